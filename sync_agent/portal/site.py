@@ -20,6 +20,7 @@ from sync_agent.addresses import Address
 from sync_agent.app import Agent
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import HEADERS, Door
+from sync_agent.portal.item_pages import ItemPages
 from sync_agent.portal.lessons import ORIGIN_DIGITS, Lessons
 from sync_agent.portal.nearby import ADDRESS as NEARBY
 from sync_agent.portal.nearby import Nearby
@@ -29,6 +30,7 @@ from sync_agent.portal.sessions import Sessions
 from sync_agent.portal.shelf import Shelf
 from sync_agent.portal.signing_in import SigningIn
 from sync_agent.portal.teachers_pages import TeachersPages
+from sync_agent.portal.work_pages import WorkPages
 from sync_agent.scheduler import Outcome
 
 KEY_MARK: Final = "portal-key"
@@ -74,7 +76,8 @@ async def serve_portal(
 
 
 def _pages_app(desk: Desk, table: Table) -> web.Application:
-    pages, signing_in = Pages(desk), SigningIn(desk)
+    pages, items, signing_in = Pages(desk), ItemPages(desk), SigningIn(desk)
+    works = WorkPages(desk, items)
     app = web.Application(middlewares=[desk.door.check, desk.errors])
     get, post = app.router.add_get, app.router.add_post
     get("/", pages.home)
@@ -83,24 +86,24 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     get("/sign-in/{person}", signing_in.show)
     post("/sign-in/{person}", signing_in.answer)
     post("/sign-out", signing_in.sign_out)
-    get("/item/{item}", pages.item)
-    get("/item/{item}/file/{path:.+}", pages.save)
-    get(f"/large/{{digits:[0-9a-f]{{{ORIGIN_DIGITS}}}}}/{{path:.*}}", pages.large)
-    get(f"/print/{{digits:[0-9a-f]{{{ORIGIN_DIGITS}}}}}/{{path:.*}}", pages.printing)
-    post("/item/{item}/hand-in", pages.hand_in)
-    post("/item/{item}/draft", pages.draft)
-    post("/item/{item}/fetch", pages.fetch)
-    get("/work", pages.works)
-    get("/work/{work}", pages.work)
-    get("/work/{work}/receipt", pages.receipt)
-    get("/work/{work}/note/{path:.+}", pages.save_note_file)
+    get("/item/{item}", items.show)
+    get("/item/{item}/file/{path:.+}", items.save)
+    get(f"/large/{{digits:[0-9a-f]{{{ORIGIN_DIGITS}}}}}/{{path:.*}}", items.large)
+    get(f"/print/{{digits:[0-9a-f]{{{ORIGIN_DIGITS}}}}}/{{path:.*}}", items.printing)
+    post("/item/{item}/hand-in", works.hand_in)
+    post("/item/{item}/draft", works.draft)
+    post("/item/{item}/fetch", items.fetch)
+    get("/work", works.listed)
+    get("/work/{work}", works.show)
+    get("/work/{work}/receipt", works.receipt)
+    get("/work/{work}/note/{path:.+}", works.save_note_file)
     get("/state", pages.state)
     get("/live", pages.live)
     nearby = Nearby(desk)
     get(NEARBY, nearby.show)
     post(NEARBY, nearby.add)
     get("/static/{name}", _Statics(desk.rendering).answer)
-    TeachersPages(desk, pages, table).add_to(app)
+    TeachersPages(desk, items, table).add_to(app)
     app.on_response_prepare.append(_common_headers)
     return app
 

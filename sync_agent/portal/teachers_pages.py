@@ -19,10 +19,10 @@ from protocol.replica.operation import Table
 from protocol.roles import Role
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import Handler
+from sync_agent.portal.item_pages import ItemPages
 from sync_agent.portal.navigation import DRILL
 from sync_agent.portal.own_folders import ADDRESS as FOLDERS
 from sync_agent.portal.own_folders import OwnFolders
-from sync_agent.portal.pages import Pages
 from sync_agent.portal.readers import ADDRESS as READERS
 from sync_agent.portal.readers import Readers
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 class TeachersPages:
     """See the module."""
 
-    def __init__(self, desk: Desk, pages: Pages, table: Table) -> None:
+    def __init__(self, desk: Desk, items: ItemPages, table: Table) -> None:
         self._desk = desk
-        self._pages = pages
+        self._items = items
         self._table = table
 
     def add_to(self, app: web.Application) -> None:
@@ -117,7 +117,7 @@ class TeachersPages:
     def _teaching(self) -> Teaching:
         from sync_agent.portal.teaching import Teaching
 
-        return Teaching(self._desk, self._pages, self._table)
+        return Teaching(self._desk, self._items, self._table)
 
     @cached_property
     def _sign_ins(self) -> ClassSignIns:

@@ -15,8 +15,8 @@ from protocol.work import ItemKind
 from sync_agent.dates import due_ms
 from sync_agent.portal.archive import Archive
 from sync_agent.portal.desk import ONCE_FIELD, Desk
+from sync_agent.portal.item_pages import PERSONAL_FILE, ItemPages
 from sync_agent.portal.navigation import see
-from sync_agent.portal.pages import PERSONAL_FILE, Pages
 from sync_agent.portal.saving import OneFile
 from sync_agent.portal.uploads import Form, form_with_files
 from sync_agent.portal.visit import Visit
@@ -28,10 +28,10 @@ LEVELS: Final = ("level_1", "level_2", "level_3", "level_4")
 class Teaching:
     """Handlers, all of them for teachers' devices only."""
 
-    def __init__(self, desk: Desk, pages: Pages, table: Table) -> None:
+    def __init__(self, desk: Desk, items: ItemPages, table: Table) -> None:
         self._desk = desk
         self._shelf = desk.shelf
-        self._pages = pages
+        self._items = items
         self._table = table
 
     # --- publishing ---------------------------------------------------------------------------------------------------
@@ -39,7 +39,7 @@ class Teaching:
     async def publish_form(self, request: web.Request) -> web.Response:
         """The form for a new item, or for a new version of one."""
         visit = await self._desk.visit(request)
-        piece = await self._pages.visible(visit, request) if "item" in request.match_info else None
+        piece = await self._items.visible(visit, request) if "item" in request.match_info else None
         rooms = [room for room in visit.rooms if await self._shelf.may_publish(room)]
         due, text = None, ""
         if piece is not None:

@@ -48,7 +48,7 @@ from protocol.vouching import Device as Keys
 from protocol.vouching import Voices, Vouch, drawn_by
 from protocol.wire import ENROLL_PATH, RECONCILE_PATH, Call
 from protocol.work import ContentRef, HandIn
-from sync_agent.portal.pages import MAX_LISTED_WORKS
+from sync_agent.portal.work_pages import MAX_LISTED_WORKS
 from sync_agent.reading import readable_version
 from sync_agent.sealed_calls import SealedCalls
 from tests.harness.attack import attack
@@ -500,7 +500,7 @@ async def pages_work(room: Classroom, device: Device) -> tuple[int, str]:
 
 @attack(
     "one machine hands in without end for one pupil",
-    off={"sync_agent.portal.pages.MAX_LISTED_WORKS": 100_000},
+    off={"sync_agent.portal.work_pages.MAX_LISTED_WORKS": 100_000},
 )
 async def test_work_without_end_in_a_pupils_name_makes_her_page_no_slower_than_it_is_long(room: Classroom) -> None:
     teacher, lea = await room.teacher(), await room.machine()

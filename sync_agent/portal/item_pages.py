@@ -1,0 +1,167 @@
+"""An item of a class: its content in a frame, its files, its versions, and for an assignment the way to hand in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from aiohttp import web
+
+from protocol.coursework import Version
+from protocol.errors import BadInput, Code
+from protocol.manifest import ManifestEntry
+from protocol.portable_names import portable_form
+from protocol.replica import parameters as given
+from protocol.work import ContentRef
+from sync_agent.drafts import Kept
+from sync_agent.kept_edits import kept_edits
+from sync_agent.portal.class_work import rows_of
+from sync_agent.portal.delivery import deliver
+from sync_agent.portal.desk import Desk
+from sync_agent.portal.door import SAVED_FILE_POLICY
+from sync_agent.portal.lessons import ORIGIN_DIGITS, address_in, large_address, print_address, printed
+from sync_agent.portal.navigation import see
+from sync_agent.portal.shelf import Piece, Shelf, entry_page
+from sync_agent.portal.visit import Visit
+from sync_agent.texts import TEXT_FILE
+
+SAVED_FILE: Final = {"Content-Security-Policy": SAVED_FILE_POLICY}
+PERSONAL_FILE: Final = {**SAVED_FILE, "Cache-Control": "no-store"}
+"""For work and feedback: nothing of it stays in the browser of a PC that many use."""
+MAX_LISTED_FILES: Final = 500
+
+
+class ItemPages:
+    """Handlers."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._shelf = desk.shelf
+
+    async def show(self, request: web.Request) -> web.Response:
+        """An item: its content in a frame, its files, and for an assignment the way to hand in."""
+        visit = await self._desk.visit(request)
+        piece = await self.visible(visit, request)
+        content = None if piece.readable is None else piece.readable.record.content
+        files = await self._shelf.files(content)
+        entry = entry_page(files)
+        text = await self._shelf.text(piece.room.space, content)
+        if text:
+            files = [file for file in files if file.path != TEXT_FILE]
+        refusals = await self._shelf.refusals()
+        works = [
+            self._shelf.told(work, refusals)
+            for work in (piece.works_of(None if visit.me is None else visit.me.id) if not visit.teaches else [])
+        ]
+        if visit.me is None:
+            works = [told for told in works if told.made_here and visit.owner(told.work) not in visit.guarded]
+        return self._desk.page(
+            visit,
+            "item.html",
+            frame=None if entry is None else self._desk.lesson_origin(piece.item.id),
+            piece=piece,
+            record=piece.item.shown.record,
+            author=self._author(visit, piece, piece.item.shown),
+            due=visit.due(piece),
+            text=text,
+            late=piece.due_ms is not None and piece.due_ms < visit.now_ms,
+            files=files[:MAX_LISTED_FILES],
+            more_files=max(0, len(files) - MAX_LISTED_FILES),
+            address=lambda path: self._desk.lesson_address(piece.item.id, path),
+            large=lambda path: large_address(piece.item.id.hex()[:ORIGIN_DIGITS], path),
+            printing=lambda path: print_address(piece.item.id.hex()[:ORIGIN_DIGITS], path),
+            entry=entry,
+            works=[(told, visit.state(self._shelf, piece.room, told)) for told in works],
+            versions=await self._versions(visit, piece),
+            may_publish=visit.teaches and await self._shelf.may_publish(piece.room),
+            rows=await rows_of(visit, self._shelf, piece),
+            done=request.query.get("done"),
+            draft=await self._draft_of(visit, piece),
+            edits=await kept_edits(self._shelf.agent, piece.item.id),
+        )
+
+    async def large(self, request: web.Request) -> web.Response:
+        """A lesson in a frame of the size of the window; whether it may be read is for the lessons' listener to say."""
+        visit = await self._desk.visit(request)
+        digits, path = request.match_info["digits"], request.match_info["path"]
+        origin = self._desk.lesson_origin(bytes.fromhex(digits))
+        return self._desk.page(visit, "large.html", frame=origin, path=path, address=address_in(origin, path))
+
+    async def printing(self, request: web.Request) -> web.Response:
+        """As `large`, of a page that has the browser print the file."""
+        visit = await self._desk.visit(request)
+        digits, path = request.match_info["digits"], request.match_info["path"]
+        origin = self._desk.lesson_origin(bytes.fromhex(digits))
+        return self._desk.page(visit, "large.html", frame=origin, path=path, address=printed(address_in(origin, path)))
+
+    async def _draft_of(self, visit: Visit, piece: Piece) -> Kept | None:
+        """What the person at this machine has begun for it."""
+        if visit.me is None or visit.teaches or not piece.is_assignment:
+            return None
+        found = await self._shelf.drafts.begun_by(visit.me.id, piece.item.id, piece.room.roster)
+        return None if found is None else found[1]
+
+    async def visible(self, visit: Visit, request: web.Request) -> Piece:
+        """The item of the address. Raises `BadInput(UNKNOWN_ITEM)`, for pupils also where it was withdrawn."""
+        wanted = given.identifier(request.match_info, "item", Code.UNKNOWN_ITEM, "item")
+        piece = await self._shelf.piece(visit.rooms, wanted)
+        if piece.item.withdrawn and not visit.teaches:
+            raise BadInput(Code.UNKNOWN_ITEM, "this item has been withdrawn")
+        return piece
+
+    async def _versions(self, visit: Visit, piece: Piece) -> list[dict[str, object]]:
+        """The heads of a conflict, for a teacher to choose from."""
+        if not (visit.teaches and piece.item.conflict):
+            return []
+        return [await self._version(visit, piece, head) for head in piece.item.heads]
+
+    def _author(self, visit: Visit, piece: Piece, version: Version) -> str | None:
+        """Who wrote something; a device that nobody of theirs confirmed is named as such, not by the person."""
+        if self._shelf.is_unconfirmed(version.grant, piece.room):
+            return visit.say("unknown.unconfirmed")
+        return self._shelf.author_of(version.grant, piece.room)
+
+    async def _version(self, visit: Visit, piece: Piece, head: Version) -> dict[str, object]:
+        files = await self._shelf.files(head.record.content)
+        here = await self._shelf.is_here(piece.room.space, head.record.content)
+        return {
+            "id": head.id.hex(),
+            "title": head.record.title,
+            "shown": head is piece.item.shown,
+            "author": self._author(visit, piece, head) or visit.say("unknown.person"),
+            "when": visit.say.when(head.at_ms, visit.now_ms),
+            "size": head.record.content.size,
+            "files": len(files),
+            "address": self._desk.lesson_address(head.id, "") if here else None,
+        }
+
+    async def save(self, request: web.Request) -> web.StreamResponse:
+        """A file of an item, to save."""
+        visit = await self._desk.visit(request)
+        piece = await self.visible(visit, request)
+        content = None if piece.readable is None else piece.readable.record.content
+        return await save_file(self._desk.shelf, request, content, SAVED_FILE)
+
+    async def fetch(self, request: web.Request) -> web.Response:
+        """Bring back what made way here; the page that follows shows it."""
+        visit = await self._desk.visit(request)
+        await self._desk.fields(request)
+        piece = await self.visible(visit, request)
+        await self._desk.do("fetch", {"item": piece.item.id.hex()})
+        return see(f"/item/{piece.item.id.hex()}")
+
+
+async def save_file(
+    shelf: Shelf, request: web.Request, content: ContentRef | None, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """The file of `content` that the address names, to save. Raises `BadInput(UNKNOWN_PATH)`."""
+    file = _named(await shelf.files(content), request.match_info["path"])
+    return await deliver(request, shelf.agent, file, headers, save=True)
+
+
+def _named(files: Sequence[ManifestEntry], path: str) -> ManifestEntry:
+    wanted = portable_form(path)
+    for file in files:
+        if file.path == wanted:
+            return file
+    raise BadInput(Code.UNKNOWN_PATH, "there is no such file")

@@ -1,0 +1,205 @@
+"""Handing in, what was begun for later, and what became of what was handed in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from protocol.coursework import Item
+from protocol.errors import BadInput, Code, Refused
+from protocol.receipt_code import proof_code
+from protocol.replica import parameters as given
+from protocol.replica.operation import JSON, Params
+from sync_agent.device_names import machine_of
+from sync_agent.portal.class_work import rows_of, teacher_key
+from sync_agent.portal.desk import ONCE_FIELD, Desk
+from sync_agent.portal.item_pages import PERSONAL_FILE, ItemPages, save_file
+from sync_agent.portal.navigation import see
+from sync_agent.portal.shelf import Piece, newest_first
+from sync_agent.portal.uploads import KeptFiles, form_with_files
+from sync_agent.portal.visit import Visit, remember_who
+from sync_agent.portal.wording import Words
+from sync_agent.proof import picture_of
+
+MAX_LISTED_WORKS: Final = 200
+
+
+class WorkPages:
+    """Handlers."""
+
+    def __init__(self, desk: Desk, items: ItemPages) -> None:
+        self._desk = desk
+        self._shelf = desk.shelf
+        self._items = items
+
+    async def hand_in(self, request: web.Request) -> web.Response:
+        """Keep a pupil's work; the page that follows says so."""
+        item = request.match_info["item"]
+
+        async def act() -> str:
+            if not form.files.files:
+                raise BadInput(Code.NOTHING_TO_SEND, "there is no file to hand in")
+            if form.text("later"):
+                await self._keep_draft(await self._items.visible(visit, request), chosen, form.files)
+                return f"/item/{item}?done=begun"
+            sizes: list[JSON] = [[path, size] for path, size in form.files.sizes]
+            done = await self._desk.do("hand-in", {"item": item, "person": person, "files": sizes}, form.files)
+            return f"/work/{done['id']}?done=kept"
+
+        folder = self._shelf.agent.folder
+        visit = await self._desk.visit(request)
+        async with form_with_files(request, folder, self._desk.token_check(request), as_named=False) as form:
+            person = form.text("person")
+            chosen = given.person({"person": person}, "person")
+            if chosen in visit.guarded and not visit.is_signed_in(chosen):
+                raise Refused(Code.NOT_SIGNED_IN, "this person is not signed in here")
+            response = see(await self._desk.once(form.text(ONCE_FIELD), act))
+        if chosen not in visit.guarded:
+            remember_who(request, response, chosen)
+        return response
+
+    async def _keep_draft(self, piece: Piece, person: bytes, files: KeptFiles) -> None:
+        """Keep what was begun: for a pupil of the class, and for an assignment, as there are only so many places."""
+        roster = (await self._shelf.agent.replica.view(piece.item.space)).roster
+        if not piece.is_assignment:
+            raise BadInput(Code.NOT_AN_ASSIGNMENT, "this is no assignment; nothing can be handed in for it")
+        if person not in roster.persons:
+            raise BadInput(Code.UNKNOWN_PERSON, "nobody of that name is on this class list", person=person.hex())
+        drafts, others = self._shelf.drafts, (await self._shelf.drafts.ids_of(person, roster))[1:]
+        await drafts.keep(person, piece.item.id, files.sizes, files)
+        for other in others:
+            await drafts.drop(other, piece.item.id)  # the last one takes the place of the one before
+
+    async def draft(self, request: web.Request) -> web.Response:
+        """Hand in what was kept for later, or put it away."""
+        fields = await self._desk.fields(request)
+        visit = await self._desk.visit(request)
+        piece = await self._items.visible(visit, request)
+        item, drafts = piece.item.id, self._shelf.drafts
+        me = None if visit.teaches else visit.me
+        begun = None if me is None else await drafts.begun_by(me.id, item, piece.room.roster)
+        if begun is None or me is None:
+            raise BadInput(Code.NOTHING_TO_SEND, "nothing has been kept for later here")
+        owner, kept = begun
+        if fields.get("act") == "drop":
+            await drafts.drop(owner, item)
+            return see(f"/item/{item.hex()}")
+        sizes: list[JSON] = [[path, size] for path, size in kept.files]
+        params: Params = {"item": item.hex(), "person": me.id.hex(), "files": sizes}
+
+        async def act() -> str:
+            done = await self._desk.do("hand-in", params, drafts.incoming(kept))
+            await drafts.drop(owner, item, only=kept)
+            return f"/work/{done['id']}?done=kept"
+
+        return see(await self._desk.once(fields.get(ONCE_FIELD, ""), act))
+
+    async def listed(self, request: web.Request) -> web.Response:
+        """What was handed in: by the chosen person, or here by anybody; for a teacher, by assignment."""
+        visit = await self._desk.visit(request)
+        if visit.teaches:
+            return await self._overview(visit)
+        refusals = await self._shelf.refusals()
+        told = [
+            (room, self._shelf.told(work, refusals))
+            for room in visit.rooms
+            for work in room.coursework.hand_ins.values()
+            if (
+                self._shelf.agent.made(work) and visit.owner(work) not in visit.guarded
+                if visit.me is None
+                else visit.is_mine(work)
+            )
+        ]
+        told.sort(key=lambda pair: (pair[1].work.at_ms, pair[1].work.id), reverse=True)
+        unlisted = max(0, len(told) - MAX_LISTED_WORKS)
+        rows = [
+            {
+                "told": one,
+                "state": visit.state(self._shelf, room, one),
+                "title": _title(room.coursework.items.get(one.work.item), visit.say),
+                "older": one.work.id not in room.newest,
+                "name": room.name_of(one.work.person) or visit.say("unknown.person"),
+            }
+            for room, one in told[:MAX_LISTED_WORKS]
+        ]
+        return self._desk.page(visit, "works.html", rows=rows, unlisted=unlisted)
+
+    async def _overview(self, visit: Visit) -> web.Response:
+        pieces = [piece for piece in await self._shelf.pieces(visit.rooms) if piece.is_assignment]
+        tables = [
+            (piece, visit.due(piece), await rows_of(visit, self._shelf, piece))
+            for piece in newest_first(pieces)
+            if not piece.item.withdrawn or piece.works_of(None)
+        ]
+        return self._desk.page(visit, "overview.html", tables=tables, many_rooms=len(visit.classes) > 1)
+
+    async def show(self, request: web.Request) -> web.Response:
+        """One hand-in: where it is, what was said of it; for a teacher, its files and the way to answer."""
+        visit = await self._desk.visit(request)
+        agent = self._shelf.agent
+        wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
+        room, work = await self._shelf.work(visit.rooms, wanted)
+        told = self._shelf.told(work, await self._shelf.refusals())
+        mine = visit.is_mine(work)
+        if not visit.sees(work, made_here=told.made_here):
+            raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
+        note = None if work.feedback is None or not mine else work.feedback.record
+        item = room.coursework.items.get(work.item)
+        versions = [each for each in room.versions_of(work) if visit.sees(each, made_here=agent.made(each))]
+        return self._desk.page(
+            visit,
+            "work.html",
+            room=room,
+            work=work,
+            told=told,
+            item=item if item is None or visit.teaches or not item.withdrawn else None,
+            title=_title(item, visit.say),
+            name=room.name_of(work.person) or visit.say("unknown.person"),
+            state=visit.state(self._shelf, room, told),
+            hint=visit.hint(self._shelf, room, told),
+            key=await teacher_key(visit, self._shelf, work) if visit.teaches else told.state.value,
+            files=await self._shelf.sealed_files(work) if mine else (),
+            note=note,
+            note_files=await self._shelf.files(None if note is None else note.content),
+            answerer=visit.answerer(self._shelf, room, work),
+            mine=mine,
+            newest=versions[0],
+            others=[each for each in versions[: MAX_LISTED_WORKS + 1] if each.id != work.id][:MAX_LISTED_WORKS],
+            unlisted=max(0, len(versions) - 1 - MAX_LISTED_WORKS),
+            machine=await machine_of(agent, work),
+            done=request.query.get("done"),
+        )
+
+    async def receipt(self, request: web.Request) -> web.Response:
+        """The proof of a hand-in, to print: for whoever may see how far it has come."""
+        visit = await self._desk.visit(request)
+        wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
+        room, work = await self._shelf.work(visit.rooms, wanted)
+        told = self._shelf.told(work, await self._shelf.refusals())
+        if not visit.sees(work, made_here=told.made_here):
+            raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
+        return self._desk.page(
+            visit,
+            "receipt.html",
+            work=work,
+            code=proof_code(work.id),
+            picture=picture_of(proof_code(work.id)),
+            title=_title(room.coursework.items.get(work.item), visit.say),
+            name=room.name_of(work.person) or visit.say("unknown.person"),
+            place=room.name,
+        )
+
+    async def save_note_file(self, request: web.Request) -> web.StreamResponse:
+        """A file of the feedback, to save."""
+        visit = await self._desk.visit(request)
+        wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
+        _, work = await self._shelf.work(visit.rooms, wanted)
+        if not visit.is_mine(work):
+            raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
+        content = None if work.feedback is None else work.feedback.record.content
+        return await save_file(self._shelf, request, content, PERSONAL_FILE)
+
+
+def _title(item: Item | None, say: Words) -> str:
+    return say("unknown.title") if item is None else item.shown.record.title
