@@ -175,11 +175,10 @@ def _ended_alone(_authorities: object, cuts: Cuts) -> set[bytes]:
 async def test_a_substitute_for_whom_a_thief_signed_a_right_leaves_after_the_last_day(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         territory = room.territory
-        school = territory.replica.door.parent(room.space)
-        assert school is not None
+        school = room.school
         end_ms = territory.clock() + 15 * DAY_MS
         substitute = await room.device(Role.TEACHER, person=room.teacher_person, until_ms=end_ms)
-        head = await room.device(Role.HEAD, school)
+        head = await room.head()
         await head.session.sync()
         honest = [
             tip
@@ -210,9 +209,7 @@ async def _in_its_own_name(office: Office, stay: Stay) -> list[Draft]:
 async def test_an_end_that_a_stolen_server_says_is_over_once_the_kit_has_cut_it_off(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         territory = room.territory
-        school = territory.replica.door.parent(room.space)
-        assert school is not None
-        head, petit, pc = await room.device(Role.HEAD, school), await room.teacher(), await room.machine()
+        head, petit, pc = await room.head(), await room.teacher(), await room.machine()
         for device in (head, petit, pc):
             await device.session.sync()
         thief = territory.keys.signing.public

@@ -127,9 +127,7 @@ async def test_codes_of_a_device_that_was_cut_off_let_nobody_in(tmp_path: Path) 
 
 async def head_of(here: Town) -> tuple[bytes, Device]:
     """The school, and its head teacher's device."""
-    school = here.office.server.replica.door.parent(here.space)
-    assert school is not None
-    return school, await here.device("head", None, school.hex())
+    return here.school, await here.head_of_the_school()
 
 
 async def _whatever_was_brought(store: EntryStore, authors: Iterable[bytes], *_times_ms: int) -> set[bytes]:

@@ -55,9 +55,7 @@ async def those_there(here: Town) -> tuple[Device, Device]:
 
 async def a_head(here: Town) -> tuple[Device, bytes]:
     """A head teacher's laptop, and its school."""
-    school = here.office.server.replica.door.parent(here.space)
-    assert school is not None
-    return await here.device("head", None, school.hex()), school
+    return await here.head_of_the_school(), here.school
 
 
 @attack("a device is lost", off={"protocol.replica.office.losses.let_in_by_held_codes": _whoever_is_named})

@@ -98,9 +98,7 @@ async def _whoever_names_it(enrolment: Enrolment, invite: bytes) -> list[Authori
 @attack("stolen enrolment code", off={"protocol.replica.office.enrolment.Enrolment._granted": _whoever_names_it})
 async def test_a_thief_who_was_cut_off_uses_up_no_code_of_others(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
-        school = here.office.server.replica.door.parent(here.space)
-        assert school is not None
-        thief = await here.device("head", None, school.hex())
+        thief = await here.head_of_the_school()
         code = await here.office.invite("machine")
         await here.sync(thief)
         replica = here.office.server.replica
@@ -190,9 +188,7 @@ async def thief_on_a_stick(folder: Path) -> AsyncIterator[tuple[Town, Device, Pa
     """A head teacher's laptop, stolen and cut off long ago, whose chain lies on a stick: no newcomer can know."""
     stick = folder / "stick"
     async with town(folder) as here:
-        school = here.office.server.replica.door.parent(here.space)
-        assert school is not None
-        thief = await here.device("head", None, school.hex())
+        thief = await here.head_of_the_school()
         await export(thief, stick)
         await here.office.do("revoke", device=thief.agent.device.hex())
         yield here, thief, stick

@@ -25,7 +25,7 @@ from protocol.replica.pack_remains import Remains, remains_of
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.sqlite import DATABASE
 from protocol.rights import is_erasable
-from protocol.roles import PersonRole, Role
+from protocol.roles import PersonRole
 from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.work import Feedback
 from sync_agent.enrolled import OUTBOX_FILE
@@ -394,7 +394,7 @@ async def test_whom_a_thief_had_erased_and_somebody_brought_back_no_upgrade_dest
 @attack("who was erased before", off={"protocol.replica.eraser.is_in_doubt": _nothing_is_in_doubt})
 async def test_what_a_thief_ordered_before_the_report_ends_no_week_of_an_honest_word(room: Classroom) -> None:
     territory, person = room.territory, room.pupil_person
-    thief = await room.device(Role.HEAD, territory.schools[0])
+    thief = await room.head()
     erasure = await said_by(room, thief, Erasure(person).encode())
     await sweep(room, 3)
     cut = Revocation(thief.agent.device, (erasure.id,)).encode()

@@ -65,8 +65,7 @@ async def teacher(tmp_path: Path) -> AsyncIterator[Device]:
 
 async def invent(room: Classroom) -> None:
     territory, responder = room.territory, room.territory.responder()
-    school = territory.replica.door.parent(room.space)
-    assert school is not None
+    school = room.school
     head = await caller(territory, responder, Role.HEAD, school, seed=77)
     said = []
     for _ in range(INVENTED):

@@ -297,8 +297,7 @@ async def work_of_a_fold(room: Classroom) -> int:
 
 
 async def stolen_head(room: Classroom) -> Caller:
-    school = room.territory.replica.door.parent(room.space)
-    assert school is not None
+    school = room.school
     responder, director = room.territory.responder(), b"d" * 16
     return await caller(room.territory, responder, Role.HEAD, school, seed=4, person=director)
 

@@ -10,7 +10,6 @@ import pytest
 from protocol.clock import at_from
 from protocol.entry import Entry, Kind, compose
 from protocol.measures import DrillOrder
-from protocol.roles import Role
 from protocol.structure import Revocation
 from sync_agent.measures import ordered
 from tests.harness.attack import attack
@@ -50,9 +49,8 @@ async def orders(room: Classroom, thief: Device, school: bytes, *, days: int) ->
 )
 async def test_whatever_a_thief_orders_machines_hear_the_same_day_that_the_thief_was_cut_off(room: Classroom) -> None:
     territory = room.territory
-    school = territory.replica.door.parent(room.space)
-    assert school is not None
-    thief, machine = await room.device(Role.HEAD, school, person=room.teacher_person), await room.machine()
+    school = room.school
+    thief, machine = await room.head(person=room.teacher_person), await room.machine()
     await thief.session.sync()
     flood = await orders(room, thief, school, days=4)
     admission = await territory.replica.admit(flood, source=thief.agent.device, now_ms=territory.clock())

@@ -49,10 +49,8 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
 async def head_who_is_told(here: Here, key: bytes) -> Device:
     """A head teacher's computer, to which the server calls this device, and no other, `CALLED`."""
     room = here.room
-    school = room.territory.replica.door.parent(room.space)
-    assert school is not None
     person = await room.territory.person("Mme H", PersonRole.TEACHER, room.space)
-    head = await room.device(Role.HEAD, school, person=person)
+    head = await room.head(person=person)
     room.frontage.responder.name_of = lambda each: CALLED if each == key else None
     await here.sync(here.teacher, head)
     assert (await device_names(head.agent)).get(key) == CALLED

@@ -34,10 +34,8 @@ class School:
     async def begin(self) -> None:
         here, desk = self.here, self.here.office
         petit, lea = await desk.add_person("Mme Petit", "teacher"), await desk.add_person("Léa", "pupil")
-        school = desk.server.replica.door.parent(here.space)
-        assert school is not None
-        self.school = school
-        self.head = await here.device("head", None, school.hex())
+        self.school = here.school
+        self.head = await here.head_of_the_school()
         self.laptop, self.pc = await here.device("teacher", petit), await here.device("machine")
         self.item = await here.assignment(self.laptop)
         await here.sync(self.pc)

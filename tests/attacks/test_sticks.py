@@ -194,7 +194,7 @@ async def test_what_a_thief_had_erased_stays_on_a_stick_that_has_it_and_comes_ba
     stick.mkdir()
     async with courier_class(tmp_path / "room") as room:
         territory, school = room.territory, room.territory.schools[0]
-        teacher, late, thief = await room.teacher(), await room.machine(), await room.device(Role.HEAD, school)
+        teacher, late, thief = await room.teacher(), await room.machine(), await room.head()
         await know_keys(room, teacher, late, thief)
         await export(teacher, stick)
         replica, theirs = late.agent.replica, thief.agent.replica

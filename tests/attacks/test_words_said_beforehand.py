@@ -166,12 +166,11 @@ async def test_who_was_taken_off_the_list_by_a_thief_first_stays_off_it_by_the_h
 @attack(HEAD, off=ERASED)
 async def test_who_is_erased_by_a_head_after_a_thief_did_stays_erased_when_the_thiefs_words_end(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
-        lea, server = await here.office.add_person("Léa", "pupil"), here.office.server
+        lea = await here.office.add_person("Léa", "pupil")
         head, pc = await here.head_of_the_school(), await here.device("machine")
         await here.sync(head, pc, head)
         await _a_day_goes_by(here)
-        school = server.replica.door.parent(here.space)
-        assert school is not None
+        school = here.school
         await _say_with_the_servers_key(here, school, Kind.ERASE, Erasure(bytes.fromhex(lea)).encode())
         await here.sync(head)
         await Desk(head.agent).ask("erase", person=[lea])
@@ -185,9 +184,8 @@ async def test_who_is_erased_by_a_head_after_a_thief_did_stays_erased_when_the_t
 async def test_a_class_that_a_thief_erased_first_is_closed_and_destroyed_by_the_kit(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         await here.office.add_person("Léa", "pupil")
-        server, pc = here.office.server, await here.device("machine")
-        school = server.replica.door.parent(here.space)
-        assert school is not None
+        pc = await here.device("machine")
+        school = here.school
         said = await _say_with_the_servers_key(here, school, Kind.ERASE, Erasure(here.space).encode())
         with pytest.raises(BadInput, match="somebody has erased this class already"):
             await here.office.with_kit("space close", _kit(tmp_path), space=here.office.space)

@@ -9,7 +9,7 @@ from playwright.async_api import Browser, expect
 
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.people import add_person, merge_persons
-from protocol.roles import PersonRole, Role
+from protocol.roles import PersonRole
 from sync_agent.office import SchoolOffice
 from tests.harness.browser import accessibility_faults, visitor
 from tests.harness.classroom import classroom
@@ -23,9 +23,7 @@ async def test_she_ticks_who_is_the_same_person_and_nobody_else_is_forgotten(
     tmp_path: Path, browser: Browser, width: int
 ) -> None:
     async with classroom(tmp_path) as room:
-        school = room.territory.replica.door.parent(room.space)
-        assert school is not None
-        head, lea = await room.device(Role.HEAD, school), room.pupil_person
+        head, lea = await room.head(), room.pupil_person
         await head.session.sync()
         office = await SchoolOffice.of(head.agent)
         doubles = [await add_person(office, name, PersonRole.PUPIL, [room.space]) for name in ("LEA", "Tom")]

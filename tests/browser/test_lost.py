@@ -24,9 +24,7 @@ async def test_she_finds_the_laptop_says_since_when_and_is_told_what_it_held(
     tmp_path: Path, browser: Browser, width: int
 ) -> None:
     async with classroom(tmp_path) as room:
-        school = room.territory.replica.door.parent(room.space)
-        assert school is not None
-        head, laptop, pc = await room.device(Role.HEAD, school), await room.teacher(), await room.machine()
+        head, laptop, pc = await room.head(), await room.teacher(), await room.machine()
         for device in (laptop, pc, laptop, head):
             await device.session.sync()
         await note_arrivals(head.agent.replica.store, room.territory.clock())
@@ -49,9 +47,7 @@ async def test_she_finds_the_laptop_says_since_when_and_is_told_what_it_held(
 @pytest.mark.parametrize("width", [1360, 360])
 async def test_what_a_laptop_keeps_is_shown_with_who_can_end_it(tmp_path: Path, browser: Browser, width: int) -> None:
     async with classroom(tmp_path, spaces=2) as room:
-        school = room.territory.replica.door.parent(room.space)
-        assert school is not None
-        head, laptop = await room.device(Role.HEAD, school), await room.teacher()
+        head, laptop = await room.head(), await room.teacher()
         await room.territory.let_in(laptop.agent.keys, Role.HEAD, room.territory.classes[1], person=room.teacher_person)
         for device in (laptop, head):
             await device.session.sync()
@@ -73,9 +69,7 @@ async def test_a_laptop_whose_report_was_taken_back_is_shown_first(
     tmp_path: Path, browser: Browser, width: int
 ) -> None:
     async with classroom(tmp_path) as room:
-        school = room.territory.replica.door.parent(room.space)
-        assert school is not None
-        head, laptop = await room.device(Role.HEAD, school), await room.teacher()
+        head, laptop = await room.head(), await room.teacher()
         for device in (laptop, head):
             await device.session.sync()
         await Desk(head.agent).ask("lost", device=laptop.agent.device.hex())

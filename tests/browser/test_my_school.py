@@ -23,9 +23,7 @@ async def test_she_compares_six_words_before_a_computer_that_nobody_confirmed_co
     tmp_path: Path, browser: Browser, width: int
 ) -> None:
     async with classroom(tmp_path) as room:
-        school = room.territory.replica.door.parent(room.space)
-        assert school is not None
-        head, teacher = await room.device(Role.HEAD, school), await room.teacher()
+        head, teacher = await room.head(), await room.teacher()
         for device in (teacher, head):
             await device.session.sync()
         other = await room.device(Role.TEACHER, room.space, person=room.teacher_person)
@@ -52,9 +50,7 @@ async def test_a_code_that_is_shown_once_stays_on_the_page_whatever_is_heard_mea
     tmp_path: Path, browser: Browser
 ) -> None:
     async with classroom(tmp_path) as room:
-        school = room.territory.replica.door.parent(room.space)
-        assert school is not None
-        head = await room.device(Role.HEAD, school)
+        head = await room.head()
         await head.session.sync()
         async with portal(head.agent) as surfer, visitor(browser) as somebody:
             page = await somebody.page()

@@ -101,6 +101,11 @@ class Classroom:
     way: Way
     devices: list[Device] = field(default_factory=list)
 
+    @property
+    def school(self) -> bytes:
+        """The class's school."""
+        return above(self.territory.replica, self.space)
+
     async def device(
         self,
         role: Role,
@@ -122,6 +127,10 @@ class Classroom:
     async def teacher(self) -> Device:
         """A teacher's device."""
         return await self.device(Role.TEACHER, person=self.teacher_person)
+
+    async def head(self, person: bytes | None = None) -> Device:
+        """A computer of a head teacher of the class's school, of nobody's by name unless `person` is given."""
+        return await self.device(Role.HEAD, self.school, person=person)
 
     async def machine(self) -> Device:
         """A pupils' PC."""
@@ -180,6 +189,13 @@ async def classroom(
             await device.way.close()
             await device.agent.close()
         await room.territory.close()
+
+
+def above(replica: Replica, space: bytes) -> bytes:
+    """The space above one that has one."""
+    parent = replica.door.parent(space)
+    assert parent is not None
+    return parent
 
 
 async def read(replica: Replica, stream: bytes) -> bytes:

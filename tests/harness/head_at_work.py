@@ -16,10 +16,8 @@ from tests.harness.territory import Territory
 async def confirmed_head(here: Here) -> tuple[Device, bytes]:
     """A head teacher's computer, which the teacher rightly confirmed as one; and who the head teacher is."""
     room = here.room
-    school = room.territory.replica.door.parent(room.space)
-    assert school is not None
     person = await room.territory.person("Mme H", PersonRole.TEACHER, room.space)
-    head = await room.device(Role.HEAD, school, person=person)
+    head = await room.head(person=person)
     await here.sync(head, here.teacher, here.machine)
     await confirm(here.teacher.agent, device_id(own_device(head.agent)), shown_as="head")
     await here.sync(here.teacher, head)

@@ -20,7 +20,7 @@ from sync_agent.handing_in import hand_in
 from sync_agent.operations import table
 from sync_agent.publisher import Wish, publish
 from sync_agent.session import Session
-from tests.harness.classroom import SMALL, WORK, Device, Given
+from tests.harness.classroom import SMALL, WORK, Device, Given, above
 from tests.harness.couriers import silent
 from tests.harness.server_in_process import Office, office
 from tests.harness.territory import new_device
@@ -39,6 +39,11 @@ class Town:
     @property
     def space(self) -> bytes:
         return bytes.fromhex(self.office.space)
+
+    @property
+    def school(self) -> bytes:
+        """The class's school."""
+        return above(self.office.server.replica, self.space)
 
     async def device(self, role: str, person: str | None = None, space: str | None = None) -> Device:
         """A new device in this role, which has synced once."""
@@ -62,9 +67,7 @@ class Town:
 
     async def head_of_the_school(self) -> Device:
         """A new computer of a head teacher of the class's school, which has synced once."""
-        school = self.office.server.replica.door.parent(self.space)
-        assert school is not None
-        return await self.device("head", None, school.hex())
+        return await self.device("head", None, self.school.hex())
 
     async def write_stick(self, device: Device, stick: Path, *, online: bool) -> None:
         """`courier export` on a device, which reaches the server or not."""

@@ -315,7 +315,7 @@ async def test_a_machine_confirms_nobody_and_nobody_confirms_a_machine(room: Cla
 
 async def test_a_head_teachers_computer_that_is_nobodys_says_so_and_not_that_nobody_reads(room: Classroom) -> None:
     teacher = await room.teacher()
-    head = await room.device(Role.HEAD, room.territory.schools[0])
+    head = await room.head()
     await sync(teacher, head)
     async with portal(head.agent) as surfer:
         page = await surfer.page("/readers")

@@ -385,9 +385,7 @@ async def test_a_stick_in_a_bad_state_is_told_and_harms_nothing(room: Classroom,
 
 
 async def head_of(room: Classroom) -> Device:
-    school = room.territory.replica.door.parent(room.space)
-    assert school is not None
-    return await room.device(Role.HEAD, school)
+    return await room.head()
 
 
 async def test_a_pc_that_no_network_reaches_is_let_into_another_class_by_a_stick(room: Classroom, disk: Path) -> None:

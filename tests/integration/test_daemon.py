@@ -206,9 +206,7 @@ async def test_a_command_that_is_being_answered_when_a_quarantine_begins_or_ends
 ) -> None:
     monkeypatch.setattr(daemon, "GRACE_S", 1.0)
     monkeypatch.setattr("sync_agent.measures.PASS_ON_S", 0.0)
-    school = room.territory.replica.door.parent(room.space)
-    assert school is not None
-    device = await room.device(Role.HEAD, school, person=room.teacher_person)
+    device = await room.head(person=room.teacher_person)
     await device.session.sync()
     await device.agent.close()
     begun, may_end, opened = asyncio.Event(), asyncio.Event(), list[Agent]()

@@ -69,9 +69,7 @@ async def theft(tmp_path: Path) -> AsyncIterator[Theft]:
     async with town(tmp_path) as here:
         server, clock = here.office.server, here.office.clock
         lea = await here.office.add_person("Léa", "pupil")
-        school = server.replica.door.parent(here.space)
-        assert school is not None
-        found = Theft(here, await here.device("head", None, school.hex()), school, lea)
+        found = Theft(here, await here.head_of_the_school(), here.school, lea)
         await note_arrivals(server.store, clock())
         clock.advance(DAY_MS)
         record = PersonRecord("Noé", PersonRole.PUPIL).encode()
@@ -79,7 +77,7 @@ async def theft(tmp_path: Path) -> AsyncIterator[Theft]:
         clock.advance(DAY_MS)
         await note_arrivals(server.store, clock())
         clock.advance(DAY_MS // 12)
-        await found.say(Draft(school, Kind.ERASE, None, Erasure(bytes.fromhex(lea)).encode()))
+        await found.say(Draft(here.school, Kind.ERASE, None, Erasure(bytes.fromhex(lea)).encode()))
         assert await found.listed() == {"Noé"}
         yield found
 
@@ -216,7 +214,7 @@ async def test_a_device_that_came_since_is_taken_at_its_word_or_not_at_all(theft
     clock.advance(DAY_MS)
     await note_arrivals(theft.office.server.store, clock())
     clock.advance(DAY_MS)
-    other = Theft(theft.here, await theft.here.device("head", None, theft.school.hex()), theft.school, theft.lea)
+    other = Theft(theft.here, await theft.here.head_of_the_school(), theft.school, theft.lea)
     zoe = PersonRecord("Zoé", PersonRole.PUPIL).encode()
     await other.say(Draft(theft.here.space, Kind.PERSON, None, zoe, subject=ZOE))
     assert await other.listed() == {"Noé", "Zoé"}

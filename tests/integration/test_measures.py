@@ -53,9 +53,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
 
 async def head_of(room: Classroom) -> Device:
     """The head teacher's device."""
-    school = room.territory.replica.door.parent(room.space)
-    assert school is not None
-    head = await room.device(Role.HEAD, school, person=room.teacher_person)
+    head = await room.head(person=room.teacher_person)
     await head.session.sync()
     return head
 

@@ -33,9 +33,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
 
 
 async def head_of(room: Classroom) -> Device:
-    school = room.territory.replica.door.parent(room.space)
-    assert school is not None
-    head = await room.device(Role.HEAD, school)
+    head = await room.head()
     await head.session.sync()
     return head
 

@@ -47,9 +47,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
 
 async def head_of(room: Classroom) -> Device:
     """The head teacher's device, which knows her school; from here on no server answers anybody."""
-    school = room.territory.replica.door.parent(room.space)
-    assert school is not None
-    head = await room.device(Role.HEAD, school)
+    head = await room.head()
     await head.session.sync()
     return head
 
@@ -189,8 +187,7 @@ async def test_a_substitute_is_let_in_for_fifteen_days_and_the_head_teachers_dev
 
 async def test_her_device_leaves_a_stay_of_her_own_rank_to_those_above_and_says_nothing(room: Classroom) -> None:
     head, territory = await head_of(room), room.territory
-    school = territory.replica.door.parent(room.space)
-    assert school is not None
+    school = room.school
     keys = new_device(Random(77).randbytes)
     public = (keys.signing.public, keys.agreement.public, keys.tls.fingerprint)
     for space, role in ((school, Role.HEAD), (room.space, Role.TEACHER)):

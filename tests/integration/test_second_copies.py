@@ -87,7 +87,7 @@ async def test_a_teachers_device_signs_for_what_it_holds(room: Classroom) -> Non
 
 async def test_a_head_teachers_device_holds_the_work_beside_two_machines(room: Classroom) -> None:
     story = await handed_in(room, 2)
-    head = await room.device(Role.HEAD, room.territory.schools[0], person=room.teacher_person)
+    head = await room.head(person=room.teacher_person)
     for other in (*story.others, head):
         await exchange(other.agent, story.author.agent)
         await exchange(other.agent, story.author.agent)

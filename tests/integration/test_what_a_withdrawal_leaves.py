@@ -45,9 +45,7 @@ async def let_in(room: Classroom, device: Device, role: Role, space: bytes, pers
 @pytest.fixture
 async def school(tmp_path: Path) -> AsyncIterator[School]:
     async with classroom(tmp_path, spaces=2) as room:
-        above = room.territory.replica.door.parent(room.space)
-        assert above is not None
-        head, laptop = await room.device(Role.HEAD, above), await room.teacher()
+        head, laptop = await room.head(), await room.teacher()
         await let_in(room, laptop, Role.HEAD, room.territory.classes[1], room.teacher_person)
         for device in (laptop, head):
             await device.session.sync()
@@ -113,23 +111,20 @@ async def test_what_has_a_right_in_the_whole_territory_is_lost_to_her_whole_scho
     tmp_path: Path,
 ) -> None:
     async with classroom(tmp_path, spaces=2) as room:
-        territory, above = room.territory.replica.territory, room.territory.replica.door.parent(room.space)
-        assert above is not None
-        head, relay = await room.device(Role.HEAD, above), await room.device(Role.RELAY, territory)
+        territory = room.territory.id
+        head, relay = await room.head(), await room.device(Role.RELAY, territory)
         for device in (relay, head):
             await device.session.sync()
         done = await Desk(head.agent).ask("lost", device=relay.agent.device.hex())
         assert [(row["space"], row["role"]) for row in done["remains"]] == [(territory.hex(), "relay")]
-        for space in (above, *room.territory.classes):
+        for space in (room.school, *room.territory.classes):
             assert not (await head.agent.replica.view(space)).roster.may_read(relay.agent.device)
 
 
 async def test_a_teacher_of_the_whole_school_who_is_taken_off_a_class_reads_it_no_more(tmp_path: Path) -> None:
     async with classroom(tmp_path, spaces=2) as room:
-        above = room.territory.replica.door.parent(room.space)
-        assert above is not None
-        person = await room.territory.person("M. Blanc", PersonRole.TEACHER, above)
-        head, laptop = await room.device(Role.HEAD, above), await room.device(Role.TEACHER, above, person=person)
+        person = await room.territory.person("M. Blanc", PersonRole.TEACHER, room.school)
+        head, laptop = await room.head(), await room.device(Role.TEACHER, room.school, person=person)
         for device in (laptop, head):
             await device.session.sync()
         done = await Desk(head.agent).ask("ungrant", person=person.hex(), space=[room.space.hex()])

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.roles import Role
 from protocol.work import ItemKind
 from sync_agent.device_names import key_words
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, classroom
@@ -113,9 +112,7 @@ async def test_a_head_teacher_who_reads_no_work_is_told_what_she_can_do(
     room: Classroom, task: tuple[Device, Device, bytes]
 ) -> None:
     teacher, pc, item = task
-    school = room.territory.replica.door.parent(room.space)
-    assert school is not None
-    head, named = await room.device(Role.HEAD, school), await room.device(Role.HEAD, school, person=room.teacher_person)
+    head, named = await room.head(), await room.head(person=room.teacher_person)
     work = (await room.hand_in(pc, item, WORK)).hex()
     for device in (pc, teacher, head, named):
         await device.session.sync()
