@@ -7,6 +7,7 @@ it: what its root says is signed there, and what its recovery key opens is opene
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
@@ -178,8 +179,24 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
             "nowhere before somebody says so again: `erasures` calls them waiting; `erase` says it, `unerase` takes it "
             "back"
         )
+    await _tell_of_orders(server, outgoing)
     await _tell_of_newcomers(server, outgoing, since_ms)
     return {"server": made.hex()}
+
+
+async def _tell_of_orders(server: Server, outgoing: Outgoing) -> None:
+    """What heads have ordered whose computers were let in since, which goes with that access, whoever they are."""
+    keys = old_keys(server)
+    waiting = Counter(
+        each.entry.header.kind for each in await list_waiting(server) if each.entry.header.author not in keys
+    )
+    cuts, erasures = waiting[Kind.REVOKE], waiting[Kind.ERASE]
+    if cuts or erasures:
+        await outgoing.progress(
+            f"by others than the server, {cuts} revocations and {erasures} erasures count for nothing as well, and "
+            "wait: a laptop that was reported lost reads again, and who was forgotten is shown again, until each is "
+            "said again (`accept ID`). Look at them now: `waiting`"
+        )
 
 
 async def _tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int | None) -> None:

@@ -178,10 +178,11 @@ async def _held(server: Server) -> dict[bytes, list[Entry]]:
 
 
 def _may_be_accepted(entry: Entry, roster: Roster) -> bool:
-    """Work, and what a device that was cut off has said of rights and names; not the rights that it had itself."""
+    """Work, and what was said of rights and names by who was cut off, or under access that does not count any more."""
     if is_acceptable(entry.header.kind):
         return True
-    return entry.header.kind in _SAID_AGAIN and entry.header.author in roster.revocations.values()
+    is_held_with_its_author = entry.header.author in roster.revocations.values()
+    return entry.header.kind in _SAID_AGAIN and (is_held_with_its_author or entry.header.grant in roster.held_back)
 
 
 def _said_again(server: Server, entry: Entry, roster: Roster) -> Draft:

@@ -8,15 +8,17 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.entry import Kind
+from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.replica import Draft
 from protocol.roles import Role
+from protocol.roster import Roster, is_acceptable
 from protocol.structure import Grant, Revocation
 from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
+from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
 from tests.harness.territory import new_device
 
@@ -149,3 +151,27 @@ async def test_a_time_before_anything_was_noted_is_asked_about(tmp_path: Path, *
         assert await school.who_is_in() == [False] * 4
         with pytest.raises(BadInput, match="no server's key") as caught:
             await school.rotate(since="900h", anyway=True)
+
+
+def _of_who_was_cut_off(entry: Entry, roster: Roster) -> bool:
+    return is_acceptable(entry.header.kind) or entry.header.author in roster.revocations.values()
+
+
+@attack(IN_ANY_ORDER, off={"sync_server.handlers.waiting._may_be_accepted": _of_who_was_cut_off})
+async def test_what_a_head_ordered_who_was_let_in_since_the_theft_is_told_and_can_be_said_again(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        school = School(here, tmp_path)
+        await school.begin()
+        late, server = await here.device("head", None, school.school.hex()), here.office.server
+        await school.hours_pass(1)
+        laptop, lea = school.laptop.agent.device, bytes.fromhex(school.lea)
+        await Desk(late.agent).ask("lost", device=laptop.hex())
+        await Desk(late.agent).ask("erase", person=[school.lea])
+        await here.sync(late)
+        await school.rotate(since="12h")
+        assert here.space in await server.replica.readable(laptop)
+        assert any("1 revocations and 1 erasures" in line for line in here.office.said.lines)
+        waiting = {each["kind"]: each["id"] for each in await here.office.do("waiting")}
+        await here.office.do("accept", named=[waiting["revoke"], waiting["erase"]])
+        assert here.space not in await server.replica.readable(laptop)
+        assert lea not in (await server.replica.view(here.space)).roster.persons
