@@ -134,11 +134,14 @@ async def _say_what_it_shows(office: SchoolOffice, standing: Standing, outgoing:
 
 
 async def _devices(office: SchoolOffice, _params: Params, outgoing: Outgoing) -> JSON:
-    for key, said_ms in (await counted_again(office)).items():
+    for key, report in (await counted_again(office)).items():
+        when, again = local_time(rfc3339(report.said_ms) or ""), f"`lost {key.hex()}` reports it again, "
+        if report.by_rank:
+            again = "it has been given a head's right since, which no report here takes: with the kit, who runs the "
+            again += f"server does (`rotate server --kit --since`, or `revoke --kit {key.hex()}` there), "
         await outgoing.progress(
-            f"the device {key.hex()} was reported {local_time(rfc3339(said_ms) or '')}, and counts again, by "
-            f"the word of another head's computer or of the server: `lost {key.hex()}` reports it again, `grant "
-            "--device` agrees; if nobody decided it, the server may be in wrong hands"
+            f"the device {key.hex()} was reported {when}, and counts again, by the word of another head's computer or "
+            f"of the server: {again}`grant --device` agrees; if nobody decided it, the server may be in wrong hands"
         )
     return [
         {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.errors import Code, Refused
-from protocol.replica.office.device_cuts import reports_taken_back
+from protocol.replica.office.device_cuts import TakenBack, reports_taken_back
 from protocol.replica.office.grants import has_already, standing_grants
 from protocol.roles import Role
 from sync_agent.device_names import device_names
@@ -54,11 +54,11 @@ async def school_devices(office: SchoolOffice) -> list[SchoolDevice]:
     return sorted(found, key=lambda device: ((device.name or "").casefold(), device.key))
 
 
-async def counted_again(office: SchoolOffice) -> dict[bytes, int]:
-    """The devices of the school that were reported and count again, by others' word; when that was (ms)."""
-    reported_ms = await reports_taken_back(office)
-    devices = await school_devices(office) if reported_ms else []
-    return {device.key: reported_ms[device.key] for device in devices if device.key in reported_ms}
+async def counted_again(office: SchoolOffice) -> dict[bytes, TakenBack]:
+    """The devices of the school that were reported and count again, by others' word."""
+    reports = await reports_taken_back(office)
+    devices = await school_devices(office) if reports else []
+    return {device.key: reports[device.key] for device in devices if device.key in reports}
 
 
 async def check_may_let_in(office: SchoolOffice, device: bytes, spaces: Sequence[bytes]) -> None:

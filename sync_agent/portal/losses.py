@@ -36,7 +36,7 @@ _SINCE: Final = {"24h": DAY_MS, "3d": 3 * DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * 
 class Shown:
     """A device of the school: its name for itself, three words of its key, whose it is, where, when it last spoke.
 
-    `reported` is the day of a report that was taken back since.
+    `reported` is the day of a report that was taken back since; `by_rank`, by a right that no report takes.
     """
 
     id: str
@@ -47,6 +47,7 @@ class Shown:
     rooms: tuple[str, ...]
     seen: str | None
     reported: str | None
+    by_rank: bool
 
 
 class Losses:
@@ -110,11 +111,13 @@ class Losses:
             rooms.setdefault(grant.key, {}).update({} if room is None else {room.name: None})
             facts[grant.key] = grant.role.value, person or facts.get(grant.key, ("", None))[1]
         found = []
-        reported_ms = await reports_taken_back(office)
+        taken_back = await reports_taken_back(office)
         for key, (role, person) in facts.items():
             seen_ms = reports.get(key)
             seen = None if seen_ms is None else visit.say.when(seen_ms, visit.now_ms)
-            reported = visit.say.when(reported_ms[key], visit.now_ms) if key in reported_ms else None
+            report = taken_back.get(key)
+            reported = None if report is None else visit.say.when(report.said_ms, visit.now_ms)
+            by_rank = report is not None and report.by_rank
             words, where = key_words(key), tuple(rooms[key])
-            found.append(Shown(key.hex(), names.get(key), words, role, person, where, seen, reported))
+            found.append(Shown(key.hex(), names.get(key), words, role, person, where, seen, reported, by_rank))
         return sorted(found, key=lambda each: (each.reported is None, each.person or "", each.name or "", each.id))

@@ -10,11 +10,14 @@ import pytest
 
 from protocol.entry import Kind
 from protocol.hand_in_keys import content_key_of
+from protocol.replica.office.device_cuts import TakenBack
+from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import Grant, Revocation
 from protocol.vouching import device_id
 from sync_agent.confirming import confirm, own_device
 from sync_agent.device_names import key_words
+from sync_agent.office import SchoolOffice
 from sync_agent.reading_key import reading_keys
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
@@ -63,8 +66,12 @@ async def _let_all_of_hers_back(here: Here, _reporting: Device, second: Device) 
         await territory.say(space, Kind.GRANT, again, parents=names)
 
 
-async def _nothing_is_told(*_: object) -> dict[bytes, int]:
+async def _nothing_is_told(*_: object) -> dict[bytes, TakenBack]:
     return {}
+
+
+async def _none_by_rank(*_: object) -> set[bytes]:
+    return set()
 
 
 @pytest.mark.parametrize("way", [_hold_it_back, _let_all_of_hers_back])
@@ -110,3 +117,46 @@ async def test_a_report_that_a_server_takes_back_is_told_on_every_heads_computer
     handed_in = (await second.agent.replica.view(here.room.space)).coursework.hand_ins[work]
     assert content_key_of(handed_in, stolen) is None
     assert content_key_of(handed_in, reading_keys(second.agent)) is not None
+
+
+@pytest.mark.parametrize("where", ["class", "school"])
+@pytest.mark.parametrize("teller", ["the-one-that-reported", "another-head"])
+@attack(ROW, off={"protocol.replica.office.device_cuts._outranked": _none_by_rank})
+async def test_a_reported_laptop_that_a_server_makes_a_heads_is_told_with_who_can_take_that_right(
+    here: Here, teller: str, where: str
+) -> None:
+    reporting, _ = await confirmed_head(here)
+    other, _ = await confirmed_head(here)
+    laptop, territory = here.teacher.agent.device, here.room.territory
+    await Desk(reporting.agent).ask("lost", device=laptop.hex())
+    await here.sync(reporting, other)
+    school = territory.replica.door.parent(here.room.space)
+    assert school is not None
+    space = here.room.space if where == "class" else school
+    await territory.let_in(here.teacher.agent.keys, Role.HEAD, space, person=here.room.teacher_person)
+    await here.sync(reporting, other)
+    head = reporting if teller == "the-one-that-reported" else other
+    desk = Desk(head.agent)
+    await desk.ask("devices")
+    assert f"revoke --kit {laptop.hex()}" in "".join(desk.told)
+    async with portal(head.agent) as surfer:
+        assert "Un poste signalé perdu compte de nouveau" in html.unescape(await surfer.page("/school"))
+        assert "que votre signalement ne retire pas" in html.unescape(await surfer.page("/lost"))
+
+
+@attack(ROW, off={"protocol.replica.office.device_cuts._came_before": lambda *_: False})
+async def test_that_a_stolen_heads_laptop_reports_another_heads_is_told_nobody(here: Here) -> None:
+    stolen, _ = await confirmed_head(here)
+    other, _ = await confirmed_head(here)
+    await here.sync(stolen, other)
+    office = await SchoolOffice.of(stolen.agent)
+    keys, space = other.agent.keys, here.room.space
+    as_a_teachers = Grant(
+        keys.signing.public, keys.agreement.public, None, Role.TEACHER, here.room.teacher_person, None
+    )
+    await office.say([Draft(space, Kind.GRANT, None, as_a_teachers.encode())])
+    await office.say([Draft(space, Kind.REVOKE, None, Revocation(other.agent.device, ()).encode())])
+    await here.sync(stolen, other)
+    desk = Desk(other.agent)
+    await desk.ask("devices")
+    assert "was reported" not in "".join(desk.told)

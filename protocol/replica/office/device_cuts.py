@@ -14,13 +14,14 @@ Rules:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.reachability import bits_led_to
 from protocol.replica.office.bureau import Office, is_ours, is_own
+from protocol.rights import Authority
 from protocol.roles import RANK, Role
 from protocol.roster import Roster
 from protocol.structure import PersonRecord, Revocation
@@ -45,9 +46,21 @@ class DeviceCut(NamedTuple):
     by_server: bool
 
 
-async def standing_cuts(office: Office, keys: Collection[bytes], persons: Collection[bytes]) -> list[DeviceCut]:
-    """By what of these devices each is cut off for its own sake, and not since one of these people left."""
-    orders = await _orders(office, keys)
+class TakenBack(NamedTuple):
+    """A report (ms) that others' word took back; `by_rank`, that the device has a right by now that no report takes."""
+
+    said_ms: int
+    by_rank: bool
+
+
+async def standing_cuts(
+    office: Office, keys: Collection[bytes], persons: Collection[bytes], outranked: Container[bytes] = ()
+) -> list[DeviceCut]:
+    """By what of these devices each is cut off for its own sake, and not since one of these people left.
+
+    Also by those of the `outranked` revocations, which count for nothing.
+    """
+    orders = await _orders(office, keys, outranked)
     left = await _leavings(office, persons) if orders else {}
     by_key: defaultdict[bytes, list[tuple[Entry, bool]]] = defaultdict(list)
     for order, key, in_doubt in orders:
@@ -65,25 +78,60 @@ async def standing_cuts(office: Office, keys: Collection[bytes], persons: Collec
     return found
 
 
-async def reports_taken_back(office: Office) -> dict[bytes, int]:
-    """Which devices were cut off for their own sake, and when last (ms), and may be in again by others' word.
+async def reports_taken_back(office: Office) -> dict[bytes, TakenBack]:
+    """Which devices were cut off for their own sake, and when last, and may be in again by others' word.
 
-    By what is in doubt, or where a grant that is neither this machine's nor the root's lets them back in. What a server
-    cut off, servers may let in; and a server asks nobody.
+    By what is in doubt; where a grant that is neither this machine's nor the root's lets them back in; or where a right
+    that came here later is not below who had reported them (docs/adr/0199). What a server cut off, servers may let in;
+    and a server asks nobody.
     """
     replica = office.replica
-    rosters = {space: (await replica.view(space)).roster for space in replica.door.spaces()}
-    names = {name for each in rosters.values() for name in (*each.doubtful, *_overcome(each))}
-    if not names or office.rank >= _SERVER:
+    if office.rank >= _SERVER:
         return {}
-    said = await replica.store.get(list(names))
+    rosters = {space: (await replica.view(space)).roster for space in replica.door.spaces()}
+    outranked = await _outranked(office, rosters)
+    names = {*outranked, *(name for each in rosters.values() for name in (*each.doubtful, *_overcome(each)))}
+    said = await replica.store.get(list(names)) if names else {}
     keys = {key for entry in said.values() if (key := _key_of(entry)) is not None}
     persons = {each.person for key in keys for each in replica.door.authorities_of(key) if each.person is not None}
-    found: dict[bytes, int] = {}
-    for cut in await standing_cuts(office, keys, persons):
+    found: dict[bytes, TakenBack] = {}
+    for cut in await standing_cuts(office, keys, persons, outranked) if keys else ():
         if cut.entry in said and not cut.by_server:
-            found[cut.key] = max(said[cut.entry].timestamp_ms, found.get(cut.key, 0))
+            before = found.get(cut.key, TakenBack(0, by_rank=False))
+            said_ms = max(said[cut.entry].timestamp_ms, before.said_ms)
+            found[cut.key] = TakenBack(said_ms, before.by_rank or cut.entry in outranked)
     return found
+
+
+async def _outranked(office: Office, rosters: Mapping[bytes, Roster]) -> set[bytes]:
+    """The revocations that count for nothing since their key has a right that is not below their author's.
+
+    But for those that never counted here: of a device that had the right before. That a stolen head's laptop says of
+    another head's is no report.
+    """
+    replica = office.replica
+    said = await replica.store.scan_kinds([Kind.REVOKE, Kind.GRANT])
+    came = {entry.id: place for place, entry in enumerate(said)}
+    rights: dict[bytes, defaultdict[bytes, list[Authority]]] = {}
+    found = set()
+    for order in said:
+        key, roster = _key_of(order), rosters.get(order.header.space)
+        if key is None or roster is None or order.id in roster.held_back or order.id in roster.revocations:
+            continue
+        if order.header.space not in rights:
+            held = rights[order.header.space] = defaultdict(list)
+            for each in roster.authorities:
+                held[each.key].append(each)
+        rank = replica.door.rank_of(order.header)
+        above = [each.grant for each in rights[order.header.space][key] if each.rank >= rank]
+        if above and not any(_came_before(grant, order.id, came) for grant in above):
+            found.add(order.id)
+    return found
+
+
+def _came_before(grant: bytes, order: bytes, came: Mapping[bytes, int]) -> bool:
+    """Whether a right was here when an order about its key came; no order takes what a certificate gives."""
+    return came.get(grant, -1) < came[order]
 
 
 def _overcome(roster: Roster) -> Iterable[bytes]:
@@ -91,8 +139,13 @@ def _overcome(roster: Roster) -> Iterable[bytes]:
     return (name for name, key in roster.revocations.items() if roster.may_read(key))
 
 
-async def _orders(office: Office, keys: Collection[bytes]) -> list[tuple[Entry, bytes, bool]]:
-    """The revocations of these keys that are in force, this machine's, and those in doubt; the earliest first."""
+async def _orders(
+    office: Office, keys: Collection[bytes], outranked: Container[bytes]
+) -> list[tuple[Entry, bytes, bool]]:
+    """The revocations of these keys that are in force, this machine's, those in doubt, and `outranked` ones.
+
+    The earliest first.
+    """
     found = []
     for entry in await office.replica.store.scan_kinds([Kind.REVOKE]):
         key = _key_of(entry)
@@ -100,14 +153,14 @@ async def _orders(office: Office, keys: Collection[bytes]) -> list[tuple[Entry, 
             continue
         roster = (await office.replica.view(entry.header.space)).roster
         in_doubt = _is_in_doubt(office, roster, entry)
-        if is_own(office, entry) or in_doubt or entry.id in roster.revocations:
+        if is_own(office, entry) or in_doubt or entry.id in roster.revocations or entry.id in outranked:
             found.append((entry, key, in_doubt))
     return sorted(found, key=lambda each: (each[0].header.at, each[0].id))
 
 
 def _key_of(order: Entry) -> bytes | None:
     """Which device a revocation cuts off; None for one that ends a grant, or says nothing."""
-    if order.header.target is not None or order.payload is None:
+    if order.header.kind != Kind.REVOKE or order.header.target is not None or order.payload is None:
         return None
     try:
         return Revocation.parse(order.payload).key
