@@ -97,7 +97,7 @@ async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
     if device is not None:
         await check_may_let_in(office, device, spaces)
         chosen = await _chosen(office, device, spaces, given.text_or_none(params, CHOSEN))
-        await grants.grant_device(office, device, spaces, chosen)
+        await commands.let_in_device(office, device, spaces, "sync-agent", outgoing, chosen)
         await _say_what_it_shows(office, chosen, outgoing)
     if person is not None:
         looked = await commands.let_in_person(office, person, spaces, "sync-agent", outgoing)

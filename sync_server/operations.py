@@ -15,7 +15,7 @@ from protocol.errors import BadInput, Code
 from protocol.identity import territory_id, words_of
 from protocol.replica import parameters as given
 from protocol.replica.console import installed_version
-from protocol.replica.office import commands, grants
+from protocol.replica.office import commands
 from protocol.replica.office.names import invited_role, person_role
 from protocol.replica.office.people import add_person
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named
@@ -82,7 +82,7 @@ async def _grant(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     spaces = await open_spaces_named(server, given.texts(params, "space"))
     device, person = commands.device_or_person(params)
     if device is not None:
-        await grants.grant_device(server, device, spaces)
+        await commands.let_in_device(server, device, spaces, "sync-server", outgoing)
     if person is not None:
         await commands.let_in_person(server, person, spaces, "sync-server", outgoing)
     return {}

@@ -94,6 +94,25 @@ async def test_a_laptop_that_a_heads_computer_cut_off_comes_with_its_teacher_int
     assert head.agent.device not in {grant.author for grant in grants}
 
 
+async def test_where_else_a_laptop_that_was_found_stays_cut_off_is_told_and_taken_back_by_one_command(
+    here: Here,
+) -> None:
+    head, _ = await confirmed_head(here)
+    person, keys, space = here.room.teacher_person, here.teacher.agent.keys, here.room.space
+    others = [await here.room.territory.classroom(name) for name in ("CM2", "CP")]
+    for other in others:
+        await here.room.territory.let_in(keys, Role.TEACHER, other, person=person)
+    await here.sync(head)
+    desk, device = Desk(head.agent), keys.signing.public
+    await desk.ask("lost", device=device.hex())
+    await desk.ask("grant", device=device.hex(), space=[space.hex()])
+    told = "".join(desk.told)
+    assert all(f"--space {other.hex()}" in told for other in others)
+    assert device not in (await let_into_another_class(head, person))[0]
+    await desk.ask("grant", device=device.hex(), space=[other.hex() for other in others])
+    assert device in (await let_into_another_class(head, person, "CE1"))[0]
+
+
 async def _nowhere(*_: Any) -> set[bytes]:
     return set()
 

@@ -27,6 +27,7 @@ from protocol.replica.office.spaces import (
     open_spaces_named,
     rename_space,
     space_named,
+    space_records,
     spaces_named,
 )
 from protocol.replica.office.withdrawals import Kept, Withdrawn
@@ -110,6 +111,26 @@ class LookedAt:
 
     rows: list[JSON]
     left_off: int
+
+
+async def let_in_device(
+    office: Office,
+    device: bytes,
+    spaces: Sequence[bytes],
+    program: str,
+    outgoing: Outgoing,
+    chosen: grants.Standing | None = None,
+) -> None:
+    """`grant --device`; where else it had been cut off is told, with what lets it in everywhere."""
+    places = await grants.grant_device(office, device, spaces, chosen)
+    if places:
+        records = await space_records(office)
+        names = ", ".join(f"“{records[space].name}”" if space in records else space.hex() for space in places)
+        everywhere = " ".join(f"--space {space.hex()}" for space in places)
+        await outgoing.progress(
+            f"it stays cut off in {names}, and out of what `grant --person` does: `{program} grant --device "
+            f"{device.hex()} {everywhere}` takes all of that back"
+        )
 
 
 async def let_in_person(

@@ -49,11 +49,14 @@ class Standing(NamedTuple):
         return f"{self.device[1].hex()}-{'' if self.person is None else self.person.hex()}-{int(self.teaches)}"
 
 
-async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], chosen: Standing | None = None) -> None:
+async def grant_device(
+    office: Office, device: bytes, spaces: Sequence[bytes], chosen: Standing | None = None
+) -> list[bytes]:
     """Let a known device into more spaces, in the role that it has; a teacher's device brings its teacher along.
 
     Of several pairs of keys, and people, by which grants name it, as what a human has `chosen`, else as the first that
-    `standings_of` gives. Raises `BadInput(UNKNOWN_DEVICE)`, also where no grant names it as what was chosen.
+    `standings_of` gives. Returned is where else it had been cut off for its own sake, and stays out. Raises
+    `BadInput(UNKNOWN_DEVICE)`, also where no grant names it as what was chosen.
     """
     standing, like = await _further(office, device, spaces, chosen)
     try:
@@ -65,8 +68,11 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], c
             "forgotten. `person add` lists them anew, and a code (`invite`) lets a computer of theirs in",
             device=device.hex(),
         ) from reason
+    cuts = await standing_cuts(office, [device], () if like.person is None else [like.person])
     drafts += await _grant_drafts(office, like, spaces)
     await write_and_tend(office, drafts)
+    places = dict.fromkeys(cut.space for cut in cuts)
+    return [space for space in places if device in (await office.replica.view(space)).roster.cut]
 
 
 async def standings_of(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Standing]:
