@@ -301,7 +301,7 @@ async def _erasures(server: Server, _params: Params, _outgoing: Outgoing) -> JSO
     return rows
 
 
-async def _unerase(server: Server, params: Params, _outgoing: Outgoing, kit: KitAway | None) -> JSON:
+async def _unerase(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
     text = given.text(params, "covers")
     if kit is not None:
         check_kit(server, kit)
@@ -310,7 +310,14 @@ async def _unerase(server: Server, params: Params, _outgoing: Outgoing, kit: Kit
     covers = next((one for one in known if one.hex() == full), None)
     if covers is None:
         raise BadInput(Code.UNKNOWN_PERSON, f"nothing that “{text}” names is erased; `erasures` shows what is")
-    return {"covers": covers.hex(), "taken_back": await take_back(server, covers, kit)}
+    taken_back = await take_back(server, covers, kit)
+    rank_of = server.replica.door.rank_of
+    if any(one == covers and rank_of(each.header) > server.rank for each, one in await in_force(server.replica)):
+        await outgoing.progress(
+            "it stays hidden: the kit has said so as well, and "
+            f"`sync-server unerase {covers.hex()} --kit KIT` takes that back"
+        )
+    return {"covers": covers.hex(), "taken_back": taken_back}
 
 
 COMMANDS: Final[Mapping[str, Command]] = {

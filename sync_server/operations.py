@@ -30,6 +30,7 @@ from sync_server.handlers.backups import back_up, note_kept
 from sync_server.handlers.devices import Device
 from sync_server.handlers.hand_ins import list_hand_ins
 from sync_server.handlers.members import list_devices
+from sync_server.handlers.newcomers import keys_that_still_count
 from sync_server.handlers.passkeys import let_add_passkey, passkeys_of, remove_passkeys
 from sync_server.handlers.proofs import check_proof
 from sync_server.handlers.second_factor import drop_second_factor, set_second_factor
@@ -214,6 +215,11 @@ async def _verify(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
         {"what": damage.what, "id": damage.id.hex(), "why": damage.why}
         for damage in (*await verify(server), *contested_roots(server))
     ]
+    if old := await keys_that_still_count(server):
+        await outgoing.progress(
+            f"the keys of an earlier server still count ({len(old)}): whoever was in it is a server. `sync-server "
+            "rotate server --kit KIT` ends them, and with `--since TIME` also what they said since others had them"
+        )
     return {"ok": not problems, "problems": problems}
 
 

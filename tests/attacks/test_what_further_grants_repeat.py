@@ -125,3 +125,21 @@ async def test_a_laptop_that_a_head_lets_in_further_stays_when_codes_end_that_a_
         kit = kit_in(tmp_path / "server" / "kit", None)
         await here.office.with_kit("rotate server", kit, since="12h")
         assert bytes.fromhex(space) in await here.office.server.replica.readable(keys.signing.public)
+
+
+async def test_that_a_device_is_let_in_for_good_whose_stay_had_ended_is_told(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        ends_ms = here.room.territory.clock() + DAY_MS
+        substitute = await here.room.territory.person("M. Remplaçant", PersonRole.TEACHER, here.room.space)
+        laptop = await here.room.device(Role.TEACHER, person=substitute, until_ms=ends_ms)
+        head, _ = await confirmed_head(here)
+        await here.sync(laptop, head, laptop, head)
+        desk, device = Desk(head.agent), laptop.agent.device.hex()
+        first, second = [(await desk.ask("space add", name=name, year="2026-2027"))["space"] for name in ("CE1", "CE2")]
+        await desk.ask("grant", device=device, space=[first])
+        assert "for good" not in "".join(desk.told)
+        here.room.territory.clock.advance(2 * DAY_MS)
+        await here.sync(head)
+        await desk.ask("grant", device=device, space=[second])
+        assert _granted(head.agent, second, laptop.agent.device).until_ms is None
+        assert "now it is let in for good" in "".join(desk.told)

@@ -129,7 +129,11 @@ async def test_who_was_in_a_server_is_no_server_once_it_is_restored_and_new_keys
         school.clock.advance(3_600_000)
         async with school.made_anew(backup):
             assert "--since TIME" in school.told[-1]
+            await school.office.do("verify")
+            assert "the keys of an earlier server still count" in school.office.said.lines[-1]
             await school.rotate(since="12h")
+            await school.office.do("verify")
+            assert "the keys of an earlier server" not in school.office.said.lines[-1]
             await school.machines_call()
             await school.rotate(since="12h")  # of the keys that were made there, machines have brought word
             for key in stolen:

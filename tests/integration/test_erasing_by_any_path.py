@@ -189,3 +189,13 @@ async def test_who_changes_the_servers_keys_is_told_who_is_not_destroyed_before_
         assert await destroyed(desk) == 0
         await desk.do("erase", person=[other])
         assert await destroyed(desk) == 1
+
+
+async def test_taking_back_what_the_kit_has_said_too_says_that_it_takes_the_kit(tmp_path: Path) -> None:
+    kit = new_kit("Cher", Random(1).randbytes)
+    async with office(tmp_path / "server", kit=kit) as desk:
+        lea = await desk.add_person("Léa", "pupil")
+        await desk.do("erase", person=[lea])
+        await desk.with_kit("erase", kit, person=[lea])
+        await desk.do("unerase", covers=lea)
+        assert f"the kit has said so as well, and `sync-server unerase {lea} --kit" in desk.said.lines[-1]

@@ -121,10 +121,16 @@ async def let_in_device(
     outgoing: Outgoing,
     chosen: grants.Standing | None = None,
 ) -> None:
-    """`grant --device`; where else it had been cut off is told, with what lets it in everywhere."""
-    places = await grants.grant_device(office, device, spaces, chosen)
-    if places:
+    """`grant --device`; where else it had been cut off is told, and that a stay which had ended has no end now."""
+    let_in = await grants.grant_device(office, device, spaces, chosen)
+    if let_in.ended_ms is not None:
+        await outgoing.progress(
+            f"its stay ended {local_time(rfc3339(let_in.ended_ms) or '')}: now it is let in for good. To end that, "
+            f"`{program} ungrant --device {device.hex()} --space …`; for some days, a code (`invite --for`)"
+        )
+    if let_in.still_out:
         records = await space_records(office)
+        places = let_in.still_out
         names = ", ".join(f"“{records[space].name}”" if space in records else space.hex() for space in places)
         everywhere = " ".join(f"--space {space.hex()}" for space in places)
         await outgoing.progress(

@@ -49,14 +49,21 @@ class Standing(NamedTuple):
         return f"{self.device[1].hex()}-{'' if self.person is None else self.person.hex()}-{int(self.teaches)}"
 
 
-async def grant_device(
-    office: Office, device: bytes, spaces: Sequence[bytes], chosen: Standing | None = None
-) -> list[bytes]:
+class LetIn(NamedTuple):
+    """Where else a device had been cut off for its own sake, and stays out; when its stay ended (ms) that is for good.
+
+    None where it had not ended, or where it is let in until a day.
+    """
+
+    still_out: Sequence[bytes]
+    ended_ms: int | None
+
+
+async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], chosen: Standing | None = None) -> LetIn:
     """Let a known device into more spaces, in the role that it has; a teacher's device brings its teacher along.
 
     Of several pairs of keys, and people, by which grants name it, as what a human has `chosen`, else as the first that
-    `standings_of` gives. Returned is where else it had been cut off for its own sake, and stays out. Raises
-    `BadInput(UNKNOWN_DEVICE)`, also where no grant names it as what was chosen.
+    `standings_of` gives. Raises `BadInput(UNKNOWN_DEVICE)`, also where no grant names it as what was chosen.
     """
     standing, like = await _further(office, device, spaces, chosen)
     try:
@@ -69,10 +76,13 @@ async def grant_device(
             device=device.hex(),
         ) from reason
     cuts = await standing_cuts(office, [device], () if like.person is None else [like.person])
+    ends = [grant.until_ms for grant in await standing_grants(office, device)]
     drafts += await _grant_drafts(office, like, spaces)
     await write_and_tend(office, drafts)
     places = dict.fromkeys(cut.space for cut in cuts)
-    return [space for space in places if device in (await office.replica.view(space)).roster.cut]
+    still_out = [space for space in places if device in (await office.replica.view(space)).roster.cut]
+    stays = [end_ms for end_ms in ends if end_ms is not None]
+    return LetIn(still_out, max(stays) if like.until_ms is None and len(stays) == len(ends) else None)
 
 
 async def standings_of(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Standing]:
