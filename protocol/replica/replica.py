@@ -15,16 +15,17 @@ from itertools import starmap
 from typing import TypeVar
 
 from protocol import clock
-from protocol.entry import Entry, Kind, signature_holds, unsigned
+from protocol.entry import Entry, Kind, unsigned
 from protocol.errors import Code, LocalFailure
-from protocol.limits import MAX_PREV, MAX_WAITING_BYTES, MAX_WAITING_ENTRIES, SALT_BYTES
+from protocol.limits import MAX_PREV, SALT_BYTES
 from protocol.message_parts import Refusal
 from protocol.reconcile import Record, fingerprint_of
 from protocol.replica.bare_entries import BareEntries
 from protocol.replica.credentials import credentials_of
 from protocol.replica.destroyed import carried_out
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
-from protocol.replica.passage import Passage, names_awaited
+from protocol.replica.passage import Passage
+from protocol.replica.quarantine import Quarantine, verified
 from protocol.replica.quotas import Quotas
 from protocol.replica.readers import authorities_in_force, readable_by, revocations_against
 from protocol.replica.signer import Author, with_signatures
@@ -42,7 +43,6 @@ Entropy = Callable[[int], bytes]
 _DOOR_KINDS = (Kind.ROOT_ROTATION, Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE, Kind.ERASE)
 _CACHED_RECORDS = 128
 _CACHED_READERS = 64
-_SLICE_ENTRIES = 128
 _CLOCK_MARK = "clock"
 _PROVEN_MARK = "proven"
 
@@ -109,8 +109,7 @@ class Replica:
         self._last_at = 0
         self._proven_ms: int | None = None
         self._tips: dict[tuple[bytes, bytes], list[bytes]] = {}
-        self._awaited: set[bytes] = set()
-        self._checked_waiting: set[tuple[bytes, bytes]] = set()
+        self._quarantine = Quarantine(store, self.door)
         self._behind = False
         self._epoch = 0
         self._changes = 0
@@ -352,8 +351,7 @@ class Replica:
         proven = await self.store.mark(_PROVEN_MARK)
         obeyed = await carried_out(self.store)
         self.door = door
-        self._awaited = {name for one in held for name in names_awaited(door, one)}
-        self._checked_waiting.clear()
+        self._quarantine = Quarantine(self.store, door, held)
         self._last_at = int.from_bytes(last or b"", "big")
         self._proven_ms = None if proven is None else int.from_bytes(proven, "big")
         self._tips.clear()
@@ -390,16 +388,16 @@ class Replica:
         for name in beyond:
             del fresh[name]
         marks = {**(marks or {}), **(news or {} if fresh or filled else {})}
-        checked = await self._checked([Held(source, entry, None) for entry in fresh.values()])
+        candidates = await verified([Held(source, entry, None) for entry in fresh.values()])
         passage = Passage(self.door)
         try:
-            for held, signed in checked:
+            for held, signed in candidates:
                 passage.judge(held, signed=signed)
-            before = await self._retry_held(passage)
+            before = await self._quarantine.try_again(passage)
             if whole:
                 _check_all_admitted(passage, fresh)
             self._observe(passage.admitted.values(), now_ms)
-            unheld = await self._keep_waiting(passage, fresh if hold else {}, before)
+            unheld = await self._quarantine.keep(passage, fresh if hold else {}, before)
             await self._append(passage, before, unsent=unsent, marks=marks)
         except BaseException:
             # What was learned may not be in the store: until it is read again, nothing more is admitted.
@@ -445,71 +443,15 @@ class Replica:
                 fresh[entry.id] = entry
         return fresh
 
-    async def _retry_held(self, passage: Passage) -> dict[bytes, Held]:
-        """Try the quarantine again if something became known that it waits for; returns what it held before."""
-        if passage.learned.isdisjoint(self._awaited):
-            return {}
-        before = {held.entry.id: held for held in await self.store.held()}
-        for held, signed in await self._checked_again(list(before.values())):
-            passage.judge(held, signed=signed)
-        self._checked_waiting &= {(held.entry.id, held.entry.signature) for held in before.values()}
-        self._awaited = {
-            name
-            for held in passage.waiting.values()
-            if held.entry.id in before
-            for name in names_awaited(self.door, held)
-        }
-        return before
-
-    async def _keep_waiting(
-        self, passage: Passage, fresh: Mapping[bytes, Entry], before: Mapping[bytes, Held]
-    ) -> set[bytes]:
-        """Put into quarantine what waits, and note what waits for something else now; the ids that found no room.
-
-        Done before the set grows: marks in that transaction may say that all of the batch is here.
-        """
-        kept = [
-            held
-            for name, held in passage.waiting.items()
-            if (name in fresh if name not in before else held.missing != before[name].missing)
-        ]
-        if not kept:
-            return set()
-        unheld = set(await self.store.hold(kept, max_entries=MAX_WAITING_ENTRIES, max_bytes=MAX_WAITING_BYTES))
-        for held in kept:
-            if held.entry.id not in unheld:
-                self._checked_waiting.add((held.entry.id, held.entry.signature))
-                self._awaited.update(names_awaited(self.door, held))
-        return unheld
-
     async def _append(
         self, passage: Passage, before: Mapping[bytes, Held], *, unsent: bool, marks: Mapping[str, bytes | None]
     ) -> None:
         """Make the set grow, and the quarantine shrink, in one transaction."""
         admitted = list(passage.admitted.values())
-        release = [name for name in before if name not in passage.waiting]
-        if self._awaited or release:
-            release += [name for name in passage.admitted if name not in before]
+        release = self._quarantine.released(passage, before)
         if admitted or marks or release:
             noted = {**marks, _CLOCK_MARK: self._last_at.to_bytes(8, "big")}
             await self.store.append(admitted, unsent=unsent, marks=noted, release=release)
-
-    async def _checked(self, candidates: Sequence[Held]) -> list[tuple[Held, bool]]:
-        """Each candidate with whether its signature holds, giving way to other tasks between slices."""
-        checked = []
-        for start in range(0, len(candidates), _SLICE_ENTRIES):
-            checked += [(held, signature_holds(held.entry)) for held in candidates[start : start + _SLICE_ENTRIES]]
-            await asyncio.sleep(0)
-        return checked
-
-    async def _checked_again(self, waiting: Sequence[Held]) -> list[tuple[Held, bool]]:
-        """What comes out of quarantine, as `_checked`: the store may be one that somebody else has written.
-
-        What this replica itself has put there since it read the store was checked then.
-        """
-        unknown = [held for held in waiting if (held.entry.id, held.entry.signature) not in self._checked_waiting]
-        checked = {held.entry.id: signed for held, signed in await self._checked(unknown)}
-        return [(held, checked.get(held.entry.id, True)) for held in waiting]
 
     def _observe(self, entries: Iterable[Entry], now_ms: int) -> None:
         reference_ms = now_ms if self._proven_ms is None else self._proven_ms

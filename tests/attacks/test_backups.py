@@ -16,7 +16,7 @@ from protocol.identity import SigningKey, school_id, territory_id
 from protocol.invitation import Invitation
 from protocol.register import RegisterKind, compose_register
 from protocol.replica.interfaces import Held, RegisterRow
-from protocol.replica.replica import Replica
+from protocol.replica.quarantine import Quarantine
 from protocol.roles import Role
 from protocol.structure import Erasure, Grant, Invite
 from sync_server.app import opened
@@ -71,7 +71,7 @@ async def everybody_stays(*_: object) -> list[str]:
     return []
 
 
-async def signed_all_of_it(_replica: Replica, waiting: list[Held]) -> list[tuple[Held, bool]]:
+async def signed_all_of_it(_quarantine: Quarantine, waiting: list[Held]) -> list[tuple[Held, bool]]:
     """What waits was checked once, by whomever."""
     return [(held, True) for held in waiting]
 
@@ -101,7 +101,7 @@ async def test_what_stands_in_a_backup_counts_only_as_far_as_somebody_who_may_ha
     "a backup that somebody else has written",
     off={
         "sync_server.foreign_backup._forget_what_waits": believed,
-        "protocol.replica.replica.Replica._checked_again": signed_all_of_it,
+        "protocol.replica.quarantine.Quarantine._verified_again": signed_all_of_it,
     },
 )
 async def test_what_waits_in_a_backup_lets_nobody_in_later(case: Case) -> None:
@@ -123,7 +123,7 @@ async def test_what_waits_in_a_backup_lets_nobody_in_later(case: Case) -> None:
 
 @attack(
     "a backup that somebody else has written",
-    off={"protocol.replica.replica.Replica._checked_again": signed_all_of_it},
+    off={"protocol.replica.quarantine.Quarantine._verified_again": signed_all_of_it},
 )
 async def test_what_waits_in_a_store_that_somebody_else_wrote_is_checked_when_its_time_comes(case: Case) -> None:
     async with office(case.folder / "server", kit=case.kit) as desk:

@@ -51,7 +51,7 @@ def lesson() -> bytes:
     return Revision(ItemKind.LESSON, "Fausse leçon", None, None, ContentRef(bytes(32), 1, 1)).encode()
 
 
-@attack("arbitrary data", off={"protocol.replica.replica.signature_holds": lambda _: True})
+@attack("arbitrary data", off={"protocol.replica.quarantine.signature_holds": lambda _: True})
 async def test_what_the_teacher_did_not_sign_enters_no_replica(world: World) -> None:
     teacher = world.enrol(Role.TEACHER, world.classes[0])
     replica = await opened(world)

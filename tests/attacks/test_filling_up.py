@@ -327,7 +327,7 @@ async def test_nobody_carries_all_that_a_machine_says_without_end(
 async def test_keys_that_a_machine_gave_itself_share_one_place_in_quarantine(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.replica.MAX_WAITING_ENTRIES", 4)
+    monkeypatch.setattr("protocol.replica.quarantine.MAX_WAITING_ENTRIES", 4)
     thief = await room.machine()
     keys, successor = await with_a_second_key(room, thief)
     now_ms, replica = room.territory.clock(), room.territory.replica

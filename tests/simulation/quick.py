@@ -26,7 +26,7 @@ from protocol import envelope, hpke, identity, pack, sign_in, space_keys, struct
 from protocol.entry import Entry, signature_holds
 from protocol.errors import Code, PeerFault
 from protocol.identity import AgreementKey, SigningKey, check_agreement, tagged
-from protocol.replica import replica
+from protocol.replica import quarantine
 from protocol.replica.memory import MemoryStore
 from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
@@ -203,7 +203,7 @@ _PATCHES: Final[tuple[tuple[Any, str, object], ...]] = (
     (hpke, "seal", _seal),
     (hpke, "open_", _open),
     (sign_in, "_argon2", _argon2),
-    (replica, "signature_holds", _signature_holds),
+    (quarantine, "signature_holds", _signature_holds),
     (Views, "view", _view),
     (Views, "remember", _remember),
     (Views, "note_destroyed", _note_destroyed),

@@ -148,7 +148,7 @@ async def test_what_is_refused_is_told_to_who_brought_it_and_to_nobody_else(worl
 
 
 async def test_a_full_quarantine_refuses_nothing_for_good(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.replica.replica.MAX_WAITING_ENTRIES", 2)
+    monkeypatch.setattr("protocol.replica.quarantine.MAX_WAITING_ENTRIES", 2)
     machine = world.enrol(Role.MACHINE, world.classes[0])
     grant = world.entries[-1]
     works = [world.say(machine, machine.space, Kind.HAND_IN, SOME_WORK) for _ in range(4)]

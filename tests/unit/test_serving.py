@@ -132,7 +132,7 @@ async def test_what_waits_is_said_to_wait_and_comes_in_later(desk: Desk) -> None
 
 
 async def test_a_full_quarantine_lets_the_rest_wait_outside(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.replica.replica.MAX_WAITING_ENTRIES", 1)
+    monkeypatch.setattr("protocol.replica.quarantine.MAX_WAITING_ENTRIES", 1)
     clone, entry = desk.machine.successor(desk.room)
     works = [clone.say(desk.room, Kind.HAND_IN, SOME_WORK) for _ in range(3)]
     answer = await desk.push(desk.machine, *works)
