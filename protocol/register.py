@@ -26,7 +26,6 @@ class RegisterKind(IntEnum):
     """What a register is about."""
 
     HEALTH = 1
-    ARRIVED = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -355,7 +355,7 @@ async def test_keys_that_a_machine_gave_itself_and_noise_fill_no_store_with_repo
         for key, _ in keys
         for kind, subject in (
             (RegisterKind.HEALTH, key.signing.public),
-            *((RegisterKind.ARRIVED, space) for space in territory.replica.door.lineage(room.space)),
+            *((2, space) for space in territory.replica.door.lineage(room.space)),
         )
     ]
     await SealedCalls(thief.agent, thief.way).sync(SyncRequest(registers=tuple(rows)))

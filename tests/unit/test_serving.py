@@ -178,7 +178,7 @@ async def test_registers_are_kept_from_known_devices_about_what_they_may_speak_o
     huge = encode([0, 2**64 - 1, desk.machine.id, desk.machine.id, now_ms, HEALTH])
     bad = (
         register(RegisterKind.HEALTH, bytes(32)),
-        register(RegisterKind.ARRIVED, desk.room),
+        register(2, desk.room),
         compose_register(signing, RegisterKind.HEALTH, desk.machine.id, now_ms + 1, bytes(7_000)).data,
         register(7, desk.machine.id),
         register(RegisterKind.HEALTH, desk.machine.id, now_ms + 25 * 3600 * 1000),
