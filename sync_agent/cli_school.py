@@ -29,7 +29,9 @@ class Run(Protocol):
 def add_school_commands(program: Program, run: Run) -> None:
     """Enter the commands into the agent's table."""
     _add_sign_in(program, run)
+    _add_classes(program, run)
     _add_people(program, run)
+    _add_forgetting(program, run)
     _add_rights(program, run)
 
 
@@ -75,7 +77,7 @@ def _add_sign_in(program: Program, run: Run) -> None:
         return await run(call, "sign-in-unlock", {"space": space, "person": person})
 
 
-def _add_people(program: Program, run: Run) -> None:
+def _add_classes(program: Program, run: Run) -> None:
     @program.command("space add")
     async def space_add(
         call: Call,
@@ -101,6 +103,8 @@ def _add_people(program: Program, run: Run) -> None:
         """Call a class of the school something else; its id, and folders that have its name, stay."""
         return await run(call, "space rename", {"space": space, "name": name})
 
+
+def _add_people(program: Program, run: Run) -> None:
     @program.command("person add")
     async def person_add(
         call: Call,
@@ -132,6 +136,8 @@ def _add_people(program: Program, run: Run) -> None:
         """Say that somebody who was added twice is one."""
         return await run(call, "person merge", {"person": person, "into": into})
 
+
+def _add_forgetting(program: Program, run: Run) -> None:
     @program.command("erase")
     async def erase(
         call: Call,

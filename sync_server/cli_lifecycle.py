@@ -98,6 +98,7 @@ def add_lifecycle_commands(program: Program, run: Run, now_ms: Callable[[], int]
     kits = _Kits(run, now_ms)
     _add_who_is_cut_off(program, run, kits)
     _add_names_and_ends(program, run, kits)
+    _add_forgetting(program, run, kits)
     _add_keys(program, run, kits)
 
 
@@ -185,6 +186,8 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
         params: Params = {"space": space, "unopened_too": unopened_too}
         return await kits.run(call, "space close", params, _kit_or_none(call, kit, passphrase_file))
 
+
+def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
     @program.command("erase")
     async def erase(
         call: Call,
