@@ -64,11 +64,7 @@ def _dd(source: Path, target: Path) -> float:
 
 
 def _figures(measured: Measured, nothing: Measured | None = None) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {
-        "wall_s": measured.wall_s,
-        "client_cpu_s": measured.client.cpu_s,
-        "client_peak_bytes": measured.client.peak_bytes,
-    }
+    figures = measured.alone
     if nothing is not None:
         figures["megabytes_per_s"] = FILES * FILE_BYTES / 1e6 / max(0.001, measured.wall_s - nothing.wall_s)
     return figures

@@ -11,7 +11,7 @@ from typing import Final
 from bench.first_sync import AGENT_GOAL_BYTES, PUPIL, TEACHER, compare
 from bench.peers import Measured
 from bench.relais import School
-from bench.results import Figure, Result, Setting
+from bench.results import Result, Setting
 
 FILM_BYTES: Final = 2 * 1024**3
 SERVER_GOAL_BYTES: Final = 200e6
@@ -57,23 +57,9 @@ def _carried(school: School, what: str) -> Iterator[Result]:
     with school.serving():
         for verb, agent in (("send", TEACHER), ("fetch", PUPIL)):
             measured = school.measure(agent, "sync")
-            figures: dict[str, Figure] = {
-                "wall_s": measured.wall_s,
-                "client_cpu_s": measured.client.cpu_s,
-                "server_cpu_s": measured.server.cpu_s,
-                "client_peak_bytes": measured.client.peak_bytes,
-                "server_peak_bytes": measured.server.peak_bytes,
-                "down_bytes": measured.traffic.down,
-                "up_bytes": measured.traffic.up,
-            }
             goals = {"client_peak_bytes": AGENT_GOAL_BYTES, "server_peak_bytes": SERVER_GOAL_BYTES}
-            yield Result(TABLE, f"Relais: {verb} {what}", figures, goals)
+            yield Result(TABLE, f"Relais: {verb} {what}", measured.figures, goals)
 
 
 def _alone(what: str, measured: Measured) -> Result:
-    figures: dict[str, Figure] = {
-        "wall_s": measured.wall_s,
-        "client_cpu_s": measured.client.cpu_s,
-        "client_peak_bytes": measured.client.peak_bytes,
-    }
-    return Result(TABLE, f"Relais: {what}", figures)
+    return Result(TABLE, f"Relais: {what}", measured.alone)

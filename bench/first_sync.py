@@ -14,7 +14,7 @@ from typing import Final
 
 from bench.peers import Measured, first_sync_syncthing, run_rsync, versions
 from bench.relais import School
-from bench.results import Catalogue, Figure, Result, Setting
+from bench.results import Catalogue, Result, Setting
 
 AGENT_GOAL_BYTES: Final = 120e6
 SERVER_GOAL_BYTES: Final = 150e6
@@ -54,13 +54,13 @@ def _ours(setting: Setting, catalogue: Catalogue) -> Iterator[Result]:
         school.tell(PUPIL, *school.enrolment("machine", [space]))
     commands = f", {len(catalogue.items)} commands" if len(catalogue.items) > 1 else ""
     publishing = [["publish", str(folder), "--space", space, "--title", title] for title, folder in catalogue.items]
-    yield Result(table, f"Relais: publish, offline{commands}", _alone(school.measure_all(TEACHER, publishing)))
+    yield Result(table, f"Relais: publish, offline{commands}", school.measure_all(TEACHER, publishing).alone)
     with school.serving():
-        yield Result(table, "Relais: send it to the server", _figures(school.measure(TEACHER, "sync")))
+        yield Result(table, "Relais: send it to the server", school.measure(TEACHER, "sync").figures)
         goals = {"client_peak_bytes": AGENT_GOAL_BYTES, "server_peak_bytes": SERVER_GOAL_BYTES}
-        yield Result(table, "Relais: first sync", _figures(school.measure(PUPIL, "sync")), goals)
+        yield Result(table, "Relais: first sync", school.measure(PUPIL, "sync").figures, goals)
     yield Result(
-        table, f"Relais: write it out as files{commands}", _alone(_check_out(school, setting.work / "copy", catalogue))
+        table, f"Relais: write it out as files{commands}", _check_out(school, setting.work / "copy", catalogue).alone
     )
 
 
@@ -83,7 +83,7 @@ def _peers(setting: Setting, catalogue: Catalogue) -> Iterator[Result]:
     installed = versions()
     if "rsync" in installed:
         work = _emptied(setting.work / "rsync")
-        yield Result(table, "rsync -a", _figures(run_rsync(catalogue.folder, work)))
+        yield Result(table, "rsync -a", run_rsync(catalogue.folder, work).figures)
         compare(catalogue.folder, work / "copy")
         shutil.rmtree(work)
     if "syncthing" in installed:
@@ -95,7 +95,7 @@ def _peers(setting: Setting, catalogue: Catalogue) -> Iterator[Result]:
             "server_peak_bytes": scan.server.peak_bytes,
         }
         yield Result(table, "Syncthing: first scan", scanned)
-        yield Result(table, "Syncthing: first sync", _figures(fetch))
+        yield Result(table, "Syncthing: first sync", fetch.figures)
         compare(catalogue.folder, work / "copy")
         shutil.rmtree(work)
 
@@ -103,26 +103,6 @@ def _peers(setting: Setting, catalogue: Catalogue) -> Iterator[Result]:
 def _emptied(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     return folder
-
-
-def _figures(measured: Measured) -> dict[str, Figure]:
-    return {
-        "wall_s": measured.wall_s,
-        "client_cpu_s": measured.client.cpu_s,
-        "server_cpu_s": measured.server.cpu_s,
-        "client_peak_bytes": measured.client.peak_bytes,
-        "server_peak_bytes": measured.server.peak_bytes,
-        "down_bytes": measured.traffic.down,
-        "up_bytes": measured.traffic.up,
-    }
-
-
-def _alone(measured: Measured) -> dict[str, Figure]:
-    return {
-        "wall_s": measured.wall_s,
-        "client_cpu_s": measured.client.cpu_s,
-        "client_peak_bytes": measured.client.peak_bytes,
-    }
 
 
 def compare(source: Path, copy: Path) -> None:

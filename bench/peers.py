@@ -44,6 +44,28 @@ class Measured:
     client: Cost
     traffic: Traffic
 
+    @property
+    def figures(self) -> dict[str, float | str]:
+        """All of it, by the names that the tables know."""
+        return {
+            "wall_s": self.wall_s,
+            "client_cpu_s": self.client.cpu_s,
+            "server_cpu_s": self.server.cpu_s,
+            "client_peak_bytes": self.client.peak_bytes,
+            "server_peak_bytes": self.server.peak_bytes,
+            "down_bytes": self.traffic.down,
+            "up_bytes": self.traffic.up,
+        }
+
+    @property
+    def alone(self) -> dict[str, float | str]:
+        """Of a step that needs no server."""
+        return {
+            "wall_s": self.wall_s,
+            "client_cpu_s": self.client.cpu_s,
+            "client_peak_bytes": self.client.peak_bytes,
+        }
+
 
 def versions() -> dict[str, str]:
     """The installed peers and their versions."""

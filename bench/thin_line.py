@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from bench.in_front import InFront
 
 _PIECE_BYTES: Final = 4 * 1024
 
@@ -25,45 +25,21 @@ class Direction:
     free_at: float = 0.0
 
 
-class ThinLine:
+class ThinLine(InFront):
     """Passes connections on to `target` while the context lasts; `port` is where it listens."""
 
     def __init__(self, target: int, port: int, *, round_trip_s: float, bits_per_s: float) -> None:
+        super().__init__(port)
         self._target = target
-        self._port = port
         self._half_s = round_trip_s / 2
         self._bytes_per_s = bits_per_s / 8
         self._up, self._down = Direction(), Direction()
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._stop: asyncio.Event
         self._writers: list[asyncio.StreamWriter] = []
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        self._stop = asyncio.Event()
-        server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
-        self._ready.set()
-        await self._stop.wait()
-        server.close()
+    def _end(self, connections: set[asyncio.Task[None]]) -> None:
+        del connections
         for writer in self._writers:
             writer.close()
-        if left := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(left, timeout=5)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(2 * self._half_s)
