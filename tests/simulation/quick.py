@@ -22,7 +22,7 @@ import zstandard
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature
 
-from protocol import envelope, hpke, identity, pack, sign_in, space_keys, structure, work
+from protocol import envelope, hpke, identity, pack, pack_writer, sign_in, space_keys, structure, work
 from protocol.entry import Entry, signature_holds
 from protocol.errors import Code, PeerFault
 from protocol.identity import AgreementKey, SigningKey, check_agreement, tagged
@@ -210,6 +210,7 @@ _PATCHES: Final[tuple[tuple[Any, str, object], ...]] = (
     (Replica, "readable", _readable),
     (envelope, "zstandard", _Zstandard()),
     (pack, "zstandard", _Zstandard()),
+    (pack_writer, "zstandard", _Zstandard()),
     (file_notes, "zstandard", _Zstandard()),
     (os, "fsync", lambda _descriptor: None),
     (BundlesOut, "_append", sticks.append),
