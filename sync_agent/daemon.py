@@ -266,12 +266,7 @@ async def _serve(
     agent.budget.limits = config.limits()
     agent.room_limits = config.room()
     agent.steady_ms = steady_ms
-    way = connect(agent.enrolment.server_url)
-    if isinstance(way, HttpTransport):
-        paced = PacedTransport(way, agent.budget, way.delay_s, way.takes_parts)
-    else:
-        paced = PacedTransport(way, agent.budget)
-    transport = DrillTransport(paced, agent.enrolment.server_url)
+    transport = _way_to_server(agent, connect)
     try:
         agent.is_quarantined = (await ordered(agent)).quarantined
         heeding = Heeding(agent, transport, place.gives_way.set, quarantined=agent.is_quarantined)
@@ -301,25 +296,9 @@ async def _serve(
         agent.fetch_now = scheduler.sync_now
         async with _school(agent, config, session, scheduler, folders, reached, heeding) as school:
             answering = Answering()
-            table = {
-                **{name: answering.noting(_watched(each, scheduler)) for name, each in table_of(agent).items()},
-                "sync": sync_operation(
-                    agent,
-                    lambda: folders.shown_after(scheduler.sync_now()),
-                    lambda addresses, tell: folders.shown_after(school.sync_with(addresses, tell)),
-                ),
-                "enroll": enroll_operation(agent, scheduler.sync_now),
-                "peer-add": peer_add(agent, school.keep),
-                RUNNING: running_already("an agent"),
-                COURIER_IMPORT: answering.noting(_watched(import_operation(agent), scheduler)),
-            }
+            table = _commands(agent, table_of, answering, scheduler, folders, school)
             async with serve_control(table, owner, grace_s=GRACE_S), _portal(agent, table, config, scheduler):
-                if agent.rebuilt is not None:
-                    say(
-                        f"the database was damaged and has been made anew: {agent.rebuilt} entries could be read; "
-                        "the next sync brings back the rest"
-                    )
-                say(f"ready: “{agent.enrolment.device_name}” of “{agent.enrolment.territory_name}” serves {folder}")
+                _say_ready(agent)
                 async with (
                     notifier.telling(lambda: _STANDING[scheduler.outcome], stop.is_set),
                     listening(session, transport, scheduler),
@@ -337,6 +316,43 @@ async def _serve(
     finally:
         await transport.close()
         await agent.close()
+
+
+def _way_to_server(agent: Agent, connect: Connect) -> DrillTransport:
+    """The way to the server: within the budgets, and as if nobody answered while a drill runs."""
+    url = agent.enrolment.server_url
+    way = connect(url)
+    if isinstance(way, HttpTransport):
+        return DrillTransport(PacedTransport(way, agent.budget, way.delay_s, way.takes_parts), url)
+    return DrillTransport(PacedTransport(way, agent.budget), url)
+
+
+def _commands(
+    agent: Agent, table_of: TableOf, answering: Answering, scheduler: Scheduler, folders: Folders, school: School
+) -> Table:
+    """What this daemon does for the command line: all that an agent can, and what only who runs can."""
+    return {
+        **{name: answering.noting(_watched(each, scheduler)) for name, each in table_of(agent).items()},
+        "sync": sync_operation(
+            agent,
+            lambda: folders.shown_after(scheduler.sync_now()),
+            lambda addresses, tell: folders.shown_after(school.sync_with(addresses, tell)),
+        ),
+        "enroll": enroll_operation(agent, scheduler.sync_now),
+        "peer-add": peer_add(agent, school.keep),
+        RUNNING: running_already("an agent"),
+        COURIER_IMPORT: answering.noting(_watched(import_operation(agent), scheduler)),
+    }
+
+
+def _say_ready(agent: Agent) -> None:
+    if agent.rebuilt is not None:
+        say(
+            f"the database was damaged and has been made anew: {agent.rebuilt} entries could be read; "
+            "the next sync brings back the rest"
+        )
+    enrolment = agent.enrolment
+    say(f"ready: “{enrolment.device_name}” of “{enrolment.territory_name}” serves {agent.folder}")
 
 
 @contextlib.asynccontextmanager
