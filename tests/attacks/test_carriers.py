@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 import zstandard
 from blake3 import blake3
 
@@ -33,15 +31,9 @@ from sync_agent.session import Session
 from sync_agent.succession import TELLINGS, Place, Told
 from tests.harness.attack import attack
 from tests.harness.caller import pack_files
-from tests.harness.classroom import SMALL, Classroom, classroom
+from tests.harness.classroom import SMALL, Classroom
 from tests.harness.lan import exchange, listening_device
 from tests.harness.wire import MemoryTransport
-
-
-@pytest_asyncio.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 class Replaying(MemoryTransport):

@@ -32,7 +32,7 @@ from sync_agent.enrolled import OUTBOX_FILE
 from sync_agent.erasing import destroy_erased
 from sync_agent.handing_in import give_feedback
 from tests.harness.attack import attack
-from tests.harness.classroom import WORK, Classroom, Device, Given, assignment, classroom, read
+from tests.harness.classroom import WORK, Classroom, Device, Given, assignment, read
 from tests.harness.couriers import export, tend_keys
 from tests.harness.lan import exchange
 from tests.harness.passing_days import pass_days
@@ -40,12 +40,6 @@ from tests.harness.server_in_process import office
 from tests.harness.territory import Territory
 
 NAMES = ("Camille", "Karim", "Léa", "Noé", "Zoé")
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def sweep(room: Classroom, days: int) -> None:

@@ -6,11 +6,9 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 
 import pytest
-import pytest_asyncio
 from blake3 import blake3
 
 from protocol.coursework import HandInState
@@ -46,15 +44,9 @@ from sync_agent.room import Room
 from sync_agent.sealed_calls import SealedCalls
 from tests.harness.attack import attack
 from tests.harness.caller import caller, pack_files
-from tests.harness.classroom import LARGE, Classroom, Device, assignment, classroom, work_of
+from tests.harness.classroom import LARGE, Classroom, Device, assignment, work_of
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.territory import new_device
-
-
-@pytest_asyncio.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def begin_with_junk(room: Classroom, device: Device, pack: PackInfo) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from protocol.entry import Entry, Kind, compose
@@ -14,16 +11,10 @@ from protocol.replica.replica import Draft, Replica
 from protocol.roles import Role
 from protocol.structure import Revocation
 from tests.harness.attack import attack
-from tests.harness.classroom import Classroom, classroom
+from tests.harness.classroom import Classroom
 from tests.harness.entries import SOME_RECEIPT
 
 NOISE = bytes(100)
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 def flood(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import pytest_asyncio
 
 from protocol.chunking import ChunkRef, stream_id
 from protocol.circles import Circles
@@ -54,7 +53,7 @@ from sync_agent.reading import readable_version
 from sync_agent.sealed_calls import SealedCalls
 from tests.harness.attack import attack
 from tests.harness.caller import Caller, caller, sealed_sizes
-from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
+from tests.harness.classroom import Classroom, Device, assignment, work_of
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.http_room import http_room
 from tests.harness.portal import portal
@@ -63,12 +62,6 @@ from tests.harness.work import assert_grows_as_its_entries, counted_work
 
 PATIENCE_S = 10.0
 FILES = {f"{number}.bin": Random(number).randbytes(90_000) for number in range(10)}
-
-
-@pytest_asyncio.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------

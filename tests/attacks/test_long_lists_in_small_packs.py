@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from random import Random
 
 import pytest
-import pytest_asyncio
 
 from protocol.chunking import CHUNK_REF_BYTES, ChunkRef, chunk_list, chunk_ref, cut, decode_chunk_refs, stream_id
 from protocol.delta import Chunked, Copy
@@ -28,17 +26,11 @@ from protocol.replica.pack_remains import Remains, remains_of
 from protocol.roles import Role
 from tests.harness.attack import attack
 from tests.harness.caller import caller, pack_sealed
-from tests.harness.classroom import Classroom, assignment, classroom, read
+from tests.harness.classroom import Classroom, assignment, read
 
 ROW = "a small pack whose lists are long"
 SPACE = bytes(32)
 NAMED = 60_000
-
-
-@pytest_asyncio.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 @cache

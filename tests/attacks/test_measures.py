@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
 from protocol.clock import at_from
 from protocol.entry import Entry, Kind, compose
 from protocol.measures import DrillOrder
 from protocol.structure import Revocation
 from sync_agent.measures import ordered
 from tests.harness.attack import attack
-from tests.harness.classroom import Classroom, Device, classroom
+from tests.harness.classroom import Classroom, Device
 
 HOUR_MS = 3_600_000
 LOOK_MS = HOUR_MS // 2
 DAY_LOOKS = 48
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def orders(room: Classroom, thief: Device, school: bytes, *, days: int) -> list[Entry]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator
 from functools import cache
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 import zstandard
 from blake3 import blake3
 
@@ -22,16 +19,10 @@ from protocol.pack_writer import PackWriter
 from protocol.roles import Role
 from tests.harness.attack import attack
 from tests.harness.caller import caller
-from tests.harness.classroom import Classroom, classroom
+from tests.harness.classroom import Classroom
 
 ROW = "packs that are refused, without end"
 NAMED = 60_000
-
-
-@pytest_asyncio.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 @cache

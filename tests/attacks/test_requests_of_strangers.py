@@ -5,12 +5,10 @@ docs/threat-model.md, "a small request stands for much".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from random import Random
 
 import pytest
-import pytest_asyncio
 
 from protocol.canonical import Value
 from protocol.entry import Kind
@@ -26,7 +24,7 @@ from protocol.wire import Call
 from sync_agent.lan_listener import LanResponder
 from tests.harness.attack import attack
 from tests.harness.caller import caller
-from tests.harness.classroom import Classroom, classroom
+from tests.harness.classroom import Classroom
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.territory import new_device
 from tests.harness.work import counted_work
@@ -34,12 +32,6 @@ from tests.harness.work import counted_work
 ROW = "a small request stands for much"
 MANY_NAMES = bytes(MAX_HELD_NAMES)
 STRANGER = 403
-
-
-@pytest_asyncio.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def cost_of(responder: Responder, public: bytes, keys: DeviceKeys, request: SyncRequest, noise: Random) -> int:

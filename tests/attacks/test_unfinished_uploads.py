@@ -8,8 +8,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pytest_asyncio
-
 from protocol.limits import KiB, MiB
 from protocol.message_parts import Offer
 from protocol.messages import SyncRequest
@@ -17,7 +15,7 @@ from protocol.roles import Role
 from sync_agent.answers import Response
 from tests.harness.attack import attack
 from tests.harness.caller import Caller, caller
-from tests.harness.classroom import Classroom, classroom
+from tests.harness.classroom import Classroom
 from tests.harness.wire import Frontage
 
 ROW = "a machine begins uploads that it never ends"
@@ -31,12 +29,6 @@ async def nothing(*_: Any) -> None:
 
 
 OFF = {"protocol.replica.open_parts.OpenParts._make_way": nothing}
-
-
-@pytest_asyncio.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 def parts_bytes(folder: Path) -> int:

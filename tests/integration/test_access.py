@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,16 +18,10 @@ from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.roles import PersonRole
 from sync_server.web.wording import Words
-from tests.harness.classroom import Classroom, Device, Given, classroom
+from tests.harness.classroom import Classroom, Device, Given
 from tests.harness.commands import Desk, Received
 
 WORK = {"dessin <1>.txt".replace("<1>", "1"): b"mon dessin", "texte.txt": b"il faisait beau"}
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def a_year(room: Classroom) -> tuple[Device, Device]:

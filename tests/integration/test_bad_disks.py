@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -30,16 +30,10 @@ from sync_server.data_folder import KEYS_FILE, TERRITORY_FILE
 from sync_server.keys import ServerKeys
 from sync_server.keys import Territory as ServerTerritory
 from sync_server.service import Service, Stop
-from tests.harness.classroom import LARGE, SMALL, Classroom, Device, assignment, classroom, work_of
+from tests.harness.classroom import LARGE, SMALL, Classroom, Device, assignment, work_of
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.server_in_process import office
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def sql(store: object, statement: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from random import Random
 
@@ -23,7 +23,7 @@ from sync_agent.paced import PacedTransport
 from sync_agent.session import Session
 from sync_agent.spending import Budget
 from sync_agent.status import status
-from tests.harness.classroom import LARGE, SMALL, Classroom, Device, Files, assignment, classroom, work_of
+from tests.harness.classroom import LARGE, SMALL, Classroom, Device, Files, assignment, work_of
 from tests.harness.commands import Desk
 from tests.harness.enrolled import NOBODY, enrolled_class
 from tests.harness.wire import Frontage, MemoryTransport
@@ -31,12 +31,6 @@ from tests.harness.wire import Frontage, MemoryTransport
 ALWAYS = Limits(quiet=windows_of(["00:00-24:00"]))
 HUGE: Files = {"film.mp4": Random(7).randbytes(3_000_000)}
 MORE: Files = {"film.mp4": Random(8).randbytes(3_000_000)}
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def budgeted(device: Device, limits: Limits | None = None) -> Device:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
@@ -13,16 +12,10 @@ from protocol.errors import Code, LocalFailure
 from sync_agent.app import Agent
 from sync_agent.marks import LAST_SYNC_MARK
 from sync_agent.session import Session
-from tests.harness.classroom import Classroom, Device, Files, classroom
+from tests.harness.classroom import Classroom, Device, Files
 from tests.harness.commands import Desk
 
 LESSON: Files = {"index.html": b"<h1>eau</h1>" * 50, "carte.png": Random(5).randbytes(300_000)}
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
@@ -22,7 +21,7 @@ from sync_agent.peer_sync import exchange_once
 from sync_agent.session import Session
 from sync_agent.sign_in import Try
 from sync_agent.succession import NEXT_KEYS_FILE, TELLINGS, Place, Told, bind, is_due
-from tests.harness.classroom import SMALL, WORK, Classroom, Device, assignment, classroom, work_of
+from tests.harness.classroom import SMALL, WORK, Classroom, Device, assignment, work_of
 from tests.harness.lan import exchange, listening_device
 from tests.harness.sign_in import PICTURES, signed_class
 from tests.harness.wire import MemoryTransport
@@ -30,12 +29,6 @@ from tests.harness.wire import MemoryTransport
 
 class PowerCut(BaseException):
     """Nobody catches it."""
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 def pc(number: int) -> Hardware:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -20,17 +20,11 @@ from sync_agent.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, PERSON_KEY_FIL
 from sync_agent.enrollment import Enrolled, enroll
 from sync_agent.http_transport import HttpTransport
 from sync_agent.transport import Transport
-from tests.harness.classroom import SMALL, Classroom, classroom
+from tests.harness.classroom import SMALL, Classroom
 from tests.harness.territory import Territory
 from tests.harness.wire import Faults, Faulty, Frontage, MemoryTransport, serve
 
 URL = "http://server.test"
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def let_in(

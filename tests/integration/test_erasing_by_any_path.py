@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
@@ -20,16 +19,10 @@ from protocol.structure import Erasure
 from sync_agent.erasing import destroy_erased
 from sync_agent.sign_in import TRIES_MARKS
 from sync_server.handlers.territory import new_kit
-from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
+from tests.harness.classroom import WORK, Classroom, Device, assignment
 from tests.harness.lan import exchange
 from tests.harness.passing_days import pass_days
 from tests.harness.server_in_process import Office, office
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def told(room: Classroom) -> tuple[Device, Device, list[Entry]]:

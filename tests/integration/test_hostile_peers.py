@@ -8,7 +8,6 @@ import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -33,17 +32,11 @@ from sync_agent.lan_tls import listener_context
 from sync_agent.link import VAIN_AT_ONCE, VAIN_PER_S, Link, LinkState, Vain, state_after
 from sync_agent.peer_sync import exchange_once
 from sync_agent.peer_transport import PeerTransport
-from tests.harness.classroom import SMALL, Classroom, classroom
+from tests.harness.classroom import SMALL, Classroom
 from tests.harness.lan import exchange, listening_device
 from tests.harness.patience import PATIENCE_S, until
 
 Twist = Callable[[SyncAnswer], SyncAnswer]
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 class Twisting(LanResponder):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -31,12 +30,6 @@ from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, assig
 from tests.harness.lan import exchange, listening_device
 
 BIG = {"film.bin": Random(7).randbytes(3_000_000)}
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def entries_of(store: EntryStore) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -22,15 +21,9 @@ from sync_agent.meeting import meet
 from sync_agent.peer_calls import PeerCalls
 from sync_agent.peer_news import unsettled
 from sync_agent.peer_transport import PeerTransport
-from tests.harness.classroom import SMALL, WORK, Classroom, Device, assignment, classroom, work_of
+from tests.harness.classroom import SMALL, WORK, Classroom, Device, assignment, work_of
 from tests.harness.lan import exchange, listening_device
 from tests.harness.patience import PATIENCE_S, until
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from sync_agent.network.trouble import Trouble, seen_in
 from sync_agent.scheduler import Outcome
 from sync_agent.session import Session
 from sync_agent.status import status
-from tests.harness.classroom import SMALL, WORK, Classroom, Device, Given, assignment, classroom
+from tests.harness.classroom import SMALL, WORK, Classroom, Device, Given, assignment
 from tests.harness.couriers import bring, export, know_keys
 from tests.harness.lan import exchange
 from tests.harness.patience import until
@@ -43,12 +43,6 @@ from tests.harness.portal import Surfer, portal
 from tests.harness.server_in_process import office
 
 MINUTE = 60_000
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def head_of(room: Classroom) -> Device:

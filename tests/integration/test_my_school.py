@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,15 +19,9 @@ from protocol.vouching import device_words
 from sync_agent.confirming import own_device
 from sync_agent.scheduler import Outcome
 from sync_agent.status import status
-from tests.harness.classroom import SMALL, Classroom, Device, classroom
+from tests.harness.classroom import SMALL, Classroom, Device
 from tests.harness.passing_days import pass_days
 from tests.harness.portal import Surfer, portal
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def head_of(room: Classroom) -> Device:

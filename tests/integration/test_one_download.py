@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
 from sync_agent.peer_news import unsettled
 from sync_agent.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S, Found
-from tests.harness.classroom import LARGE, Classroom, Device, classroom
+from tests.harness.classroom import LARGE, Classroom, Device
 from tests.harness.lan import exchange
 from tests.harness.named import Named
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def three(room: Classroom, named: Named) -> tuple[Device, Device, Device]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,7 @@ from sync_agent.handing_in import SealedLists, list_hand_ins
 from sync_agent.past_years import BELIEVED_LEAD_MS, TRUSTED_FOR_MS, day_ms, is_past, past_from_ms, past_spaces
 from sync_agent.reading import Manifests, list_people
 from sync_agent.status import status
-from tests.harness.classroom import Classroom, Device, classroom
+from tests.harness.classroom import Classroom, Device
 from tests.harness.portal import portal
 from tests.harness.territory import school_year
 
@@ -31,12 +29,6 @@ def at(text: str) -> int:
 
 OVER = at("2027-10-01")
 DRAWING = {"dessin.png": b"drawn"}
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def names(room: Classroom, device: Device) -> list[object]:

@@ -37,12 +37,6 @@ HERE = Address("127.0.0.1", 0)
 
 
 @pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for what multicast shows: on loopback it shows nobody."""
     for name in ("FIRST_S", "ALONE_S", "IN_TOUCH_S"):

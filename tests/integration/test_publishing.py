@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -15,7 +13,7 @@ from protocol.limits import MAX_CHUNK_BYTES, MAX_PARENTS, MiB
 from protocol.replica.operation import JSON, FileData, FileEnd, FileStart
 from protocol.replica.replica import Draft
 from protocol.roles import Role
-from tests.harness.classroom import Classroom, Device, Files, classroom
+from tests.harness.classroom import Classroom, Device, Files
 from tests.harness.commands import Desk, Events, changed_once
 
 LESSON: Files = {
@@ -24,12 +22,6 @@ LESSON: Files = {
     "vide.txt": b"",
     "élève/été.txt": "été".encode(),
 }
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

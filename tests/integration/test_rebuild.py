@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
@@ -19,17 +19,11 @@ from protocol.replica.salvage import salvage
 from sync_agent.app import Agent
 from sync_agent.budget import Hold
 from sync_agent.session import Session
-from tests.harness.classroom import LARGE, SMALL, Classroom, Device, assignment, classroom, work_of
+from tests.harness.classroom import LARGE, SMALL, Classroom, Device, assignment, work_of
 from tests.harness.commands import Desk
 from tests.harness.territory import Territory
 
 PAGE = 4096
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 def without_head(file: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -15,7 +13,7 @@ from protocol.errors import Code, LocalFailure, NoAnswer
 from protocol.register import Health, stored_register
 from sync_agent.app import Agent, RoomLimits
 from sync_agent.session import Session
-from tests.harness.classroom import SMALL, Classroom, Device, Files, assignment, classroom, work_of
+from tests.harness.classroom import SMALL, Classroom, Device, Files, assignment, work_of
 from tests.harness.commands import Desk
 
 MB = 1_000_000
@@ -23,12 +21,6 @@ MB = 1_000_000
 
 def lesson(seed: int) -> Files:
     return {"film.mp4": Random(seed).randbytes(MB)}
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def published(room: Classroom, teacher: Device, *seeds: int, item: bytes | None = None) -> list[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
@@ -30,19 +29,13 @@ from sync_agent.enrollment_by_peer import enroll_by_peer
 from sync_agent.office import SchoolOffice, end_what_is_over
 from sync_agent.peer_transport import PeerTransport
 from sync_agent.sign_in import SignInBook, Try
-from tests.harness.classroom import SMALL, Classroom, Device, classroom
+from tests.harness.classroom import SMALL, Classroom, Device
 from tests.harness.commands import Desk
 from tests.harness.lan import exchange, listening_device
 from tests.harness.territory import new_device
 from tests.harness.wire import URL
 
 UAI = "0180001X"
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def head_of(room: Classroom) -> Device:

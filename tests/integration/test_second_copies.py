@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -19,12 +18,6 @@ from tests.harness.classroom import WORK, Classroom, Device, assignment, classro
 from tests.harness.lan import exchange
 
 LONG: dict[str, bytes] = {"film.bin": Random(3).randbytes(300_000)}
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 @dataclass

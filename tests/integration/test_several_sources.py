@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncGenerator
 from random import Random
-
-import pytest
 
 from protocol.message_parts import Link
 from sync_agent.fetching import BEGINS_WITHIN_MS, ENDS_WITHIN_MS, LEFT_MS
@@ -16,7 +13,7 @@ from sync_agent.meeting import meet
 from sync_agent.peer_session import PeerSession
 from sync_agent.peer_transport import PeerTransport
 from sync_agent.transfer import Transfer
-from tests.harness.classroom import Classroom, Device, Files, classroom
+from tests.harness.classroom import Classroom, Device, Files
 from tests.harness.lan import listening_device
 from tests.harness.wire import Frontage, MemoryTransport, cut
 
@@ -39,12 +36,6 @@ class Source(MemoryTransport):
             self.came += len(piece)
             yield piece
             await asyncio.sleep(0)
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 async def shared(room: Classroom) -> tuple[Device, dict[bytes, Files], list[Link]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,17 +11,11 @@ from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.limits import MAX_TEXT_CHARS
 from sync_agent.portal.pages import MAX_CARD_CHARS
 from sync_agent.scheduler import Outcome
-from tests.harness.classroom import Classroom, classroom
+from tests.harness.classroom import Classroom
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 
 WORD = "Piscine demain.\nApportez <b>maillot</b> & bonnet."
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

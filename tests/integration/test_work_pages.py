@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import html
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from protocol.clock import DAY_MS
 from protocol.work import ItemKind
 from sync_agent.device_names import key_words
-from tests.harness.classroom import SMALL, WORK, Classroom, Device, classroom
+from tests.harness.classroom import SMALL, WORK, Classroom, Device
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 
 MINUTE_MS = 60_000
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with classroom(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture
