@@ -4,6 +4,8 @@ Rules:
 - WAL with `synchronous=FULL`: once `write` returns, a power cut loses nothing;
 - work is a function over the connection that runs whole in the connection's thread, so that no other task ever sees
   half of a transaction;
+- what is asked again and again is answered from memory until something is written: work is done in the order in which
+  it was asked for, so that an answer to what was asked after a write has seen it;
 - the file is locked for as long as it is open: there is no second connection, hence neither a second writer nor the
   race of SQLite before 3.51.3 between one connection's checkpoint and another's write ("WAL-reset bug");
 - a bad page ends the connection too, and leaves a note: the next opening looks at all pages, and fails with DAMAGED if
@@ -22,7 +24,7 @@ import asyncio
 import contextlib
 import re
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar, cast
@@ -38,6 +40,9 @@ MIN_SQLITE: Final = (3, 37, 0)  # STRICT tables
 APPLICATION_ID: Final = 0x52454C31
 CACHE_KIB: Final = 4096
 MAX_WAL_BYTES: Final = 16 * 1024 * 1024
+RECALLED: Final = 128
+RECALLED_BYTES: Final = 256
+RECALLED_ROWS: Final = 16
 DAMAGED_DATABASE: Final = (
     "the database is damaged; `repair` makes it anew from all that can be read, and a sync brings back the rest"
 )
@@ -72,10 +77,12 @@ _NO_TEXT: Final = "Could not decode to UTF-8"
 
 
 class Database:
-    """The open database of a replica. `run` reads, `write` changes; both raise `LocalFailure`."""
+    """The open database of a replica. `run` and `recall` read, `write` changes; all raise `LocalFailure`."""
 
     def __init__(self, connection: _Connection, file: Path) -> None:
         self._connection = connection
+        self._recalled: dict[Hashable, object] = {}
+        """What was answered since the last write began; another dictionary after each."""
         self._suspect = file.with_name(f"{file.name}{SUSPECT}")
         self._failed = False
 
@@ -111,6 +118,19 @@ class Database:
         """What `work` returns; it must only read."""
         return await self._guarded(work)
 
+    async def recall(self, question: Hashable, work: Callable[[sqlite3.Connection], T]) -> T:
+        """As `run`, for a `question` that is short and asked often; what is returned is not to be changed.
+
+        A short answer is remembered until something is written.
+        """
+        recalled = self._recalled
+        if question in recalled and not self._failed:
+            return cast("T", recalled[question])
+        found = await self._guarded(work)
+        if len(recalled) < RECALLED and _is_short(found):
+            recalled[question] = found
+        return found
+
     async def write(self, work: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None = None) -> T:
         """What `work` returns, once all that it changed is durable; if it raises, nothing has changed.
 
@@ -123,6 +143,7 @@ class Database:
                 then(result)
             return result
 
+        self._recalled = {}
         return await self._guarded(transact)
 
     async def copy_to(self, file: Path) -> None:
@@ -196,6 +217,17 @@ def _letting_go(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Con
         return work(connection)
     except LocalFailure as failure:
         raise failure.with_traceback(None) from None
+
+
+def _is_short(found: object) -> bool:
+    """Whether an answer takes little memory."""
+    if isinstance(found, bytes):
+        return len(found) <= RECALLED_BYTES
+    if isinstance(found, dict):
+        return _is_short(list(found.values()))
+    if isinstance(found, tuple | list | set):
+        return len(found) <= RECALLED_ROWS and all(map(_is_short, found))
+    return found is None or isinstance(found, int)
 
 
 def failure_of(error: sqlite3.Error | UnicodeDecodeError) -> LocalFailure:

@@ -166,11 +166,11 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> list[Entry]:
             return [stored.entry for stored in statements.within(map(stored_of, connection.execute(sql)), max_bytes)]
 
-        return await self.database.run(work)
+        return list(await self.database.recall(("unsent", max_bytes), work))
 
     async def unsent_totals(self) -> tuple[int, int]:
         sql = "SELECT count(*), ifnull(sum(wire_bytes), 0) FROM unsent"
-        count, wire_bytes = await self.database.run(lambda connection: connection.execute(sql).fetchone())
+        count, wire_bytes = await self.database.recall(sql, lambda connection: connection.execute(sql).fetchone())
         return count, wire_bytes
 
     async def mark_sent(self, ids: Iterable[bytes]) -> None:
@@ -216,7 +216,7 @@ class SqliteStore:
 
     async def mark(self, key: str) -> bytes | None:
         sql = "SELECT value FROM mark WHERE key = ?"
-        row = await self.database.run(lambda connection: connection.execute(sql, (key,)).fetchone())
+        row = await self.database.recall((sql, key), lambda connection: connection.execute(sql, (key,)).fetchone())
         return row[0] if row else None
 
     async def marks(self, prefix: str) -> dict[str, bytes]:
@@ -229,7 +229,7 @@ class SqliteStore:
                 found[key] = value
             return found
 
-        return await self.database.run(work)
+        return dict(await self.database.recall(("marks", prefix), work))
 
     async def set_marks(self, marks: Mapping[str, bytes | None]) -> None:
         if marks:
@@ -275,7 +275,7 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> list[RegisterRow]:
             return [RegisterRow(*row) for row in connection.execute(sql, (kind, since_ms))]
 
-        return await self.database.run(work)
+        return list(await self.database.recall((sql, kind, since_ms), work))
 
     async def verify(self) -> list[Damage]:
         try:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from protocol.chunking import ChunkList, ChunkRef, decode_chunk_refs, encode_chunk_list
 from protocol.pack import Codec, FinishedPack, Frame, resolve_streams
@@ -21,11 +21,13 @@ from protocol.replica.pack_remains import Remains, records, remains_of, unnamed_
 from protocol.replica.sqlite_deltas import sent_deltas
 from protocol.replica.sqlite_entries import space_number
 
+T = TypeVar("T")
 Rows: TypeAlias = "list[tuple[Cell, ...]]"
 
 CHUNKS_AT_ONCE: Final = 64
 _ROWS_AT_ONCE: Final = 5_000
 _PACKS_AT_ONCE: Final = 500
+_NAMES_RECALLED: Final = 8
 
 _SPACE: Final = "(SELECT number FROM space WHERE id = ?)"
 _INFO: Final = """SELECT pack.hash, pack.size, space.id
@@ -156,13 +158,15 @@ class ContentIndex:
     async def pack(self, pack: bytes, space: bytes | None) -> PackInfo | None:
         """The pack, in this space or in any."""
         sql = f"{_INFO} WHERE pack.hash = ?1 AND (?2 IS NULL OR space.id = ?2) LIMIT 1"
-        row = await self._database.run(lambda connection: connection.execute(sql, (pack, space)).fetchone())
+        asked = pack, space
+        row = await self._database.recall((sql, asked), lambda connection: connection.execute(sql, asked).fetchone())
         return PackInfo(*row) if row else None
 
     async def unsent(self) -> list[PackInfo]:
         """Packs, once for each space in which the server is not known to hold them, smallest first."""
         sql = f"{_INFO} WHERE pack_space.unsent = 1 ORDER BY pack.size, pack.hash, space.id"
-        return await self._database.run(lambda connection: [PackInfo(*row) for row in connection.execute(sql)])
+        rows = await self._database.recall(sql, lambda connection: connection.execute(sql).fetchall())
+        return [PackInfo(*row) for row in rows]
 
     async def mark(self, packs: Sequence[bytes], *, unsent: bool) -> None:
         """Note for packs, in all of their spaces, whether they remain to be sent; a sent delta counts for its packs."""
@@ -193,7 +197,7 @@ class ContentIndex:
         def work(connection: sqlite3.Connection) -> set[ChunkRef]:
             return {_chunk(row) for row in select_in(connection, sql, asked, (space,))}.intersection(chunks)
 
-        return await self._database.run(work)
+        return set(await self._recall((sql, space), chunks, work))
 
     async def held_streams(self, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
         """Those of `streams` whose lists a pack of the space brought."""
@@ -203,7 +207,7 @@ class ContentIndex:
         def work(connection: sqlite3.Connection) -> set[bytes]:
             return {cast("bytes", row[0]) for row in select_in(connection, sql, streams, (space,))}
 
-        return await self._database.run(work)
+        return set(await self._recall((sql, space), streams, work))
 
     async def held_names(self, space: bytes, most: int) -> list[bytes]:
         """See `ContentStore`."""
@@ -248,7 +252,15 @@ class ContentIndex:
         def work(connection: sqlite3.Connection) -> set[bytes]:
             return {cast("bytes", row[0]) for row in select_in(connection, sql, streams)}
 
-        return await self._database.run(work)
+        return set(await self._recall((sql,), streams, work))
+
+    async def _recall(
+        self, question: tuple[Hashable, ...], names: Collection[Hashable], work: Callable[[sqlite3.Connection], T]
+    ) -> T:
+        """What is asked of a few names is asked again and again; of many it is too long a question to remember."""
+        if len(names) > _NAMES_RECALLED:
+            return await self._database.run(work)
+        return await self._database.recall((*question, *names), work)
 
     async def stream_places(self, stream: bytes) -> StreamPlaces | None:
         """What reading a stream begins with, in one question."""

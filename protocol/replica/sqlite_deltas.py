@@ -41,17 +41,21 @@ class DeltaRows:
     async def of_space(self, space: bytes) -> list[DeltaInfo]:
         """The deltas of a space, oldest first."""
         sql = f"{_SELECT} WHERE space.id = ? ORDER BY delta.number"
-        return await self._database.run(lambda connection: [_info(row) for row in connection.execute(sql, (space,))])
+        rows = await self._database.recall(
+            (sql, space), lambda connection: connection.execute(sql, (space,)).fetchall()
+        )
+        return [_info(row) for row in rows]
 
     async def unsent(self) -> list[DeltaInfo]:
         """The deltas that are to go to the server, oldest first."""
         sql = f"{_SELECT} WHERE unsent = 1 ORDER BY delta.number"
-        return await self._database.run(lambda connection: [_info(row) for row in connection.execute(sql)])
+        rows = await self._database.recall(sql, lambda connection: connection.execute(sql).fetchall())
+        return [_info(row) for row in rows]
 
     async def find(self, delta: bytes) -> DeltaInfo | None:
         """One delta."""
         sql = f"{_SELECT} WHERE delta.hash = ?"
-        row = await self._database.run(lambda connection: connection.execute(sql, (delta,)).fetchone())
+        row = await self._database.recall((sql, delta), lambda connection: connection.execute(sql, (delta,)).fetchone())
         return None if row is None else _info(row)
 
     async def sizes(self) -> dict[bytes, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from dataclasses import replace
@@ -56,6 +57,52 @@ async def test_an_append_that_fails_changes_nothing(tmp_path: Path, make: EntryM
     assert await store.unsent_totals() == (0, 0)
     assert await store.mark("cursor") is None
     assert [one.arrival for one in await store.append([make.entry()])] == [1]
+    await store.close()
+
+
+async def test_what_is_asked_again_is_answered_from_memory_until_something_is_written(
+    tmp_path: Path, make: EntryMaker
+) -> None:
+    store = await SqliteStore.open(tmp_path)
+    asked: list[str] = []
+    await store.set_marks({"cursor": b"1"})
+    await store.database.run(lambda connection: connection.set_trace_callback(asked.append))
+    assert [await store.mark("cursor") for _ in range(3)] == [b"1"] * 3
+    assert [await store.unsent(1 << 20) for _ in range(3)] == [[]] * 3
+    assert len(asked) == 2
+    await store.append(entries := make.entries(1), unsent=True, marks={"cursor": b"2"})
+    assert await store.mark("cursor") == b"2"
+    assert ids_of(await store.unsent(1 << 20)) == ids_of(entries)
+    await store.close()
+
+
+async def test_an_answer_that_a_write_has_overtaken_is_not_given_again(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path)
+    await store.set_marks({"cursor": b"1"})
+    before, _, after = await asyncio.gather(
+        store.mark("cursor"), store.set_marks({"cursor": b"2"}), store.mark("cursor")
+    )
+    assert (before, after, await store.mark("cursor")) == (b"1", b"2", b"2")
+    await store.close()
+
+
+async def test_what_a_caller_does_with_an_answer_changes_nobody_elses(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path)
+    await store.set_marks({"cursor": b"1"})
+    (await store.marks("")).clear()
+    assert await store.marks("") == {"cursor": b"1"}
+    await store.close()
+
+
+async def test_a_long_answer_is_not_kept_in_memory(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path)
+    asked: list[str] = []
+    await store.set_marks({"long": bytes(100_000), **{f"many/{number}": b"1" for number in range(100)}})
+    await store.database.run(lambda connection: connection.set_trace_callback(asked.append))
+    for _ in range(2):
+        await store.mark("long")
+        await store.marks("many/")
+    assert len(asked) == 4
     await store.close()
 
 
