@@ -56,7 +56,7 @@ SERVER_BELIEVED: dict[str, object] = {"protocol.vouching.Voices.circle": _everyb
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Here]:
-    async with spied_class(tmp_path) as made:
+    async with spied_class(tmp_path, kept_for=__name__) as made:
         yield made
 
 

@@ -29,7 +29,7 @@ ROW = "a server's operator names a device of their own as a teacher's"
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Here]:
-    async with spied_class(tmp_path) as made:
+    async with spied_class(tmp_path, kept_for=__name__) as made:
         yield made
 
 

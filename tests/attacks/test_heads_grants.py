@@ -43,7 +43,7 @@ A_GRANT_IS_A_WORD: dict[str, object] = {"protocol.roster.voices_of": voices_with
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Here]:
-    async with spied_class(tmp_path) as made:
+    async with spied_class(tmp_path, kept_for=__name__) as made:
         yield made
 
 

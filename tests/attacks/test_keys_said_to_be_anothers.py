@@ -79,15 +79,18 @@ class TwoLaptops:
 
 @pytest.fixture
 async def hers(tmp_path: Path) -> AsyncIterator[TwoLaptops]:
-    async with spied_class(tmp_path) as here:
-        found = TwoLaptops(here, await here.room.teacher())
-        await here.sync(found.two, found.one)
-        await confirm(found.one.agent, device_id(own_device(found.two.agent)), shown_as="own")
-        await here.sync(found.one, found.two, found.one)
-        await confirm(found.two.agent, device_id(own_device(found.one.agent)), shown_as="own")
-        await new_phrase(found.one.agent)
-        await here.sync(found.two, found.one, found.two, here.machine)
-        yield found
+    async with spied_class(tmp_path, kept_for=__name__, further=_second_laptop) as here:
+        yield TwoLaptops(here, here.room.devices[-1])
+
+
+async def _second_laptop(here: SpiedClass) -> None:
+    one, two = here.teacher, await here.room.teacher()
+    await here.sync(two, one)
+    await confirm(one.agent, device_id(own_device(two.agent)), shown_as="own")
+    await here.sync(one, two, one)
+    await confirm(two.agent, device_id(own_device(one.agent)), shown_as="own")
+    await new_phrase(one.agent, Argon2Cost(64, 1, 1))
+    await here.sync(two, one, two, here.machine)
 
 
 def _nothing(*_: object) -> frozenset[tuple[bytes, bytes]]:
@@ -218,8 +221,8 @@ async def test_a_phrase_with_a_lost_laptops_own_key_makes_it_read_nothing_when_t
     proof = drawn_by(signer, person, own_device(lost.agent), room.space)
     drawn = PhraseKey(keys.agreement.public, bytes(16), Argon2Cost(), signer.public, proof)
     await lost.agent.write(Draft(room.space, Kind.PHRASE, grant.grant, drawn.encode(), subject=person))
-    stolen = dict(reading_keys(lost.agent))
     await here.sync(lost, hers.one, head)
+    stolen = dict(reading_keys(lost.agent))
     await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
     await here.sync(head, hers.one, head, hers.one, here.machine)
     cuts = tuple((await room.territory.replica.view(room.space)).roster.revocations)

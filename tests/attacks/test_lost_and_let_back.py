@@ -31,7 +31,7 @@ ROW = "a lost laptop comes back in with its teacher"
 @pytest.fixture
 async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
     monkeypatch.setattr("sync_agent.acquaintances.ACQUAINTANCE_MS", -DAY_MS)  # they have known each other for long
-    async with spied_class(tmp_path) as made:
+    async with spied_class(tmp_path, kept_for=__name__) as made:
         yield made
 
 

@@ -42,7 +42,7 @@ async def nobodys(*_told: object) -> list[str]:
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Here]:
-    async with spied_class(tmp_path) as made:
+    async with spied_class(tmp_path, kept_for=__name__) as made:
         yield made
 
 

@@ -46,7 +46,7 @@ class Lists:
 
 @pytest.fixture
 async def lists(tmp_path: Path) -> AsyncIterator[Lists]:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         room, territory = here.room, here.room.territory
         others = [await territory.person(f"Tom {number}", PersonRole.PUPIL, room.space) for number in range(3)]
         leaver = await territory.person("Zoé", PersonRole.PUPIL, room.space)

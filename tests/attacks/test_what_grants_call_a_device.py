@@ -40,7 +40,7 @@ OF_MANY = "teachers' computers that do not exist hold up who lets a teacher in"
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Here]:
-    async with spied_class(tmp_path) as made:
+    async with spied_class(tmp_path, kept_for=__name__) as made:
         yield made
 
 

@@ -169,6 +169,13 @@ class Classroom:
         self.territory = territory
         self.frontage.responder = territory.responder()
 
+    async def close(self) -> None:
+        """Everybody lets go of what is theirs."""
+        for device in self.devices:
+            await device.way.close()
+            await device.agent.close()
+        await self.territory.close()
+
 
 @asynccontextmanager
 async def classroom(
@@ -185,10 +192,7 @@ async def classroom(
     try:
         yield room
     finally:
-        for device in room.devices:
-            await device.way.close()
-            await device.agent.close()
-        await room.territory.close()
+        await room.close()
 
 
 def above(replica: Replica, space: bytes) -> bytes:

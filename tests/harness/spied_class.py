@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Final, TypeAlias
 
 from protocol.entry import Entry, Kind, compose
 from protocol.hand_in_keys import content_key_of
@@ -16,8 +17,10 @@ from protocol.roles import Role
 from protocol.structure import PersonKey
 from protocol.vouching import Device as VouchedDevice
 from protocol.work import Feedback
+from tests.harness.beginnings import new_place
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
 from tests.harness.commands import Desk
+from tests.harness.kept_class import KeptClass
 from tests.harness.portal import portal
 from tests.harness.territory import new_device
 
@@ -93,19 +96,47 @@ class SpiedClass:
         return sum(to == self.spy.agreement.public for each in sealed for to, _ in each)
 
 
+Further: TypeAlias = "Callable[[SpiedClass], Awaitable[None]]"
+
+_KEPT: Final[dict[str, tuple[SpiedClass, KeptClass]]] = {}
+
+
 @asynccontextmanager
-async def spied_class(folder: Path) -> AsyncIterator[SpiedClass]:
-    """See `SpiedClass`; the spy has not been let in."""
-    async with classroom(folder) as room:
-        teacher, machine = await room.teacher(), await room.machine()
-        await teacher.session.sync()
-        item = await assignment(room, teacher, machine)
-        work = await room.hand_in(machine, item, WORK)
-        made = SpiedClass(room, teacher, machine, item, work, new_device(Random(666).randbytes))
-        await made.sync(machine, teacher)
-        await Desk(teacher.agent).ask("confirm-opened", id=work.hex())
-        await made.sync(teacher, machine)
-        yield made
+async def spied_class(
+    folder: Path, *, kept_for: str | None = None, further: Further | None = None
+) -> AsyncIterator[SpiedClass]:
+    """See `SpiedClass`; the spy has not been let in.
+
+    Tests whose fixture names them (`kept_for`) begin with one class that was made once in this process, with what
+    happened in it `further`: it must have been made as they would have made it. One that has switched something off
+    already names nobody, and has a class made.
+    """
+    if kept_for is None:
+        async with classroom(folder) as room:
+            yield await _spied(room)
+        return
+    if kept_for not in _KEPT:
+        async with classroom(new_place()) as room:
+            here = await _spied(room)
+            if further is not None:
+                await further(here)
+            _KEPT[kept_for] = here, KeptClass.of(room)
+    was, kept = _KEPT[kept_for]
+    async with kept.opened(folder) as room:
+        teacher, machine, *_ = room.devices
+        yield replace(was, room=room, teacher=teacher, machine=machine)
+
+
+async def _spied(room: Classroom) -> SpiedClass:
+    teacher, machine = await room.teacher(), await room.machine()
+    await teacher.session.sync()
+    item = await assignment(room, teacher, machine)
+    work = await room.hand_in(machine, item, WORK)
+    made = SpiedClass(room, teacher, machine, item, work, new_device(Random(666).randbytes))
+    await made.sync(machine, teacher)
+    await Desk(teacher.agent).ask("confirm-opened", id=work.hex())
+    await made.sync(teacher, machine)
+    return made
 
 
 def own_keys(keys: DeviceKeys) -> VouchedDevice:
