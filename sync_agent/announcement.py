@@ -15,6 +15,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from protocol.errors import PeerFault
@@ -164,6 +165,7 @@ def sealed(instance: Instance, address: Ip, signer: SigningKey) -> Instance:
     return replace(instance, seal=name_seal(signer, _place(instance.name, address, instance.port, instance.txt)))
 
 
+@lru_cache(maxsize=MAX_KNOWN)
 def shows_key(instance: Instance, address: Address, own: bytes) -> bool:
     """Whether an announcement is by who holds the key of this `own` secret."""
     shown = _shown(instance.txt)

@@ -46,6 +46,8 @@ from sync_agent.sync_result import SyncResult
 
 CALLED_LATELY_MS: Final = 120_000
 GATHER_S: Final = 0.03
+LOOKS_EVERY_S: Final = 0.25
+"""Thirty machines that say something within a moment are no thirty reasons to choose neighbours anew."""
 _MAX_CALLERS_SHOWN: Final = 64
 _MORE_THAN_WORDS_BYTES: Final = 16_384
 """A greeting and an answer that has nothing are shorter; content is not."""
@@ -296,6 +298,7 @@ class Lan(Around):
                 await self._revisits.note()
             except LocalFailure as failure:  # a full disk keeps nobody from being linked with
                 self._fail(failure)
+            await asyncio.sleep(LOOKS_EVERY_S)
 
     def _announced(self) -> set[Address]:
         return {member.address for member in self.neighbourhood.members().values()}

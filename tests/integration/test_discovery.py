@@ -20,7 +20,7 @@ from protocol.errors import Code
 from protocol.replica.unforeseen import Unforeseen
 from sync_agent import multicast
 from sync_agent.addresses import Address
-from sync_agent.announcement import Members, State, hint_text, member_of, placed_text
+from sync_agent.announcement import Member, Members, State, hint_text, member_of, placed_text
 from sync_agent.lan import Lan
 from sync_agent.marks import NEIGHBOURS_MARK
 from sync_agent.mdns import Discovery, Found
@@ -377,6 +377,35 @@ async def test_a_device_that_has_found_others_looks_for_them_at_its_next_start(t
                 other = Place(1, list(await secrets_of(device.agent)))
                 lan.neighbourhood._discovery.datagram_received(answer(other.instance), ("127.0.0.1", 5353))
                 await patience.until(lambda: device.agent.replica.store.mark(NEIGHBOURS_MARK))
+
+
+@pytest.mark.parametrize(("every_s", "again"), [(3600.0, False), (0.01, True)], ids=["meanwhile", "after that"])
+async def test_what_many_say_within_a_moment_is_one_reason_to_choose_neighbours_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_s: float, again: bool
+) -> None:
+    monkeypatch.setattr("sync_agent.lan.LOOKS_EVERY_S", every_s)
+    async with classroom(tmp_path) as room:
+        device = await room.machine()
+        lan = Lan(device.agent, news=lambda: None, draw=Random(1).uniform)
+        found: list[int] = []
+        chosen = lan.neighbourhood.chosen
+
+        def noted() -> dict[Address, Member]:
+            found.append(lan.found())
+            return chosen()
+
+        monkeypatch.setattr(lan.neighbourhood, "chosen", noted)
+        async with lan.open(Address("127.0.0.1", 0), ()):
+            secrets = list(await secrets_of(device.agent))
+            for number in range(1, 31):
+                other = Place(number, secrets, f"127.0.0.{number}")
+                lan.neighbourhood._discovery.datagram_received(answer(other.instance), (f"127.0.0.{number}", 5353))
+                await patience.until(lambda: found)
+                await device.agent.replica.store.scan(room.space)
+            if again:
+                await patience.until(lambda: found[-1] == 30)
+            else:
+                assert found == [1]
 
 
 async def test_who_fetches_reaches_the_server_however_long_that_takes_and_goes_before_who_is_about_to() -> None:
