@@ -34,7 +34,7 @@ from protocol.coursework import (
 from protocol.entry import ID_BYTES, Entry, Kind
 from protocol.measures import Measures, fold_measures
 from protocol.rights import Door
-from protocol.roster import OF_KEYS, Roster, authorities_over, fold_roster, persons_of, with_voices
+from protocol.roster import Roster, authorities_over, fold_roster, persons_of, with_voices
 from protocol.speaking import Remembered
 
 _LETS_IN: Final = frozenset({Kind.CERTIFICATE, Kind.GRANT})
@@ -113,7 +113,7 @@ def fold_space(
             _joined(_by_person(counting)),
             _joined(topics.items),
             _joined(topics.works),
-            _keys_among(counting),
+            _keys_among(own, roster),
             _voices_among(counting),
         ),
     )
@@ -129,7 +129,7 @@ def growth_of(fold: SpaceFold, fresh: Sequence[Entry], above: Iterable[Heard], d
     persons = dict.fromkeys(one for entry in seen if (one := _person_named(entry)) is not None)
     items = dict.fromkeys(item for entry in seen if (item := item_named(entry)) is not None)
     works = dict.fromkeys(work for entry in seen if (work := work_named(entry)) is not None)
-    of_keys = let_in or any(entry.header.kind in OF_KEYS for entry in seen)
+    of_keys = let_in or any(map(roster.tells_of_keys, fresh))
     if persons and roster.aliases:
         return None
     older = [
@@ -150,14 +150,15 @@ def grown(
     before = fold.roster
     entries = [*(older[name] for name in growth.older), *growth.fresh]
     counting = [entry for entry in entries if not before.hides(entry)]
-    roster = _grown_roster(fold, growth, counting, door, remembered)
+    roster = _grown_roster(fold, growth, entries, door, remembered)
     if roster is None:
         return None
     topics = topics_of(counting, roster)
     coursework = fold.coursework
     if topics.items or topics.works:
         coursework = with_topics(coursework, roster.space, topics, roster)
-    return SpaceFold(roster, coursework, fold.measures, _grown_index(fold.index, growth, counting, topics))
+    index = _grown_index(fold, growth, entries, topics)
+    return SpaceFold(roster, coursework, fold.measures, index)
 
 
 def _let_in(roster: Roster, heard: Iterable[Heard], door: Door) -> bool | None:
@@ -183,12 +184,13 @@ def _let_in(roster: Roster, heard: Iterable[Heard], door: Door) -> bool | None:
 
 
 def _grown_roster(
-    fold: SpaceFold, growth: Growth, counting: Sequence[Entry], door: Door, remembered: Remembered
+    fold: SpaceFold, growth: Growth, entries: Sequence[Entry], door: Door, remembered: Remembered
 ) -> Roster | None:
-    roster = _heard_anew(fold, counting, door, remembered) if growth.of_keys else fold.roster
+    roster = _heard_anew(fold, entries, door, remembered) if growth.of_keys else fold.roster
     if roster is None or not growth.persons:
         return roster
-    shown, aliases = persons_of(entry for entry in counting if entry.header.kind == Kind.PERSON)
+    hides = fold.roster.hides
+    shown, aliases = persons_of(each for each in entries if each.header.kind == Kind.PERSON and not hides(each))
     if aliases:
         return None
     persons = dict(roster.persons)
@@ -197,12 +199,12 @@ def _grown_roster(
     return replace(roster, persons={**persons, **shown})
 
 
-def _heard_anew(fold: SpaceFold, counting: Sequence[Entry], door: Door, remembered: Remembered) -> Roster | None:
+def _heard_anew(fold: SpaceFold, entries: Sequence[Entry], door: Door, remembered: Remembered) -> Roster | None:
     """The roster with the grants that there are now; None where that bears on what somebody has said before."""
     before = fold.roster
     ever = authorities_over(before.space, door)
     living = tuple(each for each in ever if each.grant not in before.held_back and each.grant not in before.void)
-    said = [entry for entry in counting if entry.header.kind in OF_KEYS]
+    said = [entry for entry in entries if before.tells_of_keys(entry)]
     after = with_voices(replace(before, authorities=living), said, door, remembered)
     let_in = {each.grant for each in living} - {each.grant for each in before.authorities}
     heard = (before.unconfirmed | before.nameless) ^ (after.unconfirmed | after.nameless)
@@ -210,19 +212,20 @@ def _heard_anew(fold: SpaceFold, counting: Sequence[Entry], door: Door, remember
     return after if concerned.isdisjoint(fold.index.voices) else None
 
 
-def _grown_index(index: Index, growth: Growth, counting: Sequence[Entry], topics: Topics) -> Index:
+def _grown_index(fold: SpaceFold, growth: Growth, entries: Sequence[Entry], topics: Topics) -> Index:
+    index, counting = fold.index, [entry for entry in entries if not fold.roster.hides(entry)]
     persons = _by_person(counting) if growth.persons else {}
     return Index(
         {**index.persons, **_joined(persons)} if persons else index.persons,
         {**index.items, **_joined(topics.items)} if topics.items else index.items,
         {**index.works, **_joined(topics.works)} if topics.works else index.works,
-        _keys_among(counting) if growth.of_keys else index.keys,
+        _keys_among(entries, fold.roster) if growth.of_keys else index.keys,
         index.voices | _voices_among(counting),
     )
 
 
-def _keys_among(entries: Iterable[Entry]) -> bytes:
-    return b"".join(entry.id for entry in entries if entry.header.kind in OF_KEYS)
+def _keys_among(entries: Iterable[Entry], roster: Roster) -> bytes:
+    return b"".join(entry.id for entry in entries if roster.tells_of_keys(entry))
 
 
 def _voices_among(entries: Iterable[Entry]) -> frozenset[bytes]:

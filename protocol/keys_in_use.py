@@ -11,8 +11,8 @@ Pure; called by the roster alone.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 from protocol.entry import Entry, Kind, parsed
 from protocol.limits import MAX_READING_KEYS_PER_DEVICE
@@ -24,7 +24,14 @@ from protocol.structure import PersonKey
 from protocol.vouching import Device, is_drawn_by
 
 Key: TypeAlias = tuple[bytes, bytes]
-"""A teacher, and an X25519 key as that one's."""
+"""A teacher, or a key that signs, and an X25519 key as that one's."""
+
+
+class Doubted(NamedTuple):
+    """The entries that are held back, and the grants under which nobody speaks."""
+
+    held_back: Container[bytes]
+    unheard: Container[bytes]
 
 
 def keys_in_use(
@@ -89,38 +96,54 @@ def phrases_of(
 
 
 def keys_spent(
-    entries: Sequence[Entry],
+    heard: Sequence[Entry],
+    given: Iterable[Entry],
     door: Door,
     cut: frozenset[bytes],
-    gone: frozenset[Key],
+    gone: Mapping[Key, Collection[bytes]],
     aliases: Mapping[bytes, bytes],
+    doubted: Doubted,
 ) -> frozenset[Key]:
-    """The reading keys, each with its teacher, that a device which was cut off has made or has been given."""
+    """The reading keys, each with its teacher, that a device which was cut off has made or has been given.
+
+    `gone` are the keys of devices that were, with who signs for each; `heard` is what counts, and `given` are all
+    entries that say that a key was given to somebody. Whoever has the server holds such a one back, or has it said
+    under a grant that nobody confirmed, or as another person's, beforehand: where who made the key says so, it counts
+    all the same; where another device of the same person does, though it is held back. But for what somebody says of
+    themselves: a lost laptop would spend each new key of hers by saying that it was given it.
+    """
     if not cut:
         return frozenset()
-    found = set()
-    for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
-        key = parsed(entry, PersonKey.parse)
-        if key is not None and entry.header.author in cut:
-            found.add((person, key.agreement))
-    for person, entry in _by_their_own(entries, Kind.KEY_WRAP, door):
-        given = parsed(entry, KeyWraps.parse)
-        listed = aliases.get(person, person)
-        if given is not None and any((listed, recipient) in gone for recipient, _ in given.wraps):
-            found.add((person, given.agreement))
+    found, made_as = set(), defaultdict[Key, set[bytes]](set)
+    for person, entry in _by_their_own(heard, Kind.PERSON_KEY, door):
+        if (key := parsed(entry, PersonKey.parse)) is not None:
+            made_as[entry.header.author, key.agreement].add(person)
+            if entry.header.author in cut:
+                found.add((person, key.agreement))
+    for person, entry in _by_their_own(given, Kind.KEY_WRAP, door):
+        gift, author = parsed(entry, KeyWraps.parse), entry.header.author
+        made = () if gift is None else made_as.get((author, gift.agreement), ())
+        if gift is None or (entry.header.grant in doubted.unheard and not made):
+            continue
+        itself = (author,) if entry.id in doubted.held_back else ()
+        persons = {person, *made}
+        listed = {aliases.get(each, each) for each in persons}
+        holders = (each for recipient, _ in gift.wraps for one in listed for each in gone.get((one, recipient), ()))
+        if any(holder not in itself for holder in holders):
+            found.update((each, gift.agreement) for each in persons)
     return frozenset(found)
 
 
-def keys_cut_off(authorities: Iterable[Authority], cut: frozenset[bytes]) -> frozenset[Key]:
-    """The X25519 keys of each teacher's devices that were cut off, each with the teacher.
+def keys_cut_off(authorities: Iterable[Authority], cut: frozenset[bytes]) -> dict[Key, set[bytes]]:
+    """The X25519 keys of each teacher's devices that were cut off, with the keys that sign for these.
 
     Nothing proves whose an X25519 key is: that another machine, cut off or not, says it is its own means nothing here.
     """
-    return frozenset(
-        (authority.person, authority.agreement)
-        for authority in authorities
-        if authority.key in cut and authority.role in HAS_READING_KEYS and authority.person is not None
-    )
+    found: defaultdict[Key, set[bytes]] = defaultdict(set)
+    for authority in authorities:
+        if authority.key in cut and authority.role in HAS_READING_KEYS and authority.person is not None:
+            found[authority.person, authority.agreement].add(authority.key)
+    return dict(found)
 
 
 def keys_held(

@@ -40,6 +40,8 @@ WRITERS: Final[Mapping[int, frozenset[Role]]] = MappingProxyType(
 )
 
 _NEVER_ERASED: Final = frozenset({KindClass.AUTHORITY, KindClass.STRUCTURE})
+OF_KEYS: Final = frozenset({Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHRASE, Kind.VOUCH})
+"""What is said of keys, and of whose devices are whose."""
 
 
 class Outcome(StrEnum):
@@ -399,10 +401,14 @@ def is_erasable(header: Header) -> bool:
 
 
 def erasable_names(entry: Entry) -> tuple[bytes, ...]:
-    """The names of which an erasure covers the entry: whom it is about, its item or hand-in, itself, its space."""
+    """The names of which an erasure covers the entry: whom it is about, its item or hand-in, itself, its space.
+
+    What is said of keys goes with its person, or its space: an erasure of one such entry would take away that a lost
+    laptop was given a key, or who confirmed whom (docs/adr/0200).
+    """
     header = entry.header
-    named = (header.subject, header.target, entry.id, header.space)
-    return tuple(name for name in named if name is not None)
+    alone = () if header.kind in OF_KEYS else (header.target, entry.id)
+    return tuple(name for name in (header.subject, *alone, header.space) if name is not None)
 
 
 def _authority_in(payload: bytes, entry: Entry) -> Authority:

@@ -35,10 +35,20 @@ from typing import Final, TypeVar
 from protocol.ancestry import heads
 from protocol.entry import Entry, Kind, parsed
 from protocol.errors import PeerFault
-from protocol.keys_in_use import keys_cut_off, keys_held, keys_in_use, keys_spent, phrases_of, said_by, whose_keys
+from protocol.keys_in_use import (
+    Doubted,
+    Key,
+    keys_cut_off,
+    keys_held,
+    keys_in_use,
+    keys_spent,
+    phrases_of,
+    said_by,
+    whose_keys,
+)
 from protocol.person_keys import PhraseKey
 from protocol.revocations import ABOVE_ROOTS, cuts_of, doubtful, without_right
-from protocol.rights import Authority, Door
+from protocol.rights import OF_KEYS, Authority, Door, erasable_names
 from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
 from protocol.speaking import (
     Remembered,
@@ -150,10 +160,17 @@ class Roster:
 
     def hides(self, entry: Entry) -> bool:
         """Whether the fold passes an entry over: held back, or erased."""
-        header = entry.header
-        return entry.id in self.held_back or not self.erased.isdisjoint(
-            (header.subject, header.target, entry.id, header.space)
-        )
+        return entry.id in self.held_back or self.is_erased(entry)
+
+    def is_erased(self, entry: Entry) -> bool:
+        """Whether an erasure that counts covers an entry."""
+        return not self.erased.isdisjoint(erasable_names(entry))
+
+    def tells_of_keys(self, entry: Entry) -> bool:
+        """Whether the fold weighs what an entry says of keys: that a key was given also where that is held back."""
+        if entry.header.kind == Kind.KEY_WRAP:
+            return not self.is_erased(entry)
+        return entry.header.kind in OF_KEYS and not self.hides(entry)
 
 
 _NOTHING: Final[Remembered] = MappingProxyType({})
@@ -200,19 +217,18 @@ def fold_roster(
         revocations=revocations,
         doubtful=frozenset(doubtful([*above, *own], held)),
     )
-    kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]
-    persons, aliases = persons_of(kept)
-    said = [entry for entry in kept if entry.header.kind in OF_KEYS]
+    persons, aliases = persons_of(each for each in own if each.header.kind == Kind.PERSON and not roster.hides(each))
+    said = [entry for entry in own if roster.tells_of_keys(entry)]
     return with_voices(replace(roster, persons=persons, aliases=aliases), said, door, remembered)
 
 
 def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: Remembered = _NOTHING) -> Roster:
     """The roster with what hangs on its grants and on what is `said` of keys: who speaks for whom, whose keys count.
 
-    `said` are the entries of the kinds `OF_KEYS` that the roster does not hide. Persons, and what is cut, held back or
-    erased, stand.
+    `said` is what the roster `tells_of_keys`. Persons, and what is cut, held back or erased, stand.
     """
-    cut, aliases = roster.cut, roster.aliases
+    cut, aliases, given = roster.cut, roster.aliases, said
+    said = [entry for entry in said if entry.id not in roster.held_back]
     came_back = frozenset(roster.revocations.values()) - cut
     voices = voices_of(said, roster.authorities, door, aliases, cut=cut, came_back=came_back)
     apart = voices_of(said, roster.authorities, door, {}, cut=cut, came_back=came_back) if aliases else voices
@@ -228,9 +244,11 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     # by the ids of grants: that a list calls two people one gives neither a key that the other holds
     phrases = phrases_of(kept, door, cut)
     lost = keys_cut_off(ever, away)
-    lost -= keys_held(lost, roster.authorities, away, phrases, aliases, (speaking.led, then.led))
-    gone = frozenset((aliases.get(person, person), agreement) for person, agreement in lost)
-    spent = keys_spent(kept, door, away, gone, aliases)
+    held = keys_held(lost, roster.authorities, away, phrases, aliases, (speaking.led, then.led))
+    gone: defaultdict[Key, set[bytes]] = defaultdict(set)
+    for person, agreement in lost.keys() - held:
+        gone[aliases.get(person, person), agreement] |= lost[person, agreement]
+    spent = keys_spent(kept, given, door, away, gone, aliases, Doubted(roster.held_back, unheard))
     in_use, makers = keys_in_use([entry for entry in kept if _stands(entry, door, voices, aliases)], door, cut, spent)
     return replace(
         roster,
@@ -256,11 +274,6 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
 def authorities_over(space: bytes, door: Door) -> list[Authority]:
     """The grants of a space and of those above it, those that give nothing any more included."""
     return [authority for member in door.lineage(space) for authority in door.authorities_in(member)]
-
-
-OF_KEYS: Final = frozenset({Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHRASE, Kind.VOUCH})
-"""What is said of keys, and of whose devices are whose."""
-_NAMES: Final = OF_KEYS | {Kind.PERSON}
 
 
 def _stands(entry: Entry, door: Door, voices: Voices, aliases: Mapping[bytes, bytes]) -> bool:

@@ -7,6 +7,7 @@ Rules:
 - it is said in every space where the device's grant makes its person a teacher, also in one that was added later, and
   sealed there to each confirmed device of the same person and to the latest phrase that one of these drew, but for
   devices that are cut off in any space of this one: keys are the same in all;
+- what it says it says with its own two keys, as whose it came in first: under any other grant nobody hears it;
 - in a class that was closed nothing more is said;
 - when a device of the same person is cut off, the keys that it held are spent, and another is made; of keys that are
   spent again and again, few are replaced within an hour.
@@ -241,14 +242,19 @@ def _in_turn(lists: Iterable[Iterable[bytes]]) -> list[bytes]:
 
 
 async def _places(agent: Agent) -> list[_Place]:
-    door = agent.replica.door
-    teaching = [grant for grant in await agent.replica.authorities(agent.device) if grant.role in HAS_READING_KEYS]
+    door, own = agent.replica.door, agent.keys.agreement.public
+    teaching = [
+        grant
+        for grant in await agent.replica.authorities(agent.device)
+        if grant.role in HAS_READING_KEYS and grant.agreement == own
+    ]
     found = []
     for space in await agent.spaces() if teaching else ():
-        for grant in _nearest_first(teaching, door):
-            if grant.person is not None and door.covers(grant, space):
-                found.append(await _place(agent, space, grant, grant.person))
-                break
+        here = [grant for grant in teaching if grant.person is not None and door.covers(grant, space)]
+        # as whose it came in first: whoever writes grants calls it somebody else's later
+        if here and (person := here[0].person) is not None:
+            nearest, *_ = _nearest_first([grant for grant in here if grant.person == person], door)
+            found.append(await _place(agent, space, nearest, person))
     return found
 
 
@@ -358,8 +364,9 @@ def _seals_due(agent: Agent, place: _Place, kept_from: Collection[bytes]) -> lis
     phrases = [phrase for author, phrase in place.roster.phrases.get(place.person, ()) if author in own]
     wanted |= {phrase.agreement for phrase in phrases[-1:]}
     keys = reading_keys(agent)
-    sealers = {device[0] for device in own}
-    return _seals(agent, place, {to: _lacking(place, to, keys, sealers) for to in sorted(wanted)})
+    # what a device says that it gave itself goes with its word: another one says it as well, for when it is lost
+    sealers = {to: {device[0] for device in own if device[1] != to} for to in wanted}
+    return _seals(agent, place, {to: _lacking(place, to, keys, sealers[to]) for to in sorted(wanted)})
 
 
 def _lacking(
