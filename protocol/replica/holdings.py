@@ -19,10 +19,12 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
+from weakref import WeakValueDictionary
 
 from protocol.chunking import ChunkList, ChunkRef, stream_bytes
 from protocol.errors import Code, LocalFailure, PeerFault
@@ -70,6 +72,7 @@ class Holdings:
         self._complete: set[tuple[bytes, bytes]] = set()
         self._portable: set[bytes] = set()
         self._lacking: dict[Need, _Lack] = {}
+        self._looking: WeakValueDictionary[Need, asyncio.Lock] = WeakValueDictionary()
         self._given_up: set[bytes] = set()
         self._not_sealed: dict[bytes, None] = {}
         self._no_manifest: dict[bytes, None] = {}
@@ -85,6 +88,12 @@ class Holdings:
         """Whether all of it is here."""
         if self._is_known(need):
             return True
+        # when content comes all ask at once: one looks, and notes for the others what it has found
+        async with self._looking.setdefault(need, asyncio.Lock()):
+            return self._is_known(need) or await self._look(need)
+
+    async def _look(self, need: Need) -> bool:
+        """Whether all of what was not found complete before is here."""
         if self._is_nothing(need) or await self._lack_still([need]):
             return False
         known = self._complete
@@ -96,7 +105,7 @@ class Holdings:
             return False
         if known is not self._complete or (before is not None and not await self._is_marked(need.space, before)):
             # All was taken back while this was looked at: what was seen may be gone.
-            return await self.is_complete(need)
+            return await self._look(need)
         self._lacking.pop(need, None)
         known.add((need.space, need.stream))
         mark = _HERE if need.sealed and need.stream not in self._portable else _HERE_AND_PORTABLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
@@ -76,6 +77,27 @@ async def test_a_revision_is_complete_when_manifest_lists_and_chunks_are_here(
     assert await again.incomplete([need]) == []
     await again.forget()
     assert await store.marks("complete/") == {}
+
+
+class LookedAt(MemoryPacks):
+    """Counts how often it is asked which lists of files are missing, and takes its time over that."""
+
+    looked = 0
+
+    async def missing_streams(self, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
+        self.looked += 1
+        await asyncio.sleep(0)
+        return await super().missing_streams(space, streams)
+
+
+async def test_of_many_who_ask_at_once_whether_content_is_here_one_looks(store: MemoryStore) -> None:
+    content = LookedAt()
+    holdings = Holdings(store, content)
+    packed = await pack_files(FILES)
+    need = Need(SPACE, packed.ref.stream, sealed=False)
+    await content.ingest(SPACE, packed.packs[0])
+    assert await asyncio.gather(*[holdings.is_complete(need) for _ in range(5)]) == [True] * 5
+    assert content.looked == 1
 
 
 async def test_content_of_another_space_is_not_here(content: MemoryPacks, holdings: Holdings) -> None:
