@@ -28,6 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn, TypeAlias, cast
 
+from protocol.deflate_parameters import profile
 from tests.harness.patience import PATIENCE_S
 
 PROJECT: Final = Path(__file__).parents[2]
@@ -46,6 +47,8 @@ _LOADED: Final[Mapping[str, Sequence[str]]] = {
         "sync_agent.operations",
         "sync_agent.device_operations",
         "sync_agent.daemon",
+        "sync_agent.folder_events",
+        "sync_agent.watcher",
         "sync_agent.enrollment",
     ),
     "sync-server": ("sync_server.cli", "protocol.replica.console_parser", "sync_server.app", "sync_server.service"),
@@ -170,8 +173,9 @@ def _prepared(program: str) -> _Prepared:
 
 
 def loaded(program: str) -> Main:
-    """The `main` of a program, with everything that its commands need."""
+    """The `main` of a program, with everything that its commands need; what zlib reproduces is known too."""
     modules = [importlib.import_module(name) for name in _LOADED[program]]
+    profile()
     main: Main = modules[0].PROGRAM.main
     return main
 
