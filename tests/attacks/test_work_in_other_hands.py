@@ -217,7 +217,7 @@ async def another_reading_key(room: Classroom, laptop: Device, hearer: Device) -
     await tend_hand_ins(hearer.agent)
 
 
-@attack("one laptop makes reading keys without end", off={"protocol.roster.MAX_READING_KEYS_PER_DEVICE": 1_000})
+@attack("one laptop makes reading keys without end", off={"protocol.keys_in_use.MAX_READING_KEYS_PER_DEVICE": 1_000})
 async def test_work_is_sealed_to_few_of_the_keys_that_one_laptop_makes(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         teacher, author = await room.teacher(), await room.machine()
