@@ -30,7 +30,6 @@ from tests.harness.wire import Frontage, MemoryTransport
 
 ALWAYS = Limits(quiet=windows_of(["00:00-24:00"]))
 HUGE: Files = {"film.mp4": Random(7).randbytes(3_000_000)}
-MORE: Files = {"film.mp4": Random(8).randbytes(3_000_000)}
 
 
 async def budgeted(device: Device, limits: Limits | None = None) -> Device:

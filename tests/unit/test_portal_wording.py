@@ -364,7 +364,7 @@ def test_without_internet_the_strip_says_how_many_machines_of_the_school_are_in_
     assert plain(replace(alone, neighbours=3).sentence(french, "Mme Petit", NOW)).endswith(" : 3.")
 
 
-NO_INTERNET, SILENT, ANSWERS = "Pas d'Internet", "ne répond pas", "répond, mais n'accepte pas"
+NO_INTERNET, SILENT = "Pas d'Internet", "ne répond pas"
 
 
 @pytest.mark.parametrize(
