@@ -416,10 +416,15 @@ class Agent:
         return int.from_bytes(await self.replica.store.mark(f"{OPENED_MARKS}{stream.hex()}") or b"", "big")
 
     async def note_opened(self, stream: bytes) -> None:
-        """Somebody opens this content; written once a day, so that reading stays reading."""
+        """Somebody opens this content; written once a day, so that reading stays reading, on a full disk too."""
         now_ms = self.now_ms()
-        if not 0 <= now_ms - await self.opened_ms(stream) < DAY_MS:
+        if 0 <= now_ms - await self.opened_ms(stream) < DAY_MS:
+            return
+        try:
             await self.replica.store.set_marks({f"{OPENED_MARKS}{stream.hex()}": now_ms.to_bytes(8, "big")})
+        except LocalFailure as failure:
+            if failure.code not in (Code.DISK_FULL, Code.READ_ONLY):
+                raise
 
 
 def _no_twin(_place: Twin) -> bool:

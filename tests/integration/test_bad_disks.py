@@ -30,7 +30,7 @@ from sync_server.data_folder import KEYS_FILE, TERRITORY_FILE
 from sync_server.keys import ServerKeys
 from sync_server.keys import Territory as ServerTerritory
 from sync_server.service import Service, Stop
-from tests.harness.classroom import LARGE, SMALL, Classroom, Device, assignment, work_of
+from tests.harness.classroom import LARGE, SMALL, Classroom, Device, assignment, brought, work_of
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.server_in_process import office
@@ -41,11 +41,11 @@ async def sql(store: object, statement: str) -> None:
     await store.database.run(lambda connection: connection.execute(statement).fetchall())
 
 
-async def fill(store: EntryStore) -> None:
-    """Use up the pages that are left."""
+async def fill(store: EntryStore, mark_bytes: int = 900) -> None:
+    """Use up the pages that are left; small marks fill the last one too."""
     for number in range(1_000):
         try:
-            await store.set_marks({f"fill/{number}": bytes(900)})
+            await store.set_marks({f"fill/{mark_bytes}/{number}": bytes(mark_bytes)})
         except LocalFailure as failure:
             if failure.code is not Code.DISK_FULL:
                 raise
@@ -146,6 +146,22 @@ async def test_a_database_that_may_only_be_read_answers_and_refuses_in_words(roo
     assert await Desk(machine.agent).ask("items")
     await sql(store, "PRAGMA query_only = OFF")
     assert await room.hand_in(machine, task, SMALL)
+
+
+@pytest.mark.parametrize("statement", ["PRAGMA max_page_count = 1", "PRAGMA query_only = ON"])
+async def test_what_nobody_has_opened_yet_is_read_where_the_disk_takes_nothing(room: Classroom, statement: str) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item, other = [(await room.publish(teacher, SMALL)).item for _ in range(2)]
+    await brought(teacher, machine)
+    store = machine.agent.replica.store
+    async with portal(machine.agent) as surfer:
+        await sql(store, statement)
+        if "query_only" not in statement:
+            await fill(store)
+            await fill(store, 8)
+        path, data = next(iter(SMALL.items()))
+        assert (await surfer.lesson(item.hex(), f"/{path}")).body == data
+        assert await Desk(machine.agent).files("checkout", item=other.hex(), revision=None) == SMALL
 
 
 # --- people in DIR ----------------------------------------------------------------------------------------------------
