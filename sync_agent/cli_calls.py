@@ -27,6 +27,8 @@ PROGRAM: Final = Program(
 )
 
 ENROLMENT_FILE: Final = "enrolment.json"
+SERVERS_FILE: Final = "territory.json"
+"""What the data folder of a server holds, and no device's does."""
 LASTING_BYTES: Final = 64 * MiB
 _ASKED_AT_ONCE: Final = 256
 
@@ -83,7 +85,14 @@ async def run_here(
 def check_enrolled(folder: Path) -> None:
     """Raise `BadInput(NOT_ENROLLED)` before anything is made in a folder that is not an agent's."""
     if not (folder / ENROLMENT_FILE).is_file():
+        check_no_servers(folder)
         raise BadInput(Code.NOT_ENROLLED, f"{folder} is not enrolled yet; use `sync-agent enroll` with a code")
+
+
+def check_no_servers(folder: Path) -> None:
+    """Raise `BadInput(USAGE)` for a server's data folder: a device that enrolled there would write into its store."""
+    if (folder / SERVERS_FILE).exists():
+        raise BadInput(Code.USAGE, f"{folder} is a server's data folder; a device needs one of its own")
 
 
 async def run_with(call: Call, name: str, params: Params, incoming: Incoming) -> JSON:

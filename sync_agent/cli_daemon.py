@@ -15,7 +15,7 @@ from protocol.errors import BadInput, Code
 from protocol.replica.console import Call, Notices, now_ms
 from protocol.replica.console_options import Option
 from protocol.replica.operation import JSON, NO_FILES, Params, Table
-from sync_agent.cli_calls import PROGRAM, check_enrolled, run_here
+from sync_agent.cli_calls import PROGRAM, check_enrolled, check_no_servers, run_here
 from sync_agent.network.command_line import CaOption, Connecting, ProxyOption, network_of
 
 LogFile = Annotated[
@@ -70,6 +70,7 @@ async def enroll(
         "name": platform.node() or "PC" if name is None else name,
     }
     _check_given(str(params["name"]), code, server)
+    check_no_servers(call.data_dir)
     return await run_command(call.data_dir, "enroll", params, NO_FILES, Notices(), in_process, create=True)
 
 

@@ -298,6 +298,19 @@ def test_a_folder_that_is_not_enrolled_is_said_to_be_so_and_left_as_it_is(tmp_pa
     assert not list((tmp_path / "empty").iterdir())
 
 
+def test_a_device_is_not_enrolled_in_the_folder_of_a_server_which_stays_as_it_is(tmp_path: Path) -> None:
+    server = Machine("server", tmp_path / "data", "sync-server")
+    server.ok("init", "--name", "Cher", "--kit", str(tmp_path / "kit"))
+    before = tree(server.folder)
+    machine = Machine("pc", server.folder, "sync-agent")
+    code = Invitation(bytes(FINGERPRINT_BYTES), bytes(SECRET_BYTES)).code()
+    for words in (["enroll", "--server", "http://127.0.0.1:9", "--code", code], ["items"], ["run"]):
+        done = machine.run(*words)
+        check(done, 2, "usage")
+        assert "a server's data folder" in done.err
+    assert tree(server.folder) == before
+
+
 def test_an_enrolment_that_is_mistyped_makes_no_folder(tmp_path: Path) -> None:
     machine = Machine("pc", tmp_path / "data", "sync-agent")
     code = Invitation(bytes(FINGERPRINT_BYTES), bytes(SECRET_BYTES)).code()
