@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from protocol import clock
 from protocol.entry import Entry, Kind, unsigned
@@ -43,6 +43,7 @@ Entropy = Callable[[int], bytes]
 _DOOR_KINDS = (Kind.ROOT_ROTATION, Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE, Kind.ERASE)
 _CACHED_RECORDS = 128
 _CACHED_READERS = 64
+_ON_WORDS: Final = frozenset({Kind.REVOKE, Kind.RULING})
 _CLOCK_MARK = "clock"
 _PROVEN_MARK = "proven"
 
@@ -114,6 +115,8 @@ class Replica:
         self._epoch = 0
         self._changes = 0
         """Grows with all that may change what folds say."""
+        self.words_on_words = 0
+        """Grows with what takes back, or holds back, what others have said: what was hidden may be shown again."""
         self._readable: OrderedDict[bytes, tuple[int, dict[bytes, Authority]]] = OrderedDict()
         self._views = Views(store, self.door)
         self._quotas = Quotas(store, self.door)
@@ -408,6 +411,7 @@ class Replica:
                 await self._remember()
             raise
         self._changes += bool(passage.admitted)
+        self.words_on_words += any(entry.header.kind in _ON_WORDS for entry in passage.admitted.values())
         for entry in passage.admitted.values():
             self._tips.pop((entry.header.space, entry.header.author), None)
         self._quotas.note(passage.admitted.values())

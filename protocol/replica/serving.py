@@ -117,6 +117,7 @@ class Responder:
         self._receipting = asyncio.Lock()
         # in the others a hand-in may have become durable just before the power went, and its receipt not
         self._receipted: set[bytes] = set()
+        self._words_on_words = 0
         self._handlers: dict[Call, Handler] = {Call.SYNC: self._sync, Call.RECONCILE: self._reconcile}
 
     def add_handler(self, call: Call, handler: Handler) -> None:
@@ -204,6 +205,10 @@ class Responder:
             return SyncAnswer(time_ms=now_ms, refused=taken.refused, whole=page_of(whole)).encode()
         twin = self.lives.hear(opened.device, request.life)
         await self._keep_reports(opened.device, request.registers, now_ms)
+        if self._words_on_words != self.replica.words_on_words:
+            # … and in any, what came while an erasure hid it, which somebody has taken back since
+            self._words_on_words = self.replica.words_on_words
+            self._receipted.clear()
         unseen = readable.keys() - self._receipted
         await self._write_receipts({*taken.handed_in, *(pack.space for pack in request.packs), *unseen})
         ours = request.generation == self.station.generation
@@ -430,12 +435,14 @@ class Responder:
         # One at a time: what one call is about to sign, another must not sign too.
         async with self._receipting:
             self._receipted.difference_update(spaces)
+            words = self.replica.words_on_words
             drafts = [
                 draft for space in sorted(spaces) for draft in await receipts_due(self.replica, self.holdings, space)
             ]
             if drafts:
                 await self.say(drafts)
-            self._receipted.update(spaces)
+            if words == self.replica.words_on_words:
+                self._receipted.update(spaces)
 
     def _link(self, pack: PackInfo, now_ms: int) -> Link:
         return Link(

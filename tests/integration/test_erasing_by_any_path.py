@@ -15,11 +15,11 @@ from protocol.kit import Kit
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.replica.eraser import Eraser
 from protocol.replica.office.people import merge_persons
-from protocol.structure import Erasure
+from protocol.structure import Erasure, Ruling
 from sync_agent.erasing import destroy_erased
 from sync_agent.sign_in import TRIES_MARKS
 from sync_server.handlers.territory import new_kit
-from tests.harness.classroom import WORK, Classroom, Device, assignment
+from tests.harness.classroom import WORK, Classroom, Device, assignment, work_of
 from tests.harness.lan import exchange
 from tests.harness.passing_days import pass_days
 from tests.harness.server_in_process import Office, office
@@ -192,3 +192,18 @@ async def test_taking_back_what_the_kit_has_said_too_says_that_it_takes_the_kit(
         await desk.with_kit("erase", kit, person=[lea])
         await desk.do("unerase", covers=lea)
         assert f"the kit has said so as well, and `sync-server unerase {lea} --kit" in desk.said.lines[-1]
+
+
+async def test_a_hand_in_that_came_while_its_pupil_was_erased_has_its_receipt_once_that_is_taken_back(
+    room: Classroom,
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await assignment(room, teacher, machine)
+    work = await room.hand_in(machine, item, WORK)
+    erasure = await room.territory.say(room.territory.id, Kind.ERASE, Erasure(room.pupil_person).encode())
+    for _ in range(2):
+        await machine.session.sync()
+    await room.territory.say(room.territory.id, Kind.RULING, Ruling((), (erasure.id,)).encode())
+    for _ in range(2):
+        await machine.session.sync()
+    assert (await work_of(machine, room, work)).at_server
