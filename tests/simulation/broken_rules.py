@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
-from tests.simulation import crisis_mutations, mutations, trust_mutations
+from tests.simulation import claims_mutations, crisis_mutations, mutations, trust_mutations
 
 
 @dataclass(frozen=True)
@@ -77,5 +77,17 @@ BROKEN_RULES: Final = {
         BrokenRule(crisis_mutations.speaks_to_relays_only, 944),
         BrokenRule(crisis_mutations.leaves_work_to_the_relay, 5871),
         BrokenRule(crisis_mutations.lets_everything_make_way, 75),
+        BrokenRule(claims_mutations.believes_lists_of_who_is_who, 270),
+        BrokenRule(claims_mutations.takes_a_strangers_word_for_hers, 1080),
+        BrokenRule(claims_mutations.lists_computers_by_the_list, 270),
+        BrokenRule(claims_mutations.gives_drafts_by_the_list, 270),
+        BrokenRule(claims_mutations.takes_along_what_was_reported, 48),
+        BrokenRule(claims_mutations.forgets_reports_in_doubt, 775),
+        BrokenRule(claims_mutations.tells_no_report_that_was_taken_back, 48),
+        BrokenRule(claims_mutations.lets_in_as_was_said_last, 94),
+        BrokenRule(claims_mutations.repeats_the_highest_role, 1485),
+        BrokenRule(claims_mutations.says_nothing_that_was_said, 94),
+        BrokenRule(claims_mutations.keeps_to_its_first_word, 144),
+        BrokenRule(claims_mutations.frees_what_the_kit_holds, 312),
     )
 }

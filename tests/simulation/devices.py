@@ -41,7 +41,7 @@ _WEEK_MS: Final = 7 * 24 * 3600 * 1000
 async def confirm(world: World, machine: Machine, agent: SimAgent, random: Random) -> str:
     """A teacher confirms a device of hers, or a colleague's, after having seen both screens."""
     readers = await list_readers(agent)
-    known = world.trust.impostors | world.trust.thieves
+    known = world.trust.impostors | world.trust.thieves | world.trust.strangers
     asked = [each for each in readers if not (each.is_this or each.confirmed or each.device in known)]
     if not asked:
         return "-"

@@ -33,6 +33,7 @@ from protocol.speaking import Remembered
 from protocol.structure import Revocation
 from sync_agent.reading import need_of
 from sync_agent.wraps import Kept, mark_of, readers_of
+from tests.simulation.claims_invariants import CLAIMS
 from tests.simulation.crisis_invariants import CRISIS
 from tests.simulation.ledger import SHOWN_TO_NEIGHBOURS, BrokenError, gone_with, holds
 from tests.simulation.machine import SimAgent
@@ -61,6 +62,7 @@ async def judge(world: World) -> None:
         *TRUST[1:],
         *SCHOOL,
         *CRISIS,
+        *CLAIMS,
         _quiet,
     ):
         try:

@@ -154,6 +154,27 @@ OF_FULL_DISKS: Final = (
 TOLD_OF_FULL_DISKS: Final = 0.06
 _STORY_OF_FULL_DISKS_STEPS: Final = 700
 
+# … and some of who says whose a device is: people, and whoever has the server's key; in these the school has its head,
+# and a teacher two laptops
+OF_CLAIMS: Final = (
+    ("false grant", "all sync", "head: grant device", "all sync", "head: grant device"),
+    ("false grant", "false grant", "all sync", "head: grant device", "head: grant person", "server: grant person"),
+    ("stranger", "all sync", "false same", "all sync", "stranger's word", "all sync"),
+    ("stranger", "all sync", "stranger's word", "all sync", "false same", "hand in", "feedback", "all sync"),
+    ("added twice", "all sync", "same teacher", "all sync", "confirm", "hand in", "all sync", "confirm", "all sync"),
+    ("added twice", "all sync", "confirm", "same teacher", "head: report", "all sync", "hand in", "all sync"),
+    ("head: report", "all sync", "list leaves", "all sync", "head: grant person", "all sync", "server: grant person"),
+    ("second head", "all sync", "head: report", "all sync", "take back", "all sync", "head: grant person", "sync"),
+    ("second head", "head: report", "take back", "all sync", "head: grant person", "hand in", "all sync"),
+    ("false report", "all sync", "head: grant person", "hand in", "head: grant device", "all sync"),
+    ("head: let in", "head: let in", "false grant", "false grant", "all sync", "head: grant device", "all sync"),
+    ("steal", "thief", "hand in", "kit: report", "all sync", "rule", "rule", "kit: accept", "rule", "all sync"),
+    ("steal", "thief", "thief", "report", "all sync", "kit: accept", "rule", "kit: refuse", "all sync", "kit: accept"),
+)
+TOLD_OF_CLAIMS: Final = 0.08
+_STORY_OF_CLAIMS_STEPS: Final = 800
+_PETIT_2: Final = 6
+
 # a few histories are those of a whole school behind one relay
 CROWDED: Final = 0.001
 CROWD: Final = 28
@@ -217,7 +238,7 @@ def plan_of(seed: int) -> Plan:
         steps.append(Step(number, after_s, what, random.randrange(count), random.randrange(2**32)))
     return Plan(
         seed=seed,
-        machines=(0, 1, *sorted(others)),
+        machines=(0, 1, *sorted(others), *_joining(seed, others)),
         settled=random.random() < 0.8,
         daemons=random.random() < 0.2,
         small_bounds=random.random() < 0.5,
@@ -261,7 +282,16 @@ def _with_stories(seed: int, steps: Sequence[Step], count: int) -> list[Step]:
     random = Random(f"story of full disks {seed}")
     if random.random() < TOLD_OF_FULL_DISKS:
         told = _with_story(random, told, random.choice(OF_FULL_DISKS), count, _STORY_OF_FULL_DISKS_STEPS)
+    random = Random(f"story of grants {seed}")
+    if random.random() < TOLD_OF_CLAIMS:
+        told = _with_story(random, told, random.choice(OF_CLAIMS), count, _STORY_OF_CLAIMS_STEPS)
     return told
+
+
+def _joining(seed: int, others: Sequence[int]) -> list[int]:
+    """The machines that a story of grants needs besides: after all others, so that steps go on meaning the same."""
+    is_told = Random(f"story of grants {seed}").random() < TOLD_OF_CLAIMS
+    return [number for number in (_PETIT_2, HEAD) if is_told and number not in others]
 
 
 def _with_story(random: Random, steps: Sequence[Step], story: Sequence[str], count: int, first: int) -> list[Step]:

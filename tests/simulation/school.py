@@ -21,6 +21,7 @@ from protocol.roles import PersonRole, Role
 from sync_agent.office import SchoolOffice
 from tests.simulation.at_server import some_pupil
 from tests.simulation.founding import enrol
+from tests.simulation.ledger import BrokenError
 from tests.simulation.machine import Machine
 from tests.simulation.plan import MOST_MACHINES
 from tests.simulation.trust import line_of
@@ -137,9 +138,12 @@ def _devices(office: SchoolOffice, role: Role) -> list[bytes]:
     return sorted({each.key for each in door.authorities() if each.role is role and office.governs(each.space)})
 
 
-def _at_head(work: Work) -> Event:
+def at_head(work: Work, *, any_of_them: bool = False) -> Event:
+    """The event that this is done at the head teacher's device, or at that of any who runs the school."""
+
     async def event(world: World, _machine: Machine, random: Random) -> str:
-        head = world.head()
+        heads = [machine for machine in world.machines if machine.birth.role is Role.HEAD and not machine.revoked]
+        head = random.choice(heads) if any_of_them and heads else world.head()
         if head is None or head.agent is None:
             return "-"
         head.spawn(_done(world, head, work, random))
@@ -159,6 +163,9 @@ async def _done(world: World, head: Machine, work: Work, random: Random) -> None
         said = f"{error.code}"
         if error.code not in _FORESEEN:
             world.problem(f"{head.name}: {work.__name__}: {said}: {error}")
+    except BrokenError as broken:
+        said = "broken"
+        world.problem(f"{head.name}: {work.__name__}: {broken}")
     head.note(f"office: {work.__name__}: {said}")
 
 
@@ -168,11 +175,11 @@ _FORESEEN: Final = frozenset(
 )
 
 EVENTS: Final[Mapping[str, Event]] = {
-    "head: class": _at_head(new_class),
-    "head: pupil": _at_head(new_pupil),
-    "head: merge": _at_head(merge),
-    "head: let in": _at_head(let_in),
-    "head: grant": _at_head(grant),
-    "head: cut": _at_head(cut),
-    "head: erase": _at_head(erase),
+    "head: class": at_head(new_class),
+    "head: pupil": at_head(new_pupil),
+    "head: merge": at_head(merge),
+    "head: let in": at_head(let_in),
+    "head: grant": at_head(grant),
+    "head: cut": at_head(cut),
+    "head: erase": at_head(erase),
 }

@@ -54,7 +54,7 @@ async def _keys_given(world: World) -> None:
     owners = {each.agreement: each.key for each in server.door.authorities()}
     for entry in await server.store.scan_kinds([Kind.KEY_WRAP]):
         author = entry.header.author
-        if entry.payload is None or author in world.trust.impostors | world.trust.thieves:
+        if entry.payload is None or author in world.trust.impostors | world.trust.thieves | world.trust.strangers:
             continue
         led = led_to(world, [author])
         for recipient, _ in KeyWraps.parse(entry.payload).wraps:

@@ -179,14 +179,18 @@ async def report(world: World, _machine: Machine, random: Random) -> str:
     return await report_theft(world, random.choice(unsaid))
 
 
-async def report_theft(world: World, device: bytes) -> str:
-    """The same of one device; it may be said again."""
+async def report_theft(world: World, device: bytes, *, by_kit: bool = False) -> str:
+    """The same of one device; it may be said again, and by the kit as well."""
 
     async def reported(server: Server) -> None:
         theft = world.trust.stolen[device]
         known = world.office.disk.held_by(theft.since_ms)
         # of a server that was made anew nothing else is known: whoever says so is warned, and says it all the same
-        await lost(server, device, cut=True, since_ms=None if theft.vague else theft.since_ms, anyway=True)
+        since_ms = None if theft.vague else theft.since_ms
+        await lost(server, device, cut=True, since_ms=since_ms, anyway=True)
+        if by_kit:
+            await revoke_device(server, device, since_ms=since_ms, kit=world.kit, anyway=True)
+            world.trust.cut_by_kit.add(device)
         world.trust.reports[device] = Report(frozenset(known), frozenset(await _cuts(server)))
 
     return await at_server(world, f"lost {device.hex()[:8]}", reported)
@@ -209,6 +213,10 @@ async def judge_waiting(world: World, _machine: Machine, random: Random) -> str:
                 world.trust.accepted.add(entry.id)
                 if entry.header.kind == Kind.ERASE:
                     world.trust.erased_by_thief.clear()
+            if entry.header.author not in world.trust.cut_by_kit:
+                world.trust.ruled_by_kit.pop(entry.id, None)
+            elif sensible:
+                world.trust.accepted_by_server.add(entry.id)
             await rule(server, [entry.id], accept=sensible)
 
     return await at_server(world, "accepted" if accept else "refused", ruled)

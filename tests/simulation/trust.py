@@ -55,6 +55,18 @@ class Former:
     cuts: frozenset[bytes]
 
 
+@dataclass(frozen=True)
+class ReportAtSchool:
+    """A head teacher's device has said of a laptop that it is lost: which one, by which revocations.
+
+    `heads` are the latest entries of that device before, by space.
+    """
+
+    by: Device
+    cuts: frozenset[bytes]
+    heads: dict[bytes, tuple[bytes, ...]]
+
+
 @dataclass
 class Trust:
     """See the module."""
@@ -109,6 +121,21 @@ class Trust:
     former: list[Former] = field(default_factory=list)
     let_in_by_former: dict[Device, Former] = field(default_factory=dict)
     """Devices that were let in with keys of a server that had been replaced."""
+    lost_at_school: dict[Device, ReportAtSchool] = field(default_factory=dict)
+    doubted: set[Device] = field(default_factory=set)
+    """Honest laptops that a head has reported whom whoever has the server invented."""
+    strangers: set[Device] = field(default_factory=set)
+    """Devices of somebody whom whoever has the server invented, and lists as a teacher."""
+    doubles: dict[bytes, bytes] = field(default_factory=dict)
+    """The second id of a teacher who was added twice → the first."""
+    false_grants: set[bytes] = field(default_factory=set)
+    """Further grants of honest devices, by whoever has the server, that say something else than the first."""
+    cut_by_kit: set[Device] = field(default_factory=set)
+    """Stolen devices of which the kit has said so too: no word of the server's frees what that holds back."""
+    accepted_by_server: set[bytes] = field(default_factory=set)
+    """What of theirs the server has accepted since."""
+    ruled_by_kit: dict[bytes, bool] = field(default_factory=dict)
+    """Of what was held back: whether the kit has accepted or refused it, where that was the last word."""
 
 
 def line_of(world: World, device: Device) -> set[Device]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
@@ -108,7 +108,7 @@ def lets_substitutes_stay() -> AbstractContextManager[object]:
 def takes_the_servers_word_for_a_teacher() -> AbstractContextManager[object]:
     """Every device that a grant names as a teacher's is given the teacher's keys."""
 
-    def circle_of(agent: Agent, roster: Roster, person: bytes) -> Circle:
+    def circle_of(agent: Agent, roster: Roster, person: bytes, _left_out: Collection[bytes] = ()) -> Circle:
         own = {device for device, whose in roster.voices.standings if whose == roster.who(person)}
         return Circle(frozenset(own | {own_device(agent)}), frozenset())
 

@@ -19,6 +19,7 @@ from tests.simulation.at_school import EVENTS as AT_SCHOOL
 from tests.simulation.at_school import a_week_later, agree_without_server
 from tests.simulation.at_server import EVENTS as AT_SERVER
 from tests.simulation.by_kit import EVENTS as BY_KIT
+from tests.simulation.claims import EVENTS as OF_CLAIMS
 from tests.simulation.devices import EVENTS as OF_DEVICES
 from tests.simulation.disk import Disk
 from tests.simulation.founding import NOW_MS, Birth, Founding
@@ -45,6 +46,7 @@ from tests.simulation.sticks import Sticks
 from tests.simulation.theft import EVENTS as OF_THIEVES
 from tests.simulation.theft import report_theft
 from tests.simulation.trust import Trust, line_of
+from tests.simulation.usurping import EVENTS as OF_USURPERS
 from tests.simulation.virtual_time import VirtualLoop
 
 ROUNDS: Final = 5
@@ -519,4 +521,6 @@ _EVENTS: Final[Mapping[str, Callable[[World, Machine, Random], Awaitable[str]]]]
     **ROTATING,
     **RELAYING,
     **OF_FULL_DISKS,
+    **OF_CLAIMS,
+    **OF_USURPERS,
 }

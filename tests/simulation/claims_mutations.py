@@ -1,0 +1,112 @@
+"""Rules of who is who, and whose a device is, broken on purpose (docs/adr/0164 to 0189), as `mutations` does it."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from unittest import mock
+
+from protocol.entry import Entry
+from protocol.replica.office import grants
+from protocol.replica.office.bureau import Office
+from protocol.rights import Authority, Door
+from protocol.roster import _ruled, _rulings
+from protocol.structure import Ruling
+from sync_agent.app import Agent
+from sync_agent.confirming import Reader
+
+
+def believes_lists_of_who_is_who() -> AbstractContextManager[object]:
+    """Whom a list calls the same as a teacher speaks in that one's name (docs/adr/0164)."""
+    return mock.patch("protocol.roster.by_a_list_alone", return_value=())
+
+
+def takes_a_strangers_word_for_hers() -> AbstractContextManager[object]:
+    """What a list and a stranger's device say of a teacher's, nobody of hers has to say (docs/adr/0189)."""
+    return mock.patch("protocol.speaking._call_own", return_value=True)
+
+
+def lists_computers_by_the_list() -> AbstractContextManager[object]:
+    """Whose a computer is stands there by what lists say now (docs/adr/0180)."""
+
+    async def by_the_list(agent: Agent, readers: Sequence[Reader]) -> list[str | None]:
+        rosters = [(await agent.replica.view(reader.space)).roster for reader in readers]
+        people = [roster.persons.get(reader.person) for roster, reader in zip(rosters, readers, strict=True)]
+        return [None if person is None else person.name for person in people]
+
+    return mock.patch("tests.simulation.claims_invariants._called", by_the_list)
+
+
+def gives_drafts_by_the_list() -> AbstractContextManager[object]:
+    """What a pupil has begun is given to whom a list calls the same (docs/adr/0180)."""
+    return mock.patch("sync_agent.drafts.spoken", return_value="")
+
+
+def takes_along_what_was_reported() -> AbstractContextManager[object]:
+    """`grant --person` goes by lists and by what is cut off in the class alone (docs/adr/0175)."""
+
+    async def nothing(*_: object) -> list[object]:
+        return []
+
+    return mock.patch("protocol.replica.office.grants.standing_cuts", nothing)
+
+
+def forgets_reports_in_doubt() -> AbstractContextManager[object]:
+    """A report that is held back was never made (docs/adr/0177)."""
+    return mock.patch("protocol.replica.office.device_cuts._is_in_doubt", return_value=False)
+
+
+def tells_no_report_that_was_taken_back() -> AbstractContextManager[object]:
+    """A laptop that counts again by others' word is one like any other (docs/adr/0178)."""
+
+    async def nothing(_office: Office) -> dict[bytes, int]:
+        return {}
+
+    return mock.patch("sync_agent.school_devices.reports_taken_back", nothing)
+
+
+def lets_in_as_was_said_last() -> AbstractContextManager[object]:
+    """A further grant goes by the last one that came (docs/adr/0176)."""
+    plain = grants._with_a_say
+
+    async def last_first(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Authority]:
+        return (await plain(office, device, spaces))[::-1]
+
+    return mock.patch("protocol.replica.office.grants._with_a_say", last_first)
+
+
+def repeats_the_highest_role() -> AbstractContextManager[object]:
+    """Role and end of a further grant are the highest and the last, whoever said them (docs/adr/0188)."""
+
+    async def highest(office: Office, alike: Sequence[Authority], known: Sequence[Authority]) -> Authority:
+        return replace(alike[0], role=grants._latest(alike).role, until_ms=await grants._end_of(office, known))
+
+    return mock.patch("protocol.replica.office.grants._repeated", highest)
+
+
+def says_nothing_that_was_said() -> AbstractContextManager[object]:
+    """Where any grant of that key in that role stands, none is written (docs/adr/0188)."""
+
+    def alike(_office: Office, grant: Authority, like: Authority) -> bool:
+        return (grant.key, grant.role) == (like.key, like.role)
+
+    return mock.patch("protocol.replica.office.grants._says", alike)
+
+
+def keeps_to_its_first_word() -> AbstractContextManager[object]:
+    """Of several words on work that waits the earliest counts (docs/adr/0179)."""
+
+    def newest_first(entries: Iterable[Entry], held: Container[bytes], door: Door) -> Iterable[tuple[Entry, Ruling]]:
+        return reversed(list(_rulings(entries, held, door)))
+
+    return mock.patch("protocol.roster._rulings", newest_first)
+
+
+def frees_what_the_kit_holds() -> AbstractContextManager[object]:
+    """The server's word frees what the root's holds back (docs/adr/0179)."""
+
+    def ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> tuple[set[bytes], set[bytes]]:
+        return _ruled(entries, dict.fromkeys(held, 0), door)
+
+    return mock.patch("protocol.roster._ruled", ruled)
