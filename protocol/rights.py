@@ -42,6 +42,7 @@ WRITERS: Final[Mapping[int, frozenset[Role]]] = MappingProxyType(
 _NEVER_ERASED: Final = frozenset({KindClass.AUTHORITY, KindClass.STRUCTURE})
 OF_KEYS: Final = frozenset({Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHRASE, Kind.VOUCH})
 """What is said of keys, and of whose devices are whose."""
+_GOES_WITH_ITS_PERSON: Final = OF_KEYS | {Kind.PERSON}
 
 
 class Outcome(StrEnum):
@@ -403,11 +404,11 @@ def is_erasable(header: Header) -> bool:
 def erasable_names(entry: Entry) -> tuple[bytes, ...]:
     """The names of which an erasure covers the entry: whom it is about, its item or hand-in, itself, its space.
 
-    What is said of keys goes with its person, or its space: an erasure of one such entry would take away that a lost
-    laptop was given a key, or who confirmed whom (docs/adr/0200).
+    What is said of keys and names goes with its person, or its space: an erasure of one such entry would take away that
+    a lost laptop was given a key, who confirmed whom, or what somebody was called first (docs/adr/0200).
     """
     header = entry.header
-    alone = () if header.kind in OF_KEYS else (header.target, entry.id)
+    alone = () if header.kind in _GOES_WITH_ITS_PERSON else (header.target, entry.id)
     return tuple(name for name in (header.subject, *alone, header.space) if name is not None)
 
 

@@ -24,7 +24,7 @@ from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.fields import Fields
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_SEALED_MANIFEST_BYTES, MiB
 from protocol.replica.destroyed import destroyed_names
-from protocol.replica.office.people import first_names, spoken
+from protocol.replica.office.people import spoken, surely_called_first
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Incoming
 from protocol.roster import Roster
 from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter
@@ -79,7 +79,7 @@ class Drafts:
     async def ids_of(self, person: bytes, roster: Roster) -> list[bytes]:
         """Under which ids a pupil's drafts are looked for, their own first."""
         others = sorted(other for other, one in roster.aliases.items() if one == person)
-        called = await first_names(self._agent.replica, [person, *others]) if others else {}
+        called = await surely_called_first(self._agent.replica, [person, *others]) if others else {}
         own = called.get(person)
         return [person, *(one for one in others if own and one in called and spoken(called[one]) == spoken(own))]
 

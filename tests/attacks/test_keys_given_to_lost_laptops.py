@@ -100,7 +100,7 @@ async def theft(tmp_path: Path) -> AsyncIterator[Theft]:
 
 
 @pytest.mark.parametrize("by", ["head", "kit"])
-@attack(ROW, off={"protocol.rights.OF_KEYS": frozenset()})
+@attack(ROW, off={"protocol.rights._GOES_WITH_ITS_PERSON": frozenset()})
 async def test_what_says_that_a_lost_laptop_was_given_a_key_is_erased_with_its_person_only(
     theft: Theft, by: str
 ) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from protocol.entry import Entry, Kind
-from protocol.replica.office.people import mentioned
+from protocol.replica.office.people import first_names, mentioned
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonRecord
+from protocol.structure import Erasure, PersonRecord
 from protocol.vouching import Vouch
 from protocol.work import ItemKind
 from sync_agent.app import Agent
@@ -157,6 +157,19 @@ async def test_a_head_teacher_who_looks_for_a_lost_laptop_sees_whose_each_was_wh
 
 @attack(ROW, off={"sync_agent.drafts.spoken": lambda _name: ""})
 async def test_no_pupil_is_given_what_another_began_by_a_list_that_calls_the_two_one(tmp_path: Path) -> None:
+    await _what_lea_began_is_not_toms(tmp_path)
+
+
+@attack(
+    ROW,
+    off={"protocol.rights._GOES_WITH_ITS_PERSON": frozenset(), "sync_agent.drafts.surely_called_first": first_names},
+)
+async def test_what_a_pupil_was_called_first_is_erased_with_the_pupil_only(tmp_path: Path) -> None:
+    await _what_lea_began_is_not_toms(tmp_path, is_erased=True)
+
+
+async def _what_lea_began_is_not_toms(tmp_path: Path, *, is_erased: bool = False) -> None:
+    """A list calls Léa “Tom”, and the same as Tom; and what she was called first is erased by its own id."""
     async with classroom(tmp_path) as room:
         school = await signed_class(room)
         item = (await room.publish(school.teacher, {"a.html": b"a"}, kind=ItemKind.ASSIGNMENT)).item
@@ -169,6 +182,8 @@ async def test_no_pupil_is_given_what_another_began_by_a_list_that_calls_the_two
         ]
         record = PersonRecord("Tom", PersonRole.PUPIL, left=True, same_as=school.tom).encode()
         await room.territory.say(room.space, Kind.PERSON, record, subject=school.lea, parents=(listed,))
+        if is_erased:
+            await room.territory.say(room.territory.id, Kind.ERASE, Erasure(listed).encode())
         await school.agree()
         page = f"/item/{item.hex()}"
         async with portal(school.pc.agent) as surfer:

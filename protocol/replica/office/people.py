@@ -217,7 +217,10 @@ async def mentioned(replica: Replica, persons: Collection[bytes]) -> dict[bytes,
 
 
 async def first_names(replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:
-    """What each of these people was called here first: whoever has the server calls them what it likes since."""
+    """What each of these people was called here first: whoever has the server calls them what it likes since.
+
+    Of whom that is held back by now, what was said next.
+    """
     found: dict[bytes, str] = {}
     for entry in await replica.store.scan_kinds([Kind.PERSON]) if persons else ():
         person = entry.header.subject or b""
@@ -226,6 +229,17 @@ async def first_names(replica: Replica, persons: Collection[bytes]) -> dict[byte
             if listing is not None and not (await replica.view(entry.header.space)).roster.hides(entry):
                 found[person] = listing.name
     return found
+
+
+async def surely_called_first(replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:
+    """The same, but for those of whom that is held back: whoever holds it back has said what comes next."""
+    first: dict[bytes, Entry] = {}
+    for entry in await replica.store.scan_kinds([Kind.PERSON]) if persons else ():
+        person = entry.header.subject or b""
+        if person in persons and _listing(entry) is not None:
+            first.setdefault(person, entry)
+    held = [one for one, each in first.items() if (await replica.view(each.header.space)).roster.hides(each)]
+    return await first_names(replica, first.keys() - set(held))
 
 
 async def described(office: Office, person: bytes) -> str:
