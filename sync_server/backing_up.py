@@ -166,7 +166,8 @@ async def restore(
     tell(
         "The keys of the server before go on counting: what it said after the backup comes back too. If somebody was "
         "in that server, or has a copy of its disk or of a backup: `sync-server rotate server --kit KIT --since TIME` "
-        f"next. What this backup holds had come by {local_time(rfc3339(head.made_ms) or '')}"
+        f"next. What this backup holds had come by {local_time(rfc3339(head.made_ms) or '')}; of a time before nothing "
+        "is known: if somebody was in the server by then, restore a backup from before"
     )
     return result
 

@@ -28,6 +28,7 @@ from protocol.kit import Kit
 from protocol.limits import PAGE_BYTES, GiB
 from protocol.register import parse_register
 from protocol.replica.allowances import ACCOUNT_MARKS as BROUGHT_MARKS
+from protocol.replica.arrivals import ARRIVAL_MARKS
 from protocol.replica.database import is_made_like_ours
 from protocol.replica.destroyed import DONE_MARKS
 from protocol.replica.eraser import LOOKED_MARK, SEEN_MARKS
@@ -55,6 +56,7 @@ _MEMORIES: Final = (
     UNNAMED_MARK,
     BROUGHT_MARKS,
     OWN_KEYS_MARKS,
+    ARRIVAL_MARKS,
 )
 
 

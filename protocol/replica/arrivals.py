@@ -25,7 +25,7 @@ from protocol.replica.console_text import local_time
 from protocol.replica.interfaces import EntryStore
 
 NOTE_INTERVAL_S: Final = 600.0
-_MARKS: Final = "arrivals/"
+ARRIVAL_MARKS: Final = "arrivals/"
 _TIME_DIGITS: Final = 20
 
 
@@ -37,7 +37,7 @@ class _Note(NamedTuple):
 
     @property
     def mark(self) -> str:
-        return f"{_MARKS}{self.at_ms:0{_TIME_DIGITS}}"
+        return f"{ARRIVAL_MARKS}{self.at_ms:0{_TIME_DIGITS}}"
 
 
 async def note_arrivals(store: EntryStore, now_ms: int) -> None:
@@ -80,8 +80,8 @@ async def first_note(store: EntryStore, now_ms: int) -> str:
 
 async def _notes(store: EntryStore) -> list[_Note]:
     found = (
-        _Note((int.from_bytes(value[:8], "big"), value[8:]), int(mark.removeprefix(_MARKS)))
-        for mark, value in (await store.marks(_MARKS)).items()
+        _Note((int.from_bytes(value[:8], "big"), value[8:]), int(mark.removeprefix(ARRIVAL_MARKS)))
+        for mark, value in (await store.marks(ARRIVAL_MARKS)).items()
     )
     return sorted(found)
 

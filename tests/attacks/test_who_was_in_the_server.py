@@ -14,7 +14,7 @@ from protocol.clock import DAY_MS
 from protocol.entry import Kind, compose
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import DeviceKeys, SigningKey
-from protocol.replica.arrivals import note_arrivals
+from protocol.replica.arrivals import ARRIVAL_MARKS, note_arrivals
 from protocol.roles import Role
 from protocol.structure import Grant, Revocation
 from sync_server.app import opened
@@ -100,6 +100,14 @@ class School:
     async def rotate(self, **params: object) -> None:
         await self.office.with_kit("rotate server", kit_in(self.kit, None), **params)
 
+    async def takes(self, **params: object) -> bool:
+        """Whether the command does so, and does not ask."""
+        try:
+            await self.rotate(**params)
+        except BadInput:
+            return False
+        return True
+
     async def is_in(self, *devices: Device | DeviceKeys) -> list[bool]:
         keys = [each.agent.device if isinstance(each, Device) else each.signing.public for each in devices]
         return [self.here.space in await self.office.server.replica.readable(key) for key in keys]
@@ -107,6 +115,25 @@ class School:
 
 def spy(number: int) -> DeviceKeys:
     return new_device(Random(number).randbytes)
+
+
+@attack(WAS_IN, off={"sync_server.foreign_backup._MEMORIES": ()})
+async def test_what_an_intruder_notes_in_a_backup_of_when_all_had_come_is_believed_by_nobody(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        school = School(here, tmp_path)
+        await school.begin()
+        await note_arrivals(school.office.server.store, school.clock())
+        school.clock.advance(DAY_MS)
+        await school.intruder_says(school.key(), spy(1))
+        store, hours_ms = school.office.server.store, 3_600_000
+        await store.set_marks(dict.fromkeys(await store.marks(ARRIVAL_MARKS)))
+        await note_arrivals(store, school.clock() - 20 * hours_ms)
+        backup = await school.backup()
+        async with school.made_anew(backup):
+            assert "restore a backup from before" in school.told[-1]
+            with pytest.raises(BadInput) as caught:
+                await school.rotate(since="30h")
+            assert caught.value.code is Code.BAD_DATE
 
 
 async def _nothing_is_noted(*_: object) -> None:
@@ -131,7 +158,7 @@ async def test_who_was_in_a_server_is_no_server_once_it_is_restored_and_new_keys
             assert "--since TIME" in school.told[-1]
             await school.office.do("verify")
             assert "the keys of an earlier server still count" in school.office.said.lines[-1]
-            await school.rotate(since="12h")
+            assert await school.takes(since="12h")
             await school.office.do("verify")
             assert "the keys of an earlier server" not in school.office.said.lines[-1]
             await school.machines_call()
