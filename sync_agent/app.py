@@ -305,15 +305,24 @@ class Agent:
             sentence = "the access of this device to that class has ended" if ended else "this device has no space"
             raise BadInput(Code.UNKNOWN_SPACE, f"{sentence}: {space.hex()}", space=space.hex())
 
+    async def own_rights(self) -> list[Authority]:
+        """The grants of this device that hold, and name its own pair of keys.
+
+        Whoever has the server writes others, with an X25519 key of theirs beside the key that signs: what is said under
+        such a one is said by a pair that is nobody's (docs/adr/0193).
+        """
+        rights = await self.replica.authorities(self.device)
+        return [each for each in rights if each.agreement == self.keys.agreement.public]
+
     async def right(self, space: bytes, kind: Kind) -> Authority:
-        """The grant under which this device may write `kind` in `space`.
+        """The grant under which this device may write `kind` in `space`: one of its own pair of keys before others.
 
         Raises `BadInput(UNKNOWN_SPACE)` for a space that it does not have, `Refused(NO_RIGHT)`. Nothing is published in
         a closed class: nobody would be shown it.
         """
         await self.check_space(space)
         writers = WRITERS[class_of(kind)]
-        for grant in await self.replica.authorities(self.device):
+        for grant in dict.fromkeys([*await self.own_rights(), *await self.replica.authorities(self.device)]):
             if grant.role in writers and self.replica.door.covers(grant, space):
                 if kind is Kind.REVISION and space in (await self.replica.view(space)).roster.erased:
                     raise BadInput(Code.UNKNOWN_SPACE, f"that class has been closed: {space.hex()}", space=space.hex())

@@ -129,8 +129,7 @@ def is_unconfirmed(roster: Roster, given: Authority | None) -> bool:
 
 async def own_grants(agent: Agent) -> list[Authority]:
     """The grants that make this device a teacher's."""
-    grants = await agent.replica.authorities(agent.device)
-    return [grant for grant in grants if grant.role in HAS_READING_KEYS and grant.person is not None]
+    return [grant for grant in await agent.own_rights() if grant.role in HAS_READING_KEYS and grant.person is not None]
 
 
 def own_grant(agent: Agent, grants: Sequence[Authority], space: bytes) -> Authority | None:

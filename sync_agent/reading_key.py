@@ -242,12 +242,8 @@ def _in_turn(lists: Iterable[Iterable[bytes]]) -> list[bytes]:
 
 
 async def _places(agent: Agent) -> list[_Place]:
-    door, own = agent.replica.door, agent.keys.agreement.public
-    teaching = [
-        grant
-        for grant in await agent.replica.authorities(agent.device)
-        if grant.role in HAS_READING_KEYS and grant.agreement == own
-    ]
+    door = agent.replica.door
+    teaching = [grant for grant in await agent.own_rights() if grant.role in HAS_READING_KEYS]
     found = []
     for space in await agent.spaces() if teaching else ():
         here = [grant for grant in teaching if grant.person is not None and door.covers(grant, space)]

@@ -1,0 +1,44 @@
+"""Attacks: whoever has the server grants a laptop once more, with an X25519 key of their own, before it has spoken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from protocol.entry import Kind
+from protocol.rights import Authority
+from protocol.roles import PersonRole, Role
+from protocol.structure import Grant
+from sync_agent.app import Agent
+from sync_agent.confirming import own_device
+from tests.harness.attack import attack
+from tests.harness.spied_class import spied_class
+
+ROW = "a server grants a laptop with another key before it has said its own"
+
+
+async def _all_of_them(agent: Agent) -> list[Authority]:
+    """As if every grant that names the key that signs were the device's own."""
+    return await agent.replica.authorities(agent.device)
+
+
+@pytest.mark.parametrize("who", ["the-laptop-itself", "a-pc-of-the-pupils"])
+@attack(ROW, off={"sync_agent.app.Agent.own_rights": _all_of_them})
+async def test_a_new_laptop_speaks_by_its_own_pair_of_keys_whatever_the_server_grants_beside_it(
+    tmp_path: Path, who: str
+) -> None:
+    async with spied_class(tmp_path) as here:
+        person = await here.room.territory.person("Mme Neuve", PersonRole.TEACHER, here.room.space)
+        laptop = await here.room.device(Role.TEACHER, person=person)
+        keys = laptop.agent.keys
+        pair = keys.signing.public, here.spy.agreement.public
+        false = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, person, None, None)
+        await here.room.territory.say(here.room.space, Kind.GRANT, false.encode())
+        await here.sync(laptop, here.machine, laptop)
+        asked = laptop if who == "the-laptop-itself" else here.machine
+        roster = (await asked.agent.replica.view(here.room.space)).roster
+        own = laptop.agent.person_key()
+        assert own is not None
+        assert own.public in roster.reading_keys.get(person, ())
+        assert roster.speaking.get(person) == frozenset({own_device(laptop.agent)})
