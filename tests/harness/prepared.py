@@ -50,8 +50,23 @@ _LOADED: Final[Mapping[str, Sequence[str]]] = {
         "sync_agent.folder_events",
         "sync_agent.watcher",
         "sync_agent.enrollment",
+        "sync_agent.handing_in",
+        "sync_agent.intake",
+        "sync_agent.status",
+        "cryptography.x509",
+        "encodings.idna",
     ),
-    "sync-server": ("sync_server.cli", "protocol.replica.console_parser", "sync_server.app", "sync_server.service"),
+    "sync-server": (
+        "sync_server.cli",
+        "protocol.replica.console_parser",
+        "sync_server.app",
+        "sync_server.service",
+        "sync_server.operations",
+        "sync_server.backing_up",
+        "sync_server.foreign_backup",
+        "cryptography.x509",
+        "encodings.idna",
+    ),
 }
 
 
