@@ -3,6 +3,7 @@
 Rules:
 - nothing about a key counts from anybody but a device of the person whom it is about, by the grant that it wrote under;
 - what a device that was cut off has made, or was given, is spent: nothing more is sealed to it;
+- a key in whose place its own device has said another is over, whatever else is hidden or held back of either;
 - what the devices in use of the same person hold is not spent by whoever names it beside a key of nobody.
 
 Pure; called by the roster alone.
@@ -34,17 +35,31 @@ class Doubted(NamedTuple):
     unheard: Container[bytes]
 
 
+def replaced_keys(said: Sequence[Entry], held_back: Iterable[Entry]) -> frozenset[bytes]:
+    """Which of the entries that `said` a key have had another said in their place by their own author (`parents`).
+
+    As whosever's and under whichever grant, and held back or not: only who said a key replaces it, for good.
+    """
+    authors = {entry.id: entry.header.author for entry in said if entry.header.kind == Kind.PERSON_KEY}
+    found: set[bytes] = set()
+    for entry in (*said, *held_back):
+        if entry.header.kind == Kind.PERSON_KEY:
+            found.update(name for name in entry.header.parents if authors.get(name) == entry.header.author)
+    return frozenset(found)
+
+
 def keys_in_use(
-    entries: Iterable[Entry], door: Door, cut: frozenset[bytes], spent: frozenset[Key]
+    entries: Iterable[Entry], door: Door, cut: frozenset[bytes], spent: frozenset[Key], replaced: frozenset[bytes]
 ) -> tuple[dict[bytes, tuple[bytes, ...]], dict[bytes, frozenset[Device]]]:
     """Whom hand-ins are sealed to: each teacher's keys, oldest first; and which devices made each.
 
-    Of one device the latest `MAX_READING_KEYS_PER_DEVICE` count: an honest one makes another where one is spent.
+    Of one device the latest `MAX_READING_KEYS_PER_DEVICE` count that it has not replaced: an honest one puts another
+    in the place of one that may be in wrong hands.
     """
     said: defaultdict[bytes, dict[bytes, set[Device]]] = defaultdict(dict)
     for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
         key = None if entry.header.author in cut else parsed(entry, PersonKey.parse)
-        if key is None or (person, key.agreement) in spent:
+        if key is None or (person, key.agreement) in spent or entry.id in replaced:
             continue
         if (author := door.authority(entry.header.grant)) is not None:
             said[person].setdefault(key.agreement, set()).add((author.key, author.agreement))

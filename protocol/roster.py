@@ -43,6 +43,7 @@ from protocol.keys_in_use import (
     keys_in_use,
     keys_spent,
     phrases_of,
+    replaced_keys,
     said_by,
     whose_keys,
 )
@@ -125,6 +126,8 @@ class Roster:
     has said a reading key; or, but for a head's, they name no person at all."""
     nameless: frozenset[bytes] = frozenset()
     """The grants of heads that name no person: they run a school, and are no teacher to anybody's work."""
+    replaced: frozenset[bytes] = frozenset()
+    """The entries in whose place their own author has said another reading key, one that is held back included."""
     makers: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
     """The devices that made each reading key in use."""
     whose_keys: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
@@ -219,7 +222,9 @@ def fold_roster(
     )
     persons, aliases = persons_of(each for each in own if each.header.kind == Kind.PERSON and not roster.hides(each))
     said = [entry for entry in own if roster.tells_of_keys(entry)]
-    return with_voices(replace(roster, persons=persons, aliases=aliases), said, door, remembered)
+    heard = [entry for entry in said if entry.id not in held_back]
+    replaced = replaced_keys(heard, (entry for entry in own if entry.id in held_back))
+    return with_voices(replace(roster, persons=persons, aliases=aliases, replaced=replaced), said, door, remembered)
 
 
 def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: Remembered = _NOTHING) -> Roster:
@@ -249,10 +254,13 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     for person, agreement in lost.keys() - held:
         gone[aliases.get(person, person), agreement] |= lost[person, agreement]
     spent = keys_spent(kept, given, door, away, gone, aliases, Doubted(roster.held_back, unheard))
-    in_use, makers = keys_in_use([entry for entry in kept if _stands(entry, door, voices, aliases)], door, cut, spent)
+    replaced = roster.replaced | replaced_keys(said, ())
+    standing = [entry for entry in kept if _stands(entry, door, voices, aliases)]
+    in_use, makers = keys_in_use(standing, door, cut, spent, replaced)
     return replace(
         roster,
         reading_keys=in_use,
+        replaced=replaced,
         makers=makers,
         whose_keys=whose_keys(kept, door, aliases),
         said_by=said_by(kept, door),

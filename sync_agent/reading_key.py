@@ -9,8 +9,9 @@ Rules:
   devices that are cut off in any space of this one: keys are the same in all;
 - what it says it says with its own two keys, as whose it came in first: under any other grant nobody hears it;
 - in a class that was closed nothing more is said;
-- when a device of the same person is cut off, the keys that it held are spent, and another is made; of keys that are
-  spent again and again, few are replaced within an hour.
+- when a device of the same person is cut off, anywhere, another key is made, which is said in the place of the one
+  before, whatever may be seen of what that device was given; of keys that are spent again and again, few are replaced
+  within an hour.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TypeAlias
 
-from protocol.entry import Entry, Kind
+from blake3 import blake3
+
+from protocol.entry import Entry, Kind, parsed
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import AgreementKey
 from protocol.kit import Argon2Cost
 from protocol.limits import (
     MAX_GIVEN_READING_KEYS,
+    MAX_PARENTS,
     MAX_READING_KEYS_AT_ONCE,
     MAX_WRAPS_PER_ENTRY,
     READING_KEY_PAUSE_MS,
@@ -54,6 +58,7 @@ from protocol.structure import PersonKey
 from protocol.vouching import Device, Vouch, Word, drawn_by, phrase_signer, prove
 from sync_agent.app import Agent
 from sync_agent.confirming import circle_of, confirmations_due, own_device, remember_firsts, withheld
+from sync_agent.marks import KEY_MADE_MARK
 
 _Derived: TypeAlias = dict[Derivation, AgreementKey]
 """What a phrase gives for a person and a salt, at a cost."""
@@ -61,13 +66,17 @@ _Derived: TypeAlias = dict[Derivation, AgreementKey]
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A space in which this device stands for a teacher, and what is said there about the teacher's keys."""
+    """A space in which this device stands for a teacher, and what is said there about the teacher's keys.
+
+    `said` are the keys that this device has written down there, as far as that counts; `own` all that it wrote so.
+    """
 
     space: bytes
     grant: Authority
     person: bytes
     roster: Roster
     said: frozenset[bytes]
+    own: tuple[tuple[Entry, bytes], ...]
     wraps: tuple[tuple[Entry, KeyWraps], ...]
 
     @property
@@ -84,22 +93,55 @@ async def tend_reading_keys(agent: Agent) -> int:
         if not places:
             return 0
         await open_given_keys(agent)
+        kept_from = await withheld(agent)
         current = agent.person_key()
-        is_spent = any((place.person, current.public) in place.roster.spent for place in places if current is not None)
-        if current is None or (is_spent and await _may_make_another(agent)):
+        away, store = _away_of_theirs(agent, places, kept_from), agent.replica.store
+        is_over = current is not None and (
+            away != (await store.mark(KEY_MADE_MARK) or b"") or any(_is_over(place, current.public) for place in places)
+        )
+        if current is None or (is_over and await _may_make_another(agent)):
             current = AgreementKey(agent.entropy(32))
             agent.keep_person_key(current)
+            await store.set_marks({KEY_MADE_MARK: away})
         drafts, name = [], agent.enrolment.device_name
-        kept_from = await withheld(agent)
         places = [place for place in places if not place.is_closed]
         for place in places:
             if current.public not in place.said:
-                drafts.append(_draft(place, Kind.PERSON_KEY, PersonKey(current.public, name).encode()))
+                before = _to_replace(place, current.public)
+                drafts.append(_draft(place, Kind.PERSON_KEY, PersonKey(current.public, name).encode(), parents=before))
             drafts += _seals_due(agent, place, kept_from)
         drafts += confirmations_due(agent, [(place.space, place.grant, place.roster) for place in places], kept_from)
         if drafts:
             await agent.write(*drafts)
     return len(drafts)
+
+
+def _is_over(place: _Place, key: bytes) -> bool:
+    """Whether a key of this device is spent here, or was replaced by it: before its disk was restored."""
+    if (place.person, key) in place.roster.spent:
+        return True
+    return any(said == key and entry.id in place.roster.replaced for entry, said in place.own)
+
+
+def _to_replace(place: _Place, key: bytes) -> tuple[bytes, ...]:
+    """The entries in whose place a key is said: this device's of other keys, the latest of them where they are many."""
+    older = [entry.id for entry, said in place.own if said != key and entry.id not in place.roster.replaced]
+    return tuple(sorted(older[-MAX_PARENTS:]))
+
+
+def _away_of_theirs(agent: Agent, places: Iterable[_Place], kept_from: Iterable[bytes]) -> bytes:
+    """A hash of those devices that keys are withheld from which were ever let in as this teacher's; empty for none.
+
+    Whatever is hidden or held back of what they were given: they may have had it.
+    """
+    persons = [(place.roster, place.roster.who(place.person)) for place in places]
+    theirs = [
+        key
+        for key in sorted(kept_from)
+        for given in agent.replica.door.authorities_of(key)
+        if given.person is not None and any(roster.who(given.person) == person for roster, person in persons)
+    ]
+    return blake3(b"".join(dict.fromkeys(theirs))).digest() if theirs else b""
 
 
 async def _may_make_another(agent: Agent) -> bool:
@@ -183,7 +225,7 @@ async def open_given_keys(agent: Agent) -> None:
     """Open what other devices of this teacher have sealed to this one, of the keys that are kept (`_kept_of`)."""
     persons = {
         grant.person
-        for grant in await agent.replica.authorities(agent.device)
+        for grant in await agent.own_rights()
         if grant.role in HAS_READING_KEYS and grant.person is not None
     }
     mine = agent.keys.agreement
@@ -276,18 +318,21 @@ async def _place(agent: Agent, space: bytes, grant: Authority, person: bytes) ->
             wraps.append((entry, KeyWraps.parse(entry.payload or b"")))
         except PeerFault:
             continue
-    return _Place(space, grant, person, roster, frozenset(_said(written, roster, grant.grant)), tuple(wraps))
+    own = tuple(_own_keys(written))
+    return _Place(space, grant, person, roster, frozenset(_said(written, roster, grant.grant)), own, tuple(wraps))
 
 
 def _said(written: Iterable[Entry], roster: Roster, grant: bytes) -> Iterable[bytes]:
     """The keys that this device has written down here: what is held back is said again, once under each grant."""
+    return (key for entry, key in _own_keys(written) if entry.id not in roster.held_back or entry.header.grant == grant)
+
+
+def _own_keys(written: Iterable[Entry]) -> Iterable[tuple[Entry, bytes]]:
+    """The entries by which this device has written down a reading key, each with the key."""
     for entry in written:
-        counts = entry.id not in roster.held_back or entry.header.grant == grant
-        if entry.header.kind == Kind.PERSON_KEY and counts:
-            try:
-                yield PersonKey.parse(entry.payload or b"").agreement
-            except PeerFault:
-                continue
+        key = parsed(entry, PersonKey.parse) if entry.header.kind == Kind.PERSON_KEY else None
+        if key is not None:
+            yield entry, key.agreement
 
 
 async def _phrases_said(agent: Agent, place: _Place) -> list[SaidPhrase]:
@@ -355,7 +400,8 @@ def _seals_due(agent: Agent, place: _Place, kept_from: Collection[bytes]) -> lis
     """Every key of the teacher for each confirmed device of the teacher, and for their latest phrase, that lacks it."""
     own = circle_of(agent, place.roster, place.person, kept_from).own
     person, standings = place.roster.who(place.person), place.roster.voices.standings
-    granted = {device for device in own if (device, person) in standings}
+    is_passed_on = _would_be_passed_on(agent, place, kept_from)
+    granted = {device for device in own if (device, person) in standings and not is_passed_on}
     wanted = {device[1] for device in granted} - {agent.keys.agreement.public}
     phrases = [phrase for author, phrase in place.roster.phrases.get(place.person, ()) if author in own]
     wanted |= {phrase.agreement for phrase in phrases[-1:]}
@@ -363,6 +409,16 @@ def _seals_due(agent: Agent, place: _Place, kept_from: Collection[bytes]) -> lis
     # what a device says that it gave itself goes with its word: another one says it as well, for when it is lost
     sealers = {to: {device[0] for device in own if device[1] != to} for to in wanted}
     return _seals(agent, place, {to: _lacking(place, to, keys, sealers[to]) for to in sorted(wanted)})
+
+
+def _would_be_passed_on(agent: Agent, place: _Place, kept_from: Collection[bytes]) -> bool:
+    """Whether a device from which keys are withheld counts here as the teacher's still.
+
+    Another one, which has not heard of that, would seal to it what it is given.
+    """
+    roster, person = place.roster, place.roster.who(place.person)
+    here = {device for device in circle_of(agent, roster, place.person).own if device[0] not in roster.cut}
+    return any(device[0] in kept_from and (device, person) in roster.voices.standings for device in here)
 
 
 def _lacking(
@@ -423,5 +479,7 @@ def _is_confirmed_own(words: Iterable[Word], device: Device, person: bytes) -> b
     return any(word.is_own and (word.device, word.person) == (device, person) for word in words)
 
 
-def _draft(place: _Place, kind: Kind, payload: bytes, target: bytes | None = None) -> Draft:
-    return Draft(place.space, kind, place.grant.grant, payload, subject=place.person, target=target)
+def _draft(
+    place: _Place, kind: Kind, payload: bytes, target: bytes | None = None, parents: tuple[bytes, ...] = ()
+) -> Draft:
+    return Draft(place.space, kind, place.grant.grant, payload, subject=place.person, target=target, parents=parents)

@@ -28,9 +28,18 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
+from tests.harness.lost_laptop import opens_what_is_handed_in_now
 from tests.harness.spied_class import SpiedClass, spied_class
 
 ROW = "a server takes away what shows that a lost laptop was given a key"
+
+
+def _nothing_is_replaced(*_: object) -> frozenset[bytes]:
+    return frozenset()
+
+
+NO_NEW_KEY: dict[str, object] = {"protocol.roster.replaced_keys": _nothing_is_replaced}
+"""Her other laptops go on with the keys that they had, as far as nobody knows that the lost one was given them."""
 
 
 Before = Callable[[SpiedClass, Device], Awaitable[None]]
@@ -100,7 +109,7 @@ async def theft(tmp_path: Path) -> AsyncIterator[Theft]:
 
 
 @pytest.mark.parametrize("by", ["head", "kit"])
-@attack(ROW, off={"protocol.rights._GOES_WITH_ITS_PERSON": frozenset()})
+@attack(ROW, off={**NO_NEW_KEY, "protocol.rights._GOES_WITH_ITS_PERSON": frozenset()})
 async def test_what_says_that_a_lost_laptop_was_given_a_key_is_erased_with_its_person_only(
     theft: Theft, by: str
 ) -> None:
@@ -120,7 +129,7 @@ def _what_nothing_holds_back(roster: Roster, entry: Entry) -> bool:
 
 @pytest.mark.parametrize("is_before", [False, True], ids=["after the report", "before her other laptop hears of it"])
 @pytest.mark.parametrize("by", ["head", "kit"])
-@attack(ROW, off={"protocol.roster.Roster.tells_of_keys": _what_nothing_holds_back})
+@attack(ROW, off={**NO_NEW_KEY, "protocol.roster.Roster.tells_of_keys": _what_nothing_holds_back})
 async def test_that_a_lost_laptop_was_given_a_key_counts_though_a_server_holds_it_back(
     theft: Theft, by: str, *, is_before: bool
 ) -> None:
@@ -210,7 +219,12 @@ def _under_what_counts(
 
 @pytest.mark.parametrize("way", [_with_another_key, _as_another])
 @attack(
-    ROW, off={"sync_agent.reading_key._places": _under_the_last_grant, "protocol.roster.keys_spent": _under_what_counts}
+    ROW,
+    off={
+        **NO_NEW_KEY,
+        "sync_agent.reading_key._places": _under_the_last_grant,
+        "protocol.roster.keys_spent": _under_what_counts,
+    },
 )
 async def test_a_grant_of_her_laptop_with_another_key_or_as_another_hides_from_nobody_what_it_gave(
     tmp_path: Path, way: Before
@@ -241,7 +255,7 @@ def _whoever_sealed_it(place: _Place, recipient: bytes, keys: dict[bytes, Agreem
     return _lacking_of_others(place, recipient, keys, {entry.header.author for entry, _ in place.wraps})
 
 
-@attack(ROW, off={"sync_agent.reading_key._lacking": _whoever_sealed_it})
+@attack(ROW, off={**NO_NEW_KEY, "sync_agent.reading_key._lacking": _whoever_sealed_it})
 async def test_a_laptop_that_was_set_up_by_the_phrase_is_known_to_have_the_keys_by_anothers_word(
     tmp_path: Path,
 ) -> None:
@@ -263,3 +277,19 @@ async def test_a_laptop_that_was_set_up_by_the_phrase_is_known_to_have_the_keys_
         found = (await here.machine.agent.replica.view(room.space)).coursework.hand_ins[work]
         assert content_key_of(found, reading_keys(first.agent)) is not None
         assert content_key_of(found, stolen) is None
+
+
+@attack(ROW, off=NO_NEW_KEY)
+async def test_a_laptop_that_opened_keys_by_the_phrase_and_told_nobody_has_none_in_use_once_it_is_lost(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        phrase = await new_phrase(here.teacher.agent)
+        await here.sync(here.teacher)
+        lost = await here.room.teacher()
+        await here.sync(lost)
+        await open_with_phrase(lost.agent, phrase)
+        head, _ = await confirmed_head(here)
+        await here.sync(here.teacher, head, here.machine)
+        await Desk(head.agent).ask("lost", device=lost.agent.device.hex(), since="7d", anyway=True)
+        assert not await opens_what_is_handed_in_now(here, lost, here.teacher, head)

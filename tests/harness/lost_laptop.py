@@ -1,0 +1,74 @@
+"""A teacher's laptop is lost and reported: does who holds it open what is handed in from then on?"""
+
+from __future__ import annotations
+
+from protocol.entry import Kind
+from protocol.hand_in_keys import content_key_of
+from protocol.identity import AgreementKey
+from protocol.person_keys import KeyWraps, open_reading_key
+from protocol.replica.replica import Draft
+from protocol.roles import PersonRole, Role
+from protocol.structure import PersonRecord, Revocation
+from protocol.vouching import device_id
+from sync_agent.confirming import confirm, own_device
+from sync_agent.reading_key import reading_keys
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.spied_class import SpiedClass as Here
+
+
+async def report_by_head(here: Here, head: Device) -> None:
+    """The teacher's first laptop is lost: the head teacher says so."""
+    await Desk(head.agent).ask("lost", device=here.teacher.agent.device.hex())
+
+
+async def report_by_kit(here: Here, _head: Device) -> None:
+    """The same, said by the root."""
+    territory, laptop = here.room.territory, here.teacher.agent.device
+    said = tuple(await territory.replica.tips(here.room.space, laptop))
+    cut = Draft(here.room.space, Kind.REVOKE, None, Revocation(laptop, said).encode())
+    await territory.replica.write(
+        [cut], author=territory.keys.root, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
+    )
+
+
+async def another_laptop(here: Here, first: Device) -> Device:
+    """One more of the teacher's; it and another one have confirmed each other."""
+    second = await here.room.teacher()
+    await here.sync(second, first)
+    for one, other in ((first, second), (second, first)):
+        await confirm(one.agent, device_id(own_device(other.agent)), shown_as="own")
+        await here.sync(one, other, one)
+    return second
+
+
+async def teach_too(here: Here, space: bytes, *laptops: Device) -> None:
+    """The teacher is on the list of another class, and these laptops are let in there as hers."""
+    territory, person = here.room.territory, here.room.teacher_person
+    await territory.say(space, Kind.PERSON, PersonRecord("Mme Petit", PersonRole.TEACHER).encode(), subject=person)
+    for laptop in laptops:
+        await territory.let_in(laptop.agent.keys, Role.TEACHER, space, person=person)
+
+
+async def _keys_sealed_to(here: Here, mine: AgreementKey) -> dict[bytes, AgreementKey]:
+    """All that whoever has a device's private key opens of what the server holds."""
+    found = {}
+    for entry in await here.room.territory.replica.store.scan_kinds([Kind.KEY_WRAP]):
+        record = KeyWraps.parse(entry.payload or b"")
+        for recipient, sealed in record.wraps:
+            if recipient == mine.public:
+                key = open_reading_key(sealed, entry.header.subject or b"", record.agreement, mine)
+                found[key.public] = key
+    return found
+
+
+async def opens_what_is_handed_in_now(here: Here, thief: Device, *others: Device) -> bool:
+    """Whether a thief opens it, by all keys that the device has or that were ever sealed to it; the others do."""
+    everybody = (here.machine, *others)
+    await here.sync(*everybody, *everybody, *everybody)
+    work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
+    await here.sync(here.machine, *others)
+    handed_in = (await here.room.territory.replica.view(here.room.space)).coursework.hand_ins[work]
+    assert content_key_of(handed_in, reading_keys(others[0].agent)) is not None, "her other laptop reads it"
+    keys = reading_keys(thief.agent) | await _keys_sealed_to(here, thief.agent.keys.agreement)
+    return content_key_of(handed_in, keys) is not None
