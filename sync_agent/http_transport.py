@@ -21,7 +21,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -124,6 +124,8 @@ class HttpTransport:
         self._proxy: Proxy | None = None
         self._names: Final = SteadyResolver(resolver or aiohttp.ThreadedResolver)
         self._opened: aiohttp.ClientSession | None = None
+        self._answers: Final[set[aiohttp.ClientResponse]] = set()
+        """Those that are being read."""
         self._range_size: Final = RangeSize()
         self._ignores_ranges = False
         self._looked: tuple[float, Seen | None] | None = None
@@ -266,6 +268,9 @@ class HttpTransport:
         await self.close()
 
     async def close(self) -> None:
+        # the library forgets who reads from a connection that it closes: they would wait for ever
+        for answer in self._answers:
+            answer.content.set_exception(aiohttp.ClientConnectionError("this connection was given up"))
         opened, self._opened = self._opened, None
         if opened is not None:
             await opened.close()
@@ -341,7 +346,8 @@ class HttpTransport:
             ) as answer:
                 patience.reschedule(None)
                 self.traffic.bytes_out += asked_bytes(answer) + len(body)
-                return await self._whole(answer)
+                with self._reading(answer):
+                    return await self._whole(answer)
 
     @contextlib.asynccontextmanager
     async def _asked(self, method: str, address: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -351,7 +357,17 @@ class HttpTransport:
         async with session.request(
             method, address, proxy=None if proxy is None else proxy.url, proxy_headers=login_at(proxy), **options
         ) as answer:
-            yield answer
+            with self._reading(answer):
+                yield answer
+
+    @contextlib.contextmanager
+    def _reading(self, answer: aiohttp.ClientResponse) -> Iterator[None]:
+        """While an answer is read: it ends when the connections are given up."""
+        self._answers.add(answer)
+        try:
+            yield
+        finally:
+            self._answers.discard(answer)
 
     @contextlib.asynccontextmanager
     async def _followed(self, address: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -239,6 +239,34 @@ async def test_where_ranges_are_ignored_content_in_parts_is_not_read_anew_for_ea
         assert way.takes_parts()
 
 
+@pytest.mark.parametrize("ends", ["renew", "close"])
+async def test_content_that_stands_still_ends_when_the_connections_are_given_up(ends: str) -> None:
+    # a line that falls silent, a laptop that wakes, a drill: what was read over the old network never comes to its end
+    over = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Length": "200000"})
+        await answer.prepare(request)
+        await answer.write(bytes(100_000))
+        await over.wait()
+        return answer
+
+    async with answering(handler) as transport:
+        came = 0
+
+        async def fetch() -> None:
+            nonlocal came
+            async for piece in transport.fetch("cap", 0):
+                came += len(piece)
+
+        fetching = asyncio.create_task(fetch())
+        await until(lambda: came == 100_000)
+        await getattr(transport, ends)()
+        with pytest.raises(NoAnswer):
+            await asyncio.wait_for(fetching, 10)
+        over.set()
+
+
 @pytest.mark.parametrize("passed", [0, 10, 150, 400, 20_000, 50_000, 85_000, 140_000])
 async def test_cut_connections_are_gone_on_with_over_real_http(tmp_path: Path, passed: int) -> None:
     film = {"film.mp4": Random(4).randbytes(150_000)}
