@@ -90,11 +90,23 @@ def reached_at(listens_at: str) -> str | None:
 
 def all_reached_at(listens_at: str) -> list[str]:
     """The same, for each family of addresses; one of IPv4 is the easier to type."""
-    host, _, port = listens_at.rpartition(":")
-    host = host.strip("[]")
-    hosts = [each for each in (ipv4_beside(host), host) if each is not None]
-    found = [address for address in map(own_address, hosts) if address is not None]
+    port = listens_at.rpartition(":")[2]
+    found = own_addresses_at(listens_at)
     return [f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}" for address in found]  # noqa: PLR2004
+
+
+def own_addresses_at(listens_at: str) -> list[Ip]:
+    """The addresses at which a listener at HOST:PORT is announced, that of IPv4 first."""
+    host = listens_at.rpartition(":")[0].strip("[]")
+    hosts = [each for each in (ipv4_beside(host), host) if each is not None]
+    return [address for address in map(own_address, hosts) if address is not None]
+
+
+def addresses_of(host: str) -> list[Ip]:
+    """What an address, or a name, stands for here; nothing where nobody can tell. Names are resolved."""
+    with suppress(OSError, ValueError):
+        return [_ip(found[4]) for found in socket.getaddrinfo(host, PORT, type=socket.SOCK_DGRAM)]
+    return []
 
 
 def leads_by(host: str, towards: str) -> bool:

@@ -2,7 +2,8 @@
 
 Rules:
 - loopback is no network: nothing is announced there;
-- a listener for every interface speaks to the groups of both families; one name at two addresses is one member;
+- a listener for every interface speaks to the groups of both families; one name at two addresses is one member; one
+  group that could not be joined is tried again at every look;
 - of a name that is heard from several places the one counts whose announcement weighs most (`sync_agent.announcement`);
 - who shows a tag under this device's own key may be its clone, and is called, whoever else is chosen;
 - a member can announce machines that there are not: beside those who are chosen of all, those are called who would be
@@ -22,7 +23,7 @@ import asyncio
 import contextlib
 import ipaddress
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -74,6 +75,8 @@ LATENESS: Final = 3.0
 
 _Places: TypeAlias = tuple[Place | None, Place | None]
 _Addresses: TypeAlias = tuple[Ip | None, Ip | None]
+_Group: TypeAlias = tuple[Discovery, str]
+"""Who speaks there, and the host by whose interface."""
 
 
 class Neighbourhood:
@@ -128,6 +131,8 @@ class Neighbourhood:
         self._ipv4_host: str | None = None
         self._stands: _Places = (None, None)
         self._membership = contextlib.AsyncExitStack()
+        self._left: list[_Group] = []
+        """The groups of which this device could not become part, while it is of another one."""
         self._leaves = False
         self._count = 0
         self._shown: tuple[tuple[bytes, ...], State, _Addresses, tuple[Instance, Instance]] | None = None
@@ -156,24 +161,33 @@ class Neighbourhood:
 
     async def _join(self) -> None:
         """Become part of the group where this device is now, or of both; what keeps it from all is told."""
-        why: list[OSError] = []
         groups = [(self._discovery, self._host)]
         groups += [] if self._ipv4_host is None else [(self._beside, self._ipv4_host)]
+        why = await self._enter(groups)
+        self._is_found = len(why) < len(groups)
+        if not self._is_found:
+            self.problem = _no_multicast(self._named, str(why[0].strerror or why[0]))
+
+    async def _enter(self, groups: Sequence[_Group]) -> list[OSError]:
+        """Become part of these groups; what keeps this device from those that are left for the next look."""
+        why: list[OSError] = []
+        self._left = []
         for discovery, host in groups:
             try:
                 await self._membership.enter_async_context(discovery.open(host))
             except OSError as reason:
                 why.append(reason)
-        self._is_found = len(why) < len(groups)
-        if self._is_found:
+                self._left.append((discovery, host))
+        if len(why) < len(groups):
             self._membership.callback(self._leave)
-        else:
-            self.problem = _no_multicast(self._named, str(why[0].strerror or why[0]))
+        return why
 
     async def _follow(self) -> bool:
         """Whether the network is another one, or there is one at last: then this device becomes part of that."""
         places = await self._find_places()
         if places == self._stands and (self._is_found or places == (None, None)):
+            if self._left and self._is_found:
+                await self._enter(self._left)
             return False
         self._stands = places
         await self._membership.aclose()

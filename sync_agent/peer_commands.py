@@ -3,7 +3,8 @@
 Rules:
 - an address is carried by hand, from one screen to another keyboard, and is no secret: who answers there proves who it
   is as anybody does;
-- where nobody answers yet it is kept for a week, and tried from time to time; what answers and is none of ours is not.
+- where nobody answers yet it is kept for a week, and tried from time to time, if it can be of the school's network;
+  what answers and is none of ours is not kept.
 
 docs/protocol.md, "Neighbours"; docs/adr/0182.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from protocol.errors import NoAnswer
 from protocol.replica import parameters as given
@@ -19,6 +21,8 @@ from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Para
 from sync_agent.addresses import Address, address_of
 from sync_agent.app import Agent
 from sync_agent.measures import check_open
+
+_EVERYWHERE: Final = "[::]:0"
 
 Keep = Callable[[Address, bytes | None], Awaitable[None]]
 """Takes where a device was met, or (None) may come to be."""
@@ -32,11 +36,14 @@ def peer_add(agent: Agent, keep: Keep) -> Operation:
         await check_open(agent)
         address = address_of(given.text(params, "address"), "peer add")
         device, problem = await _met_at(agent, address)
-        await keep(address, device)
+        is_kept = device is not None or await asyncio.to_thread(_may_be_here, agent, address)
+        if is_kept:
+            await keep(address, device)
         return {
             "address": address.authority,
             "device": None if device is None else device.hex(),
             "problem": problem,
+            "kept": is_kept,
         }
 
     return operate
@@ -68,6 +75,16 @@ async def own_addresses(agent: Agent) -> list[str]:
     from sync_agent.multicast import all_reached_at  # noqa: PLC0415 — loaded only when needed
 
     return await asyncio.to_thread(all_reached_at, agent.listens_at)
+
+
+def _may_be_here(agent: Agent, address: Address) -> bool:
+    """Whether an address, or all that a name stands for here, can be of the school's network. Blocks."""
+    from sync_agent.multicast import addresses_of, own_addresses_at  # noqa: PLC0415 — loaded only when needed
+    from sync_agent.places_met import may_be_of_the_school  # noqa: PLC0415
+
+    meant = addresses_of(address.host)
+    own = own_addresses_at(agent.listens_at or _EVERYWHERE)
+    return bool(meant) and all(may_be_of_the_school(each, own) for each in meant)
 
 
 async def _met_at(agent: Agent, address: Address) -> tuple[bytes | None, str | None]:

@@ -4,6 +4,8 @@ Rules:
 - noted is where a device proved the certificate of its grant and has a space in common with this one, the last place of
   each; and what a person named here, for a week, until somebody is met there;
 - an address is no trust: whoever answers there is met like anybody (`meeting`);
+- what a person named and where nobody has answered is kept only if it can be of the school's own network: nobody at a
+  school's computer has it dial others for a week;
 - those met last stay, `MAX_PLACES` at most; after a summer nobody is looked for in a place any more;
 - an address of the link alone is not noted: it means nothing without an interface, which another start may number anew.
 
@@ -26,6 +28,7 @@ from protocol.limits import MAX_NEIGHBOURS, KiB
 from protocol.replica.interfaces import EntryStore
 from sync_agent.addresses import MAX_PORT, Address
 from sync_agent.marks import PLACES_MARK
+from sync_agent.mdns_messages import Ip
 
 MAX_PLACES: Final = 4 * MAX_NEIGHBOURS
 MAX_NAMED: Final = MAX_NEIGHBOURS
@@ -34,6 +37,7 @@ EXPECTED_MS: Final = 100 * DAY_MS
 NAMED_MS: Final = 7 * DAY_MS
 NOBODY: Final = b""
 _KEYS: Final = (len(NOBODY), KEY_BYTES)
+_SCHOOL_BITS: Final = {4: 16, 6: 48}
 _MAX_HOST_CHARS: Final = 255
 _MAX_MARK_BYTES: Final = 16 * KiB
 
@@ -72,6 +76,13 @@ def with_named(places: Places, address: Address, now_ms: int) -> Places:
     return (PlaceMet(address, NOBODY, now_ms), *kept)[:MAX_PLACES]
 
 
+def may_be_of_the_school(address: Ip, own: Collection[Ip]) -> bool:
+    """Whether an address can be of the network of a device with these: not of the link alone; no other public one."""
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
+        return False
+    return not address.is_global or any(_network_of(each) == _network_of(address) for each in own)
+
+
 def worth_a_try(places: Places, now_ms: int, taken: Collection[Address], in_touch: Collection[bytes]) -> list[Address]:
     """Where somebody may be who is not in touch already. A clock that was set back makes nothing old."""
     return [
@@ -105,6 +116,11 @@ def _place(row: object) -> PlaceMet | None:
         case [str(host), int(port), bytes(device), int(at_ms)] if 0 < port <= MAX_PORT and len(device) in _KEYS:
             return PlaceMet(Address(host[:_MAX_HOST_CHARS], port), device, at_ms)
     return None
+
+
+def _network_of(address: Ip) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """No school has more than that."""
+    return ipaddress.ip_network((address, _SCHOOL_BITS[address.version]), strict=False)
 
 
 def _is_of_the_link(address: Address) -> bool:

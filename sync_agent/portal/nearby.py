@@ -2,6 +2,7 @@
 
 For networks on which computers do not find each other: somebody carries an address from this screen to another
 keyboard. An address gives nothing to whom it is told, and makes nobody trusted: whoever answers there proves who it is.
+A teacher's laptop may bear her name, and nobody signs in here: the page shows which computers are in touch, not who.
 """
 
 from __future__ import annotations
@@ -46,15 +47,21 @@ class Nearby:
         fields = await self._desk.fields(request)
         try:
             made = await self._desk.do("peer-add", {"address": fields.get("address", "")})
-            done = "later" if made["device"] is None else "linked"
+            done = "linked" if made["device"] is not None else "later" if made["kept"] else "elsewhere"
         except (NoAnswer, PeerFault):
             done = "stranger"
         return see(f"{ADDRESS}?done={done}")
 
     def _others(self) -> list[str]:
-        """What those are called with which a link stands."""
-        return [
-            str(row["name"] or key_words(bytes.fromhex(str(row["device"]))))
-            for row in self._agent.neighbours()
-            if isinstance(row, dict) and row["device"] is not None and row["state"] in _STANDING
-        ]
+        """What those are called with which a link stands: of somebody's own computer only the words of its key."""
+        others = []
+        for row in self._agent.neighbours():
+            if isinstance(row, dict) and row["device"] is not None and row["state"] in _STANDING:
+                device = bytes.fromhex(str(row["device"]))
+                others.append(
+                    key_words(device) if self._is_somebodys(device) else str(row["name"] or key_words(device))
+                )
+        return others
+
+    def _is_somebodys(self, device: bytes) -> bool:
+        return any(grant.person is not None for grant in self._agent.replica.door.authorities_of(device))

@@ -361,6 +361,26 @@ async def test_a_machine_that_had_no_network_when_it_started_is_found_once_it_ha
         assert not await place._follow()
 
 
+async def test_a_group_that_could_not_be_joined_beside_the_other_is_joined_later() -> None:
+    refused = [errno.ENOBUFS]
+
+    async def join(member: asyncio.DatagramProtocol, host: str) -> tuple[str, int]:
+        if host == "127.0.0.1" and refused:
+            raise OSError(refused.pop(), "No buffer space available")
+        return await multicast.join(member, "127.0.0.1")
+
+    place = Neighbourhood(lambda: {bytes(32): b"class"}, os.urandom(32), os.urandom, lambda: None, join)
+    async with AsyncExitStack() as stack:
+        place._host, place._ipv4_host = "localhost", "127.0.0.1"
+        place._stands = await place._find_places()
+        await stack.enter_async_context(place._membership)
+        await place._join()
+        await patience.until(lambda: place._discovery.heard_itself)
+        assert not place._beside.heard_itself
+        assert not await place._follow(), "the network is the same"
+        await patience.until(lambda: place._beside.heard_itself)
+
+
 async def test_an_announcement_fits_into_a_packet_that_every_network_passes_whole() -> None:
     secrets = {os.urandom(32): b"class" for _ in range(200)}
     place = Neighbourhood(lambda: secrets, os.urandom(32), os.urandom, lambda: None)

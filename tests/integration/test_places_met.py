@@ -6,6 +6,7 @@ import html
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from random import Random
 
@@ -17,12 +18,14 @@ from protocol.replica.console import Notices
 from protocol.replica.operation import NO_FILES
 from protocol.roles import Role
 from sync_agent.addresses import Address, address_of
+from sync_agent.device_names import key_words
 from sync_agent.lan import Lan
 from sync_agent.marks import PLACES_MARK
 from sync_agent.multicast import leads_by
 from sync_agent.peer_commands import peer_add
 from sync_agent.peer_sync import NoSchool
-from sync_agent.places_met import NOBODY, places_mark, read_places, with_met
+from sync_agent.peer_transport import PeerTransport
+from sync_agent.places_met import NOBODY, may_be_of_the_school, places_mark, read_places, with_met
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.enrolled import Class, enrolled_class
 from tests.harness.lan import listening_device
@@ -143,7 +146,12 @@ async def test_a_computer_that_somebody_names_is_linked_at_once_or_once_it_is_th
     async with at_school(pc) as lan:
         async with at_school(other) as first:
             named = await add(pc, lan, where(first))
-            assert named == {"address": where(first).authority, "device": other.agent.device.hex(), "problem": None}
+            assert named == {
+                "address": where(first).authority,
+                "device": other.agent.device.hex(),
+                "problem": None,
+                "kept": True,
+            }
             await until(lambda: other.agent.device in lan.live_devices())
             with pytest.raises(NoAnswer, match="itself"):
                 await add(pc, lan, where(lan))
@@ -155,6 +163,32 @@ async def test_a_computer_that_somebody_names_is_linked_at_once_or_once_it_is_th
         assert (later, NOBODY) in {(place.address, place.device) for place in await read_places(pc.agent.replica.store)}
         async with at_school(teacher, later):
             await until(lambda: teacher.agent.device in lan.live_devices())
+
+
+async def test_an_address_outside_the_schools_network_is_kept_only_if_one_of_ours_answers_there(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pc = await room.machine()
+
+    async def nobody(transport: PeerTransport) -> bytes:
+        raise NoAnswer(Code.UNREACHABLE, f"nobody answers at {transport.address.authority}")
+
+    monkeypatch.setattr(PeerTransport, "certificate", nobody)
+    async with at_school(pc) as lan, portal(pc.agent) as surfer:
+        far = await add(pc, lan, Address("93.184.215.14", 443))
+        assert isinstance(far, dict)
+        assert far["kept"] is False
+        gone = await surfer.send("/nearby", "/nearby", {"address": "93.184.215.14:443"})
+        assert "n'est pas gardée" in html.unescape(await surfer.page(gone.headers["Location"]))
+        assert not await read_places(pc.agent.replica.store)
+
+
+def test_a_schools_network_is_private_or_that_of_an_address_of_ones_own() -> None:
+    own = [ip_address("81.250.1.7"), ip_address("2a01:e0a:1:2::7")]
+    near = ("192.168.7.1", "10.200.3.4", "100.70.1.1", "fd00::9", "81.250.9.9", "2a01:e0a:1:99::1")
+    far = ("93.184.215.14", "2a01:e0b::1", "fe80::1", "169.254.3.4", "224.0.0.251", "0.0.0.0")  # noqa: S104
+    assert all(may_be_of_the_school(ip_address(each), own) for each in near)
+    assert not any(may_be_of_the_school(ip_address(each), own) for each in far)
 
 
 async def test_without_the_schools_network_nobody_is_linked(room: Classroom) -> None:
@@ -196,8 +230,16 @@ async def test_the_page_shows_the_own_address_and_links_another(room: Classroom)
         vain = await surfer.send("/nearby", "/nearby", {"address": f"127.0.0.1:{free_port()}"})
         assert vain.headers["Location"] == "/nearby?done=later"
         assert (await surfer.send("/nearby", "/nearby", {"address": "192.168.1.12"})).status == 400
-        pc.agent.neighbours = lambda: [{"device": teacher.agent.device.hex(), "name": "Portable", "state": "live"}]
-        assert "Portable" in await surfer.page("/nearby")
+        other = await room.machine()
+        pc.agent.neighbours = lambda: [
+            {"device": other.agent.device.hex(), "name": "Poste 4", "state": "live"},
+            {"device": teacher.agent.device.hex(), "name": "Portable de Mme Dupont", "state": "live"},
+        ]
+        await learn(teacher, other, pc)
+        page = await surfer.page("/nearby")
+        assert "Poste 4" in page
+        assert key_words(teacher.agent.device) in page
+        assert "Dupont" not in page, "nobody signs in at a computer of a school to see who is there"
         assert "Other computers" in await surfer.page("/nearby?lang=en")
 
 
