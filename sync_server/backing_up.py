@@ -45,6 +45,7 @@ from sync_server.archive import HEAD, Head, read_head, read_whole
 from sync_server.beginning import check_folder, make_folder
 from sync_server.data_folder import KEYS_FOLDER, UNFINISHED_FILE
 from sync_server.foreign_backup import check_made_by_us, keep_what_is_proven, packs_read_anew
+from sync_server.handlers.restored import restored_mark
 from sync_server.handlers.territory import kit_in, make_room, note_unfinished, passphrase_in
 from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 
@@ -166,8 +167,12 @@ async def restore(
     tell(
         "The keys of the server before go on counting: what it said after the backup comes back too. If somebody was "
         "in that server, or has a copy of its disk or of a backup: `sync-server rotate server --kit KIT --since TIME` "
-        f"next. What this backup holds had come by {local_time(rfc3339(head.made_ms) or '')}; of a time before nothing "
-        "is known: if somebody was in the server by then, restore a backup from before"
+        f"next. What this backup holds had come by {local_time(rfc3339(head.made_ms) or '')}, as it says itself; of a "
+        "time before nothing is known: if somebody was in the server by then, restore a backup from before"
+    )
+    tell(
+        "Who was erased after that may be on its lists until a machine calls that knows of it; `status` says how many "
+        "have not called yet"
     )
     return result
 
@@ -199,7 +204,10 @@ async def _begin_generation(
     try:
         accounts = await keep_what_is_proven(store, head.root, kit, now_ms)
         replica = await Replica.open(head.root, store, await packs_read_anew(folder, store, tell))
-        await note_arrivals(store, head.made_ms)
+        # it says itself when it was made: no later than now, at least
+        made_ms = min(head.made_ms, now_ms())
+        await store.set_marks(restored_mark(now_ms(), made_ms))
+        await note_arrivals(store, made_ms)
         if kit.chain:
             await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=now_ms())
         _check_in_force(replica, kit)

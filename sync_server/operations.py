@@ -33,6 +33,7 @@ from sync_server.handlers.members import list_devices
 from sync_server.handlers.newcomers import keys_that_still_count
 from sync_server.handlers.passkeys import let_add_passkey, passkeys_of, remove_passkeys
 from sync_server.handlers.proofs import check_proof
+from sync_server.handlers.restored import restored
 from sync_server.handlers.second_factor import drop_second_factor, set_second_factor
 from sync_server.handlers.upkeep import contested_roots, repair, totals, verify
 from sync_server.kit_away import KitAway
@@ -52,6 +53,8 @@ async def _operate(
     command: Command, server: Server, named: frozenset[str], params: Params, incoming: Incoming, outgoing: Outgoing
 ) -> JSON:
     del incoming
+    if command in _NAMING and (found := await restored(server)):
+        await outgoing.progress(found.sentence)
     return await command(server, await with_whole_ids(server, params, outgoing, named=named), outgoing)
 
 
@@ -59,6 +62,8 @@ async def _operate_with_kit(
     command: KitCommand, server: Server, named: frozenset[str], params: Params, incoming: Incoming, outgoing: Outgoing
 ) -> JSON:
     kit = KitAway.of(server, params.get("kit"), incoming, outgoing)
+    if command is lifecycle_operations.KIT_COMMANDS["export-person"] and (found := await restored(server)):
+        await outgoing.progress(found.sentence)
     # the kit's word is given for ids alone: names are what this store says (docs/adr/0128)
     return await command(
         server, await with_whole_ids(server, params, outgoing, named=named if kit is None else ()), outgoing, kit
@@ -104,6 +109,7 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         "entries": held.entries,
         "chunks": held.chunks,
         "bytes": held.bytes,
+        "restored": None if (found := await restored(server)) is None else found.shown(),
         "unforeseen": [met.shown() for met in server.unforeseen.rows()],
         "version": installed_version(),
     }
@@ -326,3 +332,6 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "verify": _verify,
     "repair": _repair,
 }
+
+_NAMING: Final = frozenset({commands.person_list, _hand_ins})
+"""What prints who is whom: beside it is said of a restored server that some may have been erased since."""

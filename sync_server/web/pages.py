@@ -23,6 +23,7 @@ from sync_server.handlers.device_query import matching, select, tally, versions_
 from sync_server.handlers.devices import Device, DeviceState
 from sync_server.handlers.figures import last_backup_ms
 from sync_server.handlers.notices import backup_notices, notices
+from sync_server.handlers.restored import restored
 from sync_server.handlers.schools import SchoolQuery, class_rows, school_rows, select_schools
 from sync_server.handlers.survey import Snapshot, Survey
 from sync_server.handlers.waiting import list_waiting, rule
@@ -101,6 +102,8 @@ class Pages:
         backup_ms = await last_backup_ms(self._server)
         came = [device.heard.enrolled_ms for device in found.devices if device.heard.enrolled_ms is not None]
         said = [*notices(self._server), *backup_notices(backup_ms, min(came, default=None), self._server.now_ms())]
+        if (old := await restored(self._server)) is not None:
+            said.append(old.notice)
         return self._reception.html(
             visit,
             "overview.html",

@@ -112,9 +112,14 @@ def members_of(backup: Path) -> dict[str, bytes]:
 
 
 def rewritten(
-    backup: Path, sql: str, *, without: Container[bytes] = (), files: Mapping[bytes, bytes] | None = None
+    backup: Path,
+    sql: str,
+    *,
+    without: Container[bytes] = (),
+    files: Mapping[bytes, bytes] | None = None,
+    made_ms: int | None = None,
 ) -> None:
-    """Somebody has had the database for a minute, taken these packs out, and put such files in."""
+    """Somebody has had the database for a minute, taken these packs out, put such files in, and dated it."""
     members = members_of(backup)
     database = backup.with_name("somebodys.db")
     database.write_bytes(members[DATABASE])
@@ -127,8 +132,10 @@ def rewritten(
             del members[name]
     members |= {archive.pack_member(name): data for name, data in (files or {}).items()}
     left = [pack for name, pack in members.items() if name.endswith(".pack")]
+    told = archive.Head.parse(members[archive.HEAD])
     head = replace(
-        archive.Head.parse(members[archive.HEAD]),
+        told,
+        made_ms=told.made_ms if made_ms is None else made_ms,
         database_bytes=len(data),
         database_hash=blake3(data).digest(),
         packs=len(left),

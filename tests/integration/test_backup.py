@@ -85,12 +85,21 @@ def test_a_server_restored_from_an_old_backup_gets_back_all_that_came_after_it(h
 
     here.server = restored(here, backup)
     assert here.server_row()["entries"] < at_the_end["entries"], "the backup is older"
+    # who was erased since is named until somebody calls who knows: that is said wherever persons are
+    assert here.server.ok("status")["restored"]["unheard"] == 2
+    listing = ("person", "list", "--space", here.space)
+    assert "2 have not called since" in here.server.run(*listing).err
+    assert "2 have not called since" in here.server.run("hand-ins", "--space", here.space).err
     here.restart_server()
+    renard.ok("sync")
+    assert here.server.ok("status")["restored"]["unheard"] == 2, "the laptop, and who is only now known to be there"
     for agent in (renard, hibou, teacher, renard, hibou):
         agent.ok("sync")
     rows = {agent.name: agent.ok("status")["spaces"][0]["fingerprint"] for agent in (teacher, renard, hibou)}
     assert set(rows.values()) == {here.server_row()["fingerprint"]}, "all agree"
     assert here.server_row()["entries"] >= at_the_end["entries"]
+    assert here.server.ok("status")["restored"] is None
+    assert "backup" not in here.server.run(*listing).err
     assert tom in {row["person"] for row in here.server.ok("person", "list", "--space", here.space)}
     assert [row["state"] for row in here.server.ok("hand-ins", "--space", here.space)] == ["server"]
     assert {row["name"] for row in here.server.ok("devices")} == {"laptop", "renard", "hibou"}
@@ -355,3 +364,14 @@ async def test_what_an_erasure_hides_is_destroyed_in_its_time_after_a_restore(tm
         await eraser.sweep(desk.clock())
         left = [path for path in folder.rglob("*") if path.is_file() and work.data[:500] in path.read_bytes()]
         assert left == []
+
+
+def test_a_backup_that_says_it_was_made_later_than_now_is_taken_to_be_of_now(here: School, tmp_path: Path) -> None:
+    here.enrol("renard")
+    backup = tmp_path / "relais.tar"
+    here.server.ok("backup", str(backup))
+    here.server.kill()
+    rewritten(backup, "", made_ms=4_102_444_800_000)
+    here.server = restored(here, backup)
+    told = here.server.ok("status")["restored"]
+    assert told["backup"] <= told["at"] < "2100"

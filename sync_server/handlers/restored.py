@@ -1,0 +1,77 @@
+"""That this server came out of a backup: what was erased after that comes back with the machines that know of it.
+
+Rules:
+- an erasure is said again by every machine that has heard of it, at its first call; until one has called, a restored
+  server has no way to know, and says so wherever it names persons;
+- that is said until every machine that counts has been heard of since, or for `SAID_MS`: one that was thrown away and
+  never let go does not keep it there for good;
+- when the backup was made is what it says itself, and nothing hangs on it here.
+
+docs/operate.md, "Backups"; docs/adr/0198.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.clock import DAY_MS, rfc3339
+from protocol.replica.console_text import local_time
+from protocol.replica.operation import JSON
+from sync_server.app import Server
+from sync_server.handlers.devices import DeviceState
+from sync_server.handlers.members import list_devices
+from sync_server.handlers.notices import Notice
+
+RESTORED_MARK: Final = "restored"
+"""→ 8 bytes of ms: when this server was restored; 8 more: when its backup was made, as that says."""
+SAID_MS: Final = 90 * DAY_MS
+_TIME_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """When (ms) this server was made from a backup of which time, and how many machines have not called since."""
+
+    at_ms: int
+    backup_ms: int
+    unheard: int
+
+    def shown(self) -> JSON:
+        """As `status` has it."""
+        return {"at": rfc3339(self.at_ms), "backup": rfc3339(self.backup_ms), "unheard": self.unheard}
+
+    @property
+    def notice(self) -> Notice:
+        """As the overview has it."""
+        return Notice("restored", {"at_ms": self.backup_ms, "count": self.unheard})
+
+    @property
+    def sentence(self) -> str:
+        """Beside what names persons."""
+        return (
+            f"this server was restored from a backup of {local_time(rfc3339(self.backup_ms) or '')}: who was erased "
+            f"after that may be named here until a machine has called that knows of it; {self.unheard} have not called "
+            "since. Print or pass on nothing of it before"
+        )
+
+
+def restored_mark(at_ms: int, backup_ms: int) -> Mapping[str, bytes | None]:
+    """The mark that says so."""
+    return {RESTORED_MARK: at_ms.to_bytes(_TIME_BYTES, "big") + backup_ms.to_bytes(_TIME_BYTES, "big")}
+
+
+async def restored(server: Server) -> Restored | None:
+    """What is to be said; None for a server that was not restored, or has heard of all since."""
+    mark = await server.store.mark(RESTORED_MARK)
+    if mark is None:
+        return None
+    at_ms, backup_ms = (int.from_bytes(part, "big") for part in (mark[:_TIME_BYTES], mark[_TIME_BYTES:]))
+    if server.now_ms() - at_ms >= SAID_MS:
+        return None
+    unheard = sum(
+        device.state is not DeviceState.RETIRED and (device.heard.seen_ms or 0) < at_ms
+        for device in await list_devices(server)
+    )
+    return Restored(at_ms, backup_ms, unheard) if unheard else None
