@@ -31,8 +31,8 @@ from bench.sampling import Tree, watched
 from protocol.replica.console import Notices
 from protocol.replica.operation import NO_FILES, Table
 from protocol.replica.ownership import acquire
-from sync_agent.enrollment import enroll
-from sync_agent.intake import files_of
+from sync_agent.console.intake import files_of
+from sync_agent.enrollment.by_code import enroll
 from sync_agent.operations import opened
 
 AGENTS: Final = int(os.environ.get("RELAIS_BENCH_AGENTS", "50"))

@@ -9,7 +9,7 @@ Rules:
   key is for it (`protocol.vouching`);
 - of several verifiers of a person the shown head counts, as with a name; so does the switch, which is about nobody;
 - a lock names the verifier that was guessed at: another verifier, or the same one said again, lifts it;
-- nothing here heeds a clock: how long one waits between tries is each machine's (`sync_agent.sign_in_tries`).
+- nothing here heeds a clock: how long one waits between tries is each machine's (`sync_agent.school.sign_in_tries`).
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from protocol.replica.by_name import Named, by_name, is_whole
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params
 from protocol.replica.parameters import shown
 from sync_agent.app import Agent
-from sync_agent.confirming import list_readers
-from sync_agent.device_names import device_names, key_words, signed_names
+from sync_agent.keys.confirming import list_readers
+from sync_agent.school.device_names import device_names, key_words, signed_names
 
 _SPACE: Final = (ID_BYTES, Code.UNKNOWN_SPACE, "space")
 _PERSON: Final = (PERSON_BYTES, Code.UNKNOWN_PERSON, "person")
@@ -141,7 +141,7 @@ async def _called(agent: Agent, name: str, key: str, text: str, beside: Params) 
 async def _spaces(agent: Agent, *, also_over: bool) -> list[Named]:
     """The classes here; with `also_over` one that is over is meant as well as another of its name."""
     from protocol.replica.office.spaces import is_closed  # noqa: PLC0415 — only for who types a name
-    from sync_agent.past_years import past_spaces  # noqa: PLC0415 — only for who types a name
+    from sync_agent.coursework.past_years import past_spaces  # noqa: PLC0415 — only for who types a name
     from sync_agent.space_names import space_names  # noqa: PLC0415 — only for who types a name
 
     names, door = await space_names(agent), agent.replica.door

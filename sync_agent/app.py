@@ -34,8 +34,8 @@ from protocol.replica.unforeseen import Unforeseen
 from protocol.rights import WRITERS, Authority
 from protocol.roles import READS_HAND_INS, Role
 from protocol.vouching import Device
-from sync_agent.around import Around
-from sync_agent.enrolled import (
+from sync_agent.machine.around import Around
+from sync_agent.machine.enrolled import (
     DEVICE_KEYS_FILE,
     INTRODUCTION_FILE,
     OUTBOX_FILE,
@@ -44,8 +44,8 @@ from sync_agent.enrolled import (
     device_keys,
     former_keys,
 )
-from sync_agent.fetching import Fetching, Sending
-from sync_agent.marks import (
+from sync_agent.machine.fetching import Fetching, Sending
+from sync_agent.machine.marks import (
     BACKUP_MARK,
     DISK_FULL_MARK,
     EVICTED_MARKS,
@@ -58,9 +58,9 @@ from sync_agent.marks import (
     remembered_in,
     stays,
 )
-from sync_agent.spending import Budget
-from sync_agent.transfer_progress import TransferProgress
-from sync_agent.watched import WATCHED_MARK, WatchedTime
+from sync_agent.machine.progress import TransferProgress
+from sync_agent.machine.watched import WATCHED_MARK, WatchedTime
+from sync_agent.pacing.spending import Budget
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.errors import BadInput, Code
-from sync_agent.addresses import Address, address_of, loopback_address_of
 from sync_agent.app import RoomLimits
-from sync_agent.budget import Limits, Metered, rate_of, size_of, windows_of
+from sync_agent.machine.addresses import Address, address_of, loopback_address_of
+from sync_agent.pacing.budget import Limits, Metered, rate_of, size_of, windows_of
 
 POLL_FIRST_S = 4.0
 POLL_LAST_S = 8.0

@@ -33,33 +33,33 @@ from protocol.replica.service.notify import Notifier
 from protocol.replica.service.priority import step_aside
 from protocol.replica.sole_runner import RUNNING, own, running_already
 from protocol.replica.unforeseen import Unforeseen, enduring, lasting
-from sync_agent.addresses import Address
 from sync_agent.answering import Answering
-from sync_agent.answers import Response
 from sync_agent.app import Agent
-from sync_agent.binding import Hardware
-from sync_agent.command_names import COURIER_IMPORT
 from sync_agent.config import RunConfig
-from sync_agent.erasing import destroy_or_say, destroying
-from sync_agent.few_threads import use_few_threads
-from sync_agent.folders import Folders
-from sync_agent.hardware import hardware
-from sync_agent.hearing import listening
-from sync_agent.http_transport import HttpTransport
-from sync_agent.materializer import Materializer
-from sync_agent.measures import DrillTransport, Heeding, check_open, ordered
-from sync_agent.metered import is_metered
-from sync_agent.office import ending_stays, noting_arrivals
-from sync_agent.paced import PacedTransport
-from sync_agent.peer_commands import peer_add
-from sync_agent.peer_sync import NoSchool, School, Tell, peer_addresses, sync_with
+from sync_agent.coursework.materializer import Materializer
+from sync_agent.keys.binding import Hardware
+from sync_agent.keys.hardware import hardware
+from sync_agent.keys.succession import Place
+from sync_agent.lan.peer_commands import peer_add
+from sync_agent.lan.peer_sync import NoSchool, School, Tell, peer_addresses, sync_with
+from sync_agent.machine.addresses import Address
+from sync_agent.machine.command_names import COURIER_IMPORT
+from sync_agent.machine.few_threads import use_few_threads
+from sync_agent.machine.sync_result import SyncResult
+from sync_agent.machine.wakefulness import wakeful
+from sync_agent.pacing.metered import is_metered
 from sync_agent.scheduler import Outcome, Scheduler, wait
-from sync_agent.session import Session
-from sync_agent.sharing import Reaching, Sharing
-from sync_agent.succession import Place
-from sync_agent.sync_result import SyncResult
-from sync_agent.transport import Transport
-from sync_agent.wakefulness import wakeful
+from sync_agent.school.measures import DrillTransport, Heeding, check_open, ordered
+from sync_agent.school.office import ending_stays, noting_arrivals
+from sync_agent.sync.hearing import listening
+from sync_agent.sync.session import Session
+from sync_agent.sync.sharing import Reaching, Sharing
+from sync_agent.transport.answers import Response
+from sync_agent.transport.interface import Transport
+from sync_agent.transport.over_http import HttpTransport
+from sync_agent.transport.paced import PacedTransport
+from sync_agent.upkeep.erasing import destroy_or_say, destroying
+from sync_agent.watching.both_folders import Folders
 
 GRACE_S: Final = 3.0
 REOPEN_S: Final = 5.0
@@ -193,7 +193,7 @@ def enroll_operation(agent: Agent, sync: Callable[[], Awaitable[SyncResult]]) ->
 
     async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         del incoming, outgoing
-        from sync_agent.enrollment import finish  # noqa: PLC0415 — loaded only when needed
+        from sync_agent.enrollment.by_code import finish  # noqa: PLC0415 — loaded only when needed
 
         enrolled = await finish(
             agent, given.text_or_none(params, "server") or agent.enrolment.server_url, given.text(params, "code"), sync
@@ -226,7 +226,7 @@ def import_operation(agent: Agent) -> Operation:
 
     async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         del params, outgoing
-        from sync_agent.courier_commands import import_here  # noqa: PLC0415 — loaded only when needed
+        from sync_agent.courier.commands import import_here  # noqa: PLC0415 — loaded only when needed
 
         return await import_here(agent, incoming)
 
@@ -404,7 +404,7 @@ async def _school(
     if agent.is_quarantined or (listen is None and not peers):
         yield NoSchool(agent)
         return
-    from sync_agent.lan import Lan  # noqa: PLC0415 — loaded only when needed
+    from sync_agent.lan.school_lan import Lan  # noqa: PLC0415 — loaded only when needed
 
     def news() -> None:
         if scheduler.outcome is Outcome.DONE:
@@ -439,7 +439,7 @@ async def _sticks(agent: Agent, table: Table, config: RunConfig) -> AsyncIterato
     if config.courier is None:
         yield
         return
-    from sync_agent.courier_watch import CourierWatch, disks_of  # noqa: PLC0415 — loaded only when needed
+    from sync_agent.courier.watch import CourierWatch, disks_of  # noqa: PLC0415 — loaded only when needed
 
     watch = CourierWatch(agent, table, disks_of(config.courier), monotonic=time.monotonic, say=say)
     async with lasting("courier disks", watch.run, agent.unforeseen):

@@ -15,10 +15,10 @@ from protocol.replica import parameters as given
 from protocol.replica.measures import USUAL_MINUTES
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_agent.app import Agent
-from sync_agent.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_SURVEY, SCHOOL
+from sync_agent.machine.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_SURVEY, SCHOOL
 
 if TYPE_CHECKING:
-    from sync_agent.sign_in import SignInBook
+    from sync_agent.school.sign_in import SignInBook
 
 
 def device_operations(agent: Agent) -> Table:
@@ -74,33 +74,33 @@ class _DeviceCommands:
         return {}
 
     async def verify(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import care
+        from sync_agent.upkeep import care
 
         return await care.verify(self._agent, outgoing)
 
     async def repair(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import care
+        from sync_agent.upkeep import care
 
         return await care.repair(self._agent, outgoing)
 
     async def doctor(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import care
+        from sync_agent.upkeep import care
 
         return await care.doctor(self._agent, outgoing)
 
     async def courier_export(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import courier_commands
+        from sync_agent.courier import commands as courier_commands
 
         return await courier_commands.export_here(self._agent, incoming, outgoing)
 
     async def courier_survey(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import courier_commands
+        from sync_agent.courier import commands as courier_commands
 
         return await courier_commands.survey_here(self._agent, incoming)
 
     async def courier_import(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import courier_commands
-        from sync_agent.materializer import Materializer
+        from sync_agent.courier import commands as courier_commands
+        from sync_agent.coursework.materializer import Materializer
 
         try:
             return await courier_commands.import_here(self._agent, incoming)
@@ -108,7 +108,7 @@ class _DeviceCommands:
             await Materializer(self._agent).refresh(thorough=True, set_aside=True)
 
     async def drill_start(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import measure_commands
+        from sync_agent.school import measure_commands
 
         minutes = given.count_or_none(params, "minutes")
         return await measure_commands.start_drill(
@@ -116,22 +116,22 @@ class _DeviceCommands:
         )
 
     async def drill_stop(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import measure_commands
+        from sync_agent.school import measure_commands
 
         return await measure_commands.stop_drill(self._agent, given.text_or_none(params, "school"))
 
     async def drill_report(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import measure_commands
+        from sync_agent.school import measure_commands
 
         return await measure_commands.report_drill(self._agent, given.text_or_none(params, "school"))
 
     async def quarantine_start(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import measure_commands
+        from sync_agent.school import measure_commands
 
         return await measure_commands.start_quarantine(self._agent, given.text_or_none(params, "school"))
 
     async def quarantine_stop(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import measure_commands
+        from sync_agent.school import measure_commands
 
         return await measure_commands.stop_quarantine(self._agent, given.text_or_none(params, "school"))
 
@@ -140,79 +140,79 @@ class _DeviceCommands:
         return {}
 
     async def peer_add(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.peer_commands import kept_for_later, peer_add
+        from sync_agent.lan.peer_commands import kept_for_later, peer_add
 
         return await peer_add(self._agent, kept_for_later(self._agent))(params, incoming, outgoing)
 
     async def peer_address(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.peer_commands import peer_address
+        from sync_agent.lan.peer_commands import peer_address
 
         return await peer_address(self._agent)
 
     async def key_phrase(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.reading_key import new_phrase
+        from sync_agent.keys.reading_key import new_phrase
 
         return {"phrase": await new_phrase(self._agent)}
 
     async def key_open(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.reading_key import open_with_phrase
+        from sync_agent.keys.reading_key import open_with_phrase
 
         return {"keys": await open_with_phrase(self._agent, given.text(params, "phrase"))}
 
     def _book(self) -> SignInBook:
-        from sync_agent.sign_in import SignInBook
+        from sync_agent.school.sign_in import SignInBook
 
         self._sign_in = self._sign_in or SignInBook(self._agent)
         return self._sign_in
 
     async def school(self, name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import school_commands
+        from sync_agent.school import commands as school_commands
 
         return await school_commands.operate(name, self._agent, params, outgoing)
 
     async def sign_in_list(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import sign_in_commands
+        from sync_agent.school import sign_in_commands
 
         return await sign_in_commands.listing(self._book(), params)
 
     async def sign_in_switch(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import sign_in_commands
+        from sync_agent.school import sign_in_commands
 
         return await sign_in_commands.switch(self._book(), params)
 
     async def sign_in_set(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import sign_in_commands
+        from sync_agent.school import sign_in_commands
 
         return await sign_in_commands.set_secret(self._book(), params, self._agent.entropy)
 
     async def sign_in_unlock(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import sign_in_commands
+        from sync_agent.school import sign_in_commands
 
         return await sign_in_commands.unlock(self._book(), params)
 
     async def watch_add(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import watch_commands
+        from sync_agent.watching import commands as watch_commands
 
         space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
         return await watch_commands.add(self._agent, given.text(params, "folder"), space)
 
     async def watch_remove(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import watch_commands
+        from sync_agent.watching import commands as watch_commands
 
         return await watch_commands.remove(self._agent, given.text(params, "folder"))
 
     async def watch_list(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import watch_commands
+        from sync_agent.watching import commands as watch_commands
 
         return await watch_commands.listing(self._agent)
 
     async def watch_tick(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import watch_commands
+        from sync_agent.watching import commands as watch_commands
 
         titles = given.named_paths(params, "titles")
         return await watch_commands.tick(self._agent, titles, ticked=given.flag(params, "ticked"))
 
     async def watch_resume(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import watch_commands
+        from sync_agent.watching import commands as watch_commands
 
         return await watch_commands.resume(self._agent, outgoing)

@@ -22,7 +22,7 @@ from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica.console import installed_version
 from protocol.replica.interfaces import EntryStore, RegisterRow
 from sync_agent.app import Agent
-from sync_agent.marks import HEALTH_MARK, LAST_SYNC_MARK
+from sync_agent.machine.marks import HEALTH_MARK, LAST_SYNC_MARK
 from sync_agent.network.trouble import Seen, seen_as
 
 REPORT_AGE_MS: Final = 3600 * 1000

@@ -22,24 +22,24 @@ from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outg
 from protocol.replica.replica import Entropy
 from protocol.roles import SEES_ALL_WORK
 from protocol.work import ItemKind
-from sync_agent import reading
 from sync_agent.abbreviated import with_whole_ids
-from sync_agent.addresses import address_of
 from sync_agent.app import Agent
-from sync_agent.command_names import ARE_OF_VERSIONS, COURIER_LET_IN
+from sync_agent.coursework import reading
 from sync_agent.device_operations import device_operations
-from sync_agent.enrolled import ENROLMENT_FILE
-from sync_agent.few_threads import use_few_threads
-from sync_agent.measures import ordered
-from sync_agent.transfer_progress import telling
-from sync_agent.withdrawn import ended_names
+from sync_agent.machine.addresses import address_of
+from sync_agent.machine.command_names import ARE_OF_VERSIONS, COURIER_LET_IN
+from sync_agent.machine.enrolled import ENROLMENT_FILE
+from sync_agent.machine.few_threads import use_few_threads
+from sync_agent.machine.progress import telling
+from sync_agent.school.measures import ordered
+from sync_agent.sync.withdrawn import ended_names
 
 if TYPE_CHECKING:
     from protocol.coursework import Work
-    from sync_agent.answers import Response
-    from sync_agent.handing_in import SealedLists
-    from sync_agent.publisher import Wish
-    from sync_agent.transport import Transport
+    from sync_agent.coursework.publisher import Wish
+    from sync_agent.hand_ins.handing_in import SealedLists
+    from sync_agent.transport.answers import Response
+    from sync_agent.transport.interface import Transport
 
 Connect: TypeAlias = "Callable[[str], Transport]"
 
@@ -81,7 +81,7 @@ def before_enrolment(
     """
 
     async def enroll_here(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.enrollment import enroll
+        from sync_agent.enrollment.by_code import enroll
 
         server, stick, code, name = (
             given.text_or_none(params, "server"),
@@ -91,13 +91,13 @@ def before_enrolment(
         )
         try:
             if stick is not None:
-                from sync_agent.enrollment_by_stick import enroll_by_stick
+                from sync_agent.enrollment.by_stick import enroll_by_stick
 
                 enrolled = await enroll_by_stick(
                     folder, Path(stick), code, name, url=server, now_ms=now_ms, entropy=entropy, say=tell
                 )
             elif server is None:
-                from sync_agent.enrollment_by_peer import enroll_by_peer
+                from sync_agent.enrollment.by_peer import enroll_by_peer
 
                 address = address_of(given.text(params, "peer"), "--peer")
                 enrolled = await enroll_by_peer(
@@ -175,19 +175,19 @@ class _Commands:
         self._sync: Operation | None = None
 
     async def publish(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import publisher
+        from sync_agent.coursework import publisher
 
         published = await publisher.publish(self._agent, _wish(params), incoming, outgoing)
         return {"item": published.item.hex(), "revision": published.revision.hex()}
 
     async def withdraw(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import publisher
+        from sync_agent.coursework import publisher
 
         await publisher.withdraw(self._agent, _item(params))
         return {}
 
     async def restore(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import publisher
+        from sync_agent.coursework import publisher
 
         revision = given.identifier_or_none(params, "revision", Code.UNKNOWN_REVISION, "revision")
         if revision is None:
@@ -197,7 +197,7 @@ class _Commands:
         return {}
 
     async def settle(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import publisher
+        from sync_agent.coursework import publisher
 
         keep = given.identifier(params, "keep", Code.UNKNOWN_REVISION, "revision")
         await publisher.settle(self._agent, _item(params), keep)
@@ -257,7 +257,7 @@ class _Commands:
         return await reading.list_people(self._agent, space)
 
     async def hand_in(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import handing_in
+        from sync_agent.hand_ins import handing_in
 
         work = await handing_in.hand_in(
             self._agent,
@@ -270,27 +270,27 @@ class _Commands:
         return {"id": work.hex(), "state": "local"}
 
     async def hand_ins(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import handing_in
+        from sync_agent.hand_ins import handing_in
 
         item = given.identifier_or_none(params, "item", Code.UNKNOWN_ITEM, "item")
         self._sealed_lists = self._sealed_lists or handing_in.SealedLists()
         return await handing_in.list_hand_ins(self._agent, item, self._manifests, self._sealed_lists)
 
     async def open_hand_in(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import handing_in
+        from sync_agent.hand_ins import handing_in
 
         await self._fetched(_work(params), None, outgoing)
         await handing_in.open_hand_in(self._agent, _work(params), outgoing)
         return {}
 
     async def confirm_opened(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import handing_in
+        from sync_agent.hand_ins import handing_in
 
         await handing_in.confirm_opened(self._agent, _work(params))
         return {}
 
     async def feedback(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import handing_in
+        from sync_agent.hand_ins import handing_in
 
         await handing_in.give_feedback(
             self._agent,
@@ -304,7 +304,7 @@ class _Commands:
 
     async def sync(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.daemon import sync_alone
-        from sync_agent.http_transport import HttpTransport
+        from sync_agent.transport.over_http import HttpTransport
 
         if self._sync is None:
             self._sync = sync_alone(self._agent, self._connect or HttpTransport)
@@ -316,11 +316,11 @@ class _Commands:
         return await status(self._agent)
 
     async def courier_let_in(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import courier_commands
+        from sync_agent.courier import commands as courier_commands
 
         async def post(path: str, body: bytes) -> Response:
             from sync_agent.daemon import post_alone
-            from sync_agent.http_transport import HttpTransport
+            from sync_agent.transport.over_http import HttpTransport
 
             return await post_alone(self._agent, self._connect or HttpTransport)(path, body)
 
@@ -331,12 +331,12 @@ class _Commands:
         return result
 
     async def receipt(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.proof import proof_of
+        from sync_agent.portal.proof import proof_of
 
         return await proof_of(self._agent, _work(params), given.text_or_none(params, "page"))
 
     async def carry_over(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.year_end import carry_over
+        from sync_agent.hand_ins.year_end import carry_over
 
         source, target = (given.identifier(params, key, Code.UNKNOWN_SPACE, "space") for key in ("from", "to"))
         done = await carry_over(self._agent, source, target, outgoing)
@@ -344,7 +344,7 @@ class _Commands:
         return {"lessons": done.lessons, **left}
 
     async def portfolio(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.year_end import portfolio
+        from sync_agent.hand_ins.year_end import portfolio
 
         space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
         person = None if params.get("person") is None else given.person(params, "person")
@@ -352,13 +352,13 @@ class _Commands:
         return {"hand_ins": written, "not_opened": closed}
 
     async def key_readers(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.confirming import readers_json
+        from sync_agent.keys.confirming import readers_json
 
         reader = given.identifier_or_none(params, "reader", Code.UNKNOWN_DEVICE, "device")
         return await readers_json(self._agent, reader)
 
     async def key_confirm(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.confirming import confirm
+        from sync_agent.keys.confirming import confirm
         from sync_agent.space_names import space_names
 
         reader = given.identifier(params, "reader", Code.UNKNOWN_DEVICE, "device")
@@ -372,8 +372,8 @@ class _Commands:
         from protocol.hand_in_keys import content_key_of
         from protocol.replica.access.export import export_person
         from protocol.replica.catalogues import DEFAULT_LANGUAGE
+        from sync_agent.keys.reading_key import reading_keys
         from sync_agent.portal.wording import Register, Words
-        from sync_agent.reading_key import reading_keys
 
         agent = self._agent
         if await agent.role() not in SEES_ALL_WORK:
@@ -405,7 +405,7 @@ def _work(params: Params) -> bytes:
 
 def _wish(params: Params) -> Wish:
     """`subject` and `due_ms` that are not there stay as they are; None takes them away."""
-    from sync_agent.publisher import Keep, Wish
+    from sync_agent.coursework.publisher import Keep, Wish
 
     kind = given.text_or_none(params, "kind")
     if kind is not None and kind not in list(ItemKind):

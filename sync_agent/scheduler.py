@@ -22,8 +22,8 @@ from typing import Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer, Refused, RelaisError
 from protocol.replica.unforeseen import Unforeseen
+from sync_agent.machine.sync_result import SyncResult
 from sync_agent.network.trouble import Seen, seen_in
-from sync_agent.sync_result import SyncResult
 
 FIRST_BOUND_S: Final = 2.0
 RECONNECT_S: Final = 18.0

@@ -7,18 +7,18 @@ from protocol.identity import territory_id, words_of
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.operation import JSON
 from sync_agent.app import Agent
+from sync_agent.coursework.past_years import past_spaces
 from sync_agent.health import LastSync
-from sync_agent.marks import PROVEN_MARKS, TREE_TROUBLE_MARK
-from sync_agent.measures import ordered
+from sync_agent.machine.marks import PROVEN_MARKS, TREE_TROUBLE_MARK
 from sync_agent.network.trouble import in_touch
-from sync_agent.own_stay import stay_status
-from sync_agent.past_years import past_spaces
+from sync_agent.school.measures import ordered
+from sync_agent.school.own_stay import stay_status
 from sync_agent.space_names import space_names
 
 
 async def status(agent: Agent) -> dict[str, JSON]:
     """The keys of the operator's contract."""
-    from sync_agent.watched_titles import watch_status  # noqa: PLC0415 — pages need a part of this module only
+    from sync_agent.watching.titles import watch_status  # noqa: PLC0415 — pages need a part of this module only
 
     role = await agent.role()
     last = await LastSync.read(agent.replica.store)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from sync_agent.addresses import is_loopback
+from sync_agent.machine.addresses import is_loopback
 from sync_agent.network.proxies import Proxy, Settings, Wish, excepted, fixed_choices
 
 HOLDS_S: Final = 600.0

@@ -17,8 +17,8 @@ from protocol.errors import LocalFailure
 from protocol.manifest import ManifestEntry
 from protocol.replica.byte_range import NotSatisfiable, Span, asked_span
 from sync_agent.app import Agent
+from sync_agent.coursework.reading import read_checked
 from sync_agent.portal.media_types import attachment, content_type, is_text, media_of
-from sync_agent.reading import read_checked
 
 _log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import Code, PeerFault, Refused
-from sync_agent.addresses import Address
+from sync_agent.machine.addresses import Address
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -18,7 +18,7 @@ from protocol.coursework import Version, Work
 from protocol.errors import PeerFault
 from protocol.measures import Drill
 from sync_agent.app import Agent
-from sync_agent.marks import BROUGHT_MARKS, CARRIED_MARKS, DRILL_SEEN_MARK
+from sync_agent.machine.marks import BROUGHT_MARKS, CARRIED_MARKS, DRILL_SEEN_MARK
 from sync_agent.portal.wording import Words
 
 _MAX_MARK_BYTES: Final = 256

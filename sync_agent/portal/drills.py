@@ -15,12 +15,12 @@ from aiohttp import web
 from protocol.measures import MINUTE_MS, Drill
 from protocol.replica.measures import USUAL_MINUTES, measures_of
 from protocol.replica.operation import JSON
-from sync_agent.device_names import key_words
-from sync_agent.measures import schools_of
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.drill_steps import Watcher, steps_of
 from sync_agent.portal.navigation import DRILL, see
 from sync_agent.portal.visit import Visit
+from sync_agent.school.device_names import key_words
+from sync_agent.school.measures import schools_of
 
 LENGTHS: Final = (15, USUAL_MINUTES, 60)
 SHOWN_FOR_MS: Final = 24 * 60 * MINUTE_MS

@@ -13,8 +13,9 @@ from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
 from protocol.replica import parameters as given
 from protocol.work import ContentRef
-from sync_agent.drafts import Kept
-from sync_agent.kept_edits import kept_edits
+from sync_agent.coursework.kept_edits import kept_edits
+from sync_agent.coursework.texts import TEXT_FILE
+from sync_agent.hand_ins.drafts import Kept
 from sync_agent.portal.class_work import rows_of
 from sync_agent.portal.delivery import deliver
 from sync_agent.portal.desk import Desk
@@ -23,7 +24,6 @@ from sync_agent.portal.lessons import ORIGIN_DIGITS, address_in, large_address, 
 from sync_agent.portal.navigation import see
 from sync_agent.portal.shelf import Piece, Shelf, entry_page
 from sync_agent.portal.visit import Visit
-from sync_agent.texts import TEXT_FILE
 
 SAVED_FILE: Final = {"Content-Security-Policy": SAVED_FILE_POLICY}
 PERSONAL_FILE: Final = {**SAVED_FILE, "Cache-Control": "no-store"}

@@ -24,13 +24,13 @@ from protocol.coursework import Item, Version
 from protocol.errors import Code, LocalFailure
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
+from sync_agent.coursework.reading import need_of, readable_version
 from sync_agent.portal.delivery import deliver
 from sync_agent.portal.door import Handler
 from sync_agent.portal.media_types import media_of
 from sync_agent.portal.rendering import Rendering
 from sync_agent.portal.shelf import Shelf, entry_page
 from sync_agent.portal.wording import CATALOGUES, Register, Words
-from sync_agent.reading import need_of, readable_version
 
 ORIGIN_DIGITS: Final = 32
 _HOST: Final = re.compile(rf"([0-9a-f]{{{ORIGIN_DIGITS}}})\.localhost:(\d+)")

@@ -23,11 +23,11 @@ from protocol.errors import BadInput, Code
 from protocol.replica.arrivals import noted_since_ms
 from protocol.replica.office.device_cuts import reports_taken_back
 from protocol.roles import DEVICES
-from sync_agent.device_names import key_words
-from sync_agent.office import SchoolOffice
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.school import enter_school
 from sync_agent.portal.visit import Visit
+from sync_agent.school.device_names import key_words
+from sync_agent.school.office import SchoolOffice
 
 _SINCE: Final = {"24h": DAY_MS, "3d": 3 * DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * DAY_MS}
 

@@ -12,11 +12,11 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import NoAnswer, PeerFault
-from sync_agent.device_names import key_words
-from sync_agent.peer_commands import own_addresses
+from sync_agent.lan.peer_commands import own_addresses
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see
-from sync_agent.proof import picture_of
+from sync_agent.portal.proof import picture_of
+from sync_agent.school.device_names import key_words
 
 ADDRESS: Final = "/nearby"
 _STANDING: Final = ("live", "resting")

@@ -14,8 +14,8 @@ from protocol.portable_names import displayable
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see
 from sync_agent.portal.wording import Words
-from sync_agent.watched_folders import added_folders, publishing_folders
-from sync_agent.watched_titles import Title
+from sync_agent.watching.folders import added_folders, publishing_folders
+from sync_agent.watching.titles import Title
 
 ADDRESS: Final = "/folders"
 

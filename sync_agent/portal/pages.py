@@ -14,9 +14,8 @@ from protocol.coursework import HandInState, Work
 from protocol.errors import BadInput, Code
 from protocol.replica import parameters as given
 from protocol.work import ItemKind
-from sync_agent.confirming import list_readers
-from sync_agent.device_names import key_words
 from sync_agent.health import LastSync
+from sync_agent.keys.confirming import list_readers
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import inside, see
 from sync_agent.portal.readers import notices_of
@@ -24,6 +23,7 @@ from sync_agent.portal.readers import shown as shown_devices
 from sync_agent.portal.shelf import Piece, Told, by_due, newest_first
 from sync_agent.portal.visit import Visit, remember_who
 from sync_agent.portal.wording import Words
+from sync_agent.school.device_names import key_words
 from sync_agent.status import fingerprint_words
 
 MAX_CARD_CHARS: Final = 300

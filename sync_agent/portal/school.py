@@ -28,18 +28,18 @@ from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON
 from protocol.roles import PersonRole, Role
-from sync_agent.command_names import CHOSEN, LEFT_OFF, LOOK_AT
-from sync_agent.confirming import words_of
-from sync_agent.device_names import key_words
-from sync_agent.forgetting import forgettings
-from sync_agent.multicast import reached_at
-from sync_agent.office import SchoolOffice
+from sync_agent.keys.confirming import words_of
+from sync_agent.lan.multicast import reached_at
+from sync_agent.machine.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see
+from sync_agent.portal.proof import picture_of
 from sync_agent.portal.shelf import Room
 from sync_agent.portal.visit import Visit
-from sync_agent.proof import picture_of
-from sync_agent.school_devices import LET_IN, SchoolDevice, counted_again, school_devices
+from sync_agent.school.device_names import key_words
+from sync_agent.school.devices import LET_IN, SchoolDevice, counted_again, school_devices
+from sync_agent.school.forgetting import forgettings
+from sync_agent.school.office import SchoolOffice
 
 _ROLES: Final = (PersonRole.PUPIL, PersonRole.TEACHER, PersonRole.GUARDIAN)
 _STAYS: Final = ("", "15d", "30d", "90d")

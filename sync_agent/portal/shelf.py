@@ -28,21 +28,21 @@ from protocol.roles import HAS_READING_KEYS, SEES_ALL_WORK, PersonRole
 from protocol.roster import Person, Roster
 from protocol.work import ContentRef, ItemKind
 from sync_agent.app import Agent
-from sync_agent.budget import Hold, Verdict
-from sync_agent.confirming import is_unconfirmed
-from sync_agent.drafts import Drafts
-from sync_agent.handing_in import SealedLists, fate_marks, state_of
+from sync_agent.coursework.past_years import past_spaces
+from sync_agent.coursework.reading import Manifests, need_of, read_checked, readable_version
+from sync_agent.coursework.texts import text_file, text_of
+from sync_agent.hand_ins.drafts import Drafts
+from sync_agent.hand_ins.handing_in import SealedLists, fate_marks, state_of
 from sync_agent.health import LastSync
-from sync_agent.marks import PROVEN_MARKS, REFUSED_MARKS
+from sync_agent.keys.confirming import is_unconfirmed
+from sync_agent.machine.marks import PROVEN_MARKS, REFUSED_MARKS
 from sync_agent.network.trouble import in_touch
-from sync_agent.past_years import past_spaces
+from sync_agent.pacing.budget import Hold, Verdict
 from sync_agent.portal.first_names import Pupil, whole_names
 from sync_agent.portal.standing import Exchange
-from sync_agent.reading import Manifests, need_of, read_checked, readable_version
 from sync_agent.scheduler import Outcome
-from sync_agent.sign_in import SignInBook
+from sync_agent.school.sign_in import SignInBook
 from sync_agent.space_names import space_names
-from sync_agent.texts import text_file, text_of
 
 _INDEXES: Final = ("index.html", "index.htm", "index.xhtml")
 _PAGE_ENDINGS: Final = (".html", ".htm", ".xhtml")

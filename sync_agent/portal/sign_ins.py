@@ -18,12 +18,12 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.replica import parameters as given
 from protocol.roster import Person
 from protocol.sign_in import Method, SignIn
-from sync_agent.device_names import device_names, key_words
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see
 from sync_agent.portal.shelf import Room
 from sync_agent.portal.visit import Visit
-from sync_agent.sign_in import drawn_pictures
+from sync_agent.school.device_names import device_names, key_words
+from sync_agent.school.sign_in import drawn_pictures
 
 _CODES: Final = {"pin": Method.PIN, "password": Method.PASSWORD}
 

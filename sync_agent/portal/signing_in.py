@@ -19,7 +19,7 @@ from protocol.sign_in import Method
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import inside, see
 from sync_agent.portal.visit import Visit, remember_session, session_token
-from sync_agent.sign_in import Try
+from sync_agent.school.sign_in import Try
 
 PICTURES: Final = tuple(range(1, SIGN_IN_PICTURES + 1))
 _MINUTE_MS: Final = 60_000

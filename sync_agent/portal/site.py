@@ -16,8 +16,8 @@ from aiohttp import web
 
 from protocol.errors import Code, LocalFailure
 from protocol.replica.operation import Table
-from sync_agent.addresses import Address
 from sync_agent.app import Agent
+from sync_agent.machine.addresses import Address
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import HEADERS, Door
 from sync_agent.portal.item_pages import ItemPages

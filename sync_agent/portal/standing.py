@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sync_agent.budget import OPEN, Hold, Verdict
+from sync_agent.machine.progress import Moving
 from sync_agent.network.trouble import Seen, Trouble
+from sync_agent.pacing.budget import OPEN, Hold, Verdict
 from sync_agent.portal.wording import Words
 from sync_agent.scheduler import Outcome
-from sync_agent.transfer_progress import Moving
 
 _MINUTE_S: Final = 60
 

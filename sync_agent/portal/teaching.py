@@ -12,7 +12,7 @@ from protocol.portable_names import portable_name
 from protocol.replica import parameters as given
 from protocol.replica.operation import JSON, NO_FILES, Outgoing, Table
 from protocol.work import ItemKind
-from sync_agent.dates import due_ms
+from sync_agent.coursework.dates import due_ms
 from sync_agent.portal.archive import Archive
 from sync_agent.portal.desk import ONCE_FIELD, Desk
 from sync_agent.portal.item_pages import PERSONAL_FILE, ItemPages

@@ -21,10 +21,8 @@ from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
 from protocol.roster import Person
 from protocol.sign_in import SignIn
 from sync_agent.app import Agent
-from sync_agent.confirming import own_grants
-from sync_agent.measures import NOTHING_ORDERED, Ordered, ordered
-from sync_agent.own_stay import OwnStay, own_stay
-from sync_agent.past_years import past_spaces
+from sync_agent.coursework.past_years import past_spaces
+from sync_agent.keys.confirming import own_grants
 from sync_agent.portal.door import VISIT_COOKIE, Door, cookie_name
 from sync_agent.portal.first_names import Pupil, told_apart
 from sync_agent.portal.sessions import Sessions
@@ -32,8 +30,10 @@ from sync_agent.portal.shelf import Piece, Room, Shelf, Told
 from sync_agent.portal.standing import Exchange
 from sync_agent.portal.wording import CATALOGUES, Register, Words
 from sync_agent.scheduler import Outcome
-from sync_agent.watched_titles import NOTHING_HINDERED, Hindered, hindered
-from sync_agent.withdrawn import ended_names
+from sync_agent.school.measures import NOTHING_ORDERED, Ordered, ordered
+from sync_agent.school.own_stay import OwnStay, own_stay
+from sync_agent.sync.withdrawn import ended_names
+from sync_agent.watching.titles import NOTHING_HINDERED, Hindered, hindered
 
 LANGUAGE_COOKIE: Final = "relais-language"
 REGISTER_COOKIE: Final = "relais-register"

@@ -11,16 +11,16 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.receipt_code import proof_code
 from protocol.replica import parameters as given
 from protocol.replica.operation import JSON, Params
-from sync_agent.device_names import machine_of
 from sync_agent.portal.class_work import rows_of, teacher_key
 from sync_agent.portal.desk import ONCE_FIELD, Desk
 from sync_agent.portal.item_pages import PERSONAL_FILE, ItemPages, save_file
 from sync_agent.portal.navigation import see
+from sync_agent.portal.proof import picture_of
 from sync_agent.portal.shelf import Piece, newest_first
 from sync_agent.portal.uploads import KeptFiles, form_with_files
 from sync_agent.portal.visit import Visit, remember_who
 from sync_agent.portal.wording import Words
-from sync_agent.proof import picture_of
+from sync_agent.school.device_names import machine_of
 
 MAX_LISTED_WORKS: Final = 200
 

@@ -29,11 +29,11 @@ from protocol.vouching import Circle, Voices, Vouch, Word, device_id, drawn_by
 from protocol.vouching import Device as VouchedDevice
 from protocol.work import Feedback, Receipt
 from sync_agent.app import RoomLimits
-from sync_agent.confirming import confirm, own_device
-from sync_agent.reading_key import new_phrase, open_with_phrase, reading_keys, tend_reading_keys
-from sync_agent.sign_in import SignInBook, Try
-from sync_agent.succession import TELLINGS, Place, Told
-from sync_agent.wraps import Kept, mark_of
+from sync_agent.hand_ins.wraps import Kept, mark_of
+from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.keys.reading_key import new_phrase, open_with_phrase, reading_keys, tend_reading_keys
+from sync_agent.keys.succession import TELLINGS, Place, Told
+from sync_agent.school.sign_in import SignInBook, Try
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Device, assignment, classroom, work_of
 from tests.harness.commands import Desk
@@ -155,7 +155,7 @@ async def test_who_types_a_phrase_computes_no_more_for_all_that_somebody_says(he
         return phrase_key(drawn, person, salt, cost)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sync_agent.reading_key.phrase_key", noting)
+        patch.setattr("sync_agent.keys.reading_key.phrase_key", noting)
         assert await open_with_phrase(other.agent, words), "hers is among those that are tried"
     assert len(tried) <= MAX_TRIED_PHRASES
 
@@ -223,7 +223,7 @@ async def test_a_teacher_whom_nobodys_page_shows_opens_and_answers_nothing(here:
     assert Kept.parse(kept or b"").content_key is not None, "its key is here until a teacher has opened it"
 
 
-@attack(ROW, off={"sync_agent.wraps.is_opened_for_good": lambda work, *_: work.opened})
+@attack(ROW, off={"sync_agent.hand_ins.wraps.is_opened_for_good": lambda work, *_: work.opened})
 async def test_who_only_the_server_names_frees_no_key_of_a_work_by_saying_that_it_was_opened(here: Here) -> None:
     room = here.room
     work = await room.hand_in(here.machine, here.item, {"autre.odt": b"autre"})
@@ -248,7 +248,7 @@ def _by_the_servers_dates(_seen: object, backup_ms: int | None, *, own_ms: int, 
     return backup_ms is not None and server_ms is not None and own_ms > 0
 
 
-@attack(ROW, off={"sync_agent.room.is_safe_elsewhere": _by_the_servers_dates})
+@attack(ROW, off={"sync_agent.sync.room.is_safe_elsewhere": _by_the_servers_dates})
 async def test_a_server_that_dates_its_receipt_a_month_back_takes_no_work_from_its_author(here: Here) -> None:
     room, machine = here.room, here.machine
     work = await room.hand_in(machine, here.item, {"a.odt": Random(3).randbytes(300_000)})
@@ -319,7 +319,7 @@ async def _nothing(*_: object) -> list[object]:
     return []
 
 
-@attack("a stolen server wipes schools", off={"sync_agent.room.Room._hidden": _nothing})
+@attack("a stolen server wipes schools", off={"sync_agent.sync.room.Room._hidden": _nothing})
 async def test_what_is_only_hidden_makes_no_way_for_anything(here: Here) -> None:
     room, territory, machine = here.room, here.room.territory, here.machine
     work = await room.hand_in(machine, here.item, {"b.odt": Random(3).randbytes(300_000)})
@@ -351,7 +351,7 @@ def _due_when_told(role: Role | None, *, elsewhere: bool, told: Told, **_: bool)
     return role is not None and (elsewhere or told.times >= TELLINGS)
 
 
-@attack("a hostile or broken peer", off={"sync_agent.succession.is_due": _due_when_told})
+@attack("a hostile or broken peer", off={"sync_agent.keys.succession.is_due": _due_when_told})
 async def test_a_server_that_tells_of_a_twin_takes_no_teacher_a_right(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         teacher = await room.teacher()
@@ -426,7 +426,7 @@ def _all_that_was_said(written: Iterable[Entry], _roster: Roster, _grant: bytes)
 
 @attack(
     "a thief cuts a teacher off, and lets her back in as one who says nothing",
-    off={"sync_agent.reading_key._said": _all_that_was_said},
+    off={"sync_agent.keys.reading_key._said": _all_that_was_said},
 )
 async def test_who_was_cut_off_with_all_that_she_said_and_let_back_in_says_her_key_again(here: Here) -> None:
     territory, keys = here.room.territory, here.teacher.agent.keys
@@ -454,7 +454,10 @@ def _what_counts(written: Iterable[Entry], roster: Roster, _grant: bytes) -> Ite
 
 @attack(
     "a thief cuts a teacher off, and lets her back in as one who says nothing",
-    off={"sync_agent.reading_key._said": _what_counts, "sync_agent.reading_key._nearest_first": _as_they_came},
+    off={
+        "sync_agent.keys.reading_key._said": _what_counts,
+        "sync_agent.keys.reading_key._nearest_first": _as_they_came,
+    },
 )
 async def test_a_key_is_said_once_under_each_grant_however_often_it_is_held_back(here: Here) -> None:
     territory, keys, agent = here.room.territory, here.teacher.agent.keys, here.teacher.agent

@@ -28,9 +28,9 @@ from protocol.roles import Role
 from protocol.root_rotation import RootAccount, accounted
 from protocol.structure import Certificate, Grant, Revocation, Successor
 from protocol.work import ContentRef, ItemKind, Revision
-from sync_agent.office import end_what_is_over
-from sync_agent.reading_key import reading_keys
-from sync_agent.sealed_calls import Order, server_of
+from sync_agent.keys.reading_key import reading_keys
+from sync_agent.school.office import end_what_is_over
+from sync_agent.transport.sealed_calls import Order, server_of
 from sync_server.app import opened
 from sync_server.handlers.territory import kit_in
 from sync_server.new_root import NewKit
@@ -331,7 +331,7 @@ async def _whoever_answers(replica: Replica) -> tuple[Authority, Order]:
     return next((each for each in servers if each.key in _ANSWERS), servers[-1]), (0, 0, b"")
 
 
-@attack("rollback", off={"sync_agent.sealed_calls.newest_server": _whoever_answers})
+@attack("rollback", off={"sync_agent.transport.sealed_calls.newest_server": _whoever_answers})
 async def test_a_server_of_yesterday_is_not_believed_by_who_has_met_todays(tmp_path: Path) -> None:
     _ANSWERS.clear()
     async with town(tmp_path) as here:

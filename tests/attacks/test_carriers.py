@@ -22,13 +22,13 @@ from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.structure import Revocation
 from protocol.wire import SYNC_PATH, Call
-from sync_agent.answers import Response
 from sync_agent.app import Agent
-from sync_agent.lan_listener import LanResponder
-from sync_agent.peer_sync import exchange_once
-from sync_agent.sealed_calls import SealedCalls
-from sync_agent.session import Session
-from sync_agent.succession import TELLINGS, Place, Told
+from sync_agent.keys.succession import TELLINGS, Place, Told
+from sync_agent.lan.listener import LanResponder
+from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.sync.session import Session
+from sync_agent.transport.answers import Response
+from sync_agent.transport.sealed_calls import SealedCalls
 from tests.harness.attack import attack
 from tests.harness.caller import pack_files
 from tests.harness.classroom import SMALL, Classroom
@@ -53,7 +53,7 @@ class Replaying(MemoryTransport):
     "freeze, withholding",
     off={
         "protocol.envelope.request_hash": lambda _request: bytes(32),
-        "sync_agent.sealed_calls.AgreementKey": lambda _seed: AgreementKey(bytes(32)),
+        "sync_agent.transport.sealed_calls.AgreementKey": lambda _seed: AgreementKey(bytes(32)),
     },
 )
 async def test_an_old_answer_given_again_is_no_answer(room: Classroom) -> None:
@@ -140,8 +140,8 @@ def _due_when_told(role: Role | None, *, elsewhere: bool, told: Told, **_: bool)
 @attack(
     "a hostile or broken peer",
     off={
-        "sync_agent.peer_calls.PeerCalls._heard": SealedCalls._heard,
-        "sync_agent.succession.is_due": _due_when_told,
+        "sync_agent.lan.peer_calls.PeerCalls._heard": SealedCalls._heard,
+        "sync_agent.keys.succession.is_due": _due_when_told,
     },
 )
 async def test_a_neighbour_that_tells_of_a_twin_takes_nobodys_rights(room: Classroom) -> None:
@@ -172,8 +172,8 @@ def _believes_any_copy(place: Place, told: Twin) -> bool:
 @attack(
     "a hostile or broken peer",
     off={
-        "sync_agent.succession.Place._hear_nearby": _believes_any_copy,
-        "sync_agent.succession.is_due": _due_when_told,
+        "sync_agent.keys.succession.Place._hear_nearby": _believes_any_copy,
+        "sync_agent.keys.succession.is_due": _due_when_told,
     },
 )
 async def test_a_stolen_copy_of_a_teachers_disk_takes_the_teacher_no_right_where_no_server_answers(
@@ -198,7 +198,7 @@ async def test_a_stolen_copy_of_a_teachers_disk_takes_the_teacher_no_right_where
     assert not place.gives_way.is_set()
 
 
-@attack("a hostile or broken peer", off={"sync_agent.meeting._device_with": _whatever_certificate})
+@attack("a hostile or broken peer", off={"sync_agent.lan.meeting._device_with": _whatever_certificate})
 async def test_a_machine_between_two_others_passes_for_neither(room: Classroom) -> None:
     teacher, between, caller = await room.teacher(), await room.machine(), await room.machine()
     await caller.session.sync()

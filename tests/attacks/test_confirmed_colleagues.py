@@ -16,7 +16,7 @@ from protocol.structure import PersonKey, PersonRecord
 from protocol.vouching import Circle, Voices, Vouch, Word, _led_to, device_id
 from protocol.vouching import Device as VouchedDevice
 from protocol.vouching import _Other as VouchedPlace
-from sync_agent.confirming import confirm, own_device
+from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
@@ -159,7 +159,7 @@ async def test_a_colleague_whom_a_teacher_confirmed_speaks_as_no_head_by_another
         assert answer.status == 400, "what was shown as a colleague's is not confirmed as a head's"
 
 
-@attack(ROW, off={"sync_agent.confirming._meant": lambda places, *_: places})
+@attack(ROW, off={"sync_agent.keys.confirming._meant": lambda places, *_: places})
 async def test_who_confirms_at_the_command_line_confirms_no_head_that_was_shown_as_a_colleague(here: Here) -> None:
     colleague = await here.room.territory.person("M. X", PersonRole.TEACHER, here.room.space)
     await here.name_the_spy(colleague)
@@ -175,7 +175,7 @@ async def test_who_confirms_at_the_command_line_confirms_no_head_that_was_shown_
     assert own_device(here.teacher.agent) not in roster.voices.words
 
 
-@attack(ROW, off={"sync_agent.confirming._meant": lambda places, *_: places})
+@attack(ROW, off={"sync_agent.keys.confirming._meant": lambda places, *_: places})
 async def test_who_confirms_at_the_command_line_makes_nobody_her_own_without_saying_so(here: Here) -> None:
     colleague = await here.room.territory.person("M. X", PersonRole.TEACHER, here.room.space)
     await here.name_the_spy(colleague)

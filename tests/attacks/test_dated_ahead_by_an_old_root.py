@@ -18,7 +18,7 @@ from protocol.kit import Kit
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.replica import Draft, Replica
 from protocol.structure import Certificate, Erasure, RecoveryKey, Ruling
-from sync_agent.sealed_calls import server_of
+from sync_agent.transport.sealed_calls import server_of
 from sync_server.handlers.territory import kit_in
 from sync_server.new_root import NewKit
 from tests.harness.attack import attack

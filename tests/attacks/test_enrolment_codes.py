@@ -25,9 +25,9 @@ from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.structure import Grant, Invite
 from protocol.wire import Call
-from sync_agent.courier_disk import CourierDisk
-from sync_agent.courier_letters import Letter, name_of, write_letter
-from sync_agent.enrollment_by_stick import enroll_by_stick
+from sync_agent.courier.disk import CourierDisk
+from sync_agent.courier.letters import Letter, name_of, write_letter
+from sync_agent.enrollment.by_stick import enroll_by_stick
 from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
@@ -207,7 +207,7 @@ def opened_by(thief: Device, stick: Path) -> tuple[bytes, OpenedRequest]:
     raise AssertionError("nothing was asked of the thief")
 
 
-@attack("stolen enrolment code", off={"sync_agent.enrollment.veiled": lambda secret, *_: secret})
+@attack("stolen enrolment code", off={"sync_agent.enrollment.by_code.veiled": lambda secret, *_: secret})
 async def test_what_a_key_that_was_cut_off_is_told_of_a_code_lets_nobody_in(tmp_path: Path) -> None:
     async with thief_on_a_stick(tmp_path) as (here, thief, stick):
         person = await here.office.add_person("Mme Petit", "teacher")
@@ -224,7 +224,7 @@ async def test_what_a_key_that_was_cut_off_is_told_of_a_code_lets_nobody_in(tmp_
                 )
 
 
-@attack("stolen enrolment code", off={"sync_agent.enrollment._shows_invite": lambda *_: True})
+@attack("stolen enrolment code", off={"sync_agent.enrollment.by_code._shows_invite": lambda *_: True})
 async def test_whom_a_key_that_was_cut_off_lets_in_believes_nothing_of_it(tmp_path: Path) -> None:
     async with thief_on_a_stick(tmp_path) as (here, thief, stick):
         code, folder, agent = await here.office.invite("machine"), tmp_path / "pc", thief.agent

@@ -28,9 +28,9 @@ from protocol.rights import is_erasable
 from protocol.roles import PersonRole
 from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.work import Feedback
-from sync_agent.enrolled import OUTBOX_FILE
-from sync_agent.erasing import destroy_erased
-from sync_agent.handing_in import give_feedback
+from sync_agent.hand_ins.handing_in import give_feedback
+from sync_agent.machine.enrolled import OUTBOX_FILE
+from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Classroom, Device, Given, assignment, read
 from tests.harness.couriers import export, tend_keys

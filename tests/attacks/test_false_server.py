@@ -20,7 +20,7 @@ from protocol.errors import NoAnswer, PeerFault, Refused, RelaisError
 from protocol.identity import SigningKey, TlsKey
 from protocol.replica.http.tls import context_of
 from protocol.server_tls import BINDING, bound_tls_key
-from sync_agent.server_chain import Roots
+from sync_agent.transport.server_chain import Roots
 from tests.harness.attack import attack
 from tests.harness.fleet import pages_over
 from tests.harness.office_way import enrol_by, sync_by
@@ -90,7 +90,7 @@ def whoever_signed(chain: tuple[Entry, ...], _is_ours: object) -> Roots:
     return Roots(chain[0].header.author, chain[0].header.author)
 
 
-@attack("a fake server that harvests", off={"sync_agent.server_chain.roots_in": whoever_signed})
+@attack("a fake server that harvests", off={"sync_agent.transport.server_chain.roots_in": whoever_signed})
 async def test_a_server_that_was_born_under_another_root_harvests_nothing(tmp_path: Path) -> None:
     async with office(tmp_path / "server") as made, office(tmp_path / "thief") as thief:
         chain = encode_chain(thief.server.responder.station.chain)
@@ -99,7 +99,10 @@ async def test_a_server_that_was_born_under_another_root_harvests_nothing(tmp_pa
                 await enrol_by(made, tmp_path / "a", url, await made.invite("machine"))
 
 
-@attack("a fake server that harvests", off={"sync_agent.sealed_calls.seal_request": lambda _, payload, **__: payload})
+@attack(
+    "a fake server that harvests",
+    off={"sync_agent.transport.sealed_calls.seal_request": lambda _, payload, **__: payload},
+)
 async def test_what_a_harvester_takes_where_there_is_no_tls_names_nobody(tmp_path: Path) -> None:
     async with office(tmp_path / "server") as made:
         async with pages_over(made) as (url, _):

@@ -38,10 +38,10 @@ from protocol.roles import READS_HAND_INS, Role
 from protocol.structure import Grant, Successor
 from protocol.work import ContentRef, HandIn, Receipt
 from sync_agent.app import RoomLimits
-from sync_agent.copies import Copies
-from sync_agent.handing_in import fate_marks, state_of
-from sync_agent.room import Room
-from sync_agent.sealed_calls import SealedCalls
+from sync_agent.hand_ins.copies import Copies
+from sync_agent.hand_ins.handing_in import fate_marks, state_of
+from sync_agent.sync.room import Room
+from sync_agent.transport.sealed_calls import SealedCalls
 from tests.harness.attack import attack
 from tests.harness.caller import caller, pack_files
 from tests.harness.classroom import LARGE, Classroom, Device, assignment, work_of
@@ -101,7 +101,7 @@ async def with_a_second_key(room: Classroom, device: Device) -> tuple[list[tuple
     return [(device.agent.keys, grant), (other, said.id)], said
 
 
-@attack("a machine says that it keeps what it never had", off={"sync_agent.copies.vouches": lambda *_: True})
+@attack("a machine says that it keeps what it never had", off={"sync_agent.hand_ins.copies.vouches": lambda *_: True})
 async def test_who_signs_for_work_that_it_was_not_given_makes_nothing_safe_and_takes_no_place(room: Classroom) -> None:
     teacher, lea, liar, honest = await room.teacher(), await room.machine(), await room.machine(), await room.machine()
     task = await assignment(room, teacher, lea, liar, honest)
@@ -392,7 +392,7 @@ async def test_who_names_a_pupils_sealed_work_too_does_not_keep_it_from_its_auth
     assert pack.hash in {blake3(brought.data).digest() for brought in answer.packs}
 
 
-@attack("hand-ins of invented size that never come", off={"sync_agent.room.FAIR_SHARE_BYTES": 1 << 60})
+@attack("hand-ins of invented size that never come", off={"sync_agent.sync.room.FAIR_SHARE_BYTES": 1 << 60})
 async def test_work_of_invented_size_keeps_no_place_from_what_is_real(room: Classroom) -> None:
     teacher, relay, thief = await room.teacher(), await room.device(Role.RELAY), await room.machine()
     task = await assignment(room, teacher, relay, thief)

@@ -15,9 +15,9 @@ from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.replica.replica import Draft
 from protocol.sign_in import KINDS, SignInWraps, unwrap
 from protocol.structure import Revocation
-from sync_agent.device_names import key_words
-from sync_agent.sign_in import TRIES_MARKS, SignInBook, Try
-from sync_agent.sign_in_tries import Tries
+from sync_agent.school.device_names import key_words
+from sync_agent.school.sign_in import TRIES_MARKS, SignInBook, Try
+from sync_agent.school.sign_in_tries import Tries
 from tests.harness.classroom import classroom
 from tests.harness.portal import portal
 from tests.harness.sign_in import PICTURES, WRONG, SignedClass, signed_class

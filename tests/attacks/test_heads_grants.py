@@ -21,8 +21,8 @@ from protocol.speaking import Remembered, Said, Spoken, Starts, joined, speaking
 from protocol.structure import Grant, PersonKey, PersonRecord, Revocation, SpaceRecord
 from protocol.vouching import Device as VouchedDevice
 from protocol.vouching import device_id, device_words
-from sync_agent.confirming import confirm, own_device
-from sync_agent.session import Session
+from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.sync.session import Session
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
@@ -244,7 +244,7 @@ async def test_a_computer_that_the_server_names_with_other_keys_is_let_in_with_t
     assert spy.agreement.public not in keys
 
 
-@attack(ROW, off={"sync_agent.acquaintances.ACQUAINTANCE_MS": -DAY_MS})
+@attack(ROW, off={"sync_agent.keys.acquaintances.ACQUAINTANCE_MS": -DAY_MS})
 async def test_who_was_met_this_week_comes_along_with_a_line_that_says_the_words(here: Here) -> None:
     head, _ = await confirmed_head(here)
     twin = await here.room.territory.person("Mme Petit", PersonRole.TEACHER, here.room.space)

@@ -48,9 +48,9 @@ from protocol.vouching import Device as Keys
 from protocol.vouching import Voices, Vouch, drawn_by
 from protocol.wire import ENROLL_PATH, RECONCILE_PATH, Call
 from protocol.work import ContentRef, HandIn
+from sync_agent.coursework.reading import readable_version
 from sync_agent.portal.work_pages import MAX_LISTED_WORKS
-from sync_agent.reading import readable_version
-from sync_agent.sealed_calls import SealedCalls
+from sync_agent.transport.sealed_calls import SealedCalls
 from tests.harness.attack import attack
 from tests.harness.caller import Caller, caller, sealed_sizes
 from tests.harness.classroom import Classroom, Device, assignment, work_of

@@ -20,10 +20,10 @@ from protocol.roles import PersonRole, Role
 from protocol.roster import Roster
 from protocol.structure import Erasure, Grant, PersonRecord, Revocation
 from protocol.vouching import device_id
-from sync_agent import reading_key
 from sync_agent.app import Agent
-from sync_agent.confirming import confirm, own_device
-from sync_agent.reading_key import _Place, _place, new_phrase, open_with_phrase, reading_keys
+from sync_agent.keys import reading_key
+from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.keys.reading_key import _Place, _place, new_phrase, open_with_phrase, reading_keys
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -222,7 +222,7 @@ def _under_what_counts(
     ROW,
     off={
         **NO_NEW_KEY,
-        "sync_agent.reading_key._places": _under_the_last_grant,
+        "sync_agent.keys.reading_key._places": _under_the_last_grant,
         "protocol.roster.keys_spent": _under_what_counts,
     },
 )
@@ -239,7 +239,7 @@ async def test_a_grant_of_her_laptop_with_another_key_or_as_another_hides_from_n
 async def test_what_a_laptop_of_an_earlier_version_says_under_such_a_grant_of_keys_that_it_gave_counts(
     tmp_path: Path, way: Before, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.reading_key._places", _under_the_last_grant)
+    monkeypatch.setattr("sync_agent.keys.reading_key._places", _under_the_last_grant)
     async with _theft(tmp_path, way) as theft:
         monkeypatch.undo()
         await theft.is_reported("head")
@@ -255,7 +255,7 @@ def _whoever_sealed_it(place: _Place, recipient: bytes, keys: dict[bytes, Agreem
     return _lacking_of_others(place, recipient, keys, {entry.header.author for entry, _ in place.wraps})
 
 
-@attack(ROW, off={**NO_NEW_KEY, "sync_agent.reading_key._lacking": _whoever_sealed_it})
+@attack(ROW, off={**NO_NEW_KEY, "sync_agent.keys.reading_key._lacking": _whoever_sealed_it})
 async def test_a_laptop_that_was_set_up_by_the_phrase_is_known_to_have_the_keys_by_anothers_word(
     tmp_path: Path,
 ) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from protocol.identity import DeviceKeys
 from protocol.replica.replica import Entropy
-from sync_agent.binding import Binding
-from sync_agent.enrolled import BINDING_FILE, DEVICE_KEYS_FILE
-from sync_agent.succession import Place, _new_keys
+from sync_agent.keys.binding import Binding
+from sync_agent.keys.succession import Place, _new_keys
+from sync_agent.machine.enrolled import BINDING_FILE, DEVICE_KEYS_FILE
 from tests.harness.attack import attack
 from tests.harness.classroom import assignment, classroom
 from tests.integration.test_clones import image_of, pc, started, stopped
@@ -32,7 +32,7 @@ def _what_follows(_entropy: Entropy) -> DeviceKeys:
     return _guessed[-1]
 
 
-@attack(ROW, off={"sync_agent.succession._drawn_keys": _what_follows})
+@attack(ROW, off={"sync_agent.keys.succession._drawn_keys": _what_follows})
 async def test_a_pc_whose_disk_was_copied_draws_keys_that_nobody_can_compute(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         teacher, machine = await room.teacher(), await room.machine()

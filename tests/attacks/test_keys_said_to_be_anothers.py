@@ -28,9 +28,9 @@ from protocol.speaking import Led
 from protocol.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.vouching import Device as Pair
 from protocol.vouching import device_id, drawn_by, phrase_signer
-from sync_agent.confirming import confirm, own_device
-from sync_agent.office import SchoolOffice
-from sync_agent.reading_key import new_phrase, reading_keys, tend_reading_keys
+from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.keys.reading_key import new_phrase, reading_keys, tend_reading_keys
+from sync_agent.school.office import SchoolOffice
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -284,7 +284,7 @@ async def _always(_agent: object) -> bool:
     return True
 
 
-@attack("one laptop makes reading keys without end", off={"sync_agent.reading_key._may_make_another": _always})
+@attack("one laptop makes reading keys without end", off={"sync_agent.keys.reading_key._may_make_another": _always})
 async def test_whatever_spends_her_keys_again_and_again_a_laptop_makes_few_within_an_hour(
     hers: TwoLaptops, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant
 from sync_agent.app import Agent
-from sync_agent.confirming import own_device
+from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.spied_class import spied_class
 

@@ -23,11 +23,11 @@ from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.work import ItemKind
 from sync_agent.app import Agent
-from sync_agent.lan_listener import LanResponder
-from sync_agent.payloads import Payloads
-from sync_agent.peer_session import PeerSession
-from sync_agent.peer_sync import exchange_once
-from sync_agent.publisher import Wish, publish
+from sync_agent.coursework.publisher import Wish, publish
+from sync_agent.lan.listener import LanResponder
+from sync_agent.lan.peer_session import PeerSession
+from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.sync.payloads import Payloads
 from tests.harness.attack import attack
 from tests.harness.classroom import Given, classroom
 from tests.harness.lan import listening_device
@@ -115,7 +115,7 @@ async def whatever_it_names(session: PeerSession, done: object, lacks: Sequence[
     done.lacks.update({pack.hash: pack for pack in found})  # type: ignore[attr-defined]
 
 
-@attack("chunk as an oracle", off={"sync_agent.peer_session.PeerSession._find_lacking": whatever_it_names})
+@attack("chunk as an oracle", off={"sync_agent.lan.peer_session.PeerSession._find_lacking": whatever_it_names})
 async def test_a_neighbour_that_lacks_a_file_of_another_class_is_not_sent_the_pack_that_it_lies_in(here: Here) -> None:
     coursework = (await here.teacher.replica.view(here.other)).coursework
     tree = coursework.items[here.test].shown.record.content.stream
@@ -132,7 +132,7 @@ async def owed_of_all(payloads: Payloads, answer: SyncAnswer, _spaces: Sequence[
     return await owed(payloads, answer, await payloads._agent.spaces())
 
 
-@attack("chunk as an oracle", off={"sync_agent.payloads.Payloads.owed": owed_of_all})
+@attack("chunk as an oracle", off={"sync_agent.sync.payloads.Payloads.owed": owed_of_all})
 async def test_a_neighbour_that_asks_for_the_payload_of_an_entry_of_another_class_gets_none(here: Here) -> None:
     asks = AsksFor()
     asks.ids = (here.test,)

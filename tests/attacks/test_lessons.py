@@ -12,8 +12,8 @@ from protocol.errors import RelaisError
 from protocol.manifest import MANIFEST_MAGIC, ManifestEntry, decode_manifest, encode_manifest
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.memory import MemoryPacks, MemoryStore
-from sync_agent.coursework_rules import wanted_files
-from sync_agent.watch_brake import Change, is_burst, is_scrambled
+from sync_agent.coursework.rules import wanted_files
+from sync_agent.watching.brake import Change, is_burst, is_scrambled
 from tests.harness.attack import attack
 from tests.harness.browser import chromium, visitor
 from tests.harness.caller import in_sealed_form
@@ -90,7 +90,7 @@ async def test_a_lesson_leads_nobody_who_clicks_in_it_out_of_the_machine(room: C
 
 
 @attack(
-    "malware spread by a teacher's infected laptop", off={"sync_agent.coursework_rules.DENIED_EXTENSIONS": frozenset()}
+    "malware spread by a teacher's infected laptop", off={"sync_agent.coursework.rules.DENIED_EXTENSIONS": frozenset()}
 )
 async def test_what_runs_at_a_double_click_is_not_copied_into_anybodys_folder() -> None:
     names = ["exercice.odt", "Lisez-moi.PDF.exe", "dictée.docm", "photos.lnk", "jeu.JS"]
@@ -141,7 +141,7 @@ async def test_a_list_of_files_that_was_handed_in_as_sealed_work_leads_nobody_ou
         await restarted.manifest(stream)
 
 
-@attack("ransomware in a watched folder", off={"sync_agent.watch_brake.THRESHOLDS": ()})
+@attack("ransomware in a watched folder", off={"sync_agent.watching.brake.THRESHOLDS": ()})
 async def test_a_burst_of_files_that_turn_to_noise_stops_publishing() -> None:
     before, after = b"PK\x03\x04 un devoir" + bytes(2000), bytes(range(256)) * 16
     changes = [Change.SCRAMBLED if is_scrambled(before, after) else Change.REWRITTEN for _ in range(25)]

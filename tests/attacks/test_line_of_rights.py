@@ -18,8 +18,8 @@ from protocol.replica.office import heads
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole
 from protocol.structure import PersonRecord, Revocation
-from sync_agent.line_of_rights import LineOfRights
-from sync_agent.sealed_calls import SealedCalls
+from sync_agent.sync.line_of_rights import LineOfRights
+from sync_agent.transport.sealed_calls import SealedCalls
 from sync_server.app import Server, opened
 from sync_server.beginning import begin
 from sync_server.handlers.rotation import rotate_server
@@ -106,7 +106,7 @@ async def requests_to_bring(here: Town, device: Device, most: int | None = None)
 
 @attack(
     "a flood under a key that was cut off since, and a server made anew",
-    off={"sync_agent.line_of_rights._Line.leads_through": lambda line, entry: entry.header.author in line.keys},
+    off={"sync_agent.sync.line_of_rights._Line.leads_through": lambda line, entry: entry.header.author in line.keys},
 )
 async def test_of_what_a_stolen_servers_key_said_only_what_counts_on_is_brought_to_the_next(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
@@ -126,7 +126,7 @@ async def test_of_what_a_stolen_servers_key_said_only_what_counts_on_is_brought_
 
 
 async def test_what_is_brought_goes_on_where_the_line_was_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync_agent.line_of_rights.FIRST_PUSH_BYTES", 1_000)
+    monkeypatch.setattr("sync_agent.sync.line_of_rights.FIRST_PUSH_BYTES", 1_000)
     async with town(tmp_path) as here:
         for number in range(12):
             await here.office.add_person(f"Élève {number}", "pupil")

@@ -15,8 +15,8 @@ from protocol.structure import Erasure, PersonRecord
 from protocol.vouching import Vouch
 from protocol.work import ItemKind
 from sync_agent.app import Agent
-from sync_agent.confirming import Reader
-from sync_agent.drafts import Drafts
+from sync_agent.hand_ins.drafts import Drafts
+from sync_agent.keys.confirming import Reader
 from tests.harness.attack import attack
 from tests.harness.classroom import Given, classroom
 from tests.harness.commands import Desk
@@ -109,7 +109,7 @@ async def _by_the_list(agent: Agent, readers: Sequence[Reader]) -> list[str | No
     return [roster.persons[reader.person].name for roster, reader in zip(rosters, readers, strict=True)]
 
 
-@attack(ROW, off={"sync_agent.confirming._called": _by_the_list})
+@attack(ROW, off={"sync_agent.keys.confirming._called": _by_the_list})
 async def test_key_readers_names_a_strangers_computer_by_the_name_that_he_had(here: SpiedClass) -> None:
     await _lists(here, await _stranger(here), "M. X", same_as=here.room.teacher_person)
     rows = await Desk(here.teacher.agent).ask("key-readers")
@@ -155,14 +155,17 @@ async def test_a_head_teacher_who_looks_for_a_lost_laptop_sees_whose_each_was_wh
     assert (await Desk(head.agent).ask("lost", device=here.spy.signing.public.hex(), dry_run=True))["person"] == "M. X"
 
 
-@attack(ROW, off={"sync_agent.drafts.spoken": lambda _name: ""})
+@attack(ROW, off={"sync_agent.hand_ins.drafts.spoken": lambda _name: ""})
 async def test_no_pupil_is_given_what_another_began_by_a_list_that_calls_the_two_one(tmp_path: Path) -> None:
     await _what_lea_began_is_not_toms(tmp_path)
 
 
 @attack(
     ROW,
-    off={"protocol.rights._GOES_WITH_ITS_PERSON": frozenset(), "sync_agent.drafts.surely_called_first": first_names},
+    off={
+        "protocol.rights._GOES_WITH_ITS_PERSON": frozenset(),
+        "sync_agent.hand_ins.drafts.surely_called_first": first_names,
+    },
 )
 async def test_what_a_pupil_was_called_first_is_erased_with_the_pupil_only(tmp_path: Path) -> None:
     await _what_lea_began_is_not_toms(tmp_path, is_erased=True)

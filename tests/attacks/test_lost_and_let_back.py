@@ -17,7 +17,7 @@ from protocol.roster import Roster
 from protocol.structure import Grant, PersonRecord, Revocation
 from protocol.vouching import Device as VouchedDevice
 from protocol.vouching import Vouch, device_id, device_words
-from sync_agent.confirming import confirm, own_device
+from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -30,7 +30,7 @@ ROW = "a lost laptop comes back in with its teacher"
 
 @pytest.fixture
 async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
-    monkeypatch.setattr("sync_agent.acquaintances.ACQUAINTANCE_MS", -DAY_MS)  # they have known each other for long
+    monkeypatch.setattr("sync_agent.keys.acquaintances.ACQUAINTANCE_MS", -DAY_MS)  # they have known each other for long
     async with spied_class(tmp_path, kept_for=__name__) as made:
         yield made
 

@@ -9,7 +9,7 @@ import pytest
 
 from protocol.roles import Role
 from protocol.vouching import device_id
-from sync_agent.confirming import confirm, own_device
+from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.head_at_work import confirmed_head
@@ -38,7 +38,7 @@ async def _nobody(_agent: object) -> frozenset[bytes]:
 
 
 @pytest.mark.parametrize("reported", [report_by_head, report_by_kit])
-@attack(ROW, off={"sync_agent.reading_key.withheld": _nobody})
+@attack(ROW, off={"sync_agent.keys.reading_key.withheld": _nobody})
 async def test_a_class_that_a_server_makes_for_a_lost_laptop_gives_it_no_key(here: Here, reported: Way) -> None:
     second = await another_laptop(here, here.teacher)
     head, _ = await confirmed_head(here)
@@ -50,7 +50,7 @@ async def test_a_class_that_a_server_makes_for_a_lost_laptop_gives_it_no_key(her
     assert not await opens_what_is_handed_in_now(here, here.teacher, second, head)
 
 
-@attack(ROW, off={"sync_agent.reading_key.withheld": _nobody})
+@attack(ROW, off={"sync_agent.keys.reading_key.withheld": _nobody})
 async def test_a_laptop_that_one_school_reported_lost_gets_no_new_key_through_another_school(here: Here) -> None:
     second = await another_laptop(here, here.teacher)
     elsewhere = await here.room.territory.classroom("CB", await here.room.territory.school("École B", uai="0180002Y"))
@@ -63,7 +63,7 @@ async def test_a_laptop_that_one_school_reported_lost_gets_no_new_key_through_an
     assert not await opens_what_is_handed_in_now(here, here.teacher, second, head)
 
 
-@attack(ROW, off={"sync_agent.reading_key.withheld": _nobody})
+@attack(ROW, off={"sync_agent.keys.reading_key.withheld": _nobody})
 async def test_a_laptop_that_one_school_reported_lost_lets_nobody_in_to_her_keys_in_another(here: Here) -> None:
     second = await another_laptop(here, here.teacher)
     elsewhere = await here.room.territory.classroom("CB", await here.room.territory.school("École B", uai="0180002Y"))
@@ -80,7 +80,7 @@ async def test_a_laptop_that_one_school_reported_lost_lets_nobody_in_to_her_keys
     assert not await opens_what_is_handed_in_now(here, thief, second, head)
 
 
-@attack(ROW, off={"sync_agent.reading_key._would_be_passed_on": lambda *_: False})
+@attack(ROW, off={"sync_agent.keys.reading_key._would_be_passed_on": lambda *_: False})
 async def test_a_laptop_that_teaches_in_another_school_alone_passes_no_new_key_on_to_the_lost_one(here: Here) -> None:
     territory = here.room.territory
     second = await another_laptop(here, here.teacher)

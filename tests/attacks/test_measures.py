@@ -6,7 +6,7 @@ from protocol.clock import at_from
 from protocol.entry import Entry, Kind, compose
 from protocol.measures import DrillOrder
 from protocol.structure import Revocation
-from sync_agent.measures import ordered
+from sync_agent.school.measures import ordered
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device
 
@@ -34,7 +34,10 @@ async def orders(room: Classroom, thief: Device, school: bytes, *, days: int) ->
 
 @attack(
     "drills without end",
-    off={"sync_agent.measures.may_begin": lambda *_: True, "sync_agent.measures.is_early": lambda *_: False},
+    off={
+        "sync_agent.school.measures.may_begin": lambda *_: True,
+        "sync_agent.school.measures.is_early": lambda *_: False,
+    },
 )
 async def test_whatever_a_thief_orders_machines_hear_the_same_day_that_the_thief_was_cut_off(room: Classroom) -> None:
     territory = room.territory

@@ -22,7 +22,7 @@ from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.root_rotation import RootAccount
 from protocol.structure import Grant, PersonRecord, Revocation
-from sync_agent.withdrawn import take_withdrawals
+from sync_agent.sync.withdrawn import take_withdrawals
 from sync_server.app import Server
 from sync_server.handlers import replaced_keys, rotation
 from sync_server.handlers.rotation import rotate_server
@@ -295,7 +295,7 @@ async def test_a_revocation_with_many_lists_keeps_no_other_from_who_is_cut_off(
         assert short in {entry.id for entry in shown}
 
 
-@attack("who is cut off calls on", off={"sync_agent.sealed_calls.beginnings_of": lambda _revocations: ()})
+@attack("who is cut off calls on", off={"sync_agent.transport.sealed_calls.beginnings_of": lambda _revocations: ()})
 async def test_who_is_cut_off_is_shown_that_once(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         machine = await room.machine()

@@ -18,9 +18,9 @@ from protocol.replica.eraser import Eraser
 from protocol.replica.news import called_in
 from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
 from protocol.structure import Erasure
-from sync_agent.device_names import device_names, key_words
-from sync_agent.erasing import destroy_erased
-from sync_agent.marks import CALLED_MARKS
+from sync_agent.machine.marks import CALLED_MARKS
+from sync_agent.school.device_names import device_names, key_words
+from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -93,7 +93,7 @@ async def test_what_the_server_calls_a_device_cuts_no_teacher_off(here: Here) ->
     assert hers.hex() in {row["device"] for row in await desk.ask("devices")}
 
 
-@attack(ROW, off={"sync_agent.device_names.RUNS_A_SCHOOL": frozenset(Role)})
+@attack(ROW, off={"sync_agent.school.device_names.RUNS_A_SCHOOL": frozenset(Role)})
 async def test_a_teachers_laptop_keeps_no_name_that_the_server_says(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +115,7 @@ async def test_who_is_to_choose_a_device_on_the_page_sees_words_that_nobody_chos
     assert re.search(rf"{CALLED} \([^)]*{key_words(spy)}\)", page)
 
 
-@attack("a lent laptop's name outlives who had it", off={"sync_agent.erasing.names_to_drop": nobodys})
+@attack("a lent laptop's name outlives who had it", off={"sync_agent.upkeep.erasing.names_to_drop": nobodys})
 async def test_a_laptops_name_goes_with_the_person_of_whom_it_tells(here: Here) -> None:
     room, territory = here.room, here.room.territory
     person = await territory.person("Léa", PersonRole.TEACHER, room.space)

@@ -13,7 +13,7 @@ from protocol.replica.replica import Draft
 from protocol.sign_in import SignInWraps
 from protocol.space_keys import SpaceWraps
 from protocol.structure import Successor
-from sync_agent.sign_in import Try
+from sync_agent.school.sign_in import Try
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.couriers import courier_class, know_keys, tend_keys

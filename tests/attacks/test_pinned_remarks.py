@@ -27,10 +27,10 @@ from protocol.replica.sqlite_content import ContentIndex
 from protocol.sealing import has_sealed_form
 from protocol.structure import Erasure
 from protocol.work import ContentRef, HandIn
-from sync_agent.asking import Asked
-from sync_agent.handing_in import give_feedback
-from sync_agent.sync_content import SyncContent
-from sync_agent.sync_run import Run
+from sync_agent.hand_ins.handing_in import give_feedback
+from sync_agent.sync.asking import Asked
+from sync_agent.sync.content import SyncContent
+from sync_agent.sync.run import Run
 from tests.harness.attack import attack
 from tests.harness.caller import sealed_sizes
 from tests.harness.classroom import WORK, Classroom, Device, Given, assignment, classroom, read
@@ -240,7 +240,7 @@ async def as_if_it_were_a_lesson(content: SyncContent, lack: Wanted, _streams: o
     return await content._agent.holdings.packs(Need(lack.space, lack.stream, sealed=False))
 
 
-@attack(ROW, off={"sync_agent.sync_content.SyncContent._content_of": as_if_it_were_a_lesson})
+@attack(ROW, off={"sync_agent.sync.content.SyncContent._content_of": as_if_it_were_a_lesson})
 async def test_a_laptop_gives_the_server_nothing_for_a_list_that_no_entry_which_it_knows_names(here: Here) -> None:
     """It lay there already when its hand-in had not come yet."""
     name = await here.list_of(*reversed(here.chunks), beside=[here.teacher.agent.replica])

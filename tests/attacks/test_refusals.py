@@ -9,7 +9,7 @@ from protocol.errors import Code
 from protocol.message_parts import Refusal
 from protocol.messages import SyncRequest
 from protocol.replica.serving import _Taken
-from sync_agent.marks import REFUSED_MARKS
+from sync_agent.machine.marks import REFUSED_MARKS
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, assignment, classroom
 
@@ -18,7 +18,7 @@ async def nothing(_repair: object) -> None:
     """What was refused once is refused."""
 
 
-@attack("a server that refuses everything", off={"sync_agent.sync_repair.SyncRepair.ask_again": nothing})
+@attack("a server that refuses everything", off={"sync_agent.sync.repair.SyncRepair.ask_again": nothing})
 async def test_what_a_server_in_wrong_hands_refused_reaches_the_one_that_the_kit_makes(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         teacher, lea = await room.teacher(), await room.machine()

@@ -15,11 +15,11 @@ from protocol.replica.station import Reply
 from protocol.rights import Authority
 from protocol.wire import Call
 from sync_agent.app import Agent
-from sync_agent.lan import Lan
-from sync_agent.lan_listener import LanResponder
-from sync_agent.meeting import MISDIRECTED, chain_for
-from sync_agent.peer_transport import PeerTransport
-from sync_agent.places_met import places_mark, read_places, with_met
+from sync_agent.lan.listener import LanResponder
+from sync_agent.lan.meeting import MISDIRECTED, chain_for
+from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.lan.places_met import places_mark, read_places, with_met
+from sync_agent.lan.school_lan import Lan
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Classroom, classroom
 from tests.harness.lan import listening_device
@@ -37,7 +37,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_S", "ALONE_S", "IN_TOUCH_S"):
-        monkeypatch.setattr(f"sync_agent.revisiting.{name}", (0.05, 0.1))
+        monkeypatch.setattr(f"sync_agent.lan.revisiting.{name}", (0.05, 0.1))
 
 
 class Impostor(LanResponder):
@@ -66,7 +66,7 @@ async def whoever_is_shown(
     return next(each for each in agent.replica.door.authorities() if each.grant in shown and each.person is not None)
 
 
-@attack("another machine takes a remembered address", off={"sync_agent.meeting._device_with": whoever_is_shown})
+@attack("another machine takes a remembered address", off={"sync_agent.lan.meeting._device_with": whoever_is_shown})
 async def test_who_stands_where_a_device_was_met_is_told_nothing_and_left_alone(
     room: Classroom, at_once: None, tmp_path: Path
 ) -> None:

@@ -15,10 +15,10 @@ from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import Grant, Revocation
 from protocol.vouching import device_id
-from sync_agent.confirming import confirm, own_device
-from sync_agent.device_names import key_words
-from sync_agent.office import SchoolOffice
-from sync_agent.reading_key import reading_keys
+from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.keys.reading_key import reading_keys
+from sync_agent.school.device_names import key_words
+from sync_agent.school.office import SchoolOffice
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -79,7 +79,7 @@ async def _none_by_rank(*_: object) -> set[bytes]:
 @attack(
     ROW,
     off={
-        "sync_agent.school_devices.reports_taken_back": _nothing_is_told,
+        "sync_agent.school.devices.reports_taken_back": _nothing_is_told,
         "sync_agent.portal.losses.reports_taken_back": _nothing_is_told,
     },
 )

@@ -21,7 +21,7 @@ from protocol.messages import SyncRequest
 from protocol.replica.serving import Responder
 from protocol.roles import Role
 from protocol.wire import Call
-from sync_agent.lan_listener import LanResponder
+from sync_agent.lan.listener import LanResponder
 from tests.harness.attack import attack
 from tests.harness.caller import caller
 from tests.harness.classroom import Classroom

@@ -18,9 +18,9 @@ from protocol.rights import Authority, Door
 from protocol.roles import Role
 from protocol.structure import Grant
 from sync_agent.app import Agent
-from sync_agent.enrolled import DEVICE_KEYS_FILE, Enrolment
-from sync_agent.lan_listener import LanResponder
-from sync_agent.peer_sync import exchange_once
+from sync_agent.lan.listener import LanResponder
+from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, Enrolment
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack
@@ -116,8 +116,8 @@ async def whoever_is_held_back(agent: Agent, device: bytes) -> Collection[Author
 @attack(
     "let in by keys that were cut off",
     off={
-        "sync_agent.meeting.grants_in_doubt": whoever_is_held_back,
-        "sync_agent.in_doubt.grants_in_doubt": whoever_is_held_back,
+        "sync_agent.lan.meeting.grants_in_doubt": whoever_is_held_back,
+        "sync_agent.sync.in_doubt.grants_in_doubt": whoever_is_held_back,
     },
 )
 async def test_a_device_that_was_cut_off_itself_is_not_even_asked(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ async def test_a_device_that_was_cut_off_itself_is_not_even_asked(tmp_path: Path
         assert not await calls(near, lost)
 
 
-@attack("let in by keys that were cut off", off={"sync_agent.in_doubt.grants_in_doubt": whoever_is_held_back})
+@attack("let in by keys that were cut off", off={"sync_agent.sync.in_doubt.grants_in_doubt": whoever_is_held_back})
 async def test_who_was_cut_off_takes_in_no_more_of_the_class_that_was_closed_to_it(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         near, lost = (await here.device("machine")).agent, (await here.device("machine")).agent

@@ -82,7 +82,7 @@ async def _called_now(replica: Replica, persons: Collection[bytes]) -> dict[byte
     return {person: Mentioned(each.names[-1:], each.spaces) for person, each in found.items()}
 
 
-@attack(ROW, off={"sync_agent.school_commands.erase_persons": _with_all_who_are_said_to_be})
+@attack(ROW, off={"sync_agent.school.commands.erase_persons": _with_all_who_are_said_to_be})
 async def test_a_head_who_forgets_one_pupil_on_her_page_forgets_nobody_whom_she_did_not_tick(lists: Lists) -> None:
     place = f"/school/{lists.here.room.space.hex()}"
     async with portal(lists.head.agent) as surfer:
@@ -93,7 +93,7 @@ async def test_a_head_who_forgets_one_pupil_on_her_page_forgets_nobody_whom_she_
     assert await lists.forgotten() == {lists.leaver}
 
 
-@attack(ROW, off={"sync_agent.school_commands.erase_persons": _with_all_who_are_said_to_be})
+@attack(ROW, off={"sync_agent.school.commands.erase_persons": _with_all_who_are_said_to_be})
 async def test_a_head_who_forgets_one_pupil_at_the_command_line_forgets_nobody_whom_she_did_not_name(
     lists: Lists,
 ) -> None:
@@ -145,7 +145,7 @@ async def _under_one_name(agent: Agent, roster: Roster, pupils: dict[bytes, str]
     return {other: pupils[one] for other, one in roster.aliases.items()}
 
 
-@attack(OTHER_FAMILIES, off={"sync_agent.year_end._called_the_same": _under_one_name})
+@attack(OTHER_FAMILIES, off={"sync_agent.hand_ins.year_end._called_the_same": _under_one_name})
 async def test_what_a_family_takes_home_lies_in_a_folder_of_the_one_who_was_added_under_that_name(
     tmp_path: Path,
 ) -> None:

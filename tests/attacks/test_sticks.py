@@ -27,12 +27,12 @@ from protocol.roles import PersonRole, Role
 from protocol.structure import Erasure, PersonRecord, Revocation
 from protocol.wire import Call
 from sync_agent.app import Agent
-from sync_agent.courier_disk import CardsIn, CourierDisk
-from sync_agent.courier_letters import Letter, read_letters
-from sync_agent.courier_survey import survey
-from sync_agent.courier_watch import CourierWatch, disks_of
-from sync_agent.measures import ordered
+from sync_agent.courier.disk import CardsIn, CourierDisk
+from sync_agent.courier.letters import Letter, read_letters
+from sync_agent.courier.survey import survey
+from sync_agent.courier.watch import CourierWatch, disks_of
 from sync_agent.operations import table
+from sync_agent.school.measures import ordered
 from tests.harness.attack import attack
 from tests.harness.caller import pack_files
 from tests.harness.classroom import SMALL, Classroom, Device, classroom
@@ -44,7 +44,7 @@ from tests.integration.test_enrolment_by_stick import enrol, place_of
 TERRITORY = bytes(range(32))
 
 
-@attack("a hostile stick", off={"sync_agent.courier_disk.CourierDisk._check_own": lambda _disk: None})
+@attack("a hostile stick", off={"sync_agent.courier.disk.CourierDisk._check_own": lambda _disk: None})
 async def test_a_stick_that_leads_elsewhere_takes_and_leaves_nothing_there(tmp_path: Path) -> None:
     async with classroom(tmp_path / "room") as room:
         teacher = await room.teacher()
@@ -74,7 +74,7 @@ def junk(place: Path, front_bytes: int) -> None:
         file.write(Trailer(size, digest).encode())
 
 
-@attack("a hostile stick", off={"sync_agent.courier_disk.MAX_BUNDLE_FRONTS_PER_LOOK_BYTES": 2**60})
+@attack("a hostile stick", off={"sync_agent.courier.disk.MAX_BUNDLE_FRONTS_PER_LOOK_BYTES": 2**60})
 async def test_a_stick_full_of_large_fronts_is_given_up_after_the_small_ones(tmp_path: Path) -> None:
     disk = CourierDisk(tmp_path, TERRITORY)
     disk.make()
@@ -169,7 +169,7 @@ async def erase_the_pupil(room: Classroom, lea: Device) -> None:
     await lea.session.sync()
 
 
-@attack("a hostile stick", off={"sync_agent.courier_export._is_read": lambda *_: False})
+@attack("a hostile stick", off={"sync_agent.courier.exporting._is_read": lambda *_: False})
 async def test_an_id_that_somebody_made_up_keeps_nothing_erased_on_a_stick(tmp_path: Path) -> None:
     stick = tmp_path / "stick"
     async with courier_class(tmp_path / "room") as room:
@@ -188,7 +188,7 @@ async def test_an_id_that_somebody_made_up_keeps_nothing_erased_on_a_stick(tmp_p
         assert all(names.isdisjoint(card.index.entries) for card in found.cards)
 
 
-@attack("a hostile stick", off={"sync_agent.courier_erasures.Erased.covers": lambda _erased, _entry: True})
+@attack("a hostile stick", off={"sync_agent.courier.erasures.Erased.covers": lambda _erased, _entry: True})
 async def test_what_a_thief_had_erased_stays_on_a_stick_that_has_it_and_comes_back_from_there(tmp_path: Path) -> None:
     stick = tmp_path / "stick"
     stick.mkdir()
@@ -267,7 +267,7 @@ async def quarantined_class(tmp_path: Path) -> AsyncIterator[tuple[Classroom, De
         yield room, lea, order, stick
 
 
-@attack("a hostile stick", off={"sync_agent.courier_survey._orders_in": lambda head: list(head.preface)})
+@attack("a hostile stick", off={"sync_agent.courier.survey._orders_in": lambda head: list(head.preface)})
 async def test_under_quarantine_a_stick_brings_an_order_and_nothing_that_stands_beside_it(tmp_path: Path) -> None:
     async with quarantined_class(tmp_path) as (room, lea, order, stick):
         territory, school = room.territory, room.territory.schools[0]
@@ -282,7 +282,7 @@ async def _every_space(agent: Agent) -> list[bytes]:
     return list(await agent.spaces())
 
 
-@attack("a hostile stick", off={"sync_agent.courier_survey.schools_of": _every_space})
+@attack("a hostile stick", off={"sync_agent.courier.survey.schools_of": _every_space})
 async def test_under_quarantine_nothing_of_a_classs_bundle_is_heard(tmp_path: Path) -> None:
     async with quarantined_class(tmp_path) as (room, lea, order, stick):
         elsewhere = await room.territory.say(room.space, Kind.QUARANTINE, QuarantineOrder(on=True).encode())
@@ -291,7 +291,7 @@ async def test_under_quarantine_nothing_of_a_classs_bundle_is_heard(tmp_path: Pa
         assert [each.id for each in (await ordered(lea.agent)).quarantines] == [order.id]
 
 
-@attack("a hostile stick", off={"sync_agent.courier_survey.IN_CLEAR": frozenset(Kind)})
+@attack("a hostile stick", off={"sync_agent.courier.survey.IN_CLEAR": frozenset(Kind)})
 async def test_a_stick_that_lets_a_machine_into_a_class_names_nobody_of_it_in_clear(tmp_path: Path) -> None:
     stick = tmp_path / "stick"
     stick.mkdir()
@@ -309,7 +309,7 @@ class _NeverRaised(Exception):
     """What is caught in place of what is wrong."""
 
 
-@attack("a hostile stick", off={"sync_agent.enrollment_by_stick.PeerFault": _NeverRaised})
+@attack("a hostile stick", off={"sync_agent.enrollment.by_stick.PeerFault": _NeverRaised})
 async def test_a_false_answer_on_a_stick_keeps_nobody_from_being_let_in_by_the_right_one(tmp_path: Path) -> None:
     stick, pc = tmp_path / "stick" / "Relais", tmp_path / "pc"
     async with town(tmp_path) as here:

@@ -23,8 +23,8 @@ from protocol.structure import PersonRecord
 from protocol.vouching import device_id
 from protocol.work import Wraps
 from sync_agent.app import Agent, RoomLimits
-from sync_agent.confirming import own_device
-from sync_agent.wraps import Kept, mark_of
+from sync_agent.hand_ins.wraps import Kept, mark_of
+from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
 from tests.harness.commands import Desk
@@ -92,11 +92,11 @@ def _by_their_ids(_agent: Agent, _roster: Roster) -> Callable[[bytes], int]:
     return lambda _key: 0
 
 
-@attack(ROW, off={"sync_agent.wraps.turns": _by_their_ids})
+@attack(ROW, off={"sync_agent.hand_ins.wraps.turns": _by_their_ids})
 async def test_however_many_teachers_are_named_work_is_sealed_to_the_one_who_was_there(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.wraps.MAX_READERS_OF_ONE_WORK", 4)
+    monkeypatch.setattr("sync_agent.hand_ins.wraps.MAX_READERS_OF_ONE_WORK", 4)
     await here.name(5)
     work = await here.hand_in()
     await here.sync(here.machine, here.teacher)
@@ -109,11 +109,11 @@ def _strangers(_agent: Agent, _space: bytes) -> Known:
     return Known()
 
 
-@attack(ROW, off={"sync_agent.acquaintances.known_in": _strangers})
+@attack(ROW, off={"sync_agent.keys.acquaintances.known_in": _strangers})
 async def test_a_colleague_whom_the_teacher_has_confirmed_comes_before_all_whom_nobody_has(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.wraps.MAX_READERS_OF_ONE_WORK", 4)
+    monkeypatch.setattr("sync_agent.hand_ins.wraps.MAX_READERS_OF_ONE_WORK", 4)
     await here.name(5)
     person = await here.room.territory.person("M. Durand", PersonRole.TEACHER, here.room.space)
     colleague = await here.room.device(Role.TEACHER, person=person)
@@ -135,7 +135,7 @@ def _of_who_is_listed_as_one(roster: Roster, **which: Any) -> dict[bytes, list[b
     }
 
 
-@attack(ROW, off={"sync_agent.wraps.teachers_keys": _of_who_is_listed_as_one})
+@attack(ROW, off={"sync_agent.hand_ins.wraps.teachers_keys": _of_who_is_listed_as_one})
 @pytest.mark.parametrize("role", [PersonRole.PUPIL, PersonRole.GUARDIAN])
 async def test_a_teacher_whom_whoever_writes_the_list_calls_something_else_reads_as_before(
     here: Here, role: PersonRole
@@ -157,11 +157,11 @@ async def test_a_teacher_whom_whoever_writes_the_list_calls_something_else_reads
     assert not await here.keeps_key(work), "she has opened it: it is hers"
 
 
-@attack(ROW, off={"sync_agent.wraps.MAX_READERS_OF_ONE_WORK": 3})
+@attack(ROW, off={"sync_agent.hand_ins.wraps.MAX_READERS_OF_ONE_WORK": 3})
 async def test_whoever_finds_no_place_in_the_first_wrap_is_sealed_to_by_another_before_any_receipt(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.wraps.MAX_READERS_PER_HAND_IN", 3)
+    monkeypatch.setattr("sync_agent.hand_ins.wraps.MAX_READERS_PER_HAND_IN", 3)
     await here.name(5)
     person = await here.room.territory.person("Mme Roux", PersonRole.TEACHER, here.room.space)
     substitute = await here.room.device(Role.TEACHER, person=person)
@@ -178,8 +178,8 @@ async def test_whoever_finds_no_place_in_the_first_wrap_is_sealed_to_by_another_
 
 
 OPENED_BY_ANYBODY: dict[str, object] = {
-    "sync_agent.wraps.is_opened_for_good": lambda work, *_: work.opened,
-    "sync_agent.room.is_opened_for_good": lambda work, *_: work.opened,
+    "sync_agent.hand_ins.wraps.is_opened_for_good": lambda work, *_: work.opened,
+    "sync_agent.sync.room.is_opened_for_good": lambda work, *_: work.opened,
 }
 
 
@@ -194,7 +194,7 @@ async def test_what_somebody_new_says_was_opened_stays_on_the_pcs_disk_and_can_b
     assert not await here.keeps_key(work), "a word of who was there when the class was met frees it"
 
 
-@attack(ROW, off={"sync_agent.room.is_opened_for_good": lambda work, *_: work.opened})
+@attack(ROW, off={"sync_agent.sync.room.is_opened_for_good": lambda work, *_: work.opened})
 async def test_the_content_of_what_somebody_new_says_was_opened_makes_no_room(here: Here) -> None:
     named = await here.name(1)
     work = await here.hand_in()
@@ -206,7 +206,7 @@ def _by_the_own_clock(wall_ms: int, _steady_ms: int | None) -> int:
     return wall_ms
 
 
-@attack(ROW, off={"sync_agent.watched.watched_ms": _by_the_own_clock})
+@attack(ROW, off={"sync_agent.machine.watched.watched_ms": _by_the_own_clock})
 async def test_a_clock_that_was_wrong_when_somebody_came_makes_them_no_old_acquaintance(here: Here) -> None:
     clock, agent = here.room.territory.clock, here.machine.agent
     clock.advance(60 * DAY_MS)
@@ -221,7 +221,7 @@ async def test_a_clock_that_was_wrong_when_somebody_came_makes_them_no_old_acqua
     assert await here.keeps_content(work)
 
 
-@attack(ROW, off={"sync_agent.watched.watched_ms": _by_the_own_clock})
+@attack(ROW, off={"sync_agent.machine.watched.watched_ms": _by_the_own_clock})
 async def test_a_clock_that_is_set_ahead_for_a_while_makes_nobody_an_old_acquaintance(here: Here) -> None:
     clock, agent = here.room.territory.clock, here.machine.agent
     named = await here.name(1)
@@ -236,7 +236,7 @@ def _whoever_is_there(agent: Agent, space: bytes) -> Known:
     return Known(met, met)
 
 
-@attack(ROW, off={"sync_agent.wraps.known_in": _whoever_is_there})
+@attack(ROW, off={"sync_agent.hand_ins.wraps.known_in": _whoever_is_there})
 async def test_whom_the_server_lists_as_the_same_as_the_teacher_has_not_been_known_for_longer_by_that(
     here: Here,
 ) -> None:

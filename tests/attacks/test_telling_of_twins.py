@@ -11,9 +11,9 @@ import pytest
 from protocol.errors import Code, LocalFailure, Refused
 from protocol.lives import Twin
 from sync_agent.app import Agent
-from sync_agent.binding import Hardware, Part
-from sync_agent.session import Session
-from sync_agent.succession import TELLINGS, Place, bind
+from sync_agent.keys.binding import Hardware, Part
+from sync_agent.keys.succession import TELLINGS, Place, bind
+from sync_agent.sync.session import Session
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Classroom, assignment, classroom
 from tests.harness.wire import MemoryTransport
@@ -54,7 +54,7 @@ async def _told_again_and_again(room: Classroom, starts: int) -> tuple[Agent, in
     return await place.open(folder, room.territory.clock, entropy), len(keys)
 
 
-@attack(ROW, off={"sync_agent.succession._gave_way_lately": _never})
+@attack(ROW, off={"sync_agent.keys.succession._gave_way_lately": _never})
 async def test_a_pc_that_is_told_of_a_twin_all_day_takes_new_keys_once(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         agent, keys = await _told_again_and_again(room, 4)
@@ -64,7 +64,7 @@ async def test_a_pc_that_is_told_of_a_twin_all_day_takes_new_keys_once(tmp_path:
 
 @attack(
     ROW,
-    off={"sync_agent.succession._without_new_ones": _ends, "sync_agent.succession._gave_way_lately": _never},
+    off={"sync_agent.keys.succession._without_new_ones": _ends, "sync_agent.keys.succession._gave_way_lately": _never},
 )
 async def test_a_pc_whose_grant_has_no_successor_left_starts_and_keeps_its_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -81,7 +81,7 @@ async def test_a_pc_whose_grant_has_no_successor_left_starts_and_keeps_its_work(
         assert keys == 1
 
 
-@attack(ROW, off={"sync_agent.succession._has_room_for_words": _always})
+@attack(ROW, off={"sync_agent.keys.succession._has_room_for_words": _always})
 async def test_words_leave_the_copies_of_an_image_their_half_of_the_successors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,8 +25,8 @@ from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import Certificate, Erasure, Grant, PersonKey, RecoveryKey, Revocation, Ruling
 from protocol.vouching import device_words
-from sync_agent.confirming import own_device
-from sync_agent.sealed_calls import server_of
+from sync_agent.keys.confirming import own_device
+from sync_agent.transport.sealed_calls import server_of
 from sync_server.errands import errand_of
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in, new_kit

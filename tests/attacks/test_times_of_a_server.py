@@ -10,8 +10,8 @@ from protocol.clock import DAY_MS
 from protocol.errors import Code, PeerFault, RelaisError
 from protocol.messages import SyncAnswer
 from protocol.replica.serving import Responder
+from sync_agent.coursework.past_years import past_spaces
 from sync_agent.health import own_report
-from sync_agent.past_years import past_spaces
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, classroom
 
@@ -45,7 +45,7 @@ def _the_later(own_ms: int, proven_ms: int) -> int:
     return max(own_ms, proven_ms)
 
 
-@attack(ROW, off={"sync_agent.past_years.day_ms": _the_later})
+@attack(ROW, off={"sync_agent.coursework.past_years.day_ms": _the_later})
 async def test_a_server_that_says_a_late_year_once_hides_no_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

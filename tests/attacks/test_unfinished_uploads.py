@@ -12,7 +12,7 @@ from protocol.limits import KiB, MiB
 from protocol.message_parts import Offer
 from protocol.messages import SyncRequest
 from protocol.roles import Role
-from sync_agent.answers import Response
+from sync_agent.transport.answers import Response
 from tests.harness.attack import attack
 from tests.harness.caller import Caller, caller
 from tests.harness.classroom import Classroom

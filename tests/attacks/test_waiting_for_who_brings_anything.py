@@ -6,7 +6,7 @@ from pathlib import Path
 
 from protocol.entry import Kind
 from protocol.structure import Revocation
-from sync_agent.sharing import LEAST_CONTENT_S, MOST_ENTRIES_S, Found
+from sync_agent.sync.sharing import LEAST_CONTENT_S, MOST_ENTRIES_S, Found
 from tests.harness.attack import attack
 from tests.harness.classroom import LARGE, Classroom, Device, classroom
 from tests.harness.named import Named
@@ -14,8 +14,8 @@ from tests.harness.named import Named
 ROW = "a machine is named to fetch for all, and fetches nothing"
 SOON_S = 60.0
 ENDLESS = {
-    "sync_agent.sharing.Sharing._is_over": lambda *_: False,
-    "sync_agent.sharing.Sharing._is_late": lambda *_: False,
+    "sync_agent.sync.sharing.Sharing._is_over": lambda *_: False,
+    "sync_agent.sync.sharing.Sharing._is_late": lambda *_: False,
 }
 
 
@@ -32,8 +32,8 @@ async def waits(device: Device, named: Named, duration_s: float, found: Found = 
 @attack(
     ROW,
     off={
-        "sync_agent.sharing.Sharing.held_up": lambda *_: False,
-        "sync_agent.sharing.Sharing._is_over": lambda *_: False,
+        "sync_agent.sync.sharing.Sharing.held_up": lambda *_: False,
+        "sync_agent.sync.sharing.Sharing._is_over": lambda *_: False,
     },
 )
 async def test_who_is_named_and_brings_other_things_holds_its_own_revocation_back_for_minutes(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ async def test_who_says_that_it_fetches_and_never_does_holds_a_lesson_back_for_m
         assert await honest.files(item) == LARGE
 
 
-@attack(ROW, off={"sync_agent.sharing.Sharing._pass_over": lambda _, wait: wait.passed.add(wait.of)})
+@attack(ROW, off={"sync_agent.sync.sharing.Sharing._pass_over": lambda _, wait: wait.passed.add(wait.of)})
 async def test_who_has_said_so_and_brought_nothing_does_not_hold_the_next_lesson_back(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         named = Named(["thief", "honest"], at_it={"thief"})

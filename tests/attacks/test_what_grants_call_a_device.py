@@ -23,7 +23,7 @@ from protocol.roles import PersonRole, Role
 from protocol.structure import Grant
 from protocol.vouching import Device as VouchedDevice
 from protocol.vouching import device_words
-from sync_agent.confirming import own_device
+from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -67,7 +67,7 @@ def _in_any_class(_office: Office, above: Iterable[Authority], _spaces: Sequence
     OF_A_LAPTOP,
     off={
         "protocol.replica.office.grants.has_already": _in_any_class,
-        "sync_agent.school_devices.has_already": _in_any_class,
+        "sync_agent.school.devices.has_already": _in_any_class,
     },
 )
 async def test_a_laptop_that_the_server_grants_a_heads_right_in_one_class_stays_out_of_no_other_unsaid(

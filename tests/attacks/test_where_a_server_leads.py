@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp import web
 
 from protocol.errors import RelaisError
-from sync_agent.http_transport import HttpTransport
+from sync_agent.transport.over_http import HttpTransport
 from tests.harness.attack import attack
 
 
@@ -32,7 +32,7 @@ async def serving(application: web.Application) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-@attack("a server that sends machines elsewhere", off={"sync_agent.http_transport.further": anywhere})
+@attack("a server that sends machines elsewhere", off={"sync_agent.transport.over_http.further": anywhere})
 async def test_nobody_is_sent_to_a_box_of_the_schools_network() -> None:
     asked: list[str] = []
 

@@ -16,7 +16,7 @@ from protocol.roles import PersonRole, Role
 from protocol.roster import Roster
 from protocol.structure import Grant, PersonKey, Revocation, Ruling
 from protocol.work import Feedback, ItemKind
-from sync_agent.confirming import is_unconfirmed
+from sync_agent.keys.confirming import is_unconfirmed
 from sync_agent.portal.shelf import Room, Shelf
 from sync_agent.portal.visit import Visit
 from tests.harness.attack import attack
@@ -117,7 +117,7 @@ async def test_what_a_device_publishes_that_none_of_hers_confirmed_is_nowhere_sa
         assert "Publié par un appareil non confirmé" in await surfer.page(f"/item/{made.id.hex()}")
 
 
-@attack(ROW, off={"sync_agent.year_end._is_a_teachers": lambda *_: True})
+@attack(ROW, off={"sync_agent.hand_ins.year_end._is_a_teachers": lambda *_: True})
 async def test_a_lesson_by_a_device_that_none_of_hers_confirmed_is_not_said_again_in_her_name(
     here: SpiedClass,
 ) -> None:
@@ -143,7 +143,7 @@ def _unless_a_person_is_named_whom_nobody_confirmed(roster: Roster, author: Auth
 
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.HEAD])
-@attack(ROW, off={"sync_agent.year_end._is_a_teachers": _unless_a_person_is_named_whom_nobody_confirmed})
+@attack(ROW, off={"sync_agent.hand_ins.year_end._is_a_teachers": _unless_a_person_is_named_whom_nobody_confirmed})
 async def test_a_lesson_by_an_administrator_or_a_head_without_a_name_is_not_said_again_in_her_name(
     here: SpiedClass, role: Role
 ) -> None:

@@ -27,13 +27,13 @@ from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import PersonKey, Revocation
 from protocol.vouching import device_id
-from sync_agent.addresses import Address
-from sync_agent.answers import Response
 from sync_agent.app import Agent
-from sync_agent.confirming import confirm, own_device
-from sync_agent.handing_in import confirm_opened
-from sync_agent.peer_sync import sync_with
-from sync_agent.wraps import Kept, mark_of, tend_hand_ins
+from sync_agent.hand_ins.handing_in import confirm_opened
+from sync_agent.hand_ins.wraps import Kept, mark_of, tend_hand_ins
+from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.lan.peer_sync import sync_with
+from sync_agent.machine.addresses import Address
+from sync_agent.transport.answers import Response
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
 from tests.harness.commands import Desk
@@ -175,7 +175,7 @@ async def test_a_neighbour_who_keeps_a_copy_and_who_listens_on_the_schools_netwo
 
 @attack(
     "a machine gives a teacher a false key to another's work",
-    off={"sync_agent.wraps.is_given": lambda work, keys, _trusted: not work.readers.keys().isdisjoint(keys)},
+    off={"sync_agent.hand_ins.wraps.is_given": lambda work, keys, _trusted: not work.readers.keys().isdisjoint(keys)},
 )
 async def test_a_false_key_from_a_classmates_machine_keeps_no_new_teacher_out(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
@@ -229,7 +229,7 @@ async def test_work_is_sealed_to_few_of_the_keys_that_one_laptop_makes(tmp_path:
         assert len(readers.keys() - {room.territory.keys.recovery.public}) == MAX_READING_KEYS_PER_DEVICE
 
 
-@attack("one laptop makes reading keys without end", off={"sync_agent.wraps.MAX_LATE_WRAPS_PER_DEVICE": 1_000})
+@attack("one laptop makes reading keys without end", off={"sync_agent.hand_ins.wraps.MAX_LATE_WRAPS_PER_DEVICE": 1_000})
 async def test_work_that_waits_is_not_sealed_again_for_each_key_that_a_laptop_makes(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         teacher, author = await room.teacher(), await room.machine()
@@ -258,7 +258,7 @@ async def cut_off(room: Classroom, laptop: Device) -> None:
 
 @attack(
     "one laptop makes reading keys without end",
-    off={"sync_agent.wraps._who_said": lambda key, roster: roster.whose_keys.get(key, frozenset())},
+    off={"sync_agent.hand_ins.wraps._who_said": lambda key, roster: roster.whose_keys.get(key, frozenset())},
 )
 async def test_the_keys_of_a_lost_laptop_keep_waiting_work_from_no_other_of_its_teacher(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
@@ -282,12 +282,12 @@ async def _first_come(_agent: object, names: Collection[bytes]) -> set[bytes]:
 
 @attack(
     "one laptop makes reading keys without end",
-    off={"sync_agent.reading_key._kept_of": _first_come},
+    off={"sync_agent.keys.reading_key._kept_of": _first_come},
 )
 async def test_the_keys_that_a_lost_laptop_gave_take_no_place_from_those_of_the_teachers_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.reading_key.MAX_GIVEN_READING_KEYS", 4)
+    monkeypatch.setattr("sync_agent.keys.reading_key.MAX_GIVEN_READING_KEYS", 4)
     async with classroom(tmp_path) as room:
         lost, author = await room.teacher(), await room.machine()
         item = await assignment(room, lost, author)

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, expect
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.people import add_person, merge_persons
 from protocol.roles import PersonRole
-from sync_agent.office import SchoolOffice
+from sync_agent.school.office import SchoolOffice
 from tests.harness.browser import accessibility_faults, visitor
 from tests.harness.classroom import classroom
 from tests.harness.portal import portal

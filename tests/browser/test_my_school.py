@@ -10,7 +10,7 @@ from playwright.async_api import Browser, expect
 from protocol.entry import Kind
 from protocol.roles import Role
 from protocol.vouching import device_words
-from sync_agent.confirming import own_device
+from sync_agent.keys.confirming import own_device
 from tests.harness.browser import accessibility_faults, hears, looks_often, visitor
 from tests.harness.classroom import classroom
 from tests.harness.portal import portal

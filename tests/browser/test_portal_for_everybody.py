@@ -11,8 +11,8 @@ from playwright.async_api import Browser, Page, expect
 
 from protocol.errors import Code
 from sync_agent.scheduler import Outcome
-from sync_agent.watched_files import Obstacle
-from sync_agent.watched_titles import Brake, Title
+from sync_agent.watching.files import Obstacle
+from sync_agent.watching.titles import Brake, Title
 from tests.harness.browser import accessibility_faults, visitor
 from tests.harness.classroom import SMALL, WORK, Files, assignment, classroom
 from tests.harness.portal import portal

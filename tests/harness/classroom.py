@@ -19,11 +19,11 @@ from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
 from protocol.work import ItemKind
 from sync_agent.app import Agent
-from sync_agent.enrolled import DEVICE_KEYS_FILE, Enrolment
-from sync_agent.handing_in import hand_in
-from sync_agent.publisher import Published, Wish, publish
-from sync_agent.session import Session
-from sync_agent.transport import Transport
+from sync_agent.coursework.publisher import Published, Wish, publish
+from sync_agent.hand_ins.handing_in import hand_in
+from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, Enrolment
+from sync_agent.sync.session import Session
+from sync_agent.transport.interface import Transport
 from tests.harness.territory import SimClock, Territory, TerritoryKeys, new_device
 from tests.harness.wire import URL, Faults, Faulty, Frontage, MemoryTransport
 

@@ -13,7 +13,7 @@ from protocol.errors import Code, RelaisError
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.replica import Draft
-from sync_agent.courier_commands import Run, export_to, import_from
+from sync_agent.courier.commands import Run, export_to, import_from
 from sync_agent.operations import table
 from tests.harness.classroom import Classroom, Device, Way, classroom
 from tests.harness.wire import MemoryTransport

@@ -18,8 +18,8 @@ from protocol.entry import Entry
 from protocol.replica.private_file import write_private
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
-from sync_agent.enrolled import DEVICE_KEYS_FILE, Enrolment
-from sync_agent.reading_key import tend_reading_keys
+from sync_agent.keys.reading_key import tend_reading_keys
+from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, Enrolment
 from tests.harness.beginnings import new_place
 from tests.harness.classroom import open_device
 from tests.harness.machines import Machine

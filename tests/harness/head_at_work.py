@@ -6,7 +6,7 @@ from protocol.entry import Kind
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, Revocation
 from protocol.vouching import device_id
-from sync_agent.confirming import confirm, own_device
+from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.spied_class import SpiedClass as Here

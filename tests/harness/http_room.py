@@ -12,7 +12,7 @@ from aiohttp import web
 from protocol.errors import LocalFailure
 from protocol.replica.http.connections import listening
 from protocol.replica.serving import Responder
-from sync_agent.http_transport import HttpTransport
+from sync_agent.transport.over_http import HttpTransport
 from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application
 from sync_server.metrics import Counters, Family

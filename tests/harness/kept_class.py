@@ -15,7 +15,7 @@ from random import Random
 from typing import Self
 
 from sync_agent.app import Agent
-from sync_agent.session import Session
+from sync_agent.sync.session import Session
 from tests.harness.classroom import Classroom, Device
 from tests.harness.territory import SimClock, Territory
 from tests.harness.wire import Frontage

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sync_agent.enrolled import BINDING_FILE
+from sync_agent.machine.enrolled import BINDING_FILE
 from tests.harness.machines import Machine, school
 from tests.harness.patience import eventually
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sync_agent.addresses import Address, address_of
 from sync_agent.app import Agent
-from sync_agent.lan_listener import LanResponder, serving
-from sync_agent.lan_tls import listener_context
-from sync_agent.peer_sync import exchange_once
-from sync_agent.sync_result import SyncResult
+from sync_agent.lan.listener import LanResponder, serving
+from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.lan.tls import listener_context
+from sync_agent.machine.addresses import Address, address_of
+from sync_agent.machine.sync_result import SyncResult
 
 
 @asynccontextmanager

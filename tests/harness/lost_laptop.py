@@ -10,8 +10,8 @@ from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import PersonRecord, Revocation
 from protocol.vouching import device_id
-from sync_agent.confirming import confirm, own_device
-from sync_agent.reading_key import reading_keys
+from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.keys.reading_key import reading_keys
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.spied_class import SpiedClass as Here

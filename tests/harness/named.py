@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sync_agent.sharing import Found, Sharing, Stage, Told
+from sync_agent.sync.sharing import Found, Sharing, Stage, Told
 
 
 @dataclass

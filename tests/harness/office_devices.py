@@ -14,12 +14,12 @@ from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.private_file import write_private
 from protocol.work import ItemKind
 from sync_agent.app import Agent
-from sync_agent.courier_commands import export_to
-from sync_agent.enrolled import DEVICE_KEYS_FILE, Enrolment
-from sync_agent.handing_in import hand_in
+from sync_agent.courier.commands import export_to
+from sync_agent.coursework.publisher import Wish, publish
+from sync_agent.hand_ins.handing_in import hand_in
+from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, Enrolment
 from sync_agent.operations import table
-from sync_agent.publisher import Wish, publish
-from sync_agent.session import Session
+from sync_agent.sync.session import Session
 from tests.harness.classroom import SMALL, WORK, Device, Given, above
 from tests.harness.couriers import silent
 from tests.harness.server_in_process import Office, office

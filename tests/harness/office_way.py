@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from sync_agent.app import Agent
-from sync_agent.enrollment import Enrolled, enroll
-from sync_agent.http_transport import HttpTransport
+from sync_agent.enrollment.by_code import Enrolled, enroll
+from sync_agent.machine.sync_result import SyncResult
 from sync_agent.network.settings import Network
-from sync_agent.session import Session
-from sync_agent.sync_result import SyncResult
+from sync_agent.sync.session import Session
+from sync_agent.transport.over_http import HttpTransport
 from tests.harness.server_in_process import Office
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protocol.clock import DAY_MS
 from protocol.replica.eraser import Eraser
-from sync_agent.erasing import destroy_erased
+from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Device
 from tests.harness.territory import Territory
 

@@ -12,8 +12,8 @@ from typing import Final
 from aiohttp import ClientSession, DummyCookieJar, FormData, TCPConnector
 from yarl import URL
 
-from sync_agent.addresses import Address
 from sync_agent.app import Agent
+from sync_agent.machine.addresses import Address
 from sync_agent.operations import table
 from sync_agent.portal.site import serve_portal
 from sync_agent.scheduler import Outcome

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from protocol.roles import PersonRole
 from protocol.sign_in import Method
-from sync_agent.sign_in import SignInBook
+from sync_agent.school.sign_in import SignInBook
 from tests.harness.classroom import Classroom, Device
 from tests.harness.portal import Answer, Surfer
 

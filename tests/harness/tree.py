@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sync_agent.app import Agent
-from sync_agent.materializer import Materializer
+from sync_agent.coursework.materializer import Materializer
 from tests.harness.classroom import Files
 from tests.harness.commands import Desk
 from tests.harness.enrolled import Class, meet, open_agent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from sync_agent.materializer import Materializer
+from sync_agent.coursework.materializer import Materializer
 from tests.harness.enrolled import open_agent
 from tests.harness.machines import Machine
 

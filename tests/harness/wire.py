@@ -26,9 +26,9 @@ from protocol.wire import (
     SYNC_PATH,
     Call,
 )
-from sync_agent.answers import Response, error_in, recognised
-from sync_agent.server_chain import IsOurs
-from sync_agent.transport import Traffic
+from sync_agent.transport.answers import Response, error_in, recognised
+from sync_agent.transport.interface import Traffic
+from sync_agent.transport.server_chain import IsOurs
 
 URL = "http://server.test"
 _CALLS = {SYNC_PATH: Call.SYNC, RECONCILE_PATH: Call.RECONCILE, ENROLL_PATH: Call.ENROLL}

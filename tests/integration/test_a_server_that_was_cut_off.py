@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from protocol.entry import Kind
-from sync_agent.sealed_calls import newest_server
-from sync_agent.withdrawn import take_withdrawals
+from sync_agent.sync.withdrawn import take_withdrawals
+from sync_agent.transport.sealed_calls import newest_server
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
 from tests.harness.classroom import Device

@@ -15,8 +15,8 @@ import pytest
 from protocol.invitation import FINGERPRINT_BYTES, SECRET_BYTES, Invitation
 from protocol.limits import MAX_CHUNK_BYTES
 from protocol.roles import Role
-from sync_agent import intake
 from sync_agent.cli import PROGRAM
+from sync_agent.console import intake
 from tests.harness.enrolled import Class, enrolled_class, meet
 from tests.harness.machines import COMMAND_PATIENCE_S, Done, Machine, environment
 

@@ -13,8 +13,8 @@ from protocol.errors import RelaisError
 from protocol.replica.keyring import Keyring
 from protocol.roles import Role
 from protocol.work import ItemKind
-from sync_agent.answers import Response
-from sync_agent.sync_result import SyncResult
+from sync_agent.machine.sync_result import SyncResult
+from sync_agent.transport.answers import Response
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
 from tests.harness.couriers import bring, export, know_keys, tend_keys
 from tests.harness.lan import exchange

@@ -16,7 +16,7 @@ from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, RelaisError
 from protocol.message_parts import Link
 from protocol.replica import disk
 from protocol.replica.interfaces import PackInfo
-from sync_agent.http_transport import HttpTransport
+from sync_agent.transport.over_http import HttpTransport
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.edited_lesson import AFTER, BEFORE, noise
 from tests.harness.wire import Frontage, MemoryTransport, served

@@ -23,9 +23,9 @@ from protocol.replica.sole_runner import own
 from protocol.replica.sqlite import SqliteStore
 from protocol.structure import GENERATION_BYTES
 from sync_agent.app import Agent
-from sync_agent.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, Enrolment, device_keys
+from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, Enrolment, device_keys
 from sync_agent.scheduler import Outcome, outcome_of
-from sync_agent.session import Session
+from sync_agent.sync.session import Session
 from sync_server.data_folder import KEYS_FILE, TERRITORY_FILE
 from sync_server.keys import ServerKeys
 from sync_server.keys import Territory as ServerTerritory

@@ -15,14 +15,14 @@ from protocol.register import Health, stored_register
 from protocol.replica.console import Notices, now_ms
 from protocol.replica.operation import NO_FILES, Params
 from protocol.roles import Role
-from sync_agent import paced
 from sync_agent.app import Agent
-from sync_agent.budget import Hold, Limits, Metered, windows_of
 from sync_agent.operations import opened
-from sync_agent.paced import PacedTransport
-from sync_agent.session import Session
-from sync_agent.spending import Budget
+from sync_agent.pacing.budget import Hold, Limits, Metered, windows_of
+from sync_agent.pacing.spending import Budget
 from sync_agent.status import status
+from sync_agent.sync.session import Session
+from sync_agent.transport import paced
+from sync_agent.transport.paced import PacedTransport
 from tests.harness.classroom import LARGE, SMALL, Classroom, Device, Files, assignment, work_of
 from tests.harness.commands import Desk
 from tests.harness.enrolled import NOBODY, enrolled_class

@@ -10,8 +10,8 @@ import pytest
 from protocol.canonical import encode
 from protocol.errors import Code, LocalFailure
 from sync_agent.app import Agent
-from sync_agent.marks import LAST_SYNC_MARK
-from sync_agent.session import Session
+from sync_agent.machine.marks import LAST_SYNC_MARK
+from sync_agent.sync.session import Session
 from tests.harness.classroom import Classroom, Device, Files
 from tests.harness.commands import Desk
 

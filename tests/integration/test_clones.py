@@ -14,13 +14,13 @@ from protocol.lives import Twin
 from protocol.replica.private_file import write_private
 from protocol.roles import Role
 from sync_agent.app import Agent
-from sync_agent.binding import Hardware, Part
-from sync_agent.copies import Copies, forgetful_devices
-from sync_agent.handing_in import list_hand_ins
-from sync_agent.peer_sync import exchange_once
-from sync_agent.session import Session
-from sync_agent.sign_in import Try
-from sync_agent.succession import NEXT_KEYS_FILE, TELLINGS, Place, Told, bind, is_due
+from sync_agent.hand_ins.copies import Copies, forgetful_devices
+from sync_agent.hand_ins.handing_in import list_hand_ins
+from sync_agent.keys.binding import Hardware, Part
+from sync_agent.keys.succession import NEXT_KEYS_FILE, TELLINGS, Place, Told, bind, is_due
+from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.school.sign_in import Try
+from sync_agent.sync.session import Session
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, assignment, work_of
 from tests.harness.lan import exchange, listening_device
 from tests.harness.sign_in import PICTURES, signed_class
@@ -262,7 +262,7 @@ async def test_cut_at_any_moment_it_takes_the_same_keys_at_the_next_start(
         if str(path).endswith(cut_after):
             raise PowerCut
 
-    monkeypatch.setattr("sync_agent.succession.write_private", write_and_die)
+    monkeypatch.setattr("sync_agent.keys.succession.write_private", write_and_die)
     with pytest.raises(PowerCut):
         await started(room, disk, "cut", Place(pc(2)))
     monkeypatch.undo()

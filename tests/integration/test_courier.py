@@ -18,15 +18,15 @@ from protocol.register import Health, RegisterKind, stored_register
 from protocol.roles import Role
 from protocol.structure import Erasure, Revocation
 from protocol.work import ItemKind
-from sync_agent import courier_export
-from sync_agent.asking import Asking, Said
-from sync_agent.courier_survey import admit_from_disk
-from sync_agent.courier_watch import CourierWatch, disks_of
-from sync_agent.erasing import destroy_erased
-from sync_agent.measure_commands import start_quarantine, stop_quarantine
-from sync_agent.measures import ordered
+from sync_agent.courier import exporting as courier_export
+from sync_agent.courier.survey import admit_from_disk
+from sync_agent.courier.watch import CourierWatch, disks_of
 from sync_agent.operations import table
+from sync_agent.school.measure_commands import start_quarantine, stop_quarantine
+from sync_agent.school.measures import ordered
 from sync_agent.status import status
+from sync_agent.sync.asking import Asking, Said
+from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
 from tests.harness.commands import Desk
 from tests.harness.couriers import (

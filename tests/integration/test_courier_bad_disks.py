@@ -18,8 +18,8 @@ from protocol.errors import Code, LocalFailure, Refused
 from protocol.limits import MAX_LETTERS_PER_DISK
 from protocol.replica.pack_files import PackFiles
 from protocol.work import ItemKind
-from sync_agent import courier_disk
-from sync_agent.courier_letters import Letter, read_letters
+from sync_agent.courier import disk as courier_disk
+from sync_agent.courier.letters import Letter, read_letters
 from tests.harness.classroom import LARGE, WORK, Classroom, work_of
 from tests.harness.couriers import (
     a_class,
@@ -207,7 +207,7 @@ async def test_a_folder_with_more_names_than_a_person_ever_has_is_given_up(
 ) -> None:
     teacher, one, _ = await a_class(room)
     await export(teacher, disk)
-    monkeypatch.setattr("sync_agent.courier_disk.MAX_NAMES_PER_DISK_FOLDER", 500)
+    monkeypatch.setattr("sync_agent.courier.disk.MAX_NAMES_PER_DISK_FOLDER", 500)
     for number in range(600):
         (disk / f"vacances {number}.jpg").touch()
     assert await bring(one, disk) is not None, "beside our folder nothing is looked at"
@@ -250,7 +250,7 @@ async def test_a_full_disk_holds_what_matters_most_and_a_larger_one_the_rest(
             super()._append(data)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sync_agent.courier_commands.BundlesOut", Full)
+        patch.setattr("sync_agent.courier.commands.BundlesOut", Full)
         assert await code_of(export(one, disk)) is Code.DISK_FULL
     assert unfinished(disk) == []
     await bring(teacher, disk)

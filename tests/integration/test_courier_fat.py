@@ -10,8 +10,8 @@ from protocol.coursework import HandInState
 from protocol.errors import LocalFailure
 from protocol.limits import MAX_BUNDLE_BYTES, MAX_LETTER_BYTES
 from protocol.work import ItemKind
-from sync_agent.courier_disk import CourierDisk
-from sync_agent.courier_letters import Letter, read_letters, remove_letter, write_letter
+from sync_agent.courier.disk import CourierDisk
+from sync_agent.courier.letters import Letter, read_letters, remove_letter, write_letter
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, work_of
 from tests.harness.couriers import bring, bundles, export, know_keys, unfinished
 from tests.harness.fat import LARGEST_FILE_BYTES, Stick, mount

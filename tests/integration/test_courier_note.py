@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_agent.courier_note import NOTE_NAME, leave_note, note
+from sync_agent.courier.note import NOTE_NAME, leave_note, note
 from tests.harness.classroom import SMALL, Classroom, Device
 from tests.harness.couriers import bring, export, know_keys, unfinished
 
@@ -75,7 +75,7 @@ async def test_a_stick_that_has_no_room_for_the_text_carries_what_matters(
     teacher, pc = await met(room)
     item = (await room.publish(teacher, SMALL)).item
     with monkeypatch.context() as patched:
-        patched.setattr("sync_agent.courier_note.os.fsync", no_room)
+        patched.setattr("sync_agent.courier.note.os.fsync", no_room)
         disk.joinpath("0" * 16).mkdir(parents=True)
         leave_note(disk, disk / ("0" * 16) / "0000.tmp")
     assert not (disk / NOTE_NAME).exists()

@@ -27,9 +27,9 @@ from sync_agent import daemon
 from sync_agent.app import Agent
 from sync_agent.config import RunConfig
 from sync_agent.daemon import run
-from sync_agent.enrollment import enroll
-from sync_agent.measure_commands import start_quarantine
+from sync_agent.enrollment.by_code import enroll
 from sync_agent.operations import table
+from sync_agent.school.measure_commands import start_quarantine
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.patience import PATIENCE_S, until
 from tests.harness.territory import SimClock
@@ -205,7 +205,7 @@ async def test_a_command_that_is_being_answered_when_a_quarantine_begins_or_ends
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(daemon, "GRACE_S", 1.0)
-    monkeypatch.setattr("sync_agent.measures.PASS_ON_S", 0.0)
+    monkeypatch.setattr("sync_agent.school.measures.PASS_ON_S", 0.0)
     device = await room.head(person=room.teacher_person)
     await device.session.sync()
     await device.agent.close()

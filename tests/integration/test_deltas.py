@@ -12,9 +12,9 @@ from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Profile
 from protocol.limits import INLINE_PACK_BYTES
 from protocol.replica import levels as kept_levels
 from protocol.replica import plain_deltas
-from sync_agent import delta_bases
-from sync_agent.deflating import own_levels
-from sync_agent.sync_result import SyncResult
+from sync_agent.coursework import delta_bases
+from sync_agent.coursework.deflating import own_levels
+from sync_agent.machine.sync_result import SyncResult
 from tests.harness.classroom import Classroom, Device, classroom, faulty
 from tests.harness.edited_lesson import AFTER, BEFORE, TEXT, archive, document, noise
 

@@ -18,17 +18,17 @@ import pytest
 
 from protocol.errors import Code
 from protocol.replica.unforeseen import Unforeseen
-from sync_agent import multicast
-from sync_agent.addresses import Address
-from sync_agent.announcement import Member, Members, State, hint_text, member_of, placed_text
-from sync_agent.lan import Lan
-from sync_agent.marks import NEIGHBOURS_MARK
-from sync_agent.mdns import Discovery, Found
-from sync_agent.mdns_messages import Instance, answer
-from sync_agent.meeting import secrets_of
-from sync_agent.multicast import own_address, shown_address
-from sync_agent.neighbourhood import LOOKS_APART, Neighbourhood
-from sync_agent.sharing import Stage
+from sync_agent.lan import multicast
+from sync_agent.lan.announcement import Member, Members, State, hint_text, member_of, placed_text
+from sync_agent.lan.mdns import Discovery, Found
+from sync_agent.lan.mdns_messages import Instance, answer
+from sync_agent.lan.meeting import secrets_of
+from sync_agent.lan.multicast import own_address, shown_address
+from sync_agent.lan.neighbourhood import LOOKS_APART, Neighbourhood
+from sync_agent.lan.school_lan import Lan
+from sync_agent.machine.addresses import Address
+from sync_agent.machine.marks import NEIGHBOURS_MARK
+from sync_agent.sync.sharing import Stage
 from tests.harness import patience
 from tests.harness.classroom import classroom
 
@@ -251,7 +251,7 @@ def test_a_listener_is_announced_where_it_is_and_one_for_everybody_where_it_spea
 SWITCH = 'ip link set lo up; ip link add card type veth peer name socket; ip link set socket up; {0}; exec "$@"'
 WITHOUT_ROUTER = "ip addr add 10.9.0.7/24 dev card; ip link set card up"
 SPEAKS = """
-from sync_agent.multicast import _member, place_of
+from sync_agent.lan.multicast import _member, place_of
 member, group = _member("0.0.0.0")
 member.settimeout(60)
 member.sendto(b"anybody?", group)
@@ -282,7 +282,7 @@ NEIGHBOURS = """
 import asyncio, os, subprocess, sys
 from contextlib import AsyncExitStack
 from protocol.replica.unforeseen import Unforeseen
-from sync_agent.neighbourhood import Neighbourhood
+from sync_agent.lan.neighbourhood import Neighbourhood
 from tests.harness.patience import until
 
 SECRET = os.urandom(32)
@@ -403,7 +403,7 @@ async def test_a_device_that_has_found_others_looks_for_them_at_its_next_start(t
 async def test_what_many_say_within_a_moment_is_one_reason_to_choose_neighbours_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_s: float, again: bool
 ) -> None:
-    monkeypatch.setattr("sync_agent.lan.LOOKS_EVERY_S", every_s)
+    monkeypatch.setattr("sync_agent.lan.school_lan.LOOKS_EVERY_S", every_s)
     async with classroom(tmp_path) as room:
         device = await room.machine()
         lan = Lan(device.agent, news=lambda: None, draw=Random(1).uniform)

@@ -16,9 +16,9 @@ from protocol.roles import PersonRole
 from protocol.sign_in import Method
 from protocol.structure import Erasure, PersonRecord
 from protocol.work import ItemKind
-from sync_agent import drafts as module
-from sync_agent.drafts import DRAFT_MARKS, Drafts, Kept
-from sync_agent.erasing import destroy_erased
+from sync_agent.hand_ins import drafts as module
+from sync_agent.hand_ins.drafts import DRAFT_MARKS, Drafts, Kept
+from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Given, classroom
 from tests.harness.commands import Desk
 from tests.harness.passing_days import pass_days
@@ -233,7 +233,7 @@ async def test_what_is_kept_while_bytes_are_swept_stays(school: SignedClass, mon
         await drafts.keep(school.lea, item, sizes(BEGUN), Given(BEGUN))
         return set()
 
-    monkeypatch.setattr("sync_agent.drafts.destroyed_names", meanwhile)
+    monkeypatch.setattr("sync_agent.hand_ins.drafts.destroyed_names", meanwhile)
     await drafts.sweep()
     kept = await drafts.find(school.lea, item)
     assert kept is not None

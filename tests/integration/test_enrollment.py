@@ -16,10 +16,10 @@ from protocol.replica import disk
 from protocol.replica.serving import Responder
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
-from sync_agent.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, PERSON_KEY_FILE
-from sync_agent.enrollment import Enrolled, enroll
-from sync_agent.http_transport import HttpTransport
-from sync_agent.transport import Transport
+from sync_agent.enrollment.by_code import Enrolled, enroll
+from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, PERSON_KEY_FILE
+from sync_agent.transport.interface import Transport
+from sync_agent.transport.over_http import HttpTransport
 from tests.harness.classroom import SMALL, Classroom
 from tests.harness.territory import Territory
 from tests.harness.wire import Faults, Faulty, Frontage, MemoryTransport, serve

@@ -15,11 +15,11 @@ from protocol.errors import BadInput, Code, NoAnswer, RelaisError
 from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK
 from protocol.wire import Call
 from sync_agent.app import Agent
-from sync_agent.binding import Hardware
-from sync_agent.courier_letters import Letter, name_of, read_letters
-from sync_agent.enrolled import ENROLMENT_FILE, Enrolment
-from sync_agent.enrollment import Enrolled
-from sync_agent.enrollment_by_stick import enroll_by_stick
+from sync_agent.courier.letters import Letter, name_of, read_letters
+from sync_agent.enrollment.by_code import Enrolled
+from sync_agent.enrollment.by_stick import enroll_by_stick
+from sync_agent.keys.binding import Hardware
+from sync_agent.machine.enrolled import ENROLMENT_FILE, Enrolment
 from sync_agent.operations import table
 from tests.harness.classroom import Device
 from tests.harness.couriers import bring, silent

@@ -16,8 +16,8 @@ from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.replica.eraser import Eraser
 from protocol.replica.office.people import merge_persons
 from protocol.structure import Erasure, Ruling
-from sync_agent.erasing import destroy_erased
-from sync_agent.sign_in import TRIES_MARKS
+from sync_agent.school.sign_in import TRIES_MARKS
+from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.handlers.territory import new_kit
 from tests.harness.classroom import WORK, Classroom, Device, assignment, work_of
 from tests.harness.lan import exchange

@@ -16,9 +16,9 @@ from protocol.errors import Code, PeerFault, Refused
 from protocol.replica.holdings import Need
 from protocol.roles import PersonRole, Role
 from protocol.structure import Revocation
-from sync_agent.cursors import cursor_marks
 from sync_agent.health import LastSync
-from sync_agent.session import Session
+from sync_agent.sync.cursors import cursor_marks
+from sync_agent.sync.session import Session
 from tests.harness.classroom import (
     LARGE,
     WORK,

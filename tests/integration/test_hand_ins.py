@@ -21,8 +21,8 @@ from protocol.roles import PersonRole, Role
 from protocol.sealing import SealedFile, SealWriter, wrap_info
 from protocol.structure import PersonKey, Revocation
 from protocol.work import ContentRef, HandIn, Wraps
-from sync_agent.marks import HAND_IN_MARKS, REFUSED_MARKS
-from sync_agent.wraps import Kept, mark_of, readers_of
+from sync_agent.hand_ins.wraps import Kept, mark_of, readers_of
+from sync_agent.machine.marks import HAND_IN_MARKS, REFUSED_MARKS
 from tests.harness.classroom import Classroom, Device, Files, Given, classroom
 from tests.harness.commands import Desk, Events, Received, changed_once
 from tests.harness.passing_days import pass_days
@@ -407,7 +407,7 @@ async def test_a_teacher_who_comes_later_can_open_the_work_too(here: Room) -> No
 async def test_of_too_many_readers_every_teachers_newest_key_comes_first(
     here: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.wraps.MAX_READERS_OF_ONE_WORK", MAX_READING_KEYS_PER_DEVICE)
+    monkeypatch.setattr("sync_agent.hand_ins.wraps.MAX_READERS_OF_ONE_WORK", MAX_READING_KEYS_PER_DEVICE)
     territory, space = here.room.territory, here.room.space
     agent = here.teacher.agent
     grant = (await agent.right(space, Kind.PERSON_KEY)).grant

@@ -14,7 +14,7 @@ from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault
 from protocol.roles import Role
 from sync_agent.health import LastSync
-from sync_agent.session import Session
+from sync_agent.sync.session import Session
 from tests.harness.classroom import (
     LARGE,
     WORK,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from protocol.roles import Role
-from sync_agent.materializer import Materializer
+from sync_agent.coursework.materializer import Materializer
 from tests.harness.commands import Desk
 from tests.harness.enrolled import enrolled_class, open_agent
 from tests.harness.portal import portal

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sync_agent.enrolled import Enrolment
+from sync_agent.machine.enrolled import Enrolment
 from tests.harness.kept_formats import hashes, unpack
 from tests.harness.machines import Machine
 from tests.harness.patience import eventually

@@ -16,14 +16,14 @@ from protocol.errors import BadInput, Code, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Kit
 from protocol.vouching import device_words
-from sync_agent.addresses import Address
-from sync_agent.confirming import own_device
-from sync_agent.copies import Copies
-from sync_agent.lan_listener import LanResponder
-from sync_agent.link import Link, LinkState
-from sync_agent.peer_transport import PeerTransport
-from sync_agent.sealed_calls import server_of
-from sync_agent.wraps import readers_of
+from sync_agent.hand_ins.copies import Copies
+from sync_agent.hand_ins.wraps import readers_of
+from sync_agent.keys.confirming import own_device
+from sync_agent.lan.link import Link, LinkState
+from sync_agent.lan.listener import LanResponder
+from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.machine.addresses import Address
+from sync_agent.transport.sealed_calls import server_of
 from sync_server.app import Server
 from sync_server.data_folder import KEYS_FILE, NEXT_KEYS_FILE
 from sync_server.handlers import rotation

@@ -20,12 +20,12 @@ from protocol.roles import Role
 from protocol.structure import Revocation
 from protocol.wire import SYNC_PATH
 from sync_agent.health import LastSync
-from sync_agent.lan_tls import DiallerContext
-from sync_agent.meeting import meet, secrets_of
-from sync_agent.peer_calls import PeerCalls
-from sync_agent.peer_news import unsettled
-from sync_agent.peer_session import PeerSession
-from sync_agent.peer_transport import PeerTransport
+from sync_agent.lan.meeting import meet, secrets_of
+from sync_agent.lan.peer_calls import PeerCalls
+from sync_agent.lan.peer_session import PeerSession
+from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.lan.tls import DiallerContext
+from sync_agent.sync.peer_news import unsettled
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, assignment, classroom, work_of
 from tests.harness.lan import exchange, listening_device
 

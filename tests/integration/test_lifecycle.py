@@ -15,9 +15,9 @@ from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.console import Notices
 from protocol.replica.eraser import Eraser
 from protocol.work import ItemKind
+from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.portal.shelf import Shelf
-from sync_agent.publisher import Wish, publish
-from sync_agent.watched_folders import publishing_folders
+from sync_agent.watching.folders import publishing_folders
 from sync_server.handlers.territory import kit_in
 from tests.harness.classroom import SMALL, WORK, Device, Given
 from tests.harness.commands import Desk

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sync_agent.app import RoomLimits
-from sync_agent.coursework_rules import NOTICE_NAME
-from sync_agent.marks import TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK
-from sync_agent.materializer import Materializer
+from sync_agent.coursework.materializer import Materializer
+from sync_agent.coursework.rules import NOTICE_NAME
+from sync_agent.machine.marks import TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK
 from sync_agent.status import coursework_status
 from tests.harness.commands import Desk
 from tests.harness.tree import LESSON, Pair, edit, files_of, likeness, opened

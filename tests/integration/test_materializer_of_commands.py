@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from sync_agent import materializer
 from sync_agent.app import Agent
-from sync_agent.coursework_folder import look_through
-from sync_agent.marks import SPACE_FOLDER_MARKS
-from sync_agent.materializer import Materializer
+from sync_agent.coursework import materializer
+from sync_agent.coursework.folder import look_through
+from sync_agent.coursework.materializer import Materializer
+from sync_agent.machine.marks import SPACE_FOLDER_MARKS
 from tests.harness.classroom import Files
 from tests.harness.commands import Desk
 from tests.harness.forks import Forks

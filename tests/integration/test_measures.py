@@ -21,20 +21,20 @@ from protocol.replica.drill_words import report_in_words, stop_in_words
 from protocol.replica.measures import lift_drafts, measures_of, quarantine_drafts
 from protocol.roles import RANK, Role
 from protocol.work import ItemKind
-from sync_agent import measure_commands
-from sync_agent.addresses import Address, address_of
 from sync_agent.app import Agent
-from sync_agent.around import Around
-from sync_agent.copies import Copies
-from sync_agent.courier_commands import survey_here
-from sync_agent.device_names import key_words
-from sync_agent.lan import Lan
-from sync_agent.marks import DRILL_MARK, EARLY_DRILLS_MARK
-from sync_agent.measures import DrillTransport, Heeding, Ordered, ordered, schools_of
+from sync_agent.courier.commands import survey_here
+from sync_agent.hand_ins.copies import Copies
+from sync_agent.lan.school_lan import Lan
+from sync_agent.machine.addresses import Address, address_of
+from sync_agent.machine.around import Around
+from sync_agent.machine.marks import DRILL_MARK, EARLY_DRILLS_MARK
 from sync_agent.network.trouble import Trouble, seen_in
 from sync_agent.scheduler import Outcome
-from sync_agent.session import Session
+from sync_agent.school import measure_commands
+from sync_agent.school.device_names import key_words
+from sync_agent.school.measures import DrillTransport, Heeding, Ordered, ordered, schools_of
 from sync_agent.status import status
+from sync_agent.sync.session import Session
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, Given, assignment
 from tests.harness.couriers import bring, export, know_keys
 from tests.harness.lan import exchange
@@ -269,7 +269,7 @@ async def test_a_head_teacher_cannot_lift_what_the_server_has_imposed(room: Clas
 async def test_a_running_agent_heeds_a_drill_at_once_and_its_end_and_leaves_for_a_quarantine(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.measures.PASS_ON_S", 0.0)
+    monkeypatch.setattr("sync_agent.school.measures.PASS_ON_S", 0.0)
     head = await head_of(room)
     way, left = rehearsing(head), asyncio.Event()
     heeding = Heeding(head.agent, way, left.set, quarantined=False)
@@ -288,7 +288,7 @@ async def test_a_running_agent_heeds_a_drill_at_once_and_its_end_and_leaves_for_
 
 
 async def test_a_full_disk_does_not_end_heeding(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync_agent.measures.PASS_ON_S", 0.0)
+    monkeypatch.setattr("sync_agent.school.measures.PASS_ON_S", 0.0)
     head = await head_of(room)
     left = asyncio.Event()
     heeding = Heeding(head.agent, rehearsing(head), left.set, quarantined=False)
@@ -302,7 +302,7 @@ async def test_a_full_disk_does_not_end_heeding(room: Classroom, monkeypatch: py
             raise LocalFailure(Code.DISK_FULL, "the disk is full")
         return await ordered(agent)
 
-    monkeypatch.setattr("sync_agent.measures.ordered", at_first_full)
+    monkeypatch.setattr("sync_agent.school.measures.ordered", at_first_full)
     await heeding.run()
     assert failed.is_set()
     assert left.is_set()

@@ -16,7 +16,7 @@ from protocol.replica.office.erasures import in_force
 from protocol.roles import Role
 from protocol.structure import Erasure, Revocation
 from protocol.vouching import device_words
-from sync_agent.confirming import own_device
+from sync_agent.keys.confirming import own_device
 from sync_agent.scheduler import Outcome
 from sync_agent.status import status
 from tests.harness.classroom import SMALL, Classroom, Device

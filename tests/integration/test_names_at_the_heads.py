@@ -11,10 +11,10 @@ import pytest
 
 from protocol.errors import BadInput, Code, NoAnswer
 from protocol.wire import Call
-from sync_agent.device_names import device_names, key_words
-from sync_agent.enrollment_by_stick import enroll_by_stick
-from sync_agent.erasing import destroy_erased
-from sync_agent.marks import CALLED_MARKS
+from sync_agent.enrollment.by_stick import enroll_by_stick
+from sync_agent.machine.marks import CALLED_MARKS
+from sync_agent.school.device_names import device_names, key_words
+from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.couriers import silent

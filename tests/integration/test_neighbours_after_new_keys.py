@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from protocol.replica.office import heads
-from sync_agent.peer_sync import exchange_once
+from sync_agent.lan.peer_sync import exchange_once
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
 from tests.harness.classroom import Device

@@ -20,12 +20,13 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from protocol.errors import Code, NoAnswer, PeerFault
 from protocol.wire import ENROLL_PATH
-from sync_agent import http_parts, http_transport
 from sync_agent.health import LastSync
-from sync_agent.http_transport import HttpTransport
 from sync_agent.network.proxies import Wish, wish_of
 from sync_agent.network.settings import Network
 from sync_agent.network.trouble import WORDS, Seen, Trouble, seen_in
+from sync_agent.transport import http_parts
+from sync_agent.transport import over_http as http_transport
+from sync_agent.transport.over_http import HttpTransport
 from tests.harness.classroom import Classroom, classroom
 from tests.harness.middlebox import PORTAL_HOST
 from tests.harness.weather import (

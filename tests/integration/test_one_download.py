@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sync_agent.peer_news import unsettled
-from sync_agent.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S, Found
+from sync_agent.sync.peer_news import unsettled
+from sync_agent.sync.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S, Found
 from tests.harness.classroom import LARGE, Classroom, Device
 from tests.harness.lan import exchange
 from tests.harness.named import Named

@@ -11,7 +11,7 @@ import pytest
 from protocol import held_names
 from protocol.chunking import chunk_list, cut
 from protocol.replica import batches
-from sync_agent.sync_result import SyncResult
+from sync_agent.machine.sync_result import SyncResult
 from tests.harness.classroom import Classroom, Device, Files, classroom, faulty, read, syncs
 
 LESSON: Files = {f"{number}.bin": Random(number).randbytes(90_000) for number in range(10)}

@@ -14,9 +14,16 @@ from protocol.limits import SALT_BYTES
 from protocol.roles import Role
 from protocol.structure import Revocation, SpaceRecord
 from protocol.work import ItemKind
-from sync_agent.handing_in import SealedLists, list_hand_ins
-from sync_agent.past_years import BELIEVED_LEAD_MS, TRUSTED_FOR_MS, day_ms, is_past, past_from_ms, past_spaces
-from sync_agent.reading import Manifests, list_people
+from sync_agent.coursework.past_years import (
+    BELIEVED_LEAD_MS,
+    TRUSTED_FOR_MS,
+    day_ms,
+    is_past,
+    past_from_ms,
+    past_spaces,
+)
+from sync_agent.coursework.reading import Manifests, list_people
+from sync_agent.hand_ins.handing_in import SealedLists, list_hand_ins
 from sync_agent.status import status
 from tests.harness.classroom import Classroom, Device
 from tests.harness.portal import portal

@@ -17,15 +17,15 @@ from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
 from protocol.replica.console import Notices
 from protocol.replica.operation import NO_FILES
 from protocol.roles import Role
-from sync_agent.addresses import Address, address_of
-from sync_agent.device_names import key_words
-from sync_agent.lan import Lan
-from sync_agent.marks import PLACES_MARK
-from sync_agent.multicast import leads_by
-from sync_agent.peer_commands import peer_add
-from sync_agent.peer_sync import NoSchool
-from sync_agent.peer_transport import PeerTransport
-from sync_agent.places_met import NOBODY, may_be_of_the_school, places_mark, read_places, with_met
+from sync_agent.lan.multicast import leads_by
+from sync_agent.lan.peer_commands import peer_add
+from sync_agent.lan.peer_sync import NoSchool
+from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.lan.places_met import NOBODY, may_be_of_the_school, places_mark, read_places, with_met
+from sync_agent.lan.school_lan import Lan
+from sync_agent.machine.addresses import Address, address_of
+from sync_agent.machine.marks import PLACES_MARK
+from sync_agent.school.device_names import key_words
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.enrolled import Class, enrolled_class
 from tests.harness.lan import listening_device
@@ -43,7 +43,7 @@ HERE = Address("127.0.0.1", 0)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for what multicast shows: on loopback it shows nobody."""
     for name in ("FIRST_S", "ALONE_S", "IN_TOUCH_S"):
-        monkeypatch.setattr(f"sync_agent.revisiting.{name}", (0.05, 0.1))
+        monkeypatch.setattr(f"sync_agent.lan.revisiting.{name}", (0.05, 0.1))
 
 
 @asynccontextmanager

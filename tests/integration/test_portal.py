@@ -7,11 +7,11 @@ import json
 import pytest
 
 from protocol.errors import Code
-from sync_agent.device_names import key_words
-from sync_agent.publisher import withdraw
+from sync_agent.coursework.publisher import withdraw
 from sync_agent.scheduler import Outcome
-from sync_agent.watched_files import Obstacle
-from sync_agent.watched_titles import Brake, Title, hindered
+from sync_agent.school.device_names import key_words
+from sync_agent.watching.files import Obstacle
+from sync_agent.watching.titles import Brake, Title, hindered
 from tests.harness.classroom import Classroom, Device, brought
 from tests.harness.commands import Desk
 from tests.harness.portal import LESSON, PAGE, Surfer, portal

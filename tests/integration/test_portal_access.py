@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure
-from sync_agent.addresses import Address
 from sync_agent.config import RunConfig
 from sync_agent.daemon import run
+from sync_agent.machine.addresses import Address
 from sync_agent.operations import table
 from sync_agent.portal.site import serve_portal
 from tests.harness.classroom import Classroom, Device

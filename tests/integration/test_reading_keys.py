@@ -19,12 +19,12 @@ from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import Erasure, Grant, Revocation
 from protocol.vouching import device_id
-from sync_agent import reading_key
-from sync_agent.confirming import confirm, own_device
-from sync_agent.courier_survey import Wishes
-from sync_agent.reading_key import new_phrase, open_with_phrase
-from sync_agent.session import Session
-from sync_agent.wraps import readers_of
+from sync_agent.courier.survey import Wishes
+from sync_agent.hand_ins.wraps import readers_of
+from sync_agent.keys import reading_key
+from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.keys.reading_key import new_phrase, open_with_phrase
+from sync_agent.sync.session import Session
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, open_device
 from tests.harness.commands import Desk
 from tests.harness.territory import new_device

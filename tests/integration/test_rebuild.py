@@ -17,8 +17,8 @@ from protocol.errors import Code, LocalFailure
 from protocol.replica.rebuild import NOTE
 from protocol.replica.salvage import salvage
 from sync_agent.app import Agent
-from sync_agent.budget import Hold
-from sync_agent.session import Session
+from sync_agent.pacing.budget import Hold
+from sync_agent.sync.session import Session
 from tests.harness.classroom import LARGE, SMALL, Classroom, Device, assignment, work_of
 from tests.harness.commands import Desk
 from tests.harness.territory import Territory

@@ -13,8 +13,8 @@ import pytest
 from protocol.entry import Kind
 from protocol.errors import Code, Refused
 from protocol.kit import Kit
-from sync_agent.sealed_calls import server_of
-from sync_agent.withdrawn import take_withdrawals
+from sync_agent.sync.withdrawn import take_withdrawals
+from sync_agent.transport.sealed_calls import server_of
 from sync_server.app import Server, opened
 from sync_server.backing_up import BackupFile, restore
 from sync_server.beginning import begin

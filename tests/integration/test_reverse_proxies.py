@@ -21,9 +21,9 @@ from protocol.replica.listeners import Listener
 from protocol.replica.serving import Responder
 from protocol.wire import SYNC_PATH
 from sync_agent.app import Agent
-from sync_agent.http_transport import HttpTransport
 from sync_agent.network.settings import Network
-from sync_agent.session import Session
+from sync_agent.sync.session import Session
+from sync_agent.transport.over_http import HttpTransport
 from sync_server.handlers.administrators import add_administrator, verifier_of
 from sync_server.web.signing_in import FREE_FAILURES
 from tests.harness.certificates import Authority

@@ -12,7 +12,7 @@ from protocol.coursework import HandInState
 from protocol.errors import Code, LocalFailure, NoAnswer
 from protocol.register import Health, stored_register
 from sync_agent.app import Agent, RoomLimits
-from sync_agent.session import Session
+from sync_agent.sync.session import Session
 from tests.harness.classroom import SMALL, Classroom, Device, Files, assignment, work_of
 from tests.harness.commands import Desk
 

@@ -19,9 +19,9 @@ from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Draft, Replica
 from protocol.root_rotation import RootRotation
 from protocol.wire import Call
-from sync_agent.enrollment import enroll
-from sync_agent.sealed_calls import server_of
-from sync_agent.wraps import readers_of
+from sync_agent.enrollment.by_code import enroll
+from sync_agent.hand_ins.wraps import readers_of
+from sync_agent.transport.sealed_calls import server_of
 from sync_server.app import opened
 from sync_server.handlers.notices import notices
 from sync_server.handlers.territory import begin_territory, kit_in

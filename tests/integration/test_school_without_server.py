@@ -21,14 +21,14 @@ from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method
 from protocol.structure import Grant, Revocation
 from protocol.wire import ENROLL_PATH
-from sync_agent.addresses import Address
 from sync_agent.app import Agent
-from sync_agent.device_names import key_words
-from sync_agent.enrollment import Enrolled
-from sync_agent.enrollment_by_peer import enroll_by_peer
-from sync_agent.office import SchoolOffice, end_what_is_over
-from sync_agent.peer_transport import PeerTransport
-from sync_agent.sign_in import SignInBook, Try
+from sync_agent.enrollment.by_code import Enrolled
+from sync_agent.enrollment.by_peer import enroll_by_peer
+from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.machine.addresses import Address
+from sync_agent.school.device_names import key_words
+from sync_agent.school.office import SchoolOffice, end_what_is_over
+from sync_agent.school.sign_in import SignInBook, Try
 from tests.harness.classroom import SMALL, Classroom, Device
 from tests.harness.commands import Desk
 from tests.harness.lan import exchange, listening_device

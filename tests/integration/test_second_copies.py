@@ -12,8 +12,8 @@ import pytest
 from protocol.coursework import HandInState
 from protocol.roles import Role
 from sync_agent.app import Agent
-from sync_agent.copies import Copies, carriers_of, forgetful_devices
-from sync_agent.handing_in import fate_marks, state_of
+from sync_agent.hand_ins.copies import Copies, carriers_of, forgetful_devices
+from sync_agent.hand_ins.handing_in import fate_marks, state_of
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, work_of
 from tests.harness.lan import exchange
 

@@ -23,12 +23,12 @@ from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, Invite
 from protocol.wire import SYNC_PATH
 from protocol.work import HandIn
-from sync_agent.asking import Said
+from sync_agent.coursework.publisher import withdraw
 from sync_agent.health import LastSync
-from sync_agent.http_transport import HttpTransport
-from sync_agent.marks import REFUSED_MARKS
-from sync_agent.publisher import withdraw
-from sync_agent.session import Session
+from sync_agent.machine.marks import REFUSED_MARKS
+from sync_agent.sync.asking import Said
+from sync_agent.sync.session import Session
+from sync_agent.transport.over_http import HttpTransport
 from tests.harness.classroom import (
     LARGE,
     SMALL,
@@ -471,7 +471,7 @@ async def test_what_a_cut_kept_a_teachers_device_from_saying_goes_in_the_sync_af
     device = await room.teacher()
     with monkeypatch.context() as patched:
         patched.setattr(
-            "sync_agent.session.tend_reading_keys", AsyncMock(side_effect=LocalFailure(Code.INTERNAL, "cut"))
+            "sync_agent.sync.session.tend_reading_keys", AsyncMock(side_effect=LocalFailure(Code.INTERNAL, "cut"))
         )
         with pytest.raises(LocalFailure):
             await device.session.sync()

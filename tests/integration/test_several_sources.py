@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator
 from random import Random
 
 from protocol.message_parts import Link
-from sync_agent.fetching import BEGINS_WITHIN_MS, ENDS_WITHIN_MS, LEFT_MS
-from sync_agent.lan_scope import LanScope
-from sync_agent.meeting import meet
-from sync_agent.peer_session import PeerSession
-from sync_agent.peer_transport import PeerTransport
-from sync_agent.transfer import Transfer
+from sync_agent.lan.meeting import meet
+from sync_agent.lan.peer_session import PeerSession
+from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.lan.scope import LanScope
+from sync_agent.machine.fetching import BEGINS_WITHIN_MS, ENDS_WITHIN_MS, LEFT_MS
+from sync_agent.sync.transfer import Transfer
 from tests.harness.classroom import Classroom, Device, Files
 from tests.harness.lan import listening_device
 from tests.harness.wire import Frontage, MemoryTransport, cut

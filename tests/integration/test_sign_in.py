@@ -17,12 +17,12 @@ from protocol.roles import PersonRole
 from protocol.sign_in import Method, SignIn
 from protocol.structure import Revocation
 from protocol.work import ItemKind
-from sync_agent.addresses import Address
+from sync_agent.machine.addresses import Address
 from sync_agent.operations import table
 from sync_agent.portal.sessions import IDLE_S
 from sync_agent.portal.site import serve_portal
 from sync_agent.scheduler import Outcome
-from sync_agent.sign_in import SignInBook, Try, tend_sign_in
+from sync_agent.school.sign_in import SignInBook, Try, tend_sign_in
 from tests.harness.classroom import WORK, Device, Given, classroom
 from tests.harness.commands import Desk
 from tests.harness.portal import Surfer, portal

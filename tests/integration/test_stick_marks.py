@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from protocol.coursework import HandInState
-from sync_agent.erasing import destroy_erased
-from sync_agent.handing_in import fate_marks, state_of
-from sync_agent.stick_marks import REPORT_MS
+from sync_agent.hand_ins.handing_in import fate_marks, state_of
+from sync_agent.upkeep.erasing import destroy_erased
+from sync_agent.upkeep.stick_marks import REPORT_MS
 from tests.harness.classroom import SMALL, Classroom, Device, assignment, work_of
 from tests.harness.couriers import bring, export, know_keys
 

@@ -26,9 +26,9 @@ from protocol.replica.memory import MemoryPacks
 from protocol.replica.strong_build import reading_order
 from protocol.replica.strong_worker import StrongWorker, Teller
 from protocol.wire import SYNC_PATH
-from sync_agent import line_rate
-from sync_agent.line_rate import MEASURED_S, THIN_BYTES_PER_S, Gauge
-from sync_agent.marks import NO_STRONG_MARK
+from sync_agent.machine.marks import NO_STRONG_MARK
+from sync_agent.pacing import line_rate
+from sync_agent.pacing.line_rate import MEASURED_S, THIN_BYTES_PER_S, Gauge
 from sync_server import strong
 from sync_server.strong import StrongKeeper
 from tests.harness.classroom import Classroom, Device, Files, classroom, faulty, syncs
@@ -132,7 +132,7 @@ async def test_a_line_that_turns_out_to_be_thin_changes_over_in_the_middle(
     await prepare(room)
     monkeypatch.setattr(line_rate, "MEASURED_S", 0.0)
     monkeypatch.setattr(line_rate, "THIN_BYTES_PER_S", 10**15)
-    monkeypatch.setattr("sync_agent.transfer.WORTH_BYTES", 0)
+    monkeypatch.setattr("sync_agent.sync.transfer.WORTH_BYTES", 0)
     device = await room.machine()
     asked = device.faulty.traffic.round_trips
     await fetched(room, device, items)
@@ -213,7 +213,7 @@ async def test_a_lesson_that_is_no_list_of_files_keeps_a_class_from_no_preparati
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teacher, _ = await catalogue(room)
-    monkeypatch.setattr("sync_agent.publisher.encode_manifest", lambda _: b"no list of files")
+    monkeypatch.setattr("sync_agent.coursework.publisher.encode_manifest", lambda _: b"no list of files")
     await room.publish(teacher, OTHER)
     await teacher.session.sync()
     assert await prepare(room) == [room.space]

@@ -20,11 +20,11 @@ from protocol.kit import Kit
 from protocol.replica.http.tls import OfficialCertificate
 from protocol.server_tls import Binding
 from protocol.wire import SYNC_PATH
-from sync_agent.answers import Response
-from sync_agent.http_transport import HttpTransport
 from sync_agent.network.proxies import Proxy
 from sync_agent.network.settings import Network
 from sync_agent.network.trouble import Trouble, seen_in
+from sync_agent.transport.answers import Response
+from sync_agent.transport.over_http import HttpTransport
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
 from tests.harness.certificates import Authority

@@ -15,15 +15,15 @@ from aiohttp import web
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, TooLarge
 from protocol.limits import MAX_ANSWER_BYTES
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, SYNC_PATH
-from sync_agent import yielding
-from sync_agent.http_transport import HttpTransport
 from sync_agent.network.early import Early
 from sync_agent.network.proxies import wish_of
 from sync_agent.network.settings import Network
 from sync_agent.network.trouble import Seen, Trouble, seen_in
-from sync_agent.paced import PacedTransport
-from sync_agent.transport import normal_url
-from sync_agent.yielding import Line
+from sync_agent.pacing import yielding
+from sync_agent.pacing.yielding import Line
+from sync_agent.transport.interface import normal_url
+from sync_agent.transport.over_http import HttpTransport
+from sync_agent.transport.paced import PacedTransport
 from tests.harness.classroom import classroom
 from tests.harness.patience import until
 from tests.harness.weather import CLEAR, Weather, impairing_relay

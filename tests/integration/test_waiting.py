@@ -17,7 +17,7 @@ from protocol.replica.arrivals import note_arrivals
 from protocol.replica.console import Notices
 from protocol.replica.office.people import merge_persons
 from protocol.work import ItemKind
-from sync_agent.publisher import Wish, publish
+from sync_agent.coursework.publisher import Wish, publish
 from sync_server.handlers.administrators import add_administrator, verifier_of
 from sync_server.handlers.territory import kit_in
 from tests.harness.administration import NAME, ask, cookie_of, sign_in

@@ -21,11 +21,12 @@ from protocol.replica.listeners import Listener
 from protocol.replica.serving import Responder
 from protocol.roles import Role
 from protocol.wire import LIVE_PATH
-from sync_agent import hearing, http_transport
-from sync_agent.hearing import listening
-from sync_agent.http_transport import HttpTransport
+from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import Scheduler
-from sync_agent.sync_result import SyncResult
+from sync_agent.sync import hearing
+from sync_agent.sync.hearing import listening
+from sync_agent.transport import over_http as http_transport
+from sync_agent.transport.over_http import HttpTransport
 from tests.harness.classroom import SMALL, Device
 from tests.harness.http_room import HttpRoom, http_room
 from tests.harness.patience import PATIENCE_S

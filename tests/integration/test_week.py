@@ -21,9 +21,9 @@ from protocol.roles import PersonRole
 from sync_agent.app import Agent
 from sync_agent.config import RunConfig
 from sync_agent.daemon import run
-from sync_agent.http_transport import HttpTransport
 from sync_agent.operations import table
-from sync_agent.session import Session
+from sync_agent.sync.session import Session
+from sync_agent.transport.over_http import HttpTransport
 from tests.harness.classroom import Classroom, Device
 from tests.harness.http_room import http_room
 from tests.harness.patience import until

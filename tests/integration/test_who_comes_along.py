@@ -13,7 +13,7 @@ from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, PersonRecord, Revocation
 from protocol.vouching import device_id, device_words
-from sync_agent.confirming import confirm, own_device
+from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head, let_into_another_class

@@ -18,8 +18,8 @@ from protocol.replica.arrivals import note_arrivals
 from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import Grant, Revocation
-from sync_agent.meeting import secrets_of
-from sync_agent.withdrawn import ended_names
+from sync_agent.lan.meeting import secrets_of
+from sync_agent.sync.withdrawn import ended_names
 from sync_server.app import opened
 from sync_server.backing_up import BackupFile, restore
 from sync_server.handlers.backups import back_up

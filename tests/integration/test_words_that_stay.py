@@ -15,7 +15,7 @@ from protocol.roles import PersonRole, Role
 from protocol.structure import PersonRecord, Revocation
 from protocol.vouching import Vouch, device_id
 from protocol.work import Feedback
-from sync_agent.confirming import confirm
+from sync_agent.keys.confirming import confirm
 from tests.harness.classroom import Device
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, own_keys, spied_class

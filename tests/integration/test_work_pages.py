@@ -9,7 +9,7 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.work import ItemKind
-from sync_agent.device_names import key_words
+from sync_agent.school.device_names import key_words
 from tests.harness.classroom import SMALL, WORK, Classroom, Device
 from tests.harness.commands import Desk
 from tests.harness.portal import portal

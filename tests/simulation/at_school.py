@@ -16,8 +16,8 @@ from protocol.replica.holdings import Need
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.stays import end_stays
 from protocol.replica.replica import Replica
-from sync_agent.erasing import destroy_erased
-from sync_agent.office import end_what_is_over
+from sync_agent.school.office import end_what_is_over
+from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.handlers.erasures import confirm_destroyed
 from tests.simulation.ledger import BrokenError
 from tests.simulation.lines import CALM, Weather

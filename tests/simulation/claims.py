@@ -23,7 +23,7 @@ from protocol.replica.office.losses import lost
 from protocol.replica.office.people import add_person, listings, merge_persons
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, Revocation
-from sync_agent.office import SchoolOffice
+from sync_agent.school.office import SchoolOffice
 from sync_server.app import Server
 from sync_server.errands import may_be_judged_by_kit
 from sync_server.handlers.waiting import list_waiting, rule

@@ -21,11 +21,11 @@ from protocol.replica.office.people import spoken
 from protocol.replica.replica import Replica
 from protocol.roles import HAS_READING_KEYS, Role
 from protocol.structure import PersonRecord, Revocation
-from sync_agent.confirming import _called, list_readers
-from sync_agent.drafts import Drafts
-from sync_agent.office import SchoolOffice
-from sync_agent.school_devices import counted_again
-from sync_agent.wraps import readers_of
+from sync_agent.hand_ins.drafts import Drafts
+from sync_agent.hand_ins.wraps import readers_of
+from sync_agent.keys.confirming import _called, list_readers
+from sync_agent.school.devices import counted_again
+from sync_agent.school.office import SchoolOffice
 from tests.simulation.claims import ids_of, laptops, let_in_as
 from tests.simulation.ledger import BrokenError
 from tests.simulation.machine import Machine, SimAgent

@@ -14,7 +14,7 @@ from protocol.rights import Authority, Door
 from protocol.roster import _ruled, _rulings
 from protocol.structure import Ruling
 from sync_agent.app import Agent
-from sync_agent.confirming import Reader
+from sync_agent.keys.confirming import Reader
 
 
 def believes_lists_of_who_is_who() -> AbstractContextManager[object]:
@@ -40,7 +40,7 @@ def lists_computers_by_the_list() -> AbstractContextManager[object]:
 
 def gives_drafts_by_the_list() -> AbstractContextManager[object]:
     """What a pupil has begun is given to whom a list calls the same (docs/adr/0180)."""
-    return mock.patch("sync_agent.drafts.spoken", return_value="")
+    return mock.patch("sync_agent.hand_ins.drafts.spoken", return_value="")
 
 
 def takes_along_what_was_reported() -> AbstractContextManager[object]:
@@ -63,7 +63,7 @@ def tells_no_report_that_was_taken_back() -> AbstractContextManager[object]:
     async def nothing(_office: Office) -> dict[bytes, int]:
         return {}
 
-    return mock.patch("sync_agent.school_devices.reports_taken_back", nothing)
+    return mock.patch("sync_agent.school.devices.reports_taken_back", nothing)
 
 
 def lets_in_as_was_said_last() -> AbstractContextManager[object]:

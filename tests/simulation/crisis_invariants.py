@@ -15,8 +15,8 @@ from protocol.entry import Kind
 from protocol.replica.replica import Replica
 from protocol.replica.views import Views
 from protocol.rights import is_erasable
-from sync_agent.measures import ordered
-from sync_agent.sealed_calls import newest_server
+from sync_agent.school.measures import ordered
+from sync_agent.transport.sealed_calls import newest_server
 from tests.simulation.ledger import BrokenError, holds
 from tests.simulation.sound import destroying, server_of, sound
 from tests.simulation.world import World

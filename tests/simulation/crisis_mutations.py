@@ -15,13 +15,13 @@ from protocol.replica.replica import Entropy
 from protocol.rights import Authority, Door
 from protocol.roles import Role
 from protocol.roster import Roster
-from sync_agent.courier_disk import ENDING, BundlesOut
-from sync_agent.eviction import Piece, Plan, Worth, plan
-from sync_agent.line_of_rights import LineOfRights
-from sync_agent.measures import NOTHING_ORDERED, DrillTransport, Ordered
-from sync_agent.peer_session import PeerSession
-from sync_agent.sync_repair import SyncRepair
-from sync_agent.sync_result import SyncResult
+from sync_agent.courier.disk import ENDING, BundlesOut
+from sync_agent.lan.peer_session import PeerSession
+from sync_agent.machine.eviction import Piece, Plan, Worth, plan
+from sync_agent.machine.sync_result import SyncResult
+from sync_agent.school.measures import NOTHING_ORDERED, DrillTransport, Ordered
+from sync_agent.sync.line_of_rights import LineOfRights
+from sync_agent.sync.repair import SyncRepair
 
 
 def keeps_what_neighbours_brought() -> AbstractContextManager[object]:
@@ -34,7 +34,7 @@ def keeps_what_neighbours_brought() -> AbstractContextManager[object]:
         return
 
     patches = contextlib.ExitStack()
-    for place in ("sync_agent.peer_session", "sync_agent.lan_scope"):
+    for place in ("sync_agent.lan.peer_session", "sync_agent.lan.scope"):
         patches.enter_context(mock.patch(f"{place}.news_marks", nothing))
     # … nor looks whether the server holds the same
     patches.enter_context(mock.patch.object(SyncRepair, "compare", unseen))
@@ -62,7 +62,7 @@ def hears_no_quarantine() -> AbstractContextManager[object]:
         return NOTHING_ORDERED
 
     patches = contextlib.ExitStack()
-    for place in ("sync_agent.measures", "sync_agent.courier_commands", "tests.simulation.neighbours"):
+    for place in ("sync_agent.school.measures", "sync_agent.courier.commands", "tests.simulation.neighbours"):
         patches.enter_context(mock.patch(f"{place}.ordered", nothing))
     return patches
 
@@ -115,7 +115,7 @@ def follows_no_new_root() -> AbstractContextManager[object]:
     def same(_chain: object, root: bytes, _territory: bytes) -> bytes:
         return root
 
-    return mock.patch("sync_agent.sealed_calls.root_after", same)
+    return mock.patch("sync_agent.transport.sealed_calls.root_after", same)
 
 
 def lets_everybody_back() -> AbstractContextManager[object]:
@@ -163,7 +163,7 @@ def forgets_what_was_closed() -> AbstractContextManager[object]:
     def nothing(_spaces: Iterable[bytes], _entropy: Entropy) -> dict[str, bytes | None]:
         return {}
 
-    return _with_room_for_heads_alone(mock.patch("sync_agent.sync_repair.news_marks", nothing))
+    return _with_room_for_heads_alone(mock.patch("sync_agent.sync.repair.news_marks", nothing))
 
 
 def speaks_to_relays_only() -> AbstractContextManager[object]:
@@ -202,4 +202,4 @@ def lets_everything_make_way() -> AbstractContextManager[object]:
         worthless = [replace(piece, worth=min(piece.worth, Worth.SUPERSEDED)) for piece in pieces]
         return plan(sizes, worthless, wanted_bytes, before)
 
-    return mock.patch("sync_agent.room.plan", lax)
+    return mock.patch("sync_agent.sync.room.plan", lax)

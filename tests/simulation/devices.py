@@ -20,9 +20,9 @@ from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.replica import Draft
 from protocol.roles import HAS_READING_KEYS, SHARED, PersonRole, Role
 from protocol.work import Receipt
-from sync_agent.confirming import confirm as confirm_reader
-from sync_agent.confirming import list_readers
-from sync_agent.succession import _entries
+from sync_agent.keys.confirming import confirm as confirm_reader
+from sync_agent.keys.confirming import list_readers
+from sync_agent.keys.succession import _entries
 from sync_server.app import Server
 from tests.simulation.at_school import bring_stick, export_stick
 from tests.simulation.at_server import at_server

@@ -16,9 +16,9 @@ from protocol.limits import RECEIPT_PROOF_MS
 from protocol.replica.memory_packs import MemoryPacks
 from protocol.roles import HAS_READING_KEYS
 from protocol.work import ItemKind
-from sync_agent import publisher
-from sync_agent.publisher import Wish
-from sync_agent.reading import need_of
+from sync_agent.coursework import publisher
+from sync_agent.coursework.publisher import Wish
+from sync_agent.coursework.reading import need_of
 from tests.harness.classroom import Given
 from tests.simulation.disk import Disk
 from tests.simulation.doing import Event, do

@@ -31,8 +31,8 @@ from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.speaking import Remembered
 from protocol.structure import Revocation
-from sync_agent.reading import need_of
-from sync_agent.wraps import Kept, mark_of, readers_of
+from sync_agent.coursework.reading import need_of
+from sync_agent.hand_ins.wraps import Kept, mark_of, readers_of
 from tests.simulation.claims_invariants import CLAIMS
 from tests.simulation.crisis_invariants import CRISIS
 from tests.simulation.ledger import SHOWN_TO_NEIGHBOURS, BrokenError, gone_with, holds

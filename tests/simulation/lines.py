@@ -14,9 +14,9 @@ from random import Random
 from typing import Any, Protocol, TypeVar
 
 from protocol.errors import PeerFault
-from sync_agent.answers import Response, error_in, recognised
-from sync_agent.server_chain import IsOurs
-from sync_agent.transport import Traffic
+from sync_agent.transport.answers import Response, error_in, recognised
+from sync_agent.transport.interface import Traffic
+from sync_agent.transport.server_chain import IsOurs
 from tests.harness.wire import URL, Frontage, cut
 
 T = TypeVar("T")

@@ -16,14 +16,14 @@ from protocol.replica.keyring import Keyring
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.second_copy import SecondCopy
 from sync_agent.app import Agent
-from sync_agent.enrolled import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, PERSON_KEY_FILE, Enrolment
-from sync_agent.hearing import listening
-from sync_agent.marks import HAND_IN_MARKS
-from sync_agent.measures import DrillTransport, ordered
-from sync_agent.reading import Manifests
+from sync_agent.coursework.reading import Manifests
+from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, PERSON_KEY_FILE, Enrolment
+from sync_agent.machine.marks import HAND_IN_MARKS
+from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import Scheduler
-from sync_agent.session import Session
-from sync_agent.sync_result import SyncResult
+from sync_agent.school.measures import DrillTransport, ordered
+from sync_agent.sync.hearing import listening
+from sync_agent.sync.session import Session
 from tests.harness.wire import URL
 from tests.simulation.disk import Disk, Power, stores
 from tests.simulation.founding import Birth

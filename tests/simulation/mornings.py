@@ -20,14 +20,14 @@ from protocol.introduction import own_secret
 from protocol.message_parts import Wanted
 from protocol.replica.office import invitations
 from protocol.roles import Role
-from sync_agent import publisher
-from sync_agent.measures import DrillTransport
-from sync_agent.neighbourhood import Neighbourhood
-from sync_agent.publisher import Wish
+from sync_agent.coursework import publisher
+from sync_agent.coursework.publisher import Wish
+from sync_agent.lan.neighbourhood import Neighbourhood
+from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import Scheduler
-from sync_agent.session import Session
-from sync_agent.sharing import Found, Sharing, Stage, Told
-from sync_agent.sync_result import SyncResult
+from sync_agent.school.measures import DrillTransport
+from sync_agent.sync.session import Session
+from sync_agent.sync.sharing import Found, Sharing, Stage, Told
 from tests.harness.classroom import Given
 from tests.simulation.disk import Disk
 from tests.simulation.founding import CM1, NOW_MS, Birth, Founding, enrol

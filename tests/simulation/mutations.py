@@ -20,14 +20,14 @@ from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import ContentStore
 from protocol.replica.replica import Draft, Replica
 from protocol.rights import Authority
-from sync_agent import peer_session
 from sync_agent.app import Agent
-from sync_agent.copies import Copies
-from sync_agent.courier_survey import COURIER
-from sync_agent.lan_scope import LanScope
-from sync_agent.peer_session import PeerSession
-from sync_agent.session import Session
-from sync_agent.sync_repair import SyncRepair
+from sync_agent.courier.survey import COURIER
+from sync_agent.hand_ins.copies import Copies
+from sync_agent.lan import peer_session
+from sync_agent.lan.peer_session import PeerSession
+from sync_agent.lan.scope import LanScope
+from sync_agent.sync.repair import SyncRepair
+from sync_agent.sync.session import Session
 from tests.simulation.disk import Disk
 
 

@@ -15,16 +15,16 @@ from typing import Any, TypeVar, cast
 from protocol.errors import PeerFault
 from protocol.replica.listeners import Listener
 from protocol.replica.serving import Responder
-from sync_agent.addresses import Address
-from sync_agent.copies import Copies
-from sync_agent.lan_listener import LanResponder
-from sync_agent.lan_scope import LanScope
-from sync_agent.link import Link
-from sync_agent.measures import check_open, ordered
-from sync_agent.meeting import meet
-from sync_agent.peer_session import PeerSession
-from sync_agent.peer_transport import PeerTransport
-from sync_agent.sync_result import SyncResult
+from sync_agent.hand_ins.copies import Copies
+from sync_agent.lan.link import Link
+from sync_agent.lan.listener import LanResponder
+from sync_agent.lan.meeting import meet
+from sync_agent.lan.peer_session import PeerSession
+from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.lan.scope import LanScope
+from sync_agent.machine.addresses import Address
+from sync_agent.machine.sync_result import SyncResult
+from sync_agent.school.measures import check_open, ordered
 from tests.harness.wire import Frontage, cut
 from tests.simulation.lines import Line, Weather
 from tests.simulation.machine import Machine, SimAgent

@@ -13,8 +13,8 @@ from protocol.entry import Kind
 from protocol.errors import Refused
 from protocol.measures import MINUTE_MS
 from protocol.replica.operation import JSON
-from sync_agent import measure_commands
 from sync_agent.app import Agent
+from sync_agent.school import measure_commands
 from sync_server.app import Server
 from sync_server.handlers import measures
 from tests.simulation.at_server import at_server

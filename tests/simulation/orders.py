@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.measures import MINUTE_MS, DrillOrder, QuarantineOrder
-from sync_agent.measures import ordered
+from sync_agent.school.measures import ordered
 from tests.simulation.ledger import BrokenError
 from tests.simulation.machine import Machine
 

@@ -10,8 +10,9 @@ from protocol.coursework import HandInState, Item, Work
 from protocol.errors import Code, LocalFailure
 from protocol.roles import HAS_READING_KEYS
 from protocol.work import ItemKind
-from sync_agent import handing_in, publisher, reading
-from sync_agent.publisher import Wish
+from sync_agent.coursework import publisher, reading
+from sync_agent.coursework.publisher import Wish
+from sync_agent.hand_ins import handing_in
 from tests.harness.classroom import Given
 from tests.simulation.ledger import BrokenError, Files, Ledger
 from tests.simulation.machine import Machine, SimAgent

@@ -32,8 +32,8 @@ from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
 from protocol.rights import Authority
 from protocol.speaking import Remembered
-from sync_agent import file_notes
-from sync_agent.courier_disk import BundlesOut
+from sync_agent.courier.disk import BundlesOut
+from sync_agent.coursework import file_notes
 from tests.simulation import recalled, sticks
 
 REMEMBERED: Final = recalled.REMEMBERED

@@ -18,7 +18,7 @@ from protocol.replica.office.people import add_person, merge_persons
 from protocol.replica.office.spaces import add_space
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.roles import PersonRole, Role
-from sync_agent.office import SchoolOffice
+from sync_agent.school.office import SchoolOffice
 from tests.simulation.at_server import some_pupil
 from tests.simulation.founding import enrol
 from tests.simulation.ledger import BrokenError

@@ -22,9 +22,7 @@ from blake3 import blake3
 from protocol.bundle import TRAILER_BYTES, Trailer
 from protocol.errors import Code, NoAnswer, PeerFault
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params
-from sync_agent.answers import Response
-from sync_agent.command_names import COURIER_EXPORT, COURIER_LET_IN, COURIER_SURVEY
-from sync_agent.courier_commands import (
+from sync_agent.courier.commands import (
     Run,
     export_here,
     export_to,
@@ -33,7 +31,9 @@ from sync_agent.courier_commands import (
     let_in_here,
     survey_here,
 )
-from sync_agent.courier_disk import ENDING, BundlesOut, trouble_of
+from sync_agent.courier.disk import ENDING, BundlesOut, trouble_of
+from sync_agent.machine.command_names import COURIER_EXPORT, COURIER_LET_IN, COURIER_SURVEY
+from sync_agent.transport.answers import Response
 from tests.simulation.machine import SimAgent
 
 STICKS: Final = 3

@@ -20,8 +20,8 @@ from protocol.replica.office.losses import lost
 from protocol.replica.office.people import add_person
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.roles import PersonRole, Role
-from sync_agent.office import SchoolOffice
-from sync_agent.succession import _entries
+from sync_agent.keys.succession import _entries
+from sync_agent.school.office import SchoolOffice
 from sync_server.app import Server
 from sync_server.handlers.waiting import list_waiting, rule
 from tests.simulation.at_school import a_while

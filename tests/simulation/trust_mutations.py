@@ -17,11 +17,11 @@ from protocol.replica.quotas import Quotas
 from protocol.roster import Roster
 from protocol.vouching import Circle
 from sync_agent.app import Agent
-from sync_agent.asking import Asking, Said
-from sync_agent.confirming import own_device
-from sync_agent.peer_calls import PeerCalls
-from sync_agent.sealed_calls import SealedCalls
-from sync_agent.sign_in import SignInBook
+from sync_agent.keys.confirming import own_device
+from sync_agent.lan.peer_calls import PeerCalls
+from sync_agent.school.sign_in import SignInBook
+from sync_agent.sync.asking import Asking, Said
+from sync_agent.transport.sealed_calls import SealedCalls
 from tests.simulation.mutations import never_reconciles
 
 
@@ -101,7 +101,8 @@ def keeps_to_itself_whom_it_let_in() -> AbstractContextManager[object]:
 def lets_substitutes_stay() -> AbstractContextManager[object]:
     """Nobody ends a stay."""
     return _both(
-        mock.patch("tests.simulation.at_school.end_stays", _none), mock.patch("sync_agent.office.end_stays", _none)
+        mock.patch("tests.simulation.at_school.end_stays", _none),
+        mock.patch("sync_agent.school.office.end_stays", _none),
     )
 
 
@@ -112,7 +113,7 @@ def takes_the_servers_word_for_a_teacher() -> AbstractContextManager[object]:
         own = {device for device, whose in roster.voices.standings if whose == roster.who(person)}
         return Circle(frozenset(own | {own_device(agent)}), frozenset())
 
-    return mock.patch("sync_agent.reading_key.circle_of", circle_of)
+    return mock.patch("sync_agent.keys.reading_key.circle_of", circle_of)
 
 
 def hears_unconfirmed_devices() -> AbstractContextManager[object]:
@@ -122,12 +123,12 @@ def hears_unconfirmed_devices() -> AbstractContextManager[object]:
 
 def gives_confirmed_devices_nothing() -> AbstractContextManager[object]:
     """A second laptop stays without the teacher's keys."""
-    return mock.patch("sync_agent.reading_key._seals_due", return_value=[])
+    return mock.patch("sync_agent.keys.reading_key._seals_due", return_value=[])
 
 
 def believes_every_receipt() -> AbstractContextManager[object]:
     """Whoever signs for a second copy is believed."""
-    return mock.patch("sync_agent.copies.vouches", return_value=True)
+    return mock.patch("sync_agent.hand_ins.copies.vouches", return_value=True)
 
 
 def gives_sign_in_keys_to_everybody() -> AbstractContextManager[object]:
@@ -136,12 +137,12 @@ def gives_sign_in_keys_to_everybody() -> AbstractContextManager[object]:
     def holders(roster: Roster, _territory: bytes) -> list[bytes]:
         return list(dict.fromkeys(each.agreement for each in roster.authorities))
 
-    return mock.patch("sync_agent.sign_in.holders", holders)
+    return mock.patch("sync_agent.school.sign_in.holders", holders)
 
 
 def gives_sign_in_keys_to_nobody_later() -> AbstractContextManager[object]:
     """A PC that came after a PIN was set cannot let its pupil in."""
-    return mock.patch("sync_agent.sign_in.SignInBook.tend", _nothing_due)
+    return mock.patch("sync_agent.school.sign_in.SignInBook.tend", _nothing_due)
 
 
 def keeps_locks_to_itself() -> AbstractContextManager[object]:

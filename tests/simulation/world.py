@@ -13,8 +13,8 @@ from protocol.entry import Entry
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.kit import Kit
 from protocol.roles import READS_HAND_INS, Role
-from sync_agent.copies import lasting_state
-from sync_agent.marks import ENTRUSTED_MARKS, FORGETS_MARKS
+from sync_agent.hand_ins.copies import lasting_state
+from sync_agent.machine.marks import ENTRUSTED_MARKS, FORGETS_MARKS
 from tests.simulation.at_school import EVENTS as AT_SCHOOL
 from tests.simulation.at_school import a_week_later, agree_without_server
 from tests.simulation.at_server import EVENTS as AT_SERVER

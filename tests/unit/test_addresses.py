@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocol.errors import BadInput, Code
-from sync_agent.addresses import Address, address_of, loopback_address_of
+from sync_agent.machine.addresses import Address, address_of, loopback_address_of
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import replace
 
-from sync_agent.addresses import Address
-from sync_agent.announcement import MAX_JUDGED, Members, State, placed_text
-from sync_agent.mdns import Found
-from sync_agent.mdns_messages import Instance
+from sync_agent.lan.announcement import MAX_JUDGED, Members, State, placed_text
+from sync_agent.lan.mdns import Found
+from sync_agent.lan.mdns_messages import Instance
+from sync_agent.machine.addresses import Address
 
 CLASS, SECRET = b"class", bytes(range(32))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from protocol.canonical import encode
-from sync_agent.binding import Binding, Hardware, Part, machine_name
-from sync_agent.hardware import apple_hardware, board_uuid, linux_hardware
+from sync_agent.keys.binding import Binding, Hardware, Part, machine_name
+from sync_agent.keys.hardware import apple_hardware, board_uuid, linux_hardware
 
 SALT = bytes(range(16))
 

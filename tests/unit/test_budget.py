@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import BadInput, Code
-from sync_agent.budget import (
+from sync_agent.config import RunConfig
+from sync_agent.pacing.budget import (
     MIN_RATE_BYTES_S,
     OPEN,
     Bucket,
@@ -26,8 +27,7 @@ from sync_agent.budget import (
     verdict,
     windows_of,
 )
-from sync_agent.config import RunConfig
-from sync_agent.metered import answer_of, default_device, is_modem
+from sync_agent.pacing.metered import answer_of, default_device, is_modem
 
 PARIS = ZoneInfo("Europe/Paris")
 HOUR_MS = 3_600_000

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sync_agent import cli_calls
+from sync_agent.console import calls as cli_calls
 from sync_server import cli
 
 

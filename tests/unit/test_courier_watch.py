@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sync_agent.courier_watch import disks_of, mounted_disks
+from sync_agent.courier.watch import disks_of, mounted_disks
 
 MOUNTS = """\
 /dev/sda2 / ext4 rw,relatime 0 0

@@ -12,8 +12,8 @@ from protocol.chunking import chunk_list, cut, stream_id
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import check_portable, portable_name
-from sync_agent.coursework_rules import NOTICE_NAME, dated_name, fitting, is_dated, is_denied, local_time, wanted_files
-from sync_agent.space_folders import compared, free_name
+from sync_agent.coursework.rules import NOTICE_NAME, dated_name, fitting, is_dated, is_denied, local_time, wanted_files
+from sync_agent.coursework.space_folders import compared, free_name
 
 EDITED = dt.datetime(2026, 11, 24, 10, 12, tzinfo=dt.UTC)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
-from sync_agent.dates import due_ms
+from sync_agent.coursework.dates import due_ms
 
 PARIS_WINTER = dt.timezone(dt.timedelta(hours=1))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.limits import CAPABILITY_LIFETIME_S
-from sync_agent.hearing import AFTER_FALL_S, MOMENT_S, MOST_YOUNG_FALLS, PUSH_AGAIN_S, YOUNG_S, Ear, Heard, pause_s
+from sync_agent.sync.hearing import AFTER_FALL_S, MOMENT_S, MOST_YOUNG_FALLS, PUSH_AGAIN_S, YOUNG_S, Ear, Heard, pause_s
 
 BLOCKED = Heard(tried=True, pushed_s=None, asked_s=3_600.0)
 DOWN = Heard(tried=True, pushed_s=None, asked_s=None)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 from protocol.replica.unforeseen import Unforeseen
-from sync_agent.announcement import State, placed_text
-from sync_agent.mdns_messages import Instance, answer
-from sync_agent.neighbourhood import SPEAKS_S, Neighbourhood
-from sync_agent.sharing import Stage
+from sync_agent.lan.announcement import State, placed_text
+from sync_agent.lan.mdns_messages import Instance, answer
+from sync_agent.lan.neighbourhood import SPEAKS_S, Neighbourhood
+from sync_agent.sync.sharing import Stage
 from tests.simulation.virtual_time import run
 
 SPACE, SECRET, OWN = b"space", bytes(range(32)), bytes(32)

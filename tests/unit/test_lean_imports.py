@@ -21,19 +21,19 @@ SELDOM_NEEDED = {
     "watchdog.observers",  # a teacher's folder
     "dukpy",  # a proxy's script
     "click",  # reads a command line; `run` begins anew once it is read
-    "sync_agent.cli_coursework",  # the commands that it was not begun with
-    "sync_agent.cli_machine",
+    "sync_agent.console.coursework",  # the commands that it was not begun with
+    "sync_agent.console.machine",
     "importlib.metadata",  # brings parsers of mail, ZIP and CSV
     "configparser",  # one desktop's proxy settings
     "pyfastcdc",  # cuts what is published
     "frozenlist._frozenlist",  # brings the C++ library
-    "sync_agent.watcher",
-    "sync_agent.publisher",
-    "sync_agent.courier_commands",
-    "sync_agent.peer_session",
-    "sync_agent.care",
-    "sync_agent.enrollment",
-    "sync_agent.school_commands",
+    "sync_agent.watching.watcher",
+    "sync_agent.coursework.publisher",
+    "sync_agent.courier.commands",
+    "sync_agent.lan.peer_session",
+    "sync_agent.upkeep.care",
+    "sync_agent.enrollment.by_code",
+    "sync_agent.school.commands",
     "sync_agent.portal.teaching",
     "sync_agent.portal.sign_ins",
     "sync_agent.portal.school",
@@ -43,7 +43,7 @@ SELDOM_NEEDED = {
     "protocol.bundle",
 }
 PAGES = {"jinja2"}
-NEIGHBOURS = {"sync_agent.peer_session"}
+NEIGHBOURS = {"sync_agent.lan.peer_session"}
 TRUSTED = (
     "print(sum(len(each.get_ca_certs()) for each in gc.get_objects() if isinstance(each, ssl.SSLContext)), "
     "mimetypes.guess_type('a.kit')[0])"
@@ -56,7 +56,7 @@ TRUSTED = (
     [
         ("", SELDOM_NEEDED | PAGES),
         (", sync_agent.portal.site", SELDOM_NEEDED),
-        (", sync_agent.portal.site, sync_agent.lan", SELDOM_NEEDED - NEIGHBOURS),
+        (", sync_agent.portal.site, sync_agent.lan.school_lan", SELDOM_NEEDED - NEIGHBOURS),
     ],
     ids=["", "portal", "neighbours"],
 )
@@ -94,11 +94,10 @@ def test_a_command_line_is_read_before_anything_is_loaded_that_carries_it_out(pr
 
 
 def test_a_stick_on_which_nobody_asks_to_be_let_in_loads_nothing_that_calls_the_server() -> None:
-    listing = (
-        "import sys, sync_agent.operations, sync_agent.courier_commands, sync_agent.letting_in; print(*sys.modules)"
-    )
+    loaded = "sync_agent.operations, sync_agent.courier.commands, sync_agent.school.letting_in"
+    listing = f"import sys, {loaded}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert {"aiohttp", "sync_agent.daemon", "sync_agent.http_transport"} & set(done.stdout.split()) == set()
+    assert {"aiohttp", "sync_agent.daemon", "sync_agent.transport.over_http"} & set(done.stdout.split()) == set()
 
 
 def test_a_command_opens_its_store_and_begins_its_way_before_it_loads_what_speaks_http() -> None:
@@ -112,10 +111,10 @@ def test_a_command_opens_its_store_and_begins_its_way_before_it_loads_what_speak
 @pytest.mark.parametrize(
     "loaded",
     [
-        "sync_agent.cli, sync_agent.daemon, sync_agent.operations, sync_agent.portal.site, sync_agent.lan",
-        "sync_agent.cli, sync_agent.enrollment",
-        "sync_agent.http_transport",
-        "sync_agent.peer_sync, sync_agent.peer_session",
+        "sync_agent.cli, sync_agent.daemon, sync_agent.operations, sync_agent.portal.site, sync_agent.lan.school_lan",
+        "sync_agent.cli, sync_agent.enrollment.by_code",
+        "sync_agent.transport.over_http",
+        "sync_agent.lan.peer_sync, sync_agent.lan.peer_session",
         "sync_server.cli, sync_server.service",
     ],
 )

@@ -48,7 +48,7 @@ def test_a_line_stays_one_line() -> None:
 
 def test_an_exception_is_told_by_its_kind_and_place_never_by_its_words() -> None:
     secret = raised(FileNotFoundError(2, "No such file", "/srv/publish/CM1/Exposé de Léa.odt"))
-    for name in ("sync_agent.watcher", "asyncio", "aiohttp.server"):
+    for name in ("sync_agent.watching.watcher", "asyncio", "aiohttp.server"):
         told = line(Form.FILE, name, "it failed", error=secret)
         assert "Léa" not in told
         assert re.search(r"\(FileNotFoundError errno 2 at test_logs\.py:\d+ raised\)", told)

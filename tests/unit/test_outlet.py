@@ -10,7 +10,7 @@ import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.replica.operation import Outgoing
-from sync_agent.outlet import FolderOutlet, StdoutOutlet
+from sync_agent.console.outlet import FolderOutlet, StdoutOutlet
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="made with POSIX calls")
 
@@ -226,7 +226,7 @@ async def test_a_name_that_is_made_harmless_stays_a_name_and_takes_nobodys_place
 async def test_where_the_system_knows_it_a_mark_says_that_pupils_made_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.outlet._HAS_STREAMS", True)
+    monkeypatch.setattr("sync_agent.console.outlet._HAS_STREAMS", True)
     for from_others in (False, True):
         marks = tmp_path / str(from_others)
         with FolderOutlet(marks, from_others=from_others) as outlet:

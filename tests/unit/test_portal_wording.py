@@ -14,13 +14,13 @@ import pytest
 import sync_agent.portal
 from protocol.coursework import HandInState
 from protocol.roles import PersonRole
-from sync_agent.budget import OPEN, Hold, Verdict
+from sync_agent.machine.progress import Moving
 from sync_agent.network.trouble import Seen, Trouble, in_touch
+from sync_agent.pacing.budget import OPEN, Hold, Verdict
 from sync_agent.portal.standing import Exchange, Standing
 from sync_agent.portal.visit import register_of_classes
 from sync_agent.portal.wording import CATALOGUES, Register, Words
 from sync_agent.scheduler import Outcome
-from sync_agent.transfer_progress import Moving
 from sync_server.web.wording import CATALOGUES as SERVERS
 
 PARIS = dt.timezone(dt.timedelta(hours=1))

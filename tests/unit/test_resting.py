@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync_agent.resting import FREE_S, MOST_S, SHARE, Rest
+from sync_agent.pacing.resting import FREE_S, MOST_S, SHARE, Rest
 
 
 def test_one_piece_now_and_then_needs_no_rest() -> None:

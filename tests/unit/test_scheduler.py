@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.replica.unforeseen import Unforeseen
 from sync_agent.config import POLL_FIRST_S, POLL_LAST_S, RunConfig
-from sync_agent.http_transport import CONNECT_S
+from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import JITTER_AFTER_BUSY_S, Draw, Outcome, Pace, Scheduler, next_pause, outcome_of, wait
-from sync_agent.sync_result import SyncResult
+from sync_agent.transport.over_http import CONNECT_S
 from tests.harness.patience import PATIENCE_S
 
 POLL = (POLL_FIRST_S, POLL_LAST_S)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from protocol.message_parts import Link, Wanted
-from sync_agent.neighbour_choice import ranking_of
-from sync_agent.sharing import (
+from sync_agent.lan.neighbour_choice import ranking_of
+from sync_agent.sync.sharing import (
     AWAY_S,
     ENTRIES_PATIENCE_S,
     IDLE_S,

@@ -29,8 +29,8 @@ from protocol.sign_in import (
     unwrap,
 )
 from protocol.structure import PersonKey
-from sync_agent.sign_in import drawn_pictures
-from sync_agent.sign_in_tries import Tries
+from sync_agent.school.sign_in import drawn_pictures
+from sync_agent.school.sign_in_tries import Tries
 from tests.harness.history import World
 from tests.unit.test_rights import opened
 

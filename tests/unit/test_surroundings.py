@@ -14,7 +14,7 @@ from protocol.replica.ownership import acquire
 from protocol.replica.private_file import write_private
 from protocol.replica.service.definition import AGENT, Scope, ServiceDefinition
 from protocol.replica.service.installation import Ran, System, install
-from sync_agent.surroundings import problems_around, problems_of_service, why_not_opened, with_more
+from sync_agent.upkeep.surroundings import problems_around, problems_of_service, why_not_opened, with_more
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 
 from protocol.coursework import Item, Version, in_order_of_need
 from protocol.work import ContentRef, ItemKind, Revision
-from sync_agent.transfer_progress import TransferProgress, telling
+from sync_agent.machine.progress import TransferProgress, telling
 
 
 def moving(seconds: int, bytes_per_s: int, of_bytes: int) -> TransferProgress:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from protocol.replica.unforeseen import Unforeseen
-from sync_agent.wakefulness import TICK_S, has_slept, wakeful
+from sync_agent.machine.wakefulness import TICK_S, has_slept, wakeful
 
 
 @pytest.mark.parametrize(

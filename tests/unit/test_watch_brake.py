@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_agent.watch_brake import (
+from sync_agent.watching.brake import (
     DATA,
     EMPTY,
     HEAD_BYTES,

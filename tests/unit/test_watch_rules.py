@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_agent.watch_rules import (
+from sync_agent.watching.rules import (
     BUSY_S,
     EMPTY_S,
     HARMED_S,

@@ -6,7 +6,7 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.limits import MAX_UNWATCHED_MS
-from sync_agent.watched import WATCHED_MARK, WatchedTime
+from sync_agent.machine.watched import WATCHED_MARK, WatchedTime
 
 SEPTEMBER_MS = 1_790_000_000_000
 DEAD_BATTERY_MS = 1_230_768_000_000

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from protocol.errors import Code, LocalFailure
 from protocol.limits import FILE_PIECE_BYTES
 from protocol.replica.operation import Complete, FileData, FileEnd, FileStart
-from sync_agent.file_notes import FileNote, decode_notes, encode_notes
-from sync_agent.folder_events import file_system_of
-from sync_agent.plain_files import stream_of
-from sync_agent.watch_brake import Change
-from sync_agent.watched_files import (
+from sync_agent.coursework.file_notes import FileNote, decode_notes, encode_notes
+from sync_agent.machine.plain_files import stream_of
+from sync_agent.watching.brake import Change
+from sync_agent.watching.events import file_system_of
+from sync_agent.watching.files import (
     Look,
     TitleFiles,
     changed_files,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_agent.write_behind import Behind, WriteBehind
+from sync_agent.machine.write_behind import Behind, WriteBehind
 
 
 class Disk:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.sealing import SealedFile
-from sync_agent.year_end import SAID_FILE, _beside_what_is_said
+from sync_agent.hand_ins.year_end import SAID_FILE, _beside_what_is_said
 
 
 def test_no_file_of_a_pupil_passes_for_the_teachers_word() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sync_agent.yielding import FLOOR_BYTES_S, LATEST, PROBE_S, TARGET_S, Line
+from sync_agent.pacing.yielding import FLOOR_BYTES_S, LATEST, PROBE_S, TARGET_S, Line
 
 STEP_S = 0.05
 

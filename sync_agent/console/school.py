@@ -1,0 +1,230 @@
+"""Commands about people and the school: how pupils sign in on shared machines, what a head teacher's device does."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Annotated, Protocol
+
+from protocol.replica.console import Call, Program
+from protocol.replica.console_options import Argument, Option
+from protocol.replica.loss_command import add_loss_command
+from protocol.replica.operation import JSON, Outgoing, Params
+
+ClassSpace = Annotated[str, Option("--space", metavar="ID", help="The space, from `status`.")]
+ClassSpaces = Annotated[list[str], Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
+ClassPerson = Annotated[str, Option("--person", metavar="ID", help="Who: an id from `people`.")]
+
+
+class Run(Protocol):
+    """Has the owner of DIR run a command."""
+
+    def __call__(
+        self, call: Call, name: str, params: Params, /, *, outgoing: Outgoing | None = None, lasting: bool = False
+    ) -> Awaitable[JSON]:
+        """The command's result. Raises as it does."""
+        ...
+
+
+def add_school_commands(program: Program, run: Run) -> None:
+    """Enter the commands into the agent's table."""
+    _add_sign_in(program, run)
+    _add_classes(program, run)
+    _add_people(program, run)
+    _add_forgetting(program, run)
+    _add_rights(program, run)
+
+
+def _add_sign_in(program: Program, run: Run) -> None:
+    @program.command("sign-in list")
+    async def sign_in_list(call: Call, *, space: ClassSpace) -> JSON:
+        """Say whether the class signs in, who with what, and who is locked out."""
+        return await run(call, "sign-in-list", {"space": space})
+
+    @program.command("sign-in on", said="on; the class's machines learn of it with their next sync")
+    async def sign_in_on(call: Call, *, space: ClassSpace) -> JSON:
+        """Have shared machines show a pupil's work and feedback to that pupil only, once signed in."""
+        return await run(call, "sign-in-switch", {"space": space, "on": True})
+
+    @program.command("sign-in off", said="off; the class's machines learn of it with their next sync")
+    async def sign_in_off(call: Call, *, space: ClassSpace) -> JSON:
+        """Have everybody choose a name on shared machines, without proving anything."""
+        return await run(call, "sign-in-switch", {"space": space, "on": False})
+
+    @program.command("sign-in set")
+    async def sign_in_set(
+        call: Call,
+        *,
+        space: ClassSpace,
+        person: ClassPerson,
+        method: Annotated[
+            str, Option(metavar="HOW", help="pictures, pin, password or passphrase (for adults).")
+        ] = "pictures",
+        secret_file: Annotated[
+            str | None,
+            Option(metavar="FILE", help="A file with the secret; pictures and PINs are drawn without one."),
+        ] = None,
+    ) -> JSON:
+        """Set what somebody signs in with, and lift their lock."""
+        from sync_agent.console.intake import first_line_of  # noqa: PLC0415 — loaded only when needed
+
+        secret = None if secret_file is None else first_line_of(Path(secret_file))
+        return await run(call, "sign-in-set", {"space": space, "person": person, "method": method, "secret": secret})
+
+    @program.command("sign-in unlock", said="unlocked; the class's machines learn of it with their next sync")
+    async def sign_in_unlock(call: Call, *, space: ClassSpace, person: ClassPerson) -> JSON:
+        """Let somebody who missed too often try again, with what they have."""
+        return await run(call, "sign-in-unlock", {"space": space, "person": person})
+
+
+def _add_classes(program: Program, run: Run) -> None:
+    @program.command("space add")
+    async def space_add(
+        call: Call,
+        name: Annotated[str, Argument(help="What the class is called.")],
+        *,
+        school: Annotated[str | None, Option(metavar="UAI", help="The school's code (this device's own).")] = None,
+        year: Annotated[str | None, Option(metavar="2026-2027", help="The school year.")] = None,
+    ) -> JSON:
+        """Make a class in the school that this device runs; no server is needed."""
+        return await run(call, "space add", {"name": name, "school": school, "year": year})
+
+    @program.command("space list")
+    async def space_list(call: Call) -> JSON:
+        """Every class of the school: id, name, school, how many entries, and the fingerprint of their set."""
+        return await run(call, "space list", {})
+
+    @program.command("space rename", said="renamed; the devices learn it with their next sync")
+    async def space_rename(
+        call: Call,
+        space: Annotated[str, Argument(metavar="ID", help="The class: its id.")],
+        name: Annotated[str, Argument(help="The new name.")],
+    ) -> JSON:
+        """Call a class of the school something else; its id, and folders that have its name, stay."""
+        return await run(call, "space rename", {"space": space, "name": name})
+
+
+def _add_people(program: Program, run: Run) -> None:
+    @program.command("person add")
+    async def person_add(
+        call: Call,
+        name: Annotated[str, Argument(help="The name, as the class says it.")],
+        *,
+        role: Annotated[str, Option(help="teacher, pupil, guardian or admin.")],
+        space: ClassSpaces,
+    ) -> JSON:
+        """Put somebody on the list of a class, or of several; no server is needed."""
+        return await run(call, "person add", {"name": name, "role": role, "space": space})
+
+    @program.command("person list")
+    async def person_list(call: Call, *, space: ClassSpace) -> JSON:
+        """Who is on the list of a class."""
+        return await run(call, "person list", {"space": space})
+
+    @program.command("person doubles")
+    async def person_doubles(call: Call, *, space: ClassSpace) -> JSON:
+        """Who was probably added twice, by two people who did not know of each other."""
+        return await run(call, "person doubles", {"space": space})
+
+    @program.command("person merge", said="merged; nothing is lost, what is about either is shown as the one's")
+    async def person_merge(
+        call: Call,
+        person: Annotated[str, Argument(metavar="ID", help="Who was added twice, from `person doubles`.")],
+        *,
+        into: Annotated[str, Option(metavar="ID", help="Who it is; stays on the list.")],
+    ) -> JSON:
+        """Say that somebody who was added twice is one."""
+        return await run(call, "person merge", {"person": person, "into": into})
+
+
+def _add_forgetting(program: Program, run: Run) -> None:
+    @program.command("erase")
+    async def erase(
+        call: Call,
+        *,
+        person: Annotated[
+            list[str], Option("--person", metavar="ID", help="Who: an id from `people`; may be repeated.")
+        ],
+        alone: Annotated[bool, Option(help="Nobody but whom you name, whoever is listed as the same person.")] = False,
+        dry_run: Annotated[bool, Option(help="Only say who that is.")] = False,
+    ) -> JSON:
+        """Forget a pupil in the whole school: hidden at once; each machine destroys it seven days later."""
+        return await run(call, "erase", {"person": list(person), "alone": alone, "dry_run": dry_run})
+
+    @program.command("export-person")
+    async def export_person(
+        call: Call,
+        person: Annotated[str, Argument(metavar="ID", help="Who: an id from `people`.")],
+        file: Annotated[str, Argument(metavar="FILE", help="The ZIP to write.")],
+    ) -> JSON:
+        """Write all that this device holds about somebody into a ZIP that a family can read."""
+        import asyncio  # noqa: PLC0415 — loaded only when needed
+
+        from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415
+
+        with ZipOutlet(Path(file)) as archive:
+            counted = await run(call, "export-person", {"person": person}, outgoing=archive, lasting=True)
+            await asyncio.to_thread(archive.keep)
+        return counted
+
+
+def _add_rights(program: Program, run: Run) -> None:
+    @program.command("invite")
+    async def invite(
+        call: Call,
+        *,
+        role: Annotated[str, Option(help="machine, teacher or relay.")],
+        space: ClassSpaces,
+        person: Annotated[str | None, Option(metavar="ID", help="Whose device: an id from `person list`.")] = None,
+        uses: Annotated[int, Option(metavar="N", help="How many devices the code lets in.")] = 1,
+        ttl: Annotated[str, Option(metavar="TIME", help="How long the code lasts: 30m, 24h, 7d.")] = "24h",
+        stay: Annotated[
+            str | None,
+            Option("--for", metavar="TIME", help="How long what it opens shall last (a substitute: 15d)."),
+        ] = None,
+    ) -> JSON:
+        """Make a code; with it a device enrols at this one (`enroll --peer`), or at the server once that has heard."""
+        return await run(
+            call, "invite", {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
+        )
+
+    @program.command(
+        "devices", columns={"device": "device", "name": "called", "words": "words", "role": "role", "spaces": "classes"}
+    )
+    async def devices(call: Call) -> JSON:
+        """Every device of the school: its name for itself, words of its key, its role, the classes that it reads."""
+        return await run(call, "devices", {})
+
+    @program.command("grant", said="let in; the devices learn it with their next exchange, by whatever path")
+    async def grant(
+        call: Call,
+        *,
+        device: Annotated[str | None, Option(metavar="ID", help="The device's id, from `devices`.")] = None,
+        person: Annotated[str | None, Option(metavar="ID", help="The person's id.")] = None,
+        space: ClassSpaces,
+    ) -> JSON:
+        """Let a known device, or somebody and their devices, into more classes; no server is needed."""
+        return await run(call, "grant", {"device": device, "person": person, "space": space})
+
+    @program.command("ungrant", said="withdrawn; the devices learn it with their next sync")
+    async def ungrant(
+        call: Call,
+        *,
+        device: Annotated[str | None, Option(metavar="ID", help="The device's id.")] = None,
+        person: Annotated[str | None, Option(metavar="ID", help="The person's id.")] = None,
+        space: ClassSpaces,
+    ) -> JSON:
+        """Withdraw a device, or somebody and their devices, from some classes."""
+        return await run(call, "ungrant", {"device": device, "person": person, "space": space})
+
+    @program.command("revoke", said="cut off; what it had brought stays")
+    async def revoke(call: Call, device: Annotated[str, Argument(help="The device's id.")]) -> JSON:
+        """Cut a device off in the whole school: what it had brought stays, what turns up later is held back."""
+        return await run(call, "revoke", {"device": device})
+
+    add_loss_command(program, run)
+
+    @program.command("stays")
+    async def stays(call: Call) -> JSON:
+        """Access with an end: whose, where, until when, and whether it is over."""
+        return await run(call, "stays", {})

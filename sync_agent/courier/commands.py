@@ -1,0 +1,217 @@
+"""`courier export` and `courier import`: the disk is the caller's, the store its owner's; between them go files.
+
+An import asks first which bundles bring news, by their cards, and sends only those. docs/protocol.md, "Courier disks".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+from protocol.errors import Code, LocalFailure, Refused
+from protocol.replica.console import Notices, tell
+from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params
+from sync_agent.app import Agent
+from sync_agent.courier.disk import BundlesIn, BundlesOut, CardsIn, CourierDisk, Found
+from sync_agent.courier.exporting import write_bundles
+from sync_agent.courier.importing import take_bundles
+from sync_agent.courier.letters import Letter, name_of, read_letters, write_letter
+from sync_agent.courier.note import leave_note
+from sync_agent.courier.survey import Wishes, has_news, hear_orders, keeps_reports, survey
+from sync_agent.machine.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_LET_IN, COURIER_SURVEY
+from sync_agent.school.measures import check_open, ordered
+
+if TYPE_CHECKING:
+    from sync_agent.school.letting_in import Post
+
+Run = Callable[[str, Params, Incoming, Outgoing], Awaitable[JSON]]
+"""Has the owner of the store run an operation."""
+_LOOKS_AGAIN: Final = 3
+
+
+# --- where the store is -----------------------------------------------------------------------------------------------
+
+
+async def export_here(agent: Agent, incoming: Incoming, outgoing: Outgoing) -> JSON:
+    """The operation `courier-export`: cards in, bundles out."""
+    await check_open(agent)
+    written = await write_bundles(agent, incoming, outgoing)
+    return {
+        "entries": written.entries,
+        "bytes": written.size,
+        "replaced": written.replaced,
+        "keyless": [space.hex() for space in written.keyless],
+    }
+
+
+async def survey_here(agent: Agent, incoming: Incoming) -> JSON:
+    """The operation `courier-survey`: cards in, the names of the bundles that bring news out."""
+    if (await ordered(agent)).quarantined:
+        names = await hear_orders(agent, incoming)
+        await check_open(agent)
+        # it has been lifted: all of them are worth a look now
+        return {"wanted": [], "open": 0, "locked": names, "foreign": [], "damaged": [], "learned": True}
+    found = await survey(agent, incoming)
+    keeps = await keeps_reports(agent)
+    wanted = []
+    # the territory first, then schools, then classes: what comes can be judged at once
+    for space, cards in sorted(found.by_space().items(), key=lambda each: len(agent.replica.door.lineage(each[0]))):
+        wishes = await Wishes.of(agent, space)
+        # … and what names content before the content
+        cards.sort(key=lambda card: not (card.index.entries or card.index.bare))
+        wanted += [card.name for card in cards if await has_news(agent, card, wishes, keeps=keeps)]
+    return {
+        "wanted": wanted,
+        "open": len(found.cards),
+        "locked": found.locked,
+        "foreign": found.foreign,
+        "damaged": found.damaged,
+        "learned": found.learned,
+    }
+
+
+async def import_here(agent: Agent, incoming: Incoming) -> JSON:
+    """The operation `courier-import`: bundles in."""
+    await check_open(agent)
+    taken = await take_bundles(agent, incoming)
+    return {
+        "entries": taken.entries,
+        "bytes": taken.size,
+        "packs": taken.packs,
+        "reports": taken.reports,
+        "damaged": taken.damaged,
+        "unheld": taken.unheld,
+        "left": list(dict.fromkeys(taken.left)),
+    }
+
+
+async def let_in_here(agent: Agent, params: Params, post: Post) -> tuple[JSON, bool]:
+    """The operation `COURIER_LET_IN`: requests in, answers and chains out; and whether the server let anybody in."""
+    from sync_agent.school.letting_in import answers, chains  # noqa: PLC0415 — seldom, and it brings the office with it
+
+    await check_open(agent)
+    asked = [bytes.fromhex(str(text)) for text in cast("Sequence[JSON]", params.get("asked") or ())]
+    said, by_server = await answers(agent, asked, post)
+    result: JSON = {
+        "answers": [None if answer is None else answer.hex() for answer in said],
+        "chains": [chain.hex() for chain in await chains(agent)],
+    }
+    return result, by_server
+
+
+# --- where the disk is ------------------------------------------------------------------------------------------------
+
+
+async def pass_on_letters(disk: CourierDisk, run: Run, say: Callable[[str], None]) -> None:
+    """Answer who asks on the disk to be let in, or have the server answer; leave there who lets in.
+
+    Raises `LocalFailure`, `BadInput`.
+    """
+    answered = await asyncio.to_thread(read_letters, disk.place, Letter.ANSWER)
+    asked = await asyncio.to_thread(partial(read_letters, disk.place, Letter.ASK, but=frozenset(answered)))
+    result = _read(await run(COURIER_LET_IN, {"asked": [ask.hex() for ask in asked.values()]}, NO_FILES, Notices()))
+    for name, said in zip(asked, cast("Sequence[str | None]", result["answers"]), strict=True):
+        if said is not None:
+            await asyncio.to_thread(write_letter, disk, Letter.ANSWER, name, bytes.fromhex(said))
+            say("somebody asked on this disk to be let in; the answer is on it")
+    there = await asyncio.to_thread(read_letters, disk.place, Letter.WHO)
+    for chain in map(bytes.fromhex, _names(result, "chains")):
+        if name_of(chain) not in there:
+            await asyncio.to_thread(write_letter, disk, Letter.WHO, name_of(chain), chain)
+
+
+async def export_to(folder: Path, territory: bytes, run: Run, say: Callable[[str], None] = tell) -> dict[str, JSON]:
+    """Bring onto the disk what it lacks; the keys of the contract. Raises `LocalFailure`, `BadInput`, `Refused`."""
+    disk = CourierDisk(folder, territory)
+    await asyncio.to_thread(disk.make)
+    await pass_on_letters(disk, run, say)
+    whole = [found for found in await asyncio.to_thread(disk.bundles) if found.whole]
+    try:
+        async with BundlesOut(disk) as out:
+            result = _read(await run(COURIER_EXPORT, {}, CardsIn(disk, whole), out))
+            await out.settle()
+    finally:
+        await asyncio.to_thread(leave_note, disk.folder, disk.passing())
+    await asyncio.to_thread(disk.remove, _names(result, "replaced"))
+    if _names(result, "keyless") and not result["entries"] and not whole:
+        raise Refused(
+            Code.CANNOT_READ, "the keys of this device's spaces have not reached it yet; it has to meet the server once"
+        )
+    say("everything is on the disk and was read back; you may remove it")
+    return {"entries": result["entries"], "bytes": result["bytes"]}
+
+
+async def import_from(folder: Path, territory: bytes, run: Run, say: Callable[[str], None] = tell) -> dict[str, JSON]:
+    """Take what the disk brings; the keys of the contract.
+
+    Raises `BadInput`, `Refused` (WRONG_TERRITORY, CANNOT_READ), `LocalFailure(DAMAGED)` once all that is good was
+    taken.
+    """
+    disk = CourierDisk(folder, territory)
+    await asyncio.to_thread(disk.check_readable)
+    bundles = await asyncio.to_thread(disk.bundles)
+    whole = {found.name: found for found in bundles if found.whole}
+    damaged = [found.name for found in bundles if not found.whole]
+    seen, result = await _take(disk, whole, run)
+    damaged += [*_names(seen, "damaged"), *_names(result, "damaged")]
+    if result["entries"] and (names := _names(seen, "locked")):
+        # a school's bundle may tell of a class that this device was let into
+        again, more = await _take(disk, {name: whole[name] for name in names}, run)
+        if more["bytes"]:
+            seen = {**seen, "locked": again["locked"]}
+            result = {**result, **{key: _count(result, key) + _count(more, key) for key in ("entries", "bytes")}}
+            damaged += [*_names(again, "damaged"), *_names(more, "damaged")]
+    closed = {found.name for found in bundles if found.closed}
+    await asyncio.to_thread(disk.set_aside, [name for name in damaged if name not in closed])
+    locked = len(_names(seen, "locked"))
+    if locked:
+        say(f"{locked} bundles on this disk are for others; they were left as they are")
+    if result.get("unheld"):
+        say("some of it waits for what another disk, or the server, will bring; import again then")
+    if damaged:
+        raise LocalFailure(
+            Code.DAMAGED,
+            f"{len(damaged)} bundles on this disk are damaged, cannot be read or were never finished; all others "
+            f"were taken ({result['entries']} entries). Have it written again where it came from",
+            damaged=damaged,
+        )
+    if locked and not seen.get("open"):
+        raise Refused(Code.CANNOT_READ, "nothing on this disk is for this device")
+    return {"entries": result["entries"], "bytes": result["bytes"]}
+
+
+async def _take(
+    disk: CourierDisk, whole: Mapping[str, Found], run: Run
+) -> tuple[Mapping[str, JSON], Mapping[str, JSON]]:
+    """Look at these bundles and take in what they bring; what was seen, and what came of it."""
+    seen = _read(await run(COURIER_SURVEY, {}, CardsIn(disk, list(whole.values())), Notices()))
+    for _ in range(_LOOKS_AGAIN):
+        # what opens a bundle may stand in the front of one that was looked at after it
+        if not (seen.get("learned") and _names(seen, "locked")):
+            break
+        seen = _read(await run(COURIER_SURVEY, {}, CardsIn(disk, list(whole.values())), Notices()))
+    result: Mapping[str, JSON] = {"entries": 0, "bytes": 0, "damaged": []}
+    wanted = [whole[name] for name in _names(seen, "wanted") if name in whole]
+    if wanted:
+        result = _read(await run(COURIER_IMPORT, {}, BundlesIn(disk, wanted), Notices()))
+        left = _names(result, "left") if result["entries"] else []
+        if left:
+            # what asks for content may have waited for an entry of a bundle behind it
+            await run(COURIER_IMPORT, {}, BundlesIn(disk, [whole[name] for name in left]), Notices())
+    return seen, result
+
+
+def _count(result: Mapping[str, JSON], key: str) -> int:
+    found = result[key]
+    return found if isinstance(found, int) else 0
+
+
+def _read(result: JSON) -> Mapping[str, JSON]:
+    return cast("Mapping[str, JSON]", result)
+
+
+def _names(result: Mapping[str, JSON], key: str) -> list[str]:
+    return [str(name) for name in cast("Sequence[JSON]", result.get(key) or ())]

@@ -1,0 +1,335 @@
+"""What goes onto a courier disk: of each space what the disk lacks and somebody may need.
+
+Rules:
+- the disk is a replica: what its bundles hold is not written again, what they lack is;
+- what is urgent goes first, for all spaces: entries, health, pupils' sealed work, feedback; then coursework. A disk
+  that gets full holds what matters most;
+- content goes along while it is of use: coursework and feedback in force, a hand-in until its teacher has opened it;
+- a bundle of which nearly nothing is of use any more is written anew and then removed, but never while the disk knows
+  more of its space than this device; one that holds what was destroyed here, as soon as all that it names
+  is here; no other that may be the last to hold what is merely bare here.
+
+docs/protocol.md, "Courier disks".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from protocol.bundle import NONCE_BYTES, Index, PackNote, RegisterNote
+from protocol.bundle_writer import BundleWriter, Draw
+from protocol.coursework import HandInState, live_content
+from protocol.entry import Entry, Kind
+from protocol.errors import Code, LocalFailure
+from protocol.limits import BUNDLE_TARGET_BYTES, PAGE_BYTES, MiB
+from protocol.register import RegisterKind
+from protocol.replica.holdings import Need
+from protocol.replica.interfaces import PackInfo, ReadInto, RegisterRow
+from protocol.replica.native_memory import REUSED_PIECE_BYTES
+from protocol.replica.operation import Incoming, Outgoing
+from protocol.space_keys import SpaceSecret
+from sync_agent.app import Agent
+from sync_agent.courier.erasures import Erased
+from sync_agent.courier.survey import IN_CLEAR, Card, keeps_reports, survey
+from sync_agent.health import REPORT_AGE_MS, own_report
+from sync_agent.machine.marks import CARRIED_MARKS
+
+_SEALED_AT_ONCE_BYTES: Final = 4 * MiB
+_ENTRIES_AT_ONCE: Final = 256
+_REGISTERS_AT_ONCE: Final = 128
+_ENTRIES_PER_BUNDLE: Final = 8192
+_WASTE_BYTES: Final = 16 * MiB
+_WASTE_SHARE: Final = 4
+_HEARD_OUTSIDE: Final = frozenset({Kind.GRANT, Kind.QUARANTINE})
+"""What a bundle brings that must be heard by who cannot open it yet, or may not now (docs/adr/0097)."""
+_HEARD_AT_MOST: Final = 2_048
+
+
+@dataclass(slots=True)
+class Written:
+    """What an export wrote: entries and bytes; the bundles that it replaces; the spaces whose key is not here."""
+
+    entries: int = 0
+    size: int = 0
+    replaced: list[str] = field(default_factory=list)
+    keyless: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Part:
+    """What is to be written of a space in one or several bundles."""
+
+    space: bytes
+    secret: SpaceSecret
+    preface: tuple[Entry, ...]
+    ids: list[bytes] = field(default_factory=list)
+    bare: list[bytes] = field(default_factory=list)
+    heard: set[bytes] = field(default_factory=set)
+    registers: list[RegisterRow] = field(default_factory=list)
+    urgent: list[PackNote] = field(default_factory=list)
+    course: list[PackNote] = field(default_factory=list)
+
+
+async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) -> Written:
+    """Write bundles with what the disk, whose cards come in, lacks. Raises what `outgoing` raises, `LocalFailure`."""
+    written = Written()
+    there = (await survey(agent, incoming)).by_space()
+    reports = await _reports(agent, [card for cards in there.values() for card in cards])
+    gone = await Erased.of(agent)
+    parts = []
+    for space in await agent.spaces():
+        secret = await agent.keyring.current(space)
+        if secret is None:
+            written.keyless.append(space)
+            continue
+        part = _Part(space, secret, await _preface(agent, space, secret))
+        part.registers = reports.pop(space, [])
+        written.replaced += await _plan(agent, part, there.get(space, []), gone)
+        parts.append(part)
+    carried: list[bytes] = []
+    for part in parts:
+        for index in _bundles(part):
+            await _write(agent, part, index, outgoing, written)
+        carried += await _on_the_way(agent, part.space)
+    for part in parts:
+        for packs in _shares(part.course):
+            await _write(agent, part, Index(packs=tuple(packs)), outgoing, written)
+    now = agent.now_ms().to_bytes(8, "big")
+    await agent.replica.store.set_marks({f"{CARRIED_MARKS}{work.hex()}": now for work in carried})
+    return written
+
+
+# --- planning ---------------------------------------------------------------------------------------------------------
+
+
+async def _plan(agent: Agent, part: _Part, cards: Sequence[Card], gone: Erased) -> list[str]:
+    """Fill in what the disk lacks; the names of the bundles that are to be removed afterwards."""
+    order, bare, part.heard = await _arrivals(agent, part.space)
+    erased = await _erased(agent, bare, gone)
+    urgent, course = await _content(agent, part.space)
+    of_use = {pack.hash for pack in (*urgent, *course)}
+    here = set(order)
+    stale = [card for card in cards if _is_read(card, here) and not erased.isdisjoint(card.index.entries)]
+    if all(_is_read(card, here) for card in cards):
+        kept_there = bare - erased
+        waste = [card for card in cards if _is_waste(card, of_use) and kept_there.isdisjoint(card.index.entries)]
+        stale += [card for card in waste if card not in stale]
+    staying = [card for card in cards if card not in stale]
+    known = {name for card in staying for name in (*card.index.entries, *card.index.bare)}
+    packs = {pack.hash for card in staying for pack in card.index.packs}
+    part.ids = [name for name in order if name not in known and name not in bare]
+    part.bare = [name for name in order if name not in known and name in bare]
+    part.urgent = [pack for pack in urgent if pack.hash not in packs]
+    part.course = [pack for pack in course if pack.hash not in packs]
+    return [card.name for card in stale]
+
+
+def _is_read(card: Card, here: set[bytes]) -> bool:
+    """Whether all entries that a bundle names are here."""
+    return here.issuperset((*card.index.entries, *card.index.bare))
+
+
+def _is_waste(card: Card, of_use: set[bytes]) -> bool:
+    """Whether a bundle holds little but content that is of no use any more."""
+    waste = sum(pack.size for pack in card.index.packs if pack.hash not in of_use)
+    total = sum(pack.size for pack in card.index.packs)
+    return waste >= _WASTE_BYTES and (total - waste) * _WASTE_SHARE < total
+
+
+async def _arrivals(agent: Agent, space: bytes) -> tuple[list[bytes], set[bytes], set[bytes]]:
+    """The ids of a space's entries in their order of arrival; which go as bare headers, and which in clear as well."""
+    order: list[bytes] = []
+    bare: set[bytes] = set()
+    heard: set[bytes] = set()
+    after = 0
+    while page := await agent.replica.store.page(space, after, PAGE_BYTES):
+        after = page[-1].arrival
+        for stored in page:
+            order.append(stored.entry.id)
+            if stored.entry.payload is None:
+                bare.add(stored.entry.id)
+            elif stored.entry.header.kind in _HEARD_OUTSIDE:
+                heard.add(stored.entry.id)
+    return order, bare, heard
+
+
+async def _erased(agent: Agent, bare: set[bytes], gone: Erased) -> set[bytes]:
+    """Those of the bare headers that stay so: of others the disk may hold the whole entry, and nobody else."""
+    return {name for name, entry in (await agent.replica.store.get(list(bare))).items() if gone.covers(entry)}
+
+
+async def _content(agent: Agent, space: bytes) -> tuple[list[PackNote], list[PackNote]]:
+    """The packs here that are of use: pupils' work and feedback, the smallest first; then coursework."""
+    coursework = (await agent.replica.view(space)).coursework
+    works: dict[PackInfo, list[bytes]] = {}
+    feedback: dict[PackInfo, None] = {}
+    noted = set()
+    for work in coursework.hand_ins.values():
+        if not work.opened:
+            for pack in await agent.holdings.packs(Need(space, work.record.content.stream, sealed=True)):
+                works.setdefault(pack, []).append(work.id)
+        if work.feedback is not None and work.feedback.record.content is not None:
+            noted.add(work.feedback.record.content.stream)
+            need = Need(space, work.feedback.record.content.stream, sealed=False)
+            feedback.update(dict.fromkeys(await agent.holdings.packs(need)))
+    course: dict[PackInfo, None] = {}
+    for ref in live_content(coursework):
+        if ref.stream not in noted:
+            course.update(dict.fromkeys(await agent.holdings.packs(Need(space, ref.stream, sealed=False))))
+    urgent = [PackNote(pack.hash, pack.size, tuple(of)) for pack, of in works.items()]
+    urgent += [PackNote(pack.hash, pack.size) for pack in feedback if pack not in works]
+    others = [PackNote(pack.hash, pack.size) for pack in course if pack not in works and pack not in feedback]
+    return _smallest_first(urgent), _smallest_first(others)
+
+
+def _smallest_first(packs: list[PackNote]) -> list[PackNote]:
+    return sorted(packs, key=lambda pack: (pack.size, pack.hash))
+
+
+async def _preface(agent: Agent, space: bytes, secret: SpaceSecret) -> tuple[Entry, ...]:
+    """What opens the key to who lawfully has it: the entry that names it, its seals, and what those hang on."""
+    found = [entry.id for entry in await agent.keyring.entries_of(space, secret.commitment)]
+    return tuple(entry for entry in await agent.replica.credentials(found) if entry.header.kind in IN_CLEAR)
+
+
+async def _with_heard(agent: Agent, part: _Part, index: Index) -> tuple[Entry, ...]:
+    """The preface of one bundle: what it brings of rights and orders stands there too, with what proves it."""
+    heard = [name for name in index.entries if name in part.heard][:_HEARD_AT_MOST]
+    if not heard:
+        return part.preface
+    proofs = [entry for entry in await agent.replica.credentials(heard) if entry.header.kind in IN_CLEAR]
+    return tuple({entry.id: entry for entry in (*part.preface, *proofs)}.values())
+
+
+async def _reports(agent: Agent, cards: Iterable[Card]) -> dict[bytes, list[RegisterRow]]:
+    """Health reports that the disk lacks or has only old ones of, by the space in whose bundle they go."""
+    there: dict[bytes, int] = {}
+    for card in cards:
+        for note in card.index.registers:
+            there[note.device] = max(there.get(note.device, 0), note.at_ms)
+    rows = [await own_report(agent)]
+    if await keeps_reports(agent):
+        rows += [row for row in await agent.replica.store.registers(RegisterKind.HEALTH) if row.device != agent.device]
+    found: dict[bytes, list[RegisterRow]] = {}
+    spaces = list(reversed(await agent.spaces()))
+    door = agent.replica.door
+    for row in rows:
+        before = there.get(row.device)
+        if before is not None and row.at_ms - before < REPORT_AGE_MS:
+            continue
+        granted = door.authorities_of(row.device)
+        near = next((space for space in spaces if any(door.covers(grant, space) for grant in granted)), None)
+        if near is not None:
+            found.setdefault(near, []).append(row)
+    return found
+
+
+async def _on_the_way(agent: Agent, space: bytes) -> list[bytes]:
+    """The hand-ins that so far nobody else is known to hold: from now on they travel."""
+    works = (await agent.replica.view(space)).coursework.hand_ins.values()
+    return [work.id for work in works if work.state is HandInState.LOCAL]
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def _bundles(part: _Part) -> list[Index]:
+    """The bundles with what is urgent of a space."""
+    indexes = []
+    named = [(name, False) for name in part.ids] + [(name, True) for name in part.bare]
+    for start in range(0, len(named), _ENTRIES_PER_BUNDLE):
+        some = named[start : start + _ENTRIES_PER_BUNDLE]
+        ids, bare = ([name for name, is_bare in some if is_bare is wanted] for wanted in (False, True))
+        indexes.append(Index(entries=tuple(ids), bare=tuple(bare)))
+    shares = [tuple(packs) for packs in _shares(part.urgent)] or [()]
+    notes = tuple(RegisterNote(row.device, row.at_ms) for row in part.registers)
+    last = indexes.pop() if indexes else Index()
+    indexes.append(replace(last, packs=shares[0], registers=notes))
+    indexes += [Index(packs=packs) for packs in shares[1:]]
+    return [index for index in indexes if not index.is_empty]
+
+
+def _shares(packs: Iterable[PackNote]) -> list[list[PackNote]]:
+    """Packs in portions of which each makes a bundle of a good size."""
+    shares: list[list[PackNote]] = []
+    room = 0
+    for pack in packs:
+        if not shares or pack.size > room:
+            shares.append([])
+            room = BUNDLE_TARGET_BYTES
+        shares[-1].append(pack)
+        room -= pack.size
+    return shares
+
+
+async def _write(agent: Agent, part: _Part, index: Index, outgoing: Outgoing, written: Written) -> None:
+    """Write one bundle."""
+    writer = BundleWriter(
+        part.secret.bundle,
+        territory=agent.replica.territory,
+        space=part.space,
+        commitment=part.secret.commitment,
+        nonce=agent.entropy(NONCE_BYTES),
+        preface=await _with_heard(agent, part, index),
+        index=index,
+    )
+    await outgoing.start("bundle", None)
+    await outgoing.data(writer.begin())
+    for start in range(0, len(index.entries), _ENTRIES_AT_ONCE):
+        await _write_entries(agent, index.entries[start : start + _ENTRIES_AT_ONCE], writer, outgoing)
+    for start in range(0, len(index.bare), _ENTRIES_AT_ONCE):
+        await _write_entries(agent, index.bare[start : start + _ENTRIES_AT_ONCE], writer, outgoing)
+    if index.registers:
+        for start in range(0, len(part.registers), _REGISTERS_AT_ONCE):
+            rows = part.registers[start : start + _REGISTERS_AT_ONCE]
+            await _put(outgoing, writer.registers([row.data for row in rows]))
+    for pack in index.packs:
+        await _write_pack(agent, pack, writer, outgoing)
+    await outgoing.data(writer.finish())
+    await outgoing.end()
+    written.entries += len(index.entries) + len(index.bare)
+    written.size += writer.size
+
+
+async def _write_entries(agent: Agent, ids: Sequence[bytes], writer: BundleWriter, outgoing: Outgoing) -> None:
+    found = await agent.replica.store.get(ids)
+    batch: list[Entry] = []
+    room = PAGE_BYTES
+    for name in ids:
+        entry = found[name]
+        if entry.wire_bytes > room and batch:
+            await _put(outgoing, writer.entries(batch))
+            batch, room = [], PAGE_BYTES
+        batch.append(entry)
+        room -= entry.wire_bytes
+    await _put(outgoing, writer.entries(batch))
+
+
+async def _write_pack(agent: Agent, pack: PackNote, writer: BundleWriter, outgoing: Outgoing) -> None:
+    """Read, seal and hash a pack in a thread, a part at a time, while the part before it goes onto the disk."""
+    await _put(outgoing, writer.pack(pack))
+    read = await agent.replica.content.pack_reader(pack.hash)
+    for start in range(0, pack.size, _SEALED_AT_ONCE_BYTES):
+        size = min(_SEALED_AT_ONCE_BYTES, pack.size - start)
+        await _put(outgoing, await asyncio.to_thread(writer.drawn, size, _drawing(read, start)))
+
+
+def _drawing(read: ReadInto, start: int) -> Draw:
+    """The bytes of a pack from `start` on, one part behind the other."""
+    at = start
+
+    def draw(memory: memoryview) -> None:
+        nonlocal at
+        if read(at, memory) < len(memory):
+            raise LocalFailure(Code.INCOMPLETE, "content went away while it was written onto a disk")
+        at += len(memory)
+
+    return draw
+
+
+async def _put(outgoing: Outgoing, sealed: memoryview) -> None:
+    for start in range(0, len(sealed), REUSED_PIECE_BYTES):
+        await outgoing.data(bytes(sealed[start : start + REUSED_PIECE_BYTES]))

@@ -1,0 +1,1 @@
+"""Coursework on this device: published, read, and shown as ordinary files."""

@@ -1,0 +1,83 @@
+"""A class whose year is over is not shown where nothing was heard for long (docs/protocol.md, "Erasure").
+
+A PC that was off for months still holds last year's pupils, and cannot know whether their class was closed. Until it
+has heard, it keeps them to itself.
+
+Rules:
+- a class names its year; three months after that year's lessons it is past (docs/privacy.md: how long what is kept);
+- a past class shows neither people nor work on a machine or relay, unless the server has proven within 30 days that
+  this is all that it holds: then whoever runs the territory wants the class to be there;
+- what a thief called a school, and is held back since, is not what it is called (`made_spaces`);
+- nothing is destroyed, and nothing held back: work that waits goes up, a hand-in that somebody makes is kept;
+- the time is that of this machine's clock. One that leads what a server proved by more than five years is wrong, and
+  hides nothing; one that is slow hides nothing either. Whoever sets it right sees again what belongs to the day;
+- what a server says makes no class past by itself: in wrong hands it would say a late year once, and be silent.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Final
+
+from protocol.clock import DAY_MS, milliseconds_of
+from protocol.replica.space_names import made_spaces
+from protocol.roles import SHARED
+from sync_agent.app import Agent
+from sync_agent.machine.marks import PROVEN_MARKS
+
+TRUSTED_FOR_MS: Final = 30 * DAY_MS
+BELIEVED_LEAD_MS: Final = 5 * 366 * DAY_MS
+_YEAR: Final = re.compile(r"(\d{4})(?:\s*[-–/]\s*(\d{4}|\d{2}))?", re.ASCII)
+
+
+def past_from_ms(year: str | None) -> int | None:
+    """From when a class of this year ("2026-2027", or "2026" where years are) is past; None if it names none."""
+    named = None if year is None else _YEAR.fullmatch(year.strip())
+    if named is None:
+        return None
+    first, second = int(named[1]), named[2]
+    if not dt.MINYEAR < first < dt.MAXYEAR - 1 or second not in (None, str(first + 1), f"{(first + 1) % 100:02}"):
+        return None
+    # lessons end with December where a year is one, with July (or before) where it spans two
+    start = dt.datetime(first + 1, 4 if second is None else 10, 1, tzinfo=dt.UTC)
+    return int(start.timestamp() * 1000)
+
+
+def day_ms(own_ms: int, proven_ms: int) -> int:
+    """What time it is, as far as a machine can tell whose clock may be wrong."""
+    return proven_ms if own_ms > proven_ms + BELIEVED_LEAD_MS else own_ms
+
+
+def is_past(year: str | None, *, now_ms: int, agreed_ms: int | None) -> bool:
+    """Whether a class of this year is not to be shown; `agreed_ms` is when the server last proved that we agree."""
+    over_ms = past_from_ms(year)
+    if over_ms is None or now_ms < over_ms:
+        return False
+    return agreed_ms is None or agreed_ms < over_ms or now_ms - agreed_ms > TRUSTED_FOR_MS
+
+
+async def past_spaces(agent: Agent) -> frozenset[bytes]:
+    """The classes of this device that are not to be shown here now."""
+    if await agent.role() not in SHARED:
+        return frozenset()
+    store = agent.replica.store
+    now_ms = day_ms(agent.now_ms(), await _known_ms(agent))
+    found = set()
+    for space, record in (await made_spaces(agent.replica)).items():
+        if record.year is not None:
+            agreed = await store.mark(f"{PROVEN_MARKS}{space.hex()}")
+            agreed_ms = None if agreed is None else int.from_bytes(agreed, "big")
+            if is_past(record.year, now_ms=now_ms, agreed_ms=agreed_ms):
+                found.add(space)
+    return frozenset(found)
+
+
+async def _known_ms(agent: Agent) -> int:
+    """A time that has been: what a server proved, else when this device was let in, unless that lies ahead."""
+    if agent.replica.proven_ms is not None:
+        return agent.replica.proven_ms
+    grants = [authority.grant for authority in await agent.replica.authorities(agent.device)]
+    entries = (await agent.replica.store.get(grants)).values()
+    times = [milliseconds_of(entry.header.at) for entry in entries]
+    return max((at for at in times if at <= agent.now_ms()), default=0)

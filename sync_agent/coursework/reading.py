@@ -1,0 +1,298 @@
+"""What is here, for a person at this device: items and their files, people, one file, a whole folder.
+
+Rules:
+- a version is read only when all of its content is here and verified; until then the one before it is (R17);
+- a list of files that is not here yet is an empty list, never an error;
+- content that turns out to be damaged is set aside by the store; its marks of completeness go with it, so that the next
+  sync fetches it again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Final
+
+from protocol.clock import rfc3339
+from protocol.coursework import Item, Version, Work
+from protocol.errors import BadInput, Code, LocalFailure
+from protocol.manifest import ManifestEntry
+from protocol.portable_names import portable_form
+from protocol.replica.holdings import Holdings, Need
+from protocol.replica.operation import JSON, Outgoing
+from protocol.replica.parameters import shown
+from protocol.work import ContentRef
+from sync_agent.app import Agent
+from sync_agent.coursework.past_years import past_spaces
+
+_MANIFEST_CACHE_FILES: Final = 20_000
+
+
+class Manifests:
+    """Lists of files that were read before; the longest unused go first, so that their number stays bounded."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, tuple[ManifestEntry, ...]] = OrderedDict()
+        self._files = 0
+
+    async def of(self, agent: Agent, stream: bytes) -> tuple[ManifestEntry, ...] | None:
+        """The list with this stream id, or None while it is not here."""
+        found = self._known.get(stream)
+        if found is None:
+            try:
+                found = await agent.holdings.manifest(stream)
+            except LocalFailure as failure:
+                if failure.code not in (Code.INCOMPLETE, Code.DAMAGED):
+                    raise
+                if "chunk" in failure.facts:
+                    await agent.holdings.forget()
+                return None
+            self._known[stream] = found
+            self._files += len(found)
+            while self._files > _MANIFEST_CACHE_FILES and len(self._known) > 1:
+                self._files -= len(self._known.popitem(last=False)[1])
+        self._known.move_to_end(stream)
+        return found
+
+
+# --- finding ----------------------------------------------------------------------------------------------------------
+
+
+async def find_item(agent: Agent, wanted: bytes) -> Item:
+    """The item with this id. Raises `BadInput(UNKNOWN_ITEM)`."""
+    for space in await agent.spaces():
+        item = (await agent.replica.view(space)).coursework.items.get(wanted)
+        if item is not None:
+            return item
+    raise BadInput(Code.UNKNOWN_ITEM, f"there is no item “{wanted.hex()}” here", item=wanted.hex())
+
+
+async def find_work(agent: Agent, wanted: bytes) -> Work:
+    """The hand-in with this id. Raises `BadInput(UNKNOWN_HAND_IN)`."""
+    for space in await agent.spaces():
+        work = (await agent.replica.view(space)).coursework.hand_ins.get(wanted)
+        if work is not None:
+            return work
+    raise BadInput(Code.UNKNOWN_HAND_IN, f"there is no hand-in “{wanted.hex()}” here", hand_in=wanted.hex())
+
+
+# --- lists ------------------------------------------------------------------------------------------------------------
+
+
+async def list_items(agent: Agent, manifests: Manifests) -> list[JSON]:
+    """Every item of this device's spaces, parents before children, in each space oldest first."""
+    rows: list[JSON] = []
+    for space in await agent.spaces():
+        view = await agent.replica.view(space)
+        oldest_first = sorted(view.coursework.items.values(), key=lambda item: (item.shown.at_ms, item.id))
+        rows.extend([await _item_row(agent, manifests, item) for item in oldest_first])
+    return rows
+
+
+async def list_people(agent: Agent, space: bytes) -> list[JSON]:
+    """The class list of a space, by name; nobody where its year is past. Raises `BadInput(UNKNOWN_SPACE)`."""
+    await agent.check_space(space)
+    if space in await past_spaces(agent):
+        return []
+    persons = (await agent.replica.view(space)).roster.persons.values()
+    return [
+        {"person": person.id.hex(), "name": person.name, "role": person.role.value}
+        for person in sorted(persons, key=lambda person: (person.name.casefold(), person.id))
+    ]
+
+
+async def files_json(agent: Agent, manifests: Manifests, content: ContentRef | None) -> list[JSON]:
+    """Path and size of each file, or nothing while the list is not here."""
+    files = None if content is None else await manifests.of(agent, content.stream)
+    return [{"path": file.path, "size": file.size} for file in files or ()]
+
+
+async def files_of_versions(agent: Agent, manifests: Manifests, wanted: bytes) -> set[str]:
+    """The streams, in hexadecimal, of all files that an item's versions are known to hold; none for a hand-in's id."""
+    found: set[str] = set()
+    for space in await agent.spaces():
+        item = (await agent.replica.view(space)).coursework.items.get(wanted)
+        for version in () if item is None else item.versions.values():
+            files = await manifests.of(agent, version.record.content.stream) or ()
+            found.update(file.stream.hex() for file in files)
+    return found
+
+
+async def _item_row(agent: Agent, manifests: Manifests, item: Item) -> dict[str, JSON]:
+    """The author is whom the grant of this very entry names, the same on all machines, else the device."""
+    version = item.shown
+    record = version.record
+    given = agent.replica.door.authority(version.grant)
+    person = None if given is None else given.person
+    return {
+        "item": item.id.hex(),
+        "space": item.space.hex(),
+        "kind": record.kind.value,
+        "title": record.title,
+        "subject": record.subject,
+        "due": rfc3339(record.due_ms),
+        "revision": version.id.hex(),
+        "author": (person or version.author).hex(),
+        "at": rfc3339(version.at_ms),
+        "complete": await agent.holdings.is_complete(need_of(item, version)),
+        "withdrawn": item.withdrawn,
+        "conflict": item.conflict,
+        "heads": [head.id.hex() for head in item.heads],
+        "files": await files_json(agent, manifests, record.content),
+    }
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+async def send_file(agent: Agent, wanted: bytes, path: str, outgoing: Outgoing) -> None:
+    """Give one file of an item, or of the feedback to a hand-in.
+
+    Raises `BadInput` (UNKNOWN_ITEM, UNKNOWN_PATH), `LocalFailure(INCOMPLETE | DAMAGED)`.
+    """
+    content = await _readable_content(agent, wanted, None, outgoing)
+    asked = portable_form(path.replace("\\", "/").removeprefix("./"))
+    files = () if content is None else await _manifest(agent, content)
+    for file in files:
+        if file.path == asked:
+            await _send(agent, [file], outgoing)
+            return
+    raise BadInput(Code.UNKNOWN_PATH, f"there is no file “{shown(path)}” in it", path=path)
+
+
+async def send_all(agent: Agent, wanted: bytes, revision: bytes | None, outgoing: Outgoing) -> None:
+    """Give all files of an item (at a revision), or of the feedback to a hand-in.
+
+    Raises `BadInput` (UNKNOWN_ITEM, UNKNOWN_REVISION), `LocalFailure(INCOMPLETE | DAMAGED)`.
+    """
+    content = await _readable_content(agent, wanted, revision, outgoing)
+    if content is not None:
+        await _send(agent, await _manifest(agent, content), outgoing)
+
+
+async def _readable_content(
+    agent: Agent, wanted: bytes, revision: bytes | None, outgoing: Outgoing
+) -> ContentRef | None:
+    """The content to read under this id; feedback without files has none."""
+    for space in await agent.spaces():
+        coursework = (await agent.replica.view(space)).coursework
+        item, work = coursework.items.get(wanted), coursework.hand_ins.get(wanted)
+        if item is not None:
+            return (await _readable_version(agent, item, revision, outgoing)).record.content
+        if work is not None:
+            return await _feedback_content(agent, work, revision)
+    raise BadInput(Code.UNKNOWN_ITEM, f"there is no item “{wanted.hex()}” here", item=wanted.hex())
+
+
+async def _readable_version(agent: Agent, item: Item, revision: bytes | None, outgoing: Outgoing) -> Version:
+    """The version asked for; else the shown one, or while that is not complete the newest complete one before it."""
+    if revision is not None:
+        version = item.versions.get(revision)
+        if version is None:
+            raise BadInput(
+                Code.UNKNOWN_REVISION, f"this item has no revision “{revision.hex()}” here", revision=revision.hex()
+            )
+        if await agent.holdings.is_complete(need_of(item, version)):
+            await agent.note_opened(version.record.content.stream)
+            return version
+        raise _incomplete(item.id)
+    found = await readable_version(agent.holdings, item)
+    if found is None:
+        raise _incomplete(item.id)
+    if found is not item.shown:
+        await outgoing.progress("the newest version has not arrived as a whole; this is the one before it")
+    await agent.note_opened(found.record.content.stream)
+    return found
+
+
+async def readable_version(holdings: Holdings, item: Item) -> Version | None:
+    """The shown version if all of it is here, else the nearest of those that it replaces that is (R17)."""
+    shown = need_of(item, item.shown)
+    if await holdings.is_complete(shown):
+        return item.shown
+    if len(item.versions) == 1:
+        return None
+    versions = list(with_ancestors(item))
+    place = await holdings.first_complete([need_of(item, version) for version in versions])
+    return None if place is None else versions[place]
+
+
+def with_ancestors(item: Item) -> Iterable[Version]:
+    """The shown version and those that it replaces, the nearest first; of equally near ones the newest."""
+    nearest = [item.shown]
+    met = {item.shown.id}
+    while nearest:
+        yield from nearest
+        parents = {parent for version in nearest for parent in version.parents} - met
+        met |= parents
+        found = [item.versions[parent] for parent in parents if parent in item.versions]
+        nearest = sorted(found, key=lambda version: (version.at_ms, version.id), reverse=True)
+
+
+async def put_away_here(agent: Agent, wanted: bytes, revision: bytes | None) -> Need | None:
+    """What to fetch so that somebody can read this, if it made way for other content, or is an earlier version."""
+    for space in await agent.spaces():
+        coursework = (await agent.replica.view(space)).coursework
+        item, work = coursework.items.get(wanted), coursework.hand_ins.get(wanted)
+        if item is not None:
+            version = item.versions.get(item.shown.id if revision is None else revision)
+            if version is None or await agent.holdings.is_complete(need := need_of(item, version)):
+                return None
+            is_shown = version.id in {head.id for head in item.heads}
+            return need if not is_shown or agent.comes_on_demand(need) else None
+        if work is not None:
+            needs = [Need(space, work.record.content.stream, sealed=True)]
+            if work.feedback is not None and work.feedback.record.content is not None:
+                needs.insert(0, Need(space, work.feedback.record.content.stream, sealed=False))
+            return next((need for need in needs if agent.comes_on_demand(need)), None)
+    return None
+
+
+async def _feedback_content(agent: Agent, work: Work, revision: bytes | None) -> ContentRef | None:
+    if revision is not None:
+        raise BadInput(Code.UNKNOWN_REVISION, "feedback has no revisions to choose from", revision=revision.hex())
+    content = None if work.feedback is None else work.feedback.record.content
+    if content is not None and not await agent.holdings.is_complete(Need(work.space, content.stream, sealed=False)):
+        raise _incomplete(work.id)
+    return content
+
+
+async def _manifest(agent: Agent, content: ContentRef) -> Sequence[ManifestEntry]:
+    try:
+        return await agent.holdings.manifest(content.stream)
+    except LocalFailure:
+        await agent.holdings.forget()
+        raise
+
+
+async def _send(agent: Agent, files: Sequence[ManifestEntry], outgoing: Outgoing) -> None:
+    for file in files:
+        await outgoing.start(file.path, file.size)
+        async for piece in read_checked(agent, file.stream):
+            await outgoing.data(piece)
+        await outgoing.end()
+
+
+async def read_checked(agent: Agent, stream: bytes, start: int = 0) -> AsyncGenerator[bytes, None]:
+    """The bytes of a stream that was complete, from `start` on.
+
+    Raises `LocalFailure(INCOMPLETE | DAMAGED)`, having taken back that it is.
+    """
+    try:
+        async for piece in agent.replica.content.read_stream(stream, start):
+            yield piece
+    except LocalFailure as failure:
+        if failure.code in (Code.INCOMPLETE, Code.DAMAGED):
+            await agent.holdings.forget()
+        raise
+
+
+def need_of(item: Item, version: Version) -> Need:
+    """The content of one version."""
+    return Need(item.space, version.record.content.stream, sealed=False)
+
+
+def _incomplete(what: bytes) -> LocalFailure:
+    return LocalFailure(
+        Code.INCOMPLETE, "the files have not all arrived on this device yet; sync and try again", id=what.hex()
+    )

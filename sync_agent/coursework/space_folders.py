@@ -1,0 +1,66 @@
+"""The folders that stand for spaces, in DIR/publish and in DIR/coursework: one name per space, for ever.
+
+A name is the space's, with what not every system keeps replaced; a second space of that name gets " (2)". It is
+remembered, because a lesson must never land in another class for a space that arrived earlier or later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from protocol.limits import MAX_PATH_COMPONENT_BYTES
+from protocol.portable_names import portable_form, portable_name
+from sync_agent.app import Agent
+from sync_agent.machine.marks import SPACE_FOLDER_MARKS
+from sync_agent.space_names import space_names
+
+OUR_FOLDER: Final = ".relais"
+"""In DIR/coursework: what is being built or taken away. No space has this name."""
+_MAX_EXTENSION_CHARS: Final = 16
+
+
+def free_name(wished: str, taken: Iterable[str], *, is_file: bool = False) -> str:
+    """`wished`, or with the first number that makes it differ from all of `taken`, as every file system compares."""
+    occupied = {compared(name) for name in taken}
+    if compared(wished) not in occupied:
+        return wished
+    for number in range(2, len(occupied) + 3):
+        candidate = with_suffix(wished, f" ({number})", is_file=is_file)
+        if compared(candidate) not in occupied:
+            return candidate
+    raise AssertionError("more names than numbers")
+
+
+def with_suffix(name: str, suffix: str, *, is_file: bool) -> str:
+    """`name` with `suffix`, before a file's extension; shortened where the whole would be too long."""
+    stem, dot, extension = name.rpartition(".")
+    if not (is_file and stem.strip() and extension.isalnum() and len(extension) <= _MAX_EXTENSION_CHARS):
+        stem, dot, extension = name, "", ""
+    tail = f"{suffix}{dot}{extension}".encode()
+    return stem.encode()[: MAX_PATH_COMPONENT_BYTES - len(tail)].decode(errors="ignore").rstrip(" ") + tail.decode()
+
+
+def compared(name: str) -> str:
+    """Equal for two names that a file system may take for one another."""
+    return portable_form(portable_form(name).casefold())
+
+
+async def space_folders(agent: Agent) -> dict[bytes, str]:
+    """The folder of each space of this device; names that are new are remembered from now on."""
+    store = agent.replica.store
+    known = {
+        bytes.fromhex(key.removeprefix(SPACE_FOLDER_MARKS)): name.decode()
+        for key, name in (await store.marks(SPACE_FOLDER_MARKS)).items()
+    }
+    spaces = list(await agent.spaces())
+    fresh = {}
+    if any(space not in known for space in spaces):
+        names = await space_names(agent)
+        for space in spaces:
+            if space not in known:
+                known[space] = fresh[space] = free_name(
+                    portable_name(names.get(space, space.hex())), [OUR_FOLDER, *known.values()]
+                )
+        await store.set_marks({f"{SPACE_FOLDER_MARKS}{space.hex()}": name.encode() for space, name in fresh.items()})
+    return {space: known[space] for space in spaces}

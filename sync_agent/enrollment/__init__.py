@@ -1,0 +1,1 @@
+"""Being let in: by a code, by a neighbour, by a stick."""

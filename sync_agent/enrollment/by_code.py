@@ -1,0 +1,288 @@
+"""Letting this device in with a code, in steps that may be cut and repeated (docs/protocol.md, "Enrolment").
+
+Rules:
+- nothing is given to a server before it has shown a certificate under the very root that the code names;
+- a key that was cut off shows such a chain as well: the code's secret is told so that only who has its `invite` can
+  read it, and only who shows that entry is believed;
+- the device's keys are durable before the server hears of them: a lost answer is asked for again with the same key, and
+  the server answers the same;
+- `enrolment.json` comes last, when everything that it promises is here; it makes DIR enrolled;
+- a teacher's reading key is at the server when enrolling is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from protocol import canonical
+from protocol.enrollment_messages import EnrollAnswer, EnrollRequest, parse_chain
+from protocol.entry import Entry, Kind
+from protocol.envelope import open_answer, seal_request
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
+from protocol.identity import AgreementKey, DeviceKeys, territory_id
+from protocol.invitation import Invitation, parse_code, veiled
+from protocol.limits import MAX_NAME_CHARS
+from protocol.replica.packs import PackFolder
+from protocol.replica.private_file import make_private_folder, remove_private, write_private
+from protocol.replica.replica import Entropy, Replica
+from protocol.replica.sqlite import SqliteStore
+from protocol.structure import Certificate, Invite
+from protocol.wire import ENROLL_PATH, Call
+from sync_agent.app import Agent
+from sync_agent.keys.binding import Hardware
+from sync_agent.keys.hardware import hardware
+from sync_agent.keys.succession import bind, made_elsewhere
+from sync_agent.machine.enrolled import BINDING_FILE, DEVICE_KEYS_FILE, ENROLMENT_FILE, Enrolment
+from sync_agent.machine.sync_result import SyncResult
+from sync_agent.sync.session import Session
+from sync_agent.transport.answers import error_in
+from sync_agent.transport.interface import Transport, normal_url
+from sync_agent.transport.over_http import HttpTransport
+from sync_agent.transport.server_chain import newest_certificate, roots_in
+
+ENROLLED_WITH_MARK: Final = "enrolled-with"
+"""In the store → canonical [server's address, hash of the code's secret]: what may be repeated."""
+
+_SEED_BYTES: Final = 32
+_OK: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """The device, the territory that it belongs to, and the spaces that its grants open."""
+
+    device: bytes
+    territory: bytes
+    spaces: tuple[bytes, ...]
+
+
+async def enroll(
+    folder: Path,
+    server_url: str,
+    code: str,
+    name: str,
+    *,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+    connect: Callable[[str], Transport] = HttpTransport,
+    identify: Callable[[], Hardware] = hardware,
+) -> Enrolled:
+    """Enrol DIR, whose lock the caller holds, and sync for the first time; or finish what was begun.
+
+    Raises `Refused` (CODE_WRONG, CODE_USED, CODE_EXPIRED, WRONG_TERRITORY), `BadInput` (USAGE, BAD_NAME,
+    ALREADY_ENROLLED), `NoAnswer`, `PeerFault`, `LocalFailure`.
+    """
+    invitation = parse_code(code)
+    url = normal_url(server_url)
+    check_name(name)
+    transport = connect(url)
+    transport.hold_to(invitation.matches)
+    try:
+        if not (folder / ENROLMENT_FILE).exists():
+            host = await _server(url, invitation, transport)
+            machine = await asyncio.to_thread(identify)
+            enrolment = await let_in(
+                folder, host, invitation, name.strip(), transport, now_ms, entropy, machine, url=url, where=url
+            )
+            enrolment.write(folder)
+        agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
+        try:
+            return await finish(agent, url, code, Session(agent, transport).sync)
+        finally:
+            await agent.close()
+    finally:
+        await transport.close()
+
+
+def check_name(name: str) -> None:
+    """Raise `BadInput(BAD_NAME)` for what a device cannot be called."""
+    if not name.strip() or len(name) > MAX_NAME_CHARS:
+        raise BadInput(Code.BAD_NAME, f"a device's name has 1 to {MAX_NAME_CHARS} characters")
+
+
+async def finish(agent: Agent, server_url: str, code: str, sync: Callable[[], Awaitable[SyncResult]]) -> Enrolled:
+    """The last step, for an agent whose grants are here: the first sync, which also brings a reading key to the server.
+
+    May be repeated with the same address and code. Raises `BadInput(ALREADY_ENROLLED)` for others, and as `sync` does.
+    """
+    asked = _enrolled_with(normal_url(server_url), parse_code(code))
+    if await agent.replica.store.mark(ENROLLED_WITH_MARK) != asked:
+        raise BadInput(
+            Code.ALREADY_ENROLLED,
+            f"{agent.folder} is enrolled already, in “{agent.enrolment.territory_name}”; choose another folder",
+            territory=agent.replica.territory.hex(),
+        )
+    try:
+        await sync()
+    except LocalFailure as failure:
+        raise LocalFailure(
+            failure.code,
+            f"this device is enrolled, but its first sync could not come to its end: {failure.message}",
+            **failure.facts,
+        ) from failure
+    grants = await agent.replica.authorities(agent.device)
+    covers = agent.replica.door.covers
+    opened = [space for space in await agent.spaces() if any(covers(grant, space) for grant in grants)]
+    return Enrolled(agent.device, agent.replica.territory, tuple(opened))
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Who may let us in, as its chain shows: the root above it, its keys, the chain itself."""
+
+    root: bytes
+    signing: bytes
+    agreement: bytes
+    chain: tuple[Entry, ...]
+
+
+async def _server(url: str, invitation: Invitation, transport: Transport) -> Host:
+    """The server at an address, whose certificate is under the root that the code names."""
+    response = await transport.post(ENROLL_PATH, b"")
+    if not response.is_ours or response.status != _OK:
+        raise error_in(response, url)
+    chain = parse_chain(response.body)
+    roots = roots_in(chain, invitation.matches)
+    if roots is None or not invitation.matches(territory_id(roots.now)):
+        raise Refused(
+            Code.WRONG_TERRITORY,
+            f"the code was not made for the system that answers at {url}; nothing was given to it",
+        )
+    certificate = Certificate.parse(newest_certificate(chain, roots.now, roots.territory).payload or b"")
+    return Host(roots.first, certificate.signing, certificate.agreement, chain)
+
+
+async def let_in(
+    folder: Path,
+    host: Host,
+    invitation: Invitation,
+    name: str,
+    transport: Transport,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+    machine: Hardware,
+    *,
+    url: str | None,
+    where: str,
+) -> Enrolment:
+    """Ask a host for the grants, and take them in durably. Without `url`, the host says where the server is.
+
+    `where` names the host in sentences.
+    """
+    keys = device_keys(folder, entropy, machine)
+    sealed, reply = sealed_ask(keys, host, invitation, name, entropy)
+    response = await transport.post(ENROLL_PATH, sealed)
+    if not response.is_ours:
+        raise error_in(response, where)
+    answer = EnrollAnswer.parse(open_answer(response.body, sealed, reply=reply, server_public=host.signing))
+    return await take_in(folder, host, invitation, name, answer, keys.signing.public, now_ms, url=url)
+
+
+def sealed_ask(
+    keys: DeviceKeys, host: Host, invitation: Invitation, name: str, entropy: Entropy
+) -> tuple[bytes, AgreementKey]:
+    """The request to be let in, which only the host opens, and the key that its answer is sealed to.
+
+    The host may have been cut off since: only who has the code's `invite` reads the secret in it.
+    """
+    secret = veiled(invitation.secret, invitation.secret_hash, keys.signing.public)
+    request = EnrollRequest(secret, keys.agreement.public, keys.tls.fingerprint, name)
+    reply = AgreementKey(entropy(_SEED_BYTES))
+    sealed = seal_request(
+        Call.ENROLL,
+        request.encode(),
+        device=keys.signing,
+        recipient_public=host.agreement,
+        reply=reply,
+        ephemeral=entropy(_SEED_BYTES),
+    )
+    return sealed, reply
+
+
+async def take_in(
+    folder: Path,
+    host: Host,
+    invitation: Invitation,
+    name: str,
+    answer: EnrollAnswer,
+    device: bytes,
+    now_ms: Callable[[], int],
+    *,
+    url: str | None,
+) -> Enrolment:
+    """Take the grants in, durably. Without `url`, the host says where the server is, and its time proves nothing.
+
+    Raises `PeerFault(WRONG_KEY)` for a host that cannot show the code's `invite`: it may have been cut off long ago.
+    """
+    if not _shows_invite(answer.entries, invitation):
+        raise PeerFault(Code.WRONG_KEY, "who answered does not know of this code; nothing that it said was believed")
+    server_url = normal_url(answer.server_url or "") if url is None else url
+    store = await SqliteStore.open(folder)
+    try:
+        replica = await Replica.open(host.root, store, await PackFolder.open(folder, store))
+        await _check_free(folder, replica)
+        if url is not None:
+            await replica.prove_time(answer.time_ms)
+        await replica.admit(
+            (*host.chain, *answer.entries),
+            source=host.signing,
+            now_ms=now_ms(),
+            marks={ENROLLED_WITH_MARK: _enrolled_with(server_url, invitation)},
+        )
+        if not await replica.readable(device):
+            raise PeerFault(Code.MISSING_GRANT, "the code let this device in, but opened nothing for it")
+    finally:
+        await store.close()
+    return Enrolment(server_url, host.root, answer.territory_name, name)
+
+
+def _shows_invite(entries: Iterable[Entry], invitation: Invitation) -> bool:
+    for entry in entries:
+        if entry.header.kind == Kind.INVITE:
+            with contextlib.suppress(PeerFault):
+                if Invite.parse(entry.payload or b"").secret_hash == invitation.secret_hash:
+                    return True
+    return False
+
+
+async def _check_free(folder: Path, replica: Replica) -> None:
+    """An enrolment that was cut may have left entries; those of another territory do not mix with this one's."""
+    for entry in await replica.store.scan_kinds([Kind.CERTIFICATE]):
+        if entry.header.author not in replica.door.roots:
+            raise BadInput(
+                Code.ALREADY_ENROLLED,
+                f"{folder} holds what another territory's server sent; choose an empty folder",
+                territory=territory_id(entry.header.author).hex(),
+            )
+
+
+def device_keys(folder: Path, entropy: Entropy, machine: Hardware) -> DeviceKeys:
+    """The keys that an earlier try made, on this machine, else new ones, durable in DIR.
+
+    An image may hold keys that were made before it was copied to thirty machines.
+    """
+    path = folder / DEVICE_KEYS_FILE
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
+        if not made_elsewhere(folder, machine):
+            return DeviceKeys.from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        pass
+    except OSError as reason:
+        raise LocalFailure(Code.STORAGE_FAILED, f"{path} cannot be used: {reason.strerror}") from reason
+    keys = DeviceKeys.create(entropy(_SEED_BYTES), entropy(_SEED_BYTES), entropy(_SEED_BYTES))
+    make_private_folder(path.parent)
+    remove_private(folder / BINDING_FILE)
+    write_private(path, keys.to_bytes())
+    bind(folder, machine, entropy)
+    return keys
+
+
+def _enrolled_with(url: str, invitation: Invitation) -> bytes:
+    return canonical.encode([url, invitation.secret_hash])

@@ -1,0 +1,412 @@
+"""Pupils' work from this device, and what a teacher's device does with it: hand in, list, open, give feedback (§5).
+
+Rules:
+- the work is sealed while it arrives, under a key of its own, in constant memory; only readers learn names and sizes;
+- the packs become durable first, then in one transaction the hand-in, the wraps of its key for all readers, and the
+  mark with the key: no moment exists in which the hand-in is there and its key is lost;
+- the key is kept in the mark, so that readers who come later can be given it (`sync_agent.hand_ins.wraps`);
+- a hand-in is opened whole or not at all: it is read to its end once before a file appears, and the receipt is written
+  after the last file is where the teacher wanted it;
+- late work is taken and marked, and so is work for an item that was withdrawn meanwhile: nobody is turned away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from contextlib import aclosing
+
+from protocol.chunking import ChunkRef
+from protocol.clock import rfc3339
+from protocol.coursework import HandInState, Work
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
+from protocol.hand_in_keys import content_key_of, is_opened_for_good, wraps_for
+from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
+from protocol.replica.holdings import Need
+from protocol.replica.interfaces import EntryStore
+from protocol.replica.keyring import recovery_keys
+from protocol.replica.operation import (
+    JSON,
+    Complete,
+    FileData,
+    FileEnd,
+    FileStart,
+    Incoming,
+    Outgoing,
+    Restart,
+)
+from protocol.replica.replica import Draft
+from protocol.roles import SEES_ALL_WORK, PersonRole
+from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
+from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
+from sync_agent.app import Agent
+from sync_agent.coursework.past_years import past_spaces
+from sync_agent.coursework.reading import Manifests, files_json, find_item, find_work, read_checked
+from sync_agent.hand_ins.copies import lasting_state
+from sync_agent.hand_ins.wraps import Kept, first_readers_of, mark_of, wrap_for_the_rest
+from sync_agent.keys.acquaintances import known_in
+from sync_agent.keys.reading_key import open_given_keys, reading_keys
+from sync_agent.machine.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS
+
+# --- handing in -------------------------------------------------------------------------------------------------------
+
+
+async def hand_in(
+    agent: Agent,
+    wanted: bytes,
+    person: bytes,
+    files: Sequence[tuple[str, int]],
+    incoming: Incoming,
+    outgoing: Outgoing,
+) -> bytes:
+    """Seal `files` (path, size), whose bytes `incoming` brings in this order, as the work of `person`; its id.
+
+    Raises `BadInput` (UNKNOWN_ITEM, NOT_AN_ASSIGNMENT, UNKNOWN_PERSON, NOTHING_TO_SEND, BAD_NAME …),
+    `Refused(NO_RIGHT)`, `LocalFailure` (CHANGING_FILE when the bytes are not those of `files`, DISK_FULL …).
+    """
+    item = await find_item(agent, wanted)
+    if item.shown.record.kind is not ItemKind.ASSIGNMENT:
+        raise BadInput(
+            Code.NOT_AN_ASSIGNMENT, f"“{item.shown.record.title}” is no assignment; nothing can be handed in for it"
+        )
+    known = (await agent.replica.view(item.space)).roster.persons.get(person)
+    if known is None:
+        raise BadInput(Code.UNKNOWN_PERSON, f"nobody on this class list is “{person.hex()}”", person=person.hex())
+    if known.role is not PersonRole.PUPIL:
+        raise BadInput(Code.UNKNOWN_PERSON, f"“{known.name}” is no pupil of this class", person=person.hex())
+    authority = await agent.right(item.space, Kind.HAND_IN)
+    if item.withdrawn:
+        await outgoing.progress("this assignment has been withdrawn; the work is handed in all the same")
+    content_key = agent.entropy(CONTENT_KEY_BYTES)
+    content = await _seal(agent, item.space, content_key, files, incoming)
+    async with agent.writing:
+        readers = await first_readers_of(agent, item.space)
+        info = wrap_info(space=item.space, item=item.id, person=person, author=agent.device, commitment=content.stream)
+        record = HandIn(content, item.shown.id, agent.enrolment.device_name)
+        hand_in_draft = Draft(
+            item.space, Kind.HAND_IN, authority.grant, record.encode(), subject=person, target=item.id
+        )
+        wrap_draft = Draft(
+            item.space,
+            Kind.WRAP,
+            authority.grant,
+            wraps_for(readers, content_key, info, agent.entropy).encode(),
+            subject=person,
+            of_previous=True,
+        )
+        kept = Kept(content_key, tuple(files)).encode()
+        entries = await agent.write(hand_in_draft, wrap_draft, marks=lambda written: {mark_of(written[0].id): kept})
+        await wrap_for_the_rest(agent, entries[0], content_key)
+    return entries[0].id
+
+
+async def _seal(
+    agent: Agent, space: bytes, content_key: bytes, files: Sequence[tuple[str, int]], incoming: Incoming
+) -> ContentRef:
+    writer = SealWriter(content_key, [SealedFile(path, size) for path, size in files])
+    build = await agent.replica.content.build(space, unsent=True, sealed=True)
+    try:
+        chunks = sealed_chunks(writer, files, incoming)
+        refs = [ChunkRef(await build.chunk(chunk), len(chunk)) async for chunk in chunks]
+        stream = await build.stream(tuple(refs))
+        await build.finish()
+    except BaseException:
+        await build.abort()
+        raise
+    return ContentRef(stream, sum(ref.length for ref in refs), 0)
+
+
+async def sealed_chunks(
+    writer: SealWriter, files: Sequence[tuple[str, int]], incoming: Incoming
+) -> AsyncIterator[bytes]:
+    """The sealed chunks of what comes, which must be `files` exactly."""
+    announced = iter(files)
+    async for event in incoming:
+        match event:
+            case FileStart(path, size):
+                if (path, size) != next(announced, None):
+                    raise _changing()
+            case FileData(data):
+                for chunk in writer.feed(data):
+                    yield chunk
+            case FileEnd():
+                pass
+            case Restart():
+                # the sizes were sealed before the first byte: the caller gives the command again with the new ones
+                raise _changing()
+            case Complete():
+                if next(announced, None) is not None:
+                    raise _changing()
+                for chunk in writer.finish():
+                    yield chunk
+                return
+    raise LocalFailure(Code.INTERRUPTED, "the files stopped coming before their end; nothing was handed in")
+
+
+def _changing() -> LocalFailure:
+    return LocalFailure(
+        Code.CHANGING_FILE, "a file changes while it is being handed in; close the program that writes it"
+    )
+
+
+# --- opening ----------------------------------------------------------------------------------------------------------
+
+
+async def open_hand_in(agent: Agent, wanted: bytes, outgoing: Outgoing) -> None:
+    """Unseal a hand-in's files for a teacher, once all of it has proved whole.
+
+    Raises `BadInput(UNKNOWN_HAND_IN)`, `Refused(CANNOT_READ)` where this device holds no key that opens it,
+    `LocalFailure(INCOMPLETE | DAMAGED)`.
+    """
+    work = await find_work(agent, wanted)
+    content_key = await _content_key(agent, work)
+    if not await agent.holdings.is_complete(_need(work)):
+        raise LocalFailure(
+            Code.INCOMPLETE, "this work has not arrived on this device yet; sync and try again", hand_in=wanted.hex()
+        )
+    async with aclosing(unsealed(agent, work, content_key)) as pieces:
+        async for _ in pieces:
+            pass
+    opened = -1
+    async with aclosing(unsealed(agent, work, content_key)) as pieces:
+        async for files, index, piece in pieces:
+            while opened < index:
+                if opened >= 0:
+                    await outgoing.end()
+                opened += 1
+                await outgoing.start(files[opened].path, files[opened].size)
+            if piece:
+                await outgoing.data(piece)
+    if opened >= 0:
+        await outgoing.end()
+
+
+async def confirm_opened(agent: Agent, wanted: bytes) -> None:
+    """Write the teacher's receipt for a hand-in whose files are where the teacher wanted them; once only.
+
+    Raises as `open_hand_in` does, but for the content.
+    """
+    async with agent.writing:
+        work = await find_work(agent, wanted)
+        await _content_key(agent, work)
+        roster = (await agent.replica.view(work.space)).roster
+        is_said = any(said.by == agent.device and said.says is HandInState.TEACHER for said in work.witnesses)
+        known = known_in(agent, work.space)
+        if is_said or is_opened_for_good(work, roster, await recovery_keys(agent.replica), known):
+            return
+        authority = await agent.right(work.space, Kind.RECEIPT_TEACHER)
+        receipt = Receipt(work.record.content.stream).encode()
+        await agent.write(
+            Draft(
+                work.space,
+                Kind.RECEIPT_TEACHER,
+                authority.grant,
+                receipt,
+                subject=work.person,
+                target=work.id,
+            )
+        )
+
+
+async def _content_key(agent: Agent, work: Work) -> bytes:
+    """The content key, by a wrap for this device's person. Raises `Refused(CANNOT_READ)`."""
+    try:
+        await agent.right(work.space, Kind.RECEIPT_TEACHER)
+    except Refused:
+        raise _cannot_read(work) from None
+    await open_given_keys(agent)
+    found = content_key_of(work, reading_keys(agent))
+    if found is None:
+        raise _cannot_read(work)
+    return found
+
+
+async def unsealed(
+    agent: Agent, work: Work, content_key: bytes
+) -> AsyncGenerator[tuple[tuple[SealedFile, ...], int, bytes], None]:
+    """All files, the index of the one that goes on, and its next bytes; at the end the last index and no byte.
+
+    Raises `LocalFailure(INCOMPLETE | DAMAGED)`.
+    """
+    stream = work.record.content.stream
+    chunks = await agent.replica.content.chunk_list(stream) or ()
+    reader = SealReader(content_key)
+    left = len(chunks)
+    try:
+        async with aclosing(read_checked(agent, stream)) as sealed:
+            async for chunk in sealed:
+                left -= 1
+                for index, piece in reader.feed(chunk, last=left == 0):
+                    yield reader.files or (), index, piece
+        reader.finish()
+    except PeerFault as fault:
+        raise LocalFailure(
+            Code.DAMAGED,
+            "this work cannot be opened: it was sealed wrongly or has been damaged; ask for it again",
+            hand_in=work.id.hex(),
+            reason=fault.code,
+        ) from fault
+    files = reader.files or ()
+    yield files, len(files) - 1, b""
+
+
+def _need(work: Work) -> Need:
+    return Need(work.space, work.record.content.stream, sealed=True)
+
+
+def _cannot_read(work: Work) -> Refused:
+    return Refused(
+        Code.CANNOT_READ,
+        "this device cannot open this work: only a teacher of the class can, with the device that holds their key",
+        hand_in=work.id.hex(),
+    )
+
+
+# --- feedback ---------------------------------------------------------------------------------------------------------
+
+
+async def give_feedback(
+    agent: Agent, wanted: bytes, words: str, mark: str | None, *, redo: bool, incoming: Incoming
+) -> None:
+    """Say something about a hand-in, with files if there are any; it takes the place of what was said before.
+
+    Nothing takes back what was said to the wrong pupil.
+
+    Raises `BadInput` (UNKNOWN_HAND_IN, USAGE for what is too long …), `Refused(NO_RIGHT)`, `LocalFailure`.
+    """
+    work = await find_work(agent, wanted)
+    authority = await agent.right(work.space, Kind.FEEDBACK)
+    from sync_agent.coursework.publisher import check_text, store_files  # noqa: PLC0415 — whoever reads does without
+
+    check_text(words, "text", MAX_TEXT_CHARS)
+    check_text(mark or "", "mark", MAX_MARK_CHARS)
+    content = await store_files(agent, work.space, incoming)
+    if content is None and not (words.strip() or mark or redo or work.feedback):
+        raise BadInput(Code.NOTHING_TO_SEND, "feedback says something: a text, a mark, another try, or files")
+    async with agent.writing:
+        work = await find_work(agent, wanted)
+        record = Feedback(words, mark or None, redo, content)
+        if work.feedback is not None and work.feedback.record == record:
+            return
+        await agent.write(
+            Draft(
+                work.space,
+                Kind.FEEDBACK,
+                authority.grant,
+                record.encode(),
+                subject=work.person,
+                target=work.id,
+                parents=work.feedback_ids[:MAX_PARENTS],
+            )
+        )
+
+
+# --- listing ----------------------------------------------------------------------------------------------------------
+
+
+class SealedLists:
+    """The lists of files inside hand-ins that this device opened before, so that a list of a class stays quick."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[tuple[str, int], ...]] = {}
+
+    async def of(self, agent: Agent, work: Work) -> Sequence[tuple[str, int]]:
+        """Path and size of each file, as far as this device may know them."""
+        mark = await agent.replica.store.mark(mark_of(work.id))
+        if mark is not None:
+            return Kept.parse(mark).files
+        if work.id not in self._known:
+            content_key = content_key_of(work, reading_keys(agent))
+            if content_key is None or not await agent.holdings.is_complete(_need(work)):
+                return ()
+            try:
+                self._known[work.id] = await _sealed_list(agent, work, content_key)
+            except (PeerFault, LocalFailure):
+                return ()
+        return self._known[work.id]
+
+
+async def list_hand_ins(
+    agent: Agent, item: bytes | None, manifests: Manifests, sealed_lists: SealedLists
+) -> list[JSON]:
+    """Hand-ins, oldest first: on a teacher's device those of all its spaces, else those made here, but for past years.
+
+    Raises `BadInput(UNKNOWN_ITEM)`.
+    """
+    await open_given_keys(agent)
+    found: list[Work] = []
+    past = await past_spaces(agent)
+    for space, authority in (await agent.spaces()).items():
+        if space in past:
+            continue
+        works = (await agent.replica.view(space)).coursework.hand_ins.values()
+        sees_all = authority.role in SEES_ALL_WORK and agent.replica.door.covers(authority, space)
+        found += [work for work in works if sees_all or agent.made(work)]
+    if item is not None:
+        found = [work for work in found if work.item == item]
+        if not found:
+            await find_item(agent, item)
+    refused = await fate_marks(agent.replica.store)
+    return [
+        await _work_row(agent, work, refused.keys(), manifests, sealed_lists)
+        for work in sorted(found, key=lambda work: (work.at_ms, work.id))
+    ]
+
+
+async def fate_marks(store: EntryStore) -> dict[str, bytes]:
+    """What is known of hand-ins besides the set: refused for good, carried away, entrusted, copied to who forgets."""
+    prefixes = (REFUSED_MARKS, CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS)
+    return {mark: value for prefix in prefixes for mark, value in (await store.marks(prefix)).items()}
+
+
+def state_of(agent: Agent, work: Work, fates: Collection[str]) -> HandInState:
+    """How far a hand-in has come; `fates` are the keys of `fate_marks`."""
+    state = lasting_state(agent, work, fates)
+    if state is not HandInState.LOCAL:
+        return state
+    if f"{REFUSED_MARKS}{work.id.hex()}" in fates:
+        return HandInState.FAILED
+    return HandInState.CARRIED if f"{CARRIED_MARKS}{work.id.hex()}" in fates else HandInState.LOCAL
+
+
+async def _work_row(
+    agent: Agent, work: Work, refused: Collection[str], manifests: Manifests, sealed_lists: SealedLists
+) -> dict[str, JSON]:
+    state = state_of(agent, work, refused)
+    note = None if work.feedback is None else work.feedback.record
+    view = await agent.replica.view(work.space)
+    person = view.roster.persons.get(view.roster.who(work.person))
+    item = view.coursework.items.get(work.item)
+    return {
+        "id": work.id.hex(),
+        "item": work.item.hex(),
+        "person": work.person.hex(),
+        "state": state.value,
+        "at": rfc3339(work.at_ms),
+        "title": None if item is None else item.shown.record.title,
+        "name": None if person is None else person.name,
+        "late": work.late,
+        "files": [{"path": path, "size": size} for path, size in await sealed_lists.of(agent, work)],
+        "feedback": None
+        if note is None
+        else {
+            "text": note.text,
+            "mark": note.mark,
+            "redo": note.redo,
+            "files": await files_json(agent, manifests, note.content),
+        },
+    }
+
+
+async def _sealed_list(agent: Agent, work: Work, content_key: bytes) -> tuple[tuple[str, int], ...]:
+    """The list of files at the head of a hand-in; no more of it is read."""
+    stream = work.record.content.stream
+    left = len(await agent.replica.content.chunk_list(stream) or ())
+    reader = SealReader(content_key)
+    async with aclosing(read_checked(agent, stream)) as sealed:
+        async for chunk in sealed:
+            left -= 1
+            reader.feed(chunk, last=left == 0)
+            if reader.files is not None:
+                return tuple((file.path, file.size) for file in reader.files)
+    return ()

@@ -1,0 +1,266 @@
+"""Who can read a hand-in: its content key, sealed to each of its readers (§5; docs/protocol.md, "Sealed hand-ins").
+
+Rules:
+- readers are the reading keys of the space's teachers, and the territory's recovery key;
+- until a teacher has opened a hand-in, the machine that made it keeps the content key, and wraps it for every reader
+  who came later, for so many keys of one device: who makes keys without end takes their own place alone, and those of
+  whoever was cut off count no more; who has been known here for longest comes first, and whoever finds no place in one
+  wrap is given another;
+- the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key; the
+  names of the files stay;
+- only this device's own wraps count as done: another's might not open;
+- what has been opened is wrapped for teachers who come later by the devices of those who can open it, once these have
+  confirmed them, or a head teacher's device has that they confirmed (`confirming`): the server's word is not enough;
+- who stands in for somebody is given what is handed in until the end of the stay, and nothing that was opened before.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Final, Self
+
+from protocol.canonical import Value, decode, encode
+from protocol.coursework import Work
+from protocol.entry import Entry, Kind
+from protocol.errors import Code, LocalFailure, PeerFault
+from protocol.fields import Fields
+from protocol.hand_in_keys import content_key_of, info_of, is_given, is_opened_for_good, teachers_keys, wraps_for
+from protocol.limits import (
+    MAX_FILE_BYTES,
+    MAX_FILES_PER_REVISION,
+    MAX_LATE_WRAPS_PER_DEVICE,
+    MAX_READERS_OF_ONE_WORK,
+    MAX_READERS_PER_HAND_IN,
+    MAX_SEALED_MANIFEST_BYTES,
+)
+from protocol.replica.keyring import recovery_keys
+from protocol.replica.replica import Draft
+from protocol.roster import Roster
+from protocol.sealing import CONTENT_KEY_BYTES
+from protocol.vouching import Circle, Device
+from protocol.work import Wraps
+from sync_agent.app import Agent
+from sync_agent.keys.acquaintances import known_in, turns
+from sync_agent.keys.confirming import circle_of, own_grant, own_grants, remember_firsts
+from sync_agent.keys.reading_key import reading_keys
+from sync_agent.machine.eviction import Seen
+from sync_agent.machine.marks import HAND_IN_MARKS
+
+_MAX_MARK_BYTES: Final = 2 * MAX_SEALED_MANIFEST_BYTES
+_PASSED_ON_AT_ONCE: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a device keeps of a hand-in that it made: the content key until it is freed, path and size of each file.
+
+    `seen` is when it first knew that the server has it.
+    """
+
+    content_key: bytes | None
+    files: tuple[tuple[str, int], ...]
+    seen: Seen | None = None
+
+    @classmethod
+    def parse(cls, mark: bytes) -> Self:
+        """From the store. Raises `LocalFailure(DAMAGED)`."""
+        try:
+            fields = Fields(decode(mark, max_bytes=_MAX_MARK_BYTES), "what is kept of a hand-in")
+            key = fields.octets_or_none("key", CONTENT_KEY_BYTES)
+            files = tuple(_file(row) for row in fields.rows("files", MAX_FILES_PER_REVISION))
+            own_ms, server_ms = fields.count_or_none("seen"), fields.count_or_none("proven")
+            return cls(key, files, None if own_ms is None or server_ms is None else Seen(own_ms, server_ms))
+        except PeerFault as fault:
+            raise LocalFailure(Code.DAMAGED, "what this device noted of a hand-in cannot be read") from fault
+
+    def encode(self) -> bytes:
+        """For the store."""
+        said: dict[str, Value] = {"key": self.content_key, "files": [[path, size] for path, size in self.files]}
+        if self.seen is not None:
+            said |= {"seen": self.seen.own_ms, "proven": self.seen.server_ms}
+        return encode(said)
+
+
+def mark_of(hand_in: bytes) -> str:
+    """The name of the mark that holds what is kept of a hand-in."""
+    return f"{HAND_IN_MARKS}{hand_in.hex()}"
+
+
+async def readers_of(agent: Agent, space: bytes) -> list[bytes]:
+    """The keys to which a hand-in of this space is sealed now: its teachers', in their turn, and recovery's at the end.
+
+    Of more than `MAX_READERS_OF_ONE_WORK`, every teacher's newest key comes before anybody's second, and of these the
+    keys of who has been known here for longest.
+    """
+    return [*await _teachers_in_turn(agent, space), *await recovery_keys(agent.replica)]
+
+
+async def first_readers_of(agent: Agent, space: bytes) -> list[bytes]:
+    """Those for whom the wrap is that comes with a hand-in: the others are wrapped for by further ones."""
+    teachers = await _teachers_in_turn(agent, space)
+    return [*teachers[:MAX_READERS_PER_HAND_IN], *await recovery_keys(agent.replica)]
+
+
+async def _teachers_in_turn(agent: Agent, space: bytes) -> list[bytes]:
+    roster = (await agent.replica.view(space)).roster
+    turn = turns(agent, roster)
+    of_teachers = teachers_keys(roster, now_ms=agent.now_ms()).values()
+    ranks = [sorted((key for key in rank if key is not None), key=turn) for rank in zip_longest(*of_teachers)]
+    return list(dict.fromkeys(key for rank in ranks for key in rank))[:MAX_READERS_OF_ONE_WORK]
+
+
+async def wrap_for_the_rest(agent: Agent, hand_in: Entry, content_key: bytes) -> None:
+    """Seal work that was just handed in to the readers for whom there was no place in its first wrap."""
+    space = hand_in.header.space
+    readers = await readers_of(agent, space)
+    if len(readers) > len(await first_readers_of(agent, space)):
+        work = (await agent.replica.view(space)).coursework.hand_ins.get(hand_in.id)
+        if work is not None and (drafts := await _late_wraps(agent, work, content_key, readers)):
+            await agent.write(*drafts)
+
+
+async def tend_hand_ins(agent: Agent) -> int:
+    """Wrap for readers who came later, and forget the keys that a teacher's receipt freed; how many wraps that made.
+
+    To be called after what may have brought readers or receipts.
+    """
+    await remember_firsts(agent)
+    async with agent.writing:
+        return await _tend_own(agent) + await _pass_on(agent)
+
+
+async def _pass_on(agent: Agent) -> int:
+    """A teacher's device wraps what it has opened for colleagues who came later: its author has no key any more.
+
+    Only for who was not given it by somebody to believe, and a part at a time: what this writes calls for the next
+    round.
+    """
+    keys = reading_keys(agent)
+    drafts: list[Draft] = []
+    grants = await own_grants(agent)
+    for space in await agent.spaces() if keys else ():
+        view = await agent.replica.view(space)
+        mine = own_grant(agent, grants, space)
+        if mine is None or mine.person is None:
+            continue
+        circle = circle_of(agent, view.roster, mine.person)
+        others = _confirmed_keys(view.roster, circle, mine.person)
+        trusted = {device[0] for device in circle.own | circle.others}
+        for work in view.coursework.hand_ins.values() if others else ():
+            lacking = [theirs for theirs in others if not is_given(work, theirs, {*trusted, work.author})]
+            if not work.opened or not lacking or len(drafts) == _PASSED_ON_AT_ONCE:
+                continue
+            content_key = content_key_of(work, keys)
+            if content_key is None:
+                continue
+            readers = [key for theirs in lacking for key in theirs][:MAX_READERS_PER_HAND_IN]
+            wraps = wraps_for(readers, content_key, info_of(work), agent.entropy)
+            right = await agent.right(space, Kind.WRAP)
+            drafts.append(Draft(space, Kind.WRAP, right.grant, wraps.encode(), subject=work.person, target=work.id))
+    if drafts:
+        await agent.write(*drafts)
+    return len(drafts)
+
+
+def _confirmed_keys(roster: Roster, circle: Circle, own: bytes) -> list[list[bytes]]:
+    """The keys of each colleague who is there for good, as far as a device made them that was confirmed."""
+    found = []
+    for person, keys in teachers_keys(roster, for_good=True).items():
+        if roster.who(person) != roster.who(own):
+            theirs = [key for key in keys if not roster.makers[key].isdisjoint(circle.others)]
+            found += [theirs] if theirs else []
+    return found
+
+
+async def _tend_own(agent: Agent) -> int:
+    """What this device owes to the readers of the work that it made."""
+    marks = await agent.replica.store.marks(HAND_IN_MARKS)
+    kept = {bytes.fromhex(name.removeprefix(HAND_IN_MARKS)): Kept.parse(mark) for name, mark in marks.items()}
+    open_keys = {hand_in: kept[hand_in] for hand_in in kept if kept[hand_in].content_key is not None}
+    if not open_keys:
+        return 0
+    noted: dict[str, bytes | None] = {}
+    freed = False
+    drafts = []
+    recovery = await recovery_keys(agent.replica)
+    readers: dict[bytes, list[bytes]] = {}
+    for entry in (await agent.replica.store.get(list(open_keys))).values():
+        view = await agent.replica.view(entry.header.space)
+        work = view.coursework.hand_ins.get(entry.id)
+        if work is None:
+            continue
+        mine = open_keys[entry.id]
+        if is_opened_for_good(work, view.roster, recovery, known_in(agent, work.space)):
+            noted[mark_of(work.id)] = Kept(None, mine.files).encode()
+            freed = True
+            continue
+        if work.at_server and mine.seen is None and agent.replica.proven_ms is not None:
+            noted[mark_of(work.id)] = replace(mine, seen=Seen(agent.now_ms(), agent.replica.proven_ms)).encode()
+        if mine.content_key is not None:
+            if work.space not in readers:
+                readers[work.space] = await readers_of(agent, work.space)
+            drafts += await _late_wraps(agent, work, mine.content_key, readers[work.space])
+    if noted:
+        await agent.replica.store.set_marks(noted)
+    if freed:
+        await agent.forget_copies()  # a key that was given up lies there as well
+    if drafts:
+        await agent.write(*drafts)
+    return len(drafts)
+
+
+async def _late_wraps(agent: Agent, work: Work, content_key: bytes, readers: Sequence[bytes]) -> list[Draft]:
+    """Wraps for those of the readers there are now for whom this device has written none."""
+    written = [
+        entry for key in (agent.device, *agent.former) for entry in await agent.replica.store.authored(work.space, key)
+    ]
+    done = set(_wrapped(written, work.id))
+    wanted = [reader for reader in readers if reader not in done]
+    lacking = _as_many_as_bounded(wanted, done, (await agent.replica.view(work.space)).roster)
+    drafts = []
+    for start in range(0, len(lacking), MAX_READERS_PER_HAND_IN):
+        part = lacking[start : start + MAX_READERS_PER_HAND_IN]
+        wraps = wraps_for(part, content_key, info_of(work), agent.entropy)
+        if wraps.wraps:
+            right = await agent.right(work.space, Kind.WRAP)
+            drafts.append(
+                Draft(work.space, Kind.WRAP, right.grant, wraps.encode(), subject=work.person, target=work.id)
+            )
+    return drafts
+
+
+def _as_many_as_bounded(wanted: Sequence[bytes], done: Iterable[bytes], roster: Roster) -> list[bytes]:
+    """Those of the keys of a device that has not had too many of this work: it could make new ones without end."""
+    had = Counter(device for key in done for device in _who_said(key, roster))
+    found = []
+    for key in wanted:
+        devices = _who_said(key, roster)
+        if not devices or any(had[device] < MAX_LATE_WRAPS_PER_DEVICE for device in devices):
+            found.append(key)
+            had.update(devices)
+    return found
+
+
+def _who_said(key: bytes, roster: Roster) -> set[Device]:
+    """The devices whose reading key this is, as far as their right holds."""
+    return {device for device in roster.said_by.get(key, ()) if device[0] not in roster.cut}
+
+
+def _wrapped(written: Sequence[Entry], hand_in: bytes) -> Iterable[bytes]:
+    for entry in written:
+        if entry.header.kind == Kind.WRAP and entry.header.target == hand_in:
+            try:
+                record = Wraps.parse(entry.payload or b"")
+            except PeerFault:
+                continue
+            yield from (reader for reader, _ in record.wraps)
+
+
+def _file(row: Value) -> tuple[str, int]:
+    match row:
+        case [str(path), int(size)] if 0 <= size <= MAX_FILE_BYTES:
+            return path, size
+    raise PeerFault(Code.MALFORMED, "a file of a hand-in has the wrong form")

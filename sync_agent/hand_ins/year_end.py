@@ -1,0 +1,205 @@
+"""The end of a school year on a teacher's device: lessons go on to the next class, pupils' work goes home (§5).
+
+Rules:
+- a lesson is carried over once: the same title with the same files in the next class is left alone;
+- a lesson that is nobody's word who teaches (by the server, an administrator, a head who is named as nobody, or by a
+  device that none of its teacher's own has confirmed) is not said again in this teacher's name;
+- assignments and announcements are of their year and stay;
+- a portfolio is what a family may have: what the pupil handed in, as files, and what was said of it. It is written from
+  what this device can open, which writes no receipt; what it cannot open is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Container, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.clock import rfc3339
+from protocol.coursework import Item, Work
+from protocol.errors import BadInput, Code
+from protocol.hand_in_keys import content_key_of
+from protocol.limits import FILE_PIECE_BYTES
+from protocol.portable_names import portable_name
+from protocol.replica.holdings import Need
+from protocol.replica.office.people import first_names
+from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
+from protocol.rights import Authority
+from protocol.roles import PersonRole
+from protocol.roster import Roster
+from protocol.sealing import SealedFile
+from protocol.work import ItemKind
+from sync_agent.app import Agent
+from sync_agent.coursework.publisher import Wish, publish
+from sync_agent.coursework.reading import need_of, read_checked
+from sync_agent.coursework.space_folders import compared, free_name
+from sync_agent.hand_ins.handing_in import unsealed
+from sync_agent.keys.reading_key import open_given_keys, reading_keys
+
+SAID_FILE: Final = "correction.txt"
+
+
+# --- lessons ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedOver:
+    """How many lessons were, and the titles of those that were left.
+
+    `incomplete` are not whole on this device; `unconfirmed` are no teacher's word (`_is_a_teachers`).
+    """
+
+    lessons: int
+    incomplete: Sequence[str]
+    unconfirmed: Sequence[str]
+
+
+async def carry_over(agent: Agent, source: bytes, target: bytes, outgoing: Outgoing) -> CarriedOver:
+    """Publish a class's lessons in another.
+
+    Raises `BadInput(UNKNOWN_SPACE)`, `Refused(NO_RIGHT)`, `LocalFailure`.
+    """
+    if source == target:
+        raise BadInput(Code.USAGE, "these are the same class")
+    for space in (source, target):
+        await agent.check_space(space)
+    there = {
+        (item.shown.record.title, item.shown.record.content.stream)
+        for item in (await agent.replica.view(target)).coursework.items.values()
+    }
+    view = await agent.replica.view(source)
+    lessons = [
+        item
+        for item in view.coursework.items.values()
+        if not item.withdrawn and item.shown.record.kind is ItemKind.LESSON
+    ]
+    carried, left, strange = 0, [], []
+    for item in sorted(lessons, key=lambda item: (item.shown.at_ms, item.id)):
+        record = item.shown.record
+        if (record.title, record.content.stream) in there:
+            continue
+        if not _is_a_teachers(view.roster, agent.replica.door.authority(item.shown.grant), agent.device):
+            strange.append(record.title)
+            await outgoing.progress(f"left, since no confirmed device of a teacher's wrote it: {record.title}")
+            continue
+        if not await agent.holdings.is_complete(need_of(item, item.shown)):
+            left.append(record.title)
+            continue
+        wish = Wish(target, None, ItemKind.LESSON, record.title, record.subject, None)
+        await publish(agent, wish, _Files(agent, item), outgoing)
+        carried += 1
+        await outgoing.progress(f"carried over: {record.title}")
+    return CarriedOver(carried, left, strange)
+
+
+def _is_a_teachers(roster: Roster, author: Authority | None, own: bytes) -> bool:
+    """Whether what was written under a grant is the word of somebody who teaches, or was written on this device.
+
+    Whoever has the server's key writes lessons with it, or as an administrator or a head whom it makes of anybody: what
+    this device says again is its teacher's own, and stays when theirs is held back.
+    """
+    return (author is not None and author.key == own) or roster.spoken_as(author) is not None
+
+
+class _Files:
+    """The files of an item's shown version, as a command would hand them to an operation."""
+
+    def __init__(self, agent: Agent, item: Item) -> None:
+        self._agent = agent
+        self._item = item
+
+    async def __aiter__(self) -> AsyncIterator[FileEvent]:
+        for file in await self._agent.holdings.manifest(self._item.shown.record.content.stream):
+            yield FileStart(file.path, file.size)
+            async for piece in read_checked(self._agent, file.stream):
+                for at in range(0, len(piece), FILE_PIECE_BYTES):
+                    yield FileData(piece[at : at + FILE_PIECE_BYTES])
+            yield FileEnd()
+        yield Complete()
+
+
+# --- portfolios -------------------------------------------------------------------------------------------------------
+
+
+async def portfolio(agent: Agent, space: bytes, person: bytes | None, outgoing: Outgoing) -> tuple[int, int]:
+    """Give the files of pupils' work, a folder for each pupil; how many pieces of work, and how many do not open here.
+
+    Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_PERSON), `LocalFailure`.
+    """
+    await agent.check_space(space)
+    view = await agent.replica.view(space)
+    listed = {one.id: one.name for one in view.roster.persons.values() if one.role is PersonRole.PUPIL}
+    pupils = listed | await _called_the_same(agent, view.roster, listed)
+    if person is not None and person not in pupils:
+        raise BadInput(Code.UNKNOWN_PERSON, f"no pupil of this class is “{person.hex()}”", person=person.hex())
+    await open_given_keys(agent)
+    written = closed = 0
+    for work in sorted(view.coursework.hand_ins.values(), key=lambda work: (work.at_ms, work.id)):
+        if work.person not in pupils or person not in (None, work.person):
+            continue
+        item = view.coursework.items.get(work.item)
+        title = work.item.hex()[:8] if item is None else item.shown.record.title
+        folder = f"{_named(pupils[work.person], work.person)}/{_day(work.at_ms)} {_named(title, work.id)}"
+        if await _give(agent, work, folder, outgoing):
+            written += 1
+        else:
+            closed += 1
+            await outgoing.progress(f"does not open on this device: {pupils[work.person]}, {title}")
+    for other in pupils.keys() - listed.keys():
+        if person == view.roster.who(other):
+            await outgoing.progress(
+                f"not in it: {pupils[other]}, {other.hex()}: the list says that this is the same person, added twice; "
+                f"--person {other.hex()} writes that"
+            )
+    return written, closed
+
+
+async def _called_the_same(agent: Agent, roster: Roster, pupils: Container[bytes]) -> dict[bytes, str]:
+    """The other ids of these pupils, and by which name each came here first."""
+    others = {other for other, one in roster.aliases.items() if one in pupils and other not in pupils}
+    called = await first_names(agent.replica, others)
+    return {other: called.get(other, "?") for other in others}
+
+
+async def _give(agent: Agent, work: Work, folder: str, outgoing: Outgoing) -> bool:
+    content_key = content_key_of(work, reading_keys(agent))
+    if content_key is None or not await agent.holdings.is_complete(
+        Need(work.space, work.record.content.stream, sealed=True)
+    ):
+        return False
+    begun = -1
+    async for files, index, piece in unsealed(agent, work, content_key):
+        while begun < index:
+            if begun >= 0:
+                await outgoing.end()
+            begun += 1
+            await outgoing.start(f"{folder}/{_beside_what_is_said(files[begun].path, files)}", files[begun].size)
+        if piece:
+            await outgoing.data(piece)
+    if begun >= 0:
+        await outgoing.end()
+    if work.feedback is not None:
+        note = work.feedback.record
+        said = "\n".join(part for part in (note.mark, note.text) if part) + "\n"
+        await outgoing.start(f"{folder}/{SAID_FILE}", len(said.encode()))
+        await outgoing.data(said.encode())
+        await outgoing.end()
+    return True
+
+
+def _beside_what_is_said(path: str, files: Sequence[SealedFile]) -> str:
+    """The path of a pupil's file: a word of the teacher's is never somebody else's."""
+    first, slash, rest = path.partition("/")
+    if compared(first) != compared(SAID_FILE):
+        return path
+    taken = {file.path.partition("/")[0] for file in files}
+    return f"{free_name(first, taken, is_file=not slash)}{slash}{rest}"
+
+
+def _named(name: str, one: bytes) -> str:
+    """A name as part of a path, with the beginning of an id, so that two of one name do not meet."""
+    return portable_name(f"{name} ({one.hex()[:8]})")
+
+
+def _day(at_ms: int) -> str:
+    return (rfc3339(at_ms) or "")[: len("2026-11-27")]

@@ -1,0 +1,112 @@
+"""Whom this device has known, and since when: what the server names today is no old acquaintance.
+
+Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
+- counted are devices from which a person's voice starts here (`confirming`), each since it was met in a class: whoever
+  has the server chooses ids, dates, and who is the same as whom, not what this device has seen before;
+- those that were there when the class was first met are the *first*; who came since counts after a week, in which the
+  pages of the class's teachers say who came;
+- the week is one that this device has watched (`watched`): a clock that was wrong when somebody was met shortens it by
+  nothing when it is set right;
+- nobody met later is ever as early as somebody met before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Final, TypeAlias
+
+from blake3 import blake3
+
+from protocol.hand_in_keys import Known
+from protocol.limits import ACQUAINTANCE_MS
+from protocol.replica.office.bureau import Met
+from protocol.roster import Roster
+from protocol.vouching import Device, device_id
+from sync_agent.app import Agent
+from sync_agent.machine.marks import MET_MARKS
+
+_KNOWN, _CONFIRMED, _STRANGER = range(3)
+_NEVER_MS: Final = 1 << 63
+
+Turn: TypeAlias = tuple[int, int, bytes]
+"""Where a key stands in the queue: how well who said it is known, since when, and a lot of this device's drawing."""
+
+
+def meeting_ms(agent: Agent) -> int:
+    """The time of whom this one meets now: later than that of whoever it has met, in whatever class."""
+    latest_ms = max((met_ms for met in agent.met.values() for met_ms in met.values()), default=-1)
+    return max(agent.watched.now_ms(), latest_ms + 1)
+
+
+def meet(
+    agent: Agent, space: bytes, devices: Iterable[Device], remembered: frozenset[Device], now_ms: int
+) -> dict[str, bytes]:
+    """Note the devices that this one meets in a class now, at `meeting_ms`; the marks that say so.
+
+    `remembered` are those that it knew already: since a version that noted no time.
+    """
+    met = agent.met.setdefault(space, {})
+    marks = {}
+    for device in devices:
+        name = device_id(device)
+        if name not in met:
+            met[name] = 0 if device in remembered else now_ms
+            marks[f"{MET_MARKS}{space.hex()}/{name.hex()}"] = met[name].to_bytes(8, "big")
+    return marks
+
+
+def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
+    """Of the devices from which the voice of this id starts, in whatever class, those met before the others.
+
+    But for those with these signing keys. By the id alone: who is the same as whom, others say.
+    """
+    grants = agent.replica.door.authorities()
+    named = {(grant.key, grant.agreement) for grant in grants if grant.person == person}
+    met: dict[Device, int] = {}
+    for space, starts in agent.remembered.items():
+        for device in (each for each in starts.get(person, ()) if each[0] not in without and each in named):
+            since_ms = agent.met.get(space, {}).get(device_id(device), _NEVER_MS)
+            met[device] = min(since_ms, met.get(device, _NEVER_MS))
+    first_ms = min(met.values(), default=_NEVER_MS)
+    return Met(
+        frozenset(device for device, since_ms in met.items() if since_ms == first_ms),
+        for_long=agent.watched.now_ms() - first_ms >= ACQUAINTANCE_MS,
+    )
+
+
+def known_in(agent: Agent, space: bytes) -> Known:
+    """Whose word on a work of this class lets go of it."""
+    met, now_ms = agent.met.get(space, {}), agent.watched.now_ms()
+    since_ms = min(met.values(), default=0)
+    return Known(
+        first=frozenset(device for device, met_ms in met.items() if met_ms == since_ms),
+        long=frozenset(device for device, met_ms in met.items() if now_ms - met_ms >= ACQUAINTANCE_MS),
+    )
+
+
+def turns(agent: Agent, roster: Roster) -> Callable[[bytes], Turn]:
+    """In which turn a reading key of a class is sealed to: of old acquaintances', of whom these confirmed, of others.
+
+    By no id and no date that others choose: among those who came at once, each device draws its own lots.
+    """
+    met = agent.met.get(roster.space, {})
+    known = known_in(agent, roster.space)
+    ranks: dict[Device, tuple[int, int]] = {}
+    for person, starts in roster.starts.items():
+        for start in starts:
+            name = device_id(start)
+            if name in known.first | known.long:
+                circle = roster.voices.circle(person, start)
+                for place, devices in ((_KNOWN, circle.own), (_CONFIRMED, circle.others)):
+                    for device in devices:
+                        ranks[device] = min(ranks.get(device, (place, met[name])), (place, met[name]))
+
+    def turn(key: bytes) -> Turn:
+        lot = blake3(agent.device + key).digest()
+        said = [
+            ranks.get(device, (_STRANGER, met.get(device_id(device), _NEVER_MS)))
+            for device in roster.makers.get(key, ())
+        ]
+        return (*min(said, default=(_STRANGER, _NEVER_MS)), lot)
+
+    return turn

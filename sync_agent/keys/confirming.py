@@ -1,0 +1,437 @@
+"""“Est-ce bien votre nouvel ordinateur ?”: devices that a teacher confirms, and who reads a class's work.
+
+Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
+- the server's word alone gives a device none of a teacher's keys and nothing that was handed in before: one of the
+  teacher's own devices says so, after a human has compared six words on both;
+- of each person a device believes for good the one that it saw first, whatever dates come later;
+- what a human confirmed is what was shown: a colleague's device becomes none of one's own because a list says so later;
+- where classes show a device differently, it is confirmed in those that show it as it was shown; the others are named;
+- what was confirmed in one class holds in every other that both devices teach, but for a device that is cut off in one;
+- words are made for what is shown, and beside the loop: each takes a hundredth of a second, and whoever lets devices in
+  may invent them by the thousand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from protocol.clock import milliseconds_of, rfc3339
+from protocol.entry import Entry, Kind
+from protocol.errors import BadInput, Code, PeerFault, Refused
+from protocol.replica.office.people import first_names
+from protocol.replica.operation import JSON
+from protocol.replica.replica import Draft
+from protocol.rights import Authority
+from protocol.roles import HAS_READING_KEYS, Role
+from protocol.roster import Roster
+from protocol.structure import PersonKey
+from protocol.vouching import Circle, Device, Vouch, Word, device_id, device_words
+from sync_agent.app import Agent
+from sync_agent.keys.acquaintances import meet, meeting_ms
+from sync_agent.machine.marks import FIRST_MARKS, KNOWN_READER_MARKS
+from sync_agent.space_names import space_names
+
+MAX_LISTED_WORDS: Final = 50
+"""For so many devices a list says the words; for any other that is asked for by its id."""
+SHOWN_AS: Final = ("own", "head", "other")
+NOT_HERE: Final = "no such device teaches in a class of this one"
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A device that stands for a teacher in a class.
+
+    `id` names its `pair` of keys; `person` is who lists say that it is, `called` whose word it is here; `mine` says
+    that it stands for the teacher of this device, `shown_as` whether it is shown as "own", as a "head" teacher's or as
+    an "other" one's, `confirmed` that this device's teacher has confirmed it as that, `speaks` that its words count as
+    that teacher's here; `named_by` is the role that let it in; `is_news` that nobody has looked at it here.
+    """
+
+    id: bytes
+    pair: Device
+    person: bytes
+    called: bytes
+    space: bytes
+    name: str | None
+    since_ms: int | None
+    named_by: str
+    is_this: bool
+    mine: bool
+    shown_as: str
+    confirmed: bool
+    speaks: bool
+    is_news: bool
+
+    @property
+    def device(self) -> bytes:
+        """The key that signs for it."""
+        return self.pair[0]
+
+    @property
+    def state(self) -> str:
+        """How it stands, in one word."""
+        for holds, word in (
+            (self.is_this, "this"),
+            (self.confirmed, "confirmed"),
+            (self.mine, "yours?"),
+            (not self.speaks, "not confirmed"),
+        ):
+            if holds:
+                return word
+        return "reads new work"
+
+
+def own_device(agent: Agent) -> Device:
+    """This device's pair of keys."""
+    return agent.device, agent.keys.agreement.public
+
+
+def circle_of(agent: Agent, roster: Roster, person: bytes, left_out: Collection[bytes] = ()) -> Circle:
+    """Whom this device leads to: to these it gives keys and what was opened, and to nobody else.
+
+    What the devices with the keys `left_out` say leads to nobody, and they are none of these.
+    """
+    voices = roster.voices
+    if left_out:
+        words = {
+            voice: frozenset(word for word in said if word.device[0] not in left_out)
+            for voice, said in voices.words.items()
+            if voice[0] not in left_out
+        }
+        voices = replace(voices, words=words)
+    return voices.circle(roster.who(person), own_device(agent))
+
+
+async def withheld(agent: Agent) -> frozenset[bytes]:
+    """The keys of devices that are cut off in a space that lies here, or have come back there unconfirmed.
+
+    A teacher has one set of reading keys for all classes. Whoever holds a lost laptop is not given them in the class in
+    which nobody has reported it, in another school or in one that a server made for it; nor once this device itself
+    has no right any more where that was said.
+    """
+    found: set[bytes] = set()
+    for space in agent.replica.door.spaces():
+        roster = (await agent.replica.view(space)).roster
+        found |= roster.cut
+        found |= {key for key, _ in roster.voices.let_back}
+    return frozenset(found - {agent.device})
+
+
+def is_unconfirmed(roster: Roster, given: Authority | None) -> bool:
+    """Whether a teacher's grant names a person, without that anybody of theirs has said so."""
+    if given is None or given.person is None or given.role not in HAS_READING_KEYS:
+        return False
+    return roster.spoken_as(given) is None
+
+
+async def own_grants(agent: Agent) -> list[Authority]:
+    """The grants that make this device a teacher's."""
+    return [grant for grant in await agent.own_rights() if grant.role in HAS_READING_KEYS and grant.person is not None]
+
+
+def own_grant(agent: Agent, grants: Sequence[Authority], space: bytes) -> Authority | None:
+    """The first of these that holds in a space."""
+    return next((grant for grant in grants if agent.replica.door.covers(grant, space)), None)
+
+
+async def remember_firsts(agent: Agent) -> None:
+    """Note whom this device believes of each person: those that it saw first, and itself.
+
+    By the ids under which they are granted: a list that calls two people one makes no memory of it.
+    """
+    grants = await own_grants(agent)
+    marks: dict[str, bytes | None] = {}
+    now_ms = meeting_ms(agent)
+    for space in await agent.spaces():
+        roster = (await agent.replica.view(space)).roster
+        mine = own_grant(agent, grants, space)
+        own = None if mine is None else mine.person
+        known = agent.remembered.setdefault(space, {})
+        is_new = not known
+        before = frozenset(device for devices in known.values() for device in devices)
+        starts = {person: list(devices) for person, devices in roster.seen_first.items()}
+        if own is not None:
+            starts.setdefault(own, []).append(own_device(agent))
+        for person, devices in starts.items():
+            for device in devices:
+                believed = known.get(person, ())
+                if device not in believed:
+                    known[person] = (*believed, device)
+                    marks[_mark(FIRST_MARKS, space, person)] = b"".join(map(b"".join, known[person]))
+            if is_new and own is not None:
+                marks |= {_mark(KNOWN_READER_MARKS, space, device_id(device)): b"" for device in devices}
+        marks |= meet(agent, space, (device for devices in known.values() for device in devices), before, now_ms)
+    if marks:
+        await agent.replica.store.set_marks(marks)
+        agent.replica.remember(agent.remembered)
+
+
+async def list_readers(agent: Agent) -> list[Reader]:
+    """The devices of teachers in the classes of this one, this one's own first. Empty where it teaches nothing."""
+    grants = await own_grants(agent)
+    seen = await agent.replica.store.marks(KNOWN_READER_MARKS)
+    found = []
+    for space in await agent.spaces() if grants else ():
+        mine = own_grant(agent, grants, space)
+        if mine is None or mine.person is None:
+            continue
+        roster = (await agent.replica.view(space)).roster
+        circle = circle_of(agent, roster, mine.person)
+        said = await _first_keys(agent, space, roster)
+        for device, grant in _speakers(roster):
+            key = said.get(device)
+            if key is None or grant.person is None or grant.key in roster.cut:
+                continue
+            is_mine = _is_own(roster, mine, grant)
+            found.append(
+                Reader(
+                    id=device_id(device),
+                    pair=device,
+                    person=roster.who(grant.person),
+                    called=roster.spoken_as(grant) or grant.person,
+                    space=space,
+                    name=PersonKey.parse(key.payload or b"").name,
+                    since_ms=milliseconds_of(key.header.at),
+                    named_by=_named_by(agent, grant),
+                    is_this=device == own_device(agent),
+                    mine=is_mine,
+                    shown_as=(shown_as := _shown_as(grant, is_own=is_mine)),
+                    confirmed=device in {"own": circle.own, "head": circle.heads, "other": circle.others}[shown_as],
+                    speaks=grant.grant not in roster.unconfirmed,
+                    is_news=_mark(KNOWN_READER_MARKS, space, device_id(device)) not in seen,
+                )
+            )
+    return sorted(found, key=_place)
+
+
+def _place(reader: Reader) -> tuple[bool, bool, bool, bytes, int]:
+    """Those that a human knows first: however many are invented, they stand behind them."""
+    return not reader.mine, not reader.is_this, not reader.confirmed, reader.space, reader.since_ms or 0
+
+
+async def _called(agent: Agent, readers: Sequence[Reader]) -> list[str | None]:
+    """The name of whose word each one's is: of whom a list calls somebody else, that under which they were let in."""
+    rosters = {space: (await agent.replica.view(space)).roster for space in {reader.space for reader in readers}}
+    listed_as_others = {reader.called for reader in readers if reader.called in rosters[reader.space].aliases}
+    names = await first_names(agent.replica, listed_as_others)
+
+    def name_of(reader: Reader) -> str | None:
+        roster = rosters[reader.space]
+        person = roster.persons.get(reader.called)
+        return names.get(reader.called) if person is None or reader.called in roster.aliases else person.name
+
+    return [name_of(reader) for reader in readers]
+
+
+async def words_of(pairs: Iterable[Device]) -> dict[Device, str]:
+    """The six words of devices, which are compared on both machines."""
+    wanted = list(dict.fromkeys(pairs))
+    return await asyncio.to_thread(lambda: {pair: device_words(pair) for pair in wanted})
+
+
+async def readers_json(agent: Agent, reader_id: bytes | None = None) -> list[JSON]:
+    """The same as a command lists them, or one of them. Raises `BadInput(UNKNOWN_DEVICE)`."""
+    names = await space_names(agent)
+    readers = [reader for reader in await list_readers(agent) if reader_id in (None, reader.id)]
+    if reader_id is not None and not readers:
+        raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=reader_id.hex())
+    words = await words_of(list(dict.fromkeys(reader.pair for reader in readers))[:MAX_LISTED_WORDS])
+    rows: list[JSON] = []
+    for reader, teacher in zip(readers, await _called(agent, readers), strict=True):
+        rows.append(
+            {
+                "id": reader.id.hex(),
+                "device": reader.device.hex(),
+                "name": reader.name,
+                "person": reader.person.hex(),
+                "teacher": teacher,
+                "space": names.get(reader.space),
+                "state": reader.state,
+                "shown_as": reader.shown_as,
+                "words": words.get(reader.pair),
+                "since": None if reader.since_ms is None else rfc3339(reader.since_ms),
+                "named_by": reader.named_by,
+            }
+        )
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """In how many classes a word was new, and in which others, shown there as what, the device was left alone."""
+
+    new: int
+    left: Sequence[tuple[bytes, str]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """A device as it stands in one class: by which grants both are there, and as whose it is shown."""
+
+    space: bytes
+    roster: Roster
+    mine: Authority
+    named: Device
+    grant: Authority
+
+    @property
+    def shown_as(self) -> str:
+        return _shown_as(self.grant, is_own=_is_own(self.roster, self.mine, self.grant))
+
+    @property
+    def whose(self) -> bytes:
+        return self.roster.who(self.grant.person or b"")
+
+
+async def confirm(
+    agent: Agent, reader: bytes, *, shown_as: str | None = None, person: bytes | None = None
+) -> Confirmed:
+    """Say that a device (`device_id`) is its person's, in every class in which it is shown so and both teach.
+
+    `shown_as` (`Reader.shown_as`) and, of what is not this teacher's own, `person` are as what it was shown to who says
+    so. Without them it may not be in doubt that it is one colleague's: a head teacher's, and one of this teacher's own,
+    are confirmed only as that.
+
+    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, `BadInput`: UNKNOWN_DEVICE, also where lists or
+    grants make of it by now in no class what was shown; USAGE where more has to be said.
+    """
+    grants = await own_grants(agent)
+    if not grants:
+        raise Refused(Code.NO_RIGHT, "this device stands for no teacher, and confirms no other")
+    if shown_as not in (None, *SHOWN_AS):
+        raise BadInput(Code.USAGE, f"a device is shown as one of: {', '.join(SHOWN_AS)}")
+    async with agent.writing:
+        places = [place async for place in _places(agent, grants, reader)]
+        if not places:
+            raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=reader.hex())
+        meant = _meant(places, shown_as, person)
+        drafts = [each for place in meant for each in _word_at(agent, place)]
+        if drafts:
+            await agent.write(*drafts)
+    await acknowledge(agent, reader)
+    return Confirmed(
+        len(drafts), list(dict.fromkeys((each.space, each.shown_as) for each in places if each not in meant))
+    )
+
+
+async def _places(agent: Agent, grants: Sequence[Authority], reader: bytes) -> AsyncIterator[_Place]:
+    for space in await agent.spaces():
+        mine = own_grant(agent, grants, space)
+        roster = (await agent.replica.view(space)).roster
+        for named, grant in () if mine is None else _speakers(roster):
+            if mine is not None and device_id(named) == reader and named != own_device(agent):
+                yield _Place(space, roster, mine, named, grant)
+
+
+def _meant(places: Sequence[_Place], shown_as: str | None, person: bytes | None) -> list[_Place]:
+    """Those of a device that are as it was shown. Raises `BadInput` where that is none, or in doubt."""
+    ways = {place.shown_as for place in places}
+    if shown_as is None and ways != {"other"}:
+        raise BadInput(
+            Code.USAGE,
+            f"this device is shown as: {', '.join(sorted(ways))}. Look again (`key readers`), and say as what you "
+            "confirm it (--as): one of your own is given all your keys, and whoever a confirmed head teacher's device "
+            "calls yours is believed",
+        )
+    like_it = [place for place in places if shown_as in (None, place.shown_as)]
+    # who was added twice has another id in a class that does not know it yet
+    meant = [place for place in like_it if person in (None, place.whose) or place.shown_as == "own"]
+    if not meant:
+        raise BadInput(Code.UNKNOWN_DEVICE, "whose this device is has changed meanwhile: look again before you confirm")
+    if len({place.whose for place in meant if place.shown_as != "own"}) > 1:
+        raise BadInput(
+            Code.USAGE,
+            "this device is granted as several people's: ask who runs the system which is right, and say whose it is "
+            "(--person)",
+        )
+    return meant
+
+
+async def acknowledge(agent: Agent, reader: bytes) -> None:
+    """Somebody has seen that a device reads here: it is no news any more."""
+    spaces = await agent.spaces()
+    await agent.replica.store.set_marks({_mark(KNOWN_READER_MARKS, space, reader): b"" for space in spaces})
+    agent.on_change()
+
+
+def confirmations_due(
+    agent: Agent, places: Sequence[tuple[bytes, Authority, Roster]], kept_from: Collection[bytes]
+) -> list[Draft]:
+    """What this device has said of its teacher's devices in one class and not yet in another that both teach.
+
+    Of those that keys are withheld from (`withheld`) only a human says so once more.
+    """
+    said = {
+        (word.device, word.by)
+        for _, _, roster in places
+        for word in roster.voices.words.get(own_device(agent), ())
+        if word.is_own
+    }
+    drafts = []
+    for space, mine, roster in places:
+        for named, grant in _speakers(roster):
+            if (named, mine.person) in said and grant.person == mine.person and named[0] not in kept_from:
+                drafts += _word_at(agent, _Place(space, roster, mine, named, grant))
+    return drafts
+
+
+def _is_own(roster: Roster, mine: Authority, grant: Authority) -> bool:
+    """Whether a grant's device is shown as one of this teacher's own."""
+    return grant.person is not None and mine.person is not None and roster.who(grant.person) == roster.who(mine.person)
+
+
+def _shown_as(grant: Authority, *, is_own: bool) -> str:
+    return "own" if is_own else "head" if grant.role is Role.HEAD else "other"
+
+
+def _word_at(agent: Agent, place: _Place) -> list[Draft]:
+    """What says that a device is its person's in a class, unless it was said."""
+    mine, grant, roster = place.mine, place.grant, place.roster
+    if grant.person is None or grant.key in roster.cut:
+        return []
+    shown = mine.person if mine.person is not None and place.shown_as == "own" else grant.person
+    word = Word(place.named, place.whose, shown, mine.person, grant.role is Role.HEAD)
+    if word in roster.voices.words.get(own_device(agent), ()):
+        return []
+    return [Draft(place.space, Kind.VOUCH, mine.grant, Vouch().encode(), subject=shown, target=grant.grant)]
+
+
+def _speakers(roster: Roster) -> list[tuple[Device, Authority]]:
+    """Who stands for a teacher in a space, as whose, each with the grant of highest rank that says so."""
+    found = {
+        (grant.key, grant.agreement, roster.who(grant.person)): grant
+        for grant in sorted(roster.authorities, key=lambda each: each.rank)
+        if grant.role in HAS_READING_KEYS and grant.person is not None
+    }
+    return [((key, agreement), grant) for (key, agreement, _), grant in found.items()]
+
+
+async def _first_keys(agent: Agent, space: bytes, roster: Roster) -> dict[Device, Entry]:
+    """The first entry by which each device said a reading key in a space, of those that nothing holds back."""
+    found: dict[Device, Entry] = {}
+    said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY])
+    entries = [entry for entry in said if entry.header.space == space and not roster.hides(entry)]
+    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
+        grant = agent.replica.door.authority(entry.header.grant)
+        try:
+            PersonKey.parse(entry.payload or b"")
+        except PeerFault:
+            continue
+        if grant is not None:
+            found.setdefault((grant.key, grant.agreement), entry)
+    return found
+
+
+def _named_by(agent: Agent, grant: Authority) -> str:
+    """The role of who wrote a grant."""
+    roles = [
+        each for each in agent.replica.door.authorities_of(grant.author) if agent.replica.door.covers(each, grant.space)
+    ]
+    return max(roles, key=lambda each: each.rank).role.value if roles else "root"
+
+
+def _mark(prefix: str, space: bytes, name: bytes) -> str:
+    return f"{prefix}{space.hex()}/{name.hex()}"

@@ -1,0 +1,184 @@
+"""Meeting a device of the school for the first time: who is at that address, and whether we may talk (R15).
+
+Rules:
+- the caller introduces itself by tags that only members of a common space recognise, bound to the certificate that it
+  was shown; a listener that recognises none says nothing, to nobody;
+- the listener answers with its chain: its grants in the common spaces and what they hang on, up to the root;
+- who answers with the caller's own key is its clone, or the caller itself: it is asked what process it is, no more;
+- who has no space left that is open to it introduces itself by those that were: what opens one may be known there;
+- whose rights are in doubt (`in_doubt`) is answered and talked to all the same, and given nothing;
+- the caller lets the chain in by the ordinary door, and talks only to a device whose grant names the certificate that
+  it saw, which no revocation has cut, and which may read a space that the caller holds.
+
+docs/protocol.md, "Neighbours".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from protocol.enrollment_messages import parse_chain
+from protocol.entry import Entry, Kind
+from protocol.errors import Code, NoAnswer, PeerFault, Refused
+from protocol.introduction import NONCE_BYTES, introduction, noise_bytes
+from protocol.limits import MAX_CREDENTIALS
+from protocol.lives import Twin
+from protocol.messages import SyncRequest
+from protocol.replica.replica import Replica
+from protocol.rights import Authority
+from protocol.structure import SpaceRecord
+from protocol.wire import SYNC_PATH
+from sync_agent.app import Agent
+from sync_agent.lan.peer_calls import PeerCalls
+from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.sync.in_doubt import grants_in_doubt, spaces_in_doubt
+
+MISDIRECTED: Final = 421
+
+
+async def secrets_of(agent: Agent) -> dict[bytes, bytes]:
+    """The secret of each space of this device that is more than the territory → the space; schools come first."""
+    return await _secrets(agent, list(await agent.spaces()))
+
+
+async def known_secrets_of(agent: Agent) -> dict[bytes, bytes]:
+    """By which this device knows others: its own, or, while nothing is open to it, those of what was."""
+    return await secrets_of(agent) or await _secrets(agent, await closed_spaces(agent))
+
+
+async def answering_secrets_of(agent: Agent) -> dict[bytes, bytes]:
+    """By which this device knows who introduces itself: its own, or, in doubt, those of what may be open again."""
+    own = await secrets_of(agent)
+    return own or await _secrets(agent, list(await spaces_in_doubt(agent)))
+
+
+async def closed_spaces(agent: Agent) -> list[bytes]:
+    """The spaces that were open to this device, schools before classes, if none but the territory is now; else none."""
+    door = agent.replica.door
+    if set(await agent.spaces()) - {door.territory}:
+        return []
+    granted = {space for each in door.authorities_of(agent.device) for space in door.below(each.space)}
+    found = {above for space in granted for above in door.lineage(space)} - {door.territory}
+    return sorted(found, key=lambda space: (len(door.lineage(space)), space))
+
+
+async def _secrets(agent: Agent, spaces: Sequence[bytes]) -> dict[bytes, bytes]:
+    territory = agent.replica.territory
+    found: dict[bytes, bytes] = {}
+    for entry in await agent.replica.store.scan_kinds([Kind.SPACE]):
+        try:
+            space = SpaceRecord.parse(entry.payload or b"").space_of(entry, territory)
+        except PeerFault:
+            continue
+        if space in spaces:
+            found[entry.id] = space
+    return dict(sorted(found.items(), key=lambda pair: (spaces.index(pair[1]), pair[0])))
+
+
+async def chain_for(agent: Agent, common: Collection[bytes]) -> tuple[Entry, ...]:
+    """This device's grants that hold in one of the common spaces, or below one, with what they hang on.
+
+    Those that are in doubt here may hold for who asks.
+    """
+    replica = agent.replica
+    grants = [
+        grant
+        for grant in (*await replica.authorities(agent.device), *await grants_in_doubt(agent, agent.device))
+        if any(replica.door.covers(grant, space) or space in replica.door.lineage(grant.space) for space in common)
+    ]
+    # those above the common spaces say most; the caller has them, most likely
+    grants.sort(key=lambda grant: (len(replica.door.lineage(grant.space)), grant.grant))
+    fitting: tuple[Entry, ...] = ()
+    for count in range(1, len(grants) + 1):
+        longer = await replica.credentials([grant.grant for grant in grants[:count]])
+        if len(longer) > MAX_CREDENTIALS:
+            break
+        fitting = longer
+    return fitting
+
+
+async def meet(agent: Agent, transport: PeerTransport) -> Authority:
+    """The device at the other end of `transport`, whose certificate is its grant's.
+
+    Raises `NoAnswer` if nobody is there, or nobody who knows us; `Refused(REVOKED)` for a device that was let go,
+    `PeerFault` for what is not as it should be.
+    """
+    secrets = await known_secrets_of(agent)
+    certificate = await transport.certificate()
+    noise = agent.entropy(noise_bytes(len(secrets)))
+    hello = introduction(list(secrets), certificate, agent.entropy(NONCE_BYTES), noise)
+    answer = await transport.post(SYNC_PATH, hello)
+    if not answer.is_ours or answer.status != MISDIRECTED or not answer.body:
+        raise _stranger(transport)
+    entries = parse_chain(answer.body)
+    if not entries:
+        raise _stranger(transport)
+    await agent.replica.admit(entries, source=certificate, now_ms=agent.now_ms(), hold=False)
+    return await _device_with(agent, certificate, entries, transport)
+
+
+async def common_spaces(agent: Agent, device: bytes) -> list[bytes]:
+    """The spaces that this device holds and the other one may read, parents before children; none if only the top."""
+    theirs = await agent.replica.readable(device)
+    common = [space for space in await agent.spaces() if space in theirs]
+    return common if set(common) - {agent.replica.territory} else []
+
+
+async def _device_with(
+    agent: Agent, certificate: bytes, entries: Sequence[Entry], transport: PeerTransport
+) -> Authority:
+    replica = agent.replica
+    shown = {entry.id for entry in entries}
+    named = [
+        authority
+        for authority in replica.door.authorities()
+        if authority.tls_sha256 == certificate and authority.grant in shown
+    ]
+    if not named:
+        raise PeerFault(
+            Code.WRONG_KEY, f"the device at {transport.address.authority} shows a certificate that no grant of it names"
+        )
+    if named[0].key == agent.device:
+        raise await _own_key(agent, transport, named[0])
+    valid = await _valid(replica, named)
+    if valid is None and (doubted := await _doubted(agent, named)) is not None:
+        return doubted
+    if valid is None:
+        raise Refused(Code.REVOKED, f"the device at {transport.address.authority} is no longer part of this system")
+    if not await common_spaces(agent, valid.key):
+        theirs = await replica.readable(valid.key)
+        if not any(space in theirs for space in await closed_spaces(agent)):
+            raise _stranger(transport)
+    return valid
+
+
+async def _own_key(agent: Agent, transport: PeerTransport, own: Authority) -> NoAnswer:
+    """Tell a clone from this process itself; a clone learns of us by being asked."""
+    answer = await PeerCalls(agent, transport, own).sync(SyncRequest(cursors=(), brief=True))
+    who = "this device itself" if answer.twin is Twin.NONE else "a copy of this device, which has the same key"
+    return NoAnswer(Code.UNREACHABLE, f"{transport.address.authority} is {who}")
+
+
+async def _valid(replica: Replica, named: Sequence[Authority]) -> Authority | None:
+    for authority in named:
+        if authority in await replica.authorities(authority.key):
+            return authority
+    return None
+
+
+async def _doubted(agent: Agent, named: Sequence[Authority]) -> Authority | None:
+    """Who is in doubt here, of a space of this device's: it may know what shows that its grants count."""
+    door = agent.replica.door
+    mine = {*await agent.spaces(), *await closed_spaces(agent)} - {door.territory}
+    for authority in await grants_in_doubt(agent, named[0].key):
+        if authority in named and not mine.isdisjoint((*door.below(authority.space), *door.lineage(authority.space))):
+            return authority
+    return None
+
+
+def _stranger(transport: PeerTransport) -> NoAnswer:
+    return NoAnswer(
+        Code.UNREACHABLE,
+        f"what answers at {transport.address.authority} is no device with which this one has a class in common",
+    )

@@ -1,0 +1,548 @@
+"""An exchange with one other device: entries both ways, then the content that either lacks (R3, R12).
+
+Rules:
+- the spaces in common only, territory before school before class; each is reconciled by ranges once per connection,
+  after that cursors and this device's own order of arrival tell what is new: one request when nothing is;
+- what a peer brings goes through the ordinary door, and is noted for the server, which may lack it;
+- content is asked for where it is missing, and sent where the peer says that it lacks it and may have it;
+- a pack that is being fetched from elsewhere, or that another neighbour is sending, is not fetched twice;
+- what is small travels with the entries that name it, both ways, and others hear of both at once;
+- whoever lacks what rights hang on is brought it (`line_of_rights`), or asks for it (`in_doubt`).
+
+docs/protocol.md, "Neighbours".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from blake3 import blake3
+
+from protocol.checkpoint import Cursor
+from protocol.entry import Entry, Kind
+from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
+from protocol.likeness import Told
+from protocol.limits import CURSOR_HASH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS, MAX_PUSHED_BYTES
+from protocol.message_parts import InlinePack, Link, Offer, Upload, Wanted
+from protocol.messages import SyncAnswer, SyncRequest
+from protocol.replica.allowances import Allowance, Allowances
+from protocol.replica.bare_entries import page_of
+from protocol.replica.holdings import Need
+from protocol.replica.interfaces import Making, PackInfo, Position
+from protocol.replica.outgoing import NamedStreams
+from protocol.rights import Authority
+from protocol.roles import KEEPS_REPORTS, READS_HAND_INS, Role
+from sync_agent.app import Agent
+from sync_agent.coursework.deflating import own_levels
+from sync_agent.hand_ins.copies import Copies, note_forgotten
+from sync_agent.health import REPORT_AGE_MS, LastSync, own_report
+from sync_agent.lan.meeting import closed_spaces, common_spaces
+from sync_agent.lan.peer_calls import PeerCalls
+from sync_agent.lan.standing import Standing, standing_for
+from sync_agent.lan.to_peer import ToPeer
+from sync_agent.machine.fetching import Left
+from sync_agent.machine.sync_result import SyncResult
+from sync_agent.sync.cursors import shown_cursors
+from sync_agent.sync.in_doubt import spaces_in_doubt, spaces_to_hear_of
+from sync_agent.sync.line_of_rights import LACKS_RIGHTS, LineOfRights
+from sync_agent.sync.payloads import Payloads
+from sync_agent.sync.peer_news import news_marks
+from sync_agent.sync.reconciling import Reconciling
+from sync_agent.sync.room import Room
+from sync_agent.sync.transfer import Moved, Transfer
+from sync_agent.sync.withdrawn import lets_in, take_withdrawals, take_withdrawals_with
+from sync_agent.transport.interface import Transport
+
+MAX_REQUESTS: Final = 2_000
+MAX_WANTED: Final = 500
+MAX_OFFERS: Final = 500
+_NAMES_CONTENT: Final = frozenset({Kind.REVISION, Kind.HAND_IN})
+_MANY_LACKS: Final = 200
+"""Whoever lacks so much may not have named all of it."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """What one exchange has done so far."""
+
+    received: int = 0
+    sent: int = 0
+    wishes: set[tuple[bytes, bytes]] = field(default_factory=set)
+    offered: set[bytes] = field(default_factory=set)
+    lacks: dict[bytes, PackInfo] = field(default_factory=dict)
+    grown: set[bytes] = field(default_factory=set)
+    """Spaces of which something has come that nobody was told of yet."""
+    owed: dict[bytes, Entry] = field(default_factory=dict)
+    """What the peer holds the header of alone, and asks for."""
+    strange: dict[bytes, Position] = field(default_factory=dict)
+    """How far its pages have come of spaces that nothing here opens: what opens one may stand on any page."""
+    put_off: dict[bytes, int] = field(default_factory=dict)
+    """How much had been received when a page of such a space was put off, as what it brings could not be judged yet."""
+    failure: RelaisError | None = None
+
+    def may_wait(self, space: bytes) -> bool:
+        """Whether a page of a space may be put off, or once more: something has come since, which may change that."""
+        before = self.put_off.get(space)
+        self.put_off[space] = self.received
+        return before != self.received
+
+
+@dataclass(slots=True)
+class _Made:
+    """What is made of a pack or delta behind a link, and how much of it was counted beside its size."""
+
+    link: Link
+    making: Making
+    counted: int = 0
+    noted: int = 0
+
+
+class PeerSession:
+    """Exchanges with one device over one connection, one at a time. What it remembers is lost with the connection."""
+
+    def __init__(self, agent: Agent, transport: Transport, device: Authority, copies: Copies | None = None) -> None:
+        """With the device at the other end; `copies` says what is entrusted to it."""
+        self.agent = agent
+        self.device = device
+        self.transport = transport
+        self.live: str | None = None
+        """The capability to listen for news, once an exchange has brought it."""
+        self.wants_live = False
+        self.leaves_some = False
+        """Whether the last exchange left content to another neighbour that is sending it."""
+        self.name: str | None = None
+        """What people call the device, once it has said so."""
+        self._calls = PeerCalls(agent, transport, device)
+        self._room = Room(agent)
+        self._allowances = Allowances(agent.replica, agent.holdings)
+        self._transfer = Transfer(agent.replica.content, transport, fetching=agent.fetching, making=self._may_be_made)
+        self._made: list[_Made] = []
+        self._left = Left(agent.sending)
+        self._copies = copies or Copies(agent, lambda: {device.key})
+        self._giving = ToPeer(agent, device.key)
+        self._payloads = Payloads(agent, self._calls)
+        self._reconciling = Reconciling(agent, self._calls, self._giving)
+        self._rights = LineOfRights(agent, self._calls, device.key)
+        self._generation: bytes | None = None
+        self._cursors: dict[bytes, Position] = {}
+        self._known: dict[bytes, int] = {}
+        self._lacking: frozenset[Wanted] | None = None
+        self._reported_ms: int | None = None
+        self._turn = asyncio.Lock()
+
+    async def exchange(self) -> SyncResult:
+        """Bring both sides to agree in the spaces in common, content included.
+
+        Raises `NoAnswer`, `Refused` (no longer a member, or nothing in common), `PeerFault`, `LocalFailure`.
+        """
+        async with self._turn:
+            before = self.transport.traffic.copy()
+            done, self.leaves_some = _Exchange(), False
+            try:
+                await self._run_with_rights(done)
+            except Refused as refusal:
+                await take_withdrawals_with(self.agent, refusal, self.device.key)
+                raise
+            finally:
+                self._tell(done)
+            if done.failure is not None:
+                raise done.failure
+            traffic = self.transport.traffic.since(before)
+            return SyncResult(done.received, done.sent, traffic.bytes_in, traffic.bytes_out, traffic.round_trips)
+
+    async def is_like(self, told: Told | None) -> bool:
+        """Whether the device stands where this one does, by what it told: each has all that the other one has."""
+        own = None if told is None else await self.standing()
+        if told is None or own is None or not own.is_like(told):
+            return False
+        self._lacking = own.lacking
+        for space, there in own.places_of(told).items():
+            if space in self._cursors:
+                self._cursors[space] = there
+                self._known[space] = max(self._known.get(space, 0), own.places[space].count)
+        return True
+
+    async def standing(self) -> Standing | None:
+        """Where this device stands for the other one (`standing_for`)."""
+        return await standing_for(self.agent, self.device.key, self._copies.entrusted)
+
+    def holds(self, space: bytes, arrived: int, stream: bytes) -> bool:
+        """Whether the device holds content that the entry names which arrived here as number `arrived` of a space."""
+        if self._lacking is None or space not in self._cursors:
+            return False
+        return self._known.get(space, 0) >= arrived and Wanted(space, stream) not in self._lacking
+
+    # --- the course of an exchange ------------------------------------------------------------------------------------
+
+    async def _run_with_rights(self, done: _Exchange) -> None:
+        """Once more, where the other one lacked what shows that it may go on, and was brought it."""
+        try:
+            await self._run(done)
+        except Refused as refusal:
+            if refusal.code not in LACKS_RIGHTS:
+                raise
+            await take_withdrawals_with(self.agent, refusal, self.device.key)
+            common = await common_spaces(self.agent, self.device.key)
+            if not await self._rights.bring(common):
+                raise
+            await self._run(done)
+
+    async def _run(self, done: _Exchange) -> None:
+        closed = {*await closed_spaces(self.agent), *await spaces_to_hear_of(self.agent, self.device.key)}
+        if closed and not await common_spaces(self.agent, self.device.key):
+            await self._ask_back(done, closed)
+        if self._generation is None:
+            # Cursors that fit no store: the answer names the store, and what lies in it comes by ranges.
+            unknown = Cursor(self.agent.replica.territory, 1, bytes(CURSOR_HASH_BYTES), complete=False)
+            cursors = [unknown, *[Cursor(space, 1, unknown.chain, complete=False) for space in await self._common()]]
+            opening = SyncRequest(cursors=tuple(cursors), live=self.wants_live, name=self.agent.enrolment.device_name)
+            answer = await self._calls.sync(opening)
+            self.name = answer.name
+            await self._take(done, answer)
+        await self._reconcile_strange(done)
+        done.received += await self._payloads.ask()
+        composed = await self._compose(done)
+        for _ in range(MAX_REQUESTS):
+            request, sending, packs = composed
+            answer = await self._calls.sync(replace(request, registers=await self._reports()))
+            self._note_sent(done, request, sending, answer)
+            self._lacking = frozenset(answer.lacks) if len(answer.lacks) < _MANY_LACKS else None
+            for entry in request.push:
+                done.owed.pop(entry.id, None)
+            await self._take(done, answer)
+            uploaded = await self._work_off(done, answer, packs)
+            is_strange = await self._reconcile_strange(done)
+            composed = await self._compose(done)
+            # what the peer lacks after entries and packs of a request, its answer has said; after an upload it has not
+            if not (uploaded or is_strange or answer.more or _asks(composed[0])):
+                return
+        raise PeerFault(Code.MALFORMED, "a device always has more to say; the exchange was ended")
+
+    async def _ask_back(self, done: _Exchange, closed: Collection[bytes]) -> None:
+        """Nothing is open between both any more: take the pages of what the other one knows as open again.
+
+        What lets it in may be on any of them: a grant, or a revocation of who had cut it off. Raises `Refused` while
+        the other one knows of none either.
+        """
+        generation: bytes | None = None
+        cursors: dict[bytes, Position] = {}
+        for _ in range(MAX_REQUESTS):
+            shown = shown_cursors(list(cursors), cursors, ())
+            answer = await self._calls.sync(SyncRequest(generation=generation, cursors=shown))
+            generation = answer.generation or generation
+            for page in answer.pages:
+                space = page.checkpoint.space
+                cursors[space] = Position(page.checkpoint.count, page.checkpoint.chain)
+                if space in closed or space == self.agent.replica.territory:
+                    await self._take_page(done, space, page.entries)
+            if not answer.more or await common_spaces(self.agent, self.device.key):
+                return
+
+    async def _common(self) -> list[bytes]:
+        common = await common_spaces(self.agent, self.device.key)
+        if not common:
+            raise Refused(Code.REVOKED, "that device is no longer part of this system")
+        return common
+
+    async def _reconcile_strange(self, done: _Exchange) -> bool:
+        """Reconcile the spaces in common whose state at the peer is not known; whether there were any."""
+        found = False
+        for space in await self._common():
+            if space in self._cursors:
+                continue
+            found = True
+            before = (await self.agent.replica.position(space)).count
+            result = await self._reconciling.reconcile(space)
+            after = (await self.agent.replica.position(space)).count
+            self._known[space] = after if after - before == result.received else before
+            self._cursors[space] = Position(result.checkpoint.count, result.checkpoint.chain)
+            done.received += result.received
+            done.sent += result.unsent
+        return found
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    async def _compose(self, done: _Exchange) -> tuple[SyncRequest, dict[bytes, int], dict[bytes, PackInfo]]:
+        """The next request, how far its entries lead in each space, and the packs that it speaks of."""
+        spaces = await self._common()
+        strange = {space: there for space, there in done.strange.items() if space not in spaces}
+        push, sending = await self._news(spaces)
+        await self._find_named(done, push)
+        inline, offers = self._packs(done)
+        content = self.agent.replica.content
+        request = SyncRequest(
+            generation=self._generation,
+            cursors=shown_cursors([*spaces, *strange], {**self._cursors, **strange}, ()),
+            push=(*push, *page_of(done.owed.values())),
+            packs=tuple([InlinePack(pack.space, await content.read_pack(pack.hash, 0, pack.size)) for pack in inline]),
+            offers=tuple(Offer(pack.space, pack.hash, pack.size) for pack in offers),
+            want=tuple(await self._wanted(done, spaces)),
+            live=self.wants_live and self.live is None,
+            levels=await own_levels(self.agent),
+        )
+        return request, sending, {pack.hash: pack for pack in (*inline, *offers)}
+
+    async def _reports(self) -> tuple[bytes, ...]:
+        """This device's health, for one that passes it on, while the server is out of reach; seldom (R10)."""
+        now_ms = self.agent.now_ms()
+        if self._reported_ms is not None and 0 <= now_ms - self._reported_ms < REPORT_AGE_MS:
+            return ()
+        theirs = await self.agent.replica.authorities(self.device.key)
+        if all(grant.role not in KEEPS_REPORTS for grant in theirs):
+            return ()
+        last = await LastSync.read(self.agent.replica.store)
+        if last is not None and last.reachable:
+            return ()
+        self._reported_ms = now_ms
+        return ((await own_report(self.agent)).data,)
+
+    async def _news(self, spaces: Sequence[bytes]) -> tuple[list[Entry], dict[bytes, int]]:
+        """Entries that the peer is not known to hold, in order of arrival, and where they lead."""
+        room = MAX_PUSHED_BYTES
+        push: list[Entry] = []
+        sending: dict[bytes, int] = {}
+        for space in spaces:
+            known = self._known.get(space, 0)
+            if room <= 0 or (await self.agent.replica.position(space)).count <= known:
+                continue
+            page = await self.agent.replica.store.page(space, known, room)
+            push += [stored.entry for stored in page]
+            room -= sum(stored.entry.wire_bytes for stored in page)
+            sending[space] = page[-1].arrival
+        return push, sending
+
+    async def _wanted(self, done: _Exchange, spaces: Sequence[bytes]) -> list[Wanted]:
+        """Missing content of the spaces in common that was not asked for yet."""
+        common = set(spaces)
+        fitting = await self._room.fitting(await self.agent.missing())
+        missing = [need for need in fitting if need.space in common]
+        wishes = dict.fromkeys((need.space, need.stream) for need in missing)
+        return [Wanted(*wish) for wish in wishes if wish not in done.wishes][:MAX_WANTED]
+
+    def _packs(self, done: _Exchange) -> tuple[list[PackInfo], list[PackInfo]]:
+        """Packs to send inside the request, and packs to offer, of those that the peer lacks."""
+        room = INLINE_TOTAL_BYTES
+        inline: list[PackInfo] = []
+        offers: list[PackInfo] = []
+        for pack in sorted(done.lacks.values(), key=lambda pack: (pack.size, pack.hash)):
+            if pack.hash in done.offered:
+                continue
+            if pack.size > INLINE_PACK_BYTES:
+                offers.append(pack)
+            elif pack.size <= room and len(inline) < MAX_INLINE_PACKS:
+                inline.append(pack)
+                room -= pack.size
+        return inline, offers[:MAX_OFFERS]
+
+    # --- taking -------------------------------------------------------------------------------------------------------
+
+    def _note_sent(
+        self, done: _Exchange, request: SyncRequest, sending: Mapping[bytes, int], answer: SyncAnswer
+    ) -> None:
+        self._known.update(sending)
+        refused = {*answer.waiting, *(refusal.id for refusal in answer.refused)}
+        done.sent += sum(entry.id not in refused for entry in request.push)
+        done.wishes.update((wish.space, wish.stream) for wish in request.want)
+        done.offered.update(blake3(pack.data).digest() for pack in request.packs)
+        done.offered.update(offer.pack for offer in request.offers)
+
+    async def _take(self, done: _Exchange, answer: SyncAnswer) -> None:
+        """Entries and small packs of an answer; who listens here hears of both at once."""
+        done.owed |= {entry.id: entry for entry in await self._payloads.owed(answer, await self._common())}
+        if answer.live is not None:
+            self.live = answer.live
+        if answer.generation is not None:
+            self._generation = answer.generation
+            self._cursors.clear()
+        for space in answer.stale:
+            self._cursors.pop(space, None)
+        await take_withdrawals(self.agent, answer.withdrawn, self.device.key)
+        for page in answer.pages:
+            space = page.checkpoint.space
+            if space not in await self.agent.spaces():
+                if await self._take_strange(done, space, page.entries):
+                    done.strange[space] = Position(page.checkpoint.count, page.checkpoint.chain)
+                continue
+            await self._take_page(done, space, page.entries)
+            self._cursors[space] = Position(page.checkpoint.count, page.checkpoint.chain)
+        for pack in answer.packs:
+            await self._take_pack(done, pack)
+        self._tell(done)
+
+    def _tell(self, done: _Exchange) -> None:
+        grown, done.grown = frozenset(done.grown), set()
+        if grown:
+            self.agent.replica.on_news(grown, self.device.key)
+
+    async def _take_strange(self, done: _Exchange, space: bytes, entries: Sequence[Entry]) -> bool:
+        """Take in a page of a class that the other one knows to be open to this device; whether to go on to the next.
+
+        It is reconciled once it is known here. A grant that will never pass is not asked for without end.
+        """
+        if space in await spaces_in_doubt(self.agent):
+            await self._take_page(done, space, entries)
+            return True
+        return await self._take_own_grants(space, entries) or not done.may_wait(space)
+
+    async def _take_own_grants(self, space: bytes, entries: Sequence[Entry]) -> bool:
+        """Take what lets this device into a space, and nothing else of it; whether none of it has to come again.
+
+        What proves the right of who wrote it may still be on its way.
+        """
+        mine = [entry for entry in entries if entry.header.space == space and lets_in(entry, self.agent.device)]
+        if mine:
+            now_ms = self.agent.now_ms()
+            await self.agent.replica.admit(mine, source=self.device.key, now_ms=now_ms, hold=False, bounded=True)
+        return len(await self.agent.replica.store.present([entry.id for entry in mine])) == len(mine)
+
+    async def _take_page(self, done: _Exchange, space: bytes, entries: Sequence[Entry]) -> None:
+        entries = [entry for entry in entries if entry.header.space == space]
+        if not entries:
+            return
+        replica = self.agent.replica
+        before = (await replica.position(space)).count
+        admission = await replica.admit(
+            entries,
+            source=self.device.key,
+            now_ms=self.agent.now_ms(),
+            news=news_marks([space], self.agent.entropy),
+            bounded=True,
+            tells=False,
+        )
+        done.grown.update(entry.header.space for entry in admission.let_in)
+        done.received += len(admission.admitted)
+        await note_forgotten(self.agent, admission.admitted, self.agent.device)
+        after = (await replica.position(space)).count
+        if self._known.get(space, 0) == before and after - before == len(admission.admitted):
+            self._known[space] = after
+
+    async def _take_pack(self, done: _Exchange, pack: InlinePack) -> None:
+        content = self.agent.replica.content
+        try:
+            if pack.space not in await self.agent.spaces():
+                return
+            if await content.pack(blake3(pack.data).digest(), pack.space) is not None:
+                return
+            allowance = await self._allowances.of(pack.space, self.device.key)
+            if await self._allowances.ingest(pack.space, self.device.key, pack.data, allowance):
+                done.grown.add(pack.space)
+        except PeerFault as fault:
+            done.failure = done.failure or fault
+
+    async def _work_off(self, done: _Exchange, answer: SyncAnswer, packs: Mapping[bytes, PackInfo]) -> bool:
+        """Send and fetch what an answer names; whether anything was sent."""
+        uploads = [(upload, packs[upload.pack]) for upload in answer.uploads if upload.pack in packs]
+        sent = await self._transfer.send([pair for pair in uploads if not _is_held(*pair)])
+        mine = await self.agent.spaces()
+        links = await self._wanted_links([link for link in answer.links if link.space in mine])
+        fetched = await self._transfer.fetch(links)
+        await self._note_made()
+        self._made.clear()
+        if fetched.packs:
+            done.grown.update(link.space for link in links)
+        if not _others_send_it(sent):
+            self._conclude(done, sent)
+        self._conclude(done, fetched)
+        await self._find_lacking(done, answer.lacks)
+        await self._find_entrusted(done)
+        return bool(sent.packs)
+
+    async def _wanted_links(self, links: Sequence[Link]) -> list[Link]:
+        """Those that bring no more than what is lacking here, and what nobody is sending."""
+        found = []
+        open_to: dict[bytes, Allowance] = {}
+        for link in links:
+            if await self._left.takes(link.pack, self.agent.now_ms()):
+                self.leaves_some = True
+                continue
+            if link.space not in open_to:
+                open_to[link.space] = await self._allowances.of(link.space, self.device.key)
+            lacking = open_to[link.space].lacking
+            if open_to[link.space].take(link.size):
+                await self._allowances.note(link.space, self.device.key, link.size, lacking=lacking)
+                found.append(link)
+        return found
+
+    async def _note_made(self) -> None:
+        """Count what packs and deltas behind links have made so far, beyond their sizes, which were counted before."""
+        for made in self._made:
+            more = made.making.came(made.link.size) - made.link.size - made.counted
+            noted = made.making.noted - made.noted
+            made.counted, made.noted = made.counted + more, made.noted + noted
+            if more or noted:
+                await self._allowances.note(made.link.space, self.device.key, more, lacking=more, noted=noted)
+
+    async def _may_be_made(self, link: Link) -> Making:
+        await self._note_made()
+        making = (await self._allowances.of(link.space, self.device.key)).making()
+        self._made.append(_Made(link, making))
+        return making
+
+    def _conclude(self, done: _Exchange, moved: Moved) -> None:
+        if isinstance(moved.failure, NoAnswer):
+            raise moved.failure
+        done.failure = done.failure or moved.failure
+
+    async def _find_named(self, done: _Exchange, push: Sequence[Entry]) -> None:
+        """The packs that are here of what is small, and named by entries that the peer is brought: it lacks them."""
+        news = {entry.id for entry in push if entry.header.kind in _NAMES_CONTENT}
+        for space in {entry.header.space for entry in push if entry.id in news}:
+            coursework = (await self.agent.replica.view(space)).coursework
+            heads = [head for item in coursework.items.values() if not item.withdrawn for head in item.heads]
+            # of what is made from something earlier the peer holds a part, which it says
+            named = [head.record.content for head in heads if head.id in news and not head.parents]
+            named += [work.record.content for work in coursework.hand_ins.values() if work.id in news]
+            small = [Wanted(space, content.stream) for content in named if content.size <= INLINE_TOTAL_BYTES]
+            await self._find_lacking(done, small)
+
+    async def _find_lacking(self, done: _Exchange, lacks: Sequence[Wanted]) -> None:
+        """The packs that are here of what the peer lacks, as far as it may have them: it may name anything.
+
+        An entry of a space in common names it; a hand-in's content goes to its author, and to who reads hand-ins.
+        """
+        wanted: defaultdict[bytes, list[Wanted]] = defaultdict(list)
+        for lack in lacks:
+            wanted[lack.space].append(lack)
+        common = await self._common() if wanted else []
+        theirs = await self.agent.replica.readable(self.device.key)
+        for space in (each for each in common if each in wanted and each in theirs):
+            streams = NamedStreams((await self.agent.replica.view(space)).coursework)
+            for lack in wanted[space]:
+                for pack in await self._content_of(lack, streams, theirs[space].role):
+                    done.lacks.setdefault(pack.hash, pack)
+
+    async def _find_entrusted(self, done: _Exchange) -> None:
+        """The packs of work of this device that the peer is asked to keep."""
+        for space in await self._common():
+            for stream in await self._copies.entrusted(space, self.device.key):
+                for pack in await self.agent.holdings.packs(Need(space, stream, sealed=True)):
+                    done.lacks.setdefault(pack.hash, pack)
+
+    async def _content_of(self, lack: Wanted, streams: NamedStreams, theirs: Role) -> list[PackInfo]:
+        if lack.stream in streams.open:
+            return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=False))
+        author = streams.authors.get(lack.stream)
+        if author is None or not (theirs in READS_HAND_INS or author == self.device.key):
+            return []
+        return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=True))
+
+
+def _asks(request: SyncRequest) -> bool:
+    """Whether a request brings or wants anything."""
+    return bool(request.push or request.packs or request.offers or request.want)
+
+
+def _others_send_it(sent: Moved) -> bool:
+    """Whether the peer takes a pack from somebody else as well: that is no trouble of the line."""
+    return isinstance(sent.failure, NoAnswer) and sent.failure.code is Code.BUSY
+
+
+def _is_held(upload: Upload, pack: PackInfo) -> bool:
+    return upload.offset == pack.size and not upload.capability

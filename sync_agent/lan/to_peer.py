@@ -1,0 +1,44 @@
+"""What only this device has is brought to a neighbour: its turn of `reconciling.Giving` (R3).
+
+docs/protocol.md, "Neighbours" and "Reconcile".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from protocol.entry import Entry
+from protocol.limits import MAX_PUSHED_BYTES
+from sync_agent.app import Agent
+from sync_agent.hand_ins.copies import note_forgotten
+from sync_agent.sync.peer_news import news_marks
+
+
+@dataclass(slots=True)
+class ToPeer:
+    """`Giving` towards a peer: what it lacks goes with the next steps of the dialogue."""
+
+    agent: Agent
+    device: bytes
+    waiting: list[bytes] = field(default_factory=list)
+
+    async def give(self, have: Sequence[bytes]) -> None:
+        """The other side lacks these."""
+        self.waiting += have
+
+    async def push(self) -> tuple[Entry, ...]:
+        """As many as a message may hold, in their order."""
+        room = MAX_PUSHED_BYTES
+        fitting: list[Entry] = []
+        while self.waiting and room > 0:
+            some, self.waiting = self.waiting[:64], self.waiting[64:]
+            for entry in (await self.agent.replica.store.get(some)).values():
+                fitting.append(entry)
+                room -= entry.wire_bytes
+        await note_forgotten(self.agent, fitting, self.device)
+        return tuple(fitting)
+
+    def marks(self, space: bytes) -> Mapping[str, bytes | None]:
+        """That the server may lack what it brings."""
+        return news_marks([space], self.agent.entropy)

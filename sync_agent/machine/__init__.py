@@ -1,0 +1,1 @@
+"""What this machine is, has and remembers, on which all else stands."""

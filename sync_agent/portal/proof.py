@@ -1,0 +1,67 @@
+"""Proofs of hand-ins, for a pupil to keep on paper (docs/protocol.md, "Proofs"): what is on them, and a page to print.
+
+The page stands alone: its picture of the code is in it, so that it prints with no network and without this program.
+"""
+
+from __future__ import annotations
+
+from protocol.clock import rfc3339
+from protocol.coursework import Work
+from protocol.receipt_code import proof_code
+from protocol.replica.operation import JSON
+from sync_agent.app import Agent
+from sync_agent.coursework.reading import find_work
+from sync_agent.hand_ins.handing_in import fate_marks, state_of
+from sync_agent.space_names import space_names
+
+
+async def proof_of(agent: Agent, wanted: bytes, language: str | None) -> dict[str, JSON]:
+    """What a proof says, and with a `language` the page to print. Raises `BadInput(UNKNOWN_HAND_IN)`."""
+    work = await find_work(agent, wanted)
+    view = await agent.replica.view(work.space)
+    item, person = view.coursework.items.get(work.item), view.roster.persons.get(view.roster.who(work.person))
+    title = None if item is None else item.shown.record.title
+    name = None if person is None else person.name
+    place = (await space_names(agent)).get(work.space)
+    proof: dict[str, JSON] = {
+        "code": proof_code(work.id),
+        "id": work.id.hex(),
+        "item": work.item.hex(),
+        "title": title,
+        "space": work.space.hex(),
+        "person": work.person.hex(),
+        "name": name,
+        "at": rfc3339(work.at_ms),
+        "late": work.late,
+        "state": state_of(agent, work, await fate_marks(agent.replica.store)).value,
+        "receipts": [
+            {"state": each.says.value, "device": each.by.hex(), "at": rfc3339(each.at_ms)} for each in work.witnesses
+        ],
+    }
+    if language is not None:
+        proof["page"] = page(work, title=title, name=name, place=place, language=language)
+    return proof
+
+
+def page(work: Work, *, title: str | None, name: str | None, place: str | None, language: str) -> str:
+    """A whole HTML document of one proof."""
+    from sync_agent.portal.rendering import rendering  # noqa: PLC0415 — loaded only when needed
+    from sync_agent.portal.wording import Register, Words  # noqa: PLC0415
+
+    say = Words(language, Register.ADULT)
+    code = proof_code(work.id)
+    facts = {"work": work, "code": code, "picture": picture_of(code), "place": place or ""}
+    return rendering()(
+        "receipt_file.html",
+        facts,
+        say=say,
+        title=title or say("unknown.title"),
+        name=name or say("unknown.person"),
+    )
+
+
+def picture_of(code: str) -> str:
+    """The code as a QR symbol: an SVG element that the library makes of figures only, so that a page may trust it."""
+    import segno  # noqa: PLC0415 — loaded only when needed: 150 ms
+
+    return segno.make(code, error="q", micro=False).svg_inline(scale=5, svgclass="qr", lineclass=None)

@@ -1,0 +1,222 @@
+"""Commands of a head teacher's device: what `sync-server` does for a territory, for her school, with the same JSON.
+
+A space is named by its id, a school by its UAI too, as at the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
+
+from protocol.clock import rfc3339
+from protocol.errors import BadInput, Code, Refused
+from protocol.limits import ERASURE_DELAY_MS
+from protocol.replica import parameters as given
+from protocol.replica.console_text import local_time
+from protocol.replica.office import commands, grants, withdrawals
+from protocol.replica.office.erasures import check_known, erase_persons, with_doubles
+from protocol.replica.office.grants import Standing
+from protocol.replica.office.names import device_id, invited_role, person_id, person_role
+from protocol.replica.office.people import (
+    add_person,
+    described,
+    described_alone,
+    duplicates_in,
+    merge_persons,
+)
+from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named, uai_of
+from protocol.replica.office.stays import stays_of
+from protocol.replica.operation import JSON, Outgoing, Params
+from protocol.roles import RANK
+from protocol.vouching import device_words
+from sync_agent.app import Agent
+from sync_agent.machine.command_names import CHOSEN, LEFT_OFF, LOOK_AT
+from sync_agent.school.device_names import key_words
+from sync_agent.school.devices import check_may_let_in, counted_again, school_devices
+from sync_agent.school.office import SchoolOffice
+
+Command: TypeAlias = Callable[[SchoolOffice, Params, Outgoing], Awaitable[JSON]]
+
+
+async def operate(name: str, agent: Agent, params: Params, outgoing: Outgoing) -> JSON:
+    """The command `name` (`command_names.SCHOOL`) of an open agent."""
+    async with agent.writing:
+        return await COMMANDS[name](await SchoolOffice.of(agent), params, outgoing)
+
+
+async def _space_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    school = given.text_or_none(params, "school") or await uai_of(office, office.home)
+    if school is None:
+        raise BadInput(Code.USAGE, "give the school's UAI as --school")
+    return await commands.new_space(office, params, school, outgoing)
+
+
+async def _space_list(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> JSON:
+    return commands.space_rows(space for space in await list_spaces(office) if office.governs(space.id))
+
+
+async def _person_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    spaces = await open_spaces_named(office, given.texts(params, "space"))
+    name, role = given.text(params, "name"), person_role(given.text(params, "role"))
+    person = await add_person(office, name, role, spaces)
+    for space in spaces:
+        alike = [group for group in await duplicates_in(office.replica, space) if person in {each.id for each in group}]
+        if alike:
+            await outgoing.progress("somebody of that name is on this list already; `person merge` makes them one")
+            break
+    return {"person": person.hex()}
+
+
+async def _doubles(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
+    space = space_named(office, given.text(params, "space"))
+    return [
+        {"person": person.id.hex(), "name": person.name, "role": person.role.value, "like": group[0].id.hex()}
+        for group in await duplicates_in(office.replica, space)
+        for person in group
+    ]
+
+
+async def _merge(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
+    await merge_persons(office, person_id(given.text(params, "person")), person_id(given.text(params, "into")))
+    return {}
+
+
+async def _invite(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
+    role = invited_role(given.text(params, "role"))
+    if RANK[role] >= office.authority.rank:
+        raise Refused(Code.NO_RIGHT, f"this device may not let a {role} in")
+    return await commands.new_code(office, params, role)
+
+
+async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    spaces = await open_spaces_named(office, given.texts(params, "space"))
+    device, person = commands.device_or_person(params)
+    if not all(map(office.governs, spaces)):
+        raise Refused(Code.NO_RIGHT, "this device lets others into its own school only")
+    if device is not None:
+        await check_may_let_in(office, device, spaces)
+        chosen = await _chosen(office, device, spaces, given.text_or_none(params, CHOSEN))
+        await commands.let_in_device(office, device, spaces, "sync-agent", outgoing, chosen)
+        await _say_what_it_shows(office, chosen, outgoing)
+    if person is not None:
+        looked = await commands.let_in_person(office, person, spaces, "sync-agent", outgoing)
+        if given.flag(params, LOOK_AT):
+            return {LOOK_AT: looked.rows, LEFT_OFF: looked.left_off}
+    return {}
+
+
+async def _chosen(office: SchoolOffice, device: bytes, spaces: Sequence[bytes], shown: str | None) -> Standing:
+    """As what a device is let in: what was `shown` to whoever said so, else what it was first called here."""
+    standings = await grants.standings_of(office, device, spaces)
+    if shown is None:
+        return standings[0]
+    for standing in standings:
+        if standing.name == shown:
+            return standing
+    raise BadInput(Code.UNKNOWN_DEVICE, "what was shown of this device has changed: look again", device=device.hex())
+
+
+async def _ungrant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    return await commands.ungrant(office, params, outgoing, looked=given.flag(params, LOOK_AT))
+
+
+async def _say_what_it_shows(office: SchoolOffice, standing: Standing, outgoing: Outgoing) -> None:
+    """By which words a teacher's device is known from any other that was let in: no grant confirms it."""
+    if standing.teaches:
+        words = await asyncio.to_thread(device_words, standing.device)
+        whose = "nobody" if standing.person is None else await described(office, standing.person)
+        await outgoing.progress(
+            f"let in as a teacher's computer, of {whose}: its own page « Qui lit les travaux » has to show “{words}”; "
+            "it is given no earlier work, and is not heard beside others of theirs, before `key confirm` says that it "
+            "does"
+        )
+
+
+async def _devices(office: SchoolOffice, _params: Params, outgoing: Outgoing) -> JSON:
+    for key, report in (await counted_again(office)).items():
+        when, again = local_time(rfc3339(report.said_ms) or ""), f"`lost {key.hex()}` reports it again, "
+        if report.by_rank:
+            again = "it has been given a head's right since, which no report here takes: with the kit, who runs the "
+            again += f"server does (`rotate server --kit --since`, or `revoke --kit {key.hex()}` there), "
+        await outgoing.progress(
+            f"the device {key.hex()} was reported {when}, and counts again, by the word of another head's computer or "
+            f"of the server: {again}`grant --device` agrees; if nobody decided it, the server may be in wrong hands"
+        )
+    return [
+        {
+            "device": row.key.hex(),
+            "name": row.name,
+            "words": key_words(row.key),
+            "role": row.role.value,
+            "person": None if row.person is None else row.person.hex(),
+            "spaces": [space.hex() for space in row.spaces],
+        }
+        for row in await school_devices(office)
+    ]
+
+
+async def _revoke(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    kept = await withdrawals.revoke_device(office, device_id(given.text(params, "device")), office.governs)
+    return await commands.told_of_kept(kept, outgoing)
+
+
+async def _lost(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    names, reports = await office.device_names(), await office.reports_ms()
+    seen = {key: commands.Seen(names.get(key), reports.get(key)) for key in {*names, *reports}}
+    return await commands.report_loss(office, params, outgoing, seen, office.governs)
+
+
+async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> JSON:
+    return [
+        {
+            "device": stay.key.hex(),
+            "space": stay.space.hex(),
+            "person": None if stay.person is None else stay.person.hex(),
+            "until": rfc3339(stay.until_ms),
+            "over": stay.until_ms <= office.now_ms(),
+        }
+        for stay in await stays_of(office)
+    ]
+
+
+async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    """Nobody goes whom who asks has not named: the lists of her school come from the server too (docs/adr/0160)."""
+    persons = [person_id(text) for text in given.texts(params, "person")]
+    await check_known(office, persons)
+    for line in await described_alone(office, persons):
+        await outgoing.progress(f"to be forgotten: {line}")
+    if params.get("dry_run") is True:
+        return {}
+    if params.get("alone") is not True and set(await with_doubles(office.replica, persons)) != set(persons):
+        raise BadInput(
+            Code.USAGE,
+            "others are listed as the same person, and nobody has been forgotten yet: name each who is, with one more "
+            "--person ID, and say --alone if that is all",
+        )
+    await erase_persons(office, persons)
+    await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
+    until = local_time(rfc3339(office.now_ms() + ERASURE_DELAY_MS) or "")
+    await outgoing.progress(
+        f"until {until} who runs the server takes it back: `sync-server unerase`, with the ids of `erasures`"
+    )
+    return {}
+
+
+COMMANDS: Final[dict[str, Command]] = {
+    "space add": _space_add,
+    "space list": _space_list,
+    "space rename": commands.space_rename,
+    "person add": _person_add,
+    "person list": commands.person_list,
+    "person doubles": _doubles,
+    "person merge": _merge,
+    "invite": _invite,
+    "devices": _devices,
+    "grant": _grant,
+    "ungrant": _ungrant,
+    "revoke": _revoke,
+    "lost": _lost,
+    "stays": _stays,
+    "erase": _erase,
+}

@@ -1,0 +1,78 @@
+"""The devices of a school that a head teacher's device runs: which there are, in which classes, whom it may let in.
+
+Rules:
+- a device is listed where it may read, by the grants that hold, once for all of its classes;
+- what somebody of a higher rank has cut off is not let in here: the grant would be written and give nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.errors import Code, Refused
+from protocol.replica.office.device_cuts import TakenBack, reports_taken_back
+from protocol.replica.office.grants import has_already, standing_grants
+from protocol.roles import Role
+from sync_agent.school.device_names import device_names
+from sync_agent.school.office import SchoolOffice
+
+LET_IN: Final = frozenset({Role.TEACHER, Role.RELAY, Role.MACHINE})
+"""The roles of devices that a head teacher's may let into her classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchoolDevice:
+    """A device: what it calls itself, if that is known here; its highest role, whose it is, which spaces it reads."""
+
+    key: bytes
+    name: str | None
+    role: Role
+    person: bytes | None
+    spaces: tuple[bytes, ...]
+
+
+async def school_devices(office: SchoolOffice) -> list[SchoolDevice]:
+    """The devices of the school, by name; those that were cut off everywhere are not among them."""
+    replica = office.replica
+    names = await device_names(office.agent)
+    own = list(replica.door.below(office.home))
+    spaces: dict[bytes, list[bytes]] = {}
+    for space in own:
+        roster = (await replica.view(space)).roster
+        for key in dict.fromkeys(grant.key for grant in roster.authorities if grant.space in own):
+            if roster.may_read(key):
+                spaces.setdefault(key, []).append(space)
+    found = []
+    for key, readable in spaces.items():
+        grants = await replica.authorities(key)
+        if grants:
+            highest = max(grants, key=lambda grant: (grant.rank, grant.grant))
+            person = next((grant.person for grant in grants if grant.person is not None), None)
+            found.append(SchoolDevice(key, names.get(key), highest.role, person, tuple(readable)))
+    return sorted(found, key=lambda device: ((device.name or "").casefold(), device.key))
+
+
+async def counted_again(office: SchoolOffice) -> dict[bytes, TakenBack]:
+    """The devices of the school that were reported and count again, by others' word."""
+    reports = await reports_taken_back(office)
+    devices = await school_devices(office) if reports else []
+    return {device.key: reports[device.key] for device in devices if device.key in reports}
+
+
+async def check_may_let_in(office: SchoolOffice, device: bytes, spaces: Sequence[bytes]) -> None:
+    """Raise `Refused(NO_RIGHT)` where this office's grant would give a device nothing."""
+    replica = office.replica
+    standing = await standing_grants(office, device)
+    above = [grant for grant in standing if grant.rank >= office.rank]
+    if len(above) == len(standing) or has_already(office, above, spaces):
+        raise Refused(Code.NO_RIGHT, "this device lets in teachers' laptops, relays and PCs, nobody of its own rank")
+    for space in spaces:
+        for near in replica.door.lineage(space):
+            against = [name for name, key in (await replica.view(near)).roster.revocations.items() if key == device]
+            orders = (await replica.store.get(against)).values()
+            if any(replica.door.rank_of(order.header) > office.rank for order in orders):
+                raise Refused(
+                    Code.NO_RIGHT, "who runs the system has cut that device off, and alone can let it back in"
+                )

@@ -1,0 +1,184 @@
+"""A school run from a head teacher's device, with no server in reach (docs/adr/0031).
+
+Rules:
+- what is written is written under the device's grant of rank head or more in the school, and reaches nothing beyond;
+- keys of the school's spaces are made and given out here as the server would; both may do so, and agree when they meet;
+- access that has come to its end is ended here too, by this device's clock;
+- what has come when is noted here as at the server, so that `lost --since` can tell what a thief has brought.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Final, Self
+
+from protocol.entry import Entry
+from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
+from protocol.register import RegisterKind, stored_register
+from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
+from protocol.replica.office.bureau import Met
+from protocol.replica.office.space_keeper import SpaceKeeper
+from protocol.replica.office.stays import end_stays
+from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.replica.unforeseen import lasting
+from protocol.rights import Authority
+from protocol.roles import RUNS_A_SCHOOL
+from protocol.vouching import Device
+from sync_agent.app import Agent
+from sync_agent.keys.acquaintances import met_first
+from sync_agent.school.device_names import device_names
+
+STAYS_INTERVAL_S: Final = 300.0
+
+_log = logging.getLogger(__name__)
+
+
+class SchoolOffice:
+    """`Office` over an agent. Made by `of`; not to be kept: rights may end."""
+
+    def __init__(self, agent: Agent, authority: Authority) -> None:
+        """`authority` is the grant under which everything is written."""
+        self._agent = agent
+        self.authority = authority
+        self._keeper = SpaceKeeper(
+            agent.replica,
+            agent.keys.agreement,
+            authority.grant,
+            self.say,
+            now_ms=agent.now_ms,
+            entropy=agent.entropy,
+            governs=self.governs,
+        )
+
+    @classmethod
+    async def of(cls, agent: Agent, space: bytes | None = None) -> Self:
+        """The office of this device over a space, else over the widest that it has.
+
+        Raises `BadInput(UNKNOWN_SPACE)`, `Refused(NO_RIGHT)`.
+        """
+        door = agent.replica.door
+        if space is not None and not door.knows_space(space):
+            raise BadInput(Code.UNKNOWN_SPACE, f"this device has no space {space.hex()}", space=space.hex())
+        held = [
+            grant
+            for grant in await agent.replica.authorities(agent.device)
+            if grant.role in RUNS_A_SCHOOL and (space is None or door.covers(grant, space))
+        ]
+        if not held:
+            raise Refused(Code.NO_RIGHT, "only the device of a head teacher, or an administrator's, may do that")
+        return cls(agent, min(held, key=lambda grant: (len(door.lineage(grant.space)), -grant.rank, grant.grant)))
+
+    @property
+    def agent(self) -> Agent:
+        """The device itself."""
+        return self._agent
+
+    @property
+    def replica(self) -> Replica:
+        """What is known here."""
+        return self._agent.replica
+
+    @property
+    def now_ms(self) -> Callable[[], int]:
+        """This device's clock."""
+        return self._agent.now_ms
+
+    @property
+    def entropy(self) -> Entropy:
+        """This device's randomness."""
+        return self._agent.entropy
+
+    @property
+    def territory_name(self) -> str:
+        """What people call the territory."""
+        return self._agent.enrolment.territory_name
+
+    @property
+    def home(self) -> bytes:
+        """The school."""
+        return self.authority.space
+
+    @property
+    def rank(self) -> int:
+        """That of the grant."""
+        return self.authority.rank
+
+    @property
+    def own_device(self) -> Device:
+        """This device's keys."""
+        return self._agent.device, self._agent.keys.agreement.public
+
+    def met_first(self, person: bytes, without: Collection[bytes]) -> Met:
+        """As `Office.met_first`."""
+        return met_first(self._agent, person, without)
+
+    def governs(self, space: bytes) -> bool:
+        """Whether a space is the school, or lies in it."""
+        return self.home in self.replica.door.lineage(space)
+
+    async def say(self, drafts: Sequence[Draft]) -> list[Entry]:
+        """As `Office.say`. Raises `Refused(NO_RIGHT)` for what lies outside the school."""
+        # a school that is made with its first class is not known yet
+        known = [draft.space for draft in drafts if self.replica.door.knows_space(draft.space)]
+        if not all(map(self.governs, known)):
+            raise Refused(Code.NO_RIGHT, "this device may do that in its own school only")
+        return await self._agent.write(*[replace(draft, grant=self.authority.grant) for draft in drafts])
+
+    async def device_names(self) -> dict[bytes, str | None]:
+        """What devices call themselves, as far as this one knows."""
+        return await device_names(self._agent)
+
+    async def reports_ms(self) -> dict[bytes, int]:
+        """The time of each device's last report that has come here, by its own clock."""
+        rows = await self._agent.replica.store.registers(RegisterKind.HEALTH)
+        return {row.device: stored_register(row.data).at_ms for row in rows}
+
+    async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False, asked: bool = True) -> None:
+        """As `Office.tend_keys`."""
+        await self._keeper.tend(spaces, let_in=let_in, asked=asked)
+
+
+async def end_what_is_over(agent: Agent) -> int:
+    """End the stays that are over; how many. Nothing on a device that runs no school."""
+    if await agent.role() not in RUNS_A_SCHOOL:
+        return 0
+    async with agent.writing:
+        return await end_stays(await SchoolOffice.of(agent))
+
+
+@contextlib.asynccontextmanager
+async def ending_stays(agent: Agent) -> AsyncIterator[None]:
+    """Look at once, and every few minutes while the context lasts."""
+    async with lasting("ending stays", lambda: _look(agent), agent.unforeseen):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def noting_arrivals(agent: Agent) -> AsyncIterator[None]:
+    """Note now and then what is here, where this device runs a school, while the context lasts."""
+    async with lasting("noting what has come when", lambda: _note(agent), agent.unforeseen):
+        yield
+
+
+async def _note(agent: Agent) -> None:
+    while True:
+        try:
+            if await agent.role() in RUNS_A_SCHOOL:
+                await note_arrivals(agent.replica.store, agent.now_ms())
+        except LocalFailure as failure:
+            _log.error("what has come when cannot be noted: %s", failure)
+        await asyncio.sleep(NOTE_INTERVAL_S)
+
+
+async def _look(agent: Agent) -> None:
+    while True:
+        try:
+            if ended := await end_what_is_over(agent):
+                _log.info("%d stays were over, and have been ended", ended)
+        except RelaisError as error:
+            _log.error("what is over cannot be ended: %s", error)
+        await asyncio.sleep(STAYS_INTERVAL_S)

@@ -1,0 +1,333 @@
+"""Sign-in on shared machines as a device keeps it: keys, what a teacher sets, what a pupil shows (docs/adr/0034).
+
+Rules:
+- a space whose teacher has not switched it on works as without it;
+- verifiers and keys lie in the set, sealed to the school's own devices, and travel like everything else: a reset made
+  offline reaches a PC over the school's network, a stick or the server, which cannot read it;
+- who holds a key wraps it for devices that came later, whatever machines say that cannot know;
+- the tenth miss in a row is said in an entry, so that the other machines of the class take no more tries either.
+
+docs/protocol.md, "Sign-in".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
+from protocol.limits import MAX_PARENTS, MAX_WRAPS_PER_ENTRY, SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
+from protocol.replica.replica import Draft, Entropy
+from protocol.replica.views import Basis
+from protocol.roster import Person
+from protocol.sign_in import (
+    KINDS,
+    NONCE_BYTES,
+    SALT_BYTES,
+    SIGN_IN_KEY_BYTES,
+    Method,
+    SignIn,
+    SignInKey,
+    SignInRecord,
+    SignIns,
+    SignInWraps,
+    Verifier,
+    fold_sign_ins,
+    holders,
+    newest_key,
+    normal,
+    unwrap,
+)
+from sync_agent.app import Agent
+from sync_agent.school.sign_in_tries import Tries
+
+TRIES_MARKS: Final = "sign-in-tries/"
+"""+ person in hex → how often somebody failed here to sign in as that person (`sign_in_tries`)."""
+
+
+class Try(Enum):
+    """How a try to sign in ended."""
+
+    PROVEN = auto()
+    WRONG = auto()
+    WAIT = auto()
+    LOCKED = auto()
+    UNSET = auto()
+    NO_KEY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """How a try ended, how long to wait before the next, and whose verifier it was: a session stands on that entry."""
+
+    how: Try
+    wait_ms: int = 0
+    entry: bytes = b""
+
+
+class SignInBook:
+    """Sign-in of all spaces of one device."""
+
+    def __init__(self, agent: Agent) -> None:
+        """Nothing is read yet."""
+        self._agent = agent
+        self._folded: dict[bytes, tuple[Basis, frozenset[bytes], SignIns]] = {}
+        self._keys: dict[bytes, SignInKey] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    async def of(self, space: bytes) -> SignIns:
+        """How sign-in stands in a space."""
+        view = await self._agent.replica.view(space)
+        known = self._folded.get(space)
+        # who is confirmed hangs on what this device saw first, too
+        if known is not None and known[:2] == (view.basis, view.roster.unconfirmed):
+            return known[2]
+        entries = [entry for entry in await self._agent.replica.store.scan_kinds(KINDS) if entry.header.space == space]
+        found = fold_sign_ins(entries, view.roster)
+        self._folded[space] = (view.basis, view.roster.unconfirmed, found)
+        return found
+
+    async def guarded(self) -> dict[bytes, tuple[bytes, SignIn | None]]:
+        """Whose own things are shown to themselves only: person → the space that says so, and what proves them."""
+        found: dict[bytes, tuple[bytes, SignIn | None]] = {}
+        for space in sorted(await self._agent.spaces()):
+            sign_ins = await self.of(space)
+            if sign_ins.on:
+                for person in (await self._agent.replica.view(space)).roster.persons:
+                    mine = sign_ins.persons.get(person)
+                    mine = mine if mine is not None and mine.is_set else None
+                    if person not in found or (found[person][1] is None and mine is not None):
+                        found[person] = (space, mine)
+        return found
+
+    async def persons(self, space: bytes) -> list[Person]:
+        """Who is on the list of a space, by name. Raises `BadInput(UNKNOWN_SPACE)`."""
+        await self._agent.check_space(space)
+        persons = (await self._agent.replica.view(space)).roster.persons.values()
+        return sorted(persons, key=lambda person: (person.name.casefold(), person.id))
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    async def key(self, space: bytes, name: bytes) -> SignInKey | None:
+        """The key of this name, if this device was given it."""
+        if name not in self._keys:
+            wraps = (await self.of(space)).given.of(name)
+            sealed_to = [(key, sealed) for key in self._agent.agreements for sealed in wraps.get(key.public, ())]
+            for own, sealed in sealed_to:
+                try:
+                    self._keys[name] = unwrap(sealed, own, space, name)
+                except PeerFault:
+                    continue
+        return self._keys.get(name)
+
+    async def tend(self) -> int:
+        """Wrap the keys in use for devices that came later; how many entries that took.
+
+        A device that was given a key by one that proves nothing says that it has it, and nobody wraps it again.
+        """
+        drafts: list[Draft] = []
+        own = (self._agent.device,)
+        async with self._agent.writing:
+            for space in await self._agent.spaces():
+                sign_ins = await self.of(space)
+                wanted = await self._holders(space)
+                in_use = {each.record.key for each in sign_ins.persons.values() if each.record.key is not None}
+                for name in sorted(in_use):
+                    missing = sign_ins.given.lacking(name, wanted, own)
+                    key = await self.key(space, name) if missing else None
+                    if key is not None:
+                        right = await self._agent.right(space, Kind.SIGN_IN_WRAP)
+                        drafts += _wrap_drafts(space, key, missing, right.grant, self._agent.entropy)
+            if drafts:
+                await self._agent.write(*drafts)
+        return len(drafts)
+
+    async def _holders(self, space: bytes) -> list[bytes]:
+        roster = (await self._agent.replica.view(space)).roster
+        return holders(roster, self._agent.replica.territory)
+
+    # --- what a teacher does ------------------------------------------------------------------------------------------
+
+    async def switch(self, space: bytes, *, on: bool) -> None:
+        """Switch sign-in on or off. Raises `BadInput(UNKNOWN_SPACE)`, `Refused(NO_RIGHT)`."""
+        async with self._agent.writing:
+            right = await self._agent.right(space, Kind.SIGN_IN)
+            sign_ins = await self.of(space)
+            if sign_ins.on != on:
+                record = SignInRecord(on=on).encode()
+                await self._agent.write(
+                    Draft(space, Kind.SIGN_IN, right.grant, record, parents=sign_ins.switch[:MAX_PARENTS])
+                )
+
+    async def set(self, space: bytes, secrets: Mapping[bytes, tuple[Method, str]]) -> None:
+        """Say what proves these persons from now on: a method and a secret each; it lifts their locks.
+
+        Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_PERSON, USAGE for what cannot be such a secret), `Refused(NO_RIGHT)`.
+        """
+        verifiers = {}
+        roster = (await self._agent.replica.view(space)).roster
+        for person, (method, secret) in secrets.items():
+            form = normal(method, secret)
+            if person not in roster.persons:
+                raise BadInput(Code.UNKNOWN_PERSON, "nobody on this class list has that id")
+            if form is None:
+                raise BadInput(Code.USAGE, _TOO_WEAK[method])
+            salt = self._agent.entropy(SALT_BYTES)
+            verifiers[person] = await asyncio.to_thread(Verifier.of, method, form, salt)
+        await self._say(space, verifiers)
+
+    async def unlock(self, space: bytes, person: bytes) -> None:
+        """Let a person try again with the secret that they have. Raises `BadInput(UNKNOWN_PERSON)`, `Refused`."""
+        verifier = await self._verifier(space, (await self.of(space)).persons.get(person), person)
+        if verifier is None:
+            raise BadInput(Code.UNKNOWN_PERSON, "nothing is set for that person here; set it anew")
+        await self._say(space, {person: verifier})
+
+    async def method(self, space: bytes, person: bytes) -> Method | None:
+        """By what a person signs in, as far as this device can tell."""
+        verifier = await self._verifier(space, (await self.of(space)).persons.get(person), person)
+        return None if verifier is None else verifier.method
+
+    async def _say(self, space: bytes, verifiers: Mapping[bytes, Verifier]) -> None:
+        agent = self._agent
+        async with agent.writing:
+            right = await agent.right(space, Kind.SIGN_IN)
+            sign_ins = await self.of(space)
+            wanted = await self._holders(space)
+            name = newest_key(sign_ins, wanted)
+            key = None if name is None else await self.key(space, name)
+            drafts: list[Draft] = []
+            if key is None:
+                key = SignInKey(agent.entropy(SIGN_IN_KEY_BYTES))
+                drafts += _wrap_drafts(space, key, wanted, right.grant, agent.entropy)
+            for person, verifier in verifiers.items():
+                sealed = key.seal(verifier, space, person, agent.entropy(NONCE_BYTES))
+                before = sign_ins.persons.get(person)
+                drafts.append(
+                    Draft(
+                        space,
+                        Kind.SIGN_IN,
+                        right.grant,
+                        SignInRecord(key.commitment, sealed).encode(),
+                        subject=person,
+                        parents=() if before is None else before.heads[:MAX_PARENTS],
+                    )
+                )
+            await agent.write(*drafts)
+            self._keys[key.commitment] = key
+
+    # --- what a pupil does --------------------------------------------------------------------------------------------
+
+    async def attempt(self, person: bytes, secret: str) -> Tried:
+        """Try to sign in as somebody. One after the other, so that nobody tries twice at once."""
+        async with self._one_at_a_time:
+            return await self._attempt(person, secret)
+
+    async def standing(self, person: bytes) -> tuple[Tried, Method | None]:
+        """How a try would end before anything is shown (LOCKED, WAIT, UNSET, NO_KEY, else WRONG), and by what."""
+        space, mine = (await self.guarded()).get(person, (b"", None))
+        if mine is None:
+            return Tried(Try.UNSET), None
+        verifier = await self._verifier(space, mine, person)
+        if verifier is None:
+            return Tried(Try.NO_KEY), None
+        tries = Tries.of(await self._agent.replica.store.mark(_mark(person)), mine.entry)
+        if mine.locked_by or tries.is_locked:
+            return Tried(Try.LOCKED), verifier.method
+        wait_ms = tries.wait_ms(self._agent.now_ms())
+        return Tried(Try.WAIT if wait_ms else Try.WRONG, wait_ms), verifier.method
+
+    async def _attempt(self, person: bytes, secret: str) -> Tried:
+        before, _ = await self.standing(person)
+        if before.how is not Try.WRONG:
+            return before
+        store, now_ms = self._agent.replica.store, self._agent.now_ms()
+        space, mine = (await self.guarded()).get(person, (b"", None))
+        if mine is None:  # what guarded them was taken back meanwhile
+            return Tried(Try.UNSET)
+        verifier = await self._verifier(space, mine, person)
+        if verifier is None:
+            return Tried(Try.NO_KEY)
+        form = normal(verifier.method, secret)
+        if form is None:
+            return Tried(Try.WRONG)
+        tries = Tries.of(await store.mark(_mark(person)), mine.entry).missed(now_ms)
+        await store.set_marks({_mark(person): tries.encode()})
+        if await asyncio.to_thread(verifier.proves, form):
+            await store.set_marks({_mark(person): None})
+            return Tried(Try.PROVEN, entry=mine.entry)
+        if tries.is_locked:
+            await self._say_locked(space, person, mine.entry)
+            return Tried(Try.LOCKED)
+        return Tried(Try.WRONG, tries.wait_ms(now_ms))
+
+    async def _say_locked(self, space: bytes, person: bytes, entry: bytes) -> None:
+        async with self._agent.writing:
+            right = await self._agent.right(space, Kind.SIGN_IN_LOCK)
+            await self._agent.write(Draft(space, Kind.SIGN_IN_LOCK, right.grant, _EMPTY, subject=person, target=entry))
+
+    async def _verifier(self, space: bytes, sign_in: SignIn | None, person: bytes) -> Verifier | None:
+        if sign_in is None or sign_in.record.key is None or sign_in.record.sealed is None:
+            return None
+        key = await self.key(space, sign_in.record.key)
+        try:
+            return None if key is None else key.open(sign_in.record.sealed, space, person)
+        except PeerFault:
+            return None
+
+
+def drawn_pictures(entropy: Entropy) -> str:
+    """Three pictures, each as likely as any other."""
+    chosen: list[int] = []
+    while len(chosen) < SIGN_IN_PICTURES_CHOSEN:
+        number = entropy(1)[0]
+        if number < 256 - 256 % SIGN_IN_PICTURES:
+            chosen.append(number % SIGN_IN_PICTURES + 1)
+    return "-".join(map(str, chosen))
+
+
+async def tend_sign_in(agent: Agent) -> int:
+    """`SignInBook.tend`, where the machine may: a device that is let go says nothing any more."""
+    if not await agent.replica.store.scan_kinds([Kind.SIGN_IN]):
+        return 0
+    try:
+        return await SignInBook(agent).tend()
+    except (Refused, LocalFailure):
+        return 0
+
+
+_EMPTY: Final = b"\x80"
+_TOO_WEAK: Final[Mapping[Method, str]] = {
+    Method.PICTURES: "three of the twelve pictures are chosen, as in 1-12-3",
+    Method.PIN: "a PIN has at least four digits",
+    Method.PASSWORD: "a password has at least six characters",
+    Method.PASSPHRASE: "a passphrase has at least twelve characters; a few words in a row are good ones",
+}
+
+
+def _mark(person: bytes) -> str:
+    return f"{TRIES_MARKS}{person.hex()}"
+
+
+def _wrap_drafts(
+    space: bytes, key: SignInKey, wanted: Iterable[bytes], grant: bytes, entropy: Entropy
+) -> Sequence[Draft]:
+    wraps = []
+    for recipient in wanted:
+        try:
+            wraps.append((recipient, key.wrap(space, recipient, entropy(32))))
+        except PeerFault:
+            continue
+    return [
+        Draft(
+            space,
+            Kind.SIGN_IN_WRAP,
+            grant,
+            SignInWraps(key.commitment, tuple(wraps[start : start + MAX_WRAPS_PER_ENTRY])).encode(),
+        )
+        for start in range(0, len(wraps), MAX_WRAPS_PER_ENTRY)
+    ]

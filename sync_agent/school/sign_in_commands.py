@@ -1,0 +1,80 @@
+"""`sign-in list|on|off|set|unlock`: what the portal's page does, as commands of a teacher's device.
+
+Secrets that are thought up come from a file, never from the command line, where other users of the machine see them;
+what is drawn is said once, in the result.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from protocol.errors import BadInput, Code
+from protocol.replica import parameters as given
+from protocol.replica.operation import JSON, Params
+from protocol.replica.replica import Entropy
+from protocol.sign_in import Method
+from sync_agent.school.sign_in import SignInBook, drawn_pictures
+
+_DRAWN_PIN_DIGITS: Final = 6
+
+
+async def listing(book: SignInBook, params: Params) -> JSON:
+    """Who signs in with what, and who is locked out."""
+    space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
+    sign_ins = await book.of(space)
+    rows: list[JSON] = []
+    for person in await book.persons(space):
+        mine = sign_ins.persons.get(person.id)
+        method = await book.method(space, person.id)
+        rows.append(
+            {
+                "person": person.id.hex(),
+                "name": person.name,
+                "set": mine is not None and mine.is_set,
+                "method": None if method is None else method.name.lower(),
+                "locked": mine is not None and bool(mine.locked_by),
+            }
+        )
+    return {"on": sign_ins.on, "people": rows}
+
+
+async def switch(book: SignInBook, params: Params) -> JSON:
+    """Switch it on or off."""
+    space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
+    await book.switch(space, on=given.flag(params, "on"))
+    return {}
+
+
+async def set_secret(book: SignInBook, params: Params, entropy: Entropy) -> JSON:
+    """What one person signs in with from now on; drawn where none is given."""
+    space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
+    person = given.person(params, "person")
+    method = _method(given.text(params, "method"))
+    secret = given.text_or_none(params, "secret")
+    drawn = _drawn(method, entropy) if secret is None else None
+    await book.set(space, {person: (method, drawn if secret is None and drawn is not None else secret or "")})
+    found: dict[str, JSON] = {"person": person.hex(), "method": method.name.lower()}
+    return found if drawn is None else {**found, "secret": drawn}
+
+
+async def unlock(book: SignInBook, params: Params) -> JSON:
+    """Let somebody try again."""
+    space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
+    await book.unlock(space, given.person(params, "person"))
+    return {}
+
+
+def _method(text: str) -> Method:
+    try:
+        return Method[text.upper()]
+    except KeyError:
+        known = ", ".join(method.name.lower() for method in Method)
+        raise BadInput(Code.USAGE, f"nobody signs in by “{given.shown(text)}”; it is one of: {known}") from None
+
+
+def _drawn(method: Method, entropy: Entropy) -> str:
+    if method is Method.PICTURES:
+        return drawn_pictures(entropy)
+    if method is Method.PIN:
+        return f"{int.from_bytes(entropy(8), 'big') % 10**_DRAWN_PIN_DIGITS:0{_DRAWN_PIN_DIGITS}}"
+    raise BadInput(Code.USAGE, "a password or passphrase is not drawn: give --secret-file")

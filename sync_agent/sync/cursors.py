@@ -1,0 +1,65 @@
+"""Where this agent stands in the server's order of arrival, space by space, as marks in the store (R12).
+
+A cursor is written in the transaction that admits what it stands for, so that it never says more than what is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+from protocol import canonical
+from protocol.checkpoint import Checkpoint, Cursor, standing_of
+from protocol.errors import PeerFault
+from protocol.limits import CURSOR_HASH_BYTES
+from protocol.message_parts import SPACE_PREFIX_BYTES
+from protocol.replica.interfaces import EntryStore, Position
+from sync_agent.machine.marks import CURSOR_MARKS
+
+STANDING_FROM_SPACES: Final = 16
+"""From so many spaces on their cursors are more than all the rest of a quiet sync."""
+_MAX_VALUE_BYTES: Final = 64
+
+
+def cursor_marks(checkpoint: Checkpoint) -> dict[str, bytes | None]:
+    """The mark that says that this agent has all that led to `checkpoint`."""
+    value = canonical.encode([checkpoint.count, checkpoint.chain])
+    return {CURSOR_MARKS + checkpoint.space.hex(): value}
+
+
+async def read_cursors(store: EntryStore) -> dict[bytes, Position]:
+    """Each space with what the server's store was seen to hold; one that cannot be read counts as none."""
+    found = {}
+    for key, value in (await store.marks(CURSOR_MARKS)).items():
+        try:
+            parts = canonical.decode(value, max_bytes=_MAX_VALUE_BYTES)
+        except PeerFault:
+            continue
+        match parts:
+            case [int(count), bytes(chain)] if count > 0 and len(chain) == CURSOR_HASH_BYTES:
+                found[bytes.fromhex(key.removeprefix(CURSOR_MARKS))] = Position(count, chain)
+            case _:
+                continue
+    return found
+
+
+def shown_cursors(
+    spaces: Sequence[bytes], known: Mapping[bytes, Position], complete: Iterable[bytes]
+) -> tuple[Cursor, ...]:
+    """The cursors of a request: by the first 4 bytes of their space where that is enough to tell it from the others."""
+    whole = set(complete)
+    prefixes = [space[:SPACE_PREFIX_BYTES] for space in spaces]
+    shown = []
+    for space, prefix in zip(spaces, prefixes, strict=True):
+        position = known.get(space)
+        if position is not None:
+            name = prefix if prefixes.count(prefix) == 1 else space
+            shown.append(Cursor(name, position.count, position.chain, space in whole))
+    return tuple(shown)
+
+
+def standing(spaces: Sequence[bytes], known: Mapping[bytes, Position], complete: Collection[bytes]) -> bytes | None:
+    """What is said in place of many cursors by who misses nothing; None where they are few, or something is missing."""
+    if len(spaces) < STANDING_FROM_SPACES or not all(space in complete for space in spaces):
+        return None
+    return standing_of((space, known[space].count, known[space].chain) for space in spaces if space in known)

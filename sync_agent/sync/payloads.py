@@ -1,0 +1,47 @@
+"""Payloads of entries of which the header alone is here, though nothing in force erases them: asked for, and given.
+
+The rules are `protocol.replica.bare_entries`; docs/protocol.md, "Erasure".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from protocol.entry import Entry
+from protocol.messages import SyncAnswer, SyncRequest
+from protocol.replica.bare_entries import Rounds
+from sync_agent.app import Agent
+from sync_agent.transport.sealed_calls import SealedCalls
+
+_ROUNDS_AT_ONCE: Final = 64
+
+
+class Payloads:
+    """What one other replica is asked for, and what it asks for."""
+
+    def __init__(self, agent: Agent, calls: SealedCalls) -> None:
+        """Over the calls to the server, or to a neighbour."""
+        self._agent = agent
+        self._calls = calls
+        self._rounds = Rounds()
+
+    async def ask(self) -> int:
+        """Ask for what is lacking and was not asked for yet; how many entries are whole now."""
+        replica = self._agent.replica
+        taken = 0
+        for _ in range(_ROUNDS_AT_ONCE):
+            lacking = await replica.bare.lacking()
+            spaces = await self._agent.spaces() if lacking else ()
+            ids = self._rounds.next(b"", lacking, spaces)
+            if not ids:
+                break
+            answer = await self._calls.sync(SyncRequest(bare=ids))
+            source = (await self._calls.server()).key
+            admission = await replica.admit(answer.whole, source=source, now_ms=self._agent.now_ms())
+            taken += len(admission.filled)
+        return taken
+
+    async def owed(self, answer: SyncAnswer, spaces: Iterable[bytes]) -> list[Entry]:
+        """The entries that an answer asks for, and that are whole here, of the spaces that whoever answers may read."""
+        return await self._agent.replica.bare.whole(answer.bare, spaces) if answer.bare else []

@@ -1,0 +1,184 @@
+"""Making one space equal with another replica's by range-based reconciliation, when cursors do not serve (R3).
+
+Rules:
+- what only this side has is given away (towards the server: into the outbox, to travel with the next sync; towards a
+  peer: with the next steps of the dialogue); what the other side has is asked for in bounded batches, with the next
+  step in the same request;
+- entries come in no admissible order: what waits for another is kept in quarantine, what did not fit there is asked for
+  again once others were admitted;
+- at the end the cursor stands where the other store stood at the first answer: what arrived later comes in pages.
+
+docs/protocol.md, "Reconcile".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from protocol.checkpoint import Checkpoint
+from protocol.entry import Entry
+from protocol.errors import Code, PeerFault
+from protocol.messages import ReconcileAnswer, ReconcileRequest
+from protocol.reconcile import Initiator
+from protocol.replica.interfaces import EntryStore
+from sync_agent.app import Agent
+from sync_agent.hand_ins.copies import note_forgotten
+from sync_agent.machine.marks import REFUSED_MARKS
+from sync_agent.transport.sealed_calls import SealedCalls
+
+IDS_PER_REQUEST: Final = 4_000
+_MAX_DIALOGUES: Final = 8
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """What a reconciliation did: where the other store stood, entries received, entries given away."""
+
+    checkpoint: Checkpoint
+    received: int = 0
+    unsent: int = 0
+
+
+class Giving(Protocol):
+    """What becomes of entries that only this side has."""
+
+    async def give(self, have: Sequence[bytes]) -> None:
+        """The other side lacks these."""
+        ...
+
+    async def push(self) -> tuple[Entry, ...]:
+        """Entries to send with the next step."""
+        ...
+
+    def marks(self, space: bytes) -> Mapping[str, bytes | None]:
+        """What to note with entries that the other side brings."""
+        ...
+
+
+class ToOutbox:
+    """Towards the server: what it lacks waits for the next sync."""
+
+    def __init__(self, store: EntryStore) -> None:
+        self._store = store
+
+    async def give(self, have: Sequence[bytes]) -> None:
+        """Put them into the outbox."""
+        await self._store.mark_unsent(have)
+
+    async def push(self) -> tuple[Entry, ...]:
+        """Nothing: the sync sends them."""
+        return ()
+
+    def marks(self, space: bytes) -> Mapping[str, bytes | None]:
+        """Nothing: what the server brings, it holds."""
+        del space
+        return {}
+
+
+class Reconciling:
+    """Reconciles spaces with one other replica, one at a time."""
+
+    def __init__(self, agent: Agent, calls: SealedCalls, giving: Giving | None = None) -> None:
+        """Over the calls to that replica. `giving` says what happens with what it lacks (default: the outbox)."""
+        self._agent = agent
+        self._calls = calls
+        self._giving = giving or ToOutbox(agent.replica.store)
+
+    async def reconcile(self, space: bytes) -> Reconciled:
+        """Run dialogues about `space` until one ends by itself. The cursor is left to the caller.
+
+        Raises what `SealedCalls.reconcile` raises, `Refused(CANNOT_READ)` above all.
+        """
+        store = self._agent.replica.store
+        refused = {bytes.fromhex(key.removeprefix(REFUSED_MARKS)) for key in await store.marks(REFUSED_MARKS)}
+        held = {held.entry.id for held in await store.held()}
+        done: Reconciled | None = None
+        for _ in range(_MAX_DIALOGUES):
+            dialogue = _Dialogue(self._agent, self._calls, self._giving, space, refused, held)
+            over = await dialogue.run()
+            if done is None:
+                done = Reconciled(dialogue.checkpoint())
+            done.received += dialogue.received
+            done.unsent += dialogue.unsent
+            if over or not (dialogue.received or dialogue.unsent):
+                break
+        assert done is not None  # noqa: S101  (at least one dialogue took place)
+        return done
+
+
+class _Dialogue:
+    """One Negentropy dialogue, and the entries that it brings."""
+
+    def __init__(
+        self, agent: Agent, calls: SealedCalls, giving: Giving, space: bytes, refused: set[bytes], held: set[bytes]
+    ) -> None:
+        self._agent = agent
+        self._calls = calls
+        self._giving = giving
+        self._space = space
+        self._passed_over = refused
+        self._held = held
+        self._first: Checkpoint | None = None
+        self._wanted: dict[bytes, None] = {}
+        self._overflowed: dict[bytes, None] = {}
+        self.received = 0
+        self.unsent = 0
+
+    def checkpoint(self) -> Checkpoint:
+        """Where the server's store stood at the first answer."""
+        assert self._first is not None  # noqa: S101  (asked after `run`)
+        return self._first
+
+    async def run(self) -> bool:
+        """Talk until nothing is left to say or to fetch; whether the dialogue ended by itself."""
+        initiator = Initiator(await self._agent.replica.records(self._space))
+        message: bytes | None = initiator.open()
+        over = True
+        push: tuple[Entry, ...] = ()
+        while message is not None or self._wanted or push:
+            asked = list(self._wanted)[:IDS_PER_REQUEST]
+            answer = await self._calls.reconcile(ReconcileRequest(self._space, message, push=push, need=tuple(asked)))
+            push = ()
+            self._first = self._first or answer.checkpoint
+            await self._admit(asked, answer)
+            if message is not None:
+                if answer.message is None:
+                    raise PeerFault(Code.MALFORMED, "the other side breaks off a reconciliation")
+                step = initiator.answer(answer.message)
+                message, over = step.next_message, step.complete
+                self._wanted.update(dict.fromkeys(needed for needed in step.need if needed not in self._held))
+                await self._give([have for have in step.have if have not in self._passed_over])
+            push = await self._giving.push()
+        return over
+
+    async def _give(self, have: list[bytes]) -> None:
+        if have:
+            await self._giving.give(have)
+            self.unsent += len(have)
+
+    async def _admit(self, asked: list[bytes], answer: ReconcileAnswer) -> None:
+        left = set(answer.left)
+        for wanted in asked:
+            if wanted not in left:
+                self._wanted.pop(wanted, None)
+        if not answer.entries:
+            # An answer that brings nothing of what it leaves would be asked for ever.
+            for wanted in left:
+                self._wanted.pop(wanted, None)
+            return
+        source = await self._calls.server()
+        admission = await self._agent.replica.admit(
+            answer.entries,
+            source=source.key,
+            now_ms=self._agent.now_ms(),
+            marks=self._giving.marks(self._space),
+            bounded=True,
+        )
+        self.received += len(admission.admitted)
+        await note_forgotten(self._agent, admission.admitted, self._agent.device)
+        await self._agent.replica.store.mark_unsent(entry.id for entry in admission.released)
+        self._overflowed.update(dict.fromkeys(admission.unheld))
+        if admission.admitted and not self._wanted:
+            self._wanted, self._overflowed = self._overflowed, {}

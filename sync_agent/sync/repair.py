@@ -1,0 +1,157 @@
+"""Sets that differ from the server's, and what is done about it (R3; docs/protocol.md, "Sync", "Reconcile").
+
+Rules:
+- where cursors no longer serve (a restored image, a server made anew), spaces are reconciled by ranges;
+- a set that differs from the server's although cursors say otherwise is noticed by its fingerprint, looked at once
+  more, then reconciled;
+- what a server refused for good is offered to another one (other keys, or another store) again;
+- where the server's store is another, spaces that are closed to this device just then are compared when they are back:
+  half of a revocation's line, say, closes all until the rest has come;
+- new cursors are kept together and at the end: an interruption leaves the old ones, which are stale again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from protocol.errors import Code, Refused
+from protocol.limits import MAX_PUSHED_BYTES
+from protocol.message_parts import SpacePage, Wanted
+from protocol.messages import SyncAnswer
+from protocol.reconcile import fingerprint_of
+from protocol.sorted_records import SortedRecords
+from sync_agent.app import Agent
+from sync_agent.machine.marks import GENERATION_MARK, HEALTH_MARK, REFUSED_MARKS, REFUSER_MARK
+from sync_agent.sync.asking import Asking
+from sync_agent.sync.cursors import cursor_marks, read_cursors
+from sync_agent.sync.line_of_rights import LineOfRights
+from sync_agent.sync.peer_news import news_marks, settle, unproven, unsettled
+from sync_agent.sync.reconciling import Reconciled, Reconciling
+from sync_agent.sync.run import Run
+from sync_agent.transport.sealed_calls import SealedCalls
+
+_log = logging.getLogger(__name__)
+
+
+class SyncRepair:
+    """Brings the spaces of one agent back in step with the server's."""
+
+    def __init__(self, agent: Agent, calls: SealedCalls, asking: Asking, rights: LineOfRights) -> None:
+        self._agent = agent
+        self._calls = calls
+        self._asking = asking
+        self._rights = rights
+        self._store = agent.replica.store
+        self._reconciling = Reconciling(agent, calls)
+
+    async def note_refusals(self, codes: Mapping[bytes, Code]) -> None:
+        """The server refuses these for good. That is this server's word, and no other's."""
+        marks = {f"{REFUSED_MARKS}{lost.hex()}": code.encode() for lost, code in codes.items()}
+        await self._store.set_marks({**marks, REFUSER_MARK: await self._refuser()})
+
+    async def ask_again(self) -> None:
+        """What another server refused (other keys, another store: the one before may have lied) is sent once more."""
+        refused = await self._store.marks(REFUSED_MARKS)
+        if refused and await self._store.mark(REFUSER_MARK) != await self._refuser():
+            await self._store.mark_unsent([bytes.fromhex(name.removeprefix(REFUSED_MARKS)) for name in refused])
+            await self._store.set_marks({**dict.fromkeys(refused), REFUSER_MARK: None})
+
+    async def _refuser(self) -> bytes:
+        return (await self._calls.server()).key + (await self._store.mark(GENERATION_MARK) or b"")
+
+    async def compare(self, run: Run, page: SpacePage) -> None:
+        """Note a space whose set differs from the server's although nothing of it is on its way any more."""
+        space = page.checkpoint.space
+        run.doubts.pop(space, None)
+        if not page.more and not await self._agrees(space, page.checkpoint.fingerprint):
+            run.doubts[space] = page.checkpoint.fingerprint
+
+    async def _agrees(self, space: bytes, fingerprint: bytes) -> bool:
+        """Whether our set, without what the server refuses, is that one; it is while something of it is unsent."""
+        if await self._agent.replica.fingerprint(space) == fingerprint:
+            return True
+        waiting, _ = await self._store.unsent_totals()
+        if waiting:
+            outbox = await self._store.unsent(MAX_PUSHED_BYTES)
+            if len(outbox) < waiting or any(entry.header.space == space for entry in outbox):
+                return True
+        refused = {bytes.fromhex(mark.removeprefix(REFUSED_MARKS)) for mark in await self._store.marks(REFUSED_MARKS)}
+        if not refused:
+            return False
+        kept = [record for record in await self._agent.replica.records(space) if record.id not in refused]
+        return fingerprint_of(SortedRecords(kept)) == fingerprint
+
+    async def is_another_store(self, generation: bytes) -> bool:
+        """Whether the server's store is not the one that our cursors speak of; the first one is simply noted."""
+        if await self._store.mark(GENERATION_MARK) is None and not await read_cursors(self._store):
+            await self._store.set_marks({GENERATION_MARK: generation})
+            return False
+        return True
+
+    async def reconcile_if_needed(self, run: Run, answer: SyncAnswer, *, all_spaces: bool) -> None:
+        """Reconcile what is stale, doubtful, closed, or unknown to the server; all spaces when its store is another."""
+        spaces = list(await self._agent.spaces())
+        news = await unsettled(self._store)
+        due = set(spaces) if all_spaces else await self._strange_spaces(run, answer, spaces)
+        doubted = await unproven(self._agent.replica, news, answer.pages)
+        if run.sharing is not None:
+            later = {space for space in doubted if not run.sharing.is_mine(Wanted(space, news[space]))}
+            news = {space: value for space, value in news.items() if space not in later}
+            doubted -= later
+        due |= doubted
+        settled = news.keys() - doubted
+        marks: dict[str, bytes | None] = {}
+        if answer.generation is not None:
+            marks[GENERATION_MARK] = answer.generation
+        if all_spaces:
+            marks[HEALTH_MARK] = None
+            # what lets this device into the others again may be on its way: they are compared when they are back
+            held = await self._store.spaces()
+            marks |= news_marks(sorted(held.keys() - set(spaces)), self._agent.entropy)
+        for space in spaces:
+            if space in due and space not in run.reconciled:
+                run.reconciled.add(space)
+                done = await self._reconcile(run, space)
+                if done is not None:
+                    marks.update(cursor_marks(done.checkpoint))
+                    settled.add(space)
+        if due or all_spaces:
+            # Together and at the end: an interruption leaves the old cursors, which are stale again.
+            await self._store.set_marks(marks)
+        await settle(self._store, {space: news[space] for space in settled if space in news})
+        self._asking.closed -= set(spaces) - set(answer.closed) - due
+
+    async def _strange_spaces(self, run: Run, answer: SyncAnswer, spaces: Sequence[bytes]) -> set[bytes]:
+        paged = {page.checkpoint.space for page in answer.pages}
+        due = set(answer.closed) - self._asking.closed
+        for space, fingerprint in list(run.doubts.items()):
+            if space in paged:
+                run.again = True
+                continue
+            del run.doubts[space]
+            if not await self._agrees(space, fingerprint):
+                due.add(space)
+        cursors = await read_cursors(self._store)
+        for space in spaces:
+            known = space in cursors or space in self._asking.closed
+            if not known and (await self._store.position(space)).count:
+                due.add(space)
+        return due
+
+    async def _reconcile(self, run: Run, space: bytes) -> Reconciled | None:
+        try:
+            done = await self._reconciling.reconcile(space)
+        except Refused as refusal:
+            if refusal.code is not Code.CANNOT_READ:
+                raise
+            if await self._rights.bring([space]):
+                return await self._reconcile(run, space)
+            _log.info("the server does not let this device read %s", space.hex())
+            self._asking.closed.add(space)
+            return None
+        self._asking.closed.discard(space)
+        run.received += done.received
+        run.again = True
+        self._asking.parked.moved = True
+        return done

@@ -1,0 +1,42 @@
+"""What one sync has done so far, and what it still has to do (docs/protocol.md, "Sync")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from protocol.errors import RelaisError
+from protocol.message_parts import InlinePack, Link, Upload
+from protocol.replica.interfaces import PackInfo
+from sync_agent.sync.asking import Said
+from sync_agent.sync.sharing import Sharing
+
+
+@dataclass(slots=True)
+class Run:
+    """What one sync has done so far, and what it still has to do."""
+
+    routine: bool = False
+    told: bool = False
+    sharing: Sharing | None = None
+    said: Said = field(default_factory=Said)
+    received: int = 0
+    sent: int = 0
+    again: bool = False
+    links: list[Link] = field(default_factory=list)
+    early: list[InlinePack] = field(default_factory=list)
+    uploads: list[tuple[Upload, PackInfo]] = field(default_factory=list)
+    renewed: bool = False
+    reconciled: set[bytes] = field(default_factory=set)
+    doubts: dict[bytes, bytes] = field(default_factory=dict)
+    lacks_answered: set[tuple[bytes, bytes]] = field(default_factory=set)
+    proven: set[bytes] = field(default_factory=set)
+    answered_ms: int = 0
+    brought: set[bytes] = field(default_factory=set)
+    rest_of: set[tuple[bytes, bytes]] = field(default_factory=set)
+    rest_settled: bool = False
+    withdrawn: set[bytes] = field(default_factory=set)
+    failure: RelaisError | None = None
+
+    def note(self, failure: RelaisError | None) -> None:
+        """Remember what went wrong first; the sync goes on with what it can still do."""
+        self.failure = self.failure or failure

@@ -1,0 +1,371 @@
+"""A sync: this agent and the server come to agree, content included (R12, R16; docs/protocol.md, "Sync").
+
+Rules:
+- one request and one answer when nothing, or little, is new; more only while they bring something forward: a sync ends;
+- entries before content, parents before children; what an answer brings is durable, with its cursor, before the next;
+- the server's word is what its sealed answers say: what it took leaves the outbox, what it lacks goes back into it;
+- content and sets that differ are rooms of their own (`sync_content`, `sync_repair`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Final
+
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
+from protocol.messages import SyncAnswer
+from sync_agent.app import Agent
+from sync_agent.coursework.deflating import note_server_levels
+from sync_agent.hand_ins.copies import note_forgotten
+from sync_agent.hand_ins.wraps import tend_hand_ins
+from sync_agent.health import LastSync
+from sync_agent.keys.reading_key import tend_reading_keys
+from sync_agent.keys.space_keys import tend_space_keys
+from sync_agent.machine.marks import DISK_FULL_MARK, HEALTH_MARK, PROVEN_MARKS
+from sync_agent.machine.sync_result import SyncResult
+from sync_agent.network.trouble import seen_in
+from sync_agent.pacing.budget import Hold
+from sync_agent.pacing.spending import held_back
+from sync_agent.school.device_names import note_called
+from sync_agent.school.sign_in import tend_sign_in
+from sync_agent.sync.asking import Asked, Asking
+from sync_agent.sync.carried_reports import sent_marks
+from sync_agent.sync.content import SyncContent
+from sync_agent.sync.cursors import cursor_marks, read_cursors
+from sync_agent.sync.heads import take_heads
+from sync_agent.sync.line_of_rights import LineOfRights
+from sync_agent.sync.payloads import Payloads
+from sync_agent.sync.repair import SyncRepair
+from sync_agent.sync.run import Run
+from sync_agent.sync.sharing import Sharing
+from sync_agent.sync.withdrawn import take_withdrawals, take_withdrawals_with
+from sync_agent.transport.interface import Transport
+from sync_agent.transport.sealed_calls import SealedCalls
+
+MAX_REQUESTS: Final = 10_000
+NOTED_EVERY_MS: Final = 60_000
+
+_log = logging.getLogger(__name__)
+
+
+class Session:
+    """Syncs of one agent with its server, one at a time. Made once; what it remembers between syncs saves requests."""
+
+    def __init__(self, agent: Agent, transport: Transport, meanwhile: Callable[[], object] | None = None) -> None:
+        """`meanwhile` begins what can be done while the first question is on its way."""
+        self.agent = agent
+        self._meanwhile = meanwhile
+        self.transport = transport
+        transport.hold_to(agent.replica.territory.__eq__)
+        self._store = agent.replica.store
+        self._content = agent.replica.content
+        self._calls = SealedCalls(agent, transport)
+        self._asking = Asking(agent)
+        self._payloads = Payloads(agent, self._calls)
+        self._budget = agent.budget
+        self._moving = SyncContent(agent, transport, self._asking)
+        self._rights = LineOfRights(agent, self._calls)
+        self._repair = SyncRepair(agent, self._calls, self._asking, self._rights)
+        self._one_at_a_time = asyncio.Lock()
+        self._readers_kept = False
+        self._told = False
+        self._disk_full_noted = agent.is_disk_full
+        self._noted: LastSync | None = None
+        self._noted_ms = 0
+        self.sharing: Sharing | None = None
+        """What is left to other devices of the school; set where there may be any."""
+        self.on_live: Callable[[str], None] | None = None
+        """Told the capability to listen for news, when `ask_for_live` has asked for it."""
+
+    async def sync(self, *, routine: bool = False) -> SyncResult:
+        """Send and fetch until nothing remains, content included.
+
+        A `routine` one keeps to the budget, says no more than that this device is paused while it is, and when it is
+        quiet is noted in the store once a minute only. Raises `NoAnswer`, `Refused`, `PeerFault`, `LocalFailure`
+        (PAUSED unless `routine`): what was done before stays done, and the next sync goes on from there.
+        """
+        async with self._one_at_a_time:
+            if self._budget.is_paused and not routine:
+                raise held_back(Hold.PAUSED)
+            before = self.transport.traffic.copy()
+            run = Run(routine=routine, told=self._told, sharing=self.sharing)
+            try:
+                if self._budget.is_paused:
+                    return await self._say_paused()
+                self._told = False
+                await self._run(run)
+                await self._note_room()
+                if self.agent.is_disk_full and not routine:
+                    run.note(LocalFailure(Code.DISK_FULL, "the disk is too full for the content that is missing here"))
+                if run.failure is not None:
+                    raise run.failure
+            except RelaisError as error:
+                self._told = self._told or run.told
+                await self._note_failure(error)
+                raise
+            finally:
+                await self._budget.note()
+                if run.brought:
+                    # Neighbours that wait for this content hear that it is here.
+                    self.agent.replica.on_news(frozenset(run.brought), (await self._calls.server()).key)
+            await self._note_success(run, spare_disk=routine)
+            traffic = self.transport.traffic.since(before)
+            return SyncResult(
+                run.received, run.sent, traffic.bytes_in, traffic.bytes_out, traffic.round_trips, bool(run.brought)
+            )
+
+    async def _note_room(self) -> None:
+        """Let the next process know whether the disk is too full, if it can still be written."""
+        if self._disk_full_noted != self.agent.is_disk_full:
+            with contextlib.suppress(LocalFailure):
+                await self._store.set_marks({DISK_FULL_MARK: b"\x01" if self.agent.is_disk_full else None})
+                self._disk_full_noted = self.agent.is_disk_full
+
+    def hear_news(self) -> None:
+        """The server says that something has come there: the next sync asks for all that is missing here."""
+        self._told = True
+
+    def ask_for_live(self) -> None:
+        """Let the next sync ask for the capability to listen for news."""
+        self._asking.wants_live = True
+
+    # --- the course of a sync -----------------------------------------------------------------------------------------
+
+    async def _say_paused(self) -> SyncResult:
+        """Let the server know once; what its answer brings is passed over, and asked for again afterwards."""
+        before = self.transport.traffic.copy()
+        asked = await self._asking.only_health(Code.PAUSED)
+        if asked is None:
+            return SyncResult()
+        await self._calls.sync(asked.request)
+        if asked.health is not None:
+            await self._store.set_marks({HEALTH_MARK: asked.health.encode()})
+        traffic = self.transport.traffic.since(before)
+        return SyncResult(0, 0, traffic.bytes_in, traffic.bytes_out, traffic.round_trips)
+
+    async def _compose(self, run: Run) -> Asked:
+        """The next request; while content is held back it asks for hand-ins only, and offers no others."""
+        held = run.routine and self._budget.verdict.hold is not None
+        if held and not run.said.held:
+            run.links.clear()
+        run.said.held = held
+        run.said.patient = run.routine and not run.told
+        self._budget.exempt = held or not run.routine
+        return await self._asking.compose(run.said, run.sharing)
+
+    async def _run(self, run: Run) -> None:
+        run.received += await self._payloads.ask()
+        await self._repair.ask_again()
+        asked = await self._compose(run)
+        for _ in range(MAX_REQUESTS):
+            run.again = False
+            meanwhile, self._meanwhile = self._meanwhile, None
+            if meanwhile is not None:
+                meanwhile()
+            try:
+                answer = await self._calls.sync(asked.request)
+            except Refused as refusal:
+                if refusal.code is Code.REVOKED and await self._show_rights(refusal):
+                    continue
+                raise
+            if answer.unlike:
+                run.said.by_name = True
+                asked = await self._compose(run)
+                continue
+            run.answered_ms = answer.time_ms
+            if answer.live is not None and self.on_live is not None:
+                self._asking.wants_live = False
+                self.on_live(answer.live)
+            await self._apply(run, asked, answer)
+            said = await self._keep_readers(run)
+            if self._budget.is_paused or not (run.again or said or asked.has_news or answer.pages or answer.lacks):
+                return
+            asked = await self._compose(run)
+            if not (run.again or asked.has_news):
+                return
+        raise PeerFault(Code.MALFORMED, "the server always has more to say; the sync was ended")
+
+    async def _show_rights(self, refusal: Refused) -> bool:
+        """Whether a server that refuses everything lacked something that shows the opposite, and was brought it."""
+        await take_withdrawals_with(self.agent, refusal, (await self._calls.server()).key)
+        return await self._rights.bring(await self.agent.spaces())
+
+    async def _apply(self, run: Run, asked: Asked, answer: SyncAnswer) -> None:
+        """Everything that an answer asks for."""
+        await self._note_answer(run, asked, answer)
+        if answer.withdrawn:
+            await take_withdrawals(self.agent, answer.withdrawn, (await self._calls.server()).key)
+        another = answer.generation is not None and await self._repair.is_another_store(answer.generation)
+        left: set[bytes] = set()
+        if asked.request.brief:
+            answer, left, due = await take_heads(self.agent, run.sharing, answer)
+            if due:
+                run.said.whole = run.again = True
+        await self._take_pages(run, answer)
+        answer = await self._without_ended(run, answer)
+        await note_called(self.agent, answer.called)
+        await self._mark_taken(run, asked, answer)
+        if owed := await self._payloads.owed(answer, await self.agent.spaces()):
+            await self._store.mark_unsent([entry.id for entry in owed])
+            run.again = True
+        await self._moving.take_packs(run, answer)
+        await self._moving.take_links(run, asked, answer)
+        for page in answer.pages:
+            await self._repair.compare(run, page)
+        run.said.fetching = run.again and _has_more(answer)
+        if run.said.fetching:
+            return
+        await self._repair.reconcile_if_needed(run, answer, all_spaces=another or bool(answer.stale))
+        await self._note_proven(run, answer, left)
+        await self._moving.work_off(run)
+        await self._moving.answer_lacks(run, asked, answer)
+
+    async def _without_ended(self, run: Run, answer: SyncAnswer) -> SyncAnswer:
+        """Without pages of spaces that are closed to this device: who sends them lacks the revocation, and gets it."""
+        mine = await self.agent.spaces()
+        ended = {page.checkpoint.space for page in answer.pages} - mine.keys()
+        if not ended:
+            return answer
+        lacking = set(await self.agent.replica.revocations_against(self.agent.device, ended)) - run.withdrawn
+        run.withdrawn |= lacking
+        await self._store.mark_unsent(lacking)
+        run.again = run.again or bool(lacking)
+        return replace(answer, pages=tuple(page for page in answer.pages if page.checkpoint.space in mine))
+
+    async def _keep_readers(self, run: Run) -> bool:
+        """After news: reading keys and wraps that have become due travel in this very sync. Whether there were any."""
+        said = 0
+        if (run.received or run.sent or not self._readers_kept) and not run.said.fetching:
+            self._readers_kept = True
+            try:
+                said += await tend_reading_keys(self.agent)
+                said += await tend_hand_ins(self.agent)
+                said += await tend_space_keys(self.agent)
+                said += await tend_sign_in(self.agent)
+            except (BadInput, Refused) as lost:
+                _log.info("this device has lost a right: %s", lost)
+        return said > 0
+
+    # --- entries ------------------------------------------------------------------------------------------------------
+
+    async def _take_pages(self, run: Run, answer: SyncAnswer) -> None:
+        if not answer.pages:
+            return
+        server = await self._calls.server()
+        cursors = await read_cursors(self._store)
+        mine = await self.agent.spaces()
+        marks: dict[str, bytes | None] = {}
+        for page in answer.pages:
+            space = page.checkpoint.space
+            marks |= cursor_marks(page.checkpoint)
+            if space not in mine and space not in run.said.returning:
+                # What lets it in again may be on a later page. It had asked for none: pages begin at the first entry.
+                cursors.pop(space, None)
+                run.said.returning[space] = None
+        # in one transaction: a school's relay gets a hundred pages, and each would wait for the disk
+        came = [entry for page in answer.pages for entry in page.entries]
+        admission = await self.agent.replica.admit(came, source=server.key, now_ms=self.agent.now_ms(), marks=marks)
+        run.received += len(admission.admitted)
+        await note_forgotten(self.agent, admission.admitted, self.agent.device)
+        # What had waited here may have come by another way, so that the server does not hold it.
+        await self._store.mark_unsent(entry.id for entry in admission.released)
+        run.said.complete -= {entry.header.space for entry in admission.admitted}
+        for page in answer.pages:
+            known = cursors.get(page.checkpoint.space)
+            if known is None or known.count < page.checkpoint.count:
+                run.again = run.again or _has_more(answer)
+        if admission.refused or any(page.refused for page in answer.pages):
+            _log.warning("the server sent entries that the door refuses")
+        await self._arrived(entry.id for entry in came)
+
+    async def _arrived(self, ids: Iterable[bytes]) -> None:
+        """What the server has sent, it holds: it need not be sent to it."""
+        waiting, _ = await self._store.unsent_totals()
+        if waiting:
+            listed = list(ids)
+            await self._store.mark_sent(listed)
+            self._asking.parked.drop(listed)
+
+    async def _mark_taken(self, run: Run, asked: Asked, answer: SyncAnswer) -> None:
+        """Packs that went inside leave the outbox, and so do pushed entries unless they wait."""
+        carried = [pack.hash for pack in asked.carried if pack.space not in answer.closed]
+        if carried:
+            await self._content.mark_packs(carried, unsent=False)
+        push = asked.request.push
+        if not push:
+            return
+        # A quarantine that is full says that the grant is missing, a quota that there is no room: not for good.
+        passing = (Code.MISSING_GRANT, Code.OVER_QUOTA)
+        waiting = {*answer.waiting, *(refusal.id for refusal in answer.refused if refusal.code in passing)}
+        codes = {refusal.id: refusal.code for refusal in answer.refused if refusal.id not in waiting}
+        refused = [entry.id for entry in push if entry.id in codes]
+        taken = [entry.id for entry in push if entry.id not in codes and entry.id not in waiting]
+        if refused:
+            _log.warning("the server refused %d entries of this device for good", len(refused))
+            await self._repair.note_refusals({lost: codes[lost] for lost in refused})
+        await self._store.mark_sent([*taken, *refused])
+        parked = self._asking.parked
+        parked.drop([*taken, *refused])
+        parked.add((entry for entry in push if entry.id in waiting), self.agent.now_ms())
+        parked.moved = bool(taken)
+        run.sent += len(taken)
+
+    # --- notes --------------------------------------------------------------------------------------------------------
+
+    async def _note_answer(self, run: Run, asked: Asked, answer: SyncAnswer) -> None:
+        """What was said has been heard; the time that the answer proves."""
+        run.said.requests += 1
+        run.said.packs.update(asked.packs)
+        run.said.wishes.update((wish.space, wish.stream) for wish in asked.request.want)
+        if asked.health is not None:
+            await self._store.set_marks({HEALTH_MARK: asked.health.encode()})
+        await self._store.set_marks(sent_marks(asked.reports))
+        await note_server_levels(self._store, answer.levels)
+        self._asking.skew_ms = self.agent.now_ms() - answer.time_ms
+        proven_ms = self.agent.replica.proven_ms
+        if proven_ms is None or abs(answer.time_ms - proven_ms) >= NOTED_EVERY_MS:
+            await self.agent.replica.prove_time(answer.time_ms)
+        await self.agent.note_backup(answer.backup_ms)
+
+    async def _note_proven(self, run: Run, answer: SyncAnswer, left: Iterable[bytes]) -> None:
+        """The spaces of which this answer proves that all the server holds is here."""
+        doubtful = {*answer.stale, *answer.closed, *run.doubts, *left}
+        run.proven = {space for space in await read_cursors(self._store) if space not in doubtful}
+
+    async def _note_success(self, run: Run, *, spare_disk: bool) -> None:
+        self._asking.trouble = None
+        await self.agent.keep_copies()
+        last = LastSync(run.answered_ms, reachable=True, skew_ms=self._asking.skew_ms)
+        now_ms = self.agent.now_ms()
+        recent = self._noted is not None and self._noted.reachable and self._noted.seen is None
+        recent = recent and 0 <= now_ms - self._noted_ms < NOTED_EVERY_MS
+        if spare_disk and recent and not (run.received or run.sent):
+            return
+        proven = run.answered_ms.to_bytes(8, "big")
+        marks = {**last.marks(), **{PROVEN_MARKS + space.hex(): proven for space in run.proven}}
+        await self._store.set_marks(marks)
+        self._noted, self._noted_ms = last, now_ms
+
+    async def _note_failure(self, error: RelaisError) -> None:
+        """Keep when the server last answered; say whether it did now."""
+        if not isinstance(error, NoAnswer):
+            self._asking.trouble = error.code
+        if error.code is Code.REVOKED:
+            await take_withdrawals_with(self.agent, error, (await self._calls.server()).key)
+        if isinstance(error, LocalFailure):
+            return
+        # what answers in its place is not the server
+        reachable = error.code not in (Code.UNREACHABLE, Code.WRONG_TERRITORY)
+        before = self._noted or await LastSync.read(self._store)
+        last = LastSync(before.at_ms if before else None, reachable, before.skew_ms if before else 0, seen_in(error))
+        if last != self._noted:
+            await self._store.set_marks(last.marks())
+            self._noted, self._noted_ms = last, self.agent.now_ms()
+
+
+def _has_more(answer: SyncAnswer) -> bool:
+    return answer.more or any(page.more for page in answer.pages)

@@ -1,0 +1,1 @@
+"""Looking after what lies here: verified, repaired, destroyed once it is due."""

@@ -1,0 +1,77 @@
+"""What erasures cover goes from this machine when it is due, with the keys that were kept for it.
+
+It is hidden as soon as the erasure arrives, whatever else happens. `run` looks every hour; where nobody runs it, each
+`sync` and each stick does. What sticks did is forgotten on the way. docs/protocol.md, "Erasure".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from protocol.entry import Kind
+from protocol.errors import LocalFailure
+from protocol.replica.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Destroyed
+from protocol.replica.interfaces import EntryStore
+from protocol.replica.unforeseen import lasting
+from sync_agent.app import Agent
+from sync_agent.hand_ins.drafts import Drafts
+from sync_agent.machine.marks import HAND_IN_MARKS
+from sync_agent.school.device_names import names_to_drop
+from sync_agent.school.sign_in import TRIES_MARKS
+from sync_agent.upkeep.stick_marks import tidy_stick_marks
+
+_log = logging.getLogger(__name__)
+
+
+async def destroy_erased(agent: Agent) -> Destroyed:
+    """One sweep: payloads, content, and the content keys of hand-ins made here. Raises `LocalFailure`."""
+    destroyed = await agent.pace.look()
+    store = agent.replica.store
+    await store.set_marks(agent.watched.marks())
+    kept = {bytes.fromhex(key.removeprefix(HAND_IN_MARKS)): key for key in await store.marks(HAND_IN_MARKS)}
+    works = await store.get(list(kept))
+    over = {kept[name]: None for name, work in works.items() if work.payload is None}
+    await store.set_marks({**over, LEFTOVERS_MARK: b"\1"} if over else {})
+    await Drafts(agent).sweep()
+    tries = await store.marks(TRIES_MARKS)
+    forgotten = await _forgotten(store)
+    gone = [key for key in tries if bytes.fromhex(key.removeprefix(TRIES_MARKS)) in forgotten]
+    gone += await names_to_drop(agent, forgotten)
+    await store.set_marks({**dict.fromkeys(gone), LEFTOVERS_MARK: b"\1"} if gone else {})
+    if await store.mark(LEFTOVERS_MARK) is not None:
+        await agent.forget_copies()
+        await store.set_marks({LEFTOVERS_MARK: None})
+    await tidy_stick_marks(agent)
+    return destroyed
+
+
+async def _forgotten(store: EntryStore) -> set[bytes]:
+    """Of whom no name is left here. Who is only hidden keeps the count of their misses: they may come back."""
+    said = await store.scan_kinds([Kind.PERSON])
+    named = {entry.header.subject for entry in said if entry.payload is not None}
+    return {person for entry in said if (person := entry.header.subject) is not None and person not in named}
+
+
+@contextlib.asynccontextmanager
+async def destroying(agent: Agent) -> AsyncIterator[None]:
+    """Sweep at once, and every hour while the context lasts."""
+    async with lasting("destroying what has been erased", lambda: _sweep(agent), agent.unforeseen):
+        yield
+
+
+async def destroy_or_say(agent: Agent) -> None:
+    """One sweep, for whom a failure of it is no reason to stop: it is in the log."""
+    try:
+        if (destroyed := await destroy_erased(agent)).entries:
+            _log.info("%d erased entries have been destroyed", len(destroyed.entries))
+    except LocalFailure as failure:
+        _log.error("what has been erased cannot be destroyed: %s", failure)
+
+
+async def _sweep(agent: Agent) -> None:
+    while True:
+        await destroy_or_say(agent)
+        await asyncio.sleep(SWEEP_INTERVAL_S)
