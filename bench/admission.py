@@ -25,11 +25,11 @@ from protocol.clock import at_from
 from protocol.entry import Entry, Kind, compose, from_wire, signature_holds, to_wire
 from protocol.identity import SigningKey, school_id, territory_id
 from protocol.limits import PAGE_BYTES, SALT_BYTES
+from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import ContentStore, EntryStore
 from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.packs import PackFolder
 from protocol.replica.replica import Replica
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.storage.sqlite import SqliteStore
 from protocol.rights import Door, Outcome
 from protocol.roles import PersonRole, Role
 from protocol.structure import Certificate, Grant, PersonRecord, SpaceRecord

@@ -28,9 +28,9 @@ from typing import Any, Final
 from bench.relais import School
 from bench.results import Result, Setting
 from bench.sampling import Tree, watched
-from protocol.replica.console import Notices
-from protocol.replica.operation import NO_FILES, Table
-from protocol.replica.ownership import acquire
+from protocol.replica.console.frame import Notices
+from protocol.replica.console.operation import NO_FILES, Table
+from protocol.replica.console.ownership import acquire
 from sync_agent.console.intake import files_of
 from sync_agent.enrollment.by_code import enroll
 from sync_agent.operations import opened

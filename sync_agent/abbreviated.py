@@ -15,10 +15,10 @@ from typing import Final
 from protocol.entry import ID_BYTES, PERSON_BYTES
 from protocol.errors import BadInput, Code
 from protocol.identity import school_id
-from protocol.replica.abbreviations import is_beginning, whole
-from protocol.replica.by_name import Named, by_name, is_whole
-from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params
-from protocol.replica.parameters import shown
+from protocol.replica.console.abbreviations import is_beginning, whole
+from protocol.replica.console.by_name import Named, by_name, is_whole
+from protocol.replica.console.operation import JSON, Incoming, Operation, Outgoing, Params
+from protocol.replica.console.parameters import shown
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import list_readers
 from sync_agent.school.device_names import device_names, key_words, signed_names

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params
+from protocol.replica.console.operation import JSON, Incoming, Operation, Outgoing, Params
 
 ANSWERS_S: Final = 60.0
 """For so long at most."""

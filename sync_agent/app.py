@@ -21,15 +21,15 @@ from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys
 from protocol.limits import MAX_NAME_CHARS
 from protocol.lives import NONCE_BYTES, Life, Twin
 from protocol.replica.allowances import Allowances
+from protocol.replica.console.operation import JSON
+from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.eraser import Eraser
-from protocol.replica.holdings import Holdings, Need
 from protocol.replica.keyring import Keyring
-from protocol.replica.operation import JSON
 from protocol.replica.pace import Pace
 from protocol.replica.private_file import write_private
 from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.second_copy import MAX_FILE_BYTES, SecondCopy
+from protocol.replica.storage.second_copy import MAX_FILE_BYTES, SecondCopy
 from protocol.replica.unforeseen import Unforeseen
 from protocol.rights import WRITERS, Authority
 from protocol.roles import READS_HAND_INS, Role

@@ -19,7 +19,7 @@ def _add_the_rest() -> None:
     """Enter all other commands into the table; a module's own are entered when it is loaded."""
     import sync_agent.console.coursework  # noqa: PLC0415 — each enters its commands
     import sync_agent.console.machine  # noqa: F401, PLC0415
-    from protocol.replica.measure_commands import add_measure_commands  # noqa: PLC0415 — a daemon does without them
+    from protocol.replica.console.measure_commands import add_measure_commands  # noqa: PLC0415 — a daemon does without them
     from protocol.replica.service.commands import add_service_commands  # noqa: PLC0415
     from protocol.replica.service.definition import AGENT  # noqa: PLC0415
     from sync_agent.console.calls import check_enrolled, run_here  # noqa: PLC0415

@@ -21,17 +21,17 @@ from typing import Any, Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer
 from protocol.lives import NONCE_BYTES, Life
-from protocol.replica import parameters as given
-from protocol.replica.control import serve_control
+from protocol.replica.console import parameters as given
+from protocol.replica.console.control import serve_control
+from protocol.replica.console.operation import JSON, Incoming, Operation, Outgoing, Params, Table
+from protocol.replica.console.ownership import Ownership
+from protocol.replica.console.sole_runner import RUNNING, own, running_already
 from protocol.replica.native_memory import giving_back, keep_little
-from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
-from protocol.replica.ownership import Ownership
 from protocol.replica.pace import steady_ms
 from protocol.replica.replica import Entropy
 from protocol.replica.service.logs import say as say_to
 from protocol.replica.service.notify import Notifier
 from protocol.replica.service.priority import step_aside
-from protocol.replica.sole_runner import RUNNING, own, running_already
 from protocol.replica.unforeseen import Unforeseen, enduring, lasting
 from sync_agent.answering import Answering
 from sync_agent.app import Agent

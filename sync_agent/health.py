@@ -19,7 +19,7 @@ from protocol.errors import Code, PeerFault
 from protocol.fields import Fields
 from protocol.limits import MAX_NAME_CHARS, MAX_SEEN_CHARS
 from protocol.register import Health, RegisterKind, compose_register
-from protocol.replica.console import installed_version
+from protocol.replica.console.frame import installed_version
 from protocol.replica.interfaces import EntryStore, RegisterRow
 from sync_agent.app import Agent
 from sync_agent.machine.marks import HEALTH_MARK, LAST_SYNC_MARK

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
 from protocol.identity import words_of
 from protocol.invitation import parse_code
-from protocol.replica import parameters as given
-from protocol.replica.console import tell
-from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
+from protocol.replica.console import parameters as given
+from protocol.replica.console.frame import tell
+from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
 from protocol.roles import SEES_ALL_WORK
 from protocol.work import ItemKind

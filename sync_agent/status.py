@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from protocol.clock import rfc3339
 from protocol.identity import territory_id, words_of
+from protocol.replica.console.operation import JSON
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.operation import JSON
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.health import LastSync

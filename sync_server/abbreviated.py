@@ -11,10 +11,10 @@ from collections.abc import Collection
 from protocol.entry import ID_BYTES, PERSON_BYTES
 from protocol.errors import Code
 from protocol.identity import school_id
-from protocol.replica.abbreviations import is_beginning, whole
-from protocol.replica.by_name import Named, by_name, compared, is_whole
+from protocol.replica.console.abbreviations import is_beginning, whole
+from protocol.replica.console.by_name import Named, by_name, compared, is_whole
+from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.office.spaces import is_closed, space_records
-from protocol.replica.operation import JSON, Outgoing, Params
 from sync_server.app import Server
 from sync_server.handlers.devices import DeviceState
 from sync_server.handlers.members import list_devices

@@ -18,18 +18,18 @@ from typing import Self
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure
 from protocol.replica.allowances import Allowances
+from protocol.replica.content.holdings import Holdings
 from protocol.replica.eraser import Eraser
-from protocol.replica.holdings import Holdings
 from protocol.replica.office.bureau import Met
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.pace import Pace
 from protocol.replica.private_file import remove_private
 from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.second_copy import SecondCopy
 from protocol.replica.serving import Responder
-from protocol.replica.sqlite import SqliteStore
 from protocol.replica.station import Report, Station
+from protocol.replica.storage.second_copy import SecondCopy
+from protocol.replica.storage.sqlite import SqliteStore
 from protocol.replica.unforeseen import Unforeseen
 from protocol.roles import RANK, Role
 from protocol.structure import Certificate

@@ -25,8 +25,8 @@ from blake3 import blake3
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import MAX_BACKUP_HEAD_BYTES, MAX_DEVICE_KEYS_BYTES, MAX_PACK_BYTES, MiB
-from protocol.replica.pack_files import PACKS
-from protocol.replica.sqlite import DATABASE
+from protocol.replica.content.pack_files import PACKS
+from protocol.replica.storage.sqlite import DATABASE
 from sync_server.data_folder import KEYS_FILE
 
 HEAD: Final = "relais-backup.json"

@@ -30,16 +30,16 @@ from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.identity import SEED_BYTES, territory_id
 from protocol.kit import Kit
 from protocol.replica.arrivals import note_arrivals
-from protocol.replica.command import run_command
-from protocol.replica.console import Notices
-from protocol.replica.console_text import local_time
+from protocol.replica.console.command import run_command
+from protocol.replica.console.frame import Notices
+from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+from protocol.replica.console.text import local_time
+from protocol.replica.content.pack_files import PACKS
 from protocol.replica.disk import Disk
 from protocol.replica.keyring import Keyring, recovery_keys
-from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
-from protocol.replica.pack_files import PACKS
 from protocol.replica.private_file import create_private, make_private_folder, remove_private
 from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.storage.sqlite import SqliteStore
 from protocol.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
 from sync_server.archive import HEAD, Head, read_head, read_whole
 from sync_server.beginning import check_folder, make_folder

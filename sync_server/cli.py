@@ -13,10 +13,10 @@ from typing import Annotated, Final
 
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.portable_names import displayable
-from protocol.replica.console import Call, Notices, Program, installed_version, now_ms, tell
-from protocol.replica.console_options import Argument, Option
-from protocol.replica.measure_commands import add_measure_commands
-from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+from protocol.replica.console.frame import Call, Notices, Program, installed_version, now_ms, tell
+from protocol.replica.console.measure_commands import add_measure_commands
+from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+from protocol.replica.console.options import Argument, Option
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import SERVER
 from sync_server.cli_lifecycle import add_lifecycle_commands
@@ -68,7 +68,7 @@ async def _run(
     lasting: bool = False,
 ) -> JSON:
     """Have the owner of DIR run a command: this process if nobody is."""
-    from protocol.replica.command import run_command  # noqa: PLC0415 — loaded only when needed
+    from protocol.replica.console.command import run_command  # noqa: PLC0415 — loaded only when needed
 
     @asynccontextmanager
     async def in_process() -> AsyncIterator[Table]:
@@ -137,10 +137,10 @@ async def run(
     log_file: LogFile = None,
 ) -> JSON:
     """Serve until told to stop (SIGTERM, Ctrl-C)."""
+    from protocol.replica.console.stepping_down import step_down  # noqa: PLC0415
     from protocol.replica.service.hosting import asked_by_host  # noqa: PLC0415 — loaded only when needed
     from protocol.replica.service.logs import logging_to  # noqa: PLC0415
     from protocol.replica.service.notify import Notifier  # noqa: PLC0415
-    from protocol.replica.stepping_down import step_down  # noqa: PLC0415
     from sync_server.config import run_config  # noqa: PLC0415
     from sync_server.service import run_server  # noqa: PLC0415
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 from protocol.errors import BadInput
-from protocol.replica.console import Call, Notices, Program, tell
-from protocol.replica.console_options import Argument, Option
-from protocol.replica.loss_command import add_loss_command
-from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params
+from protocol.replica.console.frame import Call, Notices, Program, tell
+from protocol.replica.console.loss_command import add_loss_command
+from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params
+from protocol.replica.console.options import Argument, Option
 from sync_server.data_folder import check_initialised
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from protocol.replica.operation import JSON, Outgoing, Params
+from protocol.replica.console.operation import JSON, Outgoing, Params
 from sync_server.app import Server
 from sync_server.kit_away import KitAway
 

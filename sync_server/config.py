@@ -17,7 +17,7 @@ from typing import Final
 from protocol.errors import BadInput, Code
 from protocol.kit import is_protected
 from protocol.limits import MAX_KIT_BYTES
-from protocol.replica.pack_files import DAMAGED, PACKS, PARTS
+from protocol.replica.content.pack_files import DAMAGED, PACKS, PARTS
 
 MAX_PORT: Final = 65_535
 

@@ -16,9 +16,9 @@ from protocol.errors import BadInput, Code, PeerFault
 from protocol.hand_in_keys import wraps_for
 from protocol.identity import SigningKey
 from protocol.kit import Kit
-from protocol.replica import parameters as given
-from protocol.replica.abbreviations import SHORTEST_CHARS
-from protocol.replica.operation import Params
+from protocol.replica.console import parameters as given
+from protocol.replica.console.abbreviations import SHORTEST_CHARS
+from protocol.replica.console.operation import Params
 from protocol.root_rotation import RootRotation
 from protocol.roster import is_acceptable
 from protocol.sealing import unwrap_key

@@ -29,17 +29,17 @@ from protocol.limits import PAGE_BYTES, GiB
 from protocol.register import parse_register
 from protocol.replica.allowances import ACCOUNT_MARKS as BROUGHT_MARKS
 from protocol.replica.arrivals import ARRIVAL_MARKS
-from protocol.replica.database import is_made_like_ours
+from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.sqlite_rebuild import RebuiltRows
+from protocol.replica.content.unnamed import UNNAMED_MARK
 from protocol.replica.destroyed import DONE_MARKS
 from protocol.replica.eraser import LOOKED_MARK, SEEN_MARKS
 from protocol.replica.interfaces import COMPLETE_MARKS, ERASURE_READ_MARKS, GIVEN_UP_MARKS, RegisterRow
 from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.packs import PackFolder
 from protocol.replica.replica import Replica
-from protocol.replica.sqlite import DATABASE, SqliteStore
-from protocol.replica.sqlite_rebuild import RebuiltRows
-from protocol.replica.sqlite_verify import move_aside
-from protocol.replica.unnamed import UNNAMED_MARK
+from protocol.replica.storage.database import is_made_like_ours
+from protocol.replica.storage.sqlite import DATABASE, SqliteStore
+from protocol.replica.storage.sqlite_verify import move_aside
 from sync_server.handlers.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in
 from sync_server.handlers.figures import BACKUP_MARK
 from sync_server.handlers.replaced_keys import OWN_KEYS_MARKS

@@ -16,8 +16,8 @@ from protocol.entry import Entry, Kind
 from protocol.errors import Code, NoAnswer, PeerFault
 from protocol.identity import KEY_BYTES
 from protocol.limits import FILE_PIECE_BYTES, KIT_ANSWER_TIMEOUT_S, MAX_KIT_ENTRIES_AT_ONCE, MAX_KIT_QUESTION_BYTES
-from protocol.replica import parameters as given
-from protocol.replica.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Incoming, Outgoing
+from protocol.replica.console import parameters as given
+from protocol.replica.console.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Incoming, Outgoing
 from protocol.structure import Certificate, Revocation, Ruling
 from protocol.vouching import Device
 from sync_server.app import Server

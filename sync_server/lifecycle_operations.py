@@ -16,18 +16,18 @@ from protocol.coursework import Work
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
-from protocol.replica import parameters as given
-from protocol.replica.abbreviations import whole
 from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
-from protocol.replica.console_text import local_time
+from protocol.replica.console import parameters as given
+from protocol.replica.console.abbreviations import whole
+from protocol.replica.console.operation import JSON, Outgoing, Params
+from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back, with_doubles
 from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.people import described_with_doubles, rename_person
 from protocol.replica.office.spaces import space_named
-from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.vouching import device_words
 from sync_server.app import Server
 from sync_server.command import Command, KitCommand

@@ -13,13 +13,13 @@ from typing import Final
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.identity import territory_id, words_of
-from protocol.replica import parameters as given
-from protocol.replica.console import installed_version
+from protocol.replica.console import parameters as given
+from protocol.replica.console.frame import installed_version
+from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params, Table
 from protocol.replica.office import commands
 from protocol.replica.office.names import invited_role, person_role
 from protocol.replica.office.people import add_person
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named
-from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_server import lifecycle_operations
 from sync_server.abbreviated import with_whole_ids
 from sync_server.app import Server

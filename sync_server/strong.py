@@ -17,11 +17,11 @@ from typing import Final
 
 from protocol.errors import LocalFailure, RelaisError
 from protocol.limits import GiB, MiB
-from protocol.replica.holdings import Holdings, Need
+from protocol.replica.content.holdings import Holdings, Need
+from protocol.replica.content.strong_build import MAX_FILE_BYTES, Effort, build_strong
 from protocol.replica.interfaces import DeltaInfo
 from protocol.replica.outgoing import delta_chain
 from protocol.replica.replica import Replica
-from protocol.replica.strong_build import MAX_FILE_BYTES, Effort, build_strong
 from protocol.work import ContentRef
 
 MIN_PREPARED_BYTES: Final = 2 * MiB

@@ -35,9 +35,9 @@ from protocol.limits import (
     KiB,
     MiB,
 )
-from protocol.replica.holdings import Holdings, Need
+from protocol.replica.content.holdings import Holdings, Need
+from protocol.replica.content.open_parts import OpenParts, over_quota
 from protocol.replica.interfaces import ContentStore, Making
-from protocol.replica.open_parts import OpenParts, over_quota
 from protocol.replica.replica import Replica
 from protocol.wire import Capability
 from protocol.work import ContentRef

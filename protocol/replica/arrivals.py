@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from protocol.clock import rfc3339
 from protocol.limits import MAX_ARRIVAL_NOTES
-from protocol.replica.console_text import local_time
+from protocol.replica.console.text import local_time
 from protocol.replica.interfaces import EntryStore
 
 NOTE_INTERVAL_S: Final = 600.0

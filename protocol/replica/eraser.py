@@ -34,11 +34,11 @@ from protocol.entry import Entry, Kind
 from protocol.erasing import Order, due, has_waited, is_destroyed_by
 from protocol.errors import LocalFailure, PeerFault
 from protocol.limits import CURSOR_HASH_BYTES, HELD_MS
+from protocol.replica.content.holdings import Holdings, Need
+from protocol.replica.content.unnamed import let_go_of_unnamed, waited_less
 from protocol.replica.destroyed import DONE_MARKS, Done, carried_out, destroyed
-from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.replica.replica import Replica
-from protocol.replica.unnamed import let_go_of_unnamed, waited_less
 from protocol.rights import erasable_names
 from protocol.sealing import has_sealed_form
 from protocol.structure import Erasure

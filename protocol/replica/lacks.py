@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from protocol.message_parts import Wanted
-from protocol.replica.holdings import Holdings, Need
+from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.replica import Replica
 from protocol.replica.scope import Scope
 from protocol.rights import Authority

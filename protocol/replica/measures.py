@@ -15,7 +15,7 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import DRILL_DAY_MS, MAX_DRILL_LEAD_MS, MAX_DRILL_MINUTES, MAX_PARENTS
 from protocol.measures import Drill, DrillOrder, Measures, QuarantineOrder, fit_a_day
-from protocol.replica.operation import JSON
+from protocol.replica.console.operation import JSON
 from protocol.replica.replica import Draft, Replica
 
 USUAL_MINUTES: Final = 30

@@ -13,8 +13,8 @@ from typing import Final
 from protocol.checkpoint import CHAIN_START, next_chain
 from protocol.entry import Entry, class_of
 from protocol.limits import CURSOR_HASH_BYTES
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.interfaces import Damage, Held, Position, RegisterRow, Stored
-from protocol.replica.memory_packs import MemoryPacks
 
 __all__ = ["MemoryPacks", "MemoryStore"]
 

@@ -23,10 +23,10 @@ from protocol.entry import Entry, Kind
 from protocol.held_names import HeldNames
 from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS
 from protocol.message_parts import Wanted
-from protocol.replica.batches import Batches
-from protocol.replica.holdings import Holdings, Need
+from protocol.replica.content.batches import Batches
+from protocol.replica.content.holdings import Holdings, Need
+from protocol.replica.content.plain_deltas import PlainDeltas
 from protocol.replica.interfaces import DeltaInfo, PackInfo
-from protocol.replica.plain_deltas import PlainDeltas
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
 from protocol.roles import READS_HAND_INS

@@ -25,16 +25,16 @@ from typing import Final, TypeAlias
 
 from protocol.entry import Entry
 from protocol.errors import Code, LocalFailure
-from protocol.replica.database import SUSPECT
+from protocol.replica.content.pack_files import DAMAGED
+from protocol.replica.content.packs import PackFolder
 from protocol.replica.disk import Disk
 from protocol.replica.interfaces import COMPLETE_MARKS, Damage, EntryStore
-from protocol.replica.pack_files import DAMAGED
-from protocol.replica.packs import PackFolder
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Replica
-from protocol.replica.salvage import Salvage, salvage
-from protocol.replica.second_copy import SecondCopy
-from protocol.replica.sqlite import DATABASE, SqliteStore
+from protocol.replica.storage.database import SUSPECT
+from protocol.replica.storage.salvage import Salvage, salvage
+from protocol.replica.storage.second_copy import SecondCopy
+from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 
 NOTE: Final = f"{DATABASE}.rebuilding"
 REBUILT_MARK: Final = "rebuilt"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.entry import Kind
-from protocol.replica.holdings import Holdings, Need
+from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.replica import Draft, Replica
 from protocol.work import Receipt
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from protocol.coursework import live_content, sealed_content
 from protocol.entry import Entry
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
 

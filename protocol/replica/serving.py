@@ -49,16 +49,16 @@ from protocol.messages import (
 from protocol.reconcile import fingerprint_of, respond
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.bare_entries import Rounds, page_of
-from protocol.replica.batches import Batches
+from protocol.replica.content.batches import Batches
+from protocol.replica.content.holdings import Holdings
+from protocol.replica.content.plain_deltas import PlainDeltas
 from protocol.replica.credentials import lists_of
-from protocol.replica.holdings import Holdings
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.lacks import Lacks
 from protocol.replica.listeners import Listener, Listeners
 from protocol.replica.named_cursors import NamedCursors, names_of
 from protocol.replica.news import News, called_in
 from protocol.replica.outgoing import Outgoing
-from protocol.replica.plain_deltas import PlainDeltas
 from protocol.replica.receipts import receipts_due
 from protocol.replica.replica import Admission, Draft, Entropy, Replica
 from protocol.replica.reports import keep_reports

@@ -23,7 +23,7 @@ from typing import Final
 from protocol.clock import rfc3339
 from protocol.errors import LocalFailure
 from protocol.replica.background import background
-from protocol.replica.database import must_open_again
+from protocol.replica.storage.database import must_open_again
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 300.0

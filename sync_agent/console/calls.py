@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from protocol.errors import BadInput, Code, RelaisError
 from protocol.limits import MiB
-from protocol.replica.console import Call, Notices, Program, installed_version, now_ms, tell
-from protocol.replica.console_options import Argument
-from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
-from protocol.replica.parameters import texts
+from protocol.replica.console.frame import Call, Notices, Program, installed_version, now_ms, tell
+from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+from protocol.replica.console.options import Argument
+from protocol.replica.console.parameters import texts
 from sync_agent.console.connecting import Connecting, network_of
 from sync_agent.machine.command_names import ARE_OF_VERSIONS
 
@@ -50,7 +50,7 @@ async def run_here(
     ca: str | None = None,
 ) -> JSON:
     """Have the owner of DIR run a command: this process if nobody is, which then answers others while it lasts."""
-    from protocol.replica.command import run_command  # noqa: PLC0415 — loaded only when needed
+    from protocol.replica.console.command import run_command  # noqa: PLC0415 — loaded only when needed
 
     @asynccontextmanager
     async def in_process() -> AsyncIterator[Table]:

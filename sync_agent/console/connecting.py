@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from protocol.replica.console_options import Option
+from protocol.replica.console.options import Option
 
 if TYPE_CHECKING:
     from sync_agent.network.early import Early

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from protocol.errors import BadInput, Code, LocalFailure
-from protocol.replica.console import Call
-from protocol.replica.console_options import Argument, Option
-from protocol.replica.operation import JSON, Params
+from protocol.replica.console.frame import Call
+from protocol.replica.console.operation import JSON, Params
+from protocol.replica.console.options import Argument, Option
 from sync_agent.console.calls import PROGRAM, Folder, HandInId, Item, Paths, run_here, run_into, run_with
 
 ITEM_COLUMNS: Final = {

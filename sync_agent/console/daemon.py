@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from protocol.errors import BadInput, Code
-from protocol.replica.console import Call, Notices, now_ms
-from protocol.replica.console_options import Option
-from protocol.replica.operation import JSON, NO_FILES, Params, Table
+from protocol.replica.console.frame import Call, Notices, now_ms
+from protocol.replica.console.operation import JSON, NO_FILES, Params, Table
+from protocol.replica.console.options import Option
 from sync_agent.console.calls import PROGRAM, check_enrolled, check_no_servers, run_here
 from sync_agent.console.connecting import CaOption, Connecting, ProxyOption, network_of
 
@@ -48,7 +48,7 @@ async def enroll(
     """Let this device in with a code, and sync for the first time; may be repeated. DIR keeps `--proxy` and `--ca`."""
     import platform  # noqa: PLC0415 — loaded only when needed
 
-    from protocol.replica.command import run_command  # noqa: PLC0415
+    from protocol.replica.console.command import run_command  # noqa: PLC0415
 
     @asynccontextmanager
     async def in_process() -> AsyncIterator[Table]:
@@ -134,7 +134,7 @@ async def run(
 ) -> JSON:
     """Keep this device in sync until it is told to stop; other commands work meanwhile."""
     check_enrolled(call.data_dir)
-    from protocol.replica.stepping_down import step_down  # noqa: PLC0415 — loaded only when needed
+    from protocol.replica.console.stepping_down import step_down  # noqa: PLC0415 — loaded only when needed
 
     step_down(call.data_dir)
     from protocol.replica.service.hosting import asked_by_host  # noqa: PLC0415

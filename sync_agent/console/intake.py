@@ -24,7 +24,16 @@ from typing import BinaryIO, Final, TypeAlias
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_FOLDERS_PER_REVISION
 from protocol.portable_names import check_portable, displayable, portable_form
-from protocol.replica.operation import NO_FILES, Complete, FileData, FileEnd, FileEvent, FileStart, Incoming, Restart
+from protocol.replica.console.operation import (
+    NO_FILES,
+    Complete,
+    FileData,
+    FileEnd,
+    FileEvent,
+    FileStart,
+    Incoming,
+    Restart,
+)
 
 TRIES: Final = 3
 PAUSE_S: Final = 0.3

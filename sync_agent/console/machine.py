@@ -9,9 +9,9 @@ from typing import Annotated, Final
 
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import MAX_CONTROL_FILE_BYTES
-from protocol.replica.console import Call, tell
-from protocol.replica.console_options import Argument, Option
-from protocol.replica.operation import JSON, Incoming, Outgoing, Params
+from protocol.replica.console.frame import Call, tell
+from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
+from protocol.replica.console.options import Argument, Option
 from sync_agent.console.calls import PROGRAM, Folder, check_enrolled, folder_named, run_here
 
 REPAIR_TRIES: Final = 6

@@ -27,7 +27,7 @@ from typing import BinaryIO, Final, Self
 
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.portable_names import displayable
-from protocol.replica.console import Notices
+from protocol.replica.console.frame import Notices
 from sync_agent.coursework.rules import dated_name, local_time
 
 _DRAFT_PREFIX: Final = ".relais-"

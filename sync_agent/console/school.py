@@ -6,10 +6,10 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Annotated, Protocol
 
-from protocol.replica.console import Call, Program
-from protocol.replica.console_options import Argument, Option
-from protocol.replica.loss_command import add_loss_command
-from protocol.replica.operation import JSON, Outgoing, Params
+from protocol.replica.console.frame import Call, Program
+from protocol.replica.console.loss_command import add_loss_command
+from protocol.replica.console.operation import JSON, Outgoing, Params
+from protocol.replica.console.options import Argument, Option
 
 ClassSpace = Annotated[str, Option("--space", metavar="ID", help="The space, from `status`.")]
 ClassSpaces = Annotated[list[str], Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]

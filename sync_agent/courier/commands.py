@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from protocol.errors import Code, LocalFailure, Refused
-from protocol.replica.console import Notices, tell
-from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params
+from protocol.replica.console.frame import Notices, tell
+from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params
 from sync_agent.app import Agent
 from sync_agent.courier.disk import BundlesIn, BundlesOut, CardsIn, CourierDisk, Found
 from sync_agent.courier.exporting import write_bundles

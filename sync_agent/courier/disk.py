@@ -40,9 +40,9 @@ from protocol.limits import (
     MiB,
 )
 from protocol.portable_names import displayable
-from protocol.replica.console import Notices
+from protocol.replica.console.frame import Notices
+from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from protocol.replica.native_memory import REUSED_PIECE_BYTES
-from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from sync_agent.machine.write_behind import Behind, WriteBehind
 
 ENDING: Final = ".rls"

@@ -26,10 +26,10 @@ from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure
 from protocol.limits import BUNDLE_TARGET_BYTES, PAGE_BYTES, MiB
 from protocol.register import RegisterKind
-from protocol.replica.holdings import Need
+from protocol.replica.console.operation import Incoming, Outgoing
+from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo, ReadInto, RegisterRow
 from protocol.replica.native_memory import REUSED_PIECE_BYTES
-from protocol.replica.operation import Incoming, Outgoing
 from protocol.space_keys import SpaceSecret
 from sync_agent.app import Agent
 from sync_agent.courier.erasures import Erased

@@ -24,8 +24,8 @@ from protocol.errors import Code, PeerFault, RelaisError
 from protocol.limits import MAX_CLOCK_LEAD_MS, MiB
 from protocol.register import is_report, parse_register
 from protocol.replica.allowances import Allowance
+from protocol.replica.console.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from protocol.replica.interfaces import ContentStore, RegisterRow
-from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from sync_agent.app import Agent
 from sync_agent.courier.erasures import Erased
 from sync_agent.courier.survey import COURIER, Wishes, admit_from_disk, keeps_reports, key_of

@@ -27,7 +27,7 @@ from protocol.coursework import Work
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import MAX_BUNDLE_INDEX_BYTES, MAX_BUNDLE_PREFACE_BYTES
-from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
+from protocol.replica.console.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from protocol.replica.replica import Admission
 from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
 from protocol.space_keys import SpaceSecret

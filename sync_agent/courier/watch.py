@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from protocol.errors import Code, RelaisError
-from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
+from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_agent.app import Agent
 from sync_agent.courier.commands import export_to, import_from
 from sync_agent.courier.disk import CourierDisk

@@ -28,8 +28,7 @@ from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import MAX_NAME_CHARS, MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.manifest import ManifestEntry, encode_manifest
 from protocol.pack import FinishedPack
-from protocol.replica.interfaces import PackBuild
-from protocol.replica.operation import (
+from protocol.replica.console.operation import (
     Complete,
     FileData,
     FileEnd,
@@ -39,6 +38,7 @@ from protocol.replica.operation import (
     Outgoing,
     Restart,
 )
+from protocol.replica.interfaces import PackBuild
 from protocol.replica.replica import Draft
 from protocol.work import EMPTY_PAYLOAD, ContentRef, ItemKind, Revision, one_line
 from sync_agent.app import Agent

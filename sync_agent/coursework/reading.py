@@ -18,9 +18,9 @@ from protocol.coursework import Item, Version, Work
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
-from protocol.replica.holdings import Holdings, Need
-from protocol.replica.operation import JSON, Outgoing
-from protocol.replica.parameters import shown
+from protocol.replica.console.operation import JSON, Outgoing
+from protocol.replica.console.parameters import shown
+from protocol.replica.content.holdings import Holdings, Need
 from protocol.work import ContentRef
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces

@@ -27,10 +27,10 @@ from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
 from protocol.identity import AgreementKey, DeviceKeys, territory_id
 from protocol.invitation import Invitation, parse_code, veiled
 from protocol.limits import MAX_NAME_CHARS
-from protocol.replica.packs import PackFolder
+from protocol.replica.content.packs import PackFolder
 from protocol.replica.private_file import make_private_folder, remove_private, write_private
 from protocol.replica.replica import Entropy, Replica
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.storage.sqlite import SqliteStore
 from protocol.structure import Certificate, Invite
 from protocol.wire import ENROLL_PATH, Call
 from sync_agent.app import Agent

@@ -27,7 +27,7 @@ from protocol.identity import AgreementKey, territory_id
 from protocol.invitation import Invitation, parse_code
 from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK, MAX_REQUEST_BYTES, MAX_URL_CHARS
 from protocol.portable_names import displayable
-from protocol.replica.operation import JSON, Incoming, Outgoing, Params
+from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Entropy
 from protocol.rights import Door, Outcome

@@ -25,7 +25,7 @@ from protocol.coursework import HandInState, Work
 from protocol.entry import Entry, Kind
 from protocol.errors import Refused
 from protocol.limits import KiB
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from protocol.replica.replica import Draft
 from protocol.roles import READS_HAND_INS
 from protocol.work import Receipt

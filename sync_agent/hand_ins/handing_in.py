@@ -22,10 +22,7 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
 from protocol.hand_in_keys import content_key_of, is_opened_for_good, wraps_for
 from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
-from protocol.replica.holdings import Need
-from protocol.replica.interfaces import EntryStore
-from protocol.replica.keyring import recovery_keys
-from protocol.replica.operation import (
+from protocol.replica.console.operation import (
     JSON,
     Complete,
     FileData,
@@ -35,6 +32,9 @@ from protocol.replica.operation import (
     Outgoing,
     Restart,
 )
+from protocol.replica.content.holdings import Need
+from protocol.replica.interfaces import EntryStore
+from protocol.replica.keyring import recovery_keys
 from protocol.replica.replica import Draft
 from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info

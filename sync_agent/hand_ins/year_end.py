@@ -21,9 +21,9 @@ from protocol.errors import BadInput, Code
 from protocol.hand_in_keys import content_key_of
 from protocol.limits import FILE_PIECE_BYTES
 from protocol.portable_names import portable_name
-from protocol.replica.holdings import Need
+from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
+from protocol.replica.content.holdings import Need
 from protocol.replica.office.people import first_names
-from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
 from protocol.rights import Authority
 from protocol.roles import PersonRole
 from protocol.roster import Roster

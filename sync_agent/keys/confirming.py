@@ -21,8 +21,8 @@ from typing import Final
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault, Refused
+from protocol.replica.console.operation import JSON
 from protocol.replica.office.people import first_names
-from protocol.replica.operation import JSON
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS, Role

@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from protocol.errors import NoAnswer
-from protocol.replica import parameters as given
-from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params
+from protocol.replica.console import parameters as given
+from protocol.replica.console.operation import JSON, Incoming, Operation, Outgoing, Params
 from sync_agent.app import Agent
 from sync_agent.machine.addresses import Address, address_of
 from sync_agent.school.measures import check_open

@@ -32,7 +32,7 @@ from protocol.message_parts import InlinePack, Link, Offer, Upload, Wanted
 from protocol.messages import SyncAnswer, SyncRequest
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.bare_entries import page_of
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import Making, PackInfo, Position
 from protocol.replica.outgoing import NamedStreams
 from protocol.rights import Authority

@@ -17,7 +17,7 @@ from typing import Final
 
 from protocol.entry import Entry
 from protocol.limits import GiB
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from protocol.replica.scope import Scope
 from protocol.rights import Authority
 from protocol.roles import KEEPS_REPORTS

@@ -20,7 +20,7 @@ from enum import IntEnum
 from typing import Final
 
 from protocol.limits import RECEIPT_PROOF_MS
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 
 _SCHOOL_YEAR_BEGINS: Final = (8, 15)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.replica.background import background
-from protocol.replica.operation import JSON
+from protocol.replica.console.operation import JSON
 
 TOLD_EVERY_S: Final = 2.0
 _JUDGED_FROM_S: Final = 3.0

@@ -16,8 +16,8 @@ from protocol.clock import rfc3339
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
 from protocol.limits import MiB
+from protocol.replica.console.operation import JSON
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.operation import JSON
 from sync_agent.pacing.budget import Bucket, Hold, Limits, Metered, Pausing, Spent, Verdict, is_metered, verdict
 from sync_agent.pacing.yielding import Line
 

@@ -19,8 +19,8 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import Code, RelaisError
-from protocol.replica import parameters as given
-from protocol.replica.operation import JSON, NO_FILES, Incoming, Params, Table
+from protocol.replica.console import parameters as given
+from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Params, Table
 from sync_agent.portal.door import Door, ExpiredPage, Handler, page_policy
 from sync_agent.portal.lessons import Lessons, address_in, frame_permissions, origin_of
 from sync_agent.portal.rendering import Rendering

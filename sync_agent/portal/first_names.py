@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import TypeAlias
 from unicodedata import normalize
 
-from protocol.replica.by_name import compared
+from protocol.replica.console.by_name import compared
 
 _Fold: TypeAlias = Callable[[str], str]
 """`compared`, which looks at each name once."""

@@ -11,7 +11,7 @@ from protocol.coursework import Version
 from protocol.errors import BadInput, Code
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
-from protocol.replica import parameters as given
+from protocol.replica.console import parameters as given
 from protocol.work import ContentRef
 from sync_agent.coursework.kept_edits import kept_edits
 from sync_agent.coursework.texts import TEXT_FILE

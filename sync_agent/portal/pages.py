@@ -12,7 +12,7 @@ from aiohttp import web
 
 from protocol.coursework import HandInState, Work
 from protocol.errors import BadInput, Code
-from protocol.replica import parameters as given
+from protocol.replica.console import parameters as given
 from protocol.work import ItemKind
 from sync_agent.health import LastSync
 from sync_agent.keys.confirming import list_readers

@@ -8,7 +8,7 @@ from __future__ import annotations
 from protocol.clock import rfc3339
 from protocol.coursework import Work
 from protocol.receipt_code import proof_code
-from protocol.replica.operation import JSON
+from protocol.replica.console.operation import JSON
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import find_work
 from sync_agent.hand_ins.handing_in import fate_marks, state_of

@@ -14,7 +14,7 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import BadInput, Code
-from protocol.replica import parameters as given
+from protocol.replica.console import parameters as given
 from sync_agent.keys.confirming import NOT_HERE, Reader, acknowledge, list_readers, own_grants, words_of
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see

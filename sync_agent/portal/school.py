@@ -19,14 +19,14 @@ from aiohttp import web
 
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
-from protocol.replica import parameters as given
+from protocol.replica.console import parameters as given
+from protocol.replica.console.operation import JSON
 from protocol.replica.office.commands import MAX_TOLD_DEVICES, STRANGE
 from protocol.replica.office.grants import standings_of
 from protocol.replica.office.names import device_id
 from protocol.replica.office.people import MAX_NAMES_SHOWN, doubles_of, duplicates_in, mentioned
 from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
-from protocol.replica.operation import JSON
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import words_of
 from sync_agent.lan.multicast import reached_at

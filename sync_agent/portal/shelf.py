@@ -20,7 +20,7 @@ from protocol.coursework import Coursework, HandInState, Item, Version, Work
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.manifest import ManifestEntry
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from protocol.replica.office.people import first_names
 from protocol.replica.office.spaces import is_closed
 from protocol.replica.views import Basis

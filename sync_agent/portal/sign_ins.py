@@ -15,7 +15,7 @@ from aiohttp import web
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
-from protocol.replica import parameters as given
+from protocol.replica.console import parameters as given
 from protocol.roster import Person
 from protocol.sign_in import Method, SignIn
 from sync_agent.portal.desk import Desk

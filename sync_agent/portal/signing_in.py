@@ -14,7 +14,7 @@ from aiohttp import web
 
 from protocol.errors import BadInput, Code
 from protocol.limits import SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
-from protocol.replica import parameters as given
+from protocol.replica.console import parameters as given
 from protocol.sign_in import Method
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import inside, see

@@ -15,7 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import Code, LocalFailure
-from protocol.replica.operation import Table
+from protocol.replica.console.operation import Table
 from sync_agent.app import Agent
 from sync_agent.machine.addresses import Address
 from sync_agent.portal.desk import Desk

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from protocol.replica.operation import Table
+from protocol.replica.console.operation import Table
 from protocol.roles import Role
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import Handler

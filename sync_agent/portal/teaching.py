@@ -9,8 +9,8 @@ from aiohttp import web
 
 from protocol.errors import BadInput, Code
 from protocol.portable_names import portable_name
-from protocol.replica import parameters as given
-from protocol.replica.operation import JSON, NO_FILES, Outgoing, Table
+from protocol.replica.console import parameters as given
+from protocol.replica.console.operation import JSON, NO_FILES, Outgoing, Table
 from protocol.work import ItemKind
 from sync_agent.coursework.dates import due_ms
 from sync_agent.portal.archive import Archive

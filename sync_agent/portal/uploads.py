@@ -26,7 +26,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_TEXT_CHARS, KiB
 from protocol.portable_names import check_portable, displayable, portable_form, portable_name
-from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart
+from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from sync_agent.portal.door import TOKEN_FIELD, broken_form
 
 PIECE_TIMEOUT_S: Final = 60.0

@@ -12,8 +12,9 @@ from typing import Final, TypeAlias
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
-from protocol.replica import parameters as given
-from protocol.replica.console_text import local_time
+from protocol.replica.console import parameters as given
+from protocol.replica.console.operation import JSON, Outgoing, Params
+from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.erasures import check_known, erase_persons, with_doubles
 from protocol.replica.office.grants import Standing
@@ -27,7 +28,6 @@ from protocol.replica.office.people import (
 )
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named, uai_of
 from protocol.replica.office.stays import stays_of
-from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.roles import RANK
 from protocol.vouching import device_words
 from sync_agent.app import Agent

@@ -5,6 +5,7 @@ from __future__ import annotations
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import school_id
+from protocol.replica.console.operation import JSON
 from protocol.replica.measures import (
     drill_draft,
     drill_report,
@@ -16,7 +17,6 @@ from protocol.replica.measures import (
     shown_report,
     shown_stop,
 )
-from protocol.replica.operation import JSON
 from protocol.rights import Authority
 from sync_agent.app import Agent
 from sync_agent.school.device_names import device_names

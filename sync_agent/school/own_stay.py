@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import rfc3339
+from protocol.replica.console.operation import JSON
 from protocol.replica.office.stays import stays
-from protocol.replica.operation import JSON
 from sync_agent.app import Agent
 
 TOLD_BEFORE_MS: Final = 7 * 24 * 3600 * 1000

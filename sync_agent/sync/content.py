@@ -22,7 +22,7 @@ from protocol.delta import is_delta
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault
 from protocol.message_parts import Link, Wanted
 from protocol.messages import SyncAnswer
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.outgoing import NamedStreams
 from sync_agent.app import Agent

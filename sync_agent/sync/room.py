@@ -28,7 +28,7 @@ from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.hand_in_keys import is_opened_for_good
 from protocol.limits import MiB
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.space_names import made_spaces
 from protocol.replica.views import SpaceView

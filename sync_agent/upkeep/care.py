@@ -19,9 +19,9 @@ from typing import Final, TypeAlias
 from protocol.clock import rfc3339
 from protocol.errors import Code
 from protocol.limits import GiB
-from protocol.replica.console_text import local_time
+from protocol.replica.console.operation import JSON, Outgoing
+from protocol.replica.console.text import local_time
 from protocol.replica.interfaces import Damage
-from protocol.replica.operation import JSON, Outgoing
 from protocol.replica.rebuild import REBUILT_MARK, put_right
 from protocol.roles import Role
 from sync_agent.app import Agent

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from protocol.errors import Code, LocalFailure, RelaisError
-from protocol.replica.operation import JSON
+from protocol.replica.console.operation import JSON
 from protocol.replica.service import installation
 from protocol.replica.service.definition import Scope
-from protocol.replica.sqlite import DATABASE
+from protocol.replica.storage.sqlite import DATABASE
 
 Problem: TypeAlias = Mapping[str, str]
 

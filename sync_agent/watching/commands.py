@@ -17,7 +17,7 @@ from pathlib import Path
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.portable_names import displayable, portable_form
-from protocol.replica.operation import JSON, Outgoing
+from protocol.replica.console.operation import JSON, Outgoing
 from sync_agent.app import Agent
 from sync_agent.machine.marks import WATCHED_FOLDER_MARKS
 from sync_agent.watching.folders import WatchedFolder, added_folders, entries_of, publishing_folders

@@ -27,7 +27,7 @@ from blake3 import blake3
 from protocol.errors import Code, LocalFailure
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_FOLDERS_PER_REVISION, MiB
 from protocol.portable_names import check_portable, displayable, portable_form
-from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart
+from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from sync_agent.coursework.file_notes import FileNote
 from sync_agent.machine.plain_files import READ, is_reparse_point
 from sync_agent.watching.brake import HEAD_BYTES, Change

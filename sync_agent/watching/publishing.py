@@ -20,7 +20,7 @@ from typing import Final
 from protocol.errors import LocalFailure
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
-from protocol.replica.console import Notices
+from protocol.replica.console.frame import Notices
 from protocol.work import ItemKind
 from sync_agent.app import Agent
 from sync_agent.coursework import publisher

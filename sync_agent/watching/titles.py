@@ -19,8 +19,8 @@ from protocol.entry import ID_BYTES
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields
 from protocol.portable_names import displayable, portable_form
+from protocol.replica.console.operation import JSON
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.operation import JSON
 from sync_agent.machine.marks import BRAKE_MARK, WATCHED_FILES_MARKS, WATCHED_TITLE_MARKS
 from sync_agent.watching.files import Obstacle
 from sync_agent.watching.rules import title_of

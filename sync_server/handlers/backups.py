@@ -25,8 +25,8 @@ from blake3 import blake3
 from protocol.errors import Code, LocalFailure
 from protocol.identity import territory_id
 from protocol.limits import GiB
-from protocol.replica.operation import Outgoing
-from protocol.replica.sqlite import DATABASE
+from protocol.replica.console.operation import Outgoing
+from protocol.replica.storage.sqlite import DATABASE
 from sync_server import archive
 from sync_server.app import Server
 from sync_server.data_folder import COPY_FILE, KEYS_FILE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from protocol.errors import BadInput, Code
+from protocol.replica.console.operation import JSON
 from protocol.replica.measures import (
     drill_draft,
     drill_report,
@@ -14,7 +15,6 @@ from protocol.replica.measures import (
     shown_report,
     shown_stop,
 )
-from protocol.replica.operation import JSON
 from protocol.roles import RANK, Role
 from sync_server.app import Server
 

@@ -9,7 +9,7 @@ from protocol.coursework import Item, Work
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput
 from protocol.receipt_code import PROOF_BYTES, parse_proof
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from sync_server.app import Server
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import DAY_MS, rfc3339
-from protocol.replica.console_text import local_time
-from protocol.replica.operation import JSON
+from protocol.replica.console.operation import JSON
+from protocol.replica.console.text import local_time
 from sync_server.app import Server
 from sync_server.handlers.devices import DeviceState
 from sync_server.handlers.members import list_devices

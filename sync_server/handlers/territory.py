@@ -24,11 +24,11 @@ from protocol.errors import BadInput, Code
 from protocol.identity import SEED_BYTES, AgreementKey, SigningKey, words_of
 from protocol.kit import Kit, parse_kit, write_kit
 from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
-from protocol.replica.pack_files import DAMAGED, PACKS, PARTS
-from protocol.replica.packs import PackFolder
+from protocol.replica.content.pack_files import DAMAGED, PACKS, PARTS
+from protocol.replica.content.packs import PackFolder
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.sqlite import DATABASE, SqliteStore
+from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
 from sync_server.data_folder import KEYS_FILE, KEYS_FOLDER, UNFINISHED_FILE, already_initialised, is_initialised
 from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory

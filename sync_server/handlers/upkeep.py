@@ -10,9 +10,9 @@ from typing import Final
 
 from protocol.errors import RelaisError
 from protocol.limits import MiB
-from protocol.replica.database import migrations
+from protocol.replica.content.pack_files import PACKS
 from protocol.replica.interfaces import Damage
-from protocol.replica.pack_files import PACKS
+from protocol.replica.storage.database import migrations
 from sync_server.app import Server
 
 MIN_FREE_BYTES: Final = 64 * MiB

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from protocol.clock import rfc3339
 from protocol.register import Health
-from protocol.replica.operation import JSON
+from protocol.replica.console.operation import JSON
 from sync_server.handlers.devices import Device, remarks_on
 from sync_server.handlers.survey import Snapshot
 

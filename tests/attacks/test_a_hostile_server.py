@@ -17,7 +17,7 @@ from protocol.kit import Argon2Cost
 from protocol.limits import MAX_TRIED_PHRASES
 from protocol.lives import Twin
 from protocol.person_keys import PhraseKey, phrase_key
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from protocol.replica.replica import Draft
 from protocol.rights import Authority, Door
 from protocol.roles import PersonRole, Role

@@ -12,11 +12,11 @@ import pytest
 
 from protocol.enrollment_messages import encode_chain, parse_chain
 from protocol.errors import BadInput, Code, PeerFault
-from protocol.replica.command import run_command
-from protocol.replica.console import Call, Program
-from protocol.replica.control import serve_control
-from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params
-from protocol.replica.ownership import acquire
+from protocol.replica.console.command import run_command
+from protocol.replica.console.control import serve_control
+from protocol.replica.console.frame import Call, Program
+from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params
+from protocol.replica.console.ownership import acquire
 from sync_server.app import opened
 from sync_server.cli_lifecycle import add_lifecycle_commands
 from sync_server.handlers.rotation import rotate_root

@@ -16,9 +16,9 @@ from protocol.clock import at_from
 from protocol.entry import Kind
 from protocol.message_parts import InlinePack
 from protocol.messages import SyncRequest
-from protocol.replica.packs import PackFolder
+from protocol.replica.content.packs import PackFolder
 from protocol.replica.replica import Draft
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.storage.sqlite import SqliteStore
 from protocol.work import ContentRef, ItemKind, Revision
 from sync_server.app import opened
 from tests.harness.attack import attack

@@ -15,15 +15,15 @@ from protocol.entry import Entry, Kind, commitment, compose
 from protocol.erasing import Order
 from protocol.errors import LocalFailure
 from protocol.identity import SigningKey
+from protocol.replica.content.pack_remains import Remains, remains_of
 from protocol.replica.destroyed import DONE_MARKS, destroyed
 from protocol.replica.eraser import Eraser
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.people import Doubles, list_draft, merge_persons
 from protocol.replica.pace import Pace
-from protocol.replica.pack_remains import Remains, remains_of
 from protocol.replica.replica import Draft, Replica
-from protocol.replica.sqlite import DATABASE
+from protocol.replica.storage.sqlite import DATABASE
 from protocol.rights import is_erasable
 from protocol.roles import PersonRole
 from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
@@ -515,7 +515,7 @@ def only_what_goes_whole(
 
 @attack(
     "what is forgotten lies in a pack with what others were given",
-    off={"protocol.replica.sqlite_content.remains_of": only_what_goes_whole},
+    off={"protocol.replica.content.sqlite_content.remains_of": only_what_goes_whole},
 )
 async def test_a_remark_goes_though_the_file_beside_it_was_given_to_another_pupil_too(room: Classroom) -> None:
     territory, lea = room.territory, room.pupil_person

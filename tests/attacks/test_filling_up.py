@@ -31,7 +31,7 @@ from protocol.message_parts import InlinePack, Offer, Wanted
 from protocol.messages import SyncRequest
 from protocol.register import RegisterKind, compose_register
 from protocol.replica.allowances import Allowances
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.outgoing import NamedStreams, Outgoing
 from protocol.roles import READS_HAND_INS, Role
@@ -65,7 +65,7 @@ async def begin_with_junk(room: Classroom, device: Device, pack: PackInfo) -> No
 
 @attack(
     "somebody else's bytes under a pack's name",
-    off={"protocol.replica.packs.part_name": lambda pack, _sender=b"": f"parts/{pack.hex()}.part"},
+    off={"protocol.replica.content.packs.part_name": lambda pack, _sender=b"": f"parts/{pack.hex()}.part"},
 )
 async def test_junk_under_the_name_of_a_pupils_work_does_not_keep_the_work_from_arriving(room: Classroom) -> None:
     teacher, lea, thief = await room.teacher(), await room.machine(), await room.machine()

@@ -10,7 +10,7 @@ from stat import S_IMODE
 import pytest
 
 from protocol.replica.access.archive import ZipOutlet
-from protocol.replica.console_config import CONFIG_FILE, Known, settings_for
+from protocol.replica.console.config import CONFIG_FILE, Known, settings_for
 from sync_server.backing_up import BackupFile
 from tests.harness.attack import attack
 
@@ -71,7 +71,7 @@ ROOT, NOBODY = 0, 65534
 
 @attack(
     "a service's account gives options to root's commands",
-    off={"protocol.replica.console_config._is_of_others": lambda *_: False},
+    off={"protocol.replica.console.config._is_of_others": lambda *_: False},
 )
 async def test_root_takes_no_options_from_a_file_of_the_services_account(tmp_path: Path) -> None:
     config = tmp_path / CONFIG_FILE
@@ -84,7 +84,7 @@ async def test_root_takes_no_options_from_a_file_of_the_services_account(tmp_pat
 
 @attack(
     "a service's account gives options to root's commands",
-    off={"protocol.replica.console_config._is_of_others": lambda *_: False},
+    off={"protocol.replica.console.config._is_of_others": lambda *_: False},
 )
 async def test_root_follows_no_link_of_the_services_account_to_options(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.toml").write_text("[erase]\ndry_run = true\n")

@@ -34,8 +34,8 @@ from protocol.messages import SyncRequest
 from protocol.pack_writer import PackWriter
 from protocol.person_keys import PhraseKey
 from protocol.register import Health, RegisterKind, compose_register
-from protocol.replica import batches
-from protocol.replica.holdings import Holdings, Need
+from protocol.replica.content import batches
+from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.http.calls import CALLS_AT_ONCE, Calls
 from protocol.replica.lacks import Lacks
 from protocol.replica.station import Reply
@@ -87,7 +87,7 @@ async def ask_without(room: Classroom, thief: Device, stream: bytes, names: list
 
 @attack(
     "one machine keeps the server busy",
-    off={"protocol.replica.batches.Batches._take_share": lambda *_: True},
+    off={"protocol.replica.content.batches.Batches._take_share": lambda *_: True},
 )
 async def test_who_asks_a_little_differently_each_time_has_few_batches_made(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
@@ -120,7 +120,9 @@ async def work_of_a_quiet_sync(device: Device) -> int:
     return work.lines
 
 
-@attack("one machine keeps the server busy", off={"protocol.replica.holdings.Holdings._remember": lambda *_: None})
+@attack(
+    "one machine keeps the server busy", off={"protocol.replica.content.holdings.Holdings._remember": lambda *_: None}
+)
 async def test_a_long_list_of_what_nobody_has_is_read_once_however_many_hand_ins_name_it(room: Classroom) -> None:
     teacher, machine = await room.teacher(), await room.machine()
     item = await assignment(room, teacher, machine)
@@ -527,7 +529,7 @@ async def one_after_the_other(holdings: Holdings, needs: Sequence[Need]) -> int 
 
 @attack(
     "versions without end of one lesson",
-    off={"protocol.replica.holdings.Holdings.first_complete": one_after_the_other},
+    off={"protocol.replica.content.holdings.Holdings.first_complete": one_after_the_other},
 )
 async def test_versions_without_end_whose_content_there_is_not_cost_one_look_and_hide_nothing(
     room: Classroom, monkeypatch: pytest.MonkeyPatch

@@ -14,8 +14,8 @@ from protocol.envelope import OpenedRequest
 from protocol.message_parts import InlinePack, Wanted
 from protocol.messages import SyncAnswer, SyncRequest
 from protocol.replica.bare_entries import Lacking, Rounds
-from protocol.replica.console import Notices
-from protocol.replica.holdings import Need
+from protocol.replica.console.frame import Notices
+from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.lacks import Lacks
 from protocol.replica.serving import _Taken

@@ -10,7 +10,7 @@ import pytest
 from protocol.chunking import chunk_list, cut, stream_id
 from protocol.errors import RelaisError
 from protocol.manifest import MANIFEST_MAGIC, ManifestEntry, decode_manifest, encode_manifest
-from protocol.replica.holdings import Holdings, Need
+from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from sync_agent.coursework.rules import wanted_files
 from sync_agent.watching.brake import Change, is_burst, is_scrambled
@@ -120,7 +120,7 @@ async def test_a_list_of_files_that_leads_out_of_its_folder_is_refused_by_who_wr
             decode_manifest(data)
 
 
-@attack("mangling file names", off={"protocol.replica.holdings._HERE": b"\x02"})
+@attack("mangling file names", off={"protocol.replica.content.holdings._HERE": b"\x02"})
 async def test_a_list_of_files_that_was_handed_in_as_sealed_work_leads_nobody_out_of_a_folder() -> None:
     """A sealed work is complete with nobody looking inside; what is complete is read without a look at its names."""
     # as large as the smallest sealed work

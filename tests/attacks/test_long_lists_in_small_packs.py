@@ -20,9 +20,9 @@ from protocol.manifest import ManifestEntry, encode_manifest
 from protocol.message_parts import InlinePack
 from protocol.messages import SyncRequest
 from protocol.pack_writer import PackWriter
+from protocol.replica.content.pack_remains import Remains, remains_of
 from protocol.replica.interfaces import Making
 from protocol.replica.memory import MemoryPacks
-from protocol.replica.pack_remains import Remains, remains_of
 from protocol.roles import Role
 from tests.harness.attack import attack
 from tests.harness.caller import caller, pack_sealed
@@ -71,7 +71,7 @@ async def test_long_lists_that_a_relay_brings_for_a_pc_take_none_of_its_room_for
 
 @attack(
     "a list is false about the length of others' chunks",
-    off={"protocol.replica.packs._of_length": lambda _length, places: list(places)},
+    off={"protocol.replica.content.packs._of_length": lambda _length, places: list(places)},
 )
 async def test_a_list_that_is_false_about_a_chunk_spoils_no_pack_of_others(room: Classroom) -> None:
     content, lesson = room.territory.replica.content, Random(1).randbytes(MIN_CHUNK_BYTES)
@@ -105,7 +105,7 @@ def as_lists_say(
 
 @attack(
     "a list is false about the length of others' chunks",
-    off={"protocol.replica.sqlite_content.remains_of": as_lists_say},
+    off={"protocol.replica.content.sqlite_content.remains_of": as_lists_say},
 )
 async def test_a_list_that_is_false_about_a_chunk_has_nobody_lose_it_with_what_was_forgotten_beside_it(
     room: Classroom,
@@ -129,7 +129,7 @@ async def test_a_list_that_is_false_about_a_chunk_has_nobody_lose_it_with_what_w
     assert await content.missing_chunks(room.space, chunk_list([lesson, more])) == set()
 
 
-@attack(ROW, off={"protocol.replica.expansion.CHUNK_REF_BYTES": 0})
+@attack(ROW, off={"protocol.replica.content.expansion.CHUNK_REF_BYTES": 0})
 async def test_a_delta_that_copies_the_same_chunks_over_and_over_makes_no_more_than_a_machine_may_bring() -> None:
     content = MemoryPacks()
     build = await content.build(SPACE, unsent=False)

@@ -17,13 +17,13 @@ from protocol.limits import SEALED_CHUNK_BYTES
 from protocol.message_parts import Wanted
 from protocol.messages import SyncAnswer, SyncRequest
 from protocol.pack_writer import PackWriter
+from protocol.replica.content.holdings import Holdings, Need
+from protocol.replica.content.pack_remains import Remains, remains_of
+from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.sqlite_content import ContentIndex
 from protocol.replica.eraser import Eraser, _Named
-from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo
-from protocol.replica.pack_remains import Remains, remains_of
-from protocol.replica.packs import PackFolder
 from protocol.replica.replica import Draft, Replica
-from protocol.replica.sqlite_content import ContentIndex
 from protocol.sealing import has_sealed_form
 from protocol.structure import Erasure
 from protocol.work import ContentRef, HandIn
@@ -160,7 +160,7 @@ async def nothing_shared(_packs: PackFolder, _streams: Collection[bytes]) -> set
     return set()
 
 
-@attack(ROW, off={"protocol.replica.packs.PackFolder.sharing": nothing_shared})
+@attack(ROW, off={"protocol.replica.content.packs.PackFolder.sharing": nothing_shared})
 async def test_a_hand_in_that_names_the_chunks_of_a_remark_in_another_order_keeps_none_of_them(here: Here) -> None:
     await here.hand_in(await here.list_of(*reversed(here.chunks), beside=here.reached.values()))
     await here.forget_lea()
@@ -171,9 +171,9 @@ async def nothing_comes_again(_holdings: Holdings) -> set[bytes]:
     return set()
 
 
-NO_OTHER_LOOK: dict[str, object] = {"protocol.replica.holdings.Holdings.come_again": nothing_comes_again}
-ANYTHING_IS_WORK = {"protocol.replica.holdings.has_sealed_form": lambda _chunks: True} | NO_OTHER_LOOK
-NOTHING_IS_REMEMBERED = {"protocol.replica.holdings.Holdings._is_no_work": lambda *_: False}
+NO_OTHER_LOOK: dict[str, object] = {"protocol.replica.content.holdings.Holdings.come_again": nothing_comes_again}
+ANYTHING_IS_WORK = {"protocol.replica.content.holdings.has_sealed_form": lambda _chunks: True} | NO_OTHER_LOOK
+NOTHING_IS_REMEMBERED = {"protocol.replica.content.holdings.Holdings._is_no_work": lambda *_: False}
 
 
 @attack(ROW, off={**ANYTHING_IS_WORK, **NOTHING_IS_REMEMBERED})
@@ -216,7 +216,7 @@ async def falsely_sealed(here: Here) -> bytes:
     return await here.list_of(*listed)
 
 
-@attack(ROW, off=NO_OTHER_LOOK | {"protocol.replica.sqlite_content.ContentIndex.holders": holders_by_hash})
+@attack(ROW, off=NO_OTHER_LOOK | {"protocol.replica.content.sqlite_content.ContentIndex.holders": holders_by_hash})
 async def test_a_list_that_is_false_about_a_remarks_chunks_has_no_laptop_that_was_off_bring_them(here: Here) -> None:
     await here.hand_in(await falsely_sealed(here))
     await here.forget_lea(here.evil)
@@ -225,7 +225,7 @@ async def test_a_list_that_is_false_about_a_remarks_chunks_has_no_laptop_that_wa
     assert await here.keepers() == []
 
 
-@attack(ROW, off=NO_OTHER_LOOK | {"protocol.replica.sqlite_content.ContentIndex.holders": holders_by_hash})
+@attack(ROW, off=NO_OTHER_LOOK | {"protocol.replica.content.sqlite_content.ContentIndex.holders": holders_by_hash})
 async def test_a_false_list_brings_a_remark_back_from_nobody_though_the_thiefs_pc_is_off(here: Here) -> None:
     await here.hand_in(await falsely_sealed(here))
     await here.sync(here.evil, here.teacher)
@@ -287,7 +287,7 @@ def packs_that_hold_a_list(
 @pytest.mark.usefixtures("small_packs")
 @attack(
     "what is forgotten fills packs that hold no list",
-    off={"protocol.replica.sqlite_content.remains_of": packs_that_hold_a_list},
+    off={"protocol.replica.content.sqlite_content.remains_of": packs_that_hold_a_list},
 )
 async def test_of_a_remark_that_fills_packs_no_byte_lies_on_any_disk_once_it_is_forgotten(here: Here) -> None:
     assert len(await here.reached["server"].content.packs_holding(here.room.space, here.chunks)) > 1

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import BadInput, LocalFailure
-from protocol.replica import control
-from protocol.replica.command import run_command
-from protocol.replica.console import Notices
-from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
-from protocol.replica.stepping_down import Account, account_of, step_down
+from protocol.replica.console import control
+from protocol.replica.console.command import run_command
+from protocol.replica.console.frame import Notices
+from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+from protocol.replica.console.stepping_down import Account, account_of, step_down
 from sync_server.beginning import begin
 from tests.harness.attack import attack
 
@@ -75,7 +75,7 @@ async def test_only_root_steps_down_and_only_for_others(data_dir: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != ROOT, reason=SKIPPED)
-@attack(ROW, off={"protocol.replica.command.account_of": lambda *_, **__: None})
+@attack(ROW, off={"protocol.replica.console.command.account_of": lambda *_, **__: None})
 async def test_a_link_in_the_folder_of_an_account_leads_root_to_no_file_of_its_own(
     data_dir: Path, tmp_path: Path
 ) -> None:
@@ -87,7 +87,7 @@ async def test_a_link_in_the_folder_of_an_account_leads_root_to_no_file_of_its_o
     assert keys.read_text() == "root's own"
 
 
-@attack(ROW, off={"protocol.replica.stepping_down._way_to": lambda place: iter([place.stat()])})
+@attack(ROW, off={"protocol.replica.console.stepping_down._way_to": lambda place: iter([place.stat()])})
 async def test_a_link_in_the_place_of_the_folder_is_its_owners(data_dir: Path) -> None:
     owner = owner_of(data_dir)
     home = data_dir / "home"
@@ -118,7 +118,7 @@ def user_after(data_dir: Path) -> int:
 
 
 @pytest.mark.skipif(os.geteuid() != ROOT, reason=SKIPPED)
-@attack(ROW, off={"protocol.replica.stepping_down._become": lambda _: None})
+@attack(ROW, off={"protocol.replica.console.stepping_down._become": lambda _: None})
 async def test_a_program_that_root_starts_there_runs_as_that_account(data_dir: Path, tmp_path: Path) -> None:
     assert user_after(data_dir) == NOBODY
     assert user_after(tmp_path) == ROOT, "its own"
@@ -129,7 +129,7 @@ async def test_a_program_that_root_starts_there_runs_as_that_account(data_dir: P
     ROW,
     off={
         "sync_server.beginning.refuse_for_others": lambda _: None,
-        "protocol.replica.command.refuse_for_others": lambda _: None,
+        "protocol.replica.console.command.refuse_for_others": lambda _: None,
     },
 )
 async def test_root_makes_no_folder_of_data_in_what_an_account_may_exchange(data_dir: Path, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ async def test_a_folder_that_only_root_enters_is_opened_to_the_process_that_stan
 
 
 @pytest.mark.skipif(not may_mount(), reason="folders are opened to a process that stands in by Linux alone")
-@attack(ROW, off={"protocol.replica.stepping_down._owns": lambda *_: True})
+@attack(ROW, off={"protocol.replica.console.stepping_down._owns": lambda *_: True})
 async def test_a_link_of_an_account_opens_nothing_of_roots_that_lies_behind_a_closed_folder(
     data_dir: Path, tmp_path: Path
 ) -> None:
@@ -206,7 +206,7 @@ def nothing_is_said(_saying: int, _error: object) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != ROOT, reason=SKIPPED)
-@attack(ROW, off={"protocol.replica.stepping_down._say": nothing_is_said})
+@attack(ROW, off={"protocol.replica.console.stepping_down._say": nothing_is_said})
 async def test_what_fails_in_the_process_that_stands_in_is_said(data_dir: Path) -> None:
     @asynccontextmanager
     async def failing() -> AsyncIterator[Table]:

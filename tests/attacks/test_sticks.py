@@ -21,7 +21,7 @@ from protocol.errors import LocalFailure, NoAnswer, PeerFault, Refused
 from protocol.limits import MAX_BUNDLE_FRONTS_PER_LOOK_BYTES, MAX_BUNDLE_INDEX_BYTES, MiB
 from protocol.measures import QuarantineOrder
 from protocol.replica.allowances import Allowance, Allowances
-from protocol.replica.operation import FileData, FileStart
+from protocol.replica.console.operation import FileData, FileStart
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import Erasure, PersonRecord, Revocation

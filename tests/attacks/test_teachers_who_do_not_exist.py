@@ -16,7 +16,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.entry import Kind
 from protocol.hand_in_keys import Known, teachers_keys
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from protocol.roles import PersonRole, Role
 from protocol.roster import Roster
 from protocol.structure import PersonRecord

@@ -16,11 +16,11 @@ from protocol.entry import Entry, Kind, compose, unsigned
 from protocol.errors import BadInput, PeerFault
 from protocol.hand_in_keys import content_key_of
 from protocol.kit import Kit
-from protocol.replica.command import run_command
-from protocol.replica.control import serve_control
+from protocol.replica.console.command import run_command
+from protocol.replica.console.control import serve_control
+from protocol.replica.console.operation import JSON, FileData, FileEvent, Incoming, Outgoing, Params
+from protocol.replica.console.ownership import acquire
 from protocol.replica.office.as_root import write_as_root
-from protocol.replica.operation import JSON, FileData, FileEvent, Incoming, Outgoing, Params
-from protocol.replica.ownership import acquire
 from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import Certificate, Erasure, Grant, PersonKey, RecoveryKey, Revocation, Ruling

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from protocol.replica import database, ownership
-from protocol.replica.packs import PackFolder
-from protocol.replica.sqlite import DATABASE, SqliteStore
+from protocol.replica.console import ownership
+from protocol.replica.content.packs import PackFolder
+from protocol.replica.storage import database
+from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from tests.harness.attack import attack
 
 SHARED = tuple(setting for setting in database._SETTINGS if "locking_mode" not in setting)
@@ -20,7 +21,7 @@ SHARED = tuple(setting for setting in database._SETTINGS if "locking_mode" not i
 
 @attack(
     "SQLite's WAL-reset race (3.7.0–3.51.2, two connections)",
-    off={"protocol.replica.database._SETTINGS": SHARED},
+    off={"protocol.replica.storage.database._SETTINGS": SHARED},
 )
 async def test_no_second_connection_gets_at_the_database_of_a_running_program(tmp_path: Path) -> None:
     store = await SqliteStore.open(tmp_path)
@@ -32,7 +33,7 @@ async def test_no_second_connection_gets_at_the_database_of_a_running_program(tm
             await store.close()
 
 
-OPEN = {"protocol.replica.sqlite._OTHERS": 0, "protocol.replica.disk._OWN": 0o755}
+OPEN = {"protocol.replica.storage.sqlite._OTHERS": 0, "protocol.replica.disk._OWN": 0o755}
 
 
 @attack("another account of the machine reads the store", off=OPEN)

@@ -21,8 +21,8 @@ from protocol.hand_in_keys import info_of, wraps_for
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_LATE_WRAPS_PER_DEVICE, MAX_READING_KEYS_PER_DEVICE
 from protocol.person_keys import KeyWraps
-from protocol.replica.console import Notices
-from protocol.replica.holdings import Need
+from protocol.replica.console.frame import Notices
+from protocol.replica.content.holdings import Need
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import PersonKey, Revocation

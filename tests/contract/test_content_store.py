@@ -12,9 +12,9 @@ from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES, PACK_TARGET_BYTES, MiB
 from protocol.pack_writer import PackWriter
 from protocol.replica.byte_range import Span
+from protocol.replica.content.pack_sending import sent_pieces
 from protocol.replica.interfaces import ContentStore, PackInfo, ReadInto
 from protocol.replica.native_memory import REUSED_PIECE_BYTES
-from protocol.replica.pack_sending import sent_pieces
 from tests.harness.content_stores import (
     FILES,
     add,

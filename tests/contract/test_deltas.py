@@ -26,12 +26,12 @@ from protocol.manifest import ManifestEntry, encode_manifest, without_streams
 from protocol.pack import FinishedPack
 from protocol.reflate import Unfolded, unfold
 from protocol.reflate_recipe import Sequence, Step, decode_recipe, encode_recipe
-from protocol.replica import delta_build, expansion
-from protocol.replica.delta_build import build_delta, keep_as_delta
+from protocol.replica.content import delta_build, expansion
+from protocol.replica.content.delta_build import build_delta, keep_as_delta
+from protocol.replica.content.packs import DELTA_BUDGET_BYTES, PackFolder
 from protocol.replica.interfaces import ContentStore, DeltaInfo
 from protocol.replica.memory import MemoryPacks
-from protocol.replica.packs import DELTA_BUDGET_BYTES, PackFolder
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.storage.sqlite import SqliteStore
 from tests.harness.edited_lesson import AFTER, BEFORE, Files, archive, noise
 from tests.harness.entries import OTHER_SPACE, SPACE
 

@@ -14,7 +14,7 @@ from protocol.entry import Entry, Kind
 from protocol.limits import CURSOR_HASH_BYTES
 from protocol.replica.interfaces import EntryStore, Held, Position
 from protocol.replica.memory import MemoryStore
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.storage.sqlite import SqliteStore
 from tests.harness.entries import NOTHING, OTHER_SPACE, SPACE, START_MS, EntryMaker, bare, ids_of, register
 
 

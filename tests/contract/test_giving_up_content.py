@@ -9,8 +9,8 @@ from protocol.errors import Code, LocalFailure
 from protocol.limits import MiB
 from protocol.pack import open_frame
 from protocol.pack_writer import PackWriter
+from protocol.replica.content.pack_check import check_pack_bytes
 from protocol.replica.interfaces import ContentStore, PackInfo
-from protocol.replica.pack_check import check_pack_bytes
 from tests.harness.content_stores import (
     name_of,
     noise,

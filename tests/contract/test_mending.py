@@ -17,11 +17,11 @@ from protocol.limits import KiB, MiB
 from protocol.pack import PACK_END
 from protocol.pack_writer import PackWriter
 from protocol.replica.byte_range import Span
+from protocol.replica.content.mending import bad_spans
+from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import ContentStore
 from protocol.replica.memory import MemoryPacks
-from protocol.replica.mending import bad_spans
-from protocol.replica.packs import PackFolder
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.storage.sqlite import SqliteStore
 from tests.harness.entries import SPACE
 
 PLAIN = Random(1).randbytes(5 * MiB)

@@ -14,10 +14,10 @@ from protocol.errors import Code, LocalFailure
 from protocol.limits import PACK_TARGET_BYTES, MiB
 from protocol.pack_writer import PackWriter
 from protocol.replica import disk
+from protocol.replica.content.pack_files import part_name
+from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.sqlite_content import Place
 from protocol.replica.interfaces import PackBuild, PackInfo
-from protocol.replica.pack_files import part_name
-from protocol.replica.packs import PackFolder
-from protocol.replica.sqlite_content import Place
 from tests.harness.content_stores import (
     FILES,
     add,
@@ -351,7 +351,7 @@ async def test_while_something_is_built_no_chunk_goes_that_it_may_name(tmp_path:
 async def test_chunks_that_no_list_names_are_found_however_many_are_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.pack_remains._CHUNKS_AT_ONCE", 3)
+    monkeypatch.setattr("protocol.replica.content.pack_remains._CHUNKS_AT_ONCE", 3)
     async with opened(tmp_path) as packs:
         lost = []
         for seed in range(4):

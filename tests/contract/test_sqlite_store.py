@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from protocol.errors import Code, LocalFailure
-from protocol.replica.database import migrations
 from protocol.replica.interfaces import Held, Position
-from protocol.replica.sqlite import DATABASE, SqliteStore
+from protocol.replica.storage.database import migrations
+from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from tests.harness.entries import NOTHING, OTHER_SPACE, SPACE, EntryMaker, ids_of, register
 from tests.harness.failures import code_of
 

@@ -18,7 +18,7 @@ from protocol.entry import Entry, Kind, compose
 from protocol.kit import Kit, write_kit
 from protocol.pack import FinishedPack
 from protocol.pack_writer import PackWriter
-from protocol.replica.sqlite import DATABASE
+from protocol.replica.storage.sqlite import DATABASE
 from protocol.work import ContentRef, HandIn
 from sync_server import archive
 from sync_server.backing_up import BackupFile, restore

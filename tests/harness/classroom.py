@@ -11,9 +11,9 @@ from random import Random
 from protocol.coursework import Work
 from protocol.errors import NoAnswer
 from protocol.identity import DeviceKeys
-from protocol.replica.console import Notices
-from protocol.replica.holdings import Need
-from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart
+from protocol.replica.console.frame import Notices
+from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
+from protocol.replica.content.holdings import Need
 from protocol.replica.private_file import write_private
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from protocol.replica.operation import (
+from protocol.replica.console.operation import (
     JSON,
     NO_FILES,
     Complete,

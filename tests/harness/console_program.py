@@ -7,9 +7,9 @@ import sys
 from typing import Annotated
 
 from protocol.errors import BadInput, Code, NoAnswer, Refused
-from protocol.replica.console import Call, Notices, Program
-from protocol.replica.console_options import Argument, Option
-from protocol.replica.operation import JSON
+from protocol.replica.console.frame import Call, Notices, Program
+from protocol.replica.console.operation import JSON
+from protocol.replica.console.options import Argument, Option
 
 PROGRAM = Program("sync-agent", "A program for tests.", lambda: "1.2.3")
 

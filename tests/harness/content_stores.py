@@ -11,9 +11,9 @@ from typing import Final
 from protocol.chunking import chunk_list, cut, stream_id
 from protocol.pack import FinishedPack
 from protocol.pack_writer import PackWriter
+from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import ContentStore, PackBuild
-from protocol.replica.packs import PackFolder
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.storage.sqlite import SqliteStore
 from tests.harness.entries import SPACE
 
 

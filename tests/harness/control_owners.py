@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from protocol.replica.command import run_command
-from protocol.replica.control import serve_control
-from protocol.replica.operation import (
+from protocol.replica.console.command import run_command
+from protocol.replica.console.control import serve_control
+from protocol.replica.console.operation import (
     JSON,
     NO_FILES,
     FileEvent,
@@ -22,7 +22,7 @@ from protocol.replica.operation import (
     Params,
     Table,
 )
-from protocol.replica.ownership import Control, acquire
+from protocol.replica.console.ownership import Control, acquire
 from tests.harness.control_program import TABLE, Counting, in_process
 
 ROOT = Path(__file__).parents[2]

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from protocol.errors import RelaisError
 from protocol.limits import FILE_PIECE_BYTES
-from protocol.replica.command import run_command
-from protocol.replica.control import serve_control
-from protocol.replica.operation import (
+from protocol.replica.console.command import run_command
+from protocol.replica.console.control import serve_control
+from protocol.replica.console.operation import (
     JSON,
     NO_FILES,
     Complete,
@@ -32,7 +32,7 @@ from protocol.replica.operation import (
     Restart,
     Table,
 )
-from protocol.replica.ownership import acquire
+from protocol.replica.console.ownership import acquire
 
 
 class Zeros:

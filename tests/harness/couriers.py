@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from protocol.errors import Code, RelaisError
+from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.office.space_keeper import SpaceKeeper
-from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.replica import Draft
 from sync_agent.courier.commands import Run, export_to, import_from
 from sync_agent.operations import table

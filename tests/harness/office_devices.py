@@ -9,8 +9,8 @@ from random import Random
 
 from protocol.errors import Code, NoAnswer
 from protocol.identity import DeviceKeys
-from protocol.replica.console import Notices
-from protocol.replica.operation import JSON, Incoming, Outgoing, Params
+from protocol.replica.console.frame import Notices
+from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.private_file import write_private
 from protocol.work import ItemKind
 from sync_agent.app import Agent

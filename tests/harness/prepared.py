@@ -43,7 +43,7 @@ Main: TypeAlias = Callable[[Sequence[str]], int]
 _LOADED: Final[Mapping[str, Sequence[str]]] = {
     "sync-agent": (
         "sync_agent.cli",
-        "protocol.replica.console_parser",
+        "protocol.replica.console.parser",
         "sync_agent.operations",
         "sync_agent.device_operations",
         "sync_agent.daemon",
@@ -58,7 +58,7 @@ _LOADED: Final[Mapping[str, Sequence[str]]] = {
     ),
     "sync-server": (
         "sync_server.cli",
-        "protocol.replica.console_parser",
+        "protocol.replica.console.parser",
         "sync_server.app",
         "sync_server.service",
         "sync_server.operations",

@@ -21,9 +21,9 @@ from protocol.chunking import chunk_list, cut, stream_id
 from protocol.entry import Entry
 from protocol.errors import PeerFault, RelaisError
 from protocol.pack_writer import PackWriter
+from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import Held, RegisterRow
-from protocol.replica.packs import PackFolder
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.storage.sqlite import SqliteStore
 from tests.harness.entries import OTHER_SPACE, SPACE, EntryMaker, ids_of
 
 FAILED_STATUS = 3

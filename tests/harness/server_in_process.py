@@ -21,8 +21,8 @@ from protocol.identity import AgreementKey, DeviceKeys
 from protocol.invitation import parse_code
 from protocol.kit import Kit
 from protocol.messages import SyncAnswer, SyncRequest
+from protocol.replica.console.operation import NO_FILES
 from protocol.replica.office.enrolment import Enrolment
-from protocol.replica.operation import NO_FILES
 from protocol.replica.replica import Draft, Entropy
 from protocol.structure import Grant
 from protocol.wire import Call

@@ -20,12 +20,12 @@ from protocol.envelope import OpenedRequest
 from protocol.errors import Code, Refused
 from protocol.identity import AgreementKey, DeviceKeys, SigningKey, school_id, territory_id
 from protocol.invitation import Invitation
-from protocol.replica.holdings import Holdings
-from protocol.replica.packs import PackFolder
+from protocol.replica.content.holdings import Holdings
+from protocol.replica.content.packs import PackFolder
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.serving import Responder
-from protocol.replica.sqlite import SqliteStore
 from protocol.replica.station import Station
+from protocol.replica.storage.sqlite import SqliteStore
 from protocol.roles import PersonRole, Role
 from protocol.structure import Certificate, Generation, Grant, Invite, PersonRecord, RecoveryKey, SpaceRecord
 from protocol.wire import Call

@@ -24,7 +24,7 @@ from protocol.clock import at_from
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.message_parts import InlinePack
 from protocol.messages import SyncRequest
-from protocol.replica.console import Notices
+from protocol.replica.console.frame import Notices
 from protocol.replica.eraser import Eraser
 from sync_server.app import opened
 from sync_server.data_folder import COPY_FILE
@@ -315,7 +315,7 @@ def test_a_restored_server_asks_for_what_only_the_index_of_its_backup_has(here: 
 
 KILLED_AT = """
 import os, signal, sys
-from protocol.replica.sqlite_rebuild import RebuiltRows
+from protocol.replica.content.sqlite_rebuild import RebuiltRows
 
 async def killed(*_args, **_options):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -17,10 +17,10 @@ import pytest
 from protocol.coursework import HandInState
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
 from protocol.replica import disk
+from protocol.replica.console.sole_runner import own
+from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.packs import PackFolder
-from protocol.replica.sole_runner import own
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.storage.sqlite import SqliteStore
 from protocol.structure import GENERATION_BYTES
 from sync_agent.app import Agent
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, Enrolment, device_keys

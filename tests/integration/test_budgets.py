@@ -12,8 +12,8 @@ import pytest
 from protocol.coursework import HandInState
 from protocol.errors import Code, LocalFailure
 from protocol.register import Health, stored_register
-from protocol.replica.console import Notices, now_ms
-from protocol.replica.operation import NO_FILES, Params
+from protocol.replica.console.frame import Notices, now_ms
+from protocol.replica.console.operation import NO_FILES, Params
 from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.operations import opened

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import Code, LocalFailure
-from protocol.replica.command import run_command
-from protocol.replica.control import serve_control
-from protocol.replica.operation import JSON, NO_FILES, Complete, Incoming, Outgoing, Params, Table
-from protocol.replica.ownership import acquire, publish_control, read_control
+from protocol.replica.console.command import run_command
+from protocol.replica.console.control import serve_control
+from protocol.replica.console.operation import JSON, NO_FILES, Complete, Incoming, Outgoing, Params, Table
+from protocol.replica.console.ownership import acquire, publish_control, read_control
 from tests.harness.control_owners import Given, Programs, ask, line, programs_in, say, stop, told
 from tests.harness.control_program import TABLE, Counting, in_process
 
@@ -209,5 +209,5 @@ async def test_a_long_command_is_done_also_where_others_cannot_be_answered(
     async def opened() -> AsyncIterator[Table]:
         yield {"last": last}
 
-    monkeypatch.setattr("protocol.replica.control.serve_control", no_port)
+    monkeypatch.setattr("protocol.replica.console.control.serve_control", no_port)
     assert await run_command(tmp_path, "last", {}, NO_FILES, Counting(), opened, serve_others=True) == {"done": True}

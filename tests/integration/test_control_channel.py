@@ -13,8 +13,8 @@ import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_RESULT_BYTES
-from protocol.replica.control_frames import Frame, frame_bytes
-from protocol.replica.operation import (
+from protocol.replica.console.control_frames import Frame, frame_bytes
+from protocol.replica.console.operation import (
     JSON,
     Complete,
     FileData,

@@ -15,9 +15,9 @@ from aiohttp import ClientSession
 
 from protocol.errors import LocalFailure, PeerFault, Refused
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES
-from protocol.replica.control_frames import Frame, event_bytes, frame_bytes
-from protocol.replica.operation import Complete, FileData, FileEnd, FileStart
-from protocol.replica.ownership import Control, acquire, publish_control
+from protocol.replica.console.control_frames import Frame, event_bytes, frame_bytes
+from protocol.replica.console.operation import Complete, FileData, FileEnd, FileStart
+from protocol.replica.console.ownership import Control, acquire, publish_control
 from tests.harness.control_owners import ask, served
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure
-from protocol.replica.command import run_command
-from protocol.replica.operation import NO_FILES
-from protocol.replica.ownership import acquire, publish_control, read_control
+from protocol.replica.console.command import run_command
+from protocol.replica.console.operation import NO_FILES
+from protocol.replica.console.ownership import acquire, publish_control, read_control
 from tests.harness.control_owners import Programs, ask, names_in, programs_in, served
 from tests.harness.control_program import Counting, in_process
 

@@ -16,7 +16,7 @@ from protocol.bundle import TRAILER_BYTES
 from protocol.coursework import HandInState
 from protocol.errors import Code, LocalFailure, Refused
 from protocol.limits import MAX_LETTERS_PER_DISK
-from protocol.replica.pack_files import PackFiles
+from protocol.replica.content.pack_files import PackFiles
 from protocol.work import ItemKind
 from sync_agent.courier import disk as courier_disk
 from sync_agent.courier.letters import Letter, read_letters

@@ -15,11 +15,11 @@ import pytest
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
-from protocol.replica import sole_runner
-from protocol.replica.console import Notices
-from protocol.replica.control import forward
-from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
-from protocol.replica.ownership import acquire, read_control
+from protocol.replica.console import sole_runner
+from protocol.replica.console.control import forward
+from protocol.replica.console.frame import Notices
+from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+from protocol.replica.console.ownership import acquire, read_control
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.work import EMPTY_PAYLOAD

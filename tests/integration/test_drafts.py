@@ -10,7 +10,7 @@ import pytest
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure
-from protocol.replica.operation import FileEvent
+from protocol.replica.console.operation import FileEvent
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole
 from protocol.sign_in import Method

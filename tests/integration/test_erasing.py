@@ -11,7 +11,7 @@ import pytest
 
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.eraser import SEEN_MARKS
-from protocol.replica.sqlite import DATABASE
+from protocol.replica.storage.sqlite import DATABASE
 from tests.harness.machines import Machine, School, school
 from tests.harness.patience import eventually
 from tests.harness.ports import free_port

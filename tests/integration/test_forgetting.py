@@ -13,7 +13,7 @@ from protocol.checkpoint import Checkpoint
 from protocol.coursework import HandInState
 from protocol.entry import Kind
 from protocol.errors import Code, PeerFault, Refused
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from protocol.roles import PersonRole, Role
 from protocol.structure import Revocation
 from sync_agent.health import LastSync

@@ -15,7 +15,7 @@ from protocol.errors import Code, LocalFailure, Refused, RelaisError
 from protocol.hand_in_keys import wraps_for
 from protocol.identity import AgreementKey
 from protocol.limits import ACQUAINTANCE_MS, MAX_READING_KEYS_PER_DEVICE, SEALED_CHUNK_BYTES
-from protocol.replica.operation import JSON, NO_FILES, Complete, FileData, FileEnd, FileStart
+from protocol.replica.console.operation import JSON, NO_FILES, Complete, FileData, FileEnd, FileStart
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.sealing import SealedFile, SealWriter, wrap_info

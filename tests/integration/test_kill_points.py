@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import Code
-from protocol.replica.sqlite import DATABASE
+from protocol.replica.storage.sqlite import DATABASE
 from tests.harness.entries import OTHER_SPACE
 from tests.harness.forks import Forks
 from tests.harness.kill_points import (

@@ -12,7 +12,7 @@ import pytest
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, RelaisError
 from protocol.limits import ERASURE_DELAY_MS
-from protocol.replica.console import Notices
+from protocol.replica.console.frame import Notices
 from protocol.replica.eraser import Eraser
 from protocol.work import ItemKind
 from sync_agent.coursework.publisher import Wish, publish

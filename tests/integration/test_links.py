@@ -11,7 +11,7 @@ import pytest
 from protocol.envelope import OpenedRequest
 from protocol.message_parts import Wanted
 from protocol.messages import SyncRequest
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from protocol.replica.listeners import Listener
 from protocol.replica.serving import Responder
 from sync_agent.hand_ins.copies import Copies

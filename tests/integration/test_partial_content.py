@@ -10,7 +10,7 @@ import pytest
 
 from protocol import held_names
 from protocol.chunking import chunk_list, cut
-from protocol.replica import batches
+from protocol.replica.content import batches
 from sync_agent.machine.sync_result import SyncResult
 from tests.harness.classroom import Classroom, Device, Files, classroom, faulty, read, syncs
 

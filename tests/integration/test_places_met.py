@@ -14,8 +14,8 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
-from protocol.replica.console import Notices
-from protocol.replica.operation import NO_FILES
+from protocol.replica.console.frame import Notices
+from protocol.replica.console.operation import NO_FILES
 from protocol.roles import Role
 from sync_agent.lan.multicast import leads_by
 from sync_agent.lan.peer_commands import peer_add

@@ -10,7 +10,7 @@ import pytest
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, RelaisError
 from protocol.limits import MAX_CHUNK_BYTES, MAX_PARENTS, MiB
-from protocol.replica.operation import JSON, FileData, FileEnd, FileStart
+from protocol.replica.console.operation import JSON, FileData, FileEnd, FileStart
 from protocol.replica.replica import Draft
 from protocol.roles import Role
 from tests.harness.classroom import Classroom, Device, Files

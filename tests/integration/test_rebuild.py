@@ -15,7 +15,7 @@ from protocol.coursework import HandInState
 from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure
 from protocol.replica.rebuild import NOTE
-from protocol.replica.salvage import salvage
+from protocol.replica.storage.salvage import salvage
 from sync_agent.app import Agent
 from sync_agent.pacing.budget import Hold
 from sync_agent.sync.session import Session

@@ -23,8 +23,8 @@ from protocol.deflate_parameters import ALL_LEVELS
 from protocol.errors import Code
 from protocol.message_parts import Offer
 from protocol.messages import SyncRequest
-from protocol.replica.levels import LEVELS_MARK, levels_in
-from protocol.replica.sqlite import DATABASE
+from protocol.replica.content.levels import LEVELS_MARK, levels_in
+from protocol.replica.storage.sqlite import DATABASE
 from protocol.wire import PACKS_PATH, SYNC_PATH, Call
 from tests.harness.machines import Done, Machine, environment, program
 from tests.harness.patience import PATIENCE_S, eventually

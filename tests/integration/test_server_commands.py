@@ -17,7 +17,7 @@ from protocol.identity import DeviceKeys, school_id
 from protocol.messages import SyncRequest
 from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica.office.enrolment import OpenCodes
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.storage.sqlite import SqliteStore
 from protocol.roles import Role
 from protocol.structure import Grant
 from sync_server.app import opened

@@ -16,7 +16,7 @@ from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
 from protocol.identity import SigningKey
 from protocol.replica import news
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import Stored
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role

@@ -13,6 +13,7 @@ from protocol.clock import DAY_MS
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import DeviceKeys
+from protocol.replica.console.sole_runner import own
 from protocol.replica.office.people import (
     add_person,
     list_draft,
@@ -23,7 +24,6 @@ from protocol.replica.office.people import (
 )
 from protocol.replica.office.stays import end_stays, stays_of
 from protocol.replica.replica import Draft
-from protocol.replica.sole_runner import own
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, PersonRecord, Revocation, Successor
 from sync_server.app import Server

@@ -20,11 +20,11 @@ from protocol.errors import Code, LocalFailure
 from protocol.limits import KiB, MiB
 from protocol.manifest import ManifestEntry
 from protocol.reflate import fold
-from protocol.replica import expansion, expansion_cost, strong_build, strong_worker
-from protocol.replica.bases import read_range
+from protocol.replica.content import expansion, expansion_cost, strong_build, strong_worker
+from protocol.replica.content.bases import read_range
+from protocol.replica.content.strong_build import reading_order
+from protocol.replica.content.strong_worker import StrongWorker, Teller
 from protocol.replica.memory import MemoryPacks
-from protocol.replica.strong_build import reading_order
-from protocol.replica.strong_worker import StrongWorker, Teller
 from protocol.wire import SYNC_PATH
 from sync_agent.machine.marks import NO_STRONG_MARK
 from sync_agent.pacing import line_rate

@@ -14,7 +14,7 @@ from protocol.clock import DAY_MS
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.replica.arrivals import note_arrivals
-from protocol.replica.console import Notices
+from protocol.replica.console.frame import Notices
 from protocol.replica.office.people import merge_persons
 from protocol.work import ItemKind
 from sync_agent.coursework.publisher import Wish, publish

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.limits import ERASURE_DELAY_MS, MAX_UNWATCHED_MS
+from protocol.replica.content.holdings import Need
 from protocol.replica.eraser import is_in_doubt
-from protocol.replica.holdings import Need
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.stays import end_stays
 from protocol.replica.replica import Replica

@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from protocol.limits import RECEIPT_PROOF_MS
-from protocol.replica.memory_packs import MemoryPacks
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.roles import HAS_READING_KEYS
 from protocol.work import ItemKind
 from sync_agent.coursework import publisher

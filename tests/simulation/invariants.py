@@ -22,8 +22,8 @@ from typing import Final
 from protocol.coursework import HandInState, Work
 from protocol.entry import Entry, Kind
 from protocol.errors import LocalFailure, RelaisError
+from protocol.replica.content.holdings import Need
 from protocol.replica.destroyed import carried_out, destroyed_names
-from protocol.replica.holdings import Need
 from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
 from protocol.rights import Authority, is_erasable

@@ -15,8 +15,8 @@ from typing import Final
 
 from protocol.coursework import Work
 from protocol.entry import Entry, Kind
+from protocol.replica.content.memory_packs import _Pack
 from protocol.replica.memory import MemoryStore
-from protocol.replica.memory_packs import _Pack
 from tests.simulation.disk import Disk
 
 Files = Mapping[str, bytes]

@@ -14,7 +14,7 @@ from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys
 from protocol.replica.keyring import Keyring
 from protocol.replica.replica import Draft, Replica
-from protocol.replica.second_copy import SecondCopy
+from protocol.replica.storage.second_copy import SecondCopy
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import Manifests
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, PERSON_KEY_FILE, Enrolment

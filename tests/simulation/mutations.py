@@ -16,7 +16,7 @@ from protocol.entry import Entry, unsigned
 from protocol.errors import RelaisError
 from protocol.message_parts import Wanted
 from protocol.messages import SyncAnswer
-from protocol.replica.holdings import Holdings, Need
+from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.interfaces import ContentStore
 from protocol.replica.replica import Draft, Replica
 from protocol.rights import Authority

@@ -17,7 +17,7 @@ from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.interfaces import ContentStore, EntryStore
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.storage.sqlite import SqliteStore
 from protocol.wire import Call
 from sync_server.app import Server, _with_certificate, _with_next_keys
 from sync_server.keys import ServerKeys, Territory

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from protocol.entry import Kind
 from protocol.errors import Refused
 from protocol.measures import MINUTE_MS
-from protocol.replica.operation import JSON
+from protocol.replica.console.operation import JSON
 from sync_agent.app import Agent
 from sync_agent.school import measure_commands
 from sync_server.app import Server

@@ -21,7 +21,7 @@ from blake3 import blake3
 
 from protocol.bundle import TRAILER_BYTES, Trailer
 from protocol.errors import Code, NoAnswer, PeerFault
-from protocol.replica.operation import JSON, Incoming, Outgoing, Params
+from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
 from sync_agent.courier.commands import (
     Run,
     export_here,

@@ -22,7 +22,7 @@ from protocol.entry import Entry, Kind, KindClass, class_of
 from protocol.errors import PeerFault
 from protocol.payload_rules import fault_of
 from protocol.replica.allowances import Allowances
-from protocol.replica.holdings import Holdings
+from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.erasures import ever_said, in_force
 from protocol.replica.replica import Replica
 from protocol.rights import erasable_names

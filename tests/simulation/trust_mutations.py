@@ -10,9 +10,9 @@ from unittest import mock
 
 from protocol.entry import Entry, Kind
 from protocol.replica.allowances import Allowance
+from protocol.replica.content.open_parts import OpenParts
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.memory import MemoryStore
-from protocol.replica.open_parts import OpenParts
 from protocol.replica.quotas import Quotas
 from protocol.roster import Roster
 from protocol.vouching import Circle

@@ -12,7 +12,7 @@ import pytest
 from blake3 import blake3
 
 from protocol.errors import BadInput, Code, LocalFailure
-from protocol.replica.sqlite import DATABASE
+from protocol.replica.storage.sqlite import DATABASE
 from sync_server import archive
 from sync_server.data_folder import KEYS_FILE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocol.errors import BadInput, Code
-from protocol.replica.by_name import Named, by_name, compared
+from protocol.replica.console.by_name import Named, by_name, compared
 
 LEA, LEO, ZOE = (Named(bytes([number]) * 16, name, "pupil, CM1") for number, name in enumerate(("Léa", "Léo", "Zoé")))
 CLASS = [LEA, LEO, ZOE, Named(b"\x09" * 16, None)]

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault
-from protocol.replica.console import Call, Notices, Program, _silence, installed_version, tell
-from protocol.replica.console_config import Known, settings_for
-from protocol.replica.console_text import ID_CHARS, readable
-from protocol.replica.operation import JSON
+from protocol.replica.console.config import Known, settings_for
+from protocol.replica.console.frame import Call, Notices, Program, _silence, installed_version, tell
+from protocol.replica.console.operation import JSON
+from protocol.replica.console.text import ID_CHARS, readable
 from tests.harness.console_program import PROGRAM
 
 ROOT = Path(__file__).parents[2]
@@ -374,7 +374,7 @@ def test_a_result_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
 
 def test_help_loads_nothing_that_only_commands_need() -> None:
     listing = (
-        "import sys; from tests.harness.console_program import PROGRAM; import protocol.replica.command; "
+        "import sys; from tests.harness.console_program import PROGRAM; import protocol.replica.console.command; "
         "PROGRAM.main(['--help']); "
         "heavy = {'aiohttp', 'aiosqlite', 'cryptography', 'pydantic', 'rich'}; "
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
@@ -443,8 +443,8 @@ def test_a_reader_that_has_gone_ends_it_with_1_and_no_complaint(
         raise BrokenPipeError
 
     silenced: list[object] = []
-    monkeypatch.setattr("protocol.replica.console._perform", gone)
-    monkeypatch.setattr("protocol.replica.console._silence", silenced.append)
+    monkeypatch.setattr("protocol.replica.console.frame._perform", gone)
+    monkeypatch.setattr("protocol.replica.console.frame._silence", silenced.append)
     assert terminal.run("verify") == 1
     assert silenced == [sys.stdout]
     assert terminal.err == ""

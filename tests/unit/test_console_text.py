@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from protocol.errors import BadInput, Code
-from protocol.replica.abbreviations import is_beginning, whole
-from protocol.replica.console_text import readable
-from protocol.replica.operation import JSON
+from protocol.replica.console.abbreviations import is_beginning, whole
+from protocol.replica.console.operation import JSON
+from protocol.replica.console.text import readable
 
 ITEM = "ab" * 32
 OTHER = "abab" + "cd" * 30

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from protocol.replica.drill_words import stop_in_words
+from protocol.replica.console.drill_words import stop_in_words
 
 
 @pytest.fixture(params=["UTC-14", "UTC+12"])

@@ -16,9 +16,9 @@ from protocol.entry import Entry, Kind
 from protocol.erasing import Order, due, leap_ms
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.manifest import ManifestEntry, encode_manifest
+from protocol.replica.content.holdings import Holdings
 from protocol.replica.destroyed import DONE_MARKS
 from protocol.replica.eraser import LOOKED_MARK, Eraser
-from protocol.replica.holdings import Holdings
 from protocol.replica.interfaces import ERASURE_READ_MARKS
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.pace import Pace

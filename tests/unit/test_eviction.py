@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.limits import RECEIPT_PROOF_MS
-from protocol.replica.holdings import Need
+from protocol.replica.content.holdings import Need
 from sync_agent.machine.eviction import Piece, Seen, Worth, is_past, is_safe_elsewhere, plan
 
 LATE = (Worth.KEPT, 0)

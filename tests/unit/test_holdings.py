@@ -16,12 +16,12 @@ from protocol.errors import Code, LocalFailure
 from protocol.manifest import ManifestEntry, encode_manifest
 from protocol.pack_writer import PackWriter
 from protocol.portable_names import portability_problems
-from protocol.replica.holdings import Holdings, Need
+from protocol.replica.content.holdings import Holdings, Need
+from protocol.replica.content.pack_files import PACKS
+from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import DeltaInfo
 from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.pack_files import PACKS
-from protocol.replica.packs import PackFolder
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.storage.sqlite import SqliteStore
 from tests.harness.caller import in_sealed_form, pack_files, pack_sealed
 
 SPACE, ELSEWHERE = bytes([1]) * 32, bytes([2]) * 32
@@ -139,7 +139,7 @@ async def test_what_has_not_the_form_of_sealed_work_is_nobodys_hand_in_and_stays
 async def test_of_what_is_claimed_to_be_work_only_so_much_is_remembered(
     content: MemoryPacks, holdings: Holdings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.holdings._LACKING_REMEMBERED", 2)
+    monkeypatch.setattr("protocol.replica.content.holdings._LACKING_REMEMBERED", 2)
     claimed = [Need(SPACE, stream, sealed=True) for stream in await put(content, b"a", b"b", b"c")]
     for _ in range(2):
         assert await holdings.incomplete(claimed) == []
@@ -233,7 +233,7 @@ async def test_what_is_here_and_is_no_list_of_files_is_read_once_and_not_asked_f
     if listed is None:
         (stream,) = await put(content, b"no list of files" if why != "too long" else b"x" * 60)
         need = Need(SPACE, stream, sealed=False)
-        monkeypatch.setattr("protocol.replica.holdings.MAX_MANIFEST_BYTES", 50)
+        monkeypatch.setattr("protocol.replica.content.holdings.MAX_MANIFEST_BYTES", 50)
     else:
         need = await revision(content, *listed)
     assert await holdings.incomplete([need]) == []
@@ -267,7 +267,7 @@ async def test_what_a_disk_did_not_give_back_is_a_list_of_files_all_the_same(tmp
 async def test_of_what_is_no_list_of_files_only_so_much_is_remembered(
     content: MemoryPacks, holdings: Holdings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.holdings._LACKING_REMEMBERED", 2)
+    monkeypatch.setattr("protocol.replica.content.holdings._LACKING_REMEMBERED", 2)
     named = [Need(SPACE, stream, sealed=False) for stream in await put(content, b"a", b"b", b"c")]
     assert await holdings.incomplete(named) == []
     assert len(holdings.doubtful(named)) == 1
@@ -276,7 +276,7 @@ async def test_of_what_is_no_list_of_files_only_so_much_is_remembered(
 async def test_a_manifest_beyond_the_limit_is_not_read_to_its_end(
     content: MemoryPacks, holdings: Holdings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.holdings.MAX_MANIFEST_BYTES", 10)
+    monkeypatch.setattr("protocol.replica.content.holdings.MAX_MANIFEST_BYTES", 10)
     (stream,) = await put(content, b"more than ten bytes")
     with pytest.raises(LocalFailure):
         await holdings.manifest(stream)
@@ -306,7 +306,7 @@ async def test_one_stream_under_a_thousand_names_is_looked_at_once(
         looked.append(1)
         return 4
 
-    monkeypatch.setattr("protocol.replica.holdings.stream_bytes", counted)
+    monkeypatch.setattr("protocol.replica.content.holdings.stream_bytes", counted)
     assert await holdings.is_complete(need)
     assert len(looked) == 2, "once the list's own size, once that of the file"
 

@@ -9,7 +9,16 @@ import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure, RelaisError
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES
-from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileFlow, FileStart, Incoming, Restart
+from protocol.replica.console.operation import (
+    Complete,
+    FileData,
+    FileEnd,
+    FileEvent,
+    FileFlow,
+    FileStart,
+    Incoming,
+    Restart,
+)
 from sync_agent.console import intake
 from sync_agent.console.intake import Intake, files_of, survey
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.replica.console import SMALL
+from protocol.replica.console.frame import SMALL
 from tests.harness.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ def test_a_server_at_rest_has_loaded_no_command_and_no_format_of_keys() -> None:
 
 @pytest.mark.parametrize("program", ["sync_agent", "sync_server"])
 def test_a_command_line_is_read_before_anything_is_loaded_that_carries_it_out(program: str) -> None:
-    listing = f"import sys, {program}.cli, protocol.replica.console_parser; print(*sys.modules)"
+    listing = f"import sys, {program}.cli, protocol.replica.console.parser; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {"asyncio", "ssl", "subprocess", "ctypes"} & set(done.stdout.split()) == set()
 
@@ -105,7 +105,7 @@ def test_a_command_opens_its_store_and_begins_its_way_before_it_loads_what_speak
     done = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "sync_agent.app" in loaded
-    assert {"aiohttp", "sync_agent.daemon", "protocol.replica.control"} & loaded == set()
+    assert {"aiohttp", "sync_agent.daemon", "protocol.replica.console.control"} & loaded == set()
 
 
 @pytest.mark.parametrize(

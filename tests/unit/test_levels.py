@@ -8,8 +8,8 @@ import pytest
 
 from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS
 from protocol.errors import Code, LocalFailure
-from protocol.replica import levels
-from protocol.replica.levels import known_levels
+from protocol.replica.content import levels
+from protocol.replica.content.levels import known_levels
 from protocol.replica.memory import MemoryStore
 
 

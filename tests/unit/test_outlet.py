@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
-from protocol.replica.operation import Outgoing
+from protocol.replica.console.operation import Outgoing
 from sync_agent.console.outlet import FolderOutlet, StdoutOutlet
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="made with POSIX calls")

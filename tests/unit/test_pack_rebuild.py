@@ -16,9 +16,9 @@ from protocol.chunking import ChunkRef, chunk_list, cut, stream_id
 from protocol.entry import Kind
 from protocol.manifest import ManifestEntry, encode_manifest
 from protocol.pack import FinishedPack
+from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import PackBuild
-from protocol.replica.packs import PackFolder
-from protocol.replica.sqlite import DATABASE, SqliteStore
+from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.work import ContentRef, HandIn, ItemKind, Revision
 from tests.harness.entries import OTHER_SPACE, SPACE, EntryMaker
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocol.errors import BadInput, Code
-from protocol.replica import parameters as given
-from protocol.replica.operation import JSON
+from protocol.replica.console import parameters as given
+from protocol.replica.console.operation import JSON
 
 
 @pytest.mark.parametrize("text", ["", "xyz", "é" * 32, "ab" * 31, "ab" * 33, "\udcff"])

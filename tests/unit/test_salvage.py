@@ -14,7 +14,7 @@ import pytest
 
 from protocol.entry import Entry, Kind
 from protocol.replica.replica import Draft
-from protocol.replica.salvage import salvage
+from protocol.replica.storage.salvage import salvage
 from tests.harness.territory import Territory
 
 UNKNOWN_KIND_OF_COURSES = 0x2F

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protocol.replica.second_copy import SecondCopy
+from protocol.replica.storage.second_copy import SecondCopy
 from tests.harness.entries import EntryMaker
 
 ENTRIES = EntryMaker().entries(20)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure, Refused
-from protocol.replica.console import Program
+from protocol.replica.console.frame import Program
 from protocol.replica.service import installation, priority
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import AGENT, SERVER, Scope

@@ -10,7 +10,7 @@ from typing import NoReturn
 import pytest
 
 from protocol.errors import Code, LocalFailure
-from protocol.replica.ownership import acquire
+from protocol.replica.console.ownership import acquire
 from protocol.replica.private_file import write_private
 from protocol.replica.service.definition import AGENT, Scope, ServiceDefinition
 from protocol.replica.service.installation import Ran, System, install

@@ -1,4 +1,4 @@
-"""Chunks that no list names go after a week, and what arrives in the meantime does not (`protocol.replica.unnamed`)."""
+"""Chunks that no list names go after a week, and what arrives in the meantime does not (`content.unnamed`)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 from protocol.chunking import chunk_list, cut
 from protocol.pack_writer import PackWriter
+from protocol.replica.content.unnamed import WAIT_MS, let_go_of_unnamed, waited_less
 from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.unnamed import WAIT_MS, let_go_of_unnamed, waited_less
 from tests.harness.content_stores import name_of, noise, read
 from tests.harness.entries import SPACE
 
@@ -80,7 +80,7 @@ async def test_a_clock_that_is_set_shortens_no_week(shelf: Shelf) -> None:
 async def test_so_many_packs_go_at_a_look_and_others_at_later_ones(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.unnamed._MOST", 1)
+    monkeypatch.setattr("protocol.replica.content.unnamed._MOST", 1)
     writer = PackWriter()
     writer.add_chunk(b"another")
     writer.finish()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import Code, LocalFailure
 from protocol.limits import FILE_PIECE_BYTES
-from protocol.replica.operation import Complete, FileData, FileEnd, FileStart
+from protocol.replica.console.operation import Complete, FileData, FileEnd, FileStart
 from sync_agent.coursework.file_notes import FileNote, decode_notes, encode_notes
 from sync_agent.machine.plain_files import stream_of
 from sync_agent.watching.brake import Change

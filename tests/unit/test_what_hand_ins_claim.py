@@ -22,8 +22,8 @@ from protocol.coursework import live_content, sealed_content
 from protocol.entry import Kind
 from protocol.limits import ERASURE_DELAY_MS, MIN_CHUNK_BYTES
 from protocol.pack_writer import PackWriter
+from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.eraser import Eraser
-from protocol.replica.holdings import Holdings, Need
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.outgoing import NamedStreams
 from protocol.replica.replica import Replica

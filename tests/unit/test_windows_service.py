@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure, Refused
-from protocol.replica.operation import JSON
+from protocol.replica.console.operation import JSON
 from protocol.replica.service import windows
 from protocol.replica.service.definition import AGENT, SERVER, Scope, ServiceDefinition
 from protocol.replica.service.hosting import asked_by_host

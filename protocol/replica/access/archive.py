@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from protocol.errors import BadInput, Code, LocalFailure
-from protocol.replica.console import Notices
+from protocol.replica.console.frame import Notices
 from protocol.replica.private_file import create_private
 
 _PASSING: Final = ".passing"

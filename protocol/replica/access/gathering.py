@@ -22,9 +22,9 @@ from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.limits import MAX_PAYLOAD_BYTES
 from protocol.portable_names import portable_name
-from protocol.replica.holdings import Holdings
+from protocol.replica.console.operation import JSON, Outgoing
+from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.people import doubles_of, mentioned
-from protocol.replica.operation import JSON, Outgoing
 from protocol.replica.replica import Replica
 from protocol.replica.space_names import made_spaces
 from protocol.sealing import SealReader

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from urllib.parse import quote
 
 from protocol.replica.access.gathering import Gathered
-from protocol.replica.operation import JSON
+from protocol.replica.console.operation import JSON
 
 _STYLE: Final = (
     "body{font:1.05rem/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem;color:#17323a}"

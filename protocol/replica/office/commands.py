@@ -12,8 +12,9 @@ from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
-from protocol.replica import parameters as given
-from protocol.replica.console_text import local_time
+from protocol.replica.console import parameters as given
+from protocol.replica.console.operation import JSON, Outgoing, Params
+from protocol.replica.console.text import local_time
 from protocol.replica.office import grants, withdrawals
 from protocol.replica.office.acquaintance import Acquaintance
 from protocol.replica.office.bureau import Office
@@ -31,7 +32,6 @@ from protocol.replica.office.spaces import (
     spaces_named,
 )
 from protocol.replica.office.withdrawals import Kept, Withdrawn
-from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.roles import Role
 from protocol.vouching import device_words
 

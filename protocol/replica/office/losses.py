@@ -17,13 +17,13 @@ from protocol.clock import rfc3339
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, PeerFault, Refused
 from protocol.person_keys import KeyWraps
+from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.grants import standing_grants
 from protocol.replica.office.people import first_names
 from protocol.replica.office.spaces import space_records
 from protocol.replica.office.withdrawals import Kept, revoke_device, rights_beyond
 from protocol.replica.office.words_of_office import NameOf, Said, let_in_by_held_codes, words_of_office
-from protocol.replica.operation import JSON
 from protocol.replica.replica import Replica
 from protocol.roles import DEVICES, HAS_READING_KEYS, Role
 from protocol.roster import Roster

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
-from protocol.replica.console import Call, Program, tell
-from protocol.replica.console_options import Option
-from protocol.replica.operation import JSON
+from protocol.replica.console.frame import Call, Program, tell
+from protocol.replica.console.operation import JSON
+from protocol.replica.console.options import Option
 from protocol.replica.service.definition import Nature, Scope, service_name
 
 _SCOPES: Final = {False: Scope.SYSTEM, True: Scope.USER}

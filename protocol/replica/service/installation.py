@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 from xml.sax.saxutils import unescape
 
 from protocol.errors import BadInput, Code, LocalFailure, Refused
-from protocol.replica.operation import JSON
+from protocol.replica.console.operation import JSON
 from protocol.replica.service import launchd, systemd, windows
 from protocol.replica.service.definition import STOP_S, Nature, Scope, ServiceDefinition
 

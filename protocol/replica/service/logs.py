@@ -27,7 +27,7 @@ from typing import Final, TextIO
 
 from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.limits import LOG_FILE_BYTES, LOG_FILES_KEPT
-from protocol.replica.console import tell
+from protocol.replica.console.frame import tell
 
 OWN: Final = ("protocol", "sync_agent", "sync_server")
 _PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))

@@ -1,0 +1,1 @@
+"""Packs and deltas at rest: built, checked, stored, found, sent, made good."""
