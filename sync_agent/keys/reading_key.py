@@ -129,17 +129,23 @@ def _to_replace(place: _Place, key: bytes) -> tuple[bytes, ...]:
     return tuple(sorted(older[-MAX_PARENTS:]))
 
 
-def _away_of_theirs(agent: Agent, places: Iterable[_Place], kept_from: Iterable[bytes]) -> bytes:
+def _away_of_theirs(agent: Agent, places: Iterable[_Place], kept_from: Collection[bytes]) -> bytes:
     """A hash of those devices that keys are withheld from which were ever let in as this teacher's; empty for none.
 
-    Whatever is hidden or held back of what they were given: they may have had it.
+    Whatever is hidden or held back of what they were given: they may have had it. But for a key of nobody that was
+    let in beside the X25519 key of a device in use, or of a phrase.
     """
     persons = [(place.roster, place.roster.who(place.person)) for place in places]
+    own = {each for place in places for each in circle_of(agent, place.roster, place.person, kept_from).own}
+    drawn = {said.agreement for place in places for by, said in place.roster.phrases.get(place.person, ()) if by in own}
+    in_use = {agreement for _, agreement in own} | drawn
     theirs = [
         key
         for key in sorted(kept_from)
         for given in agent.replica.door.authorities_of(key)
-        if given.person is not None and any(roster.who(given.person) == person for roster, person in persons)
+        if given.person is not None
+        and given.agreement not in in_use
+        and any(roster.who(given.person) == person for roster, person in persons)
     ]
     return blake3(b"".join(dict.fromkeys(theirs))).digest() if theirs else b""
 

@@ -16,6 +16,7 @@ from protocol.entry import Kind, compose
 from protocol.errors import BadInput, Refused
 from protocol.identity import DeviceKeys, territory_id
 from protocol.invitation import Invitation
+from protocol.keys_in_use import Key
 from protocol.person_keys import KeyWraps
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.eraser import Eraser
@@ -85,8 +86,8 @@ async def test_one_machine_makes_itself_no_crowd(world: World, monkeypatch: pyte
     assert [roster.may_read(writer.key.public) for writer in crowd] == [True] * 4 + [False] * 4
 
 
-def _by_agreement_alone(authorities: Iterable[Authority], cut: frozenset[bytes]) -> frozenset[tuple[bytes, bytes]]:
-    return frozenset((TEACHER, authority.agreement) for authority in authorities if authority.key in cut)
+def _by_agreement_alone(authorities: Iterable[Authority], cut: frozenset[bytes]) -> dict[Key, set[bytes]]:
+    return {(TEACHER, authority.agreement): {authority.key} for authority in authorities if authority.key in cut}
 
 
 @attack("a machine calls somebody else's key its own", off={"protocol.roster.keys_cut_off": _by_agreement_alone})

@@ -28,18 +28,10 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
-from tests.harness.lost_laptop import opens_what_is_handed_in_now
+from tests.harness.lost_laptop import NO_NEW_KEY, opens_what_is_handed_in_now
 from tests.harness.spied_class import SpiedClass, spied_class
 
 ROW = "a server takes away what shows that a lost laptop was given a key"
-
-
-def _nothing_is_replaced(*_: object) -> frozenset[bytes]:
-    return frozenset()
-
-
-NO_NEW_KEY: dict[str, object] = {"protocol.roster.replaced_keys": _nothing_is_replaced}
-"""Her other laptops go on with the keys that they had, as far as nobody knows that the lost one was given them."""
 
 
 Before = Callable[[SpiedClass, Device], Awaitable[None]]

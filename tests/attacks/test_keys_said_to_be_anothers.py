@@ -35,6 +35,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
+from tests.harness.lost_laptop import NO_NEW_KEY
 from tests.harness.spied_class import SpiedClass, spied_class
 from tests.harness.territory import new_device
 
@@ -209,7 +210,7 @@ def _also_who_came_back(
     return _keys_held(claimed, living, frozenset(), phrases, aliases, (everybody, everybody))
 
 
-@attack("a device is lost", off={"protocol.roster.keys_held": _also_who_came_back})
+@attack("a device is lost", off={"protocol.roster.keys_held": _also_who_came_back, **NO_NEW_KEY})
 async def test_a_phrase_with_a_lost_laptops_own_key_makes_it_read_nothing_when_the_server_lets_it_back_in(
     hers: TwoLaptops,
 ) -> None:
@@ -249,7 +250,7 @@ def _whoever_holds_it(
 
 @pytest.mark.parametrize("is_hers_too", [False, True], ids=["as his", "as his and as hers"])
 @pytest.mark.parametrize("is_listed_as_hers", [True, False], ids=["he is her", "she is him"])
-@attack("a device is lost", off={"protocol.roster.keys_held": _whoever_holds_it})
+@attack("a device is lost", off={"protocol.roster.keys_held": _whoever_holds_it, **NO_NEW_KEY})
 async def test_whom_a_list_calls_the_same_holds_no_key_of_a_lost_laptop_in_her_place(
     hers: TwoLaptops, *, is_listed_as_hers: bool, is_hers_too: bool
 ) -> None:

@@ -130,7 +130,7 @@ async def test_what_an_intruder_notes_in_a_backup_of_when_all_had_come_is_believ
         await note_arrivals(store, school.clock() - 20 * hours_ms)
         backup = await school.backup()
         async with school.made_anew(backup):
-            assert "restore a backup from before" in school.told[-1]
+            assert any("restore a backup from before" in line for line in school.told)
             with pytest.raises(BadInput) as caught:
                 await school.rotate(since="30h")
             assert caught.value.code is Code.BAD_DATE
@@ -155,7 +155,7 @@ async def test_who_was_in_a_server_is_no_server_once_it_is_restored_and_new_keys
         await here.sync(school.laptop)
         school.clock.advance(3_600_000)
         async with school.made_anew(backup):
-            assert "--since TIME" in school.told[-1]
+            assert any("--since TIME" in line for line in school.told)
             await school.office.do("verify")
             assert "the keys of an earlier server still count" in school.office.said.lines[-1]
             assert await school.takes(since="12h")

@@ -17,6 +17,14 @@ from tests.harness.commands import Desk
 from tests.harness.spied_class import SpiedClass as Here
 
 
+def _nothing_is_replaced(*_: object) -> frozenset[bytes]:
+    return frozenset()
+
+
+NO_NEW_KEY: dict[str, object] = {"protocol.roster.replaced_keys": _nothing_is_replaced}
+"""Her other laptops go on with the keys that they had, as far as nobody knows that the lost one was given them."""
+
+
 async def report_by_head(here: Here, head: Device) -> None:
     """The teacher's first laptop is lost: the head teacher says so."""
     await Desk(head.agent).ask("lost", device=here.teacher.agent.device.hex())
