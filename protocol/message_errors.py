@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.canonical import decode, encode
-from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
+from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.fields import Fields, compact
 from protocol.limits import MAX_CREDENTIALS, MAX_MESSAGE_BYTES
 from protocol.message_parts import read_entries, wire_rows
@@ -57,11 +57,12 @@ _REFUSALS: Final = frozenset(
 
 
 def error_from(code: str, message: str, retry_after_s: int | None = None) -> RelaisError:
-    """The error that a recipient's code stands for, as its caller raises it."""
+    """The error that a recipient's code stands for, as its caller raises it; what is not known is its fault."""
     try:
         known = Code(code)
     except ValueError:
-        return LocalFailure(Code.INTERNAL, message, remote_code=code)
+        # nothing failed here, whatever a later version, or a line that changes bytes, makes of a code
+        return PeerFault(Code.UNKNOWN_FORMAT, message, remote_code=code)
     if known in _REFUSALS:
         return Refused(known, message)
     if known == Code.BUSY:

@@ -223,10 +223,10 @@ def test_an_error_reaches_the_caller_as_what_it_is(error: RelaisError, family: t
         assert caught.value.message == error.message or (is_the_servers and error.message in caught.value.message)
 
 
-def test_a_code_that_this_version_does_not_know_is_still_an_error() -> None:
+def test_a_code_that_this_version_does_not_know_is_no_failure_of_this_machine() -> None:
     error = error_from("from-the-future", "something new")
-    assert isinstance(error, LocalFailure)
-    assert error.message == "something new"
+    assert type(error) is PeerFault
+    assert (error.code, error.message) == (Code.UNKNOWN_FORMAT, "something new")
 
 
 @given(st.binary(max_size=300))
