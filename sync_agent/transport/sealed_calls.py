@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sync_agent.transport.answers import Response
 
 MISDIRECTED: Final = 421
+_MOST_ASKED: Final = 4
 
 _SYNC_STRANGER: Final = frozenset({Code.UNKNOWN_DEVICE})
 _RECONCILE_STRANGER: Final = frozenset({Code.UNKNOWN_DEVICE, Code.CANNOT_READ})
@@ -121,9 +122,10 @@ class SealedCalls:
         return fitting
 
     async def _exchange(self, call: Call, path: str, payload: bytes) -> bytes:
-        """The payload of the sealed answer to a sealed call; one 421 on the way is dealt with."""
+        """The payload of the sealed answer to a sealed call; one 421 on the way is dealt with, and news of servers."""
         agent = self._agent
-        for strangers_left in (1, 0):
+        has_met = False
+        for _ in range(_MOST_ASKED):
             server = await self.server()
             reply = AgreementKey(agent.entropy(32))
             request = seal_request(
@@ -140,10 +142,12 @@ class SealedCalls:
             if not response.is_ours:
                 raise _error_in(response, agent.enrolment.server_url)
             if (await self.server()).grant != server.grant:
-                # a neighbour has told of a newer server since this was sealed: it is asked anew
+                # a neighbour, or a stick, has told of a newer server since this was sealed: it is asked anew
                 continue
-            if strangers_left:
-                await self._meet(response.body)
+            if has_met:
+                break
+            has_met = True
+            await self._meet(response.body)
         raise PeerFault(Code.WRONG_KEY, "the server does not know the key that its own certificate names")
 
     def _opened(self, answer: bytes, request: bytes, reply: AgreementKey, server: Authority) -> bytes:

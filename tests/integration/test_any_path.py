@@ -151,6 +151,30 @@ async def test_a_neighbour_that_tells_of_a_new_server_while_the_old_one_is_asked
     assert await room.agree()
 
 
+async def test_nor_does_one_that_tells_of_a_server_which_has_been_made_anew_itself_since(
+    room: Classroom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    await know_keys(room, teacher, machine)
+    for name in ("second", "third"):
+        room.territory.clock.ms += 3_600_000
+        await room.replace_server(await room.territory.reborn(tmp_path / name))
+        if name == "second":
+            await teacher.session.sync()
+    post = machine.session.transport.post
+    told: list[SyncResult] = []
+
+    async def told_meanwhile(path: str, body: bytes) -> Response:
+        if not told:
+            told.append(await exchange(machine.agent, teacher.agent))
+        return await post(path, body)
+
+    monkeypatch.setattr(machine.session.transport, "post", told_meanwhile)
+    for device in (machine, teacher, machine):
+        await device.session.sync()
+    assert await room.agree()
+
+
 async def test_a_server_made_anew_is_filled_by_a_disk_and_any_bearer(room: Classroom, tmp_path: Path) -> None:
     teacher, one, bearer = await room.teacher(), await room.machine(), await room.machine()
     await know_keys(room, teacher, one, bearer)
