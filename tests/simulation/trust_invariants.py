@@ -6,8 +6,8 @@
     nothing.
 12. An erasure that was taken back hides nobody.
 13. Whoever stayed for some days reads nothing afterwards.
-18. Nobody carries noise for a machine on which malware runs, nor more than a bounded number of its entries; the server
-    keeps no content of its that nothing names, beyond a bounded size.
+18. Nobody carries noise for a machine on which malware runs, nor more than a bounded number of its entries, beside what
+    the server took of them; the server keeps no content of its that nothing names, beyond a bounded size.
 19. What a machine has destroyed it does not show again, whoever takes the erasure back, until the root does.
 """
 
@@ -156,10 +156,13 @@ async def _malware(world: World) -> None:
     for who, replica in (("server", server), *((machine.name, agent.replica) for machine, agent in sound(world))):
         for space in replica.door.spaces():
             said = Counter[Device]()
+            # what the server took is taken from it, whatever else a neighbour has brought before (docs/adr/0070)
+            taken = set() if replica is server else {each.entry.id for each in await server.store.scan(space)}
             for entry in (stored.entry for stored in await replica.store.scan(space)):
                 if fault_of(entry) is not None:
                     raise BrokenError(f"{who} carries noise: {_named(entry)}")
-                said[entry.header.author] += class_of(entry.header.kind) in (KindClass.WORK, KindClass.WITNESS)
+                counts = class_of(entry.header.kind) in (KindClass.WORK, KindClass.WITNESS)
+                said[entry.header.author] += counts and entry.id not in taken
             if any(said[key] > MOST_BY_KEY for key in world.trust.overrun):
                 raise BrokenError(f"{who} carries more than one machine may say")
     for (space, stream), size in world.trust.junk.items():
