@@ -22,6 +22,7 @@ from protocol.entry import Entry, Kind, KindClass, class_of
 from protocol.errors import PeerFault
 from protocol.payload_rules import fault_of
 from protocol.replica.allowances import Allowances
+from protocol.replica.bare_entries import _LEFT_ALONE as LEFT_ALONE
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.erasures import ever_said, in_force
 from protocol.replica.replica import Replica
@@ -33,7 +34,8 @@ from tests.simulation.sound import server_of, sound
 from tests.simulation.trust import Device, line_of
 from tests.simulation.world import World
 
-MOST_ROUNDS: Final = 40
+MOST_ROUNDS: Final = 2 * (LEFT_ALONE + 3)
+"""The server may have asked the one who has it in vain, just before; and then have been asked in vain itself."""
 
 
 async def _thefts(world: World) -> None:
