@@ -26,7 +26,8 @@ _WEIGHTY: Final = frozenset({Kind.ERASE, Kind.REVOKE, Kind.RULING, Kind.ROOT_ROT
 """What may put an erasure out of force, or into it."""
 
 
-_LEFT_ALONE: Final = 32
+_LEFT_ALONE: Final = 29
+"""With the two calls beside a prime: of copies that call by turns with one key each is asked in time."""
 
 Lacking = tuple[tuple[bytes, bytes], ...]
 """(space, id) of entries whose payloads are asked for."""

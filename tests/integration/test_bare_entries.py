@@ -117,6 +117,13 @@ def test_everybody_is_asked_once_and_after_a_while_again(monkeypatch: pytest.Mon
     assert rounds.next(b"one", lacking[1:], {here}) == tuple(ids[1:])
 
 
+@pytest.mark.parametrize("copies", [2, 3, 4])
+def test_copies_of_a_device_that_call_by_turns_are_all_asked(copies: int) -> None:
+    rounds, here = Rounds(), bytes(32)
+    asked = {turn % copies for turn in range(40 * copies) if rounds.next(b"one", ((here, here),), {here})}
+    assert asked == set(range(copies)), "only one of them may have it"
+
+
 def test_a_message_takes_as_many_as_have_room_and_one_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("protocol.replica.bare_entries.PAGE_BYTES", 1)
     entries = EntryMaker().entries(3)
