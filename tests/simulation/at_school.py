@@ -19,7 +19,8 @@ from protocol.replica.replica import Replica
 from sync_agent.school.office import end_what_is_over
 from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.handlers.erasures import confirm_destroyed
-from tests.simulation.ledger import BrokenError
+from tests.simulation.disk import Disk
+from tests.simulation.ledger import BrokenError, gone_with
 from tests.simulation.lines import CALM, Weather
 from tests.simulation.machine import Machine
 from tests.simulation.orders import check_silent, silent
@@ -240,7 +241,9 @@ async def sweep(world: World, machine: Machine) -> None:
     if agent is not None:
         with contextlib.suppress(Refused):
             await end_what_is_over(agent)
+        before = machine.disk.image() if agent.replica.door.has_erasures else Disk()
         destroyed = await destroy_erased(agent)
+        _note_content(world, before, destroyed.entries)
         if destroyed.entries:
             machine.note(f"destroyed {len(destroyed.entries)} entries")
         await _note_destroyed(world, machine.name, agent.replica, destroyed.entries, by_right_clock=machine.keeps_time)
@@ -251,9 +254,18 @@ async def sweep_server(world: World) -> None:
     server = world.office.server
     if server is not None:
         await end_stays(server)
+        before = world.office.disk.image() if server.replica.door.has_erasures else Disk()
         destroyed = await server.pace.look()
+        _note_content(world, before, destroyed.entries)
         await _note_destroyed(world, "server", server.replica, destroyed.entries, by_right_clock=True)
         await confirm_destroyed(server)
+
+
+def _note_content(world: World, before: Disk, entries: Sequence[bytes]) -> None:
+    """Content that these entries named, and the disk as it was `before` alone held: the root brings none back."""
+    payloads = [before.store._entries[name].payload or b"" for name in entries]
+    lost = gone_with([before], world.disks()) if payloads else set()
+    world.ledger.lost_streams |= {place for place in lost if any(place[1] in payload for payload in payloads)}
 
 
 async def _note_destroyed(
