@@ -17,7 +17,11 @@ from protocol.identity import AgreementKey, SigningKey
 from protocol.messages import SyncAnswer, SyncRequest
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
-ERRORS_HEAD = "Codes are stable; the sentence beside a code may change. A peer MUST NOT decide by the sentence.\n"
+ERRORS_HEAD = (
+    "Codes are stable; the sentence beside a code may change. A peer MUST NOT decide by the sentence. "
+    "A code that the caller does not know is\n"
+    "`unknown-format` to it: a fault of who answers, or of the line, and none of its own machine.\n"
+)
 LIMITS_HEAD = (
     "A bound is checked before reading and at the first byte too many. Sizes in bytes unless the name says otherwise.\n"
 )
