@@ -34,6 +34,7 @@ from tests.simulation.sound import server_of, sound
 from tests.simulation.trust import Device, line_of
 from tests.simulation.world import World
 
+SETTLED_AFTER: Final = 3
 MOST_ROUNDS: Final = 2 * (LEFT_ALONE + 3)
 """The server may have asked the one who has it in vain, just before; and then have been asked in vain itself."""
 
@@ -78,13 +79,21 @@ def _is_cut_once(cut: Iterable[Device], line: set[Device]) -> bool:
 
 async def _whole(world: World) -> None:
     """Nobody is asked for the same in each sync, since nobody may have it any more: so many may be needed."""
-    for _ in range(MOST_ROUNDS):
+    lacking: list[str] = []
+    for number in range(MOST_ROUNDS):
         lacking = await _lacking(world)
         if not lacking:
+            # whoever is listed again says a reading key, which all others are to hear
+            for _ in range(SETTLED_AFTER if number else 0):
+                await _all_sync(world)
             return
-        for machine, _agent in sound(world):
-            await machine.sync()
+        await _all_sync(world)
     raise BrokenError(f"payloads that somebody has do not come back: {sorted(set(lacking))}")
+
+
+async def _all_sync(world: World) -> None:
+    for machine, _agent in sound(world):
+        await machine.sync()
 
 
 async def _lacking(world: World) -> list[str]:
