@@ -21,9 +21,7 @@ from collections import defaultdict
 from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TypeAlias
-
-from blake3 import blake3
+from typing import Final, TypeAlias
 
 from protocol.entry import Entry, Kind, parsed
 from protocol.errors import Code, PeerFault, Refused
@@ -60,6 +58,7 @@ from sync_agent.app import Agent
 from sync_agent.keys.confirming import circle_of, confirmations_due, own_device, remember_firsts, withheld
 from sync_agent.machine.marks import KEY_MADE_MARK
 
+_NOTE_BYTES: Final = 16
 _Derived: TypeAlias = dict[Derivation, AgreementKey]
 """What a phrase gives for a person and a salt, at a cost."""
 
@@ -96,13 +95,15 @@ async def tend_reading_keys(agent: Agent) -> int:
         kept_from = await withheld(agent)
         current = agent.person_key()
         away, store = _away_of_theirs(agent, places, kept_from), agent.replica.store
+        noted = await store.mark(KEY_MADE_MARK) or b""
         is_over = current is not None and (
-            away != (await store.mark(KEY_MADE_MARK) or b"") or any(_is_over(place, current.public) for place in places)
+            not away <= _notes_in(noted)
+            or any((place.person, current.public) in place.roster.spent for place in places)
         )
         if current is None or (is_over and await _may_make_another(agent)):
             current = AgreementKey(agent.entropy(32))
             agent.keep_person_key(current)
-            await store.set_marks({KEY_MADE_MARK: away})
+            await store.set_marks({KEY_MADE_MARK: b"".join(sorted(away | _notes_in(noted)))})
         drafts, name = [], agent.enrolment.device_name
         places = [place for place in places if not place.is_closed]
         for place in places:
@@ -116,21 +117,19 @@ async def tend_reading_keys(agent: Agent) -> int:
     return len(drafts)
 
 
-def _is_over(place: _Place, key: bytes) -> bool:
-    """Whether a key of this device is spent here, or was replaced by it: before its disk was restored."""
-    if (place.person, key) in place.roster.spent:
-        return True
-    return any(said == key and entry.id in place.roster.replaced for entry, said in place.own)
-
-
 def _to_replace(place: _Place, key: bytes) -> tuple[bytes, ...]:
-    """The entries in whose place a key is said: this device's of other keys, the latest of them where they are many."""
+    """The entries in whose place a key is said: this device's of other keys, the latest of them where they are many.
+
+    None where it had said this one before: copies of one disk would replace each other's for ever.
+    """
+    if any(said == key for _, said in place.own):
+        return ()
     older = [entry.id for entry, said in place.own if said != key and entry.id not in place.roster.replaced]
     return tuple(sorted(older[-MAX_PARENTS:]))
 
 
-def _away_of_theirs(agent: Agent, places: Iterable[_Place], kept_from: Collection[bytes]) -> bytes:
-    """A hash of those devices that keys are withheld from which were ever let in as this teacher's; empty for none.
+def _away_of_theirs(agent: Agent, places: Iterable[_Place], kept_from: Collection[bytes]) -> frozenset[bytes]:
+    """Notes of those devices that keys are withheld from which were ever let in as this teacher's.
 
     Whatever is hidden or held back of what they were given: they may have had it. But for a key of nobody that was
     let in beside the X25519 key of a device in use, or of a phrase.
@@ -139,15 +138,18 @@ def _away_of_theirs(agent: Agent, places: Iterable[_Place], kept_from: Collectio
     own = {each for place in places for each in circle_of(agent, place.roster, place.person, kept_from).own}
     drawn = {said.agreement for place in places for by, said in place.roster.phrases.get(place.person, ()) if by in own}
     in_use = {agreement for _, agreement in own} | drawn
-    theirs = [
-        key
-        for key in sorted(kept_from)
+    return frozenset(
+        key[:_NOTE_BYTES]
+        for key in kept_from
         for given in agent.replica.door.authorities_of(key)
         if given.person is not None
         and given.agreement not in in_use
         and any(roster.who(given.person) == person for roster, person in persons)
-    ]
-    return blake3(b"".join(dict.fromkeys(theirs))).digest() if theirs else b""
+    )
+
+
+def _notes_in(mark: bytes) -> frozenset[bytes]:
+    return frozenset(mark[at : at + _NOTE_BYTES] for at in range(0, len(mark), _NOTE_BYTES))
 
 
 async def _may_make_another(agent: Agent) -> bool:
