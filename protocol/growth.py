@@ -125,6 +125,9 @@ def growth_of(fold: SpaceFold, fresh: Sequence[Entry], above: Iterable[Heard], d
     let_in = _let_in(roster, [*above, *map(Heard.of, fresh)], door)
     if let_in is None or any(entry.header.kind in _ORDERS for entry in fresh):
         return None
+    if roster.held_back and any(entry.header.kind == Kind.PERSON_KEY for entry in fresh):
+        # one that is held back may name it as replaced
+        return None
     seen = [entry for entry in fresh if not roster.hides(entry)]
     persons = dict.fromkeys(one for entry in seen if (one := _person_named(entry)) is not None)
     items = dict.fromkeys(item for entry in seen if (item := item_named(entry)) is not None)

@@ -114,6 +114,8 @@ async def withheld(agent: Agent) -> frozenset[bytes]:
     """
     found: set[bytes] = set()
     for space in agent.replica.door.spaces():
+        if not (await agent.replica.position(space)).count:
+            continue  # of other schools their names alone lie here
         roster = (await agent.replica.view(space)).roster
         found |= roster.cut
         found |= {key for key, _ in roster.voices.let_back}

@@ -118,14 +118,16 @@ async def tend_reading_keys(agent: Agent) -> int:
 
 
 def _to_replace(place: _Place, key: bytes) -> tuple[bytes, ...]:
-    """The entries in whose place a key is said: this device's of other keys, the latest of them where they are many.
+    """The entries in whose place a key is said: this device's of other keys, those that count before what is held back.
 
     None where it had said this one before: copies of one disk would replace each other's for ever.
     """
     if any(said == key for _, said in place.own):
         return ()
     older = [entry.id for entry, said in place.own if said != key and entry.id not in place.roster.replaced]
-    return tuple(sorted(older[-MAX_PARENTS:]))
+    held_back = [one for one in older if one in place.roster.held_back]
+    counting = [one for one in older if one not in place.roster.held_back]
+    return tuple(sorted([*held_back, *counting][-MAX_PARENTS:]))
 
 
 def _away_of_theirs(agent: Agent, places: Iterable[_Place], kept_from: Collection[bytes]) -> frozenset[bytes]:
@@ -265,12 +267,14 @@ async def _kept_of(agent: Agent, names: Collection[bytes]) -> set[bytes]:
     """Which of the keys that are sealed to this device it keeps; that follows from the set alone.
 
     So many of those that devices have said whose right holds, each device's in turn, the earliest first; and so many of
-    all others: what whoever was cut off since has made takes no place from these.
+    all others: what whoever was cut off since has made takes no place from these. What is in use is kept in any case.
     """
+    in_use: set[bytes] = set()
     said: defaultdict[Device, dict[bytes, None]] = defaultdict(dict)
     holding: set[Device] = set()
     for space in sorted(await agent.spaces()):
         roster = (await agent.replica.view(space)).roster
+        in_use.update(name for keys in roster.reading_keys.values() for name in keys if name in names)
         for name, devices in roster.said_by.items():
             for device in devices if name in names else ():
                 said[device][name] = None
@@ -280,7 +284,7 @@ async def _kept_of(agent: Agent, names: Collection[bytes]) -> set[bytes]:
     others = [said[device] for device in sorted(said.keys() - holding)]
     unsaid = sorted(set(names).difference(*said.values()))
     rest = [name for name in _in_turn([*others, unsaid]) if name not in first]
-    return {*first, *rest[:MAX_GIVEN_READING_KEYS]}
+    return {*first, *rest[:MAX_GIVEN_READING_KEYS], *in_use}
 
 
 def _in_turn(lists: Iterable[Iterable[bytes]]) -> list[bytes]:
@@ -408,8 +412,7 @@ def _seals_due(agent: Agent, place: _Place, kept_from: Collection[bytes]) -> lis
     """Every key of the teacher for each confirmed device of the teacher, and for their latest phrase, that lacks it."""
     own = circle_of(agent, place.roster, place.person, kept_from).own
     person, standings = place.roster.who(place.person), place.roster.voices.standings
-    is_passed_on = _would_be_passed_on(agent, place, kept_from)
-    granted = {device for device in own if (device, person) in standings and not is_passed_on}
+    granted = {device for device in own if (device, person) in standings}
     wanted = {device[1] for device in granted} - {agent.keys.agreement.public}
     phrases = [phrase for author, phrase in place.roster.phrases.get(place.person, ()) if author in own]
     wanted |= {phrase.agreement for phrase in phrases[-1:]}
@@ -417,16 +420,6 @@ def _seals_due(agent: Agent, place: _Place, kept_from: Collection[bytes]) -> lis
     # what a device says that it gave itself goes with its word: another one says it as well, for when it is lost
     sealers = {to: {device[0] for device in own if device[1] != to} for to in wanted}
     return _seals(agent, place, {to: _lacking(place, to, keys, sealers[to]) for to in sorted(wanted)})
-
-
-def _would_be_passed_on(agent: Agent, place: _Place, kept_from: Collection[bytes]) -> bool:
-    """Whether a device from which keys are withheld counts here as the teacher's still.
-
-    Another one, which has not heard of that, would seal to it what it is given.
-    """
-    roster, person = place.roster, place.roster.who(place.person)
-    here = {device for device in circle_of(agent, roster, place.person).own if device[0] not in roster.cut}
-    return any(device[0] in kept_from and (device, person) in roster.voices.standings for device in here)
 
 
 def _lacking(

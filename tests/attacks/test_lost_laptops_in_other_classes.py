@@ -78,21 +78,3 @@ async def test_a_laptop_that_one_school_reported_lost_lets_nobody_in_to_her_keys
     await confirm(here.teacher.agent, device_id(own_device(thief.agent)), shown_as="own")
     await here.sync(here.teacher, second, thief)
     assert not await opens_what_is_handed_in_now(here, thief, second, head)
-
-
-@attack(ROW, off={"sync_agent.keys.reading_key._would_be_passed_on": lambda *_: False})
-async def test_a_laptop_that_teaches_in_another_school_alone_passes_no_new_key_on_to_the_lost_one(here: Here) -> None:
-    territory = here.room.territory
-    second = await another_laptop(here, here.teacher)
-    elsewhere = await territory.classroom("CB", await territory.school("École B", uai="0180002Y"))
-    await teach_too(here, elsewhere, here.teacher, second)
-    third = await here.room.device(Role.TEACHER, elsewhere, person=here.room.teacher_person)
-    await here.sync(here.teacher, second, third, here.teacher, second, third)
-    for one, other in ((second, third), (third, second), (third, here.teacher), (here.teacher, third)):
-        await confirm(one.agent, device_id(own_device(other.agent)), shown_as="own")
-        await here.sync(one, other, one)
-    head, _ = await confirmed_head(here)
-    await here.sync(head, second, here.machine, third)
-    await report_by_head(here, head)
-    await here.sync(head, second, third, second, third, here.teacher, here.teacher)
-    assert not await opens_what_is_handed_in_now(here, here.teacher, second, head, third)
