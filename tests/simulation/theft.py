@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from protocol.entry import Kind
 from protocol.errors import RelaisError
 from protocol.identity import DeviceKeys
+from protocol.replica.arrivals import noted_since_ms
 from protocol.replica.office.erasures import erase_persons
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import lost
@@ -184,8 +185,11 @@ async def report_theft(world: World, device: bytes, *, by_kit: bool = False) -> 
 
     async def reported(server: Server) -> None:
         theft = world.trust.stolen[device]
-        known = world.office.disk.held_by(theft.since_ms)
-        # of a server that was made anew nothing else is known: whoever says so is warned, and says it all the same
+        first_ms = await noted_since_ms(server.store, server.now_ms())
+        # of a time before a server was restored or made anew nothing is known: whoever says so is warned, and says it
+        # all the same
+        is_known = first_ms is not None and first_ms <= theft.since_ms
+        known = world.office.disk.held_by(theft.since_ms) if is_known else set()
         since_ms = None if theft.vague else theft.since_ms
         await lost(server, device, cut=True, since_ms=since_ms, anyway=True)
         if by_kit:
