@@ -331,12 +331,17 @@ async def _place(agent: Agent, space: bytes, grant: Authority, person: bytes) ->
         except PeerFault:
             continue
     own = tuple(_own_keys(written))
-    return _Place(space, grant, person, roster, frozenset(_said(written, roster, grant.grant)), own, tuple(wraps))
+    return _Place(space, grant, person, roster, frozenset(_said(own, roster, grant.grant)), own, tuple(wraps))
 
 
-def _said(written: Iterable[Entry], roster: Roster, grant: bytes) -> Iterable[bytes]:
-    """The keys that this device has written down here: what is held back is said again, once under each grant."""
-    return (key for entry, key in _own_keys(written) if entry.id not in roster.held_back or entry.header.grant == grant)
+def _said(own: Iterable[tuple[Entry, bytes]], roster: Roster, grant: bytes) -> Iterable[bytes]:
+    """The keys that this device has written down here, as far as that counts.
+
+    What is held back is said again, once under each grant; and what a copy of this device has replaced, or it did
+    itself before its disk was restored.
+    """
+    counts = (each for each in own if each[0].id not in roster.replaced)
+    return (key for entry, key in counts if entry.id not in roster.held_back or entry.header.grant == grant)
 
 
 def _own_keys(written: Iterable[Entry]) -> Iterable[tuple[Entry, bytes]]:

@@ -24,7 +24,7 @@ from protocol.roles import PersonRole, Role
 from protocol.roster import Roster
 from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
 from protocol.speaking import Remembered, Said, Spoken, Starts, speaking_devices
-from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
+from protocol.structure import Erasure, Grant, PersonRecord, Revocation
 from protocol.vouching import Circle, Voices, Vouch, Word, device_id, drawn_by
 from protocol.vouching import Device as VouchedDevice
 from protocol.work import Feedback, Receipt
@@ -418,10 +418,8 @@ async def test_a_lost_laptop_that_the_server_lets_in_again_opens_nothing_new_unt
     assert content_key_of(works[meanwhile], reading_keys(lost.agent)) is not None
 
 
-def _all_that_was_said(written: Iterable[Entry], _roster: Roster, _grant: bytes) -> Iterable[bytes]:
-    return (
-        PersonKey.parse(entry.payload or b"").agreement for entry in written if entry.header.kind == Kind.PERSON_KEY
-    )
+def _all_that_was_said(own: Iterable[tuple[Entry, bytes]], _roster: Roster, _grant: bytes) -> Iterable[bytes]:
+    return (key for _, key in own)
 
 
 @attack(
@@ -447,9 +445,8 @@ def _as_they_came(teaching: Iterable[Authority], door: Door) -> list[Authority]:
     return sorted(teaching, key=lambda grant: len(door.lineage(grant.space)))
 
 
-def _what_counts(written: Iterable[Entry], roster: Roster, _grant: bytes) -> Iterable[bytes]:
-    keys = (entry for entry in written if entry.header.kind == Kind.PERSON_KEY and entry.id not in roster.held_back)
-    return (PersonKey.parse(entry.payload or b"").agreement for entry in keys)
+def _what_counts(own: Iterable[tuple[Entry, bytes]], roster: Roster, _grant: bytes) -> Iterable[bytes]:
+    return (key for entry, key in own if entry.id not in roster.held_back)
 
 
 @attack(

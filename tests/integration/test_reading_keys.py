@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from protocol.entry import Entry, Kind
 from protocol.errors import Code, Refused
 from protocol.identity import AgreementKey
 from protocol.kit import Argon2Cost
+from protocol.limits import READING_KEY_PAUSE_MS
 from protocol.person_keys import KeyWraps, phrase_key
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
@@ -24,6 +26,7 @@ from sync_agent.hand_ins.wraps import readers_of
 from sync_agent.keys import reading_key
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.reading_key import new_phrase, open_with_phrase
+from sync_agent.machine.enrolled import PERSON_KEY_FILE
 from sync_agent.sync.session import Session
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, open_device
 from tests.harness.commands import Desk
@@ -240,6 +243,41 @@ async def test_a_laptop_whose_access_to_one_class_was_ended_reads_what_is_handed
     work = await here.work()
     await here.sync(laptop)
     assert await here.can_open(laptop, work)
+
+
+async def copied(room: Classroom, original: Device) -> Device:
+    """Another machine with what a copy of a device's disk has: its keys, and none of what it heard since."""
+    folder = room.folder / "copy"
+    folder.mkdir()
+    (folder / PERSON_KEY_FILE).parent.mkdir(exist_ok=True)
+    shutil.copy(original.agent.folder / PERSON_KEY_FILE, folder / PERSON_KEY_FILE)
+    agent = await open_device(folder, room.territory, original.agent.keys, "copy", 4242)
+    way = MemoryTransport(room.frontage)
+    device = Device(agent, Session(agent, way), way)
+    room.devices.append(device)
+    return device
+
+
+async def test_two_copies_of_a_teachers_disk_make_few_keys_and_both_open_what_is_handed_in(here: Class) -> None:
+    territory, one = here.room.territory, here.teacher
+    two = await copied(here.room, one)
+    lost = new_device(Random(9).randbytes)
+    await territory.let_in(lost, Role.TEACHER, here.room.space, person=here.room.teacher_person)
+    await territory.say(here.room.space, Kind.REVOKE, Revocation(lost.signing.public, ()).encode())
+    for _ in range(8):
+        await here.sync(one, two)
+        territory.clock.advance(READING_KEY_PAUSE_MS)
+    said = {
+        entry.payload
+        for entry in await territory.replica.store.scan_kinds([Kind.PERSON_KEY])
+        if entry.header.author == one.agent.device
+    }
+    assert len(said) <= 3  # the first, and that which each has made since
+    await here.sync(here.machine)
+    work = (await here.room.hand_in(here.machine, here.item, WORK)).hex()
+    await here.sync(here.machine, one, two)
+    assert await here.can_open(one, work)
+    assert await here.can_open(two, work)
 
 
 async def test_a_colleague_who_comes_later_is_given_what_was_opened_before_by_the_teachers_own_device(
