@@ -113,7 +113,7 @@ def fold_space(
             _joined(_by_person(counting)),
             _joined(topics.items),
             _joined(topics.works),
-            _keys_among(own, roster),
+            _joined_ids(entry for entry in own if roster.tells_of_keys(entry)),
             _voices_among(counting),
         ),
     )
@@ -124,9 +124,6 @@ def growth_of(fold: SpaceFold, fresh: Sequence[Entry], above: Iterable[Heard], d
     roster, index = fold.roster, fold.index
     let_in = _let_in(roster, [*above, *map(Heard.of, fresh)], door)
     if let_in is None or any(entry.header.kind in _ORDERS for entry in fresh):
-        return None
-    if roster.held_back and any(entry.header.kind == Kind.PERSON_KEY for entry in fresh):
-        # one that is held back may name it as replaced
         return None
     seen = [entry for entry in fresh if not roster.hides(entry)]
     persons = dict.fromkeys(one for entry in seen if (one := _person_named(entry)) is not None)
@@ -153,15 +150,15 @@ def grown(
     before = fold.roster
     entries = [*(older[name] for name in growth.older), *growth.fresh]
     counting = [entry for entry in entries if not before.hides(entry)]
-    roster = _grown_roster(fold, growth, entries, door, remembered)
+    said = [entry for entry in entries if before.tells_of_keys(entry)]
+    roster = _grown_roster(fold, growth, counting, said, door, remembered)
     if roster is None:
         return None
     topics = topics_of(counting, roster)
     coursework = fold.coursework
     if topics.items or topics.works:
         coursework = with_topics(coursework, roster.space, topics, roster)
-    index = _grown_index(fold, growth, entries, topics)
-    return SpaceFold(roster, coursework, fold.measures, index)
+    return SpaceFold(roster, coursework, fold.measures, _grown_index(fold.index, growth, counting, said, topics))
 
 
 def _let_in(roster: Roster, heard: Iterable[Heard], door: Door) -> bool | None:
@@ -187,13 +184,17 @@ def _let_in(roster: Roster, heard: Iterable[Heard], door: Door) -> bool | None:
 
 
 def _grown_roster(
-    fold: SpaceFold, growth: Growth, entries: Sequence[Entry], door: Door, remembered: Remembered
+    fold: SpaceFold,
+    growth: Growth,
+    counting: Sequence[Entry],
+    said: Sequence[Entry],
+    door: Door,
+    remembered: Remembered,
 ) -> Roster | None:
-    roster = _heard_anew(fold, entries, door, remembered) if growth.of_keys else fold.roster
+    roster = _heard_anew(fold, said, door, remembered) if growth.of_keys else fold.roster
     if roster is None or not growth.persons:
         return roster
-    hides = fold.roster.hides
-    shown, aliases = persons_of(each for each in entries if each.header.kind == Kind.PERSON and not hides(each))
+    shown, aliases = persons_of(entry for entry in counting if entry.header.kind == Kind.PERSON)
     if aliases:
         return None
     persons = dict(roster.persons)
@@ -202,12 +203,11 @@ def _grown_roster(
     return replace(roster, persons={**persons, **shown})
 
 
-def _heard_anew(fold: SpaceFold, entries: Sequence[Entry], door: Door, remembered: Remembered) -> Roster | None:
+def _heard_anew(fold: SpaceFold, said: Sequence[Entry], door: Door, remembered: Remembered) -> Roster | None:
     """The roster with the grants that there are now; None where that bears on what somebody has said before."""
     before = fold.roster
     ever = authorities_over(before.space, door)
     living = tuple(each for each in ever if each.grant not in before.held_back and each.grant not in before.void)
-    said = [entry for entry in entries if before.tells_of_keys(entry)]
     after = with_voices(replace(before, authorities=living), said, door, remembered)
     let_in = {each.grant for each in living} - {each.grant for each in before.authorities}
     heard = (before.unconfirmed | before.nameless) ^ (after.unconfirmed | after.nameless)
@@ -215,20 +215,21 @@ def _heard_anew(fold: SpaceFold, entries: Sequence[Entry], door: Door, remembere
     return after if concerned.isdisjoint(fold.index.voices) else None
 
 
-def _grown_index(fold: SpaceFold, growth: Growth, entries: Sequence[Entry], topics: Topics) -> Index:
-    index, counting = fold.index, [entry for entry in entries if not fold.roster.hides(entry)]
+def _grown_index(
+    index: Index, growth: Growth, counting: Sequence[Entry], said: Sequence[Entry], topics: Topics
+) -> Index:
     persons = _by_person(counting) if growth.persons else {}
     return Index(
         {**index.persons, **_joined(persons)} if persons else index.persons,
         {**index.items, **_joined(topics.items)} if topics.items else index.items,
         {**index.works, **_joined(topics.works)} if topics.works else index.works,
-        _keys_among(entries, fold.roster) if growth.of_keys else index.keys,
+        _joined_ids(said) if growth.of_keys else index.keys,
         index.voices | _voices_among(counting),
     )
 
 
-def _keys_among(entries: Iterable[Entry], roster: Roster) -> bytes:
-    return b"".join(entry.id for entry in entries if roster.tells_of_keys(entry))
+def _joined_ids(entries: Iterable[Entry]) -> bytes:
+    return b"".join(entry.id for entry in entries)
 
 
 def _voices_among(entries: Iterable[Entry]) -> frozenset[bytes]:

@@ -35,17 +35,18 @@ class Doubted(NamedTuple):
     unheard: Container[bytes]
 
 
-def replaced_keys(said: Sequence[Entry], held_back: Iterable[Entry]) -> frozenset[bytes]:
-    """Which of the entries that `said` a key have had another said in their place by their own author (`parents`).
+def replaced_keys(entries: Iterable[Entry]) -> frozenset[bytes]:
+    """Which of the entries that say a key have had another said in their place by their own author (`parents`).
 
     As whosever's and under whichever grant, and held back or not: only who said a key replaces it, for good.
     """
-    authors = {entry.id: entry.header.author for entry in said if entry.header.kind == Kind.PERSON_KEY}
-    found: set[bytes] = set()
-    for entry in (*said, *held_back):
-        if entry.header.kind == Kind.PERSON_KEY:
-            found.update(name for name in entry.header.parents if authors.get(name) == entry.header.author)
-    return frozenset(found)
+    said = {entry.id: entry.header for entry in entries if entry.header.kind == Kind.PERSON_KEY}
+    return frozenset(
+        name
+        for header in said.values()
+        for name in header.parents
+        if name in said and said[name].author == header.author
+    )
 
 
 def keys_in_use(

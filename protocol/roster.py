@@ -170,12 +170,13 @@ class Roster:
         return not self.erased.isdisjoint(erasable_names(entry))
 
     def tells_of_keys(self, entry: Entry) -> bool:
-        """Whether the fold weighs what an entry says of keys: that a key was given also where that is held back."""
-        if entry.header.kind == Kind.KEY_WRAP:
+        """Whether the fold weighs what an entry says of keys: that one was given or replaced also if held back."""
+        if entry.header.kind in _ALSO_HELD_BACK:
             return not self.is_erased(entry)
         return entry.header.kind in OF_KEYS and not self.hides(entry)
 
 
+_ALSO_HELD_BACK: Final = frozenset({Kind.PERSON_KEY, Kind.KEY_WRAP})
 _NOTHING: Final[Remembered] = MappingProxyType({})
 _BY_ROOT: Final = RANK[Role.ROOT]
 
@@ -222,9 +223,7 @@ def fold_roster(
     )
     persons, aliases = persons_of(each for each in own if each.header.kind == Kind.PERSON and not roster.hides(each))
     said = [entry for entry in own if roster.tells_of_keys(entry)]
-    heard = [entry for entry in said if entry.id not in held_back]
-    replaced = replaced_keys(heard, (entry for entry in own if entry.id in held_back))
-    return with_voices(replace(roster, persons=persons, aliases=aliases, replaced=replaced), said, door, remembered)
+    return with_voices(replace(roster, persons=persons, aliases=aliases), said, door, remembered)
 
 
 def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: Remembered = _NOTHING) -> Roster:
@@ -245,7 +244,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     silent = unconfirmed(roster.authorities, aliases, speaking.listed)
     unheard = frozenset((*silent, *unconfirmed(ended, aliases, then.listed)))
     kept = [entry for entry in said if entry.header.grant not in unheard]
-    away = cut | {key for key, _ in voices.let_back}
+    away = away_of(cut, voices)
     # by the ids of grants: that a list calls two people one gives neither a key that the other holds
     phrases = phrases_of(kept, door, cut)
     lost = keys_cut_off(ever, away)
@@ -254,7 +253,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     for person, agreement in lost.keys() - held:
         gone[aliases.get(person, person), agreement] |= lost[person, agreement]
     spent = keys_spent(kept, given, door, away, gone, aliases, Doubted(roster.held_back, unheard))
-    replaced = roster.replaced | replaced_keys(said, ())
+    replaced = replaced_keys(given)
     standing = [entry for entry in kept if _stands(entry, door, voices, aliases)]
     in_use, makers = keys_in_use(standing, door, cut, spent, replaced)
     return replace(
@@ -277,6 +276,11 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         unconfirmed=unheard,
         nameless=frozenset(each.grant for each in ever if each.role is Role.HEAD and each.person is None),
     )
+
+
+def away_of(cut: frozenset[bytes], voices: Voices) -> frozenset[bytes]:
+    """The keys of devices that are cut off, or have come back and were not confirmed since."""
+    return cut | {key for key, _ in voices.let_back}
 
 
 def authorities_over(space: bytes, door: Door) -> list[Authority]:

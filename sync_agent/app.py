@@ -322,7 +322,8 @@ class Agent:
         """
         await self.check_space(space)
         writers = WRITERS[class_of(kind)]
-        for grant in dict.fromkeys([*await self.own_rights(), *await self.replica.authorities(self.device)]):
+        rights = await self.replica.authorities(self.device)
+        for grant in sorted(rights, key=lambda each: each.agreement != self.keys.agreement.public):
             if grant.role in writers and self.replica.door.covers(grant, space):
                 if kind is Kind.REVISION and space in (await self.replica.view(space)).roster.erased:
                     raise BadInput(Code.UNKNOWN_SPACE, f"that class has been closed: {space.hex()}", space=space.hex())

@@ -26,7 +26,7 @@ from protocol.replica.office.people import first_names
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS, Role
-from protocol.roster import Roster
+from protocol.roster import Roster, away_of
 from protocol.structure import PersonKey
 from protocol.vouching import Circle, Device, Vouch, Word, device_id, device_words
 from sync_agent.app import Agent
@@ -117,8 +117,7 @@ async def withheld(agent: Agent) -> frozenset[bytes]:
         if not (await agent.replica.position(space)).count:
             continue  # of other schools their names alone lie here
         roster = (await agent.replica.view(space)).roster
-        found |= roster.cut
-        found |= {key for key, _ in roster.voices.let_back}
+        found |= away_of(roster.cut, roster.voices)
     return frozenset(found - {agent.device})
 
 

@@ -202,6 +202,26 @@ async def test_a_teacher_who_says_a_first_key_is_heard_and_no_class_is_read_agai
     assert (await replica.view(busy.room)).roster.speaks(laptop.grant)
 
 
+async def test_a_key_that_comes_after_what_replaced_it_and_is_held_back_is_over_as_in_the_whole_set() -> None:
+    world = World(Random(3))
+    room = world.classes[0]
+    adult = world.person(room, PersonRole.TEACHER, "Mme Petit")
+    head, laptop = world.enrol(Role.HEAD, world.school), world.enrol(Role.TEACHER, room, person=adult)
+    own = next(entry for entry in world.entries if entry.id == laptop.grant)
+    first = world.say(laptop, room, Kind.PERSON_KEY, PersonKey(b"1" * 32).encode(), subject=adult)
+    laptop.grant = world.say(head, room, Kind.GRANT, own.payload or b"").id
+    second = PersonKey(b"2" * 32).encode()
+    held_back = world.say(laptop, room, Kind.PERSON_KEY, second, subject=adult, parents=(first.id,))
+    world.say(world.server, world.school, Kind.REVOKE, Revocation(head.key.public, ()).encode())
+    replica = await opened(world)
+    await bring(replica, *(entry for entry in world.entries if entry != first))
+    assert held_back.id in (await replica.view(room)).roster.held_back
+    await bring(replica, first)
+    view = await replica.view(room)
+    assert view.roster.reading_keys == {}
+    await assert_like_the_whole_set(replica, room, view)
+
+
 async def test_a_teacher_who_is_confirmed_is_heard_at_once_also_in_what_was_said_before() -> None:
     busy = BusyClass()
     second = busy.world.enrol(Role.TEACHER, busy.room, person=busy.adult)
