@@ -14,21 +14,24 @@ from protocol.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.keys_in_use import Doubted, keys_spent
 from protocol.person_keys import KeyWraps
-from protocol.replica.replica import Draft
 from protocol.rights import OF_KEYS
 from protocol.roles import PersonRole, Role
 from protocol.roster import Roster
 from protocol.structure import Erasure, Grant, PersonRecord, Revocation
-from protocol.vouching import device_id
 from sync_agent.app import Agent
 from sync_agent.keys import reading_key
-from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.reading_key import _Place, _place, new_phrase, open_with_phrase, reading_keys
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
-from tests.harness.lost_laptop import NO_NEW_KEY, opens_what_is_handed_in_now
+from tests.harness.lost_laptop import (
+    NO_NEW_KEY,
+    confirm_each_other,
+    opens_what_is_handed_in_now,
+    report_by_head,
+    report_by_kit,
+)
 from tests.harness.spied_class import SpiedClass, spied_class
 
 ROW = "a server takes away what shows that a lost laptop was given a key"
@@ -49,19 +52,7 @@ class Theft:
             await self.here.sync(self.head, self.second, self.here.machine)
 
     async def is_reported(self, by: str) -> None:
-        room, device = self.here.room, self.lost.agent.device
-        if by == "head":
-            await Desk(self.head.agent).ask("lost", device=device.hex())
-            return
-        territory = room.territory
-        said = Revocation(device, tuple(await territory.replica.tips(room.space, device))).encode()
-        await territory.replica.write(
-            [Draft(room.space, Kind.REVOKE, None, said)],
-            author=territory.keys.root,
-            now_ms=territory.clock(),
-            entropy=territory.entropy,
-            unsent=False,
-        )
+        await (report_by_kit if by == "kit" else report_by_head)(self.here, self.head)
 
     async def gifts(self) -> list[Entry]:
         """What says that the lost laptop was given a key."""
@@ -86,9 +77,7 @@ async def _theft(folder: Path, before: Before | None = None) -> AsyncIterator[Th
         if before is not None:
             await before(here, second)
             await here.sync(second, here.teacher)
-        for one, other in ((here.teacher, second), (second, here.teacher)):
-            await confirm(one.agent, device_id(own_device(other.agent)), shown_as="own")
-            await here.sync(one, other, one)
+        await confirm_each_other(here, here.teacher, second)
         head, _ = await confirmed_head(here)
         await here.sync(head, second, here.machine, here.teacher, second, here.teacher)
         yield Theft(here, second, head)

@@ -37,6 +37,19 @@ async def _nobody(_agent: object) -> frozenset[bytes]:
     return frozenset()
 
 
+async def _reported_in_one_of_two_schools(here: Here) -> tuple[Device, Device, bytes]:
+    """The teacher's other laptop, the computer of the head who reported the first, and a class of the other school."""
+    territory = here.room.territory
+    second = await another_laptop(here, here.teacher)
+    elsewhere = await territory.classroom("CB", await territory.school("École B", uai="0180002Y"))
+    await teach_too(here, elsewhere, here.teacher, second)
+    await here.sync(here.teacher, second, here.teacher, second)
+    head, _ = await confirmed_head(here)
+    await here.sync(head, second, here.machine)
+    await report_by_head(here, head)
+    return second, head, elsewhere
+
+
 @pytest.mark.parametrize("reported", [report_by_head, report_by_kit])
 @attack(ROW, off={"sync_agent.keys.reading_key.withheld": _nobody})
 async def test_a_class_that_a_server_makes_for_a_lost_laptop_gives_it_no_key(here: Here, reported: Way) -> None:
@@ -52,26 +65,14 @@ async def test_a_class_that_a_server_makes_for_a_lost_laptop_gives_it_no_key(her
 
 @attack(ROW, off={"sync_agent.keys.reading_key.withheld": _nobody})
 async def test_a_laptop_that_one_school_reported_lost_gets_no_new_key_through_another_school(here: Here) -> None:
-    second = await another_laptop(here, here.teacher)
-    elsewhere = await here.room.territory.classroom("CB", await here.room.territory.school("École B", uai="0180002Y"))
-    await teach_too(here, elsewhere, here.teacher, second)
-    await here.sync(here.teacher, second, here.teacher, second)
-    head, _ = await confirmed_head(here)
-    await here.sync(head, second, here.machine)
-    await report_by_head(here, head)
+    second, head, _ = await _reported_in_one_of_two_schools(here)
     await here.sync(head, second, second, here.teacher, here.teacher)
     assert not await opens_what_is_handed_in_now(here, here.teacher, second, head)
 
 
 @attack(ROW, off={"sync_agent.keys.reading_key.withheld": _nobody})
 async def test_a_laptop_that_one_school_reported_lost_lets_nobody_in_to_her_keys_in_another(here: Here) -> None:
-    second = await another_laptop(here, here.teacher)
-    elsewhere = await here.room.territory.classroom("CB", await here.room.territory.school("École B", uai="0180002Y"))
-    await teach_too(here, elsewhere, here.teacher, second)
-    await here.sync(here.teacher, second, here.teacher, second)
-    head, _ = await confirmed_head(here)
-    await here.sync(head, second, here.machine)
-    await report_by_head(here, head)
+    second, head, elsewhere = await _reported_in_one_of_two_schools(here)
     await here.sync(head, second)
     thief = await here.room.device(Role.TEACHER, elsewhere, person=here.room.teacher_person)
     await here.sync(thief, here.teacher)

@@ -14,8 +14,6 @@ from protocol.replica.office.device_cuts import TakenBack
 from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import Grant, Revocation
-from protocol.vouching import device_id
-from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.reading_key import reading_keys
 from sync_agent.school.device_names import key_words
 from sync_agent.school.office import SchoolOffice
@@ -23,6 +21,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head, take_back
+from tests.harness.lost_laptop import another_laptop
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
@@ -36,16 +35,6 @@ Way = Callable[[Here, Device, Device], Awaitable[None]]
 async def here(tmp_path: Path) -> AsyncIterator[Here]:
     async with spied_class(tmp_path, kept_for=__name__) as made:
         yield made
-
-
-async def _second_laptop(here: Here) -> Device:
-    """Another one of the teacher's: both have confirmed each other."""
-    second = await here.room.teacher()
-    await here.sync(second, here.teacher)
-    for one, other in ((here.teacher, second), (second, here.teacher)):
-        await confirm(one.agent, device_id(own_device(other.agent)), shown_as="own")
-        await here.sync(one, other, one)
-    return second
 
 
 async def _hold_it_back(here: Here, reporting: Device, _second: Device) -> None:
@@ -86,7 +75,7 @@ async def _none_by_rank(*_: object) -> set[bytes]:
 async def test_a_report_that_a_server_takes_back_is_told_on_every_heads_computer_and_is_made_again(
     here: Here, teller: str, way: Way
 ) -> None:
-    second = await _second_laptop(here)
+    second = await another_laptop(here, here.teacher)
     reporting, _ = await confirmed_head(here)
     other, _ = await confirmed_head(here)
     everybody = (reporting, other, second, here.machine)

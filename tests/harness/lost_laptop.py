@@ -44,10 +44,15 @@ async def another_laptop(here: Here, first: Device) -> Device:
     """One more of the teacher's; it and another one have confirmed each other."""
     second = await here.room.teacher()
     await here.sync(second, first)
+    await confirm_each_other(here, first, second)
+    return second
+
+
+async def confirm_each_other(here: Here, first: Device, second: Device) -> None:
+    """A human says on each of two laptops of the teacher's that the other one is hers."""
     for one, other in ((first, second), (second, first)):
         await confirm(one.agent, device_id(own_device(other.agent)), shown_as="own")
         await here.sync(one, other, one)
-    return second
 
 
 async def teach_too(here: Here, space: bytes, *laptops: Device) -> None:
