@@ -51,9 +51,10 @@ from sync_agent.pacing.metered import is_metered
 from sync_agent.scheduler import Outcome, Scheduler, wait
 from sync_agent.school.measures import DrillTransport, Heeding, check_open, ordered
 from sync_agent.school.office import ending_stays, noting_arrivals
+from sync_agent.sync.electing import Reaching
 from sync_agent.sync.hearing import listening
 from sync_agent.sync.session import Session
-from sync_agent.sync.sharing import Reaching, Sharing
+from sync_agent.sync.sharing import Sharing
 from sync_agent.transport.answers import Response
 from sync_agent.transport.interface import Transport
 from sync_agent.transport.over_http import HttpTransport
@@ -426,6 +427,7 @@ async def _school(
         call_later=asyncio.get_running_loop().call_later,
         wake=scheduler.wake,
         ask=lan.ask,
+        line=session.transport,
     )
     async with lan.open(listen, peers):
         if lan.url is not None:

@@ -45,6 +45,8 @@ _FETCHES: Final = 2
 _LEAVES: Final = 4
 _CLAIMS: Final = 8
 _BEGINS: Final = 16
+_GOES_ON: Final = 32
+_COMES: Final = 64
 _COUNT_BYTES: Final = 4
 _HINT_HEAD: Final = len(_TXT) + 2
 _PLACED_HEAD: Final = _HINT_HEAD + _COUNT_BYTES
@@ -57,7 +59,8 @@ class State:
     """What a device says of itself: that it reaches the server, fetches much from there, is leaving.
 
     With `fetches`, `claims` says that it is about to, and still asks whether another one is at it already. `begins`
-    says that it has just been switched on, and does not know yet whether it reaches the server.
+    says that it has just been switched on, and does not know yet whether it reaches the server. `goes_on` says that
+    this is said again each second, and `comes` that content comes meanwhile; without `fetches` the line stands still.
     """
 
     reaches_server: bool = False
@@ -65,17 +68,26 @@ class State:
     leaves: bool = False
     claims: bool = False
     begins: bool = False
+    goes_on: bool = False
+    comes: bool = False
+
+    @property
+    def is_at_it(self) -> bool:
+        """Whether it is in the middle of fetching much."""
+        return self.fetches and not self.claims
 
     @property
     def flags(self) -> int:
         """As one byte."""
         flags = _REACHES * self.reaches_server | _FETCHES * self.fetches | _LEAVES * self.leaves
-        return flags | _CLAIMS * self.claims | _BEGINS * self.begins
+        flags |= _CLAIMS * self.claims | _BEGINS * self.begins
+        return flags | _GOES_ON * self.goes_on | _COMES * self.comes
 
     @classmethod
     def of(cls, flags: int) -> State:
         """From that byte; what later programs add means nothing here."""
-        return cls(*(bool(flags & bit) for bit in (_REACHES, _FETCHES, _LEAVES, _CLAIMS, _BEGINS)))
+        bits = (_REACHES, _FETCHES, _LEAVES, _CLAIMS, _BEGINS, _GOES_ON, _COMES)
+        return cls(*(bool(flags & bit) for bit in bits))
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,10 @@ from sync_agent.lan.mdns import MAX_KNOWN, Discovery, Found, Join
 from sync_agent.lan.mdns_messages import Instance, Ip
 from sync_agent.lan.multicast import Place, ipv4_beside, place_of, shown_address
 from sync_agent.lan.neighbour_choice import neighbours_of, ranking_of
+from sync_agent.lan.not_found import kept_apart, no_multicast, nobody_found
 from sync_agent.machine.addresses import Address
-from sync_agent.sync.sharing import Stage
+from sync_agent.sync.electing import Stage
+from sync_agent.sync.pulse import Course
 
 SILENT_S: Final = 1_800.0
 """For so long who did not answer is not counted upon."""
@@ -69,6 +71,8 @@ BEGINS_S: Final = 20.0
 """After so long it is known whether a device that was switched on reaches the server."""
 SPEAKS_S: Final = (0.3, 5.0)
 """So long those are waited for who are asked what they are at: until all have answered, and no longer ..."""
+QUIET_S: Final = 3.0
+"""Who says again and again that it fetches, and has not for so long, goes behind others that do."""
 LATENESS: Final = 3.0
 """... but so many times as long as its own word took to come back to it: others hear and are heard as late."""
 
@@ -125,6 +129,9 @@ class Neighbourhood:
         self._looks_alone = 0
         self._looks_apart = 0
         self._stage = Stage.RESTS
+        self._course: Course | None = None
+        self._lost_s: dict[str, float] = {}
+        """Who did not answer, and when that was seen: it is not there until it says something."""
         self._address: Ip | None = None
         self._ipv4: Ip | None = None
         """Its address in the group of IPv4, beside that of IPv6."""
@@ -166,7 +173,7 @@ class Neighbourhood:
         why = await self._enter(groups)
         self._is_found = len(why) < len(groups)
         if not self._is_found:
-            self.problem = _no_multicast(self._named, str(why[0].strerror or why[0]))
+            self.problem = no_multicast(self._named, str(why[0].strerror or why[0]))
 
     async def _enter(self, groups: Sequence[_Group]) -> list[OSError]:
         """Become part of these groups; what keeps this device from those that are left for the next look."""
@@ -247,7 +254,7 @@ class Neighbourhood:
         Who is fetching does, however long that takes.
         """
         if self._stage is not Stage.RESTS:
-            return True
+            return self._course is not Course.STALLS
         reached = self.hears() or asyncio.get_running_loop().time() < self._reached_until_s
         return reached and self.may_fetch()
 
@@ -269,15 +276,16 @@ class Neighbourhood:
         own = self._state()
         if own.reaches_server or own.begins:
             states[self.name] = own
-        at_it = {name for name, state in states.items() if state.fetches and not state.claims}
+        at_it = {name for name, state in states.items() if state.is_at_it}
+        quiet = {name for name in at_it - {self.name} if states[name].goes_on and self._is_quiet(name)}
         about_to = {name for name, state in states.items() if state.claims}
         rest = states.keys() - at_it - about_to
-        return ranking_of(space, at_it) + ranking_of(space, about_to) + ranking_of(space, rest)
+        return [name for names in (at_it - quiet, quiet, about_to, rest) for name in ranking_of(space, names)]
 
     def is_at_it(self, name: str) -> bool:
         """Whether a member says that it is in the middle of fetching much."""
         member = self.members().get(name)
-        return member is not None and member.state.fetches and not member.state.claims
+        return member is not None and member.state.is_at_it
 
     def says_it_fetches(self, name: str) -> bool:
         """Whether a member says that it is fetching much, or about to."""
@@ -286,8 +294,64 @@ class Neighbourhood:
 
     def fetches(self, stage: Stage) -> None:
         """How far this device is with fetching much from the server."""
-        self._stage, self._begins = stage, False
+        if self._course is Course.STALLS:
+            self._reached_until_s = 0.0
+        self._stage, self._begins, self._course = stage, False, None
         self._announce_if_changed()
+
+    def goes_on(self, course: Course) -> None:
+        """Say again that this device is at it, or that its line stands still."""
+        self._course = course
+        if self._port and not _is_loopback(self._host):
+            for voice in self._voices():
+                voice.announce()
+
+    def word_of(self, name: str) -> int | None:
+        """The number of the last word of a member that is at it and says so again and again; None of any other."""
+        member = self.members().get(name)
+        last = None if member is None or not (member.state.is_at_it and member.state.goes_on) else self._last(name)
+        return None if last is None else last.number
+
+    def comes_to(self, space: bytes) -> set[str]:
+        """The others that share `space` to which content comes, by what they have said a moment ago.
+
+        Programs from before say only that they are at it.
+        """
+        others = {member.name: member.state for member in self._may_fetch(space) if member.state.is_at_it}
+        return {name for name, at in others.items() if not at.goes_on or (at.comes and not self._is_quiet(name))}
+
+    def halted(self, space: bytes) -> int:
+        """How many that share `space` were at it, and say that their line stands still, or nothing any more."""
+        others = [one for one in self.members().values() if space in one.spaces and one.state.goes_on]
+        return sum(not one.state.fetches or self._is_quiet(one.name) for one in others)
+
+    def does_not_answer(self, name: str) -> None:
+        """A member was asked, and is not there: until it says something."""
+        self._lost_s[name] = asyncio.get_running_loop().time()
+        while len(self._lost_s) > MAX_KNOWN:
+            del self._lost_s[next(iter(self._lost_s))]
+
+    def _is_lost(self, name: str) -> bool:
+        lost_s = self._lost_s.get(name)
+        last = None if lost_s is None else self._last(name)
+        return lost_s is not None and (last is None or last.heard_s <= lost_s)
+
+    def _is_quiet(self, name: str) -> bool:
+        last = self._last(name)
+        return last is None or asyncio.get_running_loop().time() - last.heard_s >= QUIET_S
+
+    def _last(self, name: str) -> Found | None:
+        """The last word of who has a name."""
+        member = self.members().get(name)
+        words = [found for found in self._found() if found.instance.name == name]
+        shown = [(found, self._judge.shown(found)) for found in words]
+        own = [found for found, said in shown if member and said and said.standing == member.standing]
+        return max(own, key=lambda found: found.number, default=None)
+
+    @property
+    def late_s(self) -> float:
+        """How late words have come here since this device was switched on: others are as late, most likely."""
+        return max(voice.late_s for voice in self._voices())
 
     async def hear_others(self) -> None:
         """Ask those who are there what they are at, and wait for their words.
@@ -298,8 +362,7 @@ class Neighbourhood:
         if self._is_found and self._discovery.heard_itself and not (self.expects or self.members()):
             await in_moments(0.0, most_s, lambda: self._discovery.echo(self._instance()) is not None)
         # what comes back within a moment is in time
-        latest_s = max(voice.late_s for voice in self._voices())
-        late_s = min(latest_s, most_s) if latest_s > least_s else 0.0
+        late_s = min(self.late_s, most_s) if self.late_s > least_s else 0.0
         if self._is_found and not (self.expects or self.members()):
             await in_moments(0.0, LATENESS * late_s, lambda: bool(self.members()))
         if not self._is_found or not (self.expects or self.members()):
@@ -321,7 +384,7 @@ class Neighbourhood:
         """Whether every member has said something after what this one said last had come to all."""
         echo = self._echo()
         gone = self.gone()
-        there = {name for name, member in self.members().items() if member.address not in gone}
+        there = {name for name, one in self.members().items() if one.address not in gone and not self._is_lost(name)}
         if echo is None or not there:
             return False
         return there <= {found.instance.name for found in self._found() if found.number > echo.number}
@@ -359,7 +422,10 @@ class Neighbourhood:
         return [
             member
             for member in self.members().values()
-            if member.may_fetch and space in member.spaces and member.address not in gone
+            if member.may_fetch
+            and space in member.spaces
+            and member.address not in gone
+            and not self._is_lost(member.name)
         ]
 
     async def _begin(self) -> None:
@@ -391,11 +457,11 @@ class Neighbourhood:
         self._looks_alone = self._looks_alone + 1 if is_alone else 0
         self._looks_apart = self._looks_apart + 1 if self._calls_in_vain() else 0
         if self._looks_apart >= LOOKS_APART:
-            self.problem = _kept_apart(self._named, len(self.members()))
+            self.problem = kept_apart(self._named, len(self.members()))
         elif self._heard_itself:
-            self.problem = _nobody_found(self._named) if self._looks_alone >= LOOKS_ALONE else None
+            self.problem = nobody_found(self._named) if self._looks_alone >= LOOKS_ALONE else None
         elif self.problem is None or self.problem[0] is Code.DEVICES_APART:
-            self.problem = _no_multicast(self._named, "not even this device's own announcement came back")
+            self.problem = no_multicast(self._named, "not even this device's own announcement came back")
 
     @property
     def _named(self) -> str:
@@ -422,7 +488,9 @@ class Neighbourhood:
 
     def _state(self) -> State:
         fetches, claims = self._stage is not Stage.RESTS, self._stage is Stage.CLAIMS
-        return State(self.reaches_server, fetches, self._leaves, claims, self._begins)
+        goes_on, stalls = self._course is not None, self._course is Course.STALLS
+        comes = self._course is Course.COMES
+        return State(self.reaches_server, fetches and not stalls, self._leaves, claims, self._begins, goes_on, comes)
 
     def _instance(self) -> Instance:
         return self._said()[0]
@@ -460,35 +528,3 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-_BY_HAND: Final = (
-    "`sync-agent peer add HOST:PORT` (`peer address` says it there), the page “Other computers”, or `run --peer`"
-)
-
-
-def _nobody_found(host: str) -> tuple[Code, str, str]:
-    why = "they are off, or on another part of the network, or the Wi-Fi keeps its devices apart"
-    return (
-        Code.NO_MULTICAST,
-        f"the server is out of reach, and no other device of the school was found on the network of {host}: {why}",
-        f"name one: {_BY_HAND}; where the network keeps devices apart, a cable or a stick (courier) helps",
-    )
-
-
-def _kept_apart(host: str, found: int) -> tuple[Code, str, str]:
-    many = f"{found} devices of the school are" if found > 1 else "a device of the school is"
-    seen = f"{many} announced on the network of {host}, and none can be reached"
-    why = (
-        "the network keeps its devices apart (a Wi-Fi with “client isolation”), or a firewall closes the port of --lan"
-    )
-    remedy = "ask who looks after the network to let the school's devices reach each other"
-    return Code.DEVICES_APART, f"{seen}: {why}", f"{remedy}; until then a cable helps, or a stick (courier)"
-
-
-def _no_multicast(host: str, why: str) -> tuple[Code, str, str]:
-    return (
-        Code.NO_MULTICAST,
-        f"multicast does not work on the network of {host} ({why}): other devices are not found by themselves",
-        f"name one of them, on one side or the other: {_BY_HAND}; a link named by one side serves both",
-    )

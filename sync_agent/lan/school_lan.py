@@ -28,9 +28,11 @@ from sync_agent.hand_ins.copies import Copies
 from sync_agent.keys.space_keys import tend_space_keys
 from sync_agent.lan.link import STANDING, Link, LinkState
 from sync_agent.lan.listener import LanResponder, serving
+from sync_agent.lan.looking import in_moments
 from sync_agent.lan.neighbour_choice import kept_besides
-from sync_agent.lan.neighbourhood import Neighbourhood
+from sync_agent.lan.neighbourhood import LATENESS, Neighbourhood
 from sync_agent.lan.peer_sync import Tell, exchange_once, not_listening, sync_with
+from sync_agent.lan.peer_transport import PeerTransport
 from sync_agent.lan.places_met import EXPECTED_MS
 from sync_agent.lan.revisiting import Revisits
 from sync_agent.lan.scope import LanScope
@@ -41,10 +43,12 @@ from sync_agent.machine.marks import NEIGHBOURS_MARK
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import Draw
 from sync_agent.school.sign_in import tend_sign_in
-from sync_agent.sync.sharing import Found, Told
+from sync_agent.sync.electing import Found, Told
 from sync_agent.transport.sealed_calls import server_of
 
 CALLED_LATELY_MS: Final = 120_000
+ANSWERS_S: Final = (2.0, 20.0)
+"""A program that has not begun to answer after so long is gone: after the first where words come at once."""
 GATHER_S: Final = 0.03
 LOOKS_EVERY_S: Final = 0.25
 """Thirty machines that say something within a moment are no thirty reasons to choose neighbours anew."""
@@ -172,10 +176,28 @@ class Lan(Around):
         except Exception as bug:  # noqa: BLE001 — counted and shown; who waits for the answer would wait for ever
             self._agent.unforeseen.note("asking a neighbour", bug)
             found = Found.GONE
+        if found is Found.GONE:
+            self.neighbourhood.does_not_answer(name)
         _log.info("asked %s what it has: %s", "nobody" if address is None else address.authority, found.name.lower())
         told(found)
 
+    async def _is_there(self, address: Address) -> bool:
+        """Whether a program answers there: it shakes hands, which one that hangs does not, though its system does.
+
+        It is waited for in moments of this program, and longer where words have come late.
+        """
+        least_s, most_s = ANSWERS_S
+        shaking = asyncio.create_task(PeerTransport(address).certificate())
+        try:
+            await in_moments(0.0, min(max(least_s, LATENESS * self.neighbourhood.late_s), most_s), shaking.done)
+        finally:
+            shaking.cancel()
+            (met,) = await asyncio.gather(shaking, return_exceptions=True)
+        return isinstance(met, bytes)
+
     async def _found_at(self, address: Address) -> Found:
+        if not await self._is_there(address):
+            return Found.GONE
         try:
             link = self._links.get(address)
             done = None if link is None else await link.exchange()

@@ -135,11 +135,19 @@ class SyncContent:
 
     async def _fetch(self, run: Run, links: Sequence[Link]) -> Moved:
         """What is this device's to fetch, and what only some may read in any case."""
-        if run.sharing is None:
+        sharing = run.sharing
+        if sharing is None:
             return await self._transfer.fetch(links, leave_if_thin=not self._asking.thin)
         sealed = {need.space for need in await self._agent.missing() if need.sealed}
-        async with run.sharing.fetching(links, of_all=sealed) as mine:
-            return await self._transfer.fetch(mine, leave_if_thin=not self._asking.thin)
+        async with sharing.fetching(links, of_all=sealed) as mine:
+            fetched = await self._transfer.fetch(
+                mine, leave_if_thin=not self._asking.thin, leaves=lambda: sharing.gives_up
+            )
+            if sharing.gives_up:
+                # who has it now is asked for it, and whether the line goes on is seen
+                run.said.wishes.clear()
+                run.again = True
+            return fetched
 
     async def _take_late(self, run: Run) -> None:
         """Deltas that came in an answer before what they are made of, which its links have brought now."""

@@ -12,7 +12,8 @@ Rules:
 - a device that has just begun to look waits until it knows who is there;
 - who is about to fetch much says so, and hears all who are there before it begins: of several one goes on, and who is
   in the middle of it goes before all of them;
-- the next after the one that is named looks after it more often, so that one that is switched off costs seconds;
+- the next after the one that is named looks after it more often, and who is in the middle of it says so each second
+  (`pulse`), so that one that is switched off, hangs, or is cut off costs seconds;
 - with nobody else here each device asks for itself.
 
 docs/protocol.md, "One download".
@@ -20,17 +21,30 @@ docs/protocol.md, "One download".
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from functools import partial
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 from protocol.message_parts import Link, Wanted
+from protocol.replica.background import background
 from sync_agent.scheduler import Draw
+from sync_agent.sync.electing import Electing, Found, Stage, Told
+from sync_agent.sync.pulse import (
+    LOOKS_S,
+    LOOKS_SELDOM_S,
+    NEXT_S,
+    PULSE_S,
+    SILENT_S,
+    Course,
+    Flow,
+    Line,
+    Watch,
+)
 
 ENTRIES_PATIENCE_S: Final = (2.0, 5.0)
 CONTENT_PATIENCE_S: Final = (90.0, 150.0)
@@ -62,68 +76,6 @@ MAX_DISBELIEVED: Final = 512
 MAX_WAITING: Final = 20_000
 
 
-class Found(Enum):
-    """What came of asking a device."""
-
-    GONE = auto()
-    NOTHING = auto()
-    SOMETHING = auto()
-
-
-class Stage(Enum):
-    """How far a device is with fetching much: not at all, about to, in the middle of it."""
-
-    RESTS = auto()
-    CLAIMS = auto()
-    FETCHES = auto()
-
-
-Told = Callable[[Found], None]
-
-
-class Electing(Protocol):
-    """What names the fetcher of a piece (`neighbourhood.Neighbourhood`)."""
-
-    name: str
-
-    @property
-    def looks(self) -> bool:
-        """Whether it is not known yet who is there."""
-        ...
-
-    def ranking(self, space: bytes) -> Sequence[str]:
-        """The devices that may ask for all who share `space`, as they are named; none if no other is there."""
-        ...
-
-    def is_at_it(self, name: str) -> bool:
-        """Whether another device says that it is in the middle of fetching much."""
-        ...
-
-    def says_it_fetches(self, name: str) -> bool:
-        """Whether another device says that it is fetching much, or about to."""
-        ...
-
-    def fetches(self, stage: Stage) -> None:
-        """Tell the others how far this device is with fetching much."""
-        ...
-
-    async def hear_others(self) -> None:
-        """Ask who are there what they are at; return when all have said so, or after a while."""
-        ...
-
-
-class Reaching(Protocol):
-    """Who is told whether the server answers."""
-
-    def reached_server(self) -> None:
-        """It has just answered."""
-        ...
-
-    def lost_server(self) -> None:
-        """It does not answer."""
-        ...
-
-
 @dataclass(slots=True)
 class _Wait:
     """One piece that is left to another device."""
@@ -142,6 +94,8 @@ class _Wait:
     passed: set[str] = field(default_factory=set)
     late: int = 0
     """How many have let it wait for too long before."""
+    is_mine: bool = False
+    """Whether this device has been woken to ask itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +119,11 @@ class Sharing:
         call_later: Callable[[float, Callable[[], None]], object],
         wake: Callable[[], None],
         ask: Callable[[str, Told], None],
+        line: Line | None = None,
     ) -> None:
         """`wake` is called when this device may have to ask for something that it had left to others.
 
-        `ask` takes from a device, by its name, what it has, and tells what came of that.
+        `ask` takes from a device, by its name, what it has, and tells what came of that. `line` leads to the server.
         """
         self._electing = electing
         self._monotonic = monotonic
@@ -186,6 +141,11 @@ class Sharing:
         self._missing: set[Wanted] = set()
         self._missing_bytes: Counter[bytes] = Counter()
         self._disbelieved: dict[str, _Disbelief] = {}
+        self._line = line
+        self._watches: dict[str, Watch] = {}
+        self._looks_after = False
+        self.gives_up = False
+        """Whether what this device is fetching is being fetched by another one, since it stood still here."""
 
     def leaves_any(self, spaces: Iterable[bytes]) -> bool:
         """Whether another device is named for any of these spaces."""
@@ -208,6 +168,8 @@ class Sharing:
             return True
         if wait is not None and self._is_over(piece, wait):
             return True
+        if wait is not None:
+            wait.is_mine = False
         if wait is None or wait.of != named:
             self._begin(piece, named, ranking, content=content)
         elif self._monotonic() >= wait.until_s:
@@ -249,9 +211,44 @@ class Sharing:
             ]
             # for who is switched on later, too
             self._electing.fetches(Stage.FETCHES if mine else Stage.RESTS)
-            yield mine
+            if not mine:
+                yield mine
+                return
+            async with background(self._go_on(mine)):
+                yield mine
         finally:
             self._electing.fetches(Stage.RESTS)
+            if self.gives_up:
+                self.gives_up = False
+                for link in links:
+                    self.is_mine(Wanted(link.space, link.pack), content=True)
+
+    async def _go_on(self, links: Sequence[Link]) -> None:
+        """Say each second that content comes, until it is another one's to fetch since it came no more."""
+        if self._line is None:
+            return
+        now_s, traffic = self._monotonic(), self._line.traffic
+        spaces = {link.space for link in links}
+        flow = Flow(traffic.bytes_in, now_s, now_s)
+        is_second = any(self._electing.halted(space) for space in spaces)
+        course = Course.BEGINS
+        while True:
+            self._electing.goes_on(course)
+            await asyncio.sleep(PULSE_S)
+            halted = max(self._electing.halted(space) for space in spaces)
+            course = flow.look(self._monotonic(), traffic.bytes_in, waits=bool(traffic.waits), halted=halted)
+            if course is Course.SLEPT:
+                # what others have said meanwhile is read first
+                await asyncio.sleep(LOOKS_S)
+            is_doubted = flow.doubts or (is_second and course is Course.BEGINS)
+            if is_doubted and any(self._comes_elsewhere(space) for space in spaces):
+                self.gives_up = True
+                await self._line.renew()
+                return
+
+    def _comes_elsewhere(self, space: bytes) -> bool:
+        """Whether content comes to somebody that may be named for it."""
+        return not self._electing.comes_to(space).isdisjoint(self._ranking(space, content=True))
 
     def has_come(self, space: bytes) -> None:
         """The server has nothing more of a space than is here."""
@@ -309,6 +306,9 @@ class Sharing:
             late=0 if before is None else before.late,
         )
         self._waits[piece] = wait
+        if content and not self._looks_after:
+            self._looks_after = True
+            self._call_later(LOOKS_S, self._look_after)
         # the one that is asked may take as long as it likes
         most_s = self._content_s(piece.space, wait) if content else wait.ends_s - now_s
         self._call_later(most_s, partial(self._look_again, piece))
@@ -325,9 +325,9 @@ class Sharing:
     def _have_patience(self, piece: Wanted, wait: _Wait, patience_s: float) -> None:
         """Wait for so long; who watches asks before, which counts for nothing while the other one answers."""
         wait.counts_s = self._monotonic() + patience_s
-        self._go_on(piece, wait, min(patience_s, self._draw(*WATCH_S)) if wait.watches else patience_s)
+        self._wait_on(piece, wait, min(patience_s, self._draw(*WATCH_S)) if wait.watches else patience_s)
 
-    def _go_on(self, piece: Wanted, wait: _Wait, patience_s: float) -> None:
+    def _wait_on(self, piece: Wanted, wait: _Wait, patience_s: float) -> None:
         wait.until_s = self._monotonic() + patience_s
         self._call_later(patience_s, partial(self._look_again, piece))
 
@@ -345,6 +345,40 @@ class Sharing:
             self._ask_for(piece, wait.of)
         else:
             self._wake()
+
+    def _look_after(self) -> None:
+        """See to those that are waited for for content: whether they go on, and whether they are still named."""
+        pieces = {(wait.of, piece.space): piece for piece, wait in self._waits.items() if wait.content}
+        names = {name for name, _ in pieces}
+        self._watches = {name: watch for name, watch in self._watches.items() if name in names}
+        self._looks_after = bool(pieces)
+        says_again = False
+        for (name, space), piece in pieces.items():
+            wait, ranking = self._waits[piece], self._ranking(space, content=True)
+            if _named(ranking, wait) != name:
+                self._name_anew(name, space, ranking)
+                continue
+            word = self._electing.word_of(name)
+            says_again = says_again or word is not None
+            if name not in self._watches:
+                self._watches[name] = Watch(self._draw(*SILENT_S) + NEXT_S * (self._turn(ranking) - 1))
+            if self._watches[name].falls_silent(word):
+                self._ask_for(piece, name)
+        if pieces:
+            self._call_later(LOOKS_S if says_again else LOOKS_SELDOM_S, self._look_after)
+
+    def _name_anew(self, before: str, space: bytes, ranking: Sequence[str]) -> None:
+        """Somebody that is waited for is named no more: the next one is waited for, or this device asks."""
+        left = [(piece, wait) for piece, wait in self._waits.items() if wait.content and piece.space == space]
+        for piece, wait in left:
+            named = _named(ranking, wait)
+            if wait.of != before or wait.is_mine:
+                continue
+            if named is None or named == self._electing.name:
+                wait.is_mine = True
+                self._wake()
+            elif named != before:
+                self._begin(piece, named, ranking, content=True)
 
     def _is_over(self, piece: Wanted, wait: _Wait) -> bool:
         """Whether a piece was left to others for so long that it is left to nobody."""
@@ -418,7 +452,7 @@ class Sharing:
             return True
         slow_s = SLOWNESS * (now_s - asked_s)
         if found is Found.NOTHING and now_s < wait.counts_s:
-            self._go_on(piece, wait, max(self._draw(*WATCH_S), slow_s))
+            self._wait_on(piece, wait, max(self._draw(*WATCH_S), slow_s))
             return False
         wait.vain = 0 if found is Found.SOMETHING else wait.vain + 1
         if wait.vain < (MOST_VAIN_AT_IT if wait.content and self._electing.is_at_it(wait.of) else MOST_VAIN):

@@ -47,6 +47,11 @@ _log = logging.getLogger(__name__)
 Job: TypeAlias = tuple[bytes, Callable[[], Awaitable[bool]]]
 
 
+def _goes_on() -> bool:
+    """Whether a fetch is left to others: nobody is there."""
+    return False
+
+
 @dataclass(slots=True)
 class Moved:
     """What became of a batch.
@@ -86,10 +91,17 @@ class Transfer:
         self._content = content
         self._transport = transport
         self._gauge: Gauge | None = None
+        self._leaves = _goes_on
         self._too_early: list[Link] = []
 
-    async def fetch(self, links: Iterable[Link], *, leave_if_thin: bool = False) -> Moved:
-        """Fetch what the links name, unless it is here; with `leave_if_thin` only while the line is not thin."""
+    async def fetch(
+        self, links: Iterable[Link], *, leave_if_thin: bool = False, leaves: Callable[[], bool] = _goes_on
+    ) -> Moved:
+        """Fetch what the links name, unless it is here, and until it `leaves` that to others.
+
+        With `leave_if_thin` only while the line is not thin.
+        """
+        self._leaves = leaves
         by_pack: dict[bytes, list[Link]] = {}
         for link in links:
             by_pack.setdefault(link.pack, []).append(link)
@@ -228,6 +240,8 @@ class Transfer:
             except NoAnswer:
                 held = await self._content.part_size(link.pack)
                 cuts += 1
+                if self._leaves():
+                    raise LocalFailure(Code.PAUSED, "another device of the school goes on with this") from None
                 if held == before or cuts > MAX_CUTS_PER_PACK:
                     raise
             except PeerFault as fault:
@@ -259,6 +273,9 @@ class Transfer:
                     self._progress.note(len(piece), now_s)
                     if self._gauge is not None and self._gauge.note(len(piece), now_s):
                         cut = LocalFailure(Code.PAUSED, "the line is thin: something smaller is asked for")
+                        break
+                    if self._leaves():
+                        cut = LocalFailure(Code.PAUSED, "another device of the school goes on with this")
                         break
             except NoAnswer as reason:
                 cut = reason

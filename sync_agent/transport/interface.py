@@ -6,7 +6,7 @@ docs/protocol.md, "HTTP". The way over HTTP is `http_transport`; what comes back
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
@@ -25,6 +25,8 @@ class Traffic:
     bytes_in: int = 0
     bytes_out: int = 0
     round_trips: int = 0
+    waits: int = field(default=0, compare=False)
+    """How many requests for content wait for the other side at this moment."""
 
     def since(self, earlier: Traffic) -> Traffic:
         """What was added after `earlier` was copied."""

@@ -361,6 +361,15 @@ class HttpTransport:
                 yield answer
 
     @contextlib.contextmanager
+    def _awaiting(self) -> Iterator[None]:
+        """While the other side is to send something."""
+        self.traffic.waits += 1
+        try:
+            yield
+        finally:
+            self.traffic.waits -= 1
+
+    @contextlib.contextmanager
     def _reading(self, answer: aiohttp.ClientResponse) -> Iterator[None]:
         """While an answer is read: it ends when the connections are given up."""
         self._answers.add(answer)
@@ -373,7 +382,10 @@ class HttpTransport:
     async def _followed(self, address: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
         """A GET, and where it leads: a few steps on."""
         for left in range(_MAX_REDIRECTS, -1, -1):
-            async with self._asked("get", address, headers=headers, allow_redirects=False) as answer:
+            async with contextlib.AsyncExitStack() as stack:
+                with self._awaiting():
+                    asked = self._asked("get", address, headers=headers, allow_redirects=False)
+                    answer = await stack.enter_async_context(asked)
                 onward = further(self.url, address, answer) if left else None
                 if onward is None:
                     yield answer
@@ -500,7 +512,8 @@ class HttpTransport:
         moved = 0
         while True:
             begun_s = clock()
-            piece = await answer.content.read(_FETCH_PIECE_BYTES)
+            with self._awaiting():
+                piece = await answer.content.read(_FETCH_PIECE_BYTES)
             waited_s += clock() - begun_s
             if not piece:
                 return

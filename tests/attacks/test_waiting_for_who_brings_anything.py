@@ -6,7 +6,8 @@ from pathlib import Path
 
 from protocol.entry import Kind
 from protocol.structure import Revocation
-from sync_agent.sync.sharing import LEAST_CONTENT_S, MOST_ENTRIES_S, Found
+from sync_agent.sync.electing import Found
+from sync_agent.sync.sharing import LEAST_CONTENT_S, MOST_ENTRIES_S
 from tests.harness.attack import attack
 from tests.harness.classroom import LARGE, Classroom, Device, classroom
 from tests.harness.named import Named

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sync_agent.sync.sharing import Found, Sharing, Stage, Told
+from sync_agent.sync.electing import Found, Stage, Told
+from sync_agent.sync.pulse import Course
+from sync_agent.sync.sharing import Sharing
 
 
 @dataclass
@@ -54,6 +56,21 @@ class _Seen:
 
     def fetches(self, stage: Stage) -> None:
         pass
+
+    def goes_on(self, course: Course) -> None:
+        pass
+
+    def word_of(self, name: str) -> int | None:
+        del name
+        return None
+
+    def comes_to(self, space: bytes) -> set[str]:
+        del space
+        return set()
+
+    def halted(self, space: bytes) -> int:
+        del space
+        return 0
 
     async def hear_others(self) -> None:
         pass

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import ipaddress
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,9 +19,9 @@ import pytest
 
 from protocol.errors import Code
 from protocol.replica.unforeseen import Unforeseen
-from sync_agent.lan import multicast
+from sync_agent.lan import mdns, multicast, school_lan
 from sync_agent.lan.announcement import Member, Members, State, hint_text, member_of, placed_text
-from sync_agent.lan.mdns import Discovery, Found
+from sync_agent.lan.mdns import Discovery
 from sync_agent.lan.mdns_messages import Instance, answer
 from sync_agent.lan.meeting import secrets_of
 from sync_agent.lan.multicast import own_address, shown_address
@@ -28,9 +29,10 @@ from sync_agent.lan.neighbourhood import LOOKS_APART, Neighbourhood
 from sync_agent.lan.school_lan import Lan
 from sync_agent.machine.addresses import Address
 from sync_agent.machine.marks import NEIGHBOURS_MARK
-from sync_agent.sync.sharing import Stage
+from sync_agent.sync.electing import Found, Stage
 from tests.harness import patience
 from tests.harness.classroom import classroom
+from tests.harness.lan import listening_device
 
 
 class Place:
@@ -51,7 +53,7 @@ class Place:
         text = placed_text(self.secrets, self.plain, self.plain.address, os.urandom(16), noise, state, self.count)
         self.instance = replace(self.plain, txt=text)
 
-    def heard(self) -> dict[str, Found]:
+    def heard(self) -> dict[str, mdns.Found]:
         return {found.instance.name: found for found in self.discovery.found()}
 
 
@@ -397,6 +399,31 @@ async def test_a_device_that_has_found_others_looks_for_them_at_its_next_start(t
                 other = Place(1, list(await secrets_of(device.agent)))
                 lan.neighbourhood._discovery.datagram_received(answer(other.instance), ("127.0.0.1", 5353))
                 await patience.until(lambda: device.agent.replica.store.mark(NEIGHBOURS_MARK))
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+async def test_a_program_that_hangs_is_gone_after_a_moment_though_its_system_takes_the_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, hangs: bool
+) -> None:
+    monkeypatch.setattr(school_lan, "ANSWERS_S", (0.2, 0.2) if hangs else (20.0, 20.0))
+    async with AsyncExitStack() as stack:
+        room = await stack.enter_async_context(classroom(tmp_path))
+        device, other = await room.machine(), await room.machine()
+        if hangs:
+            port = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        else:
+            port = (await stack.enter_async_context(listening_device(other.agent))).port
+        lan = Lan(device.agent, news=lambda: None, draw=Random(1).uniform)
+        await stack.enter_async_context(lan.open(Address("127.0.0.1", 0), ()))
+        shown = Place(1, list(await secrets_of(device.agent)))
+        shown.plain = replace(shown.plain, port=port)
+        shown.says(State(reaches_server=True))
+        lan.neighbourhood._discovery.datagram_received(answer(shown.instance), ("127.0.0.1", 5353))
+        told = asyncio.get_running_loop().create_future()
+        lan.ask(shown.name, told.set_result)
+        async with asyncio.timeout(patience.PATIENCE_S):
+            assert ((await told) is Found.GONE) is hangs
+        assert (shown.name in lan.neighbourhood.ranking(room.space)) is not hangs
 
 
 @pytest.mark.parametrize(("every_s", "again"), [(3600.0, False), (0.01, True)], ids=["meanwhile", "after that"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from sync_agent.sync.electing import Found
 from sync_agent.sync.peer_news import unsettled
-from sync_agent.sync.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S, Found
+from sync_agent.sync.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S
 from tests.harness.classroom import LARGE, Classroom, Device
 from tests.harness.lan import exchange
 from tests.harness.named import Named

@@ -24,6 +24,7 @@ T = TypeVar("T")
 HEAD_BYTES_OUT = 190
 HEAD_BYTES_IN = 90
 _PIECE_BYTES = 16_384
+_HALTED_LOOK_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,17 @@ class Far(Protocol):
 
 
 class Line:
-    """See `Transport`. `weather` may change at any time; `up` says whether there is a line at all."""
+    """See `Transport`. `weather` may change at any time; `up` says whether there is a line at all.
+
+    One that `halts` lets nothing pass, and nobody is told so.
+    """
 
     def __init__(self, far: Far, random: Random, note: Callable[[str], None]) -> None:
         self.far = far
         self.weather = CALM
         self.up = True
+        self.halts = False
+        self._renewed = 0
         self.traffic = Traffic()
         self._random = random
         self._note = note
@@ -138,7 +144,8 @@ class Line:
         """No TLS here."""
 
     async def renew(self) -> None:
-        """Nothing stands here that could be let go."""
+        """What waits for a line that halts waits no longer."""
+        self._renewed += 1
 
     async def close(self) -> None:
         return
@@ -185,8 +192,24 @@ class Line:
 
     async def _way(self) -> None:
         await asyncio.sleep(self._random.random() * self.weather.slowest_s)
+        if self._stands_still():
+            await self._wait()
         if not self.up:
             raise cut()
+
+    def _stands_still(self) -> bool:
+        return self.halts
+
+    async def _wait(self) -> None:
+        before = self._renewed
+        self.traffic.waits += 1
+        try:
+            while self._stands_still():
+                await asyncio.sleep(_HALTED_LOOK_S)
+                if self._renewed != before:
+                    raise cut()
+        finally:
+            self.traffic.waits -= 1
 
     def _happens(self, likely: float) -> bool:
         return likely > 0 and self._random.random() < likely

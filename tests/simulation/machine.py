@@ -115,6 +115,8 @@ class Machine:
         self.daemon = daemon
         self.heeds = False
         """Whether anything was ever ordered that it should heed."""
+        self.hangs = False
+        """Whether its program has stopped, and its connections stand (`mornings`)."""
         self._random = random
         self._true_ms = true_ms
         self.told = told

@@ -23,11 +23,13 @@ from protocol.roles import Role
 from sync_agent.coursework import publisher
 from sync_agent.coursework.publisher import Wish
 from sync_agent.lan.neighbourhood import Neighbourhood
+from sync_agent.lan.school_lan import ANSWERS_S
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import Scheduler
 from sync_agent.school.measures import DrillTransport
+from sync_agent.sync.electing import Found, Stage, Told
 from sync_agent.sync.session import Session
-from sync_agent.sync.sharing import Found, Sharing, Stage, Told
+from sync_agent.sync.sharing import Sharing
 from tests.harness.classroom import Given
 from tests.simulation.disk import Disk
 from tests.simulation.founding import CM1, NOW_MS, Birth, Founding, enrol
@@ -248,6 +250,7 @@ class Morning:
             call_later=asyncio.get_running_loop().call_later,
             wake=scheduler.wake,
             ask=lambda name, told: self._ask(desk, name, told),
+            line=machine.line,
         )
         machine.reached = place.reached_server
         desk.neighbourhood, desk.on = place, AsyncExitStack()
@@ -265,6 +268,12 @@ class Morning:
             self.group.leave(place._discovery)
         await desk.machine.switch_off()
         await desk.on.aclose()
+
+    def hang(self, desk: Desk) -> None:
+        """The program stops, and its connections stand."""
+        assert desk.neighbourhood is not None
+        self.group.leave(desk.neighbourhood._discovery)
+        desk.machine.hangs = desk.machine.line.halts = True
 
     async def _follow_news(self, ear: Ear, scheduler: Scheduler) -> None:
         """What comes from neighbours is compared with the server's (`lan.Lan`)."""
@@ -298,10 +307,15 @@ class Morning:
         found = Found.GONE
         if other in self.has_nothing:
             found = Found.NOTHING
+        elif other is not None and other.machine.hangs:
+            least_s, _ = ANSWERS_S
+            await asyncio.sleep(least_s)
         elif other is not None:
             with contextlib.suppress(RelaisError):
                 done = await self.neighbours.exchange(desk.machine, other.machine, CALM)
                 found = Found.SOMETHING if done.received or done.bytes_in > CONTENT_BYTES else Found.NOTHING
+        if found is Found.GONE and desk.neighbourhood is not None:
+            desk.neighbourhood.does_not_answer(name)
         told(found)
 
     async def has_it(self, desk: Desk) -> bool:
@@ -312,20 +326,21 @@ class Morning:
         items = (await agent.replica.view(self.begun.spaces[CM1])).coursework.items
         return self.item in items and not await agent.missing()
 
-    async def all_have_it(self) -> None:
-        """Return once every machine that is on shows the lesson."""
+    async def all_have_it(self, but: Desk | None = None) -> None:
+        """Return once every machine that is on shows the lesson, but for one."""
         async with asyncio.timeout(ALL_S):
-            waiting = [desk for desk in self.desks if desk.neighbourhood is not None]
+            waiting = [desk for desk in self.desks if desk.neighbourhood is not None and desk is not but]
             while waiting:
                 waiting = [desk for desk in waiting if not await self.has_it(desk)]
                 await asyncio.sleep(1.0)
 
     async def one_has_fetched(self, size: int) -> Desk:
-        """The machine that has brought so many bytes and is still at it, once there is one."""
+        """The machine that has brought so many bytes and is still at it, once there is one whose line goes on."""
         async with asyncio.timeout(ALL_S):
             while True:
                 for desk in self.desks:
                     at_it = desk.neighbourhood is not None and desk.neighbourhood._stage is Stage.FETCHES
+                    at_it = at_it and not desk.machine.line.halts
                     if at_it and desk.machine.line.traffic.bytes_in >= size:
                         return desk
                 await asyncio.sleep(0.1)

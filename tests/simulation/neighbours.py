@@ -123,6 +123,9 @@ class PeerLine(Line):
         frontage = self.far.frontage
         return self.up and frontage is not None and frontage.responder is responder
 
+    def _stands_still(self) -> bool:
+        return self.halts or self.ear.machine.hangs
+
     async def certificate(self) -> bytes:
         """The fingerprint of whoever listens there."""
         await self._way()

@@ -78,21 +78,72 @@ def test_who_was_asked_in_vain_in_a_slow_minute_fetches_the_next_lesson_alone_al
     lived(by_day, machines=4, slow_s=BUSY, seed=seed)
 
 
-def test_when_who_fetches_is_switched_off_in_the_middle_another_goes_on_within_seconds() -> None:
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize(("slow_s", "seed", "within_s"), [(QUICK, 0, 7.0), (QUICK, 1, 7.0), (BUSY, 0, 25.0)])
+def test_when_who_fetches_is_switched_off_or_hangs_in_the_middle_another_goes_on_within_seconds(
+    slow_s: float, seed: int, within_s: float, *, hangs: bool
+) -> None:
     async def unplugged(morning: Morning) -> None:
         before = morning.brought()
         for desk in morning.desks:
             await morning.switch_on(desk)
         fetching = await morning.one_has_fetched(CONTENT_BYTES // 3)
-        await morning.switch_off(fetching)
+        if hangs:
+            morning.hang(fetching)
+        else:
+            await morning.switch_off(fetching)
         clock = asyncio.get_running_loop().time
         began_s = clock()
-        await morning.one_has_fetched(CONTENT_BYTES // 3)
-        assert clock() - began_s < 60
-        await morning.all_have_it()
+        await morning.one_has_fetched(CONTENT_BYTES // 8)
+        assert clock() - began_s < within_s
+        await morning.all_have_it(but=fetching)
         assert morning.brought() - before < 2 * CONTENT_BYTES
 
-    lived(unplugged, machines=4, slow_s=BUSY)
+    lived(unplugged, machines=4, slow_s=slow_s, seed=seed)
+
+
+@pytest.mark.parametrize(("seed", "halted_s"), [(0, 600.0), (1, 600.0), (0, 9.0), (1, 9.0)])
+def test_when_the_line_of_who_fetches_stands_still_another_goes_on_within_seconds_and_one_of_them_ends_it(
+    seed: int, halted_s: float
+) -> None:
+    async def halted(morning: Morning) -> None:
+        before = morning.brought()
+        for desk in morning.desks:
+            await morning.switch_on(desk)
+        fetching = await morning.one_has_fetched(CONTENT_BYTES // 3)
+        line = fetching.machine.line
+        line.halts = True
+        asyncio.get_running_loop().call_later(halted_s, setattr, line, "halts", False)
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
+        await morning.one_has_fetched(CONTENT_BYTES // 8)
+        assert clock() - began_s < 9.0
+        await morning.all_have_it(but=fetching)
+        assert clock() - began_s < 20.0
+        assert morning.brought() - before < 1.5 * CONTENT_BYTES
+
+    lived(halted, machines=4, slow_s=QUICK, seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("halted_s", [3.0, 8.0, 25.0])
+def test_when_the_school_s_line_stands_still_for_a_while_who_fetches_goes_on_afterwards(
+    seed: int, halted_s: float
+) -> None:
+    async def halted(morning: Morning) -> None:
+        before = morning.brought()
+        for desk in morning.desks:
+            await morning.switch_on(desk)
+        await morning.one_has_fetched(CONTENT_BYTES // 3)
+        for desk in morning.desks:
+            desk.machine.line.halts = True
+        await asyncio.sleep(halted_s)
+        for desk in morning.desks:
+            desk.machine.line.halts = False
+        await morning.all_have_it()
+        assert morning.brought() - before <= 1.05 * CONTENT_BYTES
+
+    lived(halted, machines=4, slow_s=QUICK, seed=seed)
 
 
 @pytest.mark.parametrize(("expects", "most_s"), [(False, 8.0), (True, 20.0)])

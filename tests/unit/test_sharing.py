@@ -1,22 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from protocol.message_parts import Link, Wanted
 from sync_agent.lan.neighbour_choice import ranking_of
-from sync_agent.sync.sharing import (
-    AWAY_S,
-    ENTRIES_PATIENCE_S,
-    IDLE_S,
-    MOST_VAIN,
-    MUCH_BYTES,
-    WATCH_S,
-    Found,
-    Sharing,
-    Stage,
-    Told,
-)
+from sync_agent.sync.electing import Found, Stage, Told
+from sync_agent.sync.pulse import BEGUN_BYTES, LOOKS_S, LOOKS_SELDOM_S, NEXT_S, SILENT_S, STALLS_S, Course, Line
+from sync_agent.sync.sharing import AWAY_S, ENTRIES_PATIENCE_S, IDLE_S, MOST_VAIN, MUCH_BYTES, WATCH_S, Sharing
+from sync_agent.transport.interface import Traffic
+from tests.simulation.virtual_time import run
 
 SPACE = b"s" * 32
 PIECE = Wanted(SPACE, b"p" * 32)
@@ -32,13 +26,19 @@ class Room:
     looks: bool = False
     at_it: set[str] = field(default_factory=set)
     about_to: set[str] = field(default_factory=set)
+    speaks: set[str] = field(default_factory=set)
+    """Who says again and again that it is at it."""
+    words: int = 0
+    comes: set[str] = field(default_factory=set)
+    """To whom content comes."""
+    courses: list[Course] = field(default_factory=list)
     hears: Callable[[], None] = lambda: None
     waking: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     asked: list[tuple[str, Told]] = field(default_factory=list)
     said: list[Stage] = field(default_factory=list)
     woken: int = 0
 
-    def device(self, name: str, missing_bytes: int = FILM_BYTES) -> Sharing:
+    def device(self, name: str, missing_bytes: int = FILM_BYTES, line: Line | None = None) -> Sharing:
         sharing = Sharing(
             _Seen(name, self),
             monotonic=lambda: self.now_s,
@@ -46,12 +46,18 @@ class Room:
             call_later=lambda delay_s, call: self.waking.append((self.now_s + delay_s, call)),
             wake=self._wake,
             ask=lambda whom, told: self.asked.append((whom, told)),
+            line=line,
         )
         sharing.still_misses({PIECE: missing_bytes})
         return sharing
 
     def in_order(self) -> list[str]:
         return ranking_of(SPACE, self.present)
+
+    def passes_slowly(self, duration_s: float) -> None:
+        """The same, for what looks again and again."""
+        for _ in range(round(duration_s / LOOKS_S)):
+            self.passes(LOOKS_S)
 
     def passes(self, duration_s: float) -> None:
         self.now_s += duration_s
@@ -92,6 +98,21 @@ class _Seen:
 
     def fetches(self, stage: Stage) -> None:
         self.room.said.append(stage)
+
+    def goes_on(self, course: Course) -> None:
+        self.room.courses.append(course)
+
+    def word_of(self, name: str) -> int | None:
+        self.room.words += name in self.room.speaks
+        return self.room.words if name in self.room.at_it else None
+
+    def comes_to(self, space: bytes) -> set[str]:
+        del space
+        return self.room.comes
+
+    def halted(self, space: bytes) -> int:
+        del space
+        return len(self.room.at_it - self.room.speaks)
 
     async def hear_others(self) -> None:
         self.room.hears()
@@ -215,6 +236,73 @@ def test_the_next_one_looks_after_who_fetches_and_takes_over_within_seconds() ->
     room.passes(WATCH_S[1])
     assert not watching.is_mine(PIECE, content=True)
     room.answer(Found.GONE)
+    assert watching.is_mine(PIECE, content=True)
+
+
+def test_who_falls_silent_while_it_fetches_is_asked_within_seconds_and_the_next_one_goes_on() -> None:
+    room = Room({"pc1", "pc2", "pc3"})
+    first, second, _ = room.in_order()
+    room.at_it = room.speaks = {first}
+    watching = room.device(second)
+    assert not watching.is_mine(PIECE, content=True)
+    room.passes_slowly(WATCH_S[0] - 1.0)
+    assert not room.asked, "it says each second that it goes on"
+    room.speaks = set()
+    room.passes_slowly(SILENT_S[1] + LOOKS_S)
+    assert room.answer(Found.GONE) == first
+    assert room.woken
+    assert watching.is_mine(PIECE, content=True)
+
+
+def test_whose_words_get_lost_and_who_answers_is_asked_more_and_more_seldom_and_waited_for() -> None:
+    room = Room({"pc1", "pc2"})
+    first, second = room.in_order()
+    room.at_it = {first}
+    watching = room.device(second)
+    assert not watching.is_mine(PIECE, content=True)
+    questions = 0
+    for _ in range(round(80 / LOOKS_S)):
+        room.passes(LOOKS_S)
+        if room.asked:
+            assert room.answer(Found.NOTHING) == first
+            questions += 1
+    assert not watching.is_mine(PIECE, content=True)
+    assert questions < 80 / WATCH_S[0] + 6
+
+
+def test_of_many_that_wait_for_somebody_who_hangs_the_next_one_asks_first() -> None:
+    room = Room({f"pc{number}" for number in range(30)})
+    first, second, third, *_ = room.in_order()
+    room.at_it = room.speaks = {first}
+    last = room.device(third)
+    assert not last.is_mine(PIECE, content=True)
+    room.passes_slowly(3.0)
+    room.speaks = set()
+    room.passes_slowly(SILENT_S[1] + NEXT_S - 1.0)
+    assert not room.asked
+    # the second one has taken over
+    room.at_it, room.speaks, room.present = {second}, {second}, room.present - {first}
+    room.passes_slowly(LOOKS_SELDOM_S + 1.0)
+    assert not room.asked
+    assert not room.woken, "it waits for that one now"
+    assert not last.is_mine(PIECE, content=True)
+    room.speaks = set()
+    room.passes_slowly(SILENT_S[1] + LOOKS_S)
+    assert room.answer(Found.GONE) == second
+    assert last.is_mine(PIECE, content=True)
+
+
+def test_whose_line_stands_still_is_named_no_more_and_the_next_one_asks_at_once_and_once() -> None:
+    room = Room({"pc1", "pc2", "pc3"})
+    first, second, _ = room.in_order()
+    room.at_it = room.speaks = {first}
+    watching = room.device(second)
+    assert not watching.is_mine(PIECE, content=True)
+    room.passes_slowly(5.0)
+    # it says so: it does not reach the server
+    room.at_it, room.present = set(), room.present - {first}
+    room.passes_slowly(2.0)
+    assert room.woken == 1
     assert watching.is_mine(PIECE, content=True)
 
 
@@ -477,3 +565,71 @@ async def test_who_leaves_it_to_another_fetches_nothing_and_says_so() -> None:
     async with room.device(second).fetching([Link(SPACE, b"p" * 32, MUCH_BYTES, "way")], of_all=()) as left:
         assert not left
         assert room.said == [Stage.CLAIMS, Stage.RESTS]
+
+
+@dataclass
+class Cable:
+    """A line over which content is waited for; the test says how much has come."""
+
+    traffic: Traffic = field(default_factory=lambda: Traffic(waits=1))
+    renewed: int = 0
+
+    async def renew(self) -> None:
+        self.renewed += 1
+
+
+MUCH = BEGUN_BYTES
+
+
+def fetched(room: Room, comes: Iterator[int]) -> tuple[list[Course], bool]:
+    """What a device says while it fetches, as so many bytes come each second, and whether it gives up."""
+
+    async def told() -> bool:
+        cable = Cable()
+        name = room.in_order()[0]
+        sharing = room.device(name, line=cable)
+        sharing._monotonic = asyncio.get_running_loop().time
+        async with sharing.fetching([Link(SPACE, b"p" * 32, MUCH_BYTES, "way")], of_all=()):
+            for size in comes:
+                cable.traffic.bytes_in += size
+                await asyncio.sleep(1.0)
+                if sharing.gives_up:
+                    assert cable.renewed, "what is being read ends"
+                    return True
+        return False
+
+    gives_up = run(told())
+    return room.courses, gives_up
+
+
+def test_a_line_over_which_little_comes_each_second_does_not_stand_still() -> None:
+    courses, _ = fetched(Room({"pc1"}), iter([0, MUCH, *[100] * 60]))
+    assert set(courses[2:]) == {Course.COMES}
+
+
+def test_a_first_byte_that_is_long_in_coming_is_no_line_that_stands_still() -> None:
+    courses, _ = fetched(Room({"pc1"}), iter([0, 500, *[1] * 25]))
+    assert set(courses) == {Course.BEGINS}
+
+
+def test_a_line_over_which_nothing_more_comes_stands_still_and_goes_on_when_it_comes_again() -> None:
+    courses, gives_up = fetched(Room({"pc1"}), iter([0, MUCH, 9, *[0] * 8, 9, 9, 9]))
+    assert courses.count(Course.STALLS) in {8 - int(STALLS_S), 9 - int(STALLS_S)}
+    assert courses[-1] is Course.COMES
+    assert not gives_up
+
+
+def test_who_stood_still_leaves_it_to_whom_it_comes_meanwhile() -> None:
+    room = Room({"pc1", "pc2"}, comes={"pc2"})
+    _, gives_up = fetched(room, iter([0, MUCH, *[9] * 30]))
+    assert not gives_up, "another class has a fetcher of its own"
+    _, gives_up = fetched(room, iter([0, MUCH, *[0] * 8, 9]))
+    assert gives_up
+
+
+def test_while_others_stand_still_too_it_is_the_school_s_line_and_is_given_longer() -> None:
+    room = Room({"pc1"}, at_it={"pc2"})
+    courses, _ = fetched(room, iter([0, MUCH, 9, *[0] * 6]))
+    assert Course.STALLS not in courses
+    courses, _ = fetched(room, iter([0, MUCH, 9, *[0] * 12]))
+    assert Course.STALLS in courses
