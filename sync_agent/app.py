@@ -17,7 +17,7 @@ from protocol.coursework import Work, live_content, sealed_content
 from protocol.deflate_parameters import Profile
 from protocol.entry import Entry, Kind, class_of
 from protocol.errors import BadInput, Code, LocalFailure, Refused
-from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys
+from protocol.identity import AgreementKey, DeviceKeys
 from protocol.limits import MAX_NAME_CHARS
 from protocol.lives import NONCE_BYTES, Life, Twin
 from protocol.replica.allowances import Allowances
@@ -40,6 +40,7 @@ from sync_agent.machine.enrolled import (
     INTRODUCTION_FILE,
     OUTBOX_FILE,
     PERSON_KEY_FILE,
+    READING_KEYS_FILE,
     Enrolment,
     device_keys,
     former_keys,
@@ -59,6 +60,7 @@ from sync_agent.machine.marks import (
     stays,
 )
 from sync_agent.machine.progress import TransferProgress
+from sync_agent.machine.reading_key_file import OwnKey, file_of, own_keys_in
 from sync_agent.machine.watched import WATCHED_MARK, WatchedTime
 from sync_agent.pacing.spending import Budget
 
@@ -160,8 +162,8 @@ class Agent:
         self.stick: str | None = None
         self.listens_at: str | None = None
         """Where other devices of the school reach this one."""
-        self.given_person_keys: dict[bytes, AgreementKey] = {}
-        """Reading keys that the teacher's other devices sealed to this one, by public half; opened once."""
+        self.given_reading_keys: dict[bytes, dict[bytes, AgreementKey]] = {}
+        """By class and public half: those that the teacher's other devices sealed to this one there; opened once."""
         self.remembered: dict[bytes, dict[bytes, tuple[Device, ...]]] = {}
         """By space and person: the devices that this one saw first (`confirming`)."""
         self.met: dict[bytes, dict[bytes, int]] = {}
@@ -257,17 +259,16 @@ class Agent:
         """Whether a hand-in was made here: with this device's key, or with one that it had before it was cloned."""
         return work.author == self.device or (work.author in self.former and work.id in self._taken_along)
 
-    def person_key(self) -> AgreementKey | None:
-        """The newest reading key that this device made for its teacher, if it is a teacher's."""
-        return next(iter(self.own_person_keys()), None)
+    def reading_key(self, space: bytes) -> AgreementKey | None:
+        """The newest reading key that this device made for a class, if it is a teacher's there."""
+        return next((each.key for each in self.own_reading_keys() if each.space == space), None)
 
-    def own_person_keys(self) -> tuple[AgreementKey, ...]:
-        """The reading keys that this device made for its teacher, newest first."""
-        try:
-            seeds = (self.folder / PERSON_KEY_FILE).read_bytes()
-        except FileNotFoundError:
-            return ()
-        return tuple(AgreementKey(seeds[at : at + SEED_BYTES]) for at in range(0, len(seeds), SEED_BYTES))
+    def own_reading_keys(self) -> tuple[OwnKey, ...]:
+        """The reading keys that this device made for its teacher, the newest of each class first.
+
+        Raises `LocalFailure(DAMAGED)`.
+        """
+        return own_keys_in(self._secret(READING_KEYS_FILE), self._secret(PERSON_KEY_FILE))
 
     def rename(self, name: str) -> None:
         """Call this device something else; the server hears of it with the next report. Raises `BadInput(BAD_NAME)`."""
@@ -283,10 +284,19 @@ class Agent:
         standing = {"live", "resting"}
         return sum(isinstance(row, dict) and row.get("state") in standing for row in self.neighbours())
 
-    def keep_person_key(self, key: AgreementKey) -> None:
-        """Make a new one durable in DIR, before those that there are. Raises `LocalFailure`."""
-        seeds = [each.seed for each in (key, *self.own_person_keys())]
-        write_private(self.folder / PERSON_KEY_FILE, b"".join(seeds))
+    def keep_reading_keys(self, made: Sequence[OwnKey]) -> None:
+        """Make new ones durable in DIR, before those that there are. Raises `LocalFailure`."""
+        self._keep_secret(READING_KEYS_FILE, file_of((*made, *self.own_reading_keys())))
+
+    def _secret(self, name: str) -> bytes:
+        """A file of DIR/keys; empty where there is none."""
+        try:
+            return (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def _keep_secret(self, name: str, data: bytes) -> None:
+        write_private(self.folder / name, data)
 
     async def spaces(self) -> dict[bytes, Authority]:
         """The spaces of this device, parents before children, each with the grant that opens it."""

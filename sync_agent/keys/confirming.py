@@ -6,7 +6,7 @@ Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
 - of each person a device believes for good the one that it saw first, whatever dates come later;
 - what a human confirmed is what was shown: a colleague's device becomes none of one's own because a list says so later;
 - where classes show a device differently, it is confirmed in those that show it as it was shown; the others are named;
-- what was confirmed in one class holds in every other that both devices teach, but for a device that is cut off in one;
+- what was confirmed in one class holds in every other that both devices teach, but in one where it was cut off since;
 - words are made for what is shown, and beside the loop: each takes a hundredth of a second, and whoever lets devices in
   may invent them by the thousand.
 """
@@ -14,7 +14,7 @@ Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -89,36 +89,20 @@ def own_device(agent: Agent) -> Device:
     return agent.device, agent.keys.agreement.public
 
 
-def circle_of(agent: Agent, roster: Roster, person: bytes, left_out: Collection[bytes] = ()) -> Circle:
-    """Whom this device leads to: to these it gives keys and what was opened, and to nobody else.
-
-    What the devices with the keys `left_out` say leads to nobody, and they are none of these.
-    """
-    voices = roster.voices
-    if left_out:
-        words = {
-            voice: frozenset(word for word in said if word.device[0] not in left_out)
-            for voice, said in voices.words.items()
-            if voice[0] not in left_out
-        }
-        voices = replace(voices, words=words)
-    return voices.circle(roster.who(person), own_device(agent))
+def circle_of(agent: Agent, roster: Roster, person: bytes) -> Circle:
+    """Whom this device leads to: to these it gives keys and what was opened, and to nobody else."""
+    return roster.voices.circle(roster.who(person), own_device(agent))
 
 
-async def withheld(agent: Agent) -> frozenset[bytes]:
-    """The keys of devices that are cut off in a space that lies here, or have come back there unconfirmed.
-
-    A teacher has one set of reading keys for all classes. Whoever holds a lost laptop is not given them in the class in
-    which nobody has reported it, in another school or in one that a server made for it; nor once this device itself
-    has no right any more where that was said.
-    """
-    found: set[bytes] = set()
-    for space in agent.replica.door.spaces():
-        if not (await agent.replica.position(space)).count:
-            continue  # of other schools their names alone lie here
-        roster = (await agent.replica.view(space)).roster
-        found |= away_of(roster.cut, roster.voices)
-    return frozenset(found - {agent.device})
+def own_in_use(agent: Agent, roster: Roster, person: bytes) -> frozenset[Device]:
+    """Those of its teacher's devices that this one leads to, past whoever is cut off there or came back unconfirmed."""
+    away = away_of(roster.cut, roster.voices) - {agent.device}
+    words = {
+        voice: frozenset(word for word in said if word.device[0] not in away)
+        for voice, said in roster.voices.words.items()
+        if voice[0] not in away
+    }
+    return replace(roster.voices, words=words).circle(roster.who(person), own_device(agent)).own
 
 
 def is_unconfirmed(roster: Roster, given: Authority | None) -> bool:
@@ -358,12 +342,10 @@ async def acknowledge(agent: Agent, reader: bytes) -> None:
     agent.on_change()
 
 
-def confirmations_due(
-    agent: Agent, places: Sequence[tuple[bytes, Authority, Roster]], kept_from: Collection[bytes]
-) -> list[Draft]:
+def confirmations_due(agent: Agent, places: Sequence[tuple[bytes, Authority, Roster]]) -> list[Draft]:
     """What this device has said of its teacher's devices in one class and not yet in another that both teach.
 
-    Of those that keys are withheld from (`withheld`) only a human says so once more.
+    Of whoever was cut off in that other one, and has come back there, only a human says so once more.
     """
     said = {
         (word.device, word.by)
@@ -373,8 +355,9 @@ def confirmations_due(
     }
     drafts = []
     for space, mine, roster in places:
+        away = away_of(roster.cut, roster.voices)
         for named, grant in _speakers(roster):
-            if (named, mine.person) in said and grant.person == mine.person and named[0] not in kept_from:
+            if (named, mine.person) in said and grant.person == mine.person and named[0] not in away:
                 drafts += _word_at(agent, _Place(space, roster, mine, named, grant))
     return drafts
 

@@ -1,25 +1,25 @@
 """A teacher's reading keys, to which hand-ins of a class are wrapped (docs/protocol.md, "Reading keys").
 
 Rules:
-- each device of a teacher makes a key of its own, and is given those of the teacher's other devices once one of them
-  has confirmed it, so that it reads what came before (`confirming`): the server's word alone gives it none;
+- each device of a teacher makes a key of its own for each class where its grant makes its person a teacher, and is
+  given those of the teacher's other devices in that class once one of them has confirmed it, so that it reads what came
+  before (`confirming`): the server's word alone gives it none;
 - a key is durable in DIR before an entry names it; those that were given lie in the set, sealed, and nowhere else;
-- it is said in every space where the device's grant makes its person a teacher, also in one that was added later, and
-  sealed there to each confirmed device of the same person and to the latest phrase that one of these drew, but for
-  devices that are cut off in any space of this one: keys are the same in all;
+- it is said in its class alone, and sealed there alone, to each confirmed device of the same person and to the latest
+  phrase that one of these drew: who is not let into a class, or was cut off there, is given its keys in no other;
 - what it says it says with its own two keys, as whose it came in first: under any other grant nobody hears it;
 - in a class that was closed nothing more is said;
-- when a device of the same person is cut off, anywhere, another key is made, which is said in the place of the one
-  before, whatever may be seen of what that device was given; of keys that are spent again and again, few are replaced
-  within an hour.
+- when a device of the same person is cut off in the class, another key is made for it, which is said in the place of
+  the one before, whatever may be seen of what that device was given; of keys that are spent again and again, few are
+  replaced within an hour, and where none of hers ever led to the device, within a week.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Container, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Final, TypeAlias
 
@@ -29,9 +29,11 @@ from protocol.identity import AgreementKey
 from protocol.kit import Argon2Cost
 from protocol.limits import (
     MAX_GIVEN_READING_KEYS,
+    MAX_OWN_READING_KEYS,
     MAX_PARENTS,
     MAX_READING_KEYS_AT_ONCE,
     MAX_WRAPS_PER_ENTRY,
+    READING_KEY_LONG_PAUSE_MS,
     READING_KEY_PAUSE_MS,
     SALT_BYTES,
 )
@@ -51,12 +53,13 @@ from protocol.person_keys import (
 from protocol.replica.replica import Draft
 from protocol.rights import Authority, Door
 from protocol.roles import HAS_READING_KEYS
-from protocol.roster import Roster
+from protocol.roster import Roster, away_of
 from protocol.structure import PersonKey
 from protocol.vouching import Device, Vouch, Word, drawn_by, phrase_signer, prove
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import circle_of, confirmations_due, own_device, remember_firsts, withheld
-from sync_agent.machine.marks import KEY_MADE_MARK
+from sync_agent.keys.confirming import confirmations_due, own_device, own_in_use, remember_firsts
+from sync_agent.machine.marks import KEY_MADE_MARKS
+from sync_agent.machine.reading_key_file import OwnKey
 
 _NOTE_BYTES: Final = 16
 _Derived: TypeAlias = dict[Derivation, AgreementKey]
@@ -67,16 +70,25 @@ _Derived: TypeAlias = dict[Derivation, AgreementKey]
 class _Place:
     """A space in which this device stands for a teacher, and what is said there about the teacher's keys.
 
-    `said` are the keys that this device has written down there, as far as that counts; `own` all that it wrote so.
+    `said` are the keys that this device has written down there, as far as that counts; `own` all that it wrote so;
+    `made` those that it made for that space and that teacher, the newest first, and `before` what else it said there:
+    under another id of the same teacher's, or the keys of all classes of an earlier version.
     """
 
     space: bytes
     grant: Authority
     person: bytes
     roster: Roster
+    made: tuple[AgreementKey, ...]
+    before: tuple[AgreementKey, ...]
     said: frozenset[bytes]
     own: tuple[tuple[Entry, bytes], ...]
     wraps: tuple[tuple[Entry, KeyWraps], ...]
+
+    @property
+    def current(self) -> AgreementKey | None:
+        """This device's newest key there."""
+        return self.made[0] if self.made else None
 
     @property
     def is_closed(self) -> bool:
@@ -88,84 +100,138 @@ async def tend_reading_keys(agent: Agent) -> int:
     """Say, seal and replace reading keys where that is due; how many entries that took."""
     await remember_firsts(agent)
     async with agent.writing:
-        places = await _places(agent)
+        places = [place for place in await _places(agent) if not place.is_closed]
         if not places:
             return 0
         await open_given_keys(agent)
-        kept_from = await withheld(agent)
-        current = agent.person_key()
-        away, store = _away_of_theirs(agent, places, kept_from), agent.replica.store
-        noted = await store.mark(KEY_MADE_MARK) or b""
-        is_over = current is not None and (
-            not away <= _notes_in(noted)
-            or any((place.person, current.public) in place.roster.spent for place in places)
-        )
-        if current is None or (is_over and await _may_make_another(agent)):
-            current = AgreementKey(agent.entropy(32))
-            agent.keep_person_key(current)
-            await store.set_marks({KEY_MADE_MARK: b"".join(sorted(away | _notes_in(noted)))})
-        drafts, name = [], agent.enrolment.device_name
-        places = [place for place in places if not place.is_closed]
+        places = await _with_keys_due(agent, places)
+        drafts = []
         for place in places:
-            if current.public not in place.said:
-                before = _to_replace(place, current.public)
-                drafts.append(_draft(place, Kind.PERSON_KEY, PersonKey(current.public, name).encode(), parents=before))
-            drafts += _seals_due(agent, place, kept_from)
-        drafts += confirmations_due(agent, [(place.space, place.grant, place.roster) for place in places], kept_from)
+            drafts += _sayings_due(place, agent.enrolment.device_name)
+            drafts += _seals_due(agent, place)
+        drafts += confirmations_due(agent, [(place.space, place.grant, place.roster) for place in places])
         if drafts:
             await agent.write(*drafts)
     return len(drafts)
 
 
-def _to_replace(place: _Place, key: bytes) -> tuple[bytes, ...]:
-    """The entries in whose place a key is said: this device's of other keys, those that count before what is held back.
+# --- making keys ------------------------------------------------------------------------------------------------------
 
-    None where it had said this one before: copies of one disk would replace each other's for ever.
+
+async def _with_keys_due(agent: Agent, places: Sequence[_Place]) -> list[_Place]:
+    """The places with a new key in each that has none, or whose newest one may be in wrong hands.
+
+    For whom that was done is noted after the key is durable: in a crash a key is made too many rather than too few.
     """
-    if any(said == key for _, said in place.own):
-        return ()
-    older = [entry.id for entry, said in place.own if said != key and entry.id not in place.roster.replaced]
-    held_back = [one for one in older if one in place.roster.held_back]
-    counting = [one for one in older if one not in place.roster.held_back]
-    return tuple(sorted([*held_back, *counting][-MAX_PARENTS:]))
+    found, notes = [], dict[str, bytes | None]()
+    made: list[OwnKey] = []
+    room = MAX_OWN_READING_KEYS - len(agent.own_reading_keys())
+    for place in places:
+        own = own_in_use(agent, place.roster, place.person)
+        away, led_to = _away_of_theirs(agent, place, own)
+        mark = KEY_MADE_MARKS + place.space.hex()
+        before = _notes_in(await agent.replica.store.mark(mark) or b"")
+        noted = before - _notes_of(device for device, _ in own)
+        if len(made) < room and _is_due(place, away - noted, led_to - noted, agent.now_ms()):
+            made.append(OwnKey(AgreementKey(agent.entropy(32)), place.space, place.person))
+            found.append(replace(place, made=(made[-1].key, *place.made)))
+            noted |= away
+        else:
+            found.append(place)
+        if noted != before:
+            notes[mark] = b"".join(sorted(noted))
+    if made:
+        agent.keep_reading_keys(made)
+    if notes:
+        await agent.replica.store.set_marks(notes)
+    return found
 
 
-def _away_of_theirs(agent: Agent, places: Iterable[_Place], kept_from: Collection[bytes]) -> frozenset[bytes]:
-    """Notes of those devices that keys are withheld from which were ever let in as this teacher's.
+def _is_due(place: _Place, away: Collection[bytes], led_to: Collection[bytes], now_ms: int) -> bool:
+    """Whether a place has no key, or another is to be made for those who are `away` since the newest was."""
+    if place.current is None:
+        return True
+    is_spent = (place.person, place.current.public) in place.roster.spent
+    pause_ms = READING_KEY_PAUSE_MS if is_spent or led_to else READING_KEY_LONG_PAUSE_MS
+    return (is_spent or bool(away)) and _may_make_another(place, now_ms, pause_ms)
 
-    Whatever is hidden or held back of what they were given: they may have had it. But for a key of nobody that was
-    let in beside the X25519 key of a device in use, or of a phrase.
+
+def _away_of_theirs(agent: Agent, place: _Place, own: Collection[Device]) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """Notes of the devices that were ever let in as this teacher's and are cut off in the place, or back unconfirmed.
+
+    The second ones are those to which one of the teacher's `own` led: whoever may let devices in invents others.
+    Whatever is hidden or held back of what they were given: they may have had it. But for a key of nobody that was let
+    in beside the X25519 key of a device in use, or of a phrase.
     """
-    persons = [(place.roster, place.roster.who(place.person)) for place in places]
-    own = {each for place in places for each in circle_of(agent, place.roster, place.person, kept_from).own}
-    drawn = {said.agreement for place in places for by, said in place.roster.phrases.get(place.person, ()) if by in own}
+    roster = place.roster
+    drawn = {said.agreement for by, said in roster.phrases.get(place.person, ()) if by in own}
     in_use = {agreement for _, agreement in own} | drawn
-    return frozenset(
-        key[:_NOTE_BYTES]
-        for key in kept_from
+    away = frozenset(
+        key
+        for key in away_of(roster.cut, roster.voices) - {agent.device}
         for given in agent.replica.door.authorities_of(key)
         if given.person is not None
         and given.agreement not in in_use
-        and any(roster.who(given.person) == person for roster, person in persons)
+        and roster.who(given.person) == roster.who(place.person)
     )
+    said = (roster.voices.words, roster.voices.over)
+    led_to = {word.device[0] for device in own for words in said for word in words.get(device, ()) if word.is_own}
+    return _notes_of(away), _notes_of(away & led_to)
+
+
+def _notes_of(devices: Iterable[bytes]) -> frozenset[bytes]:
+    return frozenset(device[:_NOTE_BYTES] for device in devices)
 
 
 def _notes_in(mark: bytes) -> frozenset[bytes]:
     return frozenset(mark[at : at + _NOTE_BYTES] for at in range(0, len(mark), _NOTE_BYTES))
 
 
-async def _may_make_another(agent: Agent) -> bool:
-    """Whether this device has made few keys within the hour: nothing that spends them again and again goes on so."""
-    now_ms, made = agent.now_ms(), set()
-    for entry in await agent.replica.store.scan_kinds([Kind.PERSON_KEY]):
-        if entry.header.author == agent.device and abs(now_ms - entry.timestamp_ms) < READING_KEY_PAUSE_MS:
-            made.add(entry.payload)
+def _may_make_another(place: _Place, now_ms: int, pause_ms: int) -> bool:
+    """Whether this device has made few keys there of late: nothing that spends them again and again goes on so."""
+    made = {key for entry, key in place.own if abs(now_ms - entry.timestamp_ms) < pause_ms}
     return len(made) < MAX_READING_KEYS_AT_ONCE
 
 
+def _sayings_due(place: _Place, name: str) -> list[Draft]:
+    """What says a place's newest key instead of those before it, where that was not said, or not of all of them."""
+    current = place.current
+    if current is None:
+        return []
+    before = _to_replace(place, current.public)
+    if current.public in place.said and not any(one not in place.roster.held_back for one in before):
+        return []
+    payload = PersonKey(current.public, name).encode()
+    return [
+        _draft(place, Kind.PERSON_KEY, payload, parents=tuple(sorted(before[at : at + MAX_PARENTS])))
+        for at in range(0, max(len(before), 1), MAX_PARENTS)
+    ]
+
+
+def _to_replace(place: _Place, key: bytes) -> list[bytes]:
+    """The entries in whose place a key is said: this device's of the keys that it had made before.
+
+    Of no other: two copies of one disk would replace each other's keys for ever.
+    """
+    earlier = {each.public for each in (*place.made, *place.before)} - {key}
+    named = {name for entry, _ in place.own for name in entry.header.parents}
+    of_earlier = [entry for entry, said in place.own if said in earlier and entry.id not in named]
+    return [entry.id for entry in of_earlier if place.roster.tells_of_keys(entry)]
+
+
 def reading_keys(agent: Agent) -> dict[bytes, AgreementKey]:
-    """All reading keys that this device can use, by public half."""
-    return {**agent.given_person_keys, **{key.public: key for key in agent.own_person_keys()}}
+    """All reading keys that this device can use, of all classes, by public half."""
+    given = {name: key for keys in agent.given_reading_keys.values() for name, key in keys.items()}
+    return {**given, **{each.key.public: each.key for each in agent.own_reading_keys()}}
+
+
+def _keys_of(agent: Agent, place: _Place) -> dict[bytes, AgreementKey]:
+    """Those of a place: what this device made for it, or was given there by who had it. Of no other is anything sealed.
+
+    Who says a key is not asked: whoever says another class's as theirs has it sealed to them so.
+    """
+    own = {key.public: key for key in (*place.made, *place.before)}
+    return {**agent.given_reading_keys.get(place.space, {}), **own}
 
 
 async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
@@ -189,7 +255,7 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
             proof = drawn_by(signer, place.person, (agent.device, place.grant.agreement), place.space)
             said = PhraseKey(public, salt, cost, signer.public, proof)
             drafts.append(_draft(place, Kind.PHRASE, said.encode()))
-            drafts += _seals(agent, place, {public: reading_keys(agent)})
+            drafts += _seals(agent, place, {public: _keys_of(agent, place)})
         await agent.write(*drafts)
     return phrase_of(drawn)
 
@@ -204,7 +270,7 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
     derived: _Derived = {}
     await _derive(derived, drawn, await _to_try(agent, await _places_or_refuse(agent)))
     async with agent.writing:
-        opened: dict[bytes, AgreementKey] = {}
+        opened: defaultdict[bytes, dict[bytes, AgreementKey]] = defaultdict(dict)
         drafts: list[Draft] = []
         places = await _places_or_refuse(agent)
         await _derive(derived, drawn, await _to_try(agent, places))
@@ -214,18 +280,19 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
                 if key is not None and key.public == said.key.agreement:
                     drafts += _proofs(agent, place, key)
                     records = [each for _, each in place.wraps]
-                    opened |= _opened(place.person, records, {key.public: key})
-        if not opened:
+                    opened[place.space] |= _opened(place.person, records, {key.public: key})
+        names = {name for keys in opened.values() for name in keys}
+        if not names:
             raise Refused(
                 Code.CANNOT_READ, "this phrase opens none of your keys here: compare it with the paper, or sync first"
             )
-        new = len(opened.keys() - reading_keys(agent).keys())
-        agent.given_person_keys |= opened
+        new = len(names - reading_keys(agent).keys())
         mine = agent.keys.agreement.public
-        kept_from = await withheld(agent)
         for place in places:
-            sealers = {device[0] for device in circle_of(agent, place.roster, place.person, kept_from).own}
-            drafts += _seals(agent, place, {mine: _lacking(place, mine, opened, sealers)})
+            here = opened[place.space]
+            agent.given_reading_keys.setdefault(place.space, {}).update(here)
+            sealers = {device[0] for device in own_in_use(agent, place.roster, place.person)}
+            drafts += _seals(agent, place, {mine: _lacking(place, mine, here, sealers)})
         if drafts:
             await agent.write(*drafts)
     return new
@@ -240,7 +307,7 @@ async def open_given_keys(agent: Agent) -> None:
     }
     mine = agent.keys.agreement
     rosters: dict[bytes, Roster] = {}
-    sealed: dict[bytes, list[tuple[bytes, KeyWraps]]] = {}
+    sealed: defaultdict[bytes, dict[bytes, list[tuple[bytes, KeyWraps]]]] = defaultdict(dict)
     for entry in await agent.replica.store.scan_kinds([Kind.KEY_WRAP]) if persons else ():
         person, space = entry.header.subject, entry.header.space
         if space not in rosters:
@@ -253,33 +320,32 @@ async def open_given_keys(agent: Agent) -> None:
         except PeerFault:
             continue
         if any(recipient == mine.public for recipient, _ in record.wraps):
-            sealed.setdefault(record.agreement, []).append((person, record))
-    kept = await _kept_of(agent, sealed) if sealed else set()
-    found = {name: key for name, key in agent.given_person_keys.items() if name in kept or name not in sealed}
-    for name in kept - found.keys():
-        for person, record in sealed[name]:
-            if name not in found:
-                found |= _opened(person, [record], {mine.public: mine})
-    agent.given_person_keys = found
+            sealed[space].setdefault(record.agreement, []).append((person, record))
+    for space, here in sealed.items():
+        given = agent.given_reading_keys.get(space, {})
+        kept = _kept_of(rosters[space], here)
+        found = {name: key for name, key in given.items() if name in kept or name not in here}
+        for name in kept - found.keys():
+            for person, record in here[name]:
+                if name not in found:
+                    found |= _opened(person, [record], {mine.public: mine})
+        agent.given_reading_keys[space] = found
 
 
-async def _kept_of(agent: Agent, names: Collection[bytes]) -> set[bytes]:
-    """Which of the keys that are sealed to this device it keeps; that follows from the set alone.
+def _kept_of(roster: Roster, names: Collection[bytes]) -> set[bytes]:
+    """Which of a class's keys that are sealed to this device it keeps; that follows from the set alone.
 
     So many of those that devices have said whose right holds, each device's in turn, the earliest first; and so many of
     all others: what whoever was cut off since has made takes no place from these. What is in use is kept in any case.
     """
-    in_use: set[bytes] = set()
+    in_use = {name for keys in roster.reading_keys.values() for name in keys if name in names}
     said: defaultdict[Device, dict[bytes, None]] = defaultdict(dict)
     holding: set[Device] = set()
-    for space in sorted(await agent.spaces()):
-        roster = (await agent.replica.view(space)).roster
-        in_use.update(name for keys in roster.reading_keys.values() for name in keys if name in names)
-        for name, devices in roster.said_by.items():
-            for device in devices if name in names else ():
-                said[device][name] = None
-                if device[0] not in roster.cut:
-                    holding.add(device)
+    for name, devices in roster.said_by.items():
+        for device in devices if name in names else ():
+            said[device][name] = None
+            if device[0] not in roster.cut:
+                holding.add(device)
     first = _in_turn(said[device] for device in sorted(holding))[:MAX_GIVEN_READING_KEYS]
     others = [said[device] for device in sorted(said.keys() - holding)]
     unsaid = sorted(set(names).difference(*said.values()))
@@ -331,7 +397,20 @@ async def _place(agent: Agent, space: bytes, grant: Authority, person: bytes) ->
         except PeerFault:
             continue
     own = tuple(_own_keys(written))
-    return _Place(space, grant, person, roster, frozenset(_said(own, roster, grant.grant)), own, tuple(wraps))
+    said = frozenset(_said(own, roster, grant.grant))
+    made, before = _made_for(agent, space, person, roster, {key for _, key in own})
+    return _Place(space, grant, person, roster, made, before, said, own, tuple(wraps))
+
+
+def _made_for(
+    agent: Agent, space: bytes, person: bytes, roster: Roster, said: Container[bytes]
+) -> tuple[tuple[AgreementKey, ...], tuple[AgreementKey, ...]]:
+    """This device's keys of a space for its teacher, the newest first; and those that it `said` there before."""
+    keys = agent.own_reading_keys()
+    theirs = [each for each in keys if each.space == space and roster.who(each.person or b"") == roster.who(person)]
+    of_all = [each.key for each in keys if each.space is None and each.key.public in said]
+    made = [each.key for each in theirs if each.person == person]
+    return tuple(made), (*(each.key for each in theirs if each.person != person), *of_all)
 
 
 def _said(own: Iterable[tuple[Entry, bytes]], roster: Roster, grant: bytes) -> Iterable[bytes]:
@@ -413,15 +492,15 @@ def _opened(
     return found
 
 
-def _seals_due(agent: Agent, place: _Place, kept_from: Collection[bytes]) -> list[Draft]:
-    """Every key of the teacher for each confirmed device of the teacher, and for their latest phrase, that lacks it."""
-    own = circle_of(agent, place.roster, place.person, kept_from).own
+def _seals_due(agent: Agent, place: _Place) -> list[Draft]:
+    """Every key of the place for each confirmed device of the teacher, and for their latest phrase, that lacks it."""
+    own = own_in_use(agent, place.roster, place.person)
     person, standings = place.roster.who(place.person), place.roster.voices.standings
     granted = {device for device in own if (device, person) in standings}
     wanted = {device[1] for device in granted} - {agent.keys.agreement.public}
     phrases = [phrase for author, phrase in place.roster.phrases.get(place.person, ()) if author in own]
     wanted |= {phrase.agreement for phrase in phrases[-1:]}
-    keys = reading_keys(agent)
+    keys = _keys_of(agent, place)
     # what a device says that it gave itself goes with its word: another one says it as well, for when it is lost
     sealers = {to: {device[0] for device in own if device[1] != to} for to in wanted}
     return _seals(agent, place, {to: _lacking(place, to, keys, sealers[to]) for to in sorted(wanted)})

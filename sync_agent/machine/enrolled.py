@@ -20,7 +20,9 @@ from protocol.replica.private_file import read_private, write_private
 
 ENROLMENT_FILE: Final = "enrolment.json"
 DEVICE_KEYS_FILE: Final = "keys/device"
+READING_KEYS_FILE: Final = "keys/reading"
 PERSON_KEY_FILE: Final = "keys/person"
+"""Reading keys as an earlier version made them, one set for all classes."""
 FORMER_KEYS_FILE: Final = "keys/former"
 """The keys that this device had before it found itself cloned (`succession`)."""
 BINDING_FILE: Final = "keys/binding"

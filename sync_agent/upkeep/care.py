@@ -227,12 +227,17 @@ async def _rights(agent: Agent) -> AsyncIterator[Problem]:
             "else has the recovery kit, or it was replaced twice",
             "tell who runs the system; nothing that they have not confirmed is to be believed meanwhile",
         )
-    if role is Role.TEACHER and agent.person_key() is None:
+    if role is Role.TEACHER and not agent.own_reading_keys() and await _teaches_now(agent):
         yield _problem(
             Code.CANNOT_READ,
             "the key with which this teacher opens pupils' work is missing",
             "restore the folder “keys” from a copy, or enrol again with a new code",
         )
+
+
+async def _teaches_now(agent: Agent) -> bool:
+    """Whether a class of this device is open: in one that was closed no key is made."""
+    return any([space not in (await agent.replica.view(space)).roster.erased for space in await agent.spaces()])
 
 
 def _clock(agent: Agent, skew_ms: int) -> Iterator[Problem]:

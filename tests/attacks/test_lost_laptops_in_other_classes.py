@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from protocol.identity import AgreementKey
 from protocol.roles import Role
 from protocol.vouching import device_id
+from sync_agent.app import Agent
 from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.keys.reading_key import reading_keys
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import (
     another_laptop,
+    confirm_each_other,
     opens_what_is_handed_in_now,
     report_by_head,
     report_by_kit,
@@ -33,8 +37,12 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
         yield made
 
 
-async def _nobody(_agent: object) -> frozenset[bytes]:
-    return frozenset()
+def _those_of_all_classes(agent: Agent, _place: object) -> dict[bytes, AgreementKey]:
+    return reading_keys(agent)
+
+
+SAME_IN_ALL: dict[str, object] = {"sync_agent.keys.reading_key._keys_of": _those_of_all_classes}
+"""A teacher's keys are sealed in every class, whichever they were made for."""
 
 
 async def _reported_in_one_of_two_schools(here: Here) -> tuple[Device, Device, bytes]:
@@ -51,7 +59,7 @@ async def _reported_in_one_of_two_schools(here: Here) -> tuple[Device, Device, b
 
 
 @pytest.mark.parametrize("reported", [report_by_head, report_by_kit])
-@attack(ROW, off={"sync_agent.keys.reading_key.withheld": _nobody})
+@attack(ROW, off=SAME_IN_ALL)
 async def test_a_class_that_a_server_makes_for_a_lost_laptop_gives_it_no_key(here: Here, reported: Way) -> None:
     second = await another_laptop(here, here.teacher)
     head, _ = await confirmed_head(here)
@@ -63,14 +71,14 @@ async def test_a_class_that_a_server_makes_for_a_lost_laptop_gives_it_no_key(her
     assert not await opens_what_is_handed_in_now(here, here.teacher, second, head)
 
 
-@attack(ROW, off={"sync_agent.keys.reading_key.withheld": _nobody})
+@attack(ROW, off=SAME_IN_ALL)
 async def test_a_laptop_that_one_school_reported_lost_gets_no_new_key_through_another_school(here: Here) -> None:
     second, head, _ = await _reported_in_one_of_two_schools(here)
     await here.sync(head, second, second, here.teacher, here.teacher)
     assert not await opens_what_is_handed_in_now(here, here.teacher, second, head)
 
 
-@attack(ROW, off={"sync_agent.keys.reading_key.withheld": _nobody})
+@attack(ROW, off=SAME_IN_ALL)
 async def test_a_laptop_that_one_school_reported_lost_lets_nobody_in_to_her_keys_in_another(here: Here) -> None:
     second, head, elsewhere = await _reported_in_one_of_two_schools(here)
     await here.sync(head, second)
@@ -79,3 +87,20 @@ async def test_a_laptop_that_one_school_reported_lost_lets_nobody_in_to_her_keys
     await confirm(here.teacher.agent, device_id(own_device(thief.agent)), shown_as="own")
     await here.sync(here.teacher, second, thief)
     assert not await opens_what_is_handed_in_now(here, thief, second, head)
+
+
+@attack(ROW, off=SAME_IN_ALL)
+async def test_a_third_laptop_that_never_heard_of_the_report_passes_no_key_of_that_class_on(here: Here) -> None:
+    territory, lost = here.room.territory, here.teacher
+    second = await another_laptop(here, lost)
+    elsewhere = await territory.classroom("CB", await territory.school("École B", uai="0180002Y"))
+    await teach_too(here, elsewhere, lost, second)
+    third = await here.room.device(Role.TEACHER, elsewhere, person=here.room.teacher_person)
+    await here.sync(lost, second, third, lost, second, third)
+    await confirm_each_other(here, second, third)
+    await confirm_each_other(here, third, lost)
+    head, _ = await confirmed_head(here)
+    await here.sync(head, second, here.machine, third)
+    await report_by_head(here, head)
+    await here.sync(head, second, third, lost, second, third, lost)
+    assert not await opens_what_is_handed_in_now(here, lost, second, head, third)

@@ -100,7 +100,7 @@ async def test_however_many_teachers_are_named_work_is_sealed_to_the_one_who_was
     await here.name(5)
     work = await here.hand_in()
     await here.sync(here.machine, here.teacher)
-    key = here.teacher.agent.person_key()
+    key = here.teacher.agent.reading_key(here.room.space)
     assert key is not None
     assert key.public in (await work_of(here.machine, here.room, work)).readers
 
@@ -121,7 +121,7 @@ async def test_a_colleague_whom_the_teacher_has_confirmed_comes_before_all_whom_
     await Desk(here.teacher.agent).ask("key-confirm", reader=device_id(own_device(colleague.agent)).hex())
     await here.sync(here.teacher, here.machine)
     work = await here.hand_in()
-    key = colleague.agent.person_key()
+    key = colleague.agent.reading_key(here.room.space)
     assert key is not None
     assert key.public in (await work_of(here.machine, here.room, work)).readers
 
@@ -148,7 +148,7 @@ async def test_a_teacher_whom_whoever_writes_the_list_calls_something_else_reads
     listed = (await here.machine.agent.replica.view(room.space)).roster.persons
     assert listed[room.teacher_person].role is role
     work = await here.hand_in()
-    key = here.teacher.agent.person_key()
+    key = here.teacher.agent.reading_key(here.room.space)
     assert key is not None
     assert key.public in (await work_of(here.machine, room, work)).readers
     await here.says_opened(here.teacher, work)
@@ -167,7 +167,7 @@ async def test_whoever_finds_no_place_in_the_first_wrap_is_sealed_to_by_another_
     substitute = await here.room.device(Role.TEACHER, person=person)
     await here.sync(substitute, here.machine)
     work = await here.hand_in()
-    key, recovery = substitute.agent.person_key(), here.room.territory.keys.recovery.public
+    key, recovery = substitute.agent.reading_key(here.room.space), here.room.territory.keys.recovery.public
     assert key is not None
     readers = (await work_of(here.machine, here.room, work)).readers
     assert key.public in readers

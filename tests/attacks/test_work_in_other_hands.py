@@ -190,7 +190,7 @@ async def test_a_false_key_from_a_classmates_machine_keeps_no_new_teacher_out(tm
         )
         await synced(room, colleague, classmate)
         work = (await classmate.agent.replica.view(room.space)).coursework.hand_ins[hand_in]
-        key = colleague.agent.person_key()
+        key = colleague.agent.reading_key(room.space)
         assert key is not None
         right = await classmate.agent.right(room.space, Kind.WRAP)
         false = wraps_for([key.public], bytes(32), info_of(work), classmate.agent.entropy).encode()
@@ -271,12 +271,12 @@ async def test_the_keys_of_a_lost_laptop_keep_waiting_work_from_no_other_of_its_
         await cut_off(room, lost)
         new = await room.teacher()
         await synced(room, new, author, new)
-        key = new.agent.person_key()
+        key = new.agent.reading_key(room.space)
         assert key is not None
         assert key.public in (await work_of(author, room, hand_in)).readers
 
 
-async def _first_come(_agent: object, names: Collection[bytes]) -> set[bytes]:
+def _first_come(_roster: object, names: Collection[bytes]) -> set[bytes]:
     return set(list(names)[:4])
 
 
@@ -312,9 +312,9 @@ async def test_the_keys_that_a_lost_laptop_gave_take_no_place_from_those_of_the_
         # to the other laptop's new key alone: the new laptop was off
         hand_in = await room.hand_in(author, item, FILES)
         await synced(room, author, kept, new)
-        key = kept.agent.person_key()
+        key = kept.agent.reading_key(room.space)
         assert key is not None
-        assert key.public in new.agent.given_person_keys
+        assert key.public in new.agent.given_reading_keys[room.space]
         assert await Desk(new.agent).files("open-hand-in", id=hand_in.hex()) == FILES
 
 

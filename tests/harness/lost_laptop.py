@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from protocol.entry import Kind
+from random import Random
+
+from protocol.entry import Kind, parsed
 from protocol.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.person_keys import KeyWraps, open_reading_key
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonRecord, Revocation
+from protocol.structure import PersonKey, PersonRecord, Revocation
 from protocol.vouching import device_id
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.reading_key import reading_keys
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.spied_class import SpiedClass as Here
+from tests.harness.territory import new_device
 
 
 def _nothing_is_replaced(*_: object) -> frozenset[bytes]:
@@ -61,6 +64,21 @@ async def teach_too(here: Here, space: bytes, *laptops: Device) -> None:
     await territory.say(space, Kind.PERSON, PersonRecord("Mme Petit", PersonRole.TEACHER).encode(), subject=person)
     for laptop in laptops:
         await territory.let_in(laptop.agent.keys, Role.TEACHER, space, person=person)
+
+
+async def invent_and_cut_off(here: Here, number: int) -> None:
+    """The server lets a device in as the teacher's that nobody has, and cuts it off."""
+    territory, space = here.room.territory, here.room.space
+    keys = new_device(Random(number).randbytes)
+    await territory.let_in(keys, Role.TEACHER, space, person=here.room.teacher_person)
+    await territory.say(space, Kind.REVOKE, Revocation(keys.signing.public, ()).encode())
+
+
+async def keys_said(here: Here, by: bytes) -> set[bytes]:
+    """The reading keys that a device has said in the class."""
+    said = await here.room.territory.replica.store.scan_kinds([Kind.PERSON_KEY])
+    own = (entry for entry in said if (entry.header.author, entry.header.space) == (by, here.room.space))
+    return {key.agreement for entry in own if (key := parsed(entry, PersonKey.parse)) is not None}
 
 
 async def _keys_sealed_to(here: Here, mine: AgreementKey) -> dict[bytes, AgreementKey]:

@@ -224,7 +224,7 @@ async def test_who_knows_the_phrase_is_asked_nothing_on_any_machine(room: Classr
     await sync(new, machine)
     work = (await room.hand_in(machine, item, WORK)).hex()
     await sync(machine, new, old)
-    own = new.agent.person_key()
+    own = new.agent.reading_key(room.space)
     assert own is not None
     assert own.public in (await machine.agent.replica.view(room.space)).coursework.hand_ins[bytes.fromhex(work)].readers
     assert await Desk(new.agent).files("open-hand-in", id=work) == WORK

@@ -17,7 +17,7 @@ from protocol.replica.serving import Responder
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.enrollment.by_code import Enrolled, enroll
-from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, PERSON_KEY_FILE
+from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, READING_KEYS_FILE
 from sync_agent.transport.interface import Transport
 from sync_agent.transport.over_http import HttpTransport
 from tests.harness.classroom import SMALL, Classroom
@@ -67,7 +67,7 @@ async def test_a_code_lets_a_machine_in_and_brings_its_class(room: Classroom, tm
 async def test_private_keys_are_their_owners_alone(room: Classroom, tmp_path: Path) -> None:
     code = await room.territory.invite(Role.TEACHER, room.space, person=room.teacher_person)
     await let_in(room, tmp_path / "a", code)
-    for name in (DEVICE_KEYS_FILE, PERSON_KEY_FILE):
+    for name in (DEVICE_KEYS_FILE, READING_KEYS_FILE):
         assert stat.S_IMODE((tmp_path / "a" / name).stat().st_mode) == 0o600
 
 
@@ -128,7 +128,7 @@ async def test_enrolling_may_be_cut_after_any_number_of_bytes_and_repeated(
     assert done is not None
     keys = (await room.territory.replica.view(room.space)).roster.reading_keys[room.teacher_person]
     assert len(keys) == 1
-    assert (tmp_path / "a" / PERSON_KEY_FILE).exists()
+    assert (tmp_path / "a" / READING_KEYS_FILE).exists()
 
 
 async def test_an_answer_that_was_lost_does_not_use_up_the_code(room: Classroom, tmp_path: Path) -> None:

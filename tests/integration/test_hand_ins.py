@@ -194,7 +194,7 @@ async def test_only_a_teacher_of_the_class_opens_work(here: Room) -> None:
 async def test_a_teacher_without_the_key_is_told_so(here: Room) -> None:
     work = await here.pupils.hand_in(here.item, here.pupil, WORK)
     await here.sync()
-    (here.teacher.agent.folder / "keys" / "person").unlink()
+    (here.teacher.agent.folder / "keys" / "reading").unlink()
     error = await refused(here.teacher, "open-hand-in", id=work)
     assert isinstance(error, Refused)
     (problem,) = (await here.teacher.ask("doctor"))["problems"]
@@ -312,7 +312,7 @@ async def test_work_that_was_sealed_wrongly_gives_no_file_at_all_and_no_receipt(
 
 async def test_wraps_that_open_nothing_do_not_hide_one_that_does(here: Room) -> None:
     work = await here.pupils.hand_in(here.item, here.pupil, WORK)
-    agent, space, key = here.pupils.agent, here.room.space, here.teacher.agent.person_key()
+    agent, space, key = here.pupils.agent, here.room.space, here.teacher.agent.reading_key(here.room.space)
     assert key is not None
     grant = (await agent.right(space, Kind.WRAP)).grant
     useless = Wraps(((key.public, bytes(80)),)).encode()
@@ -418,7 +418,7 @@ async def test_of_too_many_readers_every_teachers_newest_key_comes_first(
     newcomer = await here.room.device(Role.TEACHER, person=other)
     await newcomer.session.sync()
     await here.sync()
-    key = newcomer.agent.person_key()
+    key = newcomer.agent.reading_key(here.room.space)
     assert key is not None
     readers = await readers_of(here.pupils.agent, space)
     newest = AgreementKey((MAX_READING_KEYS_PER_DEVICE - 1).to_bytes(32, "big")).public

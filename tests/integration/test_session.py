@@ -303,7 +303,7 @@ async def test_a_teacher_who_comes_later_can_open_earlier_work_after_one_sync_of
     await late.session.sync()
     await machine.session.sync()
     await late.session.sync()
-    key = late.agent.person_key()
+    key = late.agent.reading_key(room.space)
     assert key is not None
     assert key.public in (await work_of(late, room, hand_in)).readers
 
@@ -477,7 +477,7 @@ async def test_what_a_cut_kept_a_teachers_device_from_saying_goes_in_the_sync_af
             await device.session.sync()
     again = Session(device.agent, device.session.transport)
     await again.sync()
-    assert device.agent.person_key() is not None
+    assert device.agent.reading_key(room.space) is not None
     assert await device.agent.replica.store.unsent(1 << 20) == []
     assert await room.agree()
 

@@ -75,15 +75,15 @@ async def _keys_kept(world: World) -> None:
         return
     ours = [(machine, agent) for machine, agent in sound(world) if machine.remembers]
     honest = {machine.device for machine in laptops(world) if not machine.revoked}
-    keys = {m.device: agent.person_key() for m, agent in ours if m.device in honest}
+    agents = {m.device: agent for m, agent in ours if m.device in honest}
     for machine, agent in ours:
         for space, persons in agent.remembered.items():
             if space in world.trust.closed or space not in await agent.spaces():
                 continue
             known = {device for devices in persons.values() for device, _ in devices}
             sealed_to = set(await readers_of(agent, space))
-            for device in sorted(known & keys.keys()):
-                key = keys[device]
+            for device in sorted(known & agents.keys()):
+                key = agents[device].reading_key(space)
                 if key is not None and key.public not in sealed_to and await _teaches(agent.replica, space, device):
                     raise BrokenError(f"{machine.name} seals nothing to {device.hex()[:8]}, which it knows")
 

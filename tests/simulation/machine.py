@@ -11,13 +11,13 @@ from typing import Any, TypeVar, cast
 
 from protocol.entry import Entry
 from protocol.errors import Code, LocalFailure, RelaisError
-from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys
+from protocol.identity import DeviceKeys
 from protocol.replica.keyring import Keyring
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.storage.second_copy import SecondCopy
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import Manifests
-from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, PERSON_KEY_FILE, Enrolment
+from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, Enrolment
 from sync_agent.machine.marks import HAND_IN_MARKS
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import Scheduler
@@ -41,12 +41,11 @@ class SimAgent(Agent):
     files: dict[str, bytes]
     told: Told
 
-    def own_person_keys(self) -> tuple[AgreementKey, ...]:
-        seeds = self.files.get(PERSON_KEY_FILE, b"")
-        return tuple(AgreementKey(seeds[at : at + SEED_BYTES]) for at in range(0, len(seeds), SEED_BYTES))
+    def _secret(self, name: str) -> bytes:
+        return self.files.get(name, b"")
 
-    def keep_person_key(self, key: AgreementKey) -> None:
-        self.files[PERSON_KEY_FILE] = b"".join(each.seed for each in (key, *self.own_person_keys()))
+    def _keep_secret(self, name: str, data: bytes) -> None:
+        self.files[name] = data
 
     async def take_former(self, former: Sequence[DeviceKeys]) -> None:
         """What a folder says of the keys that the device had before."""

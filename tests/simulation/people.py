@@ -214,8 +214,8 @@ async def opened(agent: SimAgent, work: Work, ledger: Ledger) -> None:
 
 
 def can_open(agent: SimAgent, work: Work) -> bool:
-    """Whether the reading key of this machine is among the work's readers."""
-    key = agent.person_key()
+    """Whether the reading key of this machine in the class is among the work's readers."""
+    key = agent.reading_key(work.space)
     return key is not None and key.public in work.readers
 
 

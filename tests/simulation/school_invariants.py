@@ -1,7 +1,7 @@
 """What must hold in the end of teachers' devices, clones and sign-in (docs/adr/0034, 0064, 0066).
 
 14. A teacher's device gives reading keys, and what was opened, to devices that people have led it to, and to no others;
-    to those that its teacher has confirmed it gives its keys.
+    to those that its teacher has confirmed it gives its keys. In a class it gives those of no other one.
 15. For whom a machine remembers a teacher's device, another that nobody confirmed reads no work and says nothing there.
 16. An unconfirmed clone reads nothing where its original was cut off.
 17. A PIN that was set lets its pupil in at every machine of the school, and nothing else does; after too many tries no
@@ -49,15 +49,27 @@ async def _makers(server: Replica) -> dict[bytes, set[Device]]:
     return found
 
 
+async def _classes(server: Replica, world: World) -> dict[bytes, set[bytes]]:
+    """The classes for which each reading key was made, but for those that a thief has repeated."""
+    found: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for entry in await server.store.scan_kinds([Kind.PERSON_KEY]):
+        if entry.payload is not None and entry.header.author not in world.trust.thieves:
+            found[PersonKey.parse(entry.payload).agreement].add(entry.header.space)
+    return found
+
+
 async def _keys_given(world: World) -> None:
     server = server_of(world.office)
     owners = {each.agreement: each.key for each in server.door.authorities()}
+    classes = await _classes(server, world)
     for entry in await server.store.scan_kinds([Kind.KEY_WRAP]):
         author = entry.header.author
         if entry.payload is None or author in world.trust.impostors | world.trust.thieves | world.trust.strangers:
             continue
-        led = led_to(world, [author])
-        for recipient, _ in KeyWraps.parse(entry.payload).wraps:
+        led, given = led_to(world, [author]), KeyWraps.parse(entry.payload)
+        if entry.header.space not in classes.get(given.agreement, {entry.header.space}):
+            raise BrokenError(f"{author.hex()[:8]} gave a key of one class in another")
+        for recipient, _ in given.wraps:
             if owners.get(recipient) not in led:
                 raise BrokenError(f"{author.hex()[:8]} gave its teacher's keys to a device that nobody confirmed")
     agents = {machine.device: (machine, agent) for machine, agent in sound(world)}
@@ -81,7 +93,8 @@ async def _check_taken(server: Replica, giver: SimAgent, taker: SimAgent, closed
     if not (persons[0] & persons[1]) - {None} or not classes:
         return
     await open_given_keys(taker)
-    if {key.public for key in giver.own_person_keys()} - reading_keys(taker).keys():
+    made = {each.key.public for each in giver.own_reading_keys() if each.space in classes}
+    if made - reading_keys(taker).keys():
         raise BrokenError(f"{taker.folder} was confirmed by {giver.folder}, and lacks a key of its teacher's")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
@@ -15,7 +15,7 @@ from protocol.replica.interfaces import EntryStore
 from protocol.replica.memory import MemoryStore
 from protocol.replica.quotas import Quotas
 from protocol.roster import Roster
-from protocol.vouching import Circle
+from protocol.vouching import Device
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_device
 from sync_agent.lan.peer_calls import PeerCalls
@@ -109,11 +109,11 @@ def lets_substitutes_stay() -> AbstractContextManager[object]:
 def takes_the_servers_word_for_a_teacher() -> AbstractContextManager[object]:
     """Every device that a grant names as a teacher's is given the teacher's keys."""
 
-    def circle_of(agent: Agent, roster: Roster, person: bytes, _left_out: Collection[bytes] = ()) -> Circle:
+    def own_in_use(agent: Agent, roster: Roster, person: bytes) -> frozenset[Device]:
         own = {device for device, whose in roster.voices.standings if whose == roster.who(person)}
-        return Circle(frozenset(own | {own_device(agent)}), frozenset())
+        return frozenset(own | {own_device(agent)})
 
-    return mock.patch("sync_agent.keys.reading_key.circle_of", circle_of)
+    return mock.patch("sync_agent.keys.reading_key.own_in_use", own_in_use)
 
 
 def hears_unconfirmed_devices() -> AbstractContextManager[object]:

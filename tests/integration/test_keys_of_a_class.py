@@ -1,0 +1,158 @@
+"""A teacher's laptop makes a reading key for each class (docs/protocol.md, "Reading keys")."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.entry import Kind, parsed
+from protocol.identity import AgreementKey
+from protocol.limits import MAX_PARENTS, MAX_READING_KEYS_AT_ONCE, READING_KEY_LONG_PAUSE_MS, READING_KEY_PAUSE_MS
+from protocol.replica.replica import Draft
+from protocol.roles import PersonRole, Role
+from protocol.structure import PersonKey, Revocation
+from sync_agent.keys.reading_key import tend_reading_keys
+from sync_agent.machine.enrolled import PERSON_KEY_FILE, READING_KEYS_FILE
+from sync_agent.machine.reading_key_file import OwnKey, file_of, own_keys_in
+from tests.harness.commands import Desk
+from tests.harness.lost_laptop import another_laptop, invent_and_cut_off, keys_said, teach_too
+from tests.harness.spied_class import SpiedClass as Here
+from tests.harness.spied_class import spied_class
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Here]:
+    async with spied_class(tmp_path) as made:
+        yield made
+
+
+async def test_a_laptop_says_another_key_in_each_class_and_reads_all_of_them(here: Here) -> None:
+    other = await here.room.territory.classroom("CM2")
+    await teach_too(here, other, here.teacher)
+    await here.sync(here.teacher, here.teacher)
+    agent = here.teacher.agent
+    keys = {space: (await agent.replica.view(space)).roster.reading_keys for space in (here.room.space, other)}
+    said = {space: found[here.room.teacher_person] for space, found in keys.items()}
+    assert [len(each) for each in said.values()] == [1, 1]
+    assert len(set(said.values())) == 2
+
+
+async def test_a_laptop_that_is_confirmed_is_given_the_keys_of_the_classes_that_both_teach_and_no_others(
+    here: Here,
+) -> None:
+    other = await here.room.territory.classroom("CM2")
+    await teach_too(here, other, here.teacher)
+    await here.sync(here.teacher, here.teacher)
+    second = await another_laptop(here, here.teacher)
+    await here.sync(here.teacher, second)
+    given = second.agent.given_reading_keys
+    assert {space for space, keys in given.items() if keys} == {here.room.space}
+
+
+async def test_keys_of_an_earlier_version_open_what_was_sealed_to_them_and_are_replaced(here: Here) -> None:
+    agent, space = here.teacher.agent, here.room.space
+    old = AgreementKey(b"\7" * 32)
+    (agent.folder / PERSON_KEY_FILE).write_bytes(old.seed)
+    (agent.folder / READING_KEYS_FILE).unlink()
+    grant = (await agent.right(space, Kind.PERSON_KEY)).grant
+    said = Draft(space, Kind.PERSON_KEY, grant, PersonKey(old.public).encode(), subject=here.room.teacher_person)
+    await agent.write(said)
+    with pytest.MonkeyPatch.context() as before_the_update:
+        before_the_update.setattr("sync_agent.sync.session.tend_reading_keys", _nothing_due)
+        await here.sync(here.teacher, here.machine)
+        work = (await here.room.hand_in(here.machine, here.item, {"a.odt": b"alt"})).hex()
+        await here.sync(here.machine, here.teacher)
+    assert old.public in (await here.machine.agent.replica.view(space)).roster.reading_keys[here.room.teacher_person]
+    await tend_reading_keys(agent)
+    await here.sync(here.teacher, here.machine, here.teacher)
+    assert await Desk(agent).files("open-hand-in", id=work) == {"a.odt": b"alt"}
+    in_use = (await here.machine.agent.replica.view(space)).roster.reading_keys[here.room.teacher_person]
+    assert old.public not in in_use
+    newest = agent.reading_key(space)
+    assert newest is not None
+    assert newest.public in in_use
+
+
+async def _nothing_due(_agent: object) -> int:
+    return 0
+
+
+async def test_a_laptop_that_is_handed_on_to_a_colleague_says_a_key_as_the_colleagues(here: Here) -> None:
+    room, territory = here.room, here.room.territory
+    durand = await territory.person("M. Durand", PersonRole.TEACHER, room.space)
+    yvon = await territory.person("Mme Yvon", PersonRole.TEACHER, room.space)
+    laptop = await room.device(Role.TEACHER, person=durand)
+    await here.sync(laptop, here.machine)
+    (grant,) = (each.grant for each in territory.replica.door.authorities_of(laptop.agent.device))
+    heads = tuple(await territory.replica.tips(room.space, laptop.agent.device))
+    over = Revocation(laptop.agent.device, heads).encode()
+    await territory.say(room.space, Kind.REVOKE, over, target=grant)
+    (entry,) = await territory.let_in(laptop.agent.keys, Role.TEACHER, room.space, person=yvon)
+    for brought in await territory.replica.credentials([entry.id]):
+        await laptop.agent.replica.admit([brought], source=territory.keys.signing.public, now_ms=territory.clock())
+    await here.sync(laptop, laptop, here.machine)
+    work = (await room.hand_in(here.machine, here.item, {"b.odt": b"neu"})).hex()
+    await here.sync(here.machine, laptop)
+    assert await Desk(laptop.agent).files("open-hand-in", id=work) == {"b.odt": b"neu"}
+
+
+async def test_a_laptop_that_her_other_one_led_to_is_replaced_for_at_once_after_many_invented_ones(here: Here) -> None:
+    second = await another_laptop(here, here.teacher)
+    for number in range(2 * MAX_READING_KEYS_AT_ONCE):
+        await invent_and_cut_off(here, number)
+        await here.sync(second)
+        here.room.territory.clock.advance(READING_KEY_PAUSE_MS)
+    flooded = len(await keys_said(here, second.agent.device))
+    await here.room.territory.say(here.room.space, Kind.REVOKE, Revocation(here.teacher.agent.device, ()).encode())
+    await here.sync(second)
+    assert len(await keys_said(here, second.agent.device)) == flooded + 1
+
+
+async def test_an_invented_laptop_that_found_no_key_left_in_the_week_has_one_made_in_the_next(here: Here) -> None:
+    for number in range(2 * MAX_READING_KEYS_AT_ONCE):
+        await invent_and_cut_off(here, number)
+        await here.sync(here.teacher)
+    assert len(await keys_said(here, here.teacher.agent.device)) == MAX_READING_KEYS_AT_ONCE
+    here.room.territory.clock.advance(READING_KEY_LONG_PAUSE_MS)
+    await tend_reading_keys(here.teacher.agent)
+    await here.sync(here.teacher)
+    assert len(await keys_said(here, here.teacher.agent.device)) == MAX_READING_KEYS_AT_ONCE + 1
+
+
+async def test_a_key_that_was_said_more_often_than_one_entry_names_is_replaced_all_the_same(here: Here) -> None:
+    agent, space, person = here.teacher.agent, here.room.space, here.room.teacher_person
+    before = agent.reading_key(space)
+    assert before is not None
+    grant = (await agent.right(space, Kind.PERSON_KEY)).grant
+    for _ in range(MAX_PARENTS + 1):
+        await agent.write(Draft(space, Kind.PERSON_KEY, grant, PersonKey(before.public).encode(), subject=person))
+    await invent_and_cut_off(here, 1)
+    await here.sync(here.teacher, here.machine)
+    said = await here.room.territory.replica.store.scan_kinds([Kind.PERSON_KEY])
+    of_before = {
+        entry.id
+        for entry in said
+        if entry.header.author == agent.device
+        and (key := parsed(entry, PersonKey.parse)) is not None
+        and key.agreement == before.public
+    }
+    assert len(of_before) > MAX_PARENTS
+    assert of_before <= (await here.machine.agent.replica.view(space)).roster.replaced
+
+
+async def test_where_nothing_has_changed_nothing_is_said_of_keys(here: Here) -> None:
+    await invent_and_cut_off(here, 1)
+    await here.sync(here.teacher)
+    assert [await tend_reading_keys(here.teacher.agent) for _ in range(3)] == [0, 0, 0]
+
+
+def test_a_file_of_keys_holds_what_was_put_into_it_the_newest_first() -> None:
+    keys = [OwnKey(AgreementKey(bytes([n]) * 32), bytes([n % 2]) * 32, b"p" * 16) for n in range(5)]
+    old = [AgreementKey(bytes([n]) * 32) for n in (8, 9)]
+    read = own_keys_in(file_of(keys), b"".join(key.seed for key in old))
+    assert [(each.key.seed, each.space) for each in read] == [
+        *((each.key.seed, each.space) for each in keys),
+        *((key.seed, None) for key in old),
+    ]
