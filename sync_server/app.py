@@ -80,6 +80,7 @@ class Server:
         """Whether a proxy in front has left unsaid whose a request is."""
         self.backing_up = asyncio.Lock()
         self.using_codes = asyncio.Lock()
+        self.rotating = asyncio.Lock()
         self.contacts = Contacts(store)
         self.reports = Reports(store)
         self.space_keeper = SpaceKeeper(replica, keys.agreement, self.grant, self.write, now_ms=now_ms, entropy=entropy)

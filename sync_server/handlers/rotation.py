@@ -10,6 +10,8 @@ Rules:
 - the keys of servers before this one (one that burnt, one that a backup was made of) are cut off with it; with a time
   each once more that was cut off before, so that it can be said later, too (`sync_server.handlers.replaced_keys`);
 - devices meet the new certificate at their next call, and never believe an older one again;
+- of two commands at once the second begins once the first is done, and its kit is looked at then: a server that the
+  old root certified after another had taken over would be no server to anybody;
 - nothing that the old root has signed, and no flood of it, keeps another root from taking over;
 - another root is said by the old one and agreed to by the new one, which certifies the server again in the same
   transaction; what else turns up under the old root is held back, and codes that were made before are refused.
@@ -57,6 +59,11 @@ async def rotate_server(server: Server, kit: RootKit, *, since_ms: int | None = 
 
     Raises `BadInput` (BAD_KIT, and as `replaced_keys` does), `LocalFailure`.
     """
+    async with server.rotating:
+        return await _rotate_server(server, kit, since_ms, anyway=anyway)
+
+
+async def _rotate_server(server: Server, kit: RootKit, since_ms: int | None, *, anyway: bool) -> bytes:
     check_kit(server, kit)
     replaced = await replaced_keys(server, since_ms, anyway=anyway)
     await note_as_own(server)
@@ -107,18 +114,21 @@ async def rotate_root(server: Server, kit: KitAway) -> bytes:
     replica = server.replica
     if kit.new_root is None or kit.new_recovery is None:
         raise BadInput(Code.USAGE, "no root is named that takes over")
-    if replica.door.root_now != kit.new_root.public:
-        check_kit(server, kit)
-        old = kit.root.public
-        recovery = RecoveryKey(kit.new_recovery)
-        async with server.changing_keys():
-            accounts = await write_as_root(server, kit, partial(_accounts, server, old))
-            named = [entry.id for entry in accounts]
-            await write_as_root(server, kit, partial(_succession, server, kit, kit.new_root, recovery, named))
-            await server.take_certificate()
-        await server.space_keeper.tend(replica.door.spaces())
+    async with server.rotating:
+        if replica.door.root_now != kit.new_root.public:
+            check_kit(server, kit)
+            await _take_over(server, kit, kit.new_root, RecoveryKey(kit.new_recovery))
     chain = await replica.credentials([server.grant])
     return encode_chain([entry for entry in chain if entry.header.kind == Kind.ROOT_ROTATION])
+
+
+async def _take_over(server: Server, kit: KitAway, new: RootAway, recovery: RecoveryKey) -> None:
+    async with server.changing_keys():
+        accounts = await write_as_root(server, kit, partial(_accounts, server, kit.root.public))
+        named = [entry.id for entry in accounts]
+        await write_as_root(server, kit, partial(_succession, server, kit, new, recovery, named))
+        await server.take_certificate()
+    await server.space_keeper.tend(server.replica.door.spaces())
 
 
 async def _accounts(server: Server, old: bytes, tips: Tips) -> list[Draft]:

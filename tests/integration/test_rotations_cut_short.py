@@ -1,7 +1,11 @@
-"""The power goes at each moment of a rotation: what opens next is a server that devices believe, and that says more."""
+"""Rotations that are not alone: the power goes at each moment of one, or another one is asked for meanwhile.
+
+What opens next, or goes on, is a server that devices believe, and that says more.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Callable
@@ -10,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from protocol.errors import BadInput, Code
 from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Kit
 from protocol.replica.storage.sqlite import SqliteStore
@@ -88,3 +93,36 @@ async def test_whenever_the_power_goes_the_next_opening_is_a_server_that_devices
             assert server.keys.signing.public not in roster.cut
         acts += 1
     assert acts > 5
+
+
+@pytest.mark.parametrize("first", ["server", "root"])
+async def test_of_two_rotations_at_once_the_second_finds_what_the_first_made(first: str, tmp_path: Path) -> None:
+    clock = SimClock()
+    async with office(tmp_path / "here", clock) as here:
+        server, old = here.server, kit_in(tmp_path / "here" / "kit", None)
+        new = Kit("Cher", SigningKey(os.urandom(32)), AgreementKey(os.urandom(32)), b"", old.root.public)
+        clock.advance(1_000)
+        before = server.keys.signing.public
+        both = [rotate_server(server, old), rotate_root(server, old, new)]
+        done = await asyncio.gather(*(both if first == "server" else reversed(both)), return_exceptions=True)
+        assert server.replica.door.root_now == new.root.public
+        if first == "server":
+            assert server.keys.signing.public == done[0] != before
+        else:
+            assert isinstance(done[1], BadInput), "the old kit gives the server no keys that nobody would believe"
+            assert done[1].code is Code.BAD_KIT
+            assert server.keys.signing.public == before
+        believed = newest_certificate(server.responder.station.chain, new.root.public, server.replica.territory)
+        assert believed.id == server.grant, "devices that follow the root find the server's own certificate"
+
+
+async def test_of_two_new_pairs_of_keys_at_once_the_first_is_cut_off_by_the_second(tmp_path: Path) -> None:
+    clock = SimClock()
+    async with office(tmp_path / "here", clock) as here:
+        server, kit = here.server, kit_in(tmp_path / "here" / "kit", None)
+        clock.advance(1_000)
+        before = server.keys.signing.public
+        one, other = await asyncio.gather(rotate_server(server, kit), rotate_server(server, kit))
+        roster = (await server.replica.view(server.replica.territory)).roster
+        assert server.keys.signing.public == other
+        assert {before, one} <= set(roster.cut)

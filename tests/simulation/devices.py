@@ -14,6 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from protocol.entry import Kind
+from protocol.errors import BadInput, Code
 from protocol.identity import DeviceKeys
 from protocol.replica.office.grants import confirm_clone
 from protocol.replica.office.invitations import Wanted, invite
@@ -47,7 +48,12 @@ async def confirm(world: World, machine: Machine, agent: SimAgent, random: Rando
         return "-"
     reader = random.choice([each for each in asked if each.mine] or asked)
     world.trust.words.add((agent.device, reader.device))
-    await confirm_reader(agent, reader.id, shown_as=reader.shown_as, person=reader.person)
+    try:
+        await confirm_reader(agent, reader.id, shown_as=reader.shown_as, person=reader.person)
+    except BadInput as changed:
+        if changed.code is not Code.UNKNOWN_DEVICE or reader in await list_readers(agent):
+            raise
+        return "is told to look again"
     if world.says(machine):
         world.trust.said_words.add((agent.device, reader.device))
     return reader.device.hex()[:8]
