@@ -3,7 +3,7 @@
 Rules:
 - where cursors no longer serve (a restored image, a server made anew), spaces are reconciled by ranges;
 - a set that differs from the server's although cursors say otherwise is noticed by its fingerprint, looked at once
-  more, then reconciled;
+  more, then reconciled; until then a mark says so, since the cursor leads beyond the page that showed it (ADR 0210);
 - what a server refused for good is offered to another one (other keys, or another store) again;
 - where the server's store is another, spaces that are closed to this device just then are compared when they are back:
   half of a revocation's line, say, closes all until the rest has come;
@@ -22,7 +22,7 @@ from protocol.messages import SyncAnswer
 from protocol.reconcile import fingerprint_of
 from protocol.sorted_records import SortedRecords
 from sync_agent.app import Agent
-from sync_agent.machine.marks import GENERATION_MARK, HEALTH_MARK, REFUSED_MARKS, REFUSER_MARK
+from sync_agent.machine.marks import DOUBT_MARKS, GENERATION_MARK, HEALTH_MARK, REFUSED_MARKS, REFUSER_MARK
 from sync_agent.sync.asking import Asking
 from sync_agent.sync.cursors import cursor_marks, read_cursors
 from sync_agent.sync.line_of_rights import LineOfRights
@@ -44,6 +44,7 @@ class SyncRepair:
         self._rights = rights
         self._store = agent.replica.store
         self._reconciling = Reconciling(agent, calls)
+        self._kept: Mapping[str, bytes] = {}
 
     async def note_refusals(self, codes: Mapping[bytes, Code]) -> None:
         """The server refuses these for good. That is this server's word, and no other's."""
@@ -60,12 +61,25 @@ class SyncRepair:
     async def _refuser(self) -> bytes:
         return (await self._calls.server()).key + (await self._store.mark(GENERATION_MARK) or b"")
 
-    async def compare(self, run: Run, page: SpacePage) -> None:
-        """Note a space whose set differs from the server's although nothing of it is on its way any more."""
-        space = page.checkpoint.space
-        run.doubts.pop(space, None)
-        if not page.more and not await self._agrees(space, page.checkpoint.fingerprint):
-            run.doubts[space] = page.checkpoint.fingerprint
+    async def recall_doubts(self, run: Run) -> None:
+        """Go on with the doubts that an earlier sync was cut short with."""
+        self._kept = await self._store.marks(DOUBT_MARKS)
+        run.doubts = {bytes.fromhex(name.removeprefix(DOUBT_MARKS)): value for name, value in self._kept.items()}
+
+    async def compare(self, run: Run, pages: Sequence[SpacePage]) -> None:
+        """Note the spaces whose sets differ from the server's although nothing of them is on its way any more."""
+        for page in pages:
+            space = page.checkpoint.space
+            run.doubts.pop(space, None)
+            if not page.more and not await self._agrees(space, page.checkpoint.fingerprint):
+                run.doubts[space] = page.checkpoint.fingerprint
+        await self._keep_doubts(run)
+
+    async def _keep_doubts(self, run: Run) -> None:
+        now = {DOUBT_MARKS + space.hex(): fingerprint for space, fingerprint in run.doubts.items()}
+        if now != self._kept:
+            await self._store.set_marks({**dict.fromkeys(self._kept), **now})
+            self._kept = now
 
     async def _agrees(self, space: bytes, fingerprint: bytes) -> bool:
         """Whether our set, without what the server refuses, is that one; it is while something of it is unsent."""
@@ -120,6 +134,7 @@ class SyncRepair:
             # Together and at the end: an interruption leaves the old cursors, which are stale again.
             await self._store.set_marks(marks)
         await settle(self._store, {space: news[space] for space in settled if space in news})
+        await self._keep_doubts(run)
         self._asking.closed -= set(spaces) - set(answer.closed) - due
 
     async def _strange_spaces(self, run: Run, answer: SyncAnswer, spaces: Sequence[bytes]) -> set[bytes]:

@@ -160,6 +160,7 @@ class Session:
     async def _run(self, run: Run) -> None:
         run.received += await self._payloads.ask()
         await self._repair.ask_again()
+        await self._repair.recall_doubts(run)
         asked = await self._compose(run)
         for _ in range(MAX_REQUESTS):
             run.again = False
@@ -214,8 +215,7 @@ class Session:
             run.again = True
         await self._moving.take_packs(run, answer)
         await self._moving.take_links(run, asked, answer)
-        for page in answer.pages:
-            await self._repair.compare(run, page)
+        await self._repair.compare(run, answer.pages)
         run.said.fetching = run.again and _has_more(answer)
         if run.said.fetching:
             return

@@ -21,7 +21,7 @@ from protocol.replica.interfaces import Stored
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, Invite
-from protocol.wire import SYNC_PATH
+from protocol.wire import RECONCILE_PATH, SYNC_PATH
 from protocol.work import HandIn
 from sync_agent.coursework.publisher import withdraw
 from sync_agent.health import LastSync
@@ -189,11 +189,8 @@ async def test_content_that_nobody_has_whole_any_more_soon_costs_next_to_nothing
     assert await machine.agent.missing()
 
 
-async def test_a_difference_is_noticed_in_a_space_that_was_not_the_last_to_arrive(
-    room: Classroom, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What only this machine holds above the class, and nobody has noted as unsent, reaches the server all the same."""
-    machine = await room.machine()
+async def with_what_only_it_holds(machine: Device, room: Classroom) -> bytes:
+    """The id of something above the class that this machine has, the server not, and nobody has noted as unsent."""
     school, server = room.territory.schools[0], room.territory
     note = compose(
         author=server.keys.signing,
@@ -205,9 +202,35 @@ async def test_a_difference_is_noticed_in_a_space_that_was_not_the_last_to_arriv
         salt=bytes(16),
     )
     await machine.agent.replica.admit([note], source=bytes(32), now_ms=server.clock())
+    return note.id
+
+
+async def test_a_difference_is_noticed_in_a_space_that_was_not_the_last_to_arrive(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await room.machine()
+    note = await with_what_only_it_holds(machine, room)
     monkeypatch.setattr(news, "PAGE_BYTES", 600)
     await machine.session.sync()
-    assert await server.replica.store.present([note.id])
+    assert await room.territory.replica.store.present([note])
+
+
+async def test_a_difference_that_a_cut_kept_from_being_settled_is_settled_by_the_next_sync(room: Classroom) -> None:
+    machine = await room.machine()
+    note = await with_what_only_it_holds(machine, room)
+
+    def cut(path: str) -> None:
+        if path == RECONCILE_PATH:
+            raise NoAnswer(Code.UNREACHABLE, "the line is down")
+
+    machine.faulty.faults.on_post = cut
+    with pytest.raises(NoAnswer):
+        await machine.session.sync()
+    machine.faulty.faults.on_post = lambda _path: None
+    again = Session(machine.agent, machine.session.transport)
+    await again.sync()
+    assert await room.territory.replica.store.present([note]), "the cursor leads beyond the page that showed it"
+    assert (await again.sync()).round_trips == 1
 
 
 async def test_a_small_hand_in_and_the_servers_receipt_for_it_take_one_round_trip(room: Classroom) -> None:

@@ -29,6 +29,7 @@ BROKEN_RULES: Final = {
         BrokenRule(mutations.folds_by_arrival, 4),
         BrokenRule(mutations.believes_the_manifest, 1),
         BrokenRule(mutations.never_reconciles, 4),
+        BrokenRule(mutations.forgets_doubts, 3000406),
         BrokenRule(mutations.takes_waiting_for_taken, 4),
         BrokenRule(mutations.signs_receipts_unseen, 10),
         BrokenRule(mutations.names_packs_for_chunks_only, 275),

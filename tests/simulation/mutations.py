@@ -86,6 +86,15 @@ def never_reconciles() -> AbstractContextManager[object]:
     return mock.patch.object(SyncRepair, "reconcile_if_needed", nothing)
 
 
+def forgets_doubts() -> AbstractContextManager[object]:
+    """That a set differs from the server's is known to the sync that saw it, and to no later one."""
+
+    async def nothing(_repair: SyncRepair, _run: object) -> None:
+        return
+
+    return mock.patch.object(SyncRepair, "recall_doubts", nothing)
+
+
 def takes_waiting_for_taken() -> AbstractContextManager[object]:
     """What waits at the server, and may be thrown away there, leaves the outbox; what it found no room for as well."""
     plain = SyncAnswer.parse
