@@ -12,7 +12,9 @@ from typing import Final
 
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
+from protocol.measures import QuarantineOrder
 from protocol.structure import Certificate, Erasure, Grant, Invite, RecoveryKey, Revocation, Rewrap, Ruling
+from protocol.vouching import Vouch
 from sync_server.app import Server
 
 _ABOUT: Final[Mapping[int, Callable[[bytes], str]]] = MappingProxyType(
@@ -29,6 +31,9 @@ _ABOUT: Final[Mapping[int, Callable[[bytes], str]]] = MappingProxyType(
         Kind.REVOKE: lambda payload: Revocation.parse(payload).key.hex(),
         Kind.ERASE: lambda payload: Erasure.parse(payload).covers.hex(),
         Kind.RULING: lambda payload: _ruled(Ruling.parse(payload)),
+        Kind.SPACE_CHANGE: lambda _: "",
+        Kind.QUARANTINE: lambda payload: "on" if QuarantineOrder.parse(payload).on else "off",
+        Kind.VOUCH: lambda payload: "by phrase" if Vouch.parse(payload).proof else "by hand",
     }
 )
 
@@ -54,6 +59,9 @@ async def trail(server: Server) -> list[Act]:
             about = _ABOUT[entry.header.kind](entry.payload or b"")
         except PeerFault:
             about = ""
+        if entry.header.kind == Kind.VOUCH:
+            whom = door.authority(entry.header.target)
+            about = f"{'' if whom is None else whom.key.hex()} {about}".strip()
         found.append(Act(entry, Kind(entry.header.kind).name.lower().replace("_", "-"), role, about))
     return sorted(found, key=lambda act: (act.entry.header.at, act.entry.id))
 

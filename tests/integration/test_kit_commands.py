@@ -15,10 +15,10 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Kit
-from protocol.vouching import device_words
+from protocol.vouching import device_id, device_words
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.hand_ins.wraps import readers_of
-from sync_agent.keys.confirming import own_device
+from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.lan.link import Link, LinkState
 from sync_agent.lan.listener import LanResponder
 from sync_agent.lan.peer_transport import PeerTransport
@@ -106,6 +106,25 @@ async def test_each_use_of_the_recovery_key_is_in_the_trail(scene: Scene) -> Non
     assert used["about"] == f"{scene.person} 1 {scene.office.space}"
     assert {"space", "invite", "grant", "revoke", "certificate"} <= {row["what"] for row in trail}
     assert not any("Petit" in str(row) or "Léa" in str(row) for row in trail)
+
+
+async def test_whom_a_head_confirms_is_in_the_trail_and_so_are_a_new_name_and_a_quarantine(scene: Scene) -> None:
+    office, school = scene.office, scene.here.school.hex()
+    person = await office.add_person("Mme Roy", "teacher", school)
+    head = await scene.here.device("head", person, school)
+    laptop = await scene.here.device("teacher", scene.person)
+    await scene.here.sync(head, laptop, head)
+    await confirm(head.agent, device_id(own_device(laptop.agent)))
+    await scene.here.sync(head)
+    await office.do("space rename", space=office.space, name="CM2")
+    await office.do("quarantine start", school="0180001D")
+    trail = await office.do("audit")
+    (given,) = [row for row in trail if row["what"] == "vouch"]
+    assert (given["by"], given["key"]) == ("head", head.agent.device.hex())
+    assert given["about"] == f"{laptop.agent.device.hex()} by hand"
+    assert [row["about"] for row in trail if row["what"] == "quarantine"] == ["on"]
+    assert "space-change" in {row["what"] for row in trail}
+    assert "CM2" not in str(trail)
 
 
 async def test_the_kits_keys_are_written_nowhere(scene: Scene, tmp_path: Path) -> None:

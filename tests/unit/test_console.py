@@ -192,6 +192,16 @@ def test_an_option_that_repeats_and_a_switch_may_be_given_twice(terminal: Termin
     assert "--space is given twice" in terminal.document()["error"]["message"]
 
 
+def test_a_required_option_without_its_value_is_wrong_usage(terminal: Terminal) -> None:
+    start = ("publish", "a", "--data", str(terminal.data_dir))
+    assert terminal.run_bare(*start, "--space") == 2
+    assert "'--space' requires an argument" in terminal.err
+    assert terminal.run_bare(*start, "--space", "--peer", "p:1") == 2
+    assert "--space needs a value" in terminal.err
+    assert terminal.run_bare(*start, "--space", "s", "--peer", "--behind-proxy") == 2
+    assert "--peer needs a value" in terminal.err
+
+
 def test_json_before_the_command_is_wrong_usage_told_as_json(terminal: Terminal) -> None:
     assert terminal.run_bare("--json", "verify") == 2
     assert terminal.document()["error"]["code"] == "usage"

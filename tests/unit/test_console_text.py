@@ -36,6 +36,14 @@ def test_a_table_fits_the_terminal_whatever_stands_in_it(width: int) -> None:
     assert "…" in lines[1]
 
 
+def test_words_that_people_compare_are_whole_in_the_narrowest_terminal() -> None:
+    words = "désert drapeau pélican fromage image brosse"
+    rows: JSON = [{"id": ITEM, "teacher": "Mme Petit-Lavandière", "name": "Portable de Mme Petit", "words": words}]
+    for width in (60, 80, 120):
+        assert readable(rows, width).splitlines()[1].endswith(words)
+    assert "…" in readable(rows, 80), "what is only read gives way"
+
+
 def test_a_table_shortens_ids_and_leaves_out_columns_in_which_nothing_stands() -> None:
     head, line = readable([row("Eau")]).splitlines()
     assert head.split() == ["item", "title", "complete", "heads", "files"]

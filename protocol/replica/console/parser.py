@@ -95,11 +95,15 @@ class _Command(click.Command):
     """A command whose help speaks of its arguments too, and that is takes once what is one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse what click would take the last of: `--person A --person B` is not meant for B alone."""
-        told = self.make_parser(ctx).parse_args(list(args))[2]
+        """Refuse what click would take the last of, `--person A --person B`, or the next option as a value."""
+        given, _, told = self.make_parser(ctx).parse_args(list(args))
+        names = {name for part in self.get_params(ctx) if isinstance(part, click.Option) for name in part.opts}
         for part in told:
             if isinstance(part, click.Option) and not (part.multiple or part.is_flag) and told.count(part) > 1:
                 raise click.UsageError(f"{part.opts[0]} is given twice; it takes one", ctx)
+            value = given.get(part.name or "")
+            if isinstance(part, click.Option) and names & set(value if isinstance(value, list) else [value]):
+                raise click.UsageError(f"{part.opts[0]} needs a value, and another option follows", ctx)
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -205,7 +209,7 @@ def _parameter(part: _Part, prefix: str) -> click.Parameter:
     return click.Option(
         [spelled, part.name],
         type=part.kind if least is None else click.IntRange(min=least),
-        is_flag=part.kind is bool,
+        is_flag=part.kind is bool or None,  # told that it is none, a required one may come without its value
         multiple=part.repeated,
         required=part.required,
         show_default=True,

@@ -3,7 +3,7 @@
 Rules:
 - a table fits the terminal: ids are shortened to a beginning that commands take as well, times are this machine's, to
   the minute, and said in words, columns in which nothing stands are left out unless "no" is the news, and the widest
-  give way;
+  give way; words that people compare on two screens are never cut, and a line is rather too long;
 - problems are sentences with what to do about each, and are never cut;
 - one fact alone, as a command prints for copying, is whole; a time stands behind the words for it, and among other
   facts, as in `status`, is said in words only, wherever it stands;
@@ -31,6 +31,8 @@ _NARROWEST_CHARS: Final = 10
 _NOTHING: Final = frozenset({"-", "no", ""})
 _NO_IS_NEWS: Final = frozenset({"complete"})
 """Columns that say "yes" where all is well."""
+_COMPARED: Final = frozenset({"words"})
+"""Columns that are of no use when a part is missing."""
 _NEAR: Final = {-1: "yesterday", 0: "today", 1: "tomorrow"}
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -88,17 +90,20 @@ def _table(
     ]
     shown = filled or list(range(len(columns)))
     lines = [[line[index] for index in shown] for line in ([displayable(headings[key]) for key in columns], *grid)]
-    widths = _fitted([max(len(line[index]) for line in lines) for index in range(len(shown))], width)
+    wished = [max(len(line[index]) for line in lines) for index in range(len(shown))]
+    whole = [index for index, column in enumerate(shown) if columns[column] in _COMPARED]
+    widths = _fitted(wished, width, frozenset(whole))
     for line in lines:
         cells = (_shortened(cell, room).ljust(room) for cell, room in zip(line, widths, strict=True))
         yield _GAP.join(cells).rstrip()
 
 
-def _fitted(widths: list[int], width: int) -> list[int]:
-    """The widths of columns, the widest cut back until all fit, or until none can give way any more."""
+def _fitted(widths: list[int], width: int, whole: frozenset[int]) -> list[int]:
+    """The widths of columns, the widest that is not `whole` cut back until all fit, or until none can give way."""
     over = sum(widths) + len(_GAP) * (len(widths) - 1) - width
-    while over > 0 and (widest := max(widths, default=0)) > _NARROWEST_CHARS:
-        widths[widths.index(widest)] -= 1
+    giving = [index for index in range(len(widths)) if index not in whole]
+    while over > 0 and giving and widths[widest := max(giving, key=widths.__getitem__)] > _NARROWEST_CHARS:
+        widths[widest] -= 1
         over -= 1
     return widths
 
