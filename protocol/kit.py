@@ -76,6 +76,11 @@ class Kit:
         """The territory's id: the hash of its first root."""
         return territory_id(self.first_root or self.root.public)
 
+    @property
+    def words(self) -> str:
+        """The words that all show of a territory while this root is in force (docs/protocol.md, "Three words")."""
+        return " ".join(words_of(territory_id(self.root.public)))
+
 
 @dataclass(frozen=True, slots=True)
 class Argon2Cost:
@@ -118,7 +123,7 @@ def write_kit(kit: Kit, *, passphrase: str | None, salt: bytes, cost: Argon2Cost
     return _TEXT.format(
         label=_NAME,
         name=" ".join(kit.name.split()),
-        fingerprint=" ".join(words_of(kit.territory)),
+        fingerprint=kit.words,
         protection="aucune" if passphrase is None else "phrase secrète, à garder ailleurs",
         block="\n".join((_BEGIN, *_to_lines(block), _END)),
     )

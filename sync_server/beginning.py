@@ -17,7 +17,7 @@ from protocol.replica.console.stepping_down import refuse_for_others
 from protocol.replica.office.names import name_of
 from protocol.replica.replica import Entropy
 from sync_server.data_folder import DEFAULT_KIT, already_initialised, is_initialised
-from sync_server.handlers.territory import begin_territory, check_place, kit_in, new_kit, passphrase_in, words_of_kit
+from sync_server.handlers.territory import begin_territory, check_place, kit_in, new_kit, passphrase_in
 
 _EARLIER_KEYS: Final = (
     "The machines bring what the server before had said, and its keys go on counting. If somebody was in that server, "
@@ -64,7 +64,7 @@ async def begin(
             tell(_EARLIER_KEYS)
         return {
             "territory": known.territory.hex(),
-            "fingerprint": " ".join(words_of_kit(known)),
+            "fingerprint": known.words,
             "kit": str(recover if place is None else place),
         }
 

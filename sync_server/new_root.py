@@ -18,7 +18,7 @@ from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
 from protocol.replica.console.operation import JSON
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Entropy
-from sync_server.handlers.territory import check_kit_place, kit_in, passphrase_in, words_of_kit
+from sync_server.handlers.territory import check_kit_place, kit_in, passphrase_in
 from sync_server.root_line import roots_in, rotations_to
 
 
@@ -74,7 +74,7 @@ class NewKit:
         self._kit = found
         self._write()
         version = len(roots_in(found.chain, self._first)) - 1
-        return {"kit": str(self._place), "fingerprint": " ".join(words_of_kit(found)), "version": version}
+        return {"kit": str(self._place), "fingerprint": found.words, "version": version}
 
     @property
     def _stays(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Annotated, Protocol
 
-from protocol.replica.console.frame import Call, Program
+from protocol.replica.console.frame import Call, Program, tell
 from protocol.replica.console.loss_command import add_loss_command
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.options import Argument, Option
@@ -69,7 +69,14 @@ def _add_sign_in(program: Program, run: Run) -> None:
         from sync_agent.console.intake import first_line_of  # noqa: PLC0415 — loaded only when needed
 
         secret = None if secret_file is None else first_line_of(Path(secret_file))
-        return await run(call, "sign-in-set", {"space": space, "person": person, "method": method, "secret": secret})
+        params: Params = {"space": space, "person": person, "method": method, "secret": secret}
+        made = await run(call, "sign-in-set", params)
+        if isinstance(made, dict) and made.get("method") == "pictures" and "secret" in made:
+            from sync_agent.portal.wording import Register, Words  # noqa: PLC0415
+
+            say = Words("fr", Register.YOUNG)
+            tell(f"in this order: {', '.join(say(f'pictures.p{each}') for each in str(made['secret']).split('-'))}")
+        return made
 
     @program.command("sign-in unlock", said="unlocked; the class's machines learn of it with their next sync")
     async def sign_in_unlock(call: Call, *, space: ClassSpace, person: ClassPerson) -> JSON:

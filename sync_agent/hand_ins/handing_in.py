@@ -257,7 +257,9 @@ def _need(work: Work) -> Need:
 def _cannot_read(work: Work) -> Refused:
     return Refused(
         Code.CANNOT_READ,
-        "this device cannot open this work: only a teacher of the class can, with the device that holds their key",
+        "this device cannot open this work: only a teacher of the class can, with the device that holds their key. "
+        "A teacher's new computer gets it once another of theirs has confirmed it (`sync-agent key readers` on both "
+        "shows the same six words), or by `sync-agent key open` with the eight words of a phrase",
         hand_in=work.id.hex(),
     )
 

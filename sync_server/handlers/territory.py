@@ -21,7 +21,7 @@ from blake3 import blake3
 from protocol.enrollment_messages import parse_chain
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
-from protocol.identity import SEED_BYTES, AgreementKey, SigningKey, words_of
+from protocol.identity import SEED_BYTES, AgreementKey, SigningKey
 from protocol.kit import Kit, parse_kit, write_kit
 from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
 from protocol.replica.content.pack_files import DAMAGED, PACKS, PARTS
@@ -60,11 +60,6 @@ async def begin_territory(
     if kit_file is not None and text is not None:
         write_private(kit_file, text)
     await _begin(folder, kit, now_ms=now_ms, entropy=entropy)
-
-
-def words_of_kit(kit: Kit) -> tuple[str, str, str]:
-    """The three words by which people recognise a territory."""
-    return words_of(kit.territory)
 
 
 def kit_in(path: Path, passphrase: str | None) -> Kit:

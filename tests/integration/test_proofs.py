@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from protocol.coursework import HandInState, Witness
 from protocol.errors import BadInput
 from protocol.receipt_code import proof_code
 from protocol.replica.office.people import merge_persons
+from sync_agent.coursework.reading import find_work
+from sync_agent.portal.proof import page
 from sync_server.app import opened
 from sync_server.handlers.territory import begin_territory, kit_in
 from tests.harness.classroom import Device
@@ -75,6 +79,22 @@ async def test_a_proof_of_who_was_added_twice_has_the_name_of_the_list(here: Tow
     told = await Desk(machine.agent).ask("receipt", id=work, page="fr")
     assert told["name"] == "Léa Martin"
     assert "Léa Martin" in told["page"]
+
+
+async def test_on_paper_machines_that_keep_a_copy_are_one_line_with_their_number(here: Town) -> None:
+    _, machine, _, work = await handed_in(here)
+    found = await find_work(machine.agent, bytes.fromhex(work))
+    copies = tuple(Witness(HandInState.SAFE, bytes([each]) * 32, found.at_ms) for each in range(7))
+    opened_by = Witness(HandInState.TEACHER, b"t" * 32, found.at_ms)
+
+    def told(*witnesses: Witness) -> str:
+        kept = replace(found, witnesses=witnesses)
+        return page(kept, title="Raconte", name="Léa", place=None, language="en").partition("proof-says")[2]
+
+    assert told(*copies, opened_by).count("<li>") == 2
+    assert "7 other devices" in told(*copies, opened_by)
+    assert told(copies[0]).count("<li>") == told().count("<li>") == 1
+    assert "Another device" in told(copies[0])
 
 
 @pytest.mark.parametrize("typed", ["", "bonjour", "0000-0000-0000-0000-0000", "1" * 300])
