@@ -224,7 +224,7 @@ async def visit_of(
         leads=role is Role.HEAD,
         apart=None if (problem := shelf.agent.network_problem()) is None else problem[0],
         stay=await own_stay(shelf.agent, is_refused=outcome is Outcome.REFUSED),
-        past_classes=len(await past_spaces(shelf.agent)),
+        past_classes=len((await past_spaces(shelf.agent)).intersection(await shelf.agent.spaces())),
         guarded=frozenset(guarded),
         hindered=await hindered(shelf.agent.replica.store) if teaches else NOTHING_HINDERED,
         adults=tuple(

@@ -108,6 +108,18 @@ async def test_a_pc_that_was_off_for_months_shows_nobody_of_last_year_before_it_
         assert "Léa" not in (await page.get("/who")).text
 
 
+async def test_past_classes_of_the_school_that_a_pc_never_had_are_not_said_to_be_on_it(room: Classroom) -> None:
+    pc, territory = await room.machine(), room.territory
+    school = territory.replica.door.parent(room.space)
+    assert school is not None
+    await territory.say(school, Kind.SPACE, SpaceRecord("CP", None, "2026-2027").encode())
+    await pc.session.sync()
+    territory.clock.ms = OVER
+    assert len(await past_spaces(pc.agent)) == 2
+    async with portal(pc.agent) as page:
+        assert "A class of a past year" in await page.page("/?lang=en")
+
+
 @pytest.mark.parametrize("wrong", ["2009-01-01", "2040-01-01"])
 async def test_a_wrong_clock_hides_no_class_of_this_year_and_keeps_no_work_back(room: Classroom, wrong: str) -> None:
     teacher, pc = await room.teacher(), await room.machine()
