@@ -42,7 +42,14 @@ WRITERS: Final[Mapping[int, frozenset[Role]]] = MappingProxyType(
 _NEVER_ERASED: Final = frozenset({KindClass.AUTHORITY, KindClass.STRUCTURE})
 OF_KEYS: Final = frozenset({Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHRASE, Kind.VOUCH})
 """What is said of keys, and of whose devices are whose."""
-_GOES_WITH_ITS_PERSON: Final = OF_KEYS | {Kind.PERSON}
+_GOES_WITH_ITS_PERSON: Final = OF_KEYS | {
+    Kind.PERSON,
+    Kind.SUCCESSOR,
+    Kind.SPACE_WRAP,
+    Kind.SIGN_IN,
+    Kind.SIGN_IN_WRAP,
+    Kind.SIGN_IN_LOCK,
+}
 
 
 class Outcome(StrEnum):
@@ -405,10 +412,12 @@ def erasable_names(entry: Entry) -> tuple[bytes, ...]:
     """The names of which an erasure covers the entry: whom it is about, its item or hand-in, itself, its space.
 
     What is said of keys and names goes with its person, or its space: an erasure of one such entry would take away that
-    a lost laptop was given a key, who confirmed whom, or what somebody was called first (docs/adr/0200).
+    a lost laptop was given a key, who confirmed whom, or what somebody was called first (docs/adr/0200). So does what
+    an office orders: an erasure has no rank, and would lift the kit's quarantine or bring an earlier sign-in back.
     """
     header = entry.header
-    alone = () if header.kind in _GOES_WITH_ITS_PERSON else (header.target, entry.id)
+    is_order = class_of(header.kind) in _NEVER_ERASED or header.kind in _GOES_WITH_ITS_PERSON
+    alone = () if is_order else (header.target, entry.id)
     return tuple(name for name in (header.subject, *alone, header.space) if name is not None)
 
 

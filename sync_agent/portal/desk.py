@@ -66,7 +66,7 @@ class Desk:
         self._table = table
         self._outcome = outcome
         self.sessions = sessions
-        self._once: OrderedDict[str, asyncio.Future[str]] = OrderedDict()
+        self._once: OrderedDict[tuple[str, bytes], asyncio.Future[str]] = OrderedDict()
 
     # --- showing ------------------------------------------------------------------------------------------------------
 
@@ -149,21 +149,26 @@ class Desk:
         """What a form's token must pass; raises `ExpiredPage`."""
         return lambda token: self.door.check_token(request, token)
 
-    async def once(self, number: str, act: Callable[[], Awaitable[str]]) -> str:
-        """Where `act` leads to; the same form sent again leads there without acting again."""
-        known = self._once.get(number) if number else None
+    async def once(self, number: str, said: bytes, act: Callable[[], Awaitable[str]]) -> str:
+        """Where `act` leads to; the same form sent again leads there without acting again.
+
+        It is the same by its number and by what was `said` in it: a browser that goes back shows a form again, and
+        another pupil chooses another name and another file.
+        """
+        form = (number, said)
+        known = self._once.get(form) if number else None
         if known is not None:
             return await asyncio.shield(known)
         if not number:
             return await act()
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._once[number] = future
+        self._once[form] = future
         while len(self._once) > _REMEMBERED_FORMS:
             self._once.popitem(last=False)
         try:
             place = await act()
         except BaseException as error:
-            self._once.pop(number, None)
+            self._once.pop(form, None)
             future.set_exception(error if isinstance(error, RelaisError) else ConnectionError())
             future.exception()
             raise

@@ -69,7 +69,7 @@ class Teaching:
 
         check = self._desk.token_check(request)
         async with form_with_files(request, self._shelf.agent.folder, check, as_named=True) as form:
-            return see(await self._desk.once(form.text(ONCE_FIELD), act))
+            return see(await self._desk.once(form.text(ONCE_FIELD), form.digest, act))
 
     async def withdraw(self, request: web.Request) -> web.Response:
         """Take an item out of sight."""
@@ -139,7 +139,7 @@ class Teaching:
         visit = await self._desk.visit(request)
         check = self._desk.token_check(request)
         async with form_with_files(request, self._shelf.agent.folder, check, as_named=False) as form:
-            return see(await self._desk.once(form.text(ONCE_FIELD), act))
+            return see(await self._desk.once(form.text(ONCE_FIELD), form.digest, act))
 
 
 def _wish(form: Form, item: str | None) -> dict[str, JSON]:

@@ -22,7 +22,9 @@ from urllib.parse import parse_qsl
 
 from aiohttp import BodyPartReader, ClientError, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
+from blake3 import blake3
 
+from protocol.canonical import Value, encode
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_TEXT_CHARS, KiB
 from protocol.portable_names import check_portable, displayable, portable_form, portable_name
@@ -78,10 +80,11 @@ class KeptFiles:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a form held."""
+    """What a form held; `digest` is of all that it said, names and bytes of files included, its token apart."""
 
     fields: Mapping[str, str]
     files: KeptFiles
+    digest: bytes
 
     def text(self, name: str) -> str:
         """A field, without spaces around it; empty if it was not there."""
@@ -133,7 +136,7 @@ async def form_with_files(
             raise broken_form(str(reason)) from reason
         except OSError as reason:
             raise _trouble(reason) from reason
-        yield Form(reading.fields, KeptFiles(store, reading.named()))
+        yield Form(reading.fields, KeptFiles(store, reading.named()), reading.digest())
 
 
 class _Reading:
@@ -144,6 +147,7 @@ class _Reading:
         self._check = check
         self._as_named = as_named
         self._given: list[tuple[str, int, int]] = []
+        self._digests: list[bytes] = []
         self._end = 0
         self.fields: dict[str, str] = {}
 
@@ -177,22 +181,30 @@ class _Reading:
         self.fields[part.name or ""] = value.decode()
 
     async def _file(self, part: BodyPartReader, name: str) -> None:
-        size = 0
+        size, hasher = 0, blake3()
         while piece := await self._piece(part):
             size += len(piece)
             if size > MAX_FILE_BYTES:
                 raise BadInput(Code.FILE_TOO_LARGE, f"{displayable(name)} is larger than 4 GiB", path=displayable(name))
+            hasher.update(piece)
             await asyncio.to_thread(self._store.write, piece)
         if not name and not size:  # the field was left empty
             return
         if len(self._given) >= MAX_FILES_PER_REVISION:
             raise BadInput(Code.TOO_MANY_FILES, f"there are more than {MAX_FILES_PER_REVISION} files")
         self._given.append((name, self._end, size))
+        self._digests.append(hasher.digest())
         self._end += size
 
     async def _piece(self, part: BodyPartReader) -> bytes:
         async with asyncio.timeout(PIECE_TIMEOUT_S):
             return await part.read_chunk(FILE_PIECE_BYTES)
+
+    def digest(self) -> bytes:
+        """Of the whole form: the same again if, and only if, it says the same."""
+        fields: list[Value] = [[name, value] for name, value in sorted(self.fields.items()) if name != TOKEN_FIELD]
+        files: list[Value] = [[name, digest] for (name, _, _), digest in zip(self._given, self._digests, strict=True)]
+        return blake3(encode([fields, files])).digest()
 
     def named(self) -> list[Kept]:
         """The files with the paths that they get. Raises `BadInput(BAD_NAME)`."""

@@ -54,7 +54,7 @@ class WorkPages:
             chosen = given.person({"person": person}, "person")
             if chosen in visit.guarded and not visit.is_signed_in(chosen):
                 raise Refused(Code.NOT_SIGNED_IN, "this person is not signed in here")
-            response = see(await self._desk.once(form.text(ONCE_FIELD), act))
+            response = see(await self._desk.once(form.text(ONCE_FIELD), form.digest, act))
         if chosen not in visit.guarded:
             remember_who(request, response, chosen)
         return response
@@ -93,7 +93,7 @@ class WorkPages:
             await drafts.drop(owner, item, only=kept)
             return f"/work/{done['id']}?done=kept"
 
-        return see(await self._desk.once(fields.get(ONCE_FIELD, ""), act))
+        return see(await self._desk.once(fields.get(ONCE_FIELD, ""), owner + item + kept.name.encode(), act))
 
     async def listed(self, request: web.Request) -> web.Response:
         """What was handed in: by the chosen person, or here by anybody; for a teacher, by assignment."""

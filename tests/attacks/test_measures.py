@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from protocol.clock import at_from
 from protocol.entry import Entry, Kind, compose
-from protocol.measures import DrillOrder
-from protocol.structure import Revocation
+from protocol.measures import DrillOrder, QuarantineOrder
+from protocol.replica.measures import measures_of
+from protocol.replica.replica import Draft
+from protocol.structure import Erasure, Revocation
 from sync_agent.school.measures import ordered
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device
 
 HOUR_MS = 3_600_000
+
+
+def _each_by_its_own_id(entry: Entry) -> tuple[bytes, ...]:
+    header = entry.header
+    return tuple(name for name in (header.subject, header.target, entry.id, header.space) if name is not None)
+
+
 LOOK_MS = HOUR_MS // 2
 DAY_LOOKS = 48
 
@@ -60,3 +69,19 @@ async def test_whatever_a_thief_orders_machines_hear_the_same_day_that_the_thief
     for _ in range(DAY_LOOKS):
         assert (await ordered(machine.agent)).drill is None
         territory.clock.advance(LOOK_MS)
+
+
+@attack(
+    "an erasure takes back what a higher office ordered", off={"protocol.roster.erasable_names": _each_by_its_own_id}
+)
+async def test_a_stolen_heads_laptop_erases_no_quarantine_that_it_may_not_lift(room: Classroom) -> None:
+    territory, school = room.territory, room.school
+    head, machine = await room.head(), await room.machine()
+    order = await territory.say(school, Kind.QUARANTINE, QuarantineOrder(on=True).encode())
+    await head.session.sync()
+    right = await head.agent.right(school, Kind.ERASE)
+    await head.agent.write(Draft(school, Kind.ERASE, right.grant, Erasure(order.id).encode()))
+    await head.session.sync()
+    await machine.session.sync()
+    for each in (head, machine):
+        assert (await measures_of(each.agent.replica, school)).quarantines

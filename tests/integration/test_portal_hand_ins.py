@@ -106,6 +106,26 @@ async def test_the_same_form_sent_twice_hands_in_once(room: Classroom, assignmen
     assert len(await Desk(pc.agent).ask("hand-ins")) == 1
 
 
+async def test_a_form_that_says_something_else_is_another_one_whatever_number_it_has(
+    room: Classroom, assignment: tuple[Device, Device, str]
+) -> None:
+    _, pc, item = assignment
+    tom = (await room.territory.person("Tom", PersonRole.PUPIL, room.space)).hex()
+    await pc.session.sync()
+    lea = room.pupil_person.hex()
+    async with portal(pc.agent) as surfer:
+        fields = await surfer.hidden(f"/item/{item}")  # a browser that goes back may show the same form again
+        for person, name, data in (
+            (lea, "a.txt", b"a"),
+            (tom, "a.txt", b"a"),
+            (tom, "b.txt", b"a"),
+            (tom, "b.txt", b"b"),
+        ):
+            form = {**fields, "person": person}
+            assert (await surfer.send(f"/item/{item}", f"/item/{item}/hand-in", form, [(name, data)])).status == 303
+    assert len(await Desk(pc.agent).ask("hand-ins")) == 4
+
+
 @pytest.mark.parametrize(
     ("person", "files", "status", "words"),
     [
