@@ -122,7 +122,13 @@ class PeerSession:
         self._calls = PeerCalls(agent, transport, device)
         self._room = Room(agent)
         self._allowances = Allowances(agent.replica, agent.holdings)
-        self._transfer = Transfer(agent.replica.content, transport, fetching=agent.fetching, making=self._may_be_made)
+        self._transfer = Transfer(
+            agent.replica.content,
+            transport,
+            fetching=agent.fetching,
+            making=self._may_be_made,
+            room=self._room,
+        )
         self._made: list[_Made] = []
         self._left = Left(agent.sending)
         self._copies = copies or Copies(agent, lambda: {device.key})
@@ -374,6 +380,8 @@ class PeerSession:
             self._cursors[space] = Position(page.checkpoint.count, page.checkpoint.chain)
         for pack in answer.packs:
             await self._take_pack(done, pack)
+        if answer.packs:
+            await self._room.whole(sum(len(pack.data) for pack in answer.packs))
         self._tell(done)
 
     def _tell(self, done: _Exchange) -> None:
@@ -488,7 +496,8 @@ class PeerSession:
     def _conclude(self, done: _Exchange, moved: Moved) -> None:
         if isinstance(moved.failure, NoAnswer):
             raise moved.failure
-        done.failure = done.failure or moved.failure
+        if not self._room.refused(moved.failure):
+            done.failure = done.failure or moved.failure
 
     async def _find_named(self, done: _Exchange, push: Sequence[Entry]) -> None:
         """The packs that are here of what is small, and named by entries that the peer is brought: it lacks them."""

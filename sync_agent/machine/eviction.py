@@ -2,13 +2,14 @@
 
 Rules:
 - packs that nothing names go first, then content in the order of `Worth`, and of equal worth what was used longest ago;
-- what is `KEPT` never goes: what this device wrote (a hand-in until its teacher's receipt), what is not sent yet, and
-  every hand-in whose receipts are awaited, whoever made it;
+- what is `KEPT` never goes: what this device wrote (a hand-in until its teacher's receipt), what is not sent yet, every
+  hand-in whose receipts are awaited, whoever made it, and what this device may hold the last copy of (`sync.worth`);
 - what people are shown goes only for something that was used later, so that content never pushes itself out in turns;
 - a hand-in of this device's goes like one that its teacher has opened once it has known of the server's receipt for
   thirty days, by its own clock and by the server's time, and the server has been backed up since: two places hold it
   then. What time a receipt says of itself proves nothing;
-- packs go whole. One goes once nothing of what it holds is to stay.
+- packs go whole. One goes once nothing of what it holds is to stay;
+- of content that something names so much goes in a day, and no more: `left_today`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from protocol.limits import RECEIPT_PROOF_MS
+from protocol.clock import DAY_MS
+from protocol.limits import RECEIPT_PROOF_MS, GiB
 from protocol.replica.content.holdings import Need
 
+MOST_A_DAY_BYTES: Final = GiB
+MOST_A_DAY_SHARE: Final = 10
 _SCHOOL_YEAR_BEGINS: Final = (8, 15)
 
 
@@ -35,6 +39,10 @@ class Worth(IntEnum):
     PAST_YEAR = 3
     SHOWN = 4
     KEPT = 5
+
+
+NOTHING: Final = (Worth.WITHDRAWN, 0)
+"""The rank below which no content is, only what nothing names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,22 @@ def is_safe_elsewhere(seen: Seen | None, backup_ms: int | None, *, own_ms: int, 
         return False
     waited_ms = min(own_ms - seen.own_ms, server_ms - seen.server_ms)
     return seen.server_ms <= backup_ms and waited_ms >= RECEIPT_PROOF_MS
+
+
+def dated_ms(at_ms: int, reference_ms: int) -> int:
+    """What a date counts as that somebody gave their content: what lies more than a day ahead is none."""
+    return at_ms if at_ms <= reference_ms + DAY_MS else 0
+
+
+def left_today(gone_bytes: int, held_bytes: int) -> int:
+    """How much may make way today where so much has, and so much is here: a tenth of it, of little a gigabyte."""
+    return max(0, max(MOST_A_DAY_BYTES, held_bytes // MOST_A_DAY_SHARE) - gone_bytes)
+
+
+def year_began_ms(today: dt.date) -> int:
+    """When the school year of a day began."""
+    year = today.year if (today.month, today.day) >= _SCHOOL_YEAR_BEGINS else today.year - 1
+    return int(dt.datetime(year, *_SCHOOL_YEAR_BEGINS, tzinfo=dt.UTC).timestamp() * 1000)
 
 
 def is_past(year: str | None, today: dt.date) -> bool:

@@ -122,7 +122,8 @@ class Asking:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._room = Room(agent)
+        self.room = Room(agent)
+        """What is asked for finds room there, and has it made as it comes."""
         self.parked = Parked()
         self.closed: set[bytes] = set()
         self.trouble: Code | None = None
@@ -178,7 +179,7 @@ class Asking:
     async def _wanted(self, spaces: list[bytes], said: Said, sharing: Sharing | None) -> list[Wanted]:
         """Missing content that was not asked for yet; notes which spaces are complete."""
         missing = await self._agent.missing()
-        room = missing if said.held else await self._room.fitting(missing)
+        room = missing if said.held else await self.room.fitting(missing)
         said.complete = set(spaces) - {need.space for need in missing}
         wished = [
             (need.space, need.stream)

@@ -29,7 +29,6 @@ from sync_agent.app import Agent
 from sync_agent.machine.marks import NO_STRONG_MARK
 from sync_agent.sync.asking import Asked, Asking
 from sync_agent.sync.partial_content import partly_held
-from sync_agent.sync.room import Room
 from sync_agent.sync.run import Run
 from sync_agent.sync.transfer import Moved, Transfer
 from sync_agent.transport.interface import Transport
@@ -48,8 +47,8 @@ class SyncContent:
         self._asking = asking
         self._store = agent.replica.store
         self._content = agent.replica.content
-        self._room = Room(agent)
-        self._transfer = Transfer(self._content, transport, agent.progress, agent.fetching)
+        self._room = asking.room
+        self._transfer = Transfer(self._content, transport, agent.progress, agent.fetching, room=self._room)
         self._answered_lacks: dict[tuple[bytes, bytes], tuple[frozenset[bytes], int]] = {}
         self._bad_packs: dict[bytes, int] = {}
 
@@ -65,6 +64,8 @@ class SyncContent:
                     run.early.append(pack)
                 else:
                     run.note(failure)
+        if answer.packs:
+            await self._room.whole(sum(len(pack.data) for pack in answer.packs))
 
     async def take_links(self, run: Run, asked: Asked, answer: SyncAnswer) -> None:
         """Note what is to be fetched and sent, as far as it finds room here and is this device's to fetch."""
@@ -166,7 +167,8 @@ class SyncContent:
         run.again = run.again or bool(moved.packs)
         if isinstance(moved.failure, NoAnswer) and moved.failure.code in (Code.UNREACHABLE, Code.BUSY):
             raise moved.failure
-        if not (isinstance(moved.failure, LocalFailure) and moved.failure.code is Code.PAUSED):
+        is_paused = isinstance(moved.failure, LocalFailure) and moved.failure.code is Code.PAUSED
+        if not (is_paused or self._room.refused(moved.failure)):
             run.note(moved.failure)
 
     async def _ask_for_less(self, run: Run, fetched: Moved) -> None:

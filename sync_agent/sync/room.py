@@ -1,70 +1,76 @@
-"""Room on the disk: what may still be fetched, and what makes way for it (R8). The rules are in `eviction`.
+"""Room on the disk: what may still be fetched, and what makes way for it (R8). The rules are in `eviction` and `worth`.
 
 Rules:
 - content leaves a reserve of the disk free: entries, hand-ins and the database need it; below that no content is
   fetched, which is said (`disk-full`) and ends by itself once there is room;
-- with a budget, packs never take more than that;
+- with a budget, packs never take more than that, but for the one that has just come;
+- nothing makes way for a size that somebody has said. What is missing is asked for where room could be made, and room
+  is made as its bytes come, for those that are there and for little more;
 - what makes way is noted first, then forgotten, then removed: it counts as not here, is not fetched by itself, and
   comes back when somebody opens it;
-- of hand-ins whose content is missing, what one device claims beyond a fair share comes last, lets nothing make way and
-  fills no disk: it may be that nothing stands behind it;
-- what is hidden (erased, or held back) is not worthless: work stays, and what was shown goes like what is, until the
-  erasure destroys it, seven days after and five people a day;
+- so much makes way in a day, and no more, whoever wrote what it makes way for; what somebody opens is not counted;
+- what one author claims beyond a fair share comes after all that others wrote: it may be that nothing stands behind it.
+  Of hand-ins it lets nothing make way and fills no disk either;
 - what is wished for and finds no room within the budget is noted as if it had made way.
 """
 
 from __future__ import annotations
 
-import datetime as dt
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
-from protocol.coursework import Item, Work
-from protocol.entry import Entry, Kind
-from protocol.errors import PeerFault
-from protocol.hand_in_keys import is_opened_for_good
+from protocol.clock import DAY_MS
+from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.limits import MiB
 from protocol.replica.content.holdings import Need
-from protocol.replica.keyring import recovery_keys
-from protocol.replica.space_names import made_spaces
-from protocol.replica.views import SpaceView
-from protocol.roster import Roster
-from protocol.work import ContentRef, Feedback, HandIn, Revision
 from sync_agent.app import Agent
-from sync_agent.coursework.reading import need_of, readable_version
-from sync_agent.hand_ins.wraps import Kept, mark_of
-from sync_agent.keys.acquaintances import known_in
-from sync_agent.machine.eviction import Piece, Worth, is_past, is_safe_elsewhere, plan
+from sync_agent.machine.eviction import NOTHING, Worth, left_today, plan
+from sync_agent.machine.marks import MADE_WAY_MARK
+from sync_agent.sync.worth import Worths
 
 RESERVE_BYTES: Final = 128 * MiB
 AGAIN_MS: Final = 60_000
 FAIR_SHARE_BYTES: Final = 512 * MiB
+AHEAD_BYTES: Final = 16 * MiB
+"""For so much of a pack that is coming room is made at once: looking at all that is here takes time."""
+UNSEEN_BYTES: Final = 64 * MiB
+"""So much comes at most before the disk is looked at again."""
 RESERVE_SHARE: Final = 20
 """Of a small disk only so much is kept free: its size divided by this."""
 
-_NAMING: Final[Mapping[int, Callable[[bytes], HandIn | Revision | Feedback]]] = MappingProxyType(
-    {Kind.HAND_IN: HandIn.parse, Kind.REVISION: Revision.parse, Kind.FEEDBACK: Feedback.parse}
-)
-"""What names content."""
-
+_NO_BUDGET: Final = 1 << 62
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What an entry says of the content that it names: how large it is, of when, and whose word that is."""
+
+    size: int
+    at_ms: int
+    author: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
     """Content that is missing, how large it is at most, and its rank if it came.
 
-    It is fair unless one device has handed in so much that is missing here that others come first.
+    It is fair unless one author has said so much that is missing here that others come first.
     """
 
     need: Need
     size: int
     rank: tuple[Worth, int]
     is_fair: bool = True
+
+    @property
+    def makes_way(self) -> bool:
+        """Whether anything may go for it."""
+        return self.is_fair or not self.need.sealed
 
 
 class Room:
@@ -73,25 +79,35 @@ class Room:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._content = agent.replica.content
+        self._worths = Worths(agent)
         self._before: tuple[frozenset[Need], int] | None = None
         self._before_ms = 0
         self._fitting: list[Need] = []
+        self._promised: tuple[Worth, int] | None = None
+        self._is_opened = False
+        self._unseen_bytes = 0
+        self._unseen_in_budget = 0
+        self._turn = asyncio.Lock()
 
     async def left_bytes(self) -> int:
         """How many bytes of content may still come."""
-        limits = self._agent.room_limits
-        left = await self._content.free_bytes() - await self._reserve_bytes()
-        if limits.budget_bytes is not None:
-            _, _, taken = await self._content.totals()
-            left = min(left, limits.budget_bytes - taken)
-        return left
+        return min(await self._left_on_disk(), await self._left_in_budget())
+
+    async def _left_on_disk(self) -> int:
+        return await self._content.free_bytes() - await self._reserve_bytes()
+
+    async def _left_in_budget(self) -> int:
+        budget = self._agent.room_limits.budget_bytes
+        if budget is None:
+            return _NO_BUDGET
+        return budget - sum((await self._content.pack_sizes()).values())
 
     async def takes(self, size: int) -> bool:
         """Whether so many bytes may come without anything making way."""
         return size <= 0 or size <= await self.left_bytes()
 
     async def fitting(self, missing: Sequence[Need]) -> list[Need]:
-        """Those of `missing` for which there is room, or for which room was made; says if the disk is too full."""
+        """Those of `missing` for which there is room, or could be made; says if the disk is too full."""
         agent = self._agent
         left = await self.left_bytes()
         asked = (frozenset(missing), left // MiB)
@@ -99,40 +115,91 @@ class Room:
         if asked == self._before and 0 <= now_ms - self._before_ms < AGAIN_MS:
             return self._fitting
         self._before, self._before_ms = None, now_ms
+        self._promised, self._is_opened = None, any(map(agent.comes_on_demand, missing))
+        self._unseen_bytes = self._unseen_in_budget = 0
         agent.is_disk_full = False
-        if not missing and left >= 0:
+        if left < 0:
+            left += await self._make_way(-left, (Worth.SHOWN, 0))
+        elif not missing:
             return []
         wishes = await self._wishes(missing)
         if sum(wish.size for wish in wishes) <= left:
             return list(missing)
-        fitting: list[Need] = []
-        homeless: list[Need] = []
-        for wish in sorted(wishes, key=lambda wish: (wish.is_fair, wish.rank), reverse=True):
-            if wish.size > left and wish.is_fair:
-                left += await self._make_way(wish.size - left, wish.rank, whole=True)
-            if wish.size <= left:
-                left -= wish.size
-                fitting.append(wish.need)
-            elif wish.is_fair:
-                homeless.append(wish.need)
-        if left < 0:
-            await self._make_way(-left, (Worth.SHOWN, 0), whole=False)
+        fitting, homeless = await self._placed(wishes, left)
         await self._settle(homeless)
-        self._fitting = [need for need in missing if need in set(fitting)]
-        if not self._fitting:
+        self._fitting = [need for need in missing if need in fitting]
+        if not self._fitting or self._promised is not None:
             # nothing has changed until something is missing that was not, or room has come
             self._before = asked
         return self._fitting
 
+    async def _placed(self, wishes: Iterable[_Wish], left: int) -> tuple[set[Need], list[Need]]:
+        """What finds room here, or could find it; and what does not. Nothing goes yet."""
+        may_go = await self._may_go()
+        pieces = await self._worths.pieces()
+        waits = not self._is_opened and await self._left_today() == 0
+        fitting: set[Need] = set()
+        homeless: list[Need] = []
+        for wish in sorted(wishes, key=lambda wish: (wish.is_fair, wish.makes_way, wish.rank), reverse=True):
+            if wish.size > left and wish.makes_way:
+                found = plan(may_go, pieces, wish.size - left, wish.rank)
+                if found.freed_bytes >= wish.size - left:
+                    if waits:
+                        self._agent.is_disk_full = True
+                        continue
+                    left += found.freed_bytes
+                    may_go = {pack: size for pack, size in may_go.items() if pack not in found.packs}
+                    self._promised = max(wish.rank, self._promised or wish.rank)
+            if wish.size <= left:
+                left -= wish.size
+                fitting.add(wish.need)
+            elif wish.makes_way:
+                homeless.append(wish.need)
+        return fitting, homeless
+
     async def _settle(self, homeless: Sequence[Need]) -> None:
         """What finds no place is put away if that is the budget's doing, and waits if the disk is too full."""
-        room = await self._content.free_bytes() - await self._reserve_bytes()
         budget = self._agent.room_limits.budget_bytes
-        if room <= 0 or (homeless and budget is None):
+        if await self._left_on_disk() <= 0 or (homeless and budget is None):
             self._agent.is_disk_full = True
         elif homeless:
             await self._agent.put_away({(need.space, need.stream) for need in homeless if not need.sealed})
-            self._agent.is_disk_full = any(need.sealed for need in homeless)
+            self._agent.is_disk_full = self._agent.is_disk_full or any(need.sealed for need in homeless)
+
+    async def come(self, size: int, rest: int) -> None:
+        """Make way for `size` bytes that have come, of a pack of which `rest` are to follow.
+
+        Raises `LocalFailure(DISK_FULL)` if nothing may go for them.
+        """
+        async with self._turn:
+            if size > self._unseen_bytes:
+                await self._look(size, min(rest, AHEAD_BYTES))
+            self._unseen_bytes -= size
+
+    async def whole(self, size: int) -> None:
+        """A pack of this size is here: it counts for the budget from now on."""
+        async with self._turn:
+            self._unseen_in_budget -= size
+            if self._unseen_in_budget < 0:
+                await self._look(0, 0)
+
+    async def _look(self, size: int, ahead: int) -> None:
+        on_disk, in_budget = await self._left_on_disk(), await self._left_in_budget()
+        short = max(size - on_disk, -in_budget)
+        if short > 0:
+            wanted = max(short, ahead) if size > on_disk else short
+            freed = await self._make_way(wanted, self._promised or (Worth.SHOWN, 0))
+            if size and freed < short:
+                self._agent.is_disk_full = True
+                raise LocalFailure(Code.DISK_FULL, "there is no room on this disk for what is to come")
+            on_disk, in_budget = on_disk + freed, in_budget + freed
+        self._unseen_bytes = min(on_disk, UNSEEN_BYTES) if in_budget >= 0 else 0
+        self._unseen_in_budget = in_budget
+
+    def refused(self, failure: RelaisError | None) -> bool:
+        """Whether something waits for room, which the device says by itself (`is_disk_full`)."""
+        is_full = isinstance(failure, LocalFailure) and failure.code is Code.DISK_FULL
+        return is_full and self._agent.is_disk_full
 
     async def _reserve_bytes(self) -> int:
         given = self._agent.room_limits.reserve_bytes
@@ -140,137 +207,84 @@ class Room:
             return given
         return min(RESERVE_BYTES, await self._content.disk_bytes() // RESERVE_SHARE)
 
-    # --- what is worth what -------------------------------------------------------------------------------------------
-
-    async def _wishes(self, missing: Iterable[Need]) -> list[_Wish]:
-        sizes: dict[tuple[bytes, bytes], tuple[int, int]] = {}
-        authors: dict[tuple[bytes, bytes], bytes] = {}
-        for space in {need.space for need in missing}:
+    async def _named(self, spaces: Iterable[bytes]) -> dict[tuple[bytes, bytes], _Named]:
+        """What is said of the content of these spaces."""
+        named: dict[tuple[bytes, bytes], _Named] = {}
+        for space in spaces:
             coursework = (await self._agent.replica.view(space)).coursework
             for item in coursework.items.values():
                 for version in item.versions.values():
                     content = version.record.content
-                    sizes[space, content.stream] = (content.size, version.at_ms)
+                    named[space, content.stream] = _Named(content.size, version.at_ms, version.author)
             for work in coursework.hand_ins.values():
                 content = work.record.content
-                sizes[space, content.stream] = (content.size, work.at_ms)
-                authors[space, content.stream] = self._agent.replica.door.origin(work.author)
+                named[space, content.stream] = _Named(content.size, work.at_ms, work.author)
                 note = work.feedback
                 if note is not None and note.record.content is not None:
-                    sizes[space, note.record.content.stream] = (note.record.content.size, note.at_ms)
+                    content = note.record.content
+                    named[space, content.stream] = _Named(content.size, note.at_ms, note.author)
+        return named
+
+    async def _wishes(self, missing: Iterable[Need]) -> list[_Wish]:
+        named = await self._named({need.space for need in missing})
+        unknown = _Named(0, 0, b"")
+        found = [(need, named.get((need.space, need.stream), unknown)) for need in missing]
+        # of hand-ins the smallest, of coursework the newest are an author's share
+        found.sort(key=lambda one: (one[1].size, one[1].at_ms) if one[0].sealed else (-one[1].at_ms, one[1].size))
         wishes = []
         now_ms = self._agent.now_ms()
-        shares: Counter[bytes] = Counter()
-        for need in sorted(missing, key=lambda need: sizes.get((need.space, need.stream), (0, 0))):
-            size, at_ms = sizes.get((need.space, need.stream), (0, 0))
+        shares: Counter[tuple[bytes, bool]] = Counter()
+        for need, said in found:
             worth = Worth.KEPT if need.sealed else Worth.SHOWN
-            used_ms = max(min(at_ms, now_ms), await self._agent.opened_ms(need.stream))
-            author = authors.get((need.space, need.stream)) if need.sealed else None
-            if author is not None:
-                shares[author] += size
-            wishes.append(_Wish(need, size, (worth, used_ms), author is None or shares[author] <= FAIR_SHARE_BYTES))
+            used_ms = max(min(self._worths.dated_ms(said.at_ms), now_ms), await self._agent.opened_ms(need.stream))
+            share = self._agent.replica.door.origin(said.author), need.sealed
+            shares[share] += said.size
+            is_fair = self._agent.comes_on_demand(need) or shares[share] <= FAIR_SHARE_BYTES
+            wishes.append(_Wish(need, said.size, (worth, used_ms), is_fair))
         return wishes
 
-    async def _make_way(self, wanted_bytes: int, before: tuple[Worth, int], *, whole: bool) -> int:
-        """Let content go that ranks below `before`; how many bytes that freed. With `whole`, all or nothing."""
+    # --- what goes ----------------------------------------------------------------------------------------------------
+
+    async def _may_go(self) -> dict[bytes, int]:
+        """The packs that lie here and not in the outbox, and their sizes."""
         unsent = {pack.hash for pack in await self._content.unsent_packs()}
-        sizes = {pack: size for pack, size in (await self._content.pack_sizes()).items() if pack not in unsent}
-        found = plan(sizes, await self._pieces(), wanted_bytes, before)
-        if not found.packs or (whole and found.freed_bytes < wanted_bytes):
+        return {pack: size for pack, size in (await self._content.pack_sizes()).items() if pack not in unsent}
+
+    async def _make_way(self, wanted_bytes: int, before: tuple[Worth, int]) -> int:
+        """Let content go that ranks below `before`, as far as there is such; how many bytes that freed."""
+        may_go = await self._may_go()
+        pieces = await self._worths.pieces()
+        unnamed = plan(may_go, pieces, wanted_bytes, NOTHING)
+        may_go = {pack: size for pack, size in may_go.items() if pack not in unnamed.packs}
+        wanted = wanted_bytes - unnamed.freed_bytes
+        found = plan(may_go, pieces, wanted if self._is_opened else min(wanted, await self._left_today()), before)
+        packs = (*unnamed.packs, *found.packs)
+        if not packs:
             return 0
         shown = {(piece.need.space, piece.need.stream) for piece in found.gone if piece.worth >= Worth.RECEIVED}
         await self._agent.put_away(shown)
-        await self._content.drop(found.packs)
+        await self._note_today(0 if self._is_opened else found.freed_bytes)
+        await self._content.drop(packs)
         await self._agent.holdings.forget()
-        _log.info("%d packs made way, %d bytes", len(found.packs), found.freed_bytes)
-        return found.freed_bytes
+        freed = unnamed.freed_bytes + found.freed_bytes
+        _log.info("%d packs made way, %d bytes", len(packs), freed)
+        return freed
 
-    async def _pieces(self) -> list[Piece]:
-        """All content that is here, wholly or in part."""
-        found: list[Piece] = []
-        years = await self._years()
-        ended = set(await self._agent.ended_classes())
-        today = dt.datetime.fromtimestamp(self._agent.now_ms() / 1000, dt.UTC).date()
-        hiding: dict[bytes, Roster] = {}
-        for space in await self._agent.replica.store.spaces():
-            view = await self._agent.replica.view(space)
-            coursework = view.coursework
-            past = space in ended or is_past(years.get(space), today)
-            for item in coursework.items.values():
-                found += await self._pieces_of(item, past=past)
-            found += await self._works_of(space, view, past=past)
-            if view.roster.held_back or view.roster.erased:
-                hiding[space] = view.roster
-        if hiding:
-            found += await self._hidden(hiding)
-        return [piece for piece in found if piece.packs]
+    async def _left_today(self) -> int:
+        held, gone = sum((await self._content.pack_sizes()).values()), await self._gone_today()
+        return left_today(gone, held + gone)
 
-    async def _pieces_of(self, item: Item, *, past: bool) -> list[Piece]:
-        readable = await self._readable(item)
-        heads = {head.id for head in item.heads}
-        pieces = []
-        for version in item.versions.values():
-            if version.author == self._agent.device:
-                worth = Worth.KEPT
-            elif item.withdrawn:
-                worth = Worth.WITHDRAWN
-            elif version.id in heads or version.id == readable:
-                worth = Worth.PAST_YEAR if past else Worth.SHOWN
-            else:
-                worth = Worth.SUPERSEDED
-            pieces.append(await self._piece(need_of(item, version), worth, version.at_ms))
-        return pieces
+    async def _gone_today(self) -> int:
+        mark = await self._agent.replica.store.mark(MADE_WAY_MARK) or bytes(16)
+        return int.from_bytes(mark[8:], "big") if mark[:8] == self._day() else 0
 
-    async def _readable(self, item: Item) -> bytes | None:
-        """The version that people read while the newest has not arrived as a whole (R17)."""
-        version = await readable_version(self._agent.holdings, item)
-        return None if version is None else version.id
+    async def _note_today(self, gone_bytes: int) -> None:
+        if gone_bytes:
+            gone = await self._gone_today() + gone_bytes
+            await self._agent.replica.store.set_marks({MADE_WAY_MARK: self._day() + gone.to_bytes(8, "big")})
 
-    async def _works_of(self, space: bytes, view: SpaceView, *, past: bool) -> list[Piece]:
-        pieces = []
-        recovery, known = await recovery_keys(self._agent.replica), known_in(self._agent, space)
-        for work in view.coursework.hand_ins.values():
-            mine = self._agent.made(work)
-            worth = Worth.PAST_YEAR if past else Worth.SHOWN
-            opened = is_opened_for_good(work, view.roster, recovery, known)
-            if mine and (opened or await self._is_safe_elsewhere(work)):
-                worth = Worth.RECEIVED
-            elif not opened:
-                worth = Worth.KEPT
-            pieces.append(await self._piece(Need(space, work.record.content.stream, sealed=True), worth, work.at_ms))
-            note = work.feedback
-            if note is not None and note.record.content is not None:
-                own = note.author == self._agent.device
-                worth = Worth.KEPT if own else Worth.PAST_YEAR if past else Worth.SHOWN
-                need = Need(space, note.record.content.stream, sealed=False)
-                pieces.append(await self._piece(need, worth, note.at_ms))
-        return pieces
-
-    async def _hidden(self, rosters: Mapping[bytes, Roster]) -> list[Piece]:
-        """What entries name that the folds pass over: an erasure, or a report, may be taken back tomorrow."""
-        pieces = []
-        for entry in await self._agent.replica.store.scan_kinds(list(_NAMING)):
-            header = entry.header
-            roster = rosters.get(header.space)
-            if roster is not None and roster.hides(entry) and (content := _content_in(entry)) is not None:
-                is_work = header.kind == Kind.HAND_IN
-                is_kept = is_work or header.author == self._agent.device
-                need = Need(header.space, content.stream, sealed=is_work)
-                pieces.append(await self._piece(need, Worth.KEPT if is_kept else Worth.SHOWN, entry.timestamp_ms))
-        return pieces
-
-    async def _is_safe_elsewhere(self, work: Work) -> bool:
-        agent = self._agent
-        mark = await agent.replica.store.mark(mark_of(work.id)) if work.at_server else None
-        seen = None if mark is None else Kept.parse(mark).seen
-        return is_safe_elsewhere(seen, agent.backup_ms, own_ms=agent.now_ms(), server_ms=agent.replica.proven_ms)
-
-    async def _piece(self, need: Need, worth: Worth, at_ms: int) -> Piece:
-        packs = frozenset(pack.hash for pack in await self._agent.holdings.packs(need))
-        return Piece(need, worth, max(at_ms, await self._agent.opened_ms(need.stream)), packs)
-
-    async def _years(self) -> dict[bytes, str | None]:
-        return {space: record.year for space, record in (await made_spaces(self._agent.replica)).items()}
+    def _day(self) -> bytes:
+        return max(0, self._agent.now_ms() // DAY_MS).to_bytes(8, "big")
 
 
 async def named_sizes(agent: Agent, spaces: Iterable[bytes]) -> dict[tuple[bytes, bytes], int]:
@@ -281,13 +295,3 @@ async def named_sizes(agent: Agent, spaces: Iterable[bytes]) -> dict[tuple[bytes
             contents = [version.record.content for version in item.versions.values()]
             found.update({(space, content.stream): content.size for content in contents})
     return found
-
-
-def _content_in(entry: Entry) -> ContentRef | None:
-    """The content that an entry names, while its payload is here."""
-    if entry.payload is None:
-        return None
-    try:
-        return _NAMING[entry.header.kind](entry.payload).content
-    except PeerFault:
-        return None

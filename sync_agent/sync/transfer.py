@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, RelaisError
 from protocol.limits import INLINE_PACK_BYTES, KiB
@@ -69,6 +69,16 @@ class Moved:
     thin: bool = False
 
 
+class Place(Protocol):
+    """Where what is fetched finds room (`room`)."""
+
+    async def come(self, size: int, rest: int) -> None:
+        """Make way for bytes that have come, of a pack of which `rest` are to follow."""
+
+    async def whole(self, size: int) -> None:
+        """A pack is here."""
+
+
 class Transfer:
     """Moves packs between a content store and a server."""
 
@@ -79,12 +89,15 @@ class Transfer:
         progress: TransferProgress | None = None,
         fetching: Fetching | None = None,
         making: Callable[[Link], Awaitable[Making]] | None = None,
+        room: Place | None = None,
     ) -> None:
         """`progress` is told what is on its way; `fetching` tells what comes from other sources.
 
-        `making` bounds what a delta behind a link may make, where the other side is not trusted with that.
+        `making` bounds what a delta behind a link may make, where the other side is not trusted with that; `room` makes
+        way for what comes.
         """
         self._making = making
+        self._room = room
         self._progress = progress or TransferProgress()
         self._fetching = fetching or Fetching()
         self._elsewhere: list[Job] = []
@@ -159,6 +172,8 @@ class Transfer:
                     await self._content.share(pack, link.space)
                 else:
                     await self._fetch_usable(link)
+                    if self._room is not None:
+                        await self._room.whole(link.size)
                 moved = True
         return moved
 
@@ -265,7 +280,7 @@ class Transfer:
                     if held + size + len(piece) > link.size:
                         raise PeerFault(Code.BAD_HASH, "a pack is longer than was announced", pack=link.pack.hex())
                     if size + len(piece) > PIECE_BYTES:
-                        held = await self._content.append_part(link.pack, held, b"".join(gathered))
+                        held = await self._keep(link, held, b"".join(gathered))
                         gathered, size = [], 0
                     gathered.append(piece)
                     size += len(piece)
@@ -280,12 +295,17 @@ class Transfer:
             except NoAnswer as reason:
                 cut = reason
         if gathered:
-            held = await self._content.append_part(link.pack, held, b"".join(gathered))
+            held = await self._keep(link, held, b"".join(gathered))
         if cut is None and held < link.size:
             cut = NoAnswer(Code.UNREACHABLE, "the connection was cut in the middle of some content; the work is kept")
         if cut is not None and held < link.size:
             raise cut
         return held
+
+    async def _keep(self, link: Link, held: int, data: bytes) -> int:
+        if self._room is not None:
+            await self._room.come(len(data), link.size - held - len(data))
+        return await self._content.append_part(link.pack, held, data)
 
     # --- up -----------------------------------------------------------------------------------------------------------
 

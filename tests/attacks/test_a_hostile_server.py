@@ -248,7 +248,7 @@ def _by_the_servers_dates(_seen: object, backup_ms: int | None, *, own_ms: int, 
     return backup_ms is not None and server_ms is not None and own_ms > 0
 
 
-@attack(ROW, off={"sync_agent.sync.room.is_safe_elsewhere": _by_the_servers_dates})
+@attack(ROW, off={"sync_agent.sync.worth.is_safe_elsewhere": _by_the_servers_dates})
 async def test_a_server_that_dates_its_receipt_a_month_back_takes_no_work_from_its_author(here: Here) -> None:
     room, machine = here.room, here.machine
     work = await room.hand_in(machine, here.item, {"a.odt": Random(3).randbytes(300_000)})
@@ -319,7 +319,7 @@ async def _nothing(*_: object) -> list[object]:
     return []
 
 
-@attack("a stolen server wipes schools", off={"sync_agent.sync.room.Room._hidden": _nothing})
+@attack("a stolen server wipes schools", off={"sync_agent.sync.worth.Worths.hidden": _nothing})
 async def test_what_is_only_hidden_makes_no_way_for_anything(here: Here) -> None:
     room, territory, machine = here.room, here.room.territory, here.machine
     work = await room.hand_in(machine, here.item, {"b.odt": Random(3).randbytes(300_000)})

@@ -179,7 +179,7 @@ async def test_whoever_finds_no_place_in_the_first_wrap_is_sealed_to_by_another_
 
 OPENED_BY_ANYBODY: dict[str, object] = {
     "sync_agent.hand_ins.wraps.is_opened_for_good": lambda work, *_: work.opened,
-    "sync_agent.sync.room.is_opened_for_good": lambda work, *_: work.opened,
+    "sync_agent.sync.worth.is_opened_for_good": lambda work, *_: work.opened,
 }
 
 
@@ -194,7 +194,7 @@ async def test_what_somebody_new_says_was_opened_stays_on_the_pcs_disk_and_can_b
     assert not await here.keeps_key(work), "a word of who was there when the class was met frees it"
 
 
-@attack(ROW, off={"sync_agent.sync.room.is_opened_for_good": lambda work, *_: work.opened})
+@attack(ROW, off={"sync_agent.sync.worth.is_opened_for_good": lambda work, *_: work.opened})
 async def test_the_content_of_what_somebody_new_says_was_opened_makes_no_room(here: Here) -> None:
     named = await here.name(1)
     work = await here.hand_in()

@@ -11,7 +11,9 @@ from protocol.clock import DAY_MS
 from protocol.coursework import HandInState
 from protocol.errors import Code, LocalFailure, NoAnswer
 from protocol.register import Health, stored_register
+from protocol.replica.content.holdings import Need
 from sync_agent.app import Agent, RoomLimits
+from sync_agent.sync.room import UNSEEN_BYTES, Room
 from sync_agent.sync.session import Session
 from tests.harness.classroom import SMALL, Classroom, Device, Files, assignment, work_of
 from tests.harness.commands import Desk
@@ -169,6 +171,50 @@ async def test_a_hand_in_that_nobody_opened_makes_way_once_the_server_and_a_late
     await machine.agent.close()
     machine.agent = await Agent.open(machine.agent.folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
     assert machine.agent.backup_ms == received_ms + 1
+
+
+async def test_work_that_a_teacher_opened_stays_on_her_laptop_until_a_backup_has_held_it_for_a_month(
+    room: Classroom,
+) -> None:
+    teacher, machine, colleague = await room.teacher(), await room.machine(), await room.teacher()
+    task = await assignment(room, teacher, machine)
+    hand_in = await room.hand_in(machine, task, lesson(9))
+    for device in (machine, teacher):
+        await device.session.sync()
+    teachers = limited(teacher)
+    await teachers.files("open-hand-in", id=hand_in.hex())
+    await teachers.ask("confirm-opened", id=hand_in.hex())
+    work = Need(room.space, (await work_of(teacher, room, hand_in)).record.content.stream, sealed=True)
+    limited(teacher, 1_500_000)
+
+    async def a_month_later(backup_ms: int | None, *seeds: int) -> bool:
+        """Whether the work is on her laptop still when lessons have come, for which there is no room beside it."""
+        room.frontage.responder.backup_ms = backup_ms
+        room.territory.clock.advance(31 * DAY_MS)
+        await published(room, colleague, *seeds)
+        for _ in range(2):
+            await teacher.session.sync(routine=True)
+            room.territory.clock.advance(120_000)
+        return await teacher.agent.holdings.is_complete(work)
+
+    before_ms = room.territory.clock()
+    assert await a_month_later(None, 1, 2), "nothing but the server has it"
+    assert await a_month_later(before_ms, 3, 4), "the backup is older than what this laptop has seen"
+    assert not await a_month_later(room.territory.clock(), 5, 6)
+    assert await teachers.files("open-hand-in", id=hand_in.hex()) == lesson(9)
+
+
+async def test_what_comes_stops_at_the_reserve_whatever_its_size_was_said_to_be(room: Classroom) -> None:
+    machine = await room.machine()
+    limited(machine)
+    place = Room(machine.agent)
+    await place.come(500_000, 0)
+    machine.agent.room_limits = RoomLimits(None, 1 << 60)
+    await place.come(500_000, 0)
+    with pytest.raises(LocalFailure) as caught:
+        await place.come(UNSEEN_BYTES, 0)
+    assert caught.value.code is Code.DISK_FULL
+    assert place.refused(caught.value)
 
 
 async def test_below_the_reserve_entries_and_hand_ins_go_on_content_waits_and_all_comes_when_there_is_room(

@@ -77,7 +77,7 @@ BROKEN_RULES: Final = {
         BrokenRule(crisis_mutations.forgets_what_was_closed, 140),
         BrokenRule(crisis_mutations.speaks_to_relays_only, 944),
         BrokenRule(crisis_mutations.leaves_work_to_the_relay, 5871),
-        BrokenRule(crisis_mutations.lets_everything_make_way, 75),
+        BrokenRule(crisis_mutations.lets_everything_make_way, 70),
         BrokenRule(claims_mutations.believes_lists_of_who_is_who, 270),
         BrokenRule(claims_mutations.takes_a_strangers_word_for_hers, 1080),
         BrokenRule(claims_mutations.lists_computers_by_the_list, 270),

@@ -8,9 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.limits import RECEIPT_PROOF_MS
+from protocol.clock import DAY_MS
+from protocol.limits import RECEIPT_PROOF_MS, GiB
 from protocol.replica.content.holdings import Need
-from sync_agent.machine.eviction import Piece, Seen, Worth, is_past, is_safe_elsewhere, plan
+from sync_agent.machine.eviction import (
+    Piece,
+    Seen,
+    Worth,
+    dated_ms,
+    is_past,
+    is_safe_elsewhere,
+    left_today,
+    plan,
+    year_began_ms,
+)
 
 LATE = (Worth.KEPT, 0)
 
@@ -103,6 +114,28 @@ def test_no_plan_takes_a_pack_of_something_worth_more_than_what_stays(
 )
 def test_a_school_year_is_over_in_the_middle_of_august(year: str | None, today: dt.date, past: bool) -> None:
     assert is_past(year, today) is past
+
+
+@pytest.mark.parametrize(
+    ("today", "began"),
+    [
+        (dt.date(2026, 8, 14), dt.date(2025, 8, 15)),
+        (dt.date(2026, 8, 15), dt.date(2026, 8, 15)),
+        (dt.date(2027, 1, 1), dt.date(2026, 8, 15)),
+    ],
+)
+def test_a_school_year_begins_when_the_one_before_is_over(today: dt.date, began: dt.date) -> None:
+    assert dt.datetime.fromtimestamp(year_began_ms(today) / 1000, dt.UTC).date() == began
+
+
+def test_a_date_more_than_a_day_ahead_is_none_so_that_nothing_is_the_newest_for_ever() -> None:
+    assert [dated_ms(at_ms, 10 * DAY_MS) for at_ms in (1, 11 * DAY_MS, 11 * DAY_MS + 1)] == [1, 11 * DAY_MS, 0]
+
+
+def test_in_a_day_a_tenth_of_what_is_here_makes_way_and_of_little_a_gigabyte() -> None:
+    assert left_today(0, 5 * GiB) == GiB
+    assert left_today(GiB // 4, 40 * GiB) == 4 * GiB - GiB // 4
+    assert left_today(5 * GiB, 40 * GiB) == 0
 
 
 MONTH = RECEIPT_PROOF_MS

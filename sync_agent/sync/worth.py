@@ -1,0 +1,185 @@
+"""What each piece of content that is here is worth to this device (R8); what goes first is for `eviction` to say.
+
+Rules:
+- what this device wrote stays, with whichever of its keys; a hand-in until its teacher has opened it;
+- what is nobody's to bring again once it is gone, a pupil's work on the devices of those who read it and the files of
+  feedback everywhere, stays after it was opened as well: until a backup of the server has held it for a month, or its
+  school year is over by what is said of the class *and* by this device's own clock. Whoever has the server says of any
+  class that it is over;
+- what is hidden (erased, or held back) is not worthless: work stays, and what was shown goes like what is, until the
+  erasure destroys it, seven days after and five people a day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from protocol.coursework import Item, Work
+from protocol.entry import Entry, Kind
+from protocol.errors import LocalFailure, PeerFault
+from protocol.hand_in_keys import is_opened_for_good
+from protocol.replica.content.holdings import Need
+from protocol.replica.keyring import recovery_keys
+from protocol.replica.space_names import made_spaces
+from protocol.replica.views import SpaceView
+from protocol.roster import Roster
+from protocol.work import ContentRef, Feedback, HandIn, Revision
+from sync_agent.app import Agent
+from sync_agent.coursework.reading import need_of, readable_version
+from sync_agent.hand_ins.wraps import Kept, mark_of
+from sync_agent.keys.acquaintances import known_in
+from sync_agent.keys.reading_key import reading_keys
+from sync_agent.machine.eviction import Piece, Seen, Worth, dated_ms, is_past, is_safe_elsewhere, year_began_ms
+from sync_agent.machine.marks import RARE_MARKS
+
+_NAMING: Final[Mapping[int, Callable[[bytes], HandIn | Revision | Feedback]]] = MappingProxyType(
+    {Kind.HAND_IN: HandIn.parse, Kind.REVISION: Revision.parse, Kind.FEEDBACK: Feedback.parse}
+)
+"""What names content."""
+
+
+class Worths:
+    """See the module; over one agent."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._noted: dict[str, bytes] = {}
+
+    async def pieces(self) -> list[Piece]:
+        """All content that is here, wholly or in part."""
+        found: list[Piece] = []
+        years = await self._years()
+        ended = set(await self._agent.ended_classes())
+        today = self._today()
+        hiding: dict[bytes, Roster] = {}
+        for space in await self._agent.replica.store.spaces():
+            view = await self._agent.replica.view(space)
+            coursework = view.coursework
+            past = space in ended or is_past(years.get(space), today)
+            for item in coursework.items.values():
+                found += await self._pieces_of(item, past=past)
+            found += await self._works_of(space, view, past=past)
+            if view.roster.held_back or view.roster.erased:
+                hiding[space] = view.roster
+        if hiding:
+            found += await self.hidden(hiding)
+        if self._noted:
+            with contextlib.suppress(LocalFailure):  # of a disk that is really full the month begins later
+                await self._agent.replica.store.set_marks(self._noted)
+            self._noted = {}
+        return [piece for piece in found if piece.packs]
+
+    async def _pieces_of(self, item: Item, *, past: bool) -> list[Piece]:
+        readable = await self._readable(item)
+        heads = {head.id for head in item.heads}
+        pieces = []
+        for version in item.versions.values():
+            if version.author == self._agent.device or version.author in self._agent.former:
+                worth = Worth.KEPT
+            elif item.withdrawn:
+                worth = Worth.WITHDRAWN
+            elif version.id in heads or version.id == readable:
+                worth = Worth.PAST_YEAR if past else Worth.SHOWN
+            else:
+                worth = Worth.SUPERSEDED
+            pieces.append(await self._piece(need_of(item, version), worth, version.at_ms))
+        return pieces
+
+    async def _readable(self, item: Item) -> bytes | None:
+        """The version that people read while the newest has not arrived as a whole (R17)."""
+        version = await readable_version(self._agent.holdings, item)
+        return None if version is None else version.id
+
+    async def _works_of(self, space: bytes, view: SpaceView, *, past: bool) -> list[Piece]:
+        pieces = []
+        recovery, known = await recovery_keys(self._agent.replica), known_in(self._agent, space)
+        reads = bool(reading_keys(self._agent))
+        for work in view.coursework.hand_ins.values():
+            need = Need(space, work.record.content.stream, sealed=True)
+            opened = is_opened_for_good(work, view.roster, recovery, known)
+            if self._agent.made(work):
+                worth = Worth.RECEIVED if opened or await self._is_safe_elsewhere(work) else Worth.KEPT
+            elif not opened:
+                worth = Worth.KEPT
+            elif not reads:
+                worth = Worth.PAST_YEAR if past else Worth.SHOWN
+            else:
+                worth = await self._rare(need, work.at_ms, past=past, at_server=work.at_server)
+            pieces.append(await self._piece(need, worth, work.at_ms))
+            note = work.feedback
+            if note is not None and note.record.content is not None:
+                own = note.author == self._agent.device or note.author in self._agent.former
+                need = Need(space, note.record.content.stream, sealed=False)
+                worth = Worth.KEPT if own else await self._rare(need, note.at_ms, past=past, at_server=True)
+                pieces.append(await self._piece(need, worth, note.at_ms))
+        return pieces
+
+    async def _rare(self, need: Need, at_ms: int, *, past: bool, at_server: bool) -> Worth:
+        """What somebody else made of which there may be no other copy soon: this device's may be the last one."""
+        if past and await self._used_ms(need, at_ms) < year_began_ms(self._today()):
+            return Worth.PAST_YEAR
+        if at_server and await self._is_held_for_long(need):
+            return Worth.PAST_YEAR if past else Worth.SHOWN
+        return Worth.KEPT
+
+    async def hidden(self, rosters: Mapping[bytes, Roster]) -> list[Piece]:
+        """What entries name that the folds pass over: an erasure, or a report, may be taken back tomorrow."""
+        pieces = []
+        for entry in await self._agent.replica.store.scan_kinds(list(_NAMING)):
+            header = entry.header
+            roster = rosters.get(header.space)
+            if roster is not None and roster.hides(entry) and (content := _content_in(entry)) is not None:
+                is_work = header.kind == Kind.HAND_IN
+                is_kept = is_work or header.kind == Kind.FEEDBACK or header.author == self._agent.device
+                need = Need(header.space, content.stream, sealed=is_work)
+                pieces.append(await self._piece(need, Worth.KEPT if is_kept else Worth.SHOWN, entry.timestamp_ms))
+        return pieces
+
+    async def _is_safe_elsewhere(self, work: Work) -> bool:
+        mark = await self._agent.replica.store.mark(mark_of(work.id)) if work.at_server else None
+        return self._is_backed_up(None if mark is None else Kept.parse(mark).seen)
+
+    async def _is_held_for_long(self, need: Need) -> bool:
+        """Whether a backup has held for a month what others made; that begins when room first lacks here."""
+        store, name = self._agent.replica.store, f"{RARE_MARKS}{need.stream.hex()}"
+        mark, server_ms = await store.mark(name), self._agent.replica.proven_ms
+        if mark is not None:
+            return self._is_backed_up(Seen(int.from_bytes(mark[:8], "big"), int.from_bytes(mark[8:], "big")))
+        if server_ms is not None:
+            self._noted[name] = self._agent.now_ms().to_bytes(8, "big") + server_ms.to_bytes(8, "big")
+        return False
+
+    def _is_backed_up(self, seen: Seen | None) -> bool:
+        agent = self._agent
+        return is_safe_elsewhere(seen, agent.backup_ms, own_ms=agent.now_ms(), server_ms=agent.replica.proven_ms)
+
+    async def _piece(self, need: Need, worth: Worth, at_ms: int) -> Piece:
+        packs = frozenset(pack.hash for pack in await self._agent.holdings.packs(need))
+        return Piece(need, worth, await self._used_ms(need, at_ms), packs)
+
+    async def _used_ms(self, need: Need, at_ms: int) -> int:
+        return max(self.dated_ms(at_ms), await self._agent.opened_ms(need.stream))
+
+    def dated_ms(self, at_ms: int) -> int:
+        """What a date counts as that somebody gave their content."""
+        return dated_ms(at_ms, max(self._agent.now_ms(), self._agent.replica.proven_ms or 0))
+
+    def _today(self) -> dt.date:
+        return dt.datetime.fromtimestamp(self._agent.now_ms() / 1000, dt.UTC).date()
+
+    async def _years(self) -> dict[bytes, str | None]:
+        return {space: record.year for space, record in (await made_spaces(self._agent.replica)).items()}
+
+
+def _content_in(entry: Entry) -> ContentRef | None:
+    """The content that an entry names, while its payload is here."""
+    if entry.payload is None:
+        return None
+    try:
+        return _NAMING[entry.header.kind](entry.payload).content
+    except PeerFault:
+        return None

@@ -1,0 +1,192 @@
+"""Who has the server and no kit says lessons, of any size; or has them sent, byte by byte (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from protocol.entry import Kind
+from protocol.limits import GiB, MiB
+from protocol.replica.content.holdings import Need
+from protocol.roles import PersonRole, Role
+from protocol.work import ContentRef, ItemKind, Revision
+from sync_agent.app import RoomLimits
+from sync_agent.hand_ins.handing_in import give_feedback
+from sync_agent.machine.eviction import Worth
+from sync_agent.sync.room import Room
+from tests.harness.attack import attack
+from tests.harness.classroom import Classroom, Device, Given, assignment, work_of
+from tests.harness.commands import Desk
+
+ROW = "a stolen server says, or sends, lessons without measure"
+FREE = 200 * GiB
+
+
+@dataclass(frozen=True)
+class Held:
+    """A class of which three devices hold an opened work, a remark's file, and a lesson of a laptop that is gone."""
+
+    room: Classroom
+    teacher: Device
+    pupils: Device
+    other: Device
+    work: Need
+    remark: Need
+    lesson: Need
+
+    @property
+    def devices(self) -> tuple[Device, Device, Device]:
+        return self.teacher, self.pupils, self.other
+
+    async def sync(self, *devices: Device) -> None:
+        for device in devices or self.devices:
+            await device.session.sync(routine=True)
+
+    async def are_here(self, device: Device, *needs: Need) -> bool:
+        return all([await device.agent.holdings.is_complete(need) for need in needs])
+
+    async def say(self, sizes: Iterable[int]) -> None:
+        """The server says lessons of these sizes, the last one as the newest."""
+        for number, size in enumerate(sizes):
+            self.room.territory.clock.advance(1_000)
+            content = ContentRef(Random(number).randbytes(32), size, 1)
+            lesson = Revision(ItemKind.LESSON, f"L{number}", None, None, content)
+            await self.room.territory.say(self.room.space, Kind.REVISION, lesson.encode())
+
+    async def narrow(self, *devices: Device) -> None:
+        """On these, content has a budget that leaves little."""
+        for device in devices:
+            _, _, taken = await device.agent.replica.content.totals()
+            device.agent.room_limits = RoomLimits(taken + 50_000, 0)
+
+    async def send(self, count: int) -> None:
+        """A laptop that only the server names publishes lessons, and they are there."""
+        person = await self.room.territory.person("M. Personne", PersonRole.TEACHER, self.room.space)
+        spy = await self.room.device(Role.TEACHER, person=person)
+        await self.sync(spy)
+        for number in range(count):
+            self.room.territory.clock.advance(60_000)
+            await self.room.publish(spy, {"film.bin": Random(100 + number).randbytes(250_000)})
+            await self.sync(spy)
+
+
+async def held(room: Classroom) -> Held:
+    teacher, pupils, other = await room.teacher(), await room.machine(), await room.machine()
+    task = await assignment(room, teacher, pupils, other)
+    hand_in = await room.hand_in(pupils, task, {"redaction.odt": Random(3).randbytes(300_000)})
+    gone = await room.teacher()
+    await gone.session.sync()
+    item = (await room.publish(gone, {"film.mp4": Random(4).randbytes(400_000)})).item
+    for device in (pupils, gone, teacher, pupils, other):
+        await device.session.sync()
+    await Desk(teacher.agent).files("open-hand-in", id=hand_in.hex())
+    await Desk(teacher.agent).ask("confirm-opened", id=hand_in.hex())
+    remark = Given({"remarque.bin": Random(9).randbytes(200_000)})
+    await give_feedback(teacher.agent, hand_in, "voir le fichier", None, redo=False, incoming=remark)
+    for device in (teacher, pupils, other):
+        await device.session.sync()
+    work = await work_of(pupils, room, hand_in)
+    assert work.opened
+    assert work.feedback is not None
+    assert work.feedback.record.content is not None
+    lesson = (await teacher.agent.replica.view(room.space)).coursework.items[item].shown
+    found = Held(
+        room,
+        teacher,
+        pupils,
+        other,
+        Need(room.space, work.record.content.stream, sealed=True),
+        Need(room.space, work.feedback.record.content.stream, sealed=False),
+        Need(room.space, lesson.record.content.stream, sealed=False),
+    )
+    assert await found.are_here(teacher, found.work, found.remark, found.lesson)
+    assert await found.are_here(pupils, found.work, found.remark, found.lesson)
+    assert await found.are_here(other, found.remark, found.lesson)
+    return found
+
+
+async def _so_much_is_free() -> int:
+    return FREE
+
+
+async def _as_it_is_said(self: Any, wishes: Any, left: int) -> tuple[set[Need], list[Need]]:
+    """Room is made for what is said, before any of it has come."""
+    for wish in sorted(wishes, key=lambda wish: wish.rank, reverse=True):
+        if wish.size > left:
+            left += await self._make_way(wish.size - left, wish.rank)
+        left -= min(left, wish.size)
+    return {wish.need for wish in wishes}, []
+
+
+@attack(ROW, off={"sync_agent.sync.room.Room._placed": _as_it_is_said})
+async def test_nothing_makes_way_for_lessons_of_which_only_the_size_is_said(room: Classroom) -> None:
+    here = await held(room)
+    for device in here.devices:
+        device.agent.replica.content.free_bytes = _so_much_is_free  # type: ignore[method-assign]
+    await here.say([*[MiB] * 12, *[1 << power for power in range(20, 39)]])
+    for _ in range(3):
+        await here.sync()
+        room.territory.clock.advance(120_000)
+    for device in here.devices:
+        assert await here.are_here(device, here.remark, here.lesson)
+    for device in (here.teacher, here.pupils):
+        assert await here.are_here(device, here.work)
+
+
+@attack(ROW, off={"sync_agent.sync.room.FAIR_SHARE_BYTES": 1 << 60})
+async def test_lessons_of_invented_size_keep_no_place_from_a_lesson_that_a_teacher_published(room: Classroom) -> None:
+    here = await held(room)
+    real = await room.publish(here.teacher, {"film.mp4": Random(5).randbytes(400_000)})
+    await here.sync(here.teacher)
+    here.other.agent.replica.content.free_bytes = _so_much_is_free  # type: ignore[method-assign]
+    await here.say([*[MiB] * 12, *[1 << power for power in range(20, 38)], FREE - (1 << 37)])
+    said = [stored.entry for stored in await room.territory.replica.store.scan(room.space)]
+    await here.other.agent.replica.admit(said, source=b"server", now_ms=room.territory.clock())
+    shown = (await here.other.agent.replica.view(room.space)).coursework.items[real.item].shown
+    fitting = await Room(here.other.agent).fitting(await here.other.agent.missing())
+    assert Need(room.space, shown.record.content.stream, sealed=False) in fitting
+
+
+async def _shown(_self: object, _need: Need, _at_ms: int, *, past: bool, at_server: bool) -> Worth:
+    return Worth.PAST_YEAR if past or not at_server else Worth.SHOWN
+
+
+@attack(ROW, off={"sync_agent.sync.worth.Worths._rare": _shown})
+async def test_what_is_really_sent_takes_no_opened_work_and_no_remark_of_this_year(room: Classroom) -> None:
+    here = await held(room)
+    room.frontage.responder.backup_ms = room.territory.clock()
+    await here.narrow(*here.devices)
+    await here.send(6)
+    for _ in range(4):
+        await here.sync()
+        room.territory.clock.advance(120_000)
+    assert await here.are_here(here.teacher, here.work, here.remark)
+    assert await here.are_here(here.pupils, here.remark)
+    assert await here.are_here(here.other, here.remark)
+
+
+def _any_number(_gone_bytes: int, _held_bytes: int) -> int:
+    return 1 << 60
+
+
+@attack(ROW, off={"sync_agent.sync.room.left_today": _any_number})
+async def test_of_lessons_that_are_here_few_make_way_in_a_day_for_others_that_are_really_sent(
+    room: Classroom, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("sync_agent.machine.eviction.MOST_A_DAY_BYTES", 300_000)
+    here = await held(room)
+    own = []
+    for number in range(6):
+        room.territory.clock.advance(60_000)
+        own.append((await room.publish(here.teacher, {"film.bin": Random(number).randbytes(250_000)})).item)
+        await here.sync(here.teacher, here.other)
+    await here.narrow(here.other)
+    await here.send(9)
+    for _ in range(4):
+        await here.sync(here.other)
+        room.territory.clock.advance(120_000)
+    rows = {row["item"]: row["complete"] for row in await Desk(here.other.agent).ask("items")}
+    assert sum(rows[item.hex()] for item in own) >= 4
+    assert here.other.agent.is_disk_full
