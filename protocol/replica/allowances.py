@@ -207,9 +207,14 @@ class Allowances:
     async def finish(self, may: Capability) -> None:
         """Make a pack or delta visible that has been sent with a capability; a bad or an unwanted one is thrown away.
 
-        Raises `PeerFault`, `TooLarge(OVER_QUOTA)`, `LocalFailure`.
+        Nobody is refused what somebody else has brought while it was on its way. Raises `PeerFault`,
+        `TooLarge(OVER_QUOTA)`, `LocalFailure`.
         """
         content: ContentStore = self._replica.content
+        if await content.pack(may.pack, may.space) is not None:
+            await content.drop_part(may.pack, may.sender)
+            await self.note(may.space, may.sender, may.size, lacking=may.size)
+            return
         allowance = await self.of(may.space, may.sender)
         making = allowance.making()
         try:

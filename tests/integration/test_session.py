@@ -524,3 +524,34 @@ async def test_a_pack_that_two_bring_at_once_arrives_and_fails_neither(
     await machine.session.sync()
     assert first
     assert await machine.files(item) == LARGE
+
+
+async def test_a_pack_that_two_send_at_once_arrives_and_neither_is_told_that_nobody_wants_it(
+    room: Classroom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, LARGE)).item
+    for device in (teacher, machine):
+        await device.session.sync()
+    assert await machine.files(item) == LARGE
+    room.territory.clock.ms += 3_600_000
+    await room.replace_server(await room.territory.reborn(tmp_path / "reborn"))
+    content = room.territory.replica.content
+    append = content.append_part
+    first: list[bytes] = []
+
+    async def after_another(pack: bytes, offset: int, data: bytes, sender: bytes = b"") -> int:
+        if not first:
+            first.append(sender)
+            await machine.session.sync()
+        return await append(pack, offset, data, sender)
+
+    monkeypatch.setattr(content, "append_part", after_another)
+    monkeypatch.setattr("protocol.replica.allowances.SPARE_CONTENT_BYTES", 30_000)
+    for device in (teacher, machine):
+        await device.session.sync()
+    assert first
+    for device in (teacher, machine):
+        assert not await device.agent.replica.content.unsent_packs()
+        assert not await device.agent.missing()
+    assert await content.parts_sent() == []
