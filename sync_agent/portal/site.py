@@ -6,6 +6,7 @@ long as the agent does.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +31,7 @@ from sync_agent.portal.sessions import Sessions
 from sync_agent.portal.shelf import Shelf
 from sync_agent.portal.signing_in import SigningIn
 from sync_agent.portal.teachers_pages import TeachersPages
+from sync_agent.portal.uploads import tidy_uploads
 from sync_agent.portal.work_pages import WorkPages
 from sync_agent.scheduler import Outcome
 
@@ -58,6 +60,7 @@ async def serve_portal(
     `table` are the commands behind the forms, `outcome` tells how the last sync ended. Raises
     `LocalFailure(ADDRESS_IN_USE)`.
     """
+    await asyncio.to_thread(tidy_uploads, agent.folder)
     door = Door(address, await _key(agent))
     shelf, render = Shelf(agent), rendering()
     lessons = Lessons(shelf, render)

@@ -3,7 +3,8 @@
 Rules:
 - the token comes before the first file, and is checked before a byte of it is kept;
 - files wait in one unnamed temporary file beside the store, because a hand-in seals the list of sizes before its first
-  byte; it goes when the request ends, and with the process whatever ends it;
+  byte; it goes when the request ends, and with the process whatever ends it, but for a power cut on Windows: the next
+  start removes it;
 - browsers give base names, or for a folder paths that begin with its own name, which is dropped;
 - every bound is that of the commands, checked at the first byte too many.
 """
@@ -11,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -34,6 +36,7 @@ from sync_agent.portal.door import TOKEN_FIELD, broken_form
 PIECE_TIMEOUT_S: Final = 60.0
 MAX_FIELD_BYTES: Final = 4 * MAX_TEXT_CHARS + KiB
 MAX_FIELDS: Final = 64
+_PREFIX: Final = ".upload-"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -242,9 +245,16 @@ def _made_portable(names: Sequence[str]) -> list[str]:
     return made
 
 
+def tidy_uploads(folder: Path) -> None:
+    """Remove what forms left in DIR that a power cut ended: where unnamed files have a name until they are closed."""
+    for left in folder.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another program's, which writes it now
+            left.unlink()
+
+
 def _temporary(folder: Path) -> IO[bytes]:
     try:
-        return tempfile.TemporaryFile(dir=folder, prefix=".upload-")
+        return tempfile.TemporaryFile(dir=folder, prefix=_PREFIX)
     except OSError as reason:
         raise _trouble(reason) from reason
 

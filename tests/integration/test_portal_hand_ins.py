@@ -200,3 +200,13 @@ async def test_a_hand_in_made_on_another_pc_is_known_as_done_here(
         assert "Tu as tout fini" in page
         assert "À l&#39;abri" in page
     del teacher
+
+
+async def test_what_a_power_cut_left_of_a_form_is_gone_at_the_next_start(
+    room: Classroom, assignment: tuple[Device, Device, str]
+) -> None:
+    _, pc, _ = assignment
+    left = pc.agent.folder / ".upload-x1y2z3"
+    left.write_bytes(b"a pupil's work")
+    async with portal(pc.agent):
+        assert not left.exists()

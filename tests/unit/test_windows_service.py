@@ -61,9 +61,10 @@ def test_it_is_registered_given_its_folder_and_started(manager: ServiceManager) 
     assert kept.config[windows.CONFIG_FAILURE_ACTIONS]["Actions"] == [(1, 10_000), (1, 30_000), (1, 60_000)]
     assert kept.config[windows.CONFIG_FAILURE_FLAG] is True, "a program that ends in failure starts again too"
     accounts = r"NT SERVICE\relais-agent:(OI)(CI)M *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F"
-    assert pc.ran == [rf"C:\Windows\System32\icacls.exe {DIR} /inheritance:r /grant:r {accounts} /T /Q"], (
-        "no other account of the PC reads the keys in it"
-    )
+    assert pc.ran == [
+        rf"C:\Windows\System32\icacls.exe {DIR} {step} /T /Q"
+        for step in ("/setowner *S-1-5-32-544", "/reset", f"/inheritance:r /grant:r {accounts}")
+    ], "no other account of the PC reads the keys in it, whoever had made the folder before"
     assert manager.open_handles == 0
 
 

@@ -315,7 +315,12 @@ def _install_windows(service: ServiceDefinition, system: System) -> JSON:
     if windows.state_of(service.name) is not None:
         _check_ours_windows(service.nature, service.name, service.marker)
         windows.remove(service.name)
-    windows.install(service, lambda: _checked(system.run(windows.rights_command(service)), "icacls"))
+
+    def give_folder() -> None:
+        for command in windows.rights_commands(service):
+            _checked(system.run(command), "icacls")
+
+    windows.install(service, give_folder)
     return {"service": service.name, "file": None}
 
 

@@ -90,23 +90,19 @@ def account_of(name: str) -> str:
     return f"NT SERVICE\\{name}"
 
 
-def rights_command(service: ServiceDefinition) -> list[str]:
+def rights_commands(service: ServiceDefinition) -> list[list[str]]:
     """How DIR is given, with all below it, to the service's account, the system and administrators, and to nobody else.
 
-    Folders under ProgramData are readable by every account of the PC until inheritance ends; keys lie in DIR. Groups
-    are named by their SIDs, which no language of Windows translates. The program is named by its place: a bare name
-    is looked for in the current folder first, and who installs a service may do everything.
+    Folders under ProgramData are readable by every account of the PC until inheritance ends, and may be made by every
+    one beforehand: whoever did owns it, and has rights of their choice. So administrators become the owners, what was
+    granted before goes, then these are. Keys lie in DIR. Groups are named by their SIDs, which no language of Windows
+    translates. The program is named by its place: a bare name is looked for in the current folder first, and who
+    installs a service may do everything.
     """
     accounts = (f"{account_of(service.name)}:(OI)(CI)M", *(f"*{sid}:(OI)(CI)F" for sid in (_SYSTEM, _ADMINISTRATORS)))
-    return [
-        str(PureWindowsPath(system_folder(), "icacls.exe")),
-        str(service.data_dir),
-        "/inheritance:r",
-        "/grant:r",
-        *accounts,
-        "/T",
-        "/Q",
-    ]
+    steps = (["/setowner", f"*{_ADMINISTRATORS}"], ["/reset"], ["/inheritance:r", "/grant:r", *accounts])
+    program = str(PureWindowsPath(system_folder(), "icacls.exe"))
+    return [[program, str(service.data_dir), *step, "/T", "/Q"] for step in steps]
 
 
 def system_folder() -> str:
