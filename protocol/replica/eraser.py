@@ -14,6 +14,8 @@ Rules:
 - a space is looked through to its end, and then only what comes; from its beginning as soon as other names are looked
   for, its arrivals are numbered anew, or payloads have come for what was bare;
 - what waits in quarantine goes too, and by itself once it has waited for `HELD_MS`;
+- of what a part of a pack holds nobody can say whose it is: when content is given up, all parts go that nobody is
+  writing to, and by themselves after a week;
 - content that only erased entries named is given up first, so that a sweep that was cut off finds it again; no hand-in
   keeps what is not sealed, and nothing else takes what is; what comes again goes at the next look.
 """
@@ -80,6 +82,7 @@ class Eraser:
     async def sweep(self, now_ms: int) -> Destroyed:
         """Destroy what is due at `now_ms`. Raises `LocalFailure`. May be repeated, and cut off anywhere."""
         await self._let_go_of_old(now_ms)
+        await self._replica.content.tidy_parts()
         done = await destroyed(self._store)
         read = await self._store.marks(ERASURE_READ_MARKS)
         erasures, ended = await _sorted(self._replica)

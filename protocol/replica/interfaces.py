@@ -398,6 +398,10 @@ class ContentStore(Protocol):
         """Throw away an unfinished part."""
         ...
 
+    async def tidy_parts(self) -> None:
+        """Throw away the unfinished parts that nobody has gone on with for a week."""
+        ...
+
     async def share(self, pack: bytes, space: bytes) -> None:
         """Let a stored pack belong to one more space, whose member has just proved that it has the bytes."""
         ...
@@ -486,7 +490,8 @@ class ContentStore(Protocol):
 
         A pack goes if it belongs to no other space and holds one of `streams`, or a chunk (key 8) that they alone name.
         What else it holds, streams and chunks, is written into a pack of its own first: what none names may be
-        arriving. What was moved aside as damaged, and what is kept only to be quicker, goes as well: it may hold them.
+        arriving. What was moved aside as damaged, what is kept only to be quicker, and every unfinished part that
+        nobody is adding to goes as well: it may hold them.
         """
         ...
 

@@ -197,6 +197,9 @@ class MemoryPacks:
         self.store(space, part, finished, unsent=unsent)
         return finished
 
+    async def tidy_parts(self) -> None:
+        """Memory knows no age."""
+
     async def drop_part(self, pack: bytes, sender: bytes = b"") -> None:
         self._parts.pop((pack, sender), None)
 
@@ -332,6 +335,7 @@ class MemoryPacks:
             left = [refs for one, refs in pack.streams.items() if one not in streams]
             self._move_out(pack, [chunk for chunk in pack.chunks if chunk not in alone], left)
             del self._packs[name]
+        self._parts.clear()
         return list(gone)
 
     async def unnamed(self, most: int) -> list[bytes]:

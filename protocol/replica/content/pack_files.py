@@ -8,6 +8,7 @@ what somebody sends, `parts/*.passing` what is being written, `damaged/<hash>.pa
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from typing import Final
@@ -35,8 +36,12 @@ _DELTA_FILE: Final = rf"{DELTAS}/([0-9a-f]{{64}}){re.escape(_DELTA)}"
 
 _SENT_FILE: Final = rf"{PARTS}/([0-9a-f]{{64}})-((?:[0-9a-f]{{2}})+){re.escape(_PART)}"
 
-# a download that nobody has continued for so long is given up
-_PART_LIFETIME_S: Final = 30 * 24 * 3600
+_PART_FILE: Final = rf"{PARTS}/([0-9a-f]{{64}})(?:-[0-9a-f]*)?{re.escape(_PART)}"
+
+PART_LIFETIME_S: Final = 7 * 24 * 3600
+"""What nobody has gone on with for so long is given up."""
+BEING_WRITTEN_S: Final = 600
+"""What somebody has added to within so long is on its way."""
 
 
 class PackFiles:
@@ -49,9 +54,8 @@ class PackFiles:
         """Bring the folders into line with the rows; returns the packs whose rows must go."""
         for folder in (PACKS, PARTS, DAMAGED, DELTAS):
             self.disk.make_folder(folder)
-        given_up = time.time() - _PART_LIFETIME_S
         for name, facts in self.disk.files(PARTS):
-            if name.endswith(PASSING) or facts.st_mtime < given_up:
+            if name.endswith(PASSING) or _has_lain(facts, PART_LIFETIME_S):
                 self.disk.remove(name)
         here = set()
         moves = []
@@ -98,6 +102,16 @@ class PackFiles:
             if named is not None:
                 found.append((bytes.fromhex(named[1]), facts.st_size))
         return found
+
+    def parts_that_lie(self, for_s: float) -> list[tuple[bytes, str]]:
+        """Unfinished downloads and uploads to which nobody has added anything for so long: the pack, and the name."""
+        found = [(re.fullmatch(_PART_FILE, name), name, facts) for name, facts in self.disk.files(PARTS)]
+        return [(bytes.fromhex(named[1]), name) for named, name, facts in found if named and _has_lain(facts, for_s)]
+
+    def remove_if_it_lies(self, name: str, for_s: float) -> None:
+        """Remove a part, unless somebody has gone on with it meanwhile."""
+        if any(one == name for _, one in self.parts_that_lie(for_s)):
+            self.disk.remove(name)
 
     def write_whole(self, name: str, data: bytes) -> None:
         """Write a file, durably; what does not fit leaves nothing. Raises `LocalFailure`."""
@@ -146,6 +160,11 @@ class PackFiles:
         """See that a file is the pack of that name; its index. Raises `PeerFault`, `LocalFailure`."""
         with self.disk.reader(name) as read:
             return check_pack(pack, size, read, making)
+
+
+def _has_lain(facts: os.stat_result, for_s: float) -> bool:
+    """Whether nothing was added to a file for so long; one from a time that is still to come has lain for ever."""
+    return abs(time.time() - facts.st_mtime) > for_s
 
 
 def pack_name(pack: bytes) -> str:

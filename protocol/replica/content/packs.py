@@ -37,7 +37,9 @@ from protocol.replica.content.pack_build import NOTHING, FolderBuild, Held, Inst
 from protocol.replica.content.pack_check import check_pack_bytes, not_the_pack, raise_unless_damage
 from protocol.replica.content.pack_cover import smallest_cover
 from protocol.replica.content.pack_files import (
+    BEING_WRITTEN_S,
     DAMAGED,
+    PART_LIFETIME_S,
     PARTS,
     PASSING,
     PackFiles,
@@ -166,6 +168,14 @@ class PackFolder:
         async with self._part_lock(pack):
             await asyncio.to_thread(self._disk.remove, part_name(pack, sender))
 
+    async def tidy_parts(self) -> None:
+        await self._drop_parts_that_lie(PART_LIFETIME_S)
+
+    async def _drop_parts_that_lie(self, for_s: float) -> None:
+        for pack, name in await asyncio.to_thread(self._files.parts_that_lie, for_s):
+            async with self._part_lock(pack):
+                await asyncio.to_thread(self._files.remove_if_it_lies, name, for_s)
+
     async def share(self, pack: bytes, space: bytes) -> None:
         await self._index.share(pack, space)
 
@@ -258,6 +268,8 @@ class PackFolder:
         for space in spaces:
             for delta in await self._deltas.of_space(space):
                 await self.drop_delta(delta.hash)
+        # of what a part holds nobody knows whose it is
+        await self._drop_parts_that_lie(BEING_WRITTEN_S)
         return gone
 
     async def unnamed(self, most: int) -> list[bytes]:
