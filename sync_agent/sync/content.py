@@ -117,6 +117,10 @@ class SyncContent:
         if held:
             await self._content.mark_packs(held, unsent=False)
         sent = await self._transfer.send([(upload, pack) for upload, pack in uploads if pack.hash not in held])
+        if isinstance(fault := sent.failure, PeerFault) and fault.code is Code.OVER_QUOTA:
+            # what names it may be on its way: the next answers tell
+            run.unwanted.update(dict.fromkeys(sent.bad, fault))
+            sent.failure = None
         self._conclude(run, sent)
         fetched = await self._fetch(run, links)
         if fetched.packs:
@@ -162,6 +166,12 @@ class SyncContent:
                 _log.warning("a delta is of no use here: %s", fault)
             except LocalFailure as failure:
                 run.note(failure)
+
+    async def settle_unwanted(self, run: Run) -> None:
+        """What the server refused because nothing there named it is no failure if it has taken it since."""
+        if run.unwanted:
+            unsent = {pack.hash for pack in await self._content.unsent_packs()}
+            run.note(next((fault for pack, fault in run.unwanted.items() if pack in unsent), None))
 
     def _conclude(self, run: Run, moved: Moved) -> None:
         run.again = run.again or bool(moved.packs)

@@ -35,6 +35,7 @@ class Run:
     rest_of: set[tuple[bytes, bytes]] = field(default_factory=set)
     rest_settled: bool = False
     withdrawn: set[bytes] = field(default_factory=set)
+    unwanted: dict[bytes, RelaisError] = field(default_factory=dict)
     failure: RelaisError | None = None
 
     def note(self, failure: RelaisError | None) -> None:

@@ -71,7 +71,7 @@ class Session:
         self._rights = LineOfRights(agent, self._calls)
         self._repair = SyncRepair(agent, self._calls, self._asking, self._rights)
         self._one_at_a_time = asyncio.Lock()
-        self._readers_kept = False
+        self._tended: tuple[int, bytes] | None = None
         self._told = False
         self._disk_full_noted = agent.is_disk_full
         self._noted: LastSync | None = None
@@ -98,6 +98,7 @@ class Session:
                     return await self._say_paused()
                 self._told = False
                 await self._run(run)
+                await self._moving.settle_unwanted(run)
                 await self._note_room()
                 if self.agent.is_disk_full and not routine:
                     run.note(LocalFailure(Code.DISK_FULL, "the disk is too full for the content that is missing here"))
@@ -237,10 +238,14 @@ class Session:
         return replace(answer, pages=tuple(page for page in answer.pages if page.checkpoint.space in mine))
 
     async def _keep_readers(self, run: Run) -> bool:
-        """After news: reading keys and wraps that have become due travel in this very sync. Whether there were any."""
+        """After news: reading keys and wraps that have become due travel in this very sync. Whether there were any.
+
+        News are also what neighbours and disks have brought since, of which the server may have nothing new to say.
+        """
         said = 0
-        if (run.received or run.sent or not self._readers_kept) and not run.said.fetching:
-            self._readers_kept = True
+        latest = await self._store.latest()
+        if (run.received or run.sent or latest != self._tended) and not run.said.fetching:
+            self._tended = latest
             try:
                 said += await tend_reading_keys(self.agent)
                 said += await tend_hand_ins(self.agent)

@@ -37,10 +37,12 @@ from tests.harness.classroom import (
     Device,
     assignment,
     classroom,
+    converge,
     faulty,
     work_of,
 )
 from tests.harness.entries import SOME_RECEIPT, SOME_WORK
+from tests.harness.lan import exchange
 from tests.harness.territory import new_device
 from tests.harness.wire import serve
 
@@ -331,6 +333,25 @@ async def test_a_teacher_who_comes_later_can_open_earlier_work_after_one_sync_of
     assert key.public in (await work_of(late, room, hand_in)).readers
 
 
+async def test_earlier_work_is_sealed_to_a_teacher_of_whom_neighbours_have_told_all_that_the_server_knows(
+    room: Classroom,
+) -> None:
+    teacher, machine, neighbour = await room.teacher(), await room.machine(), await room.machine()
+    item = await assignment(room, teacher, machine, neighbour)
+    hand_in = await room.hand_in(machine, item, WORK)
+    await converge(machine, neighbour)
+    person = await room.territory.person("M. Durand", PersonRole.TEACHER, room.space)
+    late = await room.device(Role.TEACHER, person=person)
+    await converge(late, neighbour)
+    await exchange(machine.agent, neighbour.agent)
+    result = await machine.session.sync()
+    assert result.received == 0, "the server has nothing to say that neighbours have not said"
+    await late.session.sync()
+    key = late.agent.reading_key(room.space)
+    assert key is not None
+    assert key.public in (await work_of(late, room, hand_in)).readers
+
+
 # --- what it costs ----------------------------------------------------------------------------------------------------
 
 
@@ -555,3 +576,30 @@ async def test_a_pack_that_two_send_at_once_arrives_and_neither_is_told_that_nob
         assert not await device.agent.replica.content.unsent_packs()
         assert not await device.agent.missing()
     assert await content.parts_sent() == []
+
+
+async def test_content_that_goes_up_before_what_names_it_and_is_taken_a_moment_later_fails_no_sync(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    await teacher.session.sync()
+    # the first compresses well: once its content has come, nothing is left of the room that its name made
+    files = [{f"{number}.txt": b"na" * 90_000 + Random(number).randbytes(40_000 + number)} for number in range(3)]
+    items = [(await room.publish(teacher, each)).item for each in files]
+    monkeypatch.setattr("sync_agent.sync.asking.FIRST_PUSH_BYTES", 1)
+    monkeypatch.setattr("sync_agent.sync.asking.INLINE_PACK_BYTES", 1_000)
+    monkeypatch.setattr("sync_agent.sync.transfer.PACKS_AT_ONCE", 1)
+    monkeypatch.setattr("protocol.replica.allowances.SPARE_CONTENT_BYTES", 30_000)
+    monkeypatch.setattr("protocol.replica.allowances._PER_CONTENT_BYTES", 1_000)
+    refused: list[bytes] = []
+    drop = room.territory.replica.content.drop_part
+
+    async def counted(pack: bytes, sender: bytes = b"") -> None:
+        refused.append(pack)
+        await drop(pack, sender)
+
+    monkeypatch.setattr(room.territory.replica.content, "drop_part", counted)
+    await teacher.session.sync()
+    await machine.session.sync()
+    assert [await machine.files(item) for item in items] == files
+    assert refused

@@ -30,6 +30,8 @@ BROKEN_RULES: Final = {
         BrokenRule(mutations.believes_the_manifest, 1),
         BrokenRule(mutations.never_reconciles, 4),
         BrokenRule(mutations.forgets_doubts, 3000406),
+        BrokenRule(mutations.heeds_no_news_by_neighbours, 3202050),
+        BrokenRule(mutations.never_forgives_a_refusal, 2000924),
         BrokenRule(mutations.takes_waiting_for_taken, 4),
         BrokenRule(mutations.signs_receipts_unseen, 10),
         BrokenRule(mutations.names_packs_for_chunks_only, 275),

@@ -26,7 +26,9 @@ from sync_agent.hand_ins.copies import Copies
 from sync_agent.lan import peer_session
 from sync_agent.lan.peer_session import PeerSession
 from sync_agent.lan.scope import LanScope
+from sync_agent.sync.content import SyncContent
 from sync_agent.sync.repair import SyncRepair
+from sync_agent.sync.run import Run
 from sync_agent.sync.session import Session
 from tests.simulation.disk import Disk
 
@@ -93,6 +95,28 @@ def forgets_doubts() -> AbstractContextManager[object]:
         return
 
     return mock.patch.object(SyncRepair, "recall_doubts", nothing)
+
+
+def heeds_no_news_by_neighbours() -> AbstractContextManager[object]:
+    """What neighbours tell of readers is no reason to seal anything to them: only what the server tells is."""
+    plain = Session._keep_readers
+
+    async def keep(self: Session, run: Run) -> bool:
+        if self._tended is not None and not (run.received or run.sent):
+            return False
+        return await plain(self, run)
+
+    return mock.patch.object(Session, "_keep_readers", keep)
+
+
+def never_forgives_a_refusal() -> AbstractContextManager[object]:
+    """Content that was taken in the end, and had been refused before what names it was there, fails a sync."""
+
+    async def settle(_moving: SyncContent, run: Run) -> None:
+        for fault in run.unwanted.values():
+            run.note(fault)
+
+    return mock.patch.object(SyncContent, "settle_unwanted", settle)
 
 
 def takes_waiting_for_taken() -> AbstractContextManager[object]:
