@@ -7,8 +7,10 @@ usage: taken_over.py [STORY…] (--mbit N, --mib N, --machines N)
 Some machines of a class on one switch, each in a network of its own, share a line of so many Mbit/s to the server. A
 lesson is published; when 43 % of it has come to the one that fetches, that one
 - `hangs` (SIGSTOP), `dies` (kill -9), has its cable pulled (`unplugged`), or its own way to the server stands still
-  while it goes on talking to the others (`stalls`), or sleeps for 20 s and wakes up (`sleeps`);
+  while it goes on talking to the others (`stalls`), or sleeps for 20 s and wakes up (`sleeps`), or sleeps until all
+  others have the lesson (`wakes`);
 - or nothing happens to it at all (`goes-on`), which is what the others are compared with.
+Or one of them has the lesson already: the others are switched on beside it (`joins`), or all at once (`morning`).
 Printed: seconds until somebody else fetches, until all others have the lesson, and what came over the line.
 """
 
@@ -47,7 +49,8 @@ _PART: Final = 0.43
 _FETCHES_BYTES: Final = 200_000
 _SLEEPS_S: Final = 20.0
 _PATIENCE_S: Final = 400.0
-STORIES: Final = ("goes-on", "hangs", "dies", "unplugged", "stalls", "sleeps")
+JOINING: Final = ("joins", "morning")
+STORIES: Final = (*JOINING, "goes-on", "hangs", "dies", "unplugged", "stalls", "sleeps", "wakes")
 
 
 @dataclass
@@ -92,7 +95,8 @@ def main() -> int:
             shutil.copytree(model, folder)
             school = School.reopen(folder)
             assert school is not None  # noqa: S101  (it has just been copied)
-            _tell_story(story, school, space, machines, wanted.mbit, int(wanted.mib * (1 << 20)))
+            tell = _tell_who_joins if story in JOINING else _tell_story
+            tell(story, school, space, machines, wanted.mbit, int(wanted.mib * (1 << 20)))
             if os.environ.get("RELAIS_KEEP"):
                 shutil.copytree(folder, Path(os.environ["RELAIS_KEEP"]) / story, dirs_exist_ok=True)
     return 0
@@ -150,10 +154,15 @@ def _tell_story(story: str, school: School, space: str, machines: list[str], mbi
                 patience_s=_PATIENCE_S,
             )
             all_s = time.monotonic() - lost_s
-            if story == "sleeps":
+            if story == "wakes":
+                times_before = relay.traffic().down / size
+                room.agents[fetching].send_signal(signal.SIGCONT)
+            if story in {"sleeps", "wakes"}:
                 wait_until(lambda: shown(school, fetching, _TITLE), "the lesson on who slept", patience_s=_PATIENCE_S)
                 time.sleep(2)
             times = relay.traffic().down / size
+            if story == "wakes":
+                print(f"  {times - times_before:.2f} times its bytes after it woke up", flush=True)
         taken = "" if taken_s is None else f"another one fetches after {taken_s:.1f} s, "
         print(
             f"{story}: {taken}all others have it {all_s:.1f} s after that moment; "
@@ -162,13 +171,42 @@ def _tell_story(story: str, school: School, space: str, machines: list[str], mbi
         )
 
 
+def _tell_who_joins(story: str, school: School, space: str, machines: list[str], mbit: float, size: int) -> None:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(school.serving_alone())
+        relay = stack.enter_context(Relay(("127.0.0.1", school.ports.server), free_port()))
+        stack.enter_context(ThinLine(relay.port, school.ports.relay, round_trip_s=0.05, bits_per_s=mbit * 1e6))
+        stack.enter_context(_forwarding(None, school, _HERE, "127.0.0.1"))
+        for machine in machines:
+            stack.enter_context(_forwarding(machine, school, "127.0.0.1", _HERE))
+        places = {machine: ["run", "--lan", f"{_NET}{number}:{_PORT}"] for number, machine in enumerate(machines, 1)}
+        source = school.folder / "lecon.bin"
+        source.write_bytes(Random(story).randbytes(size))
+        school.tell("teacher", "publish", str(source), "--space", space, "--title", _TITLE)
+        school.tell("teacher", "sync")
+        first, *others = machines
+        with contextlib.ExitStack() as before:
+            (stack if story == "joins" else before).enter_context(_agent(first, school, places[first]))
+            wait_until(lambda: shown(school, first, _TITLE), "the lesson on the first", patience_s=_PATIENCE_S)
+            time.sleep(5)
+        relay.reset()
+        began_s = time.monotonic()
+        for machine in others if story == "joins" else machines:
+            stack.enter_context(_agent(machine, school, places[machine]))
+        wait_until(lambda: all(shown(school, one, _TITLE) for one in others), "all", patience_s=_PATIENCE_S)
+        taken_s = time.monotonic() - began_s
+        time.sleep(5)
+        times = relay.traffic().down / size
+        print(f"{story}: all have it after {taken_s:.1f} s; {times:.2f} times its bytes over the line", flush=True)
+
+
 @contextlib.contextmanager
 def _befalls(story: str, room: Room, machine: str) -> Iterator[None]:
     """What happens to who fetches, and its end."""
     agent, way = room.agents[machine], room.ways[machine]
     stopped: list[subprocess.Popen[bytes]] = []
     match story:
-        case "hangs":
+        case "hangs" | "wakes":
             stopped = [agent]
         case "stalls":
             stopped = [way]

@@ -148,6 +148,7 @@ class Link:
         self._dial = dial
         self._met = met
         self._wanted = asyncio.Event()
+        self._exchanges = 0
         self._vain = Vain()
         self._session: PeerSession | None = None
         self._told: Told | None = None
@@ -199,6 +200,17 @@ class Link:
             if self.state is LinkState.REFUSED and await closed_spaces(self._agent):
                 return min(pause, self._draw(ASIDE_FIRST_S, CLOSED_BOUND_S))
         return pause
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it may have news that it has not been asked for: it is being met, or has told of some.
+
+        Content that is on its way is known elsewhere (`machine.fetching`).
+        """
+        if self.state is LinkState.LIVE:
+            moves = self._session is not None and self._session.moves
+            return self._wanted.is_set() or (self._exchanges > 0 and not moves)
+        return self.state in {LinkState.CONNECTING, LinkState.AWAY} and not self.is_gone
 
     async def exchange(self) -> SyncResult | None:
         """Exchange now, for a command; None while the link does not stand."""
@@ -264,7 +276,11 @@ class Link:
         return device is not None and device < self._agent.device and device in self._responder.live_callers()
 
     async def _exchange(self, session: PeerSession) -> SyncResult:
-        result = await session.exchange()
+        self._exchanges += 1
+        try:
+            result = await session.exchange()
+        finally:
+            self._exchanges -= 1
         self.last_contact_ms = self._agent.now_ms()
         self.name = session.name
         return result

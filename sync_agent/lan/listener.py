@@ -58,6 +58,8 @@ from sync_agent.school.office import SchoolOffice
 SECRETS_KEPT_S: Final = 5.0
 BOUNDS: Final = Bounds(connections=8 * MAX_LAN_CALLERS, asking=4 * MAX_LAN_CALLERS, per_address=2 * MAX_LAN_CALLERS)
 GRACE_S: Final = 1.0
+COMES_S: Final = 3.0
+"""So long somebody that was asked to come is counted upon."""
 
 _GENERATION_BYTES: Final = 8
 _KEY_BYTES: Final = 32
@@ -101,6 +103,8 @@ class LanResponder(Responder):
         self._heard: WeakKeyDictionary[Listener, Told] = WeakKeyDictionary()
         self._said: WeakKeyDictionary[Listener, bytes] = WeakKeyDictionary()
         agent.replica.on_news = self._moved
+        self._awaited_until_s: dict[bytes, float] = {}
+        """Who was asked to come, and until when it is counted upon."""
         self._current: dict[bytes, bool] = {}
         self._agreed: dict[bytes, dict[bytes, int]] = {}
         self.on_contact = self._note_contact
@@ -141,9 +145,17 @@ class LanResponder(Responder):
             return MOVED
         if not own.is_like(told):
             self.turns.ask(listener.device)
+            self._awaited_until_s[listener.device] = asyncio.get_running_loop().time() + COMES_S
         elif self._said.get(listener) == own.likeness:
             return None
         return self._say(listener, own)
+
+    def awaits_anybody(self) -> bool:
+        """Whether somebody stands elsewhere, was asked to come, and has not yet."""
+        now_s = asyncio.get_running_loop().time()
+        awaited = {device: until_s for device, until_s in self._awaited_until_s.items() if until_s > now_s}
+        self._awaited_until_s = awaited
+        return bool(awaited)
 
     async def _standing(self, listener: Listener) -> Standing | None:
         """Where this device stands for who listens; notes what is agreed with it."""
@@ -175,6 +187,7 @@ class LanResponder(Responder):
         if self._current.pop(opened.device, False):
             self._note_agreed(opened.device, held)
         self.turns.came(opened.device)
+        self._awaited_until_s.pop(opened.device, None)
         return answer
 
     def _note_agreed(self, device: bytes, held: dict[bytes, int]) -> None:

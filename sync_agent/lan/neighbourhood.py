@@ -71,6 +71,7 @@ BEGINS_S: Final = 20.0
 """After so long it is known whether a device that was switched on reaches the server."""
 SPEAKS_S: Final = (0.3, 5.0)
 """So long those are waited for who are asked what they are at: until all have answered, and no longer ..."""
+CATCHES_UP_S: Final = 3.0
 QUIET_S: Final = 3.0
 """Who says again and again that it fetches, and has not for so long, goes behind others that do."""
 LATENESS: Final = 3.0
@@ -111,6 +112,8 @@ class Neighbourhood:
         """Whether the line stands on which the server tells of news: then it is reached, however quiet it is."""
         self.expects = False
         """Whether this device has met others before."""
+        self.caught_up: Callable[[], bool] = lambda: True
+        """Whether no neighbour is about to bring anything: none is being met, or has told of news and not come."""
         self.looked: Callable[[], None] = lambda: None
         """Hears that this device knows now who is there."""
         self.may_fetch: Callable[[], bool] = lambda: True
@@ -352,6 +355,10 @@ class Neighbourhood:
     def late_s(self) -> float:
         """How late words have come here since this device was switched on: others are as late, most likely."""
         return max(voice.late_s for voice in self._voices())
+
+    async def hear_neighbours(self) -> None:
+        """Let neighbours bring what they have, for a moment: until all have been asked, or have come."""
+        await in_moments(0.0, CATCHES_UP_S, self.caught_up)
 
     async def hear_others(self) -> None:
         """Ask those who are there what they are at, and wait for their words.

@@ -115,6 +115,8 @@ class PeerSession:
         self.live: str | None = None
         """The capability to listen for news, once an exchange has brought it."""
         self.wants_live = False
+        self.moves = False
+        """Whether content is moving, either way."""
         self.leaves_some = False
         """Whether the last exchange left content to another neighbour that is sending it."""
         self.name: str | None = None
@@ -223,7 +225,11 @@ class PeerSession:
             for entry in request.push:
                 done.owed.pop(entry.id, None)
             await self._take(done, answer)
-            uploaded = await self._work_off(done, answer, packs)
+            self.moves = True
+            try:
+                uploaded = await self._work_off(done, answer, packs)
+            finally:
+                self.moves = False
             is_strange = await self._reconcile_strange(done)
             composed = await self._compose(done)
             # what the peer lacks after entries and packs of a request, its answer has said; after an upload it has not

@@ -77,6 +77,7 @@ class Lan(Around):
         )
         self.neighbourhood.recognises = self.responder.recognised_secrets
         self.neighbourhood.gone = lambda: {address for address, link in self._links.items() if link.is_gone}
+        self.neighbourhood.caught_up = self._is_caught_up
         self.neighbourhood.in_touch = lambda: bool(self.live_devices())
         self._asking: set[asyncio.Task[None]] = set()
         self._around = asyncio.Event()
@@ -210,6 +211,9 @@ class Lan(Around):
         except RelaisError:
             return Found.GONE
         return Found.SOMETHING if done.received or done.bytes_in >= _MORE_THAN_WORDS_BYTES else Found.NOTHING
+
+    def _is_caught_up(self) -> bool:
+        return not self.responder.awaits_anybody() and not any(link.is_behind for link in self._links.values())
 
     async def _ask_no_more(self) -> None:
         for task in list(self._asking):

@@ -2,7 +2,8 @@
 
 Rules:
 - hand-ins leave before coursework comes;
-- what is left to other devices of the school is theirs to fetch, but not what only some may read;
+- what is left to other devices of the school is theirs to fetch, but not what only some may read; what a neighbour is
+  bringing is not fetched beside it;
 - where a part of a space's content is here, what is held is said once, and a batch made for it is fetched;
 - on a line that turns out to be thin strong containers are asked for; what they do not bring, as packs;
 - what the server lacks and is here goes to it; the same offer is not made twice in an hour, and what it lacked before a
@@ -26,6 +27,7 @@ from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.outgoing import NamedStreams
 from sync_agent.app import Agent
+from sync_agent.machine.fetching import Left
 from sync_agent.machine.marks import NO_STRONG_MARK
 from sync_agent.sync.asking import Asked, Asking
 from sync_agent.sync.partial_content import partly_held
@@ -35,6 +37,8 @@ from sync_agent.transport.interface import Transport
 
 LACK_AGAIN_MS: Final = 60 * 60_000
 BAD_PACK_MS: Final = 10 * 60_000
+LOOK_AGAIN_S: Final = 10.0
+"""After so long it is seen to whether content has come that a neighbour was bringing."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +53,7 @@ class SyncContent:
         self._content = agent.replica.content
         self._room = asking.room
         self._transfer = Transfer(self._content, transport, agent.progress, agent.fetching, room=self._room)
+        self._left = Left(agent.sending)
         self._answered_lacks: dict[tuple[bytes, bytes], tuple[frozenset[bytes], int]] = {}
         self._bad_packs: dict[bytes, int] = {}
 
@@ -144,7 +149,10 @@ class SyncContent:
         if sharing is None:
             return await self._transfer.fetch(links, leave_if_thin=not self._asking.thin)
         sealed = {need.space for need in await self._agent.missing() if need.sealed}
-        async with sharing.fetching(links, of_all=sealed) as mine:
+        async with sharing.fetching(links, of_all=sealed) as named:
+            mine = [link for link in named if not await self._left.takes(link.pack, self._agent.now_ms())]
+            if len(mine) < len(named):
+                sharing.look_again(LOOK_AGAIN_S)
             fetched = await self._transfer.fetch(
                 mine, leave_if_thin=not self._asking.thin, leaves=lambda: sharing.gives_up
             )

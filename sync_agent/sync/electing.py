@@ -73,6 +73,10 @@ class Electing(Protocol):
         """How many that share `space` were at it, and say that their line stands still, or nothing any more."""
         ...
 
+    async def hear_neighbours(self) -> None:
+        """Let neighbours bring what they have told of, or may: return when they have begun, or after a moment."""
+        ...
+
     async def hear_others(self) -> None:
         """Ask who are there what they are at; return when all have said so, or after a while."""
         ...

@@ -31,7 +31,9 @@ MOST_DOUBLINGS: Final = 4
 DOUBTS: Final = 3
 """For so many pulses after its line stood still a device looks whether another one goes on."""
 SLEPT_S: Final = 3.0
-"""A program that was kept from running for so long may have been taken for dead."""
+"""A program that was kept from running for so long may have been taken for dead, ..."""
+SLEPT_LONG_S: Final = 10.0
+"""... and for so long it was: others may have all by now."""
 LOOKS_S: Final = 0.5
 LOOKS_SELDOM_S: Final = 3.0
 """How often those are looked after that are waited for, and say again and again that they fetch, or do not."""
@@ -60,6 +62,7 @@ class Course(Enum):
     COMES = auto()
     STALLS = auto()
     SLEPT = auto()
+    SLEPT_LONG = auto()
 
 
 @dataclass(slots=True)
@@ -86,7 +89,7 @@ class Flow:
         slept = slept_s >= SLEPT_S
         self.doubts = DOUBTS if stalls or slept else max(0, self.doubts - 1)
         if slept:
-            return Course.SLEPT
+            return Course.SLEPT_LONG if slept_s >= SLEPT_LONG_S else Course.SLEPT
         if stalls:
             return Course.STALLS
         return Course.COMES if has_begun else Course.BEGINS

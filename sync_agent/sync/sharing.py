@@ -11,7 +11,7 @@ Rules:
 - who says that it fetches, and brings nothing in that time, is believed less the next time, and for a while not at all;
 - a device that has just begun to look waits until it knows who is there;
 - who is about to fetch much says so, and hears all who are there before it begins: of several one goes on, and who is
-  in the middle of it goes before all of them;
+  in the middle of it goes before all of them; what a neighbour has it takes from there;
 - the next after the one that is named looks after it more often, and who is in the middle of it says so each second
   (`pulse`), so that one that is switched off, hangs, or is cut off costs seconds;
 - with nobody else here each device asks for itself.
@@ -145,7 +145,7 @@ class Sharing:
         self._watches: dict[str, Watch] = {}
         self._looks_after = False
         self.gives_up = False
-        """Whether what this device is fetching is being fetched by another one, since it stood still here."""
+        """Whether what this device is fetching may have come to another one, since it stood still here."""
 
     def leaves_any(self, spaces: Iterable[bytes]) -> bool:
         """Whether another device is named for any of these spaces."""
@@ -202,6 +202,7 @@ class Sharing:
         self._electing.fetches(Stage.CLAIMS)
         try:
             await self._electing.hear_others()
+            await self._electing.hear_neighbours()
             mine = [
                 link
                 for link in links
@@ -241,7 +242,8 @@ class Sharing:
                 # what others have said meanwhile is read first
                 await asyncio.sleep(LOOKS_S)
             is_doubted = flow.doubts or (is_second and course is Course.BEGINS)
-            if is_doubted and any(self._comes_elsewhere(space) for space in spaces):
+            is_over = course is Course.SLEPT_LONG or any(self._comes_elsewhere(space) for space in spaces)
+            if is_doubted and is_over:
                 self.gives_up = True
                 await self._line.renew()
                 return
@@ -249,6 +251,10 @@ class Sharing:
     def _comes_elsewhere(self, space: bytes) -> bool:
         """Whether content comes to somebody that may be named for it."""
         return not self._electing.comes_to(space).isdisjoint(self._ranking(space, content=True))
+
+    def look_again(self, after_s: float) -> None:
+        """Be woken after a while: something was left to who is bringing it."""
+        self._call_later(after_s, self._wake)
 
     def has_come(self, space: bytes) -> None:
         """The server has nothing more of a space than is here."""

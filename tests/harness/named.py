@@ -72,5 +72,8 @@ class _Seen:
         del space
         return 0
 
+    async def hear_neighbours(self) -> None:
+        pass
+
     async def hear_others(self) -> None:
         pass

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from random import Random
+
+from sync_agent.lan.school_lan import Lan
+from sync_agent.machine.fetching import LEFT_MS
 from sync_agent.sync.electing import Found
 from sync_agent.sync.peer_news import unsettled
-from sync_agent.sync.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S
+from sync_agent.sync.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S, Sharing
 from tests.harness.classroom import LARGE, Classroom, Device
-from tests.harness.lan import exchange
+from tests.harness.lan import exchange, listening_device
 from tests.harness.named import Named
+
+FILM_BYTES = 3_000_000
+FILM = {"film.bin": Random(7).randbytes(FILM_BYTES)}
 
 
 async def three(room: Classroom, named: Named) -> tuple[Device, Device, Device]:
@@ -118,3 +126,41 @@ async def test_a_device_alone_asks_as_ever(room: Classroom) -> None:
     await teacher.session.sync()
     assert (await first.session.sync()).round_trips <= 3
     assert await first.files(item) == LARGE
+
+
+async def test_who_is_named_takes_from_a_neighbour_that_it_is_just_meeting_what_that_one_has(room: Classroom) -> None:
+    teacher, holder, device = await room.teacher(), await room.machine(), await room.machine()
+    for one in (teacher, holder, device):
+        await one.session.sync()
+    item = (await room.publish(teacher, FILM)).item
+    await teacher.session.sync()
+    await holder.session.sync()
+    lan = Lan(device.agent, news=lambda: None, draw=Random(1).uniform)
+    device.session.sharing = Sharing(
+        lan.neighbourhood,
+        monotonic=asyncio.get_running_loop().time,
+        draw=Random(1).uniform,
+        call_later=asyncio.get_running_loop().call_later,
+        wake=lambda: None,
+        ask=lan.ask,
+    )
+    async with listening_device(holder.agent) as address, lan.open(None, [address]):
+        done = await device.session.sync()
+        assert await device.files(item) == FILM
+    assert done.bytes_in < FILM_BYTES / 4
+
+
+async def test_what_a_neighbour_is_bringing_is_not_fetched_beside_it_and_not_left_to_it_for_long(
+    room: Classroom,
+) -> None:
+    named = Named(["first"])
+    teacher, first, second = await three(room, named)
+    item = (await room.publish(teacher, FILM)).item
+    (pack,) = [each.hash for each in await teacher.agent.replica.content.unsent_packs() if each.size > FILM_BYTES / 2]
+    await teacher.session.sync()
+    assert await first.agent.sending.lets(pack, second.agent.device, first.agent.now_ms())
+    assert (await first.session.sync()).bytes_in < FILM_BYTES / 4
+    assert named.woken, "it will see to it"
+    room.territory.clock.advance(LEFT_MS)
+    await first.session.sync()
+    assert await first.files(item) == FILM

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from protocol.message_parts import Link, Wanted
 from sync_agent.lan.neighbour_choice import ranking_of
 from sync_agent.sync.electing import Found, Stage, Told
-from sync_agent.sync.pulse import BEGUN_BYTES, LOOKS_S, LOOKS_SELDOM_S, NEXT_S, SILENT_S, STALLS_S, Course, Line
+from sync_agent.sync.pulse import BEGUN_BYTES, LOOKS_S, LOOKS_SELDOM_S, NEXT_S, SILENT_S, STALLS_S, Course, Flow, Line
 from sync_agent.sync.sharing import AWAY_S, ENTRIES_PATIENCE_S, IDLE_S, MOST_VAIN, MUCH_BYTES, WATCH_S, Sharing
 from sync_agent.transport.interface import Traffic
 from tests.simulation.virtual_time import run
@@ -113,6 +113,9 @@ class _Seen:
     def halted(self, space: bytes) -> int:
         del space
         return len(self.room.at_it - self.room.speaks)
+
+    async def hear_neighbours(self) -> None:
+        pass
 
     async def hear_others(self) -> None:
         self.room.hears()
@@ -625,6 +628,15 @@ def test_who_stood_still_leaves_it_to_whom_it_comes_meanwhile() -> None:
     assert not gives_up, "another class has a fetcher of its own"
     _, gives_up = fetched(room, iter([0, MUCH, *[0] * 8, 9]))
     assert gives_up
+
+
+def test_who_slept_for_long_in_the_middle_begins_anew_and_who_was_slow_for_a_moment_does_not() -> None:
+    for asleep_s, course in ((5.0, Course.SLEPT), (15.0, Course.SLEPT_LONG)):
+        flow = Flow(0, 0.0, 0.0)
+        assert flow.look(1.0, MUCH, waits=True, halted=0) is Course.COMES
+        assert flow.look(2.0 + asleep_s, 2 * MUCH, waits=True, halted=0) is course
+        assert flow.look(3.0 + asleep_s, 3 * MUCH, waits=True, halted=0) is Course.COMES
+        assert flow.doubts, "it looks whether another one has begun meanwhile"
 
 
 def test_while_others_stand_still_too_it_is_the_school_s_line_and_is_given_longer() -> None:
