@@ -26,6 +26,7 @@ from protocol.replica.content.holdings import Need
 
 MOST_A_DAY_BYTES: Final = GiB
 MOST_A_DAY_SHARE: Final = 10
+OPENED_TIMES: Final = 4
 _SCHOOL_YEAR_BEGINS: Final = (8, 15)
 
 
@@ -125,9 +126,13 @@ def dated_ms(at_ms: int, reference_ms: int) -> int:
     return at_ms if at_ms <= reference_ms + DAY_MS else 0
 
 
-def left_today(gone_bytes: int, held_bytes: int) -> int:
-    """How much may make way today where so much has, and so much is here: a tenth of it, of little a gigabyte."""
-    return max(0, max(MOST_A_DAY_BYTES, held_bytes // MOST_A_DAY_SHARE) - gone_bytes)
+def left_today(gone_bytes: int, held_bytes: int, *, is_opened: bool) -> int:
+    """How much may make way today where so much has, and so much is here: a tenth of it, of little a gigabyte.
+
+    Four times as much while somebody waits for what they have opened: it may be that nothing stands behind that either.
+    """
+    most = max(MOST_A_DAY_BYTES, held_bytes // MOST_A_DAY_SHARE)
+    return max(0, (OPENED_TIMES * most if is_opened else most) - gone_bytes)
 
 
 def year_began_ms(today: dt.date) -> int:

@@ -8,10 +8,11 @@ Rules:
   is made as its bytes come, for those that are there and for little more;
 - what makes way is noted first, then forgotten, then removed: it counts as not here, is not fetched by itself, and
   comes back when somebody opens it;
-- so much makes way in a day, and no more, whoever wrote what it makes way for; what somebody opens is not counted;
+- so much makes way in a day, and no more, whoever wrote what it makes way for; more while somebody waits for what they
+  have opened;
 - what one author claims beyond a fair share comes after all that others wrote: it may be that nothing stands behind it.
   Of hand-ins it lets nothing make way and fills no disk either;
-- what is wished for and finds no room within the budget is noted as if it had made way.
+- what is wished for and finds no room within the budget, beside what is here already, is noted as if it had made way.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +29,7 @@ from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.limits import MiB
 from protocol.replica.content.holdings import Need
 from sync_agent.app import Agent
-from sync_agent.machine.eviction import NOTHING, Worth, left_today, plan
+from sync_agent.machine.eviction import NOTHING, Piece, Worth, left_today, plan
 from sync_agent.machine.marks import MADE_WAY_MARK
 from sync_agent.sync.worth import Worths
 
@@ -135,9 +136,10 @@ class Room:
 
     async def _placed(self, wishes: Iterable[_Wish], left: int) -> tuple[set[Need], list[Need]]:
         """What finds room here, or could find it; and what does not. Nothing goes yet."""
-        may_go = await self._may_go()
+        may_go = all_packs = await self._may_go()
+        alone = left
         pieces = await self._worths.pieces()
-        waits = not self._is_opened and await self._left_today() == 0
+        waits = await self._left_today() == 0
         fitting: set[Need] = set()
         homeless: list[Need] = []
         for wish in sorted(wishes, key=lambda wish: (wish.is_fair, wish.makes_way, wish.rank), reverse=True):
@@ -153,7 +155,7 @@ class Room:
             if wish.size <= left:
                 left -= wish.size
                 fitting.add(wish.need)
-            elif wish.makes_way:
+            elif wish.makes_way and not _finds_room(wish, alone, all_packs, pieces):
                 homeless.append(wish.need)
         return fitting, homeless
 
@@ -257,13 +259,13 @@ class Room:
         unnamed = plan(may_go, pieces, wanted_bytes, NOTHING)
         may_go = {pack: size for pack, size in may_go.items() if pack not in unnamed.packs}
         wanted = wanted_bytes - unnamed.freed_bytes
-        found = plan(may_go, pieces, wanted if self._is_opened else min(wanted, await self._left_today()), before)
+        found = plan(may_go, pieces, min(wanted, await self._left_today()), before)
         packs = (*unnamed.packs, *found.packs)
         if not packs:
             return 0
         shown = {(piece.need.space, piece.need.stream) for piece in found.gone if piece.worth >= Worth.RECEIVED}
         await self._agent.put_away(shown)
-        await self._note_today(0 if self._is_opened else found.freed_bytes)
+        await self._note_today(found.freed_bytes)
         await self._content.drop(packs)
         await self._agent.holdings.forget()
         freed = unnamed.freed_bytes + found.freed_bytes
@@ -272,7 +274,7 @@ class Room:
 
     async def _left_today(self) -> int:
         held, gone = sum((await self._content.pack_sizes()).values()), await self._gone_today()
-        return left_today(gone, held + gone)
+        return left_today(gone, held + gone, is_opened=self._is_opened)
 
     async def _gone_today(self) -> int:
         mark = await self._agent.replica.store.mark(MADE_WAY_MARK) or bytes(16)
@@ -285,6 +287,11 @@ class Room:
 
     def _day(self) -> bytes:
         return max(0, self._agent.now_ms() // DAY_MS).to_bytes(8, "big")
+
+
+def _finds_room(wish: _Wish, left: int, may_go: Mapping[bytes, int], pieces: Collection[Piece]) -> bool:
+    """Whether there would be room if nothing else were missing: of what else is, it may be that nothing ever comes."""
+    return wish.size <= left or plan(may_go, pieces, wish.size - left, wish.rank).freed_bytes >= wish.size - left
 
 
 async def named_sizes(agent: Agent, spaces: Iterable[bytes]) -> dict[tuple[bytes, bytes], int]:

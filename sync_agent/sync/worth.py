@@ -5,7 +5,7 @@ Rules:
 - what is nobody's to bring again once it is gone, a pupil's work on the devices of those who read it and the files of
   feedback everywhere, stays after it was opened as well: until a backup of the server has held it for a month, or its
   school year is over by what is said of the class *and* by this device's own clock. Whoever has the server says of any
-  class that it is over;
+  class that it is over, and names teachers whose feedback replaces another's;
 - what is hidden (erased, or held back) is not worthless: work stays, and what was shown goes like what is, until the
   erasure destroys it, seven days after and five people a day.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -55,7 +55,8 @@ class Worths:
         years = await self._years()
         ended = set(await self._agent.ended_classes())
         today = self._today()
-        hiding: dict[bytes, Roster] = {}
+        rosters: dict[bytes, Roster] = {}
+        over: set[bytes] = set()
         for space in await self._agent.replica.store.spaces():
             view = await self._agent.replica.view(space)
             coursework = view.coursework
@@ -63,10 +64,10 @@ class Worths:
             for item in coursework.items.values():
                 found += await self._pieces_of(item, past=past)
             found += await self._works_of(space, view, past=past)
-            if view.roster.held_back or view.roster.erased:
-                hiding[space] = view.roster
-        if hiding:
-            found += await self.hidden(hiding)
+            rosters[space] = view.roster
+            if past:
+                over.add(space)
+        found += await self.passed_over(rosters, {(piece.need.space, piece.need.stream) for piece in found}, over)
         if self._noted:
             with contextlib.suppress(LocalFailure):  # of a disk that is really full the month begins later
                 await self._agent.replica.store.set_marks(self._noted)
@@ -126,17 +127,28 @@ class Worths:
             return Worth.PAST_YEAR if past else Worth.SHOWN
         return Worth.KEPT
 
-    async def hidden(self, rosters: Mapping[bytes, Roster]) -> list[Piece]:
-        """What entries name that the folds pass over: an erasure, or a report, may be taken back tomorrow."""
+    async def passed_over(
+        self, rosters: Mapping[bytes, Roster], shown: Container[tuple[bytes, bytes]], over: Container[bytes]
+    ) -> list[Piece]:
+        """What entries name that the folds do not show: an erasure, or a report, may be taken back tomorrow.
+
+        And feedback that other has replaced: whoever names a teacher writes an empty one below every work.
+        """
         pieces = []
         for entry in await self._agent.replica.store.scan_kinds(list(_NAMING)):
             header = entry.header
             roster = rosters.get(header.space)
-            if roster is not None and roster.hides(entry) and (content := _content_in(entry)) is not None:
-                is_work = header.kind == Kind.HAND_IN
-                is_kept = is_work or header.kind == Kind.FEEDBACK or header.author == self._agent.device
-                need = Need(header.space, content.stream, sealed=is_work)
+            if roster is None or (content := _content_in(entry)) is None:
+                continue
+            need = Need(header.space, content.stream, sealed=header.kind == Kind.HAND_IN)
+            is_own = header.author == self._agent.device or header.author in self._agent.former
+            if roster.hides(entry):
+                is_kept = is_own or header.kind != Kind.REVISION
                 pieces.append(await self._piece(need, Worth.KEPT if is_kept else Worth.SHOWN, entry.timestamp_ms))
+            elif header.kind == Kind.FEEDBACK and (need.space, need.stream) not in shown:
+                past, at_ms = header.space in over, entry.timestamp_ms
+                worth = Worth.KEPT if is_own else await self._rare(need, at_ms, past=past, at_server=True)
+                pieces.append(await self._piece(need, worth, at_ms))
         return pieces
 
     async def _is_safe_elsewhere(self, work: Work) -> bool:

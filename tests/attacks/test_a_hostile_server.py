@@ -319,7 +319,7 @@ async def _nothing(*_: object) -> list[object]:
     return []
 
 
-@attack("a stolen server wipes schools", off={"sync_agent.sync.worth.Worths.hidden": _nothing})
+@attack("a stolen server wipes schools", off={"sync_agent.sync.worth.Worths.passed_over": _nothing})
 async def test_what_is_only_hidden_makes_no_way_for_anything(here: Here) -> None:
     room, territory, machine = here.room, here.room.territory, here.machine
     work = await room.hand_in(machine, here.item, {"b.odt": Random(3).randbytes(300_000)})

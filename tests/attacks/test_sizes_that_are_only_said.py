@@ -32,6 +32,7 @@ class Held:
     teacher: Device
     pupils: Device
     other: Device
+    hand_in: bytes
     work: Need
     remark: Need
     lesson: Need
@@ -97,6 +98,7 @@ async def held(room: Classroom) -> Held:
         teacher,
         pupils,
         other,
+        hand_in,
         Need(room.space, work.record.content.stream, sealed=True),
         Need(room.space, work.feedback.record.content.stream, sealed=False),
         Need(room.space, lesson.record.content.stream, sealed=False),
@@ -149,6 +151,23 @@ async def test_lessons_of_invented_size_keep_no_place_from_a_lesson_that_a_teach
     assert Need(room.space, shown.record.content.stream, sealed=False) in fitting
 
 
+def _only_beside_all_others(*_: object) -> bool:
+    return False
+
+
+@attack(ROW, off={"sync_agent.sync.room._finds_room": _only_beside_all_others})
+async def test_for_lessons_that_never_come_no_lesson_of_a_teachers_is_put_away(room: Classroom) -> None:
+    here = await held(room)
+    room.territory.clock.advance(60_000)
+    real = await room.publish(here.teacher, {"film.mp4": Random(5).randbytes(250_000)})
+    await here.sync(here.teacher)
+    await here.say([350_000, 350_000])
+    await here.narrow(here.other)
+    await here.sync(here.other)
+    shown = (await here.other.agent.replica.view(room.space)).coursework.items[real.item].shown
+    assert (room.space, shown.record.content.stream) not in here.other.agent.evicted
+
+
 async def _shown(_self: object, _need: Need, _at_ms: int, *, past: bool, at_server: bool) -> Worth:
     return Worth.PAST_YEAR if past or not at_server else Worth.SHOWN
 
@@ -167,8 +186,32 @@ async def test_what_is_really_sent_takes_no_opened_work_and_no_remark_of_this_ye
     assert await here.are_here(here.other, here.remark)
 
 
-def _any_number(_gone_bytes: int, _held_bytes: int) -> int:
-    return 1 << 60
+async def _nothing(*_: object) -> list[object]:
+    return []
+
+
+@attack(ROW, off={"sync_agent.sync.worth.Worths.passed_over": _nothing})
+async def test_a_remark_that_an_invented_teachers_has_replaced_makes_no_way(room: Classroom) -> None:
+    here = await held(room)
+    person = await room.territory.person("M. Personne", PersonRole.TEACHER, room.space)
+    spy = await room.device(Role.TEACHER, person=person)
+    await here.sync(spy)
+    room.territory.clock.advance(60_000)
+    await give_feedback(spy.agent, here.hand_in, "", "0/20", redo=False, incoming=Given({}))
+    await here.sync(spy, *here.devices)
+    work = await work_of(here.pupils, room, here.hand_in)
+    assert work.feedback is not None
+    assert work.feedback.author == spy.agent.device
+    await here.narrow(here.pupils)
+    await here.send(3)
+    for _ in range(3):
+        await here.sync(here.pupils)
+        room.territory.clock.advance(120_000)
+    assert await here.are_here(here.pupils, here.remark)
+
+
+def _any_number(_gone_bytes: int, _held_bytes: int, *, is_opened: bool) -> int:
+    return 1 << 61 if is_opened else 1 << 60
 
 
 @attack(ROW, off={"sync_agent.sync.room.left_today": _any_number})

@@ -133,9 +133,10 @@ def test_a_date_more_than_a_day_ahead_is_none_so_that_nothing_is_the_newest_for_
 
 
 def test_in_a_day_a_tenth_of_what_is_here_makes_way_and_of_little_a_gigabyte() -> None:
-    assert left_today(0, 5 * GiB) == GiB
-    assert left_today(GiB // 4, 40 * GiB) == 4 * GiB - GiB // 4
-    assert left_today(5 * GiB, 40 * GiB) == 0
+    assert left_today(0, 5 * GiB, is_opened=False) == GiB
+    assert left_today(GiB // 4, 40 * GiB, is_opened=False) == 4 * GiB - GiB // 4
+    assert left_today(5 * GiB, 40 * GiB, is_opened=False) == 0
+    assert left_today(5 * GiB, 40 * GiB, is_opened=True) == 11 * GiB
 
 
 MONTH = RECEIPT_PROOF_MS
