@@ -60,7 +60,8 @@ class State:
 
     With `fetches`, `claims` says that it is about to, and still asks whether another one is at it already. `begins`
     says that it has just been switched on, and does not know yet whether it reaches the server. `goes_on` says that
-    this is said again each second, and `comes` that content comes meanwhile; without `fetches` the line stands still.
+    this is said again each second, and `comes` that content comes meanwhile. Without `fetches` content is sent, and
+    where that does not move either, the line stands still.
     """
 
     reaches_server: bool = False
@@ -75,6 +76,11 @@ class State:
     def is_at_it(self) -> bool:
         """Whether it is in the middle of fetching much."""
         return self.fetches and not self.claims
+
+    @property
+    def sends(self) -> bool:
+        """Whether it is sending much."""
+        return self.goes_on and self.comes and not self.fetches
 
     @property
     def flags(self) -> int:

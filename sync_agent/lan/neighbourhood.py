@@ -256,7 +256,7 @@ class Neighbourhood:
 
         Who is fetching does, however long that takes.
         """
-        if self._stage is not Stage.RESTS:
+        if self._stage is not Stage.RESTS or self._course is not None:
             return self._course is not Course.STALLS
         reached = self.hears() or asyncio.get_running_loop().time() < self._reached_until_s
         return reached and self.may_fetch()
@@ -312,8 +312,14 @@ class Neighbourhood:
     def word_of(self, name: str) -> int | None:
         """The number of the last word of a member that is at it and says so again and again; None of any other."""
         member = self.members().get(name)
-        last = None if member is None or not (member.state.is_at_it and member.state.goes_on) else self._last(name)
+        says_again = member is not None and member.state.goes_on and (member.state.is_at_it or member.state.sends)
+        last = self._last(name) if says_again else None
         return None if last is None else last.number
+
+    def sends(self, name: str) -> bool:
+        """Whether a member says that it is sending much."""
+        member = self.members().get(name)
+        return member is not None and member.state.sends
 
     def comes_to(self, space: bytes) -> set[str]:
         """The others that share `space` to which content comes, by what they have said a moment ago.
@@ -326,7 +332,10 @@ class Neighbourhood:
     def halted(self, space: bytes) -> int:
         """How many that share `space` were at it, and say that their line stands still, or nothing any more."""
         others = [one for one in self.members().values() if space in one.spaces and one.state.goes_on]
-        return sum(not one.state.fetches or self._is_quiet(one.name) for one in others)
+        at_it = [one for one in others if one.state.fetches]
+        return len([one for one in others if not (one.state.fetches or one.state.sends)]) + sum(
+            self._is_quiet(one.name) for one in at_it
+        )
 
     def does_not_answer(self, name: str) -> None:
         """A member was asked, and is not there: until it says something."""

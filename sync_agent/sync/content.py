@@ -21,7 +21,7 @@ from blake3 import blake3
 
 from protocol.delta import is_delta
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault
-from protocol.message_parts import Link, Wanted
+from protocol.message_parts import Link, Upload, Wanted
 from protocol.messages import SyncAnswer
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo
@@ -121,7 +121,7 @@ class SyncContent:
         held = {pack.hash for upload, pack in uploads if upload.offset == pack.size and not upload.capability}
         if held:
             await self._content.mark_packs(held, unsent=False)
-        sent = await self._transfer.send([(upload, pack) for upload, pack in uploads if pack.hash not in held])
+        sent = await self._send(run, [(upload, pack) for upload, pack in uploads if pack.hash not in held])
         if isinstance(fault := sent.failure, PeerFault) and fault.code is Code.OVER_QUOTA:
             # what names it may be on its way: the next answers tell
             run.unwanted.update(dict.fromkeys(sent.bad, fault))
@@ -142,6 +142,14 @@ class SyncContent:
             run.renewed = not progress
         await self._ask_for_less(run, fetched)
         await self._ask_for_the_rest(run)
+
+    async def _send(self, run: Run, uploads: Sequence[tuple[Upload, PackInfo]]) -> Moved:
+        """What others may have left to this device is seen by them to go."""
+        if run.sharing is None:
+            return await self._transfer.send(uploads)
+        size = sum(pack.size - upload.offset for upload, pack in uploads)
+        async with run.sharing.sending(size, lambda: self._agent.progress.moved_bytes):
+            return await self._transfer.send(uploads)
 
     async def _fetch(self, run: Run, links: Sequence[Link]) -> Moved:
         """What is this device's to fetch, and what only some may read in any case."""
@@ -221,7 +229,7 @@ class SyncContent:
             if lack.space not in named:
                 named[lack.space] = NamedStreams((await self._agent.replica.view(lack.space)).coursework)
             packs = {pack.hash: pack for pack in await self._content_of(lack, named[lack.space])}
-            if packs and run.sharing is not None and not run.sharing.is_mine(lack):
+            if packs and run.sharing is not None and not run.sharing.is_mine(lack, lacked=True):
                 continue
             run.said.wishes.add((lack.space, lack.stream))
             key = (lack.space, lack.stream)

@@ -58,11 +58,21 @@ class Electing(Protocol):
         ...
 
     def goes_on(self, course: Course) -> None:
-        """Tell the others again that this device is at it, or that its line stands still."""
+        """Tell the others again that this device is at it, or that its line stands still.
+
+        Where it does not fetch it is sending.
+        """
         ...
 
     def word_of(self, name: str) -> int | None:
-        """Another number whenever a device has said again that it is at it; None of one that is not, or never does."""
+        """Another number whenever a device has said again that it is at it; None of one that is not, or never does.
+
+        To fetch, or to send.
+        """
+        ...
+
+    def sends(self, name: str) -> bool:
+        """Whether another device says that it is sending much to the server."""
         ...
 
     def comes_to(self, space: bytes) -> set[str]:

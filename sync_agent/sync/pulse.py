@@ -3,6 +3,7 @@
 Rules:
 - who is in the middle of fetching says so again each second; who waits for it and hears nothing for a moment asks it,
   the next one first: silence alone takes nothing from anybody, since words to a group get lost;
+- who sends much that others had left to it says so as well;
 - what counts is that content comes, not how fast: a thin line is no line that stands still, and neither is one on which
   the first byte is late, since boxes on the way hold content until they have looked through it;
 - whose line stands still says so, and another one is named; while others' stand still as well, which is the school's
@@ -27,6 +28,8 @@ STALLS_S: Final = 4.0
 """After so long without a byte, where so many have come, a line stands still: a box that looks through content before
 it lets it pass sends few bytes, if any, to keep who waits from giving up.
 """
+SENT_STALLS_S: Final = 40.0
+"""The same of what is sent: buffers here hold half a minute of a thin line, and nobody sees how they empty."""
 MOST_DOUBLINGS: Final = 4
 DOUBTS: Final = 3
 """For so many pulses after its line stood still a device looks whether another one goes on."""

@@ -39,6 +39,7 @@ from sync_agent.sync.pulse import (
     LOOKS_SELDOM_S,
     NEXT_S,
     PULSE_S,
+    SENT_STALLS_S,
     SILENT_S,
     Course,
     Flow,
@@ -96,6 +97,10 @@ class _Wait:
     """How many have let it wait for too long before."""
     is_mine: bool = False
     """Whether this device has been woken to ask itself."""
+    lacked: bool = False
+    """Whether the server lacks it, and the other one has it to send."""
+    word: int | None = None
+    """The last word of one that was sending when it was looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +159,11 @@ class Sharing:
         named = {next(iter(self._ranking(space, content=False)), None) for space in spaces}
         return bool(named - {None, self._electing.name})
 
-    def is_mine(self, piece: Wanted, *, content: bool = False) -> bool:
-        """Whether this device is to exchange a piece of a space with the server now."""
+    def is_mine(self, piece: Wanted, *, content: bool = False, lacked: bool = False) -> bool:
+        """Whether this device is to exchange a piece of a space with the server now.
+
+        `lacked` is what the server lacks: the other one may be long in sending it.
+        """
         if self._electing.looks:
             return False
         wait = self._waits.get(piece)
@@ -172,6 +180,7 @@ class Sharing:
             wait.is_mine = False
         if wait is None or wait.of != named:
             self._begin(piece, named, ranking, content=content)
+            self._waits[piece].lacked = lacked
         elif self._monotonic() >= wait.until_s:
             self._ask_for(piece, named)
         return False
@@ -247,6 +256,27 @@ class Sharing:
                 self.gives_up = True
                 await self._line.renew()
                 return
+
+    @asynccontextmanager
+    async def sending(self, size: int, moved: Callable[[], int]) -> AsyncIterator[None]:
+        """Held while so many bytes go to the server, as others are told. `moved` counts them."""
+        if size < MUCH_BYTES:
+            yield
+            return
+        try:
+            async with background(self._go_on_sending(moved)):
+                yield
+        finally:
+            self._electing.fetches(Stage.RESTS)
+
+    async def _go_on_sending(self, moved: Callable[[], int]) -> None:
+        before, since_s = -1, 0.0
+        while True:
+            now_s = self._monotonic()
+            if moved() != before:
+                before, since_s = moved(), now_s
+            self._electing.goes_on(Course.STALLS if now_s - since_s >= SENT_STALLS_S else Course.COMES)
+            await asyncio.sleep(PULSE_S)
 
     def _comes_elsewhere(self, space: bytes) -> bool:
         """Whether content comes to somebody that may be named for it."""
@@ -347,10 +377,18 @@ class Sharing:
             return
         if self._monotonic() < wait.until_s:
             return
+        if self._is_sent(wait):
+            self._wait_on(piece, wait, self._patience_s(wait))
+            return
         if _named(self._ranking(piece.space, content=wait.content), wait) == wait.of:
             self._ask_for(piece, wait.of)
         else:
             self._wake()
+
+    def _is_sent(self, wait: _Wait) -> bool:
+        """Whether the server is being sent what it lacks: the other one has said so again."""
+        before, wait.word = wait.word, self._electing.word_of(wait.of)
+        return wait.lacked and self._electing.sends(wait.of) and wait.word not in {before, None}
 
     def _look_after(self) -> None:
         """See to those that are waited for for content: whether they go on, and whether they are still named."""

@@ -64,6 +64,10 @@ class _Seen:
         del name
         return None
 
+    def sends(self, name: str) -> bool:
+        del name
+        return False
+
     def comes_to(self, space: bytes) -> set[str]:
         del space
         return set()

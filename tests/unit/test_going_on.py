@@ -77,6 +77,23 @@ def test_one_that_did_not_answer_is_not_there_until_it_says_something() -> None:
     lived(story)
 
 
+def test_who_sends_says_so_and_is_neither_named_for_that_nor_taken_for_one_that_stands_still() -> None:
+    async def story(room: GroupOfTwo, place: Neighbourhood) -> None:
+        sends = State(reaches_server=True, goes_on=True, comes=True)
+        place.goes_on(Course.COMES)
+        assert place._state() == sends
+        room.other_speaks(sends)
+        assert place.sends("other")
+        assert place.word_of("other") is not None
+        assert not place.halted(SPACE)
+        assert not place.is_at_it("other")
+        room.other_speaks(State(goes_on=True))
+        assert not place.sends("other")
+        assert place.halted(SPACE) == 1
+
+    lived(story)
+
+
 def test_whose_line_stands_still_says_so_and_that_it_does_not_reach_the_server() -> None:
     async def story(room: GroupOfTwo, place: Neighbourhood) -> None:
         room.other_speaks(State(reaches_server=True))

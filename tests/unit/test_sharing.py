@@ -26,6 +26,7 @@ class Room:
     looks: bool = False
     at_it: set[str] = field(default_factory=set)
     about_to: set[str] = field(default_factory=set)
+    sends: set[str] = field(default_factory=set)
     speaks: set[str] = field(default_factory=set)
     """Who says again and again that it is at it."""
     words: int = 0
@@ -104,7 +105,10 @@ class _Seen:
 
     def word_of(self, name: str) -> int | None:
         self.room.words += name in self.room.speaks
-        return self.room.words if name in self.room.at_it else None
+        return self.room.words if name in self.room.at_it | self.room.sends else None
+
+    def sends(self, name: str) -> bool:
+        return name in self.room.sends
 
     def comes_to(self, space: bytes) -> set[str]:
         del space
@@ -307,6 +311,44 @@ def test_whose_line_stands_still_is_named_no_more_and_the_next_one_asks_at_once_
     room.passes_slowly(2.0)
     assert room.woken == 1
     assert watching.is_mine(PIECE, content=True)
+
+
+def test_what_the_server_lacks_is_left_to_who_is_sending_it_for_minutes_and_taken_over_when_that_one_hangs() -> None:
+    room = Room({"pc1", "pc2"})
+    first, second = room.in_order()
+    room.sends = room.speaks = {first}
+    waiting = room.device(second)
+    assert not waiting.is_mine(PIECE, lacked=True)
+    room.passes_slowly(120.0)
+    assert not room.asked
+    assert not room.woken
+    room.speaks = set()
+    room.passes_slowly(2 * ENTRIES_PATIENCE_S[1])
+    assert room.answer(Found.GONE) == first
+    assert waiting.is_mine(PIECE, lacked=True)
+
+
+def test_news_is_not_left_for_minutes_to_who_is_sending() -> None:
+    room = Room({"pc1", "pc2"})
+    first, second = room.in_order()
+    room.sends = room.speaks = {first}
+    waiting = room.device(second)
+    assert not waiting.is_mine(PIECE)
+    room.passes_slowly(ENTRIES_PATIENCE_S[1])
+    assert room.answer(Found.NOTHING) == first
+
+
+async def test_who_sends_much_says_so_until_it_has() -> None:
+    room = Room({"pc1", "pc2"})
+    sharing = room.device("pc1")
+    async with sharing.sending(MUCH_BYTES - 1, lambda: 0):
+        await asyncio.sleep(0)
+    assert not room.courses
+    async with sharing.sending(MUCH_BYTES, lambda: 0):
+        await asyncio.sleep(0)
+        assert room.courses == [Course.COMES]
+        assert not room.said
+    assert room.said == [Stage.RESTS]
 
 
 def hours_until_it_asks_itself(room: Room, watching: Sharing) -> float:
