@@ -29,7 +29,7 @@ IMPORTED_KINDS: Final = (
 EXPORTED_KINDS: Final = ("entcore", "cartridge", "folder")
 DEVICE_COLUMNS: Final = {
     "device": "device", "name": "called", "role": "role", "state": "state", "last_seen": "last seen",
-    "last_full_sync": "had everything", "via": "heard of", "backlog": "to send", "version": "version",
+    "last_full_sync": "in step", "via": "heard of", "backlog": "to send",
     "clone_of": "copy of", "confirmed": "confirmed",
 }  # fmt: skip
 HAND_IN_COLUMNS: Final = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -42,6 +43,14 @@ def test_words_that_people_compare_are_whole_in_the_narrowest_terminal() -> None
     for width in (60, 80, 120):
         assert readable(rows, width).splitlines()[1].endswith(words)
     assert "…" in readable(rows, 80), "what is only read gives way"
+
+
+def test_names_give_way_before_ids_and_times() -> None:
+    seen = "2026-11-28T08:11:30.000Z"
+    rows: JSON = [{"device": ITEM, "name": "Portable de Mme Petit-Lavandière", "last_seen": seen, "title": "Eau " * 20}]
+    line = readable(rows, 80, now=datetime(2026, 11, 28, 9, tzinfo=UTC)).splitlines()[1]
+    assert line.startswith(ITEM[:12] + " ")
+    assert re.search(r"today \d\d:\d\d  ", line)
 
 
 def test_a_table_shortens_ids_and_leaves_out_columns_in_which_nothing_stands() -> None:

@@ -3,7 +3,8 @@
 Rules:
 - a table fits the terminal: ids are shortened to a beginning that commands take as well, times are this machine's, to
   the minute, and said in words, columns in which nothing stands are left out unless "no" is the news, and the widest
-  give way; words that people compare on two screens are never cut, and a line is rather too long;
+  give way, names and sentences before ids and times; words that people compare on two screens are never cut, and a
+  line is rather too long;
 - problems are sentences with what to do about each, and are never cut;
 - one fact alone, as a command prints for copying, is whole; a time stands behind the words for it, and among other
   facts, as in `status`, is said in words only, wherever it stands;
@@ -91,8 +92,9 @@ def _table(
     shown = filled or list(range(len(columns)))
     lines = [[line[index] for index in shown] for line in ([displayable(headings[key]) for key in columns], *grid)]
     wished = [max(len(line[index]) for line in lines) for index in range(len(shown))]
-    whole = [index for index, column in enumerate(shown) if columns[column] in _COMPARED]
-    widths = _fitted(wished, width, frozenset(whole))
+    compared = frozenset(at for at, index in enumerate(shown) if columns[index] in _COMPARED)
+    exact = frozenset(at for at, index in enumerate(shown) if any(_is_exact(row.get(columns[index])) for row in rows))
+    widths = _fitted(_fitted(wished, width, compared | exact), width, compared)
     for line in lines:
         cells = (_shortened(cell, room).ljust(room) for cell, room in zip(line, widths, strict=True))
         yield _GAP.join(cells).rstrip()
@@ -106,6 +108,11 @@ def _fitted(widths: list[int], width: int, whole: frozenset[int]) -> list[int]:
         widths[widest] -= 1
         over -= 1
     return widths
+
+
+def _is_exact(value: JSON) -> bool:
+    """Whether a value tells little once its end is cut off: an id, a time."""
+    return isinstance(value, str) and bool(_ID.fullmatch(value) or _TIME.fullmatch(value))
 
 
 def _shortened(cell: str, room: int) -> str:
