@@ -82,7 +82,7 @@ class _Exchange:
     owed: dict[bytes, Entry] = field(default_factory=dict)
     """What the peer holds the header of alone, and asks for."""
     strange: dict[bytes, Position] = field(default_factory=dict)
-    """How far its pages have come of spaces that nothing here opens: what opens one may stand on any page."""
+    """How far its pages have come, also of spaces that nothing opens here or there: what opens one may stand on any."""
     put_off: dict[bytes, int] = field(default_factory=dict)
     """How much had been received when a page of such a space was put off, as what it brings could not be judged yet."""
     failure: RelaisError | None = None
@@ -383,7 +383,8 @@ class PeerSession:
                     done.strange[space] = Position(page.checkpoint.count, page.checkpoint.chain)
                 continue
             await self._take_page(done, space, page.entries)
-            self._cursors[space] = Position(page.checkpoint.count, page.checkpoint.chain)
+            # of what is closed to the other one, which has not heard of that, it hears all the same how far it is
+            self._cursors[space] = done.strange[space] = Position(page.checkpoint.count, page.checkpoint.chain)
         for pack in answer.packs:
             await self._take_pack(done, pack)
         if answer.packs:

@@ -9,9 +9,11 @@ from random import Random
 import pytest
 
 from protocol.coursework import HandInState
+from protocol.entry import Kind
 from protocol.errors import RelaisError
 from protocol.replica.keyring import Keyring
 from protocol.roles import Role
+from protocol.structure import Revocation
 from protocol.work import ItemKind
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.transport.answers import Response
@@ -241,3 +243,19 @@ async def test_what_opens_a_class_to_a_machine_is_found_on_any_page_of_its_neigh
     await exchange(machine.agent, neighbour.agent)
     theirs = [await device.agent.replica.fingerprint(other) for device in (machine, neighbour)]
     assert theirs[0] == theirs[1] == await territory.replica.fingerprint(other)
+
+
+async def test_of_a_class_that_is_closed_to_a_neighbour_no_page_is_asked_for_without_end(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not heard of that yet, and goes on telling what stands there."""
+    territory = room.territory
+    other = await territory.classroom("CM2")
+    await territory.crowd(40, other)
+    machine, neighbour = [await room.device(Role.MACHINE, room.space, other) for _ in range(2)]
+    await neighbour.session.sync()
+    await territory.say(other, Kind.REVOKE, Revocation(neighbour.agent.device, ()).encode())
+    await machine.session.sync()
+    monkeypatch.setattr("protocol.replica.news.PAGE_BYTES", 3_000)
+    monkeypatch.setattr("sync_agent.lan.peer_session.MAX_REQUESTS", 40)
+    assert (await exchange(machine.agent, neighbour.agent)).round_trips < 20
