@@ -11,13 +11,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import ClassVar
 
-from protocol.entry import ID_BYTES, Entry, Kind, signature_holds
+from protocol.entry import ID_BYTES, PERSON_BYTES, Entry, Kind, signature_holds
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.hand_in_keys import wraps_for
 from protocol.identity import SigningKey
 from protocol.kit import Kit
 from protocol.replica.console import parameters as given
-from protocol.replica.console.abbreviations import SHORTEST_CHARS
 from protocol.replica.console.operation import Params
 from protocol.root_rotation import RootRotation
 from protocol.roster import is_acceptable
@@ -72,17 +71,23 @@ class Errand:
 
 
 class Erasing(Errand):
-    """`erase`: these people, by ids as they were typed."""
+    """`erase`: these people, by whole ids as they were typed."""
 
     def __init__(self, kit: Kit, persons: Collection[str]) -> None:
+        """Raises `BadInput` for ids that were cut short."""
         super().__init__(kit)
-        self._persons = persons
+        self._persons = frozenset(map(_whole_person, persons))
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
-        """An erasure of one of them. Who was added twice has to be named twice."""
+        """An erasure of one of them. Who was added twice has to be named twice.
+
+        Whoever lists somebody chooses their id: it may begin as a class's does, which nobody is asked to type.
+        """
         del evidence
         covers = _erased(entry)
-        if not any(is_meant(text, covers) for text in self._persons):
+        if len(covers) != PERSON_BYTES:
+            raise uncalled_for(entry)
+        if covers not in self._persons:
             raise BadInput(
                 Code.USAGE,
                 f"{covers.hex()} is said to be the same person, and nobody has been forgotten yet: with the kit each "
@@ -91,29 +96,31 @@ class Erasing(Errand):
 
 
 class Closing(Errand):
-    """`space close`: this class, by its id as it was typed."""
+    """`space close`: this class, by its whole id as it was typed."""
 
     elsewhere = frozenset({Kind.ERASE})
 
     def __init__(self, kit: Kit, space: str) -> None:
+        """Raises `BadInput` for an id that was cut short."""
         super().__init__(kit)
-        self._space = space
+        self._space = _whole_id(space)
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """An erasure of the class."""
         del evidence
-        if not is_meant(self._space, _erased(entry)):
+        if _erased(entry) != self._space:
             raise uncalled_for(entry)
 
 
 class TakingBack(Errand):
-    """`unerase`: the erasures that cover this name."""
+    """`unerase`: the erasures that cover this name, by its whole id as it was typed."""
 
     elsewhere = frozenset({Kind.RULING})
 
     def __init__(self, kit: Kit, covers: str) -> None:
+        """Raises `BadInput` for an id that was cut short: a person's may begin as that of a class does."""
         super().__init__(kit)
-        self._covers = covers
+        self._covers = _whole(covers, PERSON_BYTES, ID_BYTES)
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """A ruling that refuses erasures of it, which are shown."""
@@ -126,7 +133,7 @@ class TakingBack(Errand):
             raise uncalled_for(entry)
 
     def _is_meant(self, erasure: Entry, ruling: Entry) -> bool:
-        return erasure.header.space == ruling.header.space and is_meant(self._covers, _erased(erasure))
+        return erasure.header.space == ruling.header.space and _erased(erasure) == self._covers
 
 
 class Judging(Errand):
@@ -170,12 +177,13 @@ class Exporting(Errand):
     """`export-person`: one person's work is opened, and nothing is signed."""
 
     def __init__(self, kit: Kit, person: str) -> None:
+        """Raises `BadInput` for an id that was cut short: whoever lists somebody chooses how theirs begins."""
         super().__init__(kit)
-        self._person = person
+        self._person = _whole_person(person)
 
     def opens(self, person: bytes) -> bool:
         """That person's."""
-        return is_meant(self._person, person)
+        return person == self._person
 
 
 class Rewrapping(Errand):
@@ -183,9 +191,18 @@ class Rewrapping(Errand):
 
     elsewhere = frozenset({Kind.WRAP})
 
-    def __init__(self, kit: Kit, person: str, words: str | None, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, kit: Kit, person: str, words: str | None, spaces: Collection[str], entropy: Callable[[int], bytes]
+    ) -> None:
+        """Raises `BadInput` for a person's id that was cut short.
+
+        Classes that are named by their whole ids are the only ones whose work is opened; a name, or a school's code,
+        means what the program that has the store open says.
+        """
         super().__init__(kit)
-        self._person = person
+        self._person = _whole_person(person)
+        self._spaces = frozenset(found for text in spaces if (found := _octets(text)) and len(found) == ID_BYTES)
+        self._is_all_said = bool(spaces) and len(self._spaces) == len(frozenset(spaces))
         self._words = words
         self._entropy = entropy
         self._made: set[tuple[bytes, bytes]] = set()
@@ -195,7 +212,7 @@ class Rewrapping(Errand):
         del evidence
         if entry.header.kind == Kind.REWRAP:
             said = Rewrap.parse(entry.payload or b"")
-            is_fine = said.person is not None and is_meant(self._person, said.person)
+            is_fine = said.person == self._person
         else:
             _check_kind(entry, Kind.WRAP)
             is_fine = self._made.issuperset(Wraps.parse(entry.payload or b"").wraps)
@@ -206,7 +223,8 @@ class Rewrapping(Errand):
         """As above, if the words are this device's, and the reading key its own word."""
         _check_kind(reading_key, Kind.PERSON_KEY)
         is_its_own = reading_key.header.author == device[0] and signature_holds(reading_key)
-        if not (is_shown(self._words, device) and is_its_own):
+        is_typed = not self._is_all_said or all(work.space in self._spaces for work in works)
+        if not (is_shown(self._words, device) and is_its_own and is_typed):
             raise uncalled_for(reading_key)
         reader = PersonKey.parse(reading_key.payload or b"").agreement
         found = []
@@ -260,13 +278,14 @@ class RotatingServer(Errand):
 
 
 class CuttingOff(Errand):
-    """`revoke`: this device, by its id as it was typed."""
+    """`revoke`: this device, by its whole id as it was typed."""
 
     elsewhere = frozenset({Kind.REVOKE})
 
     def __init__(self, kit: Kit, device: str) -> None:
+        """Raises `BadInput` for an id that was cut short: keys can be made until they begin as another does."""
         super().__init__(kit)
-        self._device = device
+        self._device = _whole_id(device)
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """A list of heads, or a revocation of the device."""
@@ -274,7 +293,7 @@ class CuttingOff(Errand):
         if entry.header.kind == Kind.ROOT_ACCOUNT:
             return
         _check_kind(entry, Kind.REVOKE)
-        if not is_meant(self._device, Revocation.parse(entry.payload or b"").key):
+        if Revocation.parse(entry.payload or b"").key != self._device:
             raise uncalled_for(entry)
 
 
@@ -324,7 +343,8 @@ def errand_of(command: str, kit: Kit, params: Params, new: Kit | None, entropy: 
         case "revoke":
             return CuttingOff(kit, given.text(params, "device"))
         case "rewrap":
-            return Rewrapping(kit, given.text(params, "person"), given.text_or_none(params, "words"), entropy)
+            words, spaces = given.text_or_none(params, "words"), given.texts(params, "space")
+            return Rewrapping(kit, given.text(params, "person"), words, spaces, entropy)
         case "rotate server":
             return RotatingServer(kit)
         case "rotate root" if new is not None:
@@ -354,24 +374,35 @@ def is_shown(words: str | None, device: Device) -> bool:
     return (words or "").casefold().split() == device_words(device).split()
 
 
-def is_meant(text: str, name: bytes) -> bool:
-    """Whether an id is the one that somebody typed, whole or its beginning."""
-    return len(text) >= SHORTEST_CHARS and name.hex().startswith(text.lower())
-
-
 def may_be_judged_by_kit(entry: Entry, *, accept: bool) -> bool:
     """Whether the root accepts, or refuses, an entry like this: work; an erasure is refused by `unerase`."""
     return is_acceptable(entry.header.kind) if accept else entry.header.kind != Kind.ERASE
 
 
 def _whole_id(text: str) -> bytes:
-    with suppress(ValueError):
-        if len(found := bytes.fromhex(text)) == ID_BYTES:
-            return found
+    return _whole(text, ID_BYTES)
+
+
+def _whole_person(text: str) -> bytes:
+    return _whole(text, PERSON_BYTES)
+
+
+def _whole(text: str, *sizes: int) -> bytes:
+    found = _octets(text)
+    if found is not None and len(found) in sizes:
+        return found
+    digits = " or ".join(str(2 * size) for size in sizes)
     raise BadInput(
         Code.USAGE,
-        f"“{text}” is no whole id: with the kit entries and devices are named by all 64 digits, as in `waiting --json`",
+        f"“{given.shown(text)}” is no whole id: with the kit everything is named by all of its {digits} digits, as "
+        "`--json` shows them",
     )
+
+
+def _octets(text: str) -> bytes | None:
+    with suppress(ValueError):
+        return bytes.fromhex(text)
+    return None
 
 
 def _erased(entry: Entry) -> bytes:

@@ -161,20 +161,64 @@ def forgetting(here: Town, covers: str) -> Draft:
     return Draft(here.office.server.replica.territory, Kind.ERASE, None, Erasure(bytes.fromhex(covers)).encode())
 
 
-@attack(KIT_ROW, off={"sync_server.errands.is_meant": lambda *_: True})
+@attack(KIT_ROW, off={"sync_server.errands.Erasing.check": lambda *_: None})
 async def test_whoever_is_to_be_forgotten_takes_nobody_else_with_them(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         lea, tom = [await here.office.add_person(name, "pupil") for name in ("Léa", "Tom")]
         thief = Thief(here, kit_in(tmp_path / "server" / "kit", None), "erase", person=[lea])
-        for other in (tom, here.office.space):
-            with pytest.raises(BadInput, match="nobody has been forgotten"):
-                await thief.has_signed(forgetting(here, other))
+        with pytest.raises(BadInput, match="nobody has been forgotten"):
+            await thief.has_signed(forgetting(here, tom))
+        with pytest.raises(PeerFault, match="does not need"):
+            await thief.has_signed(forgetting(here, here.office.space))
         await thief.has_signed(forgetting(here, lea))
         view = await here.office.server.replica.view(here.office.server.replica.territory)
         assert view.roster.erased == {bytes.fromhex(lea)}
 
 
-@attack(KIT_ROW, off={"sync_server.errands.is_meant": lambda *_: True})
+def _by_its_beginning(text: str, *_sizes: int) -> bytes:
+    return _Beginning(bytes.fromhex(text))
+
+
+class _Beginning(bytes):
+    """Counts as every name that begins so."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, bytes) and other.startswith(bytes(self))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(bytes(self))
+
+
+@attack(KIT_ROW, off={"sync_server.errands.Erasing.check": lambda *_: None})
+async def test_a_pupil_whose_id_begins_as_that_of_a_class_takes_no_class_with_them(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        thief = Thief(here, kit, "erase", person=[here.office.space[:32]])
+        with pytest.raises(PeerFault, match="does not need"):
+            await thief.has_signed(forgetting(here, here.office.space))
+
+
+@attack(KIT_ROW, off={"sync_server.errands._whole": _by_its_beginning})
+async def test_the_beginning_of_an_id_opens_no_work_and_cuts_nobody_off_by_the_kit(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        laptop = await here.device("teacher", await here.office.add_person("Mme Petit", "teacher"))
+        with pytest.raises(BadInput, match="no whole id"):
+            await Thief(here, kit, "revoke", device=laptop.agent.device.hex()[:8]).has_signed(
+                cutting_off(here, laptop.agent.device)
+            )
+
+
+@attack(
+    KIT_ROW,
+    off={
+        "sync_server.errands.Closing.check": lambda *_: None,
+        "sync_server.errands.TakingBack._is_meant": lambda *_: True,
+    },
+)
 async def test_the_class_that_is_closed_and_the_erasure_that_is_taken_back_are_those_that_were_typed(
     tmp_path: Path,
 ) -> None:
@@ -408,3 +452,23 @@ class Heard:
 
     def __aiter__(self) -> AsyncIterator[FileEvent]:
         return self._events
+
+
+async def test_a_rewrap_for_one_class_opens_no_work_of_another(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        petit, lea = await here.office.add_person("Mme Petit", "teacher"), await here.office.add_person("Léa", "pupil")
+        laptop, machine = await here.device("teacher", petit), await here.device("machine")
+        item = await here.assignment(laptop)
+        await here.sync(machine)
+        work = await here.work(machine, item, lea)
+        await here.sync(machine)
+        other = (await here.office.do("space add", name="CM1", school="0180002A"))["space"]
+        found = (await here.office.server.replica.view(here.space)).coursework.hand_ins[work]
+        said = await here.office.server.store.scan_kinds([Kind.PERSON_KEY])
+        words = device_words(own_device(laptop.agent))
+        thief = Thief(here, kit, "rewrap", person=petit, words=words, space=[other])
+        with pytest.raises(PeerFault, match="does not need"):
+            await thief.kit.rewrapped([found], own_device(laptop.agent), said[-1])
+        honest = Thief(here, kit, "rewrap", person=petit, words=words, space=[here.space.hex()])
+        assert await honest.kit.rewrapped([found], own_device(laptop.agent), said[-1]) != [None]
