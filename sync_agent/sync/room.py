@@ -37,7 +37,7 @@ RESERVE_BYTES: Final = 128 * MiB
 AGAIN_MS: Final = 60_000
 FAIR_SHARE_BYTES: Final = 512 * MiB
 AHEAD_BYTES: Final = 16 * MiB
-"""For so much of a pack that is coming room is made at once: looking at all that is here takes time."""
+"""For so much of what was promised room is made at once, as it comes: looking at all that is here takes time."""
 UNSEEN_BYTES: Final = 64 * MiB
 """So much comes at most before the disk is looked at again."""
 RESERVE_SHARE: Final = 20
@@ -85,6 +85,7 @@ class Room:
         self._before_ms = 0
         self._fitting: list[Need] = []
         self._promised: tuple[Worth, int] | None = None
+        self._promised_bytes = 0
         self._is_opened = False
         self._unseen_bytes = 0
         self._unseen_in_budget = 0
@@ -117,6 +118,7 @@ class Room:
             return self._fitting
         self._before, self._before_ms = None, now_ms
         self._promised, self._is_opened = None, any(map(agent.comes_on_demand, missing))
+        self._promised_bytes = 0
         self._unseen_bytes = self._unseen_in_budget = 0
         agent.is_disk_full = False
         if left < 0:
@@ -150,6 +152,7 @@ class Room:
                         self._agent.is_disk_full = True
                         continue
                     left += found.freed_bytes
+                    self._promised_bytes += found.freed_bytes
                     may_go = {pack: size for pack, size in may_go.items() if pack not in found.packs}
                     self._promised = max(wish.rank, self._promised or wish.rank)
             if wish.size <= left:
@@ -168,14 +171,14 @@ class Room:
             await self._agent.put_away({(need.space, need.stream) for need in homeless if not need.sealed})
             self._agent.is_disk_full = self._agent.is_disk_full or any(need.sealed for need in homeless)
 
-    async def come(self, size: int, rest: int) -> None:
-        """Make way for `size` bytes that have come, of a pack of which `rest` are to follow.
+    async def come(self, size: int) -> None:
+        """Make way for so many bytes that have come of a pack.
 
         Raises `LocalFailure(DISK_FULL)` if nothing may go for them.
         """
         async with self._turn:
             if size > self._unseen_bytes:
-                await self._look(size, min(rest, AHEAD_BYTES))
+                await self._look(size)
             self._unseen_bytes -= size
 
     async def whole(self, size: int) -> None:
@@ -183,14 +186,15 @@ class Room:
         async with self._turn:
             self._unseen_in_budget -= size
             if self._unseen_in_budget < 0:
-                await self._look(0, 0)
+                await self._look(0)
 
-    async def _look(self, size: int, ahead: int) -> None:
+    async def _look(self, size: int) -> None:
         on_disk, in_budget = await self._left_on_disk(), await self._left_in_budget()
         short = max(size - on_disk, -in_budget)
         if short > 0:
-            wanted = max(short, ahead) if size > on_disk else short
+            wanted = max(short, min(self._promised_bytes, AHEAD_BYTES))
             freed = await self._make_way(wanted, self._promised or (Worth.SHOWN, 0))
+            self._promised_bytes = max(0, self._promised_bytes - freed)
             if size and freed < short:
                 self._agent.is_disk_full = True
                 raise LocalFailure(Code.DISK_FULL, "there is no room on this disk for what is to come")

@@ -72,8 +72,8 @@ class Moved:
 class Place(Protocol):
     """Where what is fetched finds room (`room`)."""
 
-    async def come(self, size: int, rest: int) -> None:
-        """Make way for bytes that have come, of a pack of which `rest` are to follow."""
+    async def come(self, size: int) -> None:
+        """Make way for bytes that have come."""
 
     async def whole(self, size: int) -> None:
         """A pack is here."""
@@ -304,7 +304,7 @@ class Transfer:
 
     async def _keep(self, link: Link, held: int, data: bytes) -> int:
         if self._room is not None:
-            await self._room.come(len(data), link.size - held - len(data))
+            await self._room.come(len(data))
         return await self._content.append_part(link.pack, held, data)
 
     # --- up -----------------------------------------------------------------------------------------------------------

@@ -208,11 +208,11 @@ async def test_what_comes_stops_at_the_reserve_whatever_its_size_was_said_to_be(
     machine = await room.machine()
     limited(machine)
     place = Room(machine.agent)
-    await place.come(500_000, 0)
+    await place.come(500_000)
     machine.agent.room_limits = RoomLimits(None, 1 << 60)
-    await place.come(500_000, 0)
+    await place.come(500_000)
     with pytest.raises(LocalFailure) as caught:
-        await place.come(UNSEEN_BYTES, 0)
+        await place.come(UNSEEN_BYTES)
     assert caught.value.code is Code.DISK_FULL
     assert place.refused(caught.value)
 
