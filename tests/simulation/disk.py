@@ -60,6 +60,11 @@ class Disk:
         count = max((count for at_ms, count in self.noted if at_ms <= when_ms), default=0)
         return set(list(self.store._entries)[:count])
 
+    async def unsent(self) -> set[bytes]:
+        """The content that is still to be sent."""
+        packs, deltas = await self.packs.unsent_packs(), await self.packs.unsent_deltas()
+        return {pack.hash for pack in packs} | {delta.hash for delta in deltas}
+
     def image(self) -> Disk:
         """The disk as it is now, to be put into a machine later. Entries and chunks never change and are shared."""
         store, packs = MemoryStore(), MemoryPacks()

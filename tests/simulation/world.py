@@ -306,9 +306,10 @@ class World:
             self.note(machine.name, f"{step.what}: {said}")
 
     async def sync(self, machine: Machine) -> bool:
-        """Sync a machine; whether nothing was new."""
+        """Sync a machine; whether nothing was new, and no content has gone up."""
         if machine.agent is None:
             return True
+        before = await machine.disk.unsent()
         healing, rehearsing = self.healing, rehearses(self, machine)
         try:
             result = await machine.sync()
@@ -325,7 +326,7 @@ class World:
             f"sync: {result.received} received, {result.sent} sent, {result.round_trips} requests, "
             f"{result.bytes_in + result.bytes_out} B",
         )
-        return result.is_quiet
+        return result.is_quiet and before <= await machine.disk.unsent()
 
     def foreseen(self, machine: Machine, error: RelaisError, *, healing: bool) -> bool:
         """Whether an error belongs to the weather, or to a right that was taken away."""
