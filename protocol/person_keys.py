@@ -2,7 +2,8 @@
 
 Rules:
 - a reading key travels sealed only, to the X25519 keys of devices of the same person, and to that of a phrase;
-- a seal is bound to the person and the key: what it holds must be the key that it names;
+- a seal is bound to the space, the person and the key: what it holds must be the key that it names, and a copy of it in
+  another space opens nothing there;
 - a phrase is drawn, never thought up: `PHRASE_WORDS` of 256 words, because its public half lies on every machine of the
   class, where anybody may guess for years;
 - who types a phrase tries a bounded number: each costs what a guess costs, and who has a teacher's grant says some.
@@ -33,7 +34,9 @@ Derivation: TypeAlias = tuple[bytes, Argon2Cost, bytes]
 PHRASE_WORDS: Final = 8
 _USUAL_WORK: Final = Argon2Cost().memory_kib * Argon2Cost().passes
 
-_DOMAIN: Final = b"relais/0 key wrap"
+_DOMAIN: Final = b"relais/0 key wrap of a space"
+_EARLIER_DOMAIN: Final = b"relais/0 key wrap"
+"""Of a version that had one key for all spaces, and bound its seals to none."""
 _PHRASE: Final = b"relais/0 phrase"
 _SEAL_BYTES: Final = SEED_BYTES + hpke.OVERHEAD_BYTES
 
@@ -156,14 +159,24 @@ def worth_trying(said: Iterable[SaidPhrase]) -> list[Derivation]:
     return found
 
 
-def seal_reading_key(key: AgreementKey, person: bytes, recipient: bytes, ephemeral: bytes) -> bytes:
-    """A teacher's reading key for one recipient; `ephemeral` is 32 fresh random bytes. Raises `PeerFault(WEAK_KEY)`."""
-    return hpke.seal(key.seed, recipient, _info(person, key.public), ephemeral)
+def seal_reading_key(
+    key: AgreementKey, space: bytes | None, person: bytes, recipient: bytes, ephemeral: bytes
+) -> bytes:
+    """A teacher's reading key of a space for one recipient; `ephemeral` is 32 fresh random bytes.
+
+    Without a space, as an earlier version sealed: for what it had sealed alone. Raises `PeerFault(WEAK_KEY)`.
+    """
+    return hpke.seal(key.seed, recipient, _info(space, person, key.public), ephemeral)
 
 
-def open_reading_key(sealed: bytes, person: bytes, agreement: bytes, recipient: AgreementKey) -> AgreementKey:
-    """The reading key whose public half is `agreement`. Raises `PeerFault(BAD_SEAL)` for anything else."""
-    seed = hpke.open_(sealed, recipient, _info(person, agreement))
+def open_reading_key(
+    sealed: bytes, space: bytes | None, person: bytes, agreement: bytes, recipient: AgreementKey
+) -> AgreementKey:
+    """The reading key whose public half is `agreement`. Raises `PeerFault(BAD_SEAL)` for anything else.
+
+    What was sealed in another space, or without one as an earlier version did, is something else.
+    """
+    seed = hpke.open_(sealed, recipient, _info(space, person, agreement))
     if len(seed) != SEED_BYTES or (key := AgreementKey(seed)).public != agreement:
         raise PeerFault(Code.BAD_SEAL, "a wrap does not hold the reading key that it names")
     return key
@@ -197,8 +210,10 @@ def phrase_key(drawn: bytes, person: bytes, salt: bytes, cost: Argon2Cost) -> Ag
     return AgreementKey(kdf.derive(tagged(_PHRASE, person + drawn)))
 
 
-def _info(person: bytes, agreement: bytes) -> bytes:
-    return tagged(_DOMAIN, person + agreement)
+def _info(space: bytes | None, person: bytes, agreement: bytes) -> bytes:
+    if space is None:
+        return tagged(_EARLIER_DOMAIN, person + agreement)
+    return tagged(_DOMAIN, space + person + agreement)
 
 
 def _plain(word: str) -> str:

@@ -36,6 +36,7 @@ from protocol.roles import READS_HAND_INS, Role
 from protocol.vouching import Device
 from sync_agent.machine.around import Around
 from sync_agent.machine.enrolled import (
+    DAMAGED_FILE,
     DEVICE_KEYS_FILE,
     INTRODUCTION_FILE,
     OUTBOX_FILE,
@@ -60,7 +61,7 @@ from sync_agent.machine.marks import (
     stays,
 )
 from sync_agent.machine.progress import TransferProgress
-from sync_agent.machine.reading_key_file import OwnKey, file_of, own_keys_in
+from sync_agent.machine.reading_key_file import OwnKey, OwnKeys, file_of, own_keys_in
 from sync_agent.machine.watched import WATCHED_MARK, WatchedTime
 from sync_agent.pacing.spending import Budget
 
@@ -162,8 +163,10 @@ class Agent:
         self.stick: str | None = None
         self.listens_at: str | None = None
         """Where other devices of the school reach this one."""
-        self.given_reading_keys: dict[bytes, dict[bytes, AgreementKey]] = {}
-        """By class and public half: those that the teacher's other devices sealed to this one there; opened once."""
+        self.given_reading_keys: dict[tuple[bytes, bytes], dict[bytes, AgreementKey]] = {}
+        """By class, teacher and public half: those that this device was given there; opened once."""
+        self.given_before: dict[bytes, AgreementKey] = {}
+        """Those that an earlier version sealed to this device, for all classes: they open work, and go no further."""
         self.remembered: dict[bytes, dict[bytes, tuple[Device, ...]]] = {}
         """By space and person: the devices that this one saw first (`confirming`)."""
         self.met: dict[bytes, dict[bytes, int]] = {}
@@ -264,11 +267,15 @@ class Agent:
         return next((each.key for each in self.own_reading_keys() if each.space == space), None)
 
     def own_reading_keys(self) -> tuple[OwnKey, ...]:
-        """The reading keys that this device made for its teacher, the newest of each class first.
+        """The reading keys that this device made for its teacher, the newest of each class first."""
+        return self._own_keys().keys
 
-        Raises `LocalFailure(DAMAGED)`.
-        """
-        return own_keys_in(self._secret(READING_KEYS_FILE), self._secret(PERSON_KEY_FILE))
+    def lost_reading_keys(self) -> bool:
+        """Whether some of them have rotted on the disk: what was sealed to those alone is opened by nothing else."""
+        return self._own_keys().is_damaged or bool(self.secret(DAMAGED_FILE.format(READING_KEYS_FILE)))
+
+    def _own_keys(self) -> OwnKeys:
+        return own_keys_in(self.secret(READING_KEYS_FILE), self.secret(PERSON_KEY_FILE))
 
     def rename(self, name: str) -> None:
         """Call this device something else; the server hears of it with the next report. Raises `BadInput(BAD_NAME)`."""
@@ -286,16 +293,21 @@ class Agent:
 
     def keep_reading_keys(self, made: Sequence[OwnKey]) -> None:
         """Make new ones durable in DIR, before those that there are. Raises `LocalFailure`."""
-        self._keep_secret(READING_KEYS_FILE, file_of((*made, *self.own_reading_keys())))
+        held = self._own_keys()
+        aside = DAMAGED_FILE.format(READING_KEYS_FILE)
+        if held.is_damaged and not self.secret(aside):
+            self.keep_secret(aside, self.secret(READING_KEYS_FILE))
+        self.keep_secret(READING_KEYS_FILE, file_of((*made, *held.keys)))
 
-    def _secret(self, name: str) -> bytes:
+    def secret(self, name: str) -> bytes:
         """A file of DIR/keys; empty where there is none."""
         try:
             return (self.folder / name).read_bytes()
         except FileNotFoundError:
             return b""
 
-    def _keep_secret(self, name: str, data: bytes) -> None:
+    def keep_secret(self, name: str, data: bytes) -> None:
+        """Make a file of DIR/keys durable. Raises `LocalFailure`."""
         write_private(self.folder / name, data)
 
     async def spaces(self) -> dict[bytes, Authority]:

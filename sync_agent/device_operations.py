@@ -150,12 +150,12 @@ class _DeviceCommands:
         return await peer_address(self._agent)
 
     async def key_phrase(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.keys.reading_key import new_phrase
+        from sync_agent.keys.phrases import new_phrase
 
         return {"phrase": await new_phrase(self._agent)}
 
     async def key_open(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.keys.reading_key import open_with_phrase
+        from sync_agent.keys.phrases import open_with_phrase
 
         return {"keys": await open_with_phrase(self._agent, given.text(params, "phrase"))}
 

@@ -372,7 +372,7 @@ class _Commands:
         from protocol.hand_in_keys import content_key_of
         from protocol.replica.access.export import export_person
         from protocol.replica.catalogues import DEFAULT_LANGUAGE
-        from sync_agent.keys.reading_key import reading_keys
+        from sync_agent.keys.key_wraps import reading_keys
         from sync_agent.portal.wording import Register, Words
 
         agent = self._agent

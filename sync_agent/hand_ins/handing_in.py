@@ -45,7 +45,7 @@ from sync_agent.coursework.reading import Manifests, files_json, find_item, find
 from sync_agent.hand_ins.copies import lasting_state
 from sync_agent.hand_ins.wraps import Kept, first_readers_of, mark_of, wrap_for_the_rest
 from sync_agent.keys.acquaintances import known_in
-from sync_agent.keys.reading_key import open_given_keys, reading_keys
+from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.machine.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS
 
 # --- handing in -------------------------------------------------------------------------------------------------------

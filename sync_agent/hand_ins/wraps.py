@@ -45,7 +45,7 @@ from protocol.work import Wraps
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import known_in, turns
 from sync_agent.keys.confirming import circle_of, own_grant, own_grants, remember_firsts
-from sync_agent.keys.reading_key import reading_keys
+from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.machine.eviction import Seen
 from sync_agent.machine.marks import HAND_IN_MARKS
 

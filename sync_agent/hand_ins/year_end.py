@@ -34,7 +34,7 @@ from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.coursework.reading import need_of, read_checked
 from sync_agent.coursework.space_folders import compared, free_name
 from sync_agent.hand_ins.handing_in import unsealed
-from sync_agent.keys.reading_key import open_given_keys, reading_keys
+from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 
 SAID_FILE: Final = "correction.txt"
 

@@ -6,7 +6,7 @@ Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
 - of each person a device believes for good the one that it saw first, whatever dates come later;
 - what a human confirmed is what was shown: a colleague's device becomes none of one's own because a list says so later;
 - where classes show a device differently, it is confirmed in those that show it as it was shown; the others are named;
-- what was confirmed in one class holds in every other that both devices teach, but in one where it was cut off since;
+- what was confirmed in one class holds in every other that both devices teach, but for one that was reported somewhere;
 - words are made for what is shown, and beside the loop: each takes a hundredth of a second, and whoever lets devices in
   may invent them by the thousand.
 """
@@ -14,7 +14,7 @@ Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -342,10 +342,26 @@ async def acknowledge(agent: Agent, reader: bytes) -> None:
     agent.on_change()
 
 
-def confirmations_due(agent: Agent, places: Sequence[tuple[bytes, Authority, Roster]]) -> list[Draft]:
+async def reported(agent: Agent) -> frozenset[bytes]:
+    """The keys of devices that were reported, or came back unconfirmed, in any class in which this one spoke of keys.
+
+    Also where it has no right any more: whoever takes that would have it forget. That an access has ended is no report.
+    """
+    found: set[bytes] = set()
+    said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY, Kind.VOUCH])
+    for space in sorted({entry.header.space for entry in said if entry.header.author == agent.device}):
+        roster = (await agent.replica.view(space)).roster
+        found |= roster.cut.intersection(roster.revocations.values())
+        found |= {key for key, _ in roster.voices.let_back}
+    return frozenset(found - {agent.device})
+
+
+def confirmations_due(
+    agent: Agent, places: Sequence[tuple[bytes, Authority, Roster]], away: Container[bytes]
+) -> list[Draft]:
     """What this device has said of its teacher's devices in one class and not yet in another that both teach.
 
-    Of whoever was cut off in that other one, and has come back there, only a human says so once more.
+    Of who is `away` (`reported`) only a human says so once more.
     """
     said = {
         (word.device, word.by)
@@ -355,7 +371,6 @@ def confirmations_due(agent: Agent, places: Sequence[tuple[bytes, Authority, Ros
     }
     drafts = []
     for space, mine, roster in places:
-        away = away_of(roster.cut, roster.voices)
         for named, grant in _speakers(roster):
             if (named, mine.person) in said and grant.person == mine.person and named[0] not in away:
                 drafts += _word_at(agent, _Place(space, roster, mine, named, grant))

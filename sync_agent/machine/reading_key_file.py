@@ -3,6 +3,7 @@
 Rules:
 - each is of one class and of one person: in no other class is it said, or sealed to anybody;
 - none is ever let go of: what was sealed to it is opened by nothing else;
+- rows are of one size, each with a check of its own: where one has rotted, the others are read;
 - an earlier version made one set for all classes (`keys/person`): those keys open what was sealed to them, no more.
 
 Pure.
@@ -15,13 +16,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from protocol.canonical import Value, decode, encode
-from protocol.errors import Code, LocalFailure, PeerFault
-from protocol.fields import Fields
-from protocol.identity import SEED_BYTES, AgreementKey
-from protocol.limits import MAX_OWN_READING_KEYS
+from blake3 import blake3
 
-_MAX_KEY_BYTES: Final = 128
+from protocol.entry import ID_BYTES, PERSON_BYTES
+from protocol.identity import SEED_BYTES, AgreementKey, tagged
+
+_CHECK: Final = b"relais/0 kept reading key"
+_CHECK_BYTES: Final = 16
+_PERSON_AT: Final = ID_BYTES
+_SEED_AT: Final = _PERSON_AT + PERSON_BYTES
+_CHECK_AT: Final = _SEED_AT + SEED_BYTES
+ROW_BYTES: Final = _CHECK_AT + _CHECK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +38,32 @@ class OwnKey:
     person: bytes | None = None
 
 
-@lru_cache(maxsize=4)
-def own_keys_in(file: bytes, before: bytes) -> tuple[OwnKey, ...]:
+@dataclass(frozen=True, slots=True)
+class OwnKeys:
     """The keys of the file and, after them, those of an earlier version's: the newest of each first.
 
-    Both are empty where there is none. Raises `LocalFailure(DAMAGED)`.
+    `is_damaged` says that the file holds more than could be read.
     """
+
+    keys: tuple[OwnKey, ...]
+    is_damaged: bool
+
+
+@lru_cache(maxsize=4)
+def own_keys_in(file: bytes, before: bytes) -> OwnKeys:
+    """What two files say; both are empty where there is none."""
+    rows = [file[at : at + ROW_BYTES] for at in range(0, len(file), ROW_BYTES)]
+    sound = [row for row in rows if row == _row(row[:_PERSON_AT], row[_PERSON_AT:_SEED_AT], row[_SEED_AT:_CHECK_AT])]
+    kept = (OwnKey(AgreementKey(row[_SEED_AT:_CHECK_AT]), row[:_PERSON_AT], row[_PERSON_AT:_SEED_AT]) for row in sound)
     seeds = (before[at : at + SEED_BYTES] for at in range(0, len(before) - len(before) % SEED_BYTES, SEED_BYTES))
-    return (*(_rows(file) if file else ()), *(OwnKey(AgreementKey(seed)) for seed in seeds))
-
-
-def _rows(file: bytes) -> Iterable[OwnKey]:
-    try:
-        fields = Fields(decode(file, max_bytes=MAX_OWN_READING_KEYS * _MAX_KEY_BYTES), "reading keys")
-        return [_own_key(row) for row in fields.rows("keys", MAX_OWN_READING_KEYS)]
-    except PeerFault as fault:
-        raise LocalFailure(Code.DAMAGED, "the reading keys of this device cannot be read") from fault
-
-
-def _own_key(row: Value) -> OwnKey:
-    match row:
-        case [bytes(space), bytes(person), bytes(seed)] if len(seed) == SEED_BYTES:
-            return OwnKey(AgreementKey(seed), space, person)
-    raise PeerFault(Code.MALFORMED, "a reading key has the wrong form")
+    return OwnKeys((*kept, *(OwnKey(AgreementKey(seed)) for seed in seeds)), len(sound) < len(rows))
 
 
 def file_of(keys: Iterable[OwnKey]) -> bytes:
     """The file that holds those of the keys that are of a class."""
-    return encode({"keys": [[each.space, each.person, each.key.seed] for each in keys if each.space is not None]})
+    return b"".join(_row(each.space, each.person or b"", each.key.seed) for each in keys if each.space is not None)
+
+
+def _row(space: bytes, person: bytes, seed: bytes) -> bytes:
+    said = space + person + seed
+    return said + blake3(tagged(_CHECK, said)).digest()[:_CHECK_BYTES]

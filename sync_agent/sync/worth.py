@@ -32,7 +32,7 @@ from sync_agent.app import Agent
 from sync_agent.coursework.reading import need_of, readable_version
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.acquaintances import known_in
-from sync_agent.keys.reading_key import reading_keys
+from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.machine.eviction import Piece, Seen, Worth, dated_ms, is_past, is_safe_elsewhere, year_began_ms
 from sync_agent.machine.marks import RARE_MARKS
 

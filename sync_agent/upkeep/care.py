@@ -227,7 +227,7 @@ async def _rights(agent: Agent) -> AsyncIterator[Problem]:
             "else has the recovery kit, or it was replaced twice",
             "tell who runs the system; nothing that they have not confirmed is to be believed meanwhile",
         )
-    if role is Role.TEACHER and not agent.own_reading_keys() and await _teaches_now(agent):
+    if role is Role.TEACHER and await _lacks_keys(agent):
         yield _problem(
             Code.CANNOT_READ,
             "the key with which this teacher opens pupils' work is missing",
@@ -235,9 +235,12 @@ async def _rights(agent: Agent) -> AsyncIterator[Problem]:
         )
 
 
-async def _teaches_now(agent: Agent) -> bool:
-    """Whether a class of this device is open: in one that was closed no key is made."""
-    return any([space not in (await agent.replica.view(space)).roster.erased for space in await agent.spaces()])
+async def _lacks_keys(agent: Agent) -> bool:
+    """Whether reading keys have rotted, or there are none though a class is open: in a closed one none is made."""
+    if agent.lost_reading_keys():
+        return True
+    open_classes = [space not in (await agent.replica.view(space)).roster.erased for space in await agent.spaces()]
+    return not agent.own_reading_keys() and any(open_classes)
 
 
 def _clock(agent: Agent, skew_ms: int) -> Iterator[Problem]:

@@ -31,7 +31,9 @@ from protocol.work import Feedback, Receipt
 from sync_agent.app import RoomLimits
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.confirming import confirm, own_device
-from sync_agent.keys.reading_key import new_phrase, open_with_phrase, reading_keys, tend_reading_keys
+from sync_agent.keys.key_wraps import reading_keys
+from sync_agent.keys.phrases import new_phrase, open_with_phrase
+from sync_agent.keys.reading_key import tend_reading_keys
 from sync_agent.keys.succession import TELLINGS, Place, Told
 from sync_agent.school.sign_in import SignInBook, Try
 from tests.harness.attack import attack
@@ -155,7 +157,7 @@ async def test_who_types_a_phrase_computes_no_more_for_all_that_somebody_says(he
         return phrase_key(drawn, person, salt, cost)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sync_agent.keys.reading_key.phrase_key", noting)
+        patch.setattr("sync_agent.keys.phrases.phrase_key", noting)
         assert await open_with_phrase(other.agent, words), "hers is among those that are tried"
     assert len(tried) <= MAX_TRIED_PHRASES
 
@@ -424,7 +426,7 @@ def _all_that_was_said(own: Iterable[tuple[Entry, bytes]], _roster: Roster, _gra
 
 @attack(
     "a thief cuts a teacher off, and lets her back in as one who says nothing",
-    off={"sync_agent.keys.reading_key._said": _all_that_was_said},
+    off={"sync_agent.keys.places._said": _all_that_was_said},
 )
 async def test_who_was_cut_off_with_all_that_she_said_and_let_back_in_says_her_key_again(here: Here) -> None:
     territory, keys = here.room.territory, here.teacher.agent.keys
@@ -452,8 +454,8 @@ def _what_counts(own: Iterable[tuple[Entry, bytes]], roster: Roster, _grant: byt
 @attack(
     "a thief cuts a teacher off, and lets her back in as one who says nothing",
     off={
-        "sync_agent.keys.reading_key._said": _what_counts,
-        "sync_agent.keys.reading_key._nearest_first": _as_they_came,
+        "sync_agent.keys.places._said": _what_counts,
+        "sync_agent.keys.places._nearest_first": _as_they_came,
     },
 )
 async def test_a_key_is_said_once_under_each_grant_however_often_it_is_held_back(here: Here) -> None:

@@ -28,7 +28,7 @@ from protocol.roles import Role
 from protocol.root_rotation import RootAccount, accounted
 from protocol.structure import Certificate, Grant, Revocation, Successor
 from protocol.work import ContentRef, ItemKind, Revision
-from sync_agent.keys.reading_key import reading_keys
+from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.school.office import end_what_is_over
 from sync_agent.transport.sealed_calls import Order, server_of
 from sync_server.app import opened

@@ -19,8 +19,10 @@ from protocol.roles import PersonRole, Role
 from protocol.roster import Roster
 from protocol.structure import Erasure, Grant, PersonRecord, Revocation
 from sync_agent.app import Agent
-from sync_agent.keys import reading_key
-from sync_agent.keys.reading_key import _Place, _place, new_phrase, open_with_phrase, reading_keys
+from sync_agent.keys import key_wraps
+from sync_agent.keys.key_wraps import reading_keys
+from sync_agent.keys.phrases import new_phrase, open_with_phrase
+from sync_agent.keys.places import Place, by_space, place_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -180,12 +182,15 @@ async def _as_another(here: SpiedClass, second: Device) -> None:
     await territory.say(room.space, Kind.GRANT, given.encode())
 
 
-async def _under_the_last_grant(agent: Agent) -> list[_Place]:
+async def _under_the_last_grant(agent: Agent) -> list[Place]:
     """A laptop writes under the last grant of the nearest class, whatever that says."""
     grants = [each for each in await agent.replica.authorities(agent.device) if each.person is not None]
     door, spaces = agent.replica.door, await agent.spaces()
     last = {space: grant for space in spaces for grant in grants if door.covers(grant, space)}
-    return [await _place(agent, space, grant, grant.person or b"") for space, grant in last.items()]
+    wraps = await by_space(agent, Kind.KEY_WRAP)
+    return [
+        await place_in(agent, space, grant, grant.person or b"", wraps.get(space, ())) for space, grant in last.items()
+    ]
 
 
 def _under_what_counts(
@@ -203,7 +208,7 @@ def _under_what_counts(
     ROW,
     off={
         **NO_NEW_KEY,
-        "sync_agent.keys.reading_key._places": _under_the_last_grant,
+        "sync_agent.keys.reading_key.places_of": _under_the_last_grant,
         "protocol.roster.keys_spent": _under_what_counts,
     },
 )
@@ -220,7 +225,7 @@ async def test_a_grant_of_her_laptop_with_another_key_or_as_another_hides_from_n
 async def test_what_a_laptop_of_an_earlier_version_says_under_such_a_grant_of_keys_that_it_gave_counts(
     tmp_path: Path, way: Before, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.keys.reading_key._places", _under_the_last_grant)
+    monkeypatch.setattr("sync_agent.keys.reading_key.places_of", _under_the_last_grant)
     async with _theft(tmp_path, way) as theft:
         monkeypatch.undo()
         await theft.is_reported("head")
@@ -228,15 +233,15 @@ async def test_what_a_laptop_of_an_earlier_version_says_under_such_a_grant_of_ke
         assert not await theft.opens_new_work()
 
 
-_lacking_of_others = reading_key._lacking
+_lacking_of_others = key_wraps.lacking
 
 
-def _whoever_sealed_it(place: _Place, recipient: bytes, keys: dict[bytes, AgreementKey], _sealers: object) -> Any:
+def _whoever_sealed_it(place: Place, recipient: bytes, keys: dict[bytes, AgreementKey], _sealers: object) -> Any:
     """A seal is done by whoever made it, the recipient too."""
     return _lacking_of_others(place, recipient, keys, {entry.header.author for entry, _ in place.wraps})
 
 
-@attack(ROW, off={**NO_NEW_KEY, "sync_agent.keys.reading_key._lacking": _whoever_sealed_it})
+@attack(ROW, off={**NO_NEW_KEY, "sync_agent.keys.reading_key.lacking": _whoever_sealed_it})
 async def test_a_laptop_that_was_set_up_by_the_phrase_is_known_to_have_the_keys_by_anothers_word(
     tmp_path: Path,
 ) -> None:

@@ -29,7 +29,9 @@ from protocol.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.vouching import Device as Pair
 from protocol.vouching import device_id, drawn_by, phrase_signer
 from sync_agent.keys.confirming import confirm, own_device
-from sync_agent.keys.reading_key import new_phrase, reading_keys, tend_reading_keys
+from sync_agent.keys.key_wraps import reading_keys
+from sync_agent.keys.phrases import new_phrase
+from sync_agent.keys.reading_key import tend_reading_keys
 from sync_agent.school.office import SchoolOffice
 from tests.harness.attack import attack
 from tests.harness.classroom import Device

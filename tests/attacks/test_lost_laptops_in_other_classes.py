@@ -7,18 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from protocol import person_keys
+from protocol.entry import Kind
 from protocol.identity import AgreementKey
+from protocol.person_keys import KeyWraps
+from protocol.replica.replica import Draft
 from protocol.roles import Role
+from protocol.structure import PersonKey
 from protocol.vouching import device_id
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import confirm, own_device
-from sync_agent.keys.reading_key import reading_keys
+from sync_agent.keys.key_wraps import reading_keys
+from sync_agent.keys.reading_key import tend_reading_keys
+from sync_agent.machine.enrolled import PERSON_KEY_FILE
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import (
     another_laptop,
     confirm_each_other,
+    keys_that_open,
     opens_what_is_handed_in_now,
     report_by_head,
     report_by_kit,
@@ -28,6 +36,13 @@ from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
 
 ROW = "a lost laptop reads on in another class"
+_info = person_keys._info
+
+
+def _of_no_space(_space: bytes | None, person: bytes, agreement: bytes) -> bytes:
+    return _info(None, person, agreement)
+
+
 Way = Callable[[Here, Device], Awaitable[None]]
 
 
@@ -41,7 +56,13 @@ def _those_of_all_classes(agent: Agent, _place: object) -> dict[bytes, Agreement
     return reading_keys(agent)
 
 
-SAME_IN_ALL: dict[str, object] = {"sync_agent.keys.reading_key._keys_of": _those_of_all_classes}
+async def _nobody(_agent: object) -> frozenset[bytes]:
+    return frozenset()
+
+
+WORDS_GO_ON: dict[str, object] = {"sync_agent.keys.reading_key.reported": _nobody}
+"""What a human said of a laptop in one class is said by itself in another, whatever was reported meanwhile."""
+SAME_IN_ALL: dict[str, object] = {**WORDS_GO_ON, "sync_agent.keys.reading_key.keys_of": _those_of_all_classes}
 """A teacher's keys are sealed in every class, whichever they were made for."""
 
 
@@ -104,3 +125,74 @@ async def test_a_third_laptop_that_never_heard_of_the_report_passes_no_key_of_th
     await report_by_head(here, head)
     await here.sync(head, second, third, lost, second, third, lost)
     assert not await opens_what_is_handed_in_now(here, lost, second, head, third)
+
+
+@attack(ROW, off={**WORDS_GO_ON, "protocol.person_keys._info": _of_no_space})
+async def test_what_was_sealed_in_one_class_is_opened_and_passed_on_in_no_other_that_holds_a_copy(here: Here) -> None:
+    lost, territory = here.teacher, here.room.territory
+    second = await another_laptop(here, lost)
+    third = await here.room.teacher()
+    await here.sync(third, second)
+    await confirm_each_other(here, second, third)
+    head, _ = await confirmed_head(here)
+    await here.sync(head, second, third, here.machine)
+    await report_by_head(here, head)
+    await here.sync(head, second, third, here.machine, second, third, second, third)
+    made = await territory.classroom("CX")
+    await teach_too(here, made, lost, second, third)
+    await here.sync(second, third, lost, second, third)
+    grant = (await lost.agent.right(made, Kind.KEY_WRAP)).grant
+    sealed = await territory.replica.store.scan_kinds([Kind.KEY_WRAP])
+    copies = [entry.payload or b"" for entry in sealed if entry.header.space == here.room.space]
+    person = here.room.teacher_person
+    await lost.agent.write(*(Draft(made, Kind.KEY_WRAP, grant, copy, subject=person) for copy in copies))
+    await here.sync(lost, second, third, second, third)
+    assert not await opens_what_is_handed_in_now(here, lost, second, head, third)
+
+
+@attack(ROW, off=WORDS_GO_ON)
+async def test_a_class_of_hers_that_a_server_opens_to_a_laptop_after_the_report_gives_it_no_key(here: Here) -> None:
+    lost, room, territory = here.teacher, here.room, here.room.territory
+    second = await another_laptop(here, lost)
+    never_its = await territory.classroom("CM2", room.school)
+    await teach_too(here, never_its, second)
+    head, _ = await confirmed_head(here)
+    await here.sync(head, second, here.machine)
+    await report_by_head(here, head)
+    await here.sync(head, second, second)
+    await teach_too(here, never_its, lost)
+    await here.sync(second, lost, second)
+    key = second.agent.reading_key(never_its)
+    assert key is not None
+    assert key.public not in await keys_that_open(here, lost.agent)
+
+
+@pytest.mark.parametrize("said", ["what-it-made", "what-it-was-given"])
+async def test_keys_of_an_earlier_version_are_not_sealed_anew_to_a_laptop_that_was_reported_where_they_are_in_use(
+    here: Here, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, head, elsewhere = await _reported_in_one_of_two_schools(here)
+    agent, old = second.agent, AgreementKey(b"\7" * 32)
+    await here.sync(head)
+    with monkeypatch.context() as before_the_update:
+        before_the_update.setattr("sync_agent.sync.session.tend_reading_keys", _nothing_due)
+        await here.sync(second)
+        (agent.folder / PERSON_KEY_FILE).write_bytes(old.seed)
+        for space in (here.room.space, elsewhere):
+            grant = (await agent.right(space, Kind.PERSON_KEY)).grant
+            key = PersonKey(old.public).encode()
+            await agent.write(Draft(space, Kind.PERSON_KEY, grant, key, subject=here.room.teacher_person))
+        if said == "what-it-was-given":
+            (agent.folder / PERSON_KEY_FILE).unlink()
+            agent.given_before[old.public] = old
+        await here.sync(second)
+    await tend_reading_keys(agent)
+    await here.sync(second, here.teacher)
+    for entry in await here.room.territory.replica.store.scan_kinds([Kind.KEY_WRAP]):
+        wrapped = KeyWraps.parse(entry.payload or b"")
+        if wrapped.agreement == old.public:
+            assert here.teacher.agent.keys.agreement.public not in {to for to, _ in wrapped.wraps}
+
+
+async def _nothing_due(_agent: object) -> int:
+    return 0

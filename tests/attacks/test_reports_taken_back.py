@@ -14,7 +14,7 @@ from protocol.replica.office.device_cuts import TakenBack
 from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import Grant, Revocation
-from sync_agent.keys.reading_key import reading_keys
+from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.school.device_names import key_words
 from sync_agent.school.office import SchoolOffice
 from tests.harness.attack import attack

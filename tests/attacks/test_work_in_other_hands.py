@@ -282,12 +282,12 @@ def _first_come(_roster: object, names: Collection[bytes]) -> set[bytes]:
 
 @attack(
     "one laptop makes reading keys without end",
-    off={"sync_agent.keys.reading_key._kept_of": _first_come},
+    off={"sync_agent.keys.key_wraps._kept_of": _first_come},
 )
 async def test_the_keys_that_a_lost_laptop_gave_take_no_place_from_those_of_the_teachers_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.keys.reading_key.MAX_GIVEN_READING_KEYS", 4)
+    monkeypatch.setattr("sync_agent.keys.key_wraps.MAX_GIVEN_READING_KEYS", 4)
     async with classroom(tmp_path) as room:
         lost, author = await room.teacher(), await room.machine()
         item = await assignment(room, lost, author)
@@ -314,7 +314,7 @@ async def test_the_keys_that_a_lost_laptop_gave_take_no_place_from_those_of_the_
         await synced(room, author, kept, new)
         key = kept.agent.reading_key(room.space)
         assert key is not None
-        assert key.public in new.agent.given_reading_keys[room.space]
+        assert key.public in new.agent.given_reading_keys[room.space, room.teacher_person]
         assert await Desk(new.agent).files("open-hand-in", id=hand_in.hex()) == FILES
 
 

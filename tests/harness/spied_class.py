@@ -84,7 +84,9 @@ class SpiedClass:
             record = KeyWraps.parse(entry.payload or b"")
             for to, sealed in record.wraps:
                 if to == self.spy.agreement.public:
-                    key = open_reading_key(sealed, entry.header.subject or b"", record.agreement, self.spy.agreement)
+                    key = open_reading_key(
+                        sealed, entry.header.space, entry.header.subject or b"", record.agreement, self.spy.agreement
+                    )
                     keys[key.public] = key
         works = (await territory.replica.view(self.room.space)).coursework.hand_ins
         return content_key_of(works[work], keys) is not None

@@ -17,7 +17,7 @@ from protocol.structure import PersonRecord
 from protocol.vouching import device_id
 from sync_agent.keys.acquaintances import known_in
 from sync_agent.keys.confirming import list_readers, own_device
-from sync_agent.keys.reading_key import new_phrase, open_with_phrase
+from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from sync_agent.machine.marks import FIRST_MARKS, MET_MARKS, met_in, remembered_in
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
 from tests.harness.commands import Desk

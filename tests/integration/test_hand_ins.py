@@ -191,14 +191,21 @@ async def test_only_a_teacher_of_the_class_opens_work(here: Room) -> None:
     assert (await refused(here.teacher, "open-hand-in", id=here.item)).code is Code.UNKNOWN_HAND_IN
 
 
-async def test_a_teacher_without_the_key_is_told_so(here: Room) -> None:
+async def test_a_teacher_whose_file_of_keys_is_gone_is_told_so_and_reads_by_what_lies_in_the_set(here: Room) -> None:
     work = await here.pupils.hand_in(here.item, here.pupil, WORK)
     await here.sync()
     (here.teacher.agent.folder / "keys" / "reading").unlink()
-    error = await refused(here.teacher, "open-hand-in", id=work)
-    assert isinstance(error, Refused)
     (problem,) = (await here.teacher.ask("doctor"))["problems"]
     assert problem["code"] == "cannot-read"
+    assert await here.teacher.files("open-hand-in", id=work) == WORK
+
+
+async def test_a_teacher_without_the_key_is_told_so(here: Room) -> None:
+    work = await here.pupils.hand_in(here.item, here.pupil, WORK)
+    await here.sync()
+    new = await here.room.teacher()
+    await new.session.sync()
+    assert isinstance(await refused(Desk(new.agent), "open-hand-in", id=work), Refused)
 
 
 async def test_a_machine_lists_its_own_works_and_a_teacher_those_of_the_class(here: Room) -> None:

@@ -9,15 +9,25 @@ import pytest
 
 from protocol.entry import Kind, parsed
 from protocol.identity import AgreementKey
+from protocol.kit import Argon2Cost
 from protocol.limits import MAX_PARENTS, MAX_READING_KEYS_AT_ONCE, READING_KEY_LONG_PAUSE_MS, READING_KEY_PAUSE_MS
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import PersonKey, Revocation
+from sync_agent.keys.key_wraps import reading_keys
+from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from sync_agent.keys.reading_key import tend_reading_keys
-from sync_agent.machine.enrolled import PERSON_KEY_FILE, READING_KEYS_FILE
-from sync_agent.machine.reading_key_file import OwnKey, file_of, own_keys_in
+from sync_agent.machine.enrolled import DAMAGED_FILE, PERSON_KEY_FILE, READING_KEYS_FILE
+from sync_agent.machine.reading_key_file import ROW_BYTES, OwnKey, file_of, own_keys_in
+from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.lost_laptop import another_laptop, invent_and_cut_off, keys_said, teach_too
+from tests.harness.lost_laptop import (
+    another_laptop,
+    confirm_each_other,
+    invent_and_cut_off,
+    keys_said,
+    teach_too,
+)
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
 
@@ -48,7 +58,7 @@ async def test_a_laptop_that_is_confirmed_is_given_the_keys_of_the_classes_that_
     second = await another_laptop(here, here.teacher)
     await here.sync(here.teacher, second)
     given = second.agent.given_reading_keys
-    assert {space for space, keys in given.items() if keys} == {here.room.space}
+    assert {space for (space, _), keys in given.items() if keys} == {here.room.space}
 
 
 async def test_keys_of_an_earlier_version_open_what_was_sealed_to_them_and_are_replaced(here: Here) -> None:
@@ -85,17 +95,73 @@ async def test_a_laptop_that_is_handed_on_to_a_colleague_says_a_key_as_the_colle
     yvon = await territory.person("Mme Yvon", PersonRole.TEACHER, room.space)
     laptop = await room.device(Role.TEACHER, person=durand)
     await here.sync(laptop, here.machine)
-    (grant,) = (each.grant for each in territory.replica.door.authorities_of(laptop.agent.device))
-    heads = tuple(await territory.replica.tips(room.space, laptop.agent.device))
-    over = Revocation(laptop.agent.device, heads).encode()
-    await territory.say(room.space, Kind.REVOKE, over, target=grant)
-    (entry,) = await territory.let_in(laptop.agent.keys, Role.TEACHER, room.space, person=yvon)
-    for brought in await territory.replica.credentials([entry.id]):
-        await laptop.agent.replica.admit([brought], source=territory.keys.signing.public, now_ms=territory.clock())
+    await handed_on(here, laptop, yvon)
     await here.sync(laptop, laptop, here.machine)
     work = (await room.hand_in(here.machine, here.item, {"b.odt": b"neu"})).hex()
     await here.sync(here.machine, laptop)
     assert await Desk(laptop.agent).files("open-hand-in", id=work) == {"b.odt": b"neu"}
+
+
+async def handed_on(here: Here, laptop: Device, person: bytes) -> None:
+    """A laptop's access as somebody's ends, and it is let in as somebody else's, with the same keys."""
+    room, territory = here.room, here.room.territory
+    (grant,) = (each.grant for each in territory.replica.door.authorities_of(laptop.agent.device))
+    heads = tuple(await territory.replica.tips(room.space, laptop.agent.device))
+    await territory.say(room.space, Kind.REVOKE, Revocation(laptop.agent.device, heads).encode(), target=grant)
+    (entry,) = await territory.let_in(laptop.agent.keys, Role.TEACHER, room.space, person=person)
+    for brought in await territory.replica.credentials([entry.id]):
+        await laptop.agent.replica.admit([brought], source=territory.keys.signing.public, now_ms=territory.clock())
+
+
+async def test_what_a_laptop_was_given_as_one_colleagues_it_gives_no_laptop_of_the_next(here: Here) -> None:
+    room, territory = here.room, here.room.territory
+    durand = await territory.person("M. Durand", PersonRole.TEACHER, room.space)
+    yvon = await territory.person("Mme Yvon", PersonRole.TEACHER, room.space)
+    laptop, his = await room.device(Role.TEACHER, person=durand), await room.device(Role.TEACHER, person=durand)
+    await here.sync(laptop, his, laptop, his)
+    await confirm_each_other(here, laptop, his)
+    await here.sync(laptop, his, laptop)
+    his_key = his.agent.reading_key(room.space)
+    assert his_key is not None
+    assert his_key.public in reading_keys(laptop.agent)
+    await handed_on(here, laptop, yvon)
+    hers = await room.device(Role.TEACHER, person=yvon)
+    await here.sync(laptop, hers, laptop, hers, his)
+    await confirm_each_other(here, laptop, hers)
+    await here.sync(laptop, hers, laptop, hers)
+    assert his_key.public not in reading_keys(hers.agent)
+
+
+async def test_a_laptop_that_is_restored_from_before_a_class_is_given_its_key_of_that_class_by_the_set(
+    here: Here,
+) -> None:
+    agent = here.teacher.agent
+    backup = agent.secret(READING_KEYS_FILE)
+    later = await here.room.territory.classroom("CM2")
+    await teach_too(here, later, here.teacher)
+    await here.sync(here.teacher, here.teacher)
+    made = agent.reading_key(later)
+    assert made is not None
+    agent.keep_secret(READING_KEYS_FILE, backup)
+    await tend_reading_keys(agent)
+    assert made.public in reading_keys(agent)
+    newest = agent.reading_key(later)
+    assert newest is not None
+    assert newest.public != made.public
+
+
+async def test_many_keys_of_one_class_keep_no_other_from_having_one(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.keys.reading_key.MAX_OWN_READING_KEYS", 2)
+    for number in range(4):
+        await invent_and_cut_off(here, number)
+        await here.sync(here.teacher)
+    later = await here.room.territory.classroom("CM2")
+    await teach_too(here, later, here.teacher)
+    await here.sync(here.teacher, here.teacher)
+    assert len(await keys_said(here, here.teacher.agent.device)) == 2
+    assert here.teacher.agent.reading_key(later) is not None
 
 
 async def test_a_laptop_that_her_other_one_led_to_is_replaced_for_at_once_after_many_invented_ones(here: Here) -> None:
@@ -142,6 +208,56 @@ async def test_a_key_that_was_said_more_often_than_one_entry_names_is_replaced_a
     assert of_before <= (await here.machine.agent.replica.view(space)).roster.replaced
 
 
+async def test_the_phrase_opens_a_class_that_came_after_it_was_drawn(here: Here) -> None:
+    phrase = await new_phrase(here.teacher.agent, Argon2Cost(8, 1, 1))
+    await here.sync(here.teacher)
+    later = await here.room.territory.classroom("CM2")
+    await teach_too(here, later, here.teacher)
+    await here.sync(here.teacher, here.teacher)
+    made = here.teacher.agent.reading_key(later)
+    assert made is not None
+    new = await here.room.device(Role.TEACHER, here.room.space, later, person=here.room.teacher_person)
+    await here.sync(new)
+    await open_with_phrase(new.agent, phrase)
+    assert made.public in reading_keys(new.agent)
+
+
+async def test_a_phrase_that_another_of_hers_has_replaced_opens_no_class_that_came_later(here: Here) -> None:
+    second = await another_laptop(here, here.teacher)
+    old = await new_phrase(here.teacher.agent, Argon2Cost(8, 1, 1))
+    await here.sync(here.teacher, second)
+    here.room.territory.clock.advance(1_000)
+    await new_phrase(second.agent, Argon2Cost(8, 1, 1))
+    await here.sync(second, here.teacher)
+    later = await here.room.territory.classroom("CM2")
+    await teach_too(here, later, here.teacher)
+    await here.sync(here.teacher, here.teacher)
+    made = here.teacher.agent.reading_key(later)
+    assert made is not None
+    new = await here.room.device(Role.TEACHER, here.room.space, later, person=here.room.teacher_person)
+    await here.sync(new)
+    await open_with_phrase(new.agent, old)
+    assert made.public not in reading_keys(new.agent)
+
+
+@pytest.mark.parametrize("row", [0, 1])
+async def test_a_key_that_has_rotted_takes_no_other_with_it_and_is_told(here: Here, row: int) -> None:
+    await teach_too(here, await here.room.territory.classroom("CM2"), here.teacher)
+    await here.sync(here.teacher, here.teacher)
+    agent = here.teacher.agent
+    before = agent.own_reading_keys()
+    assert len(before) == 2
+    rotten = bytearray(agent.secret(READING_KEYS_FILE))
+    rotten[row * ROW_BYTES + 50] ^= 1
+    agent.keep_secret(READING_KEYS_FILE, bytes(rotten))
+    await here.sync(here.teacher)
+    await tend_reading_keys(agent)
+    assert before[1 - row].key.public in {each.key.public for each in agent.own_reading_keys()}
+    assert agent.secret(DAMAGED_FILE.format(READING_KEYS_FILE)) == rotten
+    problems = (await Desk(agent).ask("doctor"))["problems"]
+    assert "cannot-read" in {problem["code"] for problem in problems}
+
+
 async def test_where_nothing_has_changed_nothing_is_said_of_keys(here: Here) -> None:
     await invent_and_cut_off(here, 1)
     await here.sync(here.teacher)
@@ -152,7 +268,8 @@ def test_a_file_of_keys_holds_what_was_put_into_it_the_newest_first() -> None:
     keys = [OwnKey(AgreementKey(bytes([n]) * 32), bytes([n % 2]) * 32, b"p" * 16) for n in range(5)]
     old = [AgreementKey(bytes([n]) * 32) for n in (8, 9)]
     read = own_keys_in(file_of(keys), b"".join(key.seed for key in old))
-    assert [(each.key.seed, each.space) for each in read] == [
+    assert not read.is_damaged
+    assert [(each.key.seed, each.space) for each in read.keys] == [
         *((each.key.seed, each.space) for each in keys),
         *((key.seed, None) for key in old),
     ]

@@ -23,9 +23,10 @@ from protocol.structure import Erasure, Grant, Revocation
 from protocol.vouching import device_id
 from sync_agent.courier.survey import Wishes
 from sync_agent.hand_ins.wraps import readers_of
-from sync_agent.keys import reading_key
+from sync_agent.keys import phrases
 from sync_agent.keys.confirming import confirm, own_device
-from sync_agent.keys.reading_key import new_phrase, open_with_phrase
+from sync_agent.keys.key_wraps import reading_keys
+from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from sync_agent.machine.enrolled import READING_KEYS_FILE
 from sync_agent.sync.session import Session
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, open_device
@@ -195,7 +196,7 @@ async def test_a_phrase_is_derived_once_for_all_classes_and_holds_up_nothing_els
         await laptops[-1].session.sync()
         return laptops[-1]
 
-    monkeypatch.setattr(reading_key, "phrase_key", derive)
+    monkeypatch.setattr(phrases, "phrase_key", derive)
     async with classroom(tmp_path, spaces=3) as room:
         old = await laptop(room)
         phrase = await new_phrase(old.agent, CHEAP)
@@ -219,7 +220,7 @@ async def test_nothing_more_is_sealed_to_keys_that_a_lost_laptop_held_and_old_wo
     await here.confirm(here.teacher, lost)
     await here.sync(here.teacher, lost)
     assert await here.can_open(lost, work)
-    held = set(reading_key.reading_keys(lost.agent))
+    held = set(reading_keys(lost.agent))
     assert len(held) == 2
     await here.revoke(lost)
     await here.sync(here.teacher, here.machine, here.teacher)

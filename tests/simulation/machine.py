@@ -41,10 +41,10 @@ class SimAgent(Agent):
     files: dict[str, bytes]
     told: Told
 
-    def _secret(self, name: str) -> bytes:
+    def secret(self, name: str) -> bytes:
         return self.files.get(name, b"")
 
-    def _keep_secret(self, name: str, data: bytes) -> None:
+    def keep_secret(self, name: str, data: bytes) -> None:
         self.files[name] = data
 
     async def take_former(self, former: Sequence[DeviceKeys]) -> None:

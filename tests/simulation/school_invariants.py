@@ -22,7 +22,7 @@ from protocol.roles import HAS_READING_KEYS, HOLDS_SIGN_INS
 from protocol.sign_in import SignInWraps, holders
 from protocol.structure import PersonKey
 from protocol.work import Wraps
-from sync_agent.keys.reading_key import open_given_keys, reading_keys
+from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.school.sign_in import SignInBook
 from tests.simulation.ledger import BrokenError
 from tests.simulation.machine import Machine, SimAgent

@@ -31,21 +31,30 @@ from protocol.words import WORDS
 DRAW = Random(5).randbytes
 PERSON = DRAW(16)
 KEY, DEVICE, STRANGER = AgreementKey(DRAW(32)), AgreementKey(DRAW(32)), AgreementKey(DRAW(32))
-SEALED = seal_reading_key(KEY, PERSON, DEVICE.public, DRAW(32))
+SPACE = DRAW(32)
+SEALED = seal_reading_key(KEY, SPACE, PERSON, DEVICE.public, DRAW(32))
 CHEAP = Argon2Cost(8, 1, 1)
 
 
 def test_a_reading_key_opens_on_the_device_that_it_was_sealed_to() -> None:
-    assert open_reading_key(SEALED, PERSON, KEY.public, DEVICE).seed == KEY.seed
+    assert open_reading_key(SEALED, SPACE, PERSON, KEY.public, DEVICE).seed == KEY.seed
 
 
 @pytest.mark.parametrize(
-    ("person", "agreement", "device"),
-    [(DRAW(16), KEY.public, DEVICE), (PERSON, STRANGER.public, DEVICE), (PERSON, KEY.public, STRANGER)],
+    ("space", "person", "agreement", "device"),
+    [
+        (SPACE, DRAW(16), KEY.public, DEVICE),
+        (SPACE, PERSON, STRANGER.public, DEVICE),
+        (SPACE, PERSON, KEY.public, STRANGER),
+        (DRAW(32), PERSON, KEY.public, DEVICE),
+        (None, PERSON, KEY.public, DEVICE),
+    ],
 )
-def test_it_opens_for_no_other_person_key_or_device(person: bytes, agreement: bytes, device: AgreementKey) -> None:
+def test_it_opens_for_no_other_space_person_key_or_device(
+    space: bytes | None, person: bytes, agreement: bytes, device: AgreementKey
+) -> None:
     with pytest.raises(PeerFault) as caught:
-        open_reading_key(SEALED, person, agreement, device)
+        open_reading_key(SEALED, space, person, agreement, device)
     assert caught.value.code is Code.BAD_SEAL
 
 
@@ -53,10 +62,10 @@ def test_a_seal_that_holds_another_key_than_it_names_opens_nothing() -> None:
     from protocol import hpke  # noqa: PLC0415
     from protocol.identity import tagged  # noqa: PLC0415
 
-    info = tagged(b"relais/0 key wrap", PERSON + KEY.public)
+    info = tagged(b"relais/0 key wrap of a space", SPACE + PERSON + KEY.public)
     for held in (STRANGER.seed, b"short"):
         with pytest.raises(PeerFault):
-            open_reading_key(hpke.seal(held, DEVICE.public, info, DRAW(32)), PERSON, KEY.public, DEVICE)
+            open_reading_key(hpke.seal(held, DEVICE.public, info, DRAW(32)), SPACE, PERSON, KEY.public, DEVICE)
 
 
 def test_a_phrase_is_read_whatever_its_case_accents_and_punctuation() -> None:
@@ -150,9 +159,10 @@ def test_the_vector_of_the_specification() -> None:
     known = json.loads((Path(__file__).parent.parent / "vectors" / "person_keys.json").read_text())
     key, person = AgreementKey(bytes.fromhex(known["reading_key"])), bytes.fromhex(known["person"])
     recipient = AgreementKey(bytes.fromhex(known["recipient_secret"]))
-    sealed = seal_reading_key(key, person, recipient.public, bytes.fromhex(known["ephemeral"]))
-    assert sealed.hex() == known["wrap"]
-    assert open_reading_key(sealed, person, bytes.fromhex(known["agreement"]), recipient).seed == key.seed
+    for space, wrap in ((bytes.fromhex(known["space"]), "wrap"), (None, "earlier_wrap")):
+        sealed = seal_reading_key(key, space, person, recipient.public, bytes.fromhex(known["ephemeral"]))
+        assert sealed.hex() == known[wrap]
+        assert open_reading_key(sealed, space, person, bytes.fromhex(known["agreement"]), recipient).seed == key.seed
     cost = Argon2Cost(known["memory"], known["passes"], known["lanes"])
     derived = phrase_key(drawn_of(known["phrase"]), person, bytes.fromhex(known["salt"]), cost)
     assert (derived.seed.hex(), derived.public.hex()) == (known["phrase_secret"], known["phrase_agreement"])

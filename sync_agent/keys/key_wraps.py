@@ -1,0 +1,163 @@
+"""Reading keys that are sealed to devices of a teacher, and opened on them (docs/protocol.md, "Reading keys").
+
+Rules:
+- those that were given lie in the set, sealed, and nowhere else; each is of one class and of one teacher;
+- in a class nothing is sealed but what was made for it, or was given there: a copy of a seal opens nothing elsewhere;
+- of what others seal to a device it keeps a bounded number, which follows from the set alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Collection, Container, Iterable
+from itertools import zip_longest
+from typing import TypeAlias
+
+from protocol.entry import Kind
+from protocol.errors import PeerFault
+from protocol.identity import AgreementKey
+from protocol.limits import (
+    MAX_GIVEN_READING_KEYS,
+    MAX_WRAPS_PER_ENTRY,
+)
+from protocol.person_keys import (
+    KeyWraps,
+    open_reading_key,
+    seal_reading_key,
+)
+from protocol.replica.replica import Draft
+from protocol.roles import HAS_READING_KEYS
+from protocol.roster import Roster
+from protocol.vouching import Device
+from sync_agent.app import Agent
+from sync_agent.keys.places import Place, draft
+
+Given: TypeAlias = tuple[bytes, bytes]
+"""A class, and as whose device this one was given keys there."""
+
+
+def reading_keys(agent: Agent) -> dict[bytes, AgreementKey]:
+    """All reading keys that this device can use, of all classes, by public half."""
+    given = {name: key for keys in agent.given_reading_keys.values() for name, key in keys.items()}
+    return {**agent.given_before, **given, **{each.key.public: each.key for each in agent.own_reading_keys()}}
+
+
+def keys_of(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
+    """Those of a place: what this device made for it, or was given there as this teacher's, by who had it.
+
+    Who says a key is not asked: whoever says another class's as theirs has it sealed to them so. What an earlier
+    version has sealed to this device is bound to no class, and goes no further.
+    """
+    own = {key.public: key for key in (*place.made, *place.before, *place.of_all)}
+    return {**agent.given_reading_keys.get((place.space, place.whose), {}), **own}
+
+
+async def open_given_keys(agent: Agent) -> None:
+    """Open what other devices of this teacher have sealed to this one, of the keys that are kept (`_kept_of`)."""
+    persons = {
+        grant.person
+        for grant in await agent.own_rights()
+        if grant.role in HAS_READING_KEYS and grant.person is not None
+    }
+    mine = agent.keys.agreement
+    rosters: dict[bytes, Roster] = {}
+    sealed: defaultdict[Given, dict[bytes, list[tuple[bytes, KeyWraps]]]] = defaultdict(dict)
+    for entry in await agent.replica.store.scan_kinds([Kind.KEY_WRAP]) if persons else ():
+        person, space = entry.header.subject, entry.header.space
+        if space not in rosters:
+            rosters[space] = (await agent.replica.view(space)).roster
+        # who was added twice has laptops under either id; it is who seals that must have confirmed this one
+        if person is None or rosters[space].who(person) not in map(rosters[space].who, persons):
+            continue
+        try:
+            record = KeyWraps.parse(entry.payload or b"")
+        except PeerFault:
+            continue
+        if any(recipient == mine.public for recipient, _ in record.wraps):
+            sealed[space, rosters[space].who(person)].setdefault(record.agreement, []).append((person, record))
+    before, agent.given_reading_keys = agent.given_reading_keys, {}
+    for (space, whose), here in sealed.items():
+        kept = _kept_of(rosters[space], here)
+        found = {name: key for name, key in before.get((space, whose), {}).items() if name in kept}
+        for name in kept - found.keys():
+            for person, record in here[name]:
+                if name not in found:
+                    found |= opened(space, person, [record], mine)
+                if name not in found and name not in agent.given_before:
+                    agent.given_before |= opened(None, person, [record], mine)
+        agent.given_reading_keys[space, whose] = found
+
+
+def _kept_of(roster: Roster, names: Collection[bytes]) -> set[bytes]:
+    """Which of a class's keys that are sealed to this device it keeps; that follows from the set alone.
+
+    So many of those that devices have said whose right holds, each device's in turn, the earliest first; and so many of
+    all others: what whoever was cut off since has made takes no place from these. What is in use is kept in any case.
+    """
+    in_use = {name for keys in roster.reading_keys.values() for name in keys if name in names}
+    said: defaultdict[Device, dict[bytes, None]] = defaultdict(dict)
+    holding: set[Device] = set()
+    for name, devices in roster.said_by.items():
+        for device in devices if name in names else ():
+            said[device][name] = None
+            if device[0] not in roster.cut:
+                holding.add(device)
+    first = _in_turn(said[device] for device in sorted(holding))[:MAX_GIVEN_READING_KEYS]
+    others = [said[device] for device in sorted(said.keys() - holding)]
+    unsaid = sorted(set(names).difference(*said.values()))
+    rest = [name for name in _in_turn([*others, unsaid]) if name not in first]
+    return {*first, *rest[:MAX_GIVEN_READING_KEYS], *in_use}
+
+
+def _in_turn(lists: Iterable[Iterable[bytes]]) -> list[bytes]:
+    """The first of each, then the second ones."""
+    return list(dict.fromkeys(name for turn in zip_longest(*lists) for name in turn if name is not None))
+
+
+def opened(
+    space: bytes | None, person: bytes, records: Iterable[KeyWraps], recipient: AgreementKey
+) -> dict[bytes, AgreementKey]:
+    """What is sealed to a recipient in a space, or, without one, what an earlier version sealed."""
+    found: dict[bytes, AgreementKey] = {}
+    for record in records:
+        for named, sealed in record.wraps:
+            if named == recipient.public and record.agreement not in found:
+                with contextlib.suppress(PeerFault):
+                    found[record.agreement] = open_reading_key(sealed, space, person, record.agreement, recipient)
+    return found
+
+
+def lacking(
+    place: Place, recipient: bytes, keys: dict[bytes, AgreementKey], sealers: Container[bytes]
+) -> dict[bytes, AgreementKey]:
+    """Those keys that none of the teacher's devices that count, the `sealers`, has sealed to the recipient here.
+
+    What others say they sealed proves nothing: it might not open.
+    """
+    done = {
+        record.agreement
+        for entry, record in place.wraps
+        if entry.header.author in sealers and any(to == recipient for to, _ in record.wraps)
+    }
+    return {public: key for public, key in keys.items() if public not in done}
+
+
+def seals(
+    agent: Agent, place: Place, wanted: dict[bytes, dict[bytes, AgreementKey]], *, of_all: bool = False
+) -> list[Draft]:
+    """Keys for recipients, bound to the place; or to none, what an earlier version had sealed so (`of_all` classes)."""
+    by_key: dict[bytes, list[tuple[bytes, bytes]]] = {}
+    for recipient, keys in wanted.items():
+        for public, key in keys.items():
+            try:
+                space = None if of_all else place.space
+                sealed = seal_reading_key(key, space, place.person, recipient, agent.entropy(32))
+            except PeerFault:
+                continue  # a device whose key is of low order reads nothing
+            by_key.setdefault(public, []).append((recipient, sealed))
+    return [
+        draft(place, Kind.KEY_WRAP, KeyWraps(public, tuple(wraps[start : start + MAX_WRAPS_PER_ENTRY])).encode())
+        for public, wraps in by_key.items()
+        for start in range(0, len(wraps), MAX_WRAPS_PER_ENTRY)
+    ]

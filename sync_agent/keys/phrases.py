@@ -1,0 +1,192 @@
+"""A teacher's phrase: eight words on paper that open the reading keys on another device (docs/protocol.md).
+
+Rules:
+- the words are drawn, and lie nowhere but on the paper;
+- the phrase in force opens the classes that came after it was drawn, too: who drew it says it there;
+- who types one tries a bounded number, and each costs what a guess costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from protocol.entry import Kind
+from protocol.errors import Code, PeerFault, Refused
+from protocol.identity import AgreementKey
+from protocol.kit import Argon2Cost
+from protocol.limits import (
+    MAX_IDS_OF_ONE,
+    SALT_BYTES,
+)
+from protocol.person_keys import (
+    PHRASE_WORDS,
+    Derivation,
+    PhraseKey,
+    SaidPhrase,
+    drawn_of,
+    phrase_key,
+    phrase_of,
+    worth_trying,
+)
+from protocol.replica.replica import Draft
+from protocol.vouching import Device, Vouch, Word, drawn_by, phrase_signer, prove
+from sync_agent.app import Agent
+from sync_agent.keys.confirming import own_device, own_in_use
+from sync_agent.keys.key_wraps import keys_of, lacking, open_given_keys, opened, reading_keys, seals
+from sync_agent.keys.places import Place, about, by_space, draft, places_or_refuse
+from sync_agent.machine.enrolled import PHRASE_FILE
+from sync_agent.machine.phrase_file import DrawnPhrase, drawn_in, file_of
+
+_Derived: TypeAlias = dict[Derivation, AgreementKey]
+"""What a phrase gives for a person and a salt, at a cost."""
+
+
+async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
+    """Draw a phrase that opens the teacher's keys on another device; it takes the place of an earlier one.
+
+    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher.
+    """
+    cost = cost or Argon2Cost()
+    derived: _Derived = {}
+    places = await places_or_refuse(agent)
+    drawn, salt = agent.entropy(PHRASE_WORDS), agent.entropy(SALT_BYTES)
+    await _derive(derived, drawn, [(place.person, cost, salt) for place in places])
+    async with agent.writing:
+        places = await places_or_refuse(agent)
+        await _derive(derived, drawn, [(place.person, cost, salt) for place in places])
+        await open_given_keys(agent)
+        phrases = {
+            person: DrawnPhrase(person, key.public, salt, cost, phrase_signer(key.seed))
+            for (person, _, _), key in derived.items()
+        }
+        agent.keep_secret(PHRASE_FILE, file_of([*phrases.values()][:MAX_IDS_OF_ONE]))
+        drafts = []
+        for place in places:
+            drafts.append(_phrase_said(agent, place, phrases[place.person]))
+            drafts += seals(agent, place, {phrases[place.person].agreement: keys_of(agent, place)})
+        await agent.write(*drafts)
+    return phrase_of(drawn)
+
+
+def _phrase_said(agent: Agent, place: Place, phrase: DrawnPhrase) -> Draft:
+    proof = drawn_by(phrase.signer, place.person, (agent.device, place.grant.agreement), place.space)
+    said = PhraseKey(phrase.agreement, phrase.salt, phrase.cost, phrase.signer.public, proof)
+    return draft(place, Kind.PHRASE, said.encode())
+
+
+def phrases_due(agent: Agent, places: Sequence[Place]) -> list[Draft]:
+    """The phrase that this device drew, in classes that came later: the paper opens those too.
+
+    As long as it is the one in force in another class: what another of the teacher's devices draws takes its place.
+    """
+    drafts = []
+    for phrase in drawn_in(agent.secret(PHRASE_FILE)):
+        theirs = [place for place in places if place.person == phrase.person]
+        latest = [place.roster.phrases.get(place.person, ())[-1:] for place in theirs]
+        if any(said.agreement == phrase.agreement for in_force in latest for _, said in in_force):
+            lacking = [place for place in theirs if phrase.agreement not in place.drawn]
+            drafts += [_phrase_said(agent, place, phrase) for place in lacking]
+    return drafts
+
+
+async def open_with_phrase(agent: Agent, phrase: str) -> int:
+    """Take the teacher's keys that a phrase opens, and seal them to this device; how many it did not have yet.
+
+    Raises `BadInput(USAGE)` for what is no phrase, `Refused(CANNOT_READ)` for one that opens nothing here,
+    `Refused(NO_RIGHT)`.
+    """
+    drawn = drawn_of(phrase)
+    derived: _Derived = {}
+    await _derive(derived, drawn, await _to_try(agent, await places_or_refuse(agent)))
+    async with agent.writing:
+        by_place: defaultdict[bytes, dict[bytes, AgreementKey]] = defaultdict(dict)
+        before: defaultdict[bytes, dict[bytes, AgreementKey]] = defaultdict(dict)
+        drafts: list[Draft] = []
+        places = await places_or_refuse(agent)
+        await _derive(derived, drawn, await _to_try(agent, places))
+        for place in places:
+            for said in await _phrases_said(agent, place):
+                key = derived.get(said.derivation)
+                if key is not None and key.public == said.key.agreement:
+                    drafts += _proofs(agent, place, key)
+                    records = [each for _, each in place.wraps]
+                    by_place[place.space] |= opened(place.space, place.person, records, key)
+                    before[place.space] |= opened(None, place.person, records, key)
+        names = {name for keys in (*by_place.values(), *before.values()) for name in keys}
+        if not names:
+            raise Refused(
+                Code.CANNOT_READ, "this phrase opens none of your keys here: compare it with the paper, or sync first"
+            )
+        new = len(names - reading_keys(agent).keys())
+        mine = agent.keys.agreement.public
+        for place in places:
+            agent.given_reading_keys.setdefault((place.space, place.whose), {}).update(by_place[place.space])
+            agent.given_before |= before[place.space]
+            sealers = {device[0] for device in own_in_use(agent, place.roster, place.person)}
+            here, of_all = (lacking(place, mine, keys[place.space], sealers) for keys in (by_place, before))
+            drafts += seals(agent, place, {mine: here})
+            drafts += seals(agent, place, {mine: of_all}, of_all=True)
+        if drafts:
+            await agent.write(*drafts)
+    return new
+
+
+async def _phrases_said(agent: Agent, place: Place) -> list[SaidPhrase]:
+    """Every phrase that was ever drawn: what an older one opened, it opens still."""
+    found = []
+    said = (await by_space(agent, Kind.PHRASE)).get(place.space, ())
+    for entry in about(agent, said, place.person, place.roster):
+        header = entry.header
+        try:
+            key = PhraseKey.parse(entry.payload or b"")
+        except PeerFault:
+            continue
+        line, speaks = agent.replica.door.origin(header.author), place.roster.speaks(header.grant)
+        found.append(SaidPhrase(place.person, key, line, speaks, header.at, entry.id))
+    return found
+
+
+async def _to_try(agent: Agent, places: Iterable[Place]) -> list[Derivation]:
+    """What is derived of a phrase that somebody types here."""
+    return worth_trying([said for place in places for said in await _phrases_said(agent, place)])
+
+
+async def _derive(derived: _Derived, drawn: bytes, wanted: Iterable[Derivation]) -> None:
+    """Add what is wanted and not there yet: each costs what a guess costs, and is derived beside everything else.
+
+    To be called before the store is held, and again under it for what came in between.
+    """
+    for at in wanted:
+        if at not in derived:
+            person, cost, salt = at
+            derived[at] = await asyncio.to_thread(phrase_key, drawn, person, salt, cost)
+
+
+def _proofs(agent: Agent, place: Place, key: AgreementKey) -> list[Draft]:
+    """That who knows the phrase uses this device, for the teacher's others; and that its drawer is the teacher's."""
+    signer, mine = phrase_signer(key.seed), own_device(agent)
+    proof = prove(signer, place.person, mine, place.grant.grant).encode()
+    words = place.roster.voices.words
+    person = place.roster.who(place.person)
+    theirs = place.roster.voices.firsts.get(person, ())
+    is_known = any(_is_confirmed_own(words.get(device, ()), mine, person) for device in theirs if device != mine)
+    drafts = [] if is_known else [draft(place, Kind.VOUCH, proof, place.grant.grant)]
+    drawers = {
+        device
+        for device, phrase in place.roster.phrases.get(place.person, ())
+        if phrase.agreement == key.public and phrase.signing == signer.public and device != mine
+    }
+    for each in place.roster.authorities:
+        device = (each.key, each.agreement)
+        is_theirs = each.person is not None and place.roster.who(each.person) == person
+        if device in drawers and is_theirs and not _is_confirmed_own(words.get(mine, ()), device, person):
+            drafts.append(draft(place, Kind.VOUCH, Vouch().encode(), each.grant))
+            drawers.discard(device)
+    return drafts
+
+
+def _is_confirmed_own(words: Iterable[Word], device: Device, person: bytes) -> bool:
+    return any(word.is_own and (word.device, word.person) == (device, person) for word in words)

@@ -1,0 +1,175 @@
+"""Where this device stands for a teacher, and what was said there of the teacher's reading keys (docs/protocol.md).
+
+Rules ("Reading keys"):
+- a place is a space in which this device's own grant makes its person a teacher;
+- what it says it says with its own two keys, as whose it came in first: under any other grant nobody hears it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from protocol.entry import Entry, Kind, parsed
+from protocol.errors import Code, PeerFault, Refused
+from protocol.identity import AgreementKey
+from protocol.person_keys import (
+    KeyWraps,
+    PhraseKey,
+)
+from protocol.replica.replica import Draft
+from protocol.rights import Authority, Door
+from protocol.roles import HAS_READING_KEYS
+from protocol.roster import Roster
+from protocol.structure import PersonKey
+from sync_agent.app import Agent
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A space in which this device stands for a teacher, and what is said there about the teacher's keys.
+
+    `said` are the keys that this device has written down there, as far as that counts; `own` all that it wrote so;
+    `made` those that it made for that space and that teacher, the newest first, `before` those under another id of the
+    same teacher's, `of_all` those that an earlier version made for all classes; `drawn` the phrases that it said there.
+    """
+
+    space: bytes
+    grant: Authority
+    person: bytes
+    roster: Roster
+    made: tuple[AgreementKey, ...]
+    before: tuple[AgreementKey, ...]
+    of_all: tuple[AgreementKey, ...]
+    drawn: frozenset[bytes]
+    said: frozenset[bytes]
+    own: tuple[tuple[Entry, bytes], ...]
+    wraps: tuple[tuple[Entry, KeyWraps], ...]
+
+    @property
+    def current(self) -> AgreementKey | None:
+        """This device's newest key there."""
+        return self.made[0] if self.made else None
+
+    @property
+    def whose(self) -> bytes:
+        """The teacher, under the one id under which somebody is listed."""
+        return self.roster.who(self.person)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is a class that was closed: what is said there is destroyed everywhere at the next look."""
+        return self.space in self.roster.erased
+
+
+async def places_of(agent: Agent) -> list[Place]:
+    """All of them, closed classes included."""
+    door = agent.replica.door
+    teaching = [grant for grant in await agent.own_rights() if grant.role in HAS_READING_KEYS]
+    found = []
+    wraps = await by_space(agent, Kind.KEY_WRAP) if teaching else {}
+    for space in await agent.spaces() if teaching else ():
+        here = [grant for grant in teaching if grant.person is not None and door.covers(grant, space)]
+        # as whose it came in first: whoever writes grants calls it somebody else's later
+        if here and (person := here[0].person) is not None:
+            nearest, *_ = _nearest_first([grant for grant in here if grant.person == person], door)
+            found.append(await place_in(agent, space, nearest, person, wraps.get(space, ())))
+    return found
+
+
+async def places_or_refuse(agent: Agent) -> list[Place]:
+    """The same. Raises `Refused(NO_RIGHT)` where there is none."""
+    places = await places_of(agent)
+    if not places:
+        raise Refused(Code.NO_RIGHT, "this device stands for no teacher, and has no keys to hand-ins")
+    return places
+
+
+def _nearest_first(teaching: Iterable[Authority], door: Door) -> list[Authority]:
+    """The grant of the class before that of the school, the last before those that it may have let back in."""
+    ranked = sorted(enumerate(teaching), key=lambda each: (-len(door.lineage(each[1].space)), -each[0]))
+    return [grant for _, grant in ranked]
+
+
+async def by_space(agent: Agent, kind: Kind) -> dict[bytes, list[Entry]]:
+    """The entries of a kind, read once for all spaces."""
+    found: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for entry in await agent.replica.store.scan_kinds([kind]):
+        found[entry.header.space].append(entry)
+    return found
+
+
+async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, given: Iterable[Entry]) -> Place:
+    """A space as this device's grant makes it that person's place; `given` are its entries that say a key was given."""
+    written = await agent.replica.store.authored(space, agent.device)
+    roster = (await agent.replica.view(space)).roster
+    wraps = []
+    for entry in about(agent, given, person, roster):
+        try:
+            wraps.append((entry, KeyWraps.parse(entry.payload or b"")))
+        except PeerFault:
+            continue
+    own = tuple(_own_keys(written))
+    keys = agent.own_reading_keys()
+    theirs = [each for each in keys if each.space == space and roster.who(each.person or b"") == roster.who(person)]
+    said_ever = {key for _, key in own}
+    return Place(
+        space=space,
+        grant=grant,
+        person=person,
+        roster=roster,
+        made=tuple(each.key for each in theirs if each.person == person),
+        before=tuple(each.key for each in theirs if each.person != person),
+        of_all=tuple(each.key for each in keys if each.space is None and each.key.public in said_ever),
+        drawn=frozenset(_drawn(written)),
+        said=frozenset(_said(own, roster, grant.grant)),
+        own=own,
+        wraps=tuple(wraps),
+    )
+
+
+def _own_keys(written: Iterable[Entry]) -> Iterable[tuple[Entry, bytes]]:
+    """The entries by which this device has written down a reading key, each with the key."""
+    for entry in written:
+        key = parsed(entry, PersonKey.parse) if entry.header.kind == Kind.PERSON_KEY else None
+        if key is not None:
+            yield entry, key.agreement
+
+
+def _said(own: Iterable[tuple[Entry, bytes]], roster: Roster, grant: bytes) -> Iterable[bytes]:
+    """The keys that this device has written down here, as far as that counts.
+
+    What is held back is said again, once under each grant; and what a copy of this device has replaced, or it did
+    itself before its disk was restored.
+    """
+    counts = (each for each in own if each[0].id not in roster.replaced)
+    return (key for entry, key in counts if entry.id not in roster.held_back or entry.header.grant == grant)
+
+
+def _drawn(written: Iterable[Entry]) -> Iterable[bytes]:
+    """The phrases that this device has said, by the public halves of their keys."""
+    for entry in written:
+        phrase = parsed(entry, PhraseKey.parse) if entry.header.kind == Kind.PHRASE else None
+        if phrase is not None:
+            yield phrase.agreement
+
+
+def about(agent: Agent, said: Iterable[Entry], person: bytes, roster: Roster) -> list[Entry]:
+    """What a teacher's devices have said of that in a class, without what is held back: it moves nothing."""
+    door = agent.replica.door
+    return [
+        entry
+        for entry in said
+        if entry.header.subject == person
+        and not roster.hides(entry)
+        and (authority := door.authority(entry.header.grant)) is not None
+        and authority.person == person
+    ]
+
+
+def draft(
+    place: Place, kind: Kind, payload: bytes, target: bytes | None = None, parents: tuple[bytes, ...] = ()
+) -> Draft:
+    """What is to be said about the teacher of a place there."""
+    return Draft(place.space, kind, place.grant.grant, payload, subject=place.person, target=target, parents=parents)
