@@ -294,7 +294,12 @@ async def _serve(
             scheduler.wake()
 
         agent.on_change = changed
-        agent.fetch_now = scheduler.sync_now
+
+        async def fetched() -> SyncResult:
+            session.take_all_news()
+            return await scheduler.sync_now()
+
+        agent.fetch_now = fetched
         async with _school(agent, config, session, scheduler, folders, reached, heeding) as school:
             answering = Answering()
             table = _commands(agent, table_of, answering, scheduler, folders, school)

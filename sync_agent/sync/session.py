@@ -73,6 +73,7 @@ class Session:
         self._one_at_a_time = asyncio.Lock()
         self._tended: tuple[int, bytes] | None = None
         self._told = False
+        self._whole = False
         self._disk_full_noted = agent.is_disk_full
         self._noted: LastSync | None = None
         self._noted_ms = 0
@@ -93,6 +94,7 @@ class Session:
                 raise held_back(Hold.PAUSED)
             before = self.transport.traffic.copy()
             run = Run(routine=routine, told=self._told, sharing=self.sharing)
+            run.said.whole, self._whole = self._whole, False
             try:
                 if self._budget.is_paused:
                     return await self._say_paused()
@@ -129,6 +131,10 @@ class Session:
     def hear_news(self) -> None:
         """The server says that something has come there: the next sync asks for all that is missing here."""
         self._told = True
+
+    def take_all_news(self) -> None:
+        """The next sync takes every entry from the server itself: a neighbour would bring it too late."""
+        self._whole = True
 
     def ask_for_live(self) -> None:
         """Let the next sync ask for the capability to listen for news."""

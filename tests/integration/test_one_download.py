@@ -50,6 +50,21 @@ async def test_the_named_device_fetches_and_the_other_takes_it_from_there(room: 
     assert (await second.session.sync()).is_quiet
 
 
+async def test_who_cannot_wait_for_neighbours_takes_all_entries_itself_and_leaves_the_content(room: Classroom) -> None:
+    named = Named(["first"])
+    teacher, _, second = await three(room, named)
+    item = (await room.publish(teacher, FILM)).item
+    await teacher.session.sync()
+    second.session.take_all_news()
+    taken = await second.session.sync()
+    assert item in (await second.agent.replica.view(room.space)).coursework.items
+    assert taken.bytes_in < FILM_BYTES / 10
+    assert await second.agent.missing()
+    await room.publish(teacher, LARGE)
+    await teacher.session.sync()
+    assert not (await second.session.sync()).received, "only that once"
+
+
 async def test_when_nobody_brings_it_and_who_is_named_does_not_answer_a_device_asks(room: Classroom) -> None:
     named = Named(["first"])
     teacher, _, second = await three(room, named)
