@@ -31,6 +31,7 @@ from sync_agent.machine.command_names import ARE_OF_VERSIONS, COURIER_LET_IN
 from sync_agent.machine.enrolled import ENROLMENT_FILE
 from sync_agent.machine.few_threads import use_few_threads
 from sync_agent.machine.progress import telling
+from sync_agent.network.trouble import Seen
 from sync_agent.school.measures import ordered
 from sync_agent.sync.withdrawn import ended_names
 
@@ -119,13 +120,16 @@ def before_enrolment(
 
 
 def _without_work(operation: Operation) -> Operation:
-    """The operation, which does not say that work is kept where there is none yet."""
+    """The operation, which says what helps, as no `doctor` can, and not that work is kept where there is none yet."""
 
     async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         try:
             return await operation(params, incoming, outgoing)
         except NoAnswer as error:
             sentence = error.message.replace("; the work is kept", "; nothing has changed, and the code is still good")
+            seen = error.facts.get("seen")
+            if isinstance(seen, Seen):
+                sentence = f"{sentence}. What helps: {seen.remedy(str(params.get('server') or ''))}"
             raise NoAnswer(error.code, sentence, **error.facts) from error
 
     return operate

@@ -83,7 +83,10 @@ def _absolute(path: str) -> str:
 
 @PROGRAM.command("key phrase")
 async def key_phrase(call: Call) -> JSON:
-    """Draw eight words that open your pupils' work on another device of yours: write them down, keep them locked."""
+    """Draw eight words that open your pupils' work on another device of yours: write them down, keep them locked.
+
+    Words that were drawn before go on opening what they opened: destroy their paper.
+    """
     return await run_here(call, "key-phrase")
 
 

@@ -68,6 +68,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         done = machine.run("enroll", "--server", relay.named_secure_url, "--code", code, "--proxy", proxy)
         assert done.status == 3
         assert "Inspection du rectorat" in done.err
+        assert "--ca FILE" in done.err, "who is not enrolled has no doctor to ask"
         assert "mot" not in done.err
         machine.ok(
             "enroll", "--server", relay.named_secure_url, "--code", code, "--proxy", proxy,
