@@ -104,7 +104,8 @@ class SchoolPages:
                 by = say("school.by_kit")
             else:
                 by = say("school.by_server") if given.role is Role.SERVER else key_words(each.by)
-            rows.append({"by": by, "persons": each.persons, "day": say.day(each.final_ms, visit.now_ms)})
+            day = say.day(each.final_ms, visit.now_ms)
+            rows.append({"by": by, "persons": each.persons, "day": day, "in_doubt": each.in_doubt})
         return rows
 
     async def add_class(self, request: web.Request) -> web.Response:

@@ -12,19 +12,23 @@ from dataclasses import dataclass
 
 from protocol.entry import Entry, Kind
 from protocol.limits import ERASURE_DELAY_MS
-from protocol.replica.eraser import noted_since
+from protocol.replica.eraser import is_in_doubt, noted_since
 from protocol.replica.office.erasures import in_force
 from protocol.replica.replica import Replica
 
 
 @dataclass(frozen=True, slots=True)
 class Forgetting:
-    """At the word of one key (under no grant: the root's) so many people; the first go here for good then."""
+    """At the word of one key (under no grant: the root's) so many people; the first go here for good then.
+
+    None goes `in_doubt`: the key was cut off since, and they stay hidden until somebody else says so, or the opposite.
+    """
 
     by: bytes
     grant: bytes | None
     persons: int
     final_ms: int
+    in_doubt: bool = False
 
 
 async def forgettings(replica: Replica, governs: Callable[[bytes], bool], now_ms: int) -> list[Forgetting]:
@@ -36,8 +40,9 @@ async def forgettings(replica: Replica, governs: Callable[[bytes], bool], now_ms
     for entry, covers in await in_force(replica):
         if covers in here:
             found[entry.header.author, entry.header.grant][covers] = entry
-    rows = [
-        Forgetting(by, grant, len(of), min(since.get(one.id, now_ms) for one in of.values()) + ERASURE_DELAY_MS)
-        for (by, grant), of in found.items()
-    ]
-    return sorted(rows, key=lambda row: (row.final_ms, row.by))
+    rows = []
+    for (by, grant), of in found.items():
+        final_ms = min(since.get(one.id, now_ms) for one in of.values()) + ERASURE_DELAY_MS
+        doubt = any([await is_in_doubt(replica, one) for one in of.values()])
+        rows.append(Forgetting(by, grant, len(of), final_ms, doubt))
+    return sorted(rows, key=lambda row: (row.in_doubt, row.final_ms, row.by))

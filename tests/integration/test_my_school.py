@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from protocol.clock import DAY_MS
-from protocol.entry import Kind
+from protocol.clock import DAY_MS, at_from
+from protocol.entry import Kind, compose
 from protocol.errors import Refused
+from protocol.limits import SALT_BYTES
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.office.erasures import in_force
 from protocol.roles import Role
@@ -104,6 +105,32 @@ async def test_she_sees_who_had_people_of_her_school_forgotten_while_it_can_be_u
         assert "1 personne de l'école, à la demande de : cet ordinateur" in html.unescape(await surfer.page("/school"))
         await pass_days(territory, 9, head)
         assert "Effacements en attente" not in await surfer.page("/school")
+
+
+async def test_whom_a_key_had_forgotten_that_was_replaced_since_she_is_not_told_to_be_gone_for_good(
+    room: Classroom,
+) -> None:
+    head, territory = await head_of(room), room.territory
+    await territory.say(territory.id, Kind.ERASE, Erasure(room.pupil_person).encode())
+    await head.session.sync()
+    server, replica = territory.keys.signing.public, territory.replica
+    said = [tip for space in replica.door.spaces() for tip in await replica.tips(space, server)]
+    word = compose(
+        author=territory.keys.root,
+        space=territory.id,
+        kind=Kind.REVOKE,
+        grant=None,
+        at=at_from(territory.clock()),
+        payload=Revocation(server, tuple(said)).encode(),
+        salt=bytes(SALT_BYTES),
+    )
+    async with portal(head.agent) as surfer:
+        assert "Définitif sur cet ordinateur" in html.unescape(await surfer.page("/school"))
+        await head.agent.replica.admit([word], source=b"a neighbour", now_ms=territory.clock())
+        page = html.unescape(await surfer.page("/school"))
+        assert "1 personne de l'école, à la demande de : le serveur" in page
+        assert "elle reste cachée" in page
+        assert "Définitif" not in page
 
 
 async def test_she_makes_doubles_one_takes_somebody_off_and_forgets_only_what_is_meant(room: Classroom) -> None:
