@@ -82,10 +82,14 @@ async def open_given_keys(agent: Agent) -> None:
         found = {name: key for name, key in before.get((space, whose), {}).items() if name in kept}
         for name in kept - found.keys():
             for person, record in here[name]:
-                if name not in found:
-                    found |= opened(space, person, [record], mine)
+                seals = {sealed for to, sealed in record.wraps if to == mine.public}
+                if name in found or seals <= agent.seals_that_open_nothing:
+                    continue
+                found |= opened(space, person, [record], mine)
                 if name not in found and name not in agent.given_before:
                     agent.given_before |= opened(None, person, [record], mine)
+                if name not in found and name not in agent.given_before:
+                    agent.seals_that_open_nothing |= seals
         agent.given_reading_keys[space, whose] = found
 
 

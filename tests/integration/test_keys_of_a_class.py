@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,11 @@ from protocol.entry import Kind, parsed
 from protocol.identity import AgreementKey
 from protocol.kit import Argon2Cost
 from protocol.limits import MAX_PARENTS, MAX_READING_KEYS_AT_ONCE, READING_KEY_LONG_PAUSE_MS, READING_KEY_PAUSE_MS
+from protocol.person_keys import KeyWraps, open_reading_key
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import PersonKey, Revocation
-from sync_agent.keys.key_wraps import reading_keys
+from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from sync_agent.keys.reading_key import tend_reading_keys
 from sync_agent.machine.enrolled import DAMAGED_FILE, PERSON_KEY_FILE, READING_KEYS_FILE
@@ -256,6 +258,25 @@ async def test_a_key_that_has_rotted_takes_no_other_with_it_and_is_told(here: He
     assert agent.secret(DAMAGED_FILE.format(READING_KEYS_FILE)) == rotten
     problems = (await Desk(agent).ask("doctor"))["problems"]
     assert "cannot-read" in {problem["code"] for problem in problems}
+
+
+async def test_what_opens_nothing_is_tried_once(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[bytes] = []
+
+    def noting(sealed: bytes, *of: Any) -> AgreementKey:
+        tried.append(sealed)
+        return open_reading_key(sealed, *of)
+
+    monkeypatch.setattr("sync_agent.keys.key_wraps.open_reading_key", noting)
+    second = await another_laptop(here, here.teacher)
+    noise = KeyWraps(b"k" * 32, ((second.agent.keys.agreement.public, b"n" * 80),))
+    grant = (await here.teacher.agent.right(here.room.space, Kind.KEY_WRAP)).grant
+    person = here.room.teacher_person
+    await here.teacher.agent.write(Draft(here.room.space, Kind.KEY_WRAP, grant, noise.encode(), subject=person))
+    await here.sync(here.teacher, second)
+    for _ in range(3):
+        await open_given_keys(second.agent)
+    assert tried.count(b"n" * 80) == 2, "as sealed for the class, and as an earlier version sealed"
 
 
 async def test_where_nothing_has_changed_nothing_is_said_of_keys(here: Here) -> None:
