@@ -22,6 +22,7 @@ from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.replica.arrivals import noted_since_ms
 from protocol.replica.office.device_cuts import reports_taken_back
+from protocol.replica.office.spaces import space_records
 from protocol.roles import DEVICES
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.school import enter_school
@@ -36,7 +37,8 @@ _SINCE: Final = {"24h": DAY_MS, "3d": 3 * DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * 
 class Shown:
     """A device of the school: its name for itself, three words of its key, whose it is, where, when it last spoke.
 
-    `reported` is the day of a report that was taken back since; `by_rank`, by a right that no report takes.
+    `reported` is the day of a report that was taken back since; `by_rank`, by a right that no report takes. `let_into`
+    names classes into which it was let since, where the report itself stands.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Shown:
     seen: str | None
     reported: str | None
     by_rank: bool
+    let_into: str
 
 
 class Losses:
@@ -111,6 +114,7 @@ class Losses:
             rooms.setdefault(grant.key, {}).update({} if room is None else {room.name: None})
             facts[grant.key] = grant.role.value, person or facts.get(grant.key, ("", None))[1]
         found = []
+        records = await space_records(office)
         taken_back = await reports_taken_back(office)
         for key, (role, person) in facts.items():
             seen_ms = reports.get(key)
@@ -119,5 +123,8 @@ class Losses:
             reported = None if report is None else visit.say.when(report.said_ms, visit.now_ms)
             by_rank = report is not None and report.by_rank
             words, where = key_words(key), tuple(rooms[key])
-            found.append(Shown(key.hex(), names.get(key), words, role, person, where, seen, reported, by_rank))
+            into = () if report is None else report.let_into
+            let_into = ", ".join(records[space].name if space in records else space.hex() for space in into)
+            device = names.get(key)
+            found.append(Shown(key.hex(), device, words, role, person, where, seen, reported, by_rank, let_into))
         return sorted(found, key=lambda each: (each.reported is None, each.person or "", each.name or "", each.id))

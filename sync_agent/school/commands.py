@@ -26,7 +26,7 @@ from protocol.replica.office.people import (
     duplicates_in,
     merge_persons,
 )
-from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named, uai_of
+from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named, space_records, uai_of
 from protocol.replica.office.stays import stays_of
 from protocol.roles import RANK
 from protocol.vouching import device_words
@@ -133,16 +133,28 @@ async def _say_what_it_shows(office: SchoolOffice, standing: Standing, outgoing:
         )
 
 
-async def _devices(office: SchoolOffice, _params: Params, outgoing: Outgoing) -> JSON:
-    for key, report in (await counted_again(office)).items():
+async def _tell_who_counts_again(office: SchoolOffice, outgoing: Outgoing) -> None:
+    reports = await counted_again(office)
+    records = await space_records(office) if reports else {}
+    for key, report in reports.items():
         when, again = local_time(rfc3339(report.said_ms) or ""), f"`lost {key.hex()}` reports it again, "
         if report.by_rank:
             again = "it has been given a head's right since, which no report here takes: with the kit, who runs the "
             again += f"server does (`rotate server --kit --since`, or `revoke --kit {key.hex()}` there), "
-        await outgoing.progress(
-            f"the device {key.hex()} was reported {when}, and counts again, by the word of another head's computer or "
-            f"of the server: {again}`grant --device` agrees; if nobody decided it, the server may be in wrong hands"
+        classes = ", ".join(
+            f"“{records[space].name}”" if space in records else space.hex() for space in report.let_into
         )
+        since = f"reads {classes}, into which it was let since," if report.let_into else "counts again,"
+        to_it = "".join(f" --space {space.hex()}" for space in report.let_into)
+        agree = f"`grant --device {key.hex()}{to_it}`" if to_it else "`grant --device`"
+        await outgoing.progress(
+            f"the device {key.hex()} was reported {when}, and {since} by the word of another head's computer or "
+            f"of the server: {again}{agree} agrees; if nobody decided it, the server may be in wrong hands"
+        )
+
+
+async def _devices(office: SchoolOffice, _params: Params, outgoing: Outgoing) -> JSON:
+    await _tell_who_counts_again(office, outgoing)
     return [
         {
             "device": row.key.hex(),

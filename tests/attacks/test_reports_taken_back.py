@@ -12,6 +12,7 @@ from protocol.entry import Kind
 from protocol.hand_in_keys import content_key_of
 from protocol.replica.office.device_cuts import TakenBack
 from protocol.replica.replica import Draft
+from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.structure import Grant, Revocation
 from sync_agent.keys.key_wraps import reading_keys
@@ -21,7 +22,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head, take_back
-from tests.harness.lost_laptop import another_laptop
+from tests.harness.lost_laptop import another_laptop, teach_too
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
@@ -59,8 +60,12 @@ async def _nothing_is_told(*_: object) -> dict[bytes, TakenBack]:
     return {}
 
 
-async def _none_by_rank(*_: object) -> set[bytes]:
+def _none_by_rank(*_: object) -> set[bytes]:
     return set()
+
+
+def _none_elsewhere(*_: object) -> dict[bytes, list[Authority]]:
+    return {}
 
 
 @pytest.mark.parametrize("way", [_hold_it_back, _let_all_of_hers_back])
@@ -110,7 +115,13 @@ async def test_a_report_that_a_server_takes_back_is_told_on_every_heads_computer
 
 @pytest.mark.parametrize("where", ["class", "school"])
 @pytest.mark.parametrize("teller", ["the-one-that-reported", "another-head"])
-@attack(ROW, off={"protocol.replica.office.device_cuts._outranked": _none_by_rank})
+@attack(
+    ROW,
+    off={
+        "protocol.replica.office.device_cuts._outranked": _none_by_rank,
+        "protocol.replica.office.device_cuts._let_in_elsewhere": _none_elsewhere,
+    },
+)
 async def test_a_reported_laptop_that_a_server_makes_a_heads_is_told_with_who_can_take_that_right(
     here: Here, teller: str, where: str
 ) -> None:
@@ -147,5 +158,82 @@ async def test_that_a_stolen_heads_laptop_reports_another_heads_is_told_nobody(h
     await office.say([Draft(space, Kind.REVOKE, None, Revocation(other.agent.device, ()).encode())])
     await here.sync(stolen, other)
     desk = Desk(other.agent)
+    await desk.ask("devices")
+    assert "was reported" not in "".join(desk.told)
+
+
+@pytest.mark.parametrize("role", [Role.TEACHER, Role.HEAD])
+@pytest.mark.parametrize("teller", ["the-one-that-reported", "another-head"])
+@attack(ROW, off={"protocol.replica.office.device_cuts._let_in_elsewhere": _none_elsewhere})
+async def test_a_reported_laptop_that_a_server_lets_into_another_class_of_the_school_is_told_and_reported_again(
+    here: Here, teller: str, role: Role
+) -> None:
+    territory, laptop = here.room.territory, here.teacher.agent.device
+    other_class = await territory.classroom("CM2", here.room.school)
+    reporting, _ = await confirmed_head(here)
+    other, _ = await confirmed_head(here)
+    await Desk(reporting.agent).ask("lost", device=laptop.hex())
+    await here.sync(reporting, other)
+    head = reporting if teller == "the-one-that-reported" else other
+    desk = Desk(head.agent)
+    await desk.ask("devices")
+    assert "was reported" not in "".join(desk.told)
+    await territory.let_in(here.teacher.agent.keys, role, other_class, person=here.room.teacher_person)
+    await here.sync(reporting, other)
+    assert (await head.agent.replica.view(other_class)).roster.may_read(laptop)
+    desk = Desk(head.agent)
+    await desk.ask("devices")
+    told = "".join(desk.told)
+    assert "reads “CM2”, into which it was let since" in told
+    assert (f"revoke --kit {laptop.hex()}" in told) == (role is Role.HEAD), "who alone can take a head's right"
+    async with portal(head.agent) as surfer:
+        assert "Un poste signalé perdu compte de nouveau" in html.unescape(await surfer.page("/school"))
+        page = html.unescape(await surfer.page("/lost"))
+        assert ("Quelqu'un l'a fait entrer depuis ici : CM2" in page) == (role is Role.TEACHER)
+    if role is Role.TEACHER:
+        await desk.ask("lost", device=laptop.hex())
+        assert not (await head.agent.replica.view(other_class)).roster.may_read(laptop)
+        desk = Desk(head.agent)
+        await desk.ask("devices")
+        assert "was reported" not in "".join(desk.told)
+
+
+async def test_who_runs_the_school_agrees_that_a_reported_laptop_is_in_another_class(here: Here) -> None:
+    territory, laptop = here.room.territory, here.teacher.agent.device
+    other_class = await territory.classroom("CM2", here.room.school)
+    head, _ = await confirmed_head(here)
+    await Desk(head.agent).ask("lost", device=laptop.hex())
+    await here.sync(head)
+    await teach_too(here, other_class, here.teacher)
+    await here.sync(head)
+    await Desk(head.agent).ask("grant", device=laptop.hex(), space=[other_class.hex()])
+    desk = Desk(head.agent)
+    await desk.ask("devices")
+    assert "was reported" not in "".join(desk.told)
+    assert (await head.agent.replica.view(other_class)).roster.may_read(laptop)
+
+
+@attack(ROW, off={"protocol.replica.office.device_cuts._came_before": lambda *_: False})
+async def test_a_laptop_that_was_in_another_class_before_it_left_one_is_told_nobody(here: Here) -> None:
+    territory = here.room.territory
+    other_class = await territory.classroom("CM2", here.room.school)
+    await teach_too(here, other_class, here.teacher)
+    head, _ = await confirmed_head(here)
+    await Desk(head.agent).ask("ungrant", device=here.teacher.agent.device.hex(), space=[here.room.space.hex()])
+    await here.sync(head)
+    desk = Desk(head.agent)
+    await desk.ask("devices")
+    assert "was reported" not in "".join(desk.told)
+
+
+async def test_the_laptop_of_a_teacher_who_changes_classes_is_told_nobody(here: Here) -> None:
+    territory, person = here.room.territory, here.room.teacher_person
+    other_class = await territory.classroom("CM2", here.room.school)
+    head, _ = await confirmed_head(here)
+    await Desk(head.agent).ask("ungrant", person=person.hex(), space=[here.room.space.hex()])
+    await here.sync(head)
+    await teach_too(here, other_class, here.teacher)
+    await here.sync(head)
+    desk = Desk(head.agent)
     await desk.ask("devices")
     assert "was reported" not in "".join(desk.told)

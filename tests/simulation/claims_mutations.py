@@ -66,6 +66,11 @@ def tells_no_report_that_was_taken_back() -> AbstractContextManager[object]:
     return mock.patch("sync_agent.school.devices.reports_taken_back", nothing)
 
 
+def tells_nothing_of_other_classes() -> AbstractContextManager[object]:
+    """A reported laptop that a server lets into another class of the school is one like any other (docs/adr/0216)."""
+    return mock.patch("protocol.replica.office.device_cuts._let_in_elsewhere", return_value={})
+
+
 def lets_in_as_was_said_last() -> AbstractContextManager[object]:
     """A further grant goes by the last one that came (docs/adr/0176)."""
     plain = grants._with_a_say

@@ -47,10 +47,14 @@ class DeviceCut(NamedTuple):
 
 
 class TakenBack(NamedTuple):
-    """A report (ms) that others' word took back; `by_rank`, that the device has a right by now that no report takes."""
+    """A report (ms) that others' word took back; `by_rank`, that the device has a right by now that no report takes.
+
+    `let_into` are classes of the school into which it was let since, where the report itself stands.
+    """
 
     said_ms: int
     by_rank: bool
+    let_into: tuple[bytes, ...] = ()
 
 
 async def standing_cuts(
@@ -81,37 +85,42 @@ async def standing_cuts(
 async def reports_taken_back(office: Office) -> dict[bytes, TakenBack]:
     """Which devices were cut off for their own sake, and when last, and may be in again by others' word.
 
-    By what is in doubt; where a grant that is neither this machine's nor the root's lets them back in; or where a right
-    that came here later is not below who had reported them (docs/adr/0199). What a server cut off, servers may let in;
-    and a server asks nobody.
+    By what is in doubt; where a grant that is neither this machine's nor the root's lets them back in; where a right
+    that came here later is not below who had reported them (docs/adr/0199); or by a later right in another class of the
+    school (docs/adr/0216). What a server cut off, servers may let in; and a server asks nobody.
     """
     replica = office.replica
     if office.rank >= _SERVER:
         return {}
+    said = await replica.store.scan_kinds([Kind.REVOKE, Kind.GRANT, Kind.SUCCESSOR])
     rosters = {space: (await replica.view(space)).roster for space in replica.door.spaces()}
-    outranked = await _outranked(office, rosters)
+    outranked = _outranked(office, rosters, said)
     names = {*outranked, *(name for each in rosters.values() for name in (*each.doubtful, *_overcome(each)))}
-    said = await replica.store.get(list(names)) if names else {}
-    keys = {key for entry in said.values() if (key := _key_of(entry)) is not None}
+    elsewhere = _let_in_elsewhere(office, rosters, said)
+    orders = {entry.id: entry for entry in said if entry.id in names or entry.id in elsewhere}
+    keys = {key for entry in orders.values() if (key := _key_of(entry)) is not None}
     persons = {each.person for key in keys for each in replica.door.authorities_of(key) if each.person is not None}
     found: dict[bytes, TakenBack] = {}
+    counting: dict[bytes, TakenBack] = {}
     for cut in await standing_cuts(office, keys, persons, outranked) if keys else ():
-        if cut.entry in said and not cut.by_server:
-            before = found.get(cut.key, TakenBack(0, by_rank=False))
-            said_ms = max(said[cut.entry].timestamp_ms, before.said_ms)
-            found[cut.key] = TakenBack(said_ms, before.by_rank or cut.entry in outranked)
-    return found
+        if cut.entry not in orders or cut.by_server:
+            continue
+        told, said_ms = found if cut.entry in names else counting, orders[cut.entry].timestamp_ms
+        before = told.get(cut.key, TakenBack(0, by_rank=False))
+        held = elsewhere.get(cut.entry, ()) if told is counting else ()
+        by_rank = cut.entry in outranked or any(each.rank >= office.rank for each in held)
+        spaces = dict.fromkeys((*before.let_into, *(each.space for each in held)))
+        told[cut.key] = TakenBack(max(said_ms, before.said_ms), before.by_rank or by_rank, tuple(spaces))
+    return counting | found
 
 
-async def _outranked(office: Office, rosters: Mapping[bytes, Roster]) -> set[bytes]:
+def _outranked(office: Office, rosters: Mapping[bytes, Roster], said: Sequence[Entry]) -> set[bytes]:
     """The revocations that count for nothing since their key has a right that is not below their author's.
 
     But for those that never counted here: of a device that had the right before. That a stolen head's laptop says of
-    another head's is no report.
+    another head's is no report. What was `said` stands in the order in which it came here.
     """
-    replica = office.replica
-    said = await replica.store.scan_kinds([Kind.REVOKE, Kind.GRANT])
-    came = {entry.id: place for place, entry in enumerate(said)}
+    came = _order_of(said)
     rights: dict[bytes, defaultdict[bytes, list[Authority]]] = {}
     found = set()
     for order in said:
@@ -122,11 +131,46 @@ async def _outranked(office: Office, rosters: Mapping[bytes, Roster]) -> set[byt
             held = rights[order.header.space] = defaultdict(list)
             for each in roster.authorities:
                 held[each.key].append(each)
-        rank = replica.door.rank_of(order.header)
+        rank = office.replica.door.rank_of(order.header)
         above = [each.grant for each in rights[order.header.space][key] if each.rank >= rank]
         if above and not any(_came_before(grant, order.id, came) for grant in above):
             found.add(order.id)
     return found
+
+
+def _let_in_elsewhere(
+    office: Office, rosters: Mapping[bytes, Roster], said: Sequence[Entry]
+) -> dict[bytes, list[Authority]]:
+    """The rights by which each device that was reported in the school reads a space of it since, by report.
+
+    In a space in which it has no other: none that was here before the report, and none that this machine gave it, the
+    root, or whoever reported it.
+    """
+    school = dict.fromkeys(office.replica.door.below(office.home))
+    reports = [(order, key) for order in said if order.header.space in school and (key := _key_of(order)) is not None]
+    reported, came = {key for _, key in reports}, _order_of(said)
+    reading: defaultdict[bytes, dict[bytes, list[Authority]]] = defaultdict(dict)
+    for space in school:
+        for each in rosters[space].authorities:
+            if each.key in reported and each.key not in rosters[space].cut:
+                reading[each.key].setdefault(space, []).append(each)
+    found = {}
+    for order, key in reports:
+        agreed = {office.own_device[0], order.header.author}
+        rights = [
+            held[0]
+            for held in reading[key].values()
+            if not any(
+                each.under is None or each.author in agreed or _came_before(each.grant, order.id, came) for each in held
+            )
+        ]
+        if rights:
+            found[order.id] = rights
+    return found
+
+
+def _order_of(said: Sequence[Entry]) -> dict[bytes, int]:
+    return {entry.id: place for place, entry in enumerate(said)}
 
 
 def _came_before(grant: bytes, order: bytes, came: Mapping[bytes, int]) -> bool:
