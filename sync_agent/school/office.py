@@ -1,7 +1,9 @@
 """A school run from a head teacher's device, with no server in reach (docs/adr/0031).
 
 Rules:
-- what is written is written under the device's grant of rank head or more in the school, and reaches nothing beyond;
+- what it reaches is the widest space in which the device has a right of rank head or more for its own pair of keys;
+- what is written is written under the first of those rights that came here, covers it, and has a rank that suffices:
+  whoever has the server's key writes further ones, which end with that key (docs/adr/0217);
 - keys of the school's spaces are made and given out here as the server would; both may do so, and agree when they meet;
 - access that has come to its end is ended here too, by this device's clock;
 - what has come when is noted here as at the server, so that `lost --since` can tell what a thief has brought.
@@ -21,6 +23,7 @@ from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
 from protocol.register import RegisterKind, stored_register
 from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.office.bureau import Met
+from protocol.replica.office.needed_rank import rank_needed
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.office.stays import end_stays
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -41,7 +44,7 @@ class SchoolOffice:
     """`Office` over an agent. Made by `of`; not to be kept: rights may end."""
 
     def __init__(self, agent: Agent, authority: Authority) -> None:
-        """`authority` is the grant under which everything is written."""
+        """`authority` says what it reaches, and with which rank at most."""
         self._agent = agent
         self.authority = authority
         self._keeper = SpaceKeeper(
@@ -63,14 +66,10 @@ class SchoolOffice:
         door = agent.replica.door
         if space is not None and not door.knows_space(space):
             raise BadInput(Code.UNKNOWN_SPACE, f"this device has no space {space.hex()}", space=space.hex())
-        held = [
-            grant
-            for grant in await agent.replica.authorities(agent.device)
-            if grant.role in RUNS_A_SCHOOL and (space is None or door.covers(grant, space))
-        ]
+        held = [grant for grant in await _rights(agent) if space is None or door.covers(grant, space)]
         if not held:
             raise Refused(Code.NO_RIGHT, "only the device of a head teacher, or an administrator's, may do that")
-        return cls(agent, min(held, key=lambda grant: (len(door.lineage(grant.space)), -grant.rank, grant.grant)))
+        return cls(agent, min(held, key=lambda grant: (len(door.lineage(grant.space)), -grant.rank)))
 
     @property
     def agent(self) -> Agent:
@@ -126,7 +125,18 @@ class SchoolOffice:
         known = [draft.space for draft in drafts if self.replica.door.knows_space(draft.space)]
         if not all(map(self.governs, known)):
             raise Refused(Code.NO_RIGHT, "this device may do that in its own school only")
-        return await self._agent.write(*[replace(draft, grant=self.authority.grant) for draft in drafts])
+        rights = await _rights(self._agent)
+        return await self._agent.write(*[await self._under_its_right(draft, rights) for draft in drafts])
+
+    async def _under_its_right(self, draft: Draft, rights: Sequence[Authority]) -> Draft:
+        """A draft under the first right that came here and suffices for it; under the widest if none does."""
+        door = self.replica.door
+        space = draft.space if door.knows_space(draft.space) else door.territory
+        covering = [right for right in rights if door.covers(right, space)]
+        if len(covering) > 1:
+            least = await rank_needed(self.replica, draft)
+            covering = [right for right in covering if right.rank >= least]
+        return replace(draft, grant=covering[0].grant if covering else self.authority.grant)
 
     async def device_names(self) -> dict[bytes, str | None]:
         """What devices call themselves, as far as this one knows."""
@@ -142,9 +152,14 @@ class SchoolOffice:
         await self._keeper.tend(spaces, let_in=let_in, asked=asked)
 
 
+async def _rights(agent: Agent) -> list[Authority]:
+    """The rights of this device to run a school, in the order in which they came here."""
+    return [right for right in await agent.own_rights() if right.role in RUNS_A_SCHOOL]
+
+
 async def end_what_is_over(agent: Agent) -> int:
     """End the stays that are over; how many. Nothing on a device that runs no school."""
-    if await agent.role() not in RUNS_A_SCHOOL:
+    if not await _rights(agent):
         return 0
     async with agent.writing:
         return await end_stays(await SchoolOffice.of(agent))
@@ -167,7 +182,7 @@ async def noting_arrivals(agent: Agent) -> AsyncIterator[None]:
 async def _note(agent: Agent) -> None:
     while True:
         try:
-            if await agent.role() in RUNS_A_SCHOOL:
+            if await _rights(agent):
                 await note_arrivals(agent.replica.store, agent.now_ms())
         except LocalFailure as failure:
             _log.error("what has come when cannot be noted: %s", failure)
