@@ -148,7 +148,7 @@ async def run_into(
         finally:
             for edit in edits:
                 tell(f"{edit.path} was not as it is published; what was there is kept as “{edit.kept_as}”")
-    await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
+    await asyncio.to_thread(place.mkdir, mode=0o700 if from_others else 0o777, parents=True, exist_ok=True)
     return dict(result) if isinstance(result, Mapping) else {}
 
 

@@ -6,6 +6,8 @@ Rules:
 - a file appears whole or not at all, and takes the place of an older one in one step;
 - what a person wrote there is never lost: a file that is not what comes stays, under the dated name that
   `coursework_rules` gives to edits, and whoever asked is told;
+- pupils' opened work is for this account alone, as an archive of a person is; what lies in the folder already keeps its
+  own rights;
 - what others made is marked so where the system knows such a mark (Windows asks before it opens it), and what a file
   manager acts upon by merely showing its folder gets a name that it does not.
 """
@@ -66,10 +68,11 @@ class FolderOutlet(Notices):
     """
 
     def __init__(self, folder: Path, *, from_others: bool = False) -> None:
-        """`from_others` says that who opens the files has not made them."""
+        """`from_others` says that they are pupils' work, which who opens it has not made."""
         self._folder = folder
         self.edits: list[Edit] = []
         self._from_others = from_others
+        self._folder_mode = 0o700 if from_others else 0o777
         self._path = ""
         self._known: set[Path] = set()
         self._written: set[str] = set()
@@ -114,7 +117,9 @@ class FolderOutlet(Notices):
             parent = self._parent(parts[:-1])
             self._target = parent / parts[-1]
             self._draft = parent / f"{_DRAFT_PREFIX}{secrets.token_hex(8)}"
-            self._file = os.fdopen(os.open(self._draft, _EXCLUSIVE, 0o666), "wb", buffering=0)
+            self._file = os.fdopen(
+                os.open(self._draft, _EXCLUSIVE, 0o600 if self._from_others else 0o666), "wb", buffering=0
+            )
         except OSError as reason:
             raise _trouble(self._target, reason) from reason
 
@@ -144,14 +149,14 @@ class FolderOutlet(Notices):
         """The folder that `parts` name, made where it is missing; only real folders on the way."""
         place = self._folder
         if place not in self._known:
-            place.mkdir(parents=True, exist_ok=True)
+            place.mkdir(mode=self._folder_mode, parents=True, exist_ok=True)
             self._known.add(place)
         for part in parts:
             place /= part
             if place in self._known:
                 continue
             if not _is_real_folder(place):
-                place.mkdir()
+                place.mkdir(mode=self._folder_mode)
             self._known.add(place)
         return place
 

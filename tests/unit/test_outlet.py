@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -234,3 +235,36 @@ async def test_where_the_system_knows_it_a_mark_says_that_pupils_made_the_file(
         # elsewhere than on Windows a stream is a file beside it
         found = [path.read_bytes() for path in marks.glob("*:Zone.Identifier")]
         assert found == ([b"[ZoneTransfer]\r\nZoneId=3\r\n"] if from_others else [])
+
+
+def _modes(folder: Path) -> dict[str, str]:
+    return {str(each.relative_to(folder)): oct(stat.S_IMODE(each.stat().st_mode)) for each in folder.rglob("*")}
+
+
+@posix
+async def test_pupils_opened_work_is_for_this_account_alone_and_a_lesson_for_whom_the_system_says(
+    tmp_path: Path,
+) -> None:
+    before = os.umask(0o022)
+    try:
+        for name, from_others in (("work", True), ("lesson", False)):
+            with FolderOutlet(tmp_path / name, from_others=from_others) as outlet:
+                await outlet.start("Léa/b.txt", 1)
+                await outlet.data(b"x")
+                await outlet.end()
+        (tmp_path / "shared").mkdir(mode=0o755)
+        with FolderOutlet(tmp_path / "shared", from_others=True) as outlet:
+            await outlet.start("b.txt", 1)
+            await outlet.end()
+    finally:
+        os.umask(before)
+    assert _modes(tmp_path) == {
+        "work": "0o700",
+        "work/Léa": "0o700",
+        "work/Léa/b.txt": "0o600",
+        "lesson": "0o755",
+        "lesson/Léa": "0o755",
+        "lesson/Léa/b.txt": "0o644",
+        "shared": "0o755",
+        "shared/b.txt": "0o600",
+    }
