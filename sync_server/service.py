@@ -183,6 +183,7 @@ class Service:
                 self._readiness,
                 self._families,
                 inside_only=config.is_reached_by_others and config.tls is not Tls.NONE,
+                by_address=not config.is_reached_by_others,
             ),
             self._traffic,
             self._stop.watch,

@@ -1,11 +1,17 @@
-"""What supervisors and monitoring ask: `/livez`, `/readyz`, `/metrics`."""
+"""What supervisors and monitoring ask: `/livez`, `/readyz`, `/metrics`.
+
+On loopback the last two answer to addresses and to `localhost` only: a page that has its own name lead to this machine
+reads no figures.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -32,11 +38,16 @@ class Health:
         families: Families,
         *,
         inside_only: bool = False,
+        by_address: bool = False,
     ) -> None:
-        """`inside_only`: readiness and figures are for this machine, because others reach the listener itself."""
+        """`inside_only`: readiness and figures are for this machine, because others reach the listener itself.
+
+        `by_address`: they are for who asks the address and no name, because nobody else reaches it.
+        """
         self._readiness = readiness
         self._families = families
         self._inside_only = inside_only
+        self._by_address = by_address
 
     async def live(self, _request: web.Request) -> web.Response:
         """The process runs: 200. Nothing is looked at."""
@@ -59,6 +70,19 @@ class Health:
     def _check_inside(self, request: web.Request) -> None:
         if self._inside_only and not _is_from_here(request):
             raise web.HTTPNotFound
+        if self._by_address and not _names_an_address(request.headers.get("Host", "")):
+            raise web.HTTPMisdirectedRequest
+
+
+def _names_an_address(host: str) -> bool:
+    """Whether who asks was led here by no name: browsers say theirs, whatever address it leads to."""
+    if not host:
+        return True
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return is_loopback(name) or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
 
 
 def _is_from_here(request: web.Request) -> bool:

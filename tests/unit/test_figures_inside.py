@@ -1,4 +1,4 @@
-"""Where others reach the listener, readiness and figures are for this machine."""
+"""Where others reach the listener, readiness and figures are for this machine; else for who asks its address."""
 
 from __future__ import annotations
 
@@ -51,4 +51,30 @@ async def test_figures_are_for_this_machine(peer: tuple[str, int] | None, inside
             with pytest.raises(web.HTTPNotFound):
                 await page(request)
     request = make_mocked_request("GET", "/livez", transport=Between(peer))
+    assert (await health.live(request)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("evil.example", False),
+        ("evil.example:8080", False),
+        ("127.0.0.1.evil.example", False),
+        ("[::1", False),
+        ("localhost:8080", True),
+        ("127.0.0.1:8080", True),
+        ("[::1]:8080", True),
+        ("192.0.2.7:8080", True),
+    ],
+)
+async def test_a_page_whose_name_was_made_to_lead_here_reads_no_figures(host: str, told: bool) -> None:
+    health = Health(_ready, _families, by_address=True)
+    for path, page in (("/metrics", health.metrics), ("/readyz", health.ready)):
+        request = make_mocked_request("GET", path, headers={"Host": host}, transport=Between(HERE))
+        if told:
+            assert (await page(request)).status == 200
+        else:
+            with pytest.raises(web.HTTPMisdirectedRequest):
+                await page(request)
+    request = make_mocked_request("GET", "/livez", headers={"Host": host}, transport=Between(HERE))
     assert (await health.live(request)).status == 200
