@@ -92,9 +92,10 @@ class SpiedClass:
         return content_key_of(works[work], keys) is not None
 
     async def sealed_to_the_spy(self) -> int:
-        """How many reading keys are sealed to it."""
+        """How many reading keys others have sealed to it: its own it seals to itself."""
         wraps = await self.room.territory.replica.store.scan_kinds([Kind.KEY_WRAP])
-        sealed = [KeyWraps.parse(entry.payload or b"").wraps for entry in wraps]
+        by_others = [entry for entry in wraps if entry.header.author != self.spy.signing.public]
+        sealed = [KeyWraps.parse(entry.payload or b"").wraps for entry in by_others]
         return sum(to == self.spy.agreement.public for each in sealed for to, _ in each)
 
 
