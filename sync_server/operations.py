@@ -28,6 +28,7 @@ from sync_server.handlers import measures
 from sync_server.handlers.administrators import add_administrator, list_administrators, remove_administrator
 from sync_server.handlers.backups import back_up, note_kept
 from sync_server.handlers.devices import Device
+from sync_server.handlers.erasures import waiting_for_a_word
 from sync_server.handlers.hand_ins import list_hand_ins
 from sync_server.handlers.members import list_devices
 from sync_server.handlers.newcomers import keys_that_still_count
@@ -109,6 +110,7 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         "entries": held.entries,
         "chunks": held.chunks,
         "bytes": held.bytes,
+        "erasures_waiting": await waiting_for_a_word(server),
         "restored": None if (found := await restored(server)) is None else found.shown(),
         "unforeseen": [met.shown() for met in server.unforeseen.rows()],
         "version": installed_version(),

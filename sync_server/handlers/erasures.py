@@ -10,6 +10,7 @@ from protocol.replica.office.erasures import in_force
 from protocol.replica.replica import Draft
 from protocol.structure import Erasure
 from sync_server.app import Server
+from sync_server.handlers.notices import Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,12 @@ async def confirm_destroyed(server: Server) -> int:
 async def waiting_for_a_word(server: Server) -> int:
     """How many names are hidden by the word of keys that were cut off since, and destroyed nowhere meanwhile."""
     return len({each.covers for each in await _in_doubt_alone(server) if not each.destroyed})
+
+
+async def erasure_notices(server: Server) -> list[Notice]:
+    """That somebody is hidden and destroyed nowhere, which nobody sees who does not ask for it."""
+    count = await waiting_for_a_word(server)
+    return [Notice("erasures-waiting", {"count": count})] if count else []
 
 
 async def _in_doubt_alone(server: Server) -> list[Forgetting]:

@@ -21,6 +21,7 @@ from protocol.replica.replica import Entropy
 from sync_server.config import RunConfig
 from sync_server.handlers.device_query import matching, select, tally, versions_of, worst
 from sync_server.handlers.devices import Device, DeviceState
+from sync_server.handlers.erasures import erasure_notices
 from sync_server.handlers.figures import last_backup_ms
 from sync_server.handlers.notices import backup_notices, notices
 from sync_server.handlers.restored import restored
@@ -104,6 +105,7 @@ class Pages:
         said = [*notices(self._server), *backup_notices(backup_ms, min(came, default=None), self._server.now_ms())]
         if (old := await restored(self._server)) is not None:
             said.append(old.notice)
+        said += await erasure_notices(self._server)
         return self._reception.html(
             visit,
             "overview.html",

@@ -27,8 +27,11 @@ from sync_agent.transport.sealed_calls import server_of
 from sync_server.app import Server
 from sync_server.data_folder import KEYS_FILE, NEXT_KEYS_FILE
 from sync_server.handlers import rotation
+from sync_server.handlers.erasures import erasure_notices
 from sync_server.handlers.notices import notices
 from sync_server.handlers.territory import kit_in, new_kit
+from sync_server.web.views import notice_of
+from sync_server.web.wording import Words
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
@@ -125,6 +128,22 @@ async def test_whom_a_head_confirms_is_in_the_trail_and_so_are_a_new_name_and_a_
     assert [row["about"] for row in trail if row["what"] == "quarantine"] == ["on"]
     assert "space-change" in {row["what"] for row in trail}
     assert "CM2" not in str(trail)
+
+
+async def test_whom_keys_had_forgotten_that_were_replaced_since_are_told_until_somebody_says_so_again(
+    scene: Scene,
+) -> None:
+    office = scene.office
+    lea = await office.add_person("Léa", "pupil")
+    await office.do("erase", person=[lea])
+    assert (await office.do("status"))["erasures_waiting"] == 0
+    await scene.with_kit("rotate server")
+    assert (await office.do("status"))["erasures_waiting"] == 1
+    (notice,) = await erasure_notices(office.server)
+    title = notice_of(Words("fr", office.clock()), notice).title
+    assert title.replace("\N{NO-BREAK SPACE}", " ") == "Effacements qui attendent : 1"
+    await office.do("erase", person=[lea])
+    assert (await office.do("status"))["erasures_waiting"] == 0
 
 
 async def test_the_kits_keys_are_written_nowhere(scene: Scene, tmp_path: Path) -> None:

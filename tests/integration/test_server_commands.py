@@ -214,6 +214,7 @@ async def test_the_status_adds_up(desk: Office) -> None:
         "chunks",
         "bytes",
         "version",
+        "erasures_waiting",
         "restored",
         "unforeseen",
     }
