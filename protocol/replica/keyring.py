@@ -107,13 +107,16 @@ class Keyring:
 
     async def missing(self, space: bytes) -> list[bytes]:
         """The X25519 keys that the key in force is for and, as far as can be told here, were not given it."""
+        record = (await self.keys(space)).current
+        return [] if record is None else await self.lacking(space, record.commitment)
+
+    async def lacking(self, space: bytes, commitment: bytes) -> list[bytes]:
+        """Of those that the key in force is for, whoever was not given the key of this name, perhaps an earlier one."""
         keys = await self.keys(space)
-        if keys.current is None:
-            return []
         roster = (await self._replica.view(space)).roster
         below = [await self.keys(child) for child in self._replica.door.children(space) if child not in roster.erased]
         wanted = recipients(roster, await self._recovery_keys(), below)
-        return keys.given.lacking(keys.current.commitment, wanted, self._signing)
+        return keys.given.lacking(commitment, wanted, self._signing)
 
     async def wraps_due(self, space: bytes, grant: bytes, entropy: Entropy) -> list[Draft]:
         """What a machine that can open the key in force should say under `grant`, so that all whom it is for can."""

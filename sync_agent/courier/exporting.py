@@ -73,11 +73,30 @@ class _Part:
     course: list[PackNote] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _There:
+    """The bundles of a space on the disk, by their keys (docs/adr/0218).
+
+    `counted`: under the key in force, or under one that all who may read the space now were given. `earlier`: the
+    others. `replaceable`: of these what is wholly held here, where nobody can open it who cannot open the key in force.
+    """
+
+    counted: list[Card] = field(default_factory=list)
+    earlier: list[Card] = field(default_factory=list)
+    replaceable: list[Card] = field(default_factory=list)
+
+    @property
+    def cards(self) -> list[Card]:
+        """All of them."""
+        return [*self.counted, *self.earlier]
+
+
 async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) -> Written:
     """Write bundles with what the disk, whose cards come in, lacks. Raises what `outgoing` raises, `LocalFailure`."""
     written = Written()
-    there = (await survey(agent, incoming)).by_space()
-    reports = await _reports(agent, [card for cards in there.values() for card in cards])
+    found = (await survey(agent, incoming)).by_space()
+    there = {space: await _by_key(agent, space, cards) for space, cards in found.items()}
+    reports = await _reports(agent, [card for each in there.values() for card in each.counted])
     gone = await Erased.of(agent)
     parts = []
     for space in await agent.spaces():
@@ -87,7 +106,7 @@ async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) ->
             continue
         part = _Part(space, secret, await _preface(agent, space, secret))
         part.registers = reports.pop(space, [])
-        written.replaced += await _plan(agent, part, there.get(space, []), gone)
+        written.replaced += await _plan(agent, part, there.get(space, _There()), gone)
         parts.append(part)
     carried: list[bytes] = []
     for part in parts:
@@ -105,8 +124,40 @@ async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) ->
 # --- planning ---------------------------------------------------------------------------------------------------------
 
 
-async def _plan(agent: Agent, part: _Part, cards: Sequence[Card], gone: Erased) -> list[str]:
+async def _by_key(agent: Agent, space: bytes, cards: Sequence[Card]) -> _There:
+    """Tell what everybody finds on the disk from what is closed to who came after the key was changed."""
+    current = (await agent.keyring.keys(space)).current
+    earlier = {card.commitment for card in cards} - ({current.commitment} if current else set())
+    if current is None or not earlier:
+        return _There(counted=list(cards))
+    found = _There()
+    lacking = {name: set(await agent.keyring.lacking(space, name)) for name in earlier}
+    without = set(await agent.keyring.missing(space))
+    for card in cards:
+        if not (closed_to := lacking.get(card.commitment)):
+            found.counted.append(card)
+            continue
+        found.earlier.append(card)
+        if without <= closed_to and await _is_held(agent, card):
+            found.replaceable.append(card)
+    return found
+
+
+async def _is_held(agent: Agent, card: Card) -> bool:
+    """Whether the content and the reports of a bundle are here."""
+    for pack in card.index.packs:
+        if await agent.replica.content.pack(pack.hash, card.space) is None:
+            return False
+    others = [note for note in card.index.registers if note.device != agent.device]
+    if not others:
+        return True
+    here = {row.device: row.at_ms for row in await agent.replica.store.registers(RegisterKind.HEALTH)}
+    return await keeps_reports(agent) and all(here.get(note.device, -1) >= note.at_ms for note in others)
+
+
+async def _plan(agent: Agent, part: _Part, there: _There, gone: Erased) -> list[str]:
     """Fill in what the disk lacks; the names of the bundles that are to be removed afterwards."""
+    cards = there.cards
     order, bare, part.heard = await _arrivals(agent, part.space)
     erased = await _erased(agent, bare, gone)
     urgent, course = await _content(agent, part.space)
@@ -115,16 +166,21 @@ async def _plan(agent: Agent, part: _Part, cards: Sequence[Card], gone: Erased) 
     stale = [card for card in cards if _is_read(card, here) and not erased.isdisjoint(card.index.entries)]
     if all(_is_read(card, here) for card in cards):
         kept_there = bare - erased
-        waste = [card for card in cards if _is_waste(card, of_use) and kept_there.isdisjoint(card.index.entries)]
+        waste = [*there.replaceable, *(card for card in cards if _is_waste(card, of_use))]
+        waste = [card for card in waste if kept_there.isdisjoint(card.index.entries)]
         stale += [card for card in waste if card not in stale]
-    staying = [card for card in cards if card not in stale]
+    staying = [card for card in there.counted if card not in stale]
+    closed = {pack.hash for card in there.earlier for pack in card.index.packs}
     known = {name for card in staying for name in (*card.index.entries, *card.index.bare)}
     packs = {pack.hash for card in staying for pack in card.index.packs}
     part.ids = [name for name in order if name not in known and name not in bare]
     part.bare = [name for name in order if name not in known and name in bare]
-    part.urgent = [pack for pack in urgent if pack.hash not in packs]
-    part.course = [pack for pack in course if pack.hash not in packs]
-    return [card.name for card in stale]
+    part.urgent, part.course = (
+        # a disk that gets full has what lies on it for nobody yet
+        sorted((pack for pack in some if pack.hash not in packs), key=lambda pack: pack.hash in closed)
+        for some in (urgent, course)
+    )
+    return list(dict.fromkeys(card.name for card in stale))
 
 
 def _is_read(card: Card, here: set[bytes]) -> bool:

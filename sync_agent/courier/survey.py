@@ -56,11 +56,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A whole bundle on the disk that this device can open: its file's name and size, its space, what it brings."""
+    """A whole bundle on the disk that this device can open: its file, space and key, and what it brings."""
 
     name: str
     size: int
     space: bytes
+    commitment: bytes
     index: Index
 
 
@@ -104,7 +105,7 @@ async def survey(agent: Agent, incoming: Incoming) -> Survey:
         try:
             sealed = data[len(head.data) : -TRAILER_BYTES]
             index = BundleKeys(secret.bundle, head).open_index(sealed)
-            found.cards.append(Card(name, trailer.size, head.space, index))
+            found.cards.append(Card(name, trailer.size, head.space, head.commitment, index))
         except PeerFault:
             found.damaged.append(name)
     found.learned = await agent.replica.store.spaces() != before

@@ -13,12 +13,13 @@ import pytest
 
 from protocol.coursework import HandInState
 from protocol.entry import Kind
-from protocol.errors import Code, Refused
+from protocol.errors import Code, LocalFailure, Refused
 from protocol.register import Health, RegisterKind, stored_register
 from protocol.roles import Role
 from protocol.structure import Erasure, Revocation
 from protocol.work import ItemKind
 from sync_agent.courier import exporting as courier_export
+from sync_agent.courier.disk import BundlesOut
 from sync_agent.courier.survey import admit_from_disk
 from sync_agent.courier.watch import CourierWatch, disks_of
 from sync_agent.operations import table
@@ -118,6 +119,61 @@ async def test_a_machine_that_never_heard_of_a_new_key_reads_what_is_sealed_unde
     assert await code_of(bring(lost, disk)) is Code.CANNOT_READ
     with pytest.raises(KeyError):
         await lost.files(item)
+
+
+async def test_who_comes_after_a_key_was_changed_finds_all_that_lay_on_the_disk_before(
+    room: Classroom, disk: Path
+) -> None:
+    teacher, one, lost = await a_class(room)
+    item = (await room.publish(teacher, LARGE)).item
+    await export(teacher, disk)
+    before = set(bundles(disk))
+    await room.territory.say(room.space, Kind.REVOKE, Revocation(lost.agent.device, ()).encode())
+    await know_keys(room, teacher, one)
+    assert (await export(teacher, disk))["bytes"] < 50_000, "all who are there can read what lies there"
+    newcomer = await room.machine()
+    await know_keys(room, teacher, one)
+    assert (await export(one, disk))["bytes"] > 70_000
+    assert len(before.intersection(bundles(disk))) == 1, "whose report of a teacher's device is not a PC's to carry"
+    await export(teacher, disk)
+    assert before.isdisjoint(bundles(disk))
+    await bring(newcomer, disk)
+    assert await newcomer.files(item) == LARGE
+    left = bundles(disk)
+    assert await export(teacher, disk) == {"entries": 0, "bytes": 0}
+    assert bundles(disk) == left
+    assert (await export(newcomer, disk))["entries"] == 0, "nothing but how it is"
+
+
+async def test_what_a_disk_holds_for_nobody_yet_goes_before_what_is_written_again(
+    room: Classroom, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, one, lost = await a_class(room)
+    await room.publish(teacher, {"a.bin": Random(7).randbytes(300_000)})
+    await export(teacher, disk)
+    before = set(bundles(disk))
+    await room.territory.say(room.space, Kind.REVOKE, Revocation(lost.agent.device, ()).encode())
+    await tend_keys(room)
+    await room.machine()
+    await know_keys(room, teacher, one)
+    new = (await room.publish(teacher, {"b.bin": Random(8).randbytes(400_000)})).item
+    monkeypatch.setattr(courier_export, "BUNDLE_TARGET_BYTES", 100_000)
+    room_left = 550_000
+
+    class Full(BundlesOut):
+        def _append(self, data: memoryview) -> None:
+            nonlocal room_left
+            room_left -= len(data)
+            if room_left < 0:
+                raise LocalFailure(Code.DISK_FULL, "the disk is full")
+            super()._append(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sync_agent.courier.commands.BundlesOut", Full)
+        assert await code_of(export(teacher, disk)) is Code.DISK_FULL
+    assert before <= set(bundles(disk)), "nothing is let go of before all of it was written again"
+    await bring(one, disk)
+    assert await one.files(new) == {"b.bin": Random(8).randbytes(400_000)}
 
 
 async def test_what_a_disk_brought_reaches_the_server_whatever_its_bearer_is(room: Classroom, disk: Path) -> None:
