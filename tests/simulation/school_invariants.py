@@ -76,19 +76,25 @@ async def _keys_given(world: World) -> None:
     for by, named in sorted(world.trust.said_words):
         giver, taker = agents.get(by), agents.get(named)
         if giver is not None and taker is not None and giver[0].remembers and taker[0].remembers:
-            await _check_taken(server, giver[1], taker[1], world.trust.closed)
+            await _check_taken(world, giver[1], taker[1])
 
 
-async def _check_taken(server: Replica, giver: SimAgent, taker: SimAgent, closed: set[bytes]) -> None:
+async def _check_taken(world: World, giver: SimAgent, taker: SimAgent) -> None:
     """Whoever was confirmed as another device of the same teacher has the keys that the other made.
 
-    They lie in the teacher's classes, and go with the last of them.
+    They lie in the teacher's classes, and go with the last of them. Whom a server calls the same teacher's since was
+    confirmed as a colleague, and stays one.
     """
+    server, false = server_of(world.office), world.trust.false_grants
     persons = [
-        {each.person for each in await server.authorities(agent.device) if each.role in HAS_READING_KEYS}
+        {
+            each.person
+            for each in await server.authorities(agent.device)
+            if each.role in HAS_READING_KEYS and each.grant not in false
+        }
         for agent in (giver, taker)
     ]
-    common = ((await giver.spaces()).keys() & (await taker.spaces()).keys()) - closed
+    common = ((await giver.spaces()).keys() & (await taker.spaces()).keys()) - world.trust.closed
     classes = [space for space in common if len(server.door.lineage(space)) > 2]
     if not (persons[0] & persons[1]) - {None} or not classes:
         return

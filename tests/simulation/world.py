@@ -16,7 +16,7 @@ from protocol.roles import READS_HAND_INS, Role
 from sync_agent.hand_ins.copies import lasting_state
 from sync_agent.machine.marks import ENTRUSTED_MARKS, FORGETS_MARKS
 from tests.simulation.at_school import EVENTS as AT_SCHOOL
-from tests.simulation.at_school import a_week_later, agree_without_server
+from tests.simulation.at_school import a_week_later, agree_without_server, sweep_all
 from tests.simulation.at_server import EVENTS as AT_SERVER
 from tests.simulation.by_kit import EVENTS as BY_KIT
 from tests.simulation.claims import EVENTS as OF_CLAIMS
@@ -222,6 +222,8 @@ class World:
         rounds = await (self._settle_orders() if self.orders.given else self.settle())
         if not self.problems and await a_week_later(self):
             await self.settle()
+            # a space that it had lost may have come back to the server with that: the hourly look destroys there too
+            await sweep_all(self)
         return rounds
 
     async def _say_what_is_stolen(self) -> None:
