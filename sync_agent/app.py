@@ -167,8 +167,8 @@ class Agent:
         """By class, teacher and public half: those that this device was given there; opened once."""
         self.given_before: dict[bytes, AgreementKey] = {}
         """Those that an earlier version sealed to this device, for all classes: they open work, and go no further."""
-        self.seals_that_open_nothing: set[bytes] = set()
-        """Whoever has a teacher's grant says as many as they like: each is tried once."""
+        self.seals_that_open_nothing: set[tuple[bytes, bytes, bytes, bytes]] = set()
+        """By class, teacher and key as what they were said to be: whoever says many has each tried once."""
         self.remembered: dict[bytes, dict[bytes, tuple[Device, ...]]] = {}
         """By space and person: the devices that this one saw first (`confirming`)."""
         self.met: dict[bytes, dict[bytes, int]] = {}

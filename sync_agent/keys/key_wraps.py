@@ -49,7 +49,7 @@ def keys_of(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
     Who says a key is not asked: whoever says another class's as theirs has it sealed to them so. What an earlier
     version has sealed to this device is bound to no class, and goes no further.
     """
-    own = {key.public: key for key in (*place.made, *place.before, *place.of_all)}
+    own = {key.public: key for key in (*place.made, *place.before)}
     return {**agent.given_reading_keys.get((place.space, place.whose), {}), **own}
 
 
@@ -82,14 +82,14 @@ async def open_given_keys(agent: Agent) -> None:
         found = {name: key for name, key in before.get((space, whose), {}).items() if name in kept}
         for name in kept - found.keys():
             for person, record in here[name]:
-                seals = {sealed for to, sealed in record.wraps if to == mine.public}
-                if name in found or seals <= agent.seals_that_open_nothing:
+                tried = {(space, person, name, sealed) for to, sealed in record.wraps if to == mine.public}
+                if name in found or tried <= agent.seals_that_open_nothing:
                     continue
                 found |= opened(space, person, [record], mine)
                 if name not in found and name not in agent.given_before:
                     agent.given_before |= opened(None, person, [record], mine)
                 if name not in found and name not in agent.given_before:
-                    agent.seals_that_open_nothing |= seals
+                    agent.seals_that_open_nothing |= tried
         agent.given_reading_keys[space, whose] = found
 
 

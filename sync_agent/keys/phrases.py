@@ -66,7 +66,9 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
         drafts = []
         for place in places:
             drafts.append(_phrase_said(agent, place, phrases[place.person]))
-            drafts += seals(agent, place, {phrases[place.person].agreement: keys_of(agent, place)})
+            public, of_all = phrases[place.person].agreement, {key.public: key for key in place.of_all}
+            drafts += seals(agent, place, {public: keys_of(agent, place)})
+            drafts += seals(agent, place, {public: of_all}, of_all=True)
         await agent.write(*drafts)
     return phrase_of(drawn)
 

@@ -166,21 +166,21 @@ def _to_replace(place: Place, key: bytes) -> list[bytes]:
 def _seals_due(agent: Agent, place: Place, away: Container[bytes]) -> list[Draft]:
     """Every key of the place for each confirmed device of the teacher, and for their latest phrase, that lacks it.
 
-    To who is `away` elsewhere, or drew the phrase there, none that an earlier version made for all classes.
+    To who is `away` elsewhere, or drew the phrase there, none that an earlier version made for all classes; whoever is
+    given one of these opens work with it, and passes it on to nobody.
     """
     own = own_in_use(agent, place.roster, place.person)
     person, standings = place.roster.who(place.person), place.roster.voices.standings
     wanted = {device[1]: device[0] for device in sorted(own) if (device, person) in standings}
     phrases = [(phrase, by) for by, phrase in place.roster.phrases.get(place.person, ()) if by in own]
     wanted |= {phrase.agreement: by[0] for phrase, by in phrases[-1:]}
-    keys, of_all = keys_of(agent, place), {key.public for key in place.of_all}
-    of_the_place = {public: key for public, key in keys.items() if public not in of_all}
-    due = {}
+    keys, of_all = keys_of(agent, place), {key.public: key for key in place.of_all}
+    due, earlier = {}, {}
     for to, device in sorted(wanted.items()):
         # what a device says that it gave itself goes with its word: another one says it as well, for when it is lost;
         # and it gives itself what it made: its disk may be restored from a copy that is older than a class
         is_this = to == agent.keys.agreement.public
         sealers = {each[0] for each in own if is_this or each[1] != to}
-        here = {key.public: key for key in place.made} if is_this else of_the_place if device in away else keys
-        due[to] = lacking(place, to, here, sealers)
-    return seals(agent, place, due)
+        due[to] = lacking(place, to, {key.public: key for key in place.made} if is_this else keys, sealers)
+        earlier[to] = {} if is_this or device in away else lacking(place, to, of_all, sealers)
+    return [*seals(agent, place, due), *seals(agent, place, earlier, of_all=True)]

@@ -188,6 +188,13 @@ async def test_keys_of_an_earlier_version_are_not_sealed_anew_to_a_laptop_that_w
         await here.sync(second)
     await tend_reading_keys(agent)
     await here.sync(second, here.teacher)
+    third = await here.room.teacher()
+    await teach_too(here, elsewhere, third)
+    await here.sync(third, second, here.teacher)
+    await confirm_each_other(here, second, third)
+    await here.sync(second, third, here.teacher, third, second, third)
+    if said == "what-it-made":
+        assert old.public in reading_keys(third.agent), "a laptop of hers opens earlier work"
     for entry in await here.room.territory.replica.store.scan_kinds([Kind.KEY_WRAP]):
         wrapped = KeyWraps.parse(entry.payload or b"")
         if wrapped.agreement == old.public:

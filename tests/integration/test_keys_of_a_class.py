@@ -279,6 +279,33 @@ async def test_what_opens_nothing_is_tried_once(here: Here, monkeypatch: pytest.
     assert tried.count(b"n" * 80) == 2, "as sealed for the class, and as an earlier version sealed"
 
 
+async def test_a_copy_of_a_seal_under_another_name_takes_nothing_from_the_right_one(here: Here) -> None:
+    second = await another_laptop(here, here.teacher)
+    key = here.teacher.agent.reading_key(here.room.space)
+    assert key is not None
+    grant = (await here.teacher.agent.right(here.room.space, Kind.KEY_WRAP)).grant
+    sealed = await here.room.territory.replica.store.scan_kinds([Kind.KEY_WRAP])
+    right = [
+        KeyWraps.parse(entry.payload or b"") for entry in sealed if entry.header.author == here.teacher.agent.device
+    ]
+    copies = [
+        Draft(
+            here.room.space,
+            Kind.KEY_WRAP,
+            grant,
+            KeyWraps(bytes([number]) * 32, each.wraps).encode(),
+            subject=here.room.teacher_person,
+        )
+        for number in range(40)
+        for each in right
+    ]
+    await here.teacher.agent.write(*copies)
+    await here.sync(here.teacher, second)
+    second.agent.given_reading_keys.clear()
+    await open_given_keys(second.agent)
+    assert key.public in reading_keys(second.agent)
+
+
 async def test_where_nothing_has_changed_nothing_is_said_of_keys(here: Here) -> None:
     await invent_and_cut_off(here, 1)
     await here.sync(here.teacher)
