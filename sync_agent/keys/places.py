@@ -59,8 +59,11 @@ class Place:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it is a class that was closed: what is said there is destroyed everywhere at the next look."""
-        return self.space in self.roster.erased
+        """Whether the class was closed or the teacher forgotten: what is said there is hidden at once, then destroyed.
+
+        Who says it would say it again at each look.
+        """
+        return not self.roster.erased.isdisjoint((self.space, self.person, self.whose))
 
 
 async def places_of(agent: Agent) -> list[Place]:
@@ -105,7 +108,10 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
     written = await agent.replica.store.authored(space, agent.device)
     roster = (await agent.replica.view(space)).roster
     wraps = []
-    for entry in about(agent, given, person, roster):
+    # what this device has said itself is done, also where it is hidden: once under each grant, as with keys
+    hidden = [each for each in written if each.header.kind == Kind.KEY_WRAP and roster.hides(each)]
+    own_hidden = [each for each in hidden if each.header.grant == grant.grant]
+    for entry in (*about(agent, given, person, roster), *own_hidden):
         try:
             wraps.append((entry, KeyWraps.parse(entry.payload or b"")))
         except PeerFault:

@@ -15,7 +15,7 @@ from protocol.limits import MAX_PARENTS, MAX_READING_KEYS_AT_ONCE, READING_KEY_L
 from protocol.person_keys import KeyWraps, open_reading_key
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonKey, Revocation
+from protocol.structure import Erasure, Grant, PersonKey, Revocation
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from sync_agent.keys.reading_key import tend_reading_keys
@@ -304,6 +304,25 @@ async def test_a_copy_of_a_seal_under_another_name_takes_nothing_from_the_right_
     second.agent.given_reading_keys.clear()
     await open_given_keys(second.agent)
     assert key.public in reading_keys(second.agent)
+
+
+async def test_of_a_teacher_who_was_forgotten_nothing_more_is_said(here: Here) -> None:
+    territory, person = here.room.territory, here.room.teacher_person
+    await territory.say(here.room.space, Kind.ERASE, Erasure(person).encode())
+    await here.sync(here.teacher, here.teacher)
+    assert [await tend_reading_keys(here.teacher.agent) for _ in range(3)] == [0, 0, 0]
+
+
+async def test_what_is_held_back_of_seals_is_said_again_once_under_each_grant(here: Here) -> None:
+    territory, laptop, space = here.room.territory, here.teacher.agent, here.room.space
+    cut = await territory.say(space, Kind.REVOKE, Revocation(laptop.device, ()).encode())
+    (before,) = [each for each in territory.replica.door.authorities_of(laptop.device) if each.space == space]
+    keys = laptop.keys
+    public = (keys.signing.public, keys.agreement.public, keys.tls.fingerprint)
+    given = Grant(*public, Role.TEACHER, before.person, None).encode()
+    await territory.say(space, Kind.GRANT, given, parents=(cut.id,))
+    await here.sync(here.teacher, here.teacher)
+    assert [await tend_reading_keys(laptop) for _ in range(3)] == [0, 0, 0]
 
 
 async def test_where_nothing_has_changed_nothing_is_said_of_keys(here: Here) -> None:
