@@ -201,8 +201,9 @@ class Rewrapping(Errand):
         """
         super().__init__(kit)
         self._person = _whole_person(person)
-        self._spaces = frozenset(found for text in spaces if (found := _octets(text)) and len(found) == ID_BYTES)
-        self._is_all_said = bool(spaces) and len(self._spaces) == len(frozenset(spaces))
+        typed = [_octets(text) or b"" for text in spaces]
+        self._spaces = frozenset(typed)
+        self._is_all_said = bool(spaces) and all(len(each) == ID_BYTES for each in typed)
         self._words = words
         self._entropy = entropy
         self._made: set[tuple[bytes, bytes]] = set()

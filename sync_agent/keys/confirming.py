@@ -351,7 +351,9 @@ async def reported(agent: Agent) -> frozenset[bytes]:
     said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY, Kind.VOUCH])
     for space in sorted({entry.header.space for entry in said if entry.header.author == agent.device}):
         roster = (await agent.replica.view(space)).roster
-        found |= roster.cut.intersection(roster.revocations.values())
+        said_of = {name: key for name, key in roster.revocations.items() if key in roster.cut}
+        cuts = await agent.replica.store.get(list(said_of))
+        found |= {said_of[name] for name, cut in cuts.items() if cut.header.target is None}
         found |= {key for key, _ in roster.voices.let_back}
     return frozenset(found - {agent.device})
 

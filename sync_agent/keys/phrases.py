@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from protocol.entry import Kind
+from protocol.entry import Entry, Kind, parsed
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import AgreementKey
 from protocol.kit import Argon2Cost
@@ -62,7 +62,6 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
             person: DrawnPhrase(person, key.public, salt, cost, phrase_signer(key.seed))
             for (person, _, _), key in derived.items()
         }
-        agent.keep_secret(PHRASE_FILE, file_of([*phrases.values()][:MAX_IDS_OF_ONE]))
         drafts = []
         for place in places:
             drafts.append(_phrase_said(agent, place, phrases[place.person]))
@@ -70,6 +69,7 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
             drafts += seals(agent, place, {public: keys_of(agent, place)})
             drafts += seals(agent, place, {public: of_all}, of_all=True)
         await agent.write(*drafts)
+        agent.keep_secret(PHRASE_FILE, file_of([*phrases.values()][:MAX_IDS_OF_ONE]))
     return phrase_of(drawn)
 
 
@@ -79,19 +79,33 @@ def _phrase_said(agent: Agent, place: Place, phrase: DrawnPhrase) -> Draft:
     return draft(place, Kind.PHRASE, said.encode())
 
 
-def phrases_due(agent: Agent, places: Sequence[Place]) -> list[Draft]:
+async def phrases_due(agent: Agent, places: Sequence[Place]) -> list[Draft]:
     """The phrase that this device drew, in classes that came later: the paper opens those too.
 
-    As long as it is the one in force in another class: what another of the teacher's devices draws takes its place.
+    As long as none of the teacher's devices has drawn another since, in whichever class that was said.
     """
     drafts = []
-    for phrase in drawn_in(agent.secret(PHRASE_FILE)):
+    drawn = drawn_in(agent.secret(PHRASE_FILE))
+    said = await by_space(agent, Kind.PHRASE) if drawn else {}
+    for phrase in drawn:
         theirs = [place for place in places if place.person == phrase.person]
-        latest = [place.roster.phrases.get(place.person, ())[-1:] for place in theirs]
-        if any(said.agreement == phrase.agreement for in_force in latest for _, said in in_force):
+        if _drawn_last(agent, theirs, said) == phrase.agreement:
             lacking = [place for place in theirs if phrase.agreement not in place.drawn]
             drafts += [_phrase_said(agent, place, phrase) for place in lacking]
     return drafts
+
+
+def _drawn_last(agent: Agent, places: Iterable[Place], said: Mapping[bytes, Iterable[Entry]]) -> bytes | None:
+    """Of a teacher's phrases that one's own devices have said, that which was said for the first time last."""
+    first: dict[bytes, tuple[int, bytes]] = {}
+    for place in places:
+        own = {device[0] for device in own_in_use(agent, place.roster, place.person)}
+        for entry in about(agent, said.get(place.space, ()), place.person, place.roster):
+            phrase = parsed(entry, PhraseKey.parse) if entry.header.author in own else None
+            if phrase is not None:
+                at = (entry.header.at, entry.id)
+                first[phrase.agreement] = min(at, first.get(phrase.agreement, at))
+    return max(first, key=first.__getitem__, default=None)
 
 
 async def open_with_phrase(agent: Agent, phrase: str) -> int:

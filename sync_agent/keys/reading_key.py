@@ -53,7 +53,7 @@ async def tend_reading_keys(agent: Agent) -> int:
             return 0
         await open_given_keys(agent)
         places = await _with_keys_due(agent, places)
-        drafts, away = phrases_due(agent, places), await reported(agent)
+        drafts, away = await phrases_due(agent, places), await reported(agent)
         for place in places:
             drafts += _sayings_due(place, agent.enrolment.device_name)
             drafts += _seals_due(agent, place, away)

@@ -15,6 +15,7 @@ from protocol.structure import Erasure, Successor
 from tests.harness.attack import attack
 from tests.harness.caller import caller
 from tests.harness.classroom import classroom
+from tests.harness.erasures import every_name
 
 ROW = "a bare header lets a key in that never agreed"
 
@@ -39,7 +40,10 @@ async def test_no_successor_comes_in_without_the_proof_that_its_key_agrees(tmp_p
         assert await territory.replica.store.present([whole.id]) == set()
 
 
-@attack("an erasure takes what the door needs", off={"protocol.erasing.is_erasable": whatever_is_no_structure})
+@attack(
+    "an erasure takes what the door needs",
+    off={"protocol.erasing.is_erasable": whatever_is_no_structure, "protocol.erasing.erasable_names": every_name},
+)
 async def test_an_erasure_of_whom_a_successor_names_leaves_its_right_to_the_device(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         territory, responder = room.territory, room.territory.responder()

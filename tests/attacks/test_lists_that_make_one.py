@@ -20,6 +20,7 @@ from sync_agent.keys.confirming import Reader
 from tests.harness.attack import attack
 from tests.harness.classroom import Given, classroom
 from tests.harness.commands import Desk
+from tests.harness.erasures import every_name
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.portal import portal
 from tests.harness.sign_in import sign_in, signed_class
@@ -163,7 +164,8 @@ async def test_no_pupil_is_given_what_another_began_by_a_list_that_calls_the_two
 @attack(
     ROW,
     off={
-        "protocol.rights._GOES_WITH_ITS_PERSON": frozenset(),
+        "protocol.roster.erasable_names": every_name,
+        "protocol.erasing.erasable_names": every_name,
         "sync_agent.hand_ins.drafts.surely_called_first": first_names,
     },
 )

@@ -16,6 +16,7 @@ from protocol.person_keys import KeyWraps, open_reading_key
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import Erasure, Grant, PersonKey, Revocation
+from sync_agent.keys.confirming import reported
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from sync_agent.keys.reading_key import tend_reading_keys
@@ -304,6 +305,33 @@ async def test_a_copy_of_a_seal_under_another_name_takes_nothing_from_the_right_
     second.agent.given_reading_keys.clear()
     await open_given_keys(second.agent)
     assert key.public in reading_keys(second.agent)
+
+
+async def test_a_phrase_that_was_replaced_in_some_class_is_said_in_no_later_one(here: Here) -> None:
+    last_year = await here.room.territory.classroom("CE2")
+    await teach_too(here, last_year, here.teacher)
+    await here.sync(here.teacher, here.teacher)
+    second = await another_laptop(here, here.teacher)
+    await new_phrase(here.teacher.agent, Argon2Cost(8, 1, 1))
+    await here.sync(here.teacher, second)
+    here.room.territory.clock.advance(1_000)
+    await new_phrase(second.agent, Argon2Cost(8, 1, 1))
+    await here.sync(second, here.teacher)
+    later = await here.room.territory.classroom("CM2")
+    await teach_too(here, later, here.teacher, second)
+    await here.sync(here.teacher, second, here.teacher, second)
+    said = (await here.teacher.agent.replica.view(later)).roster.phrases.get(here.room.teacher_person, ())
+    assert {device[0] for device, _ in said} <= {second.agent.device}
+
+
+async def test_a_laptop_whose_access_to_one_class_has_ended_needs_no_new_word_in_the_next(here: Here) -> None:
+    room, territory = here.room, here.room.territory
+    second = await another_laptop(here, here.teacher)
+    (grant,) = (each.grant for each in territory.replica.door.authorities_of(second.agent.device))
+    heads = tuple(await territory.replica.tips(room.space, second.agent.device))
+    await territory.say(room.space, Kind.REVOKE, Revocation(second.agent.device, heads).encode(), target=grant)
+    await here.sync(here.teacher)
+    assert second.agent.device not in await reported(here.teacher.agent)
 
 
 async def test_of_a_teacher_who_was_forgotten_nothing_more_is_said(here: Here) -> None:

@@ -47,7 +47,7 @@ def test_a_class_a_person_and_a_device_are_named_by_their_names(town: School, tm
         assert person[:8] in either.json["error"]["message"]
 
     # the kit's word is given for an id alone, and a clone is confirmed by none but its own
-    assert server.run("revoke", "Renard", "--kit", str(tmp_path / "kit")).code == "unknown-device"
+    assert server.run("revoke", "Renard", "--kit", str(tmp_path / "kit")).code == "usage"
     assert server.run("confirm", "Renard").code == "unknown-device"
     # nobody is forgotten by a name: whoever is meant has often left, and somebody else has it
     for command in (("erase", "--person", "mme petit"), ("person", "retire", "mme petit")):

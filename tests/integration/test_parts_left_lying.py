@@ -123,3 +123,20 @@ async def test_a_part_that_nobody_has_gone_on_with_for_a_week_goes_at_the_hourly
     assert not parts_in(pc.agent.folder)
     await pc.session.sync()
     assert not await pc.agent.missing()
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+async def test_a_part_that_a_wrong_clock_has_dated_lies_a_week_from_the_next_look_on(
+    room: Classroom, years: int
+) -> None:
+    teacher, pc = await room.teacher(), await room.machine()
+    await assignment(room, teacher, pc)
+    await room.publish(teacher, {"film.bin": REMARK})
+    await teacher.session.sync()
+    await cut(pc, Faults(in_bytes=260_000))
+    lay(pc.agent.folder, -years * 365 * 24 * HOUR_S)
+    await destroy_erased(pc.agent)
+    assert parts_in(pc.agent.folder)
+    lay(pc.agent.folder, 8 * 24 * HOUR_S)
+    await destroy_erased(pc.agent)
+    assert not parts_in(pc.agent.folder)

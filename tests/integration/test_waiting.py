@@ -184,7 +184,7 @@ async def test_what_waits_by_the_kits_word_is_taken_off_the_list_by_it_and_may_c
 async def test_the_kit_rules_on_what_is_named_by_a_whole_id_and_on_no_right(tmp_path: Path) -> None:
     async with waiting_by_the_kits_word(tmp_path) as (here, _, _, work):
         kit = kit_in(tmp_path / "server" / "kit", None)
-        with pytest.raises(BadInput, match="all 64 digits"):
+        with pytest.raises(BadInput, match="all of its 64 digits"):
             await here.office.with_kit("accept", kit, named=[work.hex()[:16]])
         grant = next(row["id"] for row in await here.office.do("waiting", refused=False) if row["kind"] == "grant")
         with pytest.raises(BadInput, match=f"said again: `sync-server accept {grant}`"):

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +122,20 @@ async def test_what_nothing_names_is_kept_as_a_part_of_which_all_is_here(shelf: 
     assert await shelf.packs.part_size(pack.hash) == pack.size
     await shelf.packs.finish_part(SPACE, pack.hash, pack.size)
     assert await shelf.spaces_of(pack) == {SPACE}
+
+
+async def test_what_nothing_names_lies_a_week_from_then_on_however_old_it_is(shelf: Shelf) -> None:
+    build = await shelf.packs.build(SPACE, unsent=False)
+    await added(build, EXAM)
+    (pack,) = await build.finish()
+    await shelf.publish(SPACE, sheet=SHEET)
+    for file in shelf.folder.glob("packs/*/*.pack"):
+        os.utime(file, (time.time() - 30 * 24 * 3600,) * 2)
+    await shelf.lose_the_database()
+    await shelf.packs.tidy_parts()
+    await shelf.rebuild()
+    await shelf.packs.tidy_parts()
+    assert await shelf.packs.part_size(pack.hash) == pack.size
 
 
 async def test_a_pack_that_has_rotted_meanwhile_counts_for_nothing(shelf: Shelf) -> None:

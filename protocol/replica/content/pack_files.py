@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from blake3 import blake3
@@ -39,6 +40,8 @@ _SENT_FILE: Final = rf"{PARTS}/([0-9a-f]{{64}})-((?:[0-9a-f]{{2}})+){re.escape(_
 _PART_FILE: Final = rf"{PARTS}/([0-9a-f]{{64}})(?:-[0-9a-f]*)?{re.escape(_PART)}"
 
 PART_LIFETIME_S: Final = 7 * 24 * 3600
+_CREDIBLE_AGE_S: Final = 400 * 24 * 3600
+_CLOCK_SLACK_S: Final = 24 * 3600
 """What nobody has gone on with for so long is given up."""
 BEING_WRITTEN_S: Final = 600
 """What somebody has added to within so long is on its way."""
@@ -54,6 +57,7 @@ class PackFiles:
         """Bring the folders into line with the rows; returns the packs whose rows must go."""
         for folder in (PACKS, PARTS, DAMAGED, DELTAS):
             self.disk.make_folder(folder)
+        self.date_parts_anew()
         for name, facts in self.disk.files(PARTS):
             if name.endswith(PASSING) or _has_lain(facts, PART_LIFETIME_S):
                 self.disk.remove(name)
@@ -70,9 +74,26 @@ class PackFiles:
                 moves.append((name, damaged_name(pack)))
             else:
                 here.add(pack)
+        self.put_away(moves)
+        return [pack for pack in known if pack not in here]
+
+    def put_away(self, moves: Sequence[tuple[str, str]]) -> None:
+        """Rename packs that belong nowhere; those that become parts lie from now on, however old they are."""
         if moves:
             self.disk.rename_all(moves)
-        return [pack for pack in known if pack not in here]
+        for _, name in moves:
+            if name.startswith(f"{PARTS}/"):
+                self.disk.touch(name)
+
+    def date_parts_anew(self) -> None:
+        """Date parts now that a clock which was wrong has dated: before Relais was, or in a time that is still to come.
+
+        A computer without a battery for its clock begins each morning in another year.
+        """
+        for name, facts in list(self.disk.files(PARTS)):
+            age_s = time.time() - facts.st_mtime
+            if age_s > _CREDIBLE_AGE_S or age_s < -_CLOCK_SLACK_S:
+                self.disk.touch(name)
 
     def tidy_deltas(self, known: dict[bytes, int]) -> list[bytes]:
         """Remove files without rows; returns the deltas whose rows must go."""

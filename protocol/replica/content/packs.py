@@ -169,6 +169,7 @@ class PackFolder:
             await asyncio.to_thread(self._disk.remove, part_name(pack, sender))
 
     async def tidy_parts(self) -> None:
+        await asyncio.to_thread(self._files.date_parts_anew)
         await self._drop_parts_that_lie(PART_LIFETIME_S)
 
     async def _drop_parts_that_lie(self, for_s: float) -> None:
