@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -251,7 +252,8 @@ async def test_what_was_being_written_when_the_power_went_is_cleared_away(tmp_pa
         assert [file.suffix for file in (tmp_path / "parts").iterdir()] == [".passing"]
     old = tmp_path / "parts" / f"{bytes(32).hex()}.part"
     old.write_bytes(b"given up long ago")
-    os.utime(old, (0, 0))
+    long_ago = time.time() - 30 * 24 * 3600
+    os.utime(old, (long_ago, long_ago))
     async with opened(tmp_path) as content:
         assert list((tmp_path / "parts").iterdir()) == []
         assert await content.totals() == (0, 0, 0)
