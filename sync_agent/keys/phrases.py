@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from protocol.entry import Entry, Kind, parsed
@@ -34,7 +35,7 @@ from protocol.person_keys import (
 from protocol.replica.replica import Draft
 from protocol.vouching import Device, Vouch, Word, drawn_by, phrase_signer, prove
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import own_device, own_in_use
+from sync_agent.keys.confirming import own_device
 from sync_agent.keys.key_wraps import keys_of, lacking, open_given_keys, opened, reading_keys, seals
 from sync_agent.keys.places import Place, about, by_space, draft, places_or_refuse
 from sync_agent.machine.enrolled import PHRASE_FILE
@@ -59,13 +60,13 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
         await _derive(derived, drawn, [(place.person, cost, salt) for place in places])
         await open_given_keys(agent)
         phrases = {
-            person: DrawnPhrase(person, key.public, salt, cost, phrase_signer(key.seed))
+            person: DrawnPhrase(person, PhraseKey(key.public, salt, cost), phrase_signer(key.seed))
             for (person, _, _), key in derived.items()
         }
         drafts = []
         for place in places:
             drafts.append(_phrase_said(agent, place, phrases[place.person]))
-            public, of_all = phrases[place.person].agreement, {key.public: key for key in place.of_all}
+            public, of_all = phrases[place.person].key.agreement, {key.public: key for key in place.of_all}
             drafts += seals(agent, place, {public: keys_of(agent, place)})
             drafts += seals(agent, place, {public: of_all}, of_all=True)
         await agent.write(*drafts)
@@ -75,7 +76,7 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
 
 def _phrase_said(agent: Agent, place: Place, phrase: DrawnPhrase) -> Draft:
     proof = drawn_by(phrase.signer, place.person, (agent.device, place.grant.agreement), place.space)
-    said = PhraseKey(phrase.agreement, phrase.salt, phrase.cost, phrase.signer.public, proof)
+    said = replace(phrase.key, signing=phrase.signer.public, proof=proof)
     return draft(place, Kind.PHRASE, said.encode())
 
 
@@ -89,8 +90,8 @@ async def phrases_due(agent: Agent, places: Sequence[Place]) -> list[Draft]:
     said = await by_space(agent, Kind.PHRASE) if drawn else {}
     for phrase in drawn:
         theirs = [place for place in places if place.person == phrase.person]
-        if _drawn_last(agent, theirs, said) == phrase.agreement:
-            lacking = [place for place in theirs if phrase.agreement not in place.drawn]
+        if _drawn_last(agent, theirs, said) == phrase.key.agreement:
+            lacking = [place for place in theirs if phrase.key.agreement not in place.drawn]
             drafts += [_phrase_said(agent, place, phrase) for place in lacking]
     return drafts
 
@@ -99,7 +100,7 @@ def _drawn_last(agent: Agent, places: Iterable[Place], said: Mapping[bytes, Iter
     """Of a teacher's phrases that one's own devices have said, that which was said for the first time last."""
     first: dict[bytes, tuple[int, bytes]] = {}
     for place in places:
-        own = {device[0] for device in own_in_use(agent, place.roster, place.person)}
+        own = {device[0] for device in place.devices}
         for entry in about(agent, said.get(place.space, ()), place.person, place.roster):
             phrase = parsed(entry, PhraseKey.parse) if entry.header.author in own else None
             if phrase is not None:
@@ -141,7 +142,7 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
         for place in places:
             agent.given_reading_keys.setdefault((place.space, place.whose), {}).update(by_place[place.space])
             agent.given_before |= before[place.space]
-            sealers = {device[0] for device in own_in_use(agent, place.roster, place.person)}
+            sealers = {device[0] for device in place.devices}
             here, of_all = (lacking(place, mine, keys[place.space], sealers) for keys in (by_place, before))
             drafts += seals(agent, place, {mine: here})
             drafts += seals(agent, place, {mine: of_all}, of_all=True)

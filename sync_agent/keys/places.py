@@ -8,8 +8,9 @@ Rules ("Reading keys"):
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from protocol.entry import Entry, Kind, parsed
 from protocol.errors import Code, PeerFault, Refused
@@ -23,7 +24,10 @@ from protocol.rights import Authority, Door
 from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.structure import PersonKey
+from protocol.vouching import Device
 from sync_agent.app import Agent
+from sync_agent.keys.confirming import own_in_use
+from sync_agent.machine.reading_key_file import OwnKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,15 @@ class Place:
 
     `said` are the keys that this device has written down there, as far as that counts; `own` all that it wrote so;
     `made` those that it made for that space and that teacher, the newest first, `before` those under another id of the
-    same teacher's, `of_all` those that an earlier version made for all classes; `drawn` the phrases that it said there.
+    same teacher's, `of_all` those that an earlier version made for all classes; `drawn` the phrases that it said there;
+    `devices` are those of the teacher's that this one leads to (`own_in_use`).
     """
 
     space: bytes
     grant: Authority
     person: bytes
     roster: Roster
+    devices: frozenset[Device]
     made: tuple[AgreementKey, ...]
     before: tuple[AgreementKey, ...]
     of_all: tuple[AgreementKey, ...]
@@ -66,18 +72,32 @@ class Place:
         return not self.roster.erased.isdisjoint((self.space, self.person, self.whose))
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is read once for all places: the keys that this device made, and by space what says that some were given."""
+
+    keys: tuple[OwnKey, ...]
+    wraps: Mapping[bytes, Sequence[Entry]]
+
+    @classmethod
+    async def by(cls, agent: Agent) -> Self:
+        """What an agent holds."""
+        return cls(agent.own_reading_keys(), await by_space(agent, Kind.KEY_WRAP))
+
+
 async def places_of(agent: Agent) -> list[Place]:
     """All of them, closed classes included."""
     door = agent.replica.door
     teaching = [grant for grant in await agent.own_rights() if grant.role in HAS_READING_KEYS]
-    found = []
-    wraps = await by_space(agent, Kind.KEY_WRAP) if teaching else {}
-    for space in await agent.spaces() if teaching else ():
+    if not teaching:
+        return []
+    found, held = [], await Held.by(agent)
+    for space in await agent.spaces():
         here = [grant for grant in teaching if grant.person is not None and door.covers(grant, space)]
         # as whose it came in first: whoever writes grants calls it somebody else's later
         if here and (person := here[0].person) is not None:
             nearest, *_ = _nearest_first([grant for grant in here if grant.person == person], door)
-            found.append(await place_in(agent, space, nearest, person, wraps.get(space, ())))
+            found.append(await place_in(agent, space, nearest, person, held))
     return found
 
 
@@ -103,31 +123,33 @@ async def by_space(agent: Agent, kind: Kind) -> dict[bytes, list[Entry]]:
     return found
 
 
-async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, given: Iterable[Entry]) -> Place:
-    """A space as this device's grant makes it that person's place; `given` are its entries that say a key was given."""
+async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, held: Held) -> Place:
+    """A space as this device's grant makes it that person's place."""
     written = await agent.replica.store.authored(space, agent.device)
     roster = (await agent.replica.view(space)).roster
     wraps = []
     # what this device has said itself is done, also where it is hidden: once under each grant, as with keys
     hidden = [each for each in written if each.header.kind == Kind.KEY_WRAP and roster.hides(each)]
     own_hidden = [each for each in hidden if each.header.grant == grant.grant]
-    for entry in (*about(agent, given, person, roster), *own_hidden):
+    for entry in (*about(agent, held.wraps.get(space, ()), person, roster), *own_hidden):
         try:
             wraps.append((entry, KeyWraps.parse(entry.payload or b"")))
         except PeerFault:
             continue
     own = tuple(_own_keys(written))
-    keys = agent.own_reading_keys()
-    theirs = [each for each in keys if each.space == space and roster.who(each.person or b"") == roster.who(person)]
+    theirs = [
+        each for each in held.keys if each.space == space and roster.who(each.person or b"") == roster.who(person)
+    ]
     said_ever = {key for _, key in own}
     return Place(
         space=space,
         grant=grant,
         person=person,
         roster=roster,
+        devices=own_in_use(agent, roster, person),
         made=tuple(each.key for each in theirs if each.person == person),
         before=tuple(each.key for each in theirs if each.person != person),
-        of_all=tuple(each.key for each in keys if each.space is None and each.key.public in said_ever),
+        of_all=tuple(each.key for each in held.keys if each.space is None and each.key.public in said_ever),
         drawn=frozenset(_drawn(written)),
         said=frozenset(_said(own, roster, grant.grant)),
         own=own,

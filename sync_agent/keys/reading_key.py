@@ -32,9 +32,8 @@ from protocol.limits import (
 from protocol.replica.replica import Draft
 from protocol.roster import away_of
 from protocol.structure import PersonKey
-from protocol.vouching import Device
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import confirmations_due, own_in_use, remember_firsts, reported
+from sync_agent.keys.confirming import confirmations_due, remember_firsts, reported
 from sync_agent.keys.key_wraps import keys_of, lacking, open_given_keys, seals
 from sync_agent.keys.phrases import phrases_due
 from sync_agent.keys.places import Place, draft, places_of
@@ -71,11 +70,10 @@ async def _with_keys_due(agent: Agent, places: Sequence[Place]) -> list[Place]:
     found, notes = [], dict[str, bytes | None]()
     made: list[OwnKey] = []
     for place in places:
-        own = own_in_use(agent, place.roster, place.person)
-        away, led_to = _away_of_theirs(agent, place, own)
+        away, led_to = _away_of_theirs(agent, place)
         mark = KEY_MADE_MARKS + place.space.hex()
         before = _notes_in(await agent.replica.store.mark(mark) or b"")
-        noted = before - _notes_of(device for device, _ in own)
+        noted = before - _notes_of(device for device, _ in place.devices)
         if _is_due(place, away - noted, led_to - noted, agent.now_ms()):
             made.append(OwnKey(AgreementKey(agent.entropy(32)), place.space, place.person))
             found.append(replace(place, made=(made[-1].key, *place.made)))
@@ -100,14 +98,14 @@ def _is_due(place: Place, away: Collection[bytes], led_to: Collection[bytes], no
     return (is_spent or bool(away)) and _may_make_another(place, now_ms, pause_ms)
 
 
-def _away_of_theirs(agent: Agent, place: Place, own: Collection[Device]) -> tuple[frozenset[bytes], frozenset[bytes]]:
+def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], frozenset[bytes]]:
     """Notes of the devices that were ever let in as this teacher's and are cut off in the place, or back unconfirmed.
 
-    The second ones are those to which one of the teacher's `own` led: whoever may let devices in invents others.
+    The second ones are those to which one of the teacher's devices led: whoever may let devices in invents others.
     Whatever is hidden or held back of what they were given: they may have had it. But for a key of nobody that was let
     in beside the X25519 key of a device in use, or of a phrase.
     """
-    roster = place.roster
+    roster, own = place.roster, place.devices
     drawn = {said.agreement for by, said in roster.phrases.get(place.person, ()) if by in own}
     in_use = {agreement for _, agreement in own} | drawn
     away = frozenset(
@@ -169,9 +167,8 @@ def _seals_due(agent: Agent, place: Place, away: Container[bytes]) -> list[Draft
     To who is `away` elsewhere, or drew the phrase there, none that an earlier version made for all classes; whoever is
     given one of these opens work with it, and passes it on to nobody.
     """
-    own = own_in_use(agent, place.roster, place.person)
-    person, standings = place.roster.who(place.person), place.roster.voices.standings
-    wanted = {device[1]: device[0] for device in sorted(own) if (device, person) in standings}
+    own, standings = place.devices, place.roster.voices.standings
+    wanted = {device[1]: device[0] for device in sorted(own) if (device, place.whose) in standings}
     phrases = [(phrase, by) for by, phrase in place.roster.phrases.get(place.person, ()) if by in own]
     wanted |= {phrase.agreement: by[0] for phrase, by in phrases[-1:]}
     keys, of_all = keys_of(agent, place), {key.public: key for key in place.of_all}

@@ -18,21 +18,19 @@ from protocol.canonical import Value, decode, encode
 from protocol.entry import PERSON_BYTES
 from protocol.errors import PeerFault
 from protocol.fields import Fields
-from protocol.identity import KEY_BYTES, SEED_BYTES, SigningKey
-from protocol.kit import Argon2Cost
-from protocol.limits import MAX_IDS_OF_ONE, SALT_BYTES, KiB
+from protocol.identity import SEED_BYTES, SigningKey
+from protocol.limits import MAX_IDS_OF_ONE, KiB
+from protocol.person_keys import PhraseKey
 
 _MAX_BYTES: Final = 16 * KiB
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnPhrase:
-    """A phrase that was drawn for one id of a teacher's: its key's public half, how that follows, what signs for it."""
+    """A phrase that was drawn for one id of a teacher's: its key, as entries say it but for a proof, and who signs."""
 
     person: bytes
-    agreement: bytes
-    salt: bytes
-    cost: Argon2Cost
+    key: PhraseKey
     signer: SigningKey
 
     @classmethod
@@ -41,23 +39,13 @@ class DrawnPhrase:
         fields = Fields(row, "a drawn phrase")
         return cls(
             fields.octets("person", PERSON_BYTES),
-            fields.octets("agreement", KEY_BYTES),
-            fields.octets("salt", SALT_BYTES),
-            Argon2Cost(fields.count("memory"), fields.count("passes"), fields.count("lanes")),
+            PhraseKey.parse(fields.octets("key", most=_MAX_BYTES)),
             SigningKey(fields.octets("signer", SEED_BYTES)),
         )
 
     def encode(self) -> Value:
         """As a row of the file."""
-        return {
-            "person": self.person,
-            "agreement": self.agreement,
-            "salt": self.salt,
-            "memory": self.cost.memory_kib,
-            "passes": self.cost.passes,
-            "lanes": self.cost.lanes,
-            "signer": self.signer.seed,
-        }
+        return {"person": self.person, "key": self.key.encode(), "signer": self.signer.seed}
 
 
 def drawn_in(file: bytes) -> list[DrawnPhrase]:

@@ -239,8 +239,9 @@ async def _lacks_keys(agent: Agent) -> bool:
     """Whether reading keys have rotted, or there are none though a class is open: in a closed one none is made."""
     if agent.lost_reading_keys():
         return True
-    open_classes = [space not in (await agent.replica.view(space)).roster.erased for space in await agent.spaces()]
-    return not agent.own_reading_keys() and any(open_classes)
+    if agent.own_reading_keys():
+        return False
+    return any([space not in (await agent.replica.view(space)).roster.erased for space in await agent.spaces()])
 
 
 def _clock(agent: Agent, skew_ms: int) -> Iterator[Problem]:

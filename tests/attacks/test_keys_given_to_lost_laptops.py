@@ -22,7 +22,7 @@ from sync_agent.app import Agent
 from sync_agent.keys import key_wraps
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.phrases import new_phrase, open_with_phrase
-from sync_agent.keys.places import Place, by_space, place_in
+from sync_agent.keys.places import Held, Place, place_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -187,10 +187,8 @@ async def _under_the_last_grant(agent: Agent) -> list[Place]:
     grants = [each for each in await agent.replica.authorities(agent.device) if each.person is not None]
     door, spaces = agent.replica.door, await agent.spaces()
     last = {space: grant for space in spaces for grant in grants if door.covers(grant, space)}
-    wraps = await by_space(agent, Kind.KEY_WRAP)
-    return [
-        await place_in(agent, space, grant, grant.person or b"", wraps.get(space, ())) for space, grant in last.items()
-    ]
+    held = await Held.by(agent)
+    return [await place_in(agent, space, grant, grant.person or b"", held) for space, grant in last.items()]
 
 
 def _under_what_counts(

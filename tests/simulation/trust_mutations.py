@@ -113,7 +113,7 @@ def takes_the_servers_word_for_a_teacher() -> AbstractContextManager[object]:
         own = {device for device, whose in roster.voices.standings if whose == roster.who(person)}
         return frozenset(own | {own_device(agent)})
 
-    return mock.patch("sync_agent.keys.reading_key.own_in_use", own_in_use)
+    return mock.patch("sync_agent.keys.places.own_in_use", own_in_use)
 
 
 def hears_unconfirmed_devices() -> AbstractContextManager[object]:
