@@ -110,14 +110,19 @@ class Disk:
         with self._writing():
             (self.root / name).unlink(missing_ok=True)
 
-    def size(self, name: str) -> int | None:
-        """The size of a file, or None if there is none."""
+    def facts(self, name: str) -> os.stat_result | None:
+        """What the system says of a file, or None if there is none."""
         try:
-            return (self.root / name).stat().st_size
+            return (self.root / name).stat()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise _failure(error) from error
+
+    def size(self, name: str) -> int | None:
+        """The size of a file, or None if there is none."""
+        facts = self.facts(name)
+        return None if facts is None else facts.st_size
 
     def read(self, name: str, start: int, length: int) -> bytes:
         """Bytes of a file, fewer at its end; nothing if there is no file.

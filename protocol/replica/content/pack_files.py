@@ -40,11 +40,12 @@ _SENT_FILE: Final = rf"{PARTS}/([0-9a-f]{{64}})-((?:[0-9a-f]{{2}})+){re.escape(_
 _PART_FILE: Final = rf"{PARTS}/([0-9a-f]{{64}})(?:-[0-9a-f]*)?{re.escape(_PART)}"
 
 PART_LIFETIME_S: Final = 7 * 24 * 3600
-_CREDIBLE_AGE_S: Final = 400 * 24 * 3600
-_CLOCK_SLACK_S: Final = 24 * 3600
 """What nobody has gone on with for so long is given up."""
 BEING_WRITTEN_S: Final = 600
 """What somebody has added to within so long is on its way."""
+_CREDIBLE_AGE_S: Final = 400 * 24 * 3600
+_CLOCK_SLACK_S: Final = 24 * 3600
+"""What is older, or so far ahead, a wrong clock has dated."""
 
 
 class PackFiles:
@@ -131,7 +132,8 @@ class PackFiles:
 
     def remove_if_it_lies(self, name: str, for_s: float) -> None:
         """Remove a part, unless somebody has gone on with it meanwhile."""
-        if any(one == name for _, one in self.parts_that_lie(for_s)):
+        facts = self.disk.facts(name)
+        if facts is not None and _has_lain(facts, for_s):
             self.disk.remove(name)
 
     def write_whole(self, name: str, data: bytes) -> None:
