@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from protocol.errors import BadInput, Code
 from protocol.kit import is_protected
@@ -105,6 +106,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def name_in(authority: str) -> str | None:
+    """The name or address by which somebody asks, of a `Host`; None where there is none, or it is no such thing."""
+    try:
+        return urlsplit(f"//{authority}").hostname
+    except ValueError:
+        return None
 
 
 def check_kit(config: RunConfig) -> None:

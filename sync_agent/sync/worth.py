@@ -79,7 +79,7 @@ class Worths:
         heads = {head.id for head in item.heads}
         pieces = []
         for version in item.versions.values():
-            if version.author == self._agent.device or version.author in self._agent.former:
+            if self._is_own(version.author):
                 worth = Worth.KEPT
             elif item.withdrawn:
                 worth = Worth.WITHDRAWN
@@ -89,6 +89,10 @@ class Worths:
                 worth = Worth.SUPERSEDED
             pieces.append(await self._piece(need_of(item, version), worth, version.at_ms))
         return pieces
+
+    def _is_own(self, author: bytes) -> bool:
+        """Whether this device wrote something, with the key that it has or with one from before it was cloned."""
+        return author == self._agent.device or author in self._agent.former
 
     async def _readable(self, item: Item) -> bytes | None:
         """The version that people read while the newest has not arrived as a whole (R17)."""
@@ -113,9 +117,12 @@ class Worths:
             pieces.append(await self._piece(need, worth, work.at_ms))
             note = work.feedback
             if note is not None and note.record.content is not None:
-                own = note.author == self._agent.device or note.author in self._agent.former
                 need = Need(space, note.record.content.stream, sealed=False)
-                worth = Worth.KEPT if own else await self._rare(need, note.at_ms, past=past, at_server=True)
+                worth = (
+                    Worth.KEPT
+                    if self._is_own(note.author)
+                    else await self._rare(need, note.at_ms, past=past, at_server=True)
+                )
                 pieces.append(await self._piece(need, worth, note.at_ms))
         return pieces
 
@@ -141,7 +148,7 @@ class Worths:
             if roster is None or (content := _content_in(entry)) is None:
                 continue
             need = Need(header.space, content.stream, sealed=header.kind == Kind.HAND_IN)
-            is_own = header.author == self._agent.device or header.author in self._agent.former
+            is_own = self._is_own(header.author)
             if roster.hides(entry):
                 is_kept = is_own or header.kind != Kind.REVISION
                 pieces.append(await self._piece(need, Worth.KEPT if is_kept else Worth.SHOWN, entry.timestamp_ms))

@@ -11,11 +11,10 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final, Protocol
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from sync_server.config import is_loopback
+from sync_server.config import is_loopback, name_in
 from sync_server.metrics import CONTENT_TYPE, Family, exposition
 
 PER_DEVICE: Final = "per-device"
@@ -78,8 +77,8 @@ def _names_an_address(host: str) -> bool:
     """Whether who asks was led here by no name: browsers say theirs, whatever address it leads to."""
     if not host:
         return True
+    name = name_in(host) or ""
     try:
-        name = urlsplit(f"//{host}").hostname or ""
         return is_loopback(name) or bool(ipaddress.ip_address(name))
     except ValueError:
         return False

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from sync_server.api.asker import asker_by_connection, asker_by_proxy
-from sync_server.config import RunConfig, Tls, is_loopback
+from sync_server.config import RunConfig, Tls, is_loopback, name_in
 from sync_server.web.known_browsers import KNOWN_S
 
 POLICY: Final = (
@@ -99,10 +99,7 @@ class Door:
 
 
 def _is_loopback_authority(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname
-    except ValueError:
-        return False
+    name = name_in(host)
     return name is not None and is_loopback(name)
 
 

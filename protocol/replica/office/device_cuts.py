@@ -94,9 +94,10 @@ async def reports_taken_back(office: Office) -> dict[bytes, TakenBack]:
         return {}
     said = await replica.store.scan_kinds([Kind.REVOKE, Kind.GRANT, Kind.SUCCESSOR])
     rosters = {space: (await replica.view(space)).roster for space in replica.door.spaces()}
-    outranked = _outranked(office, rosters, said)
+    came = {entry.id: place for place, entry in enumerate(said)}
+    outranked = _outranked(office, rosters, said, came)
     names = {*outranked, *(name for each in rosters.values() for name in (*each.doubtful, *_overcome(each)))}
-    elsewhere = _let_in_elsewhere(office, rosters, said)
+    elsewhere = _let_in_elsewhere(office, rosters, said, came)
     orders = {entry.id: entry for entry in said if entry.id in names or entry.id in elsewhere}
     keys = {key for entry in orders.values() if (key := _key_of(entry)) is not None}
     persons = {each.person for key in keys for each in replica.door.authorities_of(key) if each.person is not None}
@@ -114,13 +115,14 @@ async def reports_taken_back(office: Office) -> dict[bytes, TakenBack]:
     return counting | found
 
 
-def _outranked(office: Office, rosters: Mapping[bytes, Roster], said: Sequence[Entry]) -> set[bytes]:
+def _outranked(
+    office: Office, rosters: Mapping[bytes, Roster], said: Sequence[Entry], came: Mapping[bytes, int]
+) -> set[bytes]:
     """The revocations that count for nothing since their key has a right that is not below their author's.
 
     But for those that never counted here: of a device that had the right before. That a stolen head's laptop says of
-    another head's is no report. What was `said` stands in the order in which it came here.
+    another head's is no report. `came` is the place of each entry in the order in which it came here.
     """
-    came = _order_of(said)
     rights: dict[bytes, defaultdict[bytes, list[Authority]]] = {}
     found = set()
     for order in said:
@@ -139,7 +141,7 @@ def _outranked(office: Office, rosters: Mapping[bytes, Roster], said: Sequence[E
 
 
 def _let_in_elsewhere(
-    office: Office, rosters: Mapping[bytes, Roster], said: Sequence[Entry]
+    office: Office, rosters: Mapping[bytes, Roster], said: Sequence[Entry], came: Mapping[bytes, int]
 ) -> dict[bytes, list[Authority]]:
     """The rights by which each device that was reported in the school reads a space of it since, by report.
 
@@ -148,7 +150,7 @@ def _let_in_elsewhere(
     """
     school = dict.fromkeys(office.replica.door.below(office.home))
     reports = [(order, key) for order in said if order.header.space in school and (key := _key_of(order)) is not None]
-    reported, came = {key for _, key in reports}, _order_of(said)
+    reported = {key for _, key in reports}
     reading: defaultdict[bytes, dict[bytes, list[Authority]]] = defaultdict(dict)
     for space in school:
         for each in rosters[space].authorities:
@@ -167,10 +169,6 @@ def _let_in_elsewhere(
         if rights:
             found[order.id] = rights
     return found
-
-
-def _order_of(said: Sequence[Entry]) -> dict[bytes, int]:
-    return {entry.id: place for place, entry in enumerate(said)}
 
 
 def _came_before(grant: bytes, order: bytes, came: Mapping[bytes, int]) -> bool:
