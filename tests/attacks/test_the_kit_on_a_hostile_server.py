@@ -33,12 +33,24 @@ from sync_server.handlers.territory import kit_in, new_kit
 from sync_server.kit_away import KitAway
 from sync_server.kit_desk import KitDesk
 from tests.harness.attack import attack
+from tests.harness.classroom import Device
 from tests.harness.commands import Desk, no_table
 from tests.harness.office_devices import Town, town
 from tests.harness.territory import new_device
 
 DAY_MS, YEAR_MS = 86_400_000, 365 * 86_400_000
 KIT_ROW = "whoever has the store open is brought the kit"
+
+
+async def handed_in(here: Town) -> tuple[str, Device, Device, bytes]:
+    """Work that a pupil has handed in to Mme Petit: who she is, her laptop, the pupils' machine, the work's id."""
+    petit, lea = await here.office.add_person("Mme Petit", "teacher"), await here.office.add_person("Léa", "pupil")
+    laptop, machine = await here.device("teacher", petit), await here.device("machine")
+    item = await here.assignment(laptop)
+    await here.sync(machine)
+    work = await here.work(machine, item, lea)
+    await here.sync(machine)
+    return petit, laptop, machine, work
 
 
 @attack(
@@ -51,12 +63,8 @@ KIT_ROW = "whoever has the store open is brought the kit"
 async def test_the_kit_opens_earlier_work_to_the_device_that_was_shown_and_to_no_other(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)
-        petit, lea = await here.office.add_person("Mme Petit", "teacher"), await here.office.add_person("Léa", "pupil")
-        lost, machine = await here.device("teacher", petit), await here.device("machine")
-        item = await here.assignment(lost)
-        await here.sync(machine)
-        work = await here.work(machine, item, lea)
-        await here.sync(machine, lost)
+        petit, lost, machine, work = await handed_in(here)
+        await here.sync(lost)
         await Desk(lost.agent).ask("confirm-opened", id=work.hex())
         await here.sync(lost, machine)
         await here.office.do("revoke", device=lost.agent.device.hex())
@@ -457,12 +465,7 @@ class Heard:
 async def test_a_rewrap_for_one_class_opens_no_work_of_another(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)
-        petit, lea = await here.office.add_person("Mme Petit", "teacher"), await here.office.add_person("Léa", "pupil")
-        laptop, machine = await here.device("teacher", petit), await here.device("machine")
-        item = await here.assignment(laptop)
-        await here.sync(machine)
-        work = await here.work(machine, item, lea)
-        await here.sync(machine)
+        petit, laptop, _, work = await handed_in(here)
         other = (await here.office.do("space add", name="CM1", school="0180002A"))["space"]
         found = (await here.office.server.replica.view(here.space)).coursework.hand_ins[work]
         said = await here.office.server.store.scan_kinds([Kind.PERSON_KEY])

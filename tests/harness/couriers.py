@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from protocol.errors import Code, RelaisError
+from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.replica import Draft
 from sync_agent.courier.commands import Run, export_to, import_from
+from sync_agent.courier.disk import BundlesOut
 from sync_agent.operations import table
 from tests.harness.classroom import Classroom, Device, Way, classroom
 from tests.harness.wire import MemoryTransport
@@ -31,6 +32,24 @@ def runner(device: Device) -> Run:
         return await operations[name](params, incoming, outgoing)
 
     return run
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """The disk of whoever exports meanwhile is full after so many bytes."""
+    left = size
+
+    class Full(BundlesOut):
+        def _append(self, data: memoryview) -> None:
+            nonlocal left
+            left -= len(data)
+            if left < 0:
+                raise LocalFailure(Code.DISK_FULL, "the disk is full")
+            super()._append(data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sync_agent.courier.commands.BundlesOut", Full)
+        yield
 
 
 async def export(device: Device, folder: Path) -> dict[str, Any]:

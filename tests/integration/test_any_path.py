@@ -40,6 +40,19 @@ async def through_disks(disk: Path, *devices: Device) -> None:
             await export(device, disk)
 
 
+def is_told_in_the_middle(monkeypatch: pytest.MonkeyPatch, machine: Device, neighbour: Device) -> None:
+    """Before what a machine's next sync says goes out, a neighbour has told it all that it knows."""
+    post = machine.session.transport.post
+    told: list[SyncResult] = []
+
+    async def told_meanwhile(path: str, body: bytes) -> Response:
+        if not told:
+            told.append(await exchange(machine.agent, neighbour.agent))
+        return await post(path, body)
+
+    monkeypatch.setattr(machine.session.transport, "post", told_meanwhile)
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_any_path_in_any_order_several_times_or_partly_leads_to_the_same(
     room: Classroom, tmp_path: Path, seed: int
@@ -140,15 +153,7 @@ async def test_a_neighbour_that_tells_of_a_new_server_while_the_old_one_is_asked
     room.territory.clock.ms += 3_600_000
     await room.replace_server(await room.territory.reborn(tmp_path / "reborn"))
     await teacher.session.sync()
-    post = machine.session.transport.post
-    told: list[SyncResult] = []
-
-    async def told_meanwhile(path: str, body: bytes) -> Response:
-        if not told:
-            told.append(await exchange(machine.agent, teacher.agent))
-        return await post(path, body)
-
-    monkeypatch.setattr(machine.session.transport, "post", told_meanwhile)
+    is_told_in_the_middle(monkeypatch, machine, teacher)
     await machine.session.sync()
     assert await room.agree()
 
@@ -163,15 +168,7 @@ async def test_nor_does_one_that_tells_of_a_server_which_has_been_made_anew_itse
         await room.replace_server(await room.territory.reborn(tmp_path / name))
         if name == "second":
             await teacher.session.sync()
-    post = machine.session.transport.post
-    told: list[SyncResult] = []
-
-    async def told_meanwhile(path: str, body: bytes) -> Response:
-        if not told:
-            told.append(await exchange(machine.agent, teacher.agent))
-        return await post(path, body)
-
-    monkeypatch.setattr(machine.session.transport, "post", told_meanwhile)
+    is_told_in_the_middle(monkeypatch, machine, teacher)
     for device in (machine, teacher, machine):
         await device.session.sync()
     assert await room.agree()

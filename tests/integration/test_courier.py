@@ -13,13 +13,12 @@ import pytest
 
 from protocol.coursework import HandInState
 from protocol.entry import Kind
-from protocol.errors import Code, LocalFailure, Refused
+from protocol.errors import Code, Refused
 from protocol.register import Health, RegisterKind, stored_register
 from protocol.roles import Role
 from protocol.structure import Erasure, Revocation
 from protocol.work import ItemKind
 from sync_agent.courier import exporting as courier_export
-from sync_agent.courier.disk import BundlesOut
 from sync_agent.courier.survey import admit_from_disk
 from sync_agent.courier.watch import CourierWatch, disks_of
 from sync_agent.operations import table
@@ -41,6 +40,7 @@ from tests.harness.couriers import (
     export,
     know_keys,
     make,
+    room_for,
     tend_keys,
 )
 from tests.harness.passing_days import pass_days
@@ -158,18 +158,7 @@ async def test_what_a_disk_holds_for_nobody_yet_goes_before_what_is_written_agai
     await know_keys(room, teacher, one)
     new = (await room.publish(teacher, {"b.bin": Random(8).randbytes(400_000)})).item
     monkeypatch.setattr(courier_export, "BUNDLE_TARGET_BYTES", 100_000)
-    room_left = 550_000
-
-    class Full(BundlesOut):
-        def _append(self, data: memoryview) -> None:
-            nonlocal room_left
-            room_left -= len(data)
-            if room_left < 0:
-                raise LocalFailure(Code.DISK_FULL, "the disk is full")
-            super()._append(data)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("sync_agent.courier.commands.BundlesOut", Full)
+    with room_for(550_000):
         assert await code_of(export(teacher, disk)) is Code.DISK_FULL
     assert before <= set(bundles(disk)), "nothing is let go of before all of it was written again"
     await bring(one, disk)

@@ -21,15 +21,7 @@ from protocol.work import ItemKind
 from sync_agent.courier import disk as courier_disk
 from sync_agent.courier.letters import Letter, read_letters
 from tests.harness.classroom import LARGE, WORK, Classroom, work_of
-from tests.harness.couriers import (
-    a_class,
-    bring,
-    bundles,
-    code_of,
-    export,
-    make,
-    unfinished,
-)
+from tests.harness.couriers import a_class, bring, bundles, code_of, export, make, room_for, unfinished
 
 pytestmark = pytest.mark.usefixtures("space_keys")
 
@@ -239,18 +231,7 @@ async def test_a_full_disk_holds_what_matters_most_and_a_larger_one_the_rest(
     await teacher.session.sync()
     await one.session.sync()
     hand_in = await room.hand_in(one, task, WORK)
-    room_left = 200_000
-
-    class Full(courier_disk.BundlesOut):
-        def _append(self, data: memoryview) -> None:
-            nonlocal room_left
-            room_left -= len(data)
-            if room_left < 0:
-                raise LocalFailure(Code.DISK_FULL, "the disk is full")
-            super()._append(data)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("sync_agent.courier.commands.BundlesOut", Full)
+    with room_for(200_000):
         assert await code_of(export(one, disk)) is Code.DISK_FULL
     assert unfinished(disk) == []
     await bring(teacher, disk)

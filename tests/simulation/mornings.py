@@ -220,6 +220,11 @@ class Morning:
 
     # --- the morning --------------------------------------------------------------------------------------------------
 
+    async def switch_all_on(self) -> None:
+        """All start, one as soon as the other has."""
+        for desk in self.desks:
+            await self.switch_on(desk)
+
     async def switch_on(self, desk: Desk, *, expects: bool = False) -> None:
         """The machine starts as its daemon does."""
         machine = desk.machine

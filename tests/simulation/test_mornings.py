@@ -40,8 +40,7 @@ def lived(story: Callable[[Morning], Awaitable[None]], *, machines: int, slow_s:
 def test_machines_that_are_switched_on_together_bring_what_one_machine_brings(slow_s: float, seed: int) -> None:
     async def together(morning: Morning) -> None:
         before = morning.brought()
-        for desk in morning.desks:
-            await morning.switch_on(desk)
+        await morning.switch_all_on()
         await morning.all_have_it()
         assert morning.brought() - before <= 1.05 * CONTENT_BYTES
 
@@ -64,8 +63,7 @@ def test_who_is_switched_on_while_another_fetches_takes_it_from_there(seed: int,
 @pytest.mark.parametrize("seed", [0, 2])
 def test_who_was_asked_in_vain_in_a_slow_minute_fetches_the_next_lesson_alone_all_the_same(seed: int) -> None:
     async def by_day(morning: Morning) -> None:
-        for desk in morning.desks:
-            await morning.switch_on(desk)
+        await morning.switch_all_on()
         await morning.all_have_it()
         await asyncio.sleep(30.0)
         await morning.pass_over(morning.first())
@@ -85,8 +83,7 @@ def test_when_who_fetches_is_switched_off_or_hangs_in_the_middle_another_goes_on
 ) -> None:
     async def unplugged(morning: Morning) -> None:
         before = morning.brought()
-        for desk in morning.desks:
-            await morning.switch_on(desk)
+        await morning.switch_all_on()
         fetching = await morning.one_has_fetched(CONTENT_BYTES // 3)
         if hangs:
             morning.hang(fetching)
@@ -108,8 +105,7 @@ def test_when_the_line_of_who_fetches_stands_still_another_goes_on_within_second
 ) -> None:
     async def halted(morning: Morning) -> None:
         before = morning.brought()
-        for desk in morning.desks:
-            await morning.switch_on(desk)
+        await morning.switch_all_on()
         fetching = await morning.one_has_fetched(CONTENT_BYTES // 3)
         line = fetching.machine.line
         line.halts = True
@@ -132,8 +128,7 @@ def test_when_the_school_s_line_stands_still_for_a_while_who_fetches_goes_on_aft
 ) -> None:
     async def halted(morning: Morning) -> None:
         before = morning.brought()
-        for desk in morning.desks:
-            await morning.switch_on(desk)
+        await morning.switch_all_on()
         await morning.one_has_fetched(CONTENT_BYTES // 3)
         for desk in morning.desks:
             desk.machine.line.halts = True

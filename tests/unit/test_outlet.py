@@ -252,8 +252,8 @@ async def test_pupils_opened_work_is_for_this_account_alone_and_a_lesson_for_who
                 await outlet.start("Léa/b.txt", 1)
                 await outlet.data(b"x")
                 await outlet.end()
-        (tmp_path / "shared").mkdir(mode=0o755)
-        with FolderOutlet(tmp_path / "shared", from_others=True) as outlet:
+        (tmp_path / "common").mkdir(mode=0o755)
+        with FolderOutlet(tmp_path / "common", from_others=True) as outlet:
             await outlet.start("b.txt", 1)
             await outlet.end()
     finally:
@@ -265,6 +265,6 @@ async def test_pupils_opened_work_is_for_this_account_alone_and_a_lesson_for_who
         "lesson": "0o755",
         "lesson/Léa": "0o755",
         "lesson/Léa/b.txt": "0o644",
-        "shared": "0o755",
-        "shared/b.txt": "0o600",
+        "common": "0o755",
+        "common/b.txt": "0o600",
     }
