@@ -71,11 +71,12 @@ BEGINS_S: Final = 20.0
 """After so long it is known whether a device that was switched on reaches the server."""
 SPEAKS_S: Final = (0.3, 5.0)
 """So long those are waited for who are asked what they are at: until all have answered, and no longer ..."""
-CATCHES_UP_S: Final = 3.0
-QUIET_S: Final = 3.0
-"""Who says again and again that it fetches, and has not for so long, goes behind others that do."""
 LATENESS: Final = 3.0
 """... but so many times as long as its own word took to come back to it: others hear and are heard as late."""
+CATCHES_UP_S: Final = 3.0
+"""So long neighbours are waited for that are about to bring something."""
+QUIET_S: Final = 3.0
+"""Who says again and again that it fetches, and has not for so long, goes behind others that do."""
 
 
 _Places: TypeAlias = tuple[Place | None, Place | None]

@@ -114,8 +114,8 @@ class Losses:
             rooms.setdefault(grant.key, {}).update({} if room is None else {room.name: None})
             facts[grant.key] = grant.role.value, person or facts.get(grant.key, ("", None))[1]
         found = []
-        records = await space_records(office)
         taken_back = await reports_taken_back(office)
+        records = await space_records(office) if taken_back else {}
         for key, (role, person) in facts.items():
             seen_ms = reports.get(key)
             seen = None if seen_ms is None else visit.say.when(seen_ms, visit.now_ms)
