@@ -22,18 +22,18 @@ from typing import Final
 from bench.results import Figure, Result, Setting
 from protocol.canonical import Value
 from protocol.clock import at_from
-from protocol.entry import Entry, Kind, compose, from_wire, signature_holds, to_wire
 from protocol.identity import SigningKey, school_id, territory_id
 from protocol.limits import PAGE_BYTES, SALT_BYTES
+from protocol.model.entry import Entry, Kind, compose, from_wire, signature_holds, to_wire
+from protocol.model.structure import Certificate, Grant, PersonRecord, SpaceRecord
+from protocol.model.work import ContentRef, HandIn, ItemKind, Revision
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import ContentStore, EntryStore
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Replica
 from protocol.replica.storage.sqlite import SqliteStore
-from protocol.rights import Door, Outcome
+from protocol.rights.door import Door, Outcome
 from protocol.roles import PersonRole, Role
-from protocol.structure import Certificate, Grant, PersonRecord, SpaceRecord
-from protocol.work import ContentRef, HandIn, ItemKind, Revision
 
 ENTRIES: Final = 24_000
 GOAL_PER_S: Final = 8_000.0

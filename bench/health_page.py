@@ -28,15 +28,15 @@ from aiohttp import web
 
 from bench.results import Result, Setting
 from protocol.canonical import encode
-from protocol.entry import Kind
 from protocol.identity import school_id
-from protocol.register import Health, RegisterKind
+from protocol.model.entry import Kind
+from protocol.model.register import Health, RegisterKind
+from protocol.model.structure import Grant, SpaceRecord
 from protocol.replica.http.connections import listening
 from protocol.replica.interfaces import RegisterRow
 from protocol.replica.replica import Draft
 from protocol.replica.station import Contact
 from protocol.roles import Role
-from protocol.structure import Grant, SpaceRecord
 from sync_server.app import Server, opened
 from sync_server.config import RunConfig
 from sync_server.handlers.administrators import add_administrator, verifier_of

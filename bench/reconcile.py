@@ -12,8 +12,8 @@ from random import Random
 from typing import Final
 
 from bench.results import Result, Setting
-from protocol.reconcile import ASKING, Initiator, Record, respond
-from protocol.sorted_records import SortedRecords
+from protocol.reconcile.negentropy import ASKING, Initiator, Record, respond
+from protocol.reconcile.sorted_records import SortedRecords
 
 ENTRIES: Final = 100_000
 DIFFERENCES: Final = 100

@@ -16,10 +16,10 @@ from typing import Final
 import zstandard
 
 from bench.results import Figure, Result, Setting
-from protocol.deflate_parameters import profile
-from protocol.deflate_streams import Effort, find_streams
 from protocol.limits import GiB
-from protocol.reflate import fold, reopen, unfold
+from protocol.transfer.deflate_parameters import profile
+from protocol.transfer.deflate_streams import Effort, find_streams
+from protocol.transfer.reflate import fold, reopen, unfold
 
 MOST_BYTES: Final = 4_000_000
 GOALS: Final = {"png": 92.0, "pdf": 90.0}

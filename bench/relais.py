@@ -22,12 +22,12 @@ from typing import Any, Final
 from bench.peers import Measured, accepts, ending, free_port, wait_until
 from bench.relay import Relay, Traffic
 from bench.sampling import Cost, Tree, reaped_cpu_s, watched
+from protocol.model.structure import PersonRecord
 from protocol.replica.console.ownership import acquire
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.people import add_person, list_draft
 from protocol.replica.office.spaces import add_space
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonRecord
 from sync_server.app import Server, opened
 
 ROOT: Final = Path(__file__).parents[1]

@@ -17,11 +17,11 @@ from typing import Final
 from bench.admission import one_core
 from bench.relais import School
 from bench.results import Result, Setting
-from protocol.envelope import open_answer, open_request, seal_answer, seal_request
 from protocol.identity import AgreementKey, SigningKey
 from protocol.limits import FILE_PIECE_BYTES, MAX_READERS_PER_HAND_IN
-from protocol.sealing import SealedFile, SealReader, SealWriter, wrap_info, wrap_key
-from protocol.wire import Call
+from protocol.messages.wire import Call
+from protocol.trust.envelope import open_answer, open_request, seal_answer, seal_request
+from protocol.trust.sealing import SealedFile, SealReader, SealWriter, wrap_info, wrap_key
 
 WORK_BYTES: Final = 20_000_000
 LARGE_BYTES: Final = 1_000_000_000

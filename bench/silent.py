@@ -18,7 +18,7 @@ from typing import Final
 
 from bench.relais import ROOT, School
 from bench.results import Result, Setting
-from protocol.wire import SYNC_PATH
+from protocol.messages.wire import SYNC_PATH
 from tests.harness.raw_device import RawDevice
 
 CONNECTIONS: Final = 1_000

@@ -1,1 +1,1 @@
-"""What every replica agrees on: entries, rights, content, reconciliation, messages. Pure but for `protocol.replica`."""
+"""What every replica agrees on: encoding, keys, bounds, errors, and the rooms. Pure but for `protocol.replica`."""

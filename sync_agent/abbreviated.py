@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from protocol.entry import ID_BYTES, PERSON_BYTES
 from protocol.errors import BadInput, Code
 from protocol.identity import school_id
+from protocol.model.entry import ID_BYTES, PERSON_BYTES
 from protocol.replica.console.abbreviations import is_beginning, whole
 from protocol.replica.console.by_name import Named, by_name, is_whole
 from protocol.replica.console.operation import JSON, Incoming, Operation, Outgoing, Params

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Self
 
 from protocol.clock import DAY_MS
-from protocol.coursework import Work, live_content, sealed_content
-from protocol.deflate_parameters import Profile
-from protocol.entry import Entry, Kind, class_of
 from protocol.errors import BadInput, Code, LocalFailure, Refused
+from protocol.folds.coursework import Work, live_content, sealed_content
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.limits import MAX_NAME_CHARS
-from protocol.lives import NONCE_BYTES, Life, Twin
+from protocol.messages.lives import NONCE_BYTES, Life, Twin
+from protocol.model.entry import Entry, Kind, class_of
 from protocol.replica.allowances import Allowances
 from protocol.replica.console.operation import JSON
 from protocol.replica.content.holdings import Holdings, Need
@@ -31,9 +30,10 @@ from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.storage.second_copy import MAX_FILE_BYTES, SecondCopy
 from protocol.replica.unforeseen import Unforeseen
-from protocol.rights import WRITERS, Authority
+from protocol.rights.door import WRITERS, Authority
+from protocol.rights.vouching import Device
 from protocol.roles import READS_HAND_INS, Role
-from protocol.vouching import Device
+from protocol.transfer.deflate_parameters import Profile
 from sync_agent.machine.around import Around
 from sync_agent.machine.enrolled import (
     DAMAGED_FILE,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer
-from protocol.lives import NONCE_BYTES, Life
+from protocol.messages.lives import NONCE_BYTES, Life
 from protocol.replica.console import parameters as given
 from protocol.replica.console.control import serve_control
 from protocol.replica.console.operation import JSON, Incoming, Operation, Outgoing, Params, Table

@@ -18,7 +18,7 @@ from protocol.clock import MAX_TIME_MS
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields
 from protocol.limits import MAX_NAME_CHARS, MAX_SEEN_CHARS
-from protocol.register import Health, RegisterKind, compose_register
+from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.replica.console.frame import installed_version
 from protocol.replica.interfaces import EntryStore, RegisterRow
 from sync_agent.app import Agent

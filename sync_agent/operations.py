@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
 from protocol.identity import words_of
-from protocol.invitation import parse_code
+from protocol.model.work import ItemKind
 from protocol.replica.console import parameters as given
 from protocol.replica.console.frame import tell
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
 from protocol.roles import SEES_ALL_WORK
-from protocol.work import ItemKind
+from protocol.trust.invitation import parse_code
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.app import Agent
 from sync_agent.coursework import reading
@@ -36,7 +36,7 @@ from sync_agent.school.measures import ordered
 from sync_agent.sync.withdrawn import ended_names
 
 if TYPE_CHECKING:
-    from protocol.coursework import Work
+    from protocol.folds.coursework import Work
     from sync_agent.coursework.publisher import Wish
     from sync_agent.hand_ins.handing_in import SealedLists
     from sync_agent.transport.answers import Response
@@ -373,7 +373,7 @@ class _Commands:
         return {"spaces": done.new, **({"remains": left} if left else {})}
 
     async def export_person(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from protocol.hand_in_keys import content_key_of
+        from protocol.folds.hand_in_keys import content_key_of
         from protocol.replica.access.export import export_person
         from protocol.replica.catalogues import DEFAULT_LANGUAGE
         from sync_agent.keys.key_wraps import reading_keys

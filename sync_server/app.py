@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Certificate
 from protocol.replica.allowances import Allowances
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.eraser import Eraser
@@ -31,9 +32,8 @@ from protocol.replica.station import Report, Station
 from protocol.replica.storage.second_copy import SecondCopy
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.replica.unforeseen import Unforeseen
+from protocol.rights.vouching import Device
 from protocol.roles import RANK, Role
-from protocol.structure import Certificate
-from protocol.vouching import Device
 from sync_server.contacts import Contacts
 from sync_server.data_folder import COPY_FILE, INTRODUCTION_FILE, NEXT_KEYS_FILE
 from sync_server.keys import ServerKeys, Territory

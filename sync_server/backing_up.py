@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Final, Self
 
 from protocol.clock import rfc3339
-from protocol.enrollment_messages import parse_chain
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.identity import SEED_BYTES, territory_id
-from protocol.kit import Kit
+from protocol.messages.enrollment import parse_chain
+from protocol.model.entry import Kind
+from protocol.model.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.console.command import run_command
 from protocol.replica.console.frame import Notices
@@ -40,7 +40,7 @@ from protocol.replica.keyring import Keyring, recovery_keys
 from protocol.replica.private_file import create_private, make_private_folder, remove_private
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.storage.sqlite import SqliteStore
-from protocol.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
+from protocol.trust.kit import Kit
 from sync_server.archive import HEAD, Head, read_head, read_whole
 from sync_server.beginning import check_folder, make_folder
 from sync_server.data_folder import KEYS_FOLDER, UNFINISHED_FILE

@@ -20,7 +20,7 @@ from protocol.replica.console.options import Argument, Option
 from sync_server.data_folder import check_initialised
 
 if TYPE_CHECKING:
-    from protocol.kit import Kit
+    from protocol.trust.kit import Kit
     from sync_server.kit_desk import KitDesk
 
 PersonId = Annotated[str, Argument(metavar="ID", help="The person's id, from `person list`.")]

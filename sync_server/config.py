@@ -16,9 +16,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from protocol.errors import BadInput, Code
-from protocol.kit import is_protected
 from protocol.limits import MAX_KIT_BYTES
 from protocol.replica.content.pack_files import DAMAGED, PACKS, PARTS
+from protocol.trust.kit import is_protected
 
 MAX_PORT: Final = 65_535
 

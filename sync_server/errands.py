@@ -11,19 +11,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import ClassVar
 
-from protocol.entry import ID_BYTES, PERSON_BYTES, Entry, Kind, signature_holds
 from protocol.errors import BadInput, Code, PeerFault
-from protocol.hand_in_keys import wraps_for
+from protocol.folds.hand_in_keys import wraps_for
 from protocol.identity import SigningKey
-from protocol.kit import Kit
+from protocol.model.entry import ID_BYTES, PERSON_BYTES, Entry, Kind, signature_holds
+from protocol.model.structure import Certificate, Erasure, PersonKey, RecoveryKey, Revocation, Rewrap, Ruling
+from protocol.model.work import Wraps
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import Params
-from protocol.root_rotation import RootRotation
-from protocol.roster import is_acceptable
-from protocol.sealing import unwrap_key
-from protocol.structure import Certificate, Erasure, PersonKey, RecoveryKey, Revocation, Rewrap, Ruling
-from protocol.vouching import Device, device_words
-from protocol.work import Wraps
+from protocol.rights.root_rotation import RootRotation
+from protocol.rights.roster import is_acceptable
+from protocol.rights.vouching import Device, device_words
+from protocol.trust.kit import Kit
+from protocol.trust.sealing import unwrap_key
 from sync_server.kit_questions import Sealed
 from sync_server.root_line import roots_in
 

@@ -22,11 +22,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from protocol.enrollment_messages import parse_chain
 from protocol.errors import Code, LocalFailure, PeerFault
-from protocol.kit import Kit
 from protocol.limits import PAGE_BYTES, GiB
-from protocol.register import parse_register
+from protocol.messages.enrollment import parse_chain
+from protocol.model.register import parse_register
 from protocol.replica.allowances import ACCOUNT_MARKS as BROUGHT_MARKS
 from protocol.replica.arrivals import ARRIVAL_MARKS
 from protocol.replica.content.packs import PackFolder
@@ -40,6 +39,7 @@ from protocol.replica.replica import Replica
 from protocol.replica.storage.database import is_made_like_ours
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.replica.storage.sqlite_verify import move_aside
+from protocol.trust.kit import Kit
 from sync_server.handlers.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in
 from sync_server.handlers.figures import BACKUP_MARK
 from sync_server.handlers.replaced_keys import OWN_KEYS_MARKS

@@ -16,9 +16,9 @@ from protocol import canonical
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.identity import SEED_BYTES, AgreementKey, SigningKey, TlsKey, tagged
 from protocol.limits import MAX_DEVICE_KEYS_BYTES
+from protocol.model.structure import GENERATION_BYTES
 from protocol.replica.private_file import make_private_folder, read_private, write_private
-from protocol.server_tls import bound_tls_key
-from protocol.structure import GENERATION_BYTES
+from protocol.trust.server_tls import bound_tls_key
 from sync_server.data_folder import KEYS_FILE, KEYS_FOLDER, TERRITORY_FILE, not_initialised
 
 CAPABILITY_KEY_BYTES: Final = 32

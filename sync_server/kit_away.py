@@ -11,15 +11,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
-from protocol.coursework import Work
-from protocol.entry import Entry, Kind
 from protocol.errors import Code, NoAnswer, PeerFault
+from protocol.folds.coursework import Work
 from protocol.identity import KEY_BYTES
 from protocol.limits import FILE_PIECE_BYTES, KIT_ANSWER_TIMEOUT_S, MAX_KIT_ENTRIES_AT_ONCE, MAX_KIT_QUESTION_BYTES
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Certificate, Revocation, Ruling
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Incoming, Outgoing
-from protocol.structure import Certificate, Revocation, Ruling
-from protocol.vouching import Device
+from protocol.rights.vouching import Device
 from sync_server.app import Server
 from sync_server.kit_questions import (
     NAMELESS,

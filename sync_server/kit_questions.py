@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Final, Self, TypeAlias
 
 from protocol.canonical import Value, decode, encode
-from protocol.coursework import Work
-from protocol.entry import ID_BYTES, PERSON_BYTES, Entry, from_wire, to_wire
 from protocol.errors import Code, PeerFault
+from protocol.folds.coursework import Work
 from protocol.identity import KEY_BYTES
 from protocol.limits import MAX_KIT_QUESTION_BYTES
-from protocol.sealing import wrap_info
-from protocol.vouching import Device
+from protocol.model.entry import ID_BYTES, PERSON_BYTES, Entry, from_wire, to_wire
+from protocol.rights.vouching import Device
+from protocol.trust.sealing import wrap_info
 
 NAMELESS: Final = ""
 """The path of a question, and of an answer: no file that a command sends has it."""

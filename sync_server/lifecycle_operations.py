@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.coursework import Work
-from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, Refused
+from protocol.folds.coursework import Work
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
+from protocol.model.entry import Entry, Kind
 from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.console import parameters as given
@@ -28,7 +28,7 @@ from protocol.replica.office.erasures import check_known, erase_persons, ever_sa
 from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.people import described_with_doubles, rename_person
 from protocol.replica.office.spaces import space_named
-from protocol.vouching import device_words
+from protocol.rights.vouching import device_words
 from sync_server.app import Server
 from sync_server.command import Command, KitCommand
 from sync_server.handlers.audit import trail

@@ -8,8 +8,8 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 
-from protocol.enrollment_messages import encode_chain
 from protocol.errors import LocalFailure
+from protocol.messages.enrollment import encode_chain
 from protocol.replica.background import background
 from protocol.replica.http.tls import OfficialCertificate, Renewable, context_of
 from protocol.replica.service.logs import say

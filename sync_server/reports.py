@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 
 from protocol.errors import PeerFault
-from protocol.register import Health, RegisterKind, stored_register
+from protocol.model.register import Health, RegisterKind, stored_register
 from protocol.replica.interfaces import EntryStore, RegisterRow
 
 

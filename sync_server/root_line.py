@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocol.enrollment_messages import encode_chain, parse_chain
-from protocol.entry import Entry
-from protocol.rights import Door, Outcome
-from protocol.root_rotation import rotations_in
+from protocol.messages.enrollment import encode_chain, parse_chain
+from protocol.model.entry import Entry
+from protocol.rights.door import Door, Outcome
+from protocol.rights.root_rotation import rotations_in
 
 
 def roots_in(chain: bytes, first: bytes) -> tuple[bytes, ...]:

@@ -23,6 +23,7 @@ from typing import Final
 
 from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.limits import MAX_ASKING_PER_ADDRESS, MAX_CONNECTIONS
+from protocol.messages.wire import Call
 from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.background import background
 from protocol.replica.console.control import serve_control
@@ -43,7 +44,6 @@ from protocol.replica.service.logs import say
 from protocol.replica.service.notify import Notifier
 from protocol.replica.storage.database import must_open_again
 from protocol.replica.unforeseen import lasting
-from protocol.wire import Call
 from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application

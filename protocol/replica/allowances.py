@@ -25,8 +25,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Self, TypeVar
 
-from protocol.coursework import Coursework
 from protocol.errors import LocalFailure, PeerFault
+from protocol.folds.coursework import Coursework
 from protocol.limits import (
     ALLOWANCE_PERIOD_MS,
     MAX_HAND_IN_BYTES_PER_DEVICE,
@@ -35,12 +35,12 @@ from protocol.limits import (
     KiB,
     MiB,
 )
+from protocol.messages.wire import Capability
+from protocol.model.work import ContentRef
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.open_parts import OpenParts, over_quota
 from protocol.replica.interfaces import ContentStore, Making
 from protocol.replica.replica import Replica
-from protocol.wire import Capability
-from protocol.work import ContentRef
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -15,12 +15,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocol.entry import Entry, Kind, commitment
 from protocol.limits import MAX_BARE_IDS, PAGE_BYTES
-from protocol.payload_rules import fault_of
+from protocol.model.entry import Entry, Kind, commitment
+from protocol.model.payload_rules import fault_of
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.replica.views import Views
-from protocol.rights import Door, erasable_names, is_erasable
+from protocol.rights.door import Door, erasable_names, is_erasable
 
 _WEIGHTY: Final = frozenset({Kind.ERASE, Kind.REVOKE, Kind.RULING, Kind.ROOT_ROTATION, Kind.ROOT_ACCOUNT})
 """What may put an erasure out of force, or into it."""

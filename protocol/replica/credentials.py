@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from protocol.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Revocation, SpaceRecord
 from protocol.replica.interfaces import EntryStore
-from protocol.rights import Door
-from protocol.root_rotation import rotations_in
-from protocol.structure import Revocation, SpaceRecord
+from protocol.rights.door import Door
+from protocol.rights.root_rotation import rotations_in
 
 
 async def credentials_of(store: EntryStore, door: Door, territory: bytes, ids: Iterable[bytes]) -> tuple[Entry, ...]:

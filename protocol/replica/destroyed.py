@@ -2,7 +2,7 @@
 
 Rules:
 - what was destroyed once stays destroyed: it is neither shown nor asked for nor kept again here, whoever takes the
-  erasure back, until the root itself does (`protocol.roster`);
+  erasure back, until the root itself does (`protocol.rights.roster`);
 - so a server in wrong hands brings nobody back where they had been forgotten, whatever backup it has;
 - it was destroyed for the erasures that were obeyed, as far as they reach, and for no other: one that reaches further,
   or comes after the root's word, is another order (docs/adr/0105);

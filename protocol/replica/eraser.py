@@ -1,4 +1,4 @@
-"""Destroying what erasures cover, once it is due (docs/protocol.md, "Erasure"; the rules are `protocol.erasing`).
+"""Destroying what erasures cover, once it is due (docs/protocol.md, "Erasure"; the rules are `protocol.folds.erasing`).
 
 Rules:
 - an erasure counts while the fold of the space in which it lies does not hold it back, and no ruling takes it back;
@@ -31,20 +31,20 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.coursework import live_content
-from protocol.entry import Entry, Kind
-from protocol.erasing import Order, due, has_waited, is_destroyed_by
 from protocol.errors import LocalFailure, PeerFault
+from protocol.folds.coursework import live_content
+from protocol.folds.erasing import Order, due, has_waited, is_destroyed_by
 from protocol.limits import CURSOR_HASH_BYTES, HELD_MS
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure
+from protocol.model.work import content_of
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.unnamed import let_go_of_unnamed, waited_less
 from protocol.replica.destroyed import DONE_MARKS, Done, carried_out, destroyed
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.replica.replica import Replica
-from protocol.rights import erasable_names
-from protocol.sealing import has_sealed_form
-from protocol.structure import Erasure
-from protocol.work import content_of
+from protocol.rights.door import erasable_names
+from protocol.trust.sealing import has_sealed_form
 
 SWEEP_INTERVAL_S: Final = 3600.0
 

@@ -19,12 +19,12 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
-from protocol.chunking import ChunkList, ChunkRef
-from protocol.deflate_parameters import NO_LEVELS, Profile
-from protocol.entry import Entry
 from protocol.errors import Code, TooLarge
-from protocol.pack import FinishedPack
+from protocol.model.entry import Entry
 from protocol.replica.byte_range import Span
+from protocol.transfer.chunking import ChunkList, ChunkRef
+from protocol.transfer.deflate_parameters import NO_LEVELS, Profile
+from protocol.transfer.pack import FinishedPack
 
 ReadInto: TypeAlias = Callable[[int, memoryview], int]
 """Puts bytes from a place on into memory, as many as it holds or there are; how many. Blocks: for a thread."""

@@ -11,13 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault
-from protocol.identity import AgreementKey
-from protocol.limits import MAX_WRAPS_PER_ENTRY
-from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.views import Basis
-from protocol.space_keys import (
+from protocol.folds.space_keys import (
     SPACE_KEY_BYTES,
     SpaceKeyRecord,
     SpaceKeys,
@@ -28,7 +23,12 @@ from protocol.space_keys import (
     recipients,
     unwrap,
 )
-from protocol.structure import RecoveryKey
+from protocol.identity import AgreementKey
+from protocol.limits import MAX_WRAPS_PER_ENTRY
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import RecoveryKey
+from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.replica.views import Basis
 
 _KINDS: Final = frozenset({Kind.SPACE_KEY, Kind.SPACE_WRAP})
 

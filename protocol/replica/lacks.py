@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from protocol.message_parts import Wanted
+from protocol.messages.parts import Wanted
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.replica import Replica
 from protocol.replica.scope import Scope
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 
 _MAX_LACKS: Final = 200
 

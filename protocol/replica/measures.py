@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.coursework import HandInState, Work
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
+from protocol.folds.coursework import HandInState, Work
+from protocol.folds.measures import Drill, DrillOrder, Measures, QuarantineOrder, fit_a_day
 from protocol.limits import DRILL_DAY_MS, MAX_DRILL_LEAD_MS, MAX_DRILL_MINUTES, MAX_PARENTS
-from protocol.measures import Drill, DrillOrder, Measures, QuarantineOrder, fit_a_day
+from protocol.model.entry import Kind
 from protocol.replica.console.operation import JSON
 from protocol.replica.replica import Draft, Replica
 

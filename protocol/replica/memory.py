@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
-from protocol.checkpoint import CHAIN_START, next_chain
-from protocol.entry import Entry, class_of
 from protocol.limits import CURSOR_HASH_BYTES
+from protocol.model.entry import Entry, class_of
+from protocol.reconcile.checkpoint import CHAIN_START, next_chain
 from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.interfaces import Damage, Held, Position, RegisterRow, Stored
 

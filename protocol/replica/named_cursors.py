@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from protocol.checkpoint import Cursor
-from protocol.message_parts import SPACE_PREFIX_BYTES
+from protocol.messages.parts import SPACE_PREFIX_BYTES
+from protocol.reconcile.checkpoint import Cursor
 
 
 class NamedCursors:

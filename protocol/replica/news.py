@@ -9,17 +9,17 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from protocol.checkpoint import EMPTY_CHAIN, Checkpoint, standing_of
-from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.limits import MAX_CALLED, MAX_NAME_CHARS, PAGE_BYTES
-from protocol.message_parts import SpacePage
-from protocol.reconcile import fingerprint_of
+from protocol.messages.parts import SpacePage
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant
+from protocol.reconcile.checkpoint import EMPTY_CHAIN, Checkpoint, standing_of
+from protocol.reconcile.negentropy import fingerprint_of
 from protocol.replica.named_cursors import NamedCursors
 from protocol.replica.replica import Replica
-from protocol.rights import Authority, Door
+from protocol.rights.door import Authority, Door
 from protocol.roles import RUNS_A_SCHOOL
-from protocol.structure import Grant
 
 _ENTRIES_AT_ONCE: Final = 16
 

@@ -17,19 +17,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from protocol.coursework import Coursework, Item, Version, Work, in_order_of_need
-from protocol.deflate_parameters import ALL_LEVELS, Profile
-from protocol.entry import Entry, Kind
-from protocol.held_names import HeldNames
+from protocol.folds.coursework import Coursework, Item, Version, Work, in_order_of_need
 from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS
-from protocol.message_parts import Wanted
+from protocol.messages.held_names import HeldNames
+from protocol.messages.parts import Wanted
+from protocol.model.entry import Entry, Kind
 from protocol.replica.content.batches import Batches
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.plain_deltas import PlainDeltas
 from protocol.replica.interfaces import DeltaInfo, PackInfo
 from protocol.replica.replica import Replica
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 from protocol.roles import READS_HAND_INS
+from protocol.transfer.deflate_parameters import ALL_LEVELS, Profile
 
 MAX_LINKS: Final = 2_000
 MAX_DELTA_CHAIN: Final = 8

@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from protocol.erasing import leap_ms
+from protocol.folds.erasing import leap_ms
 from protocol.replica.eraser import Destroyed, Eraser
 
 

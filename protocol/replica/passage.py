@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from dataclasses import replace
 
-from protocol.entry import Entry
 from protocol.errors import Code
+from protocol.model.entry import Entry
 from protocol.replica.interfaces import Held
-from protocol.rights import Door, Outcome
+from protocol.rights.door import Door, Outcome
 
 
 def names_awaited(door: Door, held: Held) -> tuple[bytes, ...]:

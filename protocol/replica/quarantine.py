@@ -14,11 +14,11 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from protocol.entry import Entry, signature_holds
 from protocol.limits import MAX_WAITING_BYTES, MAX_WAITING_ENTRIES
+from protocol.model.entry import Entry, signature_holds
 from protocol.replica.interfaces import EntryStore, Held
 from protocol.replica.passage import Passage, names_awaited
-from protocol.rights import Door
+from protocol.rights.door import Door
 
 _SLICE_ENTRIES: Final = 128
 

@@ -17,7 +17,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from protocol.entry import Entry, KindClass, class_of
 from protocol.limits import (
     MAX_ENTRIES_PER_DEVICE,
     MAX_ENTRIES_PER_KEY,
@@ -25,8 +24,9 @@ from protocol.limits import (
     MAX_STAFF_ENTRIES_PER_DEVICE,
     MAX_STAFF_ENTRY_BYTES_PER_DEVICE,
 )
+from protocol.model.entry import Entry, KindClass, class_of
 from protocol.replica.interfaces import EntryStore
-from protocol.rights import Door
+from protocol.rights.door import Door
 from protocol.roles import Role
 
 _CLASSES: Final = (KindClass.STRUCTURE, KindClass.COURSE, KindClass.ANSWER, KindClass.WORK, KindClass.WITNESS)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
 from protocol.replica.views import SpaceView
-from protocol.rights import Authority, Door
+from protocol.rights.door import Authority, Door
 
 View: TypeAlias = Callable[[bytes], Awaitable[SpaceView]]
 """A space → its fold."""

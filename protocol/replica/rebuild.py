@@ -23,8 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from protocol.entry import Entry
 from protocol.errors import Code, LocalFailure
+from protocol.model.entry import Entry
 from protocol.replica.content.pack_files import DAMAGED
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.disk import Disk

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from protocol.entry import Kind
+from protocol.model.entry import Kind
+from protocol.model.work import Receipt
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.replica import Draft, Replica
-from protocol.work import Receipt
 
 
 async def receipts_due(replica: Replica, holdings: Holdings, space: bytes) -> list[Draft]:

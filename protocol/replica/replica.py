@@ -1,7 +1,7 @@
 """A replica at work: the door before the store, the quarantine beside it, the folds over it (R1, R4, R7).
 
 One object for the server, an agent, a relay. It admits what others bring, writes what its own device says, and answers
-questions about a space from the fold. Rules live in `protocol.rights`, `roster` and `coursework`; this is the thin
+questions about a space from the fold. Rules live in `protocol.rights.door`, `roster` and `coursework`; this is the thin
 shell that feeds them from a store. docs/protocol.md, "Admission".
 """
 
@@ -15,11 +15,12 @@ from itertools import starmap
 from typing import Final, TypeVar
 
 from protocol import clock
-from protocol.entry import Entry, Kind, unsigned
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MAX_PREV, SALT_BYTES
-from protocol.message_parts import Refusal
-from protocol.reconcile import Record, fingerprint_of
+from protocol.messages.parts import Refusal
+from protocol.model.entry import Entry, Kind, unsigned
+from protocol.reconcile.negentropy import Record, fingerprint_of
+from protocol.reconcile.sorted_records import SortedRecords
 from protocol.replica.bare_entries import BareEntries
 from protocol.replica.credentials import credentials_of
 from protocol.replica.destroyed import carried_out
@@ -30,10 +31,9 @@ from protocol.replica.quotas import Quotas
 from protocol.replica.readers import authorities_in_force, readable_by, revocations_against
 from protocol.replica.signer import Author, with_signatures
 from protocol.replica.views import Basis, SpaceView, Views
-from protocol.rights import Authority, Door
+from protocol.rights.door import Authority, Door
+from protocol.rights.speaking import Remembered
 from protocol.roles import Role
-from protocol.sorted_records import SortedRecords
-from protocol.speaking import Remembered
 
 V = TypeVar("V")
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from protocol.coursework import live_content, sealed_content
-from protocol.entry import Entry
+from protocol.folds.coursework import live_content, sealed_content
+from protocol.model.entry import Entry
 from protocol.replica.content.holdings import Need
 from protocol.replica.replica import Replica
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 
 
 class Scope:

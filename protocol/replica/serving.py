@@ -22,23 +22,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from protocol.checkpoint import Checkpoint
-from protocol.deflate_parameters import ALL_LEVELS, Profile
-from protocol.enrollment_messages import encode_chain
-from protocol.entry import Entry, Kind
-from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import Code, PeerFault, Refused, RelaisError
-from protocol.held_names import HeldNames
-from protocol.likeness import MOVED
 from protocol.limits import (
     CAPABILITY_LIFETIME_S,
     MAX_CREDENTIALS,
     MAX_OFFERS,
 )
-from protocol.lives import Lives
-from protocol.message_errors import encode_error
-from protocol.message_parts import InlinePack, Link, Offer, Refusal, SpacePage, Upload
-from protocol.messages import (
+from protocol.messages.calls import (
     WITHDRAWN_BYTES,
     ReconcileAnswer,
     ReconcileRequest,
@@ -46,7 +36,16 @@ from protocol.messages import (
     SyncRequest,
     credentials_in,
 )
-from protocol.reconcile import fingerprint_of, respond
+from protocol.messages.enrollment import encode_chain
+from protocol.messages.errors import encode_error
+from protocol.messages.held_names import HeldNames
+from protocol.messages.likeness import MOVED
+from protocol.messages.lives import Lives
+from protocol.messages.parts import InlinePack, Link, Offer, Refusal, SpacePage, Upload
+from protocol.messages.wire import Call, Capability, Purpose
+from protocol.model.entry import Entry, Kind
+from protocol.reconcile.checkpoint import Checkpoint
+from protocol.reconcile.negentropy import fingerprint_of, respond
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.bare_entries import Rounds, page_of
 from protocol.replica.content.batches import Batches
@@ -64,8 +63,9 @@ from protocol.replica.replica import Admission, Draft, Entropy, Replica
 from protocol.replica.reports import keep_reports
 from protocol.replica.scope import Scope
 from protocol.replica.station import Contact, Reply, Report, Station
-from protocol.rights import Authority
-from protocol.wire import Call, Capability, Purpose
+from protocol.rights.door import Authority
+from protocol.transfer.deflate_parameters import ALL_LEVELS, Profile
+from protocol.trust.envelope import OpenedRequest, open_request, seal_answer
 
 Handler = Callable[[OpenedRequest], Awaitable[bytes]]
 _Request = TypeVar("_Request", bound=SyncRequest | ReconcileRequest)

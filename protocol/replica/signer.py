@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
-from protocol.entry import DOMAIN, Entry
 from protocol.errors import Code, PeerFault
 from protocol.identity import SIGNATURE_BYTES, SigningKey
+from protocol.model.entry import DOMAIN, Entry
 
 
 class Signer(Protocol):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from protocol.entry import Kind
 from protocol.errors import PeerFault
+from protocol.model.entry import Kind
+from protocol.model.structure import SpaceChange, SpaceRecord
 from protocol.replica.replica import Replica
-from protocol.structure import SpaceChange, SpaceRecord
 
 
 async def made_spaces(replica: Replica) -> dict[bytes, SpaceRecord]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.entry import Entry
 from protocol.identity import AgreementKey, SigningKey
+from protocol.messages.wire import CONTENT_TYPE
+from protocol.model.entry import Entry
 from protocol.replica.interfaces import RegisterRow
-from protocol.wire import CONTENT_TYPE
 
 
 @dataclass(frozen=True, slots=True)

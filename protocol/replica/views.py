@@ -4,7 +4,7 @@ Rules:
 - a fold reads the whole set of its own space; of the spaces above it only what it heeds: grants, erasures and rulings,
   and all of them as soon as a revocation has to be weighed;
 - so a new school in the territory, or a name in the staff's list, makes no class be folded again;
-- a fold that is kept grows by what has come, where it can (`protocol.growth`): only else is the whole set read;
+- a fold that is kept grows by what has come, where it can (`protocol.folds.growth`): only else is the whole set read;
 - what lies above is read once; afterwards only what has come since;
 - of many who ask for a space that has grown, one folds it, and the others wait;
 - how many folds are kept is bounded by the room that they take; the least used go first.
@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
 
-from protocol.coursework import Coursework
-from protocol.entry import Entry, Kind
-from protocol.growth import Heard, SpaceFold, fold_space, grown, growth_of
-from protocol.measures import Measures
+from protocol.folds.coursework import Coursework
+from protocol.folds.growth import Heard, SpaceFold, fold_space, grown, growth_of
+from protocol.folds.measures import Measures
+from protocol.model.entry import Entry, Kind
 from protocol.replica.interfaces import EntryStore
-from protocol.rights import Door
-from protocol.roster import Roster
-from protocol.speaking import Remembered
+from protocol.rights.door import Door
+from protocol.rights.roster import Roster
+from protocol.rights.speaking import Remembered
 
 KEPT_BYTES: Final = 60_000_000
 """So much room folds may take, by a rough count, where a server has many large classes."""

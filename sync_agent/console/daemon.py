@@ -76,7 +76,7 @@ async def enroll(
 
 def _check_given(name: str, code: str, server: str | None) -> None:
     """Raise `BadInput`, or `Refused(CODE_WRONG)`, for what can be seen to be wrong: before DIR is made."""
-    from protocol.invitation import parse_code  # noqa: PLC0415 — loaded only when needed
+    from protocol.trust.invitation import parse_code  # noqa: PLC0415 — loaded only when needed
     from sync_agent.enrollment.by_code import check_name  # noqa: PLC0415
     from sync_agent.transport.interface import normal_url  # noqa: PLC0415
 

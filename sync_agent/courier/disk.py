@@ -29,7 +29,7 @@ from typing import BinaryIO, Final, Self
 
 from blake3 import blake3
 
-from protocol.bundle import HEAD_BYTES, TRAILER_BYTES, Trailer, head_size
+from protocol.bundles.form import HEAD_BYTES, TRAILER_BYTES, Trailer, head_size
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused, RelaisError
 from protocol.limits import (
     MAX_BUNDLE_BYTES,

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from protocol.entry import Entry
-from protocol.erasing import is_covered
+from protocol.folds.erasing import is_covered
+from protocol.model.entry import Entry
 from protocol.replica.eraser import destroyed_in
-from protocol.rights import Door
+from protocol.rights.door import Door
 from sync_agent.app import Agent
 from sync_agent.upkeep.erasing import destroy_erased
 

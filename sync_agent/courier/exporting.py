@@ -19,18 +19,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from protocol.bundle import NONCE_BYTES, Index, PackNote, RegisterNote
-from protocol.bundle_writer import BundleWriter, Draw
-from protocol.coursework import HandInState, live_content
-from protocol.entry import Entry, Kind
+from protocol.bundles.form import NONCE_BYTES, Index, PackNote, RegisterNote
+from protocol.bundles.writer import BundleWriter, Draw
 from protocol.errors import Code, LocalFailure
+from protocol.folds.coursework import HandInState, live_content
+from protocol.folds.space_keys import SpaceSecret
 from protocol.limits import BUNDLE_TARGET_BYTES, PAGE_BYTES, MiB
-from protocol.register import RegisterKind
+from protocol.model.entry import Entry, Kind
+from protocol.model.register import RegisterKind
 from protocol.replica.console.operation import Incoming, Outgoing
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo, ReadInto, RegisterRow
 from protocol.replica.native_memory import REUSED_PIECE_BYTES
-from protocol.space_keys import SpaceSecret
 from sync_agent.app import Agent
 from sync_agent.courier.erasures import Erased
 from sync_agent.courier.survey import IN_CLEAR, Card, keeps_reports, survey

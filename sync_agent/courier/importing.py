@@ -17,12 +17,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocol.bundle import HEAD_BYTES, Index, PackNote, head_size, parse_head
-from protocol.bundle_reader import BundleReader, Entries, Event, PackData, PackEnd, PackStart, Registers
-from protocol.entry import Entry, Kind
+from protocol.bundles.form import HEAD_BYTES, Index, PackNote, head_size, parse_head
+from protocol.bundles.reader import BundleReader, Entries, Event, PackData, PackEnd, PackStart, Registers
 from protocol.errors import Code, PeerFault, RelaisError
 from protocol.limits import MAX_CLOCK_LEAD_MS, MiB
-from protocol.register import is_report, parse_register
+from protocol.model.entry import Entry, Kind
+from protocol.model.register import is_report, parse_register
 from protocol.replica.allowances import Allowance
 from protocol.replica.console.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from protocol.replica.interfaces import ContentStore, RegisterRow

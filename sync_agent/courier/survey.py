@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocol.bundle import (
+from protocol.bundles.form import (
     HEAD_BYTES,
     TRAILER_BYTES,
     BundleKeys,
@@ -23,14 +23,14 @@ from protocol.bundle import (
     head_size,
     parse_head,
 )
-from protocol.coursework import Work
-from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault, TooLarge
+from protocol.folds.coursework import Work
+from protocol.folds.space_keys import SpaceSecret
 from protocol.limits import MAX_BUNDLE_INDEX_BYTES, MAX_BUNDLE_PREFACE_BYTES
+from protocol.model.entry import Entry, Kind
 from protocol.replica.console.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from protocol.replica.replica import Admission
 from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
-from protocol.space_keys import SpaceSecret
 from sync_agent.app import Agent
 from sync_agent.school.measures import schools_of
 from sync_agent.sync.peer_news import news_marks

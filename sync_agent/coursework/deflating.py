@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.deflate_parameters import ALL_LEVELS, Profile
 from protocol.replica.content.levels import known_levels, levels_in, levels_value
 from protocol.replica.interfaces import EntryStore
+from protocol.transfer.deflate_parameters import ALL_LEVELS, Profile
 from sync_agent.app import Agent
 
 SERVER_LEVELS_MARK: Final = "server-deflates"

@@ -10,12 +10,12 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from protocol.coursework import Version
 from protocol.errors import RelaisError
-from protocol.pack import FinishedPack
+from protocol.folds.coursework import Version
 from protocol.replica.content.delta_build import directory, is_archive, keep_as_delta
 from protocol.replica.content.holdings import Need
-from protocol.zip_directory import shared_bytes
+from protocol.transfer.pack import FinishedPack
+from protocol.transfer.zip_directory import shared_bytes
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import server_levels
 

@@ -13,8 +13,8 @@ from typing import Final
 
 import zstandard
 
-from protocol.chunking import HASH_BYTES
 from protocol.limits import MAX_FILES_PER_REVISION, MAX_PATH_BYTES
+from protocol.transfer.chunking import HASH_BYTES
 
 _HEAD: Final = struct.Struct(">HQqQ")  # bytes of the path, size, time of change in ns, number on its disk
 _INODE_MASK: Final = 2**64 - 1

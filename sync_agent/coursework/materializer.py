@@ -25,11 +25,11 @@ from typing import Final, Self
 
 from protocol import canonical
 from protocol.clock import DAY_MS
-from protocol.coursework import Item, Version
-from protocol.entry import ID_BYTES
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
+from protocol.folds.coursework import Item, Version
 from protocol.limits import MiB
+from protocol.model.entry import ID_BYTES
 from protocol.portable_names import portable_name
 from sync_agent.app import Agent
 from sync_agent.coursework.file_notes import FileNote, decode_notes, encode_notes

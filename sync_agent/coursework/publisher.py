@@ -21,13 +21,11 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
 
-from protocol.chunking import ChunkRef, Cutter, cut
-from protocol.coursework import Item, Version
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure
+from protocol.folds.coursework import Item, Version
 from protocol.limits import MAX_NAME_CHARS, MAX_PARENTS, MAX_TEXT_CHARS
-from protocol.manifest import ManifestEntry, encode_manifest
-from protocol.pack import FinishedPack
+from protocol.model.entry import Kind
+from protocol.model.work import EMPTY_PAYLOAD, ContentRef, ItemKind, Revision, one_line
 from protocol.replica.console.operation import (
     Complete,
     FileData,
@@ -40,7 +38,9 @@ from protocol.replica.console.operation import (
 )
 from protocol.replica.interfaces import PackBuild
 from protocol.replica.replica import Draft
-from protocol.work import EMPTY_PAYLOAD, ContentRef, ItemKind, Revision, one_line
+from protocol.transfer.chunking import ChunkRef, Cutter, cut
+from protocol.transfer.manifest import ManifestEntry, encode_manifest
+from protocol.transfer.pack import FinishedPack
 from sync_agent.app import Agent
 from sync_agent.coursework.delta_bases import say_as_delta
 from sync_agent.coursework.reading import Manifests, find_item, need_of

@@ -14,14 +14,14 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.coursework import Item, Version, Work
 from protocol.errors import BadInput, Code, LocalFailure
-from protocol.manifest import ManifestEntry
+from protocol.folds.coursework import Item, Version, Work
+from protocol.model.work import ContentRef
 from protocol.portable_names import portable_form
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.parameters import shown
 from protocol.replica.content.holdings import Holdings, Need
-from protocol.work import ContentRef
+from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
 

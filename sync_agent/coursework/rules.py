@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.chunking import chunk_list, cut, stream_id
-from protocol.manifest import ManifestEntry
+from protocol.transfer.chunking import chunk_list, cut, stream_id
+from protocol.transfer.manifest import ManifestEntry
 from sync_agent.coursework.space_folders import free_name, with_suffix
 
 _PROGRAMS: Final = """

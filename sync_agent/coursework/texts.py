@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from protocol.limits import MAX_TEXT_CHARS
-from protocol.manifest import ManifestEntry
+from protocol.transfer.manifest import ManifestEntry
 
 TEXT_FILE: Final = "mot.txt"
 MAX_SHOWN_TEXT_BYTES: Final = 4 * MAX_TEXT_CHARS + 1

@@ -20,19 +20,19 @@ from pathlib import Path
 from typing import Final
 
 from protocol import canonical
-from protocol.enrollment_messages import EnrollAnswer, EnrollRequest, parse_chain
-from protocol.entry import Entry, Kind
-from protocol.envelope import open_answer, seal_request
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
 from protocol.identity import AgreementKey, DeviceKeys, territory_id
-from protocol.invitation import Invitation, parse_code, veiled
 from protocol.limits import MAX_NAME_CHARS
+from protocol.messages.enrollment import EnrollAnswer, EnrollRequest, parse_chain
+from protocol.messages.wire import ENROLL_PATH, Call
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Certificate, Invite
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.private_file import make_private_folder, remove_private, write_private
 from protocol.replica.replica import Entropy, Replica
 from protocol.replica.storage.sqlite import SqliteStore
-from protocol.structure import Certificate, Invite
-from protocol.wire import ENROLL_PATH, Call
+from protocol.trust.envelope import open_answer, seal_request
+from protocol.trust.invitation import Invitation, parse_code, veiled
 from sync_agent.app import Agent
 from sync_agent.keys.binding import Hardware
 from sync_agent.keys.hardware import hardware

@@ -13,15 +13,15 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from protocol.enrollment_messages import parse_chain
 from protocol.errors import Code, NoAnswer, PeerFault, Refused
 from protocol.identity import territory_id
-from protocol.introduction import NONCE_BYTES, knock
-from protocol.invitation import Invitation, parse_code
+from protocol.messages.enrollment import parse_chain
+from protocol.messages.introduction import NONCE_BYTES, knock
+from protocol.messages.wire import ENROLL_PATH
 from protocol.replica.replica import Entropy
-from protocol.rights import Door, Outcome
+from protocol.rights.door import Door, Outcome
 from protocol.roles import RUNS_A_SCHOOL
-from protocol.wire import ENROLL_PATH
+from protocol.trust.invitation import Invitation, parse_code
 from sync_agent.app import Agent
 from sync_agent.enrollment.by_code import Enrolled, Host, check_name, finish, let_in
 from sync_agent.keys.binding import Hardware

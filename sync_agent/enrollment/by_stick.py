@@ -18,21 +18,21 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from protocol.canonical import decode, encode
-from protocol.enrollment_messages import EnrollAnswer, parse_chain
-from protocol.entry import Entry
-from protocol.envelope import open_answer
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.fields import Fields
 from protocol.identity import AgreementKey, territory_id
-from protocol.invitation import Invitation, parse_code
 from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK, MAX_REQUEST_BYTES, MAX_URL_CHARS
+from protocol.messages.enrollment import EnrollAnswer, parse_chain
+from protocol.model.entry import Entry
+from protocol.model.structure import Certificate
 from protocol.portable_names import displayable
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Entropy
-from protocol.rights import Door, Outcome
+from protocol.rights.door import Door, Outcome
 from protocol.roles import RUNS_A_SCHOOL
-from protocol.structure import Certificate
+from protocol.trust.envelope import open_answer
+from protocol.trust.invitation import Invitation, parse_code
 from sync_agent.app import Agent
 from sync_agent.courier.commands import export_to, import_from
 from sync_agent.courier.disk import CourierDisk

@@ -21,14 +21,14 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.coursework import HandInState, Work
-from protocol.entry import Entry, Kind
 from protocol.errors import Refused
+from protocol.folds.coursework import HandInState, Work
 from protocol.limits import KiB
+from protocol.model.entry import Entry, Kind
+from protocol.model.work import Receipt
 from protocol.replica.content.holdings import Need
 from protocol.replica.replica import Draft
 from protocol.roles import READS_HAND_INS
-from protocol.work import Receipt
 from sync_agent.app import Agent
 from sync_agent.machine.marks import ENTRUSTED_MARKS, FORGETS_MARKS
 

@@ -26,8 +26,8 @@ from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_SEALED_M
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Incoming
 from protocol.replica.destroyed import destroyed_names
 from protocol.replica.office.people import spoken, surely_called_first
-from protocol.roster import Roster
-from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter
+from protocol.rights.roster import Roster
+from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter
 from sync_agent.app import Agent
 
 DRAFT_MARKS: Final = "draft/"

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 
-from protocol.chunking import ChunkRef
 from protocol.clock import rfc3339
-from protocol.coursework import HandInState, Work
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
-from protocol.hand_in_keys import content_key_of, is_opened_for_good, wraps_for
+from protocol.folds.coursework import HandInState, Work
+from protocol.folds.hand_in_keys import content_key_of, is_opened_for_good, wraps_for
 from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
+from protocol.model.entry import Kind
+from protocol.model.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
 from protocol.replica.console.operation import (
     JSON,
     Complete,
@@ -37,8 +37,8 @@ from protocol.replica.interfaces import EntryStore
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.replica import Draft
 from protocol.roles import SEES_ALL_WORK, PersonRole
-from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
-from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
+from protocol.transfer.chunking import ChunkRef
+from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.coursework.reading import Manifests, files_json, find_item, find_work, read_checked

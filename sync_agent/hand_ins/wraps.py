@@ -23,11 +23,10 @@ from itertools import zip_longest
 from typing import Final, Self
 
 from protocol.canonical import Value, decode, encode
-from protocol.coursework import Work
-from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
-from protocol.hand_in_keys import content_key_of, info_of, is_given, is_opened_for_good, teachers_keys, wraps_for
+from protocol.folds.coursework import Work
+from protocol.folds.hand_in_keys import content_key_of, info_of, is_given, is_opened_for_good, teachers_keys, wraps_for
 from protocol.limits import (
     MAX_FILE_BYTES,
     MAX_FILES_PER_REVISION,
@@ -36,12 +35,13 @@ from protocol.limits import (
     MAX_READERS_PER_HAND_IN,
     MAX_SEALED_MANIFEST_BYTES,
 )
+from protocol.model.entry import Entry, Kind
+from protocol.model.work import Wraps
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.replica import Draft
-from protocol.roster import Roster
-from protocol.sealing import CONTENT_KEY_BYTES
-from protocol.vouching import Circle, Device
-from protocol.work import Wraps
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Circle, Device
+from protocol.trust.sealing import CONTENT_KEY_BYTES
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import known_in, turns
 from sync_agent.keys.confirming import circle_of, own_grant, own_grants, remember_firsts

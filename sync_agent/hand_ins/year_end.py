@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.coursework import Item, Work
 from protocol.errors import BadInput, Code
-from protocol.hand_in_keys import content_key_of
+from protocol.folds.coursework import Item, Work
+from protocol.folds.hand_in_keys import content_key_of
 from protocol.limits import FILE_PIECE_BYTES
+from protocol.model.work import ItemKind
 from protocol.portable_names import portable_name
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
 from protocol.replica.content.holdings import Need
 from protocol.replica.office.people import first_names
-from protocol.rights import Authority
+from protocol.rights.door import Authority
+from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
-from protocol.roster import Roster
-from protocol.sealing import SealedFile
-from protocol.work import ItemKind
+from protocol.trust.sealing import SealedFile
 from sync_agent.app import Agent
 from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.coursework.reading import need_of, read_checked

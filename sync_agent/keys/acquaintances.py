@@ -17,11 +17,11 @@ from typing import Final, TypeAlias
 
 from blake3 import blake3
 
-from protocol.hand_in_keys import Known
+from protocol.folds.hand_in_keys import Known
 from protocol.limits import ACQUAINTANCE_MS
 from protocol.replica.office.bureau import Met
-from protocol.roster import Roster
-from protocol.vouching import Device, device_id
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device, device_id
 from sync_agent.app import Agent
 from sync_agent.machine.marks import MET_MARKS
 

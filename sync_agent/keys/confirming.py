@@ -19,16 +19,16 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.clock import milliseconds_of, rfc3339
-from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault, Refused
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import PersonKey
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.people import first_names
 from protocol.replica.replica import Draft
-from protocol.rights import Authority
+from protocol.rights.door import Authority
+from protocol.rights.roster import Roster, away_of
+from protocol.rights.vouching import Circle, Device, Vouch, Word, device_id, device_words
 from protocol.roles import HAS_READING_KEYS, Role
-from protocol.roster import Roster, away_of
-from protocol.structure import PersonKey
-from protocol.vouching import Circle, Device, Vouch, Word, device_id, device_words
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import meet, meeting_ms
 from sync_agent.machine.marks import FIRST_MARKS, KNOWN_READER_MARKS

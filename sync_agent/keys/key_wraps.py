@@ -14,22 +14,22 @@ from collections.abc import Collection, Container, Iterable
 from itertools import zip_longest
 from typing import TypeAlias
 
-from protocol.entry import Kind
 from protocol.errors import PeerFault
 from protocol.identity import AgreementKey
 from protocol.limits import (
     MAX_GIVEN_READING_KEYS,
     MAX_WRAPS_PER_ENTRY,
 )
-from protocol.person_keys import (
+from protocol.model.entry import Kind
+from protocol.replica.replica import Draft
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device
+from protocol.roles import HAS_READING_KEYS
+from protocol.trust.person_keys import (
     KeyWraps,
     open_reading_key,
     seal_reading_key,
 )
-from protocol.replica.replica import Draft
-from protocol.roles import HAS_READING_KEYS
-from protocol.roster import Roster
-from protocol.vouching import Device
 from sync_agent.app import Agent
 from sync_agent.keys.places import Place, draft
 

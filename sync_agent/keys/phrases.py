@@ -14,15 +14,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from protocol.entry import Entry, Kind, parsed
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import AgreementKey
-from protocol.kit import Argon2Cost
 from protocol.limits import (
     MAX_IDS_OF_ONE,
     SALT_BYTES,
 )
-from protocol.person_keys import (
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.replica.replica import Draft
+from protocol.rights.vouching import Device, Vouch, Word, drawn_by, phrase_signer, prove
+from protocol.trust.kit import Argon2Cost
+from protocol.trust.person_keys import (
     PHRASE_WORDS,
     Derivation,
     PhraseKey,
@@ -32,8 +34,6 @@ from protocol.person_keys import (
     phrase_of,
     worth_trying,
 )
-from protocol.replica.replica import Draft
-from protocol.vouching import Device, Vouch, Word, drawn_by, phrase_signer, prove
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_device
 from sync_agent.keys.key_wraps import keys_of, lacking, open_given_keys, opened, reading_keys, seals

@@ -12,19 +12,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from protocol.entry import Entry, Kind, parsed
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import AgreementKey
-from protocol.person_keys import (
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import PersonKey
+from protocol.replica.replica import Draft
+from protocol.rights.door import Authority, Door
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device
+from protocol.roles import HAS_READING_KEYS
+from protocol.trust.person_keys import (
     KeyWraps,
     PhraseKey,
 )
-from protocol.replica.replica import Draft
-from protocol.rights import Authority, Door
-from protocol.roles import HAS_READING_KEYS
-from protocol.roster import Roster
-from protocol.structure import PersonKey
-from protocol.vouching import Device
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_in_use
 from sync_agent.machine.reading_key_file import OwnKey

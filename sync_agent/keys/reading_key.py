@@ -20,7 +20,6 @@ from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from protocol.entry import Kind
 from protocol.identity import AgreementKey
 from protocol.limits import (
     MAX_OWN_READING_KEYS,
@@ -29,9 +28,10 @@ from protocol.limits import (
     READING_KEY_LONG_PAUSE_MS,
     READING_KEY_PAUSE_MS,
 )
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonKey
 from protocol.replica.replica import Draft
-from protocol.roster import away_of
-from protocol.structure import PersonKey
+from protocol.rights.roster import away_of
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import confirmations_due, remember_firsts, reported
 from sync_agent.keys.key_wraps import keys_of, lacking, open_given_keys, seals

@@ -6,8 +6,8 @@ is none. docs/protocol.md, "Space keys".
 
 from __future__ import annotations
 
-from protocol.entry import Kind
 from protocol.errors import Refused
+from protocol.model.entry import Kind
 from sync_agent.app import Agent
 
 

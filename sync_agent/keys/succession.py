@@ -36,17 +36,17 @@ from blake3 import blake3
 
 from protocol import canonical
 from protocol.clock import DAY_MS
-from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, LocalFailure
 from protocol.identity import DeviceKeys, tagged, words_of
 from protocol.limits import MAX_FORMER_KEYS, MAX_NAME_CHARS, SALT_BYTES
-from protocol.lives import Twin
+from protocol.messages.lives import Twin
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Successor
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Entropy
+from protocol.rights.roster import authorities_over
+from protocol.rights.successions import confirmed_keys, has_room_for_words, successors_of
 from protocol.roles import Role
-from protocol.roster import authorities_over
-from protocol.structure import Successor
-from protocol.successions import confirmed_keys, has_room_for_words, successors_of
 from protocol.words import WORDS
 from sync_agent.app import Agent
 from sync_agent.keys.binding import SALT_BYTES as BINDING_SALT_BYTES

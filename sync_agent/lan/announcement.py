@@ -20,7 +20,7 @@ from typing import Final
 
 from protocol.errors import PeerFault
 from protocol.identity import SigningKey
-from protocol.introduction import (
+from protocol.messages.introduction import (
     Place,
     Tags,
     announced,

@@ -3,7 +3,7 @@
 Rules:
 - the side that dials does the exchanging; it is woken by its own news and by the neighbour's, so that a link named by
   one side serves both;
-- both say where they stand (`protocol.likeness`): where that is the same nothing is exchanged, and what several
+- both say where they stand (`messages.likeness`): where that is the same nothing is exchanged, and what several
   neighbours tell of is fetched from one of them after the other (`turns`); a neighbour that never says so is woken for,
   and given, everything;
 - where both sides have dialled, the link of the smaller key stays and the other rests;
@@ -26,7 +26,7 @@ from enum import StrEnum
 from typing import Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer, Refused, RelaisError
-from protocol.likeness import MOVED, Told
+from protocol.messages.likeness import MOVED, Told
 from protocol.replica.listeners import Listener
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies

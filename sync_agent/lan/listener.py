@@ -24,16 +24,16 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from aiohttp import web
 
-from protocol.enrollment_messages import encode_chain
-from protocol.entry import Entry
-from protocol.envelope import OpenedRequest
 from protocol.errors import Code, LocalFailure, Refused
-from protocol.introduction import introduced, is_introduction, is_knock, knocked
-from protocol.likeness import MOVED, Told
 from protocol.limits import MAX_LAN_CALLERS
-from protocol.lives import NONCE_BYTES as LIFE_NONCE_BYTES
-from protocol.lives import Twin
-from protocol.messages import SyncAnswer, SyncRequest
+from protocol.messages.calls import SyncAnswer, SyncRequest
+from protocol.messages.enrollment import encode_chain
+from protocol.messages.introduction import introduced, is_introduction, is_knock, knocked
+from protocol.messages.likeness import MOVED, Told
+from protocol.messages.lives import NONCE_BYTES as LIFE_NONCE_BYTES
+from protocol.messages.lives import Twin
+from protocol.messages.wire import ENROLL_PATH, LIVE_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from protocol.model.entry import Entry
 from protocol.replica.http.calls import Calls
 from protocol.replica.http.connections import Bounds, listening
 from protocol.replica.http.content import Packs
@@ -45,7 +45,7 @@ from protocol.replica.office.enrolment import OpenCodes
 from protocol.replica.serving import Responder
 from protocol.replica.station import Contact, Reply, Station
 from protocol.roles import Role
-from protocol.wire import ENROLL_PATH, LIVE_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
 from sync_agent.lan.meeting import MISDIRECTED, answering_secrets_of, chain_for, known_secrets_of, secrets_of
 from sync_agent.lan.scope import LanScope

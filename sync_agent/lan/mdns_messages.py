@@ -37,7 +37,7 @@ Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 class Instance:
     """A device as it is announced: a random name, where it listens, and what it shows; `ttl_s` 0 says goodbye.
 
-    `seal` says that this is by who has the name (`protocol.introduction`); programs from before pass it over.
+    `seal` says that this is by who has the name (`protocol.messages.introduction`); programs from before pass it over.
     """
 
     name: str

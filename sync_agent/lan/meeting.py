@@ -18,17 +18,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from protocol.enrollment_messages import parse_chain
-from protocol.entry import Entry, Kind
 from protocol.errors import Code, NoAnswer, PeerFault, Refused
-from protocol.introduction import NONCE_BYTES, introduction, noise_bytes
 from protocol.limits import MAX_CREDENTIALS
-from protocol.lives import Twin
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.messages.enrollment import parse_chain
+from protocol.messages.introduction import NONCE_BYTES, introduction, noise_bytes
+from protocol.messages.lives import Twin
+from protocol.messages.wire import SYNC_PATH
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import SpaceRecord
 from protocol.replica.replica import Replica
-from protocol.rights import Authority
-from protocol.structure import SpaceRecord
-from protocol.wire import SYNC_PATH
+from protocol.rights.door import Authority
 from sync_agent.app import Agent
 from sync_agent.lan.peer_calls import PeerCalls
 from sync_agent.lan.peer_transport import PeerTransport

@@ -7,12 +7,12 @@ pupils' PC could take a teacher's laptop its rights with it. Who answers with th
 
 from __future__ import annotations
 
-from protocol.entry import Entry
 from protocol.errors import Code, PeerFault
 from protocol.limits import MAX_CREDENTIALS
-from protocol.lives import Twin
-from protocol.messages import SyncAnswer
-from protocol.rights import Authority
+from protocol.messages.calls import SyncAnswer
+from protocol.messages.lives import Twin
+from protocol.model.entry import Entry
+from protocol.rights.door import Authority
 from sync_agent.app import Agent
 from sync_agent.transport.interface import Transport
 from sync_agent.transport.sealed_calls import SealedCalls

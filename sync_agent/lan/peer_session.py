@@ -23,19 +23,19 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.checkpoint import Cursor
-from protocol.entry import Entry, Kind
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
-from protocol.likeness import Told
 from protocol.limits import CURSOR_HASH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS, MAX_PUSHED_BYTES
-from protocol.message_parts import InlinePack, Link, Offer, Upload, Wanted
-from protocol.messages import SyncAnswer, SyncRequest
+from protocol.messages.calls import SyncAnswer, SyncRequest
+from protocol.messages.likeness import Told
+from protocol.messages.parts import InlinePack, Link, Offer, Upload, Wanted
+from protocol.model.entry import Entry, Kind
+from protocol.reconcile.checkpoint import Cursor
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.bare_entries import page_of
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import Making, PackInfo, Position
 from protocol.replica.outgoing import NamedStreams
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 from protocol.roles import KEEPS_REPORTS, READS_HAND_INS, Role
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels

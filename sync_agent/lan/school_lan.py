@@ -18,7 +18,7 @@ from typing import Final
 
 from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
-from protocol.introduction import own_secret
+from protocol.messages.introduction import own_secret
 from protocol.replica.console.operation import JSON
 from protocol.replica.station import Contact
 from protocol.replica.unforeseen import lasting

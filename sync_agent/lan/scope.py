@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from protocol.entry import Entry
 from protocol.limits import GiB
+from protocol.model.entry import Entry
 from protocol.replica.content.holdings import Need
 from protocol.replica.scope import Scope
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 from protocol.roles import KEEPS_REPORTS
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies, note_forgotten

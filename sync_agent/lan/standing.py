@@ -1,4 +1,4 @@
-"""Where this device stands for one neighbour: what it tells it, and compares with what it hears (`protocol.likeness`).
+"""Where this device stands for one neighbour: what it tells it, and compares with what it hears (`messages.likeness`).
 
 docs/protocol.md, "Neighbours".
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from protocol.likeness import Told, likeness_of
-from protocol.message_parts import Wanted
+from protocol.messages.likeness import Told, likeness_of
+from protocol.messages.parts import Wanted
 from protocol.replica.interfaces import Position
 from sync_agent.app import Agent
 from sync_agent.lan.meeting import common_spaces

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from protocol.entry import Entry
 from protocol.limits import MAX_PUSHED_BYTES
+from protocol.model.entry import Entry
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import note_forgotten
 from sync_agent.sync.peer_news import news_marks

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from protocol.identity import KEY_BYTES
-from protocol.vouching import Device
+from protocol.rights.vouching import Device
 
 EVICTED_MARKS: Final = "evicted/"
 """+ space in hex / stream in hex → content that made way for other, and is not fetched until somebody opens it."""

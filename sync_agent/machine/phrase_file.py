@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from protocol.canonical import Value, decode, encode
-from protocol.entry import PERSON_BYTES
 from protocol.errors import PeerFault
 from protocol.fields import Fields
 from protocol.identity import SEED_BYTES, SigningKey
 from protocol.limits import MAX_IDS_OF_ONE, KiB
-from protocol.person_keys import PhraseKey
+from protocol.model.entry import PERSON_BYTES
+from protocol.trust.person_keys import PhraseKey
 
 _MAX_BYTES: Final = 16 * KiB
 

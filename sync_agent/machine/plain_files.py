@@ -6,8 +6,8 @@ import os
 import stat
 from typing import Final
 
-from protocol.chunking import ChunkRef, Cutter, chunk_ref, stream_id
 from protocol.limits import MiB
+from protocol.transfer.chunking import ChunkRef, Cutter, chunk_ref, stream_id
 
 READ: Final = (
     os.O_RDONLY

@@ -18,8 +18,8 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.entry import ID_BYTES, PERSON_BYTES
 from protocol.identity import SEED_BYTES, AgreementKey, tagged
+from protocol.model.entry import ID_BYTES, PERSON_BYTES
 
 _CHECK: Final = b"relais/0 kept reading key"
 _CHECK_BYTES: Final = 16

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from protocol.erasing import watched_ms
+from protocol.folds.erasing import watched_ms
 
 WATCHED_MARK: Final = "watched"
 """→ 8 bytes of ms where this clock stood, and 8 of what the own one said then."""

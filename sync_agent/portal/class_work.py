@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Final
 
-from protocol.coursework import Work
+from protocol.folds.coursework import Work
 from sync_agent.portal.shelf import Piece, Shelf
 from sync_agent.portal.visit import Visit
 

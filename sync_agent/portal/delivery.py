@@ -14,8 +14,8 @@ from http import HTTPStatus
 from aiohttp import web
 
 from protocol.errors import LocalFailure
-from protocol.manifest import ManifestEntry
 from protocol.replica.byte_range import NotSatisfiable, Span, asked_span
+from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import read_checked
 from sync_agent.portal.media_types import attachment, content_type, is_text, media_of

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol import canonical
-from protocol.coursework import Version, Work
 from protocol.errors import PeerFault
-from protocol.measures import Drill
+from protocol.folds.coursework import Version, Work
+from protocol.folds.measures import Drill
 from sync_agent.app import Agent
 from sync_agent.machine.marks import BROUGHT_MARKS, CARRIED_MARKS, DRILL_SEEN_MARK
 from sync_agent.portal.wording import Words

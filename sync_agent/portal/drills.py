@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from protocol.measures import MINUTE_MS, Drill
+from protocol.folds.measures import MINUTE_MS, Drill
 from protocol.replica.console.operation import JSON
 from protocol.replica.measures import USUAL_MINUTES, measures_of
 from sync_agent.portal.desk import Desk

@@ -7,12 +7,12 @@ from typing import Final
 
 from aiohttp import web
 
-from protocol.coursework import Version
 from protocol.errors import BadInput, Code
-from protocol.manifest import ManifestEntry
+from protocol.folds.coursework import Version
+from protocol.model.work import ContentRef
 from protocol.portable_names import portable_form
 from protocol.replica.console import parameters as given
-from protocol.work import ContentRef
+from protocol.transfer.manifest import ManifestEntry
 from sync_agent.coursework.kept_edits import kept_edits
 from sync_agent.coursework.texts import TEXT_FILE
 from sync_agent.hand_ins.drafts import Kept

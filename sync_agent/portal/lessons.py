@@ -20,10 +20,10 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from protocol.coursework import Item, Version
 from protocol.errors import Code, LocalFailure
-from protocol.manifest import ManifestEntry
+from protocol.folds.coursework import Item, Version
 from protocol.portable_names import portable_form
+from protocol.transfer.manifest import ManifestEntry
 from sync_agent.coursework.reading import need_of, readable_version
 from sync_agent.portal.delivery import deliver
 from sync_agent.portal.door import Handler

@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from protocol.coursework import HandInState, Work
 from protocol.errors import BadInput, Code
+from protocol.folds.coursework import HandInState, Work
+from protocol.model.work import ItemKind
 from protocol.replica.console import parameters as given
-from protocol.work import ItemKind
 from sync_agent.health import LastSync
 from sync_agent.keys.confirming import list_readers
 from sync_agent.portal.desk import Desk

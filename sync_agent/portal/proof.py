@@ -6,9 +6,9 @@ The page stands alone: its picture of the code is in it, so that it prints with 
 from __future__ import annotations
 
 from protocol.clock import rfc3339
-from protocol.coursework import Work
-from protocol.receipt_code import proof_code
+from protocol.folds.coursework import Work
 from protocol.replica.console.operation import JSON
+from protocol.trust.receipt_code import proof_code
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import find_work
 from sync_agent.hand_ins.handing_in import fate_marks, state_of

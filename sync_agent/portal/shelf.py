@@ -16,17 +16,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
-from protocol.coursework import Coursework, HandInState, Item, Version, Work
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, Refused
-from protocol.manifest import ManifestEntry
+from protocol.folds.coursework import Coursework, HandInState, Item, Version, Work
+from protocol.model.entry import Kind
+from protocol.model.work import ContentRef, ItemKind
 from protocol.replica.content.holdings import Need
 from protocol.replica.office.people import first_names
 from protocol.replica.office.spaces import is_closed
 from protocol.replica.views import Basis
+from protocol.rights.roster import Person, Roster
 from protocol.roles import HAS_READING_KEYS, SEES_ALL_WORK, PersonRole
-from protocol.roster import Person, Roster
-from protocol.work import ContentRef, ItemKind
+from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.coursework.reading import Manifests, need_of, read_checked, readable_version

@@ -13,11 +13,11 @@ from typing import Final
 
 from aiohttp import web
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
+from protocol.folds.sign_in import Method, SignIn
+from protocol.model.entry import Kind
 from protocol.replica.console import parameters as given
-from protocol.roster import Person
-from protocol.sign_in import Method, SignIn
+from protocol.rights.roster import Person
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see
 from sync_agent.portal.shelf import Room

@@ -13,9 +13,9 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import BadInput, Code
+from protocol.folds.sign_in import Method
 from protocol.limits import SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
 from protocol.replica.console import parameters as given
-from protocol.sign_in import Method
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import inside, see
 from sync_agent.portal.visit import Visit, remember_session, session_token

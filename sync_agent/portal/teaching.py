@@ -8,10 +8,10 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import BadInput, Code
+from protocol.model.work import ItemKind
 from protocol.portable_names import portable_name
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, NO_FILES, Outgoing, Table
-from protocol.work import ItemKind
 from sync_agent.coursework.dates import due_ms
 from sync_agent.portal.archive import Archive
 from sync_agent.portal.desk import ONCE_FIELD, Desk

@@ -14,12 +14,12 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
-from protocol.coursework import HandInState, Work
-from protocol.entry import PERSON_BYTES
 from protocol.errors import Code, LocalFailure
+from protocol.folds.coursework import HandInState, Work
+from protocol.folds.sign_in import SignIn
+from protocol.model.entry import PERSON_BYTES
+from protocol.rights.roster import Person
 from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
-from protocol.roster import Person
-from protocol.sign_in import SignIn
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.keys.confirming import own_grants

@@ -6,11 +6,11 @@ from typing import Final
 
 from aiohttp import web
 
-from protocol.coursework import Item
 from protocol.errors import BadInput, Code, Refused
-from protocol.receipt_code import proof_code
+from protocol.folds.coursework import Item
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Params
+from protocol.trust.receipt_code import proof_code
 from sync_agent.portal.class_work import rows_of, teacher_key
 from sync_agent.portal.desk import ONCE_FIELD, Desk
 from sync_agent.portal.item_pages import PERSONAL_FILE, ItemPages, save_file

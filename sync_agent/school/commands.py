@@ -28,8 +28,8 @@ from protocol.replica.office.people import (
 )
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named, space_records, uai_of
 from protocol.replica.office.stays import stays_of
+from protocol.rights.vouching import device_words
 from protocol.roles import RANK
-from protocol.vouching import device_words
 from sync_agent.app import Agent
 from sync_agent.machine.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.school.device_names import key_words

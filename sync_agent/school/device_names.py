@@ -6,10 +6,10 @@ from collections.abc import Container, Iterable
 
 from blake3 import blake3
 
-from protocol.coursework import Work
 from protocol.errors import PeerFault
+from protocol.folds.coursework import Work
 from protocol.identity import words_of
-from protocol.register import Health, RegisterKind, stored_register
+from protocol.model.register import Health, RegisterKind, stored_register
 from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
 from sync_agent.machine.marks import CALLED_MARKS

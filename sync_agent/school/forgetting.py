@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from protocol.entry import Entry, Kind
 from protocol.limits import ERASURE_DELAY_MS
+from protocol.model.entry import Entry, Kind
 from protocol.replica.eraser import is_in_doubt, noted_since
 from protocol.replica.office.erasures import in_force
 from protocol.replica.replica import Replica

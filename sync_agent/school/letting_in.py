@@ -15,15 +15,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from protocol.canonical import encode
-from protocol.enrollment_messages import encode_chain
-from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import NoAnswer, PeerFault, Refused, RelaisError
 from protocol.fields import compact
 from protocol.identity import KEY_ID_BYTES, key_id
 from protocol.limits import MAX_LETTERS_PER_DISK
-from protocol.message_errors import encode_error
+from protocol.messages.enrollment import encode_chain
+from protocol.messages.errors import encode_error
+from protocol.messages.wire import ENROLL_PATH, Call
 from protocol.replica.office.enrolment import Enrolment
-from protocol.wire import ENROLL_PATH, Call
+from protocol.trust.envelope import OpenedRequest, open_request, seal_answer
 from sync_agent.app import Agent
 from sync_agent.school.device_names import note_called
 from sync_agent.school.office import SchoolOffice

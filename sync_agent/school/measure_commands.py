@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import school_id
+from protocol.model.entry import Kind
 from protocol.replica.console.operation import JSON
 from protocol.replica.measures import (
     drill_draft,
@@ -17,7 +17,7 @@ from protocol.replica.measures import (
     shown_report,
     shown_stop,
 )
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 from sync_agent.app import Agent
 from sync_agent.school.device_names import device_names
 from sync_agent.school.measures import schools_of, true_ms

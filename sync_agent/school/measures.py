@@ -1,4 +1,4 @@
-"""What this machine does of what its school was told to do for a while: drills and quarantine (`protocol.measures`).
+"""What this machine does of what its school was told to do for a while: drills and quarantine (`folds.measures`).
 
 Rules:
 - while a drill runs, the server is as good as out of reach: nothing goes there and nothing comes from there, and people
@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Final
 
 from protocol import canonical
 from protocol.errors import Code, PeerFault, Refused, RelaisError
+from protocol.folds.measures import Drill, Measures, Played, Quarantine, is_early, may_begin, of_last_day
 from protocol.limits import MAX_DRILL_MINUTES
-from protocol.measures import Drill, Measures, Played, Quarantine, is_early, may_begin, of_last_day
 from protocol.replica.measures import measures_of
 from sync_agent.app import Agent
 from sync_agent.health import LastSync

@@ -18,9 +18,9 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Seque
 from dataclasses import replace
 from typing import Final, Self
 
-from protocol.entry import Entry
 from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
-from protocol.register import RegisterKind, stored_register
+from protocol.model.entry import Entry
+from protocol.model.register import RegisterKind, stored_register
 from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.office.bureau import Met
 from protocol.replica.office.needed_rank import rank_needed
@@ -28,9 +28,9 @@ from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.office.stays import end_stays
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.unforeseen import lasting
-from protocol.rights import Authority
+from protocol.rights.door import Authority
+from protocol.rights.vouching import Device
 from protocol.roles import RUNS_A_SCHOOL
-from protocol.vouching import Device
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import met_first
 from sync_agent.school.device_names import device_names

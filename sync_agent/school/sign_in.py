@@ -18,13 +18,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
-from protocol.limits import MAX_PARENTS, MAX_WRAPS_PER_ENTRY, SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
-from protocol.replica.replica import Draft, Entropy
-from protocol.replica.views import Basis
-from protocol.roster import Person
-from protocol.sign_in import (
+from protocol.folds.sign_in import (
     KINDS,
     NONCE_BYTES,
     SALT_BYTES,
@@ -42,6 +37,11 @@ from protocol.sign_in import (
     normal,
     unwrap,
 )
+from protocol.limits import MAX_PARENTS, MAX_WRAPS_PER_ENTRY, SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
+from protocol.model.entry import Kind
+from protocol.replica.replica import Draft, Entropy
+from protocol.replica.views import Basis
+from protocol.rights.roster import Person
 from sync_agent.app import Agent
 from sync_agent.school.sign_in_tries import Tries
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from protocol.canonical import decode, encode
-from protocol.entry import ID_BYTES
 from protocol.errors import PeerFault
 from protocol.fields import Fields
 from protocol.limits import MAX_SIGN_IN_TRIES
+from protocol.model.entry import ID_BYTES
 
 _FREE_TRIES: Final = 3
 _WAITS_S: Final = (15, 30, 60, 120, 300)

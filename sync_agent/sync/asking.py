@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.clock import milliseconds_of
-from protocol.entry import Entry, Kind
 from protocol.errors import Code
-from protocol.held_names import HeldNames
 from protocol.limits import FIRST_PUSH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_OFFERS, MAX_PUSHED_BYTES
-from protocol.message_parts import Held, InlinePack, Offer, Wanted
-from protocol.messages import SyncRequest
-from protocol.register import Health, RegisterKind, compose_register
+from protocol.messages.calls import SyncRequest
+from protocol.messages.held_names import HeldNames
+from protocol.messages.parts import Held, InlinePack, Offer, Wanted
+from protocol.model.entry import Entry, Kind
+from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.replica.interfaces import PackInfo, RegisterRow
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from protocol.register import RegisterKind
+from protocol.model.register import RegisterKind
 from protocol.replica.interfaces import RegisterRow
 from sync_agent.app import Agent
 from sync_agent.machine.marks import REPORT_SENT_MARKS

@@ -19,13 +19,13 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.delta import is_delta
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault
-from protocol.message_parts import Link, Upload, Wanted
-from protocol.messages import SyncAnswer
+from protocol.messages.calls import SyncAnswer
+from protocol.messages.parts import Link, Upload, Wanted
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.outgoing import NamedStreams
+from protocol.transfer.delta import is_delta
 from sync_agent.app import Agent
 from sync_agent.machine.fetching import Left
 from sync_agent.machine.marks import NO_STRONG_MARK

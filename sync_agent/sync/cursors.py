@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from protocol import canonical
-from protocol.checkpoint import Checkpoint, Cursor, standing_of
 from protocol.errors import PeerFault
 from protocol.limits import CURSOR_HASH_BYTES
-from protocol.message_parts import SPACE_PREFIX_BYTES
+from protocol.messages.parts import SPACE_PREFIX_BYTES
+from protocol.reconcile.checkpoint import Checkpoint, Cursor, standing_of
 from protocol.replica.interfaces import EntryStore, Position
 from sync_agent.machine.marks import CURSOR_MARKS
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from protocol.message_parts import Wanted
-from protocol.messages import SyncAnswer
+from protocol.messages.calls import SyncAnswer
+from protocol.messages.parts import Wanted
 from sync_agent.app import Agent
 from sync_agent.sync.cursors import cursor_marks
 from sync_agent.sync.peer_news import settle, unsettled

@@ -13,7 +13,7 @@ docs/protocol.md, "Neighbours".
 
 from __future__ import annotations
 
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 from sync_agent.app import Agent
 
 

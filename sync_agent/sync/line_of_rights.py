@@ -22,12 +22,12 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.entry import Entry
 from protocol.errors import Code, Refused
 from protocol.limits import FIRST_PUSH_BYTES
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.model.entry import Entry
 from protocol.replica.interfaces import Stored
-from protocol.revocations import heads_named
+from protocol.rights.revocations import heads_named
 from sync_agent.app import Agent
 from sync_agent.machine.marks import LINE_MARKS
 from sync_agent.transport.sealed_calls import SealedCalls, beginnings_of

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from protocol.held_names import HeldNames
 from protocol.limits import MAX_HELD_NAMES, KiB
-from protocol.message_parts import Link, Wanted
+from protocol.messages.held_names import HeldNames
+from protocol.messages.parts import Link, Wanted
 from sync_agent.app import Agent
 
 MIN_LEFT_BYTES: Final = 128 * KiB

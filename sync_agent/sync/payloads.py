@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from protocol.entry import Entry
-from protocol.messages import SyncAnswer, SyncRequest
+from protocol.messages.calls import SyncAnswer, SyncRequest
+from protocol.model.entry import Entry
 from protocol.replica.bare_entries import Rounds
 from sync_agent.app import Agent
 from sync_agent.transport.sealed_calls import SealedCalls

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from protocol.message_parts import SpacePage
+from protocol.messages.parts import SpacePage
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.replica import Entropy, Replica
 

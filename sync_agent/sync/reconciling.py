@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from protocol.checkpoint import Checkpoint
-from protocol.entry import Entry
 from protocol.errors import Code, PeerFault
-from protocol.messages import ReconcileAnswer, ReconcileRequest
-from protocol.reconcile import Initiator
+from protocol.messages.calls import ReconcileAnswer, ReconcileRequest
+from protocol.model.entry import Entry
+from protocol.reconcile.checkpoint import Checkpoint
+from protocol.reconcile.negentropy import Initiator
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import note_forgotten

@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 
 from protocol.errors import Code, Refused
 from protocol.limits import MAX_PUSHED_BYTES
-from protocol.message_parts import SpacePage, Wanted
-from protocol.messages import SyncAnswer
-from protocol.reconcile import fingerprint_of
-from protocol.sorted_records import SortedRecords
+from protocol.messages.calls import SyncAnswer
+from protocol.messages.parts import SpacePage, Wanted
+from protocol.reconcile.negentropy import fingerprint_of
+from protocol.reconcile.sorted_records import SortedRecords
 from sync_agent.app import Agent
 from sync_agent.machine.marks import DOUBT_MARKS, GENERATION_MARK, HEALTH_MARK, REFUSED_MARKS, REFUSER_MARK
 from sync_agent.sync.asking import Asking

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from protocol.errors import RelaisError
-from protocol.message_parts import InlinePack, Link, Upload
+from protocol.messages.parts import InlinePack, Link, Upload
 from protocol.replica.interfaces import PackInfo
 from sync_agent.sync.asking import Said
 from sync_agent.sync.sharing import Sharing

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Final
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
-from protocol.messages import SyncAnswer
+from protocol.messages.calls import SyncAnswer
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import note_server_levels
 from sync_agent.hand_ins.copies import note_forgotten

@@ -30,7 +30,7 @@ from functools import partial
 from math import inf
 from typing import Final
 
-from protocol.message_parts import Link, Wanted
+from protocol.messages.parts import Link, Wanted
 from protocol.replica.background import background
 from sync_agent.scheduler import Draw
 from sync_agent.sync.electing import Electing, Found, Stage, Told

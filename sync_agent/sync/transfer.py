@@ -23,7 +23,7 @@ from typing import Final, Protocol, TypeAlias
 
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, RelaisError
 from protocol.limits import INLINE_PACK_BYTES, KiB
-from protocol.message_parts import Link, Upload
+from protocol.messages.parts import Link, Upload
 from protocol.replica.byte_range import Span
 from protocol.replica.content.pack_sending import sent_pieces
 from protocol.replica.interfaces import ContentStore, Making, PackInfo

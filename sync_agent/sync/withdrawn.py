@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault, RelaisError
-from protocol.structure import Grant
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant
 from sync_agent.app import Agent
 from sync_agent.space_names import space_names
 

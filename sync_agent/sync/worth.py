@@ -18,16 +18,16 @@ from collections.abc import Callable, Container, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from protocol.coursework import Item, Work
-from protocol.entry import Entry, Kind
 from protocol.errors import LocalFailure, PeerFault
-from protocol.hand_in_keys import is_opened_for_good
+from protocol.folds.coursework import Item, Work
+from protocol.folds.hand_in_keys import is_opened_for_good
+from protocol.model.entry import Entry, Kind
+from protocol.model.work import ContentRef, Feedback, HandIn, Revision
 from protocol.replica.content.holdings import Need
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.space_names import made_spaces
 from protocol.replica.views import SpaceView
-from protocol.roster import Roster
-from protocol.work import ContentRef, Feedback, HandIn, Revision
+from protocol.rights.roster import Roster
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import need_of, readable_version
 from sync_agent.hand_ins.wraps import Kept, mark_of

@@ -14,9 +14,9 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError
-from protocol.message_errors import error_from
+from protocol.messages.errors import error_from
+from protocol.messages.wire import CONTENT_TYPE, OFFSET_HEADER
 from protocol.replica.http.library import aiohttp
-from protocol.wire import CONTENT_TYPE, OFFSET_HEADER
 from sync_agent.network.proxies import Proxy
 from sync_agent.network.trouble import Seen, Trouble, fit, no_answer, title_of
 

@@ -27,8 +27,8 @@ from urllib.parse import urlsplit
 
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, TooLarge
 from protocol.limits import MAX_ANSWER_BYTES, KiB
+from protocol.messages.wire import CONTENT_TYPE, LIVE_PATH, LIVENESS_PATH, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
 from protocol.replica.http.library import aiohttp
-from protocol.wire import CONTENT_TYPE, LIVE_PATH, LIVENESS_PATH, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
 from sync_agent.network.early import Early, alert_socket
 from sync_agent.network.names import SteadyResolver
 from sync_agent.network.proxies import Proxy

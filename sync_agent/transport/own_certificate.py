@@ -13,7 +13,7 @@ import ssl
 from typing import Final, Self
 
 from protocol.errors import PeerFault
-from protocol.server_tls import Binding
+from protocol.trust.server_tls import Binding
 from sync_agent.transport.server_chain import IsOurs, is_of_our_server
 
 _NOT_OURS: Final = "the server shows no certificate of its own"

@@ -14,19 +14,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from protocol.enrollment_messages import parse_chain
-from protocol.entry import Entry
-from protocol.envelope import open_answer, seal_request
 from protocol.errors import Code, LocalFailure, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_CREDENTIALS
-from protocol.lives import Twin
-from protocol.messages import WITHDRAWN_BYTES, ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
+from protocol.messages.calls import WITHDRAWN_BYTES, ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
+from protocol.messages.enrollment import parse_chain
+from protocol.messages.lives import Twin
+from protocol.messages.wire import ENROLL_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from protocol.model.entry import Entry
+from protocol.model.structure import Certificate
 from protocol.replica.replica import Replica
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 from protocol.roles import Role
-from protocol.structure import Certificate
-from protocol.wire import ENROLL_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from protocol.trust.envelope import open_answer, seal_request
 from sync_agent.app import Agent
 from sync_agent.network.trouble import Seen, Trouble
 from sync_agent.transport.interface import Transport

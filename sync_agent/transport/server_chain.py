@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from protocol.enrollment_messages import parse_chain
-from protocol.entry import Entry, Kind, signature_holds
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import territory_id
-from protocol.root_rotation import rotations_in
-from protocol.server_tls import Binding
-from protocol.structure import Certificate
+from protocol.messages.enrollment import parse_chain
+from protocol.model.entry import Entry, Kind, signature_holds
+from protocol.model.structure import Certificate
+from protocol.rights.root_rotation import rotations_in
+from protocol.trust.server_tls import Binding
 
 IsOurs: TypeAlias = Callable[[bytes], bool]
 """Whether a territory, by its id, is the one that this device belongs to, or has a code of."""

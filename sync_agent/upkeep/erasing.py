@@ -11,8 +11,8 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
-from protocol.entry import Kind
 from protocol.errors import LocalFailure
+from protocol.model.entry import Kind
 from protocol.replica.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Destroyed
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.unforeseen import lasting

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.coursework import Work
+from protocol.folds.coursework import Work
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
 from sync_agent.machine.marks import BROUGHT_MARKS, CARRIED_MARKS, FORMER_BROUGHT_MARKS

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code
+from protocol.model.entry import Kind
 from protocol.portable_names import displayable, portable_form
 from protocol.replica.console.operation import JSON, Outgoing
 from sync_agent.app import Agent

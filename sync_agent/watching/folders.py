@@ -14,9 +14,9 @@ from blake3 import blake3
 
 from protocol import canonical
 from protocol.canonical import Value
-from protocol.entry import ID_BYTES, Kind
 from protocol.errors import BadInput, PeerFault, Refused
 from protocol.fields import Fields
+from protocol.model.entry import ID_BYTES, Kind
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
 from sync_agent.coursework.space_folders import space_folders

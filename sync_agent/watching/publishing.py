@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from protocol.errors import LocalFailure
-from protocol.manifest import ManifestEntry
+from protocol.model.work import ItemKind
 from protocol.portable_names import portable_form
 from protocol.replica.console.frame import Notices
-from protocol.work import ItemKind
+from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
 from sync_agent.coursework import publisher
 from sync_agent.coursework.file_notes import FileNote, decode_notes, encode_notes

@@ -15,9 +15,9 @@ from blake3 import blake3
 from protocol import canonical
 from protocol.canonical import Value
 from protocol.clock import rfc3339
-from protocol.entry import ID_BYTES
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields
+from protocol.model.entry import ID_BYTES
 from protocol.portable_names import displayable, portable_form
 from protocol.replica.console.operation import JSON
 from protocol.replica.interfaces import EntryStore

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
-from protocol.measures import QuarantineOrder
-from protocol.structure import Certificate, Erasure, Grant, Invite, RecoveryKey, Revocation, Rewrap, Ruling
-from protocol.vouching import Vouch
+from protocol.folds.measures import QuarantineOrder
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Certificate, Erasure, Grant, Invite, RecoveryKey, Revocation, Rewrap, Ruling
+from protocol.rights.vouching import Vouch
 from sync_server.app import Server
 
 _ABOUT: Final[Mapping[int, Callable[[bytes], str]]] = MappingProxyType(

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code
+from protocol.model.entry import Kind
+from protocol.model.structure import Erasure
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import said_already
 from protocol.replica.replica import Draft
 from protocol.replica.signer import RootKit
 from protocol.roles import PersonRole
-from protocol.structure import Erasure
 from sync_server.app import Server
 
 

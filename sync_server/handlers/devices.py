@@ -13,7 +13,7 @@ from typing import Final
 
 from protocol.errors import Code
 from protocol.limits import MiB
-from protocol.register import Health
+from protocol.model.register import Health
 from protocol.roles import Role
 from sync_server.contacts import Heard
 

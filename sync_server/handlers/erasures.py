@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure
 from protocol.replica.eraser import destroyed_in, is_in_doubt
 from protocol.replica.office.erasures import in_force
 from protocol.replica.replica import Draft
-from protocol.structure import Erasure
 from sync_server.app import Server
 from sync_server.handlers.notices import Notice
 

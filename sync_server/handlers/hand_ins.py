@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.coursework import Work
+from protocol.folds.coursework import Work
 from sync_server.app import Server
 
 

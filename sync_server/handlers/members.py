@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
-from protocol.rights import Authority
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Revocation
+from protocol.rights.door import Authority
 from protocol.roles import DEVICES
-from protocol.structure import Revocation
 from sync_server.app import Server
 from sync_server.handlers.devices import Device, Member, device_of
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from protocol.entry import Kind
+from protocol.model.entry import Kind
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.office.words_of_office import let_in_by_held_codes
+from protocol.rights.vouching import Device
 from protocol.roles import Role
-from protocol.vouching import Device
 from sync_server.app import Server
 
 

@@ -19,8 +19,8 @@ from blake3 import blake3
 from protocol.canonical import Value, decode, encode
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.fields import Fields
-from protocol.invitation import as_typed, to_base32
 from protocol.limits import MAX_NAME_CHARS
+from protocol.trust.invitation import as_typed, to_base32
 from sync_server.app import Server
 from sync_server.handlers.administrators import PASSKEY_MARKS, Administrator, administrator, folded
 from sync_server.handlers.webauthn import (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from protocol.coursework import Item, Work
-from protocol.entry import Entry, Kind
 from protocol.errors import BadInput
-from protocol.receipt_code import PROOF_BYTES, parse_proof
+from protocol.folds.coursework import Item, Work
+from protocol.model.entry import Entry, Kind
 from protocol.replica.content.holdings import Need
+from protocol.trust.receipt_code import PROOF_BYTES, parse_proof
 from sync_server.app import Server
 
 

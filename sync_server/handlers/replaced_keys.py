@@ -15,12 +15,12 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from protocol.entry import Entry
 from protocol.errors import BadInput, Code
+from protocol.model.entry import Entry
 from protocol.replica.arrivals import authored_by, first_note
 from protocol.replica.office.heads import MOST_LISTED_HEADS
+from protocol.rights.roster import Roster
 from protocol.roles import Role
-from protocol.roster import Roster
 from sync_server.app import Server
 
 OWN_KEYS_MARKS: Final = "server-keys/"

@@ -15,15 +15,15 @@ from contextlib import suppress
 from typing import Final, TypeAlias
 
 from protocol.clock import milliseconds_of, rfc3339
-from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import PersonKey, Rewrap
+from protocol.model.work import Wraps
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.replica import Draft
-from protocol.rights import Authority
+from protocol.rights.door import Authority
+from protocol.rights.vouching import Device, device_words
 from protocol.roles import HAS_READING_KEYS
-from protocol.structure import PersonKey, Rewrap
-from protocol.vouching import Device, device_words
-from protocol.work import Wraps
 from sync_server.app import Server
 from sync_server.errands import is_shown
 from sync_server.kit_away import KitAway

@@ -24,11 +24,12 @@ from functools import partial
 from itertools import zip_longest
 from typing import Final
 
-from protocol.enrollment_messages import encode_chain
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import SEED_BYTES
 from protocol.limits import MAX_ROTATION_HEADS
+from protocol.messages.enrollment import encode_chain
+from protocol.model.entry import Kind
+from protocol.model.structure import Certificate, RecoveryKey
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.heads import (
     MOST_LISTED_HEADS,
@@ -42,7 +43,6 @@ from protocol.replica.office.heads import (
 )
 from protocol.replica.replica import Draft, Tips
 from protocol.replica.signer import RootKit
-from protocol.structure import Certificate, RecoveryKey
 from sync_server.app import Server
 from sync_server.data_folder import NEXT_KEYS_FILE
 from sync_server.handlers.replaced_keys import note_as_own, replaced_keys

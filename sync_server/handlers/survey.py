@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.errors import RelaisError
-from protocol.register import Health
+from protocol.model.register import Health
 from sync_server.app import Server
 from sync_server.contacts import Heard
 from sync_server.handlers.awaited import Awaited, Waiting

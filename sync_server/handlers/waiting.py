@@ -18,15 +18,15 @@ from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.limits import MAX_RULED_ENTRIES
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Ruling
+from protocol.model.work import Revision
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.words_of_office import about
 from protocol.replica.replica import Draft
-from protocol.roster import Roster, is_acceptable
-from protocol.structure import Ruling
-from protocol.work import Revision
+from protocol.rights.roster import Roster, is_acceptable
 from sync_server.app import Server
 from sync_server.errands import may_be_judged_by_kit
 from sync_server.kit_away import KitAway

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from protocol.clock import rfc3339
-from protocol.register import Health
+from protocol.model.register import Health
 from protocol.replica.console.operation import JSON
 from sync_server.handlers.devices import Device, remarks_on
 from sync_server.handlers.survey import Snapshot

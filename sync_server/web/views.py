@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.entry import Kind
+from protocol.model.entry import Kind
 from sync_server.contacts import DIRECT
 from sync_server.handlers.device_query import WORST_FIRST
 from sync_server.handlers.devices import Device, DeviceState, Remark, remarks_on

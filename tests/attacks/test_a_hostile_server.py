@@ -10,24 +10,24 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.entry import Entry, Kind, compose
-from protocol.hand_in_keys import content_key_of
+from protocol.folds.hand_in_keys import content_key_of
+from protocol.folds.sign_in import Method, SignInKey, SignInRecord, Verifier
 from protocol.identity import AgreementKey
-from protocol.kit import Argon2Cost
 from protocol.limits import MAX_TRIED_PHRASES
-from protocol.lives import Twin
-from protocol.person_keys import PhraseKey, phrase_key
+from protocol.messages.lives import Twin
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
+from protocol.model.work import Feedback, Receipt
 from protocol.replica.content.holdings import Need
 from protocol.replica.replica import Draft
-from protocol.rights import Authority, Door
+from protocol.rights.door import Authority, Door
+from protocol.rights.roster import Roster
+from protocol.rights.speaking import Remembered, Said, Spoken, Starts, speaking_devices
+from protocol.rights.vouching import Circle, Voices, Vouch, Word, device_id, drawn_by
+from protocol.rights.vouching import Device as VouchedDevice
 from protocol.roles import PersonRole, Role
-from protocol.roster import Roster
-from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
-from protocol.speaking import Remembered, Said, Spoken, Starts, speaking_devices
-from protocol.structure import Erasure, Grant, PersonRecord, Revocation
-from protocol.vouching import Circle, Voices, Vouch, Word, device_id, drawn_by
-from protocol.vouching import Device as VouchedDevice
-from protocol.work import Feedback, Receipt
+from protocol.trust.kit import Argon2Cost
+from protocol.trust.person_keys import PhraseKey, phrase_key
 from sync_agent.app import RoomLimits
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.confirming import confirm, own_device
@@ -53,7 +53,7 @@ def _everybody(voices: Voices, person: bytes, _start: object) -> Circle:
     return Circle(own, frozenset(device for device, _ in voices.standings) - own)
 
 
-SERVER_BELIEVED: dict[str, object] = {"protocol.vouching.Voices.circle": _everybody}
+SERVER_BELIEVED: dict[str, object] = {"protocol.rights.vouching.Voices.circle": _everybody}
 
 
 @pytest.fixture
@@ -122,7 +122,10 @@ def _whoever_says_it(*_: object) -> bool:
 
 @attack(
     ROW,
-    off={"protocol.vouching.is_drawn_by": _whoever_says_it, "protocol.keys_in_use.is_drawn_by": _whoever_says_it},
+    off={
+        "protocol.rights.vouching.is_drawn_by": _whoever_says_it,
+        "protocol.rights.keys_in_use.is_drawn_by": _whoever_says_it,
+    },
 )
 async def test_a_copied_phrase_makes_nobody_the_one_who_drew_it(here: Here) -> None:
     words = await new_phrase(here.teacher.agent, Argon2Cost(64, 1, 1))
@@ -139,7 +142,7 @@ async def test_a_copied_phrase_makes_nobody_the_one_who_drew_it(here: Here) -> N
     assert not await here.opens(here.work)
 
 
-@attack("phrases without end, for who types one", off={"protocol.person_keys.MAX_TRIED_PHRASES": 1 << 30})
+@attack("phrases without end, for who types one", off={"protocol.trust.person_keys.MAX_TRIED_PHRASES": 1 << 30})
 async def test_who_types_a_phrase_computes_no_more_for_all_that_somebody_says(here: Here) -> None:
     words = await new_phrase(here.teacher.agent, Argon2Cost(64, 1, 1))
     await here.sync(here.teacher)
@@ -162,7 +165,7 @@ async def test_who_types_a_phrase_computes_no_more_for_all_that_somebody_says(he
     assert len(tried) <= MAX_TRIED_PHRASES
 
 
-@attack(ROW, off={"protocol.roster.unconfirmed": lambda *_: ()})
+@attack(ROW, off={"protocol.rights.roster.unconfirmed": lambda *_: ()})
 async def test_what_an_unconfirmed_device_says_is_not_shown_as_the_teachers_word(here: Here) -> None:
     await here.name_the_spy(here.room.teacher_person)
     words = Feedback("Travail nul. Viens me voir.", "0/20", False, None).encode()
@@ -175,7 +178,7 @@ async def test_what_an_unconfirmed_device_says_is_not_shown_as_the_teachers_word
         assert "Est-ce bien votre nouvel ordinateur" in await surfer.page("/")
 
 
-@attack(ROW, off={"protocol.roster.unconfirmed": lambda *_: ()})
+@attack(ROW, off={"protocol.rights.roster.unconfirmed": lambda *_: ()})
 async def test_what_an_unconfirmed_device_says_changes_no_pupils_way_to_sign_in(here: Here) -> None:
     room, pupil = here.room, here.room.pupil_person
     book = SignInBook(here.teacher.agent)
@@ -203,7 +206,7 @@ def _taken_for_a_teacher(authorities: Iterable[Authority], *_: object) -> Iterab
     return ()
 
 
-@attack(ROW, off={"protocol.roster.unconfirmed": _taken_for_a_teacher})
+@attack(ROW, off={"protocol.rights.roster.unconfirmed": _taken_for_a_teacher})
 @pytest.mark.parametrize("names_a_person", [False, True])
 async def test_a_teacher_whom_nobodys_page_shows_opens_and_answers_nothing(here: Here, names_a_person: bool) -> None:
     room = here.room
@@ -283,7 +286,7 @@ def _by_the_set_alone(said: Said, cut: frozenset[bytes], _remembered: Remembered
     return speaking_devices(said, cut, {})
 
 
-@attack(ROW, off={"protocol.roster.speaking_devices": _by_the_set_alone})
+@attack(ROW, off={"protocol.rights.roster.speaking_devices": _by_the_set_alone})
 async def test_whoever_is_listed_as_the_same_person_later_is_no_first_of_theirs(here: Here) -> None:
     room, territory = here.room, here.room.territory
     other = await territory.person("Mme Petit", PersonRole.TEACHER, room.space)
@@ -387,7 +390,7 @@ def _confirmed_for_ever(voices: Voices, since: Mapping[VouchedDevice, set[Word]]
     return replace(voices, let_back=frozenset(), words={**words, **everybody})
 
 
-@attack(ROW, off={"protocol.vouching._with_confirmed_again": _confirmed_for_ever})
+@attack(ROW, off={"protocol.rights.vouching._with_confirmed_again": _confirmed_for_ever})
 async def test_a_lost_laptop_that_the_server_lets_in_again_opens_nothing_new_until_somebody_confirms_it(
     here: Here,
 ) -> None:

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 import pytest
 
-from protocol.enrollment_messages import encode_chain, parse_chain
 from protocol.errors import BadInput, Code, PeerFault
+from protocol.messages.enrollment import encode_chain, parse_chain
 from protocol.replica.console.command import run_command
 from protocol.replica.console.control import serve_control
 from protocol.replica.console.frame import Call, Program

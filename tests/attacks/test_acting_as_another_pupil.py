@@ -9,7 +9,7 @@ import pytest
 from blake3 import blake3
 
 from protocol.identity import words_of
-from protocol.work import ItemKind
+from protocol.model.work import ItemKind
 from tests.harness.classroom import WORK, classroom
 from tests.harness.portal import portal
 from tests.harness.sign_in import PICTURES, SignedClass, sign_in, signed_class

@@ -12,22 +12,22 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS, at_from, milliseconds_of
-from protocol.entry import Entry, Kind, compose
 from protocol.errors import PeerFault
-from protocol.hand_in_keys import content_key_of
+from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey, SigningKey
 from protocol.limits import MAX_ROTATION_HEADS
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Certificate, Grant, Revocation, Successor
+from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.erasures import erase_persons
 from protocol.replica.office.stays import Stay, _end_drafts
 from protocol.replica.replica import Draft, Replica
-from protocol.revocations import Cuts, _Cut, _Place, _placed
-from protocol.rights import Authority
+from protocol.rights.door import Authority
+from protocol.rights.revocations import Cuts, _Cut, _Place, _placed
+from protocol.rights.root_rotation import RootAccount, accounted
 from protocol.roles import Role
-from protocol.root_rotation import RootAccount, accounted
-from protocol.structure import Certificate, Grant, Revocation, Successor
-from protocol.work import ContentRef, ItemKind, Revision
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.school.office import end_what_is_over
 from sync_agent.transport.sealed_calls import Order, server_of
@@ -41,7 +41,7 @@ from tests.harness.office_devices import town
 from tests.harness.server_in_process import office as new_office
 from tests.harness.territory import new_device
 
-NOTHING_CUT: dict[str, object] = {"protocol.roster.cuts_of": lambda *_: Cuts()}
+NOTHING_CUT: dict[str, object] = {"protocol.rights.roster.cuts_of": lambda *_: Cuts()}
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ async def test_what_a_dismissed_teacher_dates_a_year_back_is_held_back(world: Wo
     assert forged.id in (await replica.view(room)).roster.held_back
 
 
-@attack("two administrators revoke each other", off={"protocol.revocations._rank_left": lambda *_: 0})
+@attack("two administrators revoke each other", off={"protocol.rights.revocations._rank_left": lambda *_: 0})
 async def test_of_two_administrators_neither_can_cut_the_other_off(world: World) -> None:
     one, other = (world.enrol(Role.ADMIN, world.school) for _ in range(2))
     revoke(world, one, other)
@@ -94,7 +94,8 @@ def _every_grant_counts(authorities: Iterable[Authority], _held: object, _back: 
 
 
 @attack(
-    "a right that was withdrawn shields from revocation", off={"protocol.revocations._rank_left": _every_grant_counts}
+    "a right that was withdrawn shields from revocation",
+    off={"protocol.rights.revocations._rank_left": _every_grant_counts},
 )
 async def test_a_grant_by_a_stolen_servers_key_keeps_no_laptop_from_being_cut_off(world: World) -> None:
     room = world.classes[0]
@@ -111,7 +112,8 @@ async def test_a_grant_by_a_stolen_servers_key_keeps_no_laptop_from_being_cut_of
 
 
 @attack(
-    "a right that was withdrawn shields from revocation", off={"protocol.revocations._rank_left": _every_grant_counts}
+    "a right that was withdrawn shields from revocation",
+    off={"protocol.rights.revocations._rank_left": _every_grant_counts},
 )
 async def test_who_was_an_administrator_once_is_cut_off_as_the_teacher_that_they_are(world: World) -> None:
     room = world.classes[0]
@@ -171,7 +173,9 @@ def _ended_alone(_authorities: object, cuts: Cuts) -> set[bytes]:
     return {*cuts.void}
 
 
-@attack("a right that was withdrawn shields from revocation", off={"protocol.roster.without_right": _ended_alone})
+@attack(
+    "a right that was withdrawn shields from revocation", off={"protocol.rights.roster.without_right": _ended_alone}
+)
 async def test_a_substitute_for_whom_a_thief_signed_a_right_leaves_after_the_last_day(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         territory = room.territory
@@ -254,7 +258,7 @@ def _for_good(
     return _placed([replace(cut, ends=None) for cut in cuts], authorities)
 
 
-@attack("a thief has others cut people off", off={"protocol.revocations._placed": _for_good})
+@attack("a thief has others cut people off", off={"protocol.rights.revocations._placed": _for_good})
 async def test_an_end_that_a_stolen_head_teachers_laptop_says_is_over_once_that_is_cut_off(world: World) -> None:
     room = world.classes[0]
     head, pc = world.enrol(Role.HEAD, world.school), world.enrol(Role.MACHINE, room)
@@ -348,7 +352,7 @@ async def test_a_server_of_yesterday_is_not_believed_by_who_has_met_todays(tmp_p
                 await here.sync(machine)
 
 
-@attack("root compromise", off={"protocol.revocations._rotations": lambda *_: ()})
+@attack("root compromise", off={"protocol.rights.revocations._rotations": lambda *_: ()})
 async def test_who_has_the_old_kit_makes_no_server_and_no_administrator_any_more(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         machine = await here.device("machine")
@@ -377,7 +381,7 @@ async def test_who_has_the_old_kit_makes_no_server_and_no_administrator_any_more
             assert forged.id in (await replica.view(replica.territory)).roster.held_back
 
 
-@attack("root compromise", off={"protocol.revocations.accounted": lambda heads, _written: heads})
+@attack("root compromise", off={"protocol.rights.revocations.accounted": lambda heads, _written: heads})
 async def test_a_thief_who_signs_without_end_keeps_no_other_root_from_taking_over(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         machine = await here.device("machine")

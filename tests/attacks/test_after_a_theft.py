@@ -12,24 +12,24 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS, at_from
-from protocol.entry import Kind, compose
 from protocol.errors import BadInput, Refused
+from protocol.folds.space_keys import MAX_EPOCH, SpaceSecret
 from protocol.identity import DeviceKeys, territory_id
-from protocol.invitation import Invitation
-from protocol.keys_in_use import Key
-from protocol.person_keys import KeyWraps
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Erasure, Grant, Invite, PersonKey, PersonRecord, Revocation, Successor
+from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.eraser import Eraser
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.keyring import Keyring
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Draft, Replica
-from protocol.rights import Authority
+from protocol.rights.door import Authority
+from protocol.rights.keys_in_use import Key
+from protocol.rights.vouching import device_words
 from protocol.roles import PersonRole, Role
-from protocol.space_keys import MAX_EPOCH, SpaceSecret
-from protocol.structure import Erasure, Grant, Invite, PersonKey, PersonRecord, Revocation, Successor
-from protocol.vouching import device_words
-from protocol.work import ContentRef, ItemKind, Revision
+from protocol.trust.invitation import Invitation
+from protocol.trust.person_keys import KeyWraps
 from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
@@ -61,7 +61,7 @@ def passed_on(world: World, by: Writer) -> Writer:
     return Writer(key, Role.MACHINE, by.space, grant)
 
 
-@attack("a device is lost", off={"protocol.revocations.voided": lambda *_: {}})
+@attack("a device is lost", off={"protocol.rights.revocations.voided": lambda *_: {}})
 async def test_keys_that_a_thief_made_before_the_report_open_nothing_after_it(world: World) -> None:
     room = world.classes[0]
     laptop = world.enrol(Role.TEACHER, room, person=bytes(16))
@@ -74,9 +74,9 @@ async def test_keys_that_a_thief_made_before_the_report_open_nothing_after_it(wo
     assert not [writer for writer in (laptop, first, second) if roster.may_read(writer.key.public)]
 
 
-@attack("a device is lost", off={"protocol.revocations.surplus": lambda *_: set()})
+@attack("a device is lost", off={"protocol.rights.revocations.surplus": lambda *_: set()})
 async def test_one_machine_makes_itself_no_crowd(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.successions.MAX_SUCCESSORS", 3)
+    monkeypatch.setattr("protocol.rights.successions.MAX_SUCCESSORS", 3)
     machine = world.enrol(Role.MACHINE, world.classes[0])
     machine.skew_ms = 0
     crowd = [machine]
@@ -90,7 +90,7 @@ def _by_agreement_alone(authorities: Iterable[Authority], cut: frozenset[bytes])
     return {(TEACHER, authority.agreement): {authority.key} for authority in authorities if authority.key in cut}
 
 
-@attack("a machine calls somebody else's key its own", off={"protocol.roster.keys_cut_off": _by_agreement_alone})
+@attack("a machine calls somebody else's key its own", off={"protocol.rights.roster.keys_cut_off": _by_agreement_alone})
 async def test_a_cut_off_machine_that_calls_a_laptops_key_its_own_spends_no_key_of_the_teacher(world: World) -> None:
     room = world.classes[0]
     laptop, other = (world.enrol(Role.TEACHER, room, person=TEACHER) for _ in range(2))
@@ -189,7 +189,7 @@ async def test_what_a_thief_ordered_to_be_forgotten_is_destroyed_nowhere(tmp_pat
         assert bytes.fromhex(lea) in (await server.replica.view(here.space)).roster.persons
 
 
-@attack("a device is lost", off={"protocol.space_keys._last_in_a_row": lambda epochs: max(epochs, default=0)})
+@attack("a device is lost", off={"protocol.folds.space_keys._last_in_a_row": lambda epochs: max(epochs, default=0)})
 async def test_a_thief_breaks_no_spaces_key_for_good(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         server, (_, head) = here.office.server, await head_of(here)

@@ -9,16 +9,16 @@ import pytest
 
 from protocol.canonical import encode
 from protocol.clock import at_from
-from protocol.entry import Entry, Kind, compose
-from protocol.entry import restore as restored
 from protocol.errors import Code, LocalFailure
 from protocol.identity import SigningKey, school_id, territory_id
-from protocol.invitation import Invitation
-from protocol.register import RegisterKind, compose_register
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.entry import restore as restored
+from protocol.model.register import RegisterKind, compose_register
+from protocol.model.structure import Erasure, Grant, Invite
 from protocol.replica.interfaces import Held, RegisterRow
 from protocol.replica.quarantine import Quarantine
 from protocol.roles import Role
-from protocol.structure import Erasure, Grant, Invite
+from protocol.trust.invitation import Invitation
 from sync_server.app import opened
 from sync_server.handlers.administrators import add_administrator, list_administrators, verifier_of
 from sync_server.handlers.backups import note_kept

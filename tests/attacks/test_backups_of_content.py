@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from protocol.chunking import encode_chunk_list
 from protocol.clock import at_from
-from protocol.entry import Kind
-from protocol.message_parts import InlinePack
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.messages.parts import InlinePack
+from protocol.model.entry import Kind
+from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.replica import Draft
 from protocol.replica.storage.sqlite import SqliteStore
-from protocol.work import ContentRef, ItemKind, Revision
+from protocol.transfer.chunking import encode_chunk_list
 from sync_server.app import opened
 from tests.harness.attack import attack
 from tests.harness.backups import Case, Content, handed_in, noise, rewritten

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from protocol.entry import Header, Kind
-from protocol.erasing import is_covered
 from protocol.errors import Code
-from protocol.messages import SyncRequest
-from protocol.rights import is_erasable
+from protocol.folds.erasing import is_covered
+from protocol.messages.calls import SyncRequest
+from protocol.model.entry import Header, Kind
+from protocol.model.structure import Erasure, Successor
+from protocol.rights.door import is_erasable
 from protocol.roles import Role
-from protocol.structure import Erasure, Successor
 from tests.harness.attack import attack
 from tests.harness.caller import caller
 from tests.harness.classroom import classroom
@@ -25,7 +25,7 @@ def whatever_is_no_structure(header: Header) -> bool:
     return header.kind == Kind.SUCCESSOR or is_erasable(header)
 
 
-@attack(ROW, off={"protocol.rights.is_erasable": whatever_is_no_structure})
+@attack(ROW, off={"protocol.rights.door.is_erasable": whatever_is_no_structure})
 async def test_no_successor_comes_in_without_the_proof_that_its_key_agrees(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         territory, responder = room.territory, room.territory.responder()
@@ -42,7 +42,10 @@ async def test_no_successor_comes_in_without_the_proof_that_its_key_agrees(tmp_p
 
 @attack(
     "an erasure takes what the door needs",
-    off={"protocol.erasing.is_erasable": whatever_is_no_structure, "protocol.erasing.erasable_names": every_name},
+    off={
+        "protocol.folds.erasing.is_erasable": whatever_is_no_structure,
+        "protocol.folds.erasing.erasable_names": every_name,
+    },
 )
 async def test_an_erasure_of_whom_a_successor_names_leaves_its_right_to_the_device(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:

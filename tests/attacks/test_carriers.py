@@ -11,17 +11,17 @@ import zstandard
 from blake3 import blake3
 
 from protocol.clock import DAY_MS
-from protocol.entry import Entry, Kind
 from protocol.errors import Code, NoAnswer, PeerFault, RelaisError, TooLarge
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_REQUEST_BYTES
-from protocol.lives import Lives, Twin
-from protocol.pack import Codec, Frame, PackReceiver, open_frame
-from protocol.revocations import Cuts
-from protocol.rights import Authority
+from protocol.messages.lives import Lives, Twin
+from protocol.messages.wire import SYNC_PATH, Call
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Revocation
+from protocol.rights.door import Authority
+from protocol.rights.revocations import Cuts
 from protocol.roles import Role
-from protocol.structure import Revocation
-from protocol.wire import SYNC_PATH, Call
+from protocol.transfer.pack import Codec, Frame, PackReceiver, open_frame
 from sync_agent.app import Agent
 from sync_agent.keys.succession import TELLINGS, Place, Told
 from sync_agent.lan.listener import LanResponder
@@ -52,7 +52,7 @@ class Replaying(MemoryTransport):
 @attack(
     "freeze, withholding",
     off={
-        "protocol.envelope.request_hash": lambda _request: bytes(32),
+        "protocol.trust.envelope.request_hash": lambda _request: bytes(32),
         "sync_agent.transport.sealed_calls.AgreementKey": lambda _seed: AgreementKey(bytes(32)),
     },
 )
@@ -66,13 +66,13 @@ async def test_an_old_answer_given_again_is_no_answer(room: Classroom) -> None:
         await frozen.sync()
 
 
-@attack("endless data", off={"protocol.envelope.MAX_REQUEST_BYTES": 2**40})
+@attack("endless data", off={"protocol.trust.envelope.MAX_REQUEST_BYTES": 2**40})
 async def test_a_message_beyond_the_bound_is_not_even_opened(room: Classroom) -> None:
     with pytest.raises(TooLarge):
         await room.territory.responder().answer(Call.SYNC, b"\x00" * (MAX_REQUEST_BYTES + 1))
 
 
-@attack("endless data", off={"protocol.pack.zstandard.get_frame_parameters": lambda _data: _Claimed})
+@attack("endless data", off={"protocol.transfer.pack.zstandard.get_frame_parameters": lambda _data: _Claimed})
 async def test_a_frame_that_would_grow_beyond_what_it_declares_is_not_unfolded() -> None:
     bomb = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(64 * 1024 * 1024))
     frame = Frame(0, len(bomb), 1_000, Codec.ZSTD, blake3(bomb).digest(), (1_000,))
@@ -84,7 +84,7 @@ class _Claimed:
     content_size = 1_000
 
 
-@attack("mix-and-match, wrong item", off={"protocol.pack.PackReceiver.finish": lambda _receiver: None})
+@attack("mix-and-match, wrong item", off={"protocol.transfer.pack.PackReceiver.finish": lambda _receiver: None})
 async def test_another_pack_than_the_one_that_was_asked_for_is_not_taken(room: Classroom) -> None:
     wanted = (await pack_files(SMALL)).packs[0]
     other = (await pack_files({"lecon.html": b"<h1>Autre chose</h1>", "notes/memo.txt": b"un deux trois"})).packs[0]
@@ -94,7 +94,7 @@ async def test_another_pack_than_the_one_that_was_asked_for_is_not_taken(room: C
         receiver.finish()
 
 
-@attack("mix-and-match, wrong item", off={"protocol.pack.blake3": lambda data=b"": _Yes(data)})
+@attack("mix-and-match, wrong item", off={"protocol.transfer.pack.blake3": lambda data=b"": _Yes(data)})
 async def test_a_changed_byte_in_a_pack_is_found_before_it_is_seen() -> None:
     honest = zstandard.ZstdCompressor().compress(b"2 + 2 = 4")
     frame = Frame(0, len(honest), 9, Codec.ZSTD, blake3(honest).digest(), (9,))
@@ -209,7 +209,7 @@ async def test_a_machine_between_two_others_passes_for_neither(room: Classroom) 
     assert fault.value.code is Code.WRONG_KEY
 
 
-@attack("a hostile or broken peer", off={"protocol.roster.cuts_of": lambda *_: Cuts()})
+@attack("a hostile or broken peer", off={"protocol.rights.roster.cuts_of": lambda *_: Cuts()})
 async def test_a_device_that_was_let_go_learns_nothing_from_a_neighbour(room: Classroom) -> None:
     teacher, lost = await room.teacher(), await room.machine()
     await exchange(lost.agent, teacher.agent)

@@ -8,14 +8,14 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.errors import BadInput
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonKey, PersonRecord
 from protocol.replica.replica import Draft
+from protocol.rights.vouching import Circle, Voices, Vouch, Word, _led_to, device_id
+from protocol.rights.vouching import Device as VouchedDevice
+from protocol.rights.vouching import _Other as VouchedPlace
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonKey, PersonRecord
-from protocol.vouching import Circle, Voices, Vouch, Word, _led_to, device_id
-from protocol.vouching import Device as VouchedDevice
-from protocol.vouching import _Other as VouchedPlace
 from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
@@ -55,7 +55,7 @@ def _by_keys_alone(voices: Voices, person: bytes, start: VouchedDevice) -> Circl
     return Circle(own, frozenset(found) - own)
 
 
-@attack(ROW, off={"protocol.vouching.Voices.circle": _by_keys_alone})
+@attack(ROW, off={"protocol.rights.vouching.Voices.circle": _by_keys_alone})
 async def test_a_colleague_whom_a_teacher_confirmed_becomes_not_herself_by_another_grant(here: Here) -> None:
     await confirmed_colleague(here)
     await here.room.territory.let_in(here.spy, Role.TEACHER, here.room.space, person=here.room.teacher_person)
@@ -84,7 +84,7 @@ def _whoever_is_the_same_now(
         yield word.device, None if word.person == person else VouchedPlace(word.person, word.by, word.head)
 
 
-SAME_NOW: dict[str, object] = {"protocol.vouching._led_to": _whoever_is_the_same_now}
+SAME_NOW: dict[str, object] = {"protocol.rights.vouching._led_to": _whoever_is_the_same_now}
 
 
 @attack(ROW, off=SAME_NOW)
@@ -136,7 +136,7 @@ def _whoever_is_a_head_now(
     return _led_to(word, person, here)
 
 
-@attack(ROW, off={"protocol.vouching._led_to": _whoever_is_a_head_now})
+@attack(ROW, off={"protocol.rights.vouching._led_to": _whoever_is_a_head_now})
 async def test_a_colleague_whom_a_teacher_confirmed_speaks_as_no_head_by_another_grant(here: Here) -> None:
     room, territory = here.room, here.room.territory
     colleague = await confirmed_colleague(here)

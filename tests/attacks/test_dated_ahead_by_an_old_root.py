@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.clock import at_from
-from protocol.entry import Entry, Kind, compose
 from protocol.errors import PeerFault
-from protocol.hand_in_keys import content_key_of
+from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey, SigningKey
-from protocol.kit import Kit
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Certificate, Erasure, RecoveryKey, Ruling
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.replica import Draft, Replica
-from protocol.structure import Certificate, Erasure, RecoveryKey, Ruling
+from protocol.trust.kit import Kit
 from sync_agent.transport.sealed_calls import server_of
 from sync_server.handlers.territory import kit_in
 from sync_server.new_root import NewKit
@@ -26,7 +26,7 @@ from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town
 
 ROW = "an old root's word is dated years ahead"
-OFF = {"protocol.rights.Door.place_of_root": lambda *_: 0}
+OFF = {"protocol.rights.door.Door.place_of_root": lambda *_: 0}
 THIRTY_YEARS_MS = 30 * 365 * 86_400_000
 
 
@@ -108,7 +108,7 @@ async def test_a_certificate_that_a_thief_dated_ahead_leads_nobody_to_him_after_
         assert (await server_of(replica)).key == here.office.server.keys.signing.public
 
 
-@attack(ROW, off={"protocol.rights.Door.said_at": lambda _door, header: header.at})
+@attack(ROW, off={"protocol.rights.door.Door.said_at": lambda _door, header: header.at})
 async def test_a_ruling_that_a_thief_dated_ahead_is_overruled_after_the_rotation(tmp_path: Path) -> None:
     async with stolen(tmp_path) as there:
         here, server = there.here, there.here.office.server

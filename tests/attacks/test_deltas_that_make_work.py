@@ -11,17 +11,17 @@ from threading import Event
 
 import pytest
 
-from protocol.chunking import chunk_list, cut
-from protocol.deflate_parameters import ALL_LEVELS
-from protocol.delta import DeltaFrame, Own, Source, Spliced
-from protocol.delta_reader import open_delta_frame
-from protocol.delta_writer import DeltaWriter
 from protocol.errors import TooLarge
 from protocol.limits import KiB, MiB
-from protocol.manifest import ManifestEntry, encode_manifest
-from protocol.reflate import unfold
 from protocol.replica.content import bases, expansion
 from protocol.replica.memory import MemoryPacks
+from protocol.transfer.chunking import chunk_list, cut
+from protocol.transfer.deflate_parameters import ALL_LEVELS
+from protocol.transfer.delta import DeltaFrame, Own, Source, Spliced
+from protocol.transfer.delta_reader import open_delta_frame
+from protocol.transfer.delta_writer import DeltaWriter
+from protocol.transfer.manifest import ManifestEntry, encode_manifest
+from protocol.transfer.reflate import unfold
 from tests.harness.attack import attack
 from tests.harness.edited_lesson import archive
 

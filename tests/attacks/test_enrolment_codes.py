@@ -13,18 +13,18 @@ import pytest_asyncio
 
 from protocol.canonical import encode
 from protocol.clock import DAY_MS
-from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
-from protocol.entry import Entry, Kind
-from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.identity import territory_id
-from protocol.invitation import Invitation
+from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
+from protocol.messages.wire import Call
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant, Invite
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.replica import Draft
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 from protocol.roles import Role
-from protocol.structure import Grant, Invite
-from protocol.wire import Call
+from protocol.trust.envelope import OpenedRequest, open_request, seal_answer
+from protocol.trust.invitation import Invitation
 from sync_agent.courier.disk import CourierDisk
 from sync_agent.courier.letters import Letter, name_of, write_letter
 from sync_agent.enrollment.by_stick import enroll_by_stick
@@ -163,7 +163,7 @@ async def test_a_code_that_a_thief_made_with_the_servers_key_ends_with_that_key(
         await here.enrol(await here.invite("machine"))
 
 
-@attack("stolen enrolment code", off={"protocol.invitation.Invitation.matches": lambda *_: True})
+@attack("stolen enrolment code", off={"protocol.trust.invitation.Invitation.matches": lambda *_: True})
 async def test_a_false_chain_on_a_stick_is_told_no_code(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()

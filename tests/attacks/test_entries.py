@@ -10,15 +10,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from protocol.clock import at_from, milliseconds_of
-from protocol.entry import Entry, Header, Kind, commitment, compose, encode_header, from_wire, restore, to_wire
 from protocol.errors import RelaisError
 from protocol.identity import SigningKey
+from protocol.model.entry import Entry, Header, Kind, commitment, compose, encode_header, from_wire, restore, to_wire
+from protocol.model.structure import Grant
+from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Admission, Draft, Replica
-from protocol.rights import WRITERS
+from protocol.rights.door import WRITERS
 from protocol.roles import Role
-from protocol.structure import Grant
-from protocol.work import ContentRef, ItemKind, Revision
 from tests.harness.attack import attack
 from tests.harness.entries import SOME_WORK
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
@@ -70,7 +70,7 @@ async def test_what_the_teacher_did_not_sign_enters_no_replica(world: World) -> 
     assert not await holds(replica, entry)
 
 
-@attack("arbitrary data", off={"protocol.entry.commitment": lambda _salt, _payload: bytes(32)})
+@attack("arbitrary data", off={"protocol.model.entry.commitment": lambda _salt, _payload: bytes(32)})
 async def test_a_signed_header_carries_no_other_payload(world: World) -> None:
     honest = compose(
         author=world.root.key,
@@ -86,7 +86,7 @@ async def test_a_signed_header_carries_no_other_payload(world: World) -> None:
         from_wire([header, signature, salt, lesson()[::-1]])
 
 
-@attack("arbitrary data", off={"protocol.rights.WRITERS": dict.fromkeys(WRITERS, EVERYBODY)})
+@attack("arbitrary data", off={"protocol.rights.door.WRITERS": dict.fromkeys(WRITERS, EVERYBODY)})
 async def test_a_pupils_machine_publishes_no_lesson(world: World) -> None:
     machine = world.enrol(Role.MACHINE, world.classes[0])
     entry = world.say(machine, machine.space, Kind.REVISION, lesson())

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.entry import Entry, Kind, commitment, compose
-from protocol.erasing import Order
 from protocol.errors import LocalFailure
+from protocol.folds.erasing import Order
 from protocol.identity import SigningKey
+from protocol.model.entry import Entry, Kind, commitment, compose
+from protocol.model.structure import Erasure, PersonRecord, Revocation, Ruling
+from protocol.model.work import Feedback
 from protocol.replica.content.pack_remains import Remains, remains_of
 from protocol.replica.destroyed import DONE_MARKS, destroyed
 from protocol.replica.eraser import Eraser
@@ -24,10 +26,8 @@ from protocol.replica.office.people import Doubles, list_draft, merge_persons
 from protocol.replica.pace import Pace
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.storage.sqlite import DATABASE
-from protocol.rights import is_erasable
+from protocol.rights.door import is_erasable
 from protocol.roles import PersonRole
-from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
-from protocol.work import Feedback
 from sync_agent.hand_ins.handing_in import give_feedback
 from sync_agent.machine.enrolled import OUTBOX_FILE
 from sync_agent.upkeep.erasing import destroy_erased
@@ -65,7 +65,7 @@ async def test_what_remains_of_an_erased_name_tells_no_guess_from_another(room: 
     assert left.header.commitment not in guesses
 
 
-@attack("a stolen server wipes schools", off={"protocol.erasing.ERASURE_DELAY_MS": 0})
+@attack("a stolen server wipes schools", off={"protocol.folds.erasing.ERASURE_DELAY_MS": 0})
 async def test_what_a_thief_erases_with_the_servers_key_is_back_after_the_kits_word(room: Classroom) -> None:
     territory = room.territory
     pupils = {await territory.person(f"Élève {number}", PersonRole.PUPIL, room.space) for number in range(8)}
@@ -88,7 +88,7 @@ async def test_what_a_thief_erases_with_the_servers_key_is_back_after_the_kits_w
     assert kept >= pupils
 
 
-@attack("a stolen server wipes schools", off={"protocol.erasing.MAX_ERASED_PER_DAY": 100})
+@attack("a stolen server wipes schools", off={"protocol.folds.erasing.MAX_ERASED_PER_DAY": 100})
 async def test_a_thief_whom_nobody_stops_destroys_five_people_a_day_and_no_class(room: Classroom) -> None:
     territory = room.territory
     pupils = [await territory.person(f"Élève {number}", PersonRole.PUPIL, room.space) for number in range(8)]
@@ -145,7 +145,7 @@ def _nothing_stays(*_: object) -> tuple[bytes, ...]:
     return ()
 
 
-@attack("a server shows again who was forgotten", off={"protocol.roster._carried_out": _nothing_stays})
+@attack("a server shows again who was forgotten", off={"protocol.rights.roster._carried_out": _nothing_stays})
 async def test_who_has_the_server_and_an_old_backup_brings_nobody_back_where_they_were_forgotten(
     room: Classroom,
 ) -> None:
@@ -216,7 +216,7 @@ async def test_nothing_waits_for_ever(room: Classroom) -> None:
 # --- without the kit --------------------------------------------------------------------------------------------------
 
 
-@attack("a stolen server wipes schools", off={"protocol.erasing.PERSON_BYTES": 32})
+@attack("a stolen server wipes schools", off={"protocol.folds.erasing.PERSON_BYTES": 32})
 async def test_a_thief_destroys_no_assignment_with_all_that_was_handed_in_for_it(room: Classroom) -> None:
     territory = room.territory
     teacher, machine = await room.teacher(), await room.machine()
@@ -365,7 +365,7 @@ def _by_name(entries: Sequence[Entry], done: frozenset[bytes], *_: object) -> It
     "who was erased before",
     off={
         "protocol.replica.replica.carried_out": _names_too,
-        "protocol.roster._carried_out": _by_name,
+        "protocol.rights.roster._carried_out": _by_name,
         "protocol.replica.eraser._that_hold": lambda done, _ended: dict(done),
     },
 )

@@ -14,12 +14,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from protocol.enrollment_messages import encode_chain
-from protocol.entry import Entry
 from protocol.errors import NoAnswer, PeerFault, Refused, RelaisError
 from protocol.identity import SigningKey, TlsKey
+from protocol.messages.enrollment import encode_chain
+from protocol.model.entry import Entry
 from protocol.replica.http.tls import context_of
-from protocol.server_tls import BINDING, bound_tls_key
+from protocol.trust.server_tls import BINDING, bound_tls_key
 from sync_agent.transport.server_chain import Roots
 from tests.harness.attack import attack
 from tests.harness.fleet import pages_over
@@ -69,7 +69,7 @@ def nothing_given(taken: list[bytes]) -> Iterator[None]:
     assert taken == []
 
 
-@attack("a fake server that harvests", off={"protocol.server_tls.Binding.is_by": lambda *_: True})
+@attack("a fake server that harvests", off={"protocol.trust.server_tls.Binding.is_by": lambda *_: True})
 async def test_a_false_server_with_a_copied_certificate_harvests_nothing(tmp_path: Path) -> None:
     async with office(tmp_path / "server") as made:
         code = await made.invite("machine")

@@ -11,11 +11,8 @@ from random import Random
 import pytest
 from blake3 import blake3
 
-from protocol.coursework import HandInState
-from protocol.delta import Own, Spliced
-from protocol.delta_writer import DeltaWriter
-from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, PeerFault
+from protocol.folds.coursework import HandInState
 from protocol.identity import DeviceKeys, SigningKey
 from protocol.limits import (
     ALLOWANCE_PERIOD_MS,
@@ -27,16 +24,19 @@ from protocol.limits import (
     KiB,
     MiB,
 )
-from protocol.message_parts import InlinePack, Offer, Wanted
-from protocol.messages import SyncRequest
-from protocol.register import RegisterKind, compose_register
+from protocol.messages.calls import SyncRequest
+from protocol.messages.parts import InlinePack, Offer, Wanted
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.register import RegisterKind, compose_register
+from protocol.model.structure import Grant, Successor
+from protocol.model.work import ContentRef, HandIn, Receipt
 from protocol.replica.allowances import Allowances
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.outgoing import NamedStreams, Outgoing
 from protocol.roles import READS_HAND_INS, Role
-from protocol.structure import Grant, Successor
-from protocol.work import ContentRef, HandIn, Receipt
+from protocol.transfer.delta import Own, Spliced
+from protocol.transfer.delta_writer import DeltaWriter
 from sync_agent.app import RoomLimits
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.hand_ins.handing_in import fate_marks, state_of
@@ -131,7 +131,7 @@ async def test_who_signs_for_work_that_it_was_not_given_makes_nothing_safe_and_t
 
 @attack(
     "a machine says that it keeps what it never had",
-    off={"protocol.rights.Door.origin": lambda _door, key: key},
+    off={"protocol.rights.door.Door.origin": lambda _door, key: key},
 )
 async def test_keys_that_a_machine_gave_itself_take_the_place_of_no_other_machine(room: Classroom) -> None:
     teacher, lea, liar, honest = await room.teacher(), await room.machine(), await room.machine(), await room.machine()
@@ -275,7 +275,7 @@ def receipt(room: Classroom, writer: SigningKey, grant: bytes, payload: bytes, n
     )
 
 
-@attack("one machine floods a class with entries", off={"protocol.rights.fault_of": lambda _entry: None})
+@attack("one machine floods a class with entries", off={"protocol.rights.door.fault_of": lambda _entry: None})
 @pytest.mark.parametrize("noise", [b"\x80", bytes(60_000)])
 async def test_noise_in_the_place_of_a_receipt_goes_nowhere(room: Classroom, noise: bytes) -> None:
     thief = await room.machine()
@@ -315,7 +315,7 @@ async def test_nobody_carries_all_that_a_machine_says_without_end(
     assert refused == {Code.OVER_QUOTA}
 
 
-@attack("one machine floods a class with entries", off={"protocol.rights.Door.origin": lambda _door, key: key})
+@attack("one machine floods a class with entries", off={"protocol.rights.door.Door.origin": lambda _door, key: key})
 async def test_keys_that_a_machine_gave_itself_share_one_place_in_quarantine(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,7 +337,7 @@ async def test_keys_that_a_machine_gave_itself_share_one_place_in_quarantine(
 async def test_keys_that_a_machine_gave_itself_and_noise_fill_no_store_with_reports(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.successions.MAX_SUCCESSORS", 1)
+    monkeypatch.setattr("protocol.rights.successions.MAX_SUCCESSORS", 1)
     thief = await room.machine()
     keys, successor = await with_a_second_key(room, thief)
     now_ms, territory = room.territory.clock(), room.territory
@@ -428,7 +428,9 @@ def claim(room: Classroom, by: Device, grant: bytes, victim: bytes, keys: Device
     )
 
 
-@attack("a machine calls somebody else's key its own", off={"protocol.structure.Successor.holds": lambda *_: True})
+@attack(
+    "a machine calls somebody else's key its own", off={"protocol.model.structure.Successor.holds": lambda *_: True}
+)
 async def test_nobody_makes_somebody_elses_key_one_of_its_own(room: Classroom) -> None:
     thief, relay = await room.machine(), await room.device(Role.RELAY)
     replica = room.territory.replica
@@ -482,7 +484,8 @@ async def test_a_line_of_thousands_of_keys_is_no_longer_to_follow_than_one(room:
 
 
 @attack(
-    "one cloned PC uses up what all of its image may say", off={"protocol.rights.Door.origin": lambda *_: b"one image"}
+    "one cloned PC uses up what all of its image may say",
+    off={"protocol.rights.door.Door.origin": lambda *_: b"one image"},
 )
 async def test_a_clone_that_was_confirmed_has_a_quota_of_its_own(
     room: Classroom, monkeypatch: pytest.MonkeyPatch

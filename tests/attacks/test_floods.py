@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code
 from protocol.identity import SigningKey
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Revocation
 from protocol.replica.replica import Draft, Replica
 from protocol.roles import Role
-from protocol.structure import Revocation
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom
 from tests.harness.entries import SOME_RECEIPT

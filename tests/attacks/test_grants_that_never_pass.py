@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from protocol.clock import at_from
-from protocol.entry import Entry, Kind, compose
-from protocol.envelope import OpenedRequest
 from protocol.errors import PeerFault
 from protocol.identity import DeviceKeys, SigningKey
-from protocol.message_parts import SpacePage
+from protocol.messages.parts import SpacePage
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Grant
 from protocol.roles import Role
-from protocol.structure import Grant
+from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
 from sync_agent.lan.listener import LanResponder
 from sync_agent.lan.peer_sync import exchange_once

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.errors import PeerFault
+from protocol.folds.sign_in import KINDS, SignInWraps, unwrap
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_SIGN_IN_TRIES
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
 from protocol.replica.replica import Draft
-from protocol.sign_in import KINDS, SignInWraps, unwrap
-from protocol.structure import Revocation
 from sync_agent.school.device_names import key_words
 from sync_agent.school.sign_in import TRIES_MARKS, SignInBook, Try
 from sync_agent.school.sign_in_tries import Tries

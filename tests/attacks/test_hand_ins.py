@@ -10,12 +10,12 @@ import pytest_asyncio
 
 from protocol.errors import PeerFault
 from protocol.identity import AgreementKey
-from protocol.message_parts import InlinePack, Wanted
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.messages.parts import InlinePack, Wanted
 from protocol.replica.replica import Replica
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 from protocol.roles import PersonRole, Role
-from protocol.sealing import SealedFile, SealWriter, unwrap_key, wrap_info, wrap_key
+from protocol.trust.sealing import SealedFile, SealWriter, unwrap_key, wrap_info, wrap_key
 from tests.harness.attack import attack
 from tests.harness.caller import Caller, caller, pack_files
 from tests.harness.territory import Territory
@@ -30,7 +30,7 @@ def binding(person: bytes, author: bytes) -> bytes:
 
 @attack(
     "a pupil hands in another's sealed bytes, from the same PC too",
-    off={"protocol.sealing.tagged": lambda domain, _bound: domain},
+    off={"protocol.trust.sealing.tagged": lambda domain, _bound: domain},
 )
 async def test_a_wrap_that_was_made_for_one_pupil_opens_for_no_other() -> None:
     stolen = wrap_key(CONTENT_KEY, READER.public, binding(b"L" * 16, b"P" * 32), bytes([1]) * 32)
@@ -40,7 +40,7 @@ async def test_a_wrap_that_was_made_for_one_pupil_opens_for_no_other() -> None:
 
 @attack(
     "content-length leak of hand-ins",
-    off={"protocol.sealing.bucket": lambda size: size},
+    off={"protocol.trust.sealing.bucket": lambda size: size},
 )
 async def test_the_size_of_sealed_work_tells_a_bucket_and_no_more() -> None:
     sizes = {sealed_bytes("redaction.odt", length) for length in (20_600, 20_900, 21_300)}
@@ -49,7 +49,7 @@ async def test_the_size_of_sealed_work_tells_a_bucket_and_no_more() -> None:
 
 @attack(
     "content-length leak of hand-ins",
-    off={"protocol.sealing._Keys.seal": lambda _keys, plain, _number, **_last: plain},
+    off={"protocol.trust.sealing._Keys.seal": lambda _keys, plain, _number, **_last: plain},
 )
 async def test_neither_a_name_nor_a_word_shows_in_sealed_work() -> None:
     sealed = seal("lettre-de-lea.odt", b"mon chien s'appelle Plume " * 40)

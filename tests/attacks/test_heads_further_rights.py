@@ -8,13 +8,13 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.errors import Refused
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, Revocation
 from protocol.replica.office.spaces import uai_of
 from protocol.replica.replica import Draft
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 from protocol.roles import RANK, Role
-from protocol.structure import Grant, Revocation
 from sync_agent.app import Agent
 from sync_agent.school.office import SchoolOffice, end_what_is_over
 from tests.harness.attack import attack

@@ -10,17 +10,17 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS, at_from
-from protocol.entry import Kind, compose
 from protocol.limits import SALT_BYTES
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation, SpaceRecord
 from protocol.replica.office.acquaintance import Acquaintance
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.grants import standing_grants
-from protocol.rights import Authority
+from protocol.rights.door import Authority
+from protocol.rights.speaking import Remembered, Said, Spoken, Starts, joined, speaking_devices
+from protocol.rights.vouching import Device as VouchedDevice
+from protocol.rights.vouching import device_id, device_words
 from protocol.roles import PersonRole, Role
-from protocol.speaking import Remembered, Said, Spoken, Starts, joined, speaking_devices
-from protocol.structure import Grant, PersonKey, PersonRecord, Revocation, SpaceRecord
-from protocol.vouching import Device as VouchedDevice
-from protocol.vouching import device_id, device_words
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.sync.session import Session
 from tests.harness.attack import attack
@@ -38,7 +38,7 @@ from tests.integration.test_school_without_server import enrol, opened
 
 ROW = "a head teacher's computer lets a server's device in as a teacher's"
 CUT_BY_OTHERS = "a thief has others cut people off"
-A_GRANT_IS_A_WORD: dict[str, object] = {"protocol.roster.voices_of": voices_with_granted_words}
+A_GRANT_IS_A_WORD: dict[str, object] = {"protocol.rights.roster.voices_of": voices_with_granted_words}
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ async def test_who_was_met_this_week_comes_along_with_a_line_that_says_the_words
     assert device_words(own_keys(here.spy)) in told
 
 
-@attack(ROW, off={"protocol.roster.speaking_devices": _as_lists_have_it})
+@attack(ROW, off={"protocol.rights.roster.speaking_devices": _as_lists_have_it})
 async def test_a_list_that_calls_two_teachers_one_for_a_while_makes_no_memory_of_it(here: Here) -> None:
     head, _ = await confirmed_head(here)
     territory, person = here.room.territory, here.room.teacher_person

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.identity import AgreementKey
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, PersonKey
+from protocol.rights.vouching import Device as Keys
+from protocol.rights.vouching import device_words
 from protocol.roles import Role
-from protocol.structure import Grant, PersonKey
-from protocol.vouching import Device as Keys
-from protocol.vouching import device_words
 from sync_agent.keys import confirming
 from sync_agent.portal.readers import MAX_NOTICES, MAX_SHOWN
 from tests.harness.attack import attack

@@ -14,14 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from protocol.chunking import ChunkRef, stream_id
-from protocol.circles import Circles
-from protocol.entry import Entry, Kind, compose
-from protocol.envelope import seal_request
-from protocol.held_names import HeldNames
 from protocol.identity import AgreementKey, DeviceKeys, SigningKey, verify
-from protocol.keys_in_use import Key, keys_held
-from protocol.kit import Argon2Cost
 from protocol.limits import (
     MAX_OFFERS,
     MAX_PHRASES_PER_DEVICE,
@@ -29,25 +22,32 @@ from protocol.limits import (
     MAX_REPORTS_OF_ONE_DEVICE,
     SEALED_CHUNK_BYTES,
 )
-from protocol.message_parts import Held, InlinePack, Offer, Wanted
-from protocol.messages import SyncRequest
-from protocol.pack_writer import PackWriter
-from protocol.person_keys import PhraseKey
-from protocol.register import Health, RegisterKind, compose_register
+from protocol.messages.calls import SyncRequest
+from protocol.messages.held_names import HeldNames
+from protocol.messages.parts import Held, InlinePack, Offer, Wanted
+from protocol.messages.wire import ENROLL_PATH, RECONCILE_PATH, Call
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.register import Health, RegisterKind, compose_register
+from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
+from protocol.model.work import ContentRef, HandIn
 from protocol.replica.content import batches
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.http.calls import CALLS_AT_ONCE, Calls
 from protocol.replica.lacks import Lacks
 from protocol.replica.station import Reply
 from protocol.replica.views import Views
-from protocol.rights import Authority
+from protocol.rights.circles import Circles
+from protocol.rights.door import Authority
+from protocol.rights.keys_in_use import Key, keys_held
+from protocol.rights.speaking import Led
+from protocol.rights.vouching import Device as Keys
+from protocol.rights.vouching import Voices, Vouch, drawn_by
 from protocol.roles import PersonRole, Role
-from protocol.speaking import Led
-from protocol.structure import Grant, PersonKey, PersonRecord, Revocation
-from protocol.vouching import Device as Keys
-from protocol.vouching import Voices, Vouch, drawn_by
-from protocol.wire import ENROLL_PATH, RECONCILE_PATH, Call
-from protocol.work import ContentRef, HandIn
+from protocol.transfer.chunking import ChunkRef, stream_id
+from protocol.transfer.pack_writer import PackWriter
+from protocol.trust.envelope import seal_request
+from protocol.trust.kit import Argon2Cost
+from protocol.trust.person_keys import PhraseKey
 from sync_agent.coursework.reading import readable_version
 from sync_agent.portal.work_pages import MAX_LISTED_WORKS
 from sync_agent.transport.sealed_calls import SealedCalls
@@ -255,7 +255,10 @@ async def test_invented_work_keeps_the_server_from_asking_for_nothing_that_it_ha
 
 @attack(
     "a teacher's laptop keeps every machine of its class busy",
-    off={"protocol.vouching.MAX_PHRASES_PER_DEVICE": 1_000, "protocol.vouching.MAX_PROOFS_PER_GRANT": 1_000},
+    off={
+        "protocol.rights.vouching.MAX_PHRASES_PER_DEVICE": 1_000,
+        "protocol.rights.vouching.MAX_PROOFS_PER_GRANT": 1_000,
+    },
 )
 async def test_phrases_times_proofs_of_a_stolen_laptop_cost_no_more_than_a_few_signatures(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
@@ -281,7 +284,7 @@ async def test_phrases_times_proofs_of_a_stolen_laptop_cost_no_more_than_a_few_s
         verified += 1
         return verify(*signature)
 
-    monkeypatch.setattr("protocol.vouching.verify", counted)
+    monkeypatch.setattr("protocol.rights.vouching.verify", counted)
     await thief.sync(SyncRequest(push=(last,)))
     await room.territory.replica.view(space)
     assert 0 < verified <= 2 * (MAX_PHRASES_PER_DEVICE + MAX_PROOFS_PER_GRANT)
@@ -306,7 +309,7 @@ async def stolen_head(room: Classroom) -> Caller:
 
 @attack(
     "a head teacher's laptop keeps every machine of its school busy",
-    off={"protocol.revocations._WEIGHED_AT_ONCE": 1},
+    off={"protocol.rights.revocations._WEIGHED_AT_ONCE": 1},
 )
 async def test_revocations_of_a_busy_machine_without_end_cost_each_fold_what_they_are(room: Classroom) -> None:
     head = await stolen_head(room)
@@ -335,7 +338,7 @@ def one_chain_at_a_time(same: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 
 @attack(
     "a head teacher's laptop keeps every machine of its school busy",
-    off={"protocol.roster._ends_of": one_chain_at_a_time},
+    off={"protocol.rights.roster._ends_of": one_chain_at_a_time},
 )
 async def test_a_chain_of_people_who_are_the_same_costs_each_fold_what_it_is(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
@@ -377,7 +380,7 @@ class WalkedForEach:
 @pytest.mark.parametrize("are_one", [False, True], ids=["each is somebody", "a list calls all of them one"])
 @attack(
     "a head teacher's laptop keeps every machine of its school busy",
-    off={"protocol.speaking.Circles": WalkedForEach},
+    off={"protocol.rights.speaking.Circles": WalkedForEach},
 )
 async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what_they_are(
     room: Classroom, *, are_one: bool
@@ -473,7 +476,7 @@ class OneLaptop:
 @pytest.mark.parametrize("are_one", [False, True], ids=["each is somebody", "a list calls all of them one"])
 @attack(
     "a head teacher's laptop keeps every machine of its school busy",
-    off={"protocol.speaking.Circles": AllWordsOfOne, "protocol.roster.keys_held": each_id_of_each_device},
+    off={"protocol.rights.speaking.Circles": AllWordsOfOne, "protocol.rights.roster.keys_held": each_id_of_each_device},
 )
 async def test_one_laptop_that_is_granted_as_many_people_costs_each_fold_what_these_are(
     room: Classroom, monkeypatch: pytest.MonkeyPatch, *, are_one: bool
@@ -583,7 +586,7 @@ async def test_of_reports_of_one_device_few_are_verified_and_the_good_one_is_kep
         verified += 1
         return verify(*signature)
 
-    monkeypatch.setattr("protocol.register.verify", counted)
+    monkeypatch.setattr("protocol.model.register.verify", counted)
     await thief.sync(SyncRequest(registers=(*(data[:-1] + bytes([data[-1] ^ 1]) for data in false), good)))
     assert verified <= 2 * MAX_REPORTS_OF_ONE_DEVICE
     kept = await room.territory.replica.store.registers(RegisterKind.HEALTH)

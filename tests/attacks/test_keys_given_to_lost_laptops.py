@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from protocol.entry import Entry, Kind, compose
-from protocol.hand_in_keys import content_key_of
+from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
-from protocol.keys_in_use import Doubted, keys_spent
-from protocol.person_keys import KeyWraps
-from protocol.rights import OF_KEYS
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
+from protocol.rights.door import OF_KEYS
+from protocol.rights.keys_in_use import Doubted, keys_spent
+from protocol.rights.roster import Roster
 from protocol.roles import PersonRole, Role
-from protocol.roster import Roster
-from protocol.structure import Erasure, Grant, PersonRecord, Revocation
+from protocol.trust.person_keys import KeyWraps
 from sync_agent.app import Agent
 from sync_agent.keys import key_wraps
 from sync_agent.keys.key_wraps import reading_keys
@@ -92,7 +92,7 @@ async def theft(tmp_path: Path) -> AsyncIterator[Theft]:
 
 
 @pytest.mark.parametrize("by", ["head", "kit"])
-@attack(ROW, off={**NO_NEW_KEY, "protocol.rights._GOES_WITH_ITS_PERSON": frozenset()})
+@attack(ROW, off={**NO_NEW_KEY, "protocol.rights.door._GOES_WITH_ITS_PERSON": frozenset()})
 async def test_what_says_that_a_lost_laptop_was_given_a_key_is_erased_with_its_person_only(
     theft: Theft, by: str
 ) -> None:
@@ -112,7 +112,7 @@ def _what_nothing_holds_back(roster: Roster, entry: Entry) -> bool:
 
 @pytest.mark.parametrize("is_before", [False, True], ids=["after the report", "before her other laptop hears of it"])
 @pytest.mark.parametrize("by", ["head", "kit"])
-@attack(ROW, off={**NO_NEW_KEY, "protocol.roster.Roster.tells_of_keys": _what_nothing_holds_back})
+@attack(ROW, off={**NO_NEW_KEY, "protocol.rights.roster.Roster.tells_of_keys": _what_nothing_holds_back})
 async def test_that_a_lost_laptop_was_given_a_key_counts_though_a_server_holds_it_back(
     theft: Theft, by: str, *, is_before: bool
 ) -> None:
@@ -140,7 +140,7 @@ def _also_of_itself(heard: Any, given: Any, door: Any, cut: Any, gone: Any, alia
 
 
 @pytest.mark.parametrize("by", ["head", "kit"])
-@attack(ROW, off={"protocol.roster.keys_spent": _also_of_itself})
+@attack(ROW, off={"protocol.rights.roster.keys_spent": _also_of_itself})
 async def test_a_lost_laptop_that_says_that_it_was_given_her_new_key_spends_nothing(theft: Theft, by: str) -> None:
     room, replica, lost = theft.here.room, theft.here.room.territory.replica, theft.lost.agent
     (grant,) = [each.grant for each in await replica.authorities(lost.device) if each.person == room.teacher_person]
@@ -207,7 +207,7 @@ def _under_what_counts(
     off={
         **NO_NEW_KEY,
         "sync_agent.keys.reading_key.places_of": _under_the_last_grant,
-        "protocol.roster.keys_spent": _under_what_counts,
+        "protocol.rights.roster.keys_spent": _under_what_counts,
     },
 )
 async def test_a_grant_of_her_laptop_with_another_key_or_as_another_hides_from_nobody_what_it_gave(

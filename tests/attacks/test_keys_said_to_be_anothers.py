@@ -14,20 +14,20 @@ from typing import TypeAlias
 
 import pytest
 
-from protocol import keys_in_use
-from protocol.entry import Kind, compose
-from protocol.hand_in_keys import content_key_of
-from protocol.keys_in_use import Key
-from protocol.kit import Argon2Cost
+from protocol.folds.hand_in_keys import content_key_of
 from protocol.limits import MAX_READING_KEYS_AT_ONCE
-from protocol.person_keys import PhraseKey
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.replica.replica import Draft
-from protocol.rights import Authority
+from protocol.rights import keys_in_use
+from protocol.rights.door import Authority
+from protocol.rights.keys_in_use import Key
+from protocol.rights.speaking import Led
+from protocol.rights.vouching import Device as Pair
+from protocol.rights.vouching import device_id, drawn_by, phrase_signer
 from protocol.roles import PersonRole, Role
-from protocol.speaking import Led
-from protocol.structure import Grant, PersonKey, PersonRecord, Revocation
-from protocol.vouching import Device as Pair
-from protocol.vouching import device_id, drawn_by, phrase_signer
+from protocol.trust.kit import Argon2Cost
+from protocol.trust.person_keys import PhraseKey
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.phrases import new_phrase
@@ -100,7 +100,7 @@ def _nothing(*_: object) -> frozenset[tuple[bytes, bytes]]:
     return frozenset()
 
 
-@attack(ROW, off={"protocol.roster.keys_held": _nothing})
+@attack(ROW, off={"protocol.rights.roster.keys_held": _nothing})
 async def test_the_kits_word_against_a_server_that_named_her_laptops_keys_beside_others_takes_none_from_her(
     hers: TwoLaptops,
 ) -> None:
@@ -142,7 +142,7 @@ def _of_one_id_alone(
     return _keys_held(claimed, living, away, phrases, aliases, led) & granted
 
 
-@attack(ROW, off={"protocol.roster.keys_held": _of_one_id_alone})
+@attack(ROW, off={"protocol.rights.roster.keys_held": _of_one_id_alone})
 async def test_of_a_teacher_who_was_added_twice_no_key_is_taken_by_naming_it_under_her_other_id(
     hers: TwoLaptops,
 ) -> None:
@@ -184,7 +184,7 @@ async def _a_stolen_heads_laptop_names_them(hers: TwoLaptops) -> None:
     await hers.here.sync(head, hers.here.machine)
 
 
-@attack(ROW, off={"protocol.roster.keys_held": _nothing})
+@attack(ROW, off={"protocol.rights.roster.keys_held": _nothing})
 async def test_a_stolen_heads_laptop_that_names_and_cuts_off_her_laptops_keys_takes_none_from_her(
     hers: TwoLaptops,
 ) -> None:
@@ -212,7 +212,7 @@ def _also_who_came_back(
     return _keys_held(claimed, living, frozenset(), phrases, aliases, (everybody, everybody))
 
 
-@attack("a device is lost", off={"protocol.roster.keys_held": _also_who_came_back, **NO_NEW_KEY})
+@attack("a device is lost", off={"protocol.rights.roster.keys_held": _also_who_came_back, **NO_NEW_KEY})
 async def test_a_phrase_with_a_lost_laptops_own_key_makes_it_read_nothing_when_the_server_lets_it_back_in(
     hers: TwoLaptops,
 ) -> None:
@@ -252,7 +252,7 @@ def _whoever_holds_it(
 
 @pytest.mark.parametrize("is_hers_too", [False, True], ids=["as his", "as his and as hers"])
 @pytest.mark.parametrize("is_listed_as_hers", [True, False], ids=["he is her", "she is him"])
-@attack("a device is lost", off={"protocol.roster.keys_held": _whoever_holds_it, **NO_NEW_KEY})
+@attack("a device is lost", off={"protocol.rights.roster.keys_held": _whoever_holds_it, **NO_NEW_KEY})
 async def test_whom_a_list_calls_the_same_holds_no_key_of_a_lost_laptop_in_her_place(
     hers: TwoLaptops, *, is_listed_as_hers: bool, is_hers_too: bool
 ) -> None:
@@ -291,7 +291,7 @@ def _always(*_: object) -> bool:
 async def test_whatever_spends_her_keys_again_and_again_a_laptop_makes_few_within_an_hour(
     hers: TwoLaptops, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.roster.keys_held", _nothing)  # some way that nobody has thought of
+    monkeypatch.setattr("protocol.rights.roster.keys_held", _nothing)  # some way that nobody has thought of
     await _a_stolen_heads_laptop_names_them(hers)
     replica, territory = hers.one.agent.replica, hers.here.room.territory
     for space in replica.door.spaces():  # by hand: what makes keys without end ends no sync

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from protocol.entry import Kind
-from protocol.rights import Authority
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant
+from protocol.rights.door import Authority
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack

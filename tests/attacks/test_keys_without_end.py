@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from protocol.entry import Kind
+from protocol.folds.space_keys import SpaceSecret
 from protocol.limits import SPACE_KEY_PAUSE_MS
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, Revocation
 from protocol.replica.replica import Draft
 from protocol.roles import Role
-from protocol.space_keys import SpaceSecret
-from protocol.structure import Grant, Revocation
 from sync_server.service import SPACE_KEYS_INTERVAL_S
 from tests.harness.attack import attack
 from tests.harness.server_in_process import Member, Office, office

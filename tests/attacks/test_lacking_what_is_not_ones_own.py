@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from protocol.chunking import chunk_list, cut, stream_id
-from protocol.entry import Entry, Kind
-from protocol.envelope import OpenedRequest
-from protocol.message_parts import InlinePack, Wanted
-from protocol.messages import SyncAnswer, SyncRequest
+from protocol.messages.calls import SyncAnswer, SyncRequest
+from protocol.messages.parts import InlinePack, Wanted
+from protocol.model.entry import Entry, Kind
+from protocol.model.work import ItemKind
 from protocol.replica.bare_entries import Lacking, Rounds
 from protocol.replica.console.frame import Notices
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.lacks import Lacks
 from protocol.replica.serving import _Taken
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 from protocol.roles import Role
-from protocol.work import ItemKind
+from protocol.transfer.chunking import chunk_list, cut, stream_id
+from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
 from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.lan.listener import LanResponder

@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from protocol.chunking import chunk_list, cut, stream_id
 from protocol.errors import RelaisError
-from protocol.manifest import MANIFEST_MAGIC, ManifestEntry, decode_manifest, encode_manifest
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.transfer.chunking import chunk_list, cut, stream_id
+from protocol.transfer.manifest import MANIFEST_MAGIC, ManifestEntry, decode_manifest, encode_manifest
 from sync_agent.coursework.rules import wanted_files
 from sync_agent.watching.brake import Change, is_burst, is_scrambled
 from tests.harness.attack import attack
@@ -105,13 +105,13 @@ HOSTILE_NAMES = ("../../evil.sh", "/etc/cron.d/evil", "notes/../../x", "aux.html
 @attack(
     "mangling file names",
     off={
-        "protocol.manifest.check_portable": lambda _paths: [],
-        "protocol.manifest.portability_problems": lambda _paths, **_: iter(()),
+        "protocol.transfer.manifest.check_portable": lambda _paths: [],
+        "protocol.transfer.manifest.portability_problems": lambda _paths, **_: iter(()),
     },
 )
 async def test_a_list_of_files_that_leads_out_of_its_folder_is_refused_by_who_writes_and_who_reads_it() -> None:
     with pytest.MonkeyPatch.context() as hostile_publisher:
-        hostile_publisher.setattr("protocol.manifest.check_portable", lambda _paths: [])
+        hostile_publisher.setattr("protocol.transfer.manifest.check_portable", lambda _paths: [])
         lists = [encode_manifest([ManifestEntry(name, 1, bytes(32))]) for name in HOSTILE_NAMES]
     for name, data in zip(HOSTILE_NAMES, lists, strict=True):
         with pytest.raises(RelaisError):

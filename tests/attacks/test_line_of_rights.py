@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import at_from
-from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, NoAnswer, Refused
 from protocol.identity import SigningKey
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.office import heads
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole
-from protocol.structure import PersonRecord, Revocation
 from sync_agent.sync.line_of_rights import LineOfRights
 from sync_agent.transport.sealed_calls import SealedCalls
 from sync_server.app import Server, opened

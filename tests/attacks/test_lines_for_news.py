@@ -9,8 +9,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from protocol.messages.wire import LIVE_PATH, Capability, Purpose
 from protocol.replica.http.live import MAX_LINES_PER_DEVICE
-from protocol.wire import LIVE_PATH, Capability, Purpose
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.http_room import HttpRoom, http_room

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from protocol.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure, PersonRecord
+from protocol.model.work import ItemKind
 from protocol.replica.office.people import first_names, mentioned
 from protocol.replica.replica import Replica
+from protocol.rights.vouching import Vouch
 from protocol.roles import PersonRole, Role
-from protocol.structure import Erasure, PersonRecord
-from protocol.vouching import Vouch
-from protocol.work import ItemKind
 from sync_agent.app import Agent
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.keys.confirming import Reader
@@ -74,7 +74,7 @@ async def _headings(here: SpiedClass) -> str:
 
 
 @pytest.mark.parametrize("called", ["M. X", "Mme Petit"], ids=["as he was", "by her name from then on"])
-@attack(ROW, off={"protocol.roster.by_a_list_alone": _nothing})
+@attack(ROW, off={"protocol.rights.roster.by_a_list_alone": _nothing})
 async def test_whom_a_list_calls_the_same_as_a_teacher_answers_in_his_own_name(here: SpiedClass, called: str) -> None:
     await _lists(here, await _stranger(here), called, same_as=here.room.teacher_person)
     assert "M. X" in await _headings(here)
@@ -86,7 +86,7 @@ async def test_whom_a_list_calls_somebody_else_is_called_what_he_was_called_firs
     assert "Mme Petit" not in await _headings(here)
 
 
-@attack(ROW, off={"protocol.roster.by_a_list_alone": _nothing})
+@attack(ROW, off={"protocol.rights.roster.by_a_list_alone": _nothing})
 async def test_a_grant_as_hers_beside_the_list_makes_no_more_of_it(here: SpiedClass) -> None:
     petit = here.room.teacher_person
     await _lists(here, await _stranger(here), "M. X", same_as=petit)
@@ -96,7 +96,7 @@ async def test_a_grant_as_hers_beside_the_list_makes_no_more_of_it(here: SpiedCl
     assert "Mme Petit" not in await _headings(here)
 
 
-@attack(ROW, off={"protocol.roster.by_a_list_alone": _nothing})
+@attack(ROW, off={"protocol.rights.roster.by_a_list_alone": _nothing})
 async def test_a_teacher_whom_a_list_calls_the_same_as_a_stranger_keeps_her_name(here: SpiedClass) -> None:
     other = await _stranger(here)
     await _lists(here, here.room.teacher_person, "Mme Petit", same_as=other)
@@ -117,7 +117,7 @@ async def test_key_readers_names_a_strangers_computer_by_the_name_that_he_had(he
     assert {row["teacher"] for row in rows} == {"Mme Petit", "M. X"}
 
 
-@attack(ROW, off={"protocol.speaking._call_own": lambda *_: True})
+@attack(ROW, off={"protocol.rights.speaking._call_own": lambda *_: True})
 async def test_a_strangers_device_that_says_that_hers_is_his_takes_her_name_off_nothing(here: SpiedClass) -> None:
     other = await _stranger(here)
     await _lists(here, here.room.teacher_person, "Mme Petit", same_as=other)
@@ -164,8 +164,8 @@ async def test_no_pupil_is_given_what_another_began_by_a_list_that_calls_the_two
 @attack(
     ROW,
     off={
-        "protocol.roster.erasable_names": every_name,
-        "protocol.erasing.erasable_names": every_name,
+        "protocol.rights.roster.erasable_names": every_name,
+        "protocol.folds.erasing.erasable_names": every_name,
         "sync_agent.hand_ins.drafts.surely_called_first": first_names,
     },
 )

@@ -11,19 +11,27 @@ from random import Random
 
 import pytest
 
-from protocol.chunking import CHUNK_REF_BYTES, ChunkRef, chunk_list, chunk_ref, cut, decode_chunk_refs, stream_id
-from protocol.delta import Chunked, Copy
-from protocol.delta_writer import DeltaWriter
 from protocol.errors import LocalFailure, TooLarge
 from protocol.limits import MIN_CHUNK_BYTES, SPARE_CONTENT_BYTES, MiB
-from protocol.manifest import ManifestEntry, encode_manifest
-from protocol.message_parts import InlinePack
-from protocol.messages import SyncRequest
-from protocol.pack_writer import PackWriter
+from protocol.messages.calls import SyncRequest
+from protocol.messages.parts import InlinePack
 from protocol.replica.content.pack_remains import Remains, remains_of
 from protocol.replica.interfaces import Making
 from protocol.replica.memory import MemoryPacks
 from protocol.roles import Role
+from protocol.transfer.chunking import (
+    CHUNK_REF_BYTES,
+    ChunkRef,
+    chunk_list,
+    chunk_ref,
+    cut,
+    decode_chunk_refs,
+    stream_id,
+)
+from protocol.transfer.delta import Chunked, Copy
+from protocol.transfer.delta_writer import DeltaWriter
+from protocol.transfer.manifest import ManifestEntry, encode_manifest
+from protocol.transfer.pack_writer import PackWriter
 from tests.harness.attack import attack
 from tests.harness.caller import caller, pack_sealed
 from tests.harness.classroom import Classroom, assignment, read
@@ -43,7 +51,7 @@ def small_pack(number: int) -> tuple[bytes, bytes]:
     return writer.take(), name
 
 
-@attack(ROW, off={"protocol.pack.PackIndex.noted_bytes": property(lambda _: 0)})
+@attack(ROW, off={"protocol.transfer.pack.PackIndex.noted_bytes": property(lambda _: 0)})
 async def test_small_packs_with_long_lists_cost_no_more_than_a_machine_may_bring(room: Classroom) -> None:
     thief = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
     made = [small_pack(number) for number in range(8)]

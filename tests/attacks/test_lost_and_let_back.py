@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from protocol.clock import DAY_MS, at_from
-from protocol.entry import Kind, compose
 from protocol.limits import SALT_BYTES
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Grant, PersonRecord, Revocation
 from protocol.replica.office.acquaintance import _own_words
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device as VouchedDevice
+from protocol.rights.vouching import Vouch, device_id, device_words
 from protocol.roles import PersonRole, Role
-from protocol.roster import Roster
-from protocol.structure import Grant, PersonRecord, Revocation
-from protocol.vouching import Device as VouchedDevice
-from protocol.vouching import Vouch, device_id, device_words
 from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Device

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from protocol import person_keys
-from protocol.entry import Kind
 from protocol.identity import AgreementKey
-from protocol.person_keys import KeyWraps
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonKey
 from protocol.replica.replica import Draft
+from protocol.rights.vouching import device_id
 from protocol.roles import Role
-from protocol.structure import PersonKey
-from protocol.vouching import device_id
+from protocol.trust import person_keys
+from protocol.trust.person_keys import KeyWraps
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.key_wraps import reading_keys
@@ -127,7 +127,7 @@ async def test_a_third_laptop_that_never_heard_of_the_report_passes_no_key_of_th
     assert not await opens_what_is_handed_in_now(here, lost, second, head, third)
 
 
-@attack(ROW, off={**WORDS_GO_ON, "protocol.person_keys._info": _of_no_space})
+@attack(ROW, off={**WORDS_GO_ON, "protocol.trust.person_keys._info": _of_no_space})
 async def test_what_was_sealed_in_one_class_is_opened_and_passed_on_in_no_other_that_holds_a_copy(here: Here) -> None:
     lost, territory = here.teacher, here.room.territory
     second = await another_laptop(here, lost)

@@ -8,20 +8,20 @@ from random import Random
 
 import pytest
 
-from protocol.ancestry import ancestors
 from protocol.clock import DAY_MS, at_from
-from protocol.entry import Entry, Kind, compose
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import SigningKey
 from protocol.limits import MAX_REVOKED_HEADS, MAX_ROOT_ACCOUNT_IDS, KiB
+from protocol.model.ancestry import ancestors
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Grant, PersonRecord, Revocation
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.memory import MemoryStore
 from protocol.replica.office import heads, withdrawals
 from protocol.replica.office.heads import by_weight, heads_of
 from protocol.replica.replica import Draft
+from protocol.rights.root_rotation import RootAccount
 from protocol.roles import PersonRole, Role
-from protocol.root_rotation import RootAccount
-from protocol.structure import Grant, PersonRecord, Revocation
 from sync_agent.sync.withdrawn import take_withdrawals
 from sync_server.app import Server
 from sync_server.handlers import replaced_keys, rotation
@@ -237,7 +237,7 @@ def forked(key: SigningKey, grant: bytes, space: bytes, at_ms: int) -> list[Entr
     return [*trunk, *(said(1_000 + number, (trunk[-1].id,)) for number in range(22))]
 
 
-@attack("more heads than a revocation names", off={"protocol.revocations._are_here": lambda *_: True})
+@attack("more heads than a revocation names", off={"protocol.rights.revocations._are_here": lambda *_: True})
 async def test_who_shows_a_revocation_and_keeps_its_lists_back_closes_no_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,15 +9,15 @@ from random import Random
 
 import pytest
 
-from protocol.checkpoint import EMPTY_CHAIN, Checkpoint
 from protocol.clock import DAY_MS
-from protocol.entry import Kind
 from protocol.errors import BadInput
-from protocol.message_parts import SpacePage
+from protocol.messages.parts import SpacePage
+from protocol.model.entry import Kind
+from protocol.model.structure import Erasure
+from protocol.reconcile.checkpoint import EMPTY_CHAIN, Checkpoint
 from protocol.replica.eraser import Eraser
 from protocol.replica.news import called_in
 from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
-from protocol.structure import Erasure
 from sync_agent.machine.marks import CALLED_MARKS
 from sync_agent.school.device_names import device_names, key_words
 from sync_agent.upkeep.erasing import destroy_erased

@@ -69,7 +69,7 @@ def where(place: Neighbourhood) -> set[str]:
     return {member.address.authority for member in place.members().values()}
 
 
-@attack("a stranger announces a machine elsewhere", off={"protocol.introduction.Place.context": b""})
+@attack("a stranger announces a machine elsewhere", off={"protocol.messages.introduction.Place.context": b""})
 async def test_what_is_repeated_from_another_address_or_port_leads_nobody_there() -> None:
     here, other = machine(1), machine(2)
     message = said_by(other)

@@ -8,13 +8,13 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant, Revocation
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.replica import Draft
+from protocol.rights.roster import Roster, is_acceptable
 from protocol.roles import Role
-from protocol.roster import Roster, is_acceptable
-from protocol.structure import Grant, Revocation
 from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device

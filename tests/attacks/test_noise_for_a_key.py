@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from random import Random
 
-from protocol.entry import Kind, compose
-from protocol.given_keys import GivenKeys
+from protocol.folds.sign_in import SignInWraps
+from protocol.folds.space_keys import SpaceWraps
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Successor
 from protocol.replica.keyring import Keyring
 from protocol.replica.replica import Draft
-from protocol.sign_in import SignInWraps
-from protocol.space_keys import SpaceWraps
-from protocol.structure import Successor
+from protocol.rights.given_keys import GivenKeys
 from sync_agent.school.sign_in import Try
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, classroom
@@ -29,7 +29,7 @@ def _anybodys_word(given: GivenKeys, name: bytes, wanted: Iterable[bytes], _own:
     return [one for one in wanted if one not in given.of(name)]
 
 
-ANYBODY_BELIEVED: dict[str, object] = {"protocol.given_keys.GivenKeys.lacking": _anybodys_word}
+ANYBODY_BELIEVED: dict[str, object] = {"protocol.rights.given_keys.GivenKeys.lacking": _anybodys_word}
 
 
 async def seal_noise(
@@ -97,7 +97,7 @@ async def test_once_all_have_what_they_need_nobody_says_more(tmp_path: Path) -> 
 
 @attack(
     "a machine calls somebody else's key its own",
-    off={"protocol.given_keys.GivenKeys._says_so": lambda _given, _to, by, _own: bool(by)},
+    off={"protocol.rights.given_keys.GivenKeys._says_so": lambda _given, _to, by, _own: bool(by)},
 )
 async def test_who_calls_anothers_agreement_key_its_own_speaks_for_nobody(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:

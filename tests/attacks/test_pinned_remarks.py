@@ -11,12 +11,12 @@ from random import Random
 import pytest
 import pytest_asyncio
 
-from protocol.chunking import ChunkList, ChunkRef
-from protocol.entry import Entry, Kind
 from protocol.limits import SEALED_CHUNK_BYTES
-from protocol.message_parts import Wanted
-from protocol.messages import SyncAnswer, SyncRequest
-from protocol.pack_writer import PackWriter
+from protocol.messages.calls import SyncAnswer, SyncRequest
+from protocol.messages.parts import Wanted
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure
+from protocol.model.work import ContentRef, HandIn
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.pack_remains import Remains, remains_of
 from protocol.replica.content.packs import PackFolder
@@ -24,9 +24,9 @@ from protocol.replica.content.sqlite_content import ContentIndex
 from protocol.replica.eraser import Eraser, _Named
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.replica import Draft, Replica
-from protocol.sealing import has_sealed_form
-from protocol.structure import Erasure
-from protocol.work import ContentRef, HandIn
+from protocol.transfer.chunking import ChunkList, ChunkRef
+from protocol.transfer.pack_writer import PackWriter
+from protocol.trust.sealing import has_sealed_form
 from sync_agent.hand_ins.handing_in import give_feedback
 from sync_agent.sync.asking import Asked
 from sync_agent.sync.content import SyncContent
@@ -271,7 +271,7 @@ async def test_the_pack_of_a_remark_that_somebody_brings_again_goes_at_the_next_
 def small_packs() -> Iterator[None]:
     """A pack is full when it holds so much: the remark fills some that hold no list of it, as a film does of others."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("protocol.pack_writer.PACK_TARGET_BYTES", len(REMARK) // 4)
+        patch.setattr("protocol.transfer.pack_writer.PACK_TARGET_BYTES", len(REMARK) // 4)
         yield
 
 

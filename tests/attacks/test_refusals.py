@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from protocol.envelope import OpenedRequest
 from protocol.errors import Code
-from protocol.message_parts import Refusal
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.messages.parts import Refusal
 from protocol.replica.serving import _Taken
+from protocol.trust.envelope import OpenedRequest
 from sync_agent.machine.marks import REFUSED_MARKS
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, assignment, classroom

@@ -9,14 +9,14 @@ import pytest
 import zstandard
 from blake3 import blake3
 
-from protocol.chunking import ChunkRef
 from protocol.errors import Code, PeerFault
 from protocol.limits import SPARE_CONTENT_BYTES, MiB
-from protocol.message_parts import InlinePack
-from protocol.messages import SyncRequest
-from protocol.pack import PACK_END, IndexPlace, PackIndex, decode_index, read_trailer
-from protocol.pack_writer import PackWriter
+from protocol.messages.calls import SyncRequest
+from protocol.messages.parts import InlinePack
 from protocol.roles import Role
+from protocol.transfer.chunking import ChunkRef
+from protocol.transfer.pack import PACK_END, IndexPlace, PackIndex, decode_index, read_trailer
+from protocol.transfer.pack_writer import PackWriter
 from tests.harness.attack import attack
 from tests.harness.caller import caller
 from tests.harness.classroom import Classroom

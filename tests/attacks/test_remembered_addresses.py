@@ -8,12 +8,12 @@ from random import Random
 
 import pytest
 
-from protocol.enrollment_messages import encode_chain
-from protocol.entry import Entry
-from protocol.introduction import is_introduction
+from protocol.messages.enrollment import encode_chain
+from protocol.messages.introduction import is_introduction
+from protocol.messages.wire import Call
+from protocol.model.entry import Entry
 from protocol.replica.station import Reply
-from protocol.rights import Authority
-from protocol.wire import Call
+from protocol.rights.door import Authority
 from sync_agent.app import Agent
 from sync_agent.lan.listener import LanResponder
 from sync_agent.lan.meeting import MISDIRECTED, chain_for

@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 from protocol.errors import RelaisError
-from protocol.messages import SyncRequest
-from protocol.wire import SYNC_PATH, Call
+from protocol.messages.calls import SyncRequest
+from protocol.messages.wire import SYNC_PATH, Call
 from tests.harness.attack import attack
 from tests.harness.fleet import pages_over
 from tests.harness.raw_device import RawDevice, http_call

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from protocol.entry import Kind
-from protocol.hand_in_keys import content_key_of
+from protocol.folds.hand_in_keys import content_key_of
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, Revocation
 from protocol.replica.office.device_cuts import TakenBack
 from protocol.replica.replica import Draft
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 from protocol.roles import Role
-from protocol.structure import Grant, Revocation
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.school.device_names import key_words
 from sync_agent.school.office import SchoolOffice

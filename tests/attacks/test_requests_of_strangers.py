@@ -11,16 +11,16 @@ from random import Random
 import pytest
 
 from protocol.canonical import Value
-from protocol.entry import Kind
-from protocol.envelope import seal_request
-from protocol.held_names import HeldNames
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.limits import MAX_HELD_BYTES, MAX_HELD_NAMES, GiB
-from protocol.message_parts import Held, read_held
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.messages.held_names import HeldNames
+from protocol.messages.parts import Held, read_held
+from protocol.messages.wire import Call
+from protocol.model.entry import Kind
 from protocol.replica.serving import Responder
 from protocol.roles import Role
-from protocol.wire import Call
+from protocol.trust.envelope import seal_request
 from sync_agent.lan.listener import LanResponder
 from tests.harness.attack import attack
 from tests.harness.caller import caller
@@ -88,7 +88,7 @@ def names_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return read
 
 
-@attack(ROW, off={"protocol.messages.read_held": read_at_once})
+@attack(ROW, off={"protocol.messages.calls.read_held": read_at_once})
 async def test_what_somebody_holds_of_spaces_that_are_closed_to_him_is_not_read(
     room: Classroom, names_read: list[int]
 ) -> None:
@@ -97,7 +97,7 @@ async def test_what_somebody_holds_of_spaces_that_are_closed_to_him_is_not_read(
     assert sum(names_read) == 0
 
 
-@attack(ROW, off={"protocol.message_parts.MAX_HELD_BYTES": GiB})
+@attack(ROW, off={"protocol.messages.parts.MAX_HELD_BYTES": GiB})
 async def test_what_a_machine_holds_of_all_its_spaces_is_bounded_together(
     room: Classroom, names_read: list[int]
 ) -> None:

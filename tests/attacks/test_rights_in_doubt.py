@@ -9,14 +9,14 @@ from pathlib import Path
 from random import Random
 
 from protocol.clock import at_from
-from protocol.entry import Kind, compose
-from protocol.envelope import OpenedRequest
 from protocol.errors import Refused
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Grant
 from protocol.replica.private_file import write_private
-from protocol.rights import Authority, Door
+from protocol.rights.door import Authority, Door
 from protocol.roles import Role
-from protocol.structure import Grant
+from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
 from sync_agent.lan.listener import LanResponder
 from sync_agent.lan.peer_sync import exchange_once
@@ -90,7 +90,7 @@ async def every_grant(door: Door, _view: object, key: bytes) -> list[Authority]:
     "let in by keys that were cut off",
     off={
         "protocol.replica.readers.authorities_in_force": every_grant,
-        "protocol.roster.without_right": lambda *_: set(),
+        "protocol.rights.roster.without_right": lambda *_: set(),
     },
 )
 async def test_whom_a_thief_lets_in_with_a_servers_old_keys_learns_nothing_whoever_calls(tmp_path: Path) -> None:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from protocol.entry import Kind, compose
 from protocol.errors import BadInput
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import PersonRecord
 from protocol.replica.office import erasures, people
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.people import Mentioned
 from protocol.replica.replica import Replica
+from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
-from protocol.roster import Roster
-from protocol.structure import PersonRecord
 from sync_agent.app import Agent
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Device

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from protocol.entry import Kind
 from protocol.limits import GiB, MiB
+from protocol.model.entry import Kind
+from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.content.holdings import Need
 from protocol.roles import PersonRole, Role
-from protocol.work import ContentRef, ItemKind, Revision
 from sync_agent.app import RoomLimits
 from sync_agent.hand_ins.handing_in import give_feedback
 from sync_agent.machine.eviction import Worth

@@ -17,8 +17,8 @@ from aiohttp import web
 
 from protocol.errors import Code
 from protocol.limits import MAX_REQUEST_BYTES
+from protocol.messages.wire import ENROLL_PATH, SYNC_PATH
 from protocol.replica.http.connections import HEADERS_TIMEOUT_S, UNREAD_TIMEOUT_S, Bounds, listening
-from protocol.wire import ENROLL_PATH, SYNC_PATH
 from tests.harness.attack import attack
 from tests.harness.connections import Many
 from tests.harness.fleet import pages_over

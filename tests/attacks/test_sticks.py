@@ -14,18 +14,18 @@ from random import Random
 import pytest
 from blake3 import blake3
 
-from protocol.bundle import NONCE_BYTES, TRAILER_BYTES, Head, Index, PackNote, Trailer
-from protocol.bundle_writer import BundleWriter
-from protocol.entry import Entry, Kind
+from protocol.bundles.form import NONCE_BYTES, TRAILER_BYTES, Head, Index, PackNote, Trailer
+from protocol.bundles.writer import BundleWriter
 from protocol.errors import LocalFailure, NoAnswer, PeerFault, Refused
+from protocol.folds.measures import QuarantineOrder
 from protocol.limits import MAX_BUNDLE_FRONTS_PER_LOOK_BYTES, MAX_BUNDLE_INDEX_BYTES, MiB
-from protocol.measures import QuarantineOrder
+from protocol.messages.wire import Call
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure, PersonRecord, Revocation
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.console.operation import FileData, FileStart
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.structure import Erasure, PersonRecord, Revocation
-from protocol.wire import Call
 from sync_agent.app import Agent
 from sync_agent.courier.disk import CardsIn, CourierDisk
 from sync_agent.courier.letters import Letter, read_letters
@@ -131,7 +131,7 @@ async def test_a_stick_of_the_class_brings_nothing_that_nobody_asked_for(tmp_pat
         assert [await lea.agent.replica.content.pack(note.hash) for note in notes] == [None, None]
 
 
-@attack("a hostile stick", off={"protocol.pack.PackReceiver.finish": lambda _receiver: None})
+@attack("a hostile stick", off={"protocol.transfer.pack.PackReceiver.finish": lambda _receiver: None})
 async def test_a_pack_under_anothers_name_is_told_before_its_bundle_ends_and_takes_no_place(tmp_path: Path) -> None:
     stick = tmp_path / "stick"
     async with courier_class(tmp_path / "room") as room:

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.entry import Kind
-from protocol.hand_in_keys import Known, teachers_keys
+from protocol.folds.hand_in_keys import Known, teachers_keys
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonRecord
+from protocol.model.work import Wraps
 from protocol.replica.content.holdings import Need
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
-from protocol.roster import Roster
-from protocol.structure import PersonRecord
-from protocol.vouching import device_id
-from protocol.work import Wraps
 from sync_agent.app import Agent, RoomLimits
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.confirming import own_device

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from protocol.errors import Code, LocalFailure, Refused
-from protocol.lives import Twin
+from protocol.messages.lives import Twin
 from sync_agent.app import Agent
 from sync_agent.keys.binding import Hardware, Part
 from sync_agent.keys.succession import TELLINGS, Place, bind
@@ -69,7 +69,7 @@ async def test_a_pc_that_is_told_of_a_twin_all_day_takes_new_keys_once(tmp_path:
 async def test_a_pc_whose_grant_has_no_successor_left_starts_and_keeps_its_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.successions.MAX_SUCCESSORS", 0)
+    monkeypatch.setattr("protocol.rights.successions.MAX_SUCCESSORS", 0)
     async with classroom(tmp_path) as room:
         try:
             agent, keys = await _told_again_and_again(room, 3)
@@ -85,7 +85,7 @@ async def test_a_pc_whose_grant_has_no_successor_left_starts_and_keeps_its_work(
 async def test_words_leave_the_copies_of_an_image_their_half_of_the_successors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.successions.MAX_SUCCESSORS", 2)
+    monkeypatch.setattr("protocol.rights.successions.MAX_SUCCESSORS", 2)
     async with classroom(tmp_path) as room:
         image = await stopped(room, await room.machine())
         entropy, clock = Random(9).randbytes, room.territory.clock

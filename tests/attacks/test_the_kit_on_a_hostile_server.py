@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 
 from protocol.clock import at_from
-from protocol.entry import Entry, Kind, compose, unsigned
 from protocol.errors import BadInput, PeerFault
-from protocol.hand_in_keys import content_key_of
-from protocol.kit import Kit
+from protocol.folds.hand_in_keys import content_key_of
+from protocol.model.entry import Entry, Kind, compose, unsigned
+from protocol.model.structure import Certificate, Erasure, Grant, PersonKey, RecoveryKey, Revocation, Ruling
 from protocol.replica.console.command import run_command
 from protocol.replica.console.control import serve_control
 from protocol.replica.console.operation import JSON, FileData, FileEvent, Incoming, Outgoing, Params
 from protocol.replica.console.ownership import acquire
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.replica import Draft
+from protocol.rights.vouching import device_words
 from protocol.roles import Role
-from protocol.structure import Certificate, Erasure, Grant, PersonKey, RecoveryKey, Revocation, Ruling
-from protocol.vouching import device_words
+from protocol.trust.kit import Kit
 from sync_agent.keys.confirming import own_device
 from sync_agent.transport.sealed_calls import server_of
 from sync_server.errands import errand_of

@@ -8,7 +8,7 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.errors import Code, PeerFault, RelaisError
-from protocol.messages import SyncAnswer
+from protocol.messages.calls import SyncAnswer
 from protocol.replica.serving import Responder
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.health import own_report
@@ -58,7 +58,7 @@ async def test_a_server_that_says_a_late_year_once_hides_no_class(
         assert not await past_spaces(machine.agent)
 
 
-@attack(ROW, off={"protocol.messages.MAX_TIME_MS": 2**64 - 1})
+@attack(ROW, off={"protocol.messages.calls.MAX_TIME_MS": 2**64 - 1})
 async def test_a_server_that_says_a_time_that_no_clock_says_is_not_heeded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

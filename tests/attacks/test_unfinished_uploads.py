@@ -9,8 +9,8 @@ from random import Random
 from typing import Any
 
 from protocol.limits import KiB, MiB
-from protocol.message_parts import Offer
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.messages.parts import Offer
 from protocol.roles import Role
 from sync_agent.transport.answers import Response
 from tests.harness.attack import attack

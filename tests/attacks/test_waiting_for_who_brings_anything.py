@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from protocol.entry import Kind
-from protocol.structure import Revocation
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
 from sync_agent.sync.electing import Found
 from sync_agent.sync.sharing import LEAST_CONTENT_S, MOST_ENTRIES_S
 from tests.harness.attack import attack

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from protocol.clock import DAY_MS
-from protocol.entry import Kind
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
 from protocol.replica.replica import Draft
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant
 from sync_agent.app import Agent
 from sync_server.handlers.territory import kit_in
 from tests.attacks.test_codes_that_thieves_name import a_head, code, those_there

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from protocol.entry import Kind
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.grants import Standing, _standing, standing_grants
-from protocol.rights import Authority
+from protocol.rights.door import Authority
+from protocol.rights.vouching import Device as VouchedDevice
+from protocol.rights.vouching import device_words
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant
-from protocol.vouching import Device as VouchedDevice
-from protocol.vouching import device_words
 from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Device

@@ -11,12 +11,12 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.entry import Kind, compose
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import DeviceKeys, SigningKey
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Grant, Revocation
 from protocol.replica.arrivals import ARRIVAL_MARKS, note_arrivals
 from protocol.roles import Role
-from protocol.structure import Grant, Revocation
 from sync_server.app import opened
 from sync_server.backing_up import BackupFile, restore
 from sync_server.beginning import begin

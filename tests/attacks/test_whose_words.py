@@ -9,13 +9,13 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Kind, compose
 from protocol.limits import SALT_BYTES
-from protocol.rights import Authority
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Grant, PersonKey, Revocation, Ruling
+from protocol.model.work import Feedback, ItemKind
+from protocol.rights.door import Authority
+from protocol.rights.roster import Roster
 from protocol.roles import PersonRole, Role
-from protocol.roster import Roster
-from protocol.structure import Grant, PersonKey, Revocation, Ruling
-from protocol.work import Feedback, ItemKind
 from sync_agent.keys.confirming import is_unconfirmed
 from sync_agent.portal.shelf import Room, Shelf
 from sync_agent.portal.visit import Visit
@@ -82,7 +82,7 @@ async def test_the_answer_of_somebody_whom_no_list_names_is_not_the_teachers_of_
     ROW,
     off={
         "sync_agent.portal.shelf.Shelf.author_of": _whomever_a_grant_names,
-        "protocol.roster.Roster.spoken_as": _everybody_speaks,
+        "protocol.rights.roster.Roster.spoken_as": _everybody_speaks,
     },
 )
 async def test_a_grant_to_the_servers_own_key_makes_none_of_its_announcements_a_teachers(here: SpiedClass) -> None:
@@ -103,7 +103,7 @@ async def test_a_grant_to_the_servers_own_key_makes_none_of_its_announcements_a_
     assert "Publié par" not in page
 
 
-@attack(ROW, off={"protocol.roster.Roster.spoken_as": _everybody_speaks})
+@attack(ROW, off={"protocol.rights.roster.Roster.spoken_as": _everybody_speaks})
 async def test_what_a_device_publishes_that_none_of_hers_confirmed_is_nowhere_said_to_be_a_teachers(
     here: SpiedClass,
 ) -> None:
@@ -178,7 +178,7 @@ OVER = "a grant that is over makes its device a teacher's"
 
 
 @pytest.mark.parametrize("end", ["its stay is over", "it was let back in"])
-@attack(OVER, off={"protocol.roster.over": _nobody})
+@attack(OVER, off={"protocol.rights.roster.over": _nobody})
 async def test_what_was_said_under_a_grant_that_is_over_is_no_more_a_teachers_than_before(
     here: SpiedClass, end: str
 ) -> None:
@@ -197,7 +197,7 @@ async def test_what_was_said_under_a_grant_that_is_over_is_no_more_a_teachers_th
     assert not await _shown(here)
 
 
-@attack(OVER, off={"protocol.roster.over": _nobody})
+@attack(OVER, off={"protocol.rights.roster.over": _nobody})
 async def test_what_is_held_back_with_the_grant_and_accepted_by_the_server_is_no_teachers_word(
     here: SpiedClass,
 ) -> None:
@@ -232,7 +232,7 @@ def _always(*_: object) -> bool:
     return True
 
 
-@attack(OVER, off={"protocol.roster.over": _nobody, "protocol.roster._stands": _always})
+@attack(OVER, off={"protocol.rights.roster.over": _nobody, "protocol.rights.roster._stands": _always})
 async def test_a_key_said_under_a_grant_that_is_over_is_sealed_to_by_nobody(here: SpiedClass) -> None:
     territory, space, petit = here.room.territory, here.room.space, here.room.teacher_person
     await territory.let_in(here.spy, Role.MACHINE, space)

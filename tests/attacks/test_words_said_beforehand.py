@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.entry import Entry, Kind
 from protocol.errors import BadInput
-from protocol.kit import Kit
 from protocol.limits import ERASURE_DELAY_MS
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation, Ruling
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.eraser import Eraser
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.erasures import in_force
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.structure import Erasure, Grant, PersonRecord, Revocation, Ruling
+from protocol.trust.kit import Kit
 from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from protocol.entry import Entry, Kind, compose
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Grant, Revocation
 from protocol.replica.office import acquaintance
 from protocol.replica.office.bureau import Office
 from protocol.replica.replica import Draft
+from protocol.rights.vouching import Device, Vouch
 from protocol.roles import Role
-from protocol.structure import Grant, Revocation
-from protocol.vouching import Device, Vouch
 from tests.harness.attack import attack
 from tests.harness.classroom import Device as Machine
 from tests.harness.commands import Desk

@@ -15,18 +15,18 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.errors import RelaisError
-from protocol.hand_in_keys import info_of, wraps_for
+from protocol.folds.hand_in_keys import info_of, wraps_for
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_LATE_WRAPS_PER_DEVICE, MAX_READING_KEYS_PER_DEVICE
-from protocol.person_keys import KeyWraps
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonKey, Revocation
 from protocol.replica.console.frame import Notices
 from protocol.replica.content.holdings import Need
 from protocol.replica.replica import Draft
+from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonKey, Revocation
-from protocol.vouching import device_id
+from protocol.trust.person_keys import KeyWraps
 from sync_agent.app import Agent
 from sync_agent.hand_ins.handing_in import confirm_opened
 from sync_agent.hand_ins.wraps import Kept, mark_of, tend_hand_ins
@@ -108,7 +108,7 @@ def plain(_keys: object, plain: bytes, number: int, *, last: bool) -> bytes:
     return (bytes(32) if number == 0 else b"") + plain + bytes(16)
 
 
-@attack("content-length leak of hand-ins", off={"protocol.sealing._Keys.seal": plain})
+@attack("content-length leak of hand-ins", off={"protocol.trust.sealing._Keys.seal": plain})
 async def test_nobody_but_the_readers_holds_a_word_a_name_or_the_size_of_work(tmp_path: Path) -> None:
     heard = bytearray()
     async with classroom(tmp_path, lambda frontage: Recording(frontage, heard)) as room:
@@ -154,7 +154,7 @@ async def overheard(address: Address, heard: bytearray) -> AsyncIterator[Address
         yield Address(*server.sockets[0].getsockname()[:2])
 
 
-@attack("content-length leak of hand-ins", off={"protocol.sealing._Keys.seal": plain})
+@attack("content-length leak of hand-ins", off={"protocol.trust.sealing._Keys.seal": plain})
 async def test_a_neighbour_who_keeps_a_copy_and_who_listens_on_the_schools_network_learn_nothing(
     tmp_path: Path,
 ) -> None:
@@ -217,7 +217,9 @@ async def another_reading_key(room: Classroom, laptop: Device, hearer: Device) -
     await tend_hand_ins(hearer.agent)
 
 
-@attack("one laptop makes reading keys without end", off={"protocol.keys_in_use.MAX_READING_KEYS_PER_DEVICE": 1_000})
+@attack(
+    "one laptop makes reading keys without end", off={"protocol.rights.keys_in_use.MAX_READING_KEYS_PER_DEVICE": 1_000}
+)
 async def test_work_is_sealed_to_few_of_the_keys_that_one_laptop_makes(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         teacher, author = await room.teacher(), await room.machine()

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from protocol.chunking import ChunkRef
-from protocol.entry import Entry, Kind
 from protocol.limits import MIN_CHUNK_BYTES
-from protocol.message_parts import InlinePack
-from protocol.messages import SyncRequest
-from protocol.pack_writer import PackWriter
+from protocol.messages.calls import SyncRequest
+from protocol.messages.parts import InlinePack
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure
+from protocol.model.work import ContentRef, Feedback
 from protocol.roles import Role
-from protocol.structure import Erasure
-from protocol.work import ContentRef, Feedback
+from protocol.transfer.chunking import ChunkRef
+from protocol.transfer.pack_writer import PackWriter
 from tests.harness.attack import attack
 from tests.harness.caller import Caller, caller
 from tests.harness.classroom import Classroom, Device, assignment, classroom

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from protocol.entry import Kind
+from protocol.model.entry import Kind
+from protocol.rights.vouching import device_words
 from protocol.roles import Role
-from protocol.vouching import device_words
 from sync_agent.keys.confirming import own_device
 from tests.harness.browser import accessibility_faults, hears, looks_often, visitor
 from tests.harness.classroom import classroom

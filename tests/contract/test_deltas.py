@@ -14,24 +14,24 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from protocol import reflate
-from protocol.chunking import chunk_list, cut, stream_id
-from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Parameters, Profile, deflate
-from protocol.deflate_streams import Wrapping
-from protocol.delta import Chunked, Copy, Source, Spliced, Tree
-from protocol.delta_writer import LEVEL, DeltaWriter, compress
 from protocol.errors import Code, PeerFault, RelaisError
 from protocol.limits import MAX_SPLICED_BYTES, MiB
-from protocol.manifest import ManifestEntry, encode_manifest, without_streams
-from protocol.pack import FinishedPack
-from protocol.reflate import Unfolded, unfold
-from protocol.reflate_recipe import Sequence, Step, decode_recipe, encode_recipe
 from protocol.replica.content import delta_build, expansion
 from protocol.replica.content.delta_build import build_delta, keep_as_delta
 from protocol.replica.content.packs import DELTA_BUDGET_BYTES, PackFolder
 from protocol.replica.interfaces import ContentStore, DeltaInfo
 from protocol.replica.memory import MemoryPacks
 from protocol.replica.storage.sqlite import SqliteStore
+from protocol.transfer import reflate
+from protocol.transfer.chunking import chunk_list, cut, stream_id
+from protocol.transfer.deflate_parameters import ALL_LEVELS, NO_LEVELS, Parameters, Profile, deflate
+from protocol.transfer.deflate_streams import Wrapping
+from protocol.transfer.delta import Chunked, Copy, Source, Spliced, Tree
+from protocol.transfer.delta_writer import LEVEL, DeltaWriter, compress
+from protocol.transfer.manifest import ManifestEntry, encode_manifest, without_streams
+from protocol.transfer.pack import FinishedPack
+from protocol.transfer.reflate import Unfolded, unfold
+from protocol.transfer.reflate_recipe import Sequence, Step, decode_recipe, encode_recipe
 from tests.harness.edited_lesson import AFTER, BEFORE, Files, archive, noise
 from tests.harness.entries import OTHER_SPACE, SPACE
 

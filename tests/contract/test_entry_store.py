@@ -10,8 +10,8 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protocol.entry import Entry, Kind
 from protocol.limits import CURSOR_HASH_BYTES
+from protocol.model.entry import Entry, Kind
 from protocol.replica.interfaces import EntryStore, Held, Position
 from protocol.replica.memory import MemoryStore
 from protocol.replica.storage.sqlite import SqliteStore

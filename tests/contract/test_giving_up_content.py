@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.chunking import ChunkRef, chunk_list, cut, stream_id
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MiB
-from protocol.pack import open_frame
-from protocol.pack_writer import PackWriter
 from protocol.replica.content.pack_check import check_pack_bytes
 from protocol.replica.interfaces import ContentStore, PackInfo
+from protocol.transfer.chunking import ChunkRef, chunk_list, cut, stream_id
+from protocol.transfer.pack import open_frame
+from protocol.transfer.pack_writer import PackWriter
 from tests.harness.content_stores import (
     name_of,
     noise,
@@ -67,7 +67,7 @@ SMALL = 100_000
 async def test_of_a_large_file_the_packs_that_hold_no_list_go_too(
     content: ContentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.pack_writer.PACK_TARGET_BYTES", SMALL)
+    monkeypatch.setattr("protocol.transfer.pack_writer.PACK_TARGET_BYTES", SMALL)
     remark, lesson = noise(MiB, 1), noise(MiB, 2)
     packs = await publish(content, [remark])
     await publish(content, [lesson])
@@ -81,7 +81,7 @@ async def test_of_packs_without_a_list_what_others_need_stays_where_it_is(
     content: ContentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What shares the most with a remark is a lesson: its packs are not written anew for each that is given up."""
-    monkeypatch.setattr("protocol.pack_writer.PACK_TARGET_BYTES", SMALL)
+    monkeypatch.setattr("protocol.transfer.pack_writer.PACK_TARGET_BYTES", SMALL)
     remark, lesson = noise(MiB, 1), noise(MiB, 1) + noise(MiB, 2)
     first = await publish(content, [remark])
     await publish(content, [lesson])

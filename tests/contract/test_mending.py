@@ -9,19 +9,19 @@ from random import Random
 import pytest
 from blake3 import blake3
 
-from protocol.chunking import chunk_list, cut
-from protocol.delta import DELTA_END, Chunked
-from protocol.delta_writer import DeltaWriter
 from protocol.errors import Code, PeerFault
 from protocol.limits import KiB, MiB
-from protocol.pack import PACK_END
-from protocol.pack_writer import PackWriter
 from protocol.replica.byte_range import Span
 from protocol.replica.content.mending import bad_spans
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import ContentStore
 from protocol.replica.memory import MemoryPacks
 from protocol.replica.storage.sqlite import SqliteStore
+from protocol.transfer.chunking import chunk_list, cut
+from protocol.transfer.delta import DELTA_END, Chunked
+from protocol.transfer.delta_writer import DeltaWriter
+from protocol.transfer.pack import PACK_END
+from protocol.transfer.pack_writer import PackWriter
 from tests.harness.entries import SPACE
 
 PLAIN = Random(1).randbytes(5 * MiB)

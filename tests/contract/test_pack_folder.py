@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from protocol.chunking import chunk_list, cut
 from protocol.errors import Code, LocalFailure
 from protocol.limits import PACK_TARGET_BYTES, MiB
-from protocol.pack_writer import PackWriter
 from protocol.replica import disk
 from protocol.replica.content.pack_files import part_name
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.content.sqlite_content import Place
 from protocol.replica.interfaces import PackBuild, PackInfo
+from protocol.transfer.chunking import chunk_list, cut
+from protocol.transfer.pack_writer import PackWriter
 from tests.harness.content_stores import (
     FILES,
     add,

@@ -13,13 +13,13 @@ from random import Random
 
 from blake3 import blake3
 
-from protocol.chunking import ChunkList, chunk_list, stream_id
-from protocol.entry import Entry, Kind, compose
-from protocol.kit import Kit, write_kit
-from protocol.pack import FinishedPack
-from protocol.pack_writer import PackWriter
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.work import ContentRef, HandIn
 from protocol.replica.storage.sqlite import DATABASE
-from protocol.work import ContentRef, HandIn
+from protocol.transfer.chunking import ChunkList, chunk_list, stream_id
+from protocol.transfer.pack import FinishedPack
+from protocol.transfer.pack_writer import PackWriter
+from protocol.trust.kit import Kit, write_kit
 from sync_server import archive
 from sync_server.backing_up import BackupFile, restore
 from sync_server.handlers.backups import back_up

@@ -10,24 +10,24 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from random import Random
 
-from protocol.checkpoint import Cursor
-from protocol.chunking import chunk_list, cut
 from protocol.clock import at_from
-from protocol.entry import Entry, Kind, compose
-from protocol.envelope import open_answer, seal_request
-from protocol.hpke import TAG_BYTES
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.limits import SEALED_CHUNK_BYTES
-from protocol.manifest import ManifestEntry, encode_manifest
-from protocol.message_parts import SpacePage
-from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
+from protocol.messages.calls import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
+from protocol.messages.parts import SpacePage
+from protocol.messages.wire import Call
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Successor
+from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Revision
+from protocol.reconcile.checkpoint import Cursor
 from protocol.replica.memory import MemoryPacks
 from protocol.replica.serving import Responder
 from protocol.roles import Role
-from protocol.sealing import COMMITMENT_BYTES, bucket
-from protocol.structure import Successor
-from protocol.wire import Call
-from protocol.work import ContentRef, Feedback, HandIn, ItemKind, Revision
+from protocol.transfer.chunking import chunk_list, cut
+from protocol.transfer.manifest import ManifestEntry, encode_manifest
+from protocol.trust.envelope import open_answer, seal_request
+from protocol.trust.hpke import TAG_BYTES
+from protocol.trust.sealing import COMMITMENT_BYTES, bucket
 from tests.harness.territory import Territory, new_device
 
 Files = Mapping[str, bytes]

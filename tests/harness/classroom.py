@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from protocol.coursework import Work
 from protocol.errors import NoAnswer
+from protocol.folds.coursework import Work
 from protocol.identity import DeviceKeys
+from protocol.model.work import ItemKind
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from protocol.replica.content.holdings import Need
 from protocol.replica.private_file import write_private
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
-from protocol.work import ItemKind
 from sync_agent.app import Agent
 from sync_agent.coursework.publisher import Published, Wish, publish
 from sync_agent.hand_ins.handing_in import hand_in

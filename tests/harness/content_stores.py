@@ -8,12 +8,12 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from protocol.chunking import chunk_list, cut, stream_id
-from protocol.pack import FinishedPack
-from protocol.pack_writer import PackWriter
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import ContentStore, PackBuild
 from protocol.replica.storage.sqlite import SqliteStore
+from protocol.transfer.chunking import chunk_list, cut, stream_id
+from protocol.transfer.pack import FinishedPack
+from protocol.transfer.pack_writer import PackWriter
 from tests.harness.entries import SPACE
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
-from protocol.entry import Entry
+from protocol.model.entry import Entry
 from protocol.replica.private_file import write_private
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from random import Random
 
 from protocol.clock import at_from
-from protocol.entry import Entry, Kind, compose
 from protocol.identity import SigningKey
 from protocol.limits import CURSOR_HASH_BYTES, SALT_BYTES
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.work import ContentRef, HandIn, Receipt
 from protocol.replica.interfaces import RegisterRow
-from protocol.work import ContentRef, HandIn, Receipt
 
 START_MS = 1_795_000_000_000
 SPACE = b"a space of entries for tests....".ljust(32, b".")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.entry import Entry
+from protocol.model.entry import Entry
 
 
 def every_name(entry: Entry) -> tuple[bytes, ...]:

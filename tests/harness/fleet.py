@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from protocol.clock import DAY_MS, at_from
-from protocol.entry import Kind, compose
 from protocol.identity import DeviceKeys
-from protocol.message_parts import Offer
-from protocol.messages import SyncRequest
-from protocol.register import Health, RegisterKind, compose_register
+from protocol.messages.calls import SyncRequest
+from protocol.messages.parts import Offer
+from protocol.messages.wire import Call
+from protocol.model.entry import Kind, compose
+from protocol.model.register import Health, RegisterKind, compose_register
+from protocol.model.structure import Grant
+from protocol.model.work import ContentRef, HandIn
 from protocol.replica.http.connections import listening
 from protocol.replica.replica import Draft
 from protocol.roles import Role
-from protocol.structure import Grant
-from protocol.wire import Call
-from protocol.work import ContentRef, HandIn
 from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.api.health import Health as HealthPages
 from sync_server.api.routes import Traffic, application

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 
-from protocol.entry import Entry
-from protocol.rights import Authority, Door
+from protocol.model.entry import Entry
+from protocol.rights.door import Authority, Door
+from protocol.rights.vouching import Device, Voices, Word, voices_of
 from protocol.roles import HAS_READING_KEYS, Role
-from protocol.vouching import Device, Voices, Word, voices_of
 
 
 def voices_with_granted_words(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from protocol.entry import Kind
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, Revocation
+from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant, Revocation
-from protocol.vouching import device_id
 from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk

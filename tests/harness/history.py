@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from random import Random
 
 from protocol.clock import at_from
-from protocol.entry import Entry, Kind, compose
 from protocol.identity import SigningKey, school_id, territory_id
-from protocol.roles import PersonRole, Role
-from protocol.structure import (
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import (
     Certificate,
     Erasure,
     Generation,
@@ -26,7 +25,8 @@ from protocol.structure import (
     Revocation,
     SpaceRecord,
 )
-from protocol.work import EMPTY_PAYLOAD, ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision, Wraps
+from protocol.model.work import EMPTY_PAYLOAD, ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision, Wraps
+from protocol.roles import PersonRole, Role
 
 NOW_MS = 1_795_000_000_000
 YEAR_MS = 365 * 24 * 3600 * 1000

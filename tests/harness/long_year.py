@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from random import Random
 
-from protocol.entry import Entry, Kind
-from protocol.measures import DrillOrder, QuarantineOrder
-from protocol.person_keys import KeyWraps
+from protocol.folds.measures import DrillOrder, QuarantineOrder
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation, Ruling, Successor
+from protocol.model.work import Wraps
+from protocol.rights.root_rotation import RootRotation
+from protocol.rights.vouching import Vouch
 from protocol.roles import PersonRole, Role
-from protocol.root_rotation import RootRotation
-from protocol.structure import Grant, PersonKey, PersonRecord, Revocation, Ruling, Successor
-from protocol.vouching import Vouch
-from protocol.work import Wraps
+from protocol.trust.person_keys import KeyWraps
 from tests.harness.history import AtWork, World, Writer
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 from random import Random
 
-from protocol.entry import Kind, parsed
 from protocol.errors import PeerFault
-from protocol.hand_in_keys import content_key_of
+from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
-from protocol.person_keys import KeyWraps, open_reading_key
+from protocol.model.entry import Kind, parsed
+from protocol.model.structure import PersonKey, PersonRecord, Revocation
 from protocol.replica.replica import Draft
+from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonKey, PersonRecord, Revocation
-from protocol.vouching import device_id
+from protocol.trust.person_keys import KeyWraps, open_reading_key
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.key_wraps import reading_keys
@@ -27,7 +27,7 @@ def _nothing_is_replaced(*_: object) -> frozenset[bytes]:
     return frozenset()
 
 
-NO_NEW_KEY: dict[str, object] = {"protocol.roster.replaced_keys": _nothing_is_replaced}
+NO_NEW_KEY: dict[str, object] = {"protocol.rights.roster.replaced_keys": _nothing_is_replaced}
 """Her other laptops go on with the keys that they had, as far as nobody knows that the lost one was given them."""
 
 

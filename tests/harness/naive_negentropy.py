@@ -1,6 +1,6 @@
 """A second Negentropy v1, written from the specification alone, as slow and plain as possible.
 
-It shares no code and no structure with `protocol.reconcile`: ranges are tuples in lists, every range is found by
+It shares no code and no structure with `reconcile.negentropy`: ranges are tuples in lists, every range is found by
 scanning all records, a message is encoded again to learn its size. What both do alike is likely what the text says.
 """
 

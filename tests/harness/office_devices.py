@@ -9,10 +9,10 @@ from random import Random
 
 from protocol.errors import Code, NoAnswer
 from protocol.identity import DeviceKeys
+from protocol.model.work import ItemKind
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.private_file import write_private
-from protocol.work import ItemKind
 from sync_agent.app import Agent
 from sync_agent.courier.commands import export_to
 from sync_agent.coursework.publisher import Wish, publish

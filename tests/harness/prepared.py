@@ -28,7 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn, TypeAlias, cast
 
-from protocol.deflate_parameters import profile
+from protocol.transfer.deflate_parameters import profile
 from tests.harness.patience import PATIENCE_S
 
 PROJECT: Final = Path(__file__).parents[2]

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from protocol.clock import at_from
-from protocol.enrollment_messages import EnrollAnswer, EnrollRequest, parse_chain
-from protocol.entry import Entry, Kind, compose
-from protocol.envelope import open_answer, seal_request
 from protocol.errors import RelaisError
 from protocol.identity import AgreementKey, DeviceKeys
-from protocol.invitation import parse_code
-from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
-from protocol.structure import Certificate, Grant
-from protocol.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from protocol.messages.calls import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
+from protocol.messages.enrollment import EnrollAnswer, EnrollRequest, parse_chain
+from protocol.messages.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Certificate, Grant
+from protocol.trust.envelope import open_answer, seal_request
+from protocol.trust.invitation import parse_code
 
 NOW_MS = 1_795_000_000_000
 TIMEOUT_S = 120

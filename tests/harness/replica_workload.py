@@ -17,13 +17,13 @@ from pathlib import Path
 from random import Random
 from typing import TypeAlias
 
-from protocol.chunking import chunk_list, cut, stream_id
-from protocol.entry import Entry
 from protocol.errors import PeerFault, RelaisError
-from protocol.pack_writer import PackWriter
+from protocol.model.entry import Entry
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import Held, RegisterRow
 from protocol.replica.storage.sqlite import SqliteStore
+from protocol.transfer.chunking import chunk_list, cut, stream_id
+from protocol.transfer.pack_writer import PackWriter
 from tests.harness.entries import OTHER_SPACE, SPACE, EntryMaker, ids_of
 
 FAILED_STATUS = 3

@@ -13,19 +13,19 @@ from typing import Any
 
 import pytest
 
-from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
-from protocol.entry import Entry, Kind
-from protocol.envelope import OpenedRequest
 from protocol.errors import Code, RelaisError
 from protocol.identity import AgreementKey, DeviceKeys
-from protocol.invitation import parse_code
-from protocol.kit import Kit
-from protocol.messages import SyncAnswer, SyncRequest
+from protocol.messages.calls import SyncAnswer, SyncRequest
+from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
+from protocol.messages.wire import Call
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant
 from protocol.replica.console.operation import NO_FILES
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.replica import Draft, Entropy
-from protocol.structure import Grant
-from protocol.wire import Call
+from protocol.trust.envelope import OpenedRequest
+from protocol.trust.invitation import parse_code
+from protocol.trust.kit import Kit
 from sync_server.app import Server, opened
 from sync_server.errands import errand_of
 from sync_server.handlers.territory import begin_territory, new_kit

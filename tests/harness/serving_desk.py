@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from protocol.entry import Entry, Kind
-from protocol.message_parts import InlinePack, SpacePage
-from protocol.messages import SyncAnswer, SyncRequest
+from protocol.messages.calls import SyncAnswer, SyncRequest
+from protocol.messages.parts import InlinePack, SpacePage
+from protocol.model.entry import Entry, Kind
 from protocol.replica.serving import Responder
 from protocol.replica.station import Contact
 from protocol.roles import PersonRole, Role

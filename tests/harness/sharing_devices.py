@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from protocol.message_parts import Wanted
+from protocol.messages.parts import Wanted
 from sync_agent.lan.neighbour_choice import ranking_of
 from sync_agent.sync.electing import Found, Stage, Told
 from sync_agent.sync.pulse import LOOKS_S, Course, Line

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from protocol.folds.sign_in import Method
 from protocol.roles import PersonRole
-from protocol.sign_in import Method
 from sync_agent.school.sign_in import SignInBook
 from tests.harness.classroom import Classroom, Device
 from tests.harness.portal import Answer, Surfer

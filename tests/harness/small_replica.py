@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
-from protocol.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Successor
+from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.interfaces import Stored
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Admission, Draft, Replica
 from protocol.roles import Role
-from protocol.structure import Successor
-from protocol.work import ContentRef, ItemKind, Revision
 from tests.harness.history import NOW_MS, World, Writer
 
 SOURCE = b"a carrier"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from protocol.register import Health
+from protocol.model.register import Health
 from protocol.roles import Role
 from sync_server.contacts import Heard
 from sync_server.handlers.devices import Device, DeviceState, needs_somebody

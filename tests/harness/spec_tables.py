@@ -11,10 +11,10 @@ import re
 from pathlib import Path
 
 from protocol import errors, limits
-from protocol.checkpoint import Cursor
-from protocol.envelope import open_answer, open_request, seal_answer, seal_request
 from protocol.identity import AgreementKey, SigningKey
-from protocol.messages import SyncAnswer, SyncRequest
+from protocol.messages.calls import SyncAnswer, SyncRequest
+from protocol.reconcile.checkpoint import Cursor
+from protocol.trust.envelope import open_answer, open_request, seal_answer, seal_request
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 ERRORS_HEAD = (

@@ -9,14 +9,14 @@ from pathlib import Path
 from random import Random
 from typing import Final, TypeAlias
 
-from protocol.entry import Entry, Kind, compose
-from protocol.hand_in_keys import content_key_of
+from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey, DeviceKeys
-from protocol.person_keys import KeyWraps, open_reading_key
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import PersonKey
+from protocol.model.work import Feedback
+from protocol.rights.vouching import Device as VouchedDevice
 from protocol.roles import Role
-from protocol.structure import PersonKey
-from protocol.vouching import Device as VouchedDevice
-from protocol.work import Feedback
+from protocol.trust.person_keys import KeyWraps, open_reading_key
 from tests.harness.beginnings import new_place
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
 from tests.harness.commands import Desk

@@ -14,12 +14,12 @@ from random import Random
 from typing import Self
 
 from protocol.clock import DAY_MS
-from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
-from protocol.entry import Entry, Kind
-from protocol.envelope import OpenedRequest
 from protocol.errors import Code, Refused
 from protocol.identity import AgreementKey, DeviceKeys, SigningKey, school_id, territory_id
-from protocol.invitation import Invitation
+from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
+from protocol.messages.wire import Call
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Certificate, Generation, Grant, Invite, PersonRecord, RecoveryKey, SpaceRecord
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -27,8 +27,8 @@ from protocol.replica.serving import Responder
 from protocol.replica.station import Station
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.roles import PersonRole, Role
-from protocol.structure import Certificate, Generation, Grant, Invite, PersonRecord, RecoveryKey, SpaceRecord
-from protocol.wire import Call
+from protocol.trust.envelope import OpenedRequest
+from protocol.trust.invitation import Invitation
 
 NOW_MS = 1_795_000_000_000
 _FIRST_MONTH = 8

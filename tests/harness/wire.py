@@ -15,8 +15,7 @@ from aiohttp import web
 
 from protocol.errors import Code, NoAnswer, PeerFault, RelaisError, TooLarge
 from protocol.limits import MAX_REQUEST_BYTES
-from protocol.replica.serving import Responder
-from protocol.wire import (
+from protocol.messages.wire import (
     CONTENT_TYPE,
     ENROLL_PATH,
     OFFSET_HEADER,
@@ -26,6 +25,7 @@ from protocol.wire import (
     SYNC_PATH,
     Call,
 )
+from protocol.replica.serving import Responder
 from sync_agent.transport.answers import Response, error_in, recognised
 from sync_agent.transport.interface import Traffic
 from sync_agent.transport.server_chain import IsOurs

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from protocol.model.work import ItemKind
 from protocol.roles import Role
-from protocol.work import ItemKind
 from tests.harness.classroom import Classroom, Device, brought, classroom
 from tests.harness.couriers import tend_keys
 from tests.harness.enrolled import enrolled_class

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from protocol.entry import Kind
+from protocol.model.entry import Kind
 from sync_agent.sync.withdrawn import take_withdrawals
 from sync_agent.transport.sealed_calls import newest_server
 from sync_server.handlers.rotation import rotate_server

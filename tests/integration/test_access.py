@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from protocol.coursework import Work
 from protocol.errors import BadInput, Code, Refused
-from protocol.hand_in_keys import content_key_of
+from protocol.folds.coursework import Work
+from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.replica.access.archive import ZipOutlet
 from protocol.replica.access.export import export_person

@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 import pytest
 
-from protocol.invitation import FINGERPRINT_BYTES, SECRET_BYTES, Invitation
 from protocol.limits import MAX_CHUNK_BYTES
 from protocol.roles import Role
+from protocol.trust.invitation import FINGERPRINT_BYTES, SECRET_BYTES, Invitation
 from sync_agent.cli import PROGRAM
 from sync_agent.console import intake
 from tests.harness.enrolled import Class, enrolled_class, meet

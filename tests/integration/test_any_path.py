@@ -8,13 +8,13 @@ from random import Random
 
 import pytest
 
-from protocol.coursework import HandInState
-from protocol.entry import Kind
 from protocol.errors import RelaisError
+from protocol.folds.coursework import HandInState
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
+from protocol.model.work import ItemKind
 from protocol.replica.keyring import Keyring
 from protocol.roles import Role
-from protocol.structure import Revocation
-from protocol.work import ItemKind
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.transport.answers import Response
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of

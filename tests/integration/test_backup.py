@@ -22,8 +22,8 @@ import pytest
 
 from protocol.clock import at_from
 from protocol.limits import ERASURE_DELAY_MS
-from protocol.message_parts import InlinePack
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.messages.parts import InlinePack
 from protocol.replica.console.frame import Notices
 from protocol.replica.eraser import Eraser
 from sync_server.app import opened

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, RelaisError
-from protocol.message_parts import Link
+from protocol.messages.parts import Link
 from protocol.replica import disk
 from protocol.replica.interfaces import PackInfo
 from sync_agent.transport.over_http import HttpTransport

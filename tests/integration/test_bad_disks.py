@@ -14,14 +14,14 @@ from typing import NoReturn
 
 import pytest
 
-from protocol.coursework import HandInState
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
+from protocol.folds.coursework import HandInState
+from protocol.model.structure import GENERATION_BYTES
 from protocol.replica import disk
 from protocol.replica.console.sole_runner import own
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.storage.sqlite import SqliteStore
-from protocol.structure import GENERATION_BYTES
 from sync_agent.app import Agent
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, Enrolment, device_keys
 from sync_agent.scheduler import Outcome, outcome_of

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from protocol.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure, Ruling
 from protocol.replica.bare_entries import Rounds, page_of
 from protocol.replica.replica import Replica
-from protocol.rights import is_erasable
+from protocol.rights.door import is_erasable
 from protocol.roles import PersonRole
-from protocol.structure import Erasure, Ruling
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.entries import EntryMaker
 from tests.harness.lan import exchange

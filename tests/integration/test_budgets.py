@@ -9,9 +9,9 @@ from random import Random
 
 import pytest
 
-from protocol.coursework import HandInState
 from protocol.errors import Code, LocalFailure
-from protocol.register import Health, stored_register
+from protocol.folds.coursework import HandInState
+from protocol.model.register import Health, stored_register
 from protocol.replica.console.frame import Notices, now_ms
 from protocol.replica.console.operation import NO_FILES, Params
 from protocol.roles import Role

@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.errors import NoAnswer
-from protocol.lives import Twin
+from protocol.messages.lives import Twin
+from protocol.model.entry import Kind
 from protocol.replica.private_file import write_private
 from protocol.roles import Role
 from sync_agent.app import Agent
@@ -86,7 +86,7 @@ async def hand_ins(agent: Agent) -> set[str]:
 async def test_a_machine_that_takes_no_new_keys_says_in_its_log_why(
     room: Classroom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, successors: int, why: str
 ) -> None:
-    monkeypatch.setattr("protocol.successions.MAX_SUCCESSORS", successors)
+    monkeypatch.setattr("protocol.rights.successions.MAX_SUCCESSORS", successors)
     place = Place(pc(2))
     copy = await started(room, await image_of(room, await room.machine()), "copy", place)
     for _ in range(TELLINGS):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
-from protocol.kit import Argon2Cost
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonRecord
 from protocol.replica.replica import Draft
+from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonRecord
-from protocol.vouching import device_id
+from protocol.trust.kit import Argon2Cost
 from sync_agent.keys.acquaintances import known_in
 from sync_agent.keys.confirming import list_readers, own_device
 from sync_agent.keys.phrases import new_phrase, open_with_phrase

@@ -11,13 +11,13 @@ from random import Random
 
 import pytest
 
-from protocol.coursework import HandInState
-from protocol.entry import Kind
 from protocol.errors import Code, Refused
-from protocol.register import Health, RegisterKind, stored_register
+from protocol.folds.coursework import HandInState
+from protocol.model.entry import Kind
+from protocol.model.register import Health, RegisterKind, stored_register
+from protocol.model.structure import Erasure, Revocation
+from protocol.model.work import ItemKind
 from protocol.roles import Role
-from protocol.structure import Erasure, Revocation
-from protocol.work import ItemKind
 from sync_agent.courier import exporting as courier_export
 from sync_agent.courier.survey import admit_from_disk
 from sync_agent.courier.watch import CourierWatch, disks_of

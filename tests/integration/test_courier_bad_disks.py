@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from protocol.bundle import TRAILER_BYTES
-from protocol.coursework import HandInState
+from protocol.bundles.form import TRAILER_BYTES
 from protocol.errors import Code, LocalFailure, Refused
+from protocol.folds.coursework import HandInState
 from protocol.limits import MAX_LETTERS_PER_DISK
+from protocol.model.work import ItemKind
 from protocol.replica.content.pack_files import PackFiles
-from protocol.work import ItemKind
 from sync_agent.courier import disk as courier_disk
 from sync_agent.courier.letters import Letter, read_letters
 from tests.harness.classroom import LARGE, WORK, Classroom, work_of

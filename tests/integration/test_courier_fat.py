@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from protocol.coursework import HandInState
 from protocol.errors import LocalFailure
+from protocol.folds.coursework import HandInState
 from protocol.limits import MAX_BUNDLE_BYTES, MAX_LETTER_BYTES
-from protocol.work import ItemKind
+from protocol.model.work import ItemKind
 from sync_agent.courier.disk import CourierDisk
 from sync_agent.courier.letters import Letter, read_letters, remove_letter, write_letter
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, work_of

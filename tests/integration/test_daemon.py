@@ -13,8 +13,9 @@ from typing import cast
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
+from protocol.model.entry import Kind
+from protocol.model.work import EMPTY_PAYLOAD
 from protocol.replica.console import sole_runner
 from protocol.replica.console.control import forward
 from protocol.replica.console.frame import Notices
@@ -22,7 +23,6 @@ from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoin
 from protocol.replica.console.ownership import acquire, read_control
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.work import EMPTY_PAYLOAD
 from sync_agent import daemon
 from sync_agent.app import Agent
 from sync_agent.config import RunConfig

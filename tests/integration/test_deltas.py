@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Profile
 from protocol.limits import INLINE_PACK_BYTES
 from protocol.replica.content import levels as kept_levels
 from protocol.replica.content import plain_deltas
+from protocol.transfer.deflate_parameters import ALL_LEVELS, NO_LEVELS, Profile
 from sync_agent.coursework import delta_bases
 from sync_agent.coursework.deflating import own_levels
 from sync_agent.machine.sync_result import SyncResult

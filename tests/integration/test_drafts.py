@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure
+from protocol.folds.sign_in import Method
+from protocol.model.entry import Kind
+from protocol.model.structure import Erasure, PersonRecord
+from protocol.model.work import ItemKind
 from protocol.replica.console.operation import FileEvent
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole
-from protocol.sign_in import Method
-from protocol.structure import Erasure, PersonRecord
-from protocol.work import ItemKind
 from sync_agent.hand_ins import drafts as module
 from sync_agent.hand_ins.drafts import DRAFT_MARKS, Drafts, Kept
 from sync_agent.upkeep.erasing import destroy_erased

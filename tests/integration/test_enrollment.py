@@ -11,10 +11,10 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
-from protocol.invitation import Invitation
 from protocol.replica import disk
 from protocol.replica.serving import Responder
 from protocol.roles import PersonRole, Role
+from protocol.trust.invitation import Invitation
 from sync_agent.app import Agent
 from sync_agent.enrollment.by_code import Enrolled, enroll
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, READING_KEYS_FILE

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from protocol.canonical import decode, encode
-from protocol.enrollment_messages import encode_chain, parse_chain
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, NoAnswer, RelaisError
 from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK
-from protocol.wire import Call
+from protocol.messages.enrollment import encode_chain, parse_chain
+from protocol.messages.wire import Call
+from protocol.model.entry import Kind
 from sync_agent.app import Agent
 from sync_agent.courier.letters import Letter, name_of, read_letters
 from sync_agent.enrollment.by_code import Enrolled

@@ -9,13 +9,13 @@ from random import Random
 
 import pytest
 
-from protocol.checkpoint import Checkpoint
-from protocol.coursework import HandInState
-from protocol.entry import Kind
 from protocol.errors import Code, PeerFault, Refused
+from protocol.folds.coursework import HandInState
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
+from protocol.reconcile.checkpoint import Checkpoint
 from protocol.replica.content.holdings import Need
 from protocol.roles import PersonRole, Role
-from protocol.structure import Revocation
 from sync_agent.health import LastSync
 from sync_agent.sync.cursors import cursor_marks
 from sync_agent.sync.session import Session

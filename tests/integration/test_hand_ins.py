@@ -8,19 +8,19 @@ from random import Random
 
 import pytest
 
-from protocol.chunking import ChunkRef
 from protocol.clock import DAY_MS
-from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure, Refused, RelaisError
-from protocol.hand_in_keys import wraps_for
+from protocol.folds.hand_in_keys import wraps_for
 from protocol.identity import AgreementKey
 from protocol.limits import ACQUAINTANCE_MS, MAX_READING_KEYS_PER_DEVICE, SEALED_CHUNK_BYTES
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonKey, Revocation
+from protocol.model.work import ContentRef, HandIn, Wraps
 from protocol.replica.console.operation import JSON, NO_FILES, Complete, FileData, FileEnd, FileStart
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.sealing import SealedFile, SealWriter, wrap_info
-from protocol.structure import PersonKey, Revocation
-from protocol.work import ContentRef, HandIn, Wraps
+from protocol.transfer.chunking import ChunkRef
+from protocol.trust.sealing import SealedFile, SealWriter, wrap_info
 from sync_agent.hand_ins.wraps import Kept, mark_of, readers_of
 from sync_agent.machine.marks import HAND_IN_MARKS, REFUSED_MARKS
 from tests.harness.classroom import Classroom, Device, Files, Given, classroom

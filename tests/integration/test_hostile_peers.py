@@ -13,17 +13,17 @@ from random import Random
 import pytest
 from aiohttp import web
 
-from protocol.checkpoint import Checkpoint
-from protocol.entry import Entry, Kind, compose
-from protocol.envelope import OpenedRequest
 from protocol.errors import NoAnswer, PeerFault, RelaisError
 from protocol.limits import MAX_ANSWER_BYTES
-from protocol.message_parts import InlinePack, SpacePage
-from protocol.messages import SyncAnswer
+from protocol.messages.calls import SyncAnswer
+from protocol.messages.parts import InlinePack, SpacePage
+from protocol.messages.wire import CONTENT_TYPE, SYNC_PATH
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.work import ContentRef, ItemKind, Revision
+from protocol.reconcile.checkpoint import Checkpoint
 from protocol.replica.byte_range import Span
 from protocol.replica.http.content import Packs
-from protocol.wire import CONTENT_TYPE, SYNC_PATH
-from protocol.work import ContentRef, ItemKind, Revision
+from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.lan.link import VAIN_AT_ONCE, VAIN_PER_S, Link, LinkState, Vain, state_after

@@ -9,9 +9,9 @@ from random import Random
 
 import pytest
 
-from protocol.coursework import HandInState
-from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault
+from protocol.folds.coursework import HandInState
+from protocol.model.entry import Kind
 from protocol.roles import Role
 from sync_agent.health import LastSync
 from sync_agent.sync.session import Session

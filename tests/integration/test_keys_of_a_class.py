@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from protocol.entry import Kind, parsed
 from protocol.identity import AgreementKey
-from protocol.kit import Argon2Cost
 from protocol.limits import MAX_PARENTS, MAX_READING_KEYS_AT_ONCE, READING_KEY_LONG_PAUSE_MS, READING_KEY_PAUSE_MS
-from protocol.person_keys import KeyWraps, open_reading_key
+from protocol.model.entry import Kind, parsed
+from protocol.model.structure import Erasure, Grant, PersonKey, Revocation
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.structure import Erasure, Grant, PersonKey, Revocation
+from protocol.trust.kit import Argon2Cost
+from protocol.trust.person_keys import KeyWraps, open_reading_key
 from sync_agent.keys.confirming import reported
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.keys.phrases import new_phrase, open_with_phrase

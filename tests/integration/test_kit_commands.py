@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey, SigningKey
-from protocol.kit import Kit
-from protocol.vouching import device_id, device_words
+from protocol.model.entry import Kind
+from protocol.rights.vouching import device_id, device_words
+from protocol.trust.kit import Kit
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.hand_ins.wraps import readers_of
 from sync_agent.keys.confirming import confirm, own_device
@@ -214,9 +214,9 @@ async def test_a_server_that_answers_with_the_old_key_is_not_believed_any_more(s
 
 
 async def test_what_a_thief_writes_under_the_old_key_counts_for_nothing(scene: Scene) -> None:
+    from protocol.model.structure import Grant  # noqa: PLC0415
     from protocol.replica.replica import Draft  # noqa: PLC0415
     from protocol.roles import Role  # noqa: PLC0415
-    from protocol.structure import Grant  # noqa: PLC0415
 
     server, thief = scene.office.server, SigningKey(os.urandom(32))
     old, grant = server.keys.signing, server.grant

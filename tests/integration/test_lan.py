@@ -9,16 +9,16 @@ from random import Random
 
 import pytest
 
-from protocol.enrollment_messages import parse_chain
-from protocol.entry import Kind
 from protocol.errors import Code, NoAnswer, PeerFault, Refused
-from protocol.introduction import introduction
-from protocol.messages import SyncRequest
-from protocol.register import Health, RegisterKind, stored_register
+from protocol.messages.calls import SyncRequest
+from protocol.messages.enrollment import parse_chain
+from protocol.messages.introduction import introduction
+from protocol.messages.wire import SYNC_PATH
+from protocol.model.entry import Kind
+from protocol.model.register import Health, RegisterKind, stored_register
+from protocol.model.structure import Revocation
 from protocol.replica.interfaces import EntryStore
 from protocol.roles import Role
-from protocol.structure import Revocation
-from protocol.wire import SYNC_PATH
 from sync_agent.health import LastSync
 from sync_agent.lan.meeting import meet, secrets_of
 from sync_agent.lan.peer_calls import PeerCalls

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from protocol.envelope import OpenedRequest
-from protocol.message_parts import Wanted
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.messages.parts import Wanted
 from protocol.replica.content.holdings import Need
 from protocol.replica.listeners import Listener
 from protocol.replica.serving import Responder
+from protocol.trust.envelope import OpenedRequest
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.lan.link import Link
 from sync_agent.lan.listener import LanResponder

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import territory_id
-from protocol.invitation import Invitation
+from protocol.model.entry import Kind
+from protocol.model.structure import Erasure, Invite, PersonRecord
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.eraser import Eraser
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.structure import Erasure, Invite, PersonRecord
+from protocol.trust.invitation import Invitation
 from sync_server.handlers.administrators import add_administrator, verifier_of
 from sync_server.handlers.erasures import confirm_destroyed
 from tests.harness.administration import NAME, ask, cookie_of, sign_in

@@ -17,10 +17,10 @@ from protocol.canonical import encode
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, RelaisError
 from protocol.identity import school_id
+from protocol.model.work import ItemKind
 from protocol.replica.console.drill_words import report_in_words, stop_in_words
 from protocol.replica.measures import lift_drafts, measures_of, quarantine_drafts
 from protocol.roles import RANK, Role
-from protocol.work import ItemKind
 from sync_agent.app import Agent
 from sync_agent.courier.commands import survey_here
 from sync_agent.hand_ins.copies import Copies

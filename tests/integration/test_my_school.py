@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from protocol.clock import DAY_MS, at_from
-from protocol.entry import Kind, compose
 from protocol.errors import Refused
 from protocol.limits import SALT_BYTES
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Erasure, Revocation
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.office.erasures import in_force
+from protocol.rights.vouching import device_words
 from protocol.roles import Role
-from protocol.structure import Erasure, Revocation
-from protocol.vouching import device_words
 from sync_agent.keys.confirming import own_device
 from sync_agent.scheduler import Outcome
 from sync_agent.status import status

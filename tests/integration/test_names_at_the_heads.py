@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import BadInput, Code, NoAnswer
-from protocol.wire import Call
+from protocol.messages.wire import Call
 from sync_agent.enrollment.by_stick import enroll_by_stick
 from sync_agent.machine.marks import CALLED_MARKS
 from sync_agent.school.device_names import device_names, key_words

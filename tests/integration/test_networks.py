@@ -19,7 +19,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from protocol.errors import Code, NoAnswer, PeerFault
-from protocol.wire import ENROLL_PATH
+from protocol.messages.wire import ENROLL_PATH
 from sync_agent.health import LastSync
 from sync_agent.network.proxies import Wish, wish_of
 from sync_agent.network.settings import Network

@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from protocol import held_names
-from protocol.chunking import chunk_list, cut
+from protocol.messages import held_names
 from protocol.replica.content import batches
+from protocol.transfer.chunking import chunk_list, cut
 from sync_agent.machine.sync_result import SyncResult
 from tests.harness.classroom import Classroom, Device, Files, classroom, faulty, read, syncs
 

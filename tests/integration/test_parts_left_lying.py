@@ -10,10 +10,10 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.errors import RelaisError
+from protocol.model.entry import Kind
+from protocol.model.structure import Erasure
 from protocol.replica.eraser import Eraser
-from protocol.structure import Erasure
 from sync_agent.hand_ins.handing_in import give_feedback
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import WORK, Classroom, Device, Given, assignment, classroom, faulty

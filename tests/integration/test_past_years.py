@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from protocol.clock import DAY_MS, at_from
-from protocol.coursework import HandInState
-from protocol.entry import Kind, compose
+from protocol.folds.coursework import HandInState
 from protocol.limits import SALT_BYTES
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Revocation, SpaceRecord
+from protocol.model.work import ItemKind
 from protocol.roles import Role
-from protocol.structure import Revocation, SpaceRecord
-from protocol.work import ItemKind
 from sync_agent.coursework.past_years import (
     BELIEVED_LEAD_MS,
     TRUSTED_FOR_MS,

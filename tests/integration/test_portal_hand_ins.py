@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 
-from protocol.receipt_code import proof_code
 from protocol.roles import PersonRole
+from protocol.trust.receipt_code import proof_code
 from tests.harness.classroom import Classroom, Device, brought
 from tests.harness.commands import Desk
 from tests.harness.portal import LESSON, portal

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from protocol.coursework import HandInState, Witness
 from protocol.errors import BadInput
-from protocol.receipt_code import proof_code
+from protocol.folds.coursework import HandInState, Witness
 from protocol.replica.office.people import merge_persons
+from protocol.trust.receipt_code import proof_code
 from sync_agent.coursework.reading import find_work
 from sync_agent.portal.proof import page
 from sync_server.app import opened

@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, RelaisError
 from protocol.limits import MAX_CHUNK_BYTES, MAX_PARENTS, MiB
+from protocol.model.entry import Kind
 from protocol.replica.console.operation import JSON, FileData, FileEnd, FileStart
 from protocol.replica.replica import Draft
 from protocol.roles import Role

@@ -10,17 +10,17 @@ from random import Random
 
 import pytest
 
-from protocol.bundle import PackNote
-from protocol.entry import Entry, Kind
+from protocol.bundles.form import PackNote
 from protocol.errors import Code, Refused
 from protocol.identity import AgreementKey
-from protocol.kit import Argon2Cost
 from protocol.limits import READING_KEY_PAUSE_MS
-from protocol.person_keys import KeyWraps, phrase_key
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure, Grant, Revocation
 from protocol.replica.replica import Draft
+from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
-from protocol.structure import Erasure, Grant, Revocation
-from protocol.vouching import device_id
+from protocol.trust.kit import Argon2Cost
+from protocol.trust.person_keys import KeyWraps, phrase_key
 from sync_agent.courier.survey import Wishes
 from sync_agent.hand_ins.wraps import readers_of
 from sync_agent.keys import phrases

@@ -11,9 +11,9 @@ from random import Random
 
 import pytest
 
-from protocol.coursework import HandInState
-from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure
+from protocol.folds.coursework import HandInState
+from protocol.model.entry import Kind
 from protocol.replica.rebuild import NOTE
 from protocol.replica.storage.salvage import salvage
 from sync_agent.app import Agent

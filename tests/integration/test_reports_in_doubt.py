@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.entry import Kind
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.replica import Draft
-from protocol.structure import Revocation
 from tests.harness.commands import Desk
 from tests.harness.office_devices import town
 

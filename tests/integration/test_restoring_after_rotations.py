@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.errors import Code, Refused
-from protocol.kit import Kit
+from protocol.model.entry import Kind
+from protocol.trust.kit import Kit
 from sync_agent.sync.withdrawn import take_withdrawals
 from sync_agent.transport.sealed_calls import server_of
 from sync_server.app import Server, opened

@@ -16,10 +16,10 @@ import pytest
 import pytest_asyncio
 
 from protocol.limits import MAX_PACK_BYTES, MiB
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.messages.wire import SYNC_PATH
 from protocol.replica.listeners import Listener
 from protocol.replica.serving import Responder
-from protocol.wire import SYNC_PATH
 from sync_agent.app import Agent
 from sync_agent.network.settings import Network
 from sync_agent.sync.session import Session

@@ -8,9 +8,9 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.coursework import HandInState
 from protocol.errors import Code, LocalFailure, NoAnswer
-from protocol.register import Health, stored_register
+from protocol.folds.coursework import HandInState
+from protocol.model.register import Health, stored_register
 from protocol.replica.content.holdings import Need
 from sync_agent.app import Agent, RoomLimits
 from sync_agent.sync.room import UNSEEN_BYTES, Room

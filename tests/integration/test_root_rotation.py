@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from protocol.enrollment_messages import parse_chain
-from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import AgreementKey, SigningKey
-from protocol.kit import Kit, parse_kit, write_kit
+from protocol.messages.enrollment import parse_chain
+from protocol.messages.wire import Call
+from protocol.model.entry import Entry, Kind
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Draft, Replica
-from protocol.root_rotation import RootRotation
-from protocol.wire import Call
+from protocol.rights.root_rotation import RootRotation
+from protocol.trust.kit import Kit, parse_kit, write_kit
 from sync_agent.enrollment.by_code import enroll
 from sync_agent.hand_ins.wraps import readers_of
 from sync_agent.status import fingerprint_words

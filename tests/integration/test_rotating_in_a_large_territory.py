@@ -8,11 +8,11 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Kind
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, PersonRecord, SpaceRecord
 from protocol.replica.office import heads
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant, PersonRecord, SpaceRecord
 from sync_server.handlers import rotation
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in

@@ -16,8 +16,8 @@ import pytest
 
 from protocol.errors import BadInput, Code
 from protocol.identity import AgreementKey, SigningKey
-from protocol.kit import Kit
 from protocol.replica.storage.sqlite import SqliteStore
+from protocol.trust.kit import Kit
 from sync_agent.transport.server_chain import newest_certificate, root_after
 from sync_server.app import Server, opened
 from sync_server.data_folder import NEXT_KEYS_FILE

@@ -8,19 +8,19 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.enrollment_messages import parse_chain
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, NoAnswer, Refused
+from protocol.folds.sign_in import Method
 from protocol.identity import school_id
-from protocol.introduction import knock
-from protocol.invitation import parse_code
+from protocol.messages.enrollment import parse_chain
+from protocol.messages.introduction import knock
+from protocol.messages.wire import ENROLL_PATH
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, Revocation
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.office.losses import NEW_KEYS
 from protocol.replica.office.people import duplicates_in
 from protocol.roles import PersonRole, Role
-from protocol.sign_in import Method
-from protocol.structure import Grant, Revocation
-from protocol.wire import ENROLL_PATH
+from protocol.trust.invitation import parse_code
 from sync_agent.app import Agent
 from sync_agent.enrollment.by_code import Enrolled
 from sync_agent.enrollment.by_peer import enroll_by_peer

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from protocol.coursework import HandInState
+from protocol.folds.coursework import HandInState
 from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies, carriers_of, forgetful_devices

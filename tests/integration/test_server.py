@@ -19,13 +19,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from protocol.deflate_parameters import ALL_LEVELS
 from protocol.errors import Code
-from protocol.message_parts import Offer
-from protocol.messages import SyncRequest
+from protocol.messages.calls import SyncRequest
+from protocol.messages.parts import Offer
+from protocol.messages.wire import PACKS_PATH, SYNC_PATH, Call
 from protocol.replica.content.levels import LEVELS_MARK, levels_in
 from protocol.replica.storage.sqlite import DATABASE
-from protocol.wire import PACKS_PATH, SYNC_PATH, Call
+from protocol.transfer.deflate_parameters import ALL_LEVELS
 from tests.harness.machines import Done, Machine, environment, program
 from tests.harness.patience import PATIENCE_S, eventually
 from tests.harness.ports import free_port

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.entry import Kind
 from protocol.errors import Code, Refused
 from protocol.identity import DeviceKeys, school_id
-from protocol.invitation import Invitation
+from protocol.model.entry import Kind
+from protocol.model.structure import Invite
 from protocol.roles import Role
-from protocol.structure import Invite
+from protocol.trust.invitation import Invitation
 from tests.harness.server_in_process import Member, Office, office, refusal
 
 UNKNOWN_ID = "ab" * 32

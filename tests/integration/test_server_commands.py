@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from protocol.checkpoint import Cursor
 from protocol.clock import DAY_MS
-from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import DeviceKeys, school_id
-from protocol.messages import SyncRequest
-from protocol.register import Health, RegisterKind, compose_register
+from protocol.messages.calls import SyncRequest
+from protocol.model.entry import Entry, Kind
+from protocol.model.register import Health, RegisterKind, compose_register
+from protocol.model.structure import Grant
+from protocol.reconcile.checkpoint import Cursor
 from protocol.replica.office.enrolment import OpenCodes
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.roles import Role
-from protocol.structure import Grant
 from sync_server.app import opened
 from tests.harness.server_in_process import Member, Office, office
 from tests.harness.territory import SimClock

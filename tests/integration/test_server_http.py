@@ -15,18 +15,18 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from protocol.checkpoint import Cursor
-from protocol.chunking import chunk_list
-from protocol.entry import Kind
 from protocol.errors import Code, Refused, RelaisError
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_REQUEST_BYTES, MAX_WAITING_CALLS_PER_ADDRESS
-from protocol.message_parts import Offer, Upload, Wanted
-from protocol.messages import SyncAnswer, SyncRequest
-from protocol.pack import FinishedPack
-from protocol.pack_writer import PackWriter
-from protocol.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
-from protocol.work import ContentRef, HandIn
+from protocol.messages.calls import SyncAnswer, SyncRequest
+from protocol.messages.parts import Offer, Upload, Wanted
+from protocol.messages.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from protocol.model.entry import Kind
+from protocol.model.work import ContentRef, HandIn
+from protocol.reconcile.checkpoint import Cursor
+from protocol.transfer.chunking import chunk_list
+from protocol.transfer.pack import FinishedPack
+from protocol.transfer.pack_writer import PackWriter
 from tests.harness.caller import in_sealed_form
 from tests.harness.machines import Machine
 from tests.harness.patience import PATIENCE_S, eventually

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from protocol.entry import Kind, compose
 from protocol.errors import BadInput, Code
 from protocol.identity import DeviceKeys
 from protocol.limits import MAX_PARENTS, MAX_REVOKED_HEADS
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Revocation, Successor
+from protocol.model.work import ContentRef, HandIn
 from protocol.replica.replica import Draft
-from protocol.structure import Revocation, Successor
-from protocol.work import ContentRef, HandIn
 from sync_server.handlers.territory import kit_in
 from tests.harness.server_in_process import Member, Office, office, refusal
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from protocol.coursework import HandInState
-from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
+from protocol.folds.coursework import HandInState
+from protocol.messages.wire import RECONCILE_PATH
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Invite
+from protocol.model.work import HandIn
 from protocol.replica import news
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import Stored
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.structure import Invite
-from protocol.wire import RECONCILE_PATH
-from protocol.work import HandIn
 from sync_agent.coursework.publisher import withdraw
 from sync_agent.health import LastSync
 from sync_agent.sync.asking import Said

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from random import Random
 
-from protocol.message_parts import Link
+from protocol.messages.parts import Link
 from sync_agent.lan.meeting import meet
 from sync_agent.lan.peer_session import PeerSession
 from sync_agent.lan.peer_transport import PeerTransport

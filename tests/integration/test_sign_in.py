@@ -11,12 +11,12 @@ import pytest
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from yarl import URL
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
+from protocol.folds.sign_in import Method, SignIn
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
+from protocol.model.work import ItemKind
 from protocol.roles import PersonRole
-from protocol.sign_in import Method, SignIn
-from protocol.structure import Revocation
-from protocol.work import ItemKind
 from sync_agent.machine.addresses import Address
 from sync_agent.operations import table
 from sync_agent.portal.sessions import IDLE_S

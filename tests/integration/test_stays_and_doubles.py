@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import DeviceKeys
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant, PersonRecord, Revocation, Successor
 from protocol.replica.console.sole_runner import own
 from protocol.replica.office.people import (
     add_person,
@@ -25,7 +26,6 @@ from protocol.replica.office.people import (
 from protocol.replica.office.stays import end_stays, stays_of
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant, PersonRecord, Revocation, Successor
 from sync_server.app import Server
 from sync_server.service import Service, Stop
 from tests.harness.server_in_process import Member, Office, office

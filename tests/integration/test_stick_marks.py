@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.coursework import HandInState
+from protocol.folds.coursework import HandInState
 from sync_agent.hand_ins.handing_in import fate_marks, state_of
 from sync_agent.upkeep.erasing import destroy_erased
 from sync_agent.upkeep.stick_marks import REPORT_MS

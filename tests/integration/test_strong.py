@@ -13,19 +13,19 @@ from random import Random
 
 import pytest
 
-from protocol.chunking import chunk_list, cut, stream_id
-from protocol.delta import Own, Spliced
-from protocol.delta_writer import LEVEL, DeltaWriter, compress
 from protocol.errors import Code, LocalFailure
 from protocol.limits import KiB, MiB
-from protocol.manifest import ManifestEntry
-from protocol.reflate import fold
+from protocol.messages.wire import SYNC_PATH
 from protocol.replica.content import expansion, expansion_cost, strong_build, strong_worker
 from protocol.replica.content.bases import read_range
 from protocol.replica.content.strong_build import reading_order
 from protocol.replica.content.strong_worker import StrongWorker, Teller
 from protocol.replica.memory import MemoryPacks
-from protocol.wire import SYNC_PATH
+from protocol.transfer.chunking import chunk_list, cut, stream_id
+from protocol.transfer.delta import Own, Spliced
+from protocol.transfer.delta_writer import LEVEL, DeltaWriter, compress
+from protocol.transfer.manifest import ManifestEntry
+from protocol.transfer.reflate import fold
 from sync_agent.machine.marks import NO_STRONG_MARK
 from sync_agent.pacing import line_rate
 from sync_agent.pacing.line_rate import MEASURED_S, THIN_BYTES_PER_S, Gauge

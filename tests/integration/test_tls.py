@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from protocol.enrollment_messages import parse_chain
 from protocol.errors import BadInput, Code, NoAnswer, Refused
 from protocol.identity import AgreementKey, SigningKey
-from protocol.kit import Kit
+from protocol.messages.enrollment import parse_chain
+from protocol.messages.wire import SYNC_PATH
 from protocol.replica.http.tls import OfficialCertificate
-from protocol.server_tls import Binding
-from protocol.wire import SYNC_PATH
+from protocol.trust.kit import Kit
+from protocol.trust.server_tls import Binding
 from sync_agent.network.proxies import Proxy
 from sync_agent.network.settings import Network
 from sync_agent.network.trouble import Trouble, seen_in

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, TooLarge
 from protocol.limits import MAX_ANSWER_BYTES
-from protocol.wire import CONTENT_TYPE, ENROLL_PATH, SYNC_PATH
+from protocol.messages.wire import CONTENT_TYPE, ENROLL_PATH, SYNC_PATH
 from sync_agent.network.early import Early
 from sync_agent.network.proxies import wish_of
 from sync_agent.network.settings import Network

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
+from protocol.model.entry import Kind
+from protocol.model.work import ItemKind
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.console.frame import Notices
 from protocol.replica.office.people import merge_persons
-from protocol.work import ItemKind
 from sync_agent.coursework.publisher import Wish, publish
 from sync_server.handlers.administrators import add_administrator, verifier_of
 from sync_server.handlers.territory import kit_in
@@ -245,7 +245,7 @@ async def test_what_does_not_wait_cannot_be_ruled_on(cut: Cut, named: list[str])
 
 
 async def test_a_proof_of_work_that_waits_says_so(cut: Cut) -> None:
-    from protocol.receipt_code import proof_code  # noqa: PLC0415
+    from protocol.trust.receipt_code import proof_code  # noqa: PLC0415
 
     code = proof_code(cut.works[0])
     assert (await cut.office.do("check-receipt", code=code))["why"] == "held-back"

@@ -14,13 +14,13 @@ import pytest
 from aiohttp import web
 
 from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
+from protocol.messages.wire import LIVE_PATH
 from protocol.replica.background import background
 from protocol.replica.http import live
 from protocol.replica.interfaces import ReadInto
 from protocol.replica.listeners import Listener
 from protocol.replica.serving import Responder
 from protocol.roles import Role
-from protocol.wire import LIVE_PATH
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import Scheduler
 from sync_agent.sync import hearing

@@ -9,12 +9,12 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, LocalFailure
 from protocol.identity import SigningKey
+from protocol.messages.wire import SYNC_PATH
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Grant
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant
-from protocol.wire import SYNC_PATH
 from sync_agent.machine.marks import REFUSED_MARKS
 from sync_agent.sync.session import Session
 from tests.harness.classroom import (

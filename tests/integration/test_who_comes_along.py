@@ -8,11 +8,11 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Kind
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, PersonRecord, Revocation
 from protocol.replica.replica import Draft
+from protocol.rights.vouching import device_id, device_words
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant, PersonRecord, Revocation
-from protocol.vouching import device_id, device_words
 from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.enrollment_messages import EnrollAnswer
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, NoAnswer, Refused
 from protocol.identity import DeviceKeys
+from protocol.messages.enrollment import EnrollAnswer
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, Revocation
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.replica import Draft
 from protocol.roles import Role
-from protocol.structure import Grant, Revocation
 from sync_agent.lan.meeting import secrets_of
 from sync_agent.sync.withdrawn import ended_names
 from sync_server.app import opened

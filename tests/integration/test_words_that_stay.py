@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from protocol.entry import Kind
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonRecord, Revocation
+from protocol.model.work import Feedback
+from protocol.rights.vouching import Vouch, device_id
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonRecord, Revocation
-from protocol.vouching import Vouch, device_id
-from protocol.work import Feedback
 from sync_agent.keys.confirming import confirm
 from tests.harness.classroom import Device
 from tests.harness.portal import portal

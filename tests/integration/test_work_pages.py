@@ -8,7 +8,7 @@ import html
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.work import ItemKind
+from protocol.model.work import ItemKind
 from sync_agent.school.device_names import key_words
 from tests.harness.classroom import SMALL, WORK, Classroom, Device
 from tests.harness.commands import Desk

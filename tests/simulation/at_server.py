@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from protocol.entry import Kind
 from protocol.errors import BadInput
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation, Ruling
 from protocol.replica.destroyed import destroyed_names
 from protocol.replica.office.bureau import Office as Bureau
 from protocol.replica.office.erasures import erase_persons, in_force, take_back, with_doubles
@@ -16,7 +17,6 @@ from protocol.replica.office.people import add_person
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.replica import Draft, Replica
 from protocol.roles import PersonRole, Role
-from protocol.structure import Revocation, Ruling
 from tests.simulation.at_school import a_while
 from tests.simulation.founding import begin_server
 from tests.simulation.lines import CALM

@@ -16,13 +16,13 @@ from collections.abc import Collection, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Final, cast
 
-from protocol.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant, Revocation
 from protocol.replica.office.grants import grant_device, grant_person
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import lost
 from protocol.replica.office.people import add_person, listings, merge_persons
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant, Revocation
 from sync_agent.school.office import SchoolOffice
 from sync_server.app import Server
 from sync_server.errands import may_be_judged_by_kit

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from protocol.entry import Kind
 from protocol.errors import PeerFault, Refused
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.office.people import spoken
 from protocol.replica.replica import Replica
 from protocol.roles import HAS_READING_KEYS, Role
-from protocol.structure import PersonRecord, Revocation
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.hand_ins.wraps import readers_of
 from sync_agent.keys.confirming import _called, list_readers

@@ -7,24 +7,24 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from unittest import mock
 
-from protocol.entry import Entry
+from protocol.model.entry import Entry
+from protocol.model.structure import Ruling
 from protocol.replica.office import grants
 from protocol.replica.office.bureau import Office
-from protocol.rights import Authority, Door
-from protocol.roster import _ruled, _rulings
-from protocol.structure import Ruling
+from protocol.rights.door import Authority, Door
+from protocol.rights.roster import _ruled, _rulings
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import Reader
 
 
 def believes_lists_of_who_is_who() -> AbstractContextManager[object]:
     """Whom a list calls the same as a teacher speaks in that one's name (docs/adr/0164)."""
-    return mock.patch("protocol.roster.by_a_list_alone", return_value=())
+    return mock.patch("protocol.rights.roster.by_a_list_alone", return_value=())
 
 
 def takes_a_strangers_word_for_hers() -> AbstractContextManager[object]:
     """What a list and a stranger's device say of a teacher's, nobody of hers has to say (docs/adr/0189)."""
-    return mock.patch("protocol.speaking._call_own", return_value=True)
+    return mock.patch("protocol.rights.speaking._call_own", return_value=True)
 
 
 def lists_computers_by_the_list() -> AbstractContextManager[object]:
@@ -105,7 +105,7 @@ def keeps_to_its_first_word() -> AbstractContextManager[object]:
     def newest_first(entries: Iterable[Entry], held: Container[bytes], door: Door) -> Iterable[tuple[Entry, Ruling]]:
         return reversed(list(_rulings(entries, held, door)))
 
-    return mock.patch("protocol.roster._rulings", newest_first)
+    return mock.patch("protocol.rights.roster._rulings", newest_first)
 
 
 def frees_what_the_kit_holds() -> AbstractContextManager[object]:
@@ -114,4 +114,4 @@ def frees_what_the_kit_holds() -> AbstractContextManager[object]:
     def ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> tuple[set[bytes], set[bytes]]:
         return _ruled(entries, dict.fromkeys(held, 0), door)
 
-    return mock.patch("protocol.roster._ruled", ruled)
+    return mock.patch("protocol.rights.roster._ruled", ruled)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.entry import Kind
+from protocol.model.entry import Kind
 from protocol.replica.replica import Replica
 from protocol.replica.views import Views
-from protocol.rights import is_erasable
+from protocol.rights.door import is_erasable
 from sync_agent.school.measures import ordered
 from sync_agent.transport.sealed_calls import newest_server
 from tests.simulation.ledger import BrokenError, holds

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
-from protocol.entry import Entry
+from protocol.model.entry import Entry
 from protocol.replica.bare_entries import BareEntries, Lacking
 from protocol.replica.replica import Entropy
-from protocol.rights import Authority, Door
+from protocol.rights.door import Authority, Door
+from protocol.rights.roster import Roster
 from protocol.roles import Role
-from protocol.roster import Roster
 from sync_agent.courier.disk import ENDING, BundlesOut
 from sync_agent.lan.peer_session import PeerSession
 from sync_agent.machine.eviction import Piece, Plan, Worth, plan

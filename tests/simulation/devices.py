@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import DeviceKeys
+from protocol.model.entry import Kind
+from protocol.model.work import Receipt
 from protocol.replica.office.grants import confirm_clone
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.replica import Draft
 from protocol.roles import HAS_READING_KEYS, SHARED, PersonRole, Role
-from protocol.work import Receipt
 from sync_agent.keys.confirming import confirm as confirm_reader
 from sync_agent.keys.confirming import list_readers
 from sync_agent.keys.succession import _entries

@@ -12,12 +12,11 @@ from functools import lru_cache
 from random import Random
 from typing import Final
 
-from protocol.enrollment_messages import EnrollAnswer, EnrollRequest, parse_chain
-from protocol.entry import Kind
-from protocol.envelope import OpenedRequest
 from protocol.identity import AgreementKey, DeviceKeys, SigningKey
-from protocol.invitation import parse_code
-from protocol.kit import Kit
+from protocol.messages.enrollment import EnrollAnswer, EnrollRequest, parse_chain
+from protocol.messages.wire import Call
+from protocol.model.entry import Kind
+from protocol.model.structure import Certificate, Generation, RecoveryKey
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.invitations import Wanted, invite
@@ -25,8 +24,9 @@ from protocol.replica.office.people import add_person
 from protocol.replica.office.spaces import add_space
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.roles import PersonRole, Role
-from protocol.structure import Certificate, Generation, RecoveryKey
-from protocol.wire import Call
+from protocol.trust.envelope import OpenedRequest
+from protocol.trust.invitation import parse_code
+from protocol.trust.kit import Kit
 from sync_server.keys import ServerKeys, Territory
 from tests.simulation.disk import Disk
 from tests.simulation.ledger import Files

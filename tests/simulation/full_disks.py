@@ -13,9 +13,9 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from protocol.limits import RECEIPT_PROOF_MS
+from protocol.model.work import ItemKind
 from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.roles import HAS_READING_KEYS
-from protocol.work import ItemKind
 from sync_agent.coursework import publisher
 from sync_agent.coursework.publisher import Wish
 from sync_agent.coursework.reading import need_of

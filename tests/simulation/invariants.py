@@ -21,18 +21,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from protocol.coursework import HandInState, Work
-from protocol.entry import Entry, Kind
 from protocol.errors import LocalFailure, RelaisError
+from protocol.folds.coursework import HandInState, Work
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Revocation
 from protocol.replica.content.holdings import Need
 from protocol.replica.destroyed import carried_out, destroyed_names
 from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
-from protocol.rights import Authority, is_erasable
+from protocol.rights.door import Authority, is_erasable
+from protocol.rights.roster import Roster
+from protocol.rights.speaking import Remembered
 from protocol.roles import HAS_READING_KEYS
-from protocol.roster import Roster
-from protocol.speaking import Remembered
-from protocol.structure import Revocation
 from sync_agent.coursework.reading import need_of
 from sync_agent.hand_ins.wraps import Kept, mark_of, readers_of
 from tests.simulation.claims_invariants import CLAIMS

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from protocol.coursework import HandInState
-from protocol.entry import Entry, Kind
+from protocol.folds.coursework import HandInState
+from protocol.model.entry import Entry, Kind
 from protocol.roles import SHARED, Role
 from tests.simulation.at_school import exchange
 from tests.simulation.doing import Event, do

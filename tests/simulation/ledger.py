@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocol.coursework import Work
-from protocol.entry import Entry, Kind
+from protocol.folds.coursework import Work
+from protocol.model.entry import Entry, Kind
 from protocol.replica.content.memory_packs import _Pack
 from protocol.replica.memory import MemoryStore
 from tests.simulation.disk import Disk

@@ -9,9 +9,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar, cast
 
-from protocol.entry import Entry
 from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.identity import DeviceKeys
+from protocol.model.entry import Entry
 from protocol.replica.keyring import Keyring
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.storage.second_copy import SecondCopy

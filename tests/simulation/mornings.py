@@ -16,8 +16,8 @@ from random import Random
 from typing import Final, cast
 
 from protocol.errors import RelaisError
-from protocol.introduction import own_secret
-from protocol.message_parts import Wanted
+from protocol.messages.introduction import own_secret
+from protocol.messages.parts import Wanted
 from protocol.replica.office import invitations
 from protocol.roles import Role
 from sync_agent.coursework import publisher

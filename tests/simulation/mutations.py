@@ -10,16 +10,16 @@ from random import Random
 from typing import Any
 from unittest import mock
 
-from protocol.ancestry import heads
-from protocol.chunking import ChunkRef
-from protocol.entry import Entry, unsigned
 from protocol.errors import RelaisError
-from protocol.message_parts import Wanted
-from protocol.messages import SyncAnswer
+from protocol.messages.calls import SyncAnswer
+from protocol.messages.parts import Wanted
+from protocol.model.ancestry import heads
+from protocol.model.entry import Entry, unsigned
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.interfaces import ContentStore
 from protocol.replica.replica import Draft, Replica
-from protocol.rights import Authority
+from protocol.rights.door import Authority
+from protocol.transfer.chunking import ChunkRef
 from sync_agent.app import Agent
 from sync_agent.courier.survey import COURIER
 from sync_agent.hand_ins.copies import Copies
@@ -60,7 +60,7 @@ def folds_by_arrival() -> AbstractContextManager[object]:
         kept = {entry.id for entry in heads(entries)}
         return [entry for entry in entries if entry.id in kept]
 
-    return mock.patch("protocol.coursework.heads", first_come)
+    return mock.patch("protocol.folds.coursework.heads", first_come)
 
 
 def believes_the_manifest() -> AbstractContextManager[object]:
@@ -254,7 +254,7 @@ def takes_what_a_stick_brought_as_sent() -> AbstractContextManager[object]:
 
 def destroys_too_early() -> AbstractContextManager[object]:
     """What is erased goes after five days: who sees within the week that it was wrong finds it gone."""
-    return mock.patch("protocol.erasing.ERASURE_DELAY_MS", 5 * 24 * 3600 * 1000)
+    return mock.patch("protocol.folds.erasing.ERASURE_DELAY_MS", 5 * 24 * 3600 * 1000)
 
 
 def destroys_nothing() -> AbstractContextManager[object]:

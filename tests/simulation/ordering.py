@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from protocol.entry import Kind
 from protocol.errors import Refused
-from protocol.measures import MINUTE_MS
+from protocol.folds.measures import MINUTE_MS
+from protocol.model.entry import Kind
 from protocol.replica.console.operation import JSON
 from sync_agent.app import Agent
 from sync_agent.school import measure_commands

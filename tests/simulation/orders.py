@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
-from protocol.measures import MINUTE_MS, DrillOrder, QuarantineOrder
+from protocol.folds.measures import MINUTE_MS, DrillOrder, QuarantineOrder
+from protocol.model.entry import Entry, Kind
 from sync_agent.school.measures import ordered
 from tests.simulation.ledger import BrokenError
 from tests.simulation.machine import Machine

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import Final
 
-from protocol.coursework import HandInState, Item, Work
 from protocol.errors import Code, LocalFailure
+from protocol.folds.coursework import HandInState, Item, Work
+from protocol.model.work import ItemKind
 from protocol.roles import HAS_READING_KEYS
-from protocol.work import ItemKind
 from sync_agent.coursework import publisher, reading
 from sync_agent.coursework.publisher import Wish
 from sync_agent.hand_ins import handing_in

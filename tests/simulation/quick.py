@@ -22,16 +22,20 @@ import zstandard
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature
 
-from protocol import envelope, hpke, identity, pack, pack_writer, sign_in, space_keys, structure, work
-from protocol.entry import Entry, signature_holds
+from protocol import identity
 from protocol.errors import Code, PeerFault
+from protocol.folds import sign_in, space_keys
 from protocol.identity import AgreementKey, SigningKey, check_agreement, tagged
+from protocol.model import structure, work
+from protocol.model.entry import Entry, signature_holds
 from protocol.replica import quarantine
 from protocol.replica.memory import MemoryStore
 from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
-from protocol.rights import Authority
-from protocol.speaking import Remembered
+from protocol.rights.door import Authority
+from protocol.rights.speaking import Remembered
+from protocol.transfer import pack, pack_writer
+from protocol.trust import envelope, hpke
 from sync_agent.courier.disk import BundlesOut
 from sync_agent.coursework import file_notes
 from tests.simulation import recalled, sticks

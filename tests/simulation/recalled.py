@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
-from protocol import canonical, entry
+from protocol import canonical
 from protocol.canonical import Value
+from protocol.model import entry
 
 REMEMBERED: Final = 20_000
 SHORT_BYTES: Final = 1_000

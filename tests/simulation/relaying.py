@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from protocol.coursework import HandInState
+from protocol.folds.coursework import HandInState
 from protocol.roles import Role
 from tests.simulation.at_school import exchange
 from tests.simulation.doing import Event

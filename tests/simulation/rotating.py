@@ -15,14 +15,14 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from protocol.enrollment_messages import parse_chain
-from protocol.entry import Kind, compose
 from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys, SigningKey
-from protocol.kit import Kit
 from protocol.limits import SALT_BYTES
+from protocol.messages.enrollment import parse_chain
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import GENERATION_BYTES, Grant, Revocation
 from protocol.replica.replica import Replica
 from protocol.roles import Role
-from protocol.structure import GENERATION_BYTES, Grant, Revocation
+from protocol.trust.kit import Kit
 from sync_server.app import Server
 from sync_server.backing_up import certify
 from sync_server.foreign_backup import _MEMORIES

@@ -14,14 +14,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
-from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
-from protocol.person_keys import KeyWraps
+from protocol.folds.sign_in import SignInWraps, holders
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import PersonKey
+from protocol.model.work import Wraps
 from protocol.replica.replica import Replica
 from protocol.roles import HAS_READING_KEYS, HOLDS_SIGN_INS
-from protocol.sign_in import SignInWraps, holders
-from protocol.structure import PersonKey
-from protocol.work import Wraps
+from protocol.trust.person_keys import KeyWraps
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.school.sign_in import SignInBook
 from tests.simulation.ledger import BrokenError

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from protocol.folds.sign_in import Method
 from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.roles import HAS_READING_KEYS, SHARED, PersonRole
-from protocol.sign_in import Method
 from sync_agent.school.sign_in import SignInBook, Try
 from tests.simulation.doing import Event, done_at_machine
 from tests.simulation.ledger import BrokenError

@@ -19,7 +19,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.bundle import TRAILER_BYTES, Trailer
+from protocol.bundles.form import TRAILER_BYTES, Trailer
 from protocol.errors import Code, NoAnswer, PeerFault
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
 from sync_agent.courier.commands import (

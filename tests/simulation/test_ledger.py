@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind
 from tests.harness.entries import EntryMaker
 from tests.simulation.command import simulate
 from tests.simulation.disk import Disk

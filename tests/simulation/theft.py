@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from protocol.entry import Kind
 from protocol.errors import RelaisError
 from protocol.identity import DeviceKeys
+from protocol.model.entry import Kind
 from protocol.replica.arrivals import noted_since_ms
 from protocol.replica.office.erasures import erase_persons
 from protocol.replica.office.invitations import Wanted, invite

@@ -17,17 +17,17 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from protocol.ancestry import ancestors
-from protocol.entry import Entry, Kind, KindClass, class_of
 from protocol.errors import PeerFault
-from protocol.payload_rules import fault_of
+from protocol.model.ancestry import ancestors
+from protocol.model.entry import Entry, Kind, KindClass, class_of
+from protocol.model.payload_rules import fault_of
+from protocol.model.structure import Ruling
 from protocol.replica.allowances import Allowances
 from protocol.replica.bare_entries import _LEFT_ALONE as LEFT_ALONE
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.erasures import ever_said, in_force
 from protocol.replica.replica import Replica
-from protocol.rights import erasable_names
-from protocol.structure import Ruling
+from protocol.rights.door import erasable_names
 from tests.simulation.ledger import BrokenError, holds
 from tests.simulation.malware import MOST_BY_KEY
 from tests.simulation.sound import server_of, sound

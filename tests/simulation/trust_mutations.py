@@ -8,14 +8,14 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
-from protocol.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind
 from protocol.replica.allowances import Allowance
 from protocol.replica.content.open_parts import OpenParts
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.memory import MemoryStore
 from protocol.replica.quotas import Quotas
-from protocol.roster import Roster
-from protocol.vouching import Device
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_device
 from sync_agent.lan.peer_calls import PeerCalls
@@ -43,7 +43,7 @@ def forgets_whom_a_thief_let_in() -> AbstractContextManager[object]:
 
 def copies_outlive_their_original() -> AbstractContextManager[object]:
     """Successors of a key that was cut off go on."""
-    return mock.patch("protocol.revocations.voided", return_value={})
+    return mock.patch("protocol.rights.revocations.voided", return_value={})
 
 
 def destroys_by_a_thiefs_word() -> AbstractContextManager[object]:
@@ -57,12 +57,12 @@ def destroys_by_a_thiefs_word() -> AbstractContextManager[object]:
 
 def takes_no_erasure_back() -> AbstractContextManager[object]:
     """A ruling that refuses an erasure changes nothing."""
-    return mock.patch("protocol.roster._undone", return_value=())
+    return mock.patch("protocol.rights.roster._undone", return_value=())
 
 
 def brings_back_what_it_destroyed() -> AbstractContextManager[object]:
     """Whoever takes an erasure back brings back what a replica had destroyed."""
-    return mock.patch("protocol.roster._carried_out", return_value=())
+    return mock.patch("protocol.rights.roster._carried_out", return_value=())
 
 
 def asks_for_the_first_page_only() -> AbstractContextManager[object]:
@@ -118,7 +118,7 @@ def takes_the_servers_word_for_a_teacher() -> AbstractContextManager[object]:
 
 def hears_unconfirmed_devices() -> AbstractContextManager[object]:
     """Pupils' work is sealed to devices that nobody confirmed, and their words are the teacher's."""
-    return mock.patch("protocol.roster.unconfirmed", return_value=())
+    return mock.patch("protocol.rights.roster.unconfirmed", return_value=())
 
 
 def gives_confirmed_devices_nothing() -> AbstractContextManager[object]:
@@ -165,7 +165,7 @@ def carries_any_number() -> AbstractContextManager[object]:
 
 def carries_noise() -> AbstractContextManager[object]:
     """The door looks at no payload of a machine."""
-    return mock.patch("protocol.rights.fault_of", return_value=None)
+    return mock.patch("protocol.rights.door.fault_of", return_value=None)
 
 
 def keeps_what_nothing_names() -> AbstractContextManager[object]:

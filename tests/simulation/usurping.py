@@ -19,14 +19,14 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from protocol.entry import Entry, Kind, compose
 from protocol.identity import DeviceKeys, SigningKey
 from protocol.limits import SALT_BYTES
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Grant, PersonRecord, Revocation
 from protocol.replica.office.invitations import Wanted
 from protocol.replica.office.people import add_person, list_draft, listings, merge_persons
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant, PersonRecord, Revocation
 from sync_agent.keys.confirming import confirm as confirm_reader
 from sync_agent.keys.confirming import list_readers
 from sync_server.app import Server

@@ -8,11 +8,11 @@ from hashlib import blake2b
 from random import Random
 from typing import Final
 
-from protocol.coursework import HandInState, Work
-from protocol.entry import Entry
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
-from protocol.kit import Kit
+from protocol.folds.coursework import HandInState, Work
+from protocol.model.entry import Entry
 from protocol.roles import READS_HAND_INS, Role
+from protocol.trust.kit import Kit
 from sync_agent.hand_ins.copies import lasting_state
 from sync_agent.machine.marks import ENTRUSTED_MARKS, FORGETS_MARKS
 from tests.simulation.at_school import EVENTS as AT_SCHOOL

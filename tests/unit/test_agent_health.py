@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.register import Health, parse_register
+from protocol.model.register import Health, parse_register
 from sync_agent.health import LastSync, own_report, worth_saying
 from tests.harness.classroom import classroom
 

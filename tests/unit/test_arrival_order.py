@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.coursework import Coursework, fold_coursework
-from protocol.entry import Entry, Kind, signature_holds
-from protocol.revocations import cuts_of
-from protocol.rights import Door, Outcome
+from protocol.folds.coursework import Coursework, fold_coursework
+from protocol.model.entry import Entry, Kind, signature_holds
+from protocol.model.structure import Grant, Revocation
+from protocol.rights.door import Door, Outcome
+from protocol.rights.revocations import cuts_of
+from protocol.rights.roster import Roster, fold_roster
 from protocol.roles import RANK, Role
-from protocol.roster import Roster, fold_roster
-from protocol.structure import Grant, Revocation
 from tests.harness.history import World, Writer, random_history
 
 MANY = settings(max_examples=120, deadline=None)

@@ -8,7 +8,7 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from protocol.errors import NoAnswer
-from protocol.wire import SYNC_PATH
+from protocol.messages.wire import SYNC_PATH
 from sync_server.api import routes
 from sync_server.api.asker import UNKNOWN, asker_by_proxy
 from sync_server.api.routes import Traffic

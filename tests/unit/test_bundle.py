@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.bundle import (
+from protocol.bundles.form import (
     HEAD_BYTES,
     TRAILER_BYTES,
     BundleKeys,
@@ -24,13 +24,13 @@ from protocol.bundle import (
     head_size,
     parse_head,
 )
-from protocol.bundle_reader import BundleReader, Entries, Event, PackData, PackEnd, PackStart, Registers
-from protocol.bundle_writer import BundleWriter
-from protocol.entry import Entry, Kind, compose
+from protocol.bundles.reader import BundleReader, Entries, Event, PackData, PackEnd, PackStart, Registers
+from protocol.bundles.writer import BundleWriter
 from protocol.errors import PeerFault
+from protocol.folds.space_keys import SpaceSecret
 from protocol.identity import SigningKey
 from protocol.limits import BUNDLE_CHUNK_BYTES, MAX_BUNDLE_BYTES, MAX_BUNDLE_INDEX_BYTES, MAX_PACK_BYTES
-from protocol.space_keys import SpaceSecret
+from protocol.model.entry import Entry, Kind, compose
 
 VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "bundle.json").read_text(encoding="utf-8"))
 SECRET = SpaceSecret(bytes(range(32)))
@@ -227,7 +227,7 @@ def test_an_entry_that_cannot_be_read_spoils_no_other() -> None:
     data = b"".join([making.begin(), bytes(making.entries([entry(1), entry(2)])), making.finish()])
     assert contents(data)[0] == [entry(1), entry(2)]
     from protocol.canonical import encode  # noqa: PLC0415
-    from protocol.entry import to_wire  # noqa: PLC0415
+    from protocol.model.entry import to_wire  # noqa: PLC0415
 
     rows = encode([to_wire(entry(1)), ["rubbish"], to_wire(entry(2))])
     found = contents(sealed_by_a_member(b"\x01" + len(rows).to_bytes(4, "big") + rows))[0]

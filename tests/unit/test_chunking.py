@@ -12,7 +12,9 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.chunking import (
+from protocol.errors import Code, PeerFault, TooLarge
+from protocol.limits import AVG_CHUNK_BYTES, MAX_CHUNK_BYTES, MAX_STREAM_BYTES, MIN_CHUNK_BYTES
+from protocol.transfer.chunking import (
     CHUNK_REF_BYTES,
     MAX_CHUNKS_PER_STREAM,
     ChunkRef,
@@ -26,8 +28,6 @@ from protocol.chunking import (
     stream_bytes,
     stream_id,
 )
-from protocol.errors import Code, PeerFault, TooLarge
-from protocol.limits import AVG_CHUNK_BYTES, MAX_CHUNK_BYTES, MAX_STREAM_BYTES, MIN_CHUNK_BYTES
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "chunking.json").read_text("utf-8"))
 STREAMS: list[dict[str, Any]] = VECTORS["streams"]

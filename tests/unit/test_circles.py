@@ -7,8 +7,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.circles import Circles
-from protocol.vouching import Device, Voices, Word
+from protocol.rights.circles import Circles
+from protocol.rights.vouching import Device, Voices, Word
 
 
 def some_word(random: Random, persons: list[bytes], devices: list[Device]) -> Word:

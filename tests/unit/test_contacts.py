@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.identity import SigningKey
-from protocol.register import Health, RegisterKind, compose_register
+from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.replica.interfaces import RegisterRow
 from protocol.replica.memory import MemoryStore
 from protocol.replica.station import Contact, Report

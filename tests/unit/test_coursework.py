@@ -7,14 +7,14 @@ from random import Random
 
 import pytest
 
-from protocol.coursework import Coursework, HandInState, fold_coursework, live_content, sealed_content
-from protocol.entry import Entry, Kind
+from protocol.folds.coursework import Coursework, HandInState, fold_coursework, live_content, sealed_content
 from protocol.limits import MAX_PARENTS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
-from protocol.rights import Door
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation, Ruling, Successor
+from protocol.model.work import EMPTY_PAYLOAD, ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision, Wraps
+from protocol.rights.door import Door
+from protocol.rights.roster import Roster, fold_roster
 from protocol.roles import PersonRole, Role
-from protocol.roster import Roster, fold_roster
-from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation, Ruling, Successor
-from protocol.work import EMPTY_PAYLOAD, ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision, Wraps
 from tests.harness.history import YEAR_MS, World, Writer
 
 Parents = tuple[bytes, ...]

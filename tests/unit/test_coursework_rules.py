@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.chunking import chunk_list, cut, stream_id
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
-from protocol.manifest import ManifestEntry
 from protocol.portable_names import check_portable, portable_name
+from protocol.transfer.chunking import chunk_list, cut, stream_id
+from protocol.transfer.manifest import ManifestEntry
 from sync_agent.coursework.rules import NOTICE_NAME, dated_name, fitting, is_dated, is_denied, local_time, wanted_files
 from sync_agent.coursework.space_folders import compared, free_name
 

@@ -12,7 +12,17 @@ import zstandard
 from blake3 import blake3
 
 from protocol.canonical import decode, encode
-from protocol.delta import (
+from protocol.errors import Code, PeerFault, TooLarge
+from protocol.limits import (
+    MAX_DELTA_BASES,
+    MAX_DELTA_DICTIONARY_BYTES,
+    MAX_DELTA_MADE_BYTES,
+    MAX_FRAME_BYTES,
+    MAX_IMAGE_BYTES,
+    MAX_SPLICED_BYTES,
+    MiB,
+)
+from protocol.transfer.delta import (
     DELTA_END,
     DELTA_MAGIC,
     TRAILER_BYTES,
@@ -26,19 +36,9 @@ from protocol.delta import (
     frame_digest,
     is_delta,
 )
-from protocol.delta_reader import decode_delta_index, open_delta_frame, read_delta_index, read_delta_trailer
-from protocol.delta_writer import DeltaWriter, compress
-from protocol.errors import Code, PeerFault, TooLarge
-from protocol.limits import (
-    MAX_DELTA_BASES,
-    MAX_DELTA_DICTIONARY_BYTES,
-    MAX_DELTA_MADE_BYTES,
-    MAX_FRAME_BYTES,
-    MAX_IMAGE_BYTES,
-    MAX_SPLICED_BYTES,
-    MiB,
-)
-from protocol.manifest import ManifestEntry, encode_manifest, with_streams, without_streams
+from protocol.transfer.delta_reader import decode_delta_index, open_delta_frame, read_delta_index, read_delta_trailer
+from protocol.transfer.delta_writer import DeltaWriter, compress
+from protocol.transfer.manifest import ManifestEntry, encode_manifest, with_streams, without_streams
 
 BASE = bytes(range(32))
 OLD = Random(1).randbytes(100_000)

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Entry
 from protocol.limits import MAX_REVOKED_HEADS
+from protocol.model.entry import Entry
 from protocol.replica.memory import MemoryStore
 from protocol.replica.office.heads import MOST_EARLIER_HEADS, earlier_words, lists_of, with_earlier
 from tests.harness.entries import OTHER_SPACE, SPACE, EntryMaker

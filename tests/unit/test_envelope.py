@@ -8,8 +8,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import canonical, hpke
-from protocol.envelope import (
+from protocol import canonical
+from protocol.errors import Code, PeerFault, TooLarge
+from protocol.identity import LOW_ORDER_AGREEMENT_KEYS, SMALL_ORDER_SIGNING_KEYS, AgreementKey, SigningKey, tagged
+from protocol.limits import MAX_ANSWER_BYTES, MAX_COMPRESSION_RATIO, MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES
+from protocol.trust import hpke
+from protocol.trust.envelope import (
     ANSWER,
     REQUEST,
     OpenedRequest,
@@ -19,9 +23,6 @@ from protocol.envelope import (
     seal_answer,
     seal_request,
 )
-from protocol.errors import Code, PeerFault, TooLarge
-from protocol.identity import LOW_ORDER_AGREEMENT_KEYS, SMALL_ORDER_SIGNING_KEYS, AgreementKey, SigningKey, tagged
-from protocol.limits import MAX_ANSWER_BYTES, MAX_COMPRESSION_RATIO, MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "envelope.json").read_text(encoding="utf-8"))
 DEVICE = SigningKey(bytes([1]) * 32)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.chunking import chunk_list, cut
 from protocol.clock import DAY_MS
-from protocol.entry import Entry, Kind
-from protocol.erasing import Order, due, leap_ms
+from protocol.folds.erasing import Order, due, leap_ms
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
-from protocol.manifest import ManifestEntry, encode_manifest
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure, PersonRecord, Revocation, Ruling
+from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Revision
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.destroyed import DONE_MARKS
 from protocol.replica.eraser import LOOKED_MARK, Eraser
@@ -24,8 +24,8 @@ from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.pace import Pace
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
-from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
-from protocol.work import ContentRef, Feedback, HandIn, ItemKind, Revision
+from protocol.transfer.chunking import chunk_list, cut
+from protocol.transfer.manifest import ManifestEntry, encode_manifest
 from tests.harness.history import NOW_MS, World, Writer, random_history
 
 names = st.binary(min_size=16, max_size=16)

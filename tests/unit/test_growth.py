@@ -8,15 +8,15 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import PersonKey, PersonRecord, Revocation
+from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision
 from protocol.replica.interfaces import Stored
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
+from protocol.rights.vouching import Vouch
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonKey, PersonRecord, Revocation
-from protocol.vouching import Vouch
-from protocol.work import ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision
 from tests.harness.history import NOW_MS, World, Writer
 from tests.harness.long_year import long_year
 

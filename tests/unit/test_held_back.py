@@ -8,16 +8,12 @@ from typing import Protocol
 
 import pytest
 
-from protocol.coursework import fold_coursework
-from protocol.entry import Entry, Kind, KindClass, class_of
-from protocol.kit import Argon2Cost
-from protocol.measures import DrillOrder, QuarantineOrder, fold_measures
-from protocol.person_keys import KeyWraps, PhraseKey
-from protocol.roles import PersonRole, Role
-from protocol.roster import fold_roster
-from protocol.sign_in import SignInRecord, SignInWraps, fold_sign_ins
-from protocol.space_keys import SpaceSecret, SpaceWraps, fold_space_keys
-from protocol.structure import (
+from protocol.folds.coursework import fold_coursework
+from protocol.folds.measures import DrillOrder, QuarantineOrder, fold_measures
+from protocol.folds.sign_in import SignInRecord, SignInWraps, fold_sign_ins
+from protocol.folds.space_keys import SpaceSecret, SpaceWraps, fold_space_keys
+from protocol.model.entry import Entry, Kind, KindClass, class_of
+from protocol.model.structure import (
     Erasure,
     Grant,
     Invite,
@@ -29,8 +25,12 @@ from protocol.structure import (
     SpaceRecord,
     Successor,
 )
-from protocol.vouching import Vouch
-from protocol.work import EMPTY_PAYLOAD, ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision, Wraps
+from protocol.model.work import EMPTY_PAYLOAD, ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision, Wraps
+from protocol.rights.roster import fold_roster
+from protocol.rights.vouching import Vouch
+from protocol.roles import PersonRole, Role
+from protocol.trust.kit import Argon2Cost
+from protocol.trust.person_keys import KeyWraps, PhraseKey
 from tests.harness.history import World, Writer
 from tests.unit.test_rights import opened, opened_without
 

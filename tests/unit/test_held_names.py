@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from protocol.errors import Code, PeerFault, TooLarge
-from protocol.held_names import HeldNames
 from protocol.limits import MAX_HELD_NAMES
+from protocol.messages.held_names import HeldNames
 
 HASHES = [Random(number).randbytes(32) for number in range(5_000)]
 HELD = HeldNames.of(HASHES)

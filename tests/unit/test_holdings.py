@@ -10,11 +10,7 @@ from random import Random
 import pytest
 from blake3 import blake3
 
-from protocol import manifest
-from protocol.chunking import ChunkList, ChunkRef, chunk_list, cut, stream_id
 from protocol.errors import Code, LocalFailure
-from protocol.manifest import ManifestEntry, encode_manifest
-from protocol.pack_writer import PackWriter
 from protocol.portable_names import portability_problems
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.pack_files import PACKS
@@ -22,6 +18,10 @@ from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import DeltaInfo
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.storage.sqlite import SqliteStore
+from protocol.transfer import manifest
+from protocol.transfer.chunking import ChunkList, ChunkRef, chunk_list, cut, stream_id
+from protocol.transfer.manifest import ManifestEntry, encode_manifest
+from protocol.transfer.pack_writer import PackWriter
 from tests.harness.caller import in_sealed_form, pack_files, pack_sealed
 
 SPACE, ELSEWHERE = bytes([1]) * 32, bytes([2]) * 32

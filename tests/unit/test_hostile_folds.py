@@ -10,15 +10,15 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Entry, Kind, class_of
-from protocol.growth import fold_space
+from protocol.folds.growth import fold_space
+from protocol.folds.sign_in import fold_sign_ins
+from protocol.folds.space_keys import fold_space_keys
 from protocol.limits import MAX_PARENTS
-from protocol.rights import WRITERS, Door, Outcome
+from protocol.model.entry import Entry, Kind, class_of
+from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
+from protocol.rights.door import WRITERS, Door, Outcome
+from protocol.rights.vouching import Vouch
 from protocol.roles import PersonRole, Role
-from protocol.sign_in import fold_sign_ins
-from protocol.space_keys import fold_space_keys
-from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
-from protocol.vouching import Vouch
 from tests.harness.history import Writer
 from tests.harness.work import assert_grows_as_its_entries, counted_work
 from tests.unit.test_held_back import ADULT, PUPIL, Place

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import hpke
 from protocol.errors import Code, PeerFault
 from protocol.identity import LOW_ORDER_AGREEMENT_KEYS, AgreementKey
+from protocol.trust import hpke
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "hpke.json").read_text(encoding="utf-8"))
 READER = AgreementKey(bytes([5]) * 32)

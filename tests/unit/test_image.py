@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.image import Image
+from protocol.transfer.image import Image
 
 PATTERN = b"".join(bytes([n % 251]) * (n % 97) for n in range(20_000)) + Random(1).randbytes(300_000)
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import PeerFault
-from protocol.introduction import (
+from protocol.limits import MAX_INTRODUCTION_TAGS
+from protocol.messages.introduction import (
     MAX_INTRODUCTION_BYTES,
     TAG_BYTES,
     TAGS_ROUNDED_TO,
@@ -24,7 +25,6 @@ from protocol.introduction import (
     is_introduction,
     noise_bytes,
 )
-from protocol.limits import MAX_INTRODUCTION_TAGS
 
 CERTIFICATE, NONCE, INSTANCE = b"c" * 32, b"n" * 16, b"i" * 8
 SECRETS = st.lists(st.binary(min_size=32, max_size=32), unique=True, max_size=20)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import invitation
-from protocol.enrollment_messages import EnrollRequest
 from protocol.errors import Code, Refused
-from protocol.invitation import ALPHABET, Invitation, from_base32, invitation_hash, parse_code, to_base32, veiled
+from protocol.messages.enrollment import EnrollRequest
+from protocol.trust import invitation
+from protocol.trust.invitation import ALPHABET, Invitation, from_base32, invitation_hash, parse_code, to_base32, veiled
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "invitation.json").read_text(encoding="utf-8"))
 TERRITORY = bytes(range(100, 132))

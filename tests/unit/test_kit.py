@@ -9,15 +9,15 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import kit
 from protocol.clock import at_from
-from protocol.enrollment_messages import encode_chain
-from protocol.entry import Kind, compose
 from protocol.errors import BadInput, Code
 from protocol.identity import AgreementKey, SigningKey, territory_id, words_of
-from protocol.kit import Argon2Cost, Kit, is_protected, parse_kit, write_kit
 from protocol.limits import MAX_KIT_BYTES, MAX_KIT_LANES, MAX_KIT_MEMORY_KIB, MAX_KIT_PASSES, MAX_ROTATION_HEADS
-from protocol.root_rotation import RootRotation
+from protocol.messages.enrollment import encode_chain
+from protocol.model.entry import Kind, compose
+from protocol.rights.root_rotation import RootRotation
+from protocol.trust import kit
+from protocol.trust.kit import Argon2Cost, Kit, is_protected, parse_kit, write_kit
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "kit.json").read_text(encoding="utf-8"))
 CHEAP = Argon2Cost(memory_kib=64, passes=1, lanes=1)

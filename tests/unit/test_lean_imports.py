@@ -40,7 +40,7 @@ SELDOM_NEEDED = {
     "sync_agent.portal.losses",
     "sync_agent.portal.drills",
     "protocol.replica.office.commands",
-    "protocol.bundle",
+    "protocol.bundles.form",
 }
 PAGES = {"jinja2"}
 NEIGHBOURS = {"sync_agent.lan.peer_session"}

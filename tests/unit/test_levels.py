@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS
 from protocol.errors import Code, LocalFailure
 from protocol.replica.content import levels
 from protocol.replica.content.levels import known_levels
 from protocol.replica.memory import MemoryStore
+from protocol.transfer.deflate_parameters import ALL_LEVELS, NO_LEVELS
 
 
 class FullDisk(MemoryStore):

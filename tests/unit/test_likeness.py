@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.likeness import MOVED, Told, likeness_of
 from protocol.limits import CURSOR_HASH_BYTES, LIKENESS_BYTES, MAX_TOLD_CURSORS
+from protocol.messages.likeness import MOVED, Told, likeness_of
 
 ids = st.binary(min_size=32, max_size=32)
 sets = st.dictionaries(ids, st.binary(min_size=16, max_size=16), max_size=4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.limits import MAX_LIVES_HEARD, MAX_LIVES_PER_DEVICE
-from protocol.lives import Life, Lives, Twin
+from protocol.messages.lives import Life, Lives, Twin
 
 KEY = b"k" * 32
 

@@ -10,12 +10,12 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import manifest
-from protocol.chunking import chunk_list, cut, stream_id
 from protocol.errors import BadInput, Code, PeerFault, TooLarge
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_MANIFEST_BYTES
-from protocol.manifest import MANIFEST_MAGIC, ManifestEntry, decode_manifest, encode_manifest, read_manifest
 from protocol.portable_names import Problem, Why, check_portable, portability_problems, portable_form
+from protocol.transfer import manifest
+from protocol.transfer.chunking import chunk_list, cut, stream_id
+from protocol.transfer.manifest import MANIFEST_MAGIC, ManifestEntry, decode_manifest, encode_manifest, read_manifest
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "manifest.json").read_text("utf-8"))
 

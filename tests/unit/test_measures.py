@@ -7,13 +7,13 @@ from random import Random
 import pytest
 
 from protocol.canonical import encode
-from protocol.entry import Entry, Kind
+from protocol.folds.measures import Drill, DrillOrder, Measures, QuarantineOrder, fold_measures
 from protocol.limits import MAX_DRILL_LEAD_MS
-from protocol.measures import Drill, DrillOrder, Measures, QuarantineOrder, fold_measures
-from protocol.rights import Door
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Revocation
+from protocol.rights.door import Door
+from protocol.rights.roster import fold_roster
 from protocol.roles import Role
-from protocol.roster import fold_roster
-from protocol.structure import Revocation
 from tests.harness.history import World, Writer
 
 START = 1_795_000_000_000

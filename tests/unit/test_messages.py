@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.canonical import decode, encode
-from protocol.checkpoint import CHAIN_START, Checkpoint, Cursor, next_chain
-from protocol.deflate_parameters import NO_LEVELS, Profile
-from protocol.enrollment_messages import EnrollAnswer, EnrollRequest, encode_chain, parse_chain
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.identity import SigningKey
 from protocol.limits import MAX_ENROLMENT_BYTES, MAX_HELD_BYTES
-from protocol.message_errors import encode_error, error_from
-from protocol.message_parts import Held, InlinePack, Link, Offer, Refusal, SpacePage, Upload, Wanted
-from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
-from protocol.register import Health, RegisterKind, compose_register, parse_register
-from protocol.wire import Capability, Purpose
+from protocol.messages.calls import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
+from protocol.messages.enrollment import EnrollAnswer, EnrollRequest, encode_chain, parse_chain
+from protocol.messages.errors import encode_error, error_from
+from protocol.messages.parts import Held, InlinePack, Link, Offer, Refusal, SpacePage, Upload, Wanted
+from protocol.messages.wire import Capability, Purpose
+from protocol.model.register import Health, RegisterKind, compose_register, parse_register
+from protocol.reconcile.checkpoint import CHAIN_START, Checkpoint, Cursor, next_chain
+from protocol.transfer.deflate_parameters import NO_LEVELS, Profile
 from tests.harness.history import World
 
 ONE, TWO = bytes([1]) * 32, bytes([2]) * 32

@@ -13,7 +13,6 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.chunking import ChunkList, ChunkRef, chunk_list, chunk_ref, cut, stream_id
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import (
     FRAME_TARGET_BYTES,
@@ -31,7 +30,8 @@ from protocol.limits import (
     RATIO_FREE_BYTES,
     KiB,
 )
-from protocol.pack import (
+from protocol.transfer.chunking import ChunkList, ChunkRef, chunk_list, chunk_ref, cut, stream_id
+from protocol.transfer.pack import (
     MIN_PACK_BYTES,
     PACK_END,
     PACK_MAGIC,
@@ -44,7 +44,7 @@ from protocol.pack import (
     read_trailer,
     resolve_streams,
 )
-from protocol.pack_writer import PackWriter
+from protocol.transfer.pack_writer import PackWriter
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "pack.json").read_text("utf-8"))
 PACK = bytes.fromhex(VECTORS["pack"])

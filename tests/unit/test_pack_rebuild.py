@@ -14,14 +14,14 @@ from random import Random
 
 import pytest
 
-from protocol.chunking import ChunkRef, chunk_list, cut, stream_id
-from protocol.entry import Kind
-from protocol.manifest import ManifestEntry, encode_manifest
-from protocol.pack import FinishedPack
+from protocol.model.entry import Kind
+from protocol.model.work import ContentRef, HandIn, ItemKind, Revision
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import PackBuild
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
-from protocol.work import ContentRef, HandIn, ItemKind, Revision
+from protocol.transfer.chunking import ChunkRef, chunk_list, cut, stream_id
+from protocol.transfer.manifest import ManifestEntry, encode_manifest
+from protocol.transfer.pack import FinishedPack
 from tests.harness.entries import OTHER_SPACE, SPACE, EntryMaker
 
 EXAM, SHEET = (Random(seed).randbytes(200_000) for seed in (1, 2))

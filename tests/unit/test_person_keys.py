@@ -12,9 +12,9 @@ import pytest
 from protocol.canonical import encode
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.identity import AgreementKey
-from protocol.kit import Argon2Cost
 from protocol.limits import MAX_TRIED_PHRASES
-from protocol.person_keys import (
+from protocol.trust.kit import Argon2Cost
+from protocol.trust.person_keys import (
     PHRASE_WORDS,
     KeyWraps,
     PhraseKey,
@@ -59,8 +59,8 @@ def test_it_opens_for_no_other_space_person_key_or_device(
 
 
 def test_a_seal_that_holds_another_key_than_it_names_opens_nothing() -> None:
-    from protocol import hpke  # noqa: PLC0415
     from protocol.identity import tagged  # noqa: PLC0415
+    from protocol.trust import hpke  # noqa: PLC0415
 
     info = tagged(b"relais/0 key wrap of a space", SPACE + PERSON + KEY.public)
     for held in (STRANGER.seed, b"short"):

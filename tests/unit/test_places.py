@@ -6,7 +6,7 @@ import tracemalloc
 from random import Random
 
 from protocol.limits import KiB, MiB
-from protocol.places import Places
+from protocol.transfer.places import Places
 
 
 def learnt(data: bytes, at_once: int = MiB) -> Places:

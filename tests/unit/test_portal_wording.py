@@ -12,7 +12,7 @@ from string import Formatter
 import pytest
 
 import sync_agent.portal
-from protocol.coursework import HandInState
+from protocol.folds.coursework import HandInState
 from protocol.roles import PersonRole
 from sync_agent.machine.progress import Moving
 from sync_agent.network.trouble import Seen, Trouble, in_touch

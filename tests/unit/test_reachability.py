@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.reachability import bits_led_to
+from protocol.rights.reachability import bits_led_to
 
 PLACES = range(9)
 

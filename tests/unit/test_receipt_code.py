@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from protocol.errors import BadInput, Code
 from protocol.identity import territory_id
-from protocol.invitation import Invitation
-from protocol.receipt_code import PROOF_BYTES, parse_proof, proof_code
+from protocol.trust.invitation import Invitation
+from protocol.trust.receipt_code import PROOF_BYTES, parse_proof, proof_code
 
 IDS = st.binary(min_size=32, max_size=32)
 

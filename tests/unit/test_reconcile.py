@@ -20,7 +20,7 @@ from protocol.limits import (
     MIN_RECONCILE_FRAME_BYTES,
     RECONCILE_FRAME_BYTES,
 )
-from protocol.reconcile import (
+from protocol.reconcile.negentropy import (
     ANSWERING,
     AS_PUBLISHED,
     ASKING,
@@ -33,7 +33,7 @@ from protocol.reconcile import (
     fingerprint_of,
     respond,
 )
-from protocol.sorted_records import SortedRecords
+from protocol.reconcile.sorted_records import SortedRecords
 from tests.harness import naive_negentropy as naive
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "negentropy.json").read_text())

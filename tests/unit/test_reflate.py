@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.byte_source import PIECE_BYTES, evened, in_pieces
-from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Parameters, Profile, deflate, profile
-from protocol.deflate_streams import Wrapping
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import MAX_RECIPE_BYTES, MAX_REFLATE_DEPTH
-from protocol.reflate import Unfolded, can_fold, fold, fold_cost_ms, fold_pieces, pays, reopen, unfold
-from protocol.reflate_recipe import Sequence, Step, decode_recipe, encode_recipe
+from protocol.transfer.byte_source import PIECE_BYTES, evened, in_pieces
+from protocol.transfer.deflate_parameters import ALL_LEVELS, NO_LEVELS, Parameters, Profile, deflate, profile
+from protocol.transfer.deflate_streams import Wrapping
+from protocol.transfer.reflate import Unfolded, can_fold, fold, fold_cost_ms, fold_pieces, pays, reopen, unfold
+from protocol.transfer.reflate_recipe import Sequence, Step, decode_recipe, encode_recipe
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "reflate.json").read_text("utf-8"))
 WORDS = [bytes(random.Random(number).choices(b"etaoin shrdlu", k=3 + number % 7)) for number in range(500)]

@@ -7,8 +7,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.delta import Own
-from protocol.repeats import MIN_REPEAT_BYTES, Repeats
+from protocol.transfer.delta import Own
+from protocol.transfer.repeats import MIN_REPEAT_BYTES, Repeats
 
 BLOCKS = [Random(seed).randbytes(30_000) for seed in range(4)]
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure
 from protocol.replica.interfaces import Stored
 from protocol.replica.memory import MemoryStore
-from protocol.rights import Door
+from protocol.rights.door import Door
 from protocol.roles import PersonRole, Role
-from protocol.structure import Erasure
 from tests.harness.entries import SOME_WORK, bare
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer, random_history
 from tests.harness.small_replica import SOURCE, Marks, Store, admit, ids, members, opened, quarantine, successors

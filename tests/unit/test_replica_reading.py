@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Kind
 from protocol.errors import Code
-from protocol.rights import Door
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, Revocation, SpaceRecord
+from protocol.rights.door import Door
 from protocol.roles import Role
-from protocol.structure import Grant, Revocation, SpaceRecord
 from tests.harness.entries import SOME_WORK
 from tests.harness.history import World
 from tests.harness.small_replica import admit, at_work, ids, members, opened, say, successors

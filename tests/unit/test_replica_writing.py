@@ -8,12 +8,12 @@ from random import Random
 import pytest
 
 from protocol.clock import at_from, milliseconds_of
-from protocol.entry import Kind, compose
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MAX_PREV
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import SpaceRecord
 from protocol.replica.replica import Draft, Replica
 from protocol.roles import Role
-from protocol.structure import SpaceRecord
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
 from tests.harness.small_replica import admit, at_work, draft, ids, lesson, members, opened, quarantine, say
 

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.ancestry import ancestors
-from protocol.entry import Entry, Kind
 from protocol.limits import MAX_REVOCATION_LISTS, MAX_REVOKED_HEADS
+from protocol.model.ancestry import ancestors
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant, Revocation, Successor
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, lists_of
-from protocol.revocations import ABOVE_ROOTS, Cuts, cuts_of
-from protocol.rights import Authority, Door, Outcome
+from protocol.rights.door import Authority, Door, Outcome
+from protocol.rights.revocations import ABOVE_ROOTS, Cuts, cuts_of
+from protocol.rights.root_rotation import accounted
+from protocol.rights.roster import Roster, authorities_over
+from protocol.rights.successions import confirmed_keys, voided
 from protocol.roles import Role
-from protocol.root_rotation import accounted
-from protocol.roster import Roster, authorities_over
-from protocol.structure import Grant, Revocation, Successor
-from protocol.successions import confirmed_keys, voided
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.history import World, Writer
 from tests.harness.work import assert_grows_as_its_entries, counted_work
@@ -207,7 +207,7 @@ def test_revocations_weighed_together_hold_back_what_each_does_by_itself(seed: i
         authorities = authorities_over(space, door)
         expected = weighed_one_by_one(entries, authorities, door)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("protocol.revocations._WEIGHED_AT_ONCE", at_once)
+            patch.setattr("protocol.rights.revocations._WEIGHED_AT_ONCE", at_once)
             assert cuts_of(entries, authorities, door) == expected
             Random(seed).shuffle(entries)
             assert cuts_of(entries, authorities[::-1], door) == expected

@@ -9,12 +9,22 @@ from random import Random
 import pytest
 
 from protocol.canonical import encode
-from protocol.entry import DOMAIN, Entry, Kind, KindClass, compose, decode_header, encode_header, from_wire, to_wire
 from protocol.errors import Code, PeerFault
 from protocol.identity import SMALL_ORDER_SIGNING_KEYS, SigningKey
-from protocol.rights import WRITERS, Door, Outcome
+from protocol.model.entry import (
+    DOMAIN,
+    Entry,
+    Kind,
+    KindClass,
+    compose,
+    decode_header,
+    encode_header,
+    from_wire,
+    to_wire,
+)
+from protocol.model.structure import Certificate, Erasure, Grant, SpaceRecord, Successor
+from protocol.rights.door import WRITERS, Door, Outcome
 from protocol.roles import PersonRole, Role
-from protocol.structure import Certificate, Erasure, Grant, SpaceRecord, Successor
 from tests.harness.entries import SOME_WORK
 from tests.harness.history import World, Writer
 

@@ -10,12 +10,12 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, PeerFault
 from protocol.identity import SigningKey
 from protocol.limits import MAX_ROTATION_HEADS
-from protocol.rights import Door, Outcome
-from protocol.root_rotation import RootRotation, rotations_in
+from protocol.model.entry import Entry, Kind, compose
+from protocol.rights.door import Door, Outcome
+from protocol.rights.root_rotation import RootRotation, rotations_in
 from tests.harness.history import World
 
 DRAW = Random(17).randbytes

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from random import Random
 
-from protocol.entry import Entry, Kind
 from protocol.identity import AgreementKey
-from protocol.person_keys import KeyWraps
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant, PersonKey, Revocation, SpaceRecord
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Replica
 from protocol.replica.space_names import made_spaces
 from protocol.roles import Role
-from protocol.structure import Grant, PersonKey, Revocation, SpaceRecord
+from protocol.trust.person_keys import KeyWraps
 from tests.harness.history import NOW_MS, World
 
 

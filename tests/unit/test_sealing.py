@@ -10,8 +10,7 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import canonical, sealing
-from protocol.chunking import ChunkRef, chunk_list, cut
+from protocol import canonical
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, TooLarge
 from protocol.identity import LOW_ORDER_AGREEMENT_KEYS, AgreementKey
 from protocol.limits import (
@@ -21,7 +20,9 @@ from protocol.limits import (
     MIN_SEALED_BYTES,
     SEALED_CHUNK_BYTES,
 )
-from protocol.sealing import (
+from protocol.transfer.chunking import ChunkRef, chunk_list, cut
+from protocol.trust import sealing
+from protocol.trust.sealing import (
     WRAP_BYTES,
     SealedFile,
     SealReader,

@@ -7,7 +7,7 @@ import pytest
 
 from protocol.errors import BadInput, Code
 from protocol.identity import AgreementKey, SigningKey
-from protocol.kit import Argon2Cost, Kit, write_kit
+from protocol.trust.kit import Argon2Cost, Kit, write_kit
 from sync_server.config import RunConfig, Tls, address_of, check_kit, is_loopback, run_config
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  (this is what is tried)

@@ -15,7 +15,7 @@ from protocol.canonical import encode
 from protocol.errors import PeerFault
 from protocol.identity import SigningKey, create_tls_key
 from protocol.limits import MAX_TLS_BINDING_BYTES
-from protocol.server_tls import BINDING, Binding, bound_tls_key
+from protocol.trust.server_tls import BINDING, Binding, bound_tls_key
 
 VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "server_tls.json").read_text())
 SERVER = SigningKey(bytes(range(32)))

@@ -13,21 +13,21 @@ import pytest_asyncio
 from blake3 import blake3
 
 from protocol.canonical import encode
-from protocol.enrollment_messages import parse_chain
-from protocol.entry import Entry, Kind
-from protocol.envelope import open_answer, seal_request
 from protocol.errors import Code, LocalFailure, PeerFault, Refused, RelaisError, TooLarge
 from protocol.identity import AgreementKey
 from protocol.limits import CAPABILITY_LIFETIME_S, PAGE_BYTES
-from protocol.message_parts import InlinePack, Offer, Wanted
-from protocol.messages import ReconcileRequest, SyncAnswer, SyncRequest
-from protocol.reconcile import Initiator
-from protocol.register import DOMAIN, Health, RegisterKind, compose_register
+from protocol.messages.calls import ReconcileRequest, SyncAnswer, SyncRequest
+from protocol.messages.enrollment import parse_chain
+from protocol.messages.parts import InlinePack, Offer, Wanted
+from protocol.messages.wire import Call, Capability
+from protocol.model.entry import Entry, Kind
+from protocol.model.register import DOMAIN, Health, RegisterKind, compose_register
+from protocol.model.structure import Erasure, Revocation
+from protocol.model.work import ContentRef
+from protocol.reconcile.negentropy import Initiator
+from protocol.reconcile.sorted_records import SortedRecords
 from protocol.roles import Role
-from protocol.sorted_records import SortedRecords
-from protocol.structure import Erasure, Revocation
-from protocol.wire import Call, Capability
-from protocol.work import ContentRef
+from protocol.trust.envelope import open_answer, seal_request
 from tests.harness.caller import cursor_of, pack_files, pack_sealed
 from tests.harness.entries import SOME_WORK, bare
 from tests.harness.serving_desk import FILES, Desk, entries_of, serving_desk

@@ -12,15 +12,15 @@ import pytest
 import pytest_asyncio
 from blake3 import blake3
 
-from protocol.entry import Kind
 from protocol.errors import PeerFault
 from protocol.limits import CAPABILITY_LIFETIME_S, INLINE_PACK_BYTES
-from protocol.message_parts import Wanted
-from protocol.messages import ReconcileRequest, SyncRequest
+from protocol.messages.calls import ReconcileRequest, SyncRequest
+from protocol.messages.parts import Wanted
+from protocol.model.entry import Kind
+from protocol.model.structure import Erasure, PersonKey
+from protocol.model.work import Receipt
 from protocol.replica.memory import MemoryPacks
 from protocol.roles import Role
-from protocol.structure import Erasure, PersonKey
-from protocol.work import Receipt
 from tests.harness.caller import pack_files, pack_sealed
 from tests.harness.serving_desk import Desk, entries_of, serving_desk
 

@@ -10,14 +10,14 @@ from random import Random
 import pytest
 import pytest_asyncio
 
-from protocol.checkpoint import Cursor, standing_of
-from protocol.entry import Kind
 from protocol.errors import PeerFault
-from protocol.messages import SyncAnswer, SyncRequest
+from protocol.messages.calls import SyncAnswer, SyncRequest
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonRecord, Revocation
+from protocol.reconcile.checkpoint import Cursor, standing_of
 from protocol.replica.interfaces import Stored
 from protocol.replica.named_cursors import NamedCursors
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonRecord, Revocation
 from tests.harness.entries import SOME_WORK
 from tests.harness.serving_desk import Desk, entries_of, page_of, serving_desk
 

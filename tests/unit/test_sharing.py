@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from protocol.message_parts import Link, Wanted
+from protocol.messages.parts import Link, Wanted
 from sync_agent.sync.electing import Found, Stage
 from sync_agent.sync.sharing import AWAY_S, ENTRIES_PATIENCE_S, IDLE_S, MOST_VAIN, MUCH_BYTES, WATCH_S, Sharing
 from tests.harness.sharing_devices import FILM_BYTES, LESSON_BYTES, PIECE, SPACE, Room

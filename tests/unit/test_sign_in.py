@@ -9,13 +9,8 @@ from random import Random
 import pytest
 
 from protocol.canonical import encode
-from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault
-from protocol.identity import AgreementKey
-from protocol.limits import MAX_SIGN_IN_TRIES
-from protocol.roles import Role
-from protocol.roster import fold_roster
-from protocol.sign_in import (
+from protocol.folds.sign_in import (
     Method,
     SignInKey,
     SignInRecord,
@@ -28,7 +23,12 @@ from protocol.sign_in import (
     normal,
     unwrap,
 )
-from protocol.structure import PersonKey
+from protocol.identity import AgreementKey
+from protocol.limits import MAX_SIGN_IN_TRIES
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import PersonKey
+from protocol.rights.roster import fold_roster
+from protocol.roles import Role
 from sync_agent.school.sign_in import drawn_pictures
 from sync_agent.school.sign_in_tries import Tries
 from tests.harness.history import World

@@ -11,11 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.entry import Entry, Kind, compose
 from protocol.errors import PeerFault
-from protocol.identity import AgreementKey, SigningKey
-from protocol.roster import Roster
-from protocol.space_keys import (
+from protocol.folds.space_keys import (
     MAX_EPOCH,
     SpaceKeyRecord,
     SpaceSecret,
@@ -24,6 +21,9 @@ from protocol.space_keys import (
     fold_space_keys,
     unwrap,
 )
+from protocol.identity import AgreementKey, SigningKey
+from protocol.model.entry import Entry, Kind, compose
+from protocol.rights.roster import Roster
 
 VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "space_keys.json").read_text(encoding="utf-8"))
 SPACE = bytes([5]) * 32

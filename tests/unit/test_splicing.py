@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.image import Image
-from protocol.splicing import Span, common_prefix, common_suffix, spans
+from protocol.transfer.image import Image
+from protocol.transfer.splicing import Span, common_prefix, common_suffix, spans
 
 
 def noise(size: int, seed: int = 1) -> bytes:
@@ -100,5 +100,5 @@ def test_pieces_do_not_depend_on_the_windows_in_which_they_are_looked_for(monkey
     old = noise(900_000, 1)
     new = old[400_000:] + noise(30_000, 5) + old[:400_000]
     found = spans(old, new)
-    monkeypatch.setattr("protocol.splicing._WINDOW_BYTES", 300_000)
+    monkeypatch.setattr("protocol.transfer.splicing._WINDOW_BYTES", 300_000)
     assert spans(old, new) == found

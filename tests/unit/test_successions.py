@@ -6,14 +6,14 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant, Revocation, Successor
+from protocol.model.work import ContentRef, HandIn
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Replica
+from protocol.rights.roster import Roster
+from protocol.rights.successions import confirmed_keys, has_room_for_words, successors_of
 from protocol.roles import Role
-from protocol.roster import Roster
-from protocol.structure import Grant, Revocation, Successor
-from protocol.successions import confirmed_keys, has_room_for_words, successors_of
-from protocol.work import ContentRef, HandIn
 from tests.harness.history import NOW_MS, World, Writer
 
 
@@ -101,7 +101,7 @@ async def test_a_thief_takes_nobody_along_by_naming_their_keys(school: School) -
 async def test_too_many_copies_of_one_machine_keep_no_other_machines_copies_out(
     school: School, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.successions.MAX_SUCCESSORS", 2)
+    monkeypatch.setattr("protocol.rights.successions.MAX_SUCCESSORS", 2)
     other = school.copy_of(school.world.enrol(Role.MACHINE, school.room))
     copies = [school.copy_of(school.machine) for _ in range(2)]
     copies += [school.copy_of(copies[-1]) for _ in range(2)]
@@ -122,7 +122,7 @@ async def test_the_line_of_a_key_is_found_to_its_end(school: School) -> None:
 async def test_copies_that_somebody_confirmed_take_no_room_from_who_is_told_of_a_twin(
     school: School, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.successions.MAX_SUCCESSORS", 4)
+    monkeypatch.setattr("protocol.rights.successions.MAX_SUCCESSORS", 4)
     copies = [school.copy_of(school.machine) for _ in range(2)]
 
     async def has_room() -> bool:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.limits import MAX_TEXT_CHARS
-from protocol.manifest import ManifestEntry
+from protocol.transfer.manifest import ManifestEntry
 from sync_agent.coursework.texts import MAX_SHOWN_TEXT_BYTES, TEXT_FILE, bytes_of, text_file, text_of
 
 LINES = st.lists(st.text(st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp")), min_size=1), min_size=1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from protocol.coursework import Item, Version, in_order_of_need
-from protocol.work import ContentRef, ItemKind, Revision
+from protocol.folds.coursework import Item, Version, in_order_of_need
+from protocol.model.work import ContentRef, ItemKind, Revision
 from sync_agent.machine.progress import TransferProgress, telling
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.chunking import chunk_list, cut
-from protocol.pack_writer import PackWriter
 from protocol.replica.content.unnamed import WAIT_MS, let_go_of_unnamed, waited_less
 from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.transfer.chunking import chunk_list, cut
+from protocol.transfer.pack_writer import PackWriter
 from tests.harness.content_stores import name_of, noise, read
 from tests.harness.entries import SPACE
 

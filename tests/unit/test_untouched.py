@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.byte_source import in_pieces
-from protocol.deflate_parameters import ALL_LEVELS
-from protocol.delta import Own, Source, Spliced
 from protocol.errors import PeerFault
 from protocol.limits import MiB
-from protocol.reflate import Packed, Unfolded, fold_pieces, reopen_pieces, unfold
-from protocol.reflate_recipe import decode_recipe, encode_recipe
-from protocol.splicing import spans
-from protocol.untouched import Untouched, untouched_streams
+from protocol.transfer.byte_source import in_pieces
+from protocol.transfer.deflate_parameters import ALL_LEVELS
+from protocol.transfer.delta import Own, Source, Spliced
+from protocol.transfer.reflate import Packed, Unfolded, fold_pieces, reopen_pieces, unfold
+from protocol.transfer.reflate_recipe import decode_recipe, encode_recipe
+from protocol.transfer.splicing import spans
+from protocol.transfer.untouched import Untouched, untouched_streams
 
 
 def prose(seed: int, size: int) -> bytes:

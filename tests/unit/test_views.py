@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.coursework import fold_coursework
-from protocol.entry import Entry, Kind
+from protocol.folds.coursework import fold_coursework
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import PersonRecord, Revocation, SpaceRecord
 from protocol.replica.interfaces import Stored
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Replica
 from protocol.replica.views import Basis, SpaceView, Views
+from protocol.rights.roster import fold_roster
 from protocol.roles import PersonRole, Role
-from protocol.roster import fold_roster
-from protocol.structure import PersonRecord, Revocation, SpaceRecord
 from tests.harness.history import NOW_MS, World, random_history
 
 

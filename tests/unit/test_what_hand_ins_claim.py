@@ -17,20 +17,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from protocol.chunking import ChunkList, ChunkRef, chunk_list, cut, stream_id
-from protocol.coursework import live_content, sealed_content
-from protocol.entry import Kind
+from protocol.folds.coursework import live_content, sealed_content
 from protocol.limits import ERASURE_DELAY_MS, MIN_CHUNK_BYTES
-from protocol.pack_writer import PackWriter
+from protocol.model.entry import Kind
+from protocol.model.structure import Erasure
+from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Revision
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.eraser import Eraser
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.outgoing import NamedStreams
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
-from protocol.sealing import has_sealed_form
-from protocol.structure import Erasure
-from protocol.work import ContentRef, Feedback, HandIn, ItemKind, Revision
+from protocol.transfer.chunking import ChunkList, ChunkRef, chunk_list, cut, stream_id
+from protocol.transfer.pack_writer import PackWriter
+from protocol.trust.sealing import has_sealed_form
 from tests.harness.caller import Packed, in_sealed_form, pack_files, pack_sealed, sealed_sizes
 from tests.harness.history import NOW_MS, World
 
@@ -282,5 +282,5 @@ def test_whatever_is_claimed_of_content_what_was_forgotten_goes_and_no_work_does
 @example([Claim(PERMUTED, "true", "hand-in", later=True)])
 def test_the_same_holds_of_what_fills_packs_without_lists(claimed: list[Claim]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("protocol.pack_writer.PACK_TARGET_BYTES", MIN_CHUNK_BYTES)
+        patch.setattr("protocol.transfer.pack_writer.PACK_TARGET_BYTES", MIN_CHUNK_BYTES)
         asyncio.run(story(claimed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from protocol.message_parts import Link
+from protocol.messages.parts import Link
 from sync_agent.sync.electing import Found, Stage
 from sync_agent.sync.pulse import BEGUN_BYTES, LOOKS_S, LOOKS_SELDOM_S, NEXT_S, SILENT_S, STALLS_S, Course, Flow
 from sync_agent.sync.sharing import ENTRIES_PATIENCE_S, MUCH_BYTES, WATCH_S

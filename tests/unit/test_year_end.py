@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.sealing import SealedFile
+from protocol.trust.sealing import SealedFile
 from sync_agent.hand_ins.year_end import SAID_FILE, _beside_what_is_said
 
 

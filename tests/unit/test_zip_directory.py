@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.zip_directory import members_of, shared_bytes
+from protocol.transfer.zip_directory import members_of, shared_bytes
 
 MEMBERS = {f"page{number}.html": b"text " * (50 + number) for number in range(30)}
 

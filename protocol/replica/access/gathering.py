@@ -17,18 +17,18 @@ from typing import Final, TypeAlias
 
 from protocol.canonical import Value, decode
 from protocol.clock import rfc3339
-from protocol.coursework import Work
-from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
+from protocol.folds.coursework import Work
 from protocol.limits import MAX_PAYLOAD_BYTES
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import PersonRecord
 from protocol.portable_names import portable_name
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.people import doubles_of, mentioned
 from protocol.replica.replica import Replica
 from protocol.replica.space_names import made_spaces
-from protocol.sealing import SealReader
-from protocol.structure import PersonRecord
+from protocol.trust.sealing import SealReader
 
 WORK_FOLDER: Final = "travaux"
 FEEDBACK_FOLDER: Final = "corrections"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.entry import ID_BYTES, PERSON_BYTES
 from protocol.errors import BadInput, Code
+from protocol.model.entry import ID_BYTES, PERSON_BYTES
 from protocol.portable_names import displayable
 from protocol.replica.console.operation import Params
 

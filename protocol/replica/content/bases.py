@@ -12,16 +12,16 @@ from contextlib import aclosing
 from types import MappingProxyType
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from protocol.byte_source import in_pieces
-from protocol.chunking import ChunkList, ChunkRef, chunks_before, stream_bytes
-from protocol.delta import Source
 from protocol.errors import Code, LocalFailure, PeerFault
-from protocol.image import Image
 from protocol.limits import MAX_IMAGE_BYTES, MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES
-from protocol.manifest import ManifestEntry, read_manifest
-from protocol.reflate import Packed, reopen_pieces
 from protocol.replica.content.expansion_cost import BLOCK_BYTES, LISTED_BYTES, PART_BYTES, READ_BYTES, Work, apart
 from protocol.replica.interfaces import ContentStore
+from protocol.transfer.byte_source import in_pieces
+from protocol.transfer.chunking import ChunkList, ChunkRef, chunks_before, stream_bytes
+from protocol.transfer.delta import Source
+from protocol.transfer.image import Image
+from protocol.transfer.manifest import ManifestEntry, read_manifest
+from protocol.transfer.reflate import Packed, reopen_pieces
 
 P = ParamSpec("P")
 T = TypeVar("T")

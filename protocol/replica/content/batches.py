@@ -23,14 +23,14 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.chunking import ChunkList, ChunkRef, stream_bytes
 from protocol.errors import LocalFailure, PeerFault
-from protocol.held_names import HeldNames
 from protocol.limits import BATCH_PERIOD_MS, MAX_BATCH_BYTES, MAX_BATCHED_BYTES_PER_PERIOD, MiB
-from protocol.pack_writer import PackWriter
+from protocol.messages.held_names import HeldNames
 from protocol.replica.content.bases import read_range
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.interfaces import ContentStore, DeltaInfo, PackInfo
+from protocol.transfer.chunking import ChunkList, ChunkRef, stream_bytes
+from protocol.transfer.pack_writer import PackWriter
 
 _LEVEL: Final = 9
 _REMEMBERED: Final = 256

@@ -18,12 +18,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
-from protocol.chunking import ChunkList
-from protocol.deflate_parameters import ALL_LEVELS, Profile, profile
-from protocol.delta import Chunked, Copy, Source, Spliced, Tree
-from protocol.delta_writer import LEVEL, DeltaWriter, FinishedDelta, compress
 from protocol.errors import RelaisError
-from protocol.image import Image, Ranged
 from protocol.limits import (
     MAX_DELTA_BASES,
     MAX_IMAGE_BYTES,
@@ -31,14 +26,19 @@ from protocol.limits import (
     KiB,
     MiB,
 )
-from protocol.manifest import ManifestEntry, without_streams
-from protocol.pack import FinishedPack
-from protocol.places import Places
-from protocol.reflate import unfold_into
 from protocol.replica.content.bases import Bases, read_range
 from protocol.replica.interfaces import ContentStore, DeltaInfo
-from protocol.splicing import Span, spans
-from protocol.zip_directory import TAIL_BYTES, members_of, shared_bytes
+from protocol.transfer.chunking import ChunkList
+from protocol.transfer.deflate_parameters import ALL_LEVELS, Profile, profile
+from protocol.transfer.delta import Chunked, Copy, Source, Spliced, Tree
+from protocol.transfer.delta_writer import LEVEL, DeltaWriter, FinishedDelta, compress
+from protocol.transfer.image import Image, Ranged
+from protocol.transfer.manifest import ManifestEntry, without_streams
+from protocol.transfer.pack import FinishedPack
+from protocol.transfer.places import Places
+from protocol.transfer.reflate import unfold_into
+from protocol.transfer.splicing import Span, spans
+from protocol.transfer.zip_directory import TAIL_BYTES, members_of, shared_bytes
 
 MAX_NEW_BYTES: Final = 48 * MiB
 MAX_BASELESS_BYTES: Final = 2 * MiB

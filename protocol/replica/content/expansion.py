@@ -15,13 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 from typing import Final, TypeAlias
 
-from protocol.byte_source import PIECE_BYTES
-from protocol.chunking import CHUNK_REF_BYTES, ChunkRef, Cutter, check_chunk_list, stream_bytes
-from protocol.deflate_parameters import Profile, profile
-from protocol.delta import TRAILER_BYTES, Chunked, Copy, DeltaIndex, Own, Source, Spliced, Target, Tree
-from protocol.delta_reader import decode_delta_index, open_delta_frame, read_delta_trailer
 from protocol.errors import Code, PeerFault, TooLarge
-from protocol.image import Image
 from protocol.limits import (
     INLINE_PACK_BYTES,
     MAX_DELTA_MADE_BYTES,
@@ -30,12 +24,18 @@ from protocol.limits import (
     MAX_STREAM_BYTES,
     MiB,
 )
-from protocol.manifest import with_streams
-from protocol.reflate import fold_pieces
 from protocol.replica.content.bases import Bases
 from protocol.replica.content.expansion_cost import BLOCK_BYTES, FOLD_FACTOR, PART_BYTES, Kept, Work, apart
 from protocol.replica.interfaces import ContentStore, DeltaInfo, Making, PackBuild
-from protocol.untouched import Untouched, untouched_streams
+from protocol.transfer.byte_source import PIECE_BYTES
+from protocol.transfer.chunking import CHUNK_REF_BYTES, ChunkRef, Cutter, check_chunk_list, stream_bytes
+from protocol.transfer.deflate_parameters import Profile, profile
+from protocol.transfer.delta import TRAILER_BYTES, Chunked, Copy, DeltaIndex, Own, Source, Spliced, Target, Tree
+from protocol.transfer.delta_reader import decode_delta_index, open_delta_frame, read_delta_trailer
+from protocol.transfer.image import Image
+from protocol.transfer.manifest import with_streams
+from protocol.transfer.reflate import fold_pieces
+from protocol.transfer.untouched import Untouched, untouched_streams
 
 _GATHERED_BYTES: Final = MiB
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
-from protocol.delta import Own
 from protocol.errors import Code, TooLarge
 from protocol.limits import MAX_DELTA_WORK_BYTES, KiB, MiB
+from protocol.transfer.delta import Own
 
 P = ParamSpec("P")
 T = TypeVar("T")

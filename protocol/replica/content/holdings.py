@@ -26,12 +26,12 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 from weakref import WeakValueDictionary
 
-from protocol.chunking import ChunkList, ChunkRef, stream_bytes
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MAX_ENTRIES_PER_DEVICE, MAX_MANIFEST_BYTES, KiB
-from protocol.manifest import ManifestEntry, decode_manifest, read_manifest
 from protocol.replica.interfaces import COMPLETE_MARKS, GIVEN_UP_MARKS, ContentStore, EntryStore, PackInfo
-from protocol.sealing import has_sealed_form
+from protocol.transfer.chunking import ChunkList, ChunkRef, stream_bytes
+from protocol.transfer.manifest import ManifestEntry, decode_manifest, read_manifest
+from protocol.trust.sealing import has_sealed_form
 
 _NEEDS_AT_ONCE = 500
 _BEGUN_LOOKED_AT = 64

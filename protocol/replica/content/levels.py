@@ -14,9 +14,9 @@ import sys
 import zlib
 from typing import Final
 
-from protocol.deflate_parameters import ALL_LEVELS, Profile, profile, recall
 from protocol.errors import Code, LocalFailure
 from protocol.replica.interfaces import EntryStore
+from protocol.transfer.deflate_parameters import ALL_LEVELS, Profile, profile, recall
 
 LEVELS_MARK: Final = "deflates"
 """→ 2 bytes: the levels, then what the library said about itself when they were tested."""

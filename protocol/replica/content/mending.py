@@ -11,11 +11,11 @@ from typing import Final, Protocol, TypeAlias
 
 from blake3 import blake3
 
-from protocol import delta, pack
-from protocol.delta_reader import decode_delta_index, read_delta_trailer
 from protocol.errors import PeerFault
 from protocol.limits import KiB
 from protocol.replica.byte_range import Span
+from protocol.transfer import delta, pack
+from protocol.transfer.delta_reader import decode_delta_index, read_delta_trailer
 
 Read: TypeAlias = Callable[[int, int], bytes]
 """The bytes at a place (start, length) of the container; fewer at its end."""

@@ -24,8 +24,8 @@ from typing import Final, TypeAlias
 
 from protocol.errors import Code, TooLarge
 from protocol.limits import KiB
+from protocol.messages.wire import Capability
 from protocol.replica.interfaces import ContentStore
-from protocol.wire import Capability
 
 _BLOCK_BYTES: Final = 4 * KiB
 _KEPT_SPACES: Final = 16_384

@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final, NamedTuple, Protocol, TypeAlias
 
-from protocol.chunking import ChunkList, ChunkRef, chunk_ref, stream_id
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MiB
-from protocol.pack import FinishedPack
-from protocol.pack_writer import PackWriter
 from protocol.replica.disk import Disk
+from protocol.transfer.chunking import ChunkList, ChunkRef, chunk_ref, stream_id
+from protocol.transfer.pack import FinishedPack
+from protocol.transfer.pack_writer import PackWriter
 
 Install: TypeAlias = Callable[[Sequence[tuple[str, FinishedPack]]], Awaitable[None]]
 """Makes flushed files with these names visible as these packs."""

@@ -11,10 +11,11 @@ from typing import Final, TypeAlias
 
 from blake3 import blake3
 
-from protocol.chunking import ChunkRef, stream_id
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MiB
-from protocol.pack import (
+from protocol.replica.interfaces import Making
+from protocol.transfer.chunking import ChunkRef, stream_id
+from protocol.transfer.pack import (
     TRAILER_BYTES,
     FinishedPack,
     IndexPlace,
@@ -24,7 +25,6 @@ from protocol.pack import (
     read_trailer,
     resolve_streams,
 )
-from protocol.replica.interfaces import Making
 
 Read: TypeAlias = Callable[[int, int], "bytes | memoryview"]
 """The bytes at a place (start, length) of the pack; fewer at its end. They are good until the next are read."""

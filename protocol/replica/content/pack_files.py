@@ -16,13 +16,13 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.delta import DELTA_END, is_delta
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MiB
-from protocol.pack import FinishedPack
 from protocol.replica.content.pack_check import check_pack
 from protocol.replica.disk import Disk
 from protocol.replica.interfaces import Making
+from protocol.transfer.delta import DELTA_END, is_delta
+from protocol.transfer.pack import FinishedPack
 
 PACKS: Final = "packs"
 PARTS: Final = "parts"

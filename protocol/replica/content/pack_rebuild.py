@@ -21,17 +21,17 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import PAGE_BYTES
-from protocol.pack import FinishedPack
+from protocol.model.entry import Kind
+from protocol.model.work import content_of
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.content.pack_check import raise_unless_damage
 from protocol.replica.content.pack_files import PackFiles, damaged_name, pack_name, part_name
 from protocol.replica.content.sqlite_rebuild import RebuiltRows
 from protocol.replica.disk import Disk
 from protocol.replica.interfaces import ContentStore, EntryStore
-from protocol.work import content_of
+from protocol.transfer.pack import FinishedPack
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told how many bytes of packs were read, and of how many."""

@@ -19,8 +19,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from protocol.chunking import CHUNK_REF_BYTES, LENGTH_BYTES, ChunkList, ChunkRef, decode_chunk_refs
 from protocol.replica.storage.database import select_in
+from protocol.transfer.chunking import CHUNK_REF_BYTES, LENGTH_BYTES, ChunkList, ChunkRef, decode_chunk_refs
 
 _PACKS_OF_STREAMS: Final = "SELECT DISTINCT pack FROM stream WHERE id IN ({keys})"
 _PACKS_OF_CHUNKS: Final = "SELECT pack, hash, length FROM chunk WHERE hash IN ({keys})"

@@ -24,11 +24,8 @@ from weakref import WeakSet, WeakValueDictionary
 
 from blake3 import blake3
 
-from protocol.chunking import ChunkList, ChunkRef, chunks_before
-from protocol.delta import is_delta
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES, MiB
-from protocol.pack import FinishedPack, open_frame
 from protocol.replica.byte_range import Span
 from protocol.replica.content.expansion import expand_delta, worth_keeping
 from protocol.replica.content.lost_packs import note_lost, tell_lost
@@ -56,6 +53,9 @@ from protocol.replica.content.sqlite_rebuild import RebuiltRows
 from protocol.replica.disk import Disk
 from protocol.replica.interfaces import Damage, DeltaInfo, Making, PackInfo, ReadInto
 from protocol.replica.storage.sqlite import SqliteStore
+from protocol.transfer.chunking import ChunkList, ChunkRef, chunks_before
+from protocol.transfer.delta import is_delta
+from protocol.transfer.pack import FinishedPack, open_frame
 
 T = TypeVar("T")
 

@@ -17,9 +17,9 @@ import logging
 from collections import OrderedDict
 from typing import Final
 
-from protocol.deflate_parameters import NO_LEVELS
 from protocol.errors import RelaisError
 from protocol.replica.interfaces import ContentStore, DeltaInfo, PackInfo
+from protocol.transfer.deflate_parameters import NO_LEVELS
 
 PATIENCE_S: Final = 5.0
 _WORTH: Final = 0.75

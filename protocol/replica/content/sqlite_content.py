@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias, TypeVar, cast
 
-from protocol.chunking import ChunkList, ChunkRef, decode_chunk_refs, encode_chunk_list
-from protocol.pack import Codec, FinishedPack, Frame, resolve_streams
 from protocol.replica.content.pack_remains import Remains, records, remains_of, unnamed_after, without_unnamed
 from protocol.replica.content.sqlite_deltas import sent_deltas
 from protocol.replica.interfaces import COMPLETE_MARKS, PackInfo
 from protocol.replica.storage.database import Cell, Database, insert, select_in
 from protocol.replica.storage.sqlite_entries import space_number
+from protocol.transfer.chunking import ChunkList, ChunkRef, decode_chunk_refs, encode_chunk_list
+from protocol.transfer.pack import Codec, FinishedPack, Frame, resolve_streams
 
 T = TypeVar("T")
 Rows: TypeAlias = "list[tuple[Cell, ...]]"
@@ -48,7 +48,7 @@ _LIST_HOLDERS: Final = _HOLDERS.format(table="stream", name="id", what="stream.i
 class Place:
     """Where a chunk lies: in which pack, in which of its frames, and where once that is opened.
 
-    The frame is described as a single chunk, which `protocol.pack.open_frame` takes as well.
+    The frame is described as a single chunk, which `protocol.transfer.pack.open_frame` takes as well.
     """
 
     pack: bytes

@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final, cast
 
-from protocol.chunking import HASH_BYTES
-from protocol.deflate_parameters import Profile
 from protocol.replica.interfaces import DeltaInfo
 from protocol.replica.storage.database import Database, select_in
 from protocol.replica.storage.sqlite_entries import space_number
+from protocol.transfer.chunking import HASH_BYTES
+from protocol.transfer.deflate_parameters import Profile
 
 _SELECT: Final = """SELECT delta.hash, delta.size, space.id, trees, bases, covers, strong, parts, levels
     FROM delta JOIN space ON space.number = delta.space"""

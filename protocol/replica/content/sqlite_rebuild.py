@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias, cast
 
-from protocol.pack import FinishedPack
 from protocol.replica.content.sqlite_content import (
     ContentIndex,
     add_content,
@@ -22,6 +21,7 @@ from protocol.replica.content.sqlite_content import (
 )
 from protocol.replica.storage.database import Cell, Database, select_in
 from protocol.replica.storage.sqlite_entries import space_number
+from protocol.transfer.pack import FinishedPack
 
 # of what a pack holds, how many streams and chunks a space names
 _BORNE: Final = """CREATE TEMP TABLE IF NOT EXISTS borne

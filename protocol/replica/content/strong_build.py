@@ -17,13 +17,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import PurePosixPath
 from typing import Final, Protocol
 
-from protocol.delta import Chunked, Own, Spliced, Tree
-from protocol.delta_writer import LEVEL, DeltaWriter, FinishedDelta
 from protocol.limits import MAX_DELTA_WORK_BYTES, MAX_PACK_BYTES, MAX_SPLICED_BYTES, MiB
-from protocol.manifest import ManifestEntry, without_streams
 from protocol.replica.content.bases import Bases, read_range
 from protocol.replica.content.expansion_cost import Foreseen
 from protocol.replica.interfaces import ContentStore
+from protocol.transfer.delta import Chunked, Own, Spliced, Tree
+from protocol.transfer.delta_writer import LEVEL, DeltaWriter, FinishedDelta
+from protocol.transfer.manifest import ManifestEntry, without_streams
 
 CONTAINER_BYTES: Final = 24 * MiB
 _FRAME_BYTES: Final = 8 * MiB

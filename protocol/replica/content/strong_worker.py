@@ -20,14 +20,14 @@ from typing import BinaryIO, Final
 
 import zstandard
 
-from protocol.deflate_parameters import profile
-from protocol.delta import Own
-from protocol.delta_writer import compress
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MAX_IMAGE_BYTES
-from protocol.reflate import pays, unfold
-from protocol.repeats import Repeats, Told
 from protocol.replica.own_process import STANDS_IN, starting
+from protocol.transfer.deflate_parameters import profile
+from protocol.transfer.delta import Own
+from protocol.transfer.delta_writer import compress
+from protocol.transfer.reflate import pays, unfold
+from protocol.transfer.repeats import Repeats, Told
 
 _MODULE: Final = "protocol.replica.content.strong_worker"
 _JOB: Final = struct.Struct(">BII")

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.chunking import HASH_BYTES
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.interfaces import ContentStore, EntryStore
+from protocol.transfer.chunking import HASH_BYTES
 
 UNNAMED_MARK: Final = "unnamed-chunks"
 """→ 8 bytes of ms: when the last look was; the hashes of the packs that held such chunks then."""

@@ -18,12 +18,12 @@ from protocol.limits import (
     MAX_WAITING_CALLS,
     MAX_WAITING_CALLS_PER_ADDRESS,
 )
+from protocol.messages.wire import Call
 from protocol.replica.http.bodies import pieces
 from protocol.replica.http.meter import Direction, Meter, Result, result_of
 from protocol.replica.http.problems import Handler
 from protocol.replica.serving import Responder
 from protocol.replica.station import Reply
-from protocol.wire import Call
 
 CALLS_AT_ONCE: Final = 4
 RETRY_AFTER_S: Final = 5

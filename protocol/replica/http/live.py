@@ -3,7 +3,7 @@
 Rules:
 - the bearer is the capability of a sync answer; a connection lives no longer than that capability;
 - one text frame, "moved", each time; never what. Between neighbours it says where the teller stands
-  (`protocol.likeness`), and who listens says so too: texts are heeded one after the other, no faster than `HEED_S`;
+  (`messages.likeness`), and who listens says so too: texts are heeded one after the other, no faster than `HEED_S`;
 - a plain GET waits `LONG_POLL_S` at most: 200 when something has moved, 204 when nothing has. What moves between two
   questions is kept for the next one; who asks for the first time, or after a long while, is told at once to look;
 - of one device few lines stand, the newest: whoever opens them by the hundred takes nobody else's place;
@@ -24,8 +24,8 @@ from typing import Final, TypeAlias
 from aiohttp import WSMsgType, web
 
 from protocol.errors import Code, NoAnswer, PeerFault, RelaisError
-from protocol.likeness import MOVED
 from protocol.limits import CAPABILITY_LIFETIME_S
+from protocol.messages.likeness import MOVED
 from protocol.replica.listeners import Listener
 from protocol.replica.serving import Responder
 

@@ -12,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 
-from protocol.reachability import bits_led_to
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut
+from protocol.rights.reachability import bits_led_to
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device
 from protocol.roles import HAS_READING_KEYS, RANK, Role
-from protocol.roster import Roster
-from protocol.vouching import Device
 
 
 class Acquaintance(Enum):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocol.entry import Entry
 from protocol.errors import BadInput, Code
+from protocol.model.entry import Entry
 from protocol.replica.office.bureau import Office
 from protocol.replica.replica import Compose, Draft
 from protocol.replica.signer import RootKit

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from protocol.entry import Entry
+from protocol.model.entry import Entry
 from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.vouching import Device
+from protocol.rights.vouching import Device
 
 
 class Met(NamedTuple):

@@ -32,8 +32,8 @@ from protocol.replica.office.spaces import (
     spaces_named,
 )
 from protocol.replica.office.withdrawals import Kept, Withdrawn
+from protocol.rights.vouching import device_words
 from protocol.roles import Role
-from protocol.vouching import device_words
 
 
 @dataclass(frozen=True, slots=True)

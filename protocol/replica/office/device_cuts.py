@@ -17,14 +17,14 @@ from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
-from protocol.reachability import bits_led_to
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.office.bureau import Office, is_ours, is_own
-from protocol.rights import Authority
+from protocol.rights.door import Authority
+from protocol.rights.reachability import bits_led_to
+from protocol.rights.roster import Roster
 from protocol.roles import RANK, Role
-from protocol.roster import Roster
-from protocol.structure import PersonRecord, Revocation
 
 _SERVER = RANK[Role.SERVER]
 _Write: TypeAlias = tuple[bytes, bytes, int]

@@ -17,17 +17,17 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
-from protocol.entry import Entry, Kind
-from protocol.envelope import OpenedRequest
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import check_agreement
+from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant, Invite
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import distinct
 from protocol.replica.replica import Draft
-from protocol.rights import Authority
+from protocol.rights.door import Authority
 from protocol.roles import DEVICES, RANK
-from protocol.structure import Grant, Invite
+from protocol.trust.envelope import OpenedRequest
 
 LATE_ANSWER_MS: Final = 24 * 3600 * 1000
 

@@ -3,7 +3,7 @@
 The server's lies in the territory's space, a head teacher's in the school's, which is as far as her pupils go.
 
 Everywhere it arrives, the folds pass over all that is about the person at once; each replica destroys it a week later
-(`protocol.erasing`). The entry names a pseudonymous id and nothing else. Within that week it can be taken back, by a
+(`folds.erasing`). The entry names a pseudonymous id and nothing else. Within that week it can be taken back, by a
 ruling that refuses it; afterwards by the kit alone, where a payload is left.
 """
 
@@ -12,8 +12,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure, Ruling
 from protocol.replica.destroyed import destroyed, destroyed_names
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office, is_ours
@@ -21,7 +22,6 @@ from protocol.replica.office.people import doubles_of
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.signer import RootKit
 from protocol.roles import RANK, Role
-from protocol.structure import Erasure, Ruling
 
 
 async def check_known(office: Office, persons: Sequence[bytes]) -> None:

@@ -2,7 +2,7 @@
 
 Rules:
 - a cloned machine that took keys of its own works at once; confirming it adds the grant that it would have got;
-- a device that comes back gets a grant that names the revocations which it overcomes (`protocol.roster`);
+- a device that comes back gets a grant that names the revocations which it overcomes (`protocol.rights.roster`);
 - only a grant to the device itself overcomes a revocation: granting a person lets no stolen laptop back in, nor one
   that another school calls theirs; what was cut off for its own sake comes along nowhere (`device_cuts`);
 - a further grant gives the role that the device has by right: what a thief gave it, and is held back, is none;
@@ -22,18 +22,18 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.limits import MAX_PARENTS
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, PersonRecord
 from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.people import list_draft, listings
 from protocol.replica.replica import Draft
-from protocol.rights import Authority
+from protocol.rights.door import Authority
+from protocol.rights.vouching import Device
 from protocol.roles import DEVICES, HAS_READING_KEYS, RANK, Role
-from protocol.structure import Grant, PersonRecord
-from protocol.vouching import Device
 
 
 class Standing(NamedTuple):

@@ -13,12 +13,12 @@ from heapq import heapify, heappop, heapreplace
 from itertools import chain, islice, zip_longest
 from typing import Final
 
-from protocol.entry import Entry, Kind
 from protocol.limits import MAX_REVOCATION_LISTS, MAX_REVOKED_HEADS, MAX_ROOT_ACCOUNT_IDS
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Revocation
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.replica import Draft, Tips
-from protocol.root_rotation import RootAccount
-from protocol.structure import Revocation
+from protocol.rights.root_rotation import RootAccount
 
 MOST_LISTED_HEADS: Final = MAX_REVOKED_HEADS + MAX_REVOCATION_LISTS * (MAX_ROOT_ACCOUNT_IDS - 1)
 """Heads that a root's revocation names, by itself and in lists: more than a territory has spaces."""

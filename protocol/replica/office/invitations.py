@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import territory_id, words_of
-from protocol.invitation import SECRET_BYTES, Invitation
 from protocol.limits import MAX_INVITED_DEVICES, MAX_SPACES_PER_INVITE
+from protocol.model.entry import Kind
+from protocol.model.structure import Invite
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.spaces import smallest_cover
 from protocol.replica.replica import Draft
 from protocol.roles import SHARED, PersonRole, Role
-from protocol.structure import Invite
+from protocol.trust.invitation import SECRET_BYTES, Invitation
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, PeerFault, Refused
-from protocol.person_keys import KeyWraps
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonKey
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.grants import standing_grants
@@ -25,9 +25,9 @@ from protocol.replica.office.spaces import space_records
 from protocol.replica.office.withdrawals import Kept, revoke_device, rights_beyond
 from protocol.replica.office.words_of_office import NameOf, Said, let_in_by_held_codes, words_of_office
 from protocol.replica.replica import Replica
+from protocol.rights.roster import Roster
 from protocol.roles import DEVICES, HAS_READING_KEYS, Role
-from protocol.roster import Roster
-from protocol.structure import PersonKey
+from protocol.trust.person_keys import KeyWraps
 
 NEW_KEYS: Final = "what is handed in from now on is sealed to new keys, which the teacher's other devices make"
 """What people are told when a teacher's device was cut off."""

@@ -8,9 +8,9 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
-from protocol.entry import ID_BYTES, PERSON_BYTES
 from protocol.errors import BadInput, Code
 from protocol.limits import MAX_NAME_CHARS
+from protocol.model.entry import ID_BYTES, PERSON_BYTES
 from protocol.roles import PersonRole, Role
 
 INVITED_ROLES: Final = (Role.MACHINE, Role.TEACHER, Role.RELAY, Role.HEAD, Role.ADMIN)

@@ -8,10 +8,10 @@ docs/protocol.md, "Roster".
 
 from __future__ import annotations
 
-from protocol.entry import Kind
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, Invite, Revocation, Ruling
 from protocol.replica.replica import Draft, Replica
 from protocol.roles import RANK
-from protocol.structure import Grant, Invite, Revocation, Ruling
 
 
 async def rank_needed(replica: Replica, draft: Draft) -> int:

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from protocol.ancestry import heads
-from protocol.coursework import Coursework
-from protocol.entry import PERSON_BYTES, Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
+from protocol.folds.coursework import Coursework
+from protocol.model.ancestry import heads
+from protocol.model.entry import PERSON_BYTES, Entry, Kind
+from protocol.model.structure import PersonRecord
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import name_of
 from protocol.replica.office.spaces import space_records
 from protocol.replica.replica import Draft, Replica
-from protocol.rights import Door
+from protocol.rights.door import Door
+from protocol.rights.roster import Person
 from protocol.roles import PersonRole
-from protocol.roster import Person
-from protocol.structure import PersonRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from protocol.clock import DAY_MS
-from protocol.entry import Entry, Kind
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_SPACE_KEYS_AT_ONCE, SPACE_KEY_PAUSE_MS
+from protocol.model.entry import Entry, Kind
 from protocol.replica.keyring import CUTTING, Keyring, cuts_of
 from protocol.replica.replica import Draft, Entropy, Replica
 

@@ -11,14 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from protocol.entry import Kind
 from protocol.limits import MAX_ENDED_GRANTS
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.heads import heads_of
 from protocol.replica.replica import Draft
-from protocol.rights import Authority
-from protocol.structure import Revocation
-from protocol.successions import successors_of
+from protocol.rights.door import Authority
+from protocol.rights.successions import successors_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import MAX_REVOKED_HEADS
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.arrivals import authored_by, first_note
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.as_root import write_as_root
@@ -33,11 +34,10 @@ from protocol.replica.office.people import Listing, ids_of, list_draft, listings
 from protocol.replica.office.spaces import space_records
 from protocol.replica.replica import Draft
 from protocol.replica.signer import RootKit
-from protocol.rights import Authority
+from protocol.rights.door import Authority
+from protocol.rights.successions import successors_of
+from protocol.rights.vouching import Device as VouchedDevice
 from protocol.roles import RANK, Role
-from protocol.structure import PersonRecord, Revocation
-from protocol.successions import successors_of
-from protocol.vouching import Device as VouchedDevice
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure, Grant, Invite, PersonRecord, Revocation, SpaceChange, SpaceRecord
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.spaces import space_records
 from protocol.replica.replica import Replica
-from protocol.rights import Authority
-from protocol.structure import Erasure, Grant, Invite, PersonRecord, Revocation, SpaceChange, SpaceRecord
-from protocol.successions import successors_of
+from protocol.rights.door import Authority
+from protocol.rights.successions import successors_of
 
 NameOf: TypeAlias = Callable[[bytes], str | None]
 """What a device calls itself, as far as this office knows."""

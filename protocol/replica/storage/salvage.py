@@ -23,10 +23,10 @@ from typing import Final, NamedTuple
 
 from blake3 import blake3
 
-from protocol.entry import SIGNATURE_BYTES, Entry, from_wire
 from protocol.errors import PeerFault
 from protocol.limits import MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, SALT_BYTES
-from protocol.register import parse_register
+from protocol.model.entry import SIGNATURE_BYTES, Entry, from_wire
+from protocol.model.register import parse_register
 from protocol.replica.interfaces import RegisterRow
 from protocol.replica.storage.database import Cell
 

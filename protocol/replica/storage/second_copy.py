@@ -19,9 +19,9 @@ from blake3 import blake3
 
 from protocol import canonical
 from protocol.canonical import Value
-from protocol.entry import Entry, from_wire, to_wire
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MAX_PAYLOAD_BYTES, MiB
+from protocol.model.entry import Entry, from_wire, to_wire
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.storage.salvage import Salvage
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from protocol.checkpoint import CHAIN_START, EMPTY_CHAIN
-from protocol.entry import Entry
 from protocol.limits import CURSOR_HASH_BYTES
+from protocol.model.entry import Entry
+from protocol.reconcile.checkpoint import CHAIN_START, EMPTY_CHAIN
 from protocol.replica.disk import Disk
 from protocol.replica.interfaces import Damage, Held, Position, RegisterRow, Stored
 from protocol.replica.storage import sqlite_entries as statements

@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, cast
 
-from protocol.checkpoint import next_chain
-from protocol.entry import Entry, commitment, restore, restore_known
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import CURSOR_HASH_BYTES
+from protocol.model.entry import Entry, commitment, restore, restore_known
+from protocol.reconcile.checkpoint import next_chain
 from protocol.replica.interfaces import Held, RegisterRow, Stored
 from protocol.replica.storage.database import Cell, insert, select_in
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias, cast
 
-from protocol.checkpoint import CHAIN_START, next_chain
-from protocol.entry import signature_holds
 from protocol.errors import LocalFailure
 from protocol.limits import CURSOR_HASH_BYTES
+from protocol.model.entry import signature_holds
+from protocol.reconcile.checkpoint import CHAIN_START, next_chain
 from protocol.replica.interfaces import Damage
 from protocol.replica.storage.database import Cell, Database
 from protocol.replica.storage.sqlite_entries import ENTRY, entry_of

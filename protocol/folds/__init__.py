@@ -1,0 +1,1 @@
+"""What the entries of a space come to: coursework, measures, sign-in, keys, what is to be destroyed."""

@@ -1,0 +1,447 @@
+"""The fold of coursework: items and their heads, hand-ins, receipts, feedback (R4, R5; docs/protocol.md, "Coursework").
+
+A pure function of a space's set and of its roster, the same for every order of arrival.
+
+Rules:
+- an item is the id of its first revision; all revisions that name it as target, and the first, are its versions;
+- all heads are kept, the one with the longest ancestry is shown, a revision of several parents settles them;
+- withdraw and restore replace one another like revisions do; the shown head of them says whether the item is withdrawn;
+- a receipt counts only when it names the very content of the hand-in; states are only ever what signed receipts say;
+- what does not parse, or is held back or erased, is passed over, and so are a teacher's words and receipts by a device
+  that nobody of theirs has confirmed, until somebody does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TypeVar
+
+from protocol.clock import milliseconds_of
+from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
+from protocol.model.ancestry import heads
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.work import ContentRef, Feedback, HandIn, Receipt, Revision, Wraps
+from protocol.rights.door import Authority
+from protocol.rights.roster import Roster
+from protocol.roles import HAS_READING_KEYS
+
+T = TypeVar("T")
+
+
+class HandInState(StrEnum):
+    """How far a hand-in has come, by what signed entries say.
+
+    `carried` and `failed` are what a device knows besides.
+    """
+
+    LOCAL = "local"
+    CARRIED = "carried"
+    SAFE = "safe"
+    SERVER = "server"
+    TEACHER = "teacher"
+    MARKED = "marked"
+    REDO = "redo"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A revision: its id, who wrote it, when, what it says, and the grant under which that was written."""
+
+    id: bytes
+    author: bytes
+    at_ms: int
+    record: Revision
+    parents: tuple[bytes, ...]
+    grant: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A piece of coursework as its entries make it. `heads` has the shown one first."""
+
+    id: bytes
+    space: bytes
+    heads: tuple[Version, ...]
+    versions: Mapping[bytes, Version]
+    withdrawn: bool
+    switches: tuple[bytes, ...]
+    clock_doubtful: bool
+
+    @property
+    def shown(self) -> Version:
+        """The head that is shown everywhere."""
+        return self.heads[0]
+
+    @property
+    def conflict(self) -> bool:
+        """Whether there are several heads for a teacher to settle."""
+        return len(self.heads) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackNote:
+    """The feedback in force: its entry, author, time and words, and the grant under which it was given."""
+
+    id: bytes
+    author: bytes
+    at_ms: int
+    record: Feedback
+    grant: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A signed receipt that counts: what it says (SAFE, SERVER or TEACHER), by which key, and when."""
+
+    says: HandInState
+    by: bytes
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A hand-in as its entries make it.
+
+    `readers` maps a reader's key to sealed content keys, the author's own first, then those by the root or a teacher;
+    `given` are the readers who have one of these: what another machine wraps might not open. `witnesses` are all
+    receipts for it, oldest first.
+    """
+
+    id: bytes
+    space: bytes
+    item: bytes
+    person: bytes
+    author: bytes
+    at_ms: int
+    record: HandIn
+    readers: Mapping[bytes, tuple[bytes, ...]]
+    copies: frozenset[bytes]
+    at_server: bool
+    opened: bool
+    feedback: FeedbackNote | None
+    feedback_ids: tuple[bytes, ...]
+    late: bool
+    clock_doubtful: bool
+    witnesses: tuple[Witness, ...] = ()
+    given: frozenset[bytes] = frozenset()
+    wrapped_by: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
+    """The devices that wrapped the content key for each reader; a root of the territory among them."""
+    meant_for: frozenset[bytes] = frozenset()
+    """Whom its author sealed it to first: the readers that there were when it was handed in."""
+
+    @property
+    def state(self) -> HandInState:
+        """The furthest state that signed entries prove."""
+        for holds, state in (
+            (self.feedback is not None and self.feedback.record.redo, HandInState.REDO),
+            (self.feedback is not None, HandInState.MARKED),
+            (self.opened, HandInState.TEACHER),
+            (self.at_server, HandInState.SERVER),
+            (bool(self.copies), HandInState.SAFE),
+        ):
+            if holds:
+                return state
+        return HandInState.LOCAL
+
+
+@dataclass(frozen=True, slots=True)
+class Coursework:
+    """All items and hand-ins of a space."""
+
+    items: Mapping[bytes, Item]
+    hand_ins: Mapping[bytes, Work]
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Entries that count, by the item or the hand-in that they are about, and hand-ins themselves, as they came."""
+
+    items: Mapping[bytes, Sequence[Entry]]
+    works: Mapping[bytes, Sequence[Entry]]
+    handed_in: Sequence[Entry]
+
+
+def topics_of(entries: Iterable[Entry], roster: Roster) -> Topics:
+    """The entries of a space that make its coursework, sorted by what they are about; each is about one thing."""
+    items: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    works: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    handed_in: list[Entry] = []
+    for entry in entries:
+        header = entry.header
+        if entry.payload is None or header.kind not in _KINDS or roster.hides(entry):
+            continue
+        if header.kind in _A_TEACHERS_WORDS and not roster.speaks(header.grant):
+            continue
+        if (item := item_named(entry)) is not None:
+            items[item].append(entry)
+        elif (work := work_named(entry)) is not None:
+            works[work].append(entry)
+            if header.kind == Kind.HAND_IN:
+                handed_in.append(entry)
+    return Topics(items, works, handed_in)
+
+
+def item_named(entry: Entry) -> bytes | None:
+    """The item that an entry makes or is about, if it is about one."""
+    header = entry.header
+    if header.kind == Kind.REVISION:
+        return header.target or entry.id
+    return header.target if header.kind in _SWITCHES else None
+
+
+def work_named(entry: Entry) -> bytes | None:
+    """The hand-in that an entry is, or is about."""
+    header = entry.header
+    if header.kind == Kind.HAND_IN:
+        return entry.id
+    return header.target if header.kind in _ABOUT_WORK else None
+
+
+def fold_coursework(space: bytes, entries: Iterable[Entry], roster: Roster) -> Coursework:
+    """The coursework of a space from its entries and its roster."""
+    return with_topics(Coursework({}, {}), space, topics_of(entries, roster), roster)
+
+
+def with_topics(before: Coursework, space: bytes, topics: Topics, roster: Roster) -> Coursework:
+    """Coursework in which the items and hand-ins of `topics` are what these entries make of them; all others stand.
+
+    `topics` holds all entries about each of them. The roster may have changed since `before`, but for nothing that
+    bears on the others.
+    """
+    items = dict(before.items)
+    for item_id, about in topics.items.items():
+        item = _item(item_id, space, about)
+        if item is not None:
+            items[item_id] = item
+        else:
+            items.pop(item_id, None)
+    hand_ins = dict(before.hand_ins)
+    moved = {name for name in topics.items if _due_ms(items.get(name)) != _due_ms(before.items.get(name))}
+    for work in before.hand_ins.values() if moved else ():
+        if work.item in moved:
+            hand_ins[work.id] = replace(work, late=_is_late(work.at_ms, items.get(work.item)))
+    believed = _believed(roster) if topics.handed_in else frozenset()
+    for entry in topics.handed_in:
+        made = _work(entry, topics.works[entry.id], items, believed)
+        if made is not None:
+            hand_ins[made.id] = made
+    return Coursework(items, hand_ins)
+
+
+_SWITCHES = frozenset({Kind.WITHDRAW, Kind.RESTORE})
+_A_TEACHERS_WORDS = frozenset({Kind.FEEDBACK, Kind.RECEIPT_TEACHER})
+HANGS_ON_VOICES = _A_TEACHERS_WORDS | {Kind.WRAP}
+"""What counts, or counts first, by who has said it."""
+_ABOUT_WORK = _A_TEACHERS_WORDS | {Kind.WRAP, Kind.RECEIPT_SAFE, Kind.RECEIPT_SERVER}
+_KINDS = _SWITCHES | _ABOUT_WORK | {Kind.REVISION, Kind.HAND_IN}
+
+
+_SAYS: Mapping[int, HandInState] = {
+    Kind.RECEIPT_SAFE: HandInState.SAFE,
+    Kind.RECEIPT_SERVER: HandInState.SERVER,
+    Kind.RECEIPT_TEACHER: HandInState.TEACHER,
+}
+
+
+def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
+    revisions = [entry for entry in about if entry.header.kind == Kind.REVISION]
+    records = {entry.id: record for entry in revisions if (record := parsed(entry, Revision.parse)) is not None}
+    readable = [entry for entry in revisions if entry.id in records]
+    if not readable:
+        return None
+    versions = {
+        entry.id: Version(
+            entry.id,
+            entry.header.author,
+            milliseconds_of(entry.header.at),
+            records[entry.id],
+            entry.header.parents,
+            entry.header.grant,
+        )
+        for entry in readable
+    }
+    newest = heads(entry for entry in about if entry.header.kind in _SWITCHES)
+    return Item(
+        id=item_id,
+        space=space,
+        heads=tuple(versions[entry.id] for entry in heads(readable)),
+        versions=versions,
+        withdrawn=bool(newest) and newest[0].header.kind == Kind.WITHDRAW,
+        switches=tuple(entry.id for entry in newest),
+        clock_doubtful=any(
+            version.at_ms < versions[parent].at_ms
+            for version in versions.values()
+            for parent in version.parents
+            if parent in versions
+        ),
+    )
+
+
+def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], believed: frozenset[bytes]) -> Work | None:
+    header = entry.header
+    record = parsed(entry, HandIn.parse)
+    if record is None or header.target is None or header.subject is None:
+        return None
+    stream = record.content.stream
+    of_kind: defaultdict[int, list[Entry]] = defaultdict(list)
+    for other in about:
+        of_kind[other.header.kind].append(other)
+
+    def receipts(kind: Kind) -> list[Entry]:
+        return [
+            other
+            for other in of_kind[kind]
+            if (receipt := parsed(other, Receipt.parse)) is not None and receipt.stream == stream
+        ]
+
+    server = receipts(Kind.RECEIPT_SERVER)
+    safe = [other for other in receipts(Kind.RECEIPT_SAFE) if other.header.author != header.author]
+    teacher = receipts(Kind.RECEIPT_TEACHER)
+    notes = [other for other in of_kind[Kind.FEEDBACK] if parsed(other, Feedback.parse) is not None]
+    at_ms = milliseconds_of(header.at)
+    readers, given, wrapped_by = _readers(header.author, of_kind[Kind.WRAP], believed)
+    return Work(
+        id=entry.id,
+        space=header.space,
+        item=header.target,
+        person=header.subject,
+        author=header.author,
+        at_ms=at_ms,
+        record=record,
+        readers=readers,
+        given=given,
+        wrapped_by=wrapped_by,
+        meant_for=_first_readers(header.author, of_kind[Kind.WRAP]),
+        copies=frozenset(other.header.author for other in safe),
+        at_server=bool(server),
+        opened=bool(teacher),
+        feedback=_note(notes),
+        feedback_ids=tuple(other.id for other in heads(notes)),
+        late=_is_late(at_ms, items.get(header.target)),
+        clock_doubtful=any(at_ms > milliseconds_of(other.header.at) + MAX_CLOCK_LEAD_MS for other in server),
+        witnesses=tuple(
+            Witness(_SAYS[other.header.kind], other.header.author, milliseconds_of(other.header.at))
+            for other in sorted((*safe, *server, *teacher), key=lambda other: (other.header.at, other.id))
+        ),
+    )
+
+
+def _due_ms(item: Item | None) -> int | None:
+    return None if item is None else item.shown.record.due_ms
+
+
+def _is_late(at_ms: int, item: Item | None) -> bool:
+    due_ms = _due_ms(item)
+    return due_ms is not None and at_ms > due_ms
+
+
+def _readers(
+    author: bytes, wraps: Iterable[Entry], believed: frozenset[bytes]
+) -> tuple[dict[bytes, tuple[bytes, ...]], frozenset[bytes], dict[bytes, frozenset[bytes]]]:
+    """Whose keys open it; which of them were given it by somebody to believe; and who wrapped for whom.
+
+    Nobody can hide a good wrap behind bad ones: those of whom to believe come first, the author, then the root and
+    teachers. Nor can anybody have thousands tried: of each device of these a few count for a reader, and of all others
+    together.
+    """
+    readers: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    wrapped_by: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    counted: Counter[tuple[bytes, bytes | None]] = Counter()
+    given: set[bytes] = set()
+
+    def distance(entry: Entry) -> int:
+        if entry.header.author == author:
+            return 0
+        return 1 if entry.header.grant is None or entry.header.author in believed else 2
+
+    def turn(entry: Entry) -> tuple[int, int, bytes]:
+        """The author's own in the order in which they were said: the first came with the work."""
+        place = distance(entry)
+        return place, entry.header.at if place == 0 else 0, entry.id
+
+    placed = [(turn(entry), entry) for entry in wraps]
+    for (place, *_), entry in sorted(placed, key=lambda each: each[0]):
+        by = entry.header.author if place <= 1 else None
+        record = parsed(entry, Wraps.parse)
+        for reader, sealed in () if record is None else record.wraps:
+            counted[reader, by] += 1
+            if counted[reader, by] > (MAX_WRAPS_BY_OTHERS if by is None else MAX_WRAPS_BY_ONE):
+                continue
+            readers[reader].append(sealed)
+            wrapped_by[reader].add(entry.header.author)
+            if place <= 1:
+                given.add(reader)
+    return (
+        {reader: tuple(sealed) for reader, sealed in readers.items()},
+        frozenset(given),
+        {reader: frozenset(devices) for reader, devices in wrapped_by.items()},
+    )
+
+
+def _first_readers(author: bytes, wraps: Iterable[Entry]) -> frozenset[bytes]:
+    by_author = [entry for entry in wraps if entry.header.author == author]
+    first = min(by_author, key=lambda entry: (entry.header.at, entry.id), default=None)
+    record = None if first is None else parsed(first, Wraps.parse)
+    return frozenset() if record is None else frozenset(reader for reader, _ in record.wraps)
+
+
+def _believed(roster: Roster) -> frozenset[bytes]:
+    """The keys of teachers' devices that speak for them, found once for all that was handed in."""
+    highest: dict[bytes, Authority] = {}
+    for authority in roster.authorities:
+        before = highest.get(authority.key)
+        if before is None or (before.rank, before.grant) < (authority.rank, authority.grant):
+            highest[authority.key] = authority
+    return frozenset(
+        key
+        for key, authority in highest.items()
+        if key not in roster.cut and authority.role in HAS_READING_KEYS and roster.speaks(authority.grant)
+    )
+
+
+def _note(notes: Sequence[Entry]) -> FeedbackNote | None:
+    if not notes:
+        return None
+    shown = heads(notes)[0]
+    return FeedbackNote(
+        shown.id,
+        shown.header.author,
+        milliseconds_of(shown.header.at),
+        Feedback.parse(shown.payload or b""),
+        shown.header.grant,
+    )
+
+
+def live_content(coursework: Coursework) -> Iterable[ContentRef]:
+    """Content that every device of the space keeps.
+
+    All heads of items that are not withdrawn, and feedback in force, in the order in which it is needed.
+    """
+    for item in in_order_of_need(coursework.items.values()):
+        if not item.withdrawn:
+            for version in item.heads:
+                yield version.record.content
+    for work in coursework.hand_ins.values():
+        if work.feedback is not None and work.feedback.record.content is not None:
+            yield work.feedback.record.content
+
+
+def in_order_of_need(items: Iterable[Item]) -> list[Item]:
+    """What is due soonest first, then what is not due, small before large."""
+
+    def rank(item: Item) -> tuple[bool, int, int, bytes]:
+        record = item.shown.record
+        return record.due_ms is None, record.due_ms or 0, record.content.size, item.id
+
+    return sorted(items, key=rank)
+
+
+def sealed_content(coursework: Coursework, author: bytes | None = None) -> Iterable[ContentRef]:
+    """Content of hand-ins: of all of them for who reads or keeps them, or of one author's own (R1)."""
+    for work in coursework.hand_ins.values():
+        if author is None or work.author == author:
+            yield work.record.content

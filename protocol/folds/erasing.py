@@ -1,0 +1,112 @@
+"""When what an erasure covers is destroyed: a decision of each replica, by its own clock (docs/protocol.md, "Erasure").
+
+Hiding is the fold's, at once, and ends if the erasure is revoked. Destroying is for ever, so it waits, and it is slow:
+whoever steals a server can hide a school, which the kit undoes, but cannot wipe it.
+
+Rules:
+- an order is an erasure of one name in one space; the same name in a wider space, or erased anew after an erasure was
+  taken back, is another order, which waits and is counted like any other;
+- nothing is destroyed before `ERASURE_DELAY_MS` after an erasure in no doubt arrived at this replica: that somebody who
+  was cut off since said it earlier, or said it without the signature that it takes, shortens nobody's week;
+- of persons whose erasure the kit has not signed, at most `MAX_ERASED_PER_DAY` a day, the oldest first; one of whom
+  nothing is here takes no place among them;
+- all else (items, works, spaces) is destroyed only if the kit signed;
+- what was ordered only by devices that were cut off since waits until somebody else orders it too;
+- what an order destroyed once is destroyed again whenever it comes back, without being counted;
+- time over which the clock was set, and did not run, is no time that anything has waited; of a time in which nobody
+  looked, `MAX_UNWATCHED_MS` counts at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY, MAX_UNWATCHED_MS
+from protocol.model.entry import PERSON_BYTES, Entry
+from protocol.rights.door import erasable_names, is_erasable
+
+_LEAP_MS: Final = 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The erasures in force of one name that reach one space.
+
+    `seen_ms` is when this replica saw the first of them that is in no doubt, `kit_seen_ms` the first that the kit has
+    signed; None: there is none such. `by` are those that lie in the space itself and have waited for long enough,
+    `reached_by` all, those above it as well; `is_done` says that one of these was obeyed before, `is_here` that there
+    is anything to destroy.
+    """
+
+    covers: bytes
+    seen_ms: int | None
+    kit_seen_ms: int | None = None
+    space: bytes = b""
+    by: frozenset[bytes] = frozenset()
+    reached_by: frozenset[bytes] = frozenset()
+    is_done: bool = False
+    is_here: bool = True
+
+    @property
+    def of_person(self) -> bool:
+        """Whether it covers a person: all other names are longer."""
+        return len(self.covers) == PERSON_BYTES
+
+    def is_signed(self, now_ms: int) -> bool:
+        """Whether the kit's word has waited for long enough."""
+        return has_waited(self.kit_seen_ms, now_ms)
+
+    def is_ready(self, now_ms: int) -> bool:
+        """Whether it may be obeyed."""
+        return self.is_signed(now_ms) or (self.of_person and has_waited(self.seen_ms, now_ms))
+
+
+def has_waited(seen_ms: int | None, now_ms: int) -> bool:
+    """Whether what was seen then has waited for long enough."""
+    return seen_ms is not None and now_ms >= seen_ms + ERASURE_DELAY_MS
+
+
+def due(orders: Iterable[Order], now_ms: int, today: Collection[bytes]) -> list[Order]:
+    """What may be destroyed now, in order: all that was before, and what has waited, within the day's number.
+
+    `today` are the names destroyed today, those that the kit signed left out: they take no second place. A clock that
+    jumps back destroys nothing earlier; `now_ms` is this replica's own time.
+    """
+    found = []
+    counted = set(today)
+    for order in sorted(orders, key=lambda order: (order.seen_ms or 0, order.covers, order.space)):
+        if order.is_done or order.is_signed(now_ms):
+            found.append(order)
+        elif not (order.is_ready(now_ms) and order.is_here):
+            continue
+        elif order.covers in counted or len(counted) < MAX_ERASED_PER_DAY:
+            counted.add(order.covers)
+            found.append(order)
+    return found
+
+
+def is_destroyed_by(entry: Entry, covers: Collection[bytes]) -> bool:
+    """Whether the payload of `entry` goes with what is in `covers`."""
+    return entry.payload is not None and is_covered(entry, covers)
+
+
+def is_covered(entry: Entry, covers: Collection[bytes]) -> bool:
+    """Whether what is in `covers` leaves of `entry` a bare header."""
+    return is_erasable(entry.header) and any(name in covers for name in erasable_names(entry))
+
+
+def watched_ms(wall_ms: int, steady_ms: int | None) -> int:
+    """How much of what passed between two looks counts: by a clock that nobody sets, where a program ran that knows."""
+    return min(max(wall_ms if steady_ms is None else steady_ms, 0), MAX_UNWATCHED_MS)
+
+
+def leap_ms(wall_ms: int, steady_ms: int | None) -> int:
+    """Over how much of what passed by the own clock nothing has waited; less than 0 where that was set back.
+
+    `steady_ms` is what passed by a clock that nobody sets; None where no program ran that knows. What is small is none:
+    clocks are set right all the time.
+    """
+    leapt = wall_ms - watched_ms(wall_ms, steady_ms)
+    return leapt if abs(leapt) >= _LEAP_MS else 0

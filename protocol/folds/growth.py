@@ -1,0 +1,260 @@
+"""The folds of one space together, and how they grow by what comes in (R4; docs/protocol.md, "Roster", "Coursework").
+
+A fold of a whole class costs what the class has ever said. What comes in is mostly about one person, one item, one
+hand-in: then the fold of all is the fold before, with these made anew.
+
+Rules:
+- what has grown is what the whole set would give, whatever came first and in whatever pieces: a law, tried on random
+  histories; where that cannot be told from the fold and from what came, there is no growth, and all is folded anew;
+- a person, an item and a hand-in hang on the entries about them, which are read again, and on the roster;
+- a grant, and what is said of keys, may change who speaks for whom, which is weighed anew from the few entries of
+  these kinds; a teacher's words and seals hang on that: if one of those heard has said such before, there is no growth;
+- no growth where rights are taken or come back, something is erased or shown again, a copy follows its original,
+  somebody is listed twice, a school is told what to do, or a key that was cut off has said something.
+
+Pure: entries, the door and what a replica remembers come in.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, Self
+
+from protocol.folds.coursework import (
+    HANGS_ON_VOICES,
+    Coursework,
+    Topics,
+    item_named,
+    topics_of,
+    with_topics,
+    work_named,
+)
+from protocol.folds.measures import Measures, fold_measures
+from protocol.model.entry import ID_BYTES, Entry, Kind
+from protocol.rights.door import Door
+from protocol.rights.roster import Roster, authorities_over, fold_roster, persons_of, with_voices
+from protocol.rights.speaking import Remembered
+
+_LETS_IN: Final = frozenset({Kind.CERTIFICATE, Kind.GRANT})
+_MOVES_ALL: Final = frozenset(
+    {Kind.SUCCESSOR, Kind.REVOKE, Kind.ROOT_ROTATION, Kind.ROOT_ACCOUNT, Kind.ERASE, Kind.RULING}
+)
+_ORDERS: Final = frozenset({Kind.DRILL, Kind.QUARANTINE})
+
+
+class Heard(NamedTuple):
+    """As much of an entry, of a space or of one above it, as tells whether it moves what was folded."""
+
+    id: bytes
+    kind: int
+    author: bytes
+    grant: bytes | None
+
+    @classmethod
+    def of(cls, entry: Entry) -> Self:
+        """Of an entry."""
+        return cls(entry.id, entry.header.kind, entry.header.author, entry.header.grant)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Which entries that count are about what: by person, item or hand-in their ids, one after the other; and of keys.
+
+    So that they can be read again, and need not be kept. `voices` are the keys of those who have said what hangs on who
+    they are, whether it counts or not.
+    """
+
+    persons: Mapping[bytes, bytes]
+    items: Mapping[bytes, bytes]
+    works: Mapping[bytes, bytes]
+    keys: bytes
+    voices: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceFold:
+    """What a space's set says: rights and names, coursework, orders to a school."""
+
+    roster: Roster
+    coursework: Coursework
+    measures: Measures
+    index: Index
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What came into a space, and what it touches: which persons, whether voices; `older` are to be read again."""
+
+    fresh: tuple[Entry, ...]
+    persons: frozenset[bytes]
+    of_keys: bool
+    older: tuple[bytes, ...]
+
+
+def fold_space(
+    space: bytes,
+    own: Sequence[Entry],
+    above: Sequence[Entry],
+    door: Door,
+    remembered: Remembered,
+    destroyed: frozenset[bytes],
+) -> SpaceFold:
+    """The folds of a space from nothing; what comes in is as for `fold_roster`."""
+    roster = fold_roster(space, own, above, door, remembered, destroyed)
+    counting = [entry for entry in own if not roster.hides(entry)]
+    topics = topics_of(counting, roster)
+    return SpaceFold(
+        roster,
+        with_topics(Coursework({}, {}), space, topics, roster),
+        fold_measures(counting, roster, door),
+        Index(
+            _joined(_by_person(counting)),
+            _joined(topics.items),
+            _joined(topics.works),
+            _joined_ids(entry for entry in own if roster.tells_of_keys(entry)),
+            _voices_among(counting),
+        ),
+    )
+
+
+def growth_of(fold: SpaceFold, fresh: Sequence[Entry], above: Iterable[Heard], door: Door) -> Growth | None:
+    """How a fold grows by what came into its space, in order of arrival, and above it; None where it does not."""
+    roster, index = fold.roster, fold.index
+    let_in = _let_in(roster, [*above, *map(Heard.of, fresh)], door)
+    if let_in is None or any(entry.header.kind in _ORDERS for entry in fresh):
+        return None
+    seen = [entry for entry in fresh if not roster.hides(entry)]
+    persons = dict.fromkeys(one for entry in seen if (one := _person_named(entry)) is not None)
+    items = dict.fromkeys(item for entry in seen if (item := item_named(entry)) is not None)
+    works = dict.fromkeys(work for entry in seen if (work := work_named(entry)) is not None)
+    of_keys = let_in or any(map(roster.tells_of_keys, fresh))
+    if persons and roster.aliases:
+        return None
+    older = [
+        *_ids(index.persons, persons),
+        *_ids(index.items, items),
+        *_ids(index.works, works),
+        *(_split(index.keys) if of_keys else ()),
+    ]
+    return Growth(tuple(fresh), frozenset(persons), of_keys, tuple(older))
+
+
+def grown(
+    fold: SpaceFold, growth: Growth, older: Mapping[bytes, Entry], door: Door, remembered: Remembered
+) -> SpaceFold | None:
+    """The fold, grown; `older` are the entries that `growth` reads again. None where all is to be folded anew."""
+    if any(name not in older for name in growth.older):
+        return None
+    before = fold.roster
+    entries = [*(older[name] for name in growth.older), *growth.fresh]
+    counting = [entry for entry in entries if not before.hides(entry)]
+    said = [entry for entry in entries if before.tells_of_keys(entry)]
+    roster = _grown_roster(fold, growth, counting, said, door, remembered)
+    if roster is None:
+        return None
+    topics = topics_of(counting, roster)
+    coursework = fold.coursework
+    if topics.items or topics.works:
+        coursework = with_topics(coursework, roster.space, topics, roster)
+    return SpaceFold(roster, coursework, fold.measures, _grown_index(fold.index, growth, counting, said, topics))
+
+
+def _let_in(roster: Roster, heard: Iterable[Heard], door: Door) -> bool | None:
+    """Whether somebody is let in by what was heard; None where something of it may move anything."""
+    revoked = frozenset(roster.revocations.values())
+    is_any = False
+    for one in heard:
+        if one.kind in _MOVES_ALL or one.grant in roster.held_back or one.id in roster.awaited:
+            return None
+        if one.author in revoked or (revoked and one.grant in roster.void):
+            return None
+        if one.grant is None and one.author not in door.roots:
+            return None
+        if one.kind in _LETS_IN:
+            given = door.authority(one.id)
+            if given is None or given.key in roster.cut or given.key in revoked:
+                return None
+            if any(each.predecessor is not None for each in door.authorities_of(given.key)):
+                # a copy that people have let in is no copy any more
+                return None
+            is_any = True
+    return is_any
+
+
+def _grown_roster(
+    fold: SpaceFold,
+    growth: Growth,
+    counting: Sequence[Entry],
+    said: Sequence[Entry],
+    door: Door,
+    remembered: Remembered,
+) -> Roster | None:
+    roster = _heard_anew(fold, said, door, remembered) if growth.of_keys else fold.roster
+    if roster is None or not growth.persons:
+        return roster
+    shown, aliases = persons_of(entry for entry in counting if entry.header.kind == Kind.PERSON)
+    if aliases:
+        return None
+    persons = dict(roster.persons)
+    for subject in growth.persons - shown.keys():
+        persons.pop(subject, None)
+    return replace(roster, persons={**persons, **shown})
+
+
+def _heard_anew(fold: SpaceFold, said: Sequence[Entry], door: Door, remembered: Remembered) -> Roster | None:
+    """The roster with the grants that there are now; None where that bears on what somebody has said before."""
+    before = fold.roster
+    ever = authorities_over(before.space, door)
+    living = tuple(each for each in ever if each.grant not in before.held_back and each.grant not in before.void)
+    after = with_voices(replace(before, authorities=living), said, door, remembered)
+    let_in = {each.grant for each in living} - {each.grant for each in before.authorities}
+    heard = (before.unconfirmed | before.nameless) ^ (after.unconfirmed | after.nameless)
+    concerned = {each.key for each in ever if each.grant in let_in or each.grant in heard}
+    return after if concerned.isdisjoint(fold.index.voices) else None
+
+
+def _grown_index(
+    index: Index, growth: Growth, counting: Sequence[Entry], said: Sequence[Entry], topics: Topics
+) -> Index:
+    persons = _by_person(counting) if growth.persons else {}
+    return Index(
+        {**index.persons, **_joined(persons)} if persons else index.persons,
+        {**index.items, **_joined(topics.items)} if topics.items else index.items,
+        {**index.works, **_joined(topics.works)} if topics.works else index.works,
+        _joined_ids(said) if growth.of_keys else index.keys,
+        index.voices | _voices_among(counting),
+    )
+
+
+def _joined_ids(entries: Iterable[Entry]) -> bytes:
+    return b"".join(entry.id for entry in entries)
+
+
+def _voices_among(entries: Iterable[Entry]) -> frozenset[bytes]:
+    return frozenset(entry.header.author for entry in entries if entry.header.kind in HANGS_ON_VOICES)
+
+
+def _person_named(entry: Entry) -> bytes | None:
+    return entry.header.subject if entry.header.kind == Kind.PERSON else None
+
+
+def _by_person(entries: Iterable[Entry]) -> dict[bytes, list[Entry]]:
+    found: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if (person := _person_named(entry)) is not None:
+            found[person].append(entry)
+    return found
+
+
+def _joined(entries: Mapping[bytes, Sequence[Entry]]) -> dict[bytes, bytes]:
+    return {name: b"".join(entry.id for entry in about) for name, about in entries.items()}
+
+
+def _ids(index: Mapping[bytes, bytes], names: Iterable[bytes]) -> Iterable[bytes]:
+    return (one for name in names for one in _split(index.get(name, b"")))
+
+
+def _split(ids: bytes) -> Iterable[bytes]:
+    return (ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES))

@@ -1,0 +1,127 @@
+"""A hand-in's content key: who is meant to have it, how it is sealed to them, and how it is opened again.
+
+docs/protocol.md, "Sealed hand-ins".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from protocol.errors import PeerFault
+from protocol.folds.coursework import HandInState, Work
+from protocol.identity import AgreementKey
+from protocol.model.work import Wraps
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device, device_id
+from protocol.roles import HAS_READING_KEYS
+from protocol.trust.sealing import unwrap_key, wrap_info, wrap_key
+
+
+def teachers_keys(roster: Roster, *, now_ms: int | None = None, for_good: bool = False) -> dict[bytes, list[bytes]]:
+    """The reading keys of each teacher of a space, by person: the newest of each of their devices, then the others.
+
+    Whoever has a teacher's right has reading keys; what a list calls them counts for nothing here: whoever writes lists
+    would call the one teacher of a class a pupil. Without those whose stay was meant to end before `now_ms`; with
+    `for_good`, without all whose stay is meant to end.
+    """
+    ends = _ends(roster)
+    found = {}
+    for person, keys in sorted(roster.reading_keys.items()):
+        end_ms = ends.get(person)
+        if end_ms is not None and (for_good or (now_ms is not None and end_ms <= now_ms)):
+            continue
+        found[person] = _in_turn(list(reversed(keys)), roster.makers)
+    return found
+
+
+def _in_turn(keys: Sequence[bytes], makers: Mapping[bytes, Iterable[Device]]) -> list[bytes]:
+    """The first key of each device that made some, then the second ones, each in the order given."""
+    had: Counter[Device] = Counter()
+    turns = {}
+    for key in keys:
+        devices = list(makers.get(key, ()))
+        turns[key] = min((had[device] for device in devices), default=0)
+        had.update(devices)
+    return sorted(keys, key=lambda key: turns[key])
+
+
+def is_given(work: Work, keys: Iterable[bytes], trusted: Collection[bytes]) -> bool:
+    """Whether a device whose word counts has wrapped a work for one of these keys: what others wrap might not open."""
+    return any(not work.wrapped_by.get(key, frozenset()).isdisjoint(trusted) for key in keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The devices (`device_id`) of a class that a replica knows: since it first met the class, or for long."""
+
+    first: frozenset[bytes] = frozenset()
+    long: frozenset[bytes] = frozenset()
+
+
+def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes], known: Known) -> bool:
+    """Whether a hand-in was opened by whom it was meant for: what keeps it alive may let go of it.
+
+    By a teacher who read there when it was handed in, or by whom one of theirs has confirmed; and none of that by who
+    is new here. Whoever has the server names as many teachers as they like, who say that they have opened everything.
+    Where there was no teacher yet, whoever came counts once they have been known for long.
+    """
+    keys = work.meant_for.difference(recovery)
+    if not work.opened:
+        return False
+    meant = {person for key in keys for person in roster.whose_keys.get(key, ())} if keys else roster.starts.keys()
+    counting = known.first | known.long if keys else known.long
+    devices: set[Device] = set()
+    for person in meant:
+        for start in roster.starts.get(person, ()):
+            if device_id(start) in counting:
+                circle = roster.voices.circle(person, start)
+                devices |= circle.own | circle.others
+    signers = {key for key, _ in devices}
+    return any(said.says is HandInState.TEACHER and said.by in signers for said in work.witnesses)
+
+
+def _ends(roster: Roster) -> dict[bytes, int | None]:
+    """When the stay of each person with a grant here is meant to end: None for who has one for good."""
+    ends: dict[bytes, int | None] = {}
+    for authority in roster.authorities:
+        if authority.person is not None and authority.role in HAS_READING_KEYS and authority.key not in roster.cut:
+            known = ends.get(authority.person, 0)
+            ends[authority.person] = (
+                None if known is None or authority.until_ms is None else max(known, authority.until_ms)
+            )
+    return ends
+
+
+def info_of(work: Work) -> bytes:
+    """What the wraps of a hand-in are bound to."""
+    return wrap_info(
+        space=work.space,
+        item=work.item,
+        person=work.person,
+        author=work.author,
+        commitment=work.record.content.stream,
+    )
+
+
+def content_key_of(work: Work, keys: Mapping[bytes, AgreementKey]) -> bytes | None:
+    """The content key of a hand-in, by whichever of these keys opens it; None where none does."""
+    for public, key in keys.items():
+        for wrap in work.readers.get(public, ()):
+            try:
+                return unwrap_key(wrap, key, info_of(work))
+            except PeerFault:
+                continue
+    return None
+
+
+def wraps_for(readers: Iterable[bytes], content_key: bytes, info: bytes, entropy: Callable[[int], bytes]) -> Wraps:
+    """The content key for each reader; a key that nobody could read with is passed over."""
+    wraps = []
+    for reader in readers:
+        try:
+            wraps.append((reader, wrap_key(content_key, reader, info, entropy(32))))
+        except PeerFault:
+            continue
+    return Wraps(tuple(wraps))

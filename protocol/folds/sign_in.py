@@ -1,0 +1,307 @@
+"""How people prove who they are on a shared machine (docs/protocol.md, "Sign-in").
+
+Rules:
+- what proves a pupil (three pictures, a PIN, a password) is an argon2id verifier, sealed under a key of the class that
+  its school's own devices hold and nobody else: neither the server nor an administrator nor the recovery kit;
+- a key is named by a commitment; a wrap counts only if it opens to that key, whoever made it; whom it counts as given
+  to is `protocol.rights.given_keys`' to say;
+- what a device says that stands for a teacher counts once one of the teacher's own has confirmed it, and until then no
+  key is for it (`protocol.rights.vouching`);
+- of several verifiers of a person the shown head counts, as with a name; so does the switch, which is about nobody;
+- a lock names the verifier that was guessed at: another verifier, or the same one said again, lifts it;
+- nothing here heeds a clock: how long one waits between tries is each machine's (`sync_agent.school.sign_in_tries`).
+"""
+
+from __future__ import annotations
+
+import hmac
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from protocol.canonical import decode, encode
+from protocol.errors import Code, PeerFault
+from protocol.fields import Fields, compact
+from protocol.identity import AgreementKey, tagged
+from protocol.limits import (
+    MAX_SIGN_IN_CHARS,
+    MAX_WRAPS_PER_ENTRY,
+    MIN_PASSPHRASE_CHARS,
+    MIN_PASSWORD_CHARS,
+    MIN_PIN_DIGITS,
+    SIGN_IN_PICTURES,
+    SIGN_IN_PICTURES_CHOSEN,
+)
+from protocol.model.ancestry import heads
+from protocol.model.entry import ID_BYTES, Entry, Kind, KindClass
+from protocol.rights.door import WRITERS
+from protocol.rights.given_keys import GivenKeys, GivenKeysFold
+from protocol.rights.roster import Roster
+from protocol.roles import HOLDS_SIGN_INS
+from protocol.trust import hpke
+
+SIGN_IN_KEY_BYTES: Final = 32
+SALT_BYTES: Final = 16
+NONCE_BYTES: Final = 12
+WRAP_BYTES: Final = SIGN_IN_KEY_BYTES + hpke.OVERHEAD_BYTES
+
+_DERIVE: Final = b"relais/0 sign-in key"
+_WRAP: Final = b"relais/0 sign-in wrap"
+_SEAL: Final = b"relais/0 sign-in"
+_MEMORY_KIB: Final = 19 * 1024
+_PASSES: Final = 2
+_LANES: Final = 1
+_HASH_BYTES: Final = 32
+_MAX_SEALED_BYTES: Final = 1_024
+
+
+class Method(IntEnum):
+    """What a person shows to sign in."""
+
+    PICTURES = 0
+    PIN = 1
+    PASSWORD = 2
+    PASSPHRASE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """What a secret is compared with: argon2id of it (RFC 9106; 19 MiB, 2 passes, 1 lane) under a salt of its own."""
+
+    method: Method
+    salt: bytes
+    hash: bytes
+
+    @classmethod
+    def of(cls, method: Method, secret: str, salt: bytes) -> Self:
+        """What proves `secret`, brought into `normal` form before. Some 30 ms and 19 MiB, on purpose."""
+        return cls(method, salt, _argon2(method, secret, salt))
+
+    def proves(self, secret: str) -> bool:
+        """Whether this is the secret. Takes as long as `of`: call it in a thread."""
+        return hmac.compare_digest(self.hash, _argon2(self.method, secret, self.salt))
+
+    @classmethod
+    def parse(cls, plain: bytes) -> Self:
+        """From what was sealed. Raises `PeerFault`, `TooLarge`."""
+        fields = Fields(decode(plain, max_bytes=_MAX_SEALED_BYTES), "a verifier")
+        number = fields.count("method", max(Method))
+        return cls(Method(number), fields.octets("salt", SALT_BYTES), fields.octets("hash", _HASH_BYTES))
+
+    def encode(self) -> bytes:
+        """To be sealed."""
+        return encode({"method": int(self.method), "salt": self.salt, "hash": self.hash})
+
+
+def normal(method: Method, secret: str) -> str | None:
+    """The one form of a secret as it is compared; None for what can be none of this method.
+
+    Pictures are the three numbers of those chosen, in order, parted by dashes: 1-12-3.
+    """
+    text = unicodedata.normalize("NFKC", secret).strip()
+    if method is Method.PICTURES:
+        parts = text.split("-")
+        known = {str(number) for number in range(1, SIGN_IN_PICTURES + 1)}
+        return text if len(parts) == SIGN_IN_PICTURES_CHOSEN and set(parts) <= known else None
+    if len(text) > MAX_SIGN_IN_CHARS:
+        return None
+    if method is Method.PIN:
+        return text if len(text) >= MIN_PIN_DIGITS and text.isascii() and text.isdecimal() else None
+    least = MIN_PASSWORD_CHARS if method is Method.PASSWORD else MIN_PASSPHRASE_CHARS
+    return text if len(text) >= least else None
+
+
+class SignInKey:
+    """The key under which verifiers of a class are sealed, and its name."""
+
+    __slots__ = ("_seal", "commitment", "key")
+
+    def __init__(self, key: bytes) -> None:
+        """`key` is `SIGN_IN_KEY_BYTES` of randomness."""
+        derived = HKDF(hashes.SHA256(), 64, salt=None, info=tagged(_DERIVE, b"")).derive(key)
+        self.key: Final = key
+        self.commitment: Final = derived[:32]
+        self._seal: Final = ChaCha20Poly1305(derived[32:])
+
+    def __repr__(self) -> str:
+        return f"SignInKey({self.commitment.hex()})"
+
+    def wrap(self, space: bytes, recipient: bytes, ephemeral: bytes) -> bytes:
+        """The key for one device; `ephemeral` is 32 fresh random bytes. Raises `PeerFault(WEAK_KEY)`."""
+        return hpke.seal(self.key, recipient, tagged(_WRAP, space + self.commitment), ephemeral)
+
+    def seal(self, verifier: Verifier, space: bytes, person: bytes, nonce: bytes) -> bytes:
+        """A verifier for those who hold the key, and for this person in this space only."""
+        return nonce + self._seal.encrypt(nonce, verifier.encode(), tagged(_SEAL, space + person))
+
+    def open(self, sealed: bytes, space: bytes, person: bytes) -> Verifier:
+        """The verifier in `sealed`. Raises `PeerFault` (BAD_SEAL, MALFORMED)."""
+        try:
+            plain = self._seal.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], tagged(_SEAL, space + person))
+        except (InvalidTag, ValueError) as reason:
+            raise PeerFault(Code.BAD_SEAL, "what proves a person does not open with this key") from reason
+        return Verifier.parse(plain)
+
+
+def unwrap(sealed: bytes, recipient: AgreementKey, space: bytes, commitment: bytes) -> SignInKey:
+    """The key of this name in a wrap. Raises `PeerFault(BAD_SEAL)` for another recipient, space or key."""
+    key = hpke.open_(sealed, recipient, tagged(_WRAP, space + commitment))
+    if len(key) != SIGN_IN_KEY_BYTES or (found := SignInKey(key)).commitment != commitment:
+        raise PeerFault(Code.BAD_SEAL, "a wrap of a sign-in key holds another key")
+    return found
+
+
+# --- payloads ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRecord:
+    """With a subject: their sealed verifier, and the name of its key. Without one: whether sign-in is on."""
+
+    key: bytes | None = None
+    sealed: bytes | None = None
+    on: bool = False
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a sign-in")
+        sealed = fields.octets("sealed", most=_MAX_SEALED_BYTES) if fields.has("sealed") else None
+        return cls(fields.octets_or_none("key", ID_BYTES), sealed, fields.flag("on"))
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(compact(key=self.key, sealed=self.sealed, on=self.on))
+
+
+@dataclass(frozen=True, slots=True)
+class SignInWraps:
+    """One key, named by its commitment, sealed to several devices: (X25519 key, `enc` ‖ ciphertext ‖ tag)."""
+
+    key: bytes
+    wraps: tuple[tuple[bytes, bytes], ...]
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a wrap of a sign-in key")
+        found = []
+        for row in fields.rows("wraps", MAX_WRAPS_PER_ENTRY):
+            match row:
+                case [bytes(recipient), bytes(sealed)] if len(recipient) == ID_BYTES and len(sealed) == WRAP_BYTES:
+                    found.append((recipient, sealed))
+                case _:
+                    raise PeerFault(Code.MALFORMED, "a wrap of a sign-in key has the wrong form")
+        return cls(fields.octets("key", ID_BYTES), tuple(found))
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode({"key": self.key, "wraps": [[recipient, sealed] for recipient, sealed in self.wraps]})
+
+
+# --- the fold ---------------------------------------------------------------------------------------------------------
+
+KINDS: Final = (Kind.SIGN_IN, Kind.SIGN_IN_WRAP, Kind.SIGN_IN_LOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """What is in force for one person: the entry, the entries that another would replace, where it was locked."""
+
+    entry: bytes
+    record: SignInRecord
+    heads: tuple[bytes, ...]
+    locked_by: tuple[bytes, ...] = ()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is something to compare with."""
+        return self.record.key is not None and self.record.sealed is not None
+
+
+@dataclass(frozen=True, slots=True)
+class SignIns:
+    """Sign-in of one space. `on`: shared machines show a person's own things to that person only."""
+
+    on: bool
+    switch: tuple[bytes, ...]
+    persons: Mapping[bytes, SignIn]
+    given: GivenKeys
+
+
+def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
+    """Sign-in of a space from its entries.
+
+    What is held back, erased, said by a device that nobody has confirmed, or cannot be read, is passed over.
+    """
+    versions: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    records: dict[bytes, SignInRecord] = {}
+    given = GivenKeysFold(
+        roster, lambda grant: grant.role in WRITERS[KindClass.ANSWER] and grant.grant not in roster.unconfirmed
+    )
+    locks: defaultdict[tuple[bytes | None, bytes | None], list[bytes]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
+        if entry.payload is None or roster.hides(entry):
+            continue
+        header = entry.header
+        try:
+            if header.kind == Kind.SIGN_IN and header.grant not in roster.unconfirmed:
+                records[entry.id] = SignInRecord.parse(entry.payload)
+                versions[header.subject or b""].append(entry)
+            elif header.kind == Kind.SIGN_IN_WRAP:
+                wraps = SignInWraps.parse(entry.payload)
+                given.add(entry, wraps.key, wraps.wraps)
+            elif header.kind == Kind.SIGN_IN_LOCK and header.author not in roster.cut:
+                locks[header.subject, header.target].append(header.author)
+        except PeerFault:
+            continue
+    found = {}
+    for subject, written in versions.items():
+        shown = heads(written)
+        locked = tuple(sorted(set(locks[subject or None, shown[0].id])))
+        found[subject] = SignIn(shown[0].id, records[shown[0].id], tuple(each.id for each in shown), locked)
+    switch = found.pop(b"", None)
+    return SignIns(
+        on=switch is not None and switch.record.on,
+        switch=() if switch is None else switch.heads,
+        persons=found,
+        given=given.result(),
+    )
+
+
+def holders(roster: Roster, territory: bytes) -> list[bytes]:
+    """The X25519 keys of the school's own devices: those let into the class or its school, and not let go since.
+
+    One that stands for a teacher is among them once one of the teacher's own has confirmed it.
+    """
+    found = (
+        authority.agreement
+        for authority in roster.authorities
+        if authority.role in HOLDS_SIGN_INS
+        and authority.space != territory
+        and authority.key not in roster.cut
+        and authority.grant not in roster.unconfirmed
+    )
+    return list(dict.fromkeys(found))
+
+
+def newest_key(sign_ins: SignIns, wanted: Sequence[bytes]) -> bytes | None:
+    """The name of a key in use that nobody else than `wanted` was ever given: what is set next may lie under it."""
+    allowed = set(wanted)
+    in_use = {sign_in.record.key for sign_in in sign_ins.persons.values() if sign_in.record.key is not None}
+    good = [name for name in in_use if allowed.issuperset(sign_ins.given.of(name))]
+    return min(good, default=None)
+
+
+def _argon2(method: Method, secret: str, salt: bytes) -> bytes:
+    kdf = Argon2id(salt=salt, length=_HASH_BYTES, iterations=_PASSES, lanes=_LANES, memory_cost=_MEMORY_KIB)
+    return kdf.derive(bytes([method]) + secret.encode(errors="surrogatepass"))

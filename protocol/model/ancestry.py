@@ -1,0 +1,80 @@
+"""Heads of things that replace one another, and which head is shown (R5; docs/protocol.md, "Conflicts").
+
+Rules: a head is what nothing names as its parent; of several heads the one with the longest line of ancestors is
+shown, then the one with the greater `at`, then the greater id. The same set gives the same answer, whatever the order
+of arrival.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from protocol.model.entry import Entry
+
+
+def heads(entries: Iterable[Entry]) -> list[Entry]:
+    """The heads among `entries`, the one to show first. Parents that are not among them count for nothing."""
+    known = {entry.id: entry for entry in entries}
+    if len(known) <= 1:
+        return list(known.values())
+    replaced = {parent for entry in known.values() for parent in entry.header.parents if parent != entry.id}
+    depth = depths(known)
+    found = [entry for entry in known.values() if entry.id not in replaced]
+    found.sort(key=lambda entry: (depth[entry.id], entry.header.at, entry.id), reverse=True)
+    return found
+
+
+def depths(known: Mapping[bytes, Entry]) -> dict[bytes, int]:
+    """For each entry, how many entries its longest line of ancestors has, itself included.
+
+    Iterative, because a lesson may be revised more often than the interpreter may recurse. A cycle cannot exist, as
+    an id is a hash over its parents.
+    """
+    depth: dict[bytes, int] = {}
+    for start in known:
+        stack = [start]
+        while stack:
+            here = stack[-1]
+            if here in depth:
+                stack.pop()
+                continue
+            parents = [parent for parent in known[here].header.parents if parent in known]
+            waiting = [parent for parent in parents if parent not in depth]
+            if waiting:
+                stack.extend(waiting)
+            else:
+                depth[here] = 1 + max((depth[parent] for parent in parents), default=0)
+                stack.pop()
+    return depth
+
+
+def ancestors(starts: Iterable[bytes], known: Mapping[bytes, Entry]) -> set[bytes]:
+    """`starts` and all that they follow through `prev`, as far as it is known."""
+    found: set[bytes] = set()
+    stack = [start for start in starts if start in known]
+    while stack:
+        here = stack.pop()
+        if here not in found:
+            found.add(here)
+            stack.extend(earlier for earlier in known[here].header.prev if earlier in known)
+    return found
+
+
+def marked(marks: Mapping[bytes, int], leads_to: Mapping[bytes, Iterable[bytes]]) -> dict[bytes, int]:
+    """The bits of `marks` with which something can be reached, for all that can be: its own, and of what leads to it.
+
+    One pass over names and links, however many marks there are. There are no cycles, as ids are hashes.
+    """
+    found = dict(marks)
+    waiting = Counter(name for names in leads_to.values() for name in names)
+    pending = [name for name in leads_to if name not in waiting]
+    for here in pending:
+        mark = found.get(here, 0)
+        for name in leads_to.get(here, ()):
+            if mark:
+                found[name] = found.get(name, 0) | mark
+            waiting[name] -= 1
+            if not waiting[name]:
+                pending.append(name)
+    return found

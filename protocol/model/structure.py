@@ -1,0 +1,407 @@
+"""Payloads of the kinds that make rights and rosters: classes 0 and 1, persons' keys, successors.
+
+Each is a frozen dataclass with `parse(payload)` and `encode()`; docs/protocol.md, "Payloads", lists their keys. What
+the payloads together mean is the fold's business (`protocol.rights.roster`), and the door's (`protocol.rights.door`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from protocol.canonical import encode
+from protocol.errors import Code, PeerFault
+from protocol.fields import Fields, compact
+from protocol.identity import SigningKey, school_id, verify
+from protocol.limits import (
+    MAX_NAME_CHARS,
+    MAX_REVOCATION_LISTS,
+    MAX_REVOKED_HEADS,
+    MAX_RULED_ENTRIES,
+    MAX_SPACES_PER_INVITE,
+)
+from protocol.model.entry import ID_BYTES, PERSON_BYTES, SIGNATURE_BYTES, Entry
+from protocol.roles import PersonRole, Role
+
+GENERATION_BYTES = 8
+_MAX_ROLE_CHARS = 16
+_UAI_CHARS = 16
+_SUCCESSION = b"relais/0 succession"
+
+
+def _role(fields: Fields, key: str = "role") -> Role:
+    text = fields.text(key, _MAX_ROLE_CHARS)
+    try:
+        return Role(text)
+    except ValueError:
+        raise PeerFault(Code.MALFORMED, "a grant names a role that this version does not know", role=text) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The server's grant, signed by the root: its Ed25519 and X25519 keys."""
+
+    signing: bytes
+    agreement: bytes
+
+    role = Role.SERVER
+    person = None
+    tls_sha256 = None
+    invite = None
+    until_ms = None
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a certificate")
+        return cls(fields.octets("signing", ID_BYTES), fields.octets("agreement", ID_BYTES))
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode({"signing": self.signing, "agreement": self.agreement})
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryKey:
+    """The X25519 key whose private half lies in the kit only; every hand-in is also wrapped to it."""
+
+    agreement: bytes
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        return cls(Fields.of_payload(payload, "a recovery key").octets("agreement", ID_BYTES))
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode({"agreement": self.agreement})
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Opens a generation of the server's store: cursors of another generation mean nothing in it."""
+
+    number: bytes
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        return cls(Fields.of_payload(payload, "a generation").octets("number", GENERATION_BYTES))
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode({"number": self.number})
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrap:
+    """That the recovery key was used: how many hand-ins of a space it opened to a teacher, or to all of them."""
+
+    space: bytes
+    person: bytes | None
+    works: int
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a use of the recovery key")
+        return cls(
+            fields.octets("space", ID_BYTES), fields.octets_or_none("person", PERSON_BYTES), fields.count("works")
+        )
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(compact(space=self.space, person=self.person, works=self.works))
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceRecord:
+    """A school (it has a UAI, and lies in the territory) or a class, group or staff room (it lies in its school)."""
+
+    name: str
+    uai: str | None = None
+    year: str | None = None
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a space")
+        return cls(
+            fields.text("name", MAX_NAME_CHARS),
+            fields.text_or_none("uai", _UAI_CHARS),
+            fields.text_or_none("year", _UAI_CHARS),
+        )
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(compact(name=self.name, uai=self.uai, year=self.year))
+
+    def space_of(self, entry: Entry, territory: bytes) -> bytes:
+        """The id of the space that `entry`, whose payload this is, makes."""
+        return entry.id if self.uai is None else school_id(territory, self.uai)
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceChange:
+    """What a space is called from now on; it lies in the space itself."""
+
+    name: str
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        return cls(Fields.of_payload(payload, "a change of a space").text("name", MAX_NAME_CHARS))
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode({"name": self.name})
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """What an enrolment code opens: a role in spaces.
+
+    `uses` counts the devices it may admit, `expires_ms` is a time; `until_ms` is when the grants that it leads to are
+    meant to end.
+    """
+
+    secret_hash: bytes
+    role: Role
+    spaces: tuple[bytes, ...]
+    person: bytes | None
+    uses: int
+    expires_ms: int
+    until_ms: int | None = None
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "an invitation")
+        return cls(
+            fields.octets("secret", ID_BYTES),
+            _role(fields),
+            fields.all_octets("spaces", ID_BYTES, MAX_SPACES_PER_INVITE),
+            fields.octets_or_none("person", PERSON_BYTES),
+            fields.count("uses"),
+            fields.count("expires"),
+            fields.count_or_none("until"),
+        )
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(
+            compact(
+                secret=self.secret_hash,
+                role=self.role.value,
+                spaces=list(self.spaces),
+                person=self.person,
+                uses=self.uses,
+                expires=self.expires_ms,
+                until=self.until_ms,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Gives a device's keys a role in the space that holds the entry, and in those below it.
+
+    `until_ms` says when it is meant to end: nobody's clock is trusted to refuse by it, so it ends by a revocation.
+    """
+
+    signing: bytes
+    agreement: bytes
+    tls_sha256: bytes | None
+    role: Role
+    person: bytes | None
+    invite: bytes | None
+    until_ms: int | None = None
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a grant")
+        return cls(
+            fields.octets("signing", ID_BYTES),
+            fields.octets("agreement", ID_BYTES),
+            fields.octets_or_none("tls", ID_BYTES),
+            _role(fields),
+            fields.octets_or_none("person", PERSON_BYTES),
+            fields.octets_or_none("invite", ID_BYTES),
+            fields.count_or_none("until"),
+        )
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(
+            compact(
+                signing=self.signing,
+                agreement=self.agreement,
+                tls=self.tls_sha256,
+                role=self.role.value,
+                person=self.person,
+                invite=self.invite,
+                until=self.until_ms,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """New keys of a cloned machine, signed by the old ones: the same minimal rights at once.
+
+    The new key agrees (`proof`): nobody makes somebody else's key one of their own. They end when the grant does under
+    which the old keys signed: that is the door's to say.
+    """
+
+    signing: bytes
+    agreement: bytes
+    tls_sha256: bytes | None
+    proof: bytes
+
+    role = Role.MACHINE
+    person = None
+    invite = None
+    until_ms = None
+
+    @classmethod
+    def agreed(cls, new: SigningKey, agreement: bytes, tls_sha256: bytes | None, space: bytes, before: bytes) -> Self:
+        """What the new key agrees to: to follow the key `before` in this space."""
+        proof = new.sign(_SUCCESSION, _succession(space, before, agreement, tls_sha256))
+        return cls(new.public, agreement, tls_sha256, proof)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a successor")
+        return cls(
+            fields.octets("signing", ID_BYTES),
+            fields.octets("agreement", ID_BYTES),
+            fields.octets_or_none("tls", ID_BYTES),
+            fields.octets("proof", SIGNATURE_BYTES),
+        )
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(compact(signing=self.signing, agreement=self.agreement, tls=self.tls_sha256, proof=self.proof))
+
+    def holds(self, space: bytes, before: bytes) -> bool:
+        """Whether the new key has agreed to follow the key `before` in this space."""
+        said = _succession(space, before, self.agreement, self.tls_sha256)
+        return verify(self.signing, _SUCCESSION, said, self.proof)
+
+
+def _succession(space: bytes, before: bytes, agreement: bytes, tls_sha256: bytes | None) -> bytes:
+    return space + before + agreement + (tls_sha256 or bytes(ID_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Cuts a key off: of what it wrote in this space and below, only `heads` and their ancestors stay valid.
+
+    `lists` are `root account` entries that list more heads, for a root's revocation, which counts once all are here.
+    """
+
+    key: bytes
+    heads: tuple[bytes, ...]
+    lists: tuple[bytes, ...] = ()
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a revocation")
+        return cls(
+            fields.octets("key", ID_BYTES),
+            fields.all_octets("heads", ID_BYTES, MAX_REVOKED_HEADS),
+            fields.all_octets("lists", ID_BYTES, MAX_REVOCATION_LISTS),
+        )
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(compact(key=self.key, heads=list(self.heads), lists=list(self.lists)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a human says of entries that a revocation holds back: these count after all, those do not."""
+
+    accepted: tuple[bytes, ...]
+    refused: tuple[bytes, ...]
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a ruling")
+        return cls(
+            fields.all_octets("accepted", ID_BYTES, MAX_RULED_ENTRIES),
+            fields.all_octets("refused", ID_BYTES, MAX_RULED_ENTRIES),
+        )
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(compact(accepted=list(self.accepted), refused=list(self.refused)))
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRecord:
+    """A person's name and role in one space; the entry's subject is the pseudonymous id."""
+
+    name: str
+    role: PersonRole
+    left: bool = False
+    same_as: bytes | None = None
+    """Who this is too: the same person, added twice; what is about either is that one's."""
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a person")
+        text = fields.text("role", _MAX_ROLE_CHARS)
+        try:
+            role = PersonRole(text)
+        except ValueError:
+            raise PeerFault(Code.MALFORMED, "a person has a role that this version does not know", role=text) from None
+        return cls(
+            fields.text("name", MAX_NAME_CHARS), role, fields.flag("left"), fields.octets_or_none("same", PERSON_BYTES)
+        )
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(compact(name=self.name, role=self.role.value, left=self.left, same=self.same_as))
+
+
+@dataclass(frozen=True, slots=True)
+class PersonKey:
+    """A reading key of a teacher: hand-ins of the space are wrapped to it. `name` is what its device calls itself."""
+
+    agreement: bytes
+    name: str | None = None
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a person's key")
+        return cls(fields.octets("agreement", ID_BYTES), fields.text_or_none("name", MAX_NAME_CHARS))
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(compact(agreement=self.agreement, name=self.name))
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What is to be forgotten: a person (16 bytes), an item or a whole space (32 bytes)."""
+
+    covers: bytes
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        covers = Fields.of_payload(payload, "an erasure").octets("covers", most=ID_BYTES)
+        if len(covers) not in (PERSON_BYTES, ID_BYTES):
+            raise PeerFault(Code.MALFORMED, "an erasure does not say what it covers")
+        return cls(covers)
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode({"covers": self.covers})

@@ -1,0 +1,217 @@
+"""Whose reading keys of a space are in use, and which are spent by what was cut off (docs/protocol.md, "Roster").
+
+Rules:
+- nothing about a key counts from anybody but a device of the person whom it is about, by the grant that it wrote under;
+- what a device that was cut off has made, or was given, is spent: nothing more is sealed to it;
+- a key in whose place its own device has said another is over, whatever else is hidden or held back of either;
+- what the devices in use of the same person hold is not spent by whoever names it beside a key of nobody.
+
+Pure; called by the roster alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from protocol.limits import MAX_READING_KEYS_PER_DEVICE
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import PersonKey
+from protocol.rights.door import Authority, Door
+from protocol.rights.speaking import Led
+from protocol.rights.vouching import Device, is_drawn_by
+from protocol.roles import HAS_READING_KEYS
+from protocol.trust.person_keys import KeyWraps, PhraseKey
+
+Key: TypeAlias = tuple[bytes, bytes]
+"""A teacher, or a key that signs, and an X25519 key as that one's."""
+
+
+class Doubted(NamedTuple):
+    """The entries that are held back, and the grants under which nobody speaks."""
+
+    held_back: Container[bytes]
+    unheard: Container[bytes]
+
+
+def replaced_keys(entries: Iterable[Entry]) -> frozenset[bytes]:
+    """Which of the entries that say a key have had another said in their place by their own author (`parents`).
+
+    As whosever's and under whichever grant, and held back or not: only who said a key replaces it, for good.
+    """
+    said = {entry.id: entry.header for entry in entries if entry.header.kind == Kind.PERSON_KEY}
+    return frozenset(
+        name
+        for header in said.values()
+        for name in header.parents
+        if name in said and said[name].author == header.author
+    )
+
+
+def keys_in_use(
+    entries: Iterable[Entry], door: Door, cut: frozenset[bytes], spent: frozenset[Key], replaced: frozenset[bytes]
+) -> tuple[dict[bytes, tuple[bytes, ...]], dict[bytes, frozenset[Device]]]:
+    """Whom hand-ins are sealed to: each teacher's keys, oldest first; and which devices made each.
+
+    Of one device the latest `MAX_READING_KEYS_PER_DEVICE` count that it has not replaced: an honest one puts another
+    in the place of one that may be in wrong hands.
+    """
+    said: defaultdict[bytes, dict[bytes, set[Device]]] = defaultdict(dict)
+    for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
+        key = None if entry.header.author in cut else parsed(entry, PersonKey.parse)
+        if key is None or (person, key.agreement) in spent or entry.id in replaced:
+            continue
+        if (author := door.authority(entry.header.grant)) is not None:
+            said[person].setdefault(key.agreement, set()).add((author.key, author.agreement))
+    found: dict[bytes, tuple[bytes, ...]] = {}
+    makers: defaultdict[bytes, set[Device]] = defaultdict(set)
+    for person, keys in said.items():
+        counted: Counter[Device] = Counter()
+        kept = []
+        for agreement, devices in reversed(keys.items()):
+            counted.update(devices)
+            if min(counted[device] for device in devices) <= MAX_READING_KEYS_PER_DEVICE:
+                kept.append(agreement)
+                makers[agreement] |= devices
+        found[person] = tuple(reversed(kept))
+    return found, {key: frozenset(devices) for key, devices in makers.items()}
+
+
+def whose_keys(entries: Iterable[Entry], door: Door, aliases: Mapping[bytes, bytes]) -> dict[bytes, frozenset[bytes]]:
+    """Whose each reading key is that was ever said, under the one id under which somebody is listed."""
+    found: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
+        if (key := parsed(entry, PersonKey.parse)) is not None:
+            found[key.agreement].add(aliases.get(person, person))
+    return {key: frozenset(persons) for key, persons in found.items()}
+
+
+def said_by(entries: Iterable[Entry], door: Door) -> dict[bytes, frozenset[Device]]:
+    """The devices that ever said each reading key."""
+    found: defaultdict[bytes, set[Device]] = defaultdict(set)
+    for _, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
+        author, key = door.authority(entry.header.grant), parsed(entry, PersonKey.parse)
+        if author is not None and key is not None:
+            found[key.agreement].add((author.key, author.agreement))
+    return {key: frozenset(devices) for key, devices in found.items()}
+
+
+def phrases_of(
+    entries: Iterable[Entry], door: Door, cut: frozenset[bytes]
+) -> dict[bytes, tuple[tuple[Device, PhraseKey], ...]]:
+    """The phrases of each teacher, oldest first, each with the device that drew it."""
+    found: defaultdict[bytes, list[tuple[Device, PhraseKey]]] = defaultdict(list)
+    for person, entry in _by_their_own(entries, Kind.PHRASE, door):
+        phrase = None if entry.header.author in cut else parsed(entry, PhraseKey.parse)
+        author = door.authority(entry.header.grant)
+        device = None if author is None else (author.key, author.agreement)
+        if phrase is not None and device is not None and is_drawn_by(phrase, person, device, entry.header.space):
+            found[person].append((device, phrase))
+    return {person: tuple(drawn) for person, drawn in found.items()}
+
+
+def keys_spent(
+    heard: Sequence[Entry],
+    given: Iterable[Entry],
+    door: Door,
+    cut: frozenset[bytes],
+    gone: Mapping[Key, Collection[bytes]],
+    aliases: Mapping[bytes, bytes],
+    doubted: Doubted,
+) -> frozenset[Key]:
+    """The reading keys, each with its teacher, that a device which was cut off has made or has been given.
+
+    `gone` are the keys of devices that were, with who signs for each; `heard` is what counts, and `given` are all
+    entries that say that a key was given to somebody. Whoever has the server holds such a one back, or has it said
+    under a grant that nobody confirmed, or as another person's, beforehand: where who made the key says so, it counts
+    all the same; where another device of the same person does, though it is held back. But for what somebody says of
+    themselves: a lost laptop would spend each new key of hers by saying that it was given it.
+    """
+    if not cut:
+        return frozenset()
+    found, made_as = set(), defaultdict[Key, set[bytes]](set)
+    for person, entry in _by_their_own(heard, Kind.PERSON_KEY, door):
+        if (key := parsed(entry, PersonKey.parse)) is not None:
+            made_as[entry.header.author, key.agreement].add(person)
+            if entry.header.author in cut:
+                found.add((person, key.agreement))
+    for person, entry in _by_their_own(given, Kind.KEY_WRAP, door):
+        gift, author = parsed(entry, KeyWraps.parse), entry.header.author
+        made = () if gift is None else made_as.get((author, gift.agreement), ())
+        if gift is None or (entry.header.grant in doubted.unheard and not made):
+            continue
+        itself = (author,) if entry.id in doubted.held_back else ()
+        persons = {person, *made}
+        listed = {aliases.get(each, each) for each in persons}
+        holders = (each for recipient, _ in gift.wraps for one in listed for each in gone.get((one, recipient), ()))
+        if any(holder not in itself for holder in holders):
+            found.update((each, gift.agreement) for each in persons)
+    return frozenset(found)
+
+
+def keys_cut_off(authorities: Iterable[Authority], cut: frozenset[bytes]) -> dict[Key, set[bytes]]:
+    """The X25519 keys of each teacher's devices that were cut off, with the keys that sign for these.
+
+    Nothing proves whose an X25519 key is: that another machine, cut off or not, says it is its own means nothing here.
+    """
+    found: defaultdict[Key, set[bytes]] = defaultdict(set)
+    for authority in authorities:
+        if authority.key in cut and authority.role in HAS_READING_KEYS and authority.person is not None:
+            found[authority.person, authority.agreement].add(authority.key)
+    return dict(found)
+
+
+def keys_held(
+    claimed: Collection[Key],
+    living: Iterable[Authority],
+    away: frozenset[bytes],
+    phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]],
+    aliases: Mapping[bytes, bytes],
+    led: tuple[Led, Led],
+) -> frozenset[Key]:
+    """Those of the keys, `claimed` as each teacher's, that the teacher's devices in use hold, or drew as phrases.
+
+    Whoever may write grants names them beside a signing key of their own, which is then cut off: that spends nothing.
+    Of keys that are `away` none counts, nor a phrase of theirs: a lost laptop can have drawn one with its own X25519
+    key. A device holds what it has for each id of its person whose own devices have `led` to it (now; what it drew,
+    also once), and for one that has none: for no other, whatever lists call the same, and whatever it is granted as.
+    """
+    now, once = led
+    granted = [
+        (each.person, (each.key, each.agreement), each.agreement)
+        for each in living
+        if each.person is not None and each.role in HAS_READING_KEYS
+    ]
+    drawn = [(person, device, phrase.agreement) for person, said in phrases.items() for device, phrase in said]
+    held: set[Key] = set()
+    for those, leading in ((granted, (now,)), (drawn, (now, once))):
+        theirs = {
+            (aliases.get(id_, id_), device) for ids in leading for id_, led_to in ids.items() for device in led_to
+        }
+        holders: defaultdict[Key, set[Device]] = defaultdict(set)
+        for person, device, agreement in those:
+            one = aliases.get(person, person)
+            if device[0] not in away and (one, device) in theirs:
+                holders[one, agreement].add(device)
+                if person not in now:
+                    held.add((person, agreement))
+        for person, agreement in claimed:
+            have = holders.get((aliases.get(person, person), agreement))
+            # of two sets the smaller is walked: that many devices hold a key, or lead to one, costs no square
+            if have and any(not have.isdisjoint(ids.get(person, ())) for ids in leading):
+                held.add((person, agreement))
+    return frozenset(held.intersection(claimed))
+
+
+def _by_their_own(entries: Iterable[Entry], kind: Kind, door: Door) -> Iterable[tuple[bytes, Entry]]:
+    """Entries of a kind that a teacher's own device wrote about its teacher, oldest first.
+
+    Nothing about a key counts from anybody else: the subject is the person whom the author's own grant names.
+    """
+    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
+        if entry.header.kind != kind or entry.payload is None or entry.header.subject is None:
+            continue
+        authority = door.authority(entry.header.grant)
+        if authority is not None and authority.person == entry.header.subject and authority.role in HAS_READING_KEYS:
+            yield entry.header.subject, entry

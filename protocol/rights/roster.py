@@ -1,0 +1,415 @@
+"""The fold of rights and names: who is in a space, who may read it, what a revocation holds back (R4, R6, R11).
+
+A pure function of the sets of a space and of the spaces above it, the same for every order of arrival.
+
+Rules:
+- a person is the shown head of the `person` entries with that subject in the space itself; names come from nowhere
+  else;
+- a revocation counts when its author's rank is strictly above every rank that the key it cuts has in these spaces, and
+  it is not held back itself;
+- a revocation of one grant (its target) ends that alone, and counts for nothing once the grant is held back;
+- of a cut key only the named heads and their ancestors stay; several cuts intersect; the rest is held back, never
+  dropped, until a human of at least the revocation's rank accepts it;
+- who cuts a key cuts what came of it by successors, for the same heads, but for keys that have a grant of their own;
+- of those who stand for a person, the devices that the person's own have confirmed count (`vouching`): their
+  keys are sealed to, their words are the person's; what the others say waits;
+- a grant that is held back gives no right to read, and what was written under it is held back with it;
+- who came back is no teacher's voice, and holds none of a teacher's keys in use, before another device of theirs has
+  confirmed it again, if there is another;
+- an erasure counts unless it is held back or taken back; what this replica has destroyed stays erased here even then,
+  until the root lets go of it;
+- a device that was let go comes back by a grant that names the revocations in `parents`, itself or through earlier
+  grants, written by at least their rank: what it writes under that grant counts, and its earlier grants are held back.
+
+docs/protocol.md, "Roster".
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+from protocol.errors import PeerFault
+from protocol.model.ancestry import heads
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import Erasure, PersonRecord, Ruling
+from protocol.rights.door import OF_KEYS, Authority, Door, erasable_names
+from protocol.rights.keys_in_use import (
+    Doubted,
+    Key,
+    keys_cut_off,
+    keys_held,
+    keys_in_use,
+    keys_spent,
+    phrases_of,
+    replaced_keys,
+    said_by,
+    whose_keys,
+)
+from protocol.rights.revocations import ABOVE_ROOTS, cuts_of, doubtful, without_right
+from protocol.rights.speaking import (
+    Remembered,
+    Said,
+    by_a_list_alone,
+    joined,
+    once_led_to,
+    over,
+    speaking_devices,
+    unconfirmed,
+)
+from protocol.rights.vouching import Device, Voices, voices_of
+from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
+from protocol.trust.person_keys import PhraseKey
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody on the class list."""
+
+    id: bytes
+    name: str
+    role: PersonRole
+    entry: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """What the fold says about rights and names of one space.
+
+    `reading_keys` maps a teacher to the X25519 keys that open hand-ins; `spent` are those, with their teacher, that a
+    device holds which was cut off: nothing more is sealed to them; `phrases` maps a teacher to the phrases that were
+    drawn, oldest first; `refused` is what of the held back a human has refused: it waits for nobody any more.
+    `authorities` are the grants that hold in the space and are not held back; `cut` are the keys that a revocation in
+    force has cut off.
+    """
+
+    space: bytes
+    persons: Mapping[bytes, Person]
+    reading_keys: Mapping[bytes, tuple[bytes, ...]]
+    authorities: tuple[Authority, ...]
+    cut: frozenset[bytes]
+    held_back: frozenset[bytes]
+    erased: frozenset[bytes]
+    refused: frozenset[bytes] = frozenset()
+    undone: frozenset[bytes] = frozenset()
+    """Erasures that a ruling has taken back."""
+    carried_out: frozenset[bytes] = field(default=frozenset(), compare=False)
+    """Erasures that this replica has obeyed, and that hold here whoever takes them back but the root."""
+    void: frozenset[bytes] = frozenset()
+    """Grants that were ended, and successors that give no right: their key was cut, or there are too many."""
+    awaited: frozenset[bytes] = frozenset()
+    """Grants that are not here, and that a revocation ends."""
+    spent: frozenset[tuple[bytes, bytes]] = frozenset()
+    phrases: Mapping[bytes, tuple[tuple[Device, PhraseKey], ...]] = field(default_factory=dict)
+    aliases: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Who was added twice → who they are."""
+    revocations: Mapping[bytes, bytes] = field(default_factory=dict)
+    """The entries that cut a key off here and are in force, those that were overcome included → the key."""
+    doubtful: frozenset[bytes] = frozenset()
+    """The revocations that are held back, and not by the root."""
+    voices: Voices = field(default_factory=Voices)
+    speaking: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
+    """The devices that speak for each person whose devices have said a reading key, those cut off included."""
+    starts: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
+    """From which devices that starts: those that this replica saw first."""
+    seen_first: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
+    """The same, under the ids alone that grants give them."""
+    by_a_list_alone: Mapping[bytes, bytes | None] = field(default_factory=dict)
+    """The grants that speak for somebody only because a list calls two ids one, each with the id whose word it is."""
+    unconfirmed: frozenset[bytes] = frozenset()
+    """The grants of teachers' devices that speak for nobody: no device of their person's has confirmed them, or none
+    has said a reading key; or, but for a head's, they name no person at all."""
+    nameless: frozenset[bytes] = frozenset()
+    """The grants of heads that name no person: they run a school, and are no teacher to anybody's work."""
+    replaced: frozenset[bytes] = frozenset()
+    """The entries in whose place their own author has said another reading key, one that is held back included."""
+    makers: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
+    """The devices that made each reading key in use."""
+    whose_keys: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
+    """Whose each reading key is that was ever said, under the one id under which somebody is listed."""
+    said_by: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
+    """The devices that ever said each reading key, those that were cut off since included; the earliest first."""
+
+    def who(self, person: bytes) -> bytes:
+        """The one id under which a person is listed."""
+        return self.aliases.get(person, person)
+
+    def speaks(self, grant: bytes | None) -> bool:
+        """Whether what is written under a teacher's or head's grant is a teacher's word."""
+        return grant not in self.unconfirmed and grant not in self.nameless
+
+    def spoken_as(self, given: Authority | None) -> bytes | None:
+        """The person whose word it is that is written under a grant; None where nobody of theirs said that it is.
+
+        Of who was added twice the id under which the device was let in, until one of the other id has confirmed it.
+        """
+        if given is None or given.role not in HAS_READING_KEYS or not self.speaks(given.grant):
+            return None
+        return None if given.person is None else self.by_a_list_alone.get(given.grant, self.who(given.person))
+
+    def may_read(self, key: bytes) -> bool:
+        """Whether a device with this key may read the space."""
+        return key not in self.cut and any(authority.key == key for authority in self.authorities)
+
+    def authority_of(self, key: bytes) -> Authority | None:
+        """The grant of highest rank that the key holds here, if it is not cut."""
+        mine = [authority for authority in self.authorities if authority.key == key and key not in self.cut]
+        return max(mine, key=lambda authority: (authority.rank, authority.grant), default=None)
+
+    def hides(self, entry: Entry) -> bool:
+        """Whether the fold passes an entry over: held back, or erased."""
+        return entry.id in self.held_back or self.is_erased(entry)
+
+    def is_erased(self, entry: Entry) -> bool:
+        """Whether an erasure that counts covers an entry."""
+        return not self.erased.isdisjoint(erasable_names(entry))
+
+    def tells_of_keys(self, entry: Entry) -> bool:
+        """Whether the fold weighs what an entry says of keys: that one was given or replaced also if held back."""
+        if entry.header.kind in _ALSO_HELD_BACK:
+            return not self.is_erased(entry)
+        return entry.header.kind in OF_KEYS and not self.hides(entry)
+
+
+_ALSO_HELD_BACK: Final = frozenset({Kind.PERSON_KEY, Kind.KEY_WRAP})
+_NOTHING: Final[Remembered] = MappingProxyType({})
+_BY_ROOT: Final = RANK[Role.ROOT]
+
+
+def fold_roster(
+    space: bytes,
+    own: Sequence[Entry],
+    above: Sequence[Entry],
+    door: Door,
+    remembered: Remembered = _NOTHING,
+    destroyed: frozenset[bytes] = frozenset(),
+) -> Roster:
+    """The roster of `space` from its `own` entries and those of the spaces `above` it.
+
+    `remembered` and `destroyed` are what this replica has seen first, and what it has destroyed: without them, the set
+    alone decides.
+    """
+    authorities = authorities_over(space, door)
+    cuts = cuts_of([*above, *own], authorities, door)
+    held, revocations = cuts.held, cuts.in_force
+    gone = without_right(authorities, cuts)
+    living = tuple(authority for authority in authorities if authority.grant not in gone)
+    cut = cuts.keys | ({authority.key for authority in authorities} - {authority.key for authority in living})
+    accepted, refused = _ruled([*above, *own], held, door)
+    held_back = frozenset(held) - accepted
+    undone = frozenset(_undone([*above, *own], held_back, door))
+    carried_out = dict(_carried_out([*above, *own], destroyed, held, door))
+    erased = {*_erased([*above, *own], held_back | undone), *carried_out.values()}
+    roster = Roster(
+        space=space,
+        persons={},
+        reading_keys={},
+        authorities=living,
+        cut=cut,
+        held_back=held_back,
+        refused=frozenset(refused),
+        erased=frozenset(erased),
+        undone=undone,
+        carried_out=frozenset(carried_out),
+        void=frozenset(gone - held.keys()),
+        awaited=cuts.awaited,
+        revocations=revocations,
+        doubtful=frozenset(doubtful([*above, *own], held)),
+    )
+    persons, aliases = persons_of(each for each in own if each.header.kind == Kind.PERSON and not roster.hides(each))
+    said = [entry for entry in own if roster.tells_of_keys(entry)]
+    return with_voices(replace(roster, persons=persons, aliases=aliases), said, door, remembered)
+
+
+def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: Remembered = _NOTHING) -> Roster:
+    """The roster with what hangs on its grants and on what is `said` of keys: who speaks for whom, whose keys count.
+
+    `said` is what the roster `tells_of_keys`. Persons, and what is cut, held back or erased, stand.
+    """
+    cut, aliases, given = roster.cut, roster.aliases, said
+    said = [entry for entry in said if entry.id not in roster.held_back]
+    came_back = frozenset(roster.revocations.values()) - cut
+    voices = voices_of(said, roster.authorities, door, aliases, cut=cut, came_back=came_back)
+    apart = voices_of(said, roster.authorities, door, {}, cut=cut, came_back=came_back) if aliases else voices
+    spoke = Said(voices, apart, aliases)
+    speaking, starts = speaking_devices(spoke, cut, remembered)
+    ever = authorities_over(roster.space, door)
+    ended = over(ever, roster.authorities)
+    then = once_led_to(ended, spoke, starts)
+    silent = unconfirmed(roster.authorities, aliases, speaking.listed)
+    unheard = frozenset((*silent, *unconfirmed(ended, aliases, then.listed)))
+    kept = [entry for entry in said if entry.header.grant not in unheard]
+    away = away_of(cut, voices)
+    # by the ids of grants: that a list calls two people one gives neither a key that the other holds
+    phrases = phrases_of(kept, door, cut)
+    lost = keys_cut_off(ever, away)
+    held = keys_held(lost, roster.authorities, away, phrases, aliases, (speaking.led, then.led))
+    gone: defaultdict[Key, set[bytes]] = defaultdict(set)
+    for person, agreement in lost.keys() - held:
+        gone[aliases.get(person, person), agreement] |= lost[person, agreement]
+    spent = keys_spent(kept, given, door, away, gone, aliases, Doubted(roster.held_back, unheard))
+    replaced = replaced_keys(given)
+    standing = [entry for entry in kept if _stands(entry, door, voices, aliases)]
+    in_use, makers = keys_in_use(standing, door, cut, spent, replaced)
+    return replace(
+        roster,
+        reading_keys=in_use,
+        replaced=replaced,
+        makers=makers,
+        whose_keys=whose_keys(kept, door, aliases),
+        said_by=said_by(kept, door),
+        spent=spent,
+        phrases=phrases,
+        voices=voices,
+        speaking=speaking.listed,
+        starts=joined(starts, spoke),
+        seen_first=starts,
+        by_a_list_alone={
+            **dict(by_a_list_alone(roster.authorities, aliases, speaking)),
+            **dict(by_a_list_alone(ended, aliases, then)),
+        },
+        unconfirmed=unheard,
+        nameless=frozenset(each.grant for each in ever if each.role is Role.HEAD and each.person is None),
+    )
+
+
+def away_of(cut: frozenset[bytes], voices: Voices) -> frozenset[bytes]:
+    """The keys of devices that are cut off, or have come back and were not confirmed since."""
+    return cut | {key for key, _ in voices.let_back}
+
+
+def authorities_over(space: bytes, door: Door) -> list[Authority]:
+    """The grants of a space and of those above it, those that give nothing any more included."""
+    return [authority for member in door.lineage(space) for authority in door.authorities_in(member)]
+
+
+def _stands(entry: Entry, door: Door, voices: Voices, aliases: Mapping[bytes, bytes]) -> bool:
+    """Whether who wrote an entry about its person still has a teacher's grant of that person."""
+    author, person = door.authority(entry.header.grant), entry.header.subject or b""
+    return author is not None and ((author.key, author.agreement), aliases.get(person, person)) in voices.standings
+
+
+def persons_of(entries: Iterable[Entry]) -> tuple[dict[bytes, Person], dict[bytes, bytes]]:
+    """Who is listed, and who was added twice and is somebody else of the list."""
+    by_subject: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    records: dict[bytes, PersonRecord] = {}
+    for entry in entries:
+        if entry.header.kind == Kind.PERSON and entry.header.subject is not None and entry.payload is not None:
+            try:
+                records[entry.id] = PersonRecord.parse(entry.payload)
+            except PeerFault:
+                continue
+            by_subject[entry.header.subject].append(entry)
+    shown = {subject: heads(versions)[0] for subject, versions in by_subject.items()}
+    same = {subject: other for subject, entry in shown.items() if (other := records[entry.id].same_as) is not None}
+    aliases = {subject: one for subject, one in _ends_of(same).items() if one != subject}
+    found = {}
+    for subject, entry in shown.items():
+        record = records[entry.id]
+        if subject not in aliases and (not record.left or subject in same):
+            found[subject] = Person(subject, record.name, record.role, entry.id)
+    return found, aliases
+
+
+def _ends_of(same: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Whom each chain of "the same as" ends with; of a ring, made by two people who merged both ways, the least id.
+
+    Each link is followed once: whoever may list people says chains of thousands.
+    """
+    ends: dict[bytes, bytes] = {}
+    for first in same:
+        line: dict[bytes, None] = {}
+        here = first
+        while here in same and here not in ends and here not in line:
+            line[here] = None
+            here = same[here]
+        end = ends.get(here, here)
+        if here in line:
+            passed = list(line)
+            end = min(passed[passed.index(here) :])
+        ends.update(dict.fromkeys(line, end))
+    return ends
+
+
+def _undone(entries: Sequence[Entry], held: Container[bytes], door: Door, least: int = 0) -> Iterable[bytes]:
+    """The erasures that the latest ruling of at least their authors' rank, and of `least`, refuses."""
+    ranks = {one.id: max(least, door.rank_of(one.header)) for one in entries if one.header.kind == Kind.ERASE}
+    said: dict[bytes, bool] = {}
+    for entry, ruling in _rulings(entries, held, door) if ranks else ():
+        rank = door.rank_of(entry.header)
+        said |= {one: False for one in ruling.accepted if rank >= ranks.get(one, ABOVE_ROOTS)}
+        said |= {one: True for one in ruling.refused if rank >= ranks.get(one, ABOVE_ROOTS)}
+    return (one for one, undone in said.items() if undone)
+
+
+def _carried_out(
+    entries: Sequence[Entry], destroyed: frozenset[bytes], held: Mapping[bytes, int], door: Door
+) -> Iterable[tuple[bytes, bytes]]:
+    """The erasures that this replica has obeyed, with what they cover: it stays erased here until the root lets go.
+
+    Whoever has the server takes back what the server said, and cuts off who said anything else.
+    """
+    if not destroyed:
+        return
+    let_go = {name for name, rank in held.items() if rank >= _BY_ROOT}
+    let_go.update(_undone(entries, held, door, least=_BY_ROOT))
+    for entry in entries:
+        if entry.header.kind == Kind.ERASE and entry.id in destroyed and entry.id not in let_go:
+            erasure = parsed(entry, Erasure.parse)
+            if erasure is not None:
+                yield entry.id, erasure.covers
+
+
+def _rulings(entries: Iterable[Entry], held: Container[bytes], door: Door) -> Iterable[tuple[Entry, Ruling]]:
+    """The rulings that count, oldest first."""
+    rulings = [entry for entry in entries if entry.header.kind == Kind.RULING and entry.id not in held]
+    for entry in sorted(rulings, key=lambda entry: (door.said_at(entry.header), entry.id)):
+        if (ruling := parsed(entry, Ruling.parse)) is not None:
+            yield entry, ruling
+
+
+def _erased(entries: Iterable[Entry], without: Container[bytes]) -> Iterable[bytes]:
+    for entry in entries:
+        if entry.header.kind == Kind.ERASE and entry.payload is not None and entry.id not in without:
+            try:
+                yield Erasure.parse(entry.payload).covers
+            except PeerFault:
+                continue
+
+
+def _ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> tuple[set[bytes], set[bytes]]:
+    """What of the held back humans have accepted and refused: the latest word of at least the revocation's rank.
+
+    Only work can be accepted, never what gives rights or keys: so a ruling frees no revocation and no ruling.
+    """
+    acceptable = {entry.id for entry in entries if entry.id in held and is_acceptable(entry.header.kind)}
+    said: dict[bytes, bool] = {}
+    for entry, ruling in _rulings(entries, held, door) if held else ():
+        rank = door.rank_of(entry.header)
+        said |= {one: True for one in ruling.accepted if one in acceptable and rank >= held[one]}
+        said |= {one: False for one in ruling.refused if one in held and rank >= held[one]}
+    return {one for one, yes in said.items() if yes}, {one for one, yes in said.items() if not yes}
+
+
+def is_acceptable(kind: int) -> bool:
+    """Whether entries of this kind wait for a human when they are held back: work, not rights and not keys."""
+    return kind in _ACCEPTABLE
+
+
+_ACCEPTABLE: Final = frozenset(
+    {
+        Kind.REVISION,
+        Kind.WITHDRAW,
+        Kind.RESTORE,
+        Kind.FEEDBACK,
+        Kind.RECEIPT_TEACHER,
+        Kind.HAND_IN,
+        Kind.WRAP,
+        Kind.RECEIPT_SAFE,
+    }
+)

@@ -1,0 +1,228 @@
+"""Whose devices speak for somebody, and under which grants nobody does (docs/protocol.md, "Confirmed devices").
+
+Rules:
+- what speaks starts from the devices that this replica saw first, and goes where their words lead;
+- that lists call two ids one makes nobody silent, and nobody the other: each goes on under the name of its own id until
+  words lead from the devices of the id under which both are listed (docs/adr/0164), and of what speaks for its own id
+  words lead back as well: the devices of the listed id may be a stranger's, who says that all are his (docs/adr/0189);
+- a teacher's grant whose device is not among those says nothing; that it is over makes it no more than it was: of a
+  grant that gives nothing any more, also what was said while it did leads to its device (docs/adr/0161).
+
+Pure; called by the roster alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from protocol.limits import MAX_IDS_OF_ONE
+from protocol.rights.circles import Circle, Circles
+from protocol.rights.door import Authority
+from protocol.rights.vouching import Device, Voices, Word
+from protocol.roles import HAS_READING_KEYS, Role
+
+Remembered: TypeAlias = Mapping[bytes, Sequence[Device]]
+"""The devices that a replica saw first for each person, and believes whatever comes later."""
+
+
+Led: TypeAlias = Mapping[bytes, frozenset[Device]]
+"""To which devices each id's own ones lead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """Which devices speak for whom.
+
+    `listed` are those that speak for somebody under the id under which they are listed, whichever of their ids it was
+    to which they belong; `own` are, of each id, those that speak for it without that a list has to call two ids one:
+    of one that is listed, to which its own devices lead. `through` is, of who has several ids, from the devices of
+    which id words lead to each, where it is one alone. `led` are, of each id that has devices of its own, those to
+    which these lead, by what they said of others of its ids too: whatever else is granted as, or listed as, the same;
+    of who has more than `MAX_IDS_OF_ONE`, as no list of people has it, by what they said under that id alone.
+    `apart` are, of each other id of theirs, the devices that are its own without a list, those let back included, as
+    long as none of them has called one of the listed id's its own.
+    """
+
+    listed: Mapping[bytes, frozenset[Device]]
+    own: Mapping[bytes, frozenset[Device]]
+    through: Mapping[bytes, Mapping[Device, bytes]]
+    led: Led
+    apart: Mapping[bytes, frozenset[Device]]
+
+
+_NOBODY: Final = Spoken({}, {}, {}, {}, {})
+Starts: TypeAlias = Mapping[bytes, tuple[Device, ...]]
+"""From which devices each id's voice starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was said of whose devices are whose: as lists have it, and `apart`, as if no list called two ids one."""
+
+    voices: Voices
+    apart: Voices
+    aliases: Mapping[bytes, bytes]
+
+    def who(self, person: bytes) -> bytes:
+        """The one id under which a person is listed."""
+        return self.aliases.get(person, person)
+
+    def by_listed(self, persons: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+        """These ids, under those under which they are listed."""
+        found: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        for person in sorted(set(persons)):
+            found[self.who(person)].append(person)
+        return found
+
+
+def speaking_devices(said: Said, cut: frozenset[bytes], remembered: Remembered) -> tuple[Spoken, Starts]:
+    """Who speaks for each person, and from which devices that starts.
+
+    From those that are remembered of any of the person's ids, else of each id from the earliest that leads to one in
+    use. Those that were cut off stay among them: what they said before stays said.
+    """
+    alone, together = _circles(said)
+    ids = said.by_listed((*said.apart.firsts, *remembered))
+    starts: dict[bytes, tuple[Device, ...]] = {}
+    for one in said.voices.firsts:
+        circle = together.of(one)
+        begun = {person: list(remembered.get(person, ())) for person in ids[one]}
+        met = [device for firsts in begun.values() for start in firsts for device in circle.start(start)]
+        if not any(device[0] not in cut and (device, one) in said.voices.standings for device in met):
+            for person in begun:
+                begun[person] += _until_one_is_in_use(said.apart, cut, alone, person)
+        starts |= {person: tuple(dict.fromkeys(firsts)) for person, firsts in begun.items()}
+    return _led_to(said, starts, alone, together), starts
+
+
+def _until_one_is_in_use(apart: Voices, cut: frozenset[bytes], alone: Circles, person: bytes) -> Iterable[Device]:
+    circle = alone.of(person)
+    for start in apart.firsts.get(person, ()):
+        yield start
+        if any(device[0] not in cut and (device, person) in apart.standings for device in circle.start(start)):
+            return
+
+
+def _circles(said: Said) -> tuple[Circles, Circles]:
+    alone = Circles(said.apart)
+    return alone, alone if said.apart is said.voices else Circles(said.voices)
+
+
+def _led_to(said: Said, starts: Starts, alone: Circles, together: Circles) -> Spoken:
+    listed, own, through, led, apart = {}, {}, {}, {}, dict[bytes, frozenset[Device]]()
+    for one, persons in said.by_listed(starts).items():
+        own[one] = frozenset(_led_by(together.of(one), [one], starts)) - said.voices.let_back
+        if starts.get(one):
+            led[one] = own[one]
+        if persons == [one]:
+            listed[one] = own[one]
+            continue
+        by_itself = {person: frozenset(_led_by(alone.of(person), [person], starts)) for person in {*persons, one}}
+        # once for all of them: one device may be that of thousands, and call as many its own
+        called = {
+            device: by_itself[one].intersection(together.called_own(device, one))
+            for device in frozenset().union(*by_itself.values())
+        }
+        for person in persons:
+            if person != one:
+                own[person] = by_itself[person] - said.apart.let_back
+                if starts.get(person) and len(persons) > MAX_IDS_OF_ONE:
+                    led[person] = own[person]
+                elif starts.get(person):
+                    led[person] = frozenset(_led_by(together.of(one), [person], starts)) - said.voices.let_back
+                if not _call_own(called, by_itself[person]):
+                    apart[person] = by_itself[person]
+        first, last = (_led_by(together.of(one), order, starts) for order in (persons, persons[::-1]))
+        listed[one] = frozenset(first) - said.voices.let_back
+        through[one] = {device: person for device, person in first.items() if last[device] == person}
+    return Spoken(listed, own, through, led, apart)
+
+
+def _call_own(called: Mapping[Device, frozenset[Device]], theirs: frozenset[Device]) -> bool:
+    """Whether one of these devices has said that one of the listed id's, which is not among them, is its own too."""
+    return any(not called[device] <= theirs for device in theirs)
+
+
+def _led_by(circle: Circle, persons: Sequence[bytes], starts: Starts) -> dict[Device, bytes]:
+    """The devices to which those of these ids lead, each with the first of the ids that does."""
+    found: dict[Device, bytes] = {}
+    for person in persons:
+        for start in starts.get(person, ()):
+            found.update(dict.fromkeys(circle.start(start), person))
+    return found
+
+
+def joined(starts: Starts, said: Said) -> dict[bytes, tuple[Device, ...]]:
+    """From which devices the voice of each person starts, under the one id under which they are listed."""
+    return {
+        one: tuple(dict.fromkeys(start for person in persons for start in starts[person]))
+        for one, persons in said.by_listed(starts).items()
+    }
+
+
+def by_a_list_alone(
+    authorities: Iterable[Authority], aliases: Mapping[bytes, bytes], spoken: Spoken
+) -> Iterable[tuple[bytes, bytes | None]]:
+    """The grants whose devices speak for somebody only because a list calls two ids one, each with whose word that is.
+
+    It is that of the granted id, where the device speaks for it whatever lists say; else that of the one id from which
+    words lead to it (a new laptop, let in under the listed id, that was confirmed on the one of the other); if they do
+    from several, one cannot tell whose. What the listed id's devices say of another id's own is no more than a list,
+    until one of these says so too.
+    """
+    several = frozenset(aliases.values())
+    for each in authorities:
+        one = None if each.person is None else aliases.get(each.person, each.person)
+        if each.person is None or one not in several or each.role not in HAS_READING_KEYS:
+            continue
+        device = (each.key, each.agreement)
+        is_theirs = device in spoken.own.get(one, ()) and device not in spoken.apart.get(each.person, ())
+        if device in spoken.listed.get(one, ()) and not is_theirs:
+            is_own = device in spoken.own.get(each.person, ())
+            yield each.grant, each.person if is_own else spoken.through[one].get(device)
+
+
+def unconfirmed(
+    authorities: Iterable[Authority], aliases: Mapping[bytes, bytes], speaking: Mapping[bytes, frozenset[Device]]
+) -> Iterable[bytes]:
+    """Those of devices that are nobody's, or whose person no device of theirs has said so of.
+
+    Where a person's devices have said no key yet, none of them speaks: whoever has the server grants what it likes.
+    """
+    for authority in authorities:
+        if authority.role in HAS_READING_KEYS:
+            device = (authority.key, authority.agreement)
+            person = None if authority.person is None else aliases.get(authority.person, authority.person)
+            is_nameless_head = authority.person is None and authority.role is Role.HEAD
+            if device not in speaking.get(person or b"", ()) and not is_nameless_head:
+                yield authority.grant
+
+
+def over(ever: Iterable[Authority], living: Iterable[Authority]) -> list[Authority]:
+    """The teachers' grants that give nothing any more."""
+    left = {each.grant for each in living}
+    return [each for each in ever if each.grant not in left and each.role in HAS_READING_KEYS]
+
+
+def once_led_to(over: Iterable[Authority], said: Said, starts: Starts) -> Spoken:
+    """Which devices of the persons of grants that are over theirs lead to, by what was said of such grants too.
+
+    A grant ends by the word of whoever has the server: that makes nothing hers that was not hers before.
+    """
+    persons = {said.who(each.person) for each in over if each.person is not None}
+    if not persons:
+        return _NOBODY
+    apart = _with_what_is_over(said.apart)
+    ever = replace(said, apart=apart, voices=apart if said.apart is said.voices else _with_what_is_over(said.voices))
+    return _led_to(ever, {one: starts[one] for one in starts if said.who(one) in persons}, *_circles(ever))
+
+
+def _with_what_is_over(voices: Voices) -> Voices:
+    none: frozenset[Word] = frozenset()
+    words = {
+        voice: voices.words.get(voice, none) | voices.over.get(voice, none) for voice in {*voices.words, *voices.over}
+    }
+    return replace(voices, words=words, let_back=frozenset())
