@@ -114,7 +114,7 @@ async def meet(agent: Agent, transport: PeerTransport) -> Authority:
     entries = parse_chain(answer.body)
     if not entries:
         raise _stranger(transport)
-    await agent.replica.admit(entries, source=certificate, now_ms=agent.now_ms(), hold=False)
+    await agent.replica.admit(entries, source=certificate, now_ms=agent.now_ms(), hold=False, bounded=True)
     return await _device_with(agent, certificate, entries, transport)
 
 

@@ -5,7 +5,7 @@ The rules are `protocol.replica.bare_entries`; docs/protocol.md, "Erasure".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from protocol.messages.calls import SyncAnswer, SyncRequest
@@ -38,10 +38,16 @@ class Payloads:
                 break
             answer = await self._calls.sync(SyncRequest(bare=ids))
             source = (await self._calls.server()).key
-            admission = await replica.admit(answer.whole, source=source, now_ms=self._agent.now_ms())
+            came = _asked_for(answer.whole, ids)
+            admission = await replica.admit(came, source=source, now_ms=self._agent.now_ms())
             taken += len(admission.filled)
         return taken
 
     async def owed(self, answer: SyncAnswer, spaces: Iterable[bytes]) -> list[Entry]:
         """The entries that an answer asks for, and that are whole here, of the spaces that whoever answers may read."""
         return await self._agent.replica.bare.whole(answer.bare, spaces) if answer.bare else []
+
+
+def _asked_for(entries: Iterable[Entry], ids: Collection[bytes]) -> list[Entry]:
+    """Those whose payloads were asked for: anything else would pass by all that bounds what is brought."""
+    return [entry for entry in entries if entry.id in ids]

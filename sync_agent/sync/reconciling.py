@@ -4,6 +4,8 @@ Rules:
 - what only this side has is given away (towards the server: into the outbox, to travel with the next sync; towards a
   peer: with the next steps of the dialogue); what the other side has is asked for in bounded batches, with the next
   step in the same request;
+- an answer is about what it was asked for: nothing else is taken, nor of another space, and what has come is not asked
+  for again, whatever the other side says that it left;
 - entries come in no admissible order: what waits for another is kept in quarantine, what did not fit there is asked for
   again once others were admitted;
 - at the end the cursor stands where the other store stood at the first answer: what arrived later comes in pages.
@@ -13,7 +15,7 @@ docs/protocol.md, "Reconcile".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -159,18 +161,19 @@ class _Dialogue:
             self.unsent += len(have)
 
     async def _admit(self, asked: list[bytes], answer: ReconcileAnswer) -> None:
-        left = set(answer.left)
+        came = _asked_for(answer.entries, asked, self._space)
+        left = _still_left(answer.left, came)
         for wanted in asked:
             if wanted not in left:
                 self._wanted.pop(wanted, None)
-        if not answer.entries:
+        if not came:
             # An answer that brings nothing of what it leaves would be asked for ever.
             for wanted in left:
                 self._wanted.pop(wanted, None)
             return
         source = await self._calls.server()
         admission = await self._agent.replica.admit(
-            answer.entries,
+            came,
             source=source.key,
             now_ms=self._agent.now_ms(),
             marks=self._giving.marks(self._space),
@@ -182,3 +185,14 @@ class _Dialogue:
         self._overflowed.update(dict.fromkeys(admission.unheld))
         if admission.admitted and not self._wanted:
             self._wanted, self._overflowed = self._overflowed, {}
+
+
+def _asked_for(entries: Sequence[Entry], asked: Collection[bytes], space: bytes) -> list[Entry]:
+    """Those of a space that were asked for."""
+    names = set(asked)
+    return [entry for entry in entries if entry.id in names and entry.header.space == space]
+
+
+def _still_left(left: Collection[bytes], came: Sequence[Entry]) -> set[bytes]:
+    """What the other side says that it left, but for what it has given all the same."""
+    return set(left).difference(entry.id for entry in came)

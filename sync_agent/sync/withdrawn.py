@@ -19,7 +19,7 @@ from sync_agent.space_names import space_names
 async def take_withdrawals(agent: Agent, proofs: Sequence[Entry], source: bytes) -> None:
     """Admit what was shown; what the device may read is then what the set says."""
     if proofs:
-        await agent.replica.admit(proofs, source=source, now_ms=agent.now_ms(), hold=False)
+        await agent.replica.admit(proofs, source=source, now_ms=agent.now_ms(), hold=False, bounded=True)
 
 
 async def take_withdrawals_with(agent: Agent, refusal: RelaisError, source: bytes) -> None:
