@@ -4,7 +4,8 @@ Rules (docs/adr/0141):
 - a whole id is never looked up;
 - who is to read pupils' work (`key confirm`), and what is let in (`grant --device`), is named by no name: a device
   gives that to itself, or the server does;
-- what a device is called by others, the server too, is shown and not taken: only its own signed word is.
+- what a device is called by others, the server too, is shown and not taken: only its own signed word is;
+- what is only shown, with the words by which a human tells it (`key readers`), may be asked for by any of these.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ _BY_ID_ALONE: Final[Mapping[str, str]] = {"grant": "device", "erase": "person"}
 """What is named by no name: what would be let in gives it to itself, and who is to be forgotten has left the lists."""
 
 
+_SHOWN_ALONE: Final = ("key-readers", "reader")
+
+
 def with_whole_ids(agent: Agent, name: str, operation: Operation) -> Operation:
     """The operation of this name, given whole ids.
 
@@ -74,7 +78,7 @@ async def _meant(agent: Agent, name: str, key: str, text: str, beside: Params, o
         return text
     if is_beginning(text, size) and is_whole(found := whole(text, await _known(agent, key), code, what), size):
         return found
-    if key not in _NAMED:
+    if key not in _NAMED and (name, key) != _SHOWN_ALONE:
         return text
     one = await _called(agent, name, key, text, beside)
     if what != "space":
@@ -89,7 +93,7 @@ def _is_school(agent: Agent, text: str) -> bool:
 
 async def _known(agent: Agent, key: str) -> Iterable[bytes]:
     if key == "reader":
-        return dict.fromkeys(reader.id for reader in await list_readers(agent))
+        return dict.fromkeys(name for reader in await list_readers(agent) for name in (reader.id, reader.device))
     if key == "device":
         return dict.fromkeys(authority.key for authority in agent.replica.door.authorities())
     spaces = await agent.spaces()
@@ -119,6 +123,10 @@ async def _called(agent: Agent, name: str, key: str, text: str, beside: Params) 
     match what:
         case "space":
             return by_name(text, await _spaces(agent, also_over=key == "from"), code, what)
+        case "device" if key == "reader":
+            readers = await list_readers(agent)
+            shown_here = {each.device: Named(each.device, each.name, key_words(each.device)) for each in readers}
+            return by_name(text, list(shown_here.values()), code, what)
         case "device":
             one = by_name(text, await _devices(agent), code, what)
             if _BY_ID_ALONE.get(name) != key and (await signed_names(agent)).get(one.id) == one.name:

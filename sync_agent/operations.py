@@ -25,6 +25,7 @@ from protocol.trust.invitation import parse_code
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.app import Agent
 from sync_agent.coursework import reading
+from sync_agent.coursework.past_years import why_nobody
 from sync_agent.device_operations import device_operations
 from sync_agent.machine.addresses import address_of
 from sync_agent.machine.command_names import ARE_OF_VERSIONS, COURIER_LET_IN
@@ -258,7 +259,10 @@ class _Commands:
 
     async def people(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
-        return await reading.list_people(self._agent, space)
+        listed = await reading.list_people(self._agent, space)
+        if why := None if listed else await why_nobody(self._agent, space):
+            await outgoing.progress(why)
+        return listed
 
     async def hand_in(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.hand_ins import handing_in

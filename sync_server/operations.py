@@ -213,8 +213,7 @@ async def _quarantine_start(server: Server, params: Params, _outgoing: Outgoing)
 
 
 async def _quarantine_stop(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    await measures.stop_quarantine(server, _school(server, params))
-    return {}
+    return await measures.stop_quarantine(server, _school(server, params))
 
 
 async def _verify(server: Server, _params: Params, outgoing: Outgoing) -> JSON:

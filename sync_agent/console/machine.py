@@ -17,7 +17,7 @@ from sync_agent.console.calls import PROGRAM, Folder, check_enrolled, folder_nam
 REPAIR_TRIES: Final = 6
 REPAIR_PAUSE_S: Final = 2.0
 READER_COLUMNS: Final = {
-    "id": "device", "teacher": "teacher", "name": "called", "space": "class", "state": "state",
+    "id": "id", "teacher": "teacher", "name": "called", "space": "class", "state": "state",
     "shown_as": "shown as", "words": "words",
 }  # fmt: skip
 
@@ -104,7 +104,12 @@ async def key_open(
 async def key_readers(
     call: Call,
     *,
-    device: Annotated[str | None, Option(metavar="ID", help="This one alone: of many, 50 have words.")] = None,
+    device: Annotated[
+        str | None,
+        Option(
+            metavar="ID|NAME", help="This one alone, also by its name or its id in `devices`: of many, 50 have words."
+        ),
+    ] = None,
 ) -> JSON:
     """Whose devices read your classes' work, which of them you confirmed, and the six words that each shows."""
     return await run_here(call, "key-readers", {} if device is None else {"reader": device})
@@ -113,7 +118,10 @@ async def key_readers(
 @PROGRAM.command("key confirm", said="confirmed; it is given your keys, or what you have opened, with the next sync")
 async def key_confirm(
     call: Call,
-    device: Annotated[str, Argument(metavar="ID", help="A device, from `key readers`.")],
+    device: Annotated[
+        str,
+        Argument(metavar="ID", help="From the row of `key readers` with its six words; no name, no id of `devices`."),
+    ],
     *,
     shown_as: Annotated[
         str | None,

@@ -25,6 +25,7 @@ from protocol.replica.space_names import made_spaces
 from protocol.roles import SHARED
 from sync_agent.app import Agent
 from sync_agent.machine.marks import PROVEN_MARKS
+from sync_agent.space_names import space_names
 
 TRUSTED_FOR_MS: Final = 30 * DAY_MS
 BELIEVED_LEAD_MS: Final = 5 * 366 * DAY_MS
@@ -71,6 +72,25 @@ async def past_spaces(agent: Agent) -> frozenset[bytes]:
             if is_past(record.year, now_ms=now_ms, agreed_ms=agreed_ms):
                 found.add(space)
     return frozenset(found)
+
+
+async def why_nobody(agent: Agent, space: bytes) -> str | None:
+    """Why the list of a class is empty here, for who asks for it; None where it is shown."""
+    from protocol.replica.office.spaces import is_closed  # noqa: PLC0415 — only for who asks at a console
+
+    made = (await made_spaces(agent.replica)).get(space)
+    name = (await space_names(agent)).get(space) or (space.hex() if made is None else made.name)
+    year = None if made is None else made.year
+    called = f"the class “{name}”" if year is None else f"the class “{name}” of {year}"
+    if await is_closed(agent.replica, space):
+        return f"{called} was closed: its list and its pupils' work are gone"
+    if space not in await past_spaces(agent):
+        return None
+    day = dt.datetime.fromtimestamp(day_ms(agent.now_ms(), await _known_ms(agent)) / 1000, dt.UTC).date()
+    return (
+        f"{called}, a past year, is not shown on this device, which takes today for {day}: if that is wrong, set its "
+        "clock right; what still exists of it comes back with the next exchange with the server"
+    )
 
 
 async def _known_ms(agent: Agent) -> int:

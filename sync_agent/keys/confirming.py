@@ -36,6 +36,7 @@ from sync_agent.space_names import space_names
 
 MAX_LISTED_WORDS: Final = 50
 """For so many devices a list says the words; for any other that is asked for by its id."""
+_ID_CHARS: Final = 12
 SHOWN_AS: Final = ("own", "head", "other")
 NOT_HERE: Final = "no such device teaches in a class of this one"
 
@@ -218,9 +219,9 @@ async def words_of(pairs: Iterable[Device]) -> dict[Device, str]:
 
 
 async def readers_json(agent: Agent, reader_id: bytes | None = None) -> list[JSON]:
-    """The same as a command lists them, or one of them. Raises `BadInput(UNKNOWN_DEVICE)`."""
+    """The same as a command lists them, or one of them, also by its signing key. Raises `BadInput(UNKNOWN_DEVICE)`."""
     names = await space_names(agent)
-    readers = [reader for reader in await list_readers(agent) if reader_id in (None, reader.id)]
+    readers = [reader for reader in await list_readers(agent) if reader_id in (None, reader.id, reader.device)]
     if reader_id is not None and not readers:
         raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=reader_id.hex())
     words = await words_of(list(dict.fromkeys(reader.pair for reader in readers))[:MAX_LISTED_WORDS])
@@ -291,7 +292,7 @@ async def confirm(
     async with agent.writing:
         places = [place async for place in _places(agent, grants, reader)]
         if not places:
-            raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=reader.hex())
+            raise await _nobody(agent, reader)
         meant = _meant(places, shown_as, person)
         drafts = [each for place in meant for each in _word_at(agent, place)]
         if drafts:
@@ -299,6 +300,21 @@ async def confirm(
     await acknowledge(agent, reader)
     return Confirmed(
         len(drafts), list(dict.fromkeys((each.space, each.shown_as) for each in places if each not in meant))
+    )
+
+
+async def _nobody(agent: Agent, asked: bytes) -> BadInput:
+    """Why no device is confirmed by this id. By a signing key alone none is: it may be named beside other keys."""
+    pairs = list(dict.fromkeys((each.id, each.pair) for each in await list_readers(agent) if each.device == asked))
+    if not pairs:
+        return BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=asked.hex())
+    words = await words_of([pair for _, pair in pairs[:MAX_LISTED_WORDS]])
+    rows = "; ".join(f"{reader.hex()[:_ID_CHARS]} ({words[pair]})" for reader, pair in pairs if pair in words)
+    return BadInput(
+        Code.UNKNOWN_DEVICE,
+        "this id, of `devices`, is that of the device's signing key, which proves no other key to be its own. Compare "
+        f"the six words with those on its own screen, and give the id that stands beside them: {rows}",
+        reader=asked.hex(),
     )
 
 

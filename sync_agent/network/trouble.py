@@ -118,9 +118,11 @@ WORDS: Final[Mapping[Trouble, Words]] = {
         "compare the address with the one that you were given; where a Wi-Fi asks for a sign-in, open a browser first",
     ),
     Trouble.INSPECTED: Words(
-        "a machine in between opens secure connections, in the name of “{about}”, whom this machine does not trust",
-        "give the certificate of “{about}” with --ca FILE, or have it put into this system's store; what Relais sends "
-        "stays sealed either way",
+        "a machine in between opens secure connections, in the name of “{about}”, whom this machine does not trust; "
+        "or the server's own certificate is of an authority that it does not know",
+        "ask whether that is the network's inspecting proxy, or the authority of the server itself; then give the "
+        "certificate of “{about}” with --ca FILE, or have it put into this system's store; what Relais sends stays "
+        "sealed either way",
     ),
     Trouble.PROXY_GONE: Words(
         "the proxy {about} that this machine is set to use does not answer",

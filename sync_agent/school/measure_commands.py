@@ -72,12 +72,13 @@ async def start_quarantine(agent: Agent, school: str | None) -> dict[str, JSON]:
 
 
 async def stop_quarantine(agent: Agent, school: str | None) -> dict[str, JSON]:
-    """Lift it. Raises `Refused(NO_RIGHT)` where who runs the system has imposed it."""
+    """Lift what there is; how many. Raises `Refused(NO_RIGHT)` where who runs the system has imposed it."""
     space, right = await _led(agent, school)
-    drafts = lift_drafts(await measures_of(agent.replica, space), space, right.grant, right.rank)
+    measures = await measures_of(agent.replica, space)
+    drafts = lift_drafts(measures, space, right.grant, right.rank)
     if drafts:
         await agent.write(*drafts)
-    return {}
+    return {"lifted": len(measures.quarantines)}
 
 
 async def _led(agent: Agent, school: str | None) -> tuple[bytes, Authority]:

@@ -302,6 +302,25 @@ async def test_whom_a_version_remembered_that_noted_no_time_is_known_here_before
     assert known_in(machine.agent, room.space).long == {device_id(own_device(laptop.agent))}
 
 
+async def test_a_device_is_looked_at_by_its_name_or_id_and_confirmed_by_that_of_its_pair_of_keys_alone(
+    room: Classroom,
+) -> None:
+    old, new = await room.teacher(), await room.teacher()
+    await sync(old, new, old)
+    desk, device, pair = Desk(old.agent), new.agent.device.hex(), device_id(own_device(new.agent)).hex()
+    (row,) = [row for row in await desk.ask("key-readers") if row["id"] == pair]
+    for named in (device, device[:8], new.agent.enrolment.device_name):
+        assert await desk.ask("key-readers", reader=named) == [row]
+    for named in (device, device[:8]):
+        with pytest.raises(BadInput) as caught:
+            await desk.ask("key-confirm", reader=named, shown_as="own")
+        assert caught.value.code is Code.UNKNOWN_DEVICE
+        assert f"{pair[:12]} ({row['words']})" in caught.value.message
+    with pytest.raises(BadInput):
+        await desk.ask("key-confirm", reader=new.agent.enrolment.device_name, shown_as="own")
+    assert await desk.ask("key-confirm", reader=pair[:12], shown_as="own")
+
+
 async def test_a_machine_confirms_nobody_and_nobody_confirms_a_machine(room: Classroom) -> None:
     laptop, machine = await room.teacher(), await room.machine()
     await sync(laptop, machine)

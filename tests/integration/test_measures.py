@@ -18,7 +18,7 @@ from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, RelaisError
 from protocol.identity import school_id
 from protocol.model.work import ItemKind
-from protocol.replica.console.drill_words import report_in_words, stop_in_words
+from protocol.replica.console.drill_words import lift_in_words, report_in_words, stop_in_words
 from protocol.replica.measures import lift_drafts, measures_of, quarantine_drafts
 from protocol.roles import RANK, Role
 from sync_agent.app import Agent
@@ -324,8 +324,21 @@ async def test_the_server_orders_and_reports_too(tmp_path: Path) -> None:
         await desk.do("quarantine start", school=uai)
         school = school_id(desk.server.replica.territory, uai)
         assert (await measures_of(desk.server.replica, school)).quarantines
-        await desk.do("quarantine stop", school=uai)
+        lifted = await desk.do("quarantine stop", school=uai)
+        assert lift_in_words(lifted)[0].startswith("lifted")
         assert not (await measures_of(desk.server.replica, school)).quarantines
+
+
+async def test_who_lifts_a_quarantine_of_which_nobody_has_heard_is_not_told_that_it_was_lifted(
+    tmp_path: Path, room: Classroom
+) -> None:
+    async with office(tmp_path / "another") as desk:
+        uai = next(row["school"] for row in await desk.do("space list"))
+        at_server = await desk.do("quarantine stop", school=uai)
+    at_head = await measure_commands.stop_quarantine((await head_of(room)).agent, None)
+    for told in (at_server, at_head):
+        assert told == {"lifted": 0}
+        assert "none was lifted" in lift_in_words(told)[0]
 
 
 async def test_the_head_teachers_portal_leads_a_drill_and_others_have_no_such_page(room: Classroom) -> None:

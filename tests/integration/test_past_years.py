@@ -11,7 +11,7 @@ from protocol.clock import DAY_MS, at_from
 from protocol.folds.coursework import HandInState
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
-from protocol.model.structure import Revocation, SpaceRecord
+from protocol.model.structure import Erasure, Revocation, SpaceRecord
 from protocol.model.work import ItemKind
 from protocol.roles import Role
 from sync_agent.coursework.past_years import (
@@ -26,6 +26,7 @@ from sync_agent.coursework.reading import Manifests, list_people
 from sync_agent.hand_ins.handing_in import SealedLists, list_hand_ins
 from sync_agent.status import status
 from tests.harness.classroom import Classroom, Device
+from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.territory import school_year
 
@@ -97,6 +98,12 @@ async def test_a_pc_that_was_off_for_months_shows_nobody_of_last_year_before_it_
         for address in ("/who", f"/item/{item.hex()}"):
             assert "Léa" not in (await page.get(address)).text
         assert await names(room, pc) == []
+        desk = Desk(pc.agent)
+        assert await desk.ask("people", space=room.space.hex()) == []
+        (why,) = desk.told
+        assert "a past year, is not shown" in why
+        assert "2026-2027" in why
+        assert "2027-10-01" in why
         assert await works(pc) == []
         told: Any = await status(pc.agent)
         assert [row["past_year"] for row in told["spaces"]] == [True]
@@ -106,6 +113,19 @@ async def test_a_pc_that_was_off_for_months_shows_nobody_of_last_year_before_it_
         assert await works(pc) == [HandInState.SERVER.value]
         room.territory.clock.advance(TRUSTED_FOR_MS + 1)
         assert "Léa" not in (await page.get("/who")).text
+
+
+async def test_who_asks_for_the_list_of_a_closed_class_is_told_that_it_is_closed(room: Classroom) -> None:
+    pc, territory = await room.machine(), room.territory
+    await pc.session.sync()
+    desk = Desk(pc.agent)
+    assert await desk.ask("people", space=room.space.hex())
+    assert not desk.told
+    await territory.say(territory.id, Kind.ERASE, Erasure(room.space).encode())
+    await pc.session.sync()
+    assert await desk.ask("people", space=room.space.hex()) == []
+    (why,) = desk.told
+    assert "was closed" in why
 
 
 async def test_past_classes_of_the_school_that_a_pc_never_had_are_not_said_to_be_on_it(room: Classroom) -> None:

@@ -1,6 +1,7 @@
-"""What a drill has shown, and how it ends, in sentences for whoever sits at a console.
+"""What a drill has shown, and how it and a quarantine end, in sentences for whoever sits at a console.
 
-Pure: the results of `drill stop` and `drill report` come in as they are printed for scripts. Times are this machine's.
+Pure: the results of `drill stop`, `drill report` and `quarantine stop` come in as they are printed for scripts.
+Times are this machine's.
 """
 
 from __future__ import annotations
@@ -23,6 +24,16 @@ def stop_in_words(stopped: JSON) -> list[str]:
         "the drill is over wherever this is heard: on devices that reach a neighbour that has heard it",
         f"who hears nothing ends it alone, at {_time(stopped['until'])} at the latest; nothing need be done there",
     ]
+
+
+def lift_in_words(lifted: JSON) -> list[str]:
+    """What `quarantine stop` did: whoever has heard of none has lifted none."""
+    if not isinstance(lifted, Mapping) or not lifted.get("lifted"):
+        return [
+            "no quarantine of this school is known here, and none was lifted",
+            "one that was imposed where this is out of reach is heard of with the next exchange: look again then",
+        ]
+    return ["lifted; each machine hears of it from the server, or by a stick that was written since"]
 
 
 def report_in_words(report: JSON) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from protocol.replica.console.drill_words import report_in_words, stop_in_words
+from protocol.replica.console.drill_words import lift_in_words, report_in_words, stop_in_words
 from protocol.replica.console.frame import Call, Program
 from protocol.replica.console.operation import JSON, Params
 from protocol.replica.console.options import Option
@@ -44,9 +44,8 @@ def add_measure_commands(program: Program, run: Run) -> None:
         """Switch off exchange over the school's network and by sticks; reading, printing and the server go on."""
         return await run(call, "quarantine start", {"school": school})
 
-    @program.command(
-        "quarantine stop", said="lifted; each machine hears of it from the server, or by a stick that was written since"
-    )
+    @program.command("quarantine stop")
     async def quarantine_stop(call: Call, *, school: School = None) -> JSON:
         """Lift the quarantine."""
-        return await run(call, "quarantine stop", {"school": school})
+        lifted = await run(call, "quarantine stop", {"school": school})
+        return lifted if call.json else lift_in_words(lifted)
