@@ -274,10 +274,15 @@ class Agent:
 
     def lost_reading_keys(self) -> bool:
         """Whether some of them have rotted on the disk: what was sealed to those alone is opened by nothing else."""
-        return self._own_keys().is_damaged or bool(self.secret(DAMAGED_FILE.format(READING_KEYS_FILE)))
+        return self._own_keys().is_damaged or self._rotten_file.exists()
+
+    @property
+    def _rotten_file(self) -> Path:
+        return self.folder / DAMAGED_FILE.format(READING_KEYS_FILE)
 
     def _own_keys(self) -> OwnKeys:
-        return own_keys_in(self.secret(READING_KEYS_FILE), self.secret(PERSON_KEY_FILE))
+        is_there = (self.folder / READING_KEYS_FILE).exists()
+        return own_keys_in(self.secret(READING_KEYS_FILE) if is_there else None, self.secret(PERSON_KEY_FILE))
 
     def rename(self, name: str) -> None:
         """Call this device something else; the server hears of it with the next report. Raises `BadInput(BAD_NAME)`."""
@@ -293,13 +298,21 @@ class Agent:
         standing = {"live", "resting"}
         return sum(isinstance(row, dict) and row.get("state") in standing for row in self.neighbours())
 
-    def keep_reading_keys(self, made: Sequence[OwnKey]) -> None:
-        """Make new ones durable in DIR, before those that there are. Raises `LocalFailure`."""
+    def keep_reading_keys(self, made: Sequence[OwnKey], back: Sequence[OwnKey] = ()) -> None:
+        """Make new ones durable in DIR, before those that there are, and behind these what has come `back`.
+
+        Raises `LocalFailure`.
+        """
         held = self._own_keys()
-        aside = DAMAGED_FILE.format(READING_KEYS_FILE)
-        if held.is_damaged and not self.secret(aside):
-            self.keep_secret(aside, self.secret(READING_KEYS_FILE))
-        self.keep_secret(READING_KEYS_FILE, file_of((*made, *held.keys)))
+        if held.is_damaged and not self._rotten_file.exists():
+            self.keep_secret(DAMAGED_FILE.format(READING_KEYS_FILE), self.secret(READING_KEYS_FILE))
+        self.keep_secret(READING_KEYS_FILE, file_of((*made, *held.keys, *back)))
+
+    def end_loss_of_reading_keys(self) -> None:
+        """What had rotted is here again: nothing more is told of it. Raises `LocalFailure`."""
+        self.keep_reading_keys(())
+        with contextlib.suppress(OSError):
+            self._rotten_file.unlink(missing_ok=True)
 
     def secret(self, name: str) -> bytes:
         """A file of DIR/keys; empty where there is none."""

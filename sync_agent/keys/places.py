@@ -59,6 +59,15 @@ class Place:
         return self.made[0] if self.made else None
 
     @property
+    def is_replaced(self) -> bool:
+        """Whether this device has itself said another in the place of its newest key.
+
+        What it made since is not here: its disk was restored or copied, or a part of it has rotted (docs/adr/0219).
+        """
+        named = {name for entry, _ in self.own for name in entry.header.parents}
+        return any(entry.id in named for entry, key in self.own if self.made and key == self.made[0].public)
+
+    @property
     def whose(self) -> bytes:
         """The teacher, under the one id under which somebody is listed."""
         return self.roster.who(self.person)
@@ -168,11 +177,9 @@ def _own_keys(written: Iterable[Entry]) -> Iterable[tuple[Entry, bytes]]:
 def _said(own: Iterable[tuple[Entry, bytes]], roster: Roster, grant: bytes) -> Iterable[bytes]:
     """The keys that this device has written down here, as far as that counts.
 
-    What is held back is said again, once under each grant; and what a copy of this device has replaced, or it did
-    itself before its disk was restored.
+    What is held back is said again, once under each grant.
     """
-    counts = (each for each in own if each[0].id not in roster.replaced)
-    return (key for entry, key in counts if entry.id not in roster.held_back or entry.header.grant == grant)
+    return (key for entry, key in own if entry.id not in roster.held_back or entry.header.grant == grant)
 
 
 def _drawn(written: Iterable[Entry]) -> Iterable[bytes]:

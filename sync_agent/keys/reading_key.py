@@ -11,7 +11,9 @@ Rules:
 - in a class that was closed nothing more is said;
 - when a device of the same person is cut off in the class, another key is made for it, which is said in the place of
   the one before, whatever may be seen of what that device was given; of keys that are spent again and again, few are
-  replaced within an hour, and where none of hers ever led to the device, within a week.
+  replaced within an hour, and where none of hers ever led to the device, within a week;
+- a key in whose place another was said is never said again; what has rotted comes back by what its device sealed to
+  itself (docs/adr/0219).
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from protocol.replica.replica import Draft
 from protocol.rights.roster import away_of
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import confirmations_due, remember_firsts, reported
-from sync_agent.keys.key_wraps import keys_of, lacking, open_given_keys, seals
+from sync_agent.keys.key_wraps import keys_of, lacking, open_given_keys, reading_keys, seals
 from sync_agent.keys.phrases import phrases_due
 from sync_agent.keys.places import Place, draft, places_of
 from sync_agent.machine.marks import KEY_MADE_MARKS
@@ -51,7 +53,7 @@ async def tend_reading_keys(agent: Agent) -> int:
         if not places:
             return 0
         await open_given_keys(agent)
-        places = await _with_keys_due(agent, places)
+        places = await _with_keys_due(agent, _with_keys_back(agent, places))
         drafts, away = await phrases_due(agent, places), await reported(agent)
         for place in places:
             drafts += _sayings_due(place, agent.enrolment.device_name)
@@ -59,7 +61,26 @@ async def tend_reading_keys(agent: Agent) -> int:
         drafts += confirmations_due(agent, [(place.space, place.grant, place.roster) for place in places], away)
         if drafts:
             await agent.write(*drafts)
+        said = {key for place in places for _, key in place.own}
+        if agent.lost_reading_keys() and said <= reading_keys(agent).keys():
+            agent.end_loss_of_reading_keys()
     return len(drafts)
+
+
+def _with_keys_back(agent: Agent, places: Sequence[Place]) -> list[Place]:
+    """The places with what has rotted of this device's keys, as far as it has sealed them to itself."""
+    if not agent.lost_reading_keys():
+        return list(places)
+    found, back = [], list[OwnKey]()
+    for place in places:
+        held = {each.public for each in (*place.made, *place.before, *place.of_all)}
+        rotten = {key for _, key in place.own} - held
+        keys = [key for name, key in keys_of(agent, place).items() if name in rotten]
+        back += [OwnKey(key, place.space, place.person) for key in keys]
+        found.append(replace(place, made=(*place.made, *keys)))
+    if back:
+        agent.keep_reading_keys((), back)
+    return found
 
 
 async def _with_keys_due(agent: Agent, places: Sequence[Place]) -> list[Place]:
@@ -90,12 +111,12 @@ async def _with_keys_due(agent: Agent, places: Sequence[Place]) -> list[Place]:
 
 
 def _is_due(place: Place, away: Collection[bytes], led_to: Collection[bytes], now_ms: int) -> bool:
-    """Whether a place has no key, or another is to be made for those who are `away` since the newest was."""
+    """Whether a place has no key to say, or another is to be made for those who are `away` since the newest was."""
     if place.current is None:
         return True
-    is_spent = (place.person, place.current.public) in place.roster.spent
-    pause_ms = READING_KEY_PAUSE_MS if is_spent or led_to else READING_KEY_LONG_PAUSE_MS
-    return (is_spent or bool(away)) and _may_make_another(place, now_ms, pause_ms)
+    is_over = place.is_replaced or (place.person, place.current.public) in place.roster.spent
+    pause_ms = READING_KEY_PAUSE_MS if is_over or led_to else READING_KEY_LONG_PAUSE_MS
+    return (is_over or bool(away)) and _may_make_another(place, now_ms, pause_ms)
 
 
 def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], frozenset[bytes]]:
@@ -138,7 +159,7 @@ def _may_make_another(place: Place, now_ms: int, pause_ms: int) -> bool:
 def _sayings_due(place: Place, name: str) -> list[Draft]:
     """What says a place's newest key instead of those before it, where that was not said, or not of all of them."""
     current = place.current
-    if current is None:
+    if current is None or place.is_replaced:
         return []
     before = _to_replace(place, current.public)
     if current.public in place.said and not any(one not in place.roster.held_back for one in before):

@@ -42,7 +42,7 @@ class OwnKey:
 class OwnKeys:
     """The keys of the file and, after them, those of an earlier version's: the newest of each first.
 
-    `is_damaged` says that the file holds more than could be read.
+    `is_damaged` says that the file holds more than could be read, or nothing at all: none is written without a key.
     """
 
     keys: tuple[OwnKey, ...]
@@ -50,13 +50,14 @@ class OwnKeys:
 
 
 @lru_cache(maxsize=4)
-def own_keys_in(file: bytes, before: bytes) -> OwnKeys:
-    """What two files say; both are empty where there is none."""
+def own_keys_in(file: bytes | None, before: bytes) -> OwnKeys:
+    """What two files say: None where there is no such file, and an empty one where an earlier version left none."""
+    is_empty, file = file == b"", file or b""
     rows = [file[at : at + ROW_BYTES] for at in range(0, len(file), ROW_BYTES)]
     sound = [row for row in rows if row == _row(row[:_PERSON_AT], row[_PERSON_AT:_SEED_AT], row[_SEED_AT:_CHECK_AT])]
     kept = (OwnKey(AgreementKey(row[_SEED_AT:_CHECK_AT]), row[:_PERSON_AT], row[_PERSON_AT:_SEED_AT]) for row in sound)
     seeds = (before[at : at + SEED_BYTES] for at in range(0, len(before) - len(before) % SEED_BYTES, SEED_BYTES))
-    return OwnKeys((*kept, *(OwnKey(AgreementKey(seed)) for seed in seeds)), len(sound) < len(rows))
+    return OwnKeys((*kept, *(OwnKey(AgreementKey(seed)) for seed in seeds)), is_empty or len(sound) < len(rows))
 
 
 def file_of(keys: Iterable[OwnKey]) -> bytes:

@@ -28,6 +28,7 @@ from protocol.replica.keyring import recovery_keys
 from protocol.replica.space_names import made_spaces
 from protocol.replica.views import SpaceView
 from protocol.rights.roster import Roster
+from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import need_of, readable_version
 from sync_agent.hand_ins.wraps import Kept, mark_of
@@ -57,13 +58,16 @@ class Worths:
         today = self._today()
         rosters: dict[bytes, Roster] = {}
         over: set[bytes] = set()
+        # a teacher's device whose keys have rotted is no pupils' machine
+        rights = await self._agent.own_rights()
+        reads = bool(reading_keys(self._agent)) or any(grant.role in HAS_READING_KEYS for grant in rights)
         for space in await self._agent.replica.store.spaces():
             view = await self._agent.replica.view(space)
             coursework = view.coursework
             past = space in ended or is_past(years.get(space), today)
             for item in coursework.items.values():
                 found += await self._pieces_of(item, past=past)
-            found += await self._works_of(space, view, past=past)
+            found += await self._works_of(space, view, past=past, reads=reads)
             rosters[space] = view.roster
             if past:
                 over.add(space)
@@ -99,10 +103,9 @@ class Worths:
         version = await readable_version(self._agent.holdings, item)
         return None if version is None else version.id
 
-    async def _works_of(self, space: bytes, view: SpaceView, *, past: bool) -> list[Piece]:
+    async def _works_of(self, space: bytes, view: SpaceView, *, past: bool, reads: bool) -> list[Piece]:
         pieces = []
         recovery, known = await recovery_keys(self._agent.replica), known_in(self._agent, space)
-        reads = bool(reading_keys(self._agent))
         for work in view.coursework.hand_ins.values():
             need = Need(space, work.record.content.stream, sealed=True)
             opened = is_opened_for_good(work, view.roster, recovery, known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import KeyWraps, open_reading_key
+from sync_agent.app import Agent
 from sync_agent.keys.confirming import reported
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.keys.phrases import new_phrase, open_with_phrase
@@ -240,22 +241,80 @@ async def test_a_phrase_that_another_of_hers_has_replaced_opens_no_class_that_ca
     assert not await opens_a_later_class(here, old)
 
 
-@pytest.mark.parametrize("row", [0, 1])
-async def test_a_key_that_has_rotted_takes_no_other_with_it_and_is_told(here: Here, row: int) -> None:
+def with_rot(file: bytes, row: int) -> bytes:
+    rotten = bytearray(file)
+    rotten[row * ROW_BYTES + 50] ^= 1
+    return bytes(rotten)
+
+
+async def tells_of_lost_keys(agent: Agent) -> bool:
+    problems = (await Desk(agent).ask("doctor"))["problems"]
+    return "cannot-read" in {problem["code"] for problem in problems}
+
+
+async def two_classes(here: Here) -> Agent:
     await teach_too(here, await here.room.territory.classroom("CM2"), here.teacher)
     await here.sync(here.teacher, here.teacher)
-    agent = here.teacher.agent
-    before = agent.own_reading_keys()
-    assert len(before) == 2
-    rotten = bytearray(agent.secret(READING_KEYS_FILE))
-    rotten[row * ROW_BYTES + 50] ^= 1
-    agent.keep_secret(READING_KEYS_FILE, bytes(rotten))
+    assert len(here.teacher.agent.own_reading_keys()) == 2
+    return here.teacher.agent
+
+
+@pytest.mark.parametrize("row", [0, 1, None])
+async def test_what_has_rotted_of_the_keys_comes_back_by_what_their_device_sealed_to_itself(
+    here: Here, row: int | None
+) -> None:
+    agent = await two_classes(here)
+    before = {(each.key.public, each.space, each.person) for each in agent.own_reading_keys()}
+    agent.keep_secret(READING_KEYS_FILE, b"" if row is None else with_rot(agent.secret(READING_KEYS_FILE), row))
+    assert await tells_of_lost_keys(agent)
+    assert await tend_reading_keys(agent) == 0, "nobody else hears of it"
+    assert {(each.key.public, each.space, each.person) for each in agent.own_reading_keys()} == before
+    assert not await tells_of_lost_keys(agent)
+    agent.keep_secret(READING_KEYS_FILE, with_rot(agent.secret(READING_KEYS_FILE), 0))
+    assert await tells_of_lost_keys(agent), "a second time, too"
+
+
+async def test_a_key_that_rotted_for_good_takes_no_other_with_it_and_is_told(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        # an earlier version sealed none of its keys to itself
+        earlier.setattr("sync_agent.keys.reading_key.seals", lambda *_, **__: [])
+        agent = await two_classes(here)
+    before, file = agent.own_reading_keys(), agent.secret(READING_KEYS_FILE)
+    agent.keep_secret(READING_KEYS_FILE, with_rot(file, 0))
     await here.sync(here.teacher)
     await tend_reading_keys(agent)
-    assert before[1 - row].key.public in {each.key.public for each in agent.own_reading_keys()}
-    assert agent.secret(DAMAGED_FILE.format(READING_KEYS_FILE)) == rotten
-    problems = (await Desk(agent).ask("doctor"))["problems"]
-    assert "cannot-read" in {problem["code"] for problem in problems}
+    assert before[1].key.public in {each.key.public for each in agent.own_reading_keys()}
+    assert len(agent.own_reading_keys()) == 2, "another was made in its place"
+    assert agent.secret(DAMAGED_FILE.format(READING_KEYS_FILE)) == with_rot(file, 0)
+    assert await tells_of_lost_keys(agent)
+    agent.keep_secret(READING_KEYS_FILE, file)
+    await tend_reading_keys(agent)
+    assert not await tells_of_lost_keys(agent), "it was put back from a copy"
+
+
+@pytest.mark.parametrize("becomes", [with_rot, None])
+async def test_a_key_that_was_replaced_is_not_said_again_when_what_replaced_it_is_lost(
+    here: Here, becomes: Callable[[bytes, int], bytes] | None
+) -> None:
+    agent, space = here.teacher.agent, here.room.space
+    first, file = agent.reading_key(space), agent.secret(READING_KEYS_FILE)
+    await invent_and_cut_off(here, 1)
+    await here.sync(here.teacher)
+    second = agent.reading_key(space)
+    assert first is not None
+    assert second is not None
+    assert first.public != second.public
+    agent.keep_secret(READING_KEYS_FILE, file if becomes is None else becomes(agent.secret(READING_KEYS_FILE), 0))
+    await tend_reading_keys(agent)
+    in_use = (await agent.replica.view(space)).roster.reading_keys[here.room.teacher_person]
+    newest = agent.reading_key(space)
+    assert newest is not None
+    assert newest.public in in_use
+    assert first.public not in in_use, "a lost laptop may have it"
+    assert {first.public, second.public} <= set(reading_keys(agent))
+    assert [await tend_reading_keys(agent) for _ in range(2)] == [0, 0]
 
 
 async def test_what_opens_nothing_is_tried_once(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,6 +420,8 @@ def test_a_file_of_keys_holds_what_was_put_into_it_the_newest_first() -> None:
     old = [AgreementKey(bytes([n]) * 32) for n in (8, 9)]
     read = own_keys_in(file_of(keys), b"".join(key.seed for key in old))
     assert not read.is_damaged
+    assert not own_keys_in(None, b"").is_damaged
+    assert own_keys_in(b"", b"").is_damaged
     assert [(each.key.seed, each.space) for each in read.keys] == [
         *((each.key.seed, each.space) for each in keys),
         *((key.seed, None) for key in old),

@@ -13,8 +13,11 @@ from protocol.folds.coursework import HandInState
 from protocol.model.register import Health, stored_register
 from protocol.replica.content.holdings import Need
 from sync_agent.app import Agent, RoomLimits
+from sync_agent.machine.enrolled import READING_KEYS_FILE
+from sync_agent.machine.eviction import Worth
 from sync_agent.sync.room import UNSEEN_BYTES, Room
 from sync_agent.sync.session import Session
+from sync_agent.sync.worth import Worths
 from tests.harness.classroom import SMALL, Classroom, Device, Files, assignment, work_of
 from tests.harness.commands import Desk
 
@@ -202,6 +205,23 @@ async def test_work_that_a_teacher_opened_stays_on_her_laptop_until_a_backup_has
     assert await a_month_later(before_ms, 3, 4), "the backup is older than what this laptop has seen"
     assert not await a_month_later(room.territory.clock(), 5, 6)
     assert await teachers.files("open-hand-in", id=hand_in.hex()) == lesson(9)
+
+
+async def test_opened_work_stays_on_a_teachers_laptop_while_its_keys_cannot_be_read(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    hand_in = await room.hand_in(machine, task, lesson(9))
+    for device in (machine, teacher):
+        await device.session.sync()
+    desk = Desk(teacher.agent)
+    await desk.files("open-hand-in", id=hand_in.hex())
+    await desk.ask("confirm-opened", id=hand_in.hex())
+    folder = teacher.agent.folder
+    teacher.agent.keep_secret(READING_KEYS_FILE, b"")
+    await teacher.agent.close()
+    teacher.agent = await Agent.open(folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
+    (work,) = [piece for piece in await Worths(teacher.agent).pieces() if piece.need.sealed]
+    assert work.worth is Worth.KEPT
 
 
 async def test_what_comes_stops_at_the_reserve_whatever_its_size_was_said_to_be(room: Classroom) -> None:
