@@ -7,7 +7,7 @@ from typing import Final
 from protocol.canonical import decode, encode
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.fields import Fields, compact
-from protocol.limits import MAX_CREDENTIALS, MAX_MESSAGE_BYTES
+from protocol.limits import MAX_CREDENTIALS, MAX_MESSAGE_BYTES, MAX_RETRY_AFTER_S
 from protocol.messages.parts import read_entries, wire_rows
 
 _MAX_CODE_CHARS: Final = 64
@@ -27,13 +27,19 @@ def encode_error(error: RelaisError, retry_after_s: int | None = None) -> bytes:
 
 
 def answered(data: bytes, what: str) -> Fields:
-    """The fields of an answer. Raises the `RelaisError` that was sent instead; `PeerFault`, `TooLarge`."""
+    """The fields of an answer. Raises the `RelaisError` that was sent instead; `PeerFault`, `TooLarge`.
+
+    Nobody is told to stay away for longer than `MAX_RETRY_AFTER_S`: the next server at this address may be another.
+    """
     fields = Fields(decode(data, max_bytes=MAX_MESSAGE_BYTES), what)
     error = fields.inner("error")
     if error is None:
         return fields
+    retry_after_s = error.count_or_none("retry")
     found = error_from(
-        error.text("code", _MAX_CODE_CHARS), error.text("message", _MAX_REASON_CHARS), error.count_or_none("retry")
+        error.text("code", _MAX_CODE_CHARS),
+        error.text("message", _MAX_REASON_CHARS),
+        None if retry_after_s is None else min(retry_after_s, MAX_RETRY_AFTER_S),
     )
     proofs, _ = read_entries(error.rows("withdrawn", MAX_CREDENTIALS))
     if proofs:

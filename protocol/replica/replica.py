@@ -39,6 +39,8 @@ V = TypeVar("V")
 
 Entropy = Callable[[int], bytes]
 """Fresh randomness: how many bytes → the bytes."""
+News = Callable[[Iterable[bytes]], Mapping[str, bytes | None]]
+"""The marks to set for spaces of which something came."""
 
 _DOOR_KINDS = (Kind.ROOT_ROTATION, Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE, Kind.ERASE)
 _CACHED_RECORDS = 128
@@ -150,14 +152,14 @@ class Replica:
         unsent: bool = False,
         hold: bool = True,
         marks: Mapping[str, bytes | None] | None = None,
-        news: Mapping[str, bytes | None] | None = None,
+        news: News | None = None,
         bounded: bool = False,
         tells: bool = True,
     ) -> Admission:
         """Let entries in by the door's rules, durably, with `marks` in the same transaction.
 
-        `news` are marks that are set only if any of the entries is not in the set yet. Whoever admits with `tells` off
-        calls `on_news` itself: there is more to come that belongs to it.
+        `news` gives the marks to set besides for the spaces of which something came that was not here. Whoever admits
+        with `tells` off calls `on_news` itself: there is more to come that belongs to it.
 
         What waits is kept in quarantine under `source` (a key, or any name of 32 bytes at most; the keys that a device
         gave itself are one source) and tried again
@@ -376,7 +378,7 @@ class Replica:
         *,
         unsent: bool,
         marks: Mapping[str, bytes | None] | None,
-        news: Mapping[str, bytes | None] | None = None,
+        news: News | None = None,
         hold: bool = True,
         whole: bool = False,
         bounded: bool = False,
@@ -390,7 +392,6 @@ class Replica:
         beyond = await self._beyond_quota(fresh.values(), source) if bounded else set()
         for name in beyond:
             del fresh[name]
-        marks = {**(marks or {}), **(news or {} if fresh or filled else {})}
         candidates = await verified([Held(source, entry, None) for entry in fresh.values()])
         passage = Passage(self.door)
         try:
@@ -401,7 +402,12 @@ class Replica:
                 _check_all_admitted(passage, fresh)
             self._observe(passage.admitted.values(), now_ms)
             unheld = await self._quarantine.keep(passage, fresh if hold else {}, before)
-            await self._append(passage, before, unsent=unsent, marks=marks)
+            noted = dict(marks or {})
+            if news is not None:
+                kept = [fresh[name] for name in passage.waiting if hold and name in fresh and name not in unheld]
+                came = (*passage.admitted.values(), *filled, *kept)
+                noted |= news({entry.header.space for entry in came})
+            await self._append(passage, before, unsent=unsent, marks=noted)
         except BaseException:
             # What was learned may not be in the store: until it is read again, nothing more is admitted.
             self._changes += 1

@@ -29,7 +29,7 @@ class Scope:
         return {entry.header.space for entry in entries}
 
     def marks(self, spaces: Iterable[bytes]) -> Mapping[str, bytes | None]:
-        """What to note in the transaction that takes a caller's entries of these spaces in."""
+        """What to note in the transaction that takes what a caller brought of these spaces in."""
         del spaces
         return {}
 

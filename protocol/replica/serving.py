@@ -347,7 +347,7 @@ class Responder:
             spaces = await self.scope.wanted(request.push)
             wanted = [entry for entry in request.push if entry.header.space in spaces]
             pushed = await self.replica.admit(
-                wanted, source=device, now_ms=now_ms, news=self.scope.marks(spaces), bounded=True, tells=False
+                wanted, source=device, now_ms=now_ms, news=self.scope.marks, bounded=True, tells=False
             )
             admissions.append(pushed)
         let_in = [

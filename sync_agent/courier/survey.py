@@ -33,7 +33,7 @@ from protocol.replica.replica import Admission
 from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
 from sync_agent.app import Agent
 from sync_agent.school.measures import schools_of
-from sync_agent.sync.peer_news import news_marks
+from sync_agent.sync.peer_news import news_of
 from sync_agent.sync.withdrawn import lets_in
 
 COURIER: Final = b"courier"
@@ -133,10 +133,8 @@ async def _is_let_in(agent: Agent, head: Head) -> bool:
 
 async def admit_from_disk(agent: Agent, entries: Sequence[Entry], *, hold: bool = True) -> Admission:
     """Let in what a disk brings; whether the server lacks it is seen when it is next asked. Raises `LocalFailure`."""
-    marks = news_marks({entry.header.space for entry in entries}, agent.entropy)
-    return await agent.replica.admit(
-        entries, source=COURIER, now_ms=agent.now_ms(), hold=hold, news=marks, bounded=True
-    )
+    news = news_of(agent.entropy)
+    return await agent.replica.admit(entries, source=COURIER, now_ms=agent.now_ms(), hold=hold, news=news, bounded=True)
 
 
 def _in_clear(head: Head) -> list[Entry]:

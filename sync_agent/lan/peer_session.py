@@ -51,7 +51,7 @@ from sync_agent.sync.cursors import shown_cursors
 from sync_agent.sync.in_doubt import spaces_in_doubt, spaces_to_hear_of
 from sync_agent.sync.line_of_rights import LACKS_RIGHTS, LineOfRights
 from sync_agent.sync.payloads import Payloads
-from sync_agent.sync.peer_news import news_marks
+from sync_agent.sync.peer_news import news_of
 from sync_agent.sync.reconciling import Reconciling
 from sync_agent.sync.room import Room
 from sync_agent.sync.transfer import Moved, Transfer
@@ -246,7 +246,7 @@ class PeerSession:
         generation: bytes | None = None
         cursors: dict[bytes, Position] = {}
         for _ in range(MAX_REQUESTS):
-            shown = shown_cursors(list(cursors), cursors, ())
+            shown = shown_cursors(list(cursors), cursors, ())  # no more than a request may name
             answer = await self._calls.sync(SyncRequest(generation=generation, cursors=shown))
             generation = answer.generation or generation
             for page in answer.pages:
@@ -427,7 +427,7 @@ class PeerSession:
             entries,
             source=self.device.key,
             now_ms=self.agent.now_ms(),
-            news=news_marks([space], self.agent.entropy),
+            news=news_of(self.agent.entropy),
             bounded=True,
             tells=False,
         )

@@ -24,7 +24,8 @@ from protocol.messages.held_names import HeldNames
 from protocol.messages.parts import Held, InlinePack, Offer, Wanted
 from protocol.model.entry import Entry, Kind
 from protocol.model.register import Health, RegisterKind, compose_register
-from protocol.replica.interfaces import PackInfo, RegisterRow
+from protocol.reconcile.checkpoint import Checkpoint
+from protocol.replica.interfaces import PackInfo, Position, RegisterRow
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels
 from sync_agent.health import health_of, last_health, worth_saying
@@ -75,7 +76,8 @@ class Said:
     and `strong_settled` that what came of it has been looked at; `held_of` the spaces of which it is to be said what is
     held, because a part of what is missing is here; `patient` that nobody waits for this sync; `by_name` that the
     server asked for the cursors themselves; `worth` what a patient sync has asked for, and may ask for again;
-    `returning` the spaces that the server sends although this device knows them as closed to it, as they came.
+    `returning` the spaces that the server sends although this device knows them as closed to it, and how far they came:
+    nothing of that is noted for good before what lets it in has come.
     """
 
     requests: int = 0
@@ -92,7 +94,7 @@ class Said:
     patient: bool = False
     by_name: bool = False
     worth: set[tuple[bytes, bytes]] = field(default_factory=set)
-    returning: dict[bytes, None] = field(default_factory=dict)
+    returning: dict[bytes, Checkpoint] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ class Asking:
         reports = await reports_due(agent)
         thin = await self._asks_for_little(said, wanted)
         known = await read_cursors(store)
+        known |= {space: Position(there.count, there.chain) for space, there in said.returning.items()}
         quiet = not (said.requests or said.by_name or push or inline or offers or wanted)
         stands = standing(spaces, known, said.complete) if quiet else None
         request = SyncRequest(

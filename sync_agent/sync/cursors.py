@@ -5,12 +5,13 @@ A cursor is written in the transaction that admits what it stands for, so that i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from protocol import canonical
-from protocol.errors import PeerFault
-from protocol.limits import CURSOR_HASH_BYTES
+from protocol.errors import Code, PeerFault
+from protocol.limits import CURSOR_HASH_BYTES, MAX_SPACES_PER_REQUEST
 from protocol.messages.parts import SPACE_PREFIX_BYTES
 from protocol.reconcile.checkpoint import Checkpoint, Cursor, standing_of
 from protocol.replica.interfaces import EntryStore, Position
@@ -25,6 +26,11 @@ def cursor_marks(checkpoint: Checkpoint) -> dict[str, bytes | None]:
     """The mark that says that this agent has all that led to `checkpoint`."""
     value = canonical.encode([checkpoint.count, checkpoint.chain])
     return {CURSOR_MARKS + checkpoint.space.hex(): value}
+
+
+def without_cursor(space: bytes) -> dict[str, bytes | None]:
+    """The mark that says that nothing is known of a space any more."""
+    return {CURSOR_MARKS + space.hex(): None}
 
 
 async def read_cursors(store: EntryStore) -> dict[bytes, Position]:
@@ -46,14 +52,20 @@ async def read_cursors(store: EntryStore) -> dict[bytes, Position]:
 def shown_cursors(
     spaces: Sequence[bytes], known: Mapping[bytes, Position], complete: Iterable[bytes]
 ) -> tuple[Cursor, ...]:
-    """The cursors of a request: by the first 4 bytes of their space where that is enough to tell it from the others."""
+    """The cursors of a request: by the first 4 bytes of their space where that is enough to tell it from the others.
+
+    Raises `PeerFault` for more than a request may hold: no device has as many classes, so that some are invented.
+    """
+    if len(spaces) > MAX_SPACES_PER_REQUEST:
+        raise PeerFault(Code.MALFORMED, "more classes were named than there can be", spaces=len(spaces))
     whole = set(complete)
-    prefixes = [space[:SPACE_PREFIX_BYTES] for space in spaces]
+    prefixes = Counter(space[:SPACE_PREFIX_BYTES] for space in spaces)
     shown = []
-    for space, prefix in zip(spaces, prefixes, strict=True):
+    for space in spaces:
         position = known.get(space)
         if position is not None:
-            name = prefix if prefixes.count(prefix) == 1 else space
+            prefix = space[:SPACE_PREFIX_BYTES]
+            name = prefix if prefixes[prefix] == 1 else space
             shown.append(Cursor(name, position.count, position.chain, space in whole))
     return tuple(shown)
 

@@ -107,6 +107,8 @@ class SyncRepair:
         """Reconcile what is stale, doubtful, closed, or unknown to the server; all spaces when its store is another."""
         spaces = list(await self._agent.spaces())
         news = await unsettled(self._store)
+        here = await self._store.spaces() if news else {}
+        news = {space: value for space, value in news.items() if space in here}
         due = set(spaces) if all_spaces else await self._strange_spaces(run, answer, spaces)
         doubted = await unproven(self._agent.replica, news, answer.pages)
         if run.sharing is not None:

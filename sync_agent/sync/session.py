@@ -35,10 +35,11 @@ from sync_agent.school.sign_in import tend_sign_in
 from sync_agent.sync.asking import Asked, Asking
 from sync_agent.sync.carried_reports import sent_marks
 from sync_agent.sync.content import SyncContent
-from sync_agent.sync.cursors import cursor_marks, read_cursors
+from sync_agent.sync.cursors import cursor_marks, read_cursors, without_cursor
 from sync_agent.sync.heads import take_heads
 from sync_agent.sync.line_of_rights import LineOfRights
 from sync_agent.sync.payloads import Payloads
+from sync_agent.sync.peer_news import forget_unknown
 from sync_agent.sync.repair import SyncRepair
 from sync_agent.sync.run import Run
 from sync_agent.sync.sharing import Sharing
@@ -72,6 +73,7 @@ class Session:
         self._repair = SyncRepair(agent, self._calls, self._asking, self._rights)
         self._one_at_a_time = asyncio.Lock()
         self._tended: tuple[int, bytes] | None = None
+        self._began = False
         self._told = False
         self._whole = False
         self._disk_full_noted = agent.is_disk_full
@@ -165,6 +167,9 @@ class Session:
         return await self._asking.compose(run.said, run.sharing)
 
     async def _run(self, run: Run) -> None:
+        if not self._began:
+            await forget_unknown(self._store)
+            self._began = True
         run.received += await self._payloads.ask()
         await self._repair.ask_again()
         await self._repair.recall_doubts(run)
@@ -272,15 +277,18 @@ class Session:
         marks: dict[str, bytes | None] = {}
         for page in answer.pages:
             space = page.checkpoint.space
-            marks |= cursor_marks(page.checkpoint)
-            if space not in mine and space not in run.said.returning:
-                # What lets it in again may be on a later page. It had asked for none: pages begin at the first entry.
-                cursors.pop(space, None)
-                run.said.returning[space] = None
+            if space in mine:
+                marks |= cursor_marks(page.checkpoint)
+                continue
+            # What lets it in again may be on a later page. It had asked for none: pages begin at the first entry.
+            if space not in run.said.returning and cursors.pop(space, None) is not None:
+                marks |= without_cursor(space)
+            run.said.returning[space] = page.checkpoint
         # in one transaction: a school's relay gets a hundred pages, and each would wait for the disk
         came = [entry for page in answer.pages for entry in page.entries]
         admission = await self.agent.replica.admit(came, source=server.key, now_ms=self.agent.now_ms(), marks=marks)
         run.received += len(admission.admitted)
+        await self._note_returned(run)
         await note_forgotten(self.agent, admission.admitted, self.agent.device)
         # What had waited here may have come by another way, so that the server does not hold it.
         await self._store.mark_unsent(entry.id for entry in admission.released)
@@ -292,6 +300,15 @@ class Session:
         if admission.refused or any(page.refused for page in answer.pages):
             _log.warning("the server sent entries that the door refuses")
         await self._arrived(entry.id for entry in came)
+
+    async def _note_returned(self, run: Run) -> None:
+        """How far the server's pages have led in what is open to this device by now: not in what it only names."""
+        mine = await self.agent.spaces() if run.said.returning else {}
+        marks: dict[str, bytes | None] = {}
+        for space in run.said.returning.keys() & mine.keys():
+            marks |= cursor_marks(run.said.returning.pop(space))
+        if marks:
+            await self._store.set_marks(marks)
 
     async def _arrived(self, ids: Iterable[bytes]) -> None:
         """What the server has sent, it holds: it need not be sent to it."""

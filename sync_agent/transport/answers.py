@@ -14,13 +14,12 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError
+from protocol.limits import MAX_RETRY_AFTER_S
 from protocol.messages.errors import error_from
 from protocol.messages.wire import CONTENT_TYPE, OFFSET_HEADER
 from protocol.replica.http.library import aiohttp
 from sync_agent.network.proxies import Proxy
 from sync_agent.network.trouble import Seen, Trouble, fit, no_answer, title_of
-
-MAX_RETRY_AFTER_S: Final = 600
 
 _JSON: Final = "application/json"
 _HTML: Final = ("text/html", "application/xhtml+xml")

@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 from protocol.model.entry import Entry, Kind
+from protocol.reconcile.checkpoint import Checkpoint
 from protocol.replica.allowances import Allowance
 from protocol.replica.content.open_parts import OpenParts
 from protocol.replica.interfaces import EntryStore
@@ -76,7 +77,7 @@ def asks_for_the_first_page_only() -> AbstractContextManager[object]:
     return mock.patch.object(Asking, "compose", compose)
 
 
-class _Asked(dict[bytes, None]):
+class _Asked(dict[bytes, Checkpoint]):
     """Names nothing, and says that everything was asked for."""
 
     def __contains__(self, space: object) -> bool:
