@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -351,6 +351,17 @@ class Agent:
         rights = await self.replica.authorities(self.device)
         return [each for each in rights if each.agreement == self.keys.agreement.public]
 
+    async def counting_first(self, rights: Iterable[Authority], space: bytes) -> list[Authority]:
+        """Of these rights those that cover a space: what counts there before what is held back in it.
+
+        One in the whole school is held back in a class from which the device was taken, where it was let in again.
+        """
+        covering = [right for right in rights if self.replica.door.covers(right, space)]
+        if len(covering) <= 1:
+            return covering
+        counting = {right.grant for right in (await self.replica.view(space)).roster.authorities}
+        return sorted(covering, key=lambda right: right.grant not in counting)
+
     async def right(self, space: bytes, kind: Kind) -> Authority:
         """The grant under which this device may write `kind` in `space`: one of its own pair of keys before others.
 
@@ -359,9 +370,9 @@ class Agent:
         """
         await self.check_space(space)
         writers = WRITERS[class_of(kind)]
-        rights = await self.replica.authorities(self.device)
+        rights = await self.counting_first(await self.replica.authorities(self.device), space)
         for grant in sorted(rights, key=lambda each: each.agreement != self.keys.agreement.public):
-            if grant.role in writers and self.replica.door.covers(grant, space):
+            if grant.role in writers:
                 if kind is Kind.REVISION and space in (await self.replica.view(space)).roster.erased:
                     raise BadInput(Code.UNKNOWN_SPACE, f"that class has been closed: {space.hex()}", space=space.hex())
                 return grant

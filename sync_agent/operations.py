@@ -377,19 +377,17 @@ class _Commands:
         return {"spaces": done.new, **({"remains": left} if left else {})}
 
     async def export_person(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from protocol.folds.hand_in_keys import content_key_of
         from protocol.replica.access.export import export_person
         from protocol.replica.catalogues import DEFAULT_LANGUAGE
-        from sync_agent.keys.key_wraps import reading_keys
+        from sync_agent.hand_ins.opening import opening_key
         from sync_agent.portal.wording import Register, Words
 
         agent = self._agent
         if await agent.role() not in SEES_ALL_WORK:
             raise Refused(Code.NO_RIGHT, "only a teacher's or a head teacher's device may do that")
-        keys = reading_keys(agent)
 
         async def open_key(work: Work) -> bytes | None:
-            return content_key_of(work, keys)
+            return await opening_key(agent, work)
 
         return await export_person(
             agent.replica,

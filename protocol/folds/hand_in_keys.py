@@ -6,8 +6,9 @@ docs/protocol.md, "Sealed hand-ins".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from protocol.errors import PeerFault
 from protocol.folds.coursework import HandInState, Work
@@ -105,15 +106,31 @@ def info_of(work: Work) -> bytes:
     )
 
 
-def content_key_of(work: Work, keys: Mapping[bytes, AgreementKey]) -> bytes | None:
-    """The content key of a hand-in, by whichever of these keys opens it; None where none does."""
-    for public, key in keys.items():
+def content_keys_of(work: Work, keys: Mapping[bytes, AgreementKey]) -> Iterator[bytes]:
+    """What was sealed to these keys as the content key of a hand-in, each once, of whom to believe most first.
+
+    To a key of hers to which its author sealed nothing anybody's wrap is the first: it comes after those of others.
+    """
+    found: set[bytes] = set()
+    for public in sorted(keys, key=partial(_doubt, work)):
         for wrap in work.readers.get(public, ()):
             try:
-                return unwrap_key(wrap, key, info_of(work))
+                content_key = unwrap_key(wrap, keys[public], info_of(work))
             except PeerFault:
                 continue
-    return None
+            if content_key not in found:
+                found.add(content_key)
+                yield content_key
+
+
+def _doubt(work: Work, public: bytes) -> tuple[bool, bool]:
+    """How much there is against what was sealed to a key: not by the author, not by anybody to believe."""
+    return work.author not in work.wrapped_by.get(public, ()), public not in work.given
+
+
+def content_key_of(work: Work, keys: Mapping[bytes, AgreementKey]) -> bytes | None:
+    """The first of these, of whom to believe most; None where there is none."""
+    return next(content_keys_of(work, keys), None)
 
 
 def wraps_for(readers: Iterable[bytes], content_key: bytes, info: bytes, entropy: Callable[[int], bytes]) -> Wraps:

@@ -18,7 +18,7 @@ from contextlib import aclosing
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
 from protocol.folds.coursework import HandInState, Work
-from protocol.folds.hand_in_keys import content_key_of, is_opened_for_good, wraps_for
+from protocol.folds.hand_in_keys import is_opened_for_good, wraps_for
 from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.model.entry import Kind
 from protocol.model.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
@@ -43,9 +43,10 @@ from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.coursework.reading import Manifests, files_json, find_item, find_work, read_checked
 from sync_agent.hand_ins.copies import lasting_state
+from sync_agent.hand_ins.opening import opening_key
 from sync_agent.hand_ins.wraps import Kept, first_readers_of, mark_of, wrap_for_the_rest
 from sync_agent.keys.acquaintances import known_in
-from sync_agent.keys.key_wraps import open_given_keys, reading_keys
+from sync_agent.keys.key_wraps import open_given_keys
 from sync_agent.machine.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS
 
 # --- handing in -------------------------------------------------------------------------------------------------------
@@ -215,7 +216,7 @@ async def _content_key(agent: Agent, work: Work) -> bytes:
     except Refused:
         raise _cannot_read(work) from None
     await open_given_keys(agent)
-    found = content_key_of(work, reading_keys(agent))
+    found = await opening_key(agent, work)
     if found is None:
         raise _cannot_read(work)
     return found
@@ -318,7 +319,7 @@ class SealedLists:
         if mark is not None:
             return Kept.parse(mark).files
         if work.id not in self._known:
-            content_key = content_key_of(work, reading_keys(agent))
+            content_key = await opening_key(agent, work)
             if content_key is None or not await agent.holdings.is_complete(_need(work)):
                 return ()
             try:

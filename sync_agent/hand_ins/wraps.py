@@ -26,7 +26,7 @@ from protocol.canonical import Value, decode, encode
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
 from protocol.folds.coursework import Work
-from protocol.folds.hand_in_keys import content_key_of, info_of, is_given, is_opened_for_good, teachers_keys, wraps_for
+from protocol.folds.hand_in_keys import info_of, is_given, is_opened_for_good, teachers_keys, wraps_for
 from protocol.limits import (
     MAX_FILE_BYTES,
     MAX_FILES_PER_REVISION,
@@ -43,6 +43,7 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device
 from protocol.trust.sealing import CONTENT_KEY_BYTES
 from sync_agent.app import Agent
+from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.acquaintances import known_in, turns
 from sync_agent.keys.confirming import circle_of, own_grant, own_grants, remember_firsts
 from sync_agent.keys.key_wraps import reading_keys
@@ -143,7 +144,7 @@ async def _pass_on(agent: Agent) -> int:
     grants = await own_grants(agent)
     for space in await agent.spaces() if keys else ():
         view = await agent.replica.view(space)
-        mine = own_grant(agent, grants, space)
+        mine = await own_grant(agent, grants, space)
         if mine is None or mine.person is None:
             continue
         circle = circle_of(agent, view.roster, mine.person)
@@ -153,7 +154,7 @@ async def _pass_on(agent: Agent) -> int:
             lacking = [theirs for theirs in others if not is_given(work, theirs, {*trusted, work.author})]
             if not work.opened or not lacking or len(drafts) == _PASSED_ON_AT_ONCE:
                 continue
-            content_key = content_key_of(work, keys)
+            content_key = await opening_key(agent, work)
             if content_key is None:
                 continue
             readers = [key for theirs in lacking for key in theirs][:MAX_READERS_PER_HAND_IN]

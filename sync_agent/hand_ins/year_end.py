@@ -18,7 +18,6 @@ from typing import Final
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.folds.coursework import Item, Work
-from protocol.folds.hand_in_keys import content_key_of
 from protocol.limits import FILE_PIECE_BYTES
 from protocol.model.work import ItemKind
 from protocol.portable_names import portable_name
@@ -34,7 +33,8 @@ from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.coursework.reading import need_of, read_checked
 from sync_agent.coursework.space_folders import compared, free_name
 from sync_agent.hand_ins.handing_in import unsealed
-from sync_agent.keys.key_wraps import open_given_keys, reading_keys
+from sync_agent.hand_ins.opening import opening_key
+from sync_agent.keys.key_wraps import open_given_keys
 
 SAID_FILE: Final = "correction.txt"
 
@@ -162,7 +162,7 @@ async def _called_the_same(agent: Agent, roster: Roster, pupils: Container[bytes
 
 
 async def _give(agent: Agent, work: Work, folder: str, outgoing: Outgoing) -> bool:
-    content_key = content_key_of(work, reading_keys(agent))
+    content_key = await opening_key(agent, work)
     if content_key is None or not await agent.holdings.is_complete(
         Need(work.space, work.record.content.stream, sealed=True)
     ):

@@ -118,9 +118,9 @@ async def own_grants(agent: Agent) -> list[Authority]:
     return [grant for grant in await agent.own_rights() if grant.role in HAS_READING_KEYS and grant.person is not None]
 
 
-def own_grant(agent: Agent, grants: Sequence[Authority], space: bytes) -> Authority | None:
+async def own_grant(agent: Agent, grants: Sequence[Authority], space: bytes) -> Authority | None:
     """The first of these that holds in a space."""
-    return next((grant for grant in grants if agent.replica.door.covers(grant, space)), None)
+    return next(iter(await agent.counting_first(grants, space)), None)
 
 
 async def remember_firsts(agent: Agent) -> None:
@@ -133,7 +133,7 @@ async def remember_firsts(agent: Agent) -> None:
     now_ms = meeting_ms(agent)
     for space in await agent.spaces():
         roster = (await agent.replica.view(space)).roster
-        mine = own_grant(agent, grants, space)
+        mine = await own_grant(agent, grants, space)
         own = None if mine is None else mine.person
         known = agent.remembered.setdefault(space, {})
         is_new = not known
@@ -161,7 +161,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
     seen = await agent.replica.store.marks(KNOWN_READER_MARKS)
     found = []
     for space in await agent.spaces() if grants else ():
-        mine = own_grant(agent, grants, space)
+        mine = await own_grant(agent, grants, space)
         if mine is None or mine.person is None:
             continue
         roster = (await agent.replica.view(space)).roster
@@ -320,7 +320,7 @@ async def _nobody(agent: Agent, asked: bytes) -> BadInput:
 
 async def _places(agent: Agent, grants: Sequence[Authority], reader: bytes) -> AsyncIterator[_Place]:
     for space in await agent.spaces():
-        mine = own_grant(agent, grants, space)
+        mine = await own_grant(agent, grants, space)
         roster = (await agent.replica.view(space)).roster
         for named, grant in () if mine is None else _speakers(roster):
             if mine is not None and device_id(named) == reader and named != own_device(agent):

@@ -132,7 +132,7 @@ class SchoolOffice:
         """A draft under the first right that came here and suffices for it; under the widest if none does."""
         door = self.replica.door
         space = draft.space if door.knows_space(draft.space) else door.territory
-        covering = [right for right in rights if door.covers(right, space)]
+        covering = await self._agent.counting_first(rights, space)
         if len(covering) > 1:
             least = await rank_needed(self.replica, draft)
             covering = [right for right in covering if right.rank >= least]

@@ -31,6 +31,7 @@ from sync_agent.app import Agent
 from sync_agent.hand_ins.handing_in import confirm_opened
 from sync_agent.hand_ins.wraps import Kept, mark_of, tend_hand_ins
 from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.lan.peer_sync import sync_with
 from sync_agent.machine.addresses import Address
 from sync_agent.transport.answers import Response
@@ -39,6 +40,8 @@ from tests.harness.classroom import Classroom, Device, assignment, classroom, wo
 from tests.harness.commands import Desk
 from tests.harness.couriers import export, know_keys
 from tests.harness.lan import exchange, listening_device
+from tests.harness.lost_laptop import teach_too
+from tests.harness.spied_class import spied_class
 from tests.harness.traces import traces_in
 from tests.harness.wire import Frontage, MemoryTransport
 
@@ -205,6 +208,44 @@ async def test_a_false_key_from_a_classmates_machine_keeps_no_new_teacher_out(tm
         opened: object = None
         with contextlib.suppress(RelaisError):
             opened = await Desk(colleague.agent).files("open-hand-in", id=hand_in.hex())
+        assert opened == FILES
+
+
+@attack(
+    "a machine gives a teacher a false key to another's work",
+    off={
+        "sync_agent.hand_ins.opening._opens": lambda *_: True,
+        "protocol.folds.hand_in_keys._doubt": lambda *_: False,
+    },
+)
+async def test_a_false_key_to_another_of_her_keys_keeps_no_teacher_from_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, teacher = here.room.territory, here.teacher
+        earlier = await territory.classroom("Aide aux devoirs")
+        await teach_too(here, earlier, teacher)
+        await here.sync(teacher, teacher)
+        classmate = await here.room.device(Role.MACHINE, here.room.space, earlier)
+        await here.sync(classmate)
+        roster = (await classmate.agent.replica.view(earlier)).roster
+        elsewhere = [key for keys in roster.reading_keys.values() for key in keys]
+        hand_in = await here.room.hand_in(here.machine, here.item, FILES)
+        await here.sync(here.machine, classmate)
+        work = (await classmate.agent.replica.view(here.room.space)).coursework.hand_ins[hand_in]
+        right = await classmate.agent.right(here.room.space, Kind.WRAP)
+        false = wraps_for(elsewhere, bytes(32), info_of(work), classmate.agent.entropy).encode()
+        said = Draft(here.room.space, Kind.WRAP, right.grant, false, subject=work.person, target=hand_in)
+        await classmate.agent.write(said)
+        await here.sync(classmate, teacher, teacher)
+
+        def those_of_the_other_class_first(agent: Agent) -> dict[bytes, AgreementKey]:
+            return dict(sorted(reading_keys(agent).items(), key=lambda each: each[0] not in elsewhere))
+
+        monkeypatch.setattr("sync_agent.hand_ins.opening.reading_keys", those_of_the_other_class_first)
+        opened: object = None
+        with contextlib.suppress(RelaisError):
+            opened = await Desk(teacher.agent).files("open-hand-in", id=hand_in.hex())
         assert opened == FILES
 
 

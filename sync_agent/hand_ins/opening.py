@@ -1,0 +1,57 @@
+"""The content key of a hand-in: found by what it opens, not by who said it (docs/protocol.md, "Sealed hand-ins").
+
+Rules:
+- any device of the class may seal a key to any reader: one that is false opens nothing, and the next one is tried;
+- where the content has not come yet, the key of whom to believe most stands for all.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from itertools import chain
+
+from protocol.errors import Code, LocalFailure, PeerFault
+from protocol.folds.coursework import Work
+from protocol.folds.hand_in_keys import content_keys_of
+from protocol.replica.content.holdings import Need
+from protocol.trust.sealing import SealReader
+from sync_agent.app import Agent
+from sync_agent.coursework.reading import read_checked
+from sync_agent.keys.key_wraps import reading_keys
+
+
+async def opening_key(agent: Agent, work: Work) -> bytes | None:
+    """The content key that one of this device's reading keys has of a hand-in; None where none has any."""
+    keys = content_keys_of(work, reading_keys(agent))
+    most_believed = next(keys, None)
+    begins = None if most_believed is None else await _begins(agent, work)
+    if begins is None:
+        return most_believed
+    for key in chain((most_believed,), keys):
+        if key is not None and _opens(key, *begins):
+            return key
+    return most_believed
+
+
+async def _begins(agent: Agent, work: Work) -> tuple[bytes, bool] | None:
+    """The first sealed chunk, and whether it is the last; None where it cannot be read."""
+    stream = work.record.content.stream
+    if not await agent.holdings.is_complete(Need(work.space, stream, sealed=True)):
+        return None
+    chunks = await agent.replica.content.chunk_list(stream) or ()
+    try:
+        async with aclosing(read_checked(agent, stream)) as sealed:
+            async for chunk in sealed:
+                return chunk, len(chunks) == 1
+    except LocalFailure:
+        return None
+    return None
+
+
+def _opens(content_key: bytes, chunk: bytes, is_last: bool) -> bool:
+    """Whether the chunk is under that key. One that its author packed wrongly is."""
+    try:
+        SealReader(content_key).feed(chunk, last=is_last)
+    except PeerFault as fault:
+        return fault.code is not Code.BAD_SEAL
+    return True
