@@ -127,7 +127,8 @@ async def _is_let_in(agent: Agent, head: Head) -> bool:
     """Whether the preface of a space that is not open to this device brings the grant that opens it."""
     if not any(lets_in(entry, agent.device) for entry in head.preface):
         return False
-    await admit_from_disk(agent, _in_clear(head), hold=False)
+    # … if it does: what else stands there is of a space that is closed, until the door has let that in
+    await admit_from_disk(agent, [entry for entry in head.preface if entry.header.kind in _PROVES], hold=False)
     return head.space in await agent.spaces()
 
 
@@ -138,8 +139,9 @@ async def admit_from_disk(agent: Agent, entries: Sequence[Entry], *, hold: bool 
 
 
 def _in_clear(head: Head) -> list[Entry]:
-    """What a preface may say; whatever else stands there comes, if it is worth it, sealed."""
-    return [entry for entry in head.preface if entry.header.kind in IN_CLEAR]
+    """What a preface may say, of its own space or as proof; what else stands there comes, if it is worth it, sealed."""
+    mine = (entry for entry in head.preface if entry.header.kind in _PROVES or entry.header.space == head.space)
+    return [entry for entry in mine if entry.header.kind in IN_CLEAR]
 
 
 def _orders_in(head: Head) -> list[Entry]:

@@ -43,6 +43,17 @@ class PeerCalls(SealedCalls):
         shown = {entry.id: entry for entry in (*await replica.credentials(theirs), *own)}
         return tuple(shown.values())[:MAX_CREDENTIALS]
 
+    async def _grants_to_show(self) -> list[Authority]:
+        """Those of what the other one may read, if there are any: how a class elsewhere is called is none of its."""
+        grants, door = await super()._grants_to_show(), self._agent.replica.door
+        theirs = (await self._agent.replica.readable(self._device.key)).keys() - {door.territory}
+        near = [
+            grant
+            for grant in grants
+            if any(door.covers(grant, space) or space in door.lineage(grant.space) for space in theirs)
+        ]
+        return near or grants
+
     def _heard(self, payload: bytes) -> SyncAnswer:
         answer = SyncAnswer.parse(payload)
         if answer.twin is not Twin.NONE and self._device.key == self._agent.device:

@@ -110,7 +110,7 @@ class SealedCalls:
     async def _credentials(self, first: bytes | None) -> tuple[Entry, ...]:
         """As many of this device's grants as fit, with what they hang on; first those that open the space `first`."""
         replica = self._agent.replica
-        grants = [authority for authority in replica.door.authorities() if authority.key == self._agent.device]
+        grants = await self._grants_to_show()
         line = () if first is None else replica.door.lineage(first)
         grants.sort(key=lambda authority: authority.space not in line)
         fitting: tuple[Entry, ...] = ()
@@ -120,6 +120,10 @@ class SealedCalls:
                 break
             fitting = longer
         return fitting
+
+    async def _grants_to_show(self) -> list[Authority]:
+        """The grants of this device by which it may show who it is."""
+        return list(self._agent.replica.door.authorities_of(self._agent.device))
 
     async def _exchange(self, call: Call, path: str, payload: bytes) -> bytes:
         """The payload of the sealed answer to a sealed call; one 421 on the way is dealt with, and news of servers."""

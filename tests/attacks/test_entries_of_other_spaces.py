@@ -8,21 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 from protocol.clock import at_from
+from protocol.folds.space_keys import SpaceSecret
 from protocol.messages.calls import ReconcileAnswer, SyncAnswer
-from protocol.model.entry import Entry, Kind, compose
+from protocol.model.entry import Entry, Kind, compose, encode_header
 from protocol.model.structure import Erasure, Ruling
 from protocol.roles import PersonRole, Role
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
+from sync_agent.courier.exporting import _preface
+from sync_agent.courier.survey import IN_CLEAR
 from sync_agent.lan.listener import LanResponder
 from sync_agent.lan.meeting import chain_for
 from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.transport.sealed_calls import SealedCalls
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, classroom
+from tests.harness.couriers import bring, courier_class, export, know_keys
 from tests.harness.entries import SOME_RECEIPT
-from tests.harness.lan import listening_device
+from tests.harness.lan import exchange, listening_device
 
 MANY_REQUESTS = 200
 
@@ -175,3 +181,45 @@ async def test_what_a_neighbour_shows_to_prove_something_counts_as_all_that_it_s
         await exchange_once(machine.agent, address)
     said = await machine.agent.replica.store.authored(room.space, neighbour.agent.device)
     assert 1 <= len(said) <= 5
+
+
+@attack(
+    "a hostile or broken peer",
+    off={"sync_agent.lan.peer_calls.PeerCalls._grants_to_show": SealedCalls._grants_to_show},
+)
+async def test_a_teacher_of_two_schools_tells_a_neighbour_of_one_no_name_of_the_others_classes(room: Classroom) -> None:
+    territory = room.territory
+    elsewhere = await territory.classroom("CB", await territory.school("École B", uai="0180002Y"))
+    teacher = await room.device(Role.TEACHER, room.space, elsewhere, person=room.teacher_person)
+    far = await room.device(Role.MACHINE, elsewhere)
+    await teacher.session.sync()
+    await exchange(teacher.agent, far.agent)
+    assert teacher.agent.device in {each.key for each in far.agent.replica.door.authorities()}
+    assert Kind.SPACE not in await _brought(far, room.school)
+
+
+@attack("a hostile stick", off={"sync_agent.courier.survey._PROVES": IN_CLEAR})
+async def test_the_front_of_a_bundle_brings_no_keys_of_a_class_that_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with courier_class(tmp_path / "class") as room:
+        other = await room.territory.classroom("CM2")
+        machine, thief = await room.machine(), await room.device(Role.MACHINE, room.space, other)
+        await know_keys(room, machine, thief)
+        mine = next(iter(await machine.agent.replica.authorities(machine.agent.device)))
+        stored = (await machine.agent.replica.store.get([mine.grant]))[mine.grant]
+        header = replace(stored.header, space=other)
+        data = encode_header(header)
+        moved = replace(stored, header=header, header_bytes=data, id=blake3(data).digest())
+        keys = [
+            each.entry for each in await thief.agent.replica.store.of_kinds(other, [Kind.SPACE_KEY, Kind.SPACE_WRAP])
+        ]
+
+        async def front(agent: Agent, space: bytes, secret: SpaceSecret) -> tuple[Entry, ...]:
+            return (*await _preface(agent, space, secret), *keys, moved)
+
+        monkeypatch.setattr("sync_agent.courier.exporting._preface", front)
+        await export(thief, tmp_path / "stick")
+        await bring(machine, tmp_path / "stick")
+        assert keys
+        assert await _brought(machine, other) <= {Kind.GRANT}
