@@ -25,7 +25,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from protocol.errors import Code, NoAnswer, PeerFault, Refused, TooLarge
+from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.limits import MAX_ANSWER_BYTES, KiB
 from protocol.messages.wire import CONTENT_TYPE, LIVE_PATH, LIVENESS_PATH, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
 from protocol.replica.http.library import aiohttp
@@ -122,7 +122,7 @@ class HttpTransport:
             Route(url, self._network.wish, self._network.read_system, time.monotonic) if early is None else early.route
         )
         self._proxy: Proxy | None = None
-        self._names: Final = SteadyResolver(resolver or aiohttp.ThreadedResolver)
+        self._names: Final = SteadyResolver(resolver or aiohttp.ThreadedResolver, time.monotonic)
         self._opened: aiohttp.ClientSession | None = None
         self._answers: Final[set[aiohttp.ClientResponse]] = set()
         """Those that are being read."""
@@ -147,14 +147,18 @@ class HttpTransport:
                 seen = seen_in(error)
                 if seen is not None and seen.trouble in _BY_ANOTHER_WAY and not self.route.is_by_hand:
                     continue
-                self._doubt(seen)
+                self._doubt(misled=seen is not None and seen.trouble in _MISLED)
+                raise
+            except RelaisError:
+                # it speaks as a server does, and is another territory's, or a liar
+                self._doubt(misled=True)
                 raise
             self._proxy = proxy
             self._was_answered = True
             self.route.worked(proxy)
             self._names.trust()
             return response
-        self.route.failed()
+        self._doubt(misled=False)
         raise before or no_answer(self.url, Seen(Trouble.OTHER))
 
     async def listen(self, capability: str, *, pushed: bool) -> AsyncGenerator[bool, None]:
@@ -263,7 +267,7 @@ class HttpTransport:
         return not self._ignores_ranges
 
     async def renew(self) -> None:
-        self.route.failed()
+        self._doubt(misled=False)
         self._ignores_ranges = False
         await self.close()
 
@@ -525,11 +529,13 @@ class HttpTransport:
 
     # --- when it fails ------------------------------------------------------------------------------------------------
 
-    def _doubt(self, seen: Seen | None) -> None:
+    def _doubt(self, *, misled: bool) -> None:
         """The next call decides anew which way to go, and what the server's name means."""
         self.route.failed()
-        if seen is not None and seen.trouble in _MISLED:
+        if misled:
             self._names.doubt()
+        else:
+            self._names.ask_anew()
 
     async def _explained(self, reason: BaseException, proxy: Proxy | None) -> NoAnswer:
         """What an error of the network means; where it may hide more, one closer look is taken."""

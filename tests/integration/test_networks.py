@@ -294,12 +294,11 @@ class Names(AbstractResolver):
 
 
 @asynccontextmanager
-async def portal_at(host: str, port: int) -> AsyncIterator[None]:
-    """A page that answers everything."""
+async def page_at(host: str, port: int, media: str, body: bytes) -> AsyncIterator[None]:
+    """What answers everything with the same."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        body = b"<title>Portail</title>"
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {media}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         try:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(head.encode() + body)
@@ -320,7 +319,7 @@ async def test_a_name_that_is_answered_wrongly_or_not_at_all_leads_to_where_the_
     transport = HttpTransport(f"http://{SERVER_NAME}:{port}", resolver=lambda: names)
     place.opened.append(transport)
     assert await passes(transport)
-    async with portal_at("127.0.0.2", port):
+    async with page_at("127.0.0.2", port, "text/html", b"<title>Portail</title>"):
         names.places[SERVER_NAME] = "127.0.0.2"
         await transport.renew()
         assert await refusal(transport) == Seen(Trouble.SIGN_IN, "Portail")
