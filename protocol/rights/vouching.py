@@ -46,7 +46,8 @@ Standing: TypeAlias = tuple[Device, bytes]
 """A device as a person's."""
 
 _PROOF: Final = b"relais/0 phrase proof"
-_DRAWN: Final = b"relais/0 phrase drawn"
+_DRAWN: Final = b"relais/0 phrase drawn on"
+_DRAWN_FOR_ONE_SPACE: Final = b"relais/0 phrase drawn"
 _WORDS: Final = b"relais/0 device words"
 
 
@@ -94,19 +95,24 @@ def prove(signer: SigningKey, person: bytes, device: Device, grant: bytes) -> Vo
     return Vouch(signer.sign(_PROOF, _message(person, device, grant)))
 
 
-def drawn_by(signer: SigningKey, person: bytes, device: Device, space: bytes) -> bytes:
-    """That who knows the phrase drew it on this device, for this person and space: a copy of the entry is nobody's."""
-    return signer.sign(_DRAWN, _message(person, device, space))
+def drawn_by(signer: SigningKey, person: bytes, device: Device) -> bytes:
+    """That who knows the phrase drew it on this device, for this person: said by another device, it is nobody's.
+
+    The device keeps it for the spaces that come later. It is of use to no other pair of keys.
+    """
+    return signer.sign(_DRAWN, _message(person, device))
 
 
 def is_drawn_by(phrase: PhraseKey, person: bytes, device: Device, space: bytes) -> bool:
-    """Whether a phrase's own key says that this device drew it."""
+    """Whether a phrase's own key says that this device drew it: wherever it says so, or, as it once was, in a space."""
     if phrase.signing is None or phrase.proof is None:
         return False
-    return verify(phrase.signing, _DRAWN, _message(person, device, space), phrase.proof)
+    return verify(phrase.signing, _DRAWN, _message(person, device), phrase.proof) or verify(
+        phrase.signing, _DRAWN_FOR_ONE_SPACE, _message(person, device, space), phrase.proof
+    )
 
 
-def _message(person: bytes, device: Device, name: bytes) -> bytes:
+def _message(person: bytes, device: Device, name: bytes = b"") -> bytes:
     return person + device[0] + device[1] + name
 
 

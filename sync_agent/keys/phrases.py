@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 from protocol.errors import Code, PeerFault, Refused
@@ -22,7 +21,7 @@ from protocol.limits import (
 )
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.replica.replica import Draft
-from protocol.rights.vouching import Device, Vouch, Word, drawn_by, phrase_signer, prove
+from protocol.rights.vouching import Device, Vouch, Word, drawn_by, is_drawn_by, phrase_signer, prove
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import (
     PHRASE_WORDS,
@@ -59,13 +58,10 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
         places = await places_or_refuse(agent)
         await _derive(derived, drawn, [(place.person, cost, salt) for place in places])
         await open_given_keys(agent)
-        phrases = {
-            person: DrawnPhrase(person, PhraseKey(key.public, salt, cost), phrase_signer(key.seed))
-            for (person, _, _), key in derived.items()
-        }
+        phrases = {person: _drawn(agent, person, key, salt, cost) for (person, _, _), key in derived.items()}
         drafts = []
         for place in places:
-            drafts.append(_phrase_said(agent, place, phrases[place.person]))
+            drafts.append(draft(place, Kind.PHRASE, phrases[place.person].key.encode()))
             public, of_all = phrases[place.person].key.agreement, {key.public: key for key in place.of_all}
             drafts += seals(agent, place, {public: keys_of(agent, place)})
             drafts += seals(agent, place, {public: of_all}, of_all=True)
@@ -74,10 +70,11 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
     return phrase_of(drawn)
 
 
-def _phrase_said(agent: Agent, place: Place, phrase: DrawnPhrase) -> Draft:
-    proof = drawn_by(phrase.signer, place.person, (agent.device, place.grant.agreement), place.space)
-    said = replace(phrase.key, signing=phrase.signer.public, proof=proof)
-    return draft(place, Kind.PHRASE, said.encode())
+def _drawn(agent: Agent, person: bytes, key: AgreementKey, salt: bytes, cost: Argon2Cost) -> DrawnPhrase:
+    """Signed once, for this device: what signs is forgotten with the words."""
+    signer = phrase_signer(key.seed)
+    proof = drawn_by(signer, person, own_device(agent))
+    return DrawnPhrase(person, PhraseKey(key.public, salt, cost, signer.public, proof))
 
 
 async def phrases_due(agent: Agent, places: Sequence[Place]) -> list[Draft]:
@@ -86,14 +83,27 @@ async def phrases_due(agent: Agent, places: Sequence[Place]) -> list[Draft]:
     As long as none of the teacher's devices has drawn another since, in whichever class that was said.
     """
     drafts = []
-    drawn = drawn_in(agent.secret(PHRASE_FILE))
+    drawn = _drawn_here(agent)
     said = await by_space(agent, Kind.PHRASE) if drawn else {}
     for phrase in drawn:
         theirs = [place for place in places if place.person == phrase.person]
         if _drawn_last(agent, theirs, said) == phrase.key.agreement:
             lacking = [place for place in theirs if phrase.key.agreement not in place.drawn]
-            drafts += [_phrase_said(agent, place, phrase) for place in lacking]
+            drafts += [draft(place, Kind.PHRASE, phrase.key.encode()) for place in lacking]
     return drafts
+
+
+def _drawn_here(agent: Agent) -> list[DrawnPhrase]:
+    """What this device drew: not what it has from another one, of whose disk its own was a copy.
+
+    What cannot be read goes: an earlier state of this version kept a key there that signs for the phrase.
+    """
+    kept = agent.secret(PHRASE_FILE)
+    drawn = drawn_in(kept)
+    if kept and not drawn:
+        agent.keep_secret(PHRASE_FILE, b"")
+    mine, anywhere = own_device(agent), b""
+    return [each for each in drawn if is_drawn_by(each.key, each.person, mine, anywhere)]
 
 
 def _drawn_last(agent: Agent, places: Iterable[Place], said: Mapping[bytes, Iterable[Entry]]) -> bytes | None:

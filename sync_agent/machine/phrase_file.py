@@ -1,8 +1,8 @@
 """What says that this device drew its teacher's phrase, in DIR/keys (docs/protocol.md, "Reading keys").
 
 Rules:
-- the file holds the key that signs for who knows the phrase, never the phrase nor what opens keys: with it the phrase
-  is said in a class that comes later, so that the paper opens that one too;
+- the file holds what was signed once for this device, and nothing that signs or opens: with it the phrase is said in a
+  class that comes later, so that the paper opens that one too, and nobody else has anything of it;
 - what cannot be read says nothing: the phrase goes on opening what it opened.
 
 Pure.
@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from protocol.canonical import Value, decode, encode
-from protocol.errors import PeerFault
+from protocol.errors import Code, PeerFault
 from protocol.fields import Fields
-from protocol.identity import SEED_BYTES, SigningKey
 from protocol.limits import MAX_IDS_OF_ONE, KiB
 from protocol.model.entry import PERSON_BYTES
 from protocol.trust.person_keys import PhraseKey
@@ -27,25 +26,23 @@ _MAX_BYTES: Final = 16 * KiB
 
 @dataclass(frozen=True, slots=True)
 class DrawnPhrase:
-    """A phrase that was drawn for one id of a teacher's: its key, as entries say it but for a proof, and who signs."""
+    """A phrase that was drawn for one id of a teacher's, and its key as entries say it."""
 
     person: bytes
     key: PhraseKey
-    signer: SigningKey
 
     @classmethod
     def parse(cls, row: Value) -> Self:
         """From a row of the file. Raises `PeerFault`."""
         fields = Fields(row, "a drawn phrase")
-        return cls(
-            fields.octets("person", PERSON_BYTES),
-            PhraseKey.parse(fields.octets("key", most=_MAX_BYTES)),
-            SigningKey(fields.octets("signer", SEED_BYTES)),
-        )
+        person, key = fields.octets("person", PERSON_BYTES), PhraseKey.parse(fields.octets("key", most=_MAX_BYTES))
+        if key.proof is None:
+            raise PeerFault(Code.MALFORMED, "a drawn phrase without what was signed for this device")
+        return cls(person, key)
 
     def encode(self) -> Value:
         """As a row of the file."""
-        return {"person": self.person, "key": self.key.encode(), "signer": self.signer.seed}
+        return {"person": self.person, "key": self.key.encode()}
 
 
 def drawn_in(file: bytes) -> list[DrawnPhrase]:

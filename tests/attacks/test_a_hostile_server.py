@@ -107,7 +107,7 @@ async def test_a_head_whom_only_the_server_names_confirms_nobody_for_a_teacher(h
 async def test_a_phrase_of_an_unconfirmed_device_is_given_no_key(here: Here) -> None:
     await here.name_the_spy(here.room.teacher_person)
     spy = here.spy
-    proof = drawn_by(spy.signing, here.room.teacher_person, own_keys(spy), here.room.space)
+    proof = drawn_by(spy.signing, here.room.teacher_person, own_keys(spy))
     phrase = PhraseKey(spy.agreement.public, bytes(16), Argon2Cost(8, 1, 1), spy.signing.public, proof)
     await here.say(Kind.PHRASE, phrase.encode(), here.room.teacher_person)
     await here.sync()

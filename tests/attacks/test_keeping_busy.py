@@ -270,7 +270,7 @@ async def test_phrases_times_proofs_of_a_stolen_laptop_cost_no_more_than_a_few_s
     said = []
     for _ in range(30):
         public = AgreementKey(noise.randbytes(32)).public
-        drawn = drawn_by(signer, person, device, space)
+        drawn = drawn_by(signer, person, device)
         phrase = PhraseKey(public, noise.randbytes(16), Argon2Cost(), signer.public, drawn)
         said.append(thief.say(space, Kind.PHRASE, phrase.encode(), subject=person))
         proof = Vouch(noise.randbytes(64)).encode()

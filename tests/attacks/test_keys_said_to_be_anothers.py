@@ -221,7 +221,7 @@ async def test_a_phrase_with_a_lost_laptops_own_key_makes_it_read_nothing_when_t
     head, _ = await confirmed_head(here)
     (grant,) = [each for each in await replica.authorities(lost.agent.device) if each.person == person]
     signer = phrase_signer(bytes(32))
-    proof = drawn_by(signer, person, own_device(lost.agent), room.space)
+    proof = drawn_by(signer, person, own_device(lost.agent))
     drawn = PhraseKey(keys.agreement.public, bytes(16), Argon2Cost(), signer.public, proof)
     await lost.agent.write(Draft(room.space, Kind.PHRASE, grant.grant, drawn.encode(), subject=person))
     await here.sync(lost, hers.one, head)
