@@ -51,6 +51,7 @@ from sync_agent.pacing.metered import is_metered
 from sync_agent.scheduler import Outcome, Scheduler, wait
 from sync_agent.school.measures import DrillTransport, Heeding, check_open, ordered
 from sync_agent.school.office import ending_stays, noting_arrivals
+from sync_agent.sync.drill_end import DrillEnd
 from sync_agent.sync.electing import Reaching
 from sync_agent.sync.hearing import listening
 from sync_agent.sync.session import Session
@@ -271,6 +272,7 @@ async def _serve(
     try:
         agent.is_quarantined = (await ordered(agent)).quarantined
         heeding = Heeding(agent, transport, place.gives_way.set, quarantined=agent.is_quarantined)
+        drill_end = DrillEnd(agent, transport, heeding.look)
         session = Session(agent, transport)
         folders = Folders(agent)
         reached = _Reached()
@@ -310,6 +312,7 @@ async def _serve(
                     listening(session, transport, scheduler),
                     _watching(agent, scheduler),
                     lasting("heeding the school's measures", heeding.run, agent.unforeseen),
+                    lasting("asking whether a drill is over", drill_end.run, agent.unforeseen),
                     lasting("giving memory back", giving_back, agent.unforeseen),
                     destroying(agent),
                     ending_stays(agent),

@@ -3,6 +3,7 @@
 Rules:
 - while a drill runs, the server is as good as out of reach: nothing goes there and nothing comes from there, and people
   are told why; it ends by itself, by this machine's clock as the server last set it right;
+- what alone passes is the question whether the drill was stopped (`sync.drill_end`);
 - drills take three hours of a day at most, whatever is ordered: who has a stolen key must not keep from machines for
   good that it was cut off (docs/adr/0103);
 - a drill that is heard of hours before its time never begins: it was meant for then, and a clock was ahead;
@@ -177,6 +178,11 @@ class DrillTransport:
         self.traffic = inner.traffic
         self.ends_ms: int | None = None
         """When the drill that runs ends, by this machine's clock."""
+
+    @property
+    def past_drill(self) -> Transport:
+        """The way as if no drill ran: for the question alone whether it was stopped (`sync.drill_end`)."""
+        return self._inner
 
     async def post(self, path: str, body: bytes) -> Response:
         self._check()

@@ -34,13 +34,16 @@ from sync_agent.school import measure_commands
 from sync_agent.school.device_names import key_words
 from sync_agent.school.measures import DrillTransport, Heeding, Ordered, ordered, schools_of
 from sync_agent.status import status
+from sync_agent.sync.drill_end import DrillEnd
 from sync_agent.sync.session import Session
+from sync_agent.transport.answers import Response
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, Given, assignment
 from tests.harness.couriers import bring, export, know_keys
 from tests.harness.lan import exchange
 from tests.harness.patience import until
 from tests.harness.portal import Surfer, portal
 from tests.harness.server_in_process import office
+from tests.harness.wire import MemoryTransport
 
 MINUTE = 60_000
 
@@ -127,6 +130,80 @@ async def test_a_drill_that_is_stopped_is_over_where_that_is_heard_and_elsewhere
     assert [bool((await ordered(device.agent)).drill) for device in (head, near, far)] == [False, False, True]
     room.territory.clock.advance(29 * MINUTE)
     assert not (await ordered(far.agent)).drill
+
+
+async def test_a_device_that_plays_a_drill_hears_from_the_server_that_it_was_stopped_and_nothing_else(
+    room: Classroom,
+) -> None:
+    head, teacher, far = await head_of(room), await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, far, head)
+    await measure_commands.start_drill(head.agent, None, 30)
+    await learn(head, far)
+    way = rehearsing(far)
+    await heed(far, way)
+    room.territory.clock.advance(MINUTE)
+    lesson = (await room.publish(teacher, SMALL)).item
+    work = await room.hand_in(far, task, WORK)
+    await learn(teacher)
+    heard = asyncio.Event()
+    question = DrillEnd(far.agent, way, heard.set)
+    await question.ask()
+    assert heard.is_set()
+    await heed(far, way)
+    assert way.ends_ms is not None, "nobody has stopped it"
+    await measure_commands.stop_drill(head.agent, None)
+    await learn(head)
+    await question.ask()
+    assert work not in (await room.territory.replica.view(room.space)).coursework.hand_ins
+    assert lesson not in (await far.agent.replica.view(room.space)).coursework.items
+    await heed(far, way)
+    assert way.ends_ms is None
+    await learn(far)
+    assert work in (await room.territory.replica.view(room.space)).coursework.hand_ins
+    assert lesson in (await far.agent.replica.view(room.space)).coursework.items
+
+
+class OftenAway(MemoryTransport):
+    """A way on which nobody answers as long as the line is cut."""
+
+    is_cut = True
+
+    async def post(self, path: str, body: bytes) -> Response:
+        if self.is_cut:
+            raise NoAnswer(Code.UNREACHABLE, "the line is cut")
+        return await super().post(path, body)
+
+
+async def test_whether_it_is_over_is_asked_now_and_then_in_a_drill_alone_and_in_vain_in_a_real_outage(
+    room: Classroom,
+) -> None:
+    head = await head_of(room)
+    line = OftenAway(room.frontage)
+    way, heard, pauses = DrillTransport(line, head.agent.enrolment.server_url), asyncio.Event(), list[float]()
+
+    def soon(least: float, most: float) -> float:
+        pauses.append(most)
+        return 0.0
+
+    async def asked_again() -> bool:
+        return len(pauses) > before + 3
+
+    asking = asyncio.create_task(DrillEnd(head.agent, way, heard.set, draw=soon).run())
+    try:
+        line.is_cut = False
+        before = len(pauses)
+        await until(asked_again)
+        assert not heard.is_set(), "there is no drill"
+        line.is_cut, way.ends_ms = True, room.territory.clock() + MINUTE
+        before = len(pauses)
+        await until(asked_again)
+        assert not heard.is_set()
+        line.is_cut = False
+        await until(asked_again)
+        await heard.wait()
+        assert max(pauses) <= 300
+    finally:
+        asking.cancel()
 
 
 async def test_only_a_head_teacher_or_the_server_leads(room: Classroom) -> None:
@@ -524,7 +601,7 @@ async def test_who_stops_a_drill_is_told_until_when_others_stay_in_it(tmp_path: 
         desk.clock.advance(10 * MINUTE)
         stopped = await desk.do("drill stop", school=uai)
         assert stopped == {"drill": drill, "until": rfc3339(began_ms + 30 * MINUTE)}
-        assert "at the latest" in stop_in_words(stopped)[1]
+        assert "at the latest" in stop_in_words(stopped)[-1]
         report = report_in_words(await desk.do("drill report", school=uai))
         assert any("was stopped" in line for line in report)
         assert any("no device has done anything" in line for line in report)

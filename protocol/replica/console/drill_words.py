@@ -21,7 +21,8 @@ def stop_in_words(stopped: JSON) -> list[str]:
     if not isinstance(stopped, Mapping) or stopped.get("until") is None:
         return ["no drill was running"]
     return [
-        "the drill is over wherever this is heard: on devices that reach a neighbour that has heard it",
+        "the drill is over within five minutes on devices that run and reach the server: each asks now and then",
+        "it is over at once on those in touch with one that has heard of this",
         f"who hears nothing ends it alone, at {_time(stopped['until'])} at the latest; nothing need be done there",
     ]
 
