@@ -48,6 +48,11 @@ class RunConfig:
     official: tuple[Path, Path] | None = None
 
     @property
+    def binds_browsers(self) -> bool:
+        """Whether browsers are to speak to this name over TLS alone: only one that they know may hold them to it."""
+        return self.tls is Tls.OFFICIAL
+
+    @property
     def is_reached_by_others(self) -> bool:
         """Whether other machines reach the listener itself."""
         return not is_loopback(self.host)

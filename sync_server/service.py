@@ -187,7 +187,7 @@ class Service:
             ),
             self._traffic,
             self._stop.watch,
-            only_tls=config.tls is Tls.OFFICIAL,
+            only_tls=config.binds_browsers,
         )
         pages = Pages(
             self._survey,

@@ -144,7 +144,14 @@ async def pages_over(
     config = run_config(made.server.folder, **{"listen": "127.0.0.1:0", **options})
     traffic = Traffic(asker_by_proxy if config.behind_proxy else asker_by_connection)
     traffic.on_unknown = made.server.note_unknown_caller
-    app = application(made.server.responder, counters, HealthPages(readiness, families), traffic, _unforeseen)
+    app = application(
+        made.server.responder,
+        counters,
+        HealthPages(readiness, families),
+        traffic,
+        _unforeseen,
+        only_tls=config.binds_browsers,
+    )
     pages = Pages(survey, config, entropy=os.urandom, clock_s=clock_s, on_failure=_unforeseen)
     pages.add_to(app)
     async with AsyncExitStack() as stack:

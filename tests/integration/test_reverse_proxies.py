@@ -155,6 +155,14 @@ async def head_sent(front: Front, path: str, length: int) -> AsyncIterator[async
             await writer.wait_closed()
 
 
+async def test_browsers_are_bound_to_tls_and_calls_of_agents_bear_no_word_of_it(front: Front) -> None:
+    bound = [
+        (await front.ask(method, path)).headers.get("strict-transport-security")
+        for method, path in (("GET", "/admin/sign-in"), ("GET", "/metrics"), ("POST", SYNC_PATH))
+    ]
+    assert bound == ["max-age=31536000", "max-age=31536000", None]
+
+
 async def test_what_is_for_the_inside_stays_there(front: Front) -> None:
     assert (await front.ask("GET", "/livez")).status == 200
     for path in ("/metrics", "/readyz"):

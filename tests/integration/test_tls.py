@@ -8,6 +8,7 @@ import shutil
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -81,6 +82,26 @@ async def test_an_official_certificate_counts_and_agents_follow_from_one_kind_to
             await sync_by(made, tmp_path / "a", url, trusts)
     async with pages_over(made, tls=True) as (url, _):
         await sync_by(made, tmp_path / "a", url, trusts)
+
+
+@pytest.mark.parametrize("kind", ["official", "own", "behind a proxy"])
+async def test_only_an_official_certificate_binds_browsers_to_tls_and_calls_of_agents_bear_no_word_of_it(
+    made: Office, tmp_path: Path, kind: str
+) -> None:
+    authority = Authority("Autorité publique", tmp_path)
+    certificate, key = authority.files(tmp_path, "localhost")
+    ways: dict[str, dict[str, Any]] = {
+        "official": {"tls_cert": certificate, "tls_key": key},
+        "own": {"tls": True},
+        "behind a proxy": {"behind_proxy": True},
+    }
+    async with pages_over(made, **ways[kind]) as (url, _):
+        bound = []
+        for method, path in (("GET", "/admin/"), ("GET", "/"), ("POST", SYNC_PATH)):
+            answer = await asyncio.to_thread(http_call, url, method, path)
+            bound.append("strict-transport-security" in answer.headers)
+    is_bound = kind == "official"
+    assert bound == [is_bound, is_bound, False]
 
 
 class FailsTogether(HttpTransport):
