@@ -64,6 +64,7 @@ from protocol.replica.reports import keep_reports
 from protocol.replica.scope import Scope
 from protocol.replica.station import Contact, Reply, Report, Station
 from protocol.rights.door import Authority
+from protocol.roles import RUNS_A_SCHOOL
 from protocol.transfer.deflate_parameters import ALL_LEVELS, Profile
 from protocol.trust.envelope import OpenedRequest, open_request, seal_answer
 
@@ -218,11 +219,10 @@ class Responder:
         pages: list[SpacePage] = []
         stale: list[bytes] = []
         more = False
+        known = cursors if ours else cursors.unrecognised()
         if request.standing is None:
             pushed = {entry.id for entry in request.push}
-            pages, stale, more = await self._news.pages(
-                cursors if ours else cursors.unrecognised(), readable, pushed, brief=request.brief
-            )
+            pages, stale, more = await self._news.pages(known, readable, pushed, brief=request.brief)
         content = await self._content(opened.device, request, readable, cursors, pages)
         lacks = await self._lacks.asked_of(opened.device, readable)
         closed = self._closed(cursors, readable)
@@ -254,8 +254,22 @@ class Responder:
             levels=self.levels,
             backup_ms=self.backup_ms,
             bare=self._rounds.next(opened.device, await self.replica.bare.lacking(), readable),
-            called=called_in(pages, readable, self.replica.door, self.name_of),
+            called=await self._called(request, known, pages, readable),
         ).encode()
+
+    async def _called(
+        self,
+        request: SyncRequest,
+        cursors: NamedCursors,
+        pages: Sequence[SpacePage],
+        readable: Mapping[bytes, Authority],
+    ) -> tuple[tuple[bytes, str], ...]:
+        """What devices are called whose grants are news to the caller, also where it takes the news from neighbours."""
+        if request.brief:
+            led = {each: readable[each] for each in (page.checkpoint.space for page in pages)}
+            led = {space: right for space, right in led.items() if right.role in RUNS_A_SCHOOL}
+            pages, _, _ = await self._news.pages(cursors, led, set(), brief=False)
+        return called_in(pages, readable, self.replica.door, self.name_of)
 
     async def _content(
         self,

@@ -9,7 +9,9 @@ from blake3 import blake3
 from protocol.errors import PeerFault
 from protocol.folds.coursework import Work
 from protocol.identity import words_of
+from protocol.model.entry import Kind
 from protocol.model.register import Health, RegisterKind, stored_register
+from protocol.replica.interfaces import EntryStore
 from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
 from sync_agent.machine.marks import CALLED_MARKS
@@ -41,10 +43,7 @@ async def device_names(agent: Agent) -> dict[bytes, str | None]:
 async def signed_names(agent: Agent) -> dict[bytes, str | None]:
     """Those alone that devices gave themselves, in reports and as neighbours; this device's own."""
     names: dict[bytes, str | None] = {agent.device: agent.enrolment.device_name}
-    for near in agent.neighbours():
-        match near:
-            case {"device": str(key), "name": str(name)}:
-                names[bytes.fromhex(key)] = name
+    names |= {bytes.fromhex(key): name for key, name in _neighbours(agent)}
     for row in await agent.replica.store.registers(RegisterKind.HEALTH):
         try:
             names.setdefault(row.device, Health.parse(stored_register(row.data).body).name)
@@ -53,28 +52,52 @@ async def signed_names(agent: Agent) -> dict[bytes, str | None]:
     return names
 
 
+def _neighbours(agent: Agent) -> Iterable[tuple[str, str]]:
+    for near in agent.neighbours():
+        match near:
+            case {"device": str(key), "name": str(name)}:
+                yield key, name
+            case _:
+                pass
+
+
 async def note_called(agent: Agent, called: Iterable[tuple[bytes, str]]) -> None:
     """Keep the names that devices gave when they were let in, where this one runs a school; only of those that were."""
     if await agent.role() not in RUNS_A_SCHOOL:
         return
-    door = agent.replica.door
+    door, store = agent.replica.door, agent.replica.store
     marks = {CALLED_MARKS + key.hex(): name.encode() for key, name in called if name and door.authorities_of(key)}
-    if marks:
-        await agent.replica.store.set_marks(marks)
+    kept = await store.marks(CALLED_MARKS) if marks else {}
+    if news := {mark: name for mark, name in marks.items() if kept.get(mark) != name}:
+        await store.set_marks(news)
+
+
+async def note_met(agent: Agent) -> None:
+    """Keep the names of those that are neighbours now: they are asked about on the day on which they are not there."""
+    met = [(bytes.fromhex(key), name) for key, name in _neighbours(agent)]
+    if met:
+        forgotten = await forgotten_persons(agent.replica.store)
+        await note_called(agent, [(key, name) for key, name in met if await _may_be_named(agent, key, forgotten)])
 
 
 async def names_to_drop(agent: Agent, forgotten: Container[bytes]) -> list[str]:
-    """The marks of names that are kept in vain: the device has told its own, has no right left, or is of the forgotten.
+    """The marks of names that are kept in vain: the device has no right left, or is of the forgotten.
 
     "Portable de Léa" says who somebody was, as her name does.
     """
     marks = await agent.replica.store.marks(CALLED_MARKS)
-    told = await signed_names(agent) if marks else {}
-    gone = []
-    for mark in marks:
-        key = bytes.fromhex(mark.removeprefix(CALLED_MARKS))
-        named = {grant.person for grant in agent.replica.door.authorities_of(key)}
-        is_over = any(person in forgotten for person in named if person is not None)
-        if is_over or told.get(key) or not await agent.replica.authorities(key):
-            gone.append(mark)
-    return gone
+    keys = {mark: bytes.fromhex(mark.removeprefix(CALLED_MARKS)) for mark in marks}
+    return [mark for mark, key in keys.items() if not await _may_be_named(agent, key, forgotten)]
+
+
+async def _may_be_named(agent: Agent, device: bytes, forgotten: Container[bytes]) -> bool:
+    named = {grant.person for grant in agent.replica.door.authorities_of(device)}
+    is_over = any(person in forgotten for person in named if person is not None)
+    return not is_over and bool(await agent.replica.authorities(device))
+
+
+async def forgotten_persons(store: EntryStore) -> set[bytes]:
+    """Of whom no name is left here. Who is only hidden may come back."""
+    said = await store.scan_kinds([Kind.PERSON])
+    named = {entry.header.subject for entry in said if entry.payload is not None}
+    return {person for entry in said if (person := entry.header.subject) is not None and person not in named}

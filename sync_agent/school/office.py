@@ -33,7 +33,7 @@ from protocol.rights.vouching import Device
 from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import met_first
-from sync_agent.school.device_names import device_names
+from sync_agent.school.device_names import device_names, note_met
 
 STAYS_INTERVAL_S: Final = 300.0
 
@@ -174,7 +174,7 @@ async def ending_stays(agent: Agent) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def noting_arrivals(agent: Agent) -> AsyncIterator[None]:
-    """Note now and then what is here, where this device runs a school, while the context lasts."""
+    """Note now and then what and who is here, where this device runs a school, while the context lasts."""
     async with lasting("noting what has come when", lambda: _note(agent), agent.unforeseen):
         yield
 
@@ -184,6 +184,7 @@ async def _note(agent: Agent) -> None:
         try:
             if await _rights(agent):
                 await note_arrivals(agent.replica.store, agent.now_ms())
+                await note_met(agent)
         except LocalFailure as failure:
             _log.error("what has come when cannot be noted: %s", failure)
         await asyncio.sleep(NOTE_INTERVAL_S)

@@ -12,14 +12,12 @@ import logging
 from collections.abc import AsyncIterator
 
 from protocol.errors import LocalFailure
-from protocol.model.entry import Kind
 from protocol.replica.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Destroyed
-from protocol.replica.interfaces import EntryStore
 from protocol.replica.unforeseen import lasting
 from sync_agent.app import Agent
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.machine.marks import HAND_IN_MARKS
-from sync_agent.school.device_names import names_to_drop
+from sync_agent.school.device_names import forgotten_persons, names_to_drop
 from sync_agent.school.sign_in import TRIES_MARKS
 from sync_agent.upkeep.stick_marks import tidy_stick_marks
 
@@ -37,7 +35,8 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     await store.set_marks({**over, LEFTOVERS_MARK: b"\1"} if over else {})
     await Drafts(agent).sweep()
     tries = await store.marks(TRIES_MARKS)
-    forgotten = await _forgotten(store)
+    # who is only hidden keeps the count of their misses: they may come back
+    forgotten = await forgotten_persons(store)
     gone = [key for key in tries if bytes.fromhex(key.removeprefix(TRIES_MARKS)) in forgotten]
     gone += await names_to_drop(agent, forgotten)
     await store.set_marks({**dict.fromkeys(gone), LEFTOVERS_MARK: b"\1"} if gone else {})
@@ -46,13 +45,6 @@ async def destroy_erased(agent: Agent) -> Destroyed:
         await store.set_marks({LEFTOVERS_MARK: None})
     await tidy_stick_marks(agent)
     return destroyed
-
-
-async def _forgotten(store: EntryStore) -> set[bytes]:
-    """Of whom no name is left here. Who is only hidden keeps the count of their misses: they may come back."""
-    said = await store.scan_kinds([Kind.PERSON])
-    named = {entry.header.subject for entry in said if entry.payload is not None}
-    return {person for entry in said if (person := entry.header.subject) is not None and person not in named}
 
 
 @contextlib.asynccontextmanager

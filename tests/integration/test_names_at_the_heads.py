@@ -13,13 +13,15 @@ from protocol.errors import BadInput, Code, NoAnswer
 from protocol.messages.wire import Call
 from sync_agent.enrollment.by_stick import enroll_by_stick
 from sync_agent.machine.marks import CALLED_MARKS
-from sync_agent.school.device_names import device_names, key_words
+from sync_agent.school.device_names import device_names, key_words, note_met
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.couriers import silent
+from tests.harness.lan import exchange
 from tests.harness.office_devices import Town, town
 from tests.harness.portal import portal
+from tests.harness.sharing_devices import Room
 
 SCHOOL = "0180001D"
 
@@ -74,19 +76,48 @@ async def test_a_pc_that_came_in_by_a_stick_has_its_name_at_the_heads(here: Town
     assert "Merle" in await names_at(head)
 
 
-@pytest.mark.parametrize("why", ["it has told its own", "it was cut off"])
-async def test_the_name_of_a_pc_is_kept_no_longer_than_it_is_needed(
-    here: Town, monkeypatch: pytest.MonkeyPatch, why: str
+async def test_a_pc_whose_grant_came_by_a_neighbour_has_its_name_at_the_heads(here: Town) -> None:
+    head, merle = await here.device("head", space=SCHOOL), await here.device("machine")
+    await here.sync(head)
+    renard = await here.device("machine")
+    name = renard.agent.enrolment.device_name
+    await here.sync(merle)
+    head.session.sharing = Room({"merle"}, looks=True).device("head")  # which leaves news to its neighbours
+    await exchange(head.agent, merle.agent)
+    assert name not in await names_at(head)
+    await here.sync(head)
+    assert name in await names_at(head)
+
+
+async def test_a_pc_that_was_met_is_called_by_its_name_on_the_day_on_which_it_is_not_there(
+    here: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    here.office.server.responder.name_of = lambda _: None  # a server that was made anew from its kit
+    head, renard = await here.device("head", space=SCHOOL), await here.device("machine")
+    await here.sync(head, renard)
+    key = renard.agent.device
+    for name in ("Renard", "Renard du fond"):
+        for device in (head, renard):
+            near = [{"device": key.hex(), "name": name}, {"device": "00" * 32, "name": "Intrus"}]
+            monkeypatch.setattr(device.agent, "neighbours", lambda near=near: near)
+            await note_met(device.agent)
+            await destroy_erased(device.agent)
+            monkeypatch.setattr(device.agent, "neighbours", list)
+        (row,) = [row for row in await Desk(head.agent).ask("devices") if row["device"] == key.hex()]
+        assert row["name"] == name
+    assert "Intrus" not in await names_at(head)
+    assert not await renard.agent.replica.store.marks(CALLED_MARKS), "a pupils' PC keeps nobody's"
+
+
+async def test_the_name_of_a_pc_is_kept_no_longer_than_its_right(here: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     head, renard = await here.device("head", space=SCHOOL), await here.device("machine")
     await here.sync(head)
     key, desk, store = renard.agent.device, Desk(head.agent), head.agent.replica.store
     await destroy_erased(head.agent)
     assert CALLED_MARKS + key.hex() in await store.marks(CALLED_MARKS)
-    if why == "it was cut off":
-        await desk.ask("revoke", device=key.hex())
-    else:
-        monkeypatch.setattr(head.agent, "neighbours", lambda: [{"device": key.hex(), "name": "Renard"}])
+    await desk.ask("revoke", device=key.hex())
+    monkeypatch.setattr(head.agent, "neighbours", lambda: [{"device": key.hex(), "name": "Renard"}])
+    await note_met(head.agent)
     await destroy_erased(head.agent)
     assert CALLED_MARKS + key.hex() not in await store.marks(CALLED_MARKS)
 
