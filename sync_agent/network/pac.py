@@ -1,7 +1,7 @@
 """A proxy script (PAC): fetched directly, run in a process of its own, its answer turned into proxies to try (R15).
 
-Every step is bounded: size, time, memory; and the process knows nothing that is ours (`pac_program`). A script that
-cannot be had or does not run is told to the caller, who goes the direct way, as browsers do.
+Every step is bounded: size, time, memory, what is said; and the process knows nothing that is ours (`pac_program`). A
+script that cannot be had or does not run is told to the caller, who goes the direct way, as browsers do.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import aiohttp
 from protocol.limits import MAX_PROXY_SCRIPT_BYTES
 from protocol.replica.own_process import STANDS_IN, bare_environment, starting
 from sync_agent.network.proxies import Proxy, script_choices
+from sync_agent.network.trouble import fit
 
 FETCH_S: Final = 10.0
 RUN_S: Final = 8.0
@@ -45,7 +46,7 @@ async def _fetched(address: str) -> str:
         else:
             data = await _download(address)
     except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as reason:
-        raise ScriptFailed(f"{address} cannot be read: {reason or type(reason).__name__}") from reason
+        raise ScriptFailed(f"{address} cannot be read: {fit(str(reason)) or type(reason).__name__}") from reason
     if len(data) > MAX_PROXY_SCRIPT_BYTES:
         raise ScriptFailed(f"{address} is larger than allowed")
     text = data.decode("utf-8-sig", errors="replace")
@@ -79,7 +80,8 @@ def _run(script: str, url: str) -> str:
         done = subprocess.run(  # noqa: S603  (ourselves)
             starting(_PROGRAM),
             input=asked.encode(),
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             timeout=RUN_S,
             cwd=STANDS_IN,
             env=bare_environment(os.environ),
@@ -92,7 +94,7 @@ def _run(script: str, url: str) -> str:
     except (OSError, ValueError) as reason:
         raise ScriptFailed("the proxy script cannot be run") from reason
     if "answer" not in found:
-        raise ScriptFailed(f"the proxy script fails: {found.get('error')}")
+        raise ScriptFailed(f"the proxy script fails: {fit(str(found.get('error')))}")
     return str(found["answer"])
 
 

@@ -20,6 +20,7 @@ from sync_agent.network.pac_functions import functions
 
 _MEMORY_BYTES: Final = 512 * 1024 * 1024
 _SECONDS: Final = 10
+_MAX_SAID_CHARS: Final = 4_096
 _CALL: Final = "function {0}() {{ return call_python.apply(null, ['{0}'].concat([].slice.call(arguments))); }}"
 _TAKE_AWAY: Final = """
     for (const name of ["process", "require", "_dukpy_cjs_source_compiles", "_dukpy_eval_cjs_source"])
@@ -35,12 +36,13 @@ def main() -> None:
     try:
         found: dict[str, str] = {"answer": answer(asked["script"], asked["url"], asked["host"])}
     except Exception as reason:  # noqa: BLE001  (whatever a foreign script brings about)
-        found = {"error": str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__}
+        said = str(reason)[:_MAX_SAID_CHARS].strip()
+        found = {"error": said.splitlines()[0] if said else type(reason).__name__}
     json.dump(found, sys.stdout)
 
 
 def answer(script: str, url: str, host: str) -> str:
-    """What the script's `FindProxyForURL` returns. Raises whatever the engine raises."""
+    """What the script's `FindProxyForURL` returns. Raises whatever the engine raises, `ValueError` at too much."""
     import dukpy  # noqa: PLC0415 — the one place that needs it
 
     engine = dukpy.JSInterpreter()
@@ -51,6 +53,8 @@ def answer(script: str, url: str, host: str) -> str:
     engine.evaljs("\n".join(_CALL.format(name) for name in offered))
     engine.evaljs(script)
     found = engine.evaljs(_ASK, url=url, host=host)
+    if isinstance(found, str) and len(found) > _MAX_SAID_CHARS:
+        raise ValueError("its answer is longer than allowed")
     return found if isinstance(found, str) else ""
 
 

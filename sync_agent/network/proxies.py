@@ -21,6 +21,8 @@ from protocol.errors import BadInput, Code
 
 DIRECT: Final = "direct"
 SYSTEM: Final = "system"
+MAX_TRIED: Final = 8
+"""Of what a script names: each that does not answer costs a call ten seconds, and the network may be another since."""
 _SCRIPT: Final = "pac+"
 _LOCAL: Final = "<local>"
 _SPOKEN: Final = ("http", "https")
@@ -197,7 +199,7 @@ def fixed_choices(settings: Settings, url: str) -> tuple[Proxy | None, ...]:
 def script_choices(answer: str) -> tuple[Proxy | None, ...]:
     """What a script returned: `PROXY a:1; HTTPS b:2; SOCKS c; DIRECT`, as proxies to try in order.
 
-    What cannot be understood is left out; an empty answer is the direct way.
+    What cannot be understood is left out, and what comes after `MAX_TRIED`; an empty answer is the direct way.
     """
     found: list[Proxy | None] = []
     for part in answer.split(";"):
@@ -213,7 +215,7 @@ def script_choices(answer: str) -> tuple[Proxy | None, ...]:
                 found.append(proxy_of(place, "socks"))
             case _:
                 continue
-    return tuple(dict.fromkeys(found)) or (None,)
+    return tuple(dict.fromkeys(found))[:MAX_TRIED] or (None,)
 
 
 def excepted(host: str, port: int, patterns: Iterable[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from protocol.errors import LocalFailure
 from protocol.replica.content.strong_worker import StrongWorker
 from sync_agent.network import pac
 from sync_agent.network.pac_program import answer
+from sync_agent.network.proxies import Settings, wish_of
+from sync_agent.network.route import Route
 from tests.harness.attack import attack
 
+URL = "https://relais.example.org/"
 SECRET = "the token of the agent"  # noqa: S105  (nobody's)
 
 SCRIPT = """
@@ -51,9 +55,32 @@ async def test_a_proxy_script_reads_no_file_and_no_variable(tmp_path: Path, monk
         (tmp_path / file).write_text(text, encoding="utf-8")
         script = script.replace(name, json.dumps(str(tmp_path / file)))
     monkeypatch.setenv("SYNC_AGENT_PROXY", f"http://school:{SECRET}@proxy.lan:3128")
-    said = answer(script, "https://relais.example.org/", "relais.example.org")
+    said = answer(script, URL, "relais.example.org")
     assert SECRET not in said
     assert said.count("nothing") >= 4, said
+
+
+def whole(text: str) -> str:
+    """As it is said."""
+    return text
+
+
+@attack("a proxy script that says much", off={"sync_agent.network.pac.fit": whole})
+async def test_why_a_proxy_script_fails_is_told_in_one_short_line(tmp_path: Path) -> None:
+    script = tmp_path / "proxy.pac"
+    script.write_text("function FindProxyForURL(url, host) { throw 'A'.repeat(30e6) + '\\n'; }", encoding="utf-8")
+    with pytest.raises(pac.ScriptFailed) as failed:
+        await pac.choices(script.as_uri(), URL)
+    assert len(str(failed.value)) < 200
+
+
+@attack("a proxy script that says much", off={"sync_agent.network.proxies.MAX_TRIED": 10_000})
+async def test_a_proxy_script_sends_no_call_from_one_proxy_to_the_next_for_an_hour(tmp_path: Path) -> None:
+    script = tmp_path / "proxy.pac"
+    names = "for (var n = 0; n < 200; n++) found.push('PROXY p' + n + ':80');"
+    script.write_text(f"var found = []; {names} function FindProxyForURL(url, host) {{ return found.join(';'); }}")
+    route = Route(URL, wish_of(f"pac+{script}"), Settings, time.monotonic)
+    assert len(await route.choices()) <= 8
 
 
 def by_name(module: str) -> list[str]:
@@ -82,7 +109,7 @@ async def test_a_pupils_file_in_the_folder_one_stands_in_is_never_run(
     if who == "proxy script":
         with suppress(pac.ScriptFailed):
             script = "function FindProxyForURL(url, host) { return 'DIRECT'; }"
-            assert pac._run(script, "https://relais.example.org/") == "DIRECT"
+            assert pac._run(script, URL) == "DIRECT"
     else:
         worker = StrongWorker()
         try:

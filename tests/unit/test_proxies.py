@@ -196,6 +196,12 @@ def test_a_script_that_is_broken_says_so(script: str) -> None:
         answer(script, URL, "relais.example.org")
 
 
+def test_a_script_whose_answer_nobody_could_read_to_the_end_is_broken() -> None:
+    endless = "function FindProxyForURL() { return 'PROXY proxy.lan:3128;'.repeat(1e6); }"
+    with pytest.raises(ValueError, match="longer"):
+        answer(endless, URL, "relais.example.org")
+
+
 def test_what_a_script_returns_is_tried_in_its_order() -> None:
     assert script_choices("PROXY proxy.lan:3128; DIRECT") == (PROXY, None)
     assert script_choices("HTTPS s.lan:443;PROXY proxy.lan:3128") == (Proxy("https", "s.lan", 443), PROXY)
