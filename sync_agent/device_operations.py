@@ -37,6 +37,7 @@ def device_operations(agent: Agent) -> Table:
         "peer-add": commands.peer_add,
         "peer-address": commands.peer_address,
         "key-phrase": commands.key_phrase,
+        "key-phrases": commands.key_phrases,
         "key-open": commands.key_open,
         **{name: partial(commands.school, name) for name in SCHOOL},
         "sign-in-list": commands.sign_in_list,
@@ -153,6 +154,11 @@ class _DeviceCommands:
         from sync_agent.keys.phrases import new_phrase
 
         return {"phrase": await new_phrase(self._agent)}
+
+    async def key_phrases(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.keys.phrase_list import list_phrases
+
+        return await list_phrases(self._agent)
 
     async def key_open(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.keys.phrases import open_with_phrase

@@ -20,6 +20,10 @@ READER_COLUMNS: Final = {
     "id": "id", "teacher": "teacher", "name": "called", "space": "class", "state": "state",
     "shown_as": "shown as", "words": "words",
 }  # fmt: skip
+PHRASE_COLUMNS: Final = {
+    "phrase": "id", "drawn": "drawn", "name": "on", "state": "state", "keys": "keys it opens",
+    "opens_new_work_of": "opens new work of",
+}  # fmt: skip
 
 WatchedFolder = Annotated[str, Argument(metavar="FOLDER", help="A folder on this machine, outside DIR.")]
 Titles = Annotated[list[str], Argument(metavar="TITLE…", help="Names from `watch list`, or paths.")]
@@ -85,9 +89,15 @@ def _absolute(path: str) -> str:
 async def key_phrase(call: Call) -> JSON:
     """Draw eight words that open your pupils' work on another device of yours: write them down, keep them locked.
 
-    Words that were drawn before go on opening what they opened: destroy their paper.
+    Words that were drawn before go on opening what they opened (`key phrases`): destroy their paper.
     """
     return await run_here(call, "key-phrase")
+
+
+@PROGRAM.command("key phrases", columns=PHRASE_COLUMNS)
+async def key_phrases(call: Call) -> JSON:
+    """The phrases that you have drawn, on which device and when, and what whoever has their paper still opens."""
+    return await run_here(call, "key-phrases")
 
 
 @PROGRAM.command("key open", said="opened; this device now reads what your other devices could read")

@@ -207,6 +207,34 @@ async def test_a_phrase_is_derived_once_for_all_classes_and_holds_up_nothing_els
         assert held_up == [False, False]
 
 
+async def phrases_of(device: Device) -> list[tuple[str, int, bool]]:
+    """The phrases that a teacher's device lists, the newest first: state, keys that it opens, whether one is in use."""
+    rows = await Desk(device.agent).ask("key-phrases")
+    return [(row["state"], row["keys"], bool(row["opens_new_work_of"])) for row in rows]
+
+
+async def test_a_teacher_sees_which_of_her_phrases_still_open_what(here: Class) -> None:
+    assert await phrases_of(here.teacher) == []
+    with pytest.raises(Refused):
+        await phrases_of(here.machine)
+    for _ in range(2):
+        await new_phrase(here.teacher.agent, CHEAP)
+        here.room.territory.clock.advance(1000)
+    assert await phrases_of(here.teacher) == [("in use", 1, True), ("earlier", 1, True)]
+    await here.sync(here.teacher)
+    laptop = await here.room.teacher()
+    await here.sync(laptop, here.teacher)
+    assert await phrases_of(laptop) == [], "she has not said that the other one is hers"
+    await here.confirm(here.teacher, laptop)
+    await here.confirm(laptop, here.teacher)
+    await here.sync(here.teacher, laptop, here.teacher, laptop)
+    assert await phrases_of(laptop) == [("in use", 2, True), ("earlier", 1, True)], "it seals its key to the latest"
+    await here.revoke(here.teacher)
+    await here.sync(laptop, here.machine, laptop)
+    lost = await phrases_of(laptop)
+    assert [(state, opens) for state, _, opens in lost] == [("of a lost device", False)] * 2, "keys were replaced"
+
+
 async def test_a_machine_of_pupils_has_no_key_and_no_phrase(here: Class) -> None:
     with pytest.raises(Refused) as caught:
         await new_phrase(here.machine.agent, CHEAP)
