@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, LocalFailure, Refused
@@ -64,6 +64,8 @@ from sync_agent.machine.progress import TransferProgress
 from sync_agent.machine.reading_key_file import OwnKey, OwnKeys, file_of, own_keys_in
 from sync_agent.machine.watched import WATCHED_MARK, WatchedTime
 from sync_agent.pacing.spending import Budget
+
+_ROTTEN_KEYS: Final = DAMAGED_FILE.format(READING_KEYS_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,15 +276,11 @@ class Agent:
 
     def lost_reading_keys(self) -> bool:
         """Whether some of them have rotted on the disk: what was sealed to those alone is opened by nothing else."""
-        return self._own_keys().is_damaged or self._rotten_file.exists()
-
-    @property
-    def _rotten_file(self) -> Path:
-        return self.folder / DAMAGED_FILE.format(READING_KEYS_FILE)
+        return self._own_keys().is_damaged or self.has_secret(_ROTTEN_KEYS)
 
     def _own_keys(self) -> OwnKeys:
-        is_there = (self.folder / READING_KEYS_FILE).exists()
-        return own_keys_in(self.secret(READING_KEYS_FILE) if is_there else None, self.secret(PERSON_KEY_FILE))
+        file = self.secret(READING_KEYS_FILE) if self.has_secret(READING_KEYS_FILE) else None
+        return own_keys_in(file, self.secret(PERSON_KEY_FILE))
 
     def rename(self, name: str) -> None:
         """Call this device something else; the server hears of it with the next report. Raises `BadInput(BAD_NAME)`."""
@@ -304,15 +302,14 @@ class Agent:
         Raises `LocalFailure`.
         """
         held = self._own_keys()
-        if held.is_damaged and not self._rotten_file.exists():
-            self.keep_secret(DAMAGED_FILE.format(READING_KEYS_FILE), self.secret(READING_KEYS_FILE))
+        if held.is_damaged and not self.has_secret(_ROTTEN_KEYS):
+            self.keep_secret(_ROTTEN_KEYS, self.secret(READING_KEYS_FILE))
         self.keep_secret(READING_KEYS_FILE, file_of((*made, *held.keys, *back)))
 
     def end_loss_of_reading_keys(self) -> None:
         """What had rotted is here again: nothing more is told of it. Raises `LocalFailure`."""
         self.keep_reading_keys(())
-        with contextlib.suppress(OSError):
-            self._rotten_file.unlink(missing_ok=True)
+        self.drop_secret(_ROTTEN_KEYS)
 
     def secret(self, name: str) -> bytes:
         """A file of DIR/keys; empty where there is none."""
@@ -320,6 +317,15 @@ class Agent:
             return (self.folder / name).read_bytes()
         except FileNotFoundError:
             return b""
+
+    def has_secret(self, name: str) -> bool:
+        """Whether there is such a file, if only an empty one."""
+        return (self.folder / name).exists()
+
+    def drop_secret(self, name: str) -> None:
+        """Remove a file of DIR/keys, as far as that can be done."""
+        with contextlib.suppress(OSError):
+            (self.folder / name).unlink(missing_ok=True)
 
     def keep_secret(self, name: str, data: bytes) -> None:
         """Make a file of DIR/keys durable. Raises `LocalFailure`."""

@@ -44,6 +44,12 @@ class SimAgent(Agent):
     def secret(self, name: str) -> bytes:
         return self.files.get(name, b"")
 
+    def has_secret(self, name: str) -> bool:
+        return name in self.files
+
+    def drop_secret(self, name: str) -> None:
+        self.files.pop(name, None)
+
     def keep_secret(self, name: str, data: bytes) -> None:
         self.files[name] = data
 
