@@ -36,6 +36,8 @@ from sync_agent.keys.acquaintances import met_first
 from sync_agent.school.device_names import device_names, note_met
 
 STAYS_INTERVAL_S: Final = 300.0
+SECOND_NOTE_S: Final = 60.0
+"""How soon it is noted again after the start, when nobody has been met yet."""
 
 _log = logging.getLogger(__name__)
 
@@ -180,6 +182,7 @@ async def noting_arrivals(agent: Agent) -> AsyncIterator[None]:
 
 
 async def _note(agent: Agent) -> None:
+    pause_s = SECOND_NOTE_S
     while True:
         try:
             if await _rights(agent):
@@ -187,7 +190,8 @@ async def _note(agent: Agent) -> None:
                 await note_met(agent)
         except LocalFailure as failure:
             _log.error("what has come when cannot be noted: %s", failure)
-        await asyncio.sleep(NOTE_INTERVAL_S)
+        await asyncio.sleep(pause_s)
+        pause_s = NOTE_INTERVAL_S
 
 
 async def _look(agent: Agent) -> None:

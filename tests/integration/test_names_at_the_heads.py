@@ -14,12 +14,14 @@ from protocol.messages.wire import Call
 from sync_agent.enrollment.by_stick import enroll_by_stick
 from sync_agent.machine.marks import CALLED_MARKS
 from sync_agent.school.device_names import device_names, key_words, note_met
+from sync_agent.school.office import noting_arrivals
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.couriers import silent
 from tests.harness.lan import exchange
 from tests.harness.office_devices import Town, town
+from tests.harness.patience import until
 from tests.harness.portal import portal
 from tests.harness.sharing_devices import Room
 
@@ -107,6 +109,22 @@ async def test_a_pc_that_was_met_is_called_by_its_name_on_the_day_on_which_it_is
         assert row["name"] == name
     assert "Intrus" not in await names_at(head)
     assert not await renard.agent.replica.store.marks(CALLED_MARKS), "a pupils' PC keeps nobody's"
+
+
+async def test_whom_a_head_meets_soon_after_her_computer_was_switched_on_is_noted(
+    here: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, renard = await here.device("head", space=SCHOOL), await here.device("machine")
+    await here.sync(head)
+    monkeypatch.setattr("sync_agent.school.office.SECOND_NOTE_S", 0.0)
+    met = [[], [{"device": renard.agent.device.hex(), "name": "Renard"}]]  # nobody at the start
+    monkeypatch.setattr(head.agent, "neighbours", lambda: met.pop(0) if met else [])
+
+    async def is_noted() -> bool:
+        return b"Renard" in (await head.agent.replica.store.marks(CALLED_MARKS)).values()
+
+    async with noting_arrivals(head.agent):
+        await until(is_noted)
 
 
 async def test_the_name_of_a_pc_is_kept_no_longer_than_its_right(here: Town, monkeypatch: pytest.MonkeyPatch) -> None:
