@@ -8,7 +8,8 @@ Rules:
 - on a line that turns out to be thin strong containers are asked for; what they do not bring, as packs;
 - what the server lacks and is here goes to it; the same offer is not made twice in an hour, and what it lacked before a
   delta went up is not what it lacks after;
-- a pack that came with the wrong bytes twice is left alone for a while.
+- a pack that came with the wrong bytes twice is left alone for a while;
+- while a server has more to say, so much of what it names is noted and no more: the rest is asked for after that.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Final
 from blake3 import blake3
 
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault
+from protocol.limits import MiB
 from protocol.messages.calls import SyncAnswer
 from protocol.messages.parts import Link, Upload, Wanted
 from protocol.replica.content.holdings import Need
@@ -35,6 +37,8 @@ from sync_agent.sync.run import Run
 from sync_agent.sync.transfer import Moved, Transfer
 from sync_agent.transport.interface import Transport
 
+MAX_NOTED_LINKS: Final = 20_000
+MAX_EARLY_BYTES: Final = 16 * MiB
 LACK_AGAIN_MS: Final = 60 * 60_000
 BAD_PACK_MS: Final = 10 * 60_000
 LOOK_AGAIN_S: Final = 10.0
@@ -66,7 +70,9 @@ class SyncContent:
                     run.brought.add(pack.space)
             except (PeerFault, LocalFailure) as failure:
                 if isinstance(failure, PeerFault) and is_delta(pack.data):
-                    run.early.append(pack)
+                    if not _is_laden(run):
+                        run.early.append(pack)
+                        run.early_bytes += len(pack.data)
                 else:
                     run.note(failure)
         if answer.packs:
@@ -75,7 +81,8 @@ class SyncContent:
     async def take_links(self, run: Run, asked: Asked, answer: SyncAnswer) -> None:
         """Note what is to be fetched and sent, as far as it finds room here and is this device's to fetch."""
         now_ms = self._agent.now_ms()
-        if answer.pages and (run.said.held or not await self._room.takes(sum(link.size for link in answer.links))):
+        laden = run.said.held or _is_laden(run)
+        if answer.pages and (laden or not await self._room.takes(sum(link.size for link in answer.links))):
             # its links are for news; what was wished for, and finds room, is asked for again
             run.said.wishes.difference_update((wish.space, wish.stream) for wish in asked.request.want)
         else:
@@ -172,7 +179,7 @@ class SyncContent:
 
     async def _take_late(self, run: Run) -> None:
         """Deltas that came in an answer before what they are made of, which its links have brought now."""
-        early, run.early = run.early, []
+        early, run.early, run.early_bytes = run.early, [], 0
         for pack in early:
             try:
                 await self._content.ingest(pack.space, pack.data)
@@ -259,3 +266,8 @@ class SyncContent:
             return []
         sealed = lack.stream not in streams.open
         return await self._agent.holdings.packs(Need(lack.space, lack.stream, sealed=sealed))
+
+
+def _is_laden(run: Run) -> bool:
+    """Whether as much is noted as one sync notes before it works it off."""
+    return len(run.links) >= MAX_NOTED_LINKS or run.early_bytes >= MAX_EARLY_BYTES

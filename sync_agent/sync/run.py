@@ -24,6 +24,7 @@ class Run:
     again: bool = False
     links: list[Link] = field(default_factory=list)
     early: list[InlinePack] = field(default_factory=list)
+    early_bytes: int = 0
     uploads: list[tuple[Upload, PackInfo]] = field(default_factory=list)
     renewed: bool = False
     reconciled: set[bytes] = field(default_factory=set)
