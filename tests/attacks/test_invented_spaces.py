@@ -118,7 +118,7 @@ def _junk() -> Entry:
     return unsigned(
         author=os.urandom(32),
         space=os.urandom(32),
-        kind=Kind.SPACE_KEY,
+        kind=Kind.GRANT,
         grant=os.urandom(32),
         at=1 << 40,
         payload=b"\xc0",
