@@ -8,7 +8,7 @@ Rules:
 - where an account has a second factor, a passphrase opens nothing but the question for it;
 - what a passkey signs is a random challenge that is good for one answer and for a few minutes;
 - after a few failures a name, and an address, must wait, twice as long each time, and a browser that is known by itself
-  (`known_browsers`); unknown names cost the same time as known ones.
+  (`known_browsers`); unknown names cost the same time as known ones, and however long, the same room.
 """
 
 from __future__ import annotations
@@ -180,17 +180,17 @@ class Throttle:
 
     def __init__(self, clock_s: Callable[[], float]) -> None:
         self._clock_s = clock_s
-        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+        self._failures: OrderedDict[bytes, _Failures] = OrderedDict()
 
     def wait_s(self, who: Iterable[str]) -> float:
         """How long to wait still; 0 if an attempt is allowed now."""
         now_s = self._clock_s()
-        return max((self._left_s(key, now_s) for key in who), default=0.0)
+        return max((self._left_s(_hash(name), now_s) for name in who), default=0.0)
 
     def failed(self, who: Iterable[str]) -> None:
         """An attempt has failed."""
         now_s = self._clock_s()
-        for key in who:
+        for key in map(_hash, who):
             before = self._failures.pop(key, None)
             fresh = before is None or now_s - before.last_s > FORGOTTEN_AFTER_S
             self._failures[key] = _Failures(1 if fresh or before is None else before.count + 1, now_s)
@@ -199,10 +199,10 @@ class Throttle:
 
     def succeeded(self, who: Iterable[str]) -> None:
         """An attempt has succeeded: what went wrong before is forgotten."""
-        for key in who:
+        for key in map(_hash, who):
             self._failures.pop(key, None)
 
-    def _left_s(self, key: str, now_s: float) -> float:
+    def _left_s(self, key: bytes, now_s: float) -> float:
         failures = self._failures.get(key)
         if failures is None or failures.count < FREE_FAILURES or now_s - failures.last_s > FORGOTTEN_AFTER_S:
             return 0.0
@@ -215,5 +215,5 @@ def _token(entropy: Entropy) -> str:
     return base64.urlsafe_b64encode(entropy(_TOKEN_BYTES)).rstrip(b"=").decode()
 
 
-def _hash(token: str) -> bytes:
-    return blake3(token.encode(errors="surrogatepass")).digest()
+def _hash(text: str) -> bytes:
+    return blake3(text.encode(errors="surrogatepass")).digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tracemalloc
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,10 +14,10 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from sync_server.handlers.administrators import add_administrator, remove_administrator, verifier_of
+from sync_server.handlers.administrators import add_administrator, folded, remove_administrator, verifier_of
 from sync_server.web.door import Door
 from sync_server.web.sign_in_pages import MAX_WAITING_SIGN_INS, SignInPages
-from sync_server.web.signing_in import FREE_FAILURES
+from sync_server.web.signing_in import FREE_FAILURES, MAX_REMEMBERED, Throttle
 from tests.harness.attack import attack
 from tests.harness.fleet import ADMINISTRATOR, PASSPHRASE, pages_over
 from tests.harness.raw_device import Answer, http_call
@@ -139,3 +140,18 @@ async def test_strangers_with_many_addresses_fill_no_queue_of_a_browser_that_is_
             is_over.set()
             await asyncio.gather(*crowd)
     assert told == [303] * 4
+
+
+@attack("strangers fill the server with names at sign-in", off={"sync_server.web.signing_in._hash": lambda text: text})
+async def test_names_that_nobody_has_take_little_room_however_long_they_are() -> None:
+    throttle = Throttle(lambda: 0.0)
+    names = MAX_REMEMBERED // 10
+    tracemalloc.start()
+    try:
+        for number in range(names):
+            # one character that is compared as eighteen
+            throttle.failed([f"name {folded(chr(0xFDFA) * 900 + str(number))}"])
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 1_000 * names
