@@ -3,7 +3,8 @@
 Rules:
 - where cursors no longer serve (a restored image, a server made anew), spaces are reconciled by ranges;
 - a set that differs from the server's although cursors say otherwise is noticed by its fingerprint, looked at once
-  more, then reconciled; until then a mark says so, since the cursor leads beyond the page that showed it (ADR 0210);
+  more, then reconciled; until then a mark says so, written with the cursor that leads beyond the page that showed it
+  (ADR 0210);
 - what a server refused for good is offered to another one (other keys, or another store) again;
 - where the server's store is another, spaces that are closed to this device just then are compared when they are back:
   half of a revocation's line, say, closes all until the rest has come;
@@ -13,13 +14,14 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from protocol.errors import Code, Refused
 from protocol.limits import MAX_PUSHED_BYTES
 from protocol.messages.calls import SyncAnswer
 from protocol.messages.parts import SpacePage, Wanted
-from protocol.reconcile.negentropy import fingerprint_of
+from protocol.model.entry import Entry
+from protocol.reconcile.negentropy import Record, fingerprint_of
 from protocol.reconcile.sorted_records import SortedRecords
 from sync_agent.app import Agent
 from sync_agent.machine.marks import DOUBT_MARKS, GENERATION_MARK, HEALTH_MARK, REFUSED_MARKS, REFUSER_MARK
@@ -66,6 +68,16 @@ class SyncRepair:
         self._kept = await self._store.marks(DOUBT_MARKS)
         run.doubts = {bytes.fromhex(name.removeprefix(DOUBT_MARKS)): value for name, value in self._kept.items()}
 
+    async def doubts_in(self, pages: Sequence[SpacePage]) -> dict[str, bytes]:
+        """The marks of the spaces that pages are to be compared in, for the transaction that moves their cursors."""
+        marks = {}
+        for page in pages:
+            space, fingerprint = page.checkpoint.space, page.checkpoint.fingerprint
+            if not page.more and not await self._is_set(space, fingerprint, page.entries):
+                marks[DOUBT_MARKS + space.hex()] = fingerprint
+        self._kept = {**self._kept, **marks}
+        return marks
+
     async def compare(self, run: Run, pages: Sequence[SpacePage]) -> None:
         """Note the spaces whose sets differ from the server's although nothing of them is on its way any more."""
         for page in pages:
@@ -82,18 +94,25 @@ class SyncRepair:
             self._kept = now
 
     async def _agrees(self, space: bytes, fingerprint: bytes) -> bool:
-        """Whether our set, without what the server refuses, is that one; it is while something of it is unsent."""
-        if await self._agent.replica.fingerprint(space) == fingerprint:
+        """Whether our set is that one, or may be once what is unsent of it has been sent."""
+        if await self._is_set(space, fingerprint):
             return True
         waiting, _ = await self._store.unsent_totals()
-        if waiting:
-            outbox = await self._store.unsent(MAX_PUSHED_BYTES)
-            if len(outbox) < waiting or any(entry.header.space == space for entry in outbox):
-                return True
+        if not waiting:
+            return False
+        outbox = await self._store.unsent(MAX_PUSHED_BYTES)
+        return len(outbox) < waiting or any(entry.header.space == space for entry in outbox)
+
+    async def _is_set(self, space: bytes, fingerprint: bytes, coming: Iterable[Entry] = ()) -> bool:
+        """Whether our set and what is `coming`, with or without what the server refuses, is that one."""
+        records = await self._agent.replica.records(space)
+        records = records.with_added(Record(entry.timestamp_ms, entry.id) for entry in coming)
+        if fingerprint_of(records) == fingerprint:
+            return True
         refused = {bytes.fromhex(mark.removeprefix(REFUSED_MARKS)) for mark in await self._store.marks(REFUSED_MARKS)}
         if not refused:
             return False
-        kept = [record for record in await self._agent.replica.records(space) if record.id not in refused]
+        kept = [record for record in records if record.id not in refused]
         return fingerprint_of(SortedRecords(kept)) == fingerprint
 
     async def is_another_store(self, generation: bytes) -> bool:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.messages.calls import SyncAnswer
+from protocol.messages.parts import SpacePage
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import note_server_levels
 from sync_agent.hand_ins.copies import note_forgotten
@@ -284,11 +285,12 @@ class Session:
             if space not in run.said.returning and cursors.pop(space, None) is not None:
                 marks |= without_cursor(space)
             run.said.returning[space] = page.checkpoint
+        marks |= await self._repair.doubts_in([page for page in answer.pages if page.checkpoint.space in mine])
         # in one transaction: a school's relay gets a hundred pages, and each would wait for the disk
         came = [entry for page in answer.pages for entry in page.entries]
         admission = await self.agent.replica.admit(came, source=server.key, now_ms=self.agent.now_ms(), marks=marks)
         run.received += len(admission.admitted)
-        await self._note_returned(run)
+        await self._note_returned(run, answer.pages)
         await note_forgotten(self.agent, admission.admitted, self.agent.device)
         # What had waited here may have come by another way, so that the server does not hold it.
         await self._store.mark_unsent(entry.id for entry in admission.released)
@@ -301,11 +303,13 @@ class Session:
             _log.warning("the server sent entries that the door refuses")
         await self._arrived(entry.id for entry in came)
 
-    async def _note_returned(self, run: Run) -> None:
+    async def _note_returned(self, run: Run, pages: Sequence[SpacePage]) -> None:
         """How far the server's pages have led in what is open to this device by now: not in what it only names."""
         mine = await self.agent.spaces() if run.said.returning else {}
         marks: dict[str, bytes | None] = {}
-        for space in run.said.returning.keys() & mine.keys():
+        back = run.said.returning.keys() & mine.keys()
+        marks |= await self._repair.doubts_in([page for page in pages if page.checkpoint.space in back])
+        for space in back:
             marks |= cursor_marks(run.said.returning.pop(space))
         if marks:
             await self._store.set_marks(marks)

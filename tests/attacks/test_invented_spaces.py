@@ -43,7 +43,7 @@ def _invented(many: int, *, more: bool = False) -> list[SpacePage]:
     return [SpacePage(Checkpoint(draw(32), 2**40, bytes(8), bytes(16)), (), (), more=more) for _ in range(many)]
 
 
-async def _all_that_is_named(self: Session, run: Run) -> None:
+async def _all_that_is_named(self: Session, run: Run, _pages: object) -> None:
     marks: dict[str, bytes | None] = {}
     for there in run.said.returning.values():
         marks |= cursor_marks(there)

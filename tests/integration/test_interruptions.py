@@ -12,7 +12,8 @@ import pytest
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault
 from protocol.folds.coursework import HandInState
 from protocol.model.entry import Kind
-from protocol.roles import Role
+from protocol.roles import PersonRole, Role
+from sync_agent.app import Agent
 from sync_agent.health import LastSync
 from sync_agent.sync.session import Session
 from tests.harness.classroom import (
@@ -123,6 +124,35 @@ async def test_requests_that_arrive_twice_change_nothing(room: Classroom) -> Non
         if entry.header.target == hand_in
     ]
     assert len(receipts) == 1
+
+
+class Killed(BaseException):
+    """The program ended there."""
+
+
+async def test_a_set_that_differs_is_made_good_though_the_program_was_killed_as_it_came_to_see_that(
+    room: Classroom,
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    await machine.session.sync()
+    await room.publish(teacher, WORK)
+    alone = [each.entry for each in await teacher.agent.replica.store.scan(room.space)]
+    # the server that had sent them was burnt, and made anew without them
+    await machine.agent.replica.admit(alone, source=b"the server before", now_ms=machine.agent.now_ms())
+    await room.territory.person("M. Durand", PersonRole.TEACHER, room.space)
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    machine.agent.replica.on_news = killed
+    with pytest.raises(Killed):
+        await machine.session.sync()
+    folder = machine.agent.folder
+    await machine.agent.close()
+    machine.agent = await Agent.open(folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
+    machine.session = Session(machine.agent, machine.way)
+    await machine.session.sync()
+    assert await room.territory.replica.fingerprint(room.space) == await machine.agent.replica.fingerprint(room.space)
 
 
 async def test_a_sync_without_a_server_keeps_the_work_and_says_so(room: Classroom) -> None:
