@@ -8,6 +8,7 @@ Rules:
   it has. Only that tells a slow hour from a device that is gone: who does not answer is not named for a while, who
   answers is waited for again, longer each time, and passed over for this piece once it has had nothing for some times;
 - nobody is waited for without end, whatever it brings: entries ten minutes, content as long as it takes on a thin line;
+  what was begun is given up to others no longer than that either, and what only some may read to nobody;
 - who says that it fetches, and brings nothing in that time, is believed less the next time, and for a while not at all;
 - a device that has just begun to look waits until it knows who is there;
 - who is about to fetch much says so, and hears all who are there before it begins: of several one goes on, and who is
@@ -224,7 +225,7 @@ class Sharing:
             if not mine:
                 yield mine
                 return
-            async with background(self._go_on(mine)):
+            async with background(self._go_on(mine, of_all)):
                 yield mine
         finally:
             self._electing.fetches(Stage.RESTS)
@@ -233,12 +234,13 @@ class Sharing:
                 for link in links:
                     self.is_mine(Wanted(link.space, link.pack), content=True)
 
-    async def _go_on(self, links: Sequence[Link]) -> None:
+    async def _go_on(self, links: Sequence[Link], of_all: Container[bytes]) -> None:
         """Say each second that content comes, until it is another one's to fetch since it came no more."""
         if self._line is None:
             return
         now_s, traffic = self._monotonic(), self._line.traffic
         spaces = {link.space for link in links}
+        shared = [link for link in links if link.space not in of_all]
         flow = Flow(traffic.bytes_in, now_s, now_s)
         is_second = any(self._electing.halted(space) for space in spaces)
         course = Course.BEGINS
@@ -251,8 +253,7 @@ class Sharing:
                 # what others have said meanwhile is read first
                 await asyncio.sleep(LOOKS_S)
             is_doubted = flow.doubts or (is_second and course is Course.BEGINS)
-            is_over = course is Course.SLEPT_LONG or any(self._comes_elsewhere(space) for space in spaces)
-            if is_doubted and is_over:
+            if is_doubted and (course is Course.SLEPT_LONG or self._comes_elsewhere(shared)):
                 self.gives_up = True
                 await self._line.renew()
                 return
@@ -278,9 +279,15 @@ class Sharing:
             self._electing.goes_on(Course.STALLS if now_s - since_s >= SENT_STALLS_S else Course.COMES)
             await asyncio.sleep(PULSE_S)
 
-    def _comes_elsewhere(self, space: bytes) -> bool:
-        """Whether content comes to somebody that may be named for it."""
-        return not self._electing.comes_to(space).isdisjoint(self._ranking(space, content=True))
+    def _comes_elsewhere(self, links: Iterable[Link]) -> bool:
+        """Whether some of it comes to somebody that may be named for it, and was not left for long in vain."""
+        pieces = {Wanted(link.space, link.pack) for link in links}
+        over = {piece for piece, wait in self._waits.items() if piece in pieces and self._is_over(piece, wait)}
+        for space in {piece.space for piece in pieces - over}:
+            others = self._electing.comes_to(space).intersection(self._ranking(space, content=True))
+            if others and not self._has_yielded_long(space):
+                return True
+        return False
 
     def look_again(self, after_s: float) -> None:
         """Be woken after a while: something was left to who is bringing it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from protocol.messages.parts import Link
 from sync_agent.sync.electing import Found, Stage
@@ -135,7 +135,7 @@ async def test_who_sends_much_says_so_until_it_has() -> None:
     assert room.said == [Stage.RESTS]
 
 
-def fetched(room: Room, comes: Iterator[int]) -> tuple[list[Course], bool]:
+def fetched(room: Room, comes: Iterator[int], *, of_all: Container[bytes] = ()) -> tuple[list[Course], bool]:
     """What a device says while it fetches, as so many bytes come each second, and whether it gives up."""
 
     async def told() -> bool:
@@ -143,7 +143,7 @@ def fetched(room: Room, comes: Iterator[int]) -> tuple[list[Course], bool]:
         name = room.in_order()[0]
         sharing = room.device(name, line=cable)
         sharing._monotonic = asyncio.get_running_loop().time
-        async with sharing.fetching([Link(SPACE, b"p" * 32, MUCH_BYTES, "way")], of_all=()):
+        async with sharing.fetching([Link(SPACE, b"p" * 32, MUCH_BYTES, "way")], of_all=of_all):
             for size in comes:
                 cable.traffic.bytes_in += size
                 await asyncio.sleep(1.0)
@@ -179,6 +179,30 @@ def test_who_stood_still_leaves_it_to_whom_it_comes_meanwhile() -> None:
     assert not gives_up, "another class has a fetcher of its own"
     _, gives_up = fetched(room, iter([0, MUCH, *[0] * 8, 9]))
     assert gives_up
+
+
+def test_what_only_some_may_read_is_given_up_to_nobody_to_whom_other_content_comes() -> None:
+    room = Room({"pc1", "pc2"}, at_it={"pc2"}, comes={"pc2"})
+    for comes in ([9] * 20, [0, MUCH, *[0] * 20, 9]):
+        assert fetched(room, iter(comes))[1]
+        assert not fetched(room, iter(comes), of_all={SPACE})[1], "nobody else fetches that"
+
+
+def test_who_says_again_and_again_that_content_comes_holds_up_who_fetches_on_a_thin_line_for_an_hour_at_most() -> None:
+    room = Room({"pc1", "pc2"}, at_it={"pc2"}, comes={"pc2"})
+
+    async def told() -> float:
+        loop = asyncio.get_running_loop()
+        sharing = room.device(room.in_order()[0], line=Cable())
+        sharing._monotonic = loop.time
+        while loop.time() < 3 * 3600:
+            async with sharing.fetching([Link(SPACE, b"p" * 32, MUCH_BYTES, "way")], of_all=()):
+                await asyncio.sleep(60.0)
+                if not sharing.gives_up:
+                    break
+        return loop.time()
+
+    assert 600 < run(told()) < 4000
 
 
 def test_who_slept_for_long_in_the_middle_begins_anew_and_who_was_slow_for_a_moment_does_not() -> None:
