@@ -92,7 +92,7 @@ class _DeviceCommands:
     async def courier_export(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.courier import commands as courier_commands
 
-        return await courier_commands.export_here(self._agent, incoming, outgoing)
+        return await courier_commands.export_here(self._agent, params, incoming, outgoing)
 
     async def courier_survey(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.courier import commands as courier_commands

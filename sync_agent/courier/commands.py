@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from protocol.errors import Code, LocalFailure, Refused
 from protocol.replica.console.frame import Notices, tell
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params
+from protocol.replica.console.parameters import count_or_none
 from sync_agent.app import Agent
 from sync_agent.courier.disk import BundlesIn, BundlesOut, CardsIn, CourierDisk, Found
 from sync_agent.courier.exporting import write_bundles
@@ -30,19 +31,21 @@ if TYPE_CHECKING:
 Run = Callable[[str, Params, Incoming, Outgoing], Awaitable[JSON]]
 """Has the owner of the store run an operation."""
 _LOOKS_AGAIN: Final = 3
+_MB: Final = 1_000_000
 
 
 # --- where the store is -----------------------------------------------------------------------------------------------
 
 
-async def export_here(agent: Agent, incoming: Incoming, outgoing: Outgoing) -> JSON:
+async def export_here(agent: Agent, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
     """The operation `courier-export`: cards in, bundles out."""
     await check_open(agent)
-    written = await write_bundles(agent, incoming, outgoing)
+    written = await write_bundles(agent, incoming, outgoing, count_or_none(params, "room"))
     return {
         "entries": written.entries,
         "bytes": written.size,
         "replaced": written.replaced,
+        "waits": written.waits,
         "keyless": [space.hex() for space in written.keyless],
     }
 
@@ -128,20 +131,34 @@ async def export_to(folder: Path, territory: bytes, run: Run, say: Callable[[str
     disk = CourierDisk(folder, territory)
     await asyncio.to_thread(disk.make)
     await pass_on_letters(disk, run, say)
-    whole = [found for found in await asyncio.to_thread(disk.bundles) if found.whole]
+    entries = size = 0
     try:
-        async with BundlesOut(disk) as out:
-            result = _read(await run(COURIER_EXPORT, {}, CardsIn(disk, whole), out))
-            await out.settle()
+        while True:
+            whole = [found for found in await asyncio.to_thread(disk.bundles) if found.whole]
+            room = await asyncio.to_thread(disk.room)
+            async with BundlesOut(disk) as out:
+                result = _read(await run(COURIER_EXPORT, {"room": room}, CardsIn(disk, whole), out))
+                await out.settle()
+            entries, size = entries + _count(result, "entries"), size + _count(result, "bytes")
+            there = await asyncio.to_thread(disk.names)
+            await asyncio.to_thread(disk.remove, _names(result, "replaced"))
+            if not result.get("waits") or await asyncio.to_thread(disk.names) == there:
+                break
     finally:
         await asyncio.to_thread(leave_note, disk.folder, disk.passing())
-    await asyncio.to_thread(disk.remove, _names(result, "replaced"))
-    if _names(result, "keyless") and not result["entries"] and not whole:
+    if _names(result, "keyless") and not entries and not whole:
         raise Refused(
             Code.CANNOT_READ, "the keys of this device's spaces have not reached it yet; it has to meet the server once"
         )
+    if waits := _count({"waits": 0, **result}, "waits"):
+        say(
+            "everything new is on the disk and was read back; you may remove it. Of what lay on it before, "
+            f"{-(-waits // _MB)} MB are closed to computers that came since, and find no room to be written again: "
+            "fill another disk for these computers"
+        )
+        return {"entries": entries, "bytes": size, "waits": waits}
     say("everything is on the disk and was read back; you may remove it")
-    return {"entries": result["entries"], "bytes": result["bytes"]}
+    return {"entries": entries, "bytes": size}
 
 
 async def import_from(folder: Path, territory: bytes, run: Run, say: Callable[[str], None] = tell) -> dict[str, JSON]:

@@ -20,6 +20,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -115,6 +116,12 @@ class CourierDisk:
             self._check_own()
             return frozenset(entry.name for entry in entries_in(self.place) if _NAMED.fullmatch(entry.name))
         return frozenset()
+
+    def room(self) -> int | None:
+        """For how many bytes more there is room; None of a disk that does not say."""
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(self.place).free
+        return None
 
     def check_readable(self) -> None:
         """Raise what says why there is nothing to import: no folder, a foreign one, or nothing that Relais wrote."""

@@ -5,6 +5,8 @@ Rules:
 - what is urgent goes first, for all spaces: entries, health, pupils' sealed work, feedback; then coursework. A disk
   that gets full holds what matters most;
 - content goes along while it is of use: coursework and feedback in force, a hand-in until its teacher has opened it;
+- coursework that lies there under an earlier key is written again one old bundle after the other, as far as there is
+  room for it beside all else: what then lies there twice goes, and makes room for the next;
 - a bundle of which nearly nothing is of use any more is written anew and then removed, but never while the disk knows
   more of its space than this device; one that holds what was destroyed here, as soon as all that it names
   is here; no other that may be the last to hold what is merely bare here.
@@ -17,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Final
 
 from protocol.bundles.form import NONCE_BYTES, Index, PackNote, RegisterNote
@@ -43,6 +46,10 @@ _REGISTERS_AT_ONCE: Final = 128
 _ENTRIES_PER_BUNDLE: Final = 8192
 _WASTE_BYTES: Final = 16 * MiB
 _WASTE_SHARE: Final = 4
+_ENTRY_BYTES: Final = 1_024
+_FRONT_BYTES: Final = 16_384
+_SEALS_SHARE: Final = 64
+"""About what an entry takes in a bundle, what a bundle without content, and which part of that its seals."""
 _HEARD_OUTSIDE: Final = frozenset({Kind.GRANT, Kind.QUARANTINE})
 """What a bundle brings that must be heard by who cannot open it yet, or may not now (docs/adr/0097)."""
 _HEARD_AT_MOST: Final = 2_048
@@ -50,10 +57,14 @@ _HEARD_AT_MOST: Final = 2_048
 
 @dataclass(slots=True)
 class Written:
-    """What an export wrote: entries and bytes; the bundles that it replaces; the spaces whose key is not here."""
+    """What an export wrote: entries and bytes; the bundles that it replaces; the spaces whose key is not here.
+
+    `waits` are the bytes of what lies there under an earlier key and found no room to be written again.
+    """
 
     entries: int = 0
     size: int = 0
+    waits: int = 0
     replaced: list[str] = field(default_factory=list)
     keyless: list[bytes] = field(default_factory=list)
 
@@ -71,6 +82,19 @@ class _Part:
     registers: list[RegisterRow] = field(default_factory=list)
     urgent: list[PackNote] = field(default_factory=list)
     course: list[PackNote] = field(default_factory=list)
+    again: list[_Again] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Again:
+    """What is to be written again of a bundle under an earlier key; whether that bundle `stays` all the same."""
+
+    packs: list[PackNote]
+    stays: bool
+
+    @property
+    def size(self) -> int:
+        return sum(pack.size for pack in self.packs)
 
 
 @dataclass(slots=True)
@@ -91,14 +115,17 @@ class _There:
         return [*self.counted, *self.earlier]
 
 
-async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) -> Written:
-    """Write bundles with what the disk, whose cards come in, lacks. Raises what `outgoing` raises, `LocalFailure`."""
+async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing, room: int | None = None) -> Written:
+    """Write bundles with what the disk, whose cards come in, lacks; `room` are the bytes for which it has some.
+
+    Raises what `outgoing` raises, `LocalFailure`.
+    """
     written = Written()
     found = (await survey(agent, incoming)).by_space()
     there = {space: await _by_key(agent, space, cards) for space, cards in found.items()}
     reports = await _reports(agent, [card for each in there.values() for card in each.counted])
     gone = await Erased.of(agent)
-    parts = []
+    parts, stale = [], list[Card]()
     for space in await agent.spaces():
         secret = await agent.keyring.current(space)
         if secret is None:
@@ -106,8 +133,13 @@ async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) ->
             continue
         part = _Part(space, secret, await _preface(agent, space, secret))
         part.registers = reports.pop(space, [])
-        written.replaced += await _plan(agent, part, there.get(space, _There()), gone)
+        stale += await _plan(agent, part, there.get(space, _There()), gone)
         parts.append(part)
+    waiting = _let_again(parts, room)
+    written.waits = sum(pack.size for pack in waiting)
+    closed = {pack.hash for pack in waiting}
+    going = [card for card in stale if closed.isdisjoint(pack.hash for pack in card.index.packs)]
+    written.replaced = list(dict.fromkeys(card.name for card in going))
     carried: list[bytes] = []
     for part in parts:
         for index in _bundles(part):
@@ -155,8 +187,29 @@ async def _is_held(agent: Agent, card: Card) -> bool:
     return await keeps_reports(agent) and all(here.get(note.device, -1) >= note.at_ms for note in others)
 
 
-async def _plan(agent: Agent, part: _Part, there: _There, gone: Erased) -> list[str]:
-    """Fill in what the disk lacks; the names of the bundles that are to be removed afterwards."""
+def _let_again(parts: Sequence[_Part], room: int | None) -> list[PackNote]:
+    """Let be written again what finds room beside all that the disk lacks, first what makes some; the rest of it."""
+    left = inf if room is None else room - sum(map(_size_of, parts))
+    waiting = []
+    due = [(again, part) for part in parts for again in part.again]
+    for again, part in sorted(due, key=lambda each: (each[0].stays, each[0].size)):
+        size = again.size + again.size // _SEALS_SHARE + _FRONT_BYTES
+        if size > left:
+            waiting += again.packs
+        else:
+            left -= size
+            part.course += again.packs
+    return waiting
+
+
+def _size_of(part: _Part) -> int:
+    """About what the bundles take with all that the disk lacks of a space."""
+    size = sum(pack.size for pack in (*part.urgent, *part.course))
+    return size + size // _SEALS_SHARE + _ENTRY_BYTES * (len(part.ids) + len(part.bare) + len(part.registers))
+
+
+async def _plan(agent: Agent, part: _Part, there: _There, gone: Erased) -> list[Card]:
+    """Fill in what the disk lacks; the bundles that are to be removed afterwards."""
     cards = there.cards
     order, bare, part.heard = await _arrivals(agent, part.space)
     erased = await _erased(agent, bare, gone)
@@ -175,12 +228,23 @@ async def _plan(agent: Agent, part: _Part, there: _There, gone: Erased) -> list[
     packs = {pack.hash for card in staying for pack in card.index.packs}
     part.ids = [name for name in order if name not in known and name not in bare]
     part.bare = [name for name in order if name not in known and name in bare]
-    part.urgent, part.course = (
-        # a disk that gets full has what lies on it for nobody yet
-        sorted((pack for pack in some if pack.hash not in packs), key=lambda pack: pack.hash in closed)
-        for some in (urgent, course)
-    )
-    return list(dict.fromkeys(card.name for card in stale))
+    # a disk that gets full has what lies on it for nobody yet
+    part.urgent = sorted((pack for pack in urgent if pack.hash not in packs), key=lambda pack: pack.hash in closed)
+    part.course = [pack for pack in course if pack.hash not in packs and pack.hash not in closed]
+    part.again = _again(there, [pack for pack in course if pack.hash not in packs and pack.hash in closed])
+    return stale
+
+
+def _again(there: _There, packs: Iterable[PackNote]) -> list[_Again]:
+    """What lies there under earlier keys, by the bundles of which each is full."""
+    left = {pack.hash: pack for pack in packs}
+    replaceable = {card.name for card in there.replaceable}
+    found = []
+    for card in sorted(there.earlier, key=lambda card: (card.name not in replaceable, card.size)):
+        some = [left.pop(pack.hash) for pack in card.index.packs if pack.hash in left]
+        if some:
+            found.append(_Again(some, stays=card.name not in replaceable))
+    return found
 
 
 def _is_read(card: Card, here: set[bytes]) -> bool:

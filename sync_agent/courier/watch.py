@@ -56,6 +56,7 @@ class StickStanding(StrEnum):
 
     BUSY = "busy"
     DONE = "done"
+    CROWDED = "crowded"
     FULL = "full"
     DAMAGED = "damaged"
     FOREIGN = "foreign"
@@ -63,6 +64,7 @@ class StickStanding(StrEnum):
     FAILED = "failed"
 
 
+_SERVED: Final = frozenset({StickStanding.DONE, StickStanding.CROWDED})
 _STANDINGS: Final = {
     Code.DISK_FULL: StickStanding.FULL,
     Code.DAMAGED: StickStanding.DAMAGED,
@@ -91,7 +93,7 @@ class _Plugged:
 
     def pause_s(self) -> float:
         """How long it is left alone now."""
-        if self.standing is StickStanding.DONE:
+        if self.standing in _SERVED:
             return AGAIN_S
         if self.standing is not StickStanding.FAILED:
             return FAILED_AGAIN_S
@@ -143,7 +145,7 @@ class CourierWatch:
 
     async def _is_to_be_served(self, folder: Path, stick: _Plugged) -> bool:
         """Whether it was in a bad state, or something new is here, or other bundles stand on it."""
-        if stick.standing is not StickStanding.DONE or stick.entries != await self._entries():
+        if stick.standing not in _SERVED or stick.entries != await self._entries():
             return True
         return stick.names != await asyncio.to_thread(self._names_on, folder)
 
@@ -156,7 +158,7 @@ class CourierWatch:
 
     async def _serve(self, folder: Path, stick: _Plugged) -> None:
         self._agent.stick = StickStanding.BUSY
-        standing = StickStanding.DONE
+        standing, told = StickStanding.DONE, list[str]()
         territory = self._agent.replica.territory
         try:
             try:
@@ -167,7 +169,9 @@ class CourierWatch:
                 # An empty folder, or another territory's, is a stick that is to be filled.
                 if error.code not in (Code.MISSING_FILE, Code.WRONG_TERRITORY, Code.CANNOT_READ):
                     standing = self._told(folder, stick, error)
-            await export_to(folder, territory, self._run, _quiet)
+            written = await export_to(folder, territory, self._run, told.append)
+            if written.get("waits") and standing is StickStanding.DONE:
+                standing = StickStanding.CROWDED
         except RelaisError as error:
             if error.code is Code.QUARANTINED:
                 # it was looked at for the end of the quarantine; all pages say that sticks are off
@@ -178,6 +182,9 @@ class CourierWatch:
         if standing is StickStanding.DONE:
             stick.told = ""
             self._say(f"{folder}: everything is on the stick and was read back; it may be removed")
+        elif standing is StickStanding.CROWDED and stick.told != told[-1]:
+            stick.told = told[-1]
+            self._say(f"{folder}: {told[-1]}")
 
     def _told(self, folder: Path, stick: _Plugged, error: RelaisError) -> StickStanding:
         if stick.told != str(error):

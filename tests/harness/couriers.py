@@ -14,7 +14,7 @@ from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.replica import Draft
 from sync_agent.courier.commands import Run, export_to, import_from
-from sync_agent.courier.disk import BundlesOut
+from sync_agent.courier.disk import BundlesOut, CourierDisk
 from sync_agent.operations import table
 from tests.harness.classroom import Classroom, Device, Way, classroom
 from tests.harness.wire import MemoryTransport
@@ -36,19 +36,23 @@ def runner(device: Device) -> Run:
 
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """The disk of whoever exports meanwhile is full after so many bytes."""
-    left = size
+    """The disk of whoever exports meanwhile has room for so many bytes more, and for what is removed from it."""
+    holds: list[int] = []
+
+    def room(disk: CourierDisk) -> int:
+        used = sum(path.stat().st_size for path in disk.place.iterdir())
+        holds[:] = holds or [used + size]
+        return holds[0] - used
 
     class Full(BundlesOut):
         def _append(self, data: memoryview) -> None:
-            nonlocal left
-            left -= len(data)
-            if left < 0:
+            if len(data) > room(self._disk):
                 raise LocalFailure(Code.DISK_FULL, "the disk is full")
             super()._append(data)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sync_agent.courier.commands.BundlesOut", Full)
+        patch.setattr(CourierDisk, "room", room)
         yield
 
 

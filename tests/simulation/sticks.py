@@ -148,7 +148,7 @@ def _run(agent: SimAgent) -> Run:
         if name == COURIER_LET_IN:
             return (await let_in_here(agent, params, _nobody))[0]
         if name == COURIER_EXPORT:
-            return await export_here(agent, incoming, outgoing)
+            return await export_here(agent, params, incoming, outgoing)
         return await (survey_here if name == COURIER_SURVEY else import_here)(agent, incoming)
 
     return run
