@@ -211,7 +211,7 @@ class Responder:
             self._words_on_words = self.replica.words_on_words
             self._receipted.clear()
         unseen = readable.keys() - self._receipted
-        await self._write_receipts({*taken.handed_in, *(pack.space for pack in request.packs), *unseen})
+        await self._write_receipts({*taken.handed_in, *_brought(request.packs, readable), *unseen})
         ours = request.generation == self.station.generation
         if request.standing is not None and not (ours and request.standing == await self._news.standing(readable)):
             return SyncAnswer(time_ms=now_ms, refused=taken.refused, unlike=True).encode()
@@ -503,6 +503,11 @@ class _Taken:
     refused: tuple[Refusal, ...]
     handed_in: frozenset[bytes]
     grown: frozenset[bytes] = frozenset()
+
+
+def _brought(packs: Iterable[InlinePack], readable: Collection[bytes]) -> set[bytes]:
+    """The spaces of packs that their bringer may read: of others that it names there need be none."""
+    return {pack.space for pack in packs if pack.space in readable}
 
 
 def _expiry_s(now_ms: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -15,8 +15,8 @@ from protocol.bundles.form import NONCE_BYTES, TRAILER_BYTES, Index, Trailer
 from protocol.bundles.writer import BundleWriter
 from protocol.errors import PeerFault, RelaisError
 from protocol.limits import MAX_SPACES_PER_REQUEST
-from protocol.messages.calls import SyncAnswer
-from protocol.messages.parts import SpacePage
+from protocol.messages.calls import SyncAnswer, SyncRequest
+from protocol.messages.parts import InlinePack, SpacePage
 from protocol.model.entry import Entry, Kind, unsigned
 from protocol.reconcile.checkpoint import Checkpoint, Cursor
 from protocol.replica.replica import Admission
@@ -31,6 +31,7 @@ from sync_agent.sync.peer_news import news_marks, unsettled
 from sync_agent.sync.run import Run
 from sync_agent.sync.session import Session
 from tests.harness.attack import attack
+from tests.harness.caller import caller
 from tests.harness.classroom import classroom
 from tests.harness.couriers import bring, courier_class, know_keys
 from tests.harness.lan import listening_device
@@ -157,6 +158,21 @@ async def test_a_stick_that_names_classes_in_clear_gives_no_sync_anything_to_com
             await bring(machine, stick)
         held = await machine.agent.replica.store.spaces()
         assert (await unsettled(machine.agent.replica.store)).keys() <= held.keys()
+
+
+def _all_brought(packs: Iterable[InlinePack], _readable: Collection[bytes]) -> set[bytes]:
+    return {pack.space for pack in packs}
+
+
+@attack(ROW, off={"protocol.replica.serving._brought": _all_brought})
+async def test_a_server_keeps_no_place_for_classes_that_a_machine_names_with_packs(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        thief = await caller(room.territory, room.frontage.responder, Role.MACHINE, room.space, seed=9)
+        await thief.sync(SyncRequest())
+        seen = set(room.frontage.responder._receipted)
+        draw = Random(5).randbytes
+        await thief.sync(SyncRequest(packs=tuple(InlinePack(draw(32), b"x") for _ in range(50))))
+        assert room.frontage.responder._receipted == seen
 
 
 async def _nothing(_store: object) -> None:
