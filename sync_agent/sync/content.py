@@ -233,6 +233,8 @@ class SyncContent:
         spoken_of = {*asked.packs, *await self._covered_by(asked.offered)} if answer.lacks else set()
         named: dict[bytes, NamedStreams] = {}
         for lack in answer.lacks:
+            if not self._agent.replica.door.knows_space(lack.space):
+                continue
             if lack.space not in named:
                 named[lack.space] = NamedStreams((await self._agent.replica.view(lack.space)).coursework)
             packs = {pack.hash: pack for pack in await self._content_of(lack, named[lack.space])}

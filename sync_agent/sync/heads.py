@@ -22,8 +22,10 @@ async def take_heads(agent: Agent, sharing: Sharing | None, answer: SyncAnswer) 
     heads = [page for page in answer.pages if page.more and not page.entries]
     for head in heads:
         space, fingerprint = head.checkpoint.space, head.checkpoint.fingerprint
-        news = await unsettled(agent.replica.store)
-        if await agent.replica.fingerprint(space) == fingerprint:
+        # an empty set lies here of every space that there is not
+        is_known = agent.replica.door.knows_space(space)
+        news = await unsettled(agent.replica.store) if is_known else {}
+        if is_known and await agent.replica.fingerprint(space) == fingerprint:
             await agent.replica.store.set_marks(cursor_marks(head.checkpoint))
             await settle(agent.replica.store, {space: news[space]} if space in news else {})
             if sharing is not None:

@@ -243,7 +243,8 @@ class Session:
         ended = {page.checkpoint.space for page in answer.pages} - mine.keys()
         if not ended:
             return answer
-        lacking = set(await self.agent.replica.revocations_against(self.agent.device, ended)) - run.withdrawn
+        known = filter(self.agent.replica.door.knows_space, ended)
+        lacking = set(await self.agent.replica.revocations_against(self.agent.device, known)) - run.withdrawn
         run.withdrawn |= lacking
         await self._store.mark_unsent(lacking)
         run.again = run.again or bool(lacking)

@@ -16,10 +16,11 @@ from protocol.bundles.writer import BundleWriter
 from protocol.errors import PeerFault, RelaisError
 from protocol.limits import MAX_SPACES_PER_REQUEST
 from protocol.messages.calls import SyncAnswer, SyncRequest
-from protocol.messages.parts import InlinePack, SpacePage
+from protocol.messages.parts import InlinePack, SpacePage, Wanted
 from protocol.model.entry import Entry, Kind, unsigned
 from protocol.reconcile.checkpoint import Checkpoint, Cursor
 from protocol.replica.replica import Admission
+from protocol.replica.views import SpaceView
 from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.courier.survey import COURIER
@@ -27,6 +28,7 @@ from sync_agent.lan.listener import LanResponder
 from sync_agent.lan.peer_sync import exchange_once
 from sync_agent.sync import cursors
 from sync_agent.sync.cursors import cursor_marks, read_cursors
+from sync_agent.sync.heads import take_heads
 from sync_agent.sync.peer_news import news_marks, unsettled
 from sync_agent.sync.run import Run
 from sync_agent.sync.session import Session
@@ -158,6 +160,44 @@ async def test_a_stick_that_names_classes_in_clear_gives_no_sync_anything_to_com
             await bring(machine, stick)
         held = await machine.agent.replica.store.spaces()
         assert (await unsettled(machine.agent.replica.store)).keys() <= held.keys()
+
+
+def _always(*_: object) -> bool:
+    """Whatever is named is a space."""
+    return True
+
+
+@attack(ROW, off={"protocol.rights.door.Door.knows_space": _always})
+async def test_what_a_server_only_names_is_neither_folded_nor_taken_for_a_set_that_lies_here(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        machine = await room.machine()
+        await machine.session.sync()
+        replica = machine.agent.replica
+        known = set(replica.door.below(replica.territory))
+        empty = await replica.fingerprint(bytes(32))
+        heads = [Checkpoint(page.checkpoint.space, 1, bytes(8), empty) for page in _invented(5)]
+        answer = SyncAnswer(time_ms=1, pages=tuple(SpacePage(head, (), (), more=True) for head in heads))
+        await take_heads(machine.agent, None, answer)
+        assert (await read_cursors(replica.store)).keys() <= known
+        folded: set[bytes] = set()
+        view, draw = replica.view, Random(8).randbytes
+
+        async def noted(space: bytes) -> SpaceView:
+            folded.add(space)
+            return await view(space)
+
+        def lying(**said: Any) -> SyncAnswer:
+            lacks = tuple(Wanted(draw(32), draw(32)) for _ in range(5))
+            return answer_of(**{**said, "pages": (*said.get("pages", ()), *_invented(5)), "lacks": lacks})
+
+        answer_of = SyncAnswer
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(replica, "view", noted)
+            patch.setattr("protocol.replica.serving.SyncAnswer", lying)
+            patch.setattr("sync_agent.sync.session.MAX_REQUESTS", 2)
+            with suppress(RelaisError):
+                await machine.session.sync()
+        assert folded <= known
 
 
 def _all_brought(packs: Iterable[InlinePack], _readable: Collection[bytes]) -> set[bytes]:
