@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import aiohttp
 import pytest
 
 from protocol.messages.wire import LIVE_PATH, Capability, Purpose
-from protocol.replica.http.live import MAX_LINES_PER_DEVICE
+from protocol.replica.http.live import MAX_ASKING_PER_DEVICE, MAX_LINES_PER_DEVICE
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.http_room import HttpRoom, http_room
@@ -72,3 +73,19 @@ async def test_of_one_device_that_asks_and_waits_the_newest_questions_stand(here
         await publish(here, teacher)
         answers = await asyncio.gather(*waiting)
     assert sorted(answers) == [200] * MAX_LINES_PER_DEVICE + [204]
+
+
+@attack("one machine takes every line for news", off={"protocol.replica.http.live.MAX_ASKING_PER_DEVICE": 10_000})
+async def test_of_one_device_that_asks_and_asks_few_questions_are_remembered(here: HttpRoom) -> None:
+    thief, honest = await here.room.machine(), await here.room.machine()
+    async with asyncio.timeout(PATIENCE_S), aiohttp.ClientSession() as session:
+
+        async def ask(bearer: dict[str, str]) -> None:
+            async with session.get(here.url + LIVE_PATH, headers=bearer) as answer:
+                assert answer.status == 200
+
+        await ask(issued(here, honest, 0))
+        for second in range(MAX_ASKING_PER_DEVICE + 30):
+            await ask(issued(here, thief, second))
+        gc.collect()
+    assert len(here.responder.listeners) <= MAX_ASKING_PER_DEVICE + 1

@@ -6,7 +6,8 @@ Rules:
   (`messages.likeness`), and who listens says so too: texts are heeded one after the other, no faster than `HEED_S`;
 - a plain GET waits `LONG_POLL_S` at most: 200 when something has moved, 204 when nothing has. What moves between two
   questions is kept for the next one; who asks for the first time, or after a long while, is told at once to look;
-- of one device few lines stand, the newest: whoever opens them by the hundred takes nobody else's place;
+- of one device few lines stand, the newest, and for few of its questions something is kept: whoever opens them by the
+  hundred, over whatever capabilities, takes nobody else's place;
 - the server's pings keep proxies from closing the line, and find out who is gone;
 - a line over which nothing can be told any more ends: who waits at it would believe that nothing moves.
 
@@ -32,6 +33,8 @@ from protocol.replica.serving import Responder
 MAX_LISTENERS: Final = 20_000
 MAX_LINES_PER_DEVICE: Final = 8
 """A device has one, for a while others that died unnoticed; copies of one image share these until each has a key."""
+MAX_ASKING_PER_DEVICE: Final = 64
+"""So many of its capabilities are remembered between two questions; copies of one image share these too."""
 LONG_POLL_S: Final = 25.0
 ASKS_AGAIN_S: Final = 60.0
 """How long what moves is kept for somebody who asks."""
@@ -56,6 +59,8 @@ class Live:
         self._lines: dict[bytes, list[_Ending]] = {}
         # those who ask, between two questions: by capability, in the order in which they were answered
         self._asking: dict[str, tuple[float, Listener]] = {}
+        # of each device, the capabilities among those
+        self._asking_of: dict[bytes, dict[str, None]] = {}
 
     async def listen(self, request: web.Request) -> web.StreamResponse:
         """Wait with the caller for news."""
@@ -133,9 +138,9 @@ class Live:
     async def _long_poll(self, token: str, fresh: Listener) -> web.Response:
         clock = asyncio.get_running_loop().time
         self._forget(clock() - ASKS_AGAIN_S)
-        _, listener = self._asking.pop(token, (0.0, None))
+        listener = self._take(token)
         if listener is None:
-            self._asking[token] = (clock(), fresh)
+            self._keep(token, fresh)
             return web.Response(text=MOVED)
         try:
             async with asyncio.timeout(LONG_POLL_S) as patience:
@@ -145,7 +150,7 @@ class Live:
         except TimeoutError:
             return web.Response(status=204)
         finally:
-            self._asking[token] = (clock(), listener)
+            self._keep(token, listener)
         return web.Response(text=MOVED)
 
     async def _moved(self, listener: Listener, patience: asyncio.Timeout) -> bool:
@@ -160,7 +165,26 @@ class Live:
     def _forget(self, before_s: float) -> None:
         """Let go of those who have not asked again."""
         while self._asking and next(iter(self._asking.values()))[0] < before_s:
-            del self._asking[next(iter(self._asking))]
+            self._take(next(iter(self._asking)))
+
+    def _keep(self, token: str, listener: Listener) -> None:
+        """What moves from now on is kept for the next question; of one device, for its newest few."""
+        self._take(token)
+        own = self._asking_of.setdefault(listener.device, {})
+        own[token] = None
+        self._asking[token] = (asyncio.get_running_loop().time(), listener)
+        if len(own) > MAX_ASKING_PER_DEVICE:
+            self._take(next(iter(own)))
+
+    def _take(self, token: str) -> Listener | None:
+        """Who asked with this capability before; it is remembered no longer."""
+        _, listener = self._asking.pop(token, (0.0, None))
+        if listener is not None:
+            own = self._asking_of[listener.device]
+            del own[token]
+            if not own:
+                del self._asking_of[listener.device]
+        return listener
 
 
 def _end(patience: asyncio.Timeout, now_s: float) -> None:
