@@ -11,6 +11,7 @@ People, schools, thieves and impostors act through the functions behind the comm
 `devices`, `signing_in`, `malware`); what the world remembers of them is in `trust`.
 What a school is told to do for a while is in `ordering` and `orders`, what the recovery kit alone says in `by_kit`,
 keys that are replaced and backups that the kit restores in `rotating`, a laptop that goes home with the work of a class
-in `journeys`, a relay in front of thirty machines in `relaying`.
+in `journeys`, a relay in front of thirty machines in `relaying`, a teacher's three laptops in two classes in
+`three_laptops`, others' entries that are said again in a wrong space in `replaying`.
 `plan` draws a history, `world` lives it, `ledger` remembers what was acknowledged, `invariants` judges the end.
 """

@@ -318,7 +318,8 @@ async def a_week_later(world: World) -> bool:
             for number in range(STICKS) if not machine.revoked else ():
                 if world.sticks.files(number):
                     await bring_stick(world, machine, number)
-    return bool(world.erased or world.trust.closed) or substitutes or _held(world) != held
+    # what a door refuses, or lets wait, is brought anew by each stick, and compared with the server's
+    return bool(world.erased or world.trust.closed or world.trust.moved) or substitutes or _held(world) != held
 
 
 async def sure_erasures(replica: Replica) -> list[bytes]:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
-from tests.simulation import claims_mutations, crisis_mutations, mutations, trust_mutations
+from tests.simulation import claims_mutations, class_mutations, crisis_mutations, mutations, trust_mutations
 
 
 @dataclass(frozen=True)
@@ -93,5 +93,13 @@ BROKEN_RULES: Final = {
         BrokenRule(claims_mutations.says_nothing_that_was_said, 94),
         BrokenRule(claims_mutations.keeps_to_its_first_word, 144),
         BrokenRule(claims_mutations.frees_what_the_kit_holds, 312),
+        BrokenRule(class_mutations.seals_keys_in_every_class, 594),
+        BrokenRule(class_mutations.goes_on_with_keys_of_the_lost, 587),
+        BrokenRule(class_mutations.opens_seals_of_other_classes, 1391),
+        BrokenRule(class_mutations.believes_every_signature, 594),
+        BrokenRule(class_mutations.lets_a_right_hold_everywhere, 594),
+        BrokenRule(class_mutations.takes_what_it_did_not_ask_for, 72),
+        BrokenRule(class_mutations.takes_all_that_neighbours_push, 72),
+        BrokenRule(class_mutations.takes_any_class_from_a_bundle, 300),
     )
 }

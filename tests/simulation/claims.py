@@ -91,7 +91,8 @@ async def report(world: World, head: Machine, office: SchoolOffice, random: Rand
     there = [each for each in laptops(world) if each.device in known and world.may_go(each)]
     if not there:
         return "-"
-    laptop = random.choice(there)
+    of_three = [each for each in there if each.device in world.trust.of_three]
+    laptop = random.choice(of_three if of_three and random.random() < _LIKELY else there)
     spaces = office.replica.door.below(office.home)
     heads = {space: tuple(await office.replica.tips(space, head.device)) for space in spaces}
     line = line_of(world, laptop.device)

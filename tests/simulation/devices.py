@@ -21,8 +21,8 @@ from protocol.replica.office.grants import confirm_clone
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.replica import Draft
 from protocol.roles import HAS_READING_KEYS, SHARED, PersonRole, Role
+from sync_agent.keys.confirming import Reader, list_readers
 from sync_agent.keys.confirming import confirm as confirm_reader
-from sync_agent.keys.confirming import list_readers
 from sync_agent.keys.succession import _entries
 from sync_server.app import Server
 from tests.simulation.at_school import bring_stick, export_stick
@@ -46,7 +46,11 @@ async def confirm(world: World, machine: Machine, agent: SimAgent, random: Rando
     asked = [each for each in readers if not (each.is_this or each.confirmed or each.device in known)]
     if not asked:
         return "-"
-    reader = random.choice([each for each in asked if each.mine] or asked)
+    return await confirm_as_shown(world, machine, agent, random.choice([each for each in asked if each.mine] or asked))
+
+
+async def confirm_as_shown(world: World, machine: Machine, agent: SimAgent, reader: Reader) -> str:
+    """Somebody has compared six words, and says that a device is whose it was shown as."""
     world.trust.words.add((agent.device, reader.device))
     try:
         await confirm_reader(agent, reader.id, shown_as=reader.shown_as, person=reader.person)

@@ -36,6 +36,7 @@ from protocol.roles import HAS_READING_KEYS
 from sync_agent.coursework.reading import need_of
 from sync_agent.hand_ins.wraps import Kept, mark_of, readers_of
 from tests.simulation.claims_invariants import CLAIMS
+from tests.simulation.class_invariants import CLASSES
 from tests.simulation.crisis_invariants import CRISIS
 from tests.simulation.ledger import SHOWN_TO_NEIGHBOURS, BrokenError, gone_with, holds
 from tests.simulation.machine import SimAgent
@@ -66,6 +67,7 @@ async def judge(world: World) -> None:
         *SCHOOL,
         *CRISIS,
         *CLAIMS,
+        *CLASSES,
         _quiet,
     ):
         try:
@@ -179,6 +181,7 @@ async def _content(world: World) -> None:
     for machine, agent in sound(world):
         theirs = await _work_of_the_destroyed(world, agent)
         lacking = [need for need in await agent.missing() if need.stream not in theirs]
+        lacking = [need for need in lacking if not await _is_unheard(server_of(world.office), agent, need)]
         missing = [need for need in lacking if not await _is_burnt(world, agent, need)]
         if missing:
             raise BrokenError(f"{machine.name} lacks content {[need.stream.hex()[:8] for need in missing]}")
@@ -189,6 +192,15 @@ async def _content(world: World) -> None:
                 if not item.withdrawn:
                     complete = None if gone else item.shown.id.hex()
                     await check_item(agent, item, world.ledger, complete=complete)
+
+
+async def _is_unheard(server: Replica, agent: SimAgent, need: Need) -> bool:
+    """Whether only who believes an unconfirmed device is shown what names this: others give it to nobody (0064)."""
+    works = (await agent.replica.view(need.space)).coursework.hand_ins.values()
+    notes = [work.feedback for work in works if work.feedback is not None and work.feedback.record.content is not None]
+    by = {note.author for note in notes if note.record.content and note.record.content.stream == need.stream}
+    roster = (await server.view(need.space)).roster
+    return any(each.key in by and each.grant in roster.unconfirmed for each in roster.authorities)
 
 
 async def _is_burnt(world: World, agent: SimAgent, need: Need) -> bool:

@@ -175,6 +175,19 @@ TOLD_OF_CLAIMS: Final = 0.08
 _STORY_OF_CLAIMS_STEPS: Final = 800
 _PETIT_2: Final = 6
 
+# … and some of one teacher's three laptops in two classes, and of entries that are said again where they do not belong
+OF_CLASSES: Final = (
+    ("three laptops", "all sync", "hers confirm", "all sync", "head: report", "all sync", "hand in", "all sync"),
+    ("three laptops", "all sync", "hers confirm", "all sync", "head: report", "all sync", "say again", "all sync"),
+    ("three laptops", "all sync", "hers confirm", "all sync", "hers confirm", "head: report", "say again", "hand in"),
+    ("three laptops", "all sync", "hers confirm", "head: report", "all sync", "list leaves", "all sync", "say again"),
+    ("three laptops", "all sync", "hers confirm", "all sync", "steal", "say again", "report", "all sync", "say again"),
+    ("hand in", "say again", "all sync", "meet", "import", "say again", "all sync", "import", "meet"),
+    ("hand in", "publish", "export", "say again", "import", "all sync", "say again", "link", "import"),
+)
+TOLD_OF_CLASSES: Final = 0.05
+_STORY_OF_CLASSES_STEPS: Final = 900
+
 # a few histories are those of a whole school behind one relay
 CROWDED: Final = 0.001
 CROWD: Final = 28
@@ -285,13 +298,18 @@ def _with_stories(seed: int, steps: Sequence[Step], count: int) -> list[Step]:
     random = Random(f"story of grants {seed}")
     if random.random() < TOLD_OF_CLAIMS:
         told = _with_story(random, told, random.choice(OF_CLAIMS), count, _STORY_OF_CLAIMS_STEPS)
+    random = Random(f"story of classes {seed}")
+    if random.random() < TOLD_OF_CLASSES:
+        told = _with_story(random, told, random.choice(OF_CLASSES), count, _STORY_OF_CLASSES_STEPS)
     return told
 
 
 def _joining(seed: int, others: Sequence[int]) -> list[int]:
-    """The machines that a story of grants needs besides: after all others, so that steps go on meaning the same."""
-    is_told = Random(f"story of grants {seed}").random() < TOLD_OF_CLAIMS
-    return [number for number in (_PETIT_2, HEAD) if is_told and number not in others]
+    """The machines that some stories need besides: after all others, so that steps go on meaning the same."""
+    of_grants = Random(f"story of grants {seed}").random() < TOLD_OF_CLAIMS
+    of_classes = Random(f"story of classes {seed}").random() < TOLD_OF_CLASSES
+    needed = ((_PETIT_2, of_grants), (HEAD, of_grants or of_classes))
+    return [number for number, is_needed in needed if is_needed and number not in others]
 
 
 def _with_story(random: Random, steps: Sequence[Step], story: Sequence[str], count: int, first: int) -> list[Step]:

@@ -134,6 +134,10 @@ class Trust:
     """Stolen devices of which the kit has said so too: no word of the server's frees what that holds back."""
     accepted_by_server: set[bytes] = field(default_factory=set)
     """What of theirs the server has accepted since."""
+    of_three: set[Device] = field(default_factory=set)
+    """The three laptops of one teacher (`three_laptops`)."""
+    moved: set[bytes] = field(default_factory=set)
+    """Entries in spaces in which nobody who may has said them (`replaying`)."""
     ruled_by_kit: dict[bytes, bool] = field(default_factory=dict)
     """Of what was held back: whether the kit has accepted or refused it, where that was the last word."""
 

@@ -38,6 +38,7 @@ from tests.simulation.orders import Orders, let_drills_end, rehearses
 from tests.simulation.people import ACTS, STATE_RANK, works_of
 from tests.simulation.plan import MOST_MACHINES, Plan, Step
 from tests.simulation.relaying import EVENTS as RELAYING
+from tests.simulation.replaying import EVENTS as REPLAYING
 from tests.simulation.rotating import EVENTS as ROTATING
 from tests.simulation.rotating import finish_rotation
 from tests.simulation.school import EVENTS as OF_THE_HEAD
@@ -45,6 +46,7 @@ from tests.simulation.signing_in import EVENTS as SIGNING_IN
 from tests.simulation.sticks import Sticks
 from tests.simulation.theft import EVENTS as OF_THIEVES
 from tests.simulation.theft import report_theft
+from tests.simulation.three_laptops import EVENTS as THREE_LAPTOPS
 from tests.simulation.trust import Trust, line_of
 from tests.simulation.usurping import EVENTS as OF_USURPERS
 from tests.simulation.virtual_time import VirtualLoop
@@ -526,4 +528,6 @@ _EVENTS: Final[Mapping[str, Callable[[World, Machine, Random], Awaitable[str]]]]
     **OF_FULL_DISKS,
     **OF_CLAIMS,
     **OF_USURPERS,
+    **THREE_LAPTOPS,
+    **REPLAYING,
 }
