@@ -63,7 +63,7 @@ BROKEN_RULES: Final = {
         BrokenRule(trust_mutations.carries_any_number, 161),
         BrokenRule(trust_mutations.carries_noise, 17),
         BrokenRule(trust_mutations.keeps_what_nothing_names, 38),
-        BrokenRule(crisis_mutations.keeps_what_neighbours_brought, 4),
+        BrokenRule(crisis_mutations.keeps_what_neighbours_brought, 23),
         BrokenRule(crisis_mutations.leaves_halves_on_sticks, 18),
         BrokenRule(crisis_mutations.hears_no_quarantine, 10),
         BrokenRule(crisis_mutations.rehearses_nothing, 5),

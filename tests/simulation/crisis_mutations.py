@@ -34,8 +34,8 @@ def keeps_what_neighbours_brought() -> AbstractContextManager[object]:
         return
 
     patches = contextlib.ExitStack()
-    for place in ("sync_agent.lan.peer_session", "sync_agent.lan.scope"):
-        patches.enter_context(mock.patch(f"{place}.news_marks", nothing))
+    patches.enter_context(mock.patch("sync_agent.lan.peer_session.news_of", return_value=lambda _spaces: {}))
+    patches.enter_context(mock.patch("sync_agent.lan.scope.news_marks", nothing))
     # … nor looks whether the server holds the same
     patches.enter_context(mock.patch.object(SyncRepair, "compare", unseen))
     return patches
