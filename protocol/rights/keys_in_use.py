@@ -119,17 +119,23 @@ def keys_spent(
     gone: Mapping[Key, Collection[bytes]],
     aliases: Mapping[bytes, bytes],
     doubted: Doubted,
+    led: Led,
 ) -> frozenset[Key]:
     """The reading keys, each with its teacher, that a device which was cut off has made or has been given.
 
     `gone` are the keys of devices that were, with who signs for each; `heard` is what counts, and `given` are all
     entries that say that a key was given to somebody. Whoever has the server holds such a one back, or has it said
     under a grant that nobody confirmed, or as another person's, beforehand: where who made the key says so, it counts
-    all the same; where another device of the same person does, though it is held back. But for what somebody says of
-    themselves: a lost laptop would spend each new key of hers by saying that it was given it.
+    all the same, whosever that device is by the lists of today, unless one in use has that X25519 key to which the
+    person's own have `led`; where another device of the same person does, though it is held back. But for what somebody
+    says of themselves: a lost laptop would spend each new key of hers by saying that it was given it.
     """
     if not cut:
         return frozenset()
+    by_key = _whoever_they_are(gone)
+    in_use: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for id_, devices in led.items():
+        in_use[aliases.get(id_, id_)].update(agreement for key, agreement in devices if key not in cut)
     found, made_as = set(), defaultdict[Key, set[bytes]](set)
     for person, entry in _by_their_own(heard, Kind.PERSON_KEY, door):
         if (key := parsed(entry, PersonKey.parse)) is not None:
@@ -144,10 +150,22 @@ def keys_spent(
         itself = (author,) if entry.id in doubted.held_back else ()
         persons = {person, *made}
         listed = {aliases.get(each, each) for each in persons}
-        holders = (each for recipient, _ in gift.wraps for one in listed for each in gone.get((one, recipient), ()))
+        holders = [each for recipient, _ in gift.wraps for one in listed for each in gone.get((one, recipient), ())]
+        if made:
+            kept = {agreement for one in listed for agreement in in_use[one]}
+            strange = [recipient for recipient, _ in gift.wraps if recipient not in kept]
+            holders += [each for recipient in strange for each in by_key.get(recipient, ())]
         if any(holder not in itself for holder in holders):
             found.update((each, gift.agreement) for each in persons)
     return frozenset(found)
+
+
+def _whoever_they_are(gone: Mapping[Key, Collection[bytes]]) -> dict[bytes, set[bytes]]:
+    """The keys of devices that were cut off by their X25519 keys alone."""
+    found: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for (_, agreement), signers in gone.items():
+        found[agreement].update(signers)
+    return dict(found)
 
 
 def keys_cut_off(authorities: Iterable[Authority], cut: frozenset[bytes]) -> dict[Key, set[bytes]]:
@@ -175,7 +193,8 @@ def keys_held(
     Whoever may write grants names them beside a signing key of their own, which is then cut off: that spends nothing.
     Of keys that are `away` none counts, nor a phrase of theirs: a lost laptop can have drawn one with its own X25519
     key. A device holds what it has for each id of its person whose own devices have `led` to it (now; what it drew,
-    also once), and for one that has none: for no other, whatever lists call the same, and whatever it is granted as.
+    also once), and for those that never had any: for no other, whatever lists call the same, and whatever it is granted
+    as.
     """
     now, once = led
     granted = [
@@ -199,7 +218,8 @@ def keys_held(
         for person, agreement in claimed:
             have = holders.get((aliases.get(person, person), agreement))
             # of two sets the smaller is walked: that many devices hold a key, or lead to one, costs no square
-            if have and any(not have.isdisjoint(ids.get(person, ())) for ids in leading):
+            has_none = person not in now and person not in once
+            if have and (has_none or any(not have.isdisjoint(ids.get(person, ())) for ids in leading)):
                 held.add((person, agreement))
     return frozenset(held.intersection(claimed))
 

@@ -374,13 +374,15 @@ async def reported(agent: Agent) -> frozenset[bytes]:
     return frozenset(found - {agent.device})
 
 
-def confirmations_due(
+async def confirmations_due(
     agent: Agent, places: Sequence[tuple[bytes, Authority, Roster]], away: Container[bytes]
 ) -> list[Draft]:
     """What this device has said of its teacher's devices in one class and not yet in another that both teach.
 
-    Of who is `away` (`reported`) only a human says so once more.
+    Of who is `away` (`reported`) only a human says so once more. What was said there under the same grant was said,
+    heard or not: the word of who was let in again counts once another device of theirs has confirmed it.
     """
+    said_here = await _vouched(agent)
     said = {
         (word.device, word.by)
         for _, _, roster in places
@@ -392,7 +394,14 @@ def confirmations_due(
         for named, grant in _speakers(roster):
             if (named, mine.person) in said and grant.person == mine.person and named[0] not in away:
                 drafts += _word_at(agent, _Place(space, roster, mine, named, grant))
-    return drafts
+    return [each for each in drafts if (each.space, each.grant, each.target, each.subject) not in said_here]
+
+
+async def _vouched(agent: Agent) -> set[tuple[bytes, bytes | None, bytes | None, bytes | None]]:
+    """Where, under which of its grants, this device has spoken for which grant, and as for whose."""
+    written = await agent.replica.store.scan_kinds([Kind.VOUCH])
+    own = (entry.header for entry in written if entry.header.author == agent.device)
+    return {(header.space, header.grant, header.target, header.subject) for header in own}
 
 
 def _is_own(roster: Roster, mine: Authority, grant: Authority) -> bool:

@@ -22,6 +22,7 @@ from protocol.limits import (
 )
 from protocol.model.entry import Kind
 from protocol.replica.replica import Draft
+from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
 from protocol.roles import HAS_READING_KEYS
@@ -68,7 +69,10 @@ async def open_given_keys(agent: Agent) -> None:
         if space not in rosters:
             rosters[space] = (await agent.replica.view(space)).roster
         # who was added twice has laptops under either id; it is who seals that must have confirmed this one
-        if person is None or rosters[space].who(person) not in map(rosters[space].who, persons):
+        who = rosters[space].who
+        if person is None or who(person) not in map(who, persons):
+            continue
+        if not _is_hers(agent.replica.door.authority(entry.header.grant), person, rosters[space]):
             continue
         try:
             record = KeyWraps.parse(entry.payload or b"")
@@ -91,6 +95,13 @@ async def open_given_keys(agent: Agent) -> None:
                 if name not in found and name not in agent.given_before:
                     agent.seals_that_open_nothing |= tried
         agent.given_reading_keys[space, whose] = found
+
+
+def _is_hers(author: Authority | None, person: bytes, roster: Roster) -> bool:
+    """Whether a grant is, or was, a device's of the teacher about whom it speaks: a colleague's keys are not hers."""
+    if author is None or author.person is None or author.role not in HAS_READING_KEYS:
+        return False
+    return roster.who(author.person) == roster.who(person)
 
 
 def _kept_of(roster: Roster, names: Collection[bytes]) -> set[bytes]:

@@ -76,9 +76,9 @@ class Place:
     def is_closed(self) -> bool:
         """Whether the class was closed or the teacher forgotten: what is said there is hidden at once, then destroyed.
 
-        Who says it would say it again at each look.
+        Who says it would say it again at each look. Another id that a list calls the same was forgotten for itself.
         """
-        return not self.roster.erased.isdisjoint((self.space, self.person, self.whose))
+        return not self.roster.erased.isdisjoint((self.space, self.person))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
         made=tuple(each.key for each in theirs if each.person == person),
         before=tuple(each.key for each in theirs if each.person != person),
         of_all=tuple(each.key for each in held.keys if each.space is None and each.key.public in said_ever),
-        drawn=frozenset(_drawn(written)),
+        drawn=frozenset(_drawn(written, roster, grant.grant)),
         said=frozenset(_said(own, roster, grant.grant)),
         own=own,
         wraps=tuple(wraps),
@@ -182,11 +182,14 @@ def _said(own: Iterable[tuple[Entry, bytes]], roster: Roster, grant: bytes) -> I
     return (key for entry, key in own if entry.id not in roster.held_back or entry.header.grant == grant)
 
 
-def _drawn(written: Iterable[Entry]) -> Iterable[bytes]:
-    """The phrases that this device has said, by the public halves of their keys."""
+def _drawn(written: Iterable[Entry], roster: Roster, grant: bytes) -> Iterable[bytes]:
+    """The phrases that this device has said, as far as that counts, by the public halves of their keys.
+
+    What is held back is said again, once under each grant.
+    """
     for entry in written:
         phrase = parsed(entry, PhraseKey.parse) if entry.header.kind == Kind.PHRASE else None
-        if phrase is not None:
+        if phrase is not None and (entry.id not in roster.held_back or entry.header.grant == grant):
             yield phrase.agreement
 
 

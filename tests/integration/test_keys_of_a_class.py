@@ -231,6 +231,38 @@ async def test_the_phrase_opens_a_class_that_came_after_it_was_drawn(here: Here)
     assert await opens_a_later_class(here, phrase)
 
 
+async def test_the_phrase_opens_a_class_of_the_next_year_when_those_of_the_last_are_closed(here: Here) -> None:
+    phrase = await new_phrase(here.teacher.agent, Argon2Cost(8, 1, 1))
+    await here.sync(here.teacher)
+    territory = here.room.territory
+    await territory.say(here.room.space, Kind.ERASE, Erasure(here.room.space).encode())
+    await here.sync(here.teacher)
+    later = await territory.classroom("CM2")
+    await teach_too(here, later, here.teacher)
+    await here.sync(here.teacher, here.teacher)
+    made = here.teacher.agent.reading_key(later)
+    assert made is not None
+    new = await here.room.device(Role.TEACHER, later, person=here.room.teacher_person)
+    await here.sync(new)
+    await open_with_phrase(new.agent, phrase)
+    assert made.public in reading_keys(new.agent)
+
+
+async def test_the_phrase_of_a_laptop_that_was_cut_off_with_all_it_said_is_said_again_once_it_is_let_in(
+    here: Here,
+) -> None:
+    await new_phrase(here.teacher.agent, Argon2Cost(8, 1, 1))
+    await here.sync(here.teacher)
+    territory, keys = here.room.territory, here.teacher.agent.keys
+    cut = await territory.say(here.room.space, Kind.REVOKE, Revocation(keys.signing.public, ()).encode())
+    pair = keys.signing.public, keys.agreement.public
+    again = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, here.room.teacher_person, None).encode()
+    await territory.say(here.room.space, Kind.GRANT, again, parents=(cut.id,))
+    await here.sync(here.teacher, here.teacher)
+    roster = (await territory.replica.view(here.room.space)).roster
+    assert roster.phrases.get(here.room.teacher_person)
+
+
 async def test_a_phrase_that_another_of_hers_has_replaced_opens_no_class_that_came_later(here: Here) -> None:
     second = await another_laptop(here, here.teacher)
     old = await new_phrase(here.teacher.agent, Argon2Cost(8, 1, 1))

@@ -1,0 +1,169 @@
+"""What a server, or a colleague's laptop, in wrong hands says around a teacher's keys (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from protocol.folds.hand_in_keys import content_key_of
+from protocol.identity import AgreementKey
+from protocol.model.entry import Kind
+from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
+from protocol.replica.replica import Draft
+from protocol.rights.keys_in_use import Key, keys_held
+from protocol.roles import PersonRole, Role
+from protocol.trust.person_keys import KeyWraps, seal_reading_key
+from sync_agent.keys.key_wraps import open_given_keys, reading_keys
+from sync_agent.keys.places import Place
+from sync_agent.keys.reading_key import tend_reading_keys
+from tests.harness.attack import attack
+from tests.harness.head_at_work import confirmed_head
+from tests.harness.lost_laptop import (
+    another_laptop,
+    confirm_each_other,
+    keys_said,
+    keys_that_open,
+    report_by_head,
+    teach_too,
+)
+from tests.harness.spied_class import spied_class
+from tests.harness.territory import new_device
+
+ROW = "what is said around a teacher's reading keys"
+GHOST = bytes(range(16))
+"""An id under which nobody is."""
+
+
+async def _nothing_was_said(_agent: object) -> set[object]:
+    return set()
+
+
+@attack(ROW, off={"sync_agent.keys.confirming._vouched": _nothing_was_said})
+async def test_a_laptop_that_is_let_back_into_one_class_says_once_there_what_it_said_elsewhere(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, first = here.room.territory, here.teacher
+        second = await another_laptop(here, first)
+        other = await territory.classroom("CM2")
+        await teach_too(here, other, first, second)
+        await here.sync(first, second, first, second)
+        keys = first.agent.keys
+        cut = await territory.say(other, Kind.REVOKE, Revocation(first.agent.device, ()).encode())
+        again = Grant(
+            keys.signing.public,
+            keys.agreement.public,
+            keys.tls.fingerprint,
+            Role.TEACHER,
+            here.room.teacher_person,
+            None,
+            None,
+        )
+        let_in = await territory.say(other, Kind.GRANT, again.encode(), parents=(cut.id,))
+        server, now_ms = territory.keys.signing.public, territory.clock()
+        await first.agent.replica.admit([cut, let_in], source=server, now_ms=now_ms)
+        said = [await tend_reading_keys(first.agent) for _ in range(5)]
+        assert said[-2:] == [0, 0]
+
+
+def _for_no_other(
+    claimed: Any, living: Any, away: Any, phrases: Any, aliases: Mapping[bytes, bytes], led: Any
+) -> frozenset[Key]:
+    held = keys_held(claimed, living, away, phrases, aliases, led)
+    return frozenset(key for key in held if key[0] not in aliases or any(key[0] in ids for ids in led))
+
+
+@attack(ROW, off={"protocol.rights.roster.keys_held": _for_no_other})
+async def test_a_key_of_nobody_beside_her_own_ends_no_key_of_hers(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space, agent = here.room.territory, here.room.space, here.teacher.agent
+        ghost = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=here.room.teacher_person)
+        await territory.say(space, Kind.PERSON, ghost.encode(), subject=GHOST)
+        nobody = new_device(Random(77).randbytes)
+        beside = Grant(
+            nobody.signing.public,
+            agent.keys.agreement.public,
+            nobody.tls.fingerprint,
+            Role.TEACHER,
+            GHOST,
+            None,
+            None,
+        )
+        await territory.say(space, Kind.GRANT, beside.encode())
+        await territory.say(space, Kind.REVOKE, Revocation(nobody.signing.public, ()).encode())
+        for _ in range(6):
+            await here.sync(here.teacher, here.machine)
+        work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"written afterwards"})
+        await here.sync(here.machine, here.teacher)
+        handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
+        assert content_key_of(handed_in, reading_keys(agent)) is not None
+
+
+def _also_by_the_list(place: Place) -> bool:
+    return not place.roster.erased.isdisjoint((place.space, place.person, place.whose))
+
+
+@attack(ROW, off={"sync_agent.keys.places.Place.is_closed": property(_also_by_the_list)})
+async def test_an_id_that_nobody_has_and_that_is_forgotten_silences_no_laptop(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
+        second = await another_laptop(here, here.teacher)
+        listed = (await territory.replica.view(space)).roster.persons[hers].entry
+        as_ghost = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=GHOST).encode()
+        await territory.say(space, Kind.PERSON, as_ghost, subject=hers, parents=(listed,))
+        await territory.say(space, Kind.ERASE, Erasure(GHOST).encode())
+        head, _ = await confirmed_head(here)
+        await here.sync(head, second, here.machine)
+        before = await keys_said(here, second.agent.device)
+        await report_by_head(here, head)
+        await here.sync(head, second, here.machine, second)
+        assert await keys_said(here, second.agent.device) > before
+
+
+@attack(
+    ROW,
+    off={
+        "sync_agent.keys.reading_key._sealed_to": lambda *_: frozenset(),
+        "protocol.rights.keys_in_use._whoever_they_are": lambda _gone: {},
+    },
+)
+async def test_two_ids_that_are_parted_as_a_laptop_is_lost_leave_it_no_new_work(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, lost, space = here.room.territory, here.teacher, here.room.space
+        twice = await territory.person("Mme Petit", PersonRole.TEACHER, space)
+        listed = (await territory.replica.view(space)).roster.persons[twice].entry
+        as_one = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=here.room.teacher_person).encode()
+        same = await territory.say(space, Kind.PERSON, as_one, subject=twice, parents=(listed,))
+        second = await here.room.device(Role.TEACHER, person=twice)
+        await here.sync(second, lost, here.machine)
+        await confirm_each_other(here, lost, second)
+        await here.sync(second, lost, second, lost, here.machine)
+        head, _ = await confirmed_head(here)
+        await here.sync(head, second, lost, here.machine)
+        await report_by_head(here, head)
+        await here.sync(head)
+        alone = PersonRecord("Mme Petit", PersonRole.TEACHER).encode()
+        await territory.say(space, Kind.PERSON, alone, subject=twice, parents=(same.id,))
+        await here.sync(second, here.machine, second, here.machine)
+        work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"written afterwards"})
+        await here.sync(here.machine, second)
+        handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
+        assert content_key_of(handed_in, reading_keys(second.agent)) is not None
+        assert content_key_of(handed_in, await keys_that_open(here, lost.agent)) is None
+
+
+@attack(ROW, off={"sync_agent.keys.key_wraps._is_hers": lambda *_: True})
+async def test_a_colleagues_laptop_gives_no_teacher_keys_of_its_own(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        space, hers, mine = here.room.space, here.room.teacher_person, here.teacher.agent.keys.agreement.public
+        person = await here.room.territory.person("M. Roux", PersonRole.TEACHER, space)
+        colleague = (await here.room.device(Role.TEACHER, person=person)).agent
+        planted = AgreementKey(bytes([7]) * 32)
+        right = await colleague.right(space, Kind.KEY_WRAP)
+        sealed = seal_reading_key(planted, space, hers, mine, colleague.entropy(32))
+        gift = KeyWraps(planted.public, ((mine, sealed),)).encode()
+        said = await colleague.write(Draft(space, Kind.KEY_WRAP, right.grant, gift, subject=hers))
+        await here.teacher.session.sync()
+        await here.teacher.agent.replica.admit(said, source=colleague.device, now_ms=here.room.territory.clock())
+        await open_given_keys(here.teacher.agent)
+        assert planted.public not in reading_keys(here.teacher.agent)
