@@ -33,11 +33,15 @@ def keeps_what_neighbours_brought() -> AbstractContextManager[object]:
     async def unseen(_self: SyncRepair, _run: object, _page: object) -> None:
         return
 
+    async def no_doubts(_self: SyncRepair, _pages: object) -> dict[str, bytes]:
+        return {}
+
     patches = contextlib.ExitStack()
     patches.enter_context(mock.patch("sync_agent.lan.peer_session.news_of", return_value=lambda _spaces: {}))
     patches.enter_context(mock.patch("sync_agent.lan.scope.news_marks", nothing))
     # … nor looks whether the server holds the same
     patches.enter_context(mock.patch.object(SyncRepair, "compare", unseen))
+    patches.enter_context(mock.patch.object(SyncRepair, "doubts_in", no_doubts))
     return patches
 
 
