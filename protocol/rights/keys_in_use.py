@@ -120,6 +120,7 @@ def keys_spent(
     aliases: Mapping[bytes, bytes],
     doubted: Doubted,
     led: Led,
+    phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]],
 ) -> frozenset[Key]:
     """The reading keys, each with its teacher, that a device which was cut off has made or has been given.
 
@@ -127,8 +128,9 @@ def keys_spent(
     entries that say that a key was given to somebody. Whoever has the server holds such a one back, or has it said
     under a grant that nobody confirmed, or as another person's, beforehand: where who made the key says so, it counts
     all the same, whosever that device is by the lists of today, unless one in use has that X25519 key to which the
-    person's own have `led`; where another device of the same person does, though it is held back. But for what somebody
-    says of themselves: a lost laptop would spend each new key of hers by saying that it was given it.
+    person's own have `led`, or drew the phrase of which it is; where another device of the same person does, though it
+    is held back. But for what somebody says of themselves: a lost laptop would spend each new key of hers by saying
+    that it was given it.
     """
     if not cut:
         return frozenset()
@@ -136,6 +138,8 @@ def keys_spent(
     in_use: defaultdict[bytes, set[bytes]] = defaultdict(set)
     for id_, devices in led.items():
         in_use[aliases.get(id_, id_)].update(agreement for key, agreement in devices if key not in cut)
+    for id_, agreement in _of_phrases(phrases, cut):
+        in_use[aliases.get(id_, id_)].add(agreement)
     found, made_as = set(), defaultdict[Key, set[bytes]](set)
     for person, entry in _by_their_own(heard, Kind.PERSON_KEY, door):
         if (key := parsed(entry, PersonKey.parse)) is not None:
@@ -158,6 +162,13 @@ def keys_spent(
         if any(holder not in itself for holder in holders):
             found.update((each, gift.agreement) for each in persons)
     return frozenset(found)
+
+
+def _of_phrases(
+    phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]], cut: frozenset[bytes]
+) -> Iterable[tuple[bytes, bytes]]:
+    """As whose each phrase was drawn by a device that is not cut off, and its X25519 key."""
+    return ((id_, said.agreement) for id_, drawn in phrases.items() for (key, _), said in drawn if key not in cut)
 
 
 def _whoever_they_are(gone: Mapping[Key, Collection[bytes]]) -> dict[bytes, set[bytes]]:

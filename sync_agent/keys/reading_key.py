@@ -94,7 +94,7 @@ async def _with_keys_due(agent: Agent, places: Sequence[Place]) -> list[Place]:
         away, led_to = _away_of_theirs(agent, place)
         mark = KEY_MADE_MARKS + place.space.hex()
         before = _notes_in(await agent.replica.store.mark(mark) or b"")
-        noted = before - _notes_of(device for device, _ in place.devices)
+        noted = before - _notes_of(key for device in place.devices for key in device)
         if _is_due(place, away - noted, led_to - noted, agent.now_ms()):
             made.append(OwnKey(AgreementKey(agent.entropy(32)), place.space, place.person))
             found.append(replace(place, made=(made[-1].key, *place.made)))
@@ -138,7 +138,8 @@ def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], froze
     ]
     given_by_this = _sealed_to(place, agent.device)
     theirs = {key for key, given in away if roster.who(given.person or b"") == roster.who(place.person)}
-    given_keys = {key for key, given in away if given.agreement in given_by_this}
+    # once for each X25519 key, as which it is noted: anybody may be let in with one that is known
+    given_keys = {given.agreement for _, given in away if given.agreement in given_by_this}
     said = (roster.voices.words, roster.voices.over)
     led_to = {word.device[0] for device in own for words in said for word in words.get(device, ()) if word.is_own}
     return _notes_of(theirs | given_keys), _notes_of(theirs & led_to | given_keys)

@@ -136,9 +136,9 @@ async def test_that_a_lost_laptop_was_given_a_key_counts_though_a_server_holds_i
 
 
 def _also_of_itself(
-    heard: Any, given: Any, door: Any, cut: Any, gone: Any, aliases: Any, doubted: Doubted, led: Any
+    heard: Any, given: Any, door: Any, cut: Any, gone: Any, aliases: Any, doubted: Doubted, *rest: Any
 ) -> Any:
-    return keys_spent(heard, given, door, cut, gone, aliases, Doubted((), doubted.unheard), led)
+    return keys_spent(heard, given, door, cut, gone, aliases, Doubted((), doubted.unheard), *rest)
 
 
 @pytest.mark.parametrize("by", ["head", "kit"])
@@ -194,13 +194,13 @@ async def _under_the_last_grant(agent: Agent) -> list[Place]:
 
 
 def _under_what_counts(
-    heard: Any, given: Iterable[Entry], door: Any, cut: Any, gone: Any, aliases: Any, doubted: Doubted, led: Any
+    heard: Any, given: Iterable[Entry], door: Any, cut: Any, gone: Any, aliases: Any, doubted: Doubted, *rest: Any
 ) -> Any:
     """And what it says there of its keys counts for no more than anything else that is said there."""
     counts = [each for each in given if each.header.grant not in doubted.unheard]
     nobodys = [each for each in heard if each.header.kind != Kind.PERSON_KEY]
-    made = keys_spent(heard, (), door, cut, gone, aliases, doubted, led)
-    return made | keys_spent(nobodys, counts, door, cut, gone, aliases, doubted, led)
+    made = keys_spent(heard, (), door, cut, gone, aliases, doubted, *rest)
+    return made | keys_spent(nobodys, counts, door, cut, gone, aliases, doubted, *rest)
 
 
 @pytest.mark.parametrize("way", [_with_another_key, _as_another])

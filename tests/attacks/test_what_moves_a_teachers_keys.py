@@ -9,15 +9,20 @@ from typing import Any
 
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
+from protocol.limits import MAX_READING_KEYS_AT_ONCE, READING_KEY_PAUSE_MS
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
 from protocol.replica.replica import Draft
 from protocol.rights.keys_in_use import Key, keys_held
+from protocol.rights.roster import away_of
 from protocol.roles import PersonRole, Role
+from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import KeyWraps, seal_reading_key
+from sync_agent.app import Agent
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys
+from sync_agent.keys.phrases import new_phrase
 from sync_agent.keys.places import Place
-from sync_agent.keys.reading_key import tend_reading_keys
+from sync_agent.keys.reading_key import _notes_of, _sealed_to, tend_reading_keys
 from tests.harness.attack import attack
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import (
@@ -26,6 +31,7 @@ from tests.harness.lost_laptop import (
     keys_said,
     keys_that_open,
     report_by_head,
+    report_by_kit,
     teach_too,
 )
 from tests.harness.spied_class import spied_class
@@ -97,6 +103,53 @@ async def test_a_key_of_nobody_beside_her_own_ends_no_key_of_hers(tmp_path: Path
         await here.sync(here.machine, here.teacher)
         handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
         assert content_key_of(handed_in, reading_keys(agent)) is not None
+
+
+@attack(ROW, off={"protocol.rights.keys_in_use._of_phrases": lambda *_: ()})
+async def test_a_key_of_nobody_beside_that_of_her_phrase_ends_no_key_of_hers(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space = here.room.territory, here.room.space
+        await new_phrase(here.teacher.agent, Argon2Cost(8, 1, 1))
+        await here.sync(here.teacher, here.machine, here.teacher)
+        ((_, phrase),) = (await territory.replica.view(space)).roster.phrases[here.room.teacher_person]
+        nobody = new_device(Random(78).randbytes)
+        pair = nobody.signing.public, phrase.agreement
+        beside = Grant(*pair, nobody.tls.fingerprint, Role.TEACHER, GHOST, None, None)
+        await territory.say(space, Kind.GRANT, beside.encode())
+        await territory.say(space, Kind.REVOKE, Revocation(nobody.signing.public, ()).encode())
+        for _ in range(6):
+            await here.sync(here.teacher, here.machine)
+        work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"written afterwards"})
+        await here.sync(here.machine, here.teacher)
+        handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
+        assert content_key_of(handed_in, reading_keys(here.teacher.agent)) is not None
+
+
+def _by_who_signs(agent: Agent, place: Place) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    away = away_of(place.roster.cut, place.roster.voices) - {agent.device}
+    given = _sealed_to(place, agent.device)
+    theirs = {key for key in away for each in agent.replica.door.authorities_of(key) if each.agreement in given}
+    return _notes_of(theirs), _notes_of(theirs)
+
+
+@attack(ROW, off={"sync_agent.keys.reading_key._away_of_theirs": _by_who_signs})
+async def test_keys_of_nobody_beside_that_of_a_lost_laptop_call_for_one_new_key(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, lost, space = here.room.territory, here.teacher, here.room.space
+        second = await another_laptop(here, lost)
+        await here.sync(second, here.machine)
+        await report_by_kit(here, second)
+        await here.sync(second, second)
+        before = len(await keys_said(here, second.agent.device))
+        for number in range(10):
+            nobody = new_device(Random(50_000 + number).randbytes)
+            pair = nobody.signing.public, lost.agent.keys.agreement.public
+            beside = Grant(*pair, nobody.tls.fingerprint, Role.TEACHER, here.room.teacher_person, None, None)
+            await territory.say(space, Kind.GRANT, beside.encode())
+            await territory.say(space, Kind.REVOKE, Revocation(nobody.signing.public, ()).encode())
+            await here.sync(second)
+            territory.clock.advance(READING_KEY_PAUSE_MS // 2)
+        assert len(await keys_said(here, second.agent.device)) <= before + MAX_READING_KEYS_AT_ONCE
 
 
 def _also_by_the_list(place: Place) -> bool:
