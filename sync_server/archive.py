@@ -92,7 +92,7 @@ class Head:
                 int(found["packs"]["count"]),
                 int(found["packs"]["bytes"]),
             )
-        except (ValueError, KeyError, TypeError) as reason:
+        except (ValueError, KeyError, TypeError, RecursionError) as reason:
             raise _no_backup() from reason
         if {len(part) for part in (head.territory, head.root, head.certificate, head.database_hash)} != {_HASH_BYTES}:
             raise _no_backup()
@@ -177,7 +177,8 @@ def _members(path: Path) -> Iterator[Iterator[tuple[tarfile.TarInfo, IO[bytes]]]
 
 def _regular(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
     for info in archive:
-        file = archive.extractfile(info) if info.isreg() else None
+        # one with holes is as large as it says, whatever the backup's size
+        file = archive.extractfile(info) if info.isreg() and not info.issparse() else None
         if file is None:
             raise _no_backup()
         yield info, file

@@ -45,6 +45,39 @@ def written(folder: Path, *members: Member, packs: int = 1) -> Path:
     return file
 
 
+def with_a_hole(name: str, size: int) -> bytes:
+    """The header of a member of `size` zeros of which the archive holds none."""
+    info = tarfile.TarInfo(name)
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"%011o\0%011o\0" % (size, 0)
+    header[483:495] = b"%011o\0" % size
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+def test_a_member_is_no_larger_than_what_the_backup_holds_of_it(tmp_path: Path) -> None:
+    size = 1 << 20
+    head = replace(HEAD, packs=0, pack_bytes=0, database_bytes=size, database_hash=blake3(bytes(size)).digest())
+    file = tmp_path / "backup.tar"
+    with tarfile.open(file, "w", format=tarfile.GNU_FORMAT) as made:
+        for info, data in (plain(archive.HEAD, head.encode()), plain(KEYS_FILE, b"keys")):
+            made.addfile(info, BytesIO(data))
+    whole = file.read_bytes().rstrip(b"\0")
+    blocks = whole.ljust(-(-len(whole) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE, b"\0")
+    file.write_bytes(blocks + with_a_hole(DATABASE, size) + bytes(2 * tarfile.BLOCKSIZE))
+    with pytest.raises(BadInput) as refused:
+        archive.read_whole(file, tmp_path / "new")
+    assert refused.value.code is Code.BAD_BACKUP
+
+
+def test_a_head_that_is_nested_without_end_is_no_backup() -> None:
+    with pytest.raises(BadInput) as refused:
+        archive.Head.parse(b"[" * 60_000)
+    assert refused.value.code is Code.BAD_BACKUP
+
+
 def test_what_is_whole_is_unpacked(tmp_path: Path) -> None:
     into = tmp_path / "new"
     archive.read_whole(written(tmp_path, plain(archive.pack_member(NAME), PACK)), into)
