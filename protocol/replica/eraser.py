@@ -82,7 +82,12 @@ class Eraser:
     async def sweep(self, now_ms: int) -> Destroyed:
         """Destroy what is due at `now_ms`. Raises `LocalFailure`. May be repeated, and cut off anywhere."""
         await self._let_go_of_old(now_ms)
+        carried = await self._carry_out(now_ms)
+        # last: a part that cannot be removed keeps no erasure from being carried out
         await self._replica.content.tidy_parts()
+        return carried
+
+    async def _carry_out(self, now_ms: int) -> Destroyed:
         done = await destroyed(self._store)
         read = await self._store.marks(ERASURE_READ_MARKS)
         erasures, ended = await _sorted(self._replica)

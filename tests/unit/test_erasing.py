@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.clock import DAY_MS
+from protocol.errors import Code, LocalFailure
 from protocol.folds.erasing import Order, due, leap_ms
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.model.entry import Entry, Kind
@@ -182,6 +183,22 @@ async def room() -> Class:
     made = Class()
     await made.open()
     return made
+
+
+async def test_a_part_that_cannot_be_removed_keeps_no_erasure_from_being_carried_out(
+    room: Class, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lea, _ = room.pupils
+    await room.erase(lea)
+    await room.sweep(0)
+
+    async def refused() -> None:
+        raise LocalFailure(Code.STORAGE_FAILED, "another account's file")
+
+    monkeypatch.setattr(room.replica.content, "tidy_parts", refused)
+    with pytest.raises(LocalFailure):
+        await room.sweep(ERASURE_DELAY_MS)
+    assert not any(entry.payload or entry.salt for entry in await room.about(lea))
 
 
 async def test_an_erased_pupil_is_hidden_at_once_and_destroyed_after_a_week(room: Class) -> None:
