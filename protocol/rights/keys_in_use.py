@@ -127,17 +127,18 @@ def keys_spent(
     `gone` are the keys of devices that were, with who signs for each; `heard` is what counts, and `given` are all
     entries that say that a key was given to somebody. Whoever has the server holds such a one back, or has it said
     under a grant that nobody confirmed, or as another person's, beforehand: where who made the key says so, it counts
-    all the same, whosever that device is by the lists of today, unless one in use has that X25519 key to which the
-    person's own have `led`, or drew the phrase of which it is; where another device of the same person does, though it
-    is held back. But for what somebody says of themselves: a lost laptop would spend each new key of hers by saying
-    that it was given it.
+    all the same; where another device of the same person does, though it is held back. What either says, if it is in
+    use, counts whosever that device is by the lists of today, unless one in use has that X25519 key to which the
+    person's own have `led`, or drew the phrase of which it is. But for what somebody says of themselves: a lost laptop
+    would spend each new key of hers by saying that it was given it.
     """
     if not cut:
         return frozenset()
     by_key = _whoever_they_are(gone)
-    in_use: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    own: defaultdict[bytes, set[Device]] = defaultdict(set)
     for id_, devices in led.items():
-        in_use[aliases.get(id_, id_)].update(agreement for key, agreement in devices if key not in cut)
+        own[aliases.get(id_, id_)].update(device for device in devices if device[0] not in cut)
+    in_use = defaultdict(set, {one: {agreement for _, agreement in devices} for one, devices in own.items()})
     for id_, agreement in _of_phrases(phrases, cut):
         in_use[aliases.get(id_, id_)].add(agreement)
     found, made_as = set(), defaultdict[Key, set[bytes]](set)
@@ -155,13 +156,18 @@ def keys_spent(
         persons = {person, *made}
         listed = {aliases.get(each, each) for each in persons}
         holders = [each for recipient, _ in gift.wraps for one in listed for each in gone.get((one, recipient), ())]
-        if made:
+        if made or _is_among(door.authority(entry.header.grant), (own[one] for one in listed)):
             kept = {agreement for one in listed for agreement in in_use[one]}
             strange = [recipient for recipient, _ in gift.wraps if recipient not in kept]
             holders += [each for recipient in strange for each in by_key.get(recipient, ())]
         if any(holder not in itself for holder in holders):
             found.update((each, gift.agreement) for each in persons)
     return frozenset(found)
+
+
+def _is_among(author: Authority | None, own: Iterable[Container[Device]]) -> bool:
+    """Whether who wrote under a grant is one of somebody's devices in use."""
+    return author is not None and any((author.key, author.agreement) in devices for devices in own)
 
 
 def _of_phrases(

@@ -80,17 +80,21 @@ def _drawn(agent: Agent, person: bytes, key: AgreementKey, salt: bytes, cost: Ar
 async def phrases_due(agent: Agent, places: Sequence[Place]) -> list[Draft]:
     """The phrase that this device drew, in classes that came later: the paper opens those too.
 
-    As long as none of the teacher's devices has drawn another since, in whichever class that was said. Where none is
-    left in which any was said, at the turn of a year, it is the one.
+    As long as none of the teacher's devices has drawn another since, in whichever class that was said: what was seen
+    replaced is let go of, before it is said anywhere. Where no class is left in which any was said, at the turn of a
+    year, it is the one.
     """
-    drafts = []
+    drafts, kept = [], []
     drawn = _drawn_here(agent)
     said = await by_space(agent, Kind.PHRASE) if drawn else {}
     for phrase in drawn:
         theirs = [place for place in places if place.person == phrase.person]
         if _drawn_last(agent, theirs, said) in (None, phrase.key.agreement):
+            kept.append(phrase)
             lacking = [place for place in theirs if phrase.key.agreement not in place.drawn]
             drafts += [draft(place, Kind.PHRASE, phrase.key.encode()) for place in lacking]
+    if len(kept) < len(drawn):
+        agent.keep_secret(PHRASE_FILE, file_of(kept))
     return drafts
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import AgreementKey
@@ -52,6 +52,9 @@ class Place:
     said: frozenset[bytes]
     own: tuple[tuple[Entry, bytes], ...]
     wraps: tuple[tuple[Entry, KeyWraps], ...]
+    given_to: frozenset[bytes]
+    """The X25519 keys to which this device has sealed keys there, or another of the teacher's has those that this one
+    made: a memory that no list moves (docs/adr/0230)."""
 
     @property
     def current(self) -> AgreementKey | None:
@@ -150,12 +153,16 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
         each for each in held.keys if each.space == space and roster.who(each.person or b"") == roster.who(person)
     ]
     said_ever = {key for _, key in own}
+    devices = own_in_use(agent, roster, person)
+    sealers = _Sealers(
+        frozenset({agent.device, *(device[0] for device in devices)}), _spoken_for(agent, written, person)
+    )
     return Place(
         space=space,
         grant=grant,
         person=person,
         roster=roster,
-        devices=own_in_use(agent, roster, person),
+        devices=devices,
         made=tuple(each.key for each in theirs if each.person == person),
         before=tuple(each.key for each in theirs if each.person != person),
         of_all=tuple(each.key for each in held.keys if each.space is None and each.key.public in said_ever),
@@ -163,7 +170,36 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
         said=frozenset(_said(own, roster, grant.grant)),
         own=own,
         wraps=tuple(wraps),
+        given_to=frozenset(
+            recipient
+            for entry in held.wraps.get(space, ())
+            if sealers.heed(entry, roster) and (gift := parsed(entry, KeyWraps.parse)) is not None
+            for recipient, _ in gift.wraps
+            if entry.header.author == agent.device or gift.agreement in {each.key.public for each in theirs}
+        ),
     )
+
+
+class _Sealers(NamedTuple):
+    """Whose word counts of what was given: devices that are in use, and those for which this one has spoken."""
+
+    in_use: frozenset[bytes]
+    spoken_for: frozenset[bytes]
+
+    def heed(self, entry: Entry, roster: Roster) -> bool:
+        """Whether it does: hidden or not of the former; of the others, one of which may be lost, what is not."""
+        author = entry.header.author
+        return author in self.in_use or (author in self.spoken_for and not roster.hides(entry))
+
+
+def _spoken_for(agent: Agent, written: Iterable[Entry], person: bytes) -> frozenset[bytes]:
+    """The keys that sign of the devices of which this one has ever said that they are its teacher's too."""
+    named = (
+        agent.replica.door.authority(entry.header.target)
+        for entry in written
+        if entry.header.kind == Kind.VOUCH and entry.header.subject == person
+    )
+    return frozenset(grant.key for grant in named if grant is not None)
 
 
 def _own_keys(written: Iterable[Entry]) -> Iterable[tuple[Entry, bytes]]:

@@ -124,8 +124,8 @@ def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], froze
 
     The second ones are those to which one of the teacher's devices led: whoever may let devices in invents others.
     Whatever is hidden or held back of what they were given: they may have had it. But for a key of nobody that was let
-    in beside the X25519 key of a device in use, or of a phrase. To whom this device has sealed keys there it has led,
-    whatever lists say now of whose that was.
+    in beside the X25519 key of a device in use, or of a phrase. To whom keys were sealed there one has led, whatever
+    lists say now of whose that was.
     """
     roster, own = place.roster, place.devices
     drawn = {said.agreement for by, said in roster.phrases.get(place.person, ()) if by in own}
@@ -136,19 +136,12 @@ def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], froze
         for given in agent.replica.door.authorities_of(key)
         if given.person is not None and given.agreement not in in_use
     ]
-    given_by_this = _sealed_to(place, agent.device)
     theirs = {key for key, given in away if roster.who(given.person or b"") == roster.who(place.person)}
     # once for each X25519 key, as which it is noted: anybody may be let in with one that is known
-    given_keys = {given.agreement for _, given in away if given.agreement in given_by_this}
+    given_keys = {given.agreement for _, given in away if given.agreement in place.given_to}
     said = (roster.voices.words, roster.voices.over)
     led_to = {word.device[0] for device in own for words in said for word in words.get(device, ()) if word.is_own}
     return _notes_of(theirs | given_keys), _notes_of(theirs & led_to | given_keys)
-
-
-def _sealed_to(place: Place, device: bytes) -> frozenset[bytes]:
-    """To whose X25519 keys this device has sealed keys of a place: a memory that no list moves."""
-    own = (record for entry, record in place.wraps if entry.header.author == device)
-    return frozenset(recipient for record in own for recipient, _ in record.wraps)
 
 
 def _notes_of(devices: Iterable[bytes]) -> frozenset[bytes]:

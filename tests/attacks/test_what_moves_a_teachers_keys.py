@@ -22,8 +22,9 @@ from sync_agent.app import Agent
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.keys.phrases import new_phrase
 from sync_agent.keys.places import Place
-from sync_agent.keys.reading_key import _notes_of, _sealed_to, tend_reading_keys
+from sync_agent.keys.reading_key import _notes_of, tend_reading_keys
 from tests.harness.attack import attack
+from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import (
     another_laptop,
@@ -127,8 +128,8 @@ async def test_a_key_of_nobody_beside_that_of_her_phrase_ends_no_key_of_hers(tmp
 
 def _by_who_signs(agent: Agent, place: Place) -> tuple[frozenset[bytes], frozenset[bytes]]:
     away = away_of(place.roster.cut, place.roster.voices) - {agent.device}
-    given = _sealed_to(place, agent.device)
-    theirs = {key for key in away for each in agent.replica.door.authorities_of(key) if each.agreement in given}
+    named = {key: agent.replica.door.authorities_of(key) for key in away}
+    theirs = {key for key, grants in named.items() if any(each.agreement in place.given_to for each in grants)}
     return _notes_of(theirs), _notes_of(theirs)
 
 
@@ -176,7 +177,7 @@ async def test_an_id_that_nobody_has_and_that_is_forgotten_silences_no_laptop(tm
 @attack(
     ROW,
     off={
-        "sync_agent.keys.reading_key._sealed_to": lambda *_: frozenset(),
+        "sync_agent.keys.places._Sealers.heed": lambda *_: False,
         "protocol.rights.keys_in_use._whoever_they_are": lambda _gone: {},
     },
 )
@@ -202,6 +203,41 @@ async def test_two_ids_that_are_parted_as_a_laptop_is_lost_leave_it_no_new_work(
         await here.sync(here.machine, second)
         handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
         assert content_key_of(handed_in, reading_keys(second.agent)) is not None
+        assert content_key_of(handed_in, await keys_that_open(here, lost.agent)) is None
+
+
+@attack(
+    ROW,
+    off={
+        "sync_agent.keys.places._Sealers.heed": lambda *_: False,
+        "protocol.rights.keys_in_use._whoever_they_are": lambda _gone: {},
+    },
+)
+async def test_nor_what_a_third_laptop_of_hers_had_sealed_to_it(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, first, space = here.room.territory, here.teacher, here.room.space
+        third = await another_laptop(here, first)
+        await here.sync(first, third, first, third, here.machine)
+        twice = await territory.person("Mme Petit", PersonRole.TEACHER, space)
+        listed = (await territory.replica.view(space)).roster.persons[twice].entry
+        as_one = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=here.room.teacher_person).encode()
+        same = await territory.say(space, Kind.PERSON, as_one, subject=twice, parents=(listed,))
+        lost = await here.room.device(Role.TEACHER, person=twice)
+        await here.sync(lost, first, third, here.machine)
+        await confirm_each_other(here, first, lost)
+        await here.sync(first, third, lost, first, third, lost, here.machine)
+        head, _ = await confirmed_head(here)
+        await here.sync(head, third, first, lost, here.machine)
+        await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
+        await here.sync(head)
+        alone = PersonRecord("Mme Petit", PersonRole.TEACHER).encode()
+        await territory.say(space, Kind.PERSON, alone, subject=twice, parents=(same.id,))
+        for _ in range(2):
+            await here.sync(third, first, here.machine)
+        work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"written afterwards"})
+        await here.sync(here.machine, third)
+        handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
+        assert content_key_of(handed_in, reading_keys(third.agent)) is not None
         assert content_key_of(handed_in, await keys_that_open(here, lost.agent)) is None
 
 

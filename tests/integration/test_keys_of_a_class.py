@@ -15,7 +15,7 @@ from protocol.model.structure import Erasure, Grant, PersonKey, Revocation
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
-from protocol.trust.person_keys import KeyWraps, open_reading_key
+from protocol.trust.person_keys import KeyWraps, PhraseKey, open_reading_key
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import reported
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys
@@ -246,6 +246,25 @@ async def test_the_phrase_opens_a_class_of_the_next_year_when_those_of_the_last_
     await here.sync(new)
     await open_with_phrase(new.agent, phrase)
     assert made.public in reading_keys(new.agent)
+
+
+async def test_a_phrase_that_was_seen_replaced_is_not_in_force_again_in_the_next_year(here: Here) -> None:
+    second = await another_laptop(here, here.teacher)
+    await new_phrase(here.teacher.agent, Argon2Cost(8, 1, 1))
+    await here.sync(here.teacher, second)
+    territory = here.room.territory
+    (_, old), *_ = (await territory.replica.view(here.room.space)).roster.phrases[here.room.teacher_person]
+    territory.clock.advance(1_000)
+    await new_phrase(second.agent, Argon2Cost(8, 1, 1))
+    await here.sync(second, here.teacher)
+    await territory.say(here.room.space, Kind.ERASE, Erasure(here.room.space).encode())
+    await here.sync(here.teacher, second)
+    later = await territory.classroom("CM2")
+    await teach_too(here, later, here.teacher, second)
+    await here.sync(here.teacher, second, here.teacher, second)
+    said = [each for each in await territory.replica.store.scan_kinds([Kind.PHRASE]) if each.header.space == later]
+    assert said
+    assert old.agreement not in {phrase.agreement for each in said if (phrase := parsed(each, PhraseKey.parse))}
 
 
 async def test_the_phrase_of_a_laptop_that_was_cut_off_with_all_it_said_is_said_again_once_it_is_let_in(
