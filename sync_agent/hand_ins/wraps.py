@@ -159,11 +159,18 @@ async def _pass_on(agent: Agent) -> int:
                 continue
             readers = [key for theirs in lacking for key in theirs][:MAX_READERS_PER_HAND_IN]
             wraps = wraps_for(readers, content_key, info_of(work), agent.entropy)
+            if not _says_something(wraps):
+                continue
             right = await agent.right(space, Kind.WRAP)
             drafts.append(Draft(space, Kind.WRAP, right.grant, wraps.encode(), subject=work.person, target=work.id))
     if drafts:
         await agent.write(*drafts)
     return len(drafts)
+
+
+def _says_something(wraps: Wraps) -> bool:
+    """Whether anybody could read with one of them: what wraps for nobody would be said again at each look."""
+    return bool(wraps.wraps)
 
 
 def _confirmed_keys(roster: Roster, circle: Circle, own: bytes) -> list[list[bytes]]:
@@ -225,7 +232,7 @@ async def _late_wraps(agent: Agent, work: Work, content_key: bytes, readers: Seq
     for start in range(0, len(lacking), MAX_READERS_PER_HAND_IN):
         part = lacking[start : start + MAX_READERS_PER_HAND_IN]
         wraps = wraps_for(part, content_key, info_of(work), agent.entropy)
-        if wraps.wraps:
+        if _says_something(wraps):
             right = await agent.right(work.space, Kind.WRAP)
             drafts.append(
                 Draft(work.space, Kind.WRAP, right.grant, wraps.encode(), subject=work.person, target=work.id)

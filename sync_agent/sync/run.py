@@ -20,6 +20,9 @@ class Run:
     sharing: Sharing | None = None
     said: Said = field(default_factory=Said)
     received: int = 0
+    received_before: int = 0
+    rounds_alone: int = 0
+    """How often in a row something was due to be said although nothing had come."""
     sent: int = 0
     again: bool = False
     links: list[Link] = field(default_factory=list)

@@ -50,6 +50,7 @@ from sync_agent.transport.sealed_calls import SealedCalls
 
 MAX_REQUESTS: Final = 10_000
 NOTED_EVERY_MS: Final = 60_000
+MAX_ROUNDS_ALONE: Final = 16
 
 _log = logging.getLogger(__name__)
 
@@ -254,8 +255,14 @@ class Session:
         """After news: reading keys and wraps that have become due travel in this very sync. Whether there were any.
 
         News are also what neighbours and disks have brought since, of which the server may have nothing new to say.
+        What is due at each look, whoever brings that about, keeps no sync from ending.
         """
         said = 0
+        if run.received != run.received_before:
+            run.received_before, run.rounds_alone = run.received, 0
+        if run.rounds_alone == MAX_ROUNDS_ALONE:
+            _log.warning("there is something to say at each look here; what is left waits for the next sync")
+            return False
         latest = await self._store.latest()
         if (run.received or run.sent or latest != self._tended) and not run.said.fetching:
             self._tended = latest
@@ -266,6 +273,7 @@ class Session:
                 said += await tend_sign_in(self.agent)
             except (BadInput, Refused) as lost:
                 _log.info("this device has lost a right: %s", lost)
+        run.rounds_alone += said > 0
         return said > 0
 
     # --- entries ------------------------------------------------------------------------------------------------------

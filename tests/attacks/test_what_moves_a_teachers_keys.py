@@ -11,7 +11,7 @@ from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_READING_KEYS_AT_ONCE, READING_KEY_PAUSE_MS
 from protocol.model.entry import Kind
-from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
+from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.replica.replica import Draft
 from protocol.rights.keys_in_use import Key, keys_held
 from protocol.rights.roster import away_of
@@ -19,10 +19,12 @@ from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import KeyWraps, seal_reading_key
 from sync_agent.app import Agent
+from sync_agent.hand_ins.wraps import tend_hand_ins
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.keys.phrases import new_phrase
 from sync_agent.keys.places import Place
 from sync_agent.keys.reading_key import _notes_of, tend_reading_keys
+from tests.attacks.test_confirmed_colleagues import confirmed_colleague
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
@@ -256,3 +258,17 @@ async def test_a_colleagues_laptop_gives_no_teacher_keys_of_its_own(tmp_path: Pa
         await here.teacher.agent.replica.admit(said, source=colleague.device, now_ms=here.room.territory.clock())
         await open_given_keys(here.teacher.agent)
         assert planted.public not in reading_keys(here.teacher.agent)
+
+
+@attack(ROW, off={"sync_agent.hand_ins.wraps._says_something": lambda _wraps: True})
+async def test_a_colleagues_key_with_which_nobody_reads_has_nothing_said_again_and_again(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        colleague = await confirmed_colleague(here)
+        said = await here.room.territory.replica.store.scan_kinds([Kind.PERSON_KEY])
+        before = tuple(entry.id for entry in said if entry.header.author == here.spy.signing.public)
+        await Desk(here.teacher.agent).ask("confirm-opened", id=here.work.hex())
+        await here.sync(here.teacher)
+        weak = await here.say(Kind.PERSON_KEY, PersonKey(bytes(32), "PC").encode(), colleague, parents=before)
+        now_ms = here.room.territory.clock()
+        await here.teacher.agent.replica.admit([weak], source=here.spy.signing.public, now_ms=now_ms)
+        assert [await tend_hand_ins(here.teacher.agent) for _ in range(3)][1:] == [0, 0]

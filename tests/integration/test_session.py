@@ -14,13 +14,14 @@ from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
 from protocol.folds.coursework import HandInState
 from protocol.messages.wire import RECONCILE_PATH
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Invite
+from protocol.model.structure import Invite, PersonKey
 from protocol.model.work import HandIn
 from protocol.replica import news
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import Stored
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
+from sync_agent.app import Agent
 from sync_agent.coursework.publisher import withdraw
 from sync_agent.health import LastSync
 from sync_agent.sync.asking import Said
@@ -432,3 +433,21 @@ async def test_a_health_report_goes_up_once_and_again_only_when_it_says_somethin
     room.territory.clock.advance(60_000)
     await machine.session.sync()
     assert await server.registers() == first
+
+
+async def test_a_sync_ends_though_there_is_something_to_say_at_each_look(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = await room.teacher()
+    await teacher.session.sync()
+    monkeypatch.setattr("sync_agent.sync.session.MAX_REQUESTS", 100)
+
+    async def speaks(agent: Agent) -> int:
+        grant = (await agent.right(room.space, Kind.PERSON_KEY)).grant
+        key = PersonKey(agent.entropy(32)).encode()
+        await agent.write(Draft(room.space, Kind.PERSON_KEY, grant, key, subject=room.teacher_person))
+        return 1
+
+    monkeypatch.setattr("sync_agent.sync.session.tend_hand_ins", speaks)
+    await room.publish(teacher, SMALL)
+    await teacher.session.sync()
