@@ -119,7 +119,7 @@ def keys_spent(
     gone: Mapping[Key, Collection[bytes]],
     aliases: Mapping[bytes, bytes],
     doubted: Doubted,
-    led: Led,
+    leading: tuple[Led, Led],
     phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]],
 ) -> frozenset[Key]:
     """The reading keys, each with its teacher, that a device which was cut off has made or has been given.
@@ -134,6 +134,7 @@ def keys_spent(
     """
     if not cut:
         return frozenset()
+    led, _ = leading  # now, and once
     by_key = _whoever_they_are(gone)
     own: defaultdict[bytes, set[Device]] = defaultdict(set)
     for id_, devices in led.items():
@@ -150,7 +151,7 @@ def keys_spent(
     for person, entry in _by_their_own(given, Kind.KEY_WRAP, door):
         gift, author = parsed(entry, KeyWraps.parse), entry.header.author
         made = () if gift is None else made_as.get((author, gift.agreement), ())
-        if gift is None or (entry.header.grant in doubted.unheard and not made):
+        if gift is None or (not made and not _is_theirs(person, entry, door, doubted, leading)):
             continue
         itself = (author,) if entry.id in doubted.held_back else ()
         persons = {person, *made}
@@ -163,6 +164,12 @@ def keys_spent(
         if any(holder not in itself for holder in holders):
             found.update((each, gift.agreement) for each in persons)
     return frozenset(found)
+
+
+def _is_theirs(person: bytes, entry: Entry, door: Door, doubted: Doubted, leading: Iterable[Led]) -> bool:
+    """Whether a device said it to which the person's own lead, or once led: what a list calls theirs is nothing."""
+    author = None if entry.header.grant in doubted.unheard else door.authority(entry.header.grant)
+    return _is_among(author, (led.get(person, frozenset()) for led in leading))
 
 
 def _is_among(author: Authority | None, own: Iterable[Container[Device]]) -> bool:

@@ -253,7 +253,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     for person, agreement in lost.keys() - held:
         gone[aliases.get(person, person), agreement] |= lost[person, agreement]
     doubted = Doubted(roster.held_back, unheard)
-    spent = keys_spent(kept, given, door, away, gone, aliases, doubted, speaking.led, phrases)
+    spent = keys_spent(kept, given, door, away, gone, aliases, doubted, (speaking.led, then.led), phrases)
     replaced = replaced_keys(given)
     standing = [entry for entry in kept if _stands(entry, door, voices, aliases)]
     in_use, makers = keys_in_use(standing, door, cut, spent, replaced)

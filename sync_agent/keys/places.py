@@ -18,7 +18,7 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.replica.replica import Draft
 from protocol.rights.door import Authority, Door
-from protocol.rights.roster import Roster
+from protocol.rights.roster import Roster, away_of
 from protocol.rights.vouching import Device
 from protocol.roles import HAS_READING_KEYS
 from protocol.trust.person_keys import (
@@ -154,9 +154,9 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
     ]
     said_ever = {key for _, key in own}
     devices = own_in_use(agent, roster, person)
-    sealers = _Sealers(
-        frozenset({agent.device, *(device[0] for device in devices)}), _spoken_for(agent, written, person)
-    )
+    in_use = frozenset({agent.device, *(device[0] for device in devices)})
+    # a lost laptop names as given whatever it likes
+    sealers = _Sealers(in_use, _spoken_for(agent, written, person) - away_of(roster.cut, roster.voices))
     return Place(
         space=space,
         grant=grant,
@@ -187,7 +187,7 @@ class _Sealers(NamedTuple):
     spoken_for: frozenset[bytes]
 
     def heed(self, entry: Entry, roster: Roster) -> bool:
-        """Whether it does: hidden or not of the former; of the others, one of which may be lost, what is not."""
+        """Whether it does: hidden or not of the former; of the others what is not hidden."""
         author = entry.header.author
         return author in self.in_use or (author in self.spoken_for and not roster.hides(entry))
 

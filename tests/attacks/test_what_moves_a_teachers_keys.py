@@ -10,10 +10,10 @@ from typing import Any
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_READING_KEYS_AT_ONCE, READING_KEY_PAUSE_MS
-from protocol.model.entry import Kind
+from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.replica.replica import Draft
-from protocol.rights.keys_in_use import Key, keys_held
+from protocol.rights.keys_in_use import Doubted, Key, keys_held
 from protocol.rights.roster import away_of
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
@@ -272,3 +272,57 @@ async def test_a_colleagues_key_with_which_nobody_reads_has_nothing_said_again_a
         now_ms = here.room.territory.clock()
         await here.teacher.agent.replica.admit([weak], source=here.spy.signing.public, now_ms=now_ms)
         assert [await tend_hand_ins(here.teacher.agent) for _ in range(3)][1:] == [0, 0]
+
+
+def _by_a_list(_person: object, entry: Entry, _door: object, doubted: Doubted, _leading: object) -> bool:
+    return entry.header.grant not in doubted.unheard
+
+
+@attack(ROW, off={"protocol.rights.keys_in_use._is_theirs": _by_a_list})
+async def test_whom_a_list_alone_calls_hers_spends_no_key_of_hers(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
+        alias = await territory.person("Mme Petit", PersonRole.TEACHER, space)
+        await here.name_the_spy(alias)
+        await here.sync(here.teacher, here.machine, here.teacher)
+        listed = (await territory.replica.view(space)).roster.persons[alias].entry
+        as_hers = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=hers).encode()
+        await territory.say(space, Kind.PERSON, as_hers, subject=alias, parents=(listed,))
+        (grant,) = await territory.let_in(here.spy, Role.TEACHER, space, person=hers)
+        here.grant = grant.id
+        nobody = new_device(Random(77).randbytes)
+        await territory.let_in(nobody, Role.TEACHER, space, person=hers)
+        await territory.say(space, Kind.REVOKE, Revocation(nobody.signing.public, ()).encode())
+        for _ in range(6):
+            for key in await keys_said(here, here.teacher.agent.device):
+                gift = KeyWraps(key, ((nobody.agreement.public, bytes(80)),)).encode()
+                await here.say(Kind.KEY_WRAP, gift, hers)
+            await here.sync(here.teacher, here.machine, here.teacher)
+        work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"written afterwards"})
+        await here.sync(here.machine, here.teacher)
+        handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
+        assert content_key_of(handed_in, reading_keys(here.teacher.agent)) is not None
+
+
+@attack(ROW, off={"sync_agent.keys.places.away_of": lambda *_: frozenset()})
+async def test_what_a_lost_laptop_says_was_given_calls_for_no_new_keys(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, lost, space = here.room.territory, here.teacher, here.room.space
+        second = await another_laptop(here, lost)
+        await here.sync(second, lost, second, here.machine)
+        strangers = [new_device(Random(60_000 + number).randbytes) for number in range(12)]
+        right = await lost.agent.right(space, Kind.KEY_WRAP)
+        given = tuple((each.agreement.public, bytes(80)) for each in strangers)
+        for key in await keys_said(here, second.agent.device):
+            said = KeyWraps(key, given).encode()
+            await lost.agent.write(Draft(space, Kind.KEY_WRAP, right.grant, said, subject=here.room.teacher_person))
+        await here.sync(lost, second)
+        await report_by_kit(here, second)
+        await here.sync(second, second)
+        before = len(await keys_said(here, second.agent.device))
+        for each in strangers:
+            await territory.let_in(each, Role.TEACHER, space, person=here.room.teacher_person)
+            await territory.say(space, Kind.REVOKE, Revocation(each.signing.public, ()).encode())
+            await here.sync(second)
+            territory.clock.advance(READING_KEY_PAUSE_MS // 2)
+        assert len(await keys_said(here, second.agent.device)) <= before + MAX_READING_KEYS_AT_ONCE
