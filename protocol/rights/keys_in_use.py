@@ -12,7 +12,7 @@ Pure; called by the roster alone.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from protocol.limits import MAX_READING_KEYS_PER_DEVICE
@@ -134,14 +134,12 @@ def keys_spent(
     """
     if not cut:
         return frozenset()
-    led, _ = leading  # now, and once
+    now, once = (_of_each(led, aliases) for led in leading)
     by_key = _whoever_they_are(gone)
-    own: defaultdict[bytes, set[Device]] = defaultdict(set)
-    for id_, devices in led.items():
-        own[aliases.get(id_, id_)].update(device for device in devices if device[0] not in cut)
-    in_use = defaultdict(set, {one: {agreement for _, agreement in devices} for one, devices in own.items()})
-    for id_, agreement in _of_phrases(phrases, cut):
-        in_use[aliases.get(id_, id_)].add(agreement)
+    papers: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for id_, drawer, agreement in _of_phrases(phrases, cut):
+        if drawer in now(id_) or drawer in once(id_):
+            papers[id_].add(agreement)
     found, made_as = set(), defaultdict[Key, set[bytes]](set)
     for person, entry in _by_their_own(heard, Kind.PERSON_KEY, door):
         if (key := parsed(entry, PersonKey.parse)) is not None:
@@ -151,37 +149,50 @@ def keys_spent(
     for person, entry in _by_their_own(given, Kind.KEY_WRAP, door):
         gift, author = parsed(entry, KeyWraps.parse), entry.header.author
         made = () if gift is None else made_as.get((author, gift.agreement), ())
-        if gift is None or (not made and not _is_theirs(person, entry, door, doubted, leading)):
+        if gift is None or (not made and not _is_theirs(entry, door, doubted, (now(person), once(person)))):
             continue
         itself = (author,) if entry.id in doubted.held_back else ()
         persons = {person, *made}
         listed = {aliases.get(each, each) for each in persons}
-        holders = [each for recipient, _ in gift.wraps for one in listed for each in gone.get((one, recipient), ())]
-        if made or _is_among(door.authority(entry.header.grant), (own[one] for one in listed)):
-            kept = {agreement for one in listed for agreement in in_use[one]}
-            strange = [recipient for recipient, _ in gift.wraps if recipient not in kept]
+        own = frozenset(device for each in persons for device in now(each) if device[0] not in cut)
+        kept = _kept_by(own, *(papers[each] for each in persons))
+        strange = [recipient for recipient, _ in gift.wraps if recipient not in kept]
+        holders = [each for recipient in strange for one in listed for each in gone.get((one, recipient), ())]
+        if made or _is_among(door.authority(entry.header.grant), [own]):
             holders += [each for recipient in strange for each in by_key.get(recipient, ())]
         if any(holder not in itself for holder in holders):
             found.update((each, gift.agreement) for each in persons)
     return frozenset(found)
 
 
-def _is_theirs(person: bytes, entry: Entry, door: Door, doubted: Doubted, leading: Iterable[Led]) -> bool:
-    """Whether a device said it to which the person's own lead, or once led: what a list calls theirs is nothing."""
-    author = None if entry.header.grant in doubted.unheard else door.authority(entry.header.grant)
-    return _is_among(author, (led.get(person, frozenset()) for led in leading))
+def _of_each(led: Led, aliases: Mapping[bytes, bytes]) -> Callable[[bytes], Collection[Device]]:
+    """To which devices an id's own lead; of one that has none of its own, those of the others that a list calls it."""
+    listed: defaultdict[bytes, set[Device]] = defaultdict(set)
+    for id_, devices in led.items():
+        listed[aliases.get(id_, id_)] |= devices
+    return lambda person: led[person] if person in led else listed.get(aliases.get(person, person), set())
+
+
+def _is_theirs(entry: Entry, door: Door, doubted: Doubted, own: Iterable[Container[Device]]) -> bool:
+    """Whether one of somebody's devices said it: that a list calls it theirs is not enough."""
+    return entry.header.grant not in doubted.unheard and _is_among(door.authority(entry.header.grant), own)
+
+
+def _kept_by(own: Iterable[Device], *papers: Iterable[bytes]) -> frozenset[bytes]:
+    """The X25519 keys of somebody's devices in use, and of their phrases: a gift to these is one to nobody else."""
+    return frozenset(agreement for _, agreement in own).union(*papers)
 
 
 def _is_among(author: Authority | None, own: Iterable[Container[Device]]) -> bool:
-    """Whether who wrote under a grant is one of somebody's devices in use."""
+    """Whether who wrote under a grant is one of somebody's devices."""
     return author is not None and any((author.key, author.agreement) in devices for devices in own)
 
 
 def _of_phrases(
     phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]], cut: frozenset[bytes]
-) -> Iterable[tuple[bytes, bytes]]:
-    """As whose each phrase was drawn by a device that is not cut off, and its X25519 key."""
-    return ((id_, said.agreement) for id_, drawn in phrases.items() for (key, _), said in drawn if key not in cut)
+) -> Iterable[tuple[bytes, Device, bytes]]:
+    """As whose each phrase was drawn, by which device that is not cut off, and its X25519 key."""
+    return ((id_, by, said.agreement) for id_, drawn in phrases.items() for by, said in drawn if by[0] not in cut)
 
 
 def _whoever_they_are(gone: Mapping[Key, Collection[bytes]]) -> dict[bytes, set[bytes]]:
@@ -242,8 +253,7 @@ def keys_held(
         for person, agreement in claimed:
             have = holders.get((aliases.get(person, person), agreement))
             # of two sets the smaller is walked: that many devices hold a key, or lead to one, costs no square
-            has_none = person not in now and person not in once
-            if have and (has_none or any(not have.isdisjoint(ids.get(person, ())) for ids in leading)):
+            if have and any(not have.isdisjoint(ids.get(person, ())) for ids in leading):
                 held.add((person, agreement))
     return frozenset(held.intersection(claimed))
 

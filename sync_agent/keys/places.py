@@ -154,9 +154,11 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
     ]
     said_ever = {key for _, key in own}
     devices = own_in_use(agent, roster, person)
-    in_use = frozenset({agent.device, *(device[0] for device in devices)})
     # a lost laptop names as given whatever it likes
-    sealers = _Sealers(in_use, _spoken_for(agent, written, person) - away_of(roster.cut, roster.voices))
+    sealers = _Sealers(
+        frozenset({agent.device, *(device[0] for device in devices)}),
+        _spoken_for(agent, written, person) - away_of(roster.cut, roster.voices),
+    )
     return Place(
         space=space,
         grant=grant,

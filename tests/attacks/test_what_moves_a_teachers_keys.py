@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
@@ -13,7 +11,7 @@ from protocol.limits import MAX_READING_KEYS_AT_ONCE, READING_KEY_PAUSE_MS
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.replica.replica import Draft
-from protocol.rights.keys_in_use import Doubted, Key, keys_held
+from protocol.rights.keys_in_use import Doubted
 from protocol.rights.roster import away_of
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
@@ -75,14 +73,7 @@ async def test_a_laptop_that_is_let_back_into_one_class_says_once_there_what_it_
         assert said[-2:] == [0, 0]
 
 
-def _for_no_other(
-    claimed: Any, living: Any, away: Any, phrases: Any, aliases: Mapping[bytes, bytes], led: Any
-) -> frozenset[Key]:
-    held = keys_held(claimed, living, away, phrases, aliases, led)
-    return frozenset(key for key in held if key[0] not in aliases or any(key[0] in ids for ids in led))
-
-
-@attack(ROW, off={"protocol.rights.roster.keys_held": _for_no_other})
+@attack(ROW, off={"protocol.rights.keys_in_use._kept_by": lambda *_: frozenset()})
 async def test_a_key_of_nobody_beside_her_own_ends_no_key_of_hers(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
         territory, space, agent = here.room.territory, here.room.space, here.teacher.agent
@@ -274,7 +265,7 @@ async def test_a_colleagues_key_with_which_nobody_reads_has_nothing_said_again_a
         assert [await tend_hand_ins(here.teacher.agent) for _ in range(3)][1:] == [0, 0]
 
 
-def _by_a_list(_person: object, entry: Entry, _door: object, doubted: Doubted, _leading: object) -> bool:
+def _by_a_list(entry: Entry, _door: object, doubted: Doubted, _own: object) -> bool:
     return entry.header.grant not in doubted.unheard
 
 
