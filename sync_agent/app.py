@@ -81,7 +81,7 @@ class Agent:
 
     Who reads the state and writes what follows from it holds `writing` meanwhile. `on_change` is called after every
     write of this device; where a scheduler is running, it wakes it. `on_watch` is called when a command has changed
-    what is watched. `stick` is how the courier disk stands that is plugged in (`courier_watch`), None without one.
+    what is watched. `stick` is how the courier disk stands that is plugged in (`courier.watch`), None without one.
     """
 
     def __init__(

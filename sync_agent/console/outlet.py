@@ -5,7 +5,7 @@ Rules:
 - paths stay inside it: no "..", nothing absolute, and no link that lies in it is followed;
 - a file appears whole or not at all, and takes the place of an older one in one step;
 - what a person wrote there is never lost: a file that is not what comes stays, under the dated name that
-  `coursework_rules` gives to edits, and whoever asked is told;
+  `coursework.rules` gives to edits, and whoever asked is told;
 - pupils' opened work is for this account alone, as an archive of a person is; what lies in the folder already keeps its
   own rights;
 - what others made is marked so where the system knows such a mark (Windows asks before it opens it), and what a file

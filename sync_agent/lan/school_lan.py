@@ -90,7 +90,7 @@ class Lan(Around):
 
     @contextlib.asynccontextmanager
     async def open(self, listen: Address | None, peers: Sequence[Address]) -> AsyncIterator[None]:
-        """Listen, and keep links with `peers`, while the context lasts. Raises as `lan_listener.serving` does."""
+        """Listen, and keep links with `peers`, while the context lasts. Raises as `listener.serving` does."""
         async with contextlib.AsyncExitStack() as stack:
             if listen is not None:
                 tls = listener_context(self._agent.keys.tls, self._agent.folder)

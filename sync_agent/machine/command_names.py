@@ -13,7 +13,7 @@ SCHOOL: Final = (
     "space add", "space list", "space rename", "person add", "person list", "person doubles", "person merge", "invite",
     "devices", "grant", "ungrant", "revoke", "lost", "stays", "erase",
 )  # fmt: skip
-"""What a head teacher's device does for its school (`school_commands`)."""
+"""What a head teacher's device does for its school (`school.commands`)."""
 LOOK_AT: Final = "look_at"
 """Whether `grant` and `ungrant` answer with the devices at which people should look: pages ask, commands print them."""
 LEFT_OFF: Final = "left_off"

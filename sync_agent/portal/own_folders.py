@@ -1,7 +1,7 @@
 """“Vos dossiers”: what of a teacher's watched folders is not published, why, and the brake that asks first.
 
 Whoever publishes by dropping files in a folder gives no command and reads no log: this is where they are told. What is
-watched, and what pulls the brake, is `watcher`'s and `watch_brake`'s; the words of each reason are the catalogues'.
+watched, and what pulls the brake, is `watcher`'s and `watching.brake`'s; the words of each reason are the catalogues'.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Rules:
 - one request and one answer when nothing, or little, is new; more only while they bring something forward: a sync ends;
 - entries before content, parents before children; what an answer brings is durable, with its cursor, before the next;
 - the server's word is what its sealed answers say: what it took leaves the outbox, what it lacks goes back into it;
-- content and sets that differ are rooms of their own (`sync_content`, `sync_repair`).
+- content and sets that differ are rooms of their own (`content`, `repair`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A way to one server, whatever carries it: the interface, what is counted, and the address as it is kept.
 
-docs/protocol.md, "HTTP". The way over HTTP is `http_transport`; what comes back is judged by `answers`.
+docs/protocol.md, "HTTP". The way over HTTP is `over_http`; what comes back is judged by `answers`.
 """
 
 from __future__ import annotations

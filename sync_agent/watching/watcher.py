@@ -1,4 +1,4 @@
-"""The watched folders of a teacher's device: what is put there is published, by the rules of `watch_rules`.
+"""The watched folders of a teacher's device: what is put there is published, as `watching.rules` has it.
 
 `run` makes DIR/publish/<space>/ for every space in which this device may publish, and watches them and the folders that
 `watch add` names. Each entry of such a folder is a title.
@@ -7,7 +7,7 @@ Rules (docs/adr/0013):
 - events of the system say where to look, a clock says when to look again; what a look finds decides. Everything is
   looked at when `run` starts and every few minutes after, whatever the events said;
 - one title is published after another, whole; what cannot be published is remembered with the reason, for `status`;
-- nothing is published while the brake is pulled (`watch_brake`), and nothing is ever withdrawn from here;
+- nothing is published while the brake is pulled (`brake`), and nothing is ever withdrawn from here;
 - at rest nothing runs but a timer.
 """
 

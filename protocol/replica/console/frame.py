@@ -7,7 +7,7 @@ Rules:
 - an error decides its own exit status (`protocol.errors`); what nobody foresaw is one sentence and 1, and a traceback
   only if `PROGRAM_DEBUG` is set;
 - parsing is over before a command begins, and a command loads its libraries itself: `--help` stays quick; what parses
-  (`console_parser`) is loaded only to parse, and a daemon begins anew without it.
+  (`parser`) is loaded only to parse, and a daemon begins anew without it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Program:
     """One of the two programs: a table of commands.
 
     A command is a function, plain or `async`, whose first parameter is the `Call` and whose others are `Annotated` with
-    `console_options.Argument` or `Option`; its docstring is its help and what it returns is the result.
+    `options.Argument` or `Option`; its docstring is its help and what it returns is the result.
     """
 
     def __init__(self, name: str, summary: str, version: Callable[[], str]) -> None:

@@ -1,6 +1,6 @@
 """What a command says of its options and arguments, in `Annotated`: plain data, which a daemon may keep for weeks.
 
-`console_parser` makes the parser's own kind of it, in the process that parses.
+`parser` makes the parser's own kind of it, in the process that parses.
 """
 
 from __future__ import annotations
