@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple, TypeAlias
 
 from protocol.limits import MAX_READING_KEYS_PER_DEVICE
@@ -128,9 +129,9 @@ def keys_spent(
     entries that say that a key was given to somebody. Whoever has the server holds such a one back, or has it said
     under a grant that nobody confirmed, or as another person's, beforehand: where who made the key says so, it counts
     all the same; where another device of the same person does, though it is held back. What either says, if it is in
-    use, counts whosever that device is by the lists of today, unless one in use has that X25519 key to which the
-    person's own have `led`, or drew the phrase of which it is. But for what somebody says of themselves: a lost laptop
-    would spend each new key of hers by saying that it was given it.
+    use, counts whosever that device is by the lists of today; and what is given to the X25519 key of a device in use to
+    which an id's own are `leading` (now, and once), or of one of its `phrases`, is given to nobody else. But for what
+    somebody says of themselves: a lost laptop would spend each new key of hers by saying that it was given it.
     """
     if not cut:
         return frozenset()
@@ -140,6 +141,12 @@ def keys_spent(
     for id_, drawer, agreement in _of_phrases(phrases, cut):
         if drawer in now(id_) or drawer in once(id_):
             papers[id_].add(agreement)
+
+    @cache  # many gifts are of few persons
+    def held_by(persons: frozenset[bytes]) -> tuple[frozenset[Device], frozenset[bytes]]:
+        own = frozenset(device for each in persons for device in now(each) if device[0] not in cut)
+        return own, _kept_by(own, *(papers[each] for each in persons))
+
     found, made_as = set(), defaultdict[Key, set[bytes]](set)
     for person, entry in _by_their_own(heard, Kind.PERSON_KEY, door):
         if (key := parsed(entry, PersonKey.parse)) is not None:
@@ -152,10 +159,9 @@ def keys_spent(
         if gift is None or (not made and not _is_theirs(entry, door, doubted, (now(person), once(person)))):
             continue
         itself = (author,) if entry.id in doubted.held_back else ()
-        persons = {person, *made}
+        persons = frozenset({person, *made})
         listed = {aliases.get(each, each) for each in persons}
-        own = frozenset(device for each in persons for device in now(each) if device[0] not in cut)
-        kept = _kept_by(own, *(papers[each] for each in persons))
+        own, kept = held_by(persons)
         strange = [recipient for recipient, _ in gift.wraps if recipient not in kept]
         holders = [each for recipient in strange for one in listed for each in gone.get((one, recipient), ())]
         if made or _is_among(door.authority(entry.header.grant), [own]):
@@ -228,8 +234,7 @@ def keys_held(
     Whoever may write grants names them beside a signing key of their own, which is then cut off: that spends nothing.
     Of keys that are `away` none counts, nor a phrase of theirs: a lost laptop can have drawn one with its own X25519
     key. A device holds what it has for each id of its person whose own devices have `led` to it (now; what it drew,
-    also once), and for those that never had any: for no other, whatever lists call the same, and whatever it is granted
-    as.
+    also once), and for one that has none: for no other, whatever lists call the same, and whatever it is granted as.
     """
     now, once = led
     granted = [

@@ -8,7 +8,6 @@ Rules:
 from __future__ import annotations
 
 from contextlib import aclosing
-from itertools import chain
 
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.folds.coursework import Work
@@ -22,13 +21,12 @@ from sync_agent.keys.key_wraps import reading_keys
 
 async def opening_key(agent: Agent, work: Work) -> bytes | None:
     """The content key that one of this device's reading keys has of a hand-in; None where none has any."""
-    keys = content_keys_of(work, reading_keys(agent))
-    most_believed = next(keys, None)
-    begins = None if most_believed is None else await _begins(agent, work)
-    if begins is None:
-        return most_believed
-    for key in chain((most_believed,), keys):
-        if key is not None and _opens(key, *begins):
+    most_believed: bytes | None = None
+    begins: tuple[bytes, bool] | None = None
+    for key in content_keys_of(work, reading_keys(agent)):
+        if most_believed is None:
+            most_believed, begins = key, await _begins(agent, work)
+        if begins is None or _opens(key, *begins):
             return key
     return most_believed
 

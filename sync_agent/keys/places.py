@@ -52,14 +52,28 @@ class Place:
     said: frozenset[bytes]
     own: tuple[tuple[Entry, bytes], ...]
     wraps: tuple[tuple[Entry, KeyWraps], ...]
-    given_to: frozenset[bytes]
-    """The X25519 keys to which this device has sealed keys there, or another of the teacher's has those that this one
-    made: a memory that no list moves (docs/adr/0230)."""
+    gifts: tuple[Entry, ...]
+    """What says that this device has sealed keys there, or another of the teacher's has, as far as its word counts."""
 
     @property
     def current(self) -> AgreementKey | None:
         """This device's newest key there."""
         return self.made[0] if self.made else None
+
+    @property
+    def given_to(self) -> frozenset[bytes]:
+        """The X25519 keys to which this device has sealed keys, or another of the teacher's has those of this one.
+
+        A memory that no list moves (docs/adr/0230).
+        """
+        theirs = {each.public for each in (*self.made, *self.before)}
+        return frozenset(
+            recipient
+            for entry in self.gifts
+            if (gift := parsed(entry, KeyWraps.parse)) is not None
+            if entry.header.author == self.grant.key or gift.agreement in theirs
+            for recipient, _ in gift.wraps
+        )
 
     @property
     def is_replaced(self) -> bool:
@@ -172,13 +186,7 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
         said=frozenset(_said(own, roster, grant.grant)),
         own=own,
         wraps=tuple(wraps),
-        given_to=frozenset(
-            recipient
-            for entry in held.wraps.get(space, ())
-            if sealers.heed(entry, roster) and (gift := parsed(entry, KeyWraps.parse)) is not None
-            for recipient, _ in gift.wraps
-            if entry.header.author == agent.device or gift.agreement in {each.key.public for each in theirs}
-        ),
+        gifts=tuple(entry for entry in held.wraps.get(space, ()) if sealers.heed(entry, roster)),
     )
 
 

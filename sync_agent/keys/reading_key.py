@@ -138,7 +138,8 @@ def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], froze
     ]
     theirs = {key for key, given in away if roster.who(given.person or b"") == roster.who(place.person)}
     # once for each X25519 key, as which it is noted: anybody may be let in with one that is known
-    given_keys = {given.agreement for _, given in away if given.agreement in place.given_to}
+    given_to = place.given_to if away else frozenset()
+    given_keys = {given.agreement for _, given in away if given.agreement in given_to}
     said = (roster.voices.words, roster.voices.over)
     led_to = {word.device[0] for device in own for words in said for word in words.get(device, ()) if word.is_own}
     return _notes_of(theirs | given_keys), _notes_of(theirs & led_to | given_keys)
