@@ -101,6 +101,17 @@ class Fields:
             raise self._wrong(key)
         return cast("tuple[bytes, ...]", tuple(rows))
 
+    def pairs(self, key: str, sizes: tuple[int, int], most: int) -> tuple[tuple[bytes, bytes], ...]:
+        """An array of at most `most` pairs of byte strings, each of exactly these sizes; nothing is an empty one."""
+        found = []
+        for row in self.rows(key, most):
+            match row:
+                case [bytes(one), bytes(other)] if (len(one), len(other)) == sizes:
+                    found.append((one, other))
+                case _:
+                    raise self._wrong(key)
+        return tuple(found)
+
     def inner(self, key: str) -> Fields | None:
         """A map inside the map, or nothing."""
         value = self._map.get(key)

@@ -194,14 +194,8 @@ class SignInWraps:
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "a wrap of a sign-in key")
-        found = []
-        for row in fields.rows("wraps", MAX_WRAPS_PER_ENTRY):
-            match row:
-                case [bytes(recipient), bytes(sealed)] if len(recipient) == ID_BYTES and len(sealed) == WRAP_BYTES:
-                    found.append((recipient, sealed))
-                case _:
-                    raise PeerFault(Code.MALFORMED, "a wrap of a sign-in key has the wrong form")
-        return cls(fields.octets("key", ID_BYTES), tuple(found))
+        wraps = fields.pairs("wraps", (ID_BYTES, WRAP_BYTES), MAX_WRAPS_PER_ENTRY)
+        return cls(fields.octets("key", ID_BYTES), wraps)
 
     def encode(self) -> bytes:
         """To an entry's payload."""

@@ -153,18 +153,8 @@ class Wraps:
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
-        rows = Fields.of_payload(payload, "a wrap").rows("wraps", MAX_READERS_PER_HAND_IN + 1)
-        found = []
-        for row in rows:
-            if not isinstance(row, list) or len(row) != 2:  # noqa: PLR2004  (key and sealed key)
-                raise PeerFault(Code.MALFORMED, "a wrap is not a pair")
-            reader, sealed = row
-            if type(reader) is not bytes or len(reader) != ID_BYTES or type(sealed) is not bytes:
-                raise PeerFault(Code.MALFORMED, "a wrap has the wrong form")
-            if len(sealed) != _WRAP_BYTES:
-                raise PeerFault(Code.MALFORMED, "a wrap has the wrong size")
-            found.append((reader, sealed))
-        return cls(tuple(found))
+        fields = Fields.of_payload(payload, "a wrap")
+        return cls(fields.pairs("wraps", (ID_BYTES, _WRAP_BYTES), MAX_READERS_PER_HAND_IN + 1))
 
     def encode(self) -> bytes:
         """To an entry's payload."""

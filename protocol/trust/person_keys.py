@@ -52,14 +52,8 @@ class KeyWraps:
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "a wrapped reading key")
-        found = []
-        for row in fields.rows("wraps", MAX_WRAPS_PER_ENTRY):
-            match row:
-                case [bytes(recipient), bytes(sealed)] if (len(recipient), len(sealed)) == (KEY_BYTES, _SEAL_BYTES):
-                    found.append((recipient, sealed))
-                case _:
-                    raise PeerFault(Code.MALFORMED, "a wrapped reading key has the wrong form")
-        return cls(fields.octets("agreement", KEY_BYTES), tuple(found))
+        wraps = fields.pairs("wraps", (KEY_BYTES, _SEAL_BYTES), MAX_WRAPS_PER_ENTRY)
+        return cls(fields.octets("agreement", KEY_BYTES), wraps)
 
     def encode(self) -> bytes:
         """To an entry's payload."""
