@@ -21,7 +21,7 @@ from protocol.messages.lives import NONCE_BYTES, Life, Twin
 from protocol.model.entry import Entry, Kind, class_of
 from protocol.replica.allowances import Allowances
 from protocol.replica.console.operation import JSON
-from protocol.replica.content.holdings import Holdings, Need
+from protocol.replica.content.holdings import Holdings, Need, work_need
 from protocol.replica.eraser import Eraser
 from protocol.replica.keyring import Keyring
 from protocol.replica.pace import Pace
@@ -431,7 +431,7 @@ class Agent:
             works = (await self.replica.view(space)).coursework.hand_ins.values()
             for work in works:
                 if not work.at_server:
-                    packs = await self.holdings.packs(Need(space, work.record.content.stream, sealed=True))
+                    packs = await self.holdings.packs(work_need(work))
                     found.update(pack.hash for pack in packs)
         return frozenset(found)
 

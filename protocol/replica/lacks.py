@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from protocol.messages.parts import Wanted
-from protocol.replica.content.holdings import Holdings, Need
+from protocol.replica.content.holdings import Holdings, Need, work_need
 from protocol.replica.replica import Replica
 from protocol.replica.scope import Scope
 from protocol.rights.door import Authority
@@ -55,7 +55,7 @@ class Lacks:
         """The work that a device, or one that it was copied from, has handed in."""
         origin = self._replica.door.origin
         return {
-            Need(space, work.record.content.stream, sealed=True)
+            work_need(work)
             for space in spaces
             for work in (await self._replica.view(space)).coursework.hand_ins.values()
             if origin(work.author) == origin(device)

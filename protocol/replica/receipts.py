@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from protocol.model.entry import Kind
 from protocol.model.work import Receipt
-from protocol.replica.content.holdings import Holdings, Need
+from protocol.replica.content.holdings import Holdings, work_need
 from protocol.replica.replica import Draft, Replica
 
 
 async def receipts_due(replica: Replica, holdings: Holdings, space: bytes) -> list[Draft]:
     """The receipts that are due in a space."""
     works = (await replica.view(space)).coursework.hand_ins.values()
-    due = [(work, Need(space, work.record.content.stream, sealed=True)) for work in works if not work.at_server]
+    due = [(work, work_need(work)) for work in works if not work.at_server]
     held = await holdings.complete(need for _, need in due)
     return [
         Draft(

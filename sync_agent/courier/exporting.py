@@ -31,7 +31,7 @@ from protocol.limits import BUNDLE_TARGET_BYTES, PAGE_BYTES, MiB
 from protocol.model.entry import Entry, Kind
 from protocol.model.register import RegisterKind
 from protocol.replica.console.operation import Incoming, Outgoing
-from protocol.replica.content.holdings import Need
+from protocol.replica.content.holdings import Need, work_need
 from protocol.replica.interfaces import PackInfo, ReadInto, RegisterRow
 from protocol.replica.native_memory import REUSED_PIECE_BYTES
 from sync_agent.app import Agent
@@ -289,7 +289,7 @@ async def _content(agent: Agent, space: bytes) -> tuple[list[PackNote], list[Pac
     noted = set()
     for work in coursework.hand_ins.values():
         if not work.opened:
-            for pack in await agent.holdings.packs(Need(space, work.record.content.stream, sealed=True)):
+            for pack in await agent.holdings.packs(work_need(work)):
                 works.setdefault(pack, []).append(work.id)
         if work.feedback is not None and work.feedback.record.content is not None:
             noted.add(work.feedback.record.content.stream)

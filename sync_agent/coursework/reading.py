@@ -20,7 +20,7 @@ from protocol.model.work import ContentRef
 from protocol.portable_names import portable_form
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.parameters import shown
-from protocol.replica.content.holdings import Holdings, Need
+from protocol.replica.content.holdings import Holdings, Need, work_need
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
@@ -241,7 +241,7 @@ async def put_away_here(agent: Agent, wanted: bytes, revision: bytes | None) -> 
             is_shown = version.id in {head.id for head in item.heads}
             return need if not is_shown or agent.comes_on_demand(need) else None
         if work is not None:
-            needs = [Need(space, work.record.content.stream, sealed=True)]
+            needs = [work_need(work)]
             if work.feedback is not None and work.feedback.record.content is not None:
                 needs.insert(0, Need(space, work.feedback.record.content.stream, sealed=False))
             return next((need for need in needs if agent.comes_on_demand(need)), None)

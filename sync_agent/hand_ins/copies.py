@@ -26,7 +26,7 @@ from protocol.folds.coursework import HandInState, Work
 from protocol.limits import KiB
 from protocol.model.entry import Entry, Kind
 from protocol.model.work import Receipt
-from protocol.replica.content.holdings import Need
+from protocol.replica.content.holdings import work_need
 from protocol.replica.replica import Draft
 from protocol.roles import READS_HAND_INS
 from sync_agent.app import Agent
@@ -92,7 +92,7 @@ class Copies:
         for work in works:
             if work.at_server or agent.made(work) or size > work.record.content.size + _SLACK_BYTES:
                 continue
-            if await agent.holdings.incomplete([_need(work)], most=1):
+            if await agent.holdings.incomplete([work_need(work)], most=1):
                 return True
         return False
 
@@ -118,8 +118,8 @@ class Copies:
         ]
         if not works:
             return []
-        here = await agent.holdings.complete(_need(work) for work in works)
-        held = [work for work in works if _need(work) in here]
+        here = await agent.holdings.complete(work_need(work) for work in works)
+        held = [work for work in works if work_need(work) in here]
         if not held:
             return []
         try:
@@ -217,7 +217,3 @@ def lasting_state(agent: Agent, work: Work, marks: Collection[str]) -> HandInSta
 
 def _entrusted_mark(work: Work, device: bytes) -> str:
     return f"{ENTRUSTED_MARKS}{work.id.hex()}/{device.hex()}"
-
-
-def _need(work: Work) -> Need:
-    return Need(work.space, work.record.content.stream, sealed=True)

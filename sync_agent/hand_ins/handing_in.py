@@ -32,7 +32,7 @@ from protocol.replica.console.operation import (
     Outgoing,
     Restart,
 )
-from protocol.replica.content.holdings import Need
+from protocol.replica.content.holdings import work_need
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.replica import Draft
@@ -161,7 +161,7 @@ async def open_hand_in(agent: Agent, wanted: bytes, outgoing: Outgoing) -> None:
     """
     work = await find_work(agent, wanted)
     content_key = await _content_key(agent, work)
-    if not await agent.holdings.is_complete(_need(work)):
+    if not await agent.holdings.is_complete(work_need(work)):
         raise LocalFailure(
             Code.INCOMPLETE, "this work has not arrived on this device yet; sync and try again", hand_in=wanted.hex()
         )
@@ -251,10 +251,6 @@ async def unsealed(
     yield files, len(files) - 1, b""
 
 
-def _need(work: Work) -> Need:
-    return Need(work.space, work.record.content.stream, sealed=True)
-
-
 def _cannot_read(work: Work) -> Refused:
     return Refused(
         Code.CANNOT_READ,
@@ -320,7 +316,7 @@ class SealedLists:
             return Kept.parse(mark).files
         if work.id not in self._known:
             content_key = await opening_key(agent, work)
-            if content_key is None or not await agent.holdings.is_complete(_need(work)):
+            if content_key is None or not await agent.holdings.is_complete(work_need(work)):
                 return ()
             try:
                 self._known[work.id] = await _sealed_list(agent, work, content_key)

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import content_keys_of
-from protocol.replica.content.holdings import Need
+from protocol.replica.content.holdings import work_need
 from protocol.trust.sealing import SealReader
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import read_checked
@@ -34,7 +34,7 @@ async def opening_key(agent: Agent, work: Work) -> bytes | None:
 async def _begins(agent: Agent, work: Work) -> tuple[bytes, bool] | None:
     """The first sealed chunk, and whether it is the last; None where it cannot be read."""
     stream = work.record.content.stream
-    if not await agent.holdings.is_complete(Need(work.space, stream, sealed=True)):
+    if not await agent.holdings.is_complete(work_need(work)):
         return None
     chunks = await agent.replica.content.chunk_list(stream) or ()
     try:

@@ -22,7 +22,7 @@ from protocol.limits import FILE_PIECE_BYTES
 from protocol.model.work import ItemKind
 from protocol.portable_names import portable_name
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
-from protocol.replica.content.holdings import Need
+from protocol.replica.content.holdings import work_need
 from protocol.replica.office.people import first_names
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
@@ -163,9 +163,7 @@ async def _called_the_same(agent: Agent, roster: Roster, pupils: Container[bytes
 
 async def _give(agent: Agent, work: Work, folder: str, outgoing: Outgoing) -> bool:
     content_key = await opening_key(agent, work)
-    if content_key is None or not await agent.holdings.is_complete(
-        Need(work.space, work.record.content.stream, sealed=True)
-    ):
+    if content_key is None or not await agent.holdings.is_complete(work_need(work)):
         return False
     begun = -1
     async for files, index, piece in unsealed(agent, work, content_key):

@@ -23,7 +23,7 @@ from protocol.folds.coursework import Item, Work
 from protocol.folds.hand_in_keys import is_opened_for_good
 from protocol.model.entry import Entry, Kind
 from protocol.model.work import ContentRef, Feedback, HandIn, Revision
-from protocol.replica.content.holdings import Need
+from protocol.replica.content.holdings import Need, work_need
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.space_names import made_spaces
 from protocol.replica.views import SpaceView
@@ -107,7 +107,7 @@ class Worths:
         pieces = []
         recovery, known = await recovery_keys(self._agent.replica), known_in(self._agent, space)
         for work in view.coursework.hand_ins.values():
-            need = Need(space, work.record.content.stream, sealed=True)
+            need = work_need(work)
             opened = is_opened_for_good(work, view.roster, recovery, known)
             if self._agent.made(work):
                 worth = Worth.RECEIVED if opened or await self._is_safe_elsewhere(work) else Worth.KEPT

@@ -27,6 +27,7 @@ from typing import NamedTuple, TypeAlias
 from weakref import WeakValueDictionary
 
 from protocol.errors import Code, LocalFailure, PeerFault
+from protocol.folds.coursework import Work
 from protocol.limits import MAX_ENTRIES_PER_DEVICE, MAX_MANIFEST_BYTES, KiB
 from protocol.replica.interfaces import COMPLETE_MARKS, GIVEN_UP_MARKS, ContentStore, EntryStore, PackInfo
 from protocol.transfer.chunking import ChunkList, ChunkRef, stream_bytes
@@ -48,6 +49,11 @@ class Need:
     space: bytes
     stream: bytes
     sealed: bool
+
+
+def work_need(work: Work) -> Need:
+    """The content of a hand-in."""
+    return Need(work.space, work.record.content.stream, sealed=True)
 
 
 class _Parts(NamedTuple):
