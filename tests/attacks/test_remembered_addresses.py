@@ -23,8 +23,8 @@ from sync_agent.lan.school_lan import Lan
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Classroom, classroom
 from tests.harness.lan import listening_device
+from tests.harness.measures import learn
 from tests.harness.patience import until
-from tests.integration.test_measures import learn
 from tests.integration.test_places_met import HERE
 
 

@@ -29,12 +29,12 @@ from sync_agent.school.device_names import key_words
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.enrolled import Class, enrolled_class
 from tests.harness.lan import listening_device
+from tests.harness.measures import impose, learn
 from tests.harness.patience import eventually, until
 from tests.harness.portal import portal
 from tests.harness.ports import free_port
 from tests.harness.territory import new_device
 from tests.integration.test_lan_programs import has, port_of
-from tests.integration.test_measures import impose, learn
 
 HERE = Address("127.0.0.1", 0)
 

@@ -1,4 +1,4 @@
-"""A drill and a quarantine, led by a head teacher or by who runs the system (docs/protocol.md, "Measures")."""
+"""A drill, led by a head teacher or by who runs the system (docs/protocol.md, "Measures")."""
 
 from __future__ import annotations
 
@@ -19,62 +19,28 @@ from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, RelaisError
 from protocol.identity import school_id
 from protocol.model.work import ItemKind
 from protocol.replica.console.drill_words import lift_in_words, report_in_words, stop_in_words
-from protocol.replica.measures import lift_drafts, measures_of, quarantine_drafts
-from protocol.roles import RANK, Role
+from protocol.replica.measures import measures_of
 from sync_agent.app import Agent
-from sync_agent.courier.commands import survey_here
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.lan.school_lan import Lan
 from sync_agent.machine.addresses import Address, address_of
 from sync_agent.machine.around import Around
 from sync_agent.machine.marks import DRILL_MARK, EARLY_DRILLS_MARK
 from sync_agent.network.trouble import Trouble, seen_in
-from sync_agent.scheduler import Outcome
 from sync_agent.school import measure_commands
 from sync_agent.school.device_names import key_words
-from sync_agent.school.measures import DrillTransport, Heeding, Ordered, ordered, schools_of
+from sync_agent.school.measures import DrillTransport, Heeding, Ordered, ordered
 from sync_agent.status import status
 from sync_agent.sync.drill_end import DrillEnd
-from sync_agent.sync.session import Session
 from sync_agent.transport.answers import Response
-from tests.harness.classroom import SMALL, WORK, Classroom, Device, Given, assignment
+from tests.harness.classroom import SMALL, WORK, Classroom, assignment
 from tests.harness.couriers import bring, export, know_keys
 from tests.harness.lan import exchange
+from tests.harness.measures import MINUTE, head_of, heed, learn, rehearsing, school_of
 from tests.harness.patience import until
 from tests.harness.portal import Surfer, portal
 from tests.harness.server_in_process import office
 from tests.harness.wire import MemoryTransport
-
-MINUTE = 60_000
-
-
-async def head_of(room: Classroom) -> Device:
-    """The head teacher's device."""
-    head = await room.head(person=room.teacher_person)
-    await head.session.sync()
-    return head
-
-
-async def school_of(device: Device) -> bytes:
-    (school,) = await schools_of(device.agent)
-    return school
-
-
-async def learn(*devices: Device) -> None:
-    for device in devices:
-        await device.session.sync()
-
-
-def rehearsing(device: Device) -> DrillTransport:
-    """The device, whose way to the server is the one that `run` gives it."""
-    way = DrillTransport(device.way, device.agent.enrolment.server_url)
-    device.session = Session(device.agent, way)
-    return way
-
-
-async def heed(device: Device, way: DrillTransport) -> None:
-    now = await ordered(device.agent)
-    way.ends_ms = now.ends_ms if now.drill else None
 
 
 async def test_a_head_teacher_leads_a_drill_and_reads_what_it_has_shown(room: Classroom) -> None:
@@ -217,38 +183,6 @@ async def test_only_a_head_teacher_or_the_server_leads(room: Classroom) -> None:
         await measure_commands.report_drill(teacher.agent, None)
 
 
-async def test_under_quarantine_sticks_are_off_and_reading_and_the_server_go_on(room: Classroom) -> None:
-    head, machine = await head_of(room), await room.machine()
-    await measure_commands.start_quarantine(head.agent, None)
-    await measure_commands.start_quarantine(head.agent, None)
-    await learn(head, machine)
-    with pytest.raises(RelaisError) as raised:
-        await survey_here(machine.agent, Given({}))
-    assert raised.value.code is Code.QUARANTINED
-    assert (await status(machine.agent))["school"] == {"quarantine": True, "drill_until": None}
-    item = (await room.publish(head, SMALL)).item
-    await learn(head, machine)
-    assert await machine.files(item) == SMALL
-    await measure_commands.stop_quarantine(head.agent, None)
-    await learn(head, machine)
-    assert await survey_here(machine.agent, Given({}))
-
-
-async def test_under_quarantine_no_drill_takes_the_server_away_too(room: Classroom) -> None:
-    head, machine = await head_of(room), await room.machine()
-    await measure_commands.start_drill(head.agent, None, 30)
-    await learn(head, machine)
-    way = rehearsing(machine)
-    await heed(machine, way)
-    assert way.ends_ms is not None
-    await measure_commands.start_quarantine(head.agent, None)
-    await exchange(machine.agent, head.agent)
-    await heed(machine, way)
-    await machine.session.sync()
-    now = await ordered(machine.agent)
-    assert (now.quarantined, now.drill) == (True, None)
-
-
 async def test_drills_of_one_day_are_three_hours_and_each_machine_counts_by_itself(room: Classroom) -> None:
     head, machine = await head_of(room), await room.machine()
     for minutes in (90, 1, 1):
@@ -330,19 +264,6 @@ async def test_a_drill_that_was_noted_by_an_older_version_goes_on(room: Classroo
         assert (await ordered(machine.agent)).drill == drill
 
 
-async def test_a_head_teacher_cannot_lift_what_the_server_has_imposed(room: Classroom) -> None:
-    head = await head_of(room)
-    replica, grant = room.territory.replica, room.territory.certificate.id
-    school = replica.door.parent(room.space) or b""
-    for draft in quarantine_drafts(await measures_of(replica, school), school, grant):
-        await room.territory.say(school, draft.kind, draft.payload)
-    await head.session.sync()
-    with pytest.raises(RelaisError) as raised:
-        await measure_commands.stop_quarantine(head.agent, None)
-    assert raised.value.code is Code.NO_RIGHT
-    assert lift_drafts(await measures_of(replica, school), school, grant, RANK[Role.SERVER])
-
-
 async def test_a_running_agent_heeds_a_drill_at_once_and_its_end_and_leaves_for_a_quarantine(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,18 +325,6 @@ async def test_the_server_orders_and_reports_too(tmp_path: Path) -> None:
         lifted = await desk.do("quarantine stop", school=uai)
         assert lift_in_words(lifted)[0].startswith("lifted")
         assert not (await measures_of(desk.server.replica, school)).quarantines
-
-
-async def test_who_lifts_a_quarantine_of_which_nobody_has_heard_is_not_told_that_it_was_lifted(
-    tmp_path: Path, room: Classroom
-) -> None:
-    async with office(tmp_path / "another") as desk:
-        uai = next(row["school"] for row in await desk.do("space list"))
-        at_server = await desk.do("quarantine stop", school=uai)
-    at_head = await measure_commands.stop_quarantine((await head_of(room)).agent, None)
-    for told in (at_server, at_head):
-        assert told == {"lifted": 0}
-        assert "none was lifted" in lift_in_words(told)[0]
 
 
 async def test_the_head_teachers_portal_leads_a_drill_and_others_have_no_such_page(room: Classroom) -> None:
@@ -526,72 +435,6 @@ async def seen(surfer: Surfer, holds: Callable[[str], bool]) -> str:
     return page
 
 
-# --- quarantine, as it is lived ---------------------------------------------------------------------------------------
-
-
-async def test_under_quarantine_pages_say_why_and_a_lesson_is_read_printed_and_handed_in_for(room: Classroom) -> None:
-    teacher, pc = await room.teacher(), await room.machine()
-    item = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
-    await learn(teacher, pc)
-    await impose(room)
-    await learn(pc, teacher)
-    async with portal(pc.agent, Outcome.NO_ANSWER) as surfer:
-        for path in ("/", f"/item/{item.hex()}", "/work", "/state"):
-            page = html.unescape(await surfer.page(path))
-            assert "École en quarantaine" in page
-            assert "N'utilise pas de clé USB" in page
-            assert "reste bien gardé sur cet ordinateur" in page
-        assert "quarantine" in html.unescape(await surfer.page("/?lang=en"))
-        assert (await surfer.lesson(item.hex(), "/lecon.html")).body == SMALL["lecon.html"]
-        page = await surfer.page(f"/item/{item.hex()}")
-        printing = re.search(r'href="(/print/[^"]+)"', page)
-        assert printing is not None
-        assert "?relais-print" in await surfer.page(printing[1])
-        around = (await surfer.lesson(item.hex(), "/lecon.html?relais-print")).text
-        assert 'src="/lecon.html"' in around
-        assert "contentWindow.print()" in around
-        form = {"person": room.pupil_person.hex()}
-        done = await surfer.send(f"/item/{item.hex()}", f"/item/{item.hex()}/hand-in", form, [("a.txt", b"texte")])
-        assert done.status == 303
-    async with portal(teacher.agent) as surfer:
-        page = html.unescape(await surfer.page("/"))
-        assert "par la personne qui gère Relais" in page
-        assert "publier et rendre continuent" in page
-
-
-async def test_a_machine_that_was_away_goes_on_as_before_until_it_hears_and_comes_back_once_the_server_says_so(
-    room: Classroom,
-) -> None:
-    near, away = await room.machine(), await room.machine()
-    await know_keys(room, near, away)
-    school = await impose(room)
-    await learn(near)
-    assert [(await ordered(device.agent)).quarantined for device in (near, away)] == [True, False]
-    assert await survey_here(away.agent, Given({})), "who has not heard of it does not know that sticks are off"
-    with pytest.raises(RelaisError) as raised:
-        await survey_here(near.agent, Given({}))
-    assert raised.value.code is Code.QUARANTINED
-    # a machine of the school passes it on in the moment before it falls silent
-    await exchange(near.agent, away.agent)
-    assert (await ordered(away.agent)).quarantined
-    measures = await measures_of(room.territory.replica, school)
-    for draft in lift_drafts(measures, school, room.territory.certificate.id, RANK[Role.SERVER]):
-        await room.territory.say(school, draft.kind, draft.payload, parents=draft.parents)
-    await learn(near)
-    assert [(await ordered(device.agent)).quarantined for device in (near, away)] == [False, True]
-    await learn(away)
-    assert not (await ordered(away.agent)).quarantined
-
-
-async def impose(room: Classroom) -> bytes:
-    """The server puts the school under quarantine; the school."""
-    replica = room.territory.replica
-    school = replica.door.parent(room.space) or b""
-    for draft in quarantine_drafts(await measures_of(replica, school), school, room.territory.certificate.id):
-        await room.territory.say(school, draft.kind, draft.payload)
-    return school
-
-
 async def test_who_stops_a_drill_is_told_until_when_others_stay_in_it(tmp_path: Path) -> None:
     async with office(tmp_path / "server") as desk:
         uai = next(row["school"] for row in await desk.do("space list"))
@@ -605,17 +448,3 @@ async def test_who_stops_a_drill_is_told_until_when_others_stay_in_it(tmp_path: 
         report = report_in_words(await desk.do("drill report", school=uai))
         assert any("was stopped" in line for line in report)
         assert any("no device has done anything" in line for line in report)
-
-
-async def test_a_head_teacher_is_shown_the_way_to_lift_what_is_hers_and_no_drill_meanwhile(room: Classroom) -> None:
-    head = await head_of(room)
-    async with portal(head.agent) as surfer:
-        await surfer.send("/drill", "/drill/isolate", {})
-        assert ' <a href="/drill#quarantine-end">' in await surfer.page("/")
-        page = html.unescape(await surfer.page("/drill"))
-        assert "Levez d'abord la quarantaine" in page
-        assert "n'écoute pas le réseau" not in page, "the network is off, whatever this computer was started with"
-        await surfer.send("/drill", "/drill/rejoin", {})
-        await impose(room)
-        await learn(head)
-        assert "#quarantine-end" not in await surfer.page("/"), "it is not hers to lift"
