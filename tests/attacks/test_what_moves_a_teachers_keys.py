@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
+from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_READING_KEYS_AT_ONCE, READING_KEY_PAUSE_MS
@@ -24,6 +25,7 @@ from sync_agent.keys.places import Place
 from sync_agent.keys.reading_key import _notes_of, tend_reading_keys
 from tests.attacks.test_confirmed_colleagues import confirmed_colleague
 from tests.harness.attack import attack
+from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import (
@@ -35,12 +37,41 @@ from tests.harness.lost_laptop import (
     report_by_kit,
     teach_too,
 )
+from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
 from tests.harness.territory import new_device
 
 ROW = "what is said around a teacher's reading keys"
 GHOST = bytes(range(16))
 """An id under which nobody is."""
+
+
+async def added_twice(here: Here) -> tuple[bytes, Entry]:
+    """The teacher stands on the list once more; that other id, and what calls both the same."""
+    territory, space = here.room.territory, here.room.space
+    twice = await territory.person("Mme Petit", PersonRole.TEACHER, space)
+    return twice, await call_the_same(here, twice)
+
+
+async def call_the_same(here: Here, other: bytes) -> Entry:
+    """The list says that an id is the teacher's too."""
+    territory, space = here.room.territory, here.room.space
+    listed = (await territory.replica.view(space)).roster.persons[other].entry
+    same = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=here.room.teacher_person).encode()
+    return await territory.say(space, Kind.PERSON, same, subject=other, parents=(listed,))
+
+
+async def part(here: Here, twice: bytes, same: Entry) -> None:
+    """The list says so no more."""
+    alone = PersonRecord("Mme Petit", PersonRole.TEACHER).encode()
+    await here.room.territory.say(here.room.space, Kind.PERSON, alone, subject=twice, parents=(same.id,))
+
+
+async def handed_in_now(here: Here, *hearers: Device) -> Work:
+    """What a pupil hands in from now on, as the server knows it once these have synced."""
+    work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"written afterwards"})
+    await here.sync(here.machine, *hearers)
+    return (await here.room.territory.replica.view(here.room.space)).coursework.hand_ins[work]
 
 
 async def _nothing_was_said(_agent: object) -> set[object]:
@@ -93,9 +124,7 @@ async def test_a_key_of_nobody_beside_her_own_ends_no_key_of_hers(tmp_path: Path
         await territory.say(space, Kind.REVOKE, Revocation(nobody.signing.public, ()).encode())
         for _ in range(6):
             await here.sync(here.teacher, here.machine)
-        work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"written afterwards"})
-        await here.sync(here.machine, here.teacher)
-        handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
+        handed_in = await handed_in_now(here, here.teacher)
         assert content_key_of(handed_in, reading_keys(agent)) is not None
 
 
@@ -113,9 +142,7 @@ async def test_a_key_of_nobody_beside_that_of_her_phrase_ends_no_key_of_hers(tmp
         await territory.say(space, Kind.REVOKE, Revocation(nobody.signing.public, ()).encode())
         for _ in range(6):
             await here.sync(here.teacher, here.machine)
-        work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"written afterwards"})
-        await here.sync(here.machine, here.teacher)
-        handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
+        handed_in = await handed_in_now(here, here.teacher)
         assert content_key_of(handed_in, reading_keys(here.teacher.agent)) is not None
 
 
@@ -176,11 +203,8 @@ async def test_an_id_that_nobody_has_and_that_is_forgotten_silences_no_laptop(tm
 )
 async def test_two_ids_that_are_parted_as_a_laptop_is_lost_leave_it_no_new_work(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
-        territory, lost, space = here.room.territory, here.teacher, here.room.space
-        twice = await territory.person("Mme Petit", PersonRole.TEACHER, space)
-        listed = (await territory.replica.view(space)).roster.persons[twice].entry
-        as_one = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=here.room.teacher_person).encode()
-        same = await territory.say(space, Kind.PERSON, as_one, subject=twice, parents=(listed,))
+        lost = here.teacher
+        twice, same = await added_twice(here)
         second = await here.room.device(Role.TEACHER, person=twice)
         await here.sync(second, lost, here.machine)
         await confirm_each_other(here, lost, second)
@@ -189,12 +213,9 @@ async def test_two_ids_that_are_parted_as_a_laptop_is_lost_leave_it_no_new_work(
         await here.sync(head, second, lost, here.machine)
         await report_by_head(here, head)
         await here.sync(head)
-        alone = PersonRecord("Mme Petit", PersonRole.TEACHER).encode()
-        await territory.say(space, Kind.PERSON, alone, subject=twice, parents=(same.id,))
+        await part(here, twice, same)
         await here.sync(second, here.machine, second, here.machine)
-        work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"written afterwards"})
-        await here.sync(here.machine, second)
-        handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
+        handed_in = await handed_in_now(here, second)
         assert content_key_of(handed_in, reading_keys(second.agent)) is not None
         assert content_key_of(handed_in, await keys_that_open(here, lost.agent)) is None
 
@@ -208,13 +229,10 @@ async def test_two_ids_that_are_parted_as_a_laptop_is_lost_leave_it_no_new_work(
 )
 async def test_nor_what_a_third_laptop_of_hers_had_sealed_to_it(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
-        territory, first, space = here.room.territory, here.teacher, here.room.space
+        first = here.teacher
         third = await another_laptop(here, first)
         await here.sync(first, third, first, third, here.machine)
-        twice = await territory.person("Mme Petit", PersonRole.TEACHER, space)
-        listed = (await territory.replica.view(space)).roster.persons[twice].entry
-        as_one = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=here.room.teacher_person).encode()
-        same = await territory.say(space, Kind.PERSON, as_one, subject=twice, parents=(listed,))
+        twice, same = await added_twice(here)
         lost = await here.room.device(Role.TEACHER, person=twice)
         await here.sync(lost, first, third, here.machine)
         await confirm_each_other(here, first, lost)
@@ -223,13 +241,10 @@ async def test_nor_what_a_third_laptop_of_hers_had_sealed_to_it(tmp_path: Path) 
         await here.sync(head, third, first, lost, here.machine)
         await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
         await here.sync(head)
-        alone = PersonRecord("Mme Petit", PersonRole.TEACHER).encode()
-        await territory.say(space, Kind.PERSON, alone, subject=twice, parents=(same.id,))
+        await part(here, twice, same)
         for _ in range(2):
             await here.sync(third, first, here.machine)
-        work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"written afterwards"})
-        await here.sync(here.machine, third)
-        handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
+        handed_in = await handed_in_now(here, third)
         assert content_key_of(handed_in, reading_keys(third.agent)) is not None
         assert content_key_of(handed_in, await keys_that_open(here, lost.agent)) is None
 
@@ -276,9 +291,7 @@ async def test_whom_a_list_alone_calls_hers_spends_no_key_of_hers(tmp_path: Path
         alias = await territory.person("Mme Petit", PersonRole.TEACHER, space)
         await here.name_the_spy(alias)
         await here.sync(here.teacher, here.machine, here.teacher)
-        listed = (await territory.replica.view(space)).roster.persons[alias].entry
-        as_hers = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=hers).encode()
-        await territory.say(space, Kind.PERSON, as_hers, subject=alias, parents=(listed,))
+        await call_the_same(here, alias)
         (grant,) = await territory.let_in(here.spy, Role.TEACHER, space, person=hers)
         here.grant = grant.id
         nobody = new_device(Random(77).randbytes)
@@ -289,9 +302,7 @@ async def test_whom_a_list_alone_calls_hers_spends_no_key_of_hers(tmp_path: Path
                 gift = KeyWraps(key, ((nobody.agreement.public, bytes(80)),)).encode()
                 await here.say(Kind.KEY_WRAP, gift, hers)
             await here.sync(here.teacher, here.machine, here.teacher)
-        work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"written afterwards"})
-        await here.sync(here.machine, here.teacher)
-        handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
+        handed_in = await handed_in_now(here, here.teacher)
         assert content_key_of(handed_in, reading_keys(here.teacher.agent)) is not None
 
 
