@@ -5,6 +5,8 @@ Rules:
   relays, teachers, heads and administrators, who may be robbed of a laptop, all that they may write;
 - what is beyond the quota is refused where it is brought by anybody but a server, with `over-quota`: a bound on what a
   flood costs everybody, no part of the door, whose verdicts agree everywhere;
+- a hand-in that a server or a teacher has acknowledged comes in whatever its device has said since: a flood that gets
+  to a server restored from an old backup first keeps nothing out that the one before had (docs/adr/0238);
 - what a server holds is taken, so that its set and those of its devices agree; not from one that was cut off.
 
 No honest device comes near: a machine's quota is what a whole class hands in, in years, from one room of cloned PCs; a
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from protocol.limits import (
     MAX_ENTRIES_PER_DEVICE,
@@ -24,12 +26,15 @@ from protocol.limits import (
     MAX_STAFF_ENTRIES_PER_DEVICE,
     MAX_STAFF_ENTRY_BYTES_PER_DEVICE,
 )
-from protocol.model.entry import Entry, KindClass, class_of
+from protocol.model.entry import Entry, Kind, KindClass, class_of
 from protocol.replica.interfaces import EntryStore
 from protocol.rights.door import Door
 from protocol.roles import Role
 
+V = TypeVar("V")
+
 _CLASSES: Final = (KindClass.STRUCTURE, KindClass.COURSE, KindClass.ANSWER, KindClass.WORK, KindClass.WITNESS)
+_ACKNOWLEDGING: Final = frozenset({Kind.RECEIPT_SERVER, Kind.RECEIPT_TEACHER})
 _KEPT_SPACES: Final = 64
 
 
@@ -48,6 +53,7 @@ class Quotas:
         self._store = store
         self._door = door
         self._written: OrderedDict[bytes, dict[bytes, tuple[int, int]]] = OrderedDict()
+        self._acknowledged: OrderedDict[bytes, set[bytes]] = OrderedDict()
 
     async def beyond(self, entries: Iterable[Entry]) -> set[bytes]:
         """The ids of those entries that would be beyond a quota, if those before them came in."""
@@ -65,7 +71,7 @@ class Quotas:
                 keys[author] >= quota.by_key
                 or numbers[origin] >= quota.by_line
                 or sizes[origin] + entry.header.size > quota.bytes_by_line
-            ):
+            ) and not await self._is_acknowledged(entry):
                 found.add(entry.id)
                 continue
             keys[author] += 1
@@ -80,6 +86,9 @@ class Quotas:
             if written is not None and class_of(entry.header.kind) in _CLASSES:
                 count, size = written.get(entry.header.author, (0, 0))
                 written[entry.header.author] = count + 1, size + entry.header.size
+            acknowledged = self._acknowledged.get(entry.header.space)
+            if acknowledged is not None and entry.header.kind in _ACKNOWLEDGING:
+                acknowledged.update(_targets([entry]))
 
     def _counts(self, entry: Entry) -> bool:
         if class_of(entry.header.kind) not in _CLASSES:
@@ -97,14 +106,24 @@ class Quotas:
         authority = self._door.authority(entry.header.grant)
         return None if authority is None else authority.role
 
+    async def _is_acknowledged(self, entry: Entry) -> bool:
+        """Whether a receipt is in the set already: those that come along are not verified yet."""
+        if entry.header.kind != Kind.HAND_IN:
+            return False
+        space = entry.header.space
+        acknowledged = self._acknowledged.get(space)
+        if acknowledged is None:
+            receipts = await self._store.of_kinds(space, _ACKNOWLEDGING)
+            acknowledged = self._acknowledged[space] = _targets(stored.entry for stored in receipts)
+        _shorten(self._acknowledged, space)
+        return entry.id in acknowledged
+
     async def _totals(self, space: bytes) -> tuple[Counter[bytes], Counter[bytes], Counter[bytes]]:
         """Entries by key, entries by line, bytes by line."""
         written = self._written.get(space)
         if written is None:
             written = self._written[space] = await self._store.written(space, _CLASSES)
-        self._written.move_to_end(space)
-        while len(self._written) > _KEPT_SPACES:
-            self._written.popitem(last=False)
+        _shorten(self._written, space)
         keys, numbers, sizes = Counter[bytes](), Counter[bytes](), Counter[bytes]()
         for author, (count, size) in written.items():
             origin = self._door.origin(author)
@@ -112,3 +131,13 @@ class Quotas:
             numbers[origin] += count
             sizes[origin] += size
         return keys, numbers, sizes
+
+
+def _targets(receipts: Iterable[Entry]) -> set[bytes]:
+    return {entry.header.target for entry in receipts if entry.header.target is not None}
+
+
+def _shorten(kept: OrderedDict[bytes, V], used: bytes) -> None:
+    kept.move_to_end(used)
+    while len(kept) > _KEPT_SPACES:
+        kept.popitem(last=False)

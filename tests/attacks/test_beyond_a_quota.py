@@ -1,7 +1,8 @@
-"""What a stolen device says without end, brought to its neighbours under another heading than as news."""
+"""What a device says without end: brought under another heading than as news, or before work that was acknowledged."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,13 +13,14 @@ import pytest
 from protocol.errors import RelaisError
 from protocol.messages.calls import SyncAnswer
 from protocol.model.entry import Entry, Kind, compose
+from protocol.replica.quotas import Quotas
 from protocol.roles import Role
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
 from sync_agent.lan.listener import LanResponder
 from sync_agent.lan.peer_sync import exchange_once
 from tests.harness.attack import attack
-from tests.harness.classroom import classroom
+from tests.harness.classroom import SMALL, Classroom, Device, assignment, brought, classroom
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.lan import listening_device
 
@@ -39,6 +41,24 @@ class _Liar(LanResponder):
         return replace(answer, withdrawn=tuple(some), more=bool(self._told)).encode()
 
 
+async def _flood(room: Classroom, device: Device, number: int) -> list[Entry]:
+    """So many receipts of a machine's key."""
+    grant = (await device.agent.replica.authorities(device.agent.device))[0].grant
+    return [
+        compose(
+            author=device.agent.keys.signing,
+            space=room.space,
+            kind=Kind.RECEIPT_SAFE,
+            grant=grant,
+            at=(room.territory.clock() << 16) + each,
+            payload=SOME_RECEIPT,
+            salt=bytes(16),
+            target=bytes(32),
+        )
+        for each in range(number)
+    ]
+
+
 async def _whoever_says_it(agent: Agent, proofs: Sequence[Entry], source: bytes) -> None:
     await agent.replica.admit(proofs, source=source, now_ms=agent.now_ms(), hold=False)
 
@@ -52,22 +72,40 @@ async def test_what_is_shown_as_a_withdrawn_right_counts_like_all_that_a_device_
         machine, thief = await room.machine(), await room.device(Role.MACHINE, room.space)
         await machine.session.sync()
         await thief.session.sync()
-        grant = (await thief.agent.replica.authorities(thief.agent.device))[0].grant
-        said = [
-            compose(
-                author=thief.agent.keys.signing,
-                space=room.space,
-                kind=Kind.RECEIPT_SAFE,
-                grant=grant,
-                at=(room.territory.clock() << 16) + number,
-                payload=SOME_RECEIPT,
-                salt=bytes(16),
-                target=bytes(32),
-            )
-            for number in range(150)
-        ]
+        said = await _flood(room, thief, 150)
         async with listening_device(thief.agent, _Liar(thief.agent, said)) as address:
             with suppress(RelaisError):
                 await exchange_once(machine.agent, address)
         here = await machine.agent.replica.store.scan_kinds([Kind.RECEIPT_SAFE])
         assert len([entry for entry in here if entry.header.author == thief.agent.device]) <= BOUND
+
+
+async def _never(_quotas: Quotas, _entry: Entry) -> bool:
+    return False
+
+
+@attack(
+    "a program on a PC floods a restored server before the work comes back",
+    off={"protocol.replica.quotas.Quotas._is_acknowledged": _never},
+)
+async def test_a_hand_in_that_the_server_had_acknowledged_comes_back_whatever_its_pc_has_said_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.replica.quotas.MAX_ENTRIES_PER_KEY", BOUND)
+    async with classroom(tmp_path) as room:
+        teacher, machine = await room.teacher(), await room.machine()
+        task = await assignment(room, teacher, machine)
+        await room.territory.close()
+        shutil.copytree(tmp_path / "server", tmp_path / "image")
+        await room.restart_server(tmp_path / "server")
+        work = await room.hand_in(machine, task, SMALL)
+        await brought(teacher, machine)
+        await room.restart_server(tmp_path / "image")
+        server, device, now_ms = room.territory.replica, machine.agent.device, room.territory.clock()
+        flooded = await server.admit(await _flood(room, machine, 2 * BOUND), source=device, now_ms=now_ms, bounded=True)
+        assert len(flooded.admitted) == BOUND
+        await teacher.session.sync()
+        await teacher.session.sync()
+        assert work in await server.store.present([work])
+        more = await server.admit(await _flood(room, machine, 2 * BOUND), source=device, now_ms=now_ms, bounded=True)
+        assert not more.admitted

@@ -186,6 +186,7 @@ async def restore(world: World, _machine: Machine, random: Random) -> str:
         return "-"
     await world.office.switch_off()
     number = random.randrange(len(world.backups))
+    world.was_set_back = True
     image = world.backups[number].image()
     if world.office.certificate not in image.store._entries:
         return await restore_by_kit(world, image, random)

@@ -61,6 +61,7 @@ BROKEN_RULES: Final = {
         BrokenRule(trust_mutations.gives_sign_in_keys_to_nobody_later, 398),
         BrokenRule(trust_mutations.keeps_locks_to_itself, 4375),
         BrokenRule(trust_mutations.carries_any_number, 161),
+        BrokenRule(trust_mutations.lets_a_flood_keep_out_what_was_acknowledged, 3502376),
         BrokenRule(trust_mutations.carries_noise, 17),
         BrokenRule(trust_mutations.keeps_what_nothing_names, 38),
         BrokenRule(crisis_mutations.keeps_what_neighbours_brought, 23),

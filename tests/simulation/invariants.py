@@ -2,7 +2,8 @@
 
 1. Whoever reads a space has the server's very set of it, and folds it to the same roster and coursework; but of what
    malware says beyond the quota each may hold another part.
-2. Every entry that was acknowledged is in the server's set, unless all disks that would have handed it on were burnt.
+2. Every entry that was acknowledged is in the server's set, unless all disks that would have handed it on were burnt,
+   or malware has used up what its machine may say: but for hand-ins of which the server holds a receipt.
 3. All content that is due somewhere is there, and what is read are the bytes that were given, unless it was burnt.
 4. Every hand-in has the server's receipt; a teacher whose key it is sealed to opens the bytes that were handed in; a
    machine that still has its key has sealed it to every reader that there is.
@@ -157,8 +158,20 @@ def _unordered(roster: Roster) -> tuple[Roster, frozenset[Authority]]:
 async def _acknowledged(world: World) -> None:
     store = world.office.disk.store
     for name, entry in world.ledger.kept.items():
-        if not holds(store, name):
+        if not holds(store, name) and not await _is_kept_out(world, entry):
             raise BrokenError(f"{Kind(entry.header.kind).name} {name.hex()[:8]} was acknowledged and is lost")
+
+
+async def _is_kept_out(world: World, entry: Entry) -> bool:
+    """Whether a flood came before it to a server that was set back (docs/adr/0238)."""
+    server, header = server_of(world.office), entry.header
+    if header.author not in world.trust.overrun:
+        return False
+    held = await server.store.scan(header.space)
+    said = sum(each.entry.header.author == header.author for each in held)
+    receipts = Kind.RECEIPT_SERVER, Kind.RECEIPT_TEACHER
+    acknowledged = {each.entry.header.target for each in held if each.entry.header.kind in receipts}
+    return said >= MOST_BY_KEY and entry.id not in acknowledged
 
 
 async def _work_of_the_destroyed(world: World, agent: SimAgent) -> set[bytes]:

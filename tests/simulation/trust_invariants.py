@@ -181,6 +181,7 @@ async def _malware(world: World) -> None:
                 if fault_of(entry) is not None:
                     raise BrokenError(f"{who} carries noise: {_named(entry)}")
                 counts = class_of(entry.header.kind) in (KindClass.WORK, KindClass.WITNESS)
+                counts &= entry.header.kind != Kind.HAND_IN  # malware says none here; what is acknowledged comes in
                 said[entry.header.author] += counts and entry.id not in taken
             if any(said[key] > MOST_BY_KEY for key in world.trust.overrun):
                 raise BrokenError(f"{who} carries more than one machine may say")

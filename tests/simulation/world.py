@@ -83,6 +83,8 @@ class World:
         self.trust = Trust()
         self.orders = Orders()
         self.births = 0
+        self.was_set_back = False
+        """The server, to an image from before: whoever was sending to it then sends what it knows nothing of."""
         self.ahead_ms = 0
         self.frozen: set[Machine] = set()
         self.images: dict[Machine, list[Disk]] = {}
@@ -343,6 +345,8 @@ class World:
                 return True
             case PeerFault(code=Code.WRONG_KEY) if self.births > 1 and not healing:
                 # a sync meets one new server on its way; where two were born meanwhile, the next sync goes on
+                return True
+            case PeerFault(code=Code.OVER_QUOTA) if self.was_set_back and not healing:
                 return True
             case PeerFault() | TooLarge():
                 return spoiled
