@@ -17,7 +17,6 @@ a flush reaches the platter only through `F_FULLFSYNC`.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
@@ -99,11 +98,6 @@ class Disk:
         with self._writing(flushing=True):
             for name in names:
                 _flush_folder(self.root / name)
-
-    def touch(self, name: str) -> None:
-        """Date a file now, if it is there."""
-        with self._writing(), contextlib.suppress(FileNotFoundError):
-            os.utime(self.root / name)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there; that it is gone may not survive a power cut."""

@@ -14,8 +14,8 @@ Rules:
 - a space is looked through to its end, and then only what comes; from its beginning as soon as other names are looked
   for, its arrivals are numbered anew, or payloads have come for what was bare;
 - what waits in quarantine goes too, and by itself once it has waited for `HELD_MS`;
-- of what a part of a pack holds nobody can say whose it is: when content is given up, all parts go that nobody is
-  writing to, and by themselves after a week;
+- of what a part of a pack holds nobody can say whose it is: when content is given up, all parts go to which this
+  program is not adding, and by themselves after a week;
 - content that only erased entries named is given up first, so that a sweep that was cut off finds it again; no hand-in
   keeps what is not sealed, and nothing else takes what is; what comes again goes at the next look.
 """
@@ -39,6 +39,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
 from protocol.model.work import content_of
 from protocol.replica.content.holdings import Holdings, Need
+from protocol.replica.content.left_parts import are_parts_left, left_waited_less, let_go_of_left
 from protocol.replica.content.unnamed import let_go_of_unnamed, waited_less
 from protocol.replica.destroyed import DONE_MARKS, Done, carried_out, destroyed
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
@@ -84,7 +85,7 @@ class Eraser:
         await self._let_go_of_old(now_ms)
         carried = await self._carry_out(now_ms)
         # last: a part that cannot be removed keeps no erasure from being carried out
-        await self._replica.content.tidy_parts()
+        await let_go_of_left(self._store, self._replica.content, now_ms)
         return carried
 
     async def _carry_out(self, now_ms: int) -> Destroyed:
@@ -114,15 +115,15 @@ class Eraser:
         return Destroyed(len({order.covers for order in fresh}), tuple(gone))
 
     async def looked_ms(self) -> int | None:
-        """What the own clock said at the last look, if there was one since there are erasures."""
+        """What the own clock said at the last look, if there was one since anything has waited."""
         noted = await self._store.mark(LOOKED_MARK)
         return None if noted is None else int.from_bytes(noted, "big")
 
     async def note_look(self, now_ms: int, leapt_ms: int) -> None:
         """A look at `now_ms`. Over so many ms since the last nothing has waited, and no day has passed."""
-        if not self._replica.door.has_erasures:
+        if not (self._replica.door.has_erasures or await are_parts_left(self._store, self._replica.content)):
             return
-        marks: dict[str, bytes] = {LOOKED_MARK: now_ms.to_bytes(8, "big")}
+        marks: dict[str, bytes | None] = {LOOKED_MARK: now_ms.to_bytes(8, "big")}
         if leapt_ms:
             seen = await noted_since(self._store)
             marks |= {SEEN_MARKS + name.hex(): _since_mark(at + leapt_ms) for name, at in seen.items()}
@@ -132,6 +133,7 @@ class Eraser:
                 if record.by is not None and record.day == _day(now_ms - leapt_ms)
             }
             marks |= await waited_less(self._store, leapt_ms)
+            marks |= await left_waited_less(self._store, leapt_ms)
         await self._store.set_marks(marks)
 
     async def _orders(

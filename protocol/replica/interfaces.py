@@ -398,8 +398,12 @@ class ContentStore(Protocol):
         """Throw away an unfinished part."""
         ...
 
-    async def tidy_parts(self) -> None:
-        """Throw away the unfinished parts that nobody has gone on with for a week."""
+    async def lying_parts(self) -> dict[str, int]:
+        """The unfinished parts to which this program is not adding: a name for each, and its size."""
+        ...
+
+    async def drop_lying(self, parts: Iterable[str]) -> None:
+        """Throw away those of these parts to which this program is not adding."""
         ...
 
     async def share(self, pack: bytes, space: bytes) -> None:
@@ -491,7 +495,7 @@ class ContentStore(Protocol):
         A pack goes if it belongs to no other space and holds one of `streams`, or a chunk (key 8) that they alone name.
         What else it holds, streams and chunks, is written into a pack of its own first: what none names may be
         arriving. What was moved aside as damaged, what is kept only to be quicker, and every unfinished part that
-        nobody is adding to goes as well: it may hold them.
+        this program is not adding to goes as well: it may hold them.
         """
         ...
 

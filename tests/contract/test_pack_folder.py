@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -250,13 +249,53 @@ async def test_what_was_being_written_when_the_power_went_is_cleared_away(tmp_pa
         assert build._open is not None
         build._open.file.close()
         assert [file.suffix for file in (tmp_path / "parts").iterdir()] == [".passing"]
-    old = tmp_path / "parts" / f"{bytes(32).hex()}.part"
-    old.write_bytes(b"given up long ago")
-    long_ago = time.time() - 30 * 24 * 3600
-    os.utime(old, (long_ago, long_ago))
     async with opened(tmp_path) as content:
         assert list((tmp_path / "parts").iterdir()) == []
         assert await content.totals() == (0, 0, 0)
+
+
+@pytest.mark.parametrize("date_s", [0, 1_451_606_400, 4_102_444_800], ids=["1970", "2016", "2100"])
+async def test_what_is_forgotten_takes_the_parts_that_an_earlier_program_left_whatever_their_dates(
+    tmp_path: Path, date_s: int
+) -> None:
+    async with opened(tmp_path) as content:
+        await content.append_part(b"p" * 32, 0, b"of a remark")
+        await content.append_part(b"q" * 32, 0, b"of a film")
+    for part in (tmp_path / "parts").iterdir():
+        os.utime(part, (date_s, date_s))
+    async with opened(tmp_path) as content:
+        await content.append_part(b"q" * 32, 9, b", gone on with")
+        for part in (tmp_path / "parts").iterdir():
+            os.utime(part, (date_s, date_s))
+        await content.forget([SPACE], [])
+        assert await content.part_size(b"p" * 32) == 0
+        assert await content.part_size(b"q" * 32) == 23
+
+
+async def test_a_part_that_was_dated_just_now_by_an_earlier_program_goes_with_what_is_forgotten(tmp_path: Path) -> None:
+    async with opened(tmp_path) as content:
+        await content.append_part(b"p" * 32, 0, b"of a remark")
+    async with opened(tmp_path) as content:
+        await content.forget([SPACE], [])
+        assert await content.part_size(b"p" * 32) == 0
+
+
+async def test_what_a_program_has_added_to_within_ten_minutes_outlives_what_is_forgotten_meanwhile(
+    tmp_path: Path,
+) -> None:
+    now_s = [0.0]
+    async with opened(tmp_path, lambda: now_s[0]) as content:
+        await content.append_part(b"p" * 32, 0, b"of a film")
+        now_s[0] += 599
+        await content.forget([SPACE], [])
+        assert await content.part_size(b"p" * 32) == 9
+        await content.mend_part(b"p" * 32, 0, b"OF")
+        now_s[0] += 599
+        await content.forget([SPACE], [])
+        assert await content.part_size(b"p" * 32) == 9
+        now_s[0] += 2
+        await content.forget([SPACE], [])
+        assert await content.part_size(b"p" * 32) == 0
 
 
 async def test_an_aborted_build_leaves_no_file(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -18,11 +19,11 @@ from tests.harness.entries import SPACE
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[PackFolder]:
+async def opened(folder: Path, monotonic: Callable[[], float] = time.monotonic) -> AsyncIterator[PackFolder]:
     """The store in a folder, closed afterwards."""
     store = await SqliteStore.open(folder)
     try:
-        packs = await PackFolder.open(folder, store)
+        packs = await PackFolder.open(folder, store, monotonic=monotonic)
         yield packs
         await packs.close()
     finally:

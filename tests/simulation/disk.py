@@ -32,7 +32,7 @@ _READS: Final = frozenset(
         *("read_pack", "chunk_list", "chunk_lists", "known_streams", "missing_chunks", "missing_streams"),
         *("held_names", "sharing"),
         *("packs_holding", "unsent_packs", "totals", "free_bytes", "deltas", "unsent_deltas", "chunk", "stream"),
-        *("abort", "of_kinds", "bad_spans", "disk_bytes", "pack_sizes", "parts_sent", "tidy_parts"),
+        *("abort", "of_kinds", "bad_spans", "disk_bytes", "pack_sizes", "parts_sent", "lying_parts", "drop_lying"),
     )
 )
 

@@ -192,10 +192,10 @@ async def test_a_part_that_cannot_be_removed_keeps_no_erasure_from_being_carried
     await room.erase(lea)
     await room.sweep(0)
 
-    async def refused() -> None:
+    async def refused() -> dict[str, int]:
         raise LocalFailure(Code.STORAGE_FAILED, "another account's file")
 
-    monkeypatch.setattr(room.replica.content, "tidy_parts", refused)
+    monkeypatch.setattr(room.replica.content, "lying_parts", refused)
     with pytest.raises(LocalFailure):
         await room.sweep(ERASURE_DELAY_MS)
     assert not any(entry.payload or entry.salt for entry in await room.about(lea))

@@ -16,6 +16,7 @@ import pytest
 
 from protocol.model.entry import Kind
 from protocol.model.work import ContentRef, HandIn, ItemKind, Revision
+from protocol.replica.content.left_parts import LIFETIME_MS, let_go_of_left
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import PackBuild
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
@@ -132,10 +133,13 @@ async def test_what_nothing_names_lies_a_week_from_then_on_however_old_it_is(she
     for file in shelf.folder.glob("packs/*/*.pack"):
         os.utime(file, (time.time() - 30 * 24 * 3600,) * 2)
     await shelf.lose_the_database()
-    await shelf.packs.tidy_parts()
+    await let_go_of_left(shelf.store, shelf.packs, 0)
     await shelf.rebuild()
-    await shelf.packs.tidy_parts()
-    assert await shelf.packs.part_size(pack.hash) == pack.size
+    for at_ms in (0, LIFETIME_MS - 1):
+        await let_go_of_left(shelf.store, shelf.packs, at_ms)
+        assert await shelf.packs.part_size(pack.hash) == pack.size
+    await let_go_of_left(shelf.store, shelf.packs, LIFETIME_MS)
+    assert await shelf.packs.part_size(pack.hash) == 0
 
 
 async def test_a_pack_that_has_rotted_meanwhile_counts_for_nothing(shelf: Shelf) -> None:

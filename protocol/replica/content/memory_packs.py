@@ -197,8 +197,12 @@ class MemoryPacks:
         self.store(space, part, finished, unsent=unsent)
         return finished
 
-    async def tidy_parts(self) -> None:
-        """Memory knows no age."""
+    async def lying_parts(self) -> dict[str, int]:
+        """Memory outlives no program that might have left some."""
+        return {}
+
+    async def drop_lying(self, parts: Iterable[str]) -> None:
+        """There are none."""
 
     async def drop_part(self, pack: bytes, sender: bytes = b"") -> None:
         self._parts.pop((pack, sender), None)

@@ -8,10 +8,7 @@ what somebody sends, `parts/*.passing` what is being written, `damaged/<hash>.pa
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import time
-from collections.abc import Sequence
 from typing import Final
 
 from blake3 import blake3
@@ -39,14 +36,6 @@ _SENT_FILE: Final = rf"{PARTS}/([0-9a-f]{{64}})-((?:[0-9a-f]{{2}})+){re.escape(_
 
 _PART_FILE: Final = rf"{PARTS}/([0-9a-f]{{64}})(?:-[0-9a-f]*)?{re.escape(_PART)}"
 
-PART_LIFETIME_S: Final = 7 * 24 * 3600
-"""What nobody has gone on with for so long is given up."""
-BEING_WRITTEN_S: Final = 600
-"""What somebody has added to within so long is on its way."""
-_CREDIBLE_AGE_S: Final = 400 * 24 * 3600
-_CLOCK_SLACK_S: Final = 24 * 3600
-"""What is older, or so far ahead, a wrong clock has dated."""
-
 
 class PackFiles:
     """The files below one folder."""
@@ -58,9 +47,8 @@ class PackFiles:
         """Bring the folders into line with the rows; returns the packs whose rows must go."""
         for folder in (PACKS, PARTS, DAMAGED, DELTAS):
             self.disk.make_folder(folder)
-        self.date_parts_anew()
-        for name, facts in self.disk.files(PARTS):
-            if name.endswith(PASSING) or _has_lain(facts, PART_LIFETIME_S):
+        for name, _ in list(self.disk.files(PARTS)):
+            if name.endswith(PASSING):
                 self.disk.remove(name)
         here = set()
         moves = []
@@ -75,26 +63,9 @@ class PackFiles:
                 moves.append((name, damaged_name(pack)))
             else:
                 here.add(pack)
-        self.put_away(moves)
-        return [pack for pack in known if pack not in here]
-
-    def put_away(self, moves: Sequence[tuple[str, str]]) -> None:
-        """Rename packs that belong nowhere; those that become parts lie from now on, however old they are."""
         if moves:
             self.disk.rename_all(moves)
-        for _, name in moves:
-            if name.startswith(f"{PARTS}/"):
-                self.disk.touch(name)
-
-    def date_parts_anew(self) -> None:
-        """Date parts now that a clock which was wrong has dated: before Relais was, or in a time that is still to come.
-
-        A computer without a battery for its clock begins each morning in another year.
-        """
-        for name, facts in list(self.disk.files(PARTS)):
-            age_s = time.time() - facts.st_mtime
-            if age_s > _CREDIBLE_AGE_S or age_s < -_CLOCK_SLACK_S:
-                self.disk.touch(name)
+        return [pack for pack in known if pack not in here]
 
     def tidy_deltas(self, known: dict[bytes, int]) -> list[bytes]:
         """Remove files without rows; returns the deltas whose rows must go."""
@@ -125,16 +96,9 @@ class PackFiles:
                 found.append((bytes.fromhex(named[1]), facts.st_size))
         return found
 
-    def parts_that_lie(self, for_s: float) -> list[tuple[bytes, str]]:
-        """Unfinished downloads and uploads to which nobody has added anything for so long: the pack, and the name."""
-        found = [(re.fullmatch(_PART_FILE, name), name, facts) for name, facts in self.disk.files(PARTS)]
-        return [(bytes.fromhex(named[1]), name) for named, name, facts in found if named and _has_lain(facts, for_s)]
-
-    def remove_if_it_lies(self, name: str, for_s: float) -> None:
-        """Remove a part, unless somebody has gone on with it meanwhile."""
-        facts = self.disk.facts(name)
-        if facts is not None and _has_lain(facts, for_s):
-            self.disk.remove(name)
+    def all_parts(self) -> dict[str, int]:
+        """Unfinished downloads and uploads: the name of each, and its size."""
+        return {name: facts.st_size for name, facts in self.disk.files(PARTS) if re.fullmatch(_PART_FILE, name)}
 
     def write_whole(self, name: str, data: bytes) -> None:
         """Write a file, durably; what does not fit leaves nothing. Raises `LocalFailure`."""
@@ -185,11 +149,6 @@ class PackFiles:
             return check_pack(pack, size, read, making)
 
 
-def _has_lain(facts: os.stat_result, for_s: float) -> bool:
-    """Whether nothing was added to a file for so long; one from a time that is still to come has lain for ever."""
-    return abs(time.time() - facts.st_mtime) > for_s
-
-
 def pack_name(pack: bytes) -> str:
     """Where a visible pack lies."""
     return f"{PACKS}/{pack[:1].hex()}/{pack.hex()}{_PACK}"
@@ -203,6 +162,11 @@ def delta_name(delta: bytes) -> str:
 def damaged_name(pack: bytes) -> str:
     """Where a pack lies that was found bad."""
     return f"{DAMAGED}/{pack.hex()}{_PACK}"
+
+
+def pack_of_part(name: str) -> bytes:
+    """The pack of which something lies at such a name."""
+    return bytes.fromhex(name.removeprefix(f"{PARTS}/")[:64])
 
 
 def part_name(pack: bytes, sender: bytes = b"") -> str:

@@ -110,7 +110,7 @@ class PackRebuild:
         await self._rows.remove(rest)
         for start in range(0, len(rest), _PACKS_AT_ONCE):
             moves = [(pack_name(pack), part_name(pack)) for pack in rest[start : start + _PACKS_AT_ONCE]]
-            await asyncio.to_thread(self._files.put_away, moves)
+            await asyncio.to_thread(self._disk.rename_all, moves)
         await self._rows.end()
 
     async def _read(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
@@ -28,21 +29,21 @@ from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES, MiB
 from protocol.replica.byte_range import Span
 from protocol.replica.content.expansion import expand_delta, worth_keeping
+from protocol.replica.content.left_parts import BeingWritten
 from protocol.replica.content.lost_packs import note_lost, tell_lost
 from protocol.replica.content.mending import bad_spans
 from protocol.replica.content.pack_build import NOTHING, FolderBuild, Held, Install
 from protocol.replica.content.pack_check import check_pack_bytes, not_the_pack, raise_unless_damage
 from protocol.replica.content.pack_cover import smallest_cover
 from protocol.replica.content.pack_files import (
-    BEING_WRITTEN_S,
     DAMAGED,
-    PART_LIFETIME_S,
     PARTS,
     PASSING,
     PackFiles,
     damaged_name,
     delta_name,
     pack_name,
+    pack_of_part,
     part_name,
 )
 from protocol.replica.content.pack_rebuild import PackRebuild
@@ -66,7 +67,9 @@ _CACHED_FRAME_BYTES: Final = 4 * MiB
 class PackFolder:
     """See `ContentStore`."""
 
-    def __init__(self, disk: Disk, store: SqliteStore, delta_budget_bytes: int) -> None:
+    def __init__(
+        self, disk: Disk, store: SqliteStore, delta_budget_bytes: int, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._disk = disk
         self._files = PackFiles(disk)
         self._store = store
@@ -76,6 +79,7 @@ class PackFolder:
         """How much room deltas may take; those that were used longest ago make way."""
         self._frames: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._builds: WeakSet[FolderBuild] = WeakSet()
+        self._being_written = BeingWritten(monotonic)
         self._passing = itertools.count(1)
         # a part grows by one writer at a time; files and rows of packs change together
         self._part_locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
@@ -84,13 +88,18 @@ class PackFolder:
 
     @classmethod
     async def open(
-        cls, folder: Path, store: SqliteStore, *, delta_budget_bytes: int = DELTA_BUDGET_BYTES
+        cls,
+        folder: Path,
+        store: SqliteStore,
+        *,
+        delta_budget_bytes: int = DELTA_BUDGET_BYTES,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> PackFolder:
         """Open the packs in `folder`, whose index lies in `store`; what a crash left is tidied.
 
-        Raises `LocalFailure`.
+        `monotonic` is in seconds. Raises `LocalFailure`.
         """
-        packs = cls(Disk(folder), store, delta_budget_bytes)
+        packs = cls(Disk(folder), store, delta_budget_bytes, monotonic)
         await packs._tidy()
         return packs
 
@@ -127,6 +136,7 @@ class PackFolder:
     async def resume_part(self, pack: bytes, size: int) -> int:
         async with self._part_lock(pack):
             if self._disk.size(part_name(pack)) is None and self._disk.size(damaged_name(pack)) == size:
+                self._being_written.note(part_name(pack))
                 await asyncio.to_thread(self._disk.rename_all, [(damaged_name(pack), part_name(pack))])
         return await self.part_size(pack)
 
@@ -143,6 +153,7 @@ class PackFolder:
             have = self._disk.size(name) or 0
             if offset + len(data) > have:
                 raise not_the_pack(have, offset + len(data))
+            self._being_written.note(name)
             await asyncio.to_thread(self._disk.replace, name, offset, data)
 
     async def finish_part(
@@ -168,14 +179,15 @@ class PackFolder:
         async with self._part_lock(pack):
             await asyncio.to_thread(self._disk.remove, part_name(pack, sender))
 
-    async def tidy_parts(self) -> None:
-        await asyncio.to_thread(self._files.date_parts_anew)
-        await self._drop_parts_that_lie(PART_LIFETIME_S)
+    async def lying_parts(self) -> dict[str, int]:
+        found = await asyncio.to_thread(self._files.all_parts)
+        return {name: size for name, size in found.items() if name not in self._being_written}
 
-    async def _drop_parts_that_lie(self, for_s: float) -> None:
-        for pack, name in await asyncio.to_thread(self._files.parts_that_lie, for_s):
-            async with self._part_lock(pack):
-                await asyncio.to_thread(self._files.remove_if_it_lies, name, for_s)
+    async def drop_lying(self, parts: Iterable[str]) -> None:
+        for name in parts:
+            async with self._part_lock(pack_of_part(name)):
+                if name not in self._being_written:
+                    await asyncio.to_thread(self._disk.remove, name)
 
     async def share(self, pack: bytes, space: bytes) -> None:
         await self._index.share(pack, space)
@@ -270,7 +282,7 @@ class PackFolder:
             for delta in await self._deltas.of_space(space):
                 await self.drop_delta(delta.hash)
         # of what a part holds nobody knows whose it is
-        await self._drop_parts_that_lie(BEING_WRITTEN_S)
+        await self.drop_lying(await self.lying_parts())
         return gone
 
     async def unnamed(self, most: int) -> list[bytes]:
@@ -367,8 +379,10 @@ class PackFolder:
         return finished
 
     async def _append_part(self, pack: bytes, offset: int, data: bytes | memoryview, sender: bytes) -> int:
+        name = part_name(pack, sender)
         async with self._part_lock(pack):
-            return await asyncio.to_thread(self._files.extend, part_name(pack, sender), offset, data)
+            self._being_written.note(name)
+            return await asyncio.to_thread(self._files.extend, name, offset, data)
 
     async def _finish_part(
         self, part: PackInfo, name: str, making: Making | None, *, unsent: bool, keep_bad: bool
