@@ -130,8 +130,9 @@ def keys_spent(
     under a grant that nobody confirmed, or as another person's, beforehand: where who made the key says so, it counts
     all the same; where another device of the same person does, though it is held back. What either says, if it is in
     use, counts whosever that device is by the lists of today; and what is given to the X25519 key of a device in use to
-    which an id's own are `leading` (now, and once), or of one of its `phrases`, is given to nobody else. But for what
-    somebody says of themselves: a lost laptop would spend each new key of hers by saying that it was given it.
+    which an id's own are `leading` (now, and once), or of one of its `phrases`, is given to nobody else. Nor does
+    anybody else spend a key that one of these has said as that id's, whosever he says it is. But for what somebody says
+    of themselves: a lost laptop would spend each new key of hers by saying that it was given it.
     """
     if not cut:
         return frozenset()
@@ -147,19 +148,30 @@ def keys_spent(
         own = frozenset(device for each in persons for device in now(each) if device[0] not in cut)
         return own, _kept_by(own, *(papers[each] for each in persons))
 
+    def is_theirs(person: bytes, entry: Entry) -> bool:
+        return _is_theirs(entry, door, doubted, (now(person), once(person)))
+
+    said = [
+        (person, entry, key.agreement, is_theirs(person, entry))
+        for person, entry in _by_their_own(heard, Kind.PERSON_KEY, door)
+        if (key := parsed(entry, PersonKey.parse)) is not None
+    ]
+    theirs_alone = _made_by_their_own(said)
     found, made_as = set(), defaultdict[Key, set[bytes]](set)
-    for person, entry in _by_their_own(heard, Kind.PERSON_KEY, door):
-        if (key := parsed(entry, PersonKey.parse)) is not None:
-            made_as[entry.header.author, key.agreement].add(person)
+    for person, entry, agreement, theirs in said:
+        if theirs or (person, agreement) not in theirs_alone:
+            made_as[entry.header.author, agreement].add(person)
             if entry.header.author in cut:
-                found.add((person, key.agreement))
+                found.add((person, agreement))
     for person, entry in _by_their_own(given, Kind.KEY_WRAP, door):
         gift, author = parsed(entry, KeyWraps.parse), entry.header.author
-        made = () if gift is None else made_as.get((author, gift.agreement), ())
-        if gift is None or (not made and not _is_theirs(entry, door, doubted, (now(person), once(person)))):
+        if gift is None:
+            continue
+        made = made_as.get((author, gift.agreement), set())
+        counts = is_theirs(person, entry) or (bool(made) and (person, gift.agreement) not in theirs_alone)
+        if not (persons := frozenset({person, *made} if counts else made)):
             continue
         itself = (author,) if entry.id in doubted.held_back else ()
-        persons = frozenset({person, *made})
         listed = {aliases.get(each, each) for each in persons}
         own, kept = held_by(persons)
         strange = [recipient for recipient, _ in gift.wraps if recipient not in kept]
@@ -177,6 +189,11 @@ def _of_each(led: Led, aliases: Mapping[bytes, bytes]) -> Callable[[bytes], Coll
     for id_, devices in led.items():
         listed[aliases.get(id_, id_)] |= devices
     return lambda person: led[person] if person in led else listed.get(aliases.get(person, person), set())
+
+
+def _made_by_their_own(said: Iterable[tuple[bytes, Entry, bytes, bool]]) -> frozenset[Key]:
+    """The keys that a device of the teacher has said as the teacher's."""
+    return frozenset((person, agreement) for person, _, agreement, theirs in said if theirs)
 
 
 def _is_theirs(entry: Entry, door: Door, doubted: Doubted, own: Iterable[Container[Device]]) -> bool:

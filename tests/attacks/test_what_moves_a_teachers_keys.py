@@ -280,6 +280,15 @@ async def test_a_colleagues_key_with_which_nobody_reads_has_nothing_said_again_a
         assert [await tend_hand_ins(here.teacher.agent) for _ in range(3)][1:] == [0, 0]
 
 
+async def _let_in_and_cut_off(here: Here, person: bytes) -> bytes:
+    """The X25519 key of a device of nobody, of which the server says both."""
+    territory, space = here.room.territory, here.room.space
+    nobody = new_device(Random(77).randbytes)
+    await territory.let_in(nobody, Role.TEACHER, space, person=person)
+    await territory.say(space, Kind.REVOKE, Revocation(nobody.signing.public, ()).encode())
+    return nobody.agreement.public
+
+
 def _by_a_list(entry: Entry, _door: object, doubted: Doubted, _own: object) -> bool:
     return entry.header.grant not in doubted.unheard
 
@@ -294,13 +303,57 @@ async def test_whom_a_list_alone_calls_hers_spends_no_key_of_hers(tmp_path: Path
         await call_the_same(here, alias)
         (grant,) = await territory.let_in(here.spy, Role.TEACHER, space, person=hers)
         here.grant = grant.id
-        nobody = new_device(Random(77).randbytes)
-        await territory.let_in(nobody, Role.TEACHER, space, person=hers)
-        await territory.say(space, Kind.REVOKE, Revocation(nobody.signing.public, ()).encode())
+        nobody = await _let_in_and_cut_off(here, hers)
         for _ in range(6):
             for key in await keys_said(here, here.teacher.agent.device):
-                gift = KeyWraps(key, ((nobody.agreement.public, bytes(80)),)).encode()
+                gift = KeyWraps(key, ((nobody, bytes(80)),)).encode()
                 await here.say(Kind.KEY_WRAP, gift, hers)
+            await here.sync(here.teacher, here.machine, here.teacher)
+        handed_in = await handed_in_now(here, here.teacher)
+        assert content_key_of(handed_in, reading_keys(here.teacher.agent)) is not None
+
+
+def _none(_said: object) -> frozenset[tuple[bytes, bytes]]:
+    return frozenset()
+
+
+@attack(ROW, off={"protocol.rights.keys_in_use._made_by_their_own": _none})
+async def test_who_says_her_key_as_somebody_elses_ends_no_key_of_hers(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
+        other = await territory.person("M. Renard", PersonRole.TEACHER, space)
+        await here.name_the_spy(other)
+        await here.sync(here.teacher, here.machine, here.teacher)
+        as_the_other = here.grant
+        (as_hers,) = await territory.let_in(here.spy, Role.TEACHER, space, person=hers)
+        nobody = await _let_in_and_cut_off(here, other)
+        for _ in range(6):
+            for key in await keys_said(here, here.teacher.agent.device):
+                here.grant = as_the_other
+                await here.say(Kind.PERSON_KEY, PersonKey(key).encode(), other)
+                here.grant = as_hers.id
+                await here.say(Kind.KEY_WRAP, KeyWraps(key, ((nobody, bytes(80)),)).encode(), hers)
+            await here.sync(here.teacher, here.machine, here.teacher)
+        handed_in = await handed_in_now(here, here.teacher)
+        assert content_key_of(handed_in, reading_keys(here.teacher.agent)) is not None
+
+
+@attack(ROW, off={"protocol.rights.keys_in_use._made_by_their_own": _none})
+async def test_who_says_her_key_as_hers_by_a_list_alone_and_is_cut_off_ends_no_key_of_hers(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
+        await here.sync(here.teacher, here.machine, here.teacher)
+        for number in range(6):
+            here.spy = new_device(Random(70_000 + number).randbytes)
+            alias = await territory.person("Mme Petit", PersonRole.TEACHER, space)
+            await here.name_the_spy(alias)
+            await here.sync(here.teacher, here.machine, here.teacher)
+            await call_the_same(here, alias)
+            here.grant = (await territory.let_in(here.spy, Role.TEACHER, space, person=hers))[0].id
+            for key in await keys_said(here, here.teacher.agent.device):
+                await here.say(Kind.PERSON_KEY, PersonKey(key).encode(), hers)
+            tips = tuple(await territory.replica.tips(space, here.spy.signing.public))
+            await territory.say(space, Kind.REVOKE, Revocation(here.spy.signing.public, tips).encode())
             await here.sync(here.teacher, here.machine, here.teacher)
         handed_in = await handed_in_now(here, here.teacher)
         assert content_key_of(handed_in, reading_keys(here.teacher.agent)) is not None
