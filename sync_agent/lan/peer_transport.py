@@ -74,14 +74,12 @@ class PeerTransport(HttpTransport):
         assert self.tls.expected is not None  # noqa: S101  (the handshake has noted it)
         return self.tls.expected
 
-    async def _session(self) -> aiohttp.ClientSession:
-        if self._opened is None:
-            self._opened = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self.tls),
-                # TLS is part of connecting there
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=READ_IDLE_S, sock_read=READ_IDLE_S),
-                skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-            )
-        return self._opened
+    async def _open(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self.tls),
+            # TLS is part of connecting there
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=READ_IDLE_S, sock_read=READ_IDLE_S),
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )

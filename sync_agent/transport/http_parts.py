@@ -3,7 +3,9 @@
 Rules (docs/protocol.md, "HTTP"):
 - content may be led elsewhere by HTTPS only, where nothing is asked before a certificate holds for it;
 - what was asked for may be ignored, or cut otherwise, on the way: what an answer says that it brings counts;
-- a box that holds content until all of it is there looks like a line that stands still, and is asked for less.
+- a box that holds content until all of it is there looks like a line that stands still, and is asked for less;
+- what comes at less than `SLOWEST_BYTES_PER_S` is given up, and after an hour what comes at less than ten times that:
+  who answers keeps nobody for longer than a day by one answer, and no line that schools have is as slow (ADR 0229).
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from protocol.replica.http.library import aiohttp
 from sync_agent.network.proxies import Proxy
 
 SENT_AT_ONCE_BYTES: Final = 64 * KiB
+SLOWEST_BYTES_PER_S: Final = 100
+SLOWEST_FOR_LONG_BYTES_PER_S: Final = 1000
+FOR_LONG_S: Final = 3600.0
 
 _FIRST_RANGE_BYTES: Final = MiB
 _LEAST_RANGE_BYTES: Final = 64 * KiB
@@ -71,6 +76,12 @@ async def cut_up(body: bytes) -> AsyncIterator[bytes]:
     """A body in pieces."""
     for start in range(0, len(body), SENT_AT_ONCE_BYTES):
         yield body[start : start + SENT_AT_ONCE_BYTES]
+
+
+def crawls(waited_s: float, moved_bytes: int, idle_s: float) -> bool:
+    """Whether a body is given up of which so much has come while it was waited for; `idle_s` is left to each line."""
+    at_once_s = idle_s + moved_bytes / SLOWEST_BYTES_PER_S
+    return waited_s > min(at_once_s, FOR_LONG_S + moved_bytes / SLOWEST_FOR_LONG_BYTES_PER_S)
 
 
 def login_at(proxy: Proxy | None) -> dict[str, str] | None:

@@ -37,11 +37,13 @@ from sync_agent.network.settings import Network
 from sync_agent.network.trouble import Seen, Trouble, no_answer, seen_in
 from sync_agent.network.trust import speaks_tls, who_vouches
 from sync_agent.transport.answers import Response, error_in, portal_in, recognised, unreachable
+from sync_agent.transport.connections import Connections
 from sync_agent.transport.http_parts import (
     SENT_AT_ONCE_BYTES,
     RangeSize,
     SentBody,
     asked_bytes,
+    crawls,
     cut_up,
     first_byte,
     further,
@@ -58,7 +60,6 @@ CONNECT_S: Final = 10.0
 CONNECT_THROUGH_S: Final = 25.0
 READ_IDLE_S: Final = 30.0
 SEND_IDLE_S: Final = 60.0
-SLOWEST_BYTES_PER_S: Final = 100
 MAX_CONNECTIONS: Final = 8
 LIVE_PING_S: Final = 15.0
 LIVE_PROOF_S: Final = 10.0
@@ -112,18 +113,23 @@ class HttpTransport:
         *,
         resolver: Callable[[], aiohttp.abc.AbstractResolver] | None = None,
         early: Early | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`url` is what `normal_url` gave; `resolver` looks names up instead of the system; `early` began the way."""
+        """`url` is what `normal_url` gave; `resolver` looks names up instead of the system; `early` began the way.
+
+        `monotonic` is in seconds.
+        """
         self.url: Final = url
         self.traffic = Traffic()
         self._network = network or Network()
         self._early = early
         self.route: Final = (
-            Route(url, self._network.wish, self._network.read_system, time.monotonic) if early is None else early.route
+            Route(url, self._network.wish, self._network.read_system, monotonic) if early is None else early.route
         )
         self._proxy: Proxy | None = None
-        self._names: Final = SteadyResolver(resolver or aiohttp.ThreadedResolver, time.monotonic)
-        self._opened: aiohttp.ClientSession | None = None
+        self._names: Final = SteadyResolver(resolver or aiohttp.ThreadedResolver, monotonic)
+        self._monotonic: Final = monotonic
+        self._connections: Final = Connections(self._open, monotonic)
         self._answers: Final[set[aiohttp.ClientResponse]] = set()
         """Those that are being read."""
         self._range_size: Final = RangeSize()
@@ -275,10 +281,8 @@ class HttpTransport:
         # the library forgets who reads from a connection that it closes: they would wait for ever
         for answer in self._answers:
             answer.content.set_exception(aiohttp.ClientConnectionError("this connection was given up"))
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            await opened.close()
-            await self._names.close()
+        await self._connections.close()
+        await self._names.close()
         early, self._early = self._early, None
         if early is not None:
             await early.close()
@@ -335,9 +339,8 @@ class HttpTransport:
             return await self._post(proxy, path, body)
 
     async def _post(self, proxy: Proxy | None, path: str, body: bytes) -> Response:
-        session = await self._session()
         headers = {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(body))}
-        async with asyncio.timeout(SEND_IDLE_S) as patience:
+        async with self._connections.for_one_request() as session, asyncio.timeout(SEND_IDLE_S) as patience:
             small = len(body) <= SENT_AT_ONCE_BYTES
             data = body if small else SentBody(cut_up(body), SEND_IDLE_S).sent(patience)
             async with session.post(
@@ -356,13 +359,13 @@ class HttpTransport:
     @contextlib.asynccontextmanager
     async def _asked(self, method: str, address: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         """A request by the way that the last call went."""
-        session = await self._session()
-        proxy = self._proxy
-        async with session.request(
-            method, address, proxy=None if proxy is None else proxy.url, proxy_headers=login_at(proxy), **options
-        ) as answer:
-            with self._reading(answer):
-                yield answer
+        async with self._connections.for_one_request() as session:
+            proxy = self._proxy
+            async with session.request(
+                method, address, proxy=None if proxy is None else proxy.url, proxy_headers=login_at(proxy), **options
+            ) as answer:
+                with self._reading(answer):
+                    yield answer
 
     @contextlib.contextmanager
     def _awaiting(self) -> Iterator[None]:
@@ -396,27 +399,24 @@ class HttpTransport:
                     return
                 address = onward
 
-    async def _session(self) -> aiohttp.ClientSession:
-        is_secure = urlsplit(self.url).scheme == "https"
-        context = await self._trust() if is_secure and self._opened is None else None
-        if self._opened is None:
-            self._opened = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=MAX_CONNECTIONS,
-                    keepalive_timeout=_KEEP_ALIVE_S,
-                    ssl=True if context is None else context,
-                    resolver=self._names,
-                    use_dns_cache=False,
-                    socket_factory=self._socket,
-                ),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, connect=CONNECT_THROUGH_S, sock_connect=CONNECT_S, sock_read=READ_IDLE_S
-                ),
-                skip_auto_headers=_SKIPPED_HEADERS,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-            )
-        return self._opened
+    async def _open(self) -> aiohttp.ClientSession:
+        context = await self._trust() if urlsplit(self.url).scheme == "https" else None
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=MAX_CONNECTIONS,
+                keepalive_timeout=_KEEP_ALIVE_S,
+                ssl=True if context is None else context,
+                resolver=self._names,
+                use_dns_cache=False,
+                socket_factory=self._socket,
+            ),
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=CONNECT_THROUGH_S, sock_connect=CONNECT_S, sock_read=READ_IDLE_S
+            ),
+            skip_auto_headers=_SKIPPED_HEADERS,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
 
     def _socket(self, place: Any) -> socket.socket:
         """The connection that was begun to this place, or else a new one."""
@@ -437,18 +437,20 @@ class HttpTransport:
 
         It stands once something has come back over it: a box on the way may hold all frames.
         """
-        session = await self._session()
         proxy = self._proxy
-        async with session.ws_connect(
-            self.url + LIVE_PATH,
-            headers=headers,
-            max_msg_size=_MAX_LIVE_BYTES,
-            heartbeat=LIVE_PING_S,
-            timeout=_LIVE_WAIT,
-            autoping=False,
-            proxy=None if proxy is None else proxy.url,
-            proxy_headers=login_at(proxy),
-        ) as socket:
+        async with (
+            self._connections.for_one_request() as session,
+            session.ws_connect(
+                self.url + LIVE_PATH,
+                headers=headers,
+                max_msg_size=_MAX_LIVE_BYTES,
+                heartbeat=LIVE_PING_S,
+                timeout=_LIVE_WAIT,
+                autoping=False,
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=login_at(proxy),
+            ) as socket,
+        ):
             opened(socket)
             await socket.ping()
             message = await socket.receive(LIVE_PROOF_S)
@@ -511,7 +513,7 @@ class HttpTransport:
 
     async def _pieces(self, answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         """A body as it comes, counted. Raises `TimeoutError` when it only crawls; whoever takes it may be slow."""
-        clock = asyncio.get_running_loop().time
+        clock = self._monotonic
         waited_s = 0.0
         moved = 0
         while True:
@@ -523,7 +525,7 @@ class HttpTransport:
                 return
             moved += len(piece)
             self.traffic.bytes_in += len(piece)
-            if waited_s > READ_IDLE_S + moved / SLOWEST_BYTES_PER_S:
+            if crawls(waited_s, moved, READ_IDLE_S):
                 raise TimeoutError
             yield piece
 
@@ -563,13 +565,15 @@ class HttpTransport:
         found: Seen | None = None
         try:
             async with asyncio.timeout(LOOK_S):
-                session = await self._session()
-                async with session.get(
-                    f"http://{host}/",
-                    allow_redirects=False,
-                    proxy=None if proxy is None else proxy.url,
-                    proxy_headers=login_at(proxy),
-                ) as answer:
+                async with (
+                    self._connections.for_one_request() as session,
+                    session.get(
+                        f"http://{host}/",
+                        allow_redirects=False,
+                        proxy=None if proxy is None else proxy.url,
+                        proxy_headers=login_at(proxy),
+                    ) as answer,
+                ):
                     found = portal_in(await self._whole(answer), f"http://{host}")
         except (*_NETWORK_ERRORS, PeerFault):
             found = None

@@ -1,0 +1,77 @@
+"""Connections to one server, opened anew now and then (R15; docs/adr/0229).
+
+Rules:
+- no request begins on a connection that may be `LASTS_S` old: who answered once, and goes on answering, would keep the
+  machine from hearing that the server's name leads elsewhere;
+- what began before goes on: lines for news, and content that is on its way, end as they would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.replica.http.library import aiohttp
+
+LASTS_S: Final = 3600.0
+
+
+@dataclass(slots=True, eq=False)
+class _Opened:
+    """Connections that were opened at `since_s` or later, and how many requests are on them."""
+
+    session: aiohttp.ClientSession
+    since_s: float
+    requests: int = 0
+
+
+class Connections:
+    """What requests go over. To be used inside one event loop."""
+
+    def __init__(
+        self, open_session: Callable[[], Awaitable[aiohttp.ClientSession]], monotonic: Callable[[], float]
+    ) -> None:
+        """`open_session` makes them, without asking anybody anything yet; `monotonic` is in seconds."""
+        self._open_session: Final = open_session
+        self._monotonic: Final = monotonic
+        self._opened: _Opened | None = None
+        self._outlived: Final[set[_Opened]] = set()
+        """Too old for another request, and still with one."""
+
+    @asynccontextmanager
+    async def for_one_request(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Those for a request that begins now."""
+        opened = await self._young_enough()
+        opened.requests += 1
+        try:
+            yield opened.session
+        finally:
+            opened.requests -= 1
+            if opened in self._outlived and not opened.requests:
+                self._outlived.discard(opened)
+                await opened.session.close()
+
+    async def close(self) -> None:
+        """Let them go, whatever is on them."""
+        opened, self._opened = self._opened, None
+        for each in [*self._outlived, *([] if opened is None else [opened])]:
+            await each.session.close()
+
+    async def _young_enough(self) -> _Opened:
+        now_s, before = self._monotonic(), self._opened
+        if before is not None and now_s - before.since_s >= LASTS_S:
+            self._opened = None
+            if before.requests:
+                self._outlived.add(before)
+            else:
+                await before.session.close()
+        if self._opened is None:
+            session = await self._open_session()
+            if self._opened is None:
+                self._opened = _Opened(session, now_s)
+            else:
+                # somebody else has opened some meanwhile
+                await session.close()
+        return self._opened
