@@ -326,6 +326,10 @@ class Door:
         """Whether a grant holds in `space`: its own or one below it."""
         return authority.space in self.lineage(space)
 
+    def opens(self, authority: Authority, space: bytes) -> bool:
+        """Whether a grant opens `space` to who holds it, where nothing holds it back: its own, one below or above."""
+        return self.covers(authority, space) or space in self.lineage(authority.space)
+
     def _follow_roots(self) -> None:
         line, followed, replaced_at = [self.root], [], {}
         while following := [said for said in self._successions(line[-1], len(line)) if said.root not in line]:

@@ -85,7 +85,7 @@ async def chain_for(agent: Agent, common: Collection[bytes]) -> tuple[Entry, ...
     grants = [
         grant
         for grant in (*await replica.authorities(agent.device), *await grants_in_doubt(agent, agent.device))
-        if any(replica.door.covers(grant, space) or space in replica.door.lineage(grant.space) for space in common)
+        if any(replica.door.opens(grant, space) for space in common)
     ]
     # those above the common spaces say most; the caller has them, most likely
     grants.sort(key=lambda grant: (len(replica.door.lineage(grant.space)), grant.grant))

@@ -38,7 +38,7 @@ class PeerCalls(SealedCalls):
         theirs = [
             authority.grant
             for authority in await replica.authorities(self._device.key)
-            if replica.door.covers(authority, first)
+            if replica.door.opens(authority, first)
         ]
         shown = {entry.id: entry for entry in (*await replica.credentials(theirs), *own)}
         return tuple(shown.values())[:MAX_CREDENTIALS]
@@ -47,11 +47,7 @@ class PeerCalls(SealedCalls):
         """Those of what the other one may read, if there are any: how a class elsewhere is called is none of its."""
         grants, door = await super()._grants_to_show(), self._agent.replica.door
         theirs = (await self._agent.replica.readable(self._device.key)).keys() - {door.territory}
-        near = [
-            grant
-            for grant in grants
-            if any(door.covers(grant, space) or space in door.lineage(grant.space) for space in theirs)
-        ]
+        near = [grant for grant in grants if any(door.opens(grant, space) for space in theirs)]
         return near or grants
 
     def _heard(self, payload: bytes) -> SyncAnswer:

@@ -111,8 +111,8 @@ class SealedCalls:
         """As many of this device's grants as fit, with what they hang on; first those that open the space `first`."""
         replica = self._agent.replica
         grants = await self._grants_to_show()
-        line = () if first is None else replica.door.lineage(first)
-        grants.sort(key=lambda authority: authority.space not in line)
+        if first is not None:
+            grants.sort(key=lambda authority: not replica.door.opens(authority, first))
         fitting: tuple[Entry, ...] = ()
         for count in range(1, len(grants) + 1):
             longer = await replica.credentials([authority.grant for authority in grants[:count]])

@@ -118,6 +118,20 @@ async def test_a_machine_of_the_school_is_let_into_a_new_class_over_the_schools_
         assert await pc.agent.replica.fingerprint(each) == await head.agent.replica.fingerprint(each)
 
 
+async def test_a_teachers_laptop_hears_from_another_of_hers_of_a_class_in_another_school(room: Classroom) -> None:
+    territory, old = room.territory, await room.teacher()
+    await old.session.sync()
+    space = await territory.classroom("CE2", await territory.school("École Jules Ferry", "0180002Y"))
+    await territory.let_in(old.agent.keys, Role.TEACHER, space, person=room.teacher_person)
+    new = await room.device(Role.TEACHER, room.space, space, person=room.teacher_person)
+    await new.session.sync()
+    # from here on no server answers
+    await exchange(new.agent, old.agent)
+    assert space in await old.agent.spaces()
+    for each in (*territory.replica.door.lineage(space), *territory.replica.door.lineage(room.space)):
+        assert await old.agent.replica.fingerprint(each) == await new.agent.replica.fingerprint(each)
+
+
 async def test_a_school_that_two_people_began_offline_is_one_and_both_their_classes_are_in_it(room: Classroom) -> None:
     one, other = [await room.device(Role.ADMIN, room.territory.replica.territory) for _ in range(2)]
     for admin in (one, other):
