@@ -6,8 +6,8 @@ Rules:
   bringing is not fetched beside it;
 - where a part of a space's content is here, what is held is said once, and a batch made for it is fetched;
 - on a line that turns out to be thin strong containers are asked for; what they do not bring, as packs;
-- what the server lacks and is here goes to it; the same offer is not made twice in an hour, and what it lacked before a
-  delta went up is not what it lacks after;
+- what the server lacks and is here goes to it; the same offer is not made twice in an hour, but to a store that is
+  another one by now, or an older one; what it lacked before a delta went up is not what it lacks after;
 - a pack that came with the wrong bytes twice is left alone for a while;
 - while a server has more to say, so much of what it names is noted and no more: the rest is asked for after that.
 """
@@ -254,6 +254,10 @@ class SyncContent:
             run.said.packs.difference_update(packs)
         if not answer.lacks:
             self._answered_lacks.clear()
+
+    def forget_offers(self) -> None:
+        """The server's store is not the one that was offered anything: a new one, or an older image of it."""
+        self._answered_lacks.clear()
 
     async def _covered_by(self, offered: Sequence[PackInfo]) -> set[bytes]:
         """The packs in whose place deltas were offered, and have been sent since."""

@@ -215,6 +215,8 @@ class Session:
         if answer.withdrawn:
             await take_withdrawals(self.agent, answer.withdrawn, (await self._calls.server()).key)
         another = answer.generation is not None and await self._repair.is_another_store(answer.generation)
+        if another or answer.stale:
+            self._moving.forget_offers()
         left: set[bytes] = set()
         if asked.request.brief:
             answer, left, due = await take_heads(self.agent, run.sharing, answer)

@@ -13,13 +13,13 @@ from protocol.folds.coursework import HandInState
 from protocol.model.entry import Kind
 from protocol.model.structure import Revocation
 from protocol.model.work import ItemKind
+from protocol.replica.content.holdings import Holdings
 from protocol.replica.keyring import Keyring
+from protocol.replica.replica import Replica
 from protocol.roles import Role
-from sync_agent.machine.sync_result import SyncResult
-from sync_agent.transport.answers import Response
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
 from tests.harness.couriers import bring, export, know_keys, tend_keys
-from tests.harness.lan import exchange
+from tests.harness.lan import exchange, is_told_in_the_middle
 
 pytestmark = pytest.mark.usefixtures("space_keys")
 
@@ -27,6 +27,12 @@ pytestmark = pytest.mark.usefixtures("space_keys")
 async def prints(device: Device, room: Classroom) -> list[bytes]:
     line = room.territory.replica.door.lineage(room.space)
     return [await device.agent.replica.fingerprint(space) for space in line]
+
+
+async def lose_content(replica: Replica, holdings: Holdings) -> None:
+    """All of it."""
+    await replica.content.drop(list(await replica.content.pack_sizes()))
+    await holdings.forget()
 
 
 async def through_disks(disk: Path, *devices: Device) -> None:
@@ -38,19 +44,6 @@ async def through_disks(disk: Path, *devices: Device) -> None:
             except RelaisError:
                 assert not disk.exists()  # noqa: ASYNC240
             await export(device, disk)
-
-
-def is_told_in_the_middle(monkeypatch: pytest.MonkeyPatch, machine: Device, neighbour: Device) -> None:
-    """Before what a machine's next sync says goes out, a neighbour has told it all that it knows."""
-    post = machine.session.transport.post
-    told: list[SyncResult] = []
-
-    async def told_meanwhile(path: str, body: bytes) -> Response:
-        if not told:
-            told.append(await exchange(machine.agent, neighbour.agent))
-        return await post(path, body)
-
-    monkeypatch.setattr(machine.session.transport, "post", told_meanwhile)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -143,6 +136,32 @@ async def test_a_server_made_anew_gets_from_each_device_what_that_one_alone_hold
     for space in door.lineage(room.space):
         assert await keys.current(space) is not None
         assert await keys.missing(space) == []
+
+
+async def test_what_was_just_sent_to_a_server_that_burns_is_sent_to_the_next_one_at_once(
+    room: Classroom, tmp_path: Path
+) -> None:
+    teacher, machine, unlucky = await room.teacher(), await room.machine(), await room.teacher()
+    # a lesson that burnt before anybody had it: there is always something that the server lacks
+    await room.publish(unlucky, LARGE)
+    await lose_content(unlucky.agent.replica, unlucky.agent.holdings)
+    await unlucky.session.sync()
+    await room.publish(teacher, SMALL)
+    await teacher.session.sync()
+    await machine.session.sync()
+    for replica, holdings in (
+        (room.territory.replica, room.territory.holdings),
+        (machine.agent.replica, machine.agent.holdings),
+    ):
+        await lose_content(replica, holdings)
+    # the server says that it lacks the lesson, and is sent it once more; then another one hears of it by the machine
+    await teacher.session.sync()
+    assert await room.territory.replica.content.pack_sizes()
+    room.territory.clock.ms += 60_000
+    await room.replace_server(await room.territory.reborn(tmp_path / "reborn"))
+    await machine.session.sync()
+    await teacher.session.sync()
+    assert await room.territory.replica.content.pack_sizes()
 
 
 async def test_a_neighbour_that_tells_of_a_new_server_while_the_old_one_is_asked_stands_in_no_way(
