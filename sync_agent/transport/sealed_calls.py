@@ -2,7 +2,8 @@
 
 Rules:
 - a call is sealed to the newest certificate under the pinned root that this replica holds, and to nobody else;
-- a server that answers 421 shows its chain: a certificate under the same root, newer than the one known, or nothing;
+- a server that answers 421 shows its chain: a certificate under the same root, none older than the one known, or
+  nothing; who does not know the key that its own certificate names is asked no more;
 - where the server that is known has been cut off, and none is known that took its place, the chain is asked for;
 - a server that does not know this device is shown its credentials, once per call;
 - only what is sealed is the server's word.
@@ -172,7 +173,8 @@ class SealedCalls:
         root = root_after(entries, replica.door.root_now, replica.territory)
         shown = newest_certificate(entries, root, replica.territory)
         known = await newest_server(replica)
-        if known is not None and _order(replica, shown) <= known[1]:
+        # the one that is known is no older: a neighbour, or a stick, told of it while the chain was asked for
+        if known is not None and _order(replica, shown) < known[1]:
             raise PeerFault(
                 Code.WRONG_KEY,
                 "what answers is an older server than this machine has seen; ask who runs the system",

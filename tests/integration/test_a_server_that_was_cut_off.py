@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from protocol.model.entry import Kind
 from sync_agent.sync.withdrawn import take_withdrawals
 from sync_agent.transport.sealed_calls import newest_server
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
 from tests.harness.classroom import Device
-from tests.harness.lan import exchange
+from tests.harness.lan import exchange, is_told_in_the_middle
 from tests.harness.office_devices import Town, town
 
 
@@ -38,3 +40,15 @@ async def test_its_neighbours_are_called_as_before_and_bring_what_it_lacks(tmp_p
         await neighbour.session.sync()
         await exchange(pc.agent, neighbour.agent)
         assert await newest_server(pc.agent.replica) is not None
+
+
+async def test_a_neighbour_that_tells_it_while_it_asks_for_the_chain_stands_in_no_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path) as here:
+        neighbour = await here.device("machine", space=here.office.space)
+        pc = await with_a_machine_that_heard(here, tmp_path)
+        await neighbour.session.sync()
+        is_told_in_the_middle(monkeypatch, pc, neighbour)
+        await pc.session.sync()
+        assert here.space in await pc.agent.spaces()
