@@ -37,7 +37,7 @@ from sync_agent.portal.proof import picture_of
 from sync_agent.portal.shelf import Room
 from sync_agent.portal.visit import Visit
 from sync_agent.school.device_names import key_words
-from sync_agent.school.devices import LET_IN, SchoolDevice, counted_again, school_devices
+from sync_agent.school.devices import LET_IN, SchoolDevice, counted_again, reported_ms, school_devices
 from sync_agent.school.forgetting import forgettings
 from sync_agent.school.office import SchoolOffice
 
@@ -305,12 +305,14 @@ class SchoolPages:
             for role in (*_ROLES, PersonRole.ADMIN)
         ]
         listens_at = self._desk.shelf.agent.listens_at
+        reported = await reported_ms(office, {each.key for each in devices} | {each.device for each in looked})
         return self._desk.page(
             visit,
             "school_class.html",
             room=room,
             looked=looked,
             left_off=left_off,
+            reported={key: say.when(said_ms, visit.now_ms) for key, said_ms in reported.items()},
             people=[(role, listed) for role, listed in people if listed],
             doubles=await duplicates_in(self._desk.shelf.agent.replica, room.space),
             teachers=room.teachers,

@@ -7,12 +7,12 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from protocol.errors import Code, Refused
-from protocol.replica.office.device_cuts import TakenBack, reports_taken_back
+from protocol.replica.office.device_cuts import TakenBack, reports_taken_back, standing_cuts
 from protocol.replica.office.grants import has_already, standing_grants
 from protocol.roles import Role
 from sync_agent.school.device_names import device_names
@@ -59,6 +59,17 @@ async def counted_again(office: SchoolOffice) -> dict[bytes, TakenBack]:
     reports = await reports_taken_back(office)
     devices = await school_devices(office) if reports else []
     return {device.key: reports[device.key] for device in devices if device.key in reports}
+
+
+async def reported_ms(office: SchoolOffice, devices: Collection[bytes]) -> dict[bytes, int]:
+    """Which of these devices somebody who runs a school has reported, or cut off, and when last, where that stands.
+
+    Whoever lets one in should know (docs/adr/0234).
+    """
+    door = office.replica.door
+    persons = {each.person for key in devices for each in door.authorities_of(key) if each.person is not None}
+    cuts = sorted(await standing_cuts(office, devices, persons), key=lambda cut: cut.said_ms)
+    return {cut.key: cut.said_ms for cut in cuts if not cut.by_server}
 
 
 async def check_may_let_in(office: SchoolOffice, device: bytes, spaces: Sequence[bytes]) -> None:

@@ -89,6 +89,7 @@ BROKEN_RULES: Final = {
         BrokenRule(claims_mutations.forgets_reports_in_doubt, 775),
         BrokenRule(claims_mutations.tells_no_report_that_was_taken_back, 48),
         BrokenRule(claims_mutations.tells_nothing_of_other_classes, 285),
+        BrokenRule(claims_mutations.lets_in_unsaid_what_was_reported, 3402846),
         BrokenRule(claims_mutations.lets_in_as_was_said_last, 94),
         BrokenRule(claims_mutations.repeats_the_highest_role, 1485),
         BrokenRule(claims_mutations.says_nothing_that_was_said, 94),

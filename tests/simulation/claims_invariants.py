@@ -3,8 +3,9 @@
 25. No list, grant or word of others' makes a teacher's word somebody else's, nor a stranger's a teacher's; a stranger's
     computer is listed by the name that he had.
 26. A teacher's honest laptop keeps its place among those to whom work is sealed, wherever it was known.
-27. Of a laptop that was reported at school, and counts again by others' word, every head's computer tells; that which
-    reported it, also where it was let into another class of the school.
+27. Of a laptop that was reported at school, and counts again by others' word, every head's computer tells, until
+    somebody who was told names it there (docs/adr/0234); that which reported it, also where it was let into another
+    class of the school.
 28. Of work that was held back the last word counts, the kit's too; what the kit holds back the server frees not.
 29. What a pupil has begun is found by who was called the same here, whatever lists join.
 
@@ -105,7 +106,7 @@ async def _told(world: World) -> None:
         for device, reported in world.trust.lost_at_school.items():
             cuts = (await agent.replica.store.get(list(reported.cuts))).values()
             back = [cut for cut in cuts if (await agent.replica.view(cut.header.space)).roster.may_read(device)]
-            if back and device not in told:
+            if back and device not in told and (machine.device, device) not in world.trust.agreed:
                 raise BrokenError(f"{machine.name} does not tell that {device.hex()[:8]} counts again")
             if reported.by == machine.device and machine.remembers and cuts and device not in told:
                 # … but for where this computer has let it in itself

@@ -71,6 +71,16 @@ def tells_nothing_of_other_classes() -> AbstractContextManager[object]:
     return mock.patch("protocol.replica.office.device_cuts._let_in_elsewhere", return_value={})
 
 
+def lets_in_unsaid_what_was_reported() -> AbstractContextManager[object]:
+    """Whoever names a laptop that was reported is not told that this takes the report back (docs/adr/0234)."""
+
+    def unsaid(still_out: Sequence[bytes], ended_ms: int | None, _reported_ms: int | None) -> grants.LetIn:
+        return let_in(still_out, ended_ms, None)
+
+    let_in = grants.LetIn
+    return mock.patch("protocol.replica.office.grants.LetIn", unsaid)
+
+
 def lets_in_as_was_said_last() -> AbstractContextManager[object]:
     """A further grant goes by the last one that came (docs/adr/0176)."""
     plain = grants._with_a_say

@@ -24,7 +24,7 @@ from tests.simulation.founding import enrol
 from tests.simulation.ledger import BrokenError
 from tests.simulation.machine import Machine
 from tests.simulation.plan import MOST_MACHINES
-from tests.simulation.trust import line_of
+from tests.simulation.trust import Device, line_of
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -37,7 +37,7 @@ MOST_CLASSES: Final = 5
 _DAY_MS: Final = 24 * 3600 * 1000
 
 
-async def new_class(world: World, _head: Machine, office: SchoolOffice, random: Random) -> str:
+async def new_class(world: World, head: Machine, office: SchoolOffice, random: Random) -> str:
     """A class, and a machine of the school that may read it."""
     if len(world.spaces) >= MOST_CLASSES:
         return "-"
@@ -48,7 +48,7 @@ async def new_class(world: World, _head: Machine, office: SchoolOffice, random: 
         known = _devices(office, role)
         if known:
             device = random.choice(known)
-            await grant_device(office, device, [added.id])
+            await _name(world, head, office, device, added.id)
     return added.id.hex()[:8]
 
 
@@ -91,15 +91,22 @@ async def let_in(world: World, head: Machine, office: SchoolOffice, random: Rand
     return f"{name}{'' if stay_ms is None else ' for a while'}"
 
 
-async def grant(world: World, _head: Machine, office: SchoolOffice, random: Random) -> str:
+async def grant(world: World, head: Machine, office: SchoolOffice, random: Random) -> str:
     """A device of the school may read one class more: her device could say so, although no command of it does yet."""
     known = [device for role in (Role.MACHINE, Role.TEACHER) for device in _devices(office, role)]
     known = [device for device in known if device not in world.doubtful]
     if not known:
         return "-"
     device = random.choice(known)
-    await grant_device(office, device, [random_class(world, office, random)])
+    await _name(world, head, office, device, random_class(world, office, random))
     return device.hex()[:8]
+
+
+async def _name(world: World, head: Machine, office: SchoolOffice, device: Device, space: bytes) -> None:
+    """Somebody names a device for a class; who is told that it was reported, and names it all the same, agrees."""
+    let_in = await grant_device(office, device, [space])
+    if let_in.reported_ms is not None:
+        world.trust.agreed.add((head.device, device))
 
 
 async def cut(world: World, _head: Machine, office: SchoolOffice, random: Random) -> str:

@@ -122,6 +122,8 @@ class Trust:
     let_in_by_former: dict[Device, Former] = field(default_factory=dict)
     """Devices that were let in with keys of a server that had been replaced."""
     lost_at_school: dict[Device, ReportAtSchool] = field(default_factory=dict)
+    agreed: set[tuple[Device, Device]] = field(default_factory=set)
+    """At which head's computer somebody has named which laptop, told that it had been reported."""
     doubted: set[Device] = field(default_factory=set)
     """Honest laptops that a head has reported whom whoever has the server invented."""
     strangers: set[Device] = field(default_factory=set)

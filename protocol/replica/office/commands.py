@@ -121,8 +121,17 @@ async def let_in_device(
     outgoing: Outgoing,
     chosen: grants.Standing | None = None,
 ) -> None:
-    """`grant --device`; where else it had been cut off is told, and that a stay which had ended has no end now."""
+    """`grant --device`; where else it had been cut off is told, and that a stay which had ended has no end now.
+
+    And that this takes back what others had reported, who may know that it is still lost (docs/adr/0234).
+    """
     let_in = await grants.grant_device(office, device, spaces, chosen)
+    if let_in.reported_ms is not None:
+        await outgoing.progress(
+            f"it had been reported lost, or cut off, {local_time(rfc3339(let_in.reported_ms) or '')}: with this it "
+            f"counts again, where that was said too. If nobody has found it, `{program} lost {device.hex()}` says so "
+            "once more"
+        )
     if let_in.ended_ms is not None:
         await outgoing.progress(
             f"its stay ended {local_time(rfc3339(let_in.ended_ms) or '')}: now it is let in for good. To end that, "

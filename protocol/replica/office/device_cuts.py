@@ -35,7 +35,7 @@ class DeviceCut(NamedTuple):
     """A revocation that stands; `is_ours` where this machine or the root wrote it.
 
     It is `in_doubt` where it is held back, and not by the root: it may have been a thief's, or a thief may hold it
-    back. `by_server` is what a server said.
+    back. `by_server` is what a server said. `said_ms` is by its author's clock.
     """
 
     key: bytes
@@ -44,6 +44,7 @@ class DeviceCut(NamedTuple):
     is_ours: bool
     in_doubt: bool
     by_server: bool
+    said_ms: int
 
 
 class TakenBack(NamedTuple):
@@ -78,7 +79,8 @@ async def standing_cuts(
         parted.add((write, key))
         if not goes_with_person and order.id not in lifted:
             by_server = office.replica.door.rank_of(order.header) == _SERVER
-            found.append(DeviceCut(key, order.header.space, order.id, is_ours(office, order), in_doubt, by_server))
+            own, space = is_ours(office, order), order.header.space
+            found.append(DeviceCut(key, space, order.id, own, in_doubt, by_server, order.timestamp_ms))
     return found
 
 
@@ -106,12 +108,12 @@ async def reports_taken_back(office: Office) -> dict[bytes, TakenBack]:
     for cut in await standing_cuts(office, keys, persons, outranked) if keys else ():
         if cut.entry not in orders or cut.by_server:
             continue
-        told, said_ms = found if cut.entry in names else counting, orders[cut.entry].timestamp_ms
+        told = found if cut.entry in names else counting
         before = told.get(cut.key, TakenBack(0, by_rank=False))
         held = elsewhere.get(cut.entry, ()) if told is counting else ()
         by_rank = cut.entry in outranked or any(each.rank >= office.rank for each in held)
         spaces = dict.fromkeys((*before.let_into, *(each.space for each in held)))
-        told[cut.key] = TakenBack(max(said_ms, before.said_ms), before.by_rank or by_rank, tuple(spaces))
+        told[cut.key] = TakenBack(max(cut.said_ms, before.said_ms), before.by_rank or by_rank, tuple(spaces))
     return counting | found
 
 

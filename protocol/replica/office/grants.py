@@ -52,11 +52,13 @@ class Standing(NamedTuple):
 class LetIn(NamedTuple):
     """Where else a device had been cut off for its own sake, and stays out; when its stay ended (ms) that is for good.
 
-    None where it had not ended, or where it is let in until a day.
+    None where it had not ended, or where it is let in until a day. `reported_ms` is when somebody who runs a school had
+    last said what this takes back, a report of its loss perhaps (docs/adr/0234); None where this takes back no such.
     """
 
     still_out: Sequence[bytes]
     ended_ms: int | None
+    reported_ms: int | None
 
 
 async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], chosen: Standing | None = None) -> LetIn:
@@ -75,14 +77,18 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], c
             "forgotten. `person add` lists them anew, and a code (`invite`) lets a computer of theirs in",
             device=device.hex(),
         ) from reason
-    cuts = await standing_cuts(office, [device], () if like.person is None else [like.person])
+    persons = () if like.person is None else (like.person,)
+    cuts = await standing_cuts(office, [device], persons)
     ends = [grant.until_ms for grant in await standing_grants(office, device)]
     drafts += await _grant_drafts(office, like, spaces)
     await write_and_tend(office, drafts)
     places = dict.fromkeys(cut.space for cut in cuts)
     still_out = [space for space in places if device in (await office.replica.view(space)).roster.cut]
     stays = [end_ms for end_ms in ends if end_ms is not None]
-    return LetIn(still_out, max(stays) if like.until_ms is None and len(stays) == len(ends) else None)
+    ended_ms = max(stays) if like.until_ms is None and len(stays) == len(ends) else None
+    reports = [cut for cut in cuts if not cut.by_server]
+    left = {cut.entry for cut in await standing_cuts(office, [device], persons)} if reports else set()
+    return LetIn(still_out, ended_ms, max((cut.said_ms for cut in reports if cut.entry not in left), default=None))
 
 
 async def standings_of(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Standing]:

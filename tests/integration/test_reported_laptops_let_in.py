@@ -1,0 +1,67 @@
+"""Whoever lets in a laptop that somebody else reported lost is told so, before and when it comes in (docs/adr/0234)."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head, take_back
+from tests.harness.office_devices import town
+from tests.harness.portal import portal
+from tests.harness.spied_class import SpiedClass, spied_class
+from tests.integration.test_my_school import a_class_more
+
+REPORTED = "reported lost, or cut off"
+SHOWN = "ignalé perdu ou retiré"
+
+
+async def _reported_and_held_back(here: SpiedClass) -> Desk:
+    """What another head's computer has reported, and a server holds back since, known at this head's."""
+    reporting, _ = await confirmed_head(here)
+    other, _ = await confirmed_head(here)
+    await here.sync(reporting, other)
+    await Desk(reporting.agent).ask("lost", device=here.teacher.agent.device.hex())
+    await here.sync(reporting, other)
+    await take_back(here.room.territory, reporting)
+    await here.sync(reporting, other)
+    return Desk(other.agent)
+
+
+async def test_a_head_who_names_a_laptop_for_a_new_class_is_told_that_another_head_reported_it(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        desk, laptop = await _reported_and_held_back(here), here.teacher.agent.device.hex()
+        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+        assert REPORTED not in "".join(desk.told)
+        await desk.ask("grant", device=laptop, space=[space])
+        told = "".join(desk.told)
+        assert REPORTED in told
+        assert f"`sync-agent lost {laptop}` says so once more" in told
+        later = Desk(desk.agent)
+        await later.ask("devices")
+        await later.ask("grant", device=laptop, space=[here.room.space.hex()])
+        assert not [line for line in later.told if "reported" in line], "she was told, and has agreed"
+
+
+async def test_where_she_chooses_who_comes_in_stands_which_computers_were_reported(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        desk, laptop = await _reported_and_held_back(here), here.teacher.agent.device.hex()
+        async with portal(desk.agent) as surfer:
+            place = await a_class_more(surfer)
+            (choice,) = re.findall(f'<option value="device:{laptop}">([^<]*)<', html.unescape(await surfer.page(place)))
+            assert SHOWN in choice
+            page = html.unescape((await surfer.send(place, f"{place}/let-in", {"who": f"device:{laptop}"})).text)
+            assert SHOWN in page.partition('id="h-looked"')[2].partition("</section>")[0], "beside its six words"
+
+
+async def test_at_the_server_it_is_told_that_a_grant_takes_a_heads_report_back(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        person = await here.office.add_person("M. Durand", "teacher")
+        head, laptop = await here.head_of_the_school(), await here.device("teacher", person)
+        await here.sync(head)
+        device = laptop.agent.device.hex()
+        await Desk(head.agent).ask("lost", device=device)
+        await here.sync(head)
+        await here.office.do("grant", device=device, space=[here.office.space])
+        assert REPORTED in "".join(here.office.said.lines)
