@@ -176,9 +176,13 @@ async def _done(world: World, head: Machine, work: Work, random: Random) -> None
     head.note(f"office: {work.__name__}: {said}")
 
 
-# a device that has not synced yet, or has lost its memory, knows hardly anybody
+# a device that has not synced yet, or has lost its memory, knows hardly anybody; a clock that is set years ahead while
+# somebody types a code ends that
 _FORESEEN: Final = frozenset(
-    {Code.UNKNOWN_SPACE, Code.UNKNOWN_PERSON, Code.UNKNOWN_DEVICE, Code.NO_RIGHT, Code.USAGE, Code.REVOKED}
+    {
+        *(Code.UNKNOWN_SPACE, Code.UNKNOWN_PERSON, Code.UNKNOWN_DEVICE, Code.NO_RIGHT, Code.USAGE, Code.REVOKED),
+        Code.CODE_EXPIRED,
+    }
 )
 
 EVENTS: Final[Mapping[str, Event]] = {
