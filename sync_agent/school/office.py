@@ -4,6 +4,7 @@ Rules:
 - what it reaches is the widest space in which the device has a right of rank head or more for its own pair of keys;
 - what is written is written under the first of those rights that came here, covers it, and has a rank that suffices:
   whoever has the server's key writes further ones, which end with that key (docs/adr/0217);
+- a report of a device that has several rights, of which the first right reaches some alone, is said under that as well;
 - keys of the school's spaces are made and given out here as the server would; both may do so, and agree when they meet;
 - access that has come to its end is ended here too, by this device's clock;
 - what has come when is noted here as at the server, so that `lost --since` can tell what a thief has brought.
@@ -23,7 +24,7 @@ from protocol.model.entry import Entry
 from protocol.model.register import RegisterKind, stored_register
 from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.office.bureau import Met
-from protocol.replica.office.needed_rank import rank_needed
+from protocol.replica.office.needed_rank import rank_needed, reaches_something
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.office.stays import end_stays
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -128,17 +129,31 @@ class SchoolOffice:
         if not all(map(self.governs, known)):
             raise Refused(Code.NO_RIGHT, "this device may do that in its own school only")
         rights = await _rights(self._agent)
-        return await self._agent.write(*[await self._under_its_right(draft, rights) for draft in drafts])
+        ready = [await self._under_its_right(draft, rights) for draft in drafts]
+        return (await self._agent.write(*ready, *await self._besides(ready, rights)))[: len(ready)]
 
     async def _under_its_right(self, draft: Draft, rights: Sequence[Authority]) -> Draft:
         """A draft under the first right that came here and suffices for it; under the widest if none does."""
-        door = self.replica.door
-        space = draft.space if door.knows_space(draft.space) else door.territory
-        covering = await self._agent.counting_first(rights, space)
+        covering = await self._covering(draft, rights)
         if len(covering) > 1:
             least = await rank_needed(self.replica, draft)
             covering = [right for right in covering if right.rank >= least]
         return replace(draft, grant=covering[0].grant if covering else self.authority.grant)
+
+    async def _besides(self, drafts: Iterable[Draft], rights: Sequence[Authority]) -> list[Draft]:
+        """Reports for which the first right does not suffice, under it too: it is left when the others end."""
+        found = []
+        for draft in drafts:
+            first = (await self._covering(draft, rights))[:1]
+            if first and first[0].grant != draft.grant and await reaches_something(self.replica, draft, first[0].rank):
+                found.append(replace(draft, grant=first[0].grant))
+        return found
+
+    async def _covering(self, draft: Draft, rights: Sequence[Authority]) -> list[Authority]:
+        """Those of these rights that cover where a draft is said, those first that count there."""
+        door = self.replica.door
+        space = draft.space if door.knows_space(draft.space) else door.territory
+        return await self._agent.counting_first(rights, space)
 
     async def device_names(self) -> dict[bytes, str | None]:
         """What devices call themselves, as far as this one knows."""

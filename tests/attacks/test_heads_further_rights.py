@@ -105,6 +105,40 @@ async def test_what_a_heads_computer_says_outlives_the_further_rights_that_a_ser
             await head.agent.close()
 
 
+async def _nothing(_office: SchoolOffice, _drafts: Sequence[Draft], _rights: Sequence[Authority]) -> list[Draft]:
+    return []
+
+
+@attack(ROW, off={"sync_agent.school.office.SchoolOffice._besides": _nothing})
+async def test_a_report_of_a_laptop_that_a_server_raised_outlives_the_right_that_it_took(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    territory, laptop = here.room.territory, here.teacher.agent
+    raised = [entry.id for entry in await territory.let_in(laptop.keys, Role.HEAD, here.room.space)]
+    widened = await _as_an_administrators(here, head)
+    await here.sync(head)
+    await Desk(head.agent).ask("lost", device=laptop.device.hex())
+    school = head.agent.replica
+    for keys, further in ((laptop.keys, raised), (head.agent.keys, widened)):
+        where = {each.grant: each.space for each in school.door.authorities_of(keys.signing.public)}
+        end = Revocation(keys.signing.public, ()).encode()
+        ends = [Draft(where[name], Kind.REVOKE, None, end, target=name) for name in further]
+        root = territory.keys.root
+        await school.write(ends, author=root, now_ms=territory.clock(), entropy=territory.entropy, unsent=False)
+    assert not (await school.view(here.room.space)).roster.may_read(laptop.device), "the report stands"
+
+
+async def test_a_laptop_that_was_raised_and_reported_is_let_in_again_with_one_word(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    territory, laptop = here.room.territory, here.teacher.agent
+    await territory.let_in(laptop.keys, Role.HEAD, here.room.space)
+    await _as_an_administrators(here, head)
+    await here.sync(head)
+    await Desk(head.agent).ask("lost", device=laptop.device.hex())
+    assert not (await head.agent.replica.view(here.room.space)).roster.may_read(laptop.device)
+    await Desk(head.agent).ask("grant", device=laptop.device.hex(), space=[here.room.space.hex()])
+    assert (await head.agent.replica.view(here.room.space)).roster.may_read(laptop.device)
+
+
 async def test_an_administrators_right_cuts_a_heads_computer_off_and_lets_another_in(here: Here) -> None:
     territory = here.room.territory
     promoted, _ = await confirmed_head(here)

@@ -31,7 +31,22 @@ async def rank_needed(replica: Replica, draft: Draft) -> int:
         ended = door.authority(draft.target)
         return 0 if ended is None else ended.rank + 1
     if draft.kind is Kind.REVOKE:
-        key, held_back = Revocation.parse(draft.payload).key, (await replica.view(draft.space)).roster.held_back
-        held = [each for each in door.authorities_of(key) if door.covers(each, draft.space)]
-        return max((each.rank + 1 for each in held if each.grant not in held_back), default=0)
+        return max(await _ranks_to_cut(replica, draft), default=0) + 1
     return 0
+
+
+async def reaches_something(replica: Replica, draft: Draft, rank: int) -> bool:
+    """Whether a report under a right of this rank would cut its device off if only the lowest of its rights was left.
+
+    Whoever has the server's key raises a laptop, so that no right but one of theirs suffices to report it: both end.
+    """
+    if draft.kind is not Kind.REVOKE or draft.target is not None:
+        return False
+    return any(rank > each for each in await _ranks_to_cut(replica, draft))
+
+
+async def _ranks_to_cut(replica: Replica, report: Draft) -> list[int]:
+    """Those that a device holds where it is reported, without what is held back there."""
+    door, held_back = replica.door, (await replica.view(report.space)).roster.held_back
+    held = door.authorities_of(Revocation.parse(report.payload).key)
+    return [each.rank for each in held if door.covers(each, report.space) and each.grant not in held_back]
