@@ -264,6 +264,10 @@ class EntryStore(Protocol):
         """Set local values in one durable transaction; None deletes."""
         ...
 
+    async def drop_marks(self, seen: Mapping[str, bytes]) -> None:
+        """Delete those of these local values that are still the same, in one durable transaction."""
+        ...
+
     async def scrub(self) -> None:
         """Overwrite on the disk what has been deleted or replaced so far: names and keys that somebody has let go."""
         ...

@@ -177,6 +177,9 @@ class MemoryStore:
                 insort(self._mark_names, key)
             self._marks[key] = value
 
+    async def drop_marks(self, seen: Mapping[str, bytes]) -> None:
+        await self.set_marks({key: None for key, value in seen.items() if self._marks.get(key) == value})
+
     async def scrub(self) -> None:
         """What is let go of is gone."""
 

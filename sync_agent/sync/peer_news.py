@@ -4,7 +4,7 @@ Rules:
 - entries that a peer brought leave a mark for their space, in the transaction that admits them: a crash forgets none;
 - at the next sync with the server a marked space is compared by its fingerprint, else reconciled, so that exactly what
   the server lacks goes into the outbox, whoever brought it first;
-- a mark is taken back only if nothing came in meanwhile;
+- a mark is taken back only if nothing came in meanwhile, until the very transaction that takes it back;
 - a space that is only named (by a server, a peer or a stick in wrong hands) leaves no mark that lasts.
 """
 
@@ -61,7 +61,5 @@ async def unproven(replica: Replica, news: Iterable[bytes], pages: Iterable[Spac
 
 async def settle(store: EntryStore, seen: Mapping[bytes, bytes]) -> None:
     """The server turned out to hold, or has been promised, all that was there when these marks were read."""
-    now = await unsettled(store)
-    over = [space for space, value in seen.items() if now.get(space) == value]
-    if over:
-        await store.set_marks({PEER_NEWS_MARKS + space.hex(): None for space in over})
+    if seen:
+        await store.drop_marks({PEER_NEWS_MARKS + space.hex(): value for space, value in seen.items()})

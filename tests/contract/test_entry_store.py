@@ -311,6 +311,13 @@ async def test_marks_are_set_replaced_and_deleted(store: EntryStore) -> None:
     assert await store.mark("b") is None
 
 
+async def test_marks_that_say_something_else_by_now_are_not_dropped(store: EntryStore) -> None:
+    await store.set_marks({"same": b"1", "other": b"1", "empty": b""})
+    await store.set_marks({"other": b"2"})
+    await store.drop_marks({"same": b"1", "other": b"1", "empty": b"", "never": b"1"})
+    assert await store.marks("") == {"other": b"2"}
+
+
 async def test_marks_are_found_by_the_beginning_of_their_key(store: EntryStore) -> None:
     await store.set_marks(
         {"cursor/a": b"1", "cursor/é": b"2", "cursor": b"3", "cursos": b"4", "d": b"5", "Cursor/": b"6"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from sync_agent.lan.peer_calls import PeerCalls
 from sync_agent.lan.peer_session import PeerSession
 from sync_agent.lan.peer_transport import PeerTransport
 from sync_agent.lan.tls import DiallerContext
-from sync_agent.sync.peer_news import unsettled
+from sync_agent.sync.peer_news import news_marks, settle, unsettled
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, assignment, classroom, work_of
 from tests.harness.lan import exchange, listening_device
 
@@ -114,6 +115,16 @@ async def test_what_came_from_a_peer_reaches_the_server_through_whoever_reaches_
     reader = await room.machine()
     await reader.session.sync()
     assert await reader.files(item) == LARGE
+
+
+async def test_what_a_neighbour_brings_while_a_sync_notes_what_the_server_has_goes_there_too(room: Classroom) -> None:
+    agent = (await room.machine()).agent
+    store = agent.replica.store
+    await store.set_marks(news_marks([room.space], agent.entropy))
+    seen = await unsettled(store)
+    await store.set_marks({"so that it is asked": b"and not remembered"})
+    await asyncio.gather(settle(store, seen), store.set_marks(news_marks([room.space], agent.entropy)))
+    assert await unsettled(store)
 
 
 async def test_a_receipt_of_the_server_comes_back_by_another_machine(room: Classroom) -> None:

@@ -235,6 +235,13 @@ class SqliteStore:
         if marks:
             await self.database.write(lambda connection: statements.set_marks(connection, marks))
 
+    async def drop_marks(self, seen: Mapping[str, bytes]) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany("DELETE FROM mark WHERE key = ? AND value = ?", list(seen.items()))
+
+        if seen:
+            await self.database.write(work)
+
     async def erase(self, ids: Iterable[bytes], marks: Mapping[str, bytes | None] | None = None) -> None:
         gone = [(entry_id,) for entry_id in ids]
 
