@@ -24,7 +24,6 @@ from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OT
 from protocol.model.ancestry import heads
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import ContentRef, Feedback, HandIn, Receipt, Revision, Wraps
-from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.roles import HAS_READING_KEYS
 
@@ -391,15 +390,10 @@ def _first_readers(author: bytes, wraps: Iterable[Entry]) -> frozenset[bytes]:
 
 def _believed(roster: Roster) -> frozenset[bytes]:
     """The keys of teachers' devices that speak for them, found once for all that was handed in."""
-    highest: dict[bytes, Authority] = {}
-    for authority in roster.authorities:
-        before = highest.get(authority.key)
-        if before is None or (before.rank, before.grant) < (authority.rank, authority.grant):
-            highest[authority.key] = authority
     return frozenset(
-        key
-        for key, authority in highest.items()
-        if key not in roster.cut and authority.role in HAS_READING_KEYS and roster.speaks(authority.grant)
+        authority.key
+        for authority in roster.authorities
+        if authority.key not in roster.cut and authority.role in HAS_READING_KEYS and roster.speaks(authority.grant)
     )
 
 

@@ -16,7 +16,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -150,14 +150,23 @@ async def _pass_on(agent: Agent) -> int:
         circle = circle_of(agent, view.roster, mine.person)
         others = _confirmed_keys(view.roster, circle, mine.person)
         trusted = {device[0] for device in circle.own | circle.others}
-        for work in view.coursework.hand_ins.values() if others else ():
-            lacking = [theirs for theirs in others if not is_given(work, theirs, {*trusted, work.author})]
-            if not work.opened or not lacking or len(drafts) == _PASSED_ON_AT_ONCE:
-                continue
-            content_key = await opening_key(agent, work)
+        due = [
+            (work, lacking)
+            for work in (view.coursework.hand_ins.values() if others else ())
+            if work.opened
+            and (lacking := [each for each in others if not is_given(work, each, {*trusted, work.author})])
+        ]
+        said = await _wrapped_here(agent, view.roster) if due else {}
+        for work, lacking in due:
+            if len(drafts) == _PASSED_ON_AT_ONCE:
+                break
+            done = said.get(work.id, set())
+            wanted = [key for theirs in lacking if done.isdisjoint(theirs) for key in theirs]
+            # who says one key after another has those before, by which it was given the work already
+            readers = _as_many_as_bounded(wanted, done, view.roster)[:MAX_READERS_PER_HAND_IN]
+            content_key = await opening_key(agent, work) if readers else None
             if content_key is None:
                 continue
-            readers = [key for theirs in lacking for key in theirs][:MAX_READERS_PER_HAND_IN]
             wraps = wraps_for(readers, content_key, info_of(work), agent.entropy)
             if not _says_something(wraps):
                 continue
@@ -166,6 +175,21 @@ async def _pass_on(agent: Agent) -> int:
     if drafts:
         await agent.write(*drafts)
     return len(drafts)
+
+
+async def _wrapped_here(agent: Agent, roster: Roster) -> dict[bytes, set[bytes]]:
+    """For whom this device has wrapped each work, whether others believe it or not: else it says so at each look.
+
+    What is held back is said again, once under each grant.
+    """
+    right = await agent.right(roster.space, Kind.WRAP)
+    found: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for entry in await agent.replica.store.authored(roster.space, agent.device):
+        target = entry.header.target
+        is_done = not roster.hides(entry) or entry.header.grant == right.grant
+        if entry.header.kind == Kind.WRAP and target is not None and is_done:
+            found[target].update(_wrapped([entry], target))
+    return found
 
 
 def _says_something(wraps: Wraps) -> bool:
