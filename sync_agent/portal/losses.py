@@ -21,6 +21,7 @@ from aiohttp import web
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.replica.arrivals import noted_since_ms
+from protocol.replica.console.operation import JSON
 from protocol.replica.office.device_cuts import reports_taken_back
 from protocol.replica.office.spaces import space_records
 from protocol.roles import DEVICES
@@ -93,7 +94,8 @@ class Losses:
                 raise
             return await self._list(visit, office, too_early=True)
         words = key_words(bytes.fromhex(str(told["device"])))
-        return self._desk.page(visit, "lost_report.html", told=told, words=words, since=since)
+        copies = {key: key_words(bytes.fromhex(key)) for key in _devices_in(told["copies"])}
+        return self._desk.page(visit, "lost_report.html", told=told, words=words, copies=copies, since=since)
 
     async def _devices(self, visit: Visit, office: SchoolOffice) -> list[Shown]:
         """Those of lower rank that are not cut off, by their names."""
@@ -128,3 +130,7 @@ class Losses:
             device = names.get(key)
             found.append(Shown(key.hex(), device, words, role, person, where, seen, reported, by_rank, let_into))
         return sorted(found, key=lambda each: (each.reported is None, each.person or "", each.name or "", each.id))
+
+
+def _devices_in(rows: JSON) -> list[str]:
+    return [str(row["device"]) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []

@@ -46,6 +46,7 @@ BROKEN_RULES: Final = {
         BrokenRule(trust_mutations.believes_what_a_thief_brought, 11),
         BrokenRule(trust_mutations.forgets_whom_a_thief_let_in, 4533),
         BrokenRule(trust_mutations.copies_outlive_their_original, 4727),
+        BrokenRule(trust_mutations.tells_of_no_copies, 3406560),
         BrokenRule(trust_mutations.destroys_by_a_thiefs_word, 2392),
         BrokenRule(trust_mutations.takes_no_erasure_back, 93),
         BrokenRule(trust_mutations.brings_back_what_it_destroyed, 3338),

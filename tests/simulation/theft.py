@@ -191,11 +191,13 @@ async def report_theft(world: World, device: bytes, *, by_kit: bool = False) -> 
         is_known = first_ms is not None and first_ms <= theft.since_ms
         known = world.office.disk.held_by(theft.since_ms) if is_known else set()
         since_ms = None if theft.vague else theft.since_ms
-        await lost(server, device, cut=True, since_ms=since_ms, anyway=True)
+        loss = await lost(server, device, cut=True, since_ms=since_ms, anyway=True)
         if by_kit:
             await revoke_device(server, device, since_ms=since_ms, kit=world.kit, anyway=True)
             world.trust.cut_by_kit.add(device)
-        world.trust.reports[device] = Report(frozenset(known), frozenset(await _cuts(server)))
+        world.trust.reports[device] = Report(
+            frozenset(known), frozenset(await _cuts(server)), frozenset(each.device for each in loss.copies)
+        )
 
     return await at_server(world, f"lost {device.hex()[:8]}", reported)
 

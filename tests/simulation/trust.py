@@ -31,11 +31,13 @@ class Theft:
 class Report:
     """`lost` was said, and that was acknowledged.
 
-    `known` is what the server had noted as held by the time of the theft, `cuts` are all revocations in its set.
+    `known` is what the server had noted as held by the time of the theft, `cuts` are all revocations in its set,
+    `copies` the devices of which it said that their keys came of this one, and that they read on.
     """
 
     known: frozenset[bytes]
     cuts: frozenset[bytes]
+    copies: frozenset[Device]
 
 
 @dataclass(frozen=True)

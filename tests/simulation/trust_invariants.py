@@ -32,7 +32,7 @@ from protocol.roles import Role
 from tests.simulation.ledger import BrokenError, holds
 from tests.simulation.malware import MOST_BY_KEY
 from tests.simulation.sound import server_of, sound
-from tests.simulation.trust import Device, line_of
+from tests.simulation.trust import Device, Report, line_of
 from tests.simulation.world import World
 
 SETTLED_AFTER: Final = 3
@@ -47,7 +47,7 @@ async def _thefts(world: World) -> None:
             continue
         line = line_of(world, device)
         if world.trust.stolen[device].vague:
-            await _read_nothing(world, server, line)
+            await _read_nothing(world, server, line, report)
             continue
         held_then, counted = world.trust.stolen[device].held, 0
         for space in server.door.spaces():
@@ -65,16 +65,22 @@ async def _thefts(world: World) -> None:
             if _is_cut_once(roster.revocations.values(), line):
                 for name in sorted(report.known & theirs.keys() & roster.held_back):
                     raise BrokenError(f"{_named(theirs[name])} was there before the theft, and waits")
-        await _read_nothing(world, server, line | {other for other, by in world.trust.let_in.items() if by in line})
+        let_in = {other for other, by in world.trust.let_in.items() if by in line}
+        await _read_nothing(world, server, line | let_in, report)
 
 
-async def _read_nothing(world: World, server: Replica, keys: Iterable[Device]) -> None:
-    """… but for a class that a head's computer made, and let it into, before it heard of the theft."""
+async def _read_nothing(world: World, server: Replica, keys: Iterable[Device], report: Report) -> None:
+    """… but for a class that a head's computer made, and let it into, before it heard of the theft.
+
+    Of keys that a thief has made of the stolen ones, whoever reported the theft was told so (docs/adr/0235).
+    """
     heads = {machine.device for machine in world.machines if machine.birth.role is Role.HEAD}
     for key in sorted(keys):
         opened = (await server.readable(key)).values()
         if any(each.author not in heads or each.space not in world.trust.made_spaces for each in opened):
             raise BrokenError(f"{key.hex()[:8]}, which a thief has, may read on")
+        if opened and key in world.trust.heirs and key not in report.copies:
+            raise BrokenError(f"{key.hex()[:8]}, which a thief has made of stolen keys, reads on, and nobody is told")
 
 
 def _is_cut_once(cut: Iterable[Device], line: set[Device]) -> bool:

@@ -42,6 +42,11 @@ def forgets_whom_a_thief_let_in() -> AbstractContextManager[object]:
     return mock.patch("protocol.replica.office.losses.let_in_by_held_codes", _nobody)
 
 
+def tells_of_no_copies() -> AbstractContextManager[object]:
+    """Whoever reports a theft hears nothing of keys that a thief has made, and somebody let in (docs/adr/0235)."""
+    return mock.patch("protocol.replica.office.losses.copies_let_in", mock.AsyncMock(return_value=()))
+
+
 def copies_outlive_their_original() -> AbstractContextManager[object]:
     """Successors of a key that was cut off go on."""
     return mock.patch("protocol.rights.revocations.voided", return_value={})

@@ -260,8 +260,21 @@ async def report_loss(
     if cut:
         await outgoing.progress(_waits(since_ms))
         await told_of_kept(loss.remains, outgoing)
+    await _tell_of_copies(loss.copies, outgoing)
     last_seen = rfc3339(seen.get(device, UNSEEN).at_ms)
     return {"device": device.hex(), "name": named(device), "last_seen": last_seen, "revoked": cut, **loss.rows()}
+
+
+async def _tell_of_copies(copies: Sequence[Kept], outgoing: Outgoing) -> None:
+    """Whose keys came of a lost device and who reads on, since somebody has let it in by name (docs/adr/0235)."""
+    for each in copies[:MAX_TOLD_DEVICES]:
+        key = each.device.hex()
+        await outgoing.progress(
+            f"the device {key} has keys that came of it, and reads “{each.name}”, as {each.role}: somebody has let it "
+            f"in by name. If nobody knows where it stands, it may be in the same hands: `lost {key}` cuts it off too"
+        )
+    if len(copies) > MAX_TOLD_DEVICES:
+        await outgoing.progress(f"and {len(copies) - MAX_TOLD_DEVICES} more; `copies` of `lost --json` lists all")
 
 
 def _waits(since_ms: int | None) -> str:

@@ -4,7 +4,8 @@ Rules:
 - only spaces of this office count, and a device is cut off where it is of lower rank; what it keeps is said;
 - what came by a given time is what had arrived at *this* replica by then (`protocol.replica.arrivals`): a head
   teacher's device knows less of it than the server, and then more of what is good waits, never more counts;
-- a second report takes back what a first one had let stand, wherever it is made: revocations intersect.
+- a second report takes back what a first one had let stand, wherever it is made: revocations intersect;
+- a copy of it that somebody has let in by name is a device like any other, and stays: that is said (docs/adr/0235).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.grants import standing_grants
 from protocol.replica.office.people import first_names
 from protocol.replica.office.spaces import space_records
-from protocol.replica.office.withdrawals import Kept, revoke_device, rights_beyond
+from protocol.replica.office.withdrawals import Kept, copies_let_in, revoke_device, rights_beyond
 from protocol.replica.office.words_of_office import NameOf, Said, let_in_by_held_codes, words_of_office
 from protocol.replica.replica import Replica
 from protocol.rights.roster import Roster
@@ -54,7 +55,9 @@ class HeldSpace:
 class Loss:
     """What somebody who has the device, and gets past its own locks, can read; what it has said, and what it keeps.
 
-    `remains` are rights that were not this office's to take, of it and of whoever came in by its codes.
+    `remains` are rights that were not this office's to take, of it and of whoever came in by its codes. `copies` are
+    those of devices whose keys came of it, and that somebody has let in by name: after a report since a time, of those
+    that came of it since.
     """
 
     role: Role
@@ -62,6 +65,7 @@ class Loss:
     spaces: tuple[HeldSpace, ...]
     said: tuple[Said, ...]
     remains: tuple[Kept, ...]
+    copies: tuple[Kept, ...]
 
     @property
     def teaches(self) -> bool:
@@ -95,6 +99,7 @@ class Loss:
                 for each in self.said
             ],
             "remains": [each.row() for each in self.remains],
+            "copies": [each.row() for each in self.copies],
         }
 
 
@@ -159,7 +164,8 @@ async def lost(
     said = await words_of_office(office, device, name_of)
     # who is on no list, or is listed as somebody else, has the name under which they came here
     name = next(iter(names), None) or next(iter((await first_names(replica, persons)).values()), None)
-    return Loss(role, name, tuple(spaces), said, tuple(kept))
+    copies = await copies_let_in(office, device, governs, only_held_back=cut and since_ms is not None)
+    return Loss(role, name, tuple(spaces), said, tuple(kept), tuple(copies))
 
 
 async def _cut_off_with_it(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> list[Kept]:

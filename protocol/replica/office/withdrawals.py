@@ -42,7 +42,7 @@ from protocol.roles import RANK, Role
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A right that a withdrawal left, as it is not this office's to take: a device reads a space, as `role`.
+    """A right that a withdrawal left: a device reads a space, as `role`.
 
     `name` is what people call the space.
     """
@@ -258,6 +258,22 @@ def _copies_of(office: Office, devices: Iterable[bytes]) -> list[bytes]:
     door = office.replica.door
     copies = dict.fromkeys(key for device in devices for key in successors_of(device, door.authorities()))
     return [key for key in copies if any(grant.predecessor is None for grant in door.authorities_of(key))]
+
+
+async def copies_let_in(
+    office: Office, device: bytes, governs: Callable[[bytes], bool], *, only_held_back: bool
+) -> list[Kept]:
+    """Where the copies of a device read that somebody has let in by name; or those whose making is held back."""
+    door, found = office.replica.door, list[Kept]()
+    for copy in _copies_of(office, [device]):
+        known = door.authorities_of(copy)
+        made = [grant for grant in known if grant.predecessor is not None]
+        held_back = [(await office.replica.view(grant.space)).roster.held_back for grant in made]
+        if only_held_back and not any(grant.grant in held for grant, held in zip(made, held_back, strict=True)):
+            continue
+        named = dict.fromkeys(grant.space for grant in known if grant.predecessor is None and governs(grant.space))
+        found += await _kept(office, [(copy, space) for space in named])
+    return found
 
 
 async def _lists_of(office: Office, person: bytes) -> dict[bytes, dict[bytes, Listing]]:
