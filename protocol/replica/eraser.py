@@ -235,19 +235,19 @@ class Eraser:
     async def _sweep_quarantine(self, covers: Collection[bytes]) -> None:
         """What waits for its right is no part of a set, and has words and names in it all the same."""
         names = set(covers)
-        gone = [held.entry.id for held in await self._store.held() if not names.isdisjoint(erasable_names(held.entry))]
+        gone = [held for held in await self._store.held() if not names.isdisjoint(erasable_names(held.entry))]
         if gone:
-            await self._store.drop_held(gone)
+            await self._replica.drop_waiting(gone)
             await self._store.scrub()
 
     async def _let_go_of_old(self, now_ms: int) -> None:
         """What has waited for `HELD_MS` waits in vain; whoever has it may bring it again."""
-        held = [one.entry.id for one in await self._store.held()]
+        held = {one.entry.id: one for one in await self._store.held()}
         noted = await self._store.mark(HELD_MARK) or b""
         rows = (noted[at : at + _HELD_ROW_BYTES] for at in range(0, len(noted), _HELD_ROW_BYTES))
         since = {row[8:]: int.from_bytes(row[:8], "big") for row in rows}
         old = [name for name in held if since.get(name[:8], now_ms) < now_ms - HELD_MS]
-        await self._store.drop_held(old)
+        await self._replica.drop_waiting([held[name] for name in old])
         left = sorted({name[:8] for name in held} - {name[:8] for name in old})
         noting = b"".join(since.get(name, now_ms).to_bytes(8, "big") + name for name in left)
         if noting != noted:

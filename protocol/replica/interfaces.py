@@ -244,8 +244,8 @@ class EntryStore(Protocol):
         """Put entries in quarantine within the bounds per source; returns the ids that did not fit any more."""
         ...
 
-    async def held(self) -> list[Held]:
-        """All entries in quarantine."""
+    async def held(self, ids: Collection[bytes] | None = None) -> list[Held]:
+        """All entries in quarantine, or those of these ids that are there, in the order in which they came."""
         ...
 
     async def drop_held(self, ids: Iterable[bytes]) -> None:

@@ -151,8 +151,8 @@ class MemoryStore:
             self._count_held(one, 1)
         return refused
 
-    async def held(self) -> list[Held]:
-        return list(self._held.values())
+    async def held(self, ids: Collection[bytes] | None = None) -> list[Held]:
+        return [held for name, held in self._held.items() if ids is None or name in ids]
 
     async def drop_held(self, ids: Iterable[bytes]) -> None:
         for entry_id in ids:

@@ -346,6 +346,11 @@ class Replica:
         await self.content.close()
         await self.store.close()
 
+    async def drop_waiting(self, held: Sequence[Held]) -> None:
+        """Let go of some of what waits in quarantine. Raises `LocalFailure`."""
+        await self.store.drop_held([one.entry.id for one in held])
+        self._quarantine.let_go(held)
+
     async def _remember(self) -> None:
         """Take over what the store holds, as a whole: until then, what was known before stands."""
         door = Door(self.door.root)

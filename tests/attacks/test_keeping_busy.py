@@ -37,7 +37,7 @@ from protocol.replica.lacks import Lacks
 from protocol.replica.station import Reply
 from protocol.replica.views import Views
 from protocol.rights.circles import Circles
-from protocol.rights.door import Authority
+from protocol.rights.door import Authority, Door, Verdict
 from protocol.rights.keys_in_use import Key, keys_held
 from protocol.rights.speaking import Led
 from protocol.rights.vouching import Device as Keys
@@ -51,6 +51,7 @@ from protocol.trust.person_keys import PhraseKey
 from sync_agent.coursework.reading import readable_version
 from sync_agent.portal.work_pages import MAX_LISTED_WORKS
 from sync_agent.transport.sealed_calls import SealedCalls
+from tests.attacks.test_filling_up import receipt, with_a_second_key
 from tests.harness.attack import attack
 from tests.harness.caller import Caller, caller, sealed_sizes
 from tests.harness.classroom import Classroom, Device, assignment, work_of
@@ -248,6 +249,29 @@ async def test_invented_work_keeps_the_server_from_asking_for_nothing_that_it_ha
         await lea.session.sync()
         await teacher.session.sync()
     assert await holdings.is_complete(need)
+
+
+@attack("one machine keeps the server busy", off={"protocol.replica.quarantine._ROUNDS": 0})
+async def test_what_comes_has_tried_again_what_waits_for_it_and_nothing_else(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thief, replica, now_ms = await room.machine(), room.territory.replica, room.territory.clock()
+    (_, (other, granted)), successor = await with_a_second_key(room, thief)
+    never = (Random(number).randbytes(32) for number in range(50))
+    waiting = [receipt(room, other.signing, grant, SOME_RECEIPT, at) for at, grant in enumerate((granted, *never))]
+    held = await replica.admit(waiting, source=thief.agent.device, now_ms=now_ms)
+    assert len(held.waiting) == 51
+    judged: list[bytes] = []
+    examine = Door.examine
+
+    def noted(door: Door, entry: Entry, *, signed: bool) -> Verdict:
+        judged.append(entry.id)
+        return examine(door, entry, signed=signed)
+
+    monkeypatch.setattr(Door, "examine", noted)
+    admission = await replica.admit([successor], source=thief.agent.device, now_ms=now_ms)
+    assert [entry.id for entry in admission.released] == [waiting[0].id]
+    assert judged == [successor.id, waiting[0].id]
 
 
 # --- confirmations by a phrase ----------------------------------------------------------------------------------------

@@ -254,6 +254,9 @@ async def test_quarantine_keeps_entries_outside_the_set(store: EntryStore, make:
     held = [Held(b"peer", entry, b"g" * 32), Held(b"peer", waiting, None)]
     assert await store.hold(held, max_entries=10, max_bytes=10_000) == []
     assert await store.held() == held
+    assert await store.held({waiting.id, bytes(32)}) == held[1:]
+    assert await store.held(ids_of([waiting, entry])) == held
+    assert await store.held(()) == []
     assert await store.present([entry.id]) == set()
     assert await store.spaces() == {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from random import Random
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from protocol.errors import Code, LocalFailure
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
-from protocol.replica.interfaces import Stored
+from protocol.replica.interfaces import Held, Stored
 from protocol.replica.memory import MemoryStore
 from protocol.rights.door import Door
 from protocol.roles import PersonRole, Role
@@ -270,9 +270,9 @@ class SlowStore(MemoryStore):
         await asyncio.sleep(0)
         return await super().append(entries, unsent=unsent, marks=marks, release=release)
 
-    async def held(self) -> list[object]:  # type: ignore[override]
+    async def held(self, ids: Collection[bytes] | None = None) -> list[Held]:
         await asyncio.sleep(0)
-        return list(await super().held())
+        return await super().held(ids)
 
     async def present(self, ids: Sequence[bytes]) -> set[bytes]:
         await asyncio.sleep(0)

@@ -12,6 +12,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -200,11 +201,13 @@ class SqliteStore:
 
         return await self.database.write(work) if held else []
 
-    async def held(self) -> list[Held]:
-        sql = f"SELECT {ENTRY}, source, missing FROM held ORDER BY number"  # noqa: S608
+    async def held(self, ids: Collection[bytes] | None = None) -> list[Held]:
+        sql = f"SELECT {ENTRY}, source, missing, number FROM held"  # noqa: S608
 
         def work(connection: sqlite3.Connection) -> list[Held]:
-            return [Held(row[-2], entry_of(row), row[-1]) for row in connection.execute(sql)]
+            named = f"{sql} WHERE id IN ({{keys}})"
+            rows = connection.execute(sql) if ids is None else select_in(connection, named, sorted(ids))
+            return [Held(row[-3], entry_of(row), row[-2]) for row in sorted(rows, key=itemgetter(-1))]
 
         return await self.database.run(work)
 
