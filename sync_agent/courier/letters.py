@@ -26,6 +26,7 @@ from blake3 import blake3
 
 from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK, MAX_TERRITORIES_PER_DISK
 from sync_agent.courier.disk import CourierDisk, entries_in, flush_folder, trouble_of
+from sync_agent.machine.plain_files import is_real_folder
 
 _NAME_HEX: Final = 32
 _PASSING: Final = ".tmp"
@@ -98,7 +99,7 @@ def territories_on(folder: Path) -> list[Path]:
     found = (
         entry.name
         for entry in entries_in(folder)
-        if _FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+        if _FOLDER.fullmatch(entry.name) and is_real_folder(folder / entry.name)
     )
     try:
         names = sorted(islice(found, MAX_TERRITORIES_PER_DISK))

@@ -1,7 +1,8 @@
 """Sticks that are plugged in while `run` is up: one with a folder `Relais` is read, then brought up to date.
 
 Rules:
-- only a disk that already has the folder is touched: whoever makes it there says what the stick is for;
+- only a disk that already has the folder is touched: whoever makes it there says what the stick is for; what leads to
+  a folder elsewhere, a link or a junction of Windows, is none;
 - while it stays, it is brought up to date again when something new is here, or something else stands on it, so that it
   can be taken at any time; one that was in a bad state is tried again now and then;
 - a stick that was pulled out is soon in again, and another one takes its place between two looks: one that could not be
@@ -31,6 +32,7 @@ from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params,
 from sync_agent.app import Agent
 from sync_agent.courier.commands import export_to, import_from
 from sync_agent.courier.disk import CourierDisk
+from sync_agent.machine.plain_files import is_real_folder
 
 FOLDER: Final = "Relais"
 AUTO: Final = "auto"
@@ -200,7 +202,7 @@ class CourierWatch:
         for disk in self._disks():
             folder = disk / FOLDER
             try:
-                if folder.is_dir() and not folder.is_symlink():
+                if is_real_folder(folder):
                     found.append(folder)
             except OSError as reason:
                 _log.debug("%s cannot be looked at: %s", folder, reason)

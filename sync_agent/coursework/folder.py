@@ -27,7 +27,7 @@ from protocol.portable_names import portable_form
 from sync_agent.coursework.file_notes import FileNote
 from sync_agent.coursework.rules import Wanted, dated_name, local_time
 from sync_agent.coursework.space_folders import OUR_FOLDER
-from sync_agent.machine.plain_files import is_reparse_point, stream_of
+from sync_agent.machine.plain_files import is_plain_folder, is_real_folder, stream_of
 
 Notes: TypeAlias = Mapping[str, FileNote]
 
@@ -87,7 +87,7 @@ def look_through(
             for entry in entries:
                 state = os.lstat(entry.path)
                 below = portable_form(path + entry.name)
-                if stat.S_ISDIR(state.st_mode) and not is_reparse_point(state):
+                if is_plain_folder(state):
                     if within is None or f"{below}/" in within:
                         pending.append((entry.path, f"{below}/"))
                 else:
@@ -112,15 +112,6 @@ def _stream(
     if streams and (held := stream_of(place)) in streams:
         return held
     return b"" if expected and not state.st_size else None
-
-
-def is_real_folder(place: Path) -> bool:
-    """Whether a folder lies here, and no link to one."""
-    try:
-        state = place.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return stat.S_ISDIR(state.st_mode) and not is_reparse_point(state)
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------

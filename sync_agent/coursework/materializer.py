@@ -40,7 +40,6 @@ from sync_agent.coursework.folder import (
     TitleFolder,
     clear_ours,
     folders_above,
-    is_real_folder,
     look_through,
     make_durable,
     remove_ours,
@@ -50,6 +49,7 @@ from sync_agent.coursework.reading import need_of, read_checked, readable_versio
 from sync_agent.coursework.rules import Wanted, fitting, wanted_files
 from sync_agent.coursework.space_folders import free_name, space_folders
 from sync_agent.machine.marks import SPACE_FOLDER_MARKS, TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK
+from sync_agent.machine.plain_files import is_real_folder
 from sync_agent.machine.write_behind import Behind
 from sync_agent.pacing.resting import Rest
 from sync_agent.scheduler import wait

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from typing import Final
 
 from protocol.limits import MiB
@@ -25,6 +26,19 @@ def is_reparse_point(state: os.stat_result) -> bool:
     tag: int = getattr(state, "st_reparse_tag", 0)
     name_surrogate = 0x20000000
     return bool(getattr(state, "st_file_attributes", 0) & flag and tag & name_surrogate)
+
+
+def is_plain_folder(state: os.stat_result) -> bool:
+    """Whether this is a folder, and nothing that leads to one: of `state` no link was followed."""
+    return stat.S_ISDIR(state.st_mode) and not is_reparse_point(state)
+
+
+def is_real_folder(place: Path) -> bool:
+    """Whether a folder lies here, and no link to one. Raises `OSError` where nobody can tell."""
+    try:
+        return is_plain_folder(place.lstat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def stream_of(place: str) -> bytes | None:

@@ -29,7 +29,7 @@ from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVI
 from protocol.portable_names import check_portable, displayable, portable_form
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from sync_agent.coursework.file_notes import FileNote
-from sync_agent.machine.plain_files import READ, is_reparse_point
+from sync_agent.machine.plain_files import READ, is_plain_folder, is_reparse_point
 from sync_agent.watching.brake import HEAD_BYTES, Change
 from sync_agent.watching.rules import Glimpse, Standing, standing
 
@@ -179,7 +179,7 @@ class _Walk:
         except OSError:
             self.digest.update(b"gone")
             return None
-        if stat.S_ISDIR(state.st_mode) and not is_reparse_point(state):
+        if is_plain_folder(state):
             self.digest.update(b"/" + path.encode(errors="surrogatepass"))
             return (entry.path, f"{path}/") if kind is Standing.CONTENT else None
         self.take(entry.path, path, state, kind)

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from blake3 import blake3
@@ -31,6 +33,7 @@ from sync_agent.courier.disk import CardsIn, CourierDisk
 from sync_agent.courier.letters import Letter, read_letters
 from sync_agent.courier.survey import survey
 from sync_agent.courier.watch import CourierWatch, disks_of
+from sync_agent.machine.plain_files import is_plain_folder
 from sync_agent.operations import table
 from sync_agent.school.measures import ordered
 from tests.harness.attack import attack
@@ -60,6 +63,34 @@ async def test_a_stick_that_leads_elsewhere_takes_and_leaves_nothing_there(tmp_p
         await CourierWatch(agent, table(agent), disks, monotonic=time.monotonic, say=lambda _: None).look()
         assert [path.name for path in home.iterdir()] == ["0123456789abcdef.tmp"]
         assert agent.stick == "failed"
+
+
+@attack("a hostile stick", off={"sync_agent.courier.watch.is_real_folder": Path.is_dir})
+async def test_a_stick_whose_folder_is_a_link_has_none(tmp_path: Path) -> None:
+    async with classroom(tmp_path / "room") as room:
+        teacher = await room.teacher()
+        await room.publish(teacher, SMALL)
+        home, stick = tmp_path / "home", tmp_path / "sticks" / "USB"
+        home.mkdir()
+        stick.mkdir(parents=True)
+        (stick / "Relais").symlink_to(home)
+        disks, agent = disks_of(str(tmp_path / "sticks")), teacher.agent
+        await CourierWatch(agent, table(agent), disks, monotonic=time.monotonic, say=lambda _: None).look()
+        assert not list(home.iterdir())
+
+
+def as_windows_tells(attributes: int, tag: int) -> os.stat_result:
+    """What its `lstat` says of a folder with these attributes."""
+    return cast("os.stat_result", SimpleNamespace(st_mode=0o40777, st_file_attributes=attributes, st_reparse_tag=tag))
+
+
+@attack("a hostile stick", off={"sync_agent.machine.plain_files.is_reparse_point": lambda _state: False})
+async def test_a_junction_of_windows_is_no_folder() -> None:
+    folder, leads_on = 0x10, 0x400
+    assert is_plain_folder(as_windows_tells(folder, 0))
+    assert not is_plain_folder(as_windows_tells(folder | leads_on, 0xA0000003)), "a junction"
+    assert not is_plain_folder(as_windows_tells(folder | leads_on, 0xA000000C)), "a symbolic link"
+    assert is_plain_folder(as_windows_tells(folder | leads_on, 0x9000001A)), "a folder of a cloud's, which lies here"
 
 
 def junk(place: Path, front_bytes: int) -> None:
