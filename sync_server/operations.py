@@ -117,8 +117,15 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     }
 
 
-async def _devices(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
-    return [_device_row(device) for device in await list_devices(server)]
+async def _devices(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
+    devices = await list_devices(server)
+    for key in (device.id.hex() for device in devices if device.let_in_since):
+        await outgoing.progress(
+            f"the device {key} was cut off here, and a head's computer, or an administrator's, has let it in since, "
+            f"perhaps without having heard of that: `lost {key}` cuts it off again, `grant --device {key} --space …` "
+            "agrees"
+        )
+    return [_device_row(device) for device in devices]
 
 
 def _device_row(device: Device) -> JSON:

@@ -107,6 +107,7 @@ class Remark(StrEnum):
     WAITING_WORK = "waiting-work"
     LITTLE_ROOM = "little-room"
     CLONE = "clone"
+    LET_IN_SINCE = "let-in-since"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Device:
     `lag_ms` says for how long nothing has proved that it holds all that we hold: 0 if it is up to date, None if that
     was never known. `oldest_ms` is the time of the oldest hand-in of its that is not here, as far as we know.
     `clone_of` is the device whose keys let it in, if it found itself cloned; `confirmed` is false until a person has
-    looked at that.
+    looked at that. `let_in_since`: a server has cut it off, and others alone have let it in since (docs/adr/0236).
     """
 
     id: bytes
@@ -129,6 +130,7 @@ class Device:
     oldest_ms: int | None = None
     clone_of: bytes | None = None
     confirmed: bool = True
+    let_in_since: bool = False
 
     @property
     def name(self) -> str | None:
@@ -145,7 +147,7 @@ class Device:
 class Member:
     """What a device's grants say: its highest role, the spaces that it was granted, whether all of that is cut.
 
-    `clone_of` and `confirmed` as of `Device`.
+    `clone_of`, `confirmed` and `let_in_since` as of `Device`.
     """
 
     id: bytes
@@ -154,6 +156,7 @@ class Member:
     cut: bool
     clone_of: bytes | None = None
     confirmed: bool = True
+    let_in_since: bool = False
 
 
 def device_of(
@@ -188,6 +191,7 @@ def device_of(
         told_ms,
         clone_of=member.clone_of,
         confirmed=member.confirmed,
+        let_in_since=member.let_in_since,
     )
 
 
@@ -199,6 +203,8 @@ def remarks_on(device: Device, now_ms: int) -> tuple[Remark, ...]:
     found = []
     if not device.confirmed:
         found.append(Remark.CLONE)
+    if device.let_in_since:
+        found.append(Remark.LET_IN_SINCE)
     if health is not None and abs(health.skew_ms or 0) >= WRONG_CLOCK_MS:
         found.append(Remark.WRONG_CLOCK)
     if device.oldest_ms is not None and now_ms - device.oldest_ms >= WAITING_WORK_MS:

@@ -7,13 +7,13 @@ the list costs little, however many schools there are, and is made anew only whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from protocol.errors import PeerFault
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
-from protocol.rights.door import Authority
-from protocol.roles import DEVICES
+from protocol.rights.door import Authority, Door
+from protocol.roles import DEVICES, Role
 from sync_server.app import Server
 from sync_server.handlers.devices import Device, Member, device_of
 
@@ -41,7 +41,8 @@ class Members:
         lines = {above for space in doubtful for above in self._server.replica.door.lineage(space)}
         made_from = (len(authorities), len(revoked), [(space, counts.get(space, 0)) for space in sorted(lines)])
         if made_from != self._made_from:
-            self._members = _members(authorities, await self._closed(doubtful))
+            closed = await self._closed(doubtful)
+            self._members = _members(authorities, closed, await self._let_in_since(authorities, closed))
             self._made_from = made_from
         self._entries = dict(counts)
         return self._members
@@ -55,6 +56,27 @@ class Members:
             closed |= {each.grant for each in grants if each.key in roster.cut or each.grant in giving_none}
         return closed
 
+    async def _let_in_since(self, authorities: Iterable[Authority], closed: Container[bytes]) -> set[bytes]:
+        """Whom a server has cut off, and who reads by what others have said, which came since (docs/adr/0236)."""
+        door, store = self._server.replica.door, self._server.store
+        orders = {
+            key: entry.id
+            for entry in await store.scan_kinds([Kind.REVOKE])
+            if entry.header.target is None and _is_by_server(door, entry.header.grant) and (key := _key_cut_by(entry))
+        }
+        standing: dict[bytes, list[Authority]] = {}
+        for each in authorities:
+            if each.key in orders and each.grant not in closed:
+                standing.setdefault(each.key, []).append(each)
+        by_others = {
+            key: held for key, held in standing.items() if not any(_is_by_server(door, each.under) for each in held)
+        }
+        said = await store.scan_kinds([Kind.REVOKE, Kind.GRANT, Kind.SUCCESSOR]) if by_others else ()
+        came = {entry.id: place for place, entry in enumerate(said)}
+        return {
+            key for key, held in by_others.items() if all(came.get(each.grant, 0) > came[orders[key]] for each in held)
+        }
+
 
 async def list_devices(server: Server) -> list[Device]:
     """Every device as it is now, without the hand-ins that are awaited of it."""
@@ -65,7 +87,15 @@ async def list_devices(server: Server) -> list[Device]:
     ]
 
 
-def _members(authorities: Iterable[Authority], closed: set[bytes]) -> tuple[Member, ...]:
+def _is_by_server(door: Door, under: bytes | None) -> bool:
+    """Whether what was written under this right is a server's, or the root's."""
+    right = door.authority(under)
+    return right is None or right.role is Role.SERVER
+
+
+def _members(
+    authorities: Iterable[Authority], closed: Container[bytes], let_in_since: Container[bytes]
+) -> tuple[Member, ...]:
     grants: dict[bytes, list[Authority]] = {}
     for authority in authorities:
         grants.setdefault(authority.key, []).append(authority)
@@ -78,7 +108,8 @@ def _members(authorities: Iterable[Authority], closed: set[bytes]) -> tuple[Memb
         cut = not standing
         clone_of = next((grant.predecessor for grant in held if grant.predecessor is not None), None)
         confirmed = any(grant.predecessor is None for grant in held)
-        members.append(Member(key, role, shared.setdefault(spaces, spaces), cut, clone_of, confirmed))
+        here = shared.setdefault(spaces, spaces)
+        members.append(Member(key, role, here, cut, clone_of, confirmed, let_in_since=key in let_in_since))
     return tuple(members)
 
 

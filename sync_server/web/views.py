@@ -198,6 +198,8 @@ class DeviceView:
                 return words(key, when=words.ago(self._device.oldest_ms or 0))
             case Remark.CLONE:
                 return words(key, name=self.original or words("time.unknown"))
+            case Remark.LET_IN_SINCE:
+                return words(key, id=self._device.id.hex())
             case Remark.LITTLE_ROOM:
                 return words(key, size=words.size(health.free_bytes if health else 0))
 

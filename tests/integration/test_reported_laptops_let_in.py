@@ -1,4 +1,7 @@
-"""Whoever lets in a laptop that somebody else reported lost is told so, before and when it comes in (docs/adr/0234)."""
+"""Whoever lets in a laptop that somebody else reported lost is told so, before and when it comes in (docs/adr/0234).
+
+So is a server of what it cut off, and a head's computer lets in that has not heard of it (docs/adr/0236).
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,15 @@ import html
 import re
 from pathlib import Path
 
+import pytest
+
+from sync_server.handlers.devices import Remark, remarks_on
+from sync_server.handlers.members import list_devices
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head, take_back
 from tests.harness.office_devices import town
 from tests.harness.portal import portal
+from tests.harness.server_in_process import Office
 from tests.harness.spied_class import SpiedClass, spied_class
 from tests.integration.test_my_school import a_class_more
 
@@ -65,3 +73,48 @@ async def test_at_the_server_it_is_told_that_a_grant_takes_a_heads_report_back(t
         await here.sync(head)
         await here.office.do("grant", device=device, space=[here.office.space])
         assert REPORTED in "".join(here.office.said.lines)
+
+
+@pytest.mark.parametrize("then", ["lost", "grant"])
+async def test_at_the_server_it_is_told_that_a_head_who_had_not_heard_of_a_theft_let_the_computer_in(
+    tmp_path: Path, then: str
+) -> None:
+    async with town(tmp_path) as here:
+        desk, head, pc = here.office, await here.head_of_the_school(), await here.device("machine")
+        device = pc.agent.device
+        await here.sync(head)
+        await desk.do("lost", device=device.hex())
+        made = await Desk(head.agent).ask("space add", name="CE2", year="2026-2027")
+        await Desk(head.agent).ask("grant", device=device.hex(), space=[made["space"]])
+        assert not [line for line in await _told_of_devices(desk) if "let it in since" in line]
+        await here.sync(head)
+        (told,) = [line for line in await _told_of_devices(desk) if "let it in since" in line]
+        assert f"`lost {device.hex()}`" in told
+        (row,) = [each for each in await list_devices(desk.server) if each.id == device]
+        assert Remark.LET_IN_SINCE in remarks_on(row, desk.clock())
+        await desk.do(then, device=device.hex(), **({"space": [made["space"]]} if then == "grant" else {}))
+        assert not [line for line in await _told_of_devices(desk) if "let it in since" in line]
+        reads = (await desk.server.replica.view(bytes.fromhex(made["space"]))).roster.may_read(device)
+        assert reads == (then == "grant")
+
+
+async def test_of_a_computer_that_was_in_another_class_before_it_left_one_nothing_is_told_at_the_server(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        desk, head, pc = here.office, await here.head_of_the_school(), await here.device("machine")
+        made = await Desk(head.agent).ask("space add", name="CE2", year="2026-2027")
+        await here.sync(head)
+        device = pc.agent.device.hex()
+        await Desk(head.agent).ask("grant", device=device, space=[made["space"]])
+        await here.sync(head)
+        await desk.do("ungrant", device=device, space=[desk.space])
+        assert not [line for line in await _told_of_devices(desk) if "let it in since" in line], "it was there before"
+        await desk.do("grant", device=device, space=[desk.space])
+        assert not [line for line in await _told_of_devices(desk) if "let it in since" in line]
+
+
+async def _told_of_devices(desk: Office) -> list[str]:
+    desk.said.lines.clear()
+    await desk.do("devices")
+    return desk.said.lines

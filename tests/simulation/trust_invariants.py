@@ -29,6 +29,7 @@ from protocol.replica.office.erasures import ever_said, in_force
 from protocol.replica.replica import Replica
 from protocol.rights.door import erasable_names
 from protocol.roles import Role
+from sync_server.handlers.members import list_devices
 from tests.simulation.ledger import BrokenError, holds
 from tests.simulation.malware import MOST_BY_KEY
 from tests.simulation.sound import server_of, sound
@@ -72,15 +73,18 @@ async def _thefts(world: World) -> None:
 async def _read_nothing(world: World, server: Replica, keys: Iterable[Device], report: Report) -> None:
     """… but for a class that a head's computer made, and let it into, before it heard of the theft.
 
-    Of keys that a thief has made of the stolen ones, whoever reported the theft was told so (docs/adr/0235).
+    Of keys that a thief has made of the stolen ones, whoever reported the theft was told so (docs/adr/0235), and where
+    that class came later, the server tells it (docs/adr/0236).
     """
+    office = world.office.server
+    told = {each.id for each in await list_devices(office) if each.let_in_since} if office is not None else set()
     heads = {machine.device for machine in world.machines if machine.birth.role is Role.HEAD}
     for key in sorted(keys):
         opened = (await server.readable(key)).values()
         if any(each.author not in heads or each.space not in world.trust.made_spaces for each in opened):
             raise BrokenError(f"{key.hex()[:8]}, which a thief has, may read on")
-        if opened and key in world.trust.heirs and key not in report.copies:
-            raise BrokenError(f"{key.hex()[:8]}, which a thief has made of stolen keys, reads on, and nobody is told")
+        if opened and key not in report.copies | told:
+            raise BrokenError(f"{key.hex()[:8]}, which a thief has, reads on, and nobody is told")
 
 
 def _is_cut_once(cut: Iterable[Device], line: set[Device]) -> bool:
