@@ -2,8 +2,9 @@
 
 A proof is 20 characters of Crockford's base32 in five groups of four: version (1), the first bytes of the hand-in's id
 (16 for 10 bytes), checksum (3). The id is a hash of the signed header, which commits to author, pupil, assignment, time
-and the sealed bytes, so that nobody can make another hand-in that fits the paper. What has become of it is told by the
-signed receipts in the set, wherever it is checked: at the server, at one that was made anew, or on any PC of the class.
+and the sealed bytes, so that nobody can make another hand-in that fits a paper which is there already; two at once that
+share one somebody can, who has a device of the class and much time: where both are, it proves neither. What has become
+of it is told by the signed receipts in the set, wherever it is checked: at the server, or at one that was made anew.
 """
 
 from __future__ import annotations

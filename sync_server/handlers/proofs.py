@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from protocol.errors import BadInput
 from protocol.folds.coursework import Item, Work
 from protocol.model.entry import Entry, Kind
 from protocol.replica.content.holdings import Need
-from protocol.trust.receipt_code import PROOF_BYTES, parse_proof
+from protocol.trust.receipt_code import parse_proof
 from sync_server.app import Server
+
+_MOST_FITTING: Final = 1
 
 
 class Finding(StrEnum):
@@ -19,6 +22,7 @@ class Finding(StrEnum):
     NOTHING = ""
     UNREADABLE = "unreadable"
     UNKNOWN = "unknown"
+    AMBIGUOUS = "ambiguous"
     HELD_BACK = "held-back"
     ERASED = "erased"
 
@@ -46,9 +50,15 @@ async def check_proof(server: Server, code: str) -> Proof:
         beginning = parse_proof(code)
     except BadInput as fault:
         return Proof(Finding.UNREADABLE, fault.message)
-    for entry in await server.store.scan_kinds([Kind.HAND_IN]):
-        if entry.id[:PROOF_BYTES] == beginning:
-            return await _judged(server, entry)
+    fitting = [entry for entry in await server.store.scan_kinds([Kind.HAND_IN]) if entry.id.startswith(beginning)]
+    if len(fitting) > _MOST_FITTING:
+        return Proof(
+            Finding.AMBIGUOUS,
+            f"{len(fitting)} works fit this proof, which happens to nobody by chance: whoever made them did it on "
+            "purpose, and it proves none of them",
+        )
+    if fitting:
+        return await _judged(server, fitting[0])
     return Proof(
         Finding.UNKNOWN, "no hand-in of this proof is here: it was made elsewhere, or no machine has brought it yet"
     )
