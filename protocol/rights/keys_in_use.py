@@ -2,7 +2,7 @@
 
 Rules:
 - nothing about a key counts from anybody but a device of the person whom it is about, by the grant that it wrote under;
-- what a device that was cut off has made, or was given, is spent: nothing more is sealed to it;
+- what a device that is away as its teacher's has made, or was given, is spent: nothing more is sealed to it;
 - a key in whose place its own device has said another is over, whatever else is hidden or held back of either;
 - what the devices in use of the same person hold is not spent by whoever names it beside a key of nobody.
 
@@ -21,7 +21,7 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.rights.door import Authority, Door
 from protocol.rights.speaking import Led
-from protocol.rights.vouching import Device, is_drawn_by
+from protocol.rights.vouching import Away, Device, is_drawn_by
 from protocol.roles import HAS_READING_KEYS
 from protocol.trust.person_keys import KeyWraps, PhraseKey
 
@@ -59,12 +59,10 @@ def keys_in_use(
     in the place of one that may be in wrong hands.
     """
     said: defaultdict[bytes, dict[bytes, set[Device]]] = defaultdict(dict)
-    for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
+    for person, device, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
         key = None if entry.header.author in cut else parsed(entry, PersonKey.parse)
-        if key is None or (person, key.agreement) in spent or entry.id in replaced:
-            continue
-        if (author := door.authority(entry.header.grant)) is not None:
-            said[person].setdefault(key.agreement, set()).add((author.key, author.agreement))
+        if key is not None and (person, key.agreement) not in spent and entry.id not in replaced:
+            said[person].setdefault(key.agreement, set()).add(device)
     found: dict[bytes, tuple[bytes, ...]] = {}
     makers: defaultdict[bytes, set[Device]] = defaultdict(set)
     for person, keys in said.items():
@@ -82,7 +80,7 @@ def keys_in_use(
 def whose_keys(entries: Iterable[Entry], door: Door, aliases: Mapping[bytes, bytes]) -> dict[bytes, frozenset[bytes]]:
     """Whose each reading key is that was ever said, under the one id under which somebody is listed."""
     found: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
+    for person, _, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
         if (key := parsed(entry, PersonKey.parse)) is not None:
             found[key.agreement].add(aliases.get(person, person))
     return {key: frozenset(persons) for key, persons in found.items()}
@@ -91,10 +89,9 @@ def whose_keys(entries: Iterable[Entry], door: Door, aliases: Mapping[bytes, byt
 def said_by(entries: Iterable[Entry], door: Door) -> dict[bytes, frozenset[Device]]:
     """The devices that ever said each reading key."""
     found: defaultdict[bytes, set[Device]] = defaultdict(set)
-    for _, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
-        author, key = door.authority(entry.header.grant), parsed(entry, PersonKey.parse)
-        if author is not None and key is not None:
-            found[key.agreement].add((author.key, author.agreement))
+    for _, device, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
+        if (key := parsed(entry, PersonKey.parse)) is not None:
+            found[key.agreement].add(device)
     return {key: frozenset(devices) for key, devices in found.items()}
 
 
@@ -103,11 +100,9 @@ def phrases_of(
 ) -> dict[bytes, tuple[tuple[Device, PhraseKey], ...]]:
     """The phrases of each teacher, oldest first, each with the device that drew it."""
     found: defaultdict[bytes, list[tuple[Device, PhraseKey]]] = defaultdict(list)
-    for person, entry in _by_their_own(entries, Kind.PHRASE, door):
+    for person, device, entry in _by_their_own(entries, Kind.PHRASE, door):
         phrase = None if entry.header.author in cut else parsed(entry, PhraseKey.parse)
-        author = door.authority(entry.header.grant)
-        device = None if author is None else (author.key, author.agreement)
-        if phrase is not None and device is not None and is_drawn_by(phrase, person, device, entry.header.space):
+        if phrase is not None and is_drawn_by(phrase, person, device, entry.header.space):
             found[person].append((device, phrase))
     return {person: tuple(drawn) for person, drawn in found.items()}
 
@@ -116,16 +111,16 @@ def keys_spent(
     heard: Sequence[Entry],
     given: Iterable[Entry],
     door: Door,
-    cut: frozenset[bytes],
+    away: Away,
     gone: Mapping[Key, Collection[bytes]],
     aliases: Mapping[bytes, bytes],
     doubted: Doubted,
     leading: tuple[Led, Led],
     phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]],
 ) -> frozenset[Key]:
-    """The reading keys, each with its teacher, that a device which was cut off has made or has been given.
+    """The reading keys, each with its teacher, that a device which is `away` as that teacher's has made or was given.
 
-    `gone` are the keys of devices that were, with who signs for each; `heard` is what counts, and `given` are all
+    `gone` are the keys of devices that are, with who signs for each; `heard` is what counts, and `given` are all
     entries that say that a key was given to somebody. Whoever has the server holds such a one back, or has it said
     under a grant that nobody confirmed, or as another person's, beforehand: where who made the key says so, it counts
     all the same; where another device of the same person does, though it is held back. What either says, if it is in
@@ -134,41 +129,45 @@ def keys_spent(
     anybody else spend a key that one of these has said as that id's, whosever he says it is. But for what somebody says
     of themselves: a lost laptop would spend each new key of hers by saying that it was given it.
     """
-    if not cut:
+    if not any(away):
         return frozenset()
     now, once = (_of_each(led, aliases) for led in leading)
     by_key = _whoever_they_are(gone)
+
+    def is_away(device: Device, person: bytes) -> bool:
+        return away.has(device, aliases.get(person, person))
+
     papers: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    for id_, drawer, agreement in _of_phrases(phrases, cut):
+    for id_, drawer, agreement in _of_phrases(phrases, is_away):
         if drawer in now(id_) or drawer in once(id_):
             papers[id_].add(agreement)
 
     @cache  # many gifts are of few persons
     def held_by(persons: frozenset[bytes]) -> tuple[frozenset[Device], frozenset[bytes]]:
-        own = frozenset(device for each in persons for device in now(each) if device[0] not in cut)
+        own = frozenset(device for each in persons for device in now(each) if not is_away(device, each))
         return own, _kept_by(own, *(papers[each] for each in persons))
 
-    def is_theirs(person: bytes, entry: Entry) -> bool:
-        return _is_theirs(entry, door, doubted, (now(person), once(person)))
+    def is_theirs(person: bytes, device: Device, entry: Entry) -> bool:
+        return _is_theirs(entry, device, doubted, (now(person), once(person)))
 
     said = [
-        (person, entry, key.agreement, is_theirs(person, entry))
-        for person, entry in _by_their_own(heard, Kind.PERSON_KEY, door)
+        (person, device, key.agreement, is_theirs(person, device, entry))
+        for person, device, entry in _by_their_own(heard, Kind.PERSON_KEY, door)
         if (key := parsed(entry, PersonKey.parse)) is not None
     ]
     theirs_alone = _made_by_their_own(said)
     found, made_as = set(), defaultdict[Key, set[bytes]](set)
-    for person, entry, agreement, theirs in said:
+    for person, device, agreement, theirs in said:
         if theirs or (person, agreement) not in theirs_alone:
-            made_as[entry.header.author, agreement].add(person)
-            if entry.header.author in cut:
+            made_as[device[0], agreement].add(person)
+            if is_away(device, person):
                 found.add((person, agreement))
-    for person, entry in _by_their_own(given, Kind.KEY_WRAP, door):
+    for person, device, entry in _by_their_own(given, Kind.KEY_WRAP, door):
         gift, author = parsed(entry, KeyWraps.parse), entry.header.author
         if gift is None:
             continue
         made = made_as.get((author, gift.agreement), set())
-        counts = is_theirs(person, entry) or (bool(made) and (person, gift.agreement) not in theirs_alone)
+        counts = is_theirs(person, device, entry) or (bool(made) and (person, gift.agreement) not in theirs_alone)
         if not (persons := frozenset({person, *made} if counts else made)):
             continue
         itself = (author,) if entry.id in doubted.held_back else ()
@@ -176,7 +175,7 @@ def keys_spent(
         own, kept = held_by(persons)
         strange = [recipient for recipient, _ in gift.wraps if recipient not in kept]
         holders = [each for recipient in strange for one in listed for each in gone.get((one, recipient), ())]
-        if made or _is_among(door.authority(entry.header.grant), [own]):
+        if made or device in own:
             holders += [each for recipient in strange for each in by_key.get(recipient, ())]
         if any(holder not in itself for holder in holders):
             found.update((each, gift.agreement) for each in persons)
@@ -191,14 +190,14 @@ def _of_each(led: Led, aliases: Mapping[bytes, bytes]) -> Callable[[bytes], Coll
     return lambda person: led[person] if person in led else listed.get(aliases.get(person, person), set())
 
 
-def _made_by_their_own(said: Iterable[tuple[bytes, Entry, bytes, bool]]) -> frozenset[Key]:
+def _made_by_their_own(said: Iterable[tuple[bytes, Device, bytes, bool]]) -> frozenset[Key]:
     """The keys that a device of the teacher has said as the teacher's."""
     return frozenset((person, agreement) for person, _, agreement, theirs in said if theirs)
 
 
-def _is_theirs(entry: Entry, door: Door, doubted: Doubted, own: Iterable[Container[Device]]) -> bool:
+def _is_theirs(entry: Entry, device: Device, doubted: Doubted, own: Iterable[Container[Device]]) -> bool:
     """Whether one of somebody's devices said it: that a list calls it theirs is not enough."""
-    return entry.header.grant not in doubted.unheard and _is_among(door.authority(entry.header.grant), own)
+    return entry.header.grant not in doubted.unheard and any(device in devices for devices in own)
 
 
 def _kept_by(own: Iterable[Device], *papers: Iterable[bytes]) -> frozenset[bytes]:
@@ -206,42 +205,38 @@ def _kept_by(own: Iterable[Device], *papers: Iterable[bytes]) -> frozenset[bytes
     return frozenset(agreement for _, agreement in own).union(*papers)
 
 
-def _is_among(author: Authority | None, own: Iterable[Container[Device]]) -> bool:
-    """Whether who wrote under a grant is one of somebody's devices."""
-    return author is not None and any((author.key, author.agreement) in devices for devices in own)
-
-
 def _of_phrases(
-    phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]], cut: frozenset[bytes]
+    phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]], is_away: Callable[[Device, bytes], bool]
 ) -> Iterable[tuple[bytes, Device, bytes]]:
-    """As whose each phrase was drawn, by which device that is not cut off, and its X25519 key."""
-    return ((id_, by, said.agreement) for id_, drawn in phrases.items() for by, said in drawn if by[0] not in cut)
+    """As whose each phrase was drawn, by which device that is not away as that one's, and its X25519 key."""
+    return ((id_, by, said.agreement) for id_, drawn in phrases.items() for by, said in drawn if not is_away(by, id_))
 
 
 def _whoever_they_are(gone: Mapping[Key, Collection[bytes]]) -> dict[bytes, set[bytes]]:
-    """The keys of devices that were cut off by their X25519 keys alone."""
+    """The keys of devices that are gone by their X25519 keys alone."""
     found: defaultdict[bytes, set[bytes]] = defaultdict(set)
     for (_, agreement), signers in gone.items():
         found[agreement].update(signers)
     return dict(found)
 
 
-def keys_cut_off(authorities: Iterable[Authority], cut: frozenset[bytes]) -> dict[Key, set[bytes]]:
-    """The X25519 keys of each teacher's devices that were cut off, with the keys that sign for these.
+def keys_cut_off(authorities: Iterable[Authority], away: Away, aliases: Mapping[bytes, bytes]) -> dict[Key, set[bytes]]:
+    """The X25519 keys of each teacher's devices that are away as that one's, with the keys that sign for these.
 
     Nothing proves whose an X25519 key is: that another machine, cut off or not, says it is its own means nothing here.
     """
     found: defaultdict[Key, set[bytes]] = defaultdict(set)
-    for authority in authorities:
-        if authority.key in cut and authority.role in HAS_READING_KEYS and authority.person is not None:
-            found[authority.person, authority.agreement].add(authority.key)
+    for each in authorities:
+        whose = None if each.role not in HAS_READING_KEYS else each.person
+        if whose is not None and away.has((each.key, each.agreement), aliases.get(whose, whose)):
+            found[whose, each.agreement].add(each.key)
     return dict(found)
 
 
 def keys_held(
     claimed: Collection[Key],
     living: Iterable[Authority],
-    away: frozenset[bytes],
+    away: Away,
     phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]],
     aliases: Mapping[bytes, bytes],
     led: tuple[Led, Led],
@@ -249,7 +244,7 @@ def keys_held(
     """Those of the keys, `claimed` as each teacher's, that the teacher's devices in use hold, or drew as phrases.
 
     Whoever may write grants names them beside a signing key of their own, which is then cut off: that spends nothing.
-    Of keys that are `away` none counts, nor a phrase of theirs: a lost laptop can have drawn one with its own X25519
+    Of devices that are `away` none counts, nor a phrase of theirs: a lost laptop can have drawn one with its own X25519
     key. A device holds what it has for each id of its person whose own devices have `led` to it (now; what it drew,
     also once), and for one that has none: for no other, whatever lists call the same, and whatever it is granted as.
     """
@@ -268,7 +263,7 @@ def keys_held(
         holders: defaultdict[Key, set[Device]] = defaultdict(set)
         for person, device, agreement in those:
             one = aliases.get(person, person)
-            if device[0] not in away and (one, device) in theirs:
+            if not away.has(device, one) and (one, device) in theirs:
                 holders[one, agreement].add(device)
                 if person not in now:
                     held.add((person, agreement))
@@ -280,8 +275,8 @@ def keys_held(
     return frozenset(held.intersection(claimed))
 
 
-def _by_their_own(entries: Iterable[Entry], kind: Kind, door: Door) -> Iterable[tuple[bytes, Entry]]:
-    """Entries of a kind that a teacher's own device wrote about its teacher, oldest first.
+def _by_their_own(entries: Iterable[Entry], kind: Kind, door: Door) -> Iterable[tuple[bytes, Device, Entry]]:
+    """Entries of a kind that a teacher's own device wrote about its teacher, oldest first, each with the device.
 
     Nothing about a key counts from anybody else: the subject is the person whom the author's own grant names.
     """
@@ -290,4 +285,4 @@ def _by_their_own(entries: Iterable[Entry], kind: Kind, door: Door) -> Iterable[
             continue
         authority = door.authority(entry.header.grant)
         if authority is not None and authority.person == entry.header.subject and authority.role in HAS_READING_KEYS:
-            yield entry.header.subject, entry
+            yield entry.header.subject, (authority.key, authority.agreement), entry

@@ -15,7 +15,7 @@ Rules:
   keys are sealed to, their words are the person's; what the others say waits;
 - a grant that is held back gives no right to read, and what was written under it is held back with it;
 - who came back is no teacher's voice, and holds none of a teacher's keys in use, before another device of theirs has
-  confirmed it again, if there is another;
+  confirmed it again, if there is another; as whose it was, never, if it came back as something else;
 - an erasure counts unless it is held back or taken back; what this replica has destroyed stays erased here even then,
   until the root lets go of it;
 - a device that was let go comes back by a grant that names the revocations in `parents`, itself or through earlier
@@ -60,7 +60,7 @@ from protocol.rights.speaking import (
     speaking_devices,
     unconfirmed,
 )
-from protocol.rights.vouching import Device, Voices, voices_of
+from protocol.rights.vouching import Away, Device, Standing, Voices, voices_of
 from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
 from protocol.trust.person_keys import PhraseKey
 
@@ -113,6 +113,7 @@ class Roster:
     doubtful: frozenset[bytes] = frozenset()
     """The revocations that are held back, and not by the root."""
     voices: Voices = field(default_factory=Voices)
+    away: Away = field(default_factory=Away)
     speaking: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
     """The devices that speak for each person whose devices have said a reading key, those cut off included."""
     starts: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
@@ -151,6 +152,10 @@ class Roster:
         if given is None or given.role not in HAS_READING_KEYS or not self.speaks(given.grant):
             return None
         return None if given.person is None else self.by_a_list_alone.get(given.grant, self.who(given.person))
+
+    def is_away(self, device: Device, person: bytes) -> bool:
+        """Whether a device is gone as a person's: cut off, or back and not confirmed again as that."""
+        return self.away.has(device, self.who(person))
 
     def may_read(self, key: bytes) -> bool:
         """Whether a device with this key may read the space."""
@@ -244,10 +249,10 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     silent = unconfirmed(roster.authorities, aliases, speaking.listed)
     unheard = frozenset((*silent, *unconfirmed(ended, aliases, then.listed)))
     kept = [entry for entry in said if entry.header.grant not in unheard]
-    away = away_of(cut, voices)
+    away = Away(cut, frozenset(_not_confirmed_again(ever, came_back, voices, aliases)))
     # by the ids of grants: that a list calls two people one gives neither a key that the other holds
     phrases = phrases_of(kept, door, cut)
-    lost = keys_cut_off(ever, away)
+    lost = keys_cut_off(ever, away, aliases)
     held = keys_held(lost, roster.authorities, away, phrases, aliases, (speaking.led, then.led))
     gone: defaultdict[Key, set[bytes]] = defaultdict(set)
     for person, agreement in lost.keys() - held:
@@ -267,6 +272,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         spent=spent,
         phrases=phrases,
         voices=voices,
+        away=away,
         speaking=speaking.listed,
         starts=joined(starts, spoke),
         seen_first=starts,
@@ -279,9 +285,16 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     )
 
 
-def away_of(cut: frozenset[bytes], voices: Voices) -> frozenset[bytes]:
-    """The keys of devices that are cut off, or have come back and were not confirmed since."""
-    return cut | {key for key, _ in voices.let_back}
+def _not_confirmed_again(
+    ever: Iterable[Authority], came_back: Container[bytes], voices: Voices, aliases: Mapping[bytes, bytes]
+) -> Iterable[Standing]:
+    """As whose those who came back were ever let in and do not count again: some stand no more as that person's."""
+    for each in ever:
+        if each.key in came_back and each.role in HAS_READING_KEYS and each.person is not None:
+            device = each.key, each.agreement
+            standing = device, aliases.get(each.person, each.person)
+            if standing not in voices.standings or device in voices.let_back:
+                yield standing
 
 
 def authorities_over(space: bytes, door: Door) -> list[Authority]:

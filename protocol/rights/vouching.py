@@ -147,6 +147,21 @@ class Circle:
     heads: frozenset[Device] = frozenset()
 
 
+class Away(NamedTuple):
+    """Who is gone as somebody's: whose key is `cut` off, and, as that person's, who is `back` and not confirmed again.
+
+    As whose a device was, it is confirmed again as that person's with the same two keys alone: whoever has the server
+    lets a lost laptop back in as a PC, as somebody else's, or beside another X25519 key.
+    """
+
+    cut: frozenset[bytes] = frozenset()
+    back: frozenset[Standing] = frozenset()
+
+    def has(self, device: Device, whose: bytes) -> bool:
+        """Whether a device is gone as a person's: by the one id under which these are listed."""
+        return device[0] in self.cut or (device, whose) in self.back
+
+
 @dataclass(frozen=True, slots=True)
 class Voices:
     """Who was confirmed by whom in a space.

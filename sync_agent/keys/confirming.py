@@ -14,6 +14,7 @@ Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -26,7 +27,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.office.people import first_names
 from protocol.replica.replica import Draft
 from protocol.rights.door import Authority
-from protocol.rights.roster import Roster, away_of
+from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device, Vouch, Word, device_id, device_words
 from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.app import Agent
@@ -97,11 +98,13 @@ def circle_of(agent: Agent, roster: Roster, person: bytes) -> Circle:
 
 def own_in_use(agent: Agent, roster: Roster, person: bytes) -> frozenset[Device]:
     """Those of its teacher's devices that this one leads to, past whoever is cut off there or came back unconfirmed."""
-    away = away_of(roster.cut, roster.voices) - {agent.device}
+
+    def counts(device: Device, whose: bytes | None) -> bool:
+        return device[0] == agent.device or not roster.is_away(device, whose or b"")
+
     words = {
-        voice: frozenset(word for word in said if word.device[0] not in away)
+        voice: frozenset(word for word in said if counts(voice, word.by) and counts(word.device, word.person))
         for voice, said in roster.voices.words.items()
-        if voice[0] not in away
     }
     return replace(roster.voices, words=words).circle(roster.who(person), own_device(agent)).own
 
@@ -359,18 +362,24 @@ async def acknowledge(agent: Agent, reader: bytes) -> None:
 
 
 async def reported(agent: Agent) -> frozenset[bytes]:
-    """The keys of devices that were reported, or came back unconfirmed, in any class in which this one spoke of keys.
+    """The keys of devices that were reported, or are back and not confirmed again, where this one spoke of keys.
 
+    In any class of these; but for who is another's there now, and this one's teacher has confirmed as that.
     Also where it has no right any more: whoever takes that would have it forget. That an access has ended is no report.
     """
     found: set[bytes] = set()
     said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY, Kind.VOUCH])
-    for space in sorted({entry.header.space for entry in said if entry.header.author == agent.device}):
+    spoken_as: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for entry in said:
+        if entry.header.author == agent.device and entry.header.subject is not None:
+            spoken_as[entry.header.space].add(entry.header.subject)
+    for space, persons in sorted(spoken_as.items()):
         roster = (await agent.replica.view(space)).roster
         said_of = {name: key for name, key in roster.revocations.items() if key in roster.cut}
         cuts = await agent.replica.store.get(list(said_of))
         found |= {said_of[name] for name, cut in cuts.items() if cut.header.target is None}
-        found |= {key for key, _ in roster.voices.let_back}
+        if back := {key for (key, _), _ in roster.away.back}:
+            found |= back - {key for each in persons for key, _ in own_in_use(agent, roster, each)}
     return frozenset(found - {agent.device})
 
 

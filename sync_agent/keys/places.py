@@ -18,7 +18,7 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.replica.replica import Draft
 from protocol.rights.door import Authority, Door
-from protocol.rights.roster import Roster, away_of
+from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
 from protocol.roles import HAS_READING_KEYS
 from protocol.trust.person_keys import (
@@ -171,7 +171,7 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
     # a lost laptop names as given whatever it likes
     sealers = _Sealers(
         frozenset({agent.device, *(device[0] for device in devices)}),
-        _spoken_for(agent, written, person) - away_of(roster.cut, roster.voices),
+        _spoken_for(agent, written, person, roster),
     )
     return Place(
         space=space,
@@ -202,14 +202,18 @@ class _Sealers(NamedTuple):
         return author in self.in_use or (author in self.spoken_for and not roster.hides(entry))
 
 
-def _spoken_for(agent: Agent, written: Iterable[Entry], person: bytes) -> frozenset[bytes]:
-    """The keys that sign of the devices of which this one has ever said that they are its teacher's too."""
+def _spoken_for(agent: Agent, written: Iterable[Entry], person: bytes, roster: Roster) -> frozenset[bytes]:
+    """The keys that sign of devices of which this one has ever said that they are its teacher's too, and not away."""
     named = (
         agent.replica.door.authority(entry.header.target)
         for entry in written
         if entry.header.kind == Kind.VOUCH and entry.header.subject == person
     )
-    return frozenset(grant.key for grant in named if grant is not None)
+    return frozenset(
+        grant.key
+        for grant in named
+        if grant is not None and not roster.is_away((grant.key, grant.agreement), grant.person or b"")
+    )
 
 
 def _own_keys(written: Iterable[Entry]) -> Iterable[tuple[Entry, bytes]]:

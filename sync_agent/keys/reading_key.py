@@ -33,7 +33,6 @@ from protocol.limits import (
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey
 from protocol.replica.replica import Draft
-from protocol.rights.roster import away_of
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import confirmations_due, remember_firsts, reported
 from sync_agent.keys.key_wraps import keys_of, lacking, open_given_keys, reading_keys, seals
@@ -120,26 +119,27 @@ def _is_due(place: Place, away: Collection[bytes], led_to: Collection[bytes], no
 
 
 def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], frozenset[bytes]]:
-    """Notes of the devices that were ever let in as this teacher's and are cut off in the place, or back unconfirmed.
+    """Notes of the devices that were ever let in as this teacher's and are away as that in the place.
 
     The second ones are those to which one of the teacher's devices led: whoever may let devices in invents others.
-    Whatever is hidden or held back of what they were given: they may have had it. But for a key of nobody that was let
-    in beside the X25519 key of a device in use, or of a phrase. To whom keys were sealed there one has led, whatever
-    lists say now of whose that was.
+    Whatever is hidden or held back of what they were given: they may have had it. But for what was let in with the key
+    that signs, or the X25519 key, of a device in use, or the latter of a phrase. To whom keys were sealed there one has
+    led, whatever lists say now of whose that was.
     """
     roster, own = place.roster, place.devices
     drawn = {said.agreement for by, said in roster.phrases.get(place.person, ()) if by in own}
     in_use = {agreement for _, agreement in own} | drawn
     away = [
-        (key, given)
-        for key in away_of(roster.cut, roster.voices) - {agent.device}
+        (given, given.person)
+        for key in roster.cut.union(key for (key, _), _ in roster.away.back) - {key for key, _ in own}
         for given in agent.replica.door.authorities_of(key)
         if given.person is not None and given.agreement not in in_use
+        if roster.is_away((given.key, given.agreement), given.person)
     ]
-    theirs = {key for key, given in away if roster.who(given.person or b"") == roster.who(place.person)}
+    theirs = {given.key for given, person in away if roster.who(person) == place.whose}
     # once for each X25519 key, as which it is noted: anybody may be let in with one that is known
     given_to = place.given_to if away else frozenset()
-    given_keys = {given.agreement for _, given in away if given.agreement in given_to}
+    given_keys = {given.agreement for given, _ in away if given.agreement in given_to}
     said = (roster.voices.words, roster.voices.over)
     led_to = {word.device[0] for device in own for words in said for word in words.get(device, ()) if word.is_own}
     return _notes_of(theirs | given_keys), _notes_of(theirs & led_to | given_keys)

@@ -26,7 +26,7 @@ from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Draft, Replica
 from protocol.rights.door import Authority
 from protocol.rights.keys_in_use import Key
-from protocol.rights.vouching import device_words
+from protocol.rights.vouching import Away, device_words
 from protocol.roles import PersonRole, Role
 from protocol.trust.invitation import Invitation
 from protocol.trust.person_keys import KeyWraps
@@ -86,8 +86,8 @@ async def test_one_machine_makes_itself_no_crowd(world: World, monkeypatch: pyte
     assert [roster.may_read(writer.key.public) for writer in crowd] == [True] * 4 + [False] * 4
 
 
-def _by_agreement_alone(authorities: Iterable[Authority], cut: frozenset[bytes]) -> dict[Key, set[bytes]]:
-    return {(TEACHER, authority.agreement): {authority.key} for authority in authorities if authority.key in cut}
+def _by_agreement_alone(authorities: Iterable[Authority], away: Away, _aliases: object) -> dict[Key, set[bytes]]:
+    return {(TEACHER, authority.agreement): {authority.key} for authority in authorities if authority.key in away.cut}
 
 
 @attack("a machine calls somebody else's key its own", off={"protocol.rights.roster.keys_cut_off": _by_agreement_alone})

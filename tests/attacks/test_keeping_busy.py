@@ -40,8 +40,8 @@ from protocol.rights.circles import Circles
 from protocol.rights.door import Authority, Door, Verdict
 from protocol.rights.keys_in_use import Key, keys_held
 from protocol.rights.speaking import Led
+from protocol.rights.vouching import Away, Voices, Vouch, drawn_by
 from protocol.rights.vouching import Device as Keys
-from protocol.rights.vouching import Voices, Vouch, drawn_by
 from protocol.roles import PersonRole, Role
 from protocol.transfer.chunking import ChunkRef, stream_id
 from protocol.transfer.pack_writer import PackWriter
@@ -450,7 +450,7 @@ class AllWordsOfOne(Circles):
 def each_id_of_each_device(
     claimed: Collection[Key],
     living: Iterable[Authority],
-    away: frozenset[bytes],
+    away: Away,
     phrases: Any,
     aliases: Mapping[bytes, bytes],
     led: tuple[Led, Led],

@@ -23,8 +23,8 @@ from protocol.rights import keys_in_use
 from protocol.rights.door import Authority
 from protocol.rights.keys_in_use import Key
 from protocol.rights.speaking import Led
+from protocol.rights.vouching import Away, device_id, drawn_by, phrase_signer
 from protocol.rights.vouching import Device as Pair
-from protocol.rights.vouching import device_id, drawn_by, phrase_signer
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import PhraseKey
@@ -133,14 +133,14 @@ async def test_the_kits_word_against_a_server_that_named_her_laptops_keys_beside
 def _of_one_id_alone(
     claimed: Collection[Key],
     living: Iterable[Authority],
-    away: frozenset[bytes],
+    away: Away,
     phrases: _Phrases,
     aliases: Mapping[bytes, bytes],
     led: _Led,
 ) -> frozenset[tuple[bytes, bytes]]:
     """As if who was added twice held under each id what the devices have that were let in under that one."""
     living = list(living)
-    granted = {(each.person, each.agreement) for each in living if each.person and each.key not in away}
+    granted = {(each.person, each.agreement) for each in living if each.person and each.key not in away.cut}
     return _keys_held(claimed, living, away, phrases, aliases, led) & granted
 
 
@@ -211,7 +211,7 @@ def _also_who_came_back(
 ) -> frozenset[tuple[bytes, bytes]]:
     living = list(living)
     everybody = {each.person: frozenset((one.key, one.agreement) for one in living) for each in living if each.person}
-    return _keys_held(claimed, living, frozenset(), phrases, aliases, (everybody, everybody))
+    return _keys_held(claimed, living, Away(), phrases, aliases, (everybody, everybody))
 
 
 @attack("a device is lost", off={"protocol.rights.roster.keys_held": _also_who_came_back, **NO_NEW_KEY})
@@ -242,7 +242,7 @@ async def test_a_phrase_with_a_lost_laptops_own_key_makes_it_read_nothing_when_t
 def _whoever_holds_it(
     claimed: Collection[Key],
     living: Iterable[Authority],
-    away: frozenset[bytes],
+    away: Away,
     phrases: _Phrases,
     aliases: Mapping[bytes, bytes],
     led: _Led,

@@ -13,7 +13,6 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.replica.replica import Draft
 from protocol.rights.keys_in_use import Doubted
-from protocol.rights.roster import away_of
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import KeyWraps, seal_reading_key
@@ -147,7 +146,8 @@ async def test_a_key_of_nobody_beside_that_of_her_phrase_ends_no_key_of_hers(tmp
 
 
 def _by_who_signs(agent: Agent, place: Place) -> tuple[frozenset[bytes], frozenset[bytes]]:
-    away = away_of(place.roster.cut, place.roster.voices) - {agent.device}
+    roster = place.roster
+    away = roster.cut.union(key for (key, _), _ in roster.away.back) - {agent.device}
     named = {key: agent.replica.door.authorities_of(key) for key in away}
     theirs = {key for key, grants in named.items() if any(each.agreement in place.given_to for each in grants)}
     return _notes_of(theirs), _notes_of(theirs)
@@ -289,7 +289,7 @@ async def _let_in_and_cut_off(here: Here, person: bytes) -> bytes:
     return nobody.agreement.public
 
 
-def _by_a_list(entry: Entry, _door: object, doubted: Doubted, _own: object) -> bool:
+def _by_a_list(entry: Entry, _device: object, doubted: Doubted, _own: object) -> bool:
     return entry.header.grant not in doubted.unheard
 
 
@@ -359,7 +359,7 @@ async def test_who_says_her_key_as_hers_by_a_list_alone_and_is_cut_off_ends_no_k
         assert content_key_of(handed_in, reading_keys(here.teacher.agent)) is not None
 
 
-@attack(ROW, off={"sync_agent.keys.places.away_of": lambda *_: frozenset()})
+@attack(ROW, off={"protocol.rights.roster.Roster.is_away": lambda *_: False})
 async def test_what_a_lost_laptop_says_was_given_calls_for_no_new_keys(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
         territory, lost, space = here.room.territory, here.teacher, here.room.space
