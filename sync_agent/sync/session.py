@@ -4,6 +4,7 @@ Rules:
 - one request and one answer when nothing, or little, is new; more only while they bring something forward: a sync ends;
 - entries before content, parents before children; what an answer brings is durable, with its cursor, before the next;
 - the server's word is what its sealed answers say: what it took leaves the outbox, what it lacks goes back into it;
+  what a store took that our cursors do not fit leaves it once sets were compared (ADR 0231);
 - content and sets that differ are rooms of their own (`content`, `repair`).
 """
 
@@ -334,7 +335,7 @@ class Session:
             self._asking.parked.drop(listed)
 
     async def _mark_taken(self, run: Run, asked: Asked, answer: SyncAnswer) -> None:
-        """Packs that went inside leave the outbox, and so do pushed entries unless they wait."""
+        """Packs that went inside leave the outbox; so do pushed entries, unless they wait or no cursor covers them."""
         carried = [pack.hash for pack in asked.carried if pack.space not in answer.closed]
         if carried:
             await self._content.mark_packs(carried, unsent=False)
@@ -346,7 +347,10 @@ class Session:
         waiting = {*answer.waiting, *(refusal.id for refusal in answer.refused if refusal.code in passing)}
         codes = {refusal.id: refusal.code for refusal in answer.refused if refusal.id not in waiting}
         refused = [entry.id for entry in push if entry.id in codes]
-        taken = [entry.id for entry in push if entry.id not in codes and entry.id not in waiting]
+        # before all was compared the store may be gone, and these cursors fit the next one
+        uncompared = set(answer.stale) - run.reconciled
+        left = waiting | {entry.id for entry in push if entry.header.space in uncompared}
+        taken = [entry.id for entry in push if entry.id not in codes and entry.id not in left]
         if refused:
             _log.warning("the server refused %d entries of this device for good", len(refused))
             await self._repair.note_refusals({lost: codes[lost] for lost in refused})

@@ -8,8 +8,9 @@ from random import Random
 
 import pytest
 
-from protocol.errors import RelaisError
+from protocol.errors import NoAnswer, RelaisError
 from protocol.folds.coursework import HandInState
+from protocol.messages.wire import RECONCILE_PATH
 from protocol.model.entry import Kind
 from protocol.model.structure import Revocation
 from protocol.model.work import ItemKind
@@ -17,9 +18,11 @@ from protocol.replica.content.holdings import Holdings
 from protocol.replica.keyring import Keyring
 from protocol.replica.replica import Replica
 from protocol.roles import Role
+from sync_agent.transport.answers import Response
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
 from tests.harness.couriers import bring, export, know_keys, tend_keys
 from tests.harness.lan import exchange, is_told_in_the_middle
+from tests.harness.wire import cut
 
 pytestmark = pytest.mark.usefixtures("space_keys")
 
@@ -236,6 +239,39 @@ async def test_a_server_restored_from_an_old_backup_converges_and_forgets_no_rec
         await device.session.sync()
     assert await room.agree()
     assert (await work_of(teacher, room, hand_in)).at_server
+
+
+async def test_what_a_restored_server_took_before_it_was_restored_once_more_is_sent_again(
+    room: Classroom, tmp_path: Path
+) -> None:
+    teacher, other = await room.teacher(), await room.machine()
+    await know_keys(room, teacher, other)
+    keys = room.territory.keys
+    await room.territory.close()
+    backup = copy_of(room.folder / "server", tmp_path / "backup")
+    await room.restart_server(copy_of(backup, tmp_path / "first"), keys)
+    await room.publish(teacher, {"a.txt": b"what the backup lacks"})
+    for device in (teacher, other):
+        await device.session.sync()
+    await room.restart_server(copy_of(backup, tmp_path / "second"), keys)
+    item = (await room.publish(teacher, SMALL)).item
+    post = teacher.session.transport.post
+
+    async def cut_short(path: str, body: bytes) -> Response:
+        if path == RECONCILE_PATH:
+            raise cut()
+        return await post(path, body)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(teacher.session.transport, "post", cut_short)
+        with pytest.raises(NoAnswer):
+            await teacher.session.sync()
+    assert item in (await room.territory.replica.view(room.space)).coursework.items
+    # … and from the one that is restored after that others bring all that the teacher had seen there, in its order
+    await room.restart_server(backup, keys)
+    for device in (other, teacher, teacher):
+        await device.session.sync()
+    assert item in (await room.territory.replica.view(room.space)).coursework.items
 
 
 def copy_of(folder: Path, to: Path) -> Path:
