@@ -407,6 +407,16 @@ class Agent:
         self.on_change()
         return entries
 
+    async def write_unasked(self, *drafts: Draft) -> int:
+        """Say what others' words alone call for; how many of the drafts were said.
+
+        Half of what a device may say in a space is kept for what people here do (docs/adr/0240).
+        """
+        said = [draft for draft in drafts if not await self.replica.has_said_half(draft, self.device)]
+        if said:
+            await self.write(*said)
+        return len(said)
+
     async def role(self) -> Role | None:
         """The highest role that the device has anywhere."""
         grants = await self.replica.authorities(self.device)

@@ -66,7 +66,7 @@ class Quotas:
             if space not in lines:
                 lines[space] = await self._totals(space)
             keys, numbers, sizes = lines[space]
-            origin, quota = self._door.origin(author), self._quota_of(entry)
+            origin, quota = self._door.origin(author), _quota_of(self._role_of(entry))
             if (
                 keys[author] >= quota.by_key
                 or numbers[origin] >= quota.by_line
@@ -78,6 +78,13 @@ class Quotas:
             numbers[origin] += 1
             sizes[origin] += entry.header.size
         return found
+
+    async def is_half_spent(self, space: bytes, author: bytes, role: Role) -> bool:
+        """Whether one who wrote with this role has said half of what may be said."""
+        keys, numbers, sizes = await self._totals(space)
+        origin, quota = self._door.origin(author), _quota_of(role)
+        said = (keys[author], numbers[origin], sizes[origin])
+        return any(2 * number >= most for number, most in zip(said, quota, strict=True))
 
     def note(self, entries: Iterable[Entry]) -> None:
         """These have come in."""
@@ -95,11 +102,6 @@ class Quotas:
             return False
         role = self._role_of(entry)
         return role is not None and role is not Role.SERVER
-
-    def _quota_of(self, entry: Entry) -> _Quota:
-        if self._role_of(entry) is Role.MACHINE:
-            return _Quota(MAX_ENTRIES_PER_KEY, MAX_ENTRIES_PER_DEVICE, MAX_ENTRY_BYTES_PER_DEVICE)
-        return _Quota(MAX_STAFF_ENTRIES_PER_DEVICE, MAX_STAFF_ENTRIES_PER_DEVICE, MAX_STAFF_ENTRY_BYTES_PER_DEVICE)
 
     def _role_of(self, entry: Entry) -> Role | None:
         """With which role it was written; None for a root, and where the grant is not known."""
@@ -131,6 +133,12 @@ class Quotas:
             numbers[origin] += count
             sizes[origin] += size
         return keys, numbers, sizes
+
+
+def _quota_of(role: Role | None) -> _Quota:
+    if role is Role.MACHINE:
+        return _Quota(MAX_ENTRIES_PER_KEY, MAX_ENTRIES_PER_DEVICE, MAX_ENTRY_BYTES_PER_DEVICE)
+    return _Quota(MAX_STAFF_ENTRIES_PER_DEVICE, MAX_STAFF_ENTRIES_PER_DEVICE, MAX_STAFF_ENTRY_BYTES_PER_DEVICE)
 
 
 def _targets(receipts: Iterable[Entry]) -> set[bytes]:

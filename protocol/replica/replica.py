@@ -438,6 +438,11 @@ class Replica:
             refused=tuple(Refusal(name, code) for name, code in refused.items() if name in fresh or name in beyond),
         )
 
+    async def has_said_half(self, draft: Draft, author: bytes) -> bool:
+        """Whether an author has said half of what others carry of it in a draft's space."""
+        authority = None if draft.grant is None else self.door.authority(draft.grant)
+        return authority is not None and await self._quotas.is_half_spent(draft.space, author, authority.role)
+
     async def _beyond_quota(self, entries: Iterable[Entry], source: bytes) -> set[bytes]:
         """Those that nobody but a server may bring."""
         return set() if await self._is_server(source) else await self._quotas.beyond(entries)

@@ -7,6 +7,7 @@ Rules:
 - who holds the whole of somebody else's work, durably, signs a `receipt-safe` over it, unless the server already has;
 - the author's device believes the receipts of readers and relays, and of those machines only which it asked and gave
   the content itself: what any other says of work that it never had, stands for nothing;
+- it signs for so many hand-ins that name the same bytes, and for so many of one device;
 - a machine to which somebody else had to bring back what it wrote itself has forgotten: it keeps no copies and signs
   nothing, and what it signed before counts for nothing here.
 
@@ -23,8 +24,8 @@ from blake3 import blake3
 
 from protocol.errors import Refused
 from protocol.folds.coursework import HandInState, Work
-from protocol.limits import KiB
-from protocol.model.entry import Entry, Kind
+from protocol.limits import MAX_SAFE_RECEIPTS_PER_LINE, MAX_SAFE_RECEIPTS_PER_STREAM, KiB
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import Receipt
 from protocol.replica.content.holdings import work_need
 from protocol.replica.replica import Draft
@@ -105,9 +106,7 @@ class Copies:
             drafts = []
             for space in await agent.spaces():
                 drafts += await self._receipts(space)
-            if drafts:
-                await agent.write(*drafts)
-        return len(drafts)
+            return await agent.write_unasked(*drafts)
 
     async def _receipts(self, space: bytes) -> list[Draft]:
         agent = self._agent
@@ -120,7 +119,7 @@ class Copies:
             return []
         here = await agent.holdings.complete(work_need(work) for work in works)
         held = [work for work in works if work_need(work) in here]
-        if not held:
+        if not held or not (held := await self._within_bounds(space, held)):
             return []
         try:
             right = await agent.right(space, Kind.RECEIPT_SAFE)
@@ -137,6 +136,28 @@ class Copies:
             )
             for work in held
         ]
+
+    async def _within_bounds(self, space: bytes, works: Iterable[Work]) -> list[Work]:
+        """Those for which this device signs: anybody names what it holds, in hand-ins without end (docs/adr/0240)."""
+        agent = self._agent
+        signed = [
+            entry
+            for entry in await agent.replica.store.authored(space, agent.device)
+            if entry.header.kind == Kind.RECEIPT_SAFE and entry.header.target is not None
+        ]
+        streams = Counter(said.stream for entry in signed if (said := parsed(entry, Receipt.parse)) is not None)
+        hand_ins = (await agent.replica.view(space)).coursework.hand_ins
+        origin = agent.replica.door.origin
+        targets = (entry.header.target or b"" for entry in signed)
+        lines = Counter(origin(hand_ins[target].author) for target in targets if target in hand_ins)
+        found = []
+        for work in works:
+            stream, line = work.record.content.stream, origin(work.author)
+            if streams[stream] < MAX_SAFE_RECEIPTS_PER_STREAM and lines[line] < MAX_SAFE_RECEIPTS_PER_LINE:
+                streams[stream] += 1
+                lines[line] += 1
+                found.append(work)
+        return found
 
     async def _is_machine(self, space: bytes, key: bytes) -> bool:
         """Whether the device reads the space and would not hold the work anyway."""

@@ -110,3 +110,14 @@ def turns(agent: Agent, roster: Roster) -> Callable[[bytes], Turn]:
         return (*min(said, default=(_STRANGER, _NEVER_MS)), lot)
 
     return turn
+
+
+def is_acquaintance(agent: Agent, roster: Roster) -> Callable[[bytes], bool]:
+    """Whether a reading key of a class is, or was, an old acquaintance's, or of whom one of these has confirmed."""
+    turn, known = turns(agent, roster), known_in(agent, roster.space)
+    old = known.first | known.long
+
+    def is_one(key: bytes) -> bool:
+        return turn(key)[0] != _STRANGER or any(device_id(by) in old for by in roster.said_by.get(key, ()))
+
+    return is_one

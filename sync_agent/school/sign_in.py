@@ -43,6 +43,7 @@ from protocol.replica.replica import Draft, Entropy
 from protocol.replica.views import Basis
 from protocol.rights.roster import Person
 from sync_agent.app import Agent
+from sync_agent.keys.space_keys import has_sealed_enough
 from sync_agent.school.sign_in_tries import Tries
 
 TRIES_MARKS: Final = "sign-in-tries/"
@@ -138,13 +139,13 @@ class SignInBook:
                 in_use = {each.record.key for each in sign_ins.persons.values() if each.record.key is not None}
                 for name in sorted(in_use):
                     missing = sign_ins.given.lacking(name, wanted, own)
+                    if missing and await has_sealed_enough(self._agent, space, Kind.SIGN_IN_WRAP):
+                        continue
                     key = await self.key(space, name) if missing else None
                     if key is not None:
                         right = await self._agent.right(space, Kind.SIGN_IN_WRAP)
                         drafts += _wrap_drafts(space, key, missing, right.grant, self._agent.entropy)
-            if drafts:
-                await self._agent.write(*drafts)
-        return len(drafts)
+            return await self._agent.write_unasked(*drafts)
 
     async def _holders(self, space: bytes) -> list[bytes]:
         roster = (await self._agent.replica.view(space)).roster
