@@ -40,6 +40,7 @@ class Code(StrEnum):
     FILE_TOO_LARGE = "file-too-large"
     TOO_MANY_FILES = "too-many-files"
     NOTHING_TO_SEND = "nothing-to-send"
+    TOO_MANY_HAND_INS = "too-many-hand-ins"
     NOT_LOOPBACK = "not-loopback"
     KIT_EXPOSED = "kit-exposed"
     NOT_YET = "not-yet"

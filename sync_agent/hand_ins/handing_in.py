@@ -7,13 +7,16 @@ Rules:
 - the key is kept in the mark, so that readers who come later can be given it (`sync_agent.hand_ins.wraps`);
 - a hand-in is opened whole or not at all: it is read to its end once before a file appears, and the receipt is written
   after the last file is where the teacher wanted it;
-- late work is taken and marked, and so is work for an item that was withdrawn meanwhile: nobody is turned away.
+- late work is taken and marked, and so is work for an item that was withdrawn meanwhile: nobody is turned away;
+- but a script in a pupil's browser is: what one pupil hands in on one device in a day has a bound, since all that the
+  device may say in the class is everybody's.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
+from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
@@ -49,6 +52,9 @@ from sync_agent.keys.acquaintances import known_in
 from sync_agent.keys.key_wraps import open_given_keys
 from sync_agent.machine.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS
 
+MAX_HAND_INS_A_DAY: Final = 500
+_DAY_MS: Final = 24 * 3_600_000
+
 # --- handing in -------------------------------------------------------------------------------------------------------
 
 
@@ -62,7 +68,7 @@ async def hand_in(
 ) -> bytes:
     """Seal `files` (path, size), whose bytes `incoming` brings in this order, as the work of `person`; its id.
 
-    Raises `BadInput` (UNKNOWN_ITEM, NOT_AN_ASSIGNMENT, UNKNOWN_PERSON, NOTHING_TO_SEND, BAD_NAME …),
+    Raises `BadInput` (UNKNOWN_ITEM, NOT_AN_ASSIGNMENT, UNKNOWN_PERSON, NOTHING_TO_SEND, BAD_NAME, TOO_MANY_HAND_INS …),
     `Refused(NO_RIGHT)`, `LocalFailure` (CHANGING_FILE when the bytes are not those of `files`, DISK_FULL …).
     """
     item = await find_item(agent, wanted)
@@ -75,6 +81,7 @@ async def hand_in(
         raise BadInput(Code.UNKNOWN_PERSON, f"nobody on this class list is “{person.hex()}”", person=person.hex())
     if known.role is not PersonRole.PUPIL:
         raise BadInput(Code.UNKNOWN_PERSON, f"“{known.name}” is no pupil of this class", person=person.hex())
+    await _check_days_bound(agent, item.space, person)
     authority = await agent.right(item.space, Kind.HAND_IN)
     if item.withdrawn:
         await outgoing.progress("this assignment has been withdrawn; the work is handed in all the same")
@@ -99,6 +106,25 @@ async def hand_in(
         entries = await agent.write(hand_in_draft, wrap_draft, marks=lambda written: {mark_of(written[0].id): kept})
         await wrap_for_the_rest(agent, entries[0], content_key)
     return entries[0].id
+
+
+async def _check_days_bound(agent: Agent, space: bytes, person: bytes) -> None:
+    now_ms = agent.now_ms()
+    written = await agent.replica.store.authored(space, agent.device)
+    today = [
+        entry
+        for entry in written
+        if entry.header.kind == Kind.HAND_IN
+        and entry.header.subject == person
+        and abs(now_ms - entry.timestamp_ms) < _DAY_MS
+    ]
+    if len(today) >= MAX_HAND_INS_A_DAY:
+        raise BadInput(
+            Code.TOO_MANY_HAND_INS,
+            f"{len(today)} works of this pupil have been handed in on this computer within a day; "
+            "go on tomorrow, or on another computer",
+            person=person.hex(),
+        )
 
 
 async def _seal(

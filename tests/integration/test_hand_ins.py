@@ -443,3 +443,15 @@ async def test_a_reading_key_that_cannot_be_one_does_not_keep_a_pupil_from_handi
     work = await here.pupils.hand_in(here.item, here.pupil, WORK)
     await here.sync()
     assert await here.teacher.files("open-hand-in", id=work) == WORK
+
+
+async def test_one_pupil_hands_in_so_much_on_one_computer_in_a_day_and_goes_on_the_next(
+    here: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.hand_ins.handing_in.MAX_HAND_INS_A_DAY", 2)
+    for _ in range(2):
+        await here.pupils.hand_in(here.item, here.pupil, WORK)
+    error = await refused(here.pupils, "hand-in", item=here.item, person=here.pupil, files=[["a", 1]])
+    assert error.code is Code.TOO_MANY_HAND_INS
+    here.room.territory.clock.advance(24 * 3_600_000)
+    await here.pupils.hand_in(here.item, here.pupil, WORK)
