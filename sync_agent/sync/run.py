@@ -39,6 +39,8 @@ class Run:
     rest_of: set[tuple[bytes, bytes]] = field(default_factory=set)
     rest_settled: bool = False
     withdrawn: set[bytes] = field(default_factory=set)
+    recalled: set[bytes] = field(default_factory=set)
+    """Spaces of which an earlier sync alone knows how far the server has led."""
     unwanted: dict[bytes, RelaisError] = field(default_factory=dict)
     failure: RelaisError | None = None
 

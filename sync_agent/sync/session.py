@@ -13,13 +13,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.messages.calls import SyncAnswer
 from protocol.messages.parts import SpacePage
+from protocol.reconcile.checkpoint import Checkpoint
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import note_server_levels
 from sync_agent.hand_ins.copies import note_forgotten
@@ -52,6 +54,8 @@ from sync_agent.transport.sealed_calls import SealedCalls
 MAX_REQUESTS: Final = 10_000
 NOTED_EVERY_MS: Final = 60_000
 MAX_ROUNDS_ALONE: Final = 16
+MAX_CLOSED_HERE: Final = 64
+"""Of more spaces that are closed to this device alone it is not remembered how far the server led in them."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +80,7 @@ class Session:
         self._repair = SyncRepair(agent, self._calls, self._asking, self._rights)
         self._one_at_a_time = asyncio.Lock()
         self._tended: tuple[int, bytes] | None = None
+        self._closed_here: dict[bytes, Checkpoint] = {}
         self._began = False
         self._told = False
         self._whole = False
@@ -176,6 +181,9 @@ class Session:
         run.received += await self._payloads.ask()
         await self._repair.ask_again()
         await self._repair.recall_doubts(run)
+        mine = await self.agent.spaces()
+        run.said.returning = {space: there for space, there in self._closed_here.items() if space not in mine}
+        run.recalled = set(run.said.returning)
         asked = await self._compose(run)
         for _ in range(MAX_REQUESTS):
             run.again = False
@@ -197,6 +205,7 @@ class Session:
                 self._asking.wants_live = False
                 self.on_live(answer.live)
             await self._apply(run, asked, answer)
+            self._remember_closed(run)
             said = await self._keep_readers(run)
             if self._budget.is_paused or not (run.again or said or asked.has_news or answer.pages or answer.lacks):
                 return
@@ -218,6 +227,8 @@ class Session:
         another = answer.generation is not None and await self._repair.is_another_store(answer.generation)
         if another or answer.stale:
             self._moving.forget_offers()
+        for space in (*answer.stale, *answer.closed):
+            run.said.returning.pop(space, None)
         left: set[bytes] = set()
         if asked.request.brief:
             answer, left, due = await take_heads(self.agent, run.sharing, answer)
@@ -254,6 +265,14 @@ class Session:
         run.again = run.again or bool(lacking)
         return replace(answer, pages=tuple(page for page in answer.pages if page.checkpoint.space in mine))
 
+    def _remember_closed(self, run: Run) -> None:
+        """How far the server's pages led in spaces that are closed to this device alone: the next sync goes on there.
+
+        A server may refuse what closed them for long, and would send all of them with each answer.
+        """
+        known = filter(self.agent.replica.door.knows_space, run.said.returning)
+        self._closed_here = {space: run.said.returning[space] for space in islice(known, MAX_CLOSED_HERE)}
+
     async def _keep_readers(self, run: Run) -> bool:
         """After news: reading keys and wraps that have become due travel in this very sync. Whether there were any.
 
@@ -287,6 +306,7 @@ class Session:
         server = await self._calls.server()
         cursors = await read_cursors(self._store)
         mine = await self.agent.spaces()
+        shown = {space: there.count for space, there in run.said.returning.items()}
         marks: dict[str, bytes | None] = {}
         for page in answer.pages:
             space = page.checkpoint.space
@@ -297,6 +317,7 @@ class Session:
             if space not in run.said.returning and cursors.pop(space, None) is not None:
                 marks |= without_cursor(space)
             run.said.returning[space] = page.checkpoint
+            run.recalled.discard(space)
         marks |= await self._repair.doubts_in([page for page in answer.pages if page.checkpoint.space in mine])
         # in one transaction: a school's relay gets a hundred pages, and each would wait for the disk
         came = [entry for page in answer.pages for entry in page.entries]
@@ -307,9 +328,9 @@ class Session:
         # What had waited here may have come by another way, so that the server does not hold it.
         await self._store.mark_unsent(entry.id for entry in admission.released)
         run.said.complete -= {entry.header.space for entry in admission.admitted}
+        shown |= {space: there.count for space, there in cursors.items()}
         for page in answer.pages:
-            known = cursors.get(page.checkpoint.space)
-            if known is None or known.count < page.checkpoint.count:
+            if _leads_on(shown, page):
                 run.again = run.again or _has_more(answer)
         if admission.refused or any(page.refused for page in answer.pages):
             _log.warning("the server sent entries that the door refuses")
@@ -319,6 +340,9 @@ class Session:
         """How far the server's pages have led in what is open to this device by now: not in what it only names."""
         mine = await self.agent.spaces() if run.said.returning else {}
         marks: dict[str, bytes | None] = {}
+        for space in run.recalled & mine.keys():
+            # the store may have lost some of it since an earlier sync was told: it is compared as a whole
+            run.said.returning.pop(space, None)
         back = run.said.returning.keys() & mine.keys()
         marks |= await self._repair.doubts_in([page for page in pages if page.checkpoint.space in back])
         for space in back:
@@ -412,6 +436,11 @@ class Session:
         if last != self._noted:
             await self._store.set_marks(last.marks())
             self._noted, self._noted_ms = last, self.agent.now_ms()
+
+
+def _leads_on(shown: Mapping[bytes, int], page: SpacePage) -> bool:
+    """Whether a page leads further than where this device has come; `shown` says where that was, by space."""
+    return shown.get(page.checkpoint.space, 0) < page.checkpoint.count
 
 
 def _has_more(answer: SyncAnswer) -> bool:

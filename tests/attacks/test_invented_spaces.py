@@ -34,7 +34,8 @@ from sync_agent.sync.run import Run
 from sync_agent.sync.session import Session
 from tests.harness.attack import attack
 from tests.harness.caller import caller
-from tests.harness.classroom import classroom
+from tests.harness.classroom import SMALL, classroom
+from tests.harness.commands import Desk
 from tests.harness.couriers import bring, courier_class, know_keys
 from tests.harness.lan import listening_device
 
@@ -71,6 +72,53 @@ async def test_a_machine_keeps_no_place_in_classes_that_a_server_only_names(tmp_
                 await machine.session.sync()
         await machine.session.sync()
         assert (await read_cursors(machine.agent.replica.store)).keys() == mine.keys()
+
+
+@attack(ROW, off={"sync_agent.sync.session._leads_on": lambda *_: True})
+async def test_a_page_that_a_server_sends_again_and_again_brings_no_sync_forward(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        machine = await room.machine()
+        await machine.session.sync()
+        real, (same,) = SyncAnswer, _invented(1, more=True)
+
+        def lying(**said: Any) -> SyncAnswer:
+            return real(**{**said, "pages": (*said.get("pages", ()), same), "more": True})
+
+        before = machine.way.traffic.copy()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("protocol.replica.serving.SyncAnswer", lying)
+            patch.setattr("sync_agent.sync.session.MAX_REQUESTS", 40)
+            with suppress(RelaisError):
+                await machine.session.sync()
+        assert machine.way.traffic.since(before).round_trips < 5
+
+
+@attack(ROW, off={"sync_agent.sync.session.MAX_CLOSED_HERE": 0})
+async def test_a_class_that_is_closed_to_a_device_and_open_at_the_server_is_sent_to_it_once(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        head, machine = await room.head(), await room.machine()
+        for device in (head, machine):
+            await device.session.sync()
+        await Desk(head.agent).ask("revoke", device=machine.agent.device.hex())
+        cuts = await head.agent.replica.store.scan_kinds([Kind.REVOKE])
+        await machine.agent.replica.admit(cuts, source=b"a neighbour", now_ms=room.territory.clock())
+        assert room.space not in await machine.agent.spaces()
+
+        async def of_who_said_too_much(entries: Iterable[Entry], _source: bytes) -> set[bytes]:
+            return {entry.id for entry in entries if entry.header.kind == Kind.REVOKE}
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(room.territory.replica, "_beyond_quota", of_who_said_too_much)
+            first, *_, last = [await machine.session.sync() for _ in range(3)]
+        assert first.bytes_in > 1.5 * last.bytes_in
+        # what comes later is sent, and whoever is let in again has all of it
+        await room.publish(head, SMALL)
+        await head.session.sync()
+        await Desk(head.agent).ask("grant", device=machine.agent.device.hex(), space=[room.space.hex()])
+        for device in (head, machine, machine):
+            await device.session.sync()
+        assert room.space in await machine.agent.spaces()
+        assert await room.agree()
 
 
 class _Liar(LanResponder):
