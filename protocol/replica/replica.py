@@ -403,6 +403,8 @@ class Replica:
             for held, signed in candidates:
                 passage.judge(held, signed=signed)
             before = await self._quarantine.try_again(passage)
+            if bounded and passage.learned and not await self._is_server(source):
+                await self._refuse_beyond(passage, before)
             if whole:
                 _check_all_admitted(passage, fresh)
             self._observe(passage.admitted.values(), now_ms)
@@ -446,6 +448,18 @@ class Replica:
     async def _beyond_quota(self, entries: Iterable[Entry], source: bytes) -> set[bytes]:
         """Those that nobody but a server may bring."""
         return set() if await self._is_server(source) else await self._quotas.beyond(entries)
+
+    async def _refuse_beyond(self, passage: Passage, before: Mapping[bytes, Held]) -> None:
+        """Refuse what nobody could count before: its grant came along, as to a server made anew, or let in what waited.
+
+        But not what the door has learned, or a server had brought.
+        """
+        by_servers = {name for name, held in before.items() if await self._is_server(held.source)}
+        brought = [entry for name, entry in passage.admitted.items() if name not in by_servers]
+        for name in await self._quotas.beyond(brought):
+            if passage.admitted[name].header.kind not in _DOOR_KINDS:
+                del passage.admitted[name]
+                passage.refused[name] = Code.OVER_QUOTA
 
     async def _is_server(self, source: bytes) -> bool:
         """Whether this is a server's key that nobody has cut off."""

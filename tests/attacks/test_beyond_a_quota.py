@@ -13,7 +13,9 @@ import pytest
 from protocol.errors import RelaisError
 from protocol.messages.calls import SyncAnswer
 from protocol.model.entry import Entry, Kind, compose
+from protocol.replica.passage import Passage
 from protocol.replica.quotas import Quotas
+from protocol.replica.replica import Replica
 from protocol.roles import Role
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
@@ -109,3 +111,27 @@ async def test_a_hand_in_that_the_server_had_acknowledged_comes_back_whatever_it
         assert work in await server.store.present([work])
         more = await server.admit(await _flood(room, machine, 2 * BOUND), source=device, now_ms=now_ms, bounded=True)
         assert not more.admitted
+
+
+async def _nobody_looks(_replica: Replica, _passage: Passage, _before: object) -> None:
+    return
+
+
+@attack(ROW, off={"protocol.replica.replica.Replica._refuse_beyond": _nobody_looks})
+@pytest.mark.parametrize("first", ["with its grant", "before its grant"])
+async def test_what_is_said_along_with_the_grant_that_lets_it_in_counts_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.setattr("protocol.replica.quotas.MAX_ENTRIES_PER_KEY", BOUND)
+    async with classroom(tmp_path) as room:
+        machine = await room.machine()
+        await machine.session.sync()
+        thief = await room.device(Role.MACHINE, room.space)
+        await thief.session.sync()
+        said, device = await _flood(room, thief, 4 * BOUND), thief.agent.device
+        grants = await thief.agent.replica.store.get([said[0].header.grant or b""])
+        batches = [[*grants.values(), *said]] if first == "with its grant" else [said, list(grants.values())]
+        for batch in batches:
+            await machine.agent.replica.admit(batch, source=device, now_ms=room.territory.clock(), bounded=True)
+        here = await machine.agent.replica.store.authored(room.space, device)
+        assert 0 < len(here) <= BOUND
