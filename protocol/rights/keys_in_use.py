@@ -127,7 +127,9 @@ def keys_spent(
     use, counts whosever that device is by the lists of today; and what is given to the X25519 key of a device in use to
     which an id's own are `leading` (now, and once), or of one of its `phrases`, is given to nobody else. Nor does
     anybody else spend a key that one of these has said as that id's, whosever he says it is. But for what somebody says
-    of themselves: a lost laptop would spend each new key of hers by saying that it was given it.
+    of themselves: a lost laptop would spend each new key of hers by saying that it was given it; or that one was of
+    whom nobody knows, as hers let in and cut off for that: of what is held back of who is away only those count as
+    given a key to whom an id's own lead, or led.
     """
     if not any(away):
         return frozenset()
@@ -174,7 +176,10 @@ def keys_spent(
         listed = {aliases.get(each, each) for each in persons}
         own, kept = held_by(persons)
         strange = [recipient for recipient, _ in gift.wraps if recipient not in kept]
-        holders = [each for recipient in strange for one in listed for each in gone.get((one, recipient), ())]
+        there = [(each, to) for to in strange for one in listed for each in gone.get((one, to), ())]
+        if itself and not made and is_away(device, person):
+            there = _led_to(there, (led(each) for each in persons for led in (now, once)))
+        holders = [each for each, _ in there]
         if made or device in own:
             holders += [each for recipient in strange for each in by_key.get(recipient, ())]
         if any(holder not in itself for holder in holders):
@@ -198,6 +203,12 @@ def _made_by_their_own(said: Iterable[tuple[bytes, Device, bytes, bool]]) -> fro
 def _is_theirs(entry: Entry, device: Device, doubted: Doubted, own: Iterable[Container[Device]]) -> bool:
     """Whether one of somebody's devices said it: that a list calls it theirs is not enough."""
     return entry.header.grant not in doubted.unheard and any(device in devices for devices in own)
+
+
+def _led_to(devices: Iterable[Device], own: Iterable[Collection[Device]]) -> list[Device]:
+    """Those of the devices that are among somebody's."""
+    theirs = frozenset[Device]().union(*own)
+    return [device for device in devices if device in theirs]
 
 
 def _kept_by(own: Iterable[Device], *papers: Iterable[bytes]) -> frozenset[bytes]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
+from protocol.limits import MAX_READING_KEYS_AT_ONCE
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
 from protocol.rights.door import OF_KEYS
@@ -30,11 +32,13 @@ from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import (
     NO_NEW_KEY,
     confirm_each_other,
+    keys_said,
     opens_what_is_handed_in_now,
     report_by_head,
     report_by_kit,
 )
 from tests.harness.spied_class import SpiedClass, spied_class
+from tests.harness.territory import new_device
 
 ROW = "a server takes away what shows that a lost laptop was given a key"
 
@@ -166,6 +170,38 @@ async def test_a_lost_laptop_that_says_that_it_was_given_her_new_key_spends_noth
     ]
     await replica.admit(said, source=b"thief", now_ms=room.territory.clock())
     assert (await replica.view(room.space)).roster.reading_keys.get(room.teacher_person) == in_use
+
+
+@pytest.mark.parametrize("by", ["head", "kit"])
+@attack(ROW, off={"protocol.rights.keys_in_use._led_to": lambda devices, _own: list(devices)})
+async def test_nor_does_one_that_says_it_of_a_laptop_that_was_let_in_and_cut_off_for_that(
+    theft: Theft, by: str
+) -> None:
+    room, territory, lost = theft.here.room, theft.here.room.territory, theft.lost.agent
+    (grant,) = [each.grant for each in await territory.replica.authorities(lost.device) if each.space == room.space]
+    await theft.sync()
+    await theft.is_reported(by)
+    await theft.sync()
+    nobody = new_device(Random(90_000).randbytes)
+    await territory.let_in(nobody, Role.TEACHER, room.space, person=room.teacher_person)
+    await territory.say(room.space, Kind.REVOKE, Revocation(nobody.signing.public, ()).encode())
+    for place in range(MAX_READING_KEYS_AT_ONCE + 1):
+        said = [
+            compose(
+                author=lost.keys.signing,
+                space=room.space,
+                kind=Kind.KEY_WRAP,
+                grant=grant,
+                at=(territory.clock() << 16) + place,
+                payload=KeyWraps(key, ((nobody.agreement.public, bytes(80)),)).encode(),
+                salt=bytes(16),
+                subject=room.teacher_person,
+            )
+            for key in await keys_said(theft.here, theft.second.agent.device)
+        ]
+        await territory.replica.admit(said, source=b"thief", now_ms=territory.clock())
+        await theft.sync()
+    assert not await theft.opens_new_work()
 
 
 async def _with_another_key(here: SpiedClass, second: Device) -> None:
