@@ -67,11 +67,12 @@ class Connections:
                 self._outlived.add(before)
             else:
                 await before.session.close()
-        if self._opened is None:
-            session = await self._open_session()
-            if self._opened is None:
-                self._opened = _Opened(session, now_s)
-            else:
-                # somebody else has opened some meanwhile
-                await session.close()
-        return self._opened
+        if (opened := self._opened) is not None:
+            return opened
+        session = await self._open_session()
+        if (opened := self._opened) is None:
+            opened = self._opened = _Opened(session, now_s)
+        else:
+            # somebody else has opened some meanwhile
+            await session.close()
+        return opened
