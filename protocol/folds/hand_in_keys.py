@@ -77,10 +77,15 @@ def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes], 
     for person in meant:
         for start in roster.starts.get(person, ()):
             if device_id(start) in counting:
-                circle = roster.voices.circle(person, start)
-                devices |= circle.own | circle.others
+                devices |= _who_may_say(roster, person, start)
     signers = {key for key, _ in devices}
     return any(said.says is HandInState.TEACHER and said.by in signers for said in work.witnesses)
+
+
+def _who_may_say(roster: Roster, person: bytes, start: Device) -> set[Device]:
+    """Those whose receipts let go of a person's work: none that was cut off as theirs and is back as another's."""
+    circle = roster.voices.circle(person, start)
+    return {device for device in circle.own | circle.others if (device, roster.who(person)) not in roster.away.back}
 
 
 def _ends(roster: Roster) -> dict[bytes, int | None]:

@@ -13,11 +13,15 @@ import pytest
 
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.model.entry import Kind
-from protocol.model.structure import Grant, Revocation
+from protocol.model.structure import Grant, PersonKey, Revocation
+from protocol.model.work import Receipt
 from protocol.rights.door import Authority
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import Standing, Voices
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
+from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.places import Place
 from sync_agent.keys.reading_key import _notes_of
@@ -40,14 +44,14 @@ ROW = "a server lets a reported laptop in again as something else"
 AS_HERS_WITH_ANOTHER_KEY, AS_ANOTHERS = "as hers, beside another key", "as another teacher's"
 
 
-async def let_in_again(here: Here, lost: Device, role: Role, person: bytes | None, agreement: bytes = b"") -> None:
+async def let_in_again(here: Here, lost: Device, role: Role, person: bytes | None, agreement: bytes = b"") -> bytes:
     """The server takes back what cut a device off: it is this one's now, beside its own X25519 key or another."""
     territory, keys, space = here.room.territory, lost.agent.keys, here.room.space
     roster = (await territory.replica.view(space)).roster
     cuts = tuple(cut for cut, key in roster.revocations.items() if key == lost.agent.device)
     pair = keys.signing.public, agreement or keys.agreement.public
     again = Grant(*pair, keys.tls.fingerprint, role, person, None, None).encode()
-    await territory.say(space, Kind.GRANT, again, parents=cuts)
+    return (await territory.say(space, Kind.GRANT, again, parents=cuts)).id
 
 
 async def cut_off(here: Here, lost: Device) -> None:
@@ -133,3 +137,28 @@ async def test_her_laptop_that_is_granted_beside_another_key_again_and_again_has
             await here.sync(first, second, first)
         assert await keys_said(here, first.agent.device) == before
         assert not (await territory.replica.view(space)).roster.spent
+
+
+def _all_of_the_circle(roster: Roster, person: bytes, start: VouchedDevice) -> set[VouchedDevice]:
+    circle = roster.voices.circle(person, start)
+    return {*circle.own, *circle.others}
+
+
+@attack(ROW, off={"protocol.folds.hand_in_keys._who_may_say": _all_of_the_circle})
+async def test_nor_do_its_receipts_let_go_of_work_that_waits_for_its_teacher(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space, lost = here.room.territory, here.room.space, here.teacher
+        await here.sync(lost, here.machine)
+        work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
+        await here.sync(here.machine)
+        await cut_off(here, lost)
+        await here.sync(here.machine)
+        other = await territory.person("M. X", PersonRole.TEACHER, space)
+        here.grant = await let_in_again(here, lost, Role.TEACHER, other)
+        here.spy = lost.agent.keys
+        await here.say(Kind.PERSON_KEY, PersonKey(new_device(Random(5).randbytes).agreement.public).encode(), other)
+        stream = (await territory.replica.view(space)).coursework.hand_ins[work].record.content.stream
+        await here.say(Kind.RECEIPT_TEACHER, Receipt(stream).encode(), here.room.pupil_person, target=work)
+        await here.sync(here.machine, here.machine)
+        kept = Kept.parse(await here.machine.agent.replica.store.mark(mark_of(work)) or b"")
+        assert kept.content_key is not None
