@@ -152,8 +152,11 @@ class _DeviceCommands:
 
     async def key_phrase(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.keys.phrases import new_phrase
+        from sync_agent.keys.reading_key import tend_reading_keys
 
-        return {"phrase": await new_phrase(self._agent)}
+        phrase = await new_phrase(self._agent)
+        await tend_reading_keys(self._agent)  # other keys take the place of those that the paper before opened
+        return {"phrase": phrase}
 
     async def key_phrases(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.keys.phrase_list import list_phrases

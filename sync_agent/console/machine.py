@@ -89,7 +89,7 @@ def _absolute(path: str) -> str:
 async def key_phrase(call: Call) -> JSON:
     """Draw eight words that open your pupils' work on another device of yours: write them down, keep them locked.
 
-    Words that were drawn before go on opening what they opened (`key phrases`): destroy their paper.
+    Words that were drawn before, on whichever device of yours, open nothing that is handed in once these have synced.
     """
     return await run_here(call, "key-phrase")
 

@@ -24,13 +24,13 @@ from sync_agent.space_names import space_names
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A phrase as one class knows it: `is_latest` says that it is the one to which new keys are sealed there."""
+    """A phrase as one class knows it: `is_in_force` says that it is the one to which new keys are sealed there."""
 
     place: Place
     agreement: bytes
     drawer: Device
     drawn_ms: int
-    is_latest: bool
+    is_in_force: bool
 
     @property
     def opens(self) -> frozenset[bytes]:
@@ -67,7 +67,7 @@ async def list_phrases(agent: Agent) -> list[JSON]:
 def _state(known: Sequence[_Known]) -> str:
     if all(each.drawer[0] in each.place.roster.cut for each in known):
         return "of a lost device"
-    return "in use" if any(each.is_latest for each in known) else "earlier"
+    return "in use" if any(each.is_in_force for each in known) else "earlier"
 
 
 async def _known(agent: Agent) -> list[_Known]:
@@ -75,7 +75,7 @@ async def _known(agent: Agent) -> list[_Known]:
     found: list[_Known] = []
     for place in await places_or_refuse(agent):
         own = circle_of(agent, place.roster, place.person).own
-        good = [phrase.agreement for by, phrase in place.roster.phrases.get(place.person, ()) if by in place.devices]
+        in_force = {phrase.agreement for _, phrase in place.in_force.values()}
         here: dict[bytes, _Known] = {}
         for entry in about(agent, said.get(place.space, ()), place.person, place.roster):
             phrase, author = parsed(entry, PhraseKey.parse), agent.replica.door.authority(entry.header.grant)
@@ -84,7 +84,7 @@ async def _known(agent: Agent) -> list[_Known]:
             drawer = author.key, author.agreement
             if drawer in own and is_drawn_by(phrase, place.person, drawer, place.space):
                 at_ms = milliseconds_of(entry.header.at)
-                is_latest = good[-1:] == [phrase.agreement]
-                here.setdefault(phrase.agreement, _Known(place, phrase.agreement, drawer, at_ms, is_latest))
+                is_in_force = phrase.agreement in in_force
+                here.setdefault(phrase.agreement, _Known(place, phrase.agreement, drawer, at_ms, is_in_force))
         found += here.values()
     return found

@@ -2,6 +2,9 @@
 
 Rules:
 - the words are drawn, and lie nowhere but on the paper;
+- one is in force: who draws another says it in the place of all those before, whichever of the teacher's devices drew
+  them; no key is sealed to these any more, and each device makes another in the place of what they open
+  (docs/adr/0225); what was sealed to that stays open to whoever has the paper and a copy of the class;
 - the phrase in force opens the classes that came after it was drawn, too: who drew it says it there;
 - who types one tries a bounded number, and each costs what a guess costs.
 """
@@ -10,16 +13,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import AgreementKey
-from protocol.limits import (
-    MAX_IDS_OF_ONE,
-    SALT_BYTES,
-)
-from protocol.model.entry import Entry, Kind, parsed
+from protocol.limits import MAX_IDS_OF_ONE, MAX_PARENTS, SALT_BYTES
+from protocol.model.entry import Kind
 from protocol.replica.replica import Draft
 from protocol.rights.vouching import Device, Vouch, Word, drawn_by, is_drawn_by, phrase_signer, prove
 from protocol.trust.kit import Argon2Cost
@@ -45,7 +45,7 @@ _Derived: TypeAlias = dict[Derivation, AgreementKey]
 
 
 async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
-    """Draw a phrase that opens the teacher's keys on another device; it takes the place of an earlier one.
+    """Draw a phrase that opens the teacher's keys on another device; it takes the place of all earlier ones.
 
     Raises `Refused(NO_RIGHT)` on a device that stands for no teacher.
     """
@@ -61,13 +61,22 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
         phrases = {person: _drawn(agent, person, key, salt, cost) for (person, _, _), key in derived.items()}
         drafts = []
         for place in places:
-            drafts.append(draft(place, Kind.PHRASE, phrases[place.person].key.encode()))
+            drafts.append(draft(place, Kind.PHRASE, phrases[place.person].key.encode(), parents=_to_replace(place)))
             public, of_all = phrases[place.person].key.agreement, {key.public: key for key in place.of_all}
             drafts += seals(agent, place, {public: keys_of(agent, place)})
             drafts += seals(agent, place, {public: of_all}, of_all=True)
         await agent.write(*drafts)
         agent.keep_secret(PHRASE_FILE, file_of([*phrases.values()][:MAX_IDS_OF_ONE]))
     return phrase_of(drawn)
+
+
+def _to_replace(place: Place) -> tuple[bytes, ...]:
+    """The entries in whose place a phrase is drawn: those of the teacher's devices in use, this one's first of all."""
+    own = {device[0] for device in place.devices}
+    before = [entry for entry, said in place.phrases if said.agreement not in place.replaced]
+    in_use = [entry for entry in before if entry.header.author in own]
+    in_use.sort(key=lambda entry: (entry.header.author != place.grant.key, -entry.header.at))
+    return tuple(sorted(entry.id for entry in in_use[:MAX_PARENTS]))
 
 
 def _drawn(agent: Agent, person: bytes, key: AgreementKey, salt: bytes, cost: Argon2Cost) -> DrawnPhrase:
@@ -77,7 +86,7 @@ def _drawn(agent: Agent, person: bytes, key: AgreementKey, salt: bytes, cost: Ar
     return DrawnPhrase(person, PhraseKey(key.public, salt, cost, signer.public, proof))
 
 
-async def phrases_due(agent: Agent, places: Sequence[Place]) -> list[Draft]:
+def phrases_due(agent: Agent, places: Sequence[Place]) -> list[Draft]:
     """The phrase that this device drew, in classes that came later: the paper opens those too.
 
     As long as none of the teacher's devices has drawn another since, in whichever class that was said: what was seen
@@ -86,10 +95,9 @@ async def phrases_due(agent: Agent, places: Sequence[Place]) -> list[Draft]:
     """
     drafts, kept = [], []
     drawn = _drawn_here(agent)
-    said = await by_space(agent, Kind.PHRASE) if drawn else {}
     for phrase in drawn:
         theirs = [place for place in places if place.person == phrase.person]
-        if _drawn_last(agent, theirs, said) in (None, phrase.key.agreement):
+        if _drawn_last(theirs) in (None, phrase.key.agreement):
             kept.append(phrase)
             lacking = [place for place in theirs if phrase.key.agreement not in place.drawn]
             drafts += [draft(place, Kind.PHRASE, phrase.key.encode()) for place in lacking]
@@ -111,14 +119,17 @@ def _drawn_here(agent: Agent) -> list[DrawnPhrase]:
     return [each for each in drawn if is_drawn_by(each.key, each.person, mine, anywhere)]
 
 
-def _drawn_last(agent: Agent, places: Iterable[Place], said: Mapping[bytes, Iterable[Entry]]) -> bytes | None:
-    """Of a teacher's phrases that one's own devices have said, that which was said for the first time last."""
+def _drawn_last(places: Iterable[Place]) -> bytes | None:
+    """Of a teacher's phrases that one's own devices have said, that which was said for the first time last.
+
+    But for those in whose place another was drawn, by a clock that was ahead.
+    """
     first: dict[bytes, tuple[int, bytes]] = {}
     for place in places:
         own = {device[0] for device in place.devices}
-        for entry in about(agent, said.get(place.space, ()), place.person, place.roster):
-            phrase = parsed(entry, PhraseKey.parse) if entry.header.author in own else None
-            if phrase is not None:
+        for entry, phrase in place.phrases:
+            is_theirs = entry.header.author in own and entry.header.subject == place.person
+            if is_theirs and phrase.agreement not in place.replaced:
                 at = (entry.header.at, entry.id)
                 first[phrase.agreement] = min(at, first.get(phrase.agreement, at))
     return max(first, key=first.__getitem__, default=None)

@@ -8,12 +8,12 @@ Rules ("Reading keys"):
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 from protocol.errors import Code, PeerFault, Refused
-from protocol.identity import AgreementKey
+from protocol.identity import KEY_BYTES, AgreementKey
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.replica.replica import Draft
@@ -27,6 +27,7 @@ from protocol.trust.person_keys import (
 )
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_in_use
+from sync_agent.machine.marks import PHRASE_OVER_MARKS
 from sync_agent.machine.reading_key_file import OwnKey
 
 
@@ -54,6 +55,12 @@ class Place:
     wraps: tuple[tuple[Entry, KeyWraps], ...]
     gifts: tuple[Entry, ...]
     """What says that this device has sealed keys there, or another of the teacher's has, as far as its word counts."""
+    phrases: tuple[tuple[Entry, PhraseKey], ...]
+    """The phrases that were ever said there by this device, or one that is, or was, the teacher's too."""
+    over: Mapping[bytes, bool]
+    """The phrases that this device has seen out of force there, and whether it has made another key for their sake."""
+    replaced: frozenset[bytes] = frozenset()
+    """Those in whose place one of these devices has drawn another, in any place, by the public halves of their keys."""
 
     @property
     def current(self) -> AgreementKey | None:
@@ -74,6 +81,38 @@ class Place:
             if entry.header.author == self.grant.key or gift.agreement in theirs
             for recipient, _ in gift.wraps
         )
+
+    @property
+    def drawn_in_use(self) -> dict[bytes, list[tuple[Device, PhraseKey]]]:
+        """The phrases that devices in use of the teacher's drew, for each of the teacher's ids, oldest first."""
+        return {
+            id_: [(device, phrase) for device, phrase in drawn if device in self.devices]
+            for id_, drawn in self.roster.phrases.items()
+            if self.roster.who(id_) == self.whose
+        }
+
+    @property
+    def in_force(self) -> dict[bytes, tuple[Device, PhraseKey]]:
+        """For each of the teacher's ids the last phrase in whose place none was drawn, with who drew it.
+
+        To that of `person` this device seals keys; to that of another id the devices that stand under that one do.
+        """
+        drawn = self.drawn_in_use.items()
+        good = {id_: [each for each in said if not self.is_given_up(each[1].agreement)] for id_, said in drawn}
+        return {id_: said[-1] for id_, said in good.items() if said}
+
+    def is_given_up(self, phrase: bytes) -> bool:
+        """Whether another was drawn in a phrase's place, or seen in force instead: no list and no loss undoes it."""
+        return phrase in self.replaced or phrase in self.over
+
+    @property
+    def out_of_force(self) -> frozenset[bytes]:
+        """The other ones, by the public halves of their keys.
+
+        Who drew one may have said the X25519 key of a device in use as that of the phrase: that is none of these.
+        """
+        good = {agreement for _, agreement in self.devices} | {said.agreement for _, said in self.in_force.values()}
+        return frozenset(said.agreement for drawn in self.drawn_in_use.values() for _, said in drawn) - good
 
     @property
     def is_replaced(self) -> bool:
@@ -100,15 +139,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is read once for all places: the keys that this device made, and by space what says that some were given."""
+    """What is read once for all places: the keys that this device made; by space, what gives some, and says phrases."""
 
     keys: tuple[OwnKey, ...]
     wraps: Mapping[bytes, Sequence[Entry]]
+    phrases: Mapping[bytes, Sequence[Entry]]
 
     @classmethod
     async def by(cls, agent: Agent) -> Self:
         """What an agent holds."""
-        return cls(agent.own_reading_keys(), await by_space(agent, Kind.KEY_WRAP))
+        return cls(agent.own_reading_keys(), await by_space(agent, Kind.KEY_WRAP), await by_space(agent, Kind.PHRASE))
 
 
 async def places_of(agent: Agent) -> list[Place]:
@@ -124,7 +164,8 @@ async def places_of(agent: Agent) -> list[Place]:
         if here and (person := here[0].person) is not None:
             nearest, *_ = _nearest_first([grant for grant in here if grant.person == person], door)
             found.append(await place_in(agent, space, nearest, person, held))
-    return found
+    replaced = frozenset(name for place in found for name in _replaced(place.phrases))
+    return [replace(place, replaced=replaced) for place in found]
 
 
 async def places_or_refuse(agent: Agent) -> list[Place]:
@@ -187,7 +228,54 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
         own=own,
         wraps=tuple(wraps),
         gifts=tuple(entry for entry in held.wraps.get(space, ()) if sealers.heed(entry, roster)),
+        over=phrases_over_in(await agent.replica.store.mark(phrases_over_mark(space)) or b""),
+        phrases=tuple(_phrases(agent, held.phrases.get(space, ()), ever_own(roster, devices), person, roster)),
     )
+
+
+def phrases_over_mark(space: bytes) -> str:
+    """Where `Place.over` is kept: apart from what is noted of devices, whose keys whoever lets them in may choose."""
+    return PHRASE_OVER_MARKS + space.hex()
+
+
+def phrases_over_in(mark: bytes) -> dict[bytes, bool]:
+    """`Place.over`, from its mark."""
+    each = KEY_BYTES + 1
+    return {mark[at : at + KEY_BYTES]: mark[at + KEY_BYTES] == 1 for at in range(0, len(mark), each)}
+
+
+def mark_of_phrases_over(phrases: Mapping[bytes, bool]) -> bytes:
+    """The mark of `Place.over`."""
+    return b"".join(phrase + bytes([is_done]) for phrase, is_done in sorted(phrases.items()))
+
+
+def ever_own(roster: Roster, devices: Iterable[Device]) -> frozenset[bytes]:
+    """The keys that sign of a teacher's devices in use, and of those that one of these has ever called its own."""
+    said = [words.get(device, ()) for device in devices for words in (roster.voices.words, roster.voices.over)]
+    return frozenset(word.device[0] for words in said for word in words if word.is_own).union(
+        device[0] for device in devices
+    )
+
+
+def _phrases(
+    agent: Agent, said: Iterable[Entry], by: Container[bytes], person: bytes, roster: Roster
+) -> Iterable[tuple[Entry, PhraseKey]]:
+    """What some devices have said of a teacher's phrases, under whichever of the teacher's ids: what is not hidden."""
+    for entry in said:
+        if entry.header.author not in by or roster.hides(entry):
+            continue
+        granted, phrase = agent.replica.door.authority(entry.header.grant), parsed(entry, PhraseKey.parse)
+        subject = entry.header.subject or b""
+        is_theirs = granted is not None and granted.person == subject and roster.who(subject) == roster.who(person)
+        if phrase is not None and is_theirs:
+            yield entry, phrase
+
+
+def _replaced(phrases: Iterable[tuple[Entry, PhraseKey]]) -> Iterable[bytes]:
+    """Those in whose place another was drawn: each stays so, whatever its date, and who is lost since."""
+    said = tuple(phrases)
+    named = {name for entry, _ in said for name in entry.header.parents}
+    return (phrase.agreement for entry, phrase in said if entry.id in named)
 
 
 class _Sealers(NamedTuple):

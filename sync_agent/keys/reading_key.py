@@ -5,13 +5,15 @@ Rules:
   given those of the teacher's other devices in that class once one of them has confirmed it, so that it reads what came
   before (`confirming`): the server's word alone gives it none;
 - a key is durable in DIR before an entry names it; those that were given lie in the set, sealed, and nowhere else;
-- it is said in its class alone, and sealed there alone, to each confirmed device of the same person and to the latest
-  phrase that one of these drew: who is not let into a class, or was cut off there, is given its keys in no other;
+- it is said in its class alone, and sealed there alone, to each confirmed device of the same person and to the phrase
+  in force that one of these drew: who is not let into a class, or was cut off there, is given its keys in no other;
 - what it says it says with its own two keys, as whose it came in first: under any other grant nobody hears it;
 - in a class that was closed nothing more is said;
 - when a device of the same person is cut off in the class, another key is made for it, which is said in the place of
   the one before, whatever may be seen of what that device was given; of keys that are spent again and again, few are
   replaced within an hour, and where none of hers ever led to the device, within a week;
+- and once for each phrase that is in force no more, and to which keys were sealed: half of the keys that a device may
+  make, and the last within an hour, are kept for losses;
 - a key in whose place another was said is never said again; what has rotted comes back by what its device sealed to
   itself (docs/adr/0219).
 """
@@ -37,7 +39,7 @@ from sync_agent.app import Agent
 from sync_agent.keys.confirming import confirmations_due, remember_firsts, reported
 from sync_agent.keys.key_wraps import keys_of, lacking, open_given_keys, reading_keys, seals
 from sync_agent.keys.phrases import phrases_due
-from sync_agent.keys.places import Place, draft, places_of
+from sync_agent.keys.places import Place, draft, ever_own, mark_of_phrases_over, phrases_over_mark, places_of
 from sync_agent.machine.marks import KEY_MADE_MARKS
 from sync_agent.machine.reading_key_file import OwnKey
 
@@ -53,7 +55,7 @@ async def tend_reading_keys(agent: Agent) -> int:
             return 0
         await open_given_keys(agent)
         places = await _with_keys_due(agent, _with_keys_back(agent, places))
-        drafts, away = await phrases_due(agent, places), await reported(agent)
+        drafts, away = phrases_due(agent, places), await reported(agent)
         for place in places:
             drafts += _sayings_due(place, agent.enrolment.device_name)
             drafts += _seals_due(agent, place, away)
@@ -94,14 +96,19 @@ async def _with_keys_due(agent: Agent, places: Sequence[Place]) -> list[Place]:
         mark = KEY_MADE_MARKS + place.space.hex()
         before = _notes_in(await agent.replica.store.mark(mark) or b"")
         noted = before - _notes_of(key for device in place.devices for key in device)
-        if _is_due(place, away - noted, led_to - noted, agent.now_ms()):
+        over = {**dict.fromkeys(place.out_of_force, False), **place.over}
+        papers = _papers_open(place)
+        if _is_due(place, away - noted, led_to - noted, papers, agent.now_ms()):
             made.append(OwnKey(AgreementKey(agent.entropy(32)), place.space, place.person))
             found.append(replace(place, made=(made[-1].key, *place.made)))
             noted |= away
+            over |= dict.fromkeys(papers, True)
         else:
             found.append(place)
         if noted != before:
             notes[mark] = b"".join(sorted(noted))
+        if over != place.over:
+            notes[phrases_over_mark(place.space)] = mark_of_phrases_over(over)
     if made:
         agent.keep_reading_keys(made)
     if notes:
@@ -109,13 +116,25 @@ async def _with_keys_due(agent: Agent, places: Sequence[Place]) -> list[Place]:
     return found
 
 
-def _is_due(place: Place, away: Collection[bytes], led_to: Collection[bytes], now_ms: int) -> bool:
-    """Whether a place has no key to say, or another is to be made for those who are `away` since the newest was."""
+def _is_due(
+    place: Place, away: Collection[bytes], led_to: Collection[bytes], papers: Collection[bytes], now_ms: int
+) -> bool:
+    """Whether a place has no key to say, or another is to be made for those who are `away` since the newest was.
+
+    Or for `papers`: a lost laptop draws one after another until it is reported, and then there has to be another key.
+    """
     if place.current is None:
         return True
     is_over = place.is_replaced or (place.person, place.current.public) in place.roster.spent
-    pause_ms = READING_KEY_PAUSE_MS if is_over or led_to else READING_KEY_LONG_PAUSE_MS
-    return (is_over or bool(away)) and _may_make_another(place, now_ms, pause_ms)
+    is_lost = is_over or bool(away)
+    pause_ms = READING_KEY_PAUSE_MS if is_over or led_to or papers else READING_KEY_LONG_PAUSE_MS
+    return (is_lost or bool(papers)) and _may_make_another(place, now_ms, pause_ms, for_losses=is_lost)
+
+
+def _papers_open(place: Place) -> frozenset[bytes]:
+    """The phrases that are in force no more, and to which keys were sealed: whoever has that paper opens them."""
+    papers = {phrase for phrase in place.out_of_force if not place.over.get(phrase)}
+    return place.given_to & papers if papers else frozenset()
 
 
 def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], frozenset[bytes]]:
@@ -127,7 +146,7 @@ def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], froze
     led, whatever lists say now of whose that was.
     """
     roster, own = place.roster, place.devices
-    drawn = {said.agreement for by, said in roster.phrases.get(place.person, ()) if by in own}
+    drawn = {said.agreement for phrases in place.drawn_in_use.values() for _, said in phrases}
     in_use = {agreement for _, agreement in own} | drawn
     away = [
         (given, given.person)
@@ -140,9 +159,7 @@ def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], froze
     # once for each X25519 key, as which it is noted: anybody may be let in with one that is known
     given_to = place.given_to if away else frozenset()
     given_keys = {given.agreement for given, _ in away if given.agreement in given_to}
-    said = (roster.voices.words, roster.voices.over)
-    led_to = {word.device[0] for device in own for words in said for word in words.get(device, ()) if word.is_own}
-    return _notes_of(theirs | given_keys), _notes_of(theirs & led_to | given_keys)
+    return _notes_of(theirs | given_keys), _notes_of(theirs & ever_own(roster, own) | given_keys)
 
 
 def _notes_of(devices: Iterable[bytes]) -> frozenset[bytes]:
@@ -153,10 +170,16 @@ def _notes_in(mark: bytes) -> frozenset[bytes]:
     return frozenset(mark[at : at + _NOTE_BYTES] for at in range(0, len(mark), _NOTE_BYTES))
 
 
-def _may_make_another(place: Place, now_ms: int, pause_ms: int) -> bool:
+def _may_make_another(place: Place, now_ms: int, pause_ms: int, *, for_losses: bool) -> bool:
     """Whether this device has made few keys there of late: nothing that spends them again and again goes on so."""
     made = {key for entry, key in place.own if abs(now_ms - entry.timestamp_ms) < pause_ms}
-    return len(made) < MAX_READING_KEYS_AT_ONCE and len(place.made) < MAX_OWN_READING_KEYS
+    kept, kept_at_once = (0, 0) if for_losses else _kept_for_losses()
+    return len(made) < MAX_READING_KEYS_AT_ONCE - kept_at_once and len(place.made) < MAX_OWN_READING_KEYS - kept
+
+
+def _kept_for_losses() -> tuple[int, int]:
+    """How many keys are made for no paper: of all, and within the pause."""
+    return MAX_OWN_READING_KEYS // 2, 1
 
 
 def _sayings_due(place: Place, name: str) -> list[Draft]:
@@ -186,15 +209,15 @@ def _to_replace(place: Place, key: bytes) -> list[bytes]:
 
 
 def _seals_due(agent: Agent, place: Place, away: Container[bytes]) -> list[Draft]:
-    """Every key of the place for each confirmed device of the teacher, and for their latest phrase, that lacks it.
+    """Every key of the place for each confirmed device of the teacher, and for the phrase in force, that lacks it.
 
     To who is `away` elsewhere, or drew the phrase there, none that an earlier version made for all classes; whoever is
     given one of these opens work with it, and passes it on to nobody.
     """
     own, standings = place.devices, place.roster.voices.standings
     wanted = {device[1]: device[0] for device in sorted(own) if (device, place.whose) in standings}
-    phrases = [(phrase, by) for by, phrase in place.roster.phrases.get(place.person, ()) if by in own]
-    wanted |= {phrase.agreement: by[0] for phrase, by in phrases[-1:]}
+    if (in_force := place.in_force.get(place.person)) is not None:
+        wanted[in_force[1].agreement] = in_force[0][0]
     keys, of_all = keys_of(agent, place), {key.public: key for key in place.of_all}
     due, earlier = {}, {}
     for to, device in sorted(wanted.items()):

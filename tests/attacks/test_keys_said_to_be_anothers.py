@@ -285,7 +285,7 @@ async def test_whom_a_list_calls_the_same_holds_no_key_of_a_lost_laptop_in_her_p
     assert content_key_of(found, stolen) is None
 
 
-def _always(*_: object) -> bool:
+def _always(*_: object, **__: object) -> bool:
     return True
 
 

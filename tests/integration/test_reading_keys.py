@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from protocol.bundles.form import PackNote
+from protocol.clock import DAY_MS
 from protocol.errors import Code, Refused
 from protocol.identity import AgreementKey
 from protocol.limits import READING_KEY_PAUSE_MS
@@ -217,10 +218,10 @@ async def test_a_teacher_sees_which_of_her_phrases_still_open_what(here: Class) 
     assert await phrases_of(here.teacher) == []
     with pytest.raises(Refused):
         await phrases_of(here.machine)
-    for _ in range(2):
-        await new_phrase(here.teacher.agent, CHEAP)
-        here.room.territory.clock.advance(1000)
-    assert await phrases_of(here.teacher) == [("in use", 1, True), ("earlier", 1, True)]
+    await new_phrase(here.teacher.agent, CHEAP)
+    here.room.territory.clock.advance(1000)
+    await Desk(here.teacher.agent).ask("key-phrase")
+    assert await phrases_of(here.teacher) == [("in use", 2, True), ("earlier", 1, False)], "another key was made"
     await here.sync(here.teacher)
     laptop = await here.room.teacher()
     await here.sync(laptop, here.teacher)
@@ -228,11 +229,40 @@ async def test_a_teacher_sees_which_of_her_phrases_still_open_what(here: Class) 
     await here.confirm(here.teacher, laptop)
     await here.confirm(laptop, here.teacher)
     await here.sync(here.teacher, laptop, here.teacher, laptop)
-    assert await phrases_of(laptop) == [("in use", 2, True), ("earlier", 1, True)], "it seals its key to the latest"
+    assert await phrases_of(laptop) == [("in use", 3, True), ("earlier", 1, False)], "it seals its key to the latest"
     await here.revoke(here.teacher)
     await here.sync(laptop, here.machine, laptop)
     lost = await phrases_of(laptop)
     assert [(state, opens) for state, _, opens in lost] == [("of a lost device", False)] * 2, "keys were replaced"
+
+
+@pytest.mark.parametrize("on_another", [False, True], ids=["the same laptop", "another, the first is off"])
+async def test_a_phrase_that_was_drawn_while_a_clock_was_ahead_gives_way_to_the_next_one(
+    here: Class, *, on_another: bool
+) -> None:
+    clock, years_ms, first = here.room.territory.clock, 4 * 366 * DAY_MS, here.teacher
+    second, lost = await here.room.teacher(), await here.room.teacher()
+    await here.sync(second, lost, first)
+    await here.confirm(first, second)
+    await here.confirm(second, first)
+    await here.sync(first, second, first)
+    clock.advance(years_ms)
+    await new_phrase(first.agent, CHEAP)
+    clock.advance(-years_ms)
+    await here.sync(first, second)
+    at_work = second if on_another else first
+    paper = await new_phrase(at_work.agent, CHEAP)
+    assert [state for state, *_ in await phrases_of(at_work)] == ["earlier", "in use"]
+    await here.revoke(lost)  # so that a key is made which was not there when the paper was written
+    await here.sync(at_work, here.machine)
+    work = (await here.room.hand_in(here.machine, here.item, WORK)).hex()
+    third = await here.room.teacher()
+    await here.sync(here.machine, third)
+    assert await open_with_phrase(third.agent, paper)
+    newest = at_work.agent.reading_key(here.room.space)
+    assert newest is not None
+    assert newest.public in reading_keys(third.agent)
+    assert await here.can_open(third, work)
 
 
 async def test_a_machine_of_pupils_has_no_key_and_no_phrase(here: Class) -> None:
