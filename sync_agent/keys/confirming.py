@@ -389,9 +389,10 @@ async def confirmations_due(
     """What this device has said of its teacher's devices in one class and not yet in another that both teach.
 
     Of who is `away` (`reported`) only a human says so once more. What was said there under the same grant was said,
-    heard or not: the word of who was let in again counts once another device of theirs has confirmed it.
+    heard or not: the word of who was let in again counts once another device of theirs has confirmed it. What its
+    phrase has proven it says itself too, once: of a device's phrases the latest alone prove anything.
     """
-    said_here = await _vouched(agent)
+    said_here, told = await _vouched(agent), await _told_of(agent)
     said = {
         (word.device, word.by)
         for _, _, roster in places
@@ -402,7 +403,8 @@ async def confirmations_due(
     for space, mine, roster in places:
         for named, grant in _speakers(roster):
             if (named, mine.person) in said and grant.person == mine.person and named[0] not in away:
-                drafts += _word_at(agent, _Place(space, roster, mine, named, grant))
+                is_told = (space, named, mine.person) in told
+                drafts += _word_at(agent, _Place(space, roster, mine, named, grant), is_told=is_told)
     return [each for each in drafts if (each.space, each.grant, each.target, each.subject) not in said_here]
 
 
@@ -411,6 +413,14 @@ async def _vouched(agent: Agent) -> set[tuple[bytes, bytes | None, bytes | None,
     written = await agent.replica.store.scan_kinds([Kind.VOUCH])
     own = (entry.header for entry in written if entry.header.author == agent.device)
     return {(header.space, header.grant, header.target, header.subject) for header in own}
+
+
+async def _told_of(agent: Agent) -> set[tuple[bytes, Device, bytes | None]]:
+    """For which devices this one has itself spoken in each space, as for whose, whatever grants they had then."""
+    written = await agent.replica.store.scan_kinds([Kind.VOUCH])
+    own = [entry.header for entry in written if entry.header.author == agent.device]
+    named = [(header, agent.replica.door.authority(header.target)) for header in own]
+    return {(header.space, (to.key, to.agreement), header.subject) for header, to in named if to is not None}
 
 
 def _is_own(roster: Roster, mine: Authority, grant: Authority) -> bool:
@@ -422,14 +432,14 @@ def _shown_as(grant: Authority, *, is_own: bool) -> str:
     return "own" if is_own else "head" if grant.role is Role.HEAD else "other"
 
 
-def _word_at(agent: Agent, place: _Place) -> list[Draft]:
-    """What says that a device is its person's in a class, unless it was said."""
+def _word_at(agent: Agent, place: _Place, *, is_told: bool = True) -> list[Draft]:
+    """What says that a device is its person's in a class, unless it was said; if not `is_told`, whoever said it."""
     mine, grant, roster = place.mine, place.grant, place.roster
     if grant.person is None or grant.key in roster.cut:
         return []
     shown = mine.person if mine.person is not None and place.shown_as == "own" else grant.person
     word = Word(place.named, place.whose, shown, mine.person, grant.role is Role.HEAD)
-    if word in roster.voices.words.get(own_device(agent), ()):
+    if is_told and word in roster.voices.words.get(own_device(agent), ()):
         return []
     return [Draft(place.space, Kind.VOUCH, mine.grant, Vouch().encode(), subject=shown, target=grant.grant)]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import BadInput, Code, Refused
+from protocol.limits import MAX_PHRASES_PER_DEVICE
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord
 from protocol.replica.replica import Draft
@@ -234,6 +235,24 @@ async def test_who_knows_the_phrase_is_asked_nothing_on_any_machine(room: Classr
     await sync(new, machine)
     (row,) = await Desk(machine.agent).ask("hand-ins")
     assert row["feedback"]["text"] == "Très bien"
+
+
+async def test_a_laptop_that_came_by_a_paper_still_speaks_when_many_were_drawn_since(room: Classroom) -> None:
+    old, machine = await room.teacher(), await room.machine()
+    phrase = await new_phrase(old.agent, Argon2Cost(8, 1, 1))
+    await sync(old)
+    new = await room.teacher()
+    await sync(new)
+    await open_with_phrase(new.agent, phrase)
+    await sync(new, old)
+    for _ in range(MAX_PHRASES_PER_DEVICE):
+        room.territory.clock.advance(1000)
+        await new_phrase(old.agent, Argon2Cost(8, 1, 1))
+    await sync(old, new, old, machine)
+    roster = (await machine.agent.replica.view(room.space)).roster
+    assert own_device(new.agent) in roster.speaking[room.teacher_person]
+    words = await old.agent.replica.store.scan_kinds([Kind.VOUCH])
+    assert len([each for each in words if each.header.author == old.agent.device]) == 1, "it says so once"
 
 
 async def test_feedback_of_an_unconfirmed_laptop_waits_and_is_there_once_it_is_confirmed(room: Classroom) -> None:
