@@ -41,6 +41,8 @@ class Run:
     withdrawn: set[bytes] = field(default_factory=set)
     recalled: set[bytes] = field(default_factory=set)
     """Spaces of which an earlier sync alone knows how far the server has led."""
+    led: dict[bytes, int] = field(default_factory=dict)
+    """How far pages have led in each space during this sync: who shows the same again leads nowhere."""
     unwanted: dict[bytes, RelaisError] = field(default_factory=dict)
     failure: RelaisError | None = None
 

@@ -306,7 +306,7 @@ class Session:
         server = await self._calls.server()
         cursors = await read_cursors(self._store)
         mine = await self.agent.spaces()
-        shown = {space: there.count for space, there in run.said.returning.items()}
+        shown = run.led | {space: there.count for space, there in run.said.returning.items()}
         marks: dict[str, bytes | None] = {}
         for page in answer.pages:
             space = page.checkpoint.space
@@ -332,6 +332,7 @@ class Session:
         for page in answer.pages:
             if _leads_on(shown, page):
                 run.again = run.again or _has_more(answer)
+                run.led[page.checkpoint.space] = page.checkpoint.count
         if admission.refused or any(page.refused for page in answer.pages):
             _log.warning("the server sent entries that the door refuses")
         await self._arrived(entry.id for entry in came)
