@@ -121,7 +121,8 @@ async def confirm_copy(world: World, _machine: Machine, random: Random) -> str:
 
     async def confirmed(server: Server) -> None:
         await confirm_clone(server, device)
-        if device not in world.doubtful:
+        # whoever lets its original go at the same time ends no grant of its own
+        if device not in world.trust.thieves:
             world.trust.confirmed.add(device)
 
     return await at_server(world, f"confirm {device.hex()[:8]}", confirmed)
