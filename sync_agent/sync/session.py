@@ -372,8 +372,8 @@ class Session:
         waiting = {*answer.waiting, *(refusal.id for refusal in answer.refused if refusal.code in passing)}
         codes = {refusal.id: refusal.code for refusal in answer.refused if refusal.id not in waiting}
         refused = [entry.id for entry in push if entry.id in codes]
-        # before all was compared the store may be gone, and these cursors fit the next one
-        uncompared = set(answer.stale) - run.reconciled
+        # before all was compared the store may be gone, and these cursors fit the next; what is closed here never is
+        uncompared = (set(answer.stale) & (await self.agent.spaces()).keys()) - run.reconciled
         left = waiting | {entry.id for entry in push if entry.header.space in uncompared}
         taken = [entry.id for entry in push if entry.id not in codes and entry.id not in left]
         if refused:
