@@ -232,7 +232,14 @@ def _always(*_: object) -> bool:
     return True
 
 
-@attack(OVER, off={"protocol.rights.roster.over": _nobody, "protocol.rights.roster._stands": _always})
+@attack(
+    OVER,
+    off={
+        "protocol.rights.roster.over": _nobody,
+        "protocol.rights.roster._stands": _always,
+        "protocol.rights.roster._not_confirmed_again": _nobody,
+    },
+)
 async def test_a_key_said_under_a_grant_that_is_over_is_sealed_to_by_nobody(here: SpiedClass) -> None:
     territory, space, petit = here.room.territory, here.room.space, here.room.teacher_person
     await territory.let_in(here.spy, Role.MACHINE, space)

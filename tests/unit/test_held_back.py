@@ -132,7 +132,14 @@ class Place:
             assert self.world.entries[-2].id in roster.held_back
         keys = fold_space_keys(own, roster)
         return [
-            replace(roster, held_back=frozenset(), doubtful=frozenset(), cut=frozenset(), void=frozenset()),
+            replace(
+                roster,
+                held_back=frozenset(),
+                doubtful=frozenset(),
+                cut=frozenset(),
+                void=frozenset(),
+                away=roster.away._replace(cut=frozenset()),
+            ),
             fold_coursework(self.room, own, roster),
             fold_measures(own, roster, door),
             fold_sign_ins(own, roster),
