@@ -65,6 +65,7 @@ from sync_agent.machine.reading_key_file import OwnKey, OwnKeys, file_of, own_ke
 from sync_agent.machine.watched import WATCHED_MARK, WatchedTime
 from sync_agent.pacing.spending import Budget
 
+_UNASKED_AT_ONCE: Final = 256
 _ROTTEN_KEYS: Final = DAMAGED_FILE.format(READING_KEYS_FILE)
 
 
@@ -412,10 +413,15 @@ class Agent:
 
         Half of what a device may say in a space is kept for what people here do (docs/adr/0240).
         """
-        said = [draft for draft in drafts if not await self.replica.has_said_half(draft, self.device)]
-        if said:
-            await self.write(*said)
-        return len(said)
+        number = 0
+        for start in range(0, len(drafts), _UNASKED_AT_ONCE):
+            # what was said before this part counts: a flood that one look finds would spend all of it
+            part = drafts[start : start + _UNASKED_AT_ONCE]
+            said = [draft for draft in part if not await self.replica.has_said_half(draft, self.device)]
+            if said:
+                await self.write(*said)
+            number += len(said)
+        return number
 
     async def role(self) -> Role | None:
         """The highest role that the device has anywhere."""

@@ -5,8 +5,8 @@ Rules:
   relays, teachers, heads and administrators, who may be robbed of a laptop, all that they may write;
 - what is beyond the quota is refused where it is brought by anybody but a server, with `over-quota`: a bound on what a
   flood costs everybody, no part of the door, whose verdicts agree everywhere;
-- a hand-in that a server or a teacher has acknowledged comes in whatever its device has said since: a flood that gets
-  to a server restored from an old backup first keeps nothing out that the one before had (docs/adr/0238);
+- a hand-in that a server or a teacher has acknowledged comes in within as much again: a flood that gets to a server
+  restored from an old backup first keeps nothing out that the one before had (docs/adr/0238);
 - what a server holds is taken, so that its set and those of its devices agree; not from one that was cut off.
 
 No honest device comes near: a machine's quota is what a whole class hands in, in years, from one room of cloned PCs; a
@@ -45,6 +45,14 @@ class _Quota(NamedTuple):
     by_line: int
     bytes_by_line: int
 
+    def holds(self, said: tuple[int, int, int]) -> bool:
+        """Whether so much is within it."""
+        return all(number <= most for number, most in zip(said, self, strict=True))
+
+    def twice(self) -> _Quota:
+        """What a flood and as much that was acknowledged before it take up."""
+        return _Quota(*(2 * most for most in self))
+
 
 class Quotas:
     """What devices have said in the spaces of one store, counted when it is first asked for."""
@@ -67,11 +75,9 @@ class Quotas:
                 lines[space] = await self._totals(space)
             keys, numbers, sizes = lines[space]
             origin, quota = self._door.origin(author), _quota_of(self._role_of(entry))
-            if (
-                keys[author] >= quota.by_key
-                or numbers[origin] >= quota.by_line
-                or sizes[origin] + entry.header.size > quota.bytes_by_line
-            ) and not await self._is_acknowledged(entry):
+            with_it = keys[author] + 1, numbers[origin] + 1, sizes[origin] + entry.header.size
+            is_within = quota.holds(with_it)
+            if not is_within and not (quota.twice().holds(with_it) and await self._is_acknowledged(entry)):
                 found.add(entry.id)
                 continue
             keys[author] += 1

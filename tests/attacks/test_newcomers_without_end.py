@@ -18,6 +18,7 @@ from sync_agent.hand_ins.copies import Copies
 from sync_agent.keys import space_keys
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
+from tests.harness.entries import SOME_RECEIPT
 from tests.harness.spied_class import SpiedClass, spied_class
 from tests.harness.territory import new_device
 
@@ -113,3 +114,17 @@ async def test_hand_ins_that_name_what_a_pc_holds_are_signed_for_a_few_times(tmp
         await machine.agent.replica.admit(said, source=here.spy.signing.public, now_ms=territory.clock())
         assert await Copies(machine.agent, set).tend() <= MAX_SAFE_RECEIPTS_PER_STREAM
         assert await Copies(machine.agent, set).tend() == 0
+
+
+@attack(ROW, off={"sync_agent.app._UNASKED_AT_ONCE": 1_000_000})
+async def test_nor_is_all_of_it_spent_in_one_look_at_what_came_in_a_night(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.replica.quotas.MAX_ENTRIES_PER_KEY", 600)
+    async with spied_class(tmp_path) as here:
+        agent, space = here.machine.agent, here.room.space
+        right = await agent.right(space, Kind.RECEIPT_SAFE)
+        targets = (number.to_bytes(32, "big") for number in range(1_000))
+        due = [Draft(space, Kind.RECEIPT_SAFE, right.grant, SOME_RECEIPT, target=target) for target in targets]
+        assert 300 <= await agent.write_unasked(*due) < 600 - 10
+        assert await agent.write_unasked(*due) == 0
