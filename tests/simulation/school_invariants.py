@@ -147,11 +147,8 @@ async def _copies_of_who_left(world: World) -> None:
     server = server_of(world.office)
     for space in server.door.spaces() if world.trust.heirs else ():
         roster = (await server.view(space)).roster
-        granted = server.door.authorities_in(space)
-        # who was confirmed in the moment in which its original was let go has a right of its own
-        confirmed = world.trust.confirmed | {each.key for each in granted if each.predecessor is None}
-        for each in granted:
-            unconfirmed = each.predecessor is not None and each.key not in confirmed
+        for each in server.door.authorities_in(space):
+            unconfirmed = each.predecessor is not None and each.key not in world.trust.confirmed
             if unconfirmed and each.predecessor in roster.cut and roster.may_read(each.key):
                 raise BrokenError(f"the copy {each.key.hex()[:8]} of a device that was cut off reads on")
 

@@ -370,6 +370,9 @@ class World:
                 return machine.revoked or spoiled or bool(self.doubtful)
             case BadInput(code=Code.UNKNOWN_SPACE | Code.UNKNOWN_ITEM):
                 return machine.revoked or bool(self.trust.closed)
+            case BadInput(code=Code.UNKNOWN_REVISION):
+                # two of its people choose at once, and the other was quicker
+                return not healing
             case BadInput(code=Code.UNKNOWN_HAND_IN):
                 return machine.revoked or bool(self.erased or self.trust.closed)
             case LocalFailure(code=Code.INCOMPLETE):
