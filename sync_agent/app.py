@@ -417,7 +417,9 @@ class Agent:
         for start in range(0, len(drafts), _UNASKED_AT_ONCE):
             # what was said before this part counts: a flood that one look finds would spend all of it
             part = drafts[start : start + _UNASKED_AT_ONCE]
-            said = [draft for draft in part if not await self.replica.has_said_half(draft, self.device)]
+            rights = {(draft.space, draft.grant): draft for draft in part}
+            spent = {right for right, one in rights.items() if await self.replica.has_said_half(one, self.device)}
+            said = [draft for draft in part if (draft.space, draft.grant) not in spent]
             if said:
                 await self.write(*said)
             number += len(said)

@@ -23,7 +23,7 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 from protocol.errors import LocalFailure, PeerFault
 from protocol.folds.coursework import Coursework
@@ -40,10 +40,8 @@ from protocol.model.work import ContentRef
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.open_parts import OpenParts, over_quota
 from protocol.replica.interfaces import ContentStore, Making
+from protocol.replica.recently_used import shorten
 from protocol.replica.replica import Replica
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 ACCOUNT_MARKS: Final = "brought/"
 """+ space in hex / first key of a line in hex → when the account was begun, what has come, what nobody asked for, what
@@ -187,7 +185,7 @@ class Allowances:
             self._accounts.setdefault(key, _Account.parse(kept, now_ms))
         if not 0 <= now_ms - self._accounts[key].since_ms < ALLOWANCE_PERIOD_MS:
             self._accounts[key] = _Account(now_ms)
-        _shorten(self._accounts, key, _KEPT_ACCOUNTS)
+        shorten(self._accounts, key, _KEPT_ACCOUNTS)
         return self._accounts[key]
 
     async def ingest(self, space: bytes, device: bytes, data: bytes, allowance: Allowance) -> bool:
@@ -237,7 +235,7 @@ class Allowances:
         beginning = Capability.sender_of(device)
         if device != beginning:
             self._devices[beginning] = self._replica.door.origin(device)
-            _shorten(self._devices, beginning, _KEPT_ACCOUNTS)
+            shorten(self._devices, beginning, _KEPT_ACCOUNTS)
         return self._devices.get(beginning, device)
 
     async def _content(self, space: bytes) -> tuple[list[_Named], int]:
@@ -247,7 +245,7 @@ class Allowances:
         if known is None or known[0] is not coursework:
             named = self._all_named(space, coursework)
             known = self._named[space] = coursework, named, _sum(named, MAX_HAND_IN_BYTES_PER_DEVICE)
-        _shorten(self._named, space, _KEPT_SPACES)
+        shorten(self._named, space, _KEPT_SPACES)
         return known[1], known[2]
 
     def _all_named(self, space: bytes, coursework: Coursework) -> list[_Named]:
@@ -284,9 +282,3 @@ def _sum(named: list[_Named], most_per_author: int) -> int:
     for each in named:
         totals[each.author] += each.size
     return sum(size if author is None else min(size, most_per_author) for author, size in totals.items())
-
-
-def _shorten(kept: OrderedDict[K, V], used: K, most: int) -> None:
-    kept.move_to_end(used)
-    while len(kept) > most:
-        kept.popitem(last=False)

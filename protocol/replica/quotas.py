@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from protocol.limits import (
     MAX_ENTRIES_PER_DEVICE,
@@ -28,10 +28,9 @@ from protocol.limits import (
 )
 from protocol.model.entry import Entry, Kind, KindClass, class_of
 from protocol.replica.interfaces import EntryStore
+from protocol.replica.recently_used import shorten
 from protocol.rights.door import Door
 from protocol.roles import Role
-
-V = TypeVar("V")
 
 _CLASSES: Final = (KindClass.STRUCTURE, KindClass.COURSE, KindClass.ANSWER, KindClass.WORK, KindClass.WITNESS)
 _ACKNOWLEDGING: Final = frozenset({Kind.RECEIPT_SERVER, Kind.RECEIPT_TEACHER})
@@ -123,7 +122,7 @@ class Quotas:
         if acknowledged is None:
             receipts = await self._store.of_kinds(space, _ACKNOWLEDGING)
             acknowledged = self._acknowledged[space] = _targets(stored.entry for stored in receipts)
-        _shorten(self._acknowledged, space)
+        shorten(self._acknowledged, space, _KEPT_SPACES)
         return entry.id in acknowledged
 
     async def _totals(self, space: bytes) -> tuple[Counter[bytes], Counter[bytes], Counter[bytes]]:
@@ -131,7 +130,7 @@ class Quotas:
         written = self._written.get(space)
         if written is None:
             written = self._written[space] = await self._store.written(space, _CLASSES)
-        _shorten(self._written, space)
+        shorten(self._written, space, _KEPT_SPACES)
         keys, numbers, sizes = Counter[bytes](), Counter[bytes](), Counter[bytes]()
         for author, (count, size) in written.items():
             origin = self._door.origin(author)
@@ -149,9 +148,3 @@ def _quota_of(role: Role | None) -> _Quota:
 
 def _targets(receipts: Iterable[Entry]) -> set[bytes]:
     return {entry.header.target for entry in receipts if entry.header.target is not None}
-
-
-def _shorten(kept: OrderedDict[bytes, V], used: bytes) -> None:
-    kept.move_to_end(used)
-    while len(kept) > _KEPT_SPACES:
-        kept.popitem(last=False)

@@ -29,6 +29,7 @@ from protocol.replica.passage import Passage
 from protocol.replica.quarantine import Quarantine, verified
 from protocol.replica.quotas import Quotas
 from protocol.replica.readers import authorities_in_force, readable_by, revocations_against
+from protocol.replica.recently_used import shorten
 from protocol.replica.signer import Author, with_signatures
 from protocol.replica.views import Basis, SpaceView, Views
 from protocol.rights.door import Authority, Door
@@ -520,6 +521,4 @@ def _nobody_listens(_spaces: frozenset[bytes], _source: bytes) -> None:
 
 def _keep(cache: OrderedDict[bytes, V], key: bytes, value: V, most: int) -> None:
     cache[key] = value
-    cache.move_to_end(key)
-    while len(cache) > most:
-        cache.popitem(last=False)
+    shorten(cache, key, most)

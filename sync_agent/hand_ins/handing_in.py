@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from typing import Final
 
-from protocol.clock import rfc3339
+from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
 from protocol.folds.coursework import HandInState, Work
 from protocol.folds.hand_in_keys import is_opened_for_good, wraps_for
@@ -53,7 +53,6 @@ from sync_agent.keys.key_wraps import open_given_keys
 from sync_agent.machine.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS
 
 MAX_HAND_INS_A_DAY: Final = 500
-_DAY_MS: Final = 24 * 3_600_000
 
 # --- handing in -------------------------------------------------------------------------------------------------------
 
@@ -116,7 +115,7 @@ async def _check_days_bound(agent: Agent, space: bytes, person: bytes) -> None:
         for entry in written
         if entry.header.kind == Kind.HAND_IN
         and entry.header.subject == person
-        and abs(now_ms - entry.timestamp_ms) < _DAY_MS
+        and abs(now_ms - entry.timestamp_ms) < DAY_MS
     ]
     if len(today) >= MAX_HAND_INS_A_DAY:
         raise BadInput(

@@ -36,7 +36,7 @@ from protocol.limits import (
     MAX_READERS_PER_HAND_IN,
     MAX_SEALED_MANIFEST_BYTES,
 )
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import Wraps
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.replica import Draft
@@ -120,7 +120,8 @@ async def wrap_for_the_rest(agent: Agent, hand_in: Entry, content_key: bytes) ->
     readers = await readers_of(agent, space)
     if len(readers) > len(await first_readers_of(agent, space)):
         work = (await agent.replica.view(space)).coursework.hand_ins.get(hand_in.id)
-        if work is not None and (drafts := await _late_wraps(agent, work, content_key, readers)):
+        said = (await _own_wraps(agent, space)).get(hand_in.id, ())
+        if work is not None and (drafts := await _late_wraps(agent, work, content_key, readers, said)):
             await agent.write(*drafts)
 
 
@@ -166,13 +167,8 @@ async def _pass_on(agent: Agent) -> int:
             # who says one key after another has those before, by which it was given the work already
             readers = _as_many_as_bounded(wanted, done, view.roster)[:MAX_READERS_PER_HAND_IN]
             content_key = await opening_key(agent, work) if readers else None
-            if content_key is None:
-                continue
-            wraps = wraps_for(readers, content_key, info_of(work), agent.entropy)
-            if not _says_something(wraps):
-                continue
-            right = await agent.right(space, Kind.WRAP)
-            drafts.append(Draft(space, Kind.WRAP, right.grant, wraps.encode(), subject=work.person, target=work.id))
+            if content_key is not None:
+                drafts += await _wrap(agent, work, readers, content_key)
     return await agent.write_unasked(*drafts)
 
 
@@ -182,13 +178,21 @@ async def _wrapped_here(agent: Agent, roster: Roster) -> dict[bytes, set[bytes]]
     What is held back is said again, once under each grant.
     """
     right = await agent.right(roster.space, Kind.WRAP)
-    found: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    for entry in await agent.replica.store.authored(roster.space, agent.device):
-        target = entry.header.target
-        is_done = not roster.hides(entry) or entry.header.grant == right.grant
-        if entry.header.kind == Kind.WRAP and target is not None and is_done:
-            found[target].update(_wrapped([entry], target))
-    return found
+
+    def is_done(entry: Entry) -> bool:
+        is_its_own = entry.header.author == agent.device
+        return is_its_own and (not roster.hides(entry) or entry.header.grant == right.grant)
+
+    return {work: _wrapped(filter(is_done, said)) for work, said in (await _own_wraps(agent, roster.space)).items()}
+
+
+async def _wrap(agent: Agent, work: Work, readers: Sequence[bytes], content_key: bytes) -> list[Draft]:
+    """What says to as many readers as one entry holds how a work is opened; nothing where none of them could read."""
+    wraps = wraps_for(readers, content_key, info_of(work), agent.entropy)
+    if not _says_something(wraps):
+        return []
+    right = await agent.right(work.space, Kind.WRAP)
+    return [Draft(work.space, Kind.WRAP, right.grant, wraps.encode(), subject=work.person, target=work.id)]
 
 
 def _says_something(wraps: Wraps) -> bool:
@@ -218,6 +222,7 @@ async def _tend_own(agent: Agent) -> int:
     drafts = []
     recovery = await recovery_keys(agent.replica)
     readers: dict[bytes, list[bytes]] = {}
+    said: dict[bytes, dict[bytes, list[Entry]]] = {}
     for entry in (await agent.replica.store.get(list(open_keys))).values():
         view = await agent.replica.view(entry.header.space)
         work = view.coursework.hand_ins.get(entry.id)
@@ -233,7 +238,9 @@ async def _tend_own(agent: Agent) -> int:
         if mine.content_key is not None:
             if work.space not in readers:
                 readers[work.space] = await readers_of(agent, work.space)
-            drafts += await _late_wraps(agent, work, mine.content_key, readers[work.space])
+                said[work.space] = await _own_wraps(agent, work.space)
+            done = said[work.space].get(work.id, ())
+            drafts += await _late_wraps(agent, work, mine.content_key, readers[work.space], done)
     if noted:
         await agent.replica.store.set_marks(noted)
     if freed:
@@ -241,29 +248,31 @@ async def _tend_own(agent: Agent) -> int:
     return await agent.write_unasked(*drafts)
 
 
-async def _late_wraps(agent: Agent, work: Work, content_key: bytes, readers: Sequence[bytes]) -> list[Draft]:
-    """Wraps for those of the readers there are now for whom this device has written none."""
-    written = [
-        entry for key in (agent.device, *agent.former) for entry in await agent.replica.store.authored(work.space, key)
-    ]
-    said = [entry for entry in written if entry.header.kind == Kind.WRAP and entry.header.target == work.id]
-    done = set(_wrapped(said, work.id))
+async def _own_wraps(agent: Agent, space: bytes) -> dict[bytes, list[Entry]]:
+    """The wraps that this device has written in a space, with whichever of its keys, by the work."""
+    found: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for key in (agent.device, *agent.former):
+        for entry in await agent.replica.store.authored(space, key):
+            if entry.header.kind == Kind.WRAP and entry.header.target is not None:
+                found[entry.header.target].append(entry)
+    return found
+
+
+async def _late_wraps(
+    agent: Agent, work: Work, content_key: bytes, readers: Sequence[bytes], said: Sequence[Entry]
+) -> list[Draft]:
+    """Wraps for those of the readers there are now for whom this device, which has `said` so many, has written none."""
+    done = _wrapped(said)
     wanted = [reader for reader in readers if reader not in done]
     roster = (await agent.replica.view(work.space)).roster
     if wanted and len(said) >= MAX_LATE_WRAPS_FOR_STRANGERS:
         known, recovery = is_acquaintance(agent, roster), await recovery_keys(agent.replica)
-        if _is_much([entry for entry in said if not any(map(known, _wrapped([entry], work.id)))]):
+        if _is_much([entry for entry in said if not any(map(known, _wrapped([entry])))]):
             wanted = [reader for reader in wanted if reader in recovery or known(reader)]
     lacking = _as_many_as_bounded(wanted, done, roster)
     drafts = []
     for start in range(0, len(lacking), MAX_READERS_PER_HAND_IN):
-        part = lacking[start : start + MAX_READERS_PER_HAND_IN]
-        wraps = wraps_for(part, content_key, info_of(work), agent.entropy)
-        if _says_something(wraps):
-            right = await agent.right(work.space, Kind.WRAP)
-            drafts.append(
-                Draft(work.space, Kind.WRAP, right.grant, wraps.encode(), subject=work.person, target=work.id)
-            )
+        drafts += await _wrap(agent, work, lacking[start : start + MAX_READERS_PER_HAND_IN], content_key)
     return drafts
 
 
@@ -292,14 +301,10 @@ def _who_said(key: bytes, roster: Roster) -> set[Device]:
     return {device for device in roster.said_by.get(key, ()) if device[0] not in roster.cut}
 
 
-def _wrapped(written: Sequence[Entry], hand_in: bytes) -> Iterable[bytes]:
-    for entry in written:
-        if entry.header.kind == Kind.WRAP and entry.header.target == hand_in:
-            try:
-                record = Wraps.parse(entry.payload or b"")
-            except PeerFault:
-                continue
-            yield from (reader for reader, _ in record.wraps)
+def _wrapped(wraps: Iterable[Entry]) -> set[bytes]:
+    """The readers for whom some wraps are."""
+    records = (parsed(entry, Wraps.parse) for entry in wraps)
+    return {reader for record in records if record is not None for reader, _ in record.wraps}
 
 
 def _file(row: Value) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from protocol.clock import DAY_MS
 from protocol.errors import Refused
 from protocol.model.entry import Kind
 from sync_agent.app import Agent
@@ -16,13 +17,12 @@ from sync_agent.app import Agent
 MAX_SEALINGS_A_DAY: Final = 64
 """Entries, each for up to 256 devices: more than come one by one while a school's computers are set up."""
 SEALING_PAUSE_MS: Final = 30 * 60_000
-_DAY_MS: Final = 24 * 3_600_000
 
 
 def is_enough(sealed_ms: Sequence[int], now_ms: int) -> bool:
     """Whether who sealed a key at these times lets whom it finds now wait, and seals to all of them together then."""
     ages_ms = [abs(now_ms - at_ms) for at_ms in sealed_ms]
-    return sum(age_ms < _DAY_MS for age_ms in ages_ms) >= MAX_SEALINGS_A_DAY and min(ages_ms) < SEALING_PAUSE_MS
+    return sum(age_ms < DAY_MS for age_ms in ages_ms) >= MAX_SEALINGS_A_DAY and min(ages_ms) < SEALING_PAUSE_MS
 
 
 async def has_sealed_enough(agent: Agent, space: bytes, kind: Kind) -> bool:
