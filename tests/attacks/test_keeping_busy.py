@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from random import Random
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from protocol.identity import AgreementKey, DeviceKeys, SigningKey, verify
+from protocol.identity import AgreementKey, SigningKey, verify
 from protocol.limits import (
     MAX_OFFERS,
     MAX_PHRASES_PER_DEVICE,
@@ -28,21 +26,15 @@ from protocol.messages.parts import Held, InlinePack, Offer, Wanted
 from protocol.messages.wire import ENROLL_PATH, RECONCILE_PATH, Call
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.register import Health, RegisterKind, compose_register
-from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.model.work import ContentRef, HandIn
 from protocol.replica.content import batches
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.http.calls import CALLS_AT_ONCE, Calls
 from protocol.replica.lacks import Lacks
 from protocol.replica.station import Reply
-from protocol.replica.views import Views
-from protocol.rights.circles import Circles
 from protocol.rights.door import Authority, Door, Verdict
-from protocol.rights.keys_in_use import Key, keys_held
-from protocol.rights.speaking import Led
-from protocol.rights.vouching import Away, Voices, Vouch, drawn_by
-from protocol.rights.vouching import Device as Keys
-from protocol.roles import PersonRole, Role
+from protocol.rights.vouching import Vouch, drawn_by
+from protocol.roles import Role
 from protocol.transfer.chunking import ChunkRef, stream_id
 from protocol.transfer.pack_writer import PackWriter
 from protocol.trust.envelope import seal_request
@@ -53,12 +45,11 @@ from sync_agent.portal.work_pages import MAX_LISTED_WORKS
 from sync_agent.transport.sealed_calls import SealedCalls
 from tests.attacks.test_filling_up import receipt, with_a_second_key
 from tests.harness.attack import attack
-from tests.harness.caller import Caller, caller, sealed_sizes
+from tests.harness.caller import caller, sealed_sizes
 from tests.harness.classroom import Classroom, Device, assignment, work_of
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.http_room import http_room
 from tests.harness.portal import portal
-from tests.harness.territory import new_device
 from tests.harness.work import assert_grows_as_its_entries, counted_work
 
 PATIENCE_S = 10.0
@@ -312,205 +303,6 @@ async def test_phrases_times_proofs_of_a_stolen_laptop_cost_no_more_than_a_few_s
     await thief.sync(SyncRequest(push=(last,)))
     await room.territory.replica.view(space)
     assert 0 < verified <= 2 * (MAX_PHRASES_PER_DEVICE + MAX_PROOFS_PER_GRANT)
-
-
-# --- words of a head teacher's stolen laptop --------------------------------------------------------------------------
-
-
-async def work_of_a_fold(room: Classroom) -> int:
-    """What the server does when it folds the class from nothing."""
-    replica = room.territory.replica
-    with counted_work() as work:
-        await Views(replica.store, replica.door).view(room.space)
-    return work.lines
-
-
-async def stolen_head(room: Classroom) -> Caller:
-    school = room.school
-    responder, director = room.territory.responder(), b"d" * 16
-    return await caller(room.territory, responder, Role.HEAD, school, seed=4, person=director)
-
-
-@attack(
-    "a head teacher's laptop keeps every machine of its school busy",
-    off={"protocol.rights.revocations._WEIGHED_AT_ONCE": 1},
-)
-async def test_revocations_of_a_busy_machine_without_end_cost_each_fold_what_they_are(room: Classroom) -> None:
-    head = await stolen_head(room)
-    machine = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
-    said = [machine.say(room.space, Kind.RECEIPT_SAFE, SOME_RECEIPT, target=bytes(32)) for _ in range(300)]
-    await machine.sync(SyncRequest(push=tuple(said)))
-    cut = Revocation(machine.id, (said[-1].id,)).encode()
-    await head.sync(SyncRequest(push=(head.say(room.space, Kind.REVOKE, cut),)))
-    work = [await work_of_a_fold(room)]
-    for _ in range(2):
-        await head.sync(SyncRequest(push=tuple(head.say(room.space, Kind.REVOKE, cut) for _ in range(50))))
-        work.append(await work_of_a_fold(room))
-    assert work[2] < 2 * work[0]
-
-
-def one_chain_at_a_time(same: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """Whom each ends with, by walking from each."""
-    ends = {}
-    for first in same:
-        seen = [first]
-        while (after := same.get(seen[-1])) is not None and after not in seen:
-            seen.append(after)
-        ends[first] = seen[-1]
-    return ends
-
-
-@attack(
-    "a head teacher's laptop keeps every machine of its school busy",
-    off={"protocol.rights.roster._ends_of": one_chain_at_a_time},
-)
-async def test_a_chain_of_people_who_are_the_same_costs_each_fold_what_it_is(
-    room: Classroom, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.harness.work._COUNTED", ("",))
-    head, work = await stolen_head(room), [await work_of_a_fold(room)]
-    for first in (0, 200):
-        records = [
-            (n.to_bytes(16, "big"), PersonRecord("x", PersonRole.PUPIL, left=True, same_as=(n + 1).to_bytes(16, "big")))
-            for n in range(first, first + 200)
-        ]
-        said = [head.say(room.space, Kind.PERSON, record.encode(), subject=subject) for subject, record in records]
-        await head.sync(SyncRequest(push=tuple(said)))
-        work.append(await work_of_a_fold(room))
-    assert_grows_as_its_entries(*work)
-
-
-class WalkedForEach:
-    """`Circles` that follow all words anew for each person."""
-
-    def __init__(self, voices: Voices) -> None:
-        self.voices, self.person, self.own = voices, b"", set[Keys]()
-
-    def of(self, person: bytes) -> WalkedForEach:
-        circle = WalkedForEach(self.voices)
-        circle.person = person
-        return circle
-
-    def called_own(self, device: Keys, person: bytes) -> list[Keys]:
-        words = self.voices.words.get(device, ())
-        return [word.device for word in words if word.is_own and word.person == person]
-
-    def start(self, device: Keys) -> list[Keys]:
-        fresh = list(self.voices.circle(self.person, device).own - self.own)
-        self.own.update(fresh)
-        return fresh
-
-
-@pytest.mark.parametrize("are_one", [False, True], ids=["each is somebody", "a list calls all of them one"])
-@attack(
-    "a head teacher's laptop keeps every machine of its school busy",
-    off={"protocol.rights.speaking.Circles": WalkedForEach},
-)
-async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what_they_are(
-    room: Classroom, *, are_one: bool
-) -> None:
-    head, noise, work = await stolen_head(room), Random(9), []
-    work.append(await work_of_a_fold(room))
-    one = noise.randbytes(16)
-    last = None
-    for _ in range(2):
-        said = []
-        for _ in range(30):
-            keys, person = new_device(noise.randbytes), noise.randbytes(16)
-            if are_one:
-                record = PersonRecord("Mme Petit", PersonRole.TEACHER, left=True, same_as=one)
-                said.append(head.say(room.space, Kind.PERSON, record.encode(), subject=person))
-            given = Grant(keys.signing.public, keys.agreement.public, None, Role.TEACHER, person, None)
-            grant = head.say(room.space, Kind.GRANT, given.encode())
-            laptop = Caller(room.territory, head.responder, keys, noise, {room.space: grant.id})
-            key = PersonKey(noise.randbytes(32)).encode()
-            said += [grant, laptop.say(room.space, Kind.PERSON_KEY, key, subject=person)]
-            said.append(laptop.say(room.space, Kind.VOUCH, Vouch().encode(), target=next(iter(head.grants.values()))))
-            said.append(head.say(room.space, Kind.VOUCH, Vouch().encode(), target=grant.id))
-            if are_one and last is not None:
-                said.append(laptop.say(room.space, Kind.VOUCH, Vouch().encode(), target=last, subject=person))
-            last = grant.id
-        await head.sync(SyncRequest(push=tuple(said)))
-        work.append(await work_of_a_fold(room))
-    assert_grows_as_its_entries(*work)
-
-
-class AllWordsOfOne(Circles):
-    """`Circles` that walk all that a device has said for each of those whose it is."""
-
-    def named_by(self, device: Keys, person: bytes) -> tuple[list[Keys], dict[bytes, int]]:
-        heads: dict[bytes, int] = {}
-        for word in self._words.get(device, ()):
-            if word.by is not None and not (word.is_own and word.person == person):
-                bits = self._led_to.get((word.device, None if word.head else word.person), 0)
-                heads[word.by] = heads.get(word.by, 0) | bits
-        return list(self._own.get((device, person), ())), heads
-
-
-def each_id_of_each_device(
-    claimed: Collection[Key],
-    living: Iterable[Authority],
-    away: Away,
-    phrases: Any,
-    aliases: Mapping[bytes, bytes],
-    led: tuple[Led, Led],
-) -> frozenset[Key]:
-    """The keys that are held; and for each grant of a device, all ids that lead to it, one after the other."""
-    for each in living:
-        device = each.key, each.agreement
-        assert all(person for person, devices in led[0].items() if device in devices)
-    return keys_held(claimed, living, away, phrases, aliases, led)
-
-
-@dataclass
-class OneLaptop:
-    """A laptop that a stolen head's one grants as many people, and that calls a computer its own as each of them."""
-
-    room: Classroom
-    head: Caller
-    are_one: bool = False
-    noise: Random = field(default_factory=lambda: Random(9))
-    one: bytes = b"1" * 16
-
-    def __post_init__(self) -> None:
-        self.keys = new_device(self.noise.randbytes)
-
-    async def granted_as(self, count: int) -> None:
-        """As so many more."""
-        said = []
-        for _ in range(count):
-            person = self.noise.randbytes(16)
-            if self.are_one:
-                record = PersonRecord("Mme Petit", PersonRole.TEACHER, left=True, same_as=self.one)
-                said.append(self.head.say(self.room.space, Kind.PERSON, record.encode(), subject=person))
-            grant, other = self._grant(self.keys, person), self._grant(new_device(self.noise.randbytes), person)
-            laptop = Caller(
-                self.room.territory, self.head.responder, self.keys, self.noise, {self.room.space: grant.id}
-            )
-            key = PersonKey(self.noise.randbytes(32)).encode()
-            said += [grant, other, laptop.say(self.room.space, Kind.PERSON_KEY, key, subject=person)]
-            said.append(laptop.say(self.room.space, Kind.VOUCH, Vouch().encode(), target=other.id, subject=person))
-        await self.head.sync(SyncRequest(push=tuple(said)))
-
-    def _grant(self, keys: DeviceKeys, person: bytes) -> Entry:
-        given = Grant(keys.signing.public, keys.agreement.public, None, Role.TEACHER, person, None)
-        return self.head.say(self.room.space, Kind.GRANT, given.encode())
-
-
-@pytest.mark.parametrize("are_one", [False, True], ids=["each is somebody", "a list calls all of them one"])
-@attack(
-    "a head teacher's laptop keeps every machine of its school busy",
-    off={"protocol.rights.speaking.Circles": AllWordsOfOne, "protocol.rights.roster.keys_held": each_id_of_each_device},
-)
-async def test_one_laptop_that_is_granted_as_many_people_costs_each_fold_what_these_are(
-    room: Classroom, monkeypatch: pytest.MonkeyPatch, *, are_one: bool
-) -> None:
-    monkeypatch.setattr("tests.harness.work._COUNTED", ("",))
-    laptop, work = OneLaptop(room, await stolen_head(room), are_one), [await work_of_a_fold(room)]
-    for _ in range(2):
-        await laptop.granted_as(40)
-        work.append(await work_of_a_fold(room))
-    assert_grows_as_its_entries(*work)
 
 
 # --- long lists, looked at for each page and at each refresh ----------------------------------------------------------

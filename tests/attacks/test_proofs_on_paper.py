@@ -16,11 +16,7 @@ async def test_a_proof_that_fits_two_works_proves_neither(tmp_path: Path, monkey
     # two that share ten bytes take 2^40 tries; all share none
     monkeypatch.setattr("sync_server.handlers.proofs.parse_proof", lambda _code: b"")
     async with town(tmp_path) as here:
-        person = await here.office.add_person("Mme Petit", "teacher")
-        pupil = await here.office.add_person("Léa", "pupil")
-        teacher, machine = await here.device("teacher", person), await here.device("machine")
-        item = await here.assignment(teacher)
-        await here.sync(machine)
+        _, machine, _, pupil, item = await here.class_at_work()
         work = await here.work(machine, item, pupil)
         await here.sync(machine)
         code = proof_code(work)

@@ -73,6 +73,11 @@ async def handed_in_now(here: Here, *hearers: Device) -> Work:
     return (await here.room.territory.replica.view(here.room.space)).coursework.hand_ins[work]
 
 
+async def she_opens_what_is_handed_in_now(here: Here) -> bool:
+    handed_in = await handed_in_now(here, here.teacher)
+    return content_key_of(handed_in, reading_keys(here.teacher.agent)) is not None
+
+
 async def _nothing_was_said(_agent: object) -> set[object]:
     return set()
 
@@ -141,8 +146,7 @@ async def test_a_key_of_nobody_beside_that_of_her_phrase_ends_no_key_of_hers(tmp
         await territory.say(space, Kind.REVOKE, Revocation(nobody.signing.public, ()).encode())
         for _ in range(6):
             await here.sync(here.teacher, here.machine)
-        handed_in = await handed_in_now(here, here.teacher)
-        assert content_key_of(handed_in, reading_keys(here.teacher.agent)) is not None
+        assert await she_opens_what_is_handed_in_now(here)
 
 
 def _by_who_signs(agent: Agent, place: Place) -> tuple[frozenset[bytes], frozenset[bytes]]:
@@ -306,11 +310,9 @@ async def test_whom_a_list_alone_calls_hers_spends_no_key_of_hers(tmp_path: Path
         nobody = await _let_in_and_cut_off(here, hers)
         for _ in range(6):
             for key in await keys_said(here, here.teacher.agent.device):
-                gift = KeyWraps(key, ((nobody, bytes(80)),)).encode()
-                await here.say(Kind.KEY_WRAP, gift, hers)
+                await here.say(Kind.KEY_WRAP, KeyWraps(key, ((nobody, bytes(80)),)).encode(), hers)
             await here.sync(here.teacher, here.machine, here.teacher)
-        handed_in = await handed_in_now(here, here.teacher)
-        assert content_key_of(handed_in, reading_keys(here.teacher.agent)) is not None
+        assert await she_opens_what_is_handed_in_now(here)
 
 
 def _none(_said: object) -> frozenset[tuple[bytes, bytes]]:
@@ -334,8 +336,7 @@ async def test_who_says_her_key_as_somebody_elses_ends_no_key_of_hers(tmp_path: 
                 here.grant = as_hers.id
                 await here.say(Kind.KEY_WRAP, KeyWraps(key, ((nobody, bytes(80)),)).encode(), hers)
             await here.sync(here.teacher, here.machine, here.teacher)
-        handed_in = await handed_in_now(here, here.teacher)
-        assert content_key_of(handed_in, reading_keys(here.teacher.agent)) is not None
+        assert await she_opens_what_is_handed_in_now(here)
 
 
 @attack(ROW, off={"protocol.rights.keys_in_use._made_by_their_own": _none})
@@ -355,8 +356,7 @@ async def test_who_says_her_key_as_hers_by_a_list_alone_and_is_cut_off_ends_no_k
             tips = tuple(await territory.replica.tips(space, here.spy.signing.public))
             await territory.say(space, Kind.REVOKE, Revocation(here.spy.signing.public, tips).encode())
             await here.sync(here.teacher, here.machine, here.teacher)
-        handed_in = await handed_in_now(here, here.teacher)
-        assert content_key_of(handed_in, reading_keys(here.teacher.agent)) is not None
+        assert await she_opens_what_is_handed_in_now(here)
 
 
 @attack(ROW, off={"protocol.rights.roster.Roster.is_away": lambda *_: False})

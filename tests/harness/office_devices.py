@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 from protocol.errors import Code, NoAnswer
 from protocol.identity import DeviceKeys
@@ -25,6 +26,16 @@ from tests.harness.couriers import silent
 from tests.harness.server_in_process import Office, office
 from tests.harness.territory import new_device
 from tests.harness.wire import URL, Frontage, MemoryTransport
+
+
+class AtWork(NamedTuple):
+    """See `Town.class_at_work`."""
+
+    teacher: Device
+    machine: Device
+    person: str
+    pupil: str
+    item: bytes
 
 
 class Town:
@@ -83,6 +94,15 @@ class Town:
             return await operations[name](params, incoming, outgoing)
 
         await export_to(stick, device.agent.replica.territory, run, silent)
+
+    async def class_at_work(self) -> AtWork:
+        """A teacher and a pupil, a computer of each, and work that was asked for, which the pupils' has heard of."""
+        person = await self.office.add_person("Mme Petit", "teacher")
+        pupil = await self.office.add_person("Léa", "pupil")
+        teacher, machine = await self.device("teacher", person), await self.device("machine")
+        item = await self.assignment(teacher)
+        await self.sync(machine)
+        return AtWork(teacher, machine, person, pupil, item)
 
     async def assignment(self, teacher: Device) -> bytes:
         """Work that the teacher asks for, at the server."""

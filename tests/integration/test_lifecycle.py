@@ -65,11 +65,7 @@ class Year:
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[Year]:
     async with town(tmp_path) as here:
-        person = await here.office.add_person("Mme Petit", "teacher")
-        pupil = await here.office.add_person("Léa", "pupil")
-        teacher, machine = await here.device("teacher", person), await here.device("machine")
-        item = await here.assignment(teacher)
-        await here.sync(machine)
+        teacher, machine, person, pupil, item = await here.class_at_work()
         yield Year(here, teacher, machine, person, pupil, item, tmp_path)
 
 

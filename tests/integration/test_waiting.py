@@ -68,11 +68,7 @@ class Cut:
 @pytest.fixture
 async def cut(tmp_path: Path) -> AsyncIterator[Cut]:
     async with town(tmp_path) as here:
-        person = await here.office.add_person("Mme Petit", "teacher")
-        pupil = await here.office.add_person("Léa", "pupil")
-        teacher, machine = await here.device("teacher", person), await here.device("machine")
-        item = await here.assignment(teacher)
-        await here.sync(machine)
+        teacher, machine, _, pupil, item = await here.class_at_work()
         before = await here.work(machine, item, pupil)
         await here.sync(machine)
         works = [await here.work(machine, item, pupil) for _ in range(2)]
