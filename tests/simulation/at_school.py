@@ -265,7 +265,8 @@ async def sweep_server(world: World) -> None:
 
 def _note_content(world: World, before: Disk, entries: Sequence[bytes]) -> None:
     """Content that these entries named, and the disk as it was `before` alone held: the root brings none back."""
-    payloads = [before.store._entries[name].payload or b"" for name in entries]
+    held = [before.store._entries[name] for name in entries if name in before.store._entries]
+    payloads = [entry.payload or b"" for entry in held]
     lost = gone_with([before], world.disks()) if payloads else set()
     world.ledger.lost_streams |= {place for place in lost if any(place[1] in payload for payload in payloads)}
 

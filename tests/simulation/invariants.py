@@ -13,7 +13,8 @@
    are, and the revocations that cut them off: keys and ids.
 8. Of who is to be forgotten nothing is shown, and no payload is left anywhere a week later, whatever came back.
 9. When nothing is new, one request says so, in less than a kilobyte; what burnt is asked for all the same: content in
-   that request, payloads that nobody has any more in another one, once in some thirty syncs.
+   that request, whose answer gives the part of it that the server has; payloads that nobody has any more in another
+   one, once in some thirty syncs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from protocol.errors import LocalFailure, RelaisError
 from protocol.folds.coursework import HandInState, Work
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
-from protocol.replica.content.holdings import Need
+from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.destroyed import carried_out, destroyed_names
 from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
@@ -354,11 +355,18 @@ async def _check_erased(who: str, replica: Replica, space: bytes, gone: frozense
         raise BrokenError(f"{who} still shows who was erased in {space.hex()[:8]}")
 
 
+async def _part_of(server: Replica, missing: Sequence[Need]) -> int:
+    """The bytes of the packs that a server has of content."""
+    holdings = Holdings(server.store, server.content)
+    return sum({pack.hash: pack.size for need in missing for pack in await holdings.packs(need)}.values())
+
+
 async def _quiet(world: World) -> None:
     for machine, agent in sound(world):
         if machine.session is None:
             raise BrokenError(f"{machine.name} is off")
-        most = QUIET_BYTES + LACKING_BYTES * len(await agent.missing())
+        missing = await agent.missing()
+        most = QUIET_BYTES + LACKING_BYTES * len(missing) + await _part_of(server_of(world.office), missing)
         result = await machine.session.sync(routine=True)
         if result.round_trips > 1 and await agent.replica.bare.lacking():
             # payloads that nobody has any more are asked for again, every few dozen syncs and never twice in a row

@@ -36,10 +36,14 @@ POLL_S = (3_000.0, 6_000.0)
 
 
 class SimAgent(Agent):
-    """The agent, with its small files on the simulated disk; what it has written durably is told."""
+    """The agent, with its small files on the simulated disk; what it has written durably is told.
+
+    But not where its machine was let go: under a key that it had before, and nobody cut off, it promises nothing.
+    """
 
     files: dict[str, bytes]
     told: Told
+    is_let_go: Callable[[], bool]
 
     def secret(self, name: str) -> bytes:
         return self.files.get(name, b"")
@@ -67,7 +71,8 @@ class SimAgent(Agent):
         marks: Callable[[Sequence[Entry]], Mapping[str, bytes | None]] | None = None,
     ) -> list[Entry]:
         entries = await super().write(*drafts, marks=marks)
-        self.told.acknowledged(entries)
+        if not self.is_let_go():
+            self.told.acknowledged(entries)
         return entries
 
 
@@ -169,7 +174,7 @@ class Machine:
         if former := self._former():
             await agent.take_former(former)
         agent._introduction = agent._outbox = cast("SecondCopy", _NoCopy())
-        agent.files, agent.told = self.disk.files, self.told
+        agent.files, agent.told, agent.is_let_go = self.disk.files, self.told, lambda: self.revoked
         agent.steady_ms = self._true_ms
         if self.power is not power or not power.on:
             return
