@@ -4,9 +4,7 @@ Rules:
 - the spaces in common only, territory before school before class; each is reconciled by ranges once per connection,
   after that cursors and this device's own order of arrival tell what is new: one request when nothing is;
 - what a peer brings goes through the ordinary door, and is noted for the server, which may lack it;
-- content is asked for where it is missing, and sent where the peer says that it lacks it and may have it;
-- a pack that is being fetched from elsewhere, or that another neighbour is sending, is not fetched twice;
-- what is small travels with the entries that name it, both ways, and others hear of both at once;
+- content goes both ways beside them (`peer_content`); others hear of an entry and of what is small of it at once;
 - whoever lacks what rights hang on is brought it (`line_of_rights`), or asks for it (`in_doubt`).
 
 docs/protocol.md, "Neighbours".
@@ -15,37 +13,33 @@ docs/protocol.md, "Neighbours".
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from blake3 import blake3
 
-from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
-from protocol.limits import CURSOR_HASH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS, MAX_PUSHED_BYTES
+from protocol.errors import Code, PeerFault, Refused
+from protocol.limits import CURSOR_HASH_BYTES, MAX_PUSHED_BYTES
 from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.messages.likeness import Told
-from protocol.messages.parts import InlinePack, Link, Offer, Upload, Wanted
-from protocol.model.entry import Entry, Kind
+from protocol.messages.parts import InlinePack, Offer, Wanted
+from protocol.model.entry import Entry
 from protocol.reconcile.checkpoint import Cursor
-from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.bare_entries import page_of
-from protocol.replica.content.holdings import Need
-from protocol.replica.interfaces import Making, PackInfo, Position
-from protocol.replica.outgoing import NamedStreams
+from protocol.replica.interfaces import PackInfo, Position
 from protocol.rights.door import Authority
-from protocol.roles import KEEPS_REPORTS, READS_HAND_INS, Role
+from protocol.roles import KEEPS_REPORTS
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels
 from sync_agent.hand_ins.copies import Copies, note_forgotten
 from sync_agent.health import REPORT_AGE_MS, LastSync, own_report
+from sync_agent.lan.exchange import Exchange
 from sync_agent.lan.meeting import closed_spaces, common_spaces
 from sync_agent.lan.peer_calls import PeerCalls
+from sync_agent.lan.peer_content import PeerContent
 from sync_agent.lan.standing import Standing, standing_for
 from sync_agent.lan.to_peer import ToPeer
-from sync_agent.machine.fetching import Left
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.sync.cursors import shown_cursors
 from sync_agent.sync.in_doubt import spaces_in_doubt, spaces_to_hear_of
@@ -53,55 +47,12 @@ from sync_agent.sync.line_of_rights import LACKS_RIGHTS, LineOfRights
 from sync_agent.sync.payloads import Payloads
 from sync_agent.sync.peer_news import news_of
 from sync_agent.sync.reconciling import Reconciling
-from sync_agent.sync.room import Room
-from sync_agent.sync.transfer import Moved, Transfer
 from sync_agent.sync.withdrawn import lets_in, take_withdrawals, take_withdrawals_with
 from sync_agent.transport.interface import Transport
 
 MAX_REQUESTS: Final = 2_000
-MAX_WANTED: Final = 500
-MAX_OFFERS: Final = 500
-_NAMES_CONTENT: Final = frozenset({Kind.REVISION, Kind.HAND_IN})
 _MANY_LACKS: Final = 200
 """Whoever lacks so much may not have named all of it."""
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Exchange:
-    """What one exchange has done so far."""
-
-    received: int = 0
-    sent: int = 0
-    wishes: set[tuple[bytes, bytes]] = field(default_factory=set)
-    offered: set[bytes] = field(default_factory=set)
-    lacks: dict[bytes, PackInfo] = field(default_factory=dict)
-    grown: set[bytes] = field(default_factory=set)
-    """Spaces of which something has come that nobody was told of yet."""
-    owed: dict[bytes, Entry] = field(default_factory=dict)
-    """What the peer holds the header of alone, and asks for."""
-    strange: dict[bytes, Position] = field(default_factory=dict)
-    """How far its pages have come, also of spaces that nothing opens here or there: what opens one may stand on any."""
-    put_off: dict[bytes, int] = field(default_factory=dict)
-    """How much had been received when a page of such a space was put off, as what it brings could not be judged yet."""
-    failure: RelaisError | None = None
-
-    def may_wait(self, space: bytes) -> bool:
-        """Whether a page of a space may be put off, or once more: something has come since, which may change that."""
-        before = self.put_off.get(space)
-        self.put_off[space] = self.received
-        return before != self.received
-
-
-@dataclass(slots=True)
-class _Made:
-    """What is made of a pack or delta behind a link, and how much of it was counted beside its size."""
-
-    link: Link
-    making: Making
-    counted: int = 0
-    noted: int = 0
 
 
 class PeerSession:
@@ -122,18 +73,8 @@ class PeerSession:
         self.name: str | None = None
         """What people call the device, once it has said so."""
         self._calls = PeerCalls(agent, transport, device)
-        self._room = Room(agent)
-        self._allowances = Allowances(agent.replica, agent.holdings)
-        self._transfer = Transfer(
-            agent.replica.content,
-            transport,
-            fetching=agent.fetching,
-            making=self._may_be_made,
-            room=self._room,
-        )
-        self._made: list[_Made] = []
-        self._left = Left(agent.sending)
         self._copies = copies or Copies(agent, lambda: {device.key})
+        self._content = PeerContent(agent, transport, device.key, self._copies)
         self._giving = ToPeer(agent, device.key)
         self._payloads = Payloads(agent, self._calls)
         self._reconciling = Reconciling(agent, self._calls, self._giving)
@@ -152,13 +93,14 @@ class PeerSession:
         """
         async with self._turn:
             before = self.transport.traffic.copy()
-            done, self.leaves_some = _Exchange(), False
+            done = Exchange()
             try:
                 await self._run_with_rights(done)
             except Refused as refusal:
                 await take_withdrawals_with(self.agent, refusal, self.device.key)
                 raise
             finally:
+                self.leaves_some = done.leaves_some
                 self._tell(done)
             if done.failure is not None:
                 raise done.failure
@@ -189,7 +131,7 @@ class PeerSession:
 
     # --- the course of an exchange ------------------------------------------------------------------------------------
 
-    async def _run_with_rights(self, done: _Exchange) -> None:
+    async def _run_with_rights(self, done: Exchange) -> None:
         """Once more, where the other one lacked what shows that it may go on, and was brought it."""
         try:
             await self._run(done)
@@ -202,7 +144,7 @@ class PeerSession:
                 raise
             await self._run(done)
 
-    async def _run(self, done: _Exchange) -> None:
+    async def _run(self, done: Exchange) -> None:
         closed = {*await closed_spaces(self.agent), *await spaces_to_hear_of(self.agent, self.device.key)}
         if closed and not await common_spaces(self.agent, self.device.key):
             await self._ask_back(done, closed)
@@ -227,7 +169,10 @@ class PeerSession:
             await self._take(done, answer)
             self.moves = True
             try:
-                uploaded = await self._work_off(done, answer, packs)
+                uploaded = await self._content.work_off(done, answer, packs)
+                common = await self._common()
+                await self._content.find_lacking(done, answer.lacks, common)
+                await self._content.find_entrusted(done, common)
             finally:
                 self.moves = False
             is_strange = await self._reconcile_strange(done)
@@ -237,7 +182,7 @@ class PeerSession:
                 return
         raise PeerFault(Code.MALFORMED, "a device always has more to say; the exchange was ended")
 
-    async def _ask_back(self, done: _Exchange, closed: Collection[bytes]) -> None:
+    async def _ask_back(self, done: Exchange, closed: Collection[bytes]) -> None:
         """Nothing is open between both any more: take the pages of what the other one knows as open again.
 
         What lets it in may be on any of them: a grant, or a revocation of who had cut it off. Raises `Refused` while
@@ -263,7 +208,7 @@ class PeerSession:
             raise Refused(Code.REVOKED, "that device is no longer part of this system")
         return common
 
-    async def _reconcile_strange(self, done: _Exchange) -> bool:
+    async def _reconcile_strange(self, done: Exchange) -> bool:
         """Reconcile the spaces in common whose state at the peer is not known; whether there were any."""
         found = False
         for space in await self._common():
@@ -281,13 +226,13 @@ class PeerSession:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    async def _compose(self, done: _Exchange) -> tuple[SyncRequest, dict[bytes, int], dict[bytes, PackInfo]]:
+    async def _compose(self, done: Exchange) -> tuple[SyncRequest, dict[bytes, int], dict[bytes, PackInfo]]:
         """The next request, how far its entries lead in each space, and the packs that it speaks of."""
         spaces = await self._common()
         strange = {space: there for space, there in done.strange.items() if space not in spaces}
         push, sending = await self._news(spaces)
-        await self._find_named(done, push)
-        inline, offers = self._packs(done)
+        await self._content.find_named(done, push, spaces)
+        inline, offers = self._content.packs(done)
         content = self.agent.replica.content
         request = SyncRequest(
             generation=self._generation,
@@ -295,7 +240,7 @@ class PeerSession:
             push=(*push, *page_of(done.owed.values())),
             packs=tuple([InlinePack(pack.space, await content.read_pack(pack.hash, 0, pack.size)) for pack in inline]),
             offers=tuple(Offer(pack.space, pack.hash, pack.size) for pack in offers),
-            want=tuple(await self._wanted(done, spaces)),
+            want=tuple(await self._content.wanted(done, spaces)),
             live=self.wants_live and self.live is None,
             levels=await own_levels(self.agent),
         )
@@ -330,33 +275,10 @@ class PeerSession:
             sending[space] = page[-1].arrival
         return push, sending
 
-    async def _wanted(self, done: _Exchange, spaces: Sequence[bytes]) -> list[Wanted]:
-        """Missing content of the spaces in common that was not asked for yet."""
-        common = set(spaces)
-        fitting = await self._room.fitting(await self.agent.missing())
-        missing = [need for need in fitting if need.space in common]
-        wishes = dict.fromkeys((need.space, need.stream) for need in missing)
-        return [Wanted(*wish) for wish in wishes if wish not in done.wishes][:MAX_WANTED]
-
-    def _packs(self, done: _Exchange) -> tuple[list[PackInfo], list[PackInfo]]:
-        """Packs to send inside the request, and packs to offer, of those that the peer lacks."""
-        room = INLINE_TOTAL_BYTES
-        inline: list[PackInfo] = []
-        offers: list[PackInfo] = []
-        for pack in sorted(done.lacks.values(), key=lambda pack: (pack.size, pack.hash)):
-            if pack.hash in done.offered:
-                continue
-            if pack.size > INLINE_PACK_BYTES:
-                offers.append(pack)
-            elif pack.size <= room and len(inline) < MAX_INLINE_PACKS:
-                inline.append(pack)
-                room -= pack.size
-        return inline, offers[:MAX_OFFERS]
-
     # --- taking -------------------------------------------------------------------------------------------------------
 
     def _note_sent(
-        self, done: _Exchange, request: SyncRequest, sending: Mapping[bytes, int], answer: SyncAnswer
+        self, done: Exchange, request: SyncRequest, sending: Mapping[bytes, int], answer: SyncAnswer
     ) -> None:
         self._known.update(sending)
         refused = {*answer.waiting, *(refusal.id for refusal in answer.refused)}
@@ -365,7 +287,7 @@ class PeerSession:
         done.offered.update(blake3(pack.data).digest() for pack in request.packs)
         done.offered.update(offer.pack for offer in request.offers)
 
-    async def _take(self, done: _Exchange, answer: SyncAnswer) -> None:
+    async def _take(self, done: Exchange, answer: SyncAnswer) -> None:
         """Entries and small packs of an answer; who listens here hears of both at once."""
         done.owed |= {entry.id: entry for entry in await self._payloads.owed(answer, await self._common())}
         if answer.live is not None:
@@ -385,18 +307,15 @@ class PeerSession:
             await self._take_page(done, space, page.entries)
             # of what is closed to the other one, which has not heard of that, it hears all the same how far it is
             self._cursors[space] = done.strange[space] = Position(page.checkpoint.count, page.checkpoint.chain)
-        for pack in answer.packs:
-            await self._take_pack(done, pack)
-        if answer.packs:
-            await self._room.whole(sum(len(pack.data) for pack in answer.packs))
+        await self._content.take(done, answer.packs)
         self._tell(done)
 
-    def _tell(self, done: _Exchange) -> None:
+    def _tell(self, done: Exchange) -> None:
         grown, done.grown = frozenset(done.grown), set()
         if grown:
             self.agent.replica.on_news(grown, self.device.key)
 
-    async def _take_strange(self, done: _Exchange, space: bytes, entries: Sequence[Entry]) -> bool:
+    async def _take_strange(self, done: Exchange, space: bytes, entries: Sequence[Entry]) -> bool:
         """Take in a page of a class that the other one knows to be open to this device; whether to go on to the next.
 
         It is reconciled once it is known here. A grant that will never pass is not asked for without end.
@@ -417,7 +336,7 @@ class PeerSession:
             await self.agent.replica.admit(mine, source=self.device.key, now_ms=now_ms, hold=False, bounded=True)
         return len(await self.agent.replica.store.present([entry.id for entry in mine])) == len(mine)
 
-    async def _take_page(self, done: _Exchange, space: bytes, entries: Sequence[Entry]) -> None:
+    async def _take_page(self, done: Exchange, space: bytes, entries: Sequence[Entry]) -> None:
         entries = [entry for entry in entries if entry.header.space == space]
         if not entries:
             return
@@ -438,127 +357,7 @@ class PeerSession:
         if self._known.get(space, 0) == before and after - before == len(admission.admitted):
             self._known[space] = after
 
-    async def _take_pack(self, done: _Exchange, pack: InlinePack) -> None:
-        content = self.agent.replica.content
-        try:
-            if pack.space not in await self.agent.spaces():
-                return
-            if await content.pack(blake3(pack.data).digest(), pack.space) is not None:
-                return
-            allowance = await self._allowances.of(pack.space, self.device.key)
-            if await self._allowances.ingest(pack.space, self.device.key, pack.data, allowance):
-                done.grown.add(pack.space)
-        except PeerFault as fault:
-            done.failure = done.failure or fault
-
-    async def _work_off(self, done: _Exchange, answer: SyncAnswer, packs: Mapping[bytes, PackInfo]) -> bool:
-        """Send and fetch what an answer names; whether anything was sent."""
-        uploads = [(upload, packs[upload.pack]) for upload in answer.uploads if upload.pack in packs]
-        sent = await self._transfer.send([pair for pair in uploads if not _is_held(*pair)])
-        mine = await self.agent.spaces()
-        links = await self._wanted_links([link for link in answer.links if link.space in mine])
-        fetched = await self._transfer.fetch(links)
-        await self._note_made()
-        self._made.clear()
-        if fetched.packs:
-            done.grown.update(link.space for link in links)
-        if not _others_send_it(sent):
-            self._conclude(done, sent)
-        self._conclude(done, fetched)
-        await self._find_lacking(done, answer.lacks)
-        await self._find_entrusted(done)
-        return bool(sent.packs)
-
-    async def _wanted_links(self, links: Sequence[Link]) -> list[Link]:
-        """Those that bring no more than what is lacking here, and what nobody is sending."""
-        found = []
-        open_to: dict[bytes, Allowance] = {}
-        for link in links:
-            if await self._left.takes(link.pack, self.agent.now_ms()):
-                self.leaves_some = True
-                continue
-            if link.space not in open_to:
-                open_to[link.space] = await self._allowances.of(link.space, self.device.key)
-            lacking = open_to[link.space].lacking
-            if open_to[link.space].take(link.size):
-                await self._allowances.note(link.space, self.device.key, link.size, lacking=lacking)
-                found.append(link)
-        return found
-
-    async def _note_made(self) -> None:
-        """Count what packs and deltas behind links have made so far, beyond their sizes, which were counted before."""
-        for made in self._made:
-            more = made.making.came(made.link.size) - made.link.size - made.counted
-            noted = made.making.noted - made.noted
-            made.counted, made.noted = made.counted + more, made.noted + noted
-            if more or noted:
-                await self._allowances.note(made.link.space, self.device.key, more, lacking=more, noted=noted)
-
-    async def _may_be_made(self, link: Link) -> Making:
-        await self._note_made()
-        making = (await self._allowances.of(link.space, self.device.key)).making()
-        self._made.append(_Made(link, making))
-        return making
-
-    def _conclude(self, done: _Exchange, moved: Moved) -> None:
-        if isinstance(moved.failure, NoAnswer):
-            raise moved.failure
-        if not self._room.refused(moved.failure):
-            done.failure = done.failure or moved.failure
-
-    async def _find_named(self, done: _Exchange, push: Sequence[Entry]) -> None:
-        """The packs that are here of what is small, and named by entries that the peer is brought: it lacks them."""
-        news = {entry.id for entry in push if entry.header.kind in _NAMES_CONTENT}
-        for space in {entry.header.space for entry in push if entry.id in news}:
-            coursework = (await self.agent.replica.view(space)).coursework
-            heads = [head for item in coursework.items.values() if not item.withdrawn for head in item.heads]
-            # of what is made from something earlier the peer holds a part, which it says
-            named = [head.record.content for head in heads if head.id in news and not head.parents]
-            named += [work.record.content for work in coursework.hand_ins.values() if work.id in news]
-            small = [Wanted(space, content.stream) for content in named if content.size <= INLINE_TOTAL_BYTES]
-            await self._find_lacking(done, small)
-
-    async def _find_lacking(self, done: _Exchange, lacks: Sequence[Wanted]) -> None:
-        """The packs that are here of what the peer lacks, as far as it may have them: it may name anything.
-
-        An entry of a space in common names it; a hand-in's content goes to its author, and to who reads hand-ins.
-        """
-        wanted: defaultdict[bytes, list[Wanted]] = defaultdict(list)
-        for lack in lacks:
-            wanted[lack.space].append(lack)
-        common = await self._common() if wanted else []
-        theirs = await self.agent.replica.readable(self.device.key)
-        for space in (each for each in common if each in wanted and each in theirs):
-            streams = NamedStreams((await self.agent.replica.view(space)).coursework)
-            for lack in wanted[space]:
-                for pack in await self._content_of(lack, streams, theirs[space].role):
-                    done.lacks.setdefault(pack.hash, pack)
-
-    async def _find_entrusted(self, done: _Exchange) -> None:
-        """The packs of work of this device that the peer is asked to keep."""
-        for space in await self._common():
-            for stream in await self._copies.entrusted(space, self.device.key):
-                for pack in await self.agent.holdings.packs(Need(space, stream, sealed=True)):
-                    done.lacks.setdefault(pack.hash, pack)
-
-    async def _content_of(self, lack: Wanted, streams: NamedStreams, theirs: Role) -> list[PackInfo]:
-        if lack.stream in streams.open:
-            return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=False))
-        author = streams.authors.get(lack.stream)
-        if author is None or not (theirs in READS_HAND_INS or author == self.device.key):
-            return []
-        return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=True))
-
 
 def _asks(request: SyncRequest) -> bool:
     """Whether a request brings or wants anything."""
     return bool(request.push or request.packs or request.offers or request.want)
-
-
-def _others_send_it(sent: Moved) -> bool:
-    """Whether the peer takes a pack from somebody else as well: that is no trouble of the line."""
-    return isinstance(sent.failure, NoAnswer) and sent.failure.code is Code.BUSY
-
-
-def _is_held(upload: Upload, pack: PackInfo) -> bool:
-    return upload.offset == pack.size and not upload.capability

@@ -66,7 +66,7 @@ class Liar(LanResponder):
         return await super()._sync(opened)
 
 
-@attack("a hostile or broken peer", off={"sync_agent.lan.peer_session._Exchange.may_wait": lambda *_: True})
+@attack("a hostile or broken peer", off={"sync_agent.lan.exchange.Exchange.may_wait": lambda *_: True})
 async def test_a_right_that_no_door_lets_in_is_not_asked_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

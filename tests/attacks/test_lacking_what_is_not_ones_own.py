@@ -24,8 +24,9 @@ from protocol.transfer.chunking import chunk_list, cut, stream_id
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
 from sync_agent.coursework.publisher import Wish, publish
+from sync_agent.lan.exchange import Exchange
 from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.peer_session import PeerSession
+from sync_agent.lan.peer_content import PeerContent
 from sync_agent.lan.peer_sync import exchange_once
 from sync_agent.sync.payloads import Payloads
 from tests.harness.attack import attack
@@ -107,15 +108,15 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
         yield Here(teacher.agent, Curious(pc.agent), other, test.item)
 
 
-async def whatever_it_names(session: PeerSession, done: object, lacks: Sequence[Wanted]) -> None:
-    """`_find_lacking` without a look at who may have it."""
+async def whatever_it_names(content: PeerContent, done: Exchange, lacks: Sequence[Wanted], _common: object) -> None:
+    """`find_lacking` without a look at who may have it."""
     found: list[PackInfo] = []
     for lack in lacks:
-        found += await session.agent.holdings.packs(Need(lack.space, lack.stream, sealed=False))
-    done.lacks.update({pack.hash: pack for pack in found})  # type: ignore[attr-defined]
+        found += await content._agent.holdings.packs(Need(lack.space, lack.stream, sealed=False))
+    done.lacks.update({pack.hash: pack for pack in found})
 
 
-@attack("chunk as an oracle", off={"sync_agent.lan.peer_session.PeerSession._find_lacking": whatever_it_names})
+@attack("chunk as an oracle", off={"sync_agent.lan.peer_content.PeerContent.find_lacking": whatever_it_names})
 async def test_a_neighbour_that_lacks_a_file_of_another_class_is_not_sent_the_pack_that_it_lies_in(here: Here) -> None:
     coursework = (await here.teacher.replica.view(here.other)).coursework
     tree = coursework.items[here.test].shown.record.content.stream

@@ -25,7 +25,7 @@ from sync_agent.app import Agent
 from sync_agent.courier.survey import COURIER
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.lan import peer_session
-from sync_agent.lan.peer_session import PeerSession
+from sync_agent.lan.peer_content import PeerContent
 from sync_agent.lan.scope import LanScope
 from sync_agent.sync.content import SyncContent
 from sync_agent.sync.repair import SyncRepair
@@ -238,8 +238,8 @@ def exchanges_no_content_with_neighbours() -> AbstractContextManager[object]:
         return []
 
     patches = contextlib.ExitStack()
-    for name in ("_wanted", "_find_lacking"):
-        patches.enter_context(mock.patch.object(PeerSession, name, nothing))
+    for name in ("wanted", "find_lacking"):
+        patches.enter_context(mock.patch.object(PeerContent, name, nothing))
     return patches
 
 
