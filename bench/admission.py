@@ -27,10 +27,11 @@ from protocol.limits import PAGE_BYTES, SALT_BYTES
 from protocol.model.entry import Entry, Kind, compose, from_wire, signature_holds, to_wire
 from protocol.model.structure import Certificate, Grant, PersonRecord, SpaceRecord
 from protocol.model.work import ContentRef, HandIn, ItemKind, Revision
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import ContentStore, EntryStore
-from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.replica import Replica
+from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.rights.door import Door, Outcome
 from protocol.roles import PersonRole, Role

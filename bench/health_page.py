@@ -32,10 +32,10 @@ from protocol.identity import school_id
 from protocol.model.entry import Kind
 from protocol.model.register import Health, RegisterKind
 from protocol.model.structure import Grant, SpaceRecord
+from protocol.replica.answering.station import Contact
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.http.connections import listening
 from protocol.replica.interfaces import RegisterRow
-from protocol.replica.replica import Draft
-from protocol.replica.station import Contact
 from protocol.roles import Role
 from sync_server.app import Server, opened
 from sync_server.config import RunConfig

@@ -19,17 +19,17 @@ from protocol.identity import AgreementKey, DeviceKeys
 from protocol.limits import MAX_NAME_CHARS
 from protocol.messages.lives import NONCE_BYTES, Life, Twin
 from protocol.model.entry import Entry, Kind, class_of
-from protocol.replica.allowances import Allowances
+from protocol.replica.answering.allowances import Allowances
+from protocol.replica.at_work.keyring import Keyring
+from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.content.holdings import Holdings, Need, work_need
-from protocol.replica.eraser import Eraser
-from protocol.replica.keyring import Keyring
-from protocol.replica.pace import Pace
 from protocol.replica.private_file import write_private
-from protocol.replica.rebuild import open_or_rebuild
-from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.replica.process.unforeseen import Unforeseen
 from protocol.replica.storage.second_copy import MAX_FILE_BYTES, SecondCopy
-from protocol.replica.unforeseen import Unforeseen
+from protocol.replica.upkeep.eraser import Eraser
+from protocol.replica.upkeep.pace import Pace
+from protocol.replica.upkeep.rebuild import open_or_rebuild
 from protocol.rights.door import WRITERS, Authority
 from protocol.rights.vouching import Device
 from protocol.roles import READS_HAND_INS, Role

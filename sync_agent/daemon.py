@@ -21,18 +21,18 @@ from typing import Any, Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer
 from protocol.messages.lives import NONCE_BYTES, Life
+from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console import parameters as given
 from protocol.replica.console.control import serve_control
 from protocol.replica.console.operation import JSON, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.console.ownership import Ownership
 from protocol.replica.console.sole_runner import RUNNING, own, running_already
-from protocol.replica.native_memory import giving_back, keep_little
-from protocol.replica.pace import steady_ms
-from protocol.replica.replica import Entropy
+from protocol.replica.process.native_memory import giving_back, keep_little
+from protocol.replica.process.unforeseen import Unforeseen, enduring, lasting
 from protocol.replica.service.logs import say as say_to
 from protocol.replica.service.notify import Notifier
 from protocol.replica.service.priority import step_aside
-from protocol.replica.unforeseen import Unforeseen, enduring, lasting
+from protocol.replica.upkeep.pace import steady_ms
 from sync_agent.answering import Answering
 from sync_agent.app import Agent
 from sync_agent.config import RunConfig

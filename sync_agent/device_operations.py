@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from protocol.errors import Code
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params, Table
-from protocol.replica.measures import USUAL_MINUTES
+from protocol.replica.office.measures import USUAL_MINUTES
 from sync_agent.app import Agent
 from sync_agent.machine.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_SURVEY, SCHOOL
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
 from protocol.identity import words_of
 from protocol.model.work import ItemKind
+from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console import parameters as given
 from protocol.replica.console.frame import tell
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
-from protocol.replica.replica import Entropy
 from protocol.roles import SEES_ALL_WORK
 from protocol.trust.invitation import parse_code
 from sync_agent.abbreviated import with_whole_ids

@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer, Refused, RelaisError
-from protocol.replica.unforeseen import Unforeseen
+from protocol.replica.process.unforeseen import Unforeseen
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.network.trouble import Seen, seen_in
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.replica.space_names import changed_names, made_spaces
+from protocol.replica.at_work.space_names import changed_names, made_spaces
 from sync_agent.app import Agent
 
 

@@ -18,20 +18,20 @@ from typing import Self
 from protocol.errors import Code, LocalFailure
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Certificate
-from protocol.replica.allowances import Allowances
+from protocol.replica.answering.allowances import Allowances
+from protocol.replica.answering.serving import Responder
+from protocol.replica.answering.station import Report, Station
+from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
-from protocol.replica.eraser import Eraser
 from protocol.replica.office.bureau import Met
 from protocol.replica.office.space_keeper import SpaceKeeper
-from protocol.replica.pace import Pace
 from protocol.replica.private_file import remove_private
-from protocol.replica.rebuild import open_or_rebuild
-from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.serving import Responder
-from protocol.replica.station import Report, Station
+from protocol.replica.process.unforeseen import Unforeseen
 from protocol.replica.storage.second_copy import SecondCopy
 from protocol.replica.storage.sqlite import SqliteStore
-from protocol.replica.unforeseen import Unforeseen
+from protocol.replica.upkeep.eraser import Eraser
+from protocol.replica.upkeep.pace import Pace
+from protocol.replica.upkeep.rebuild import open_or_rebuild
 from protocol.rights.vouching import Device
 from protocol.roles import RANK, Role
 from sync_server.contacts import Contacts

@@ -29,16 +29,16 @@ from protocol.identity import SEED_BYTES, territory_id
 from protocol.messages.enrollment import parse_chain
 from protocol.model.entry import Kind
 from protocol.model.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
-from protocol.replica.arrivals import note_arrivals
+from protocol.replica.at_work.keyring import Keyring, recovery_keys
+from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.console.command import run_command
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.console.text import local_time
 from protocol.replica.content.pack_files import PACKS
 from protocol.replica.disk import Disk
-from protocol.replica.keyring import Keyring, recovery_keys
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.private_file import create_private, make_private_folder, remove_private
-from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.trust.kit import Kit
 from sync_server.archive import HEAD, Head, read_head, read_whole

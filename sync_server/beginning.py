@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from protocol.errors import BadInput, Code
+from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console.command import run_command
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.console.stepping_down import refuse_for_others
 from protocol.replica.office.names import name_of
-from protocol.replica.replica import Entropy
 from sync_server.data_folder import DEFAULT_KIT, already_initialised, is_initialised
 from sync_server.handlers.territory import begin_territory, check_place, kit_in, new_kit, passphrase_in
 

@@ -17,8 +17,8 @@ from protocol.canonical import Value, decode, encode
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.limits import MAX_NAME_CHARS, MAX_REGISTER_BYTES
+from protocol.replica.answering.station import Contact, Report
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.station import Contact, Report
 
 DIRECT: Final = "direct"
 FLUSH_INTERVAL_S: Final = 10.0

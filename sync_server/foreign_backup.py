@@ -26,19 +26,20 @@ from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import PAGE_BYTES, GiB
 from protocol.messages.enrollment import parse_chain
 from protocol.model.register import parse_register
-from protocol.replica.allowances import ACCOUNT_MARKS as BROUGHT_MARKS
-from protocol.replica.arrivals import ARRIVAL_MARKS
+from protocol.replica.answering.allowances import ACCOUNT_MARKS as BROUGHT_MARKS
+from protocol.replica.at_work.destroyed import DONE_MARKS
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.content.sqlite_rebuild import RebuiltRows
 from protocol.replica.content.unnamed import UNNAMED_MARK
-from protocol.replica.destroyed import DONE_MARKS
-from protocol.replica.eraser import LOOKED_MARK, SEEN_MARKS
 from protocol.replica.interfaces import COMPLETE_MARKS, ERASURE_READ_MARKS, GIVEN_UP_MARKS, RegisterRow
-from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.replica import Replica
+from protocol.replica.office.arrivals import ARRIVAL_MARKS
 from protocol.replica.storage.database import is_made_like_ours
+from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.replica.storage.sqlite_verify import move_aside
+from protocol.replica.upkeep.eraser import LOOKED_MARK, SEEN_MARKS
 from protocol.trust.kit import Kit
 from sync_server.handlers.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in
 from sync_server.handlers.figures import BACKUP_MARK

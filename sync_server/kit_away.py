@@ -75,7 +75,7 @@ class KitAway:
 
 
 class RootAway:
-    """The root's key, elsewhere (`protocol.replica.signer`)."""
+    """The root's key, elsewhere (`protocol.replica.at_work.signer`)."""
 
     def __init__(self, server: Server, line: _Line, public: bytes, *, new: bool) -> None:
         self._server = server

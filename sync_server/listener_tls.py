@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 
 from protocol.errors import LocalFailure
 from protocol.messages.enrollment import encode_chain
-from protocol.replica.background import background
 from protocol.replica.http.tls import OfficialCertificate, Renewable, context_of
+from protocol.replica.process.background import background
 from protocol.replica.service.logs import say
 from sync_server.app import Server
 from sync_server.config import RunConfig, Tls

@@ -14,9 +14,9 @@ from pathlib import Path
 from protocol.errors import BadInput, Code, PeerFault, TooLarge
 from protocol.identity import SEED_BYTES, AgreementKey, SigningKey
 from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
+from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console.operation import JSON
 from protocol.replica.private_file import remove_private, write_private
-from protocol.replica.replica import Entropy
 from protocol.trust.kit import Kit, write_kit
 from sync_server.handlers.territory import check_kit_place, kit_in, passphrase_in
 from sync_server.root_line import roots_in, rotations_to

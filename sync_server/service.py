@@ -24,8 +24,7 @@ from typing import Final
 from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.limits import MAX_ASKING_PER_ADDRESS, MAX_CONNECTIONS
 from protocol.messages.wire import Call
-from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
-from protocol.replica.background import background
+from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console.control import serve_control
 from protocol.replica.console.frame import installed_version
 from protocol.replica.console.operation import JSON, Incoming, LateTable, Operation, Outgoing, Params, Table
@@ -33,17 +32,18 @@ from protocol.replica.console.ownership import Ownership
 from protocol.replica.console.sole_runner import RUNNING, own, running_already
 from protocol.replica.content.levels import known_levels
 from protocol.replica.content.strong_worker import StrongWorker
-from protocol.replica.eraser import SWEEP_INTERVAL_S
 from protocol.replica.http.connections import Bounds, listening
-from protocol.replica.native_memory import giving_back, keep_little
+from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.stays import end_stays
-from protocol.replica.pace import steady_ms
-from protocol.replica.replica import Entropy
+from protocol.replica.process.background import background
+from protocol.replica.process.native_memory import giving_back, keep_little
+from protocol.replica.process.unforeseen import lasting
 from protocol.replica.service.logs import say
 from protocol.replica.service.notify import Notifier
 from protocol.replica.storage.database import must_open_again
-from protocol.replica.unforeseen import lasting
+from protocol.replica.upkeep.eraser import SWEEP_INTERVAL_S
+from protocol.replica.upkeep.pace import steady_ms
 from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application

@@ -18,11 +18,11 @@ from typing import Final
 from protocol.errors import LocalFailure, RelaisError
 from protocol.limits import GiB, MiB
 from protocol.model.work import ContentRef
+from protocol.replica.answering.outgoing import delta_chain
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.strong_build import MAX_FILE_BYTES, Effort, build_strong
 from protocol.replica.interfaces import DeltaInfo
-from protocol.replica.outgoing import delta_chain
-from protocol.replica.replica import Replica
 
 MIN_PREPARED_BYTES: Final = 2 * MiB
 MAX_PREPARED_BYTES: Final = GiB

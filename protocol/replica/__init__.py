@@ -1,1 +1,1 @@
-"""The replica at rest: one interface, in memory and on disk."""
+"""The replica: at rest, in memory and on disk; at work; and what both programs do with one."""

@@ -54,7 +54,7 @@ async def run_here(
 
     @asynccontextmanager
     async def in_process() -> AsyncIterator[Table]:
-        from protocol.replica.native_memory import keep_little  # noqa: PLC0415
+        from protocol.replica.process.native_memory import keep_little  # noqa: PLC0415
         from sync_agent.operations import opened  # noqa: PLC0415
 
         keep_little()

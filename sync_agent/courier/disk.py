@@ -43,7 +43,7 @@ from protocol.limits import (
 from protocol.portable_names import displayable
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
-from protocol.replica.native_memory import REUSED_PIECE_BYTES
+from protocol.replica.process.native_memory import REUSED_PIECE_BYTES
 from sync_agent.machine.write_behind import Behind, WriteBehind
 
 ENDING: Final = ".rls"

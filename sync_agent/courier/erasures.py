@@ -1,8 +1,8 @@
 """What was destroyed here is not brought back by a disk, and not carried on (docs/protocol.md, "Courier disks").
 
-What an erasure covers is hidden at once and destroyed when it is due (`protocol.replica.eraser`). From then on this
-device takes bare headers of it only; it has no others to give. Once the erasure is held back or taken back, a disk may
-be the only place that still has what it covered: what is merely bare here stays there, and comes from there.
+What an erasure covers is hidden at once and destroyed when it is due (`protocol.replica.upkeep.eraser`). From then on
+this device takes bare headers of it only; it has no others to give. Once the erasure is held back or taken back, a disk
+may be the only place that still has what it covered: what is merely bare here stays there, and comes from there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from protocol.folds.erasing import is_covered
 from protocol.model.entry import Entry
-from protocol.replica.eraser import destroyed_in
+from protocol.replica.upkeep.eraser import destroyed_in
 from protocol.rights.door import Door
 from sync_agent.app import Agent
 from sync_agent.upkeep.erasing import destroy_erased

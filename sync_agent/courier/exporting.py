@@ -33,7 +33,7 @@ from protocol.model.register import RegisterKind
 from protocol.replica.console.operation import Incoming, Outgoing
 from protocol.replica.content.holdings import Need, work_need
 from protocol.replica.interfaces import PackInfo, ReadInto, RegisterRow
-from protocol.replica.native_memory import REUSED_PIECE_BYTES
+from protocol.replica.process.native_memory import REUSED_PIECE_BYTES
 from sync_agent.app import Agent
 from sync_agent.courier.erasures import Erased
 from sync_agent.courier.survey import IN_CLEAR, Card, keeps_reports, survey

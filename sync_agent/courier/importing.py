@@ -23,7 +23,7 @@ from protocol.errors import Code, PeerFault, RelaisError
 from protocol.limits import MAX_CLOCK_LEAD_MS, MiB
 from protocol.model.entry import Entry, Kind
 from protocol.model.register import is_report, parse_register
-from protocol.replica.allowances import Allowance
+from protocol.replica.answering.allowances import Allowance
 from protocol.replica.console.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from protocol.replica.interfaces import ContentStore, RegisterRow
 from sync_agent.app import Agent

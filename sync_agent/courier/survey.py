@@ -28,8 +28,8 @@ from protocol.folds.coursework import Work
 from protocol.folds.space_keys import SpaceSecret
 from protocol.limits import MAX_BUNDLE_INDEX_BYTES, MAX_BUNDLE_PREFACE_BYTES
 from protocol.model.entry import Entry, Kind
+from protocol.replica.at_work.replica import Admission
 from protocol.replica.console.operation import FileData, FileEnd, FileStart, Incoming, Restart
-from protocol.replica.replica import Admission
 from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
 from sync_agent.app import Agent
 from sync_agent.school.measures import schools_of

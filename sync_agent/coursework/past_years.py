@@ -21,7 +21,7 @@ import re
 from typing import Final
 
 from protocol.clock import DAY_MS, milliseconds_of
-from protocol.replica.space_names import made_spaces
+from protocol.replica.at_work.space_names import made_spaces
 from protocol.roles import SHARED
 from sync_agent.app import Agent
 from sync_agent.machine.marks import PROVEN_MARKS

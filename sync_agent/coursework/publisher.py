@@ -26,6 +26,7 @@ from protocol.folds.coursework import Item, Version
 from protocol.limits import MAX_NAME_CHARS, MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.model.entry import Kind
 from protocol.model.work import EMPTY_PAYLOAD, ContentRef, ItemKind, Revision, one_line
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import (
     Complete,
     FileData,
@@ -37,7 +38,6 @@ from protocol.replica.console.operation import (
     Restart,
 )
 from protocol.replica.interfaces import PackBuild
-from protocol.replica.replica import Draft
 from protocol.transfer.chunking import ChunkRef, Cutter, cut
 from protocol.transfer.manifest import ManifestEntry, encode_manifest
 from protocol.transfer.pack import FinishedPack

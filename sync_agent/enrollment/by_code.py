@@ -27,9 +27,9 @@ from protocol.messages.enrollment import EnrollAnswer, EnrollRequest, parse_chai
 from protocol.messages.wire import ENROLL_PATH, Call
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Certificate, Invite
+from protocol.replica.at_work.replica import Entropy, Replica
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.private_file import make_private_folder, remove_private, write_private
-from protocol.replica.replica import Entropy, Replica
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.trust.envelope import open_answer, seal_request
 from protocol.trust.invitation import Invitation, parse_code, veiled

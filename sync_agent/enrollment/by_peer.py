@@ -18,7 +18,7 @@ from protocol.identity import territory_id
 from protocol.messages.enrollment import parse_chain
 from protocol.messages.introduction import NONCE_BYTES, knock
 from protocol.messages.wire import ENROLL_PATH
-from protocol.replica.replica import Entropy
+from protocol.replica.at_work.replica import Entropy
 from protocol.rights.door import Door, Outcome
 from protocol.roles import RUNS_A_SCHOOL
 from protocol.trust.invitation import Invitation, parse_code

@@ -26,9 +26,9 @@ from protocol.messages.enrollment import EnrollAnswer, parse_chain
 from protocol.model.entry import Entry
 from protocol.model.structure import Certificate
 from protocol.portable_names import displayable
+from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.private_file import remove_private, write_private
-from protocol.replica.replica import Entropy
 from protocol.rights.door import Door, Outcome
 from protocol.roles import RUNS_A_SCHOOL
 from protocol.trust.envelope import open_answer

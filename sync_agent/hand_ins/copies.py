@@ -27,8 +27,8 @@ from protocol.folds.coursework import HandInState, Work
 from protocol.limits import MAX_SAFE_RECEIPTS_PER_LINE, MAX_SAFE_RECEIPTS_PER_STREAM, KiB
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import Receipt
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.content.holdings import work_need
-from protocol.replica.replica import Draft
 from protocol.roles import READS_HAND_INS
 from sync_agent.app import Agent
 from sync_agent.machine.marks import ENTRUSTED_MARKS, FORGETS_MARKS

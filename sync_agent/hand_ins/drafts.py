@@ -23,8 +23,8 @@ from protocol.canonical import Value, decode, encode
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.fields import Fields
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_SEALED_MANIFEST_BYTES, MiB
+from protocol.replica.at_work.destroyed import destroyed_names
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Incoming
-from protocol.replica.destroyed import destroyed_names
 from protocol.replica.office.people import spoken, surely_called_first
 from protocol.rights.roster import Roster
 from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter

@@ -25,6 +25,8 @@ from protocol.folds.hand_in_keys import is_opened_for_good, wraps_for
 from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.model.entry import Kind
 from protocol.model.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
+from protocol.replica.at_work.keyring import recovery_keys
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import (
     JSON,
     Complete,
@@ -37,8 +39,6 @@ from protocol.replica.console.operation import (
 )
 from protocol.replica.content.holdings import work_need
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.keyring import recovery_keys
-from protocol.replica.replica import Draft
 from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.transfer.chunking import ChunkRef
 from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info

@@ -38,8 +38,8 @@ from protocol.limits import (
 )
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import Wraps
-from protocol.replica.keyring import recovery_keys
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.keyring import recovery_keys
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device
 from protocol.trust.sealing import CONTENT_KEY_BYTES

@@ -23,9 +23,9 @@ from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import BadInput, Code, PeerFault, Refused
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import PersonKey
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.people import first_names
-from protocol.replica.replica import Draft
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device, Vouch, Word, device_id, device_words

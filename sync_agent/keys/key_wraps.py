@@ -21,7 +21,7 @@ from protocol.limits import (
     MAX_WRAPS_PER_ENTRY,
 )
 from protocol.model.entry import Kind
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device

@@ -20,7 +20,7 @@ from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_IDS_OF_ONE, MAX_PARENTS, SALT_BYTES
 from protocol.model.entry import Kind
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import Device, Vouch, Word, drawn_by, is_drawn_by, phrase_signer, prove
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import (

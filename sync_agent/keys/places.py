@@ -16,7 +16,7 @@ from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import KEY_BYTES, AgreementKey
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device

@@ -34,7 +34,7 @@ from protocol.limits import (
 )
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import confirmations_due, remember_firsts, reported
 from sync_agent.keys.key_wraps import keys_of, lacking, open_given_keys, reading_keys, seals

@@ -42,8 +42,8 @@ from protocol.limits import MAX_FORMER_KEYS, MAX_NAME_CHARS, SALT_BYTES
 from protocol.messages.lives import Twin
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Successor
+from protocol.replica.at_work.replica import Entropy
 from protocol.replica.private_file import remove_private, write_private
-from protocol.replica.replica import Entropy
 from protocol.rights.roster import authorities_over
 from protocol.rights.successions import confirmed_keys, has_room_for_words, successors_of
 from protocol.roles import Role

@@ -10,7 +10,7 @@ Rules:
 - a neighbour that tells of news and has none, again and again, is asked seldom; words are read no faster than they are
   heeded;
 - who does not answer is tried again with full jitter; who breaks the protocol is put aside, longer each time; so is one
-  over which we stumble ourselves, and that is said (`protocol.replica.unforeseen`).
+  over which we stumble ourselves, and that is said (`protocol.replica.process.unforeseen`).
 
 docs/protocol.md, "Neighbours".
 """
@@ -27,7 +27,7 @@ from typing import Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer, Refused, RelaisError
 from protocol.messages.likeness import MOVED, Told
-from protocol.replica.listeners import Listener
+from protocol.replica.answering.listeners import Listener
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.lan.listener import LanResponder

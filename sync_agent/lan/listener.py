@@ -34,16 +34,16 @@ from protocol.messages.lives import NONCE_BYTES as LIFE_NONCE_BYTES
 from protocol.messages.lives import Twin
 from protocol.messages.wire import ENROLL_PATH, LIVE_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from protocol.model.entry import Entry
+from protocol.replica.answering.listeners import Listener
+from protocol.replica.answering.serving import Responder
+from protocol.replica.answering.station import Contact, Reply, Station
 from protocol.replica.http.calls import Calls
 from protocol.replica.http.connections import Bounds, listening
 from protocol.replica.http.content import Packs
 from protocol.replica.http.live import Live
 from protocol.replica.http.meter import Direction, Result
 from protocol.replica.http.problems import Problems
-from protocol.replica.listeners import Listener
 from protocol.replica.office.enrolment import OpenCodes
-from protocol.replica.serving import Responder
-from protocol.replica.station import Contact, Reply, Station
 from protocol.roles import Role
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent

@@ -27,7 +27,7 @@ from protocol.messages.lives import Twin
 from protocol.messages.wire import SYNC_PATH
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import SpaceRecord
-from protocol.replica.replica import Replica
+from protocol.replica.at_work.replica import Replica
 from protocol.rights.door import Authority
 from sync_agent.app import Agent
 from sync_agent.lan.peer_calls import PeerCalls

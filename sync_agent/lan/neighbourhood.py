@@ -30,8 +30,8 @@ from typing import Final, TypeAlias
 from protocol.errors import Code
 from protocol.identity import SEED_BYTES, SigningKey
 from protocol.messages.introduction import NONCE_BYTES, announced_name, noise_bytes
-from protocol.replica.replica import Entropy
-from protocol.replica.unforeseen import Unforeseen, lasting
+from protocol.replica.at_work.replica import Entropy
+from protocol.replica.process.unforeseen import Unforeseen, lasting
 from sync_agent.lan.announcement import (
     MAX_ANNOUNCED_TAGS,
     Member,

@@ -25,10 +25,10 @@ from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PA
 from protocol.messages.calls import SyncAnswer
 from protocol.messages.parts import InlinePack, Link, Upload, Wanted
 from protocol.model.entry import Entry, Kind
-from protocol.replica.allowances import Allowance, Allowances
+from protocol.replica.answering.allowances import Allowance, Allowances
+from protocol.replica.answering.outgoing import NamedStreams
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import Making, PackInfo
-from protocol.replica.outgoing import NamedStreams
 from protocol.roles import READS_HAND_INS, Role
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies

@@ -26,7 +26,7 @@ from protocol.messages.likeness import Told
 from protocol.messages.parts import InlinePack, Offer, Wanted
 from protocol.model.entry import Entry
 from protocol.reconcile.checkpoint import Cursor
-from protocol.replica.bare_entries import page_of
+from protocol.replica.at_work.bare_entries import page_of
 from protocol.replica.interfaces import PackInfo, Position
 from protocol.rights.door import Authority
 from protocol.roles import KEEPS_REPORTS

@@ -19,9 +19,9 @@ from typing import Final
 from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
 from protocol.messages.introduction import own_secret
+from protocol.replica.answering.station import Contact
 from protocol.replica.console.operation import JSON
-from protocol.replica.station import Contact
-from protocol.replica.unforeseen import lasting
+from protocol.replica.process.unforeseen import lasting
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels
 from sync_agent.hand_ins.copies import Copies

@@ -17,8 +17,8 @@ from typing import Final
 
 from protocol.limits import GiB
 from protocol.model.entry import Entry
+from protocol.replica.answering.scope import Scope
 from protocol.replica.content.holdings import Need
-from protocol.replica.scope import Scope
 from protocol.rights.door import Authority
 from protocol.roles import KEEPS_REPORTS
 from sync_agent.app import Agent

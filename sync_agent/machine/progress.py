@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocol.replica.background import background
 from protocol.replica.console.operation import JSON
+from protocol.replica.process.background import background
 
 TOLD_EVERY_S: Final = 2.0
 _JUDGED_FROM_S: Final = 3.0

@@ -14,7 +14,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-from protocol.replica.unforeseen import Unforeseen, lasting
+from protocol.replica.process.unforeseen import Unforeseen, lasting
 
 TICK_S: Final = 5.0
 LATE_S: Final = 10.0

@@ -18,7 +18,7 @@ from urllib.request import url2pathname
 import aiohttp
 
 from protocol.limits import MAX_PROXY_SCRIPT_BYTES
-from protocol.replica.own_process import STANDS_IN, bare_environment, starting
+from protocol.replica.process.child import STANDS_IN, bare_environment, starting
 from sync_agent.network.proxies import Proxy, script_choices
 from sync_agent.network.trouble import fit
 

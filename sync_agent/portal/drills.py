@@ -14,7 +14,7 @@ from aiohttp import web
 
 from protocol.folds.measures import MINUTE_MS, Drill
 from protocol.replica.console.operation import JSON
-from protocol.replica.measures import USUAL_MINUTES, measures_of
+from protocol.replica.office.measures import USUAL_MINUTES, measures_of
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.drill_steps import Watcher, steps_of
 from sync_agent.portal.navigation import DRILL, see

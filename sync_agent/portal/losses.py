@@ -20,8 +20,8 @@ from aiohttp import web
 
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
-from protocol.replica.arrivals import noted_since_ms
 from protocol.replica.console.operation import JSON
+from protocol.replica.office.arrivals import noted_since_ms
 from protocol.replica.office.device_cuts import reports_taken_back
 from protocol.replica.office.spaces import space_records
 from protocol.roles import DEVICES

@@ -20,10 +20,10 @@ from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.folds.coursework import Coursework, HandInState, Item, Version, Work
 from protocol.model.entry import Kind
 from protocol.model.work import ContentRef, ItemKind
+from protocol.replica.at_work.views import Basis
 from protocol.replica.content.holdings import Need
 from protocol.replica.office.people import first_names
 from protocol.replica.office.spaces import is_closed
-from protocol.replica.views import Basis
 from protocol.rights.roster import Person, Roster
 from protocol.roles import HAS_READING_KEYS, SEES_ALL_WORK, PersonRole
 from protocol.transfer.manifest import ManifestEntry

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import Entry, Kind
-from protocol.replica.eraser import is_in_doubt, noted_since
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.erasures import in_force
-from protocol.replica.replica import Replica
+from protocol.replica.upkeep.eraser import is_in_doubt, noted_since
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.identity import school_id
 from protocol.model.entry import Kind
 from protocol.replica.console.operation import JSON
-from protocol.replica.measures import (
+from protocol.replica.office.measures import (
     drill_draft,
     drill_report,
     end_drafts,

@@ -30,7 +30,7 @@ from protocol import canonical
 from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.folds.measures import Drill, Measures, Played, Quarantine, is_early, may_begin, of_last_day
 from protocol.limits import MAX_DRILL_MINUTES
-from protocol.replica.measures import measures_of
+from protocol.replica.office.measures import measures_of
 from sync_agent.app import Agent
 from sync_agent.health import LastSync
 from sync_agent.machine.marks import DRILL_MARK, EARLY_DRILLS_MARK

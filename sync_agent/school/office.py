@@ -22,13 +22,13 @@ from typing import Final, Self
 from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
 from protocol.model.entry import Entry
 from protocol.model.register import RegisterKind, stored_register
-from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
+from protocol.replica.at_work.replica import Draft, Entropy, Replica
+from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.office.bureau import Met
 from protocol.replica.office.needed_rank import rank_needed, reaches_something
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.office.stays import end_stays
-from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.unforeseen import lasting
+from protocol.replica.process.unforeseen import lasting
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
 from protocol.roles import RUNS_A_SCHOOL

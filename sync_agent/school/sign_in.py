@@ -39,8 +39,8 @@ from protocol.folds.sign_in import (
 )
 from protocol.limits import MAX_PARENTS, MAX_WRAPS_PER_ENTRY, SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
 from protocol.model.entry import Kind
-from protocol.replica.replica import Draft, Entropy
-from protocol.replica.views import Basis
+from protocol.replica.at_work.replica import Draft, Entropy
+from protocol.replica.at_work.views import Basis
 from protocol.rights.roster import Person
 from sync_agent.app import Agent
 from sync_agent.keys.space_keys import has_sealed_enough

@@ -10,9 +10,9 @@ from typing import Final
 
 from protocol.errors import BadInput, Code
 from protocol.folds.sign_in import Method
+from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Params
-from protocol.replica.replica import Entropy
 from sync_agent.school.sign_in import SignInBook, drawn_pictures
 
 _DRAWN_PIN_DIGITS: Final = 6

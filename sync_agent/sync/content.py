@@ -24,9 +24,9 @@ from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault
 from protocol.limits import MiB
 from protocol.messages.calls import SyncAnswer
 from protocol.messages.parts import Link, Upload, Wanted
+from protocol.replica.answering.outgoing import NamedStreams
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo
-from protocol.replica.outgoing import NamedStreams
 from protocol.transfer.delta import is_delta
 from sync_agent.app import Agent
 from sync_agent.machine.fetching import Left

@@ -24,7 +24,7 @@ from typing import Final
 
 from protocol.errors import RelaisError
 from protocol.limits import CAPABILITY_LIFETIME_S
-from protocol.replica.unforeseen import lasting
+from protocol.replica.process.unforeseen import lasting
 from sync_agent.scheduler import Draw, Scheduler
 from sync_agent.sync.session import Session
 from sync_agent.transport.interface import Transport

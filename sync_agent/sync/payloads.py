@@ -1,6 +1,6 @@
 """Payloads of entries of which the header alone is here, though nothing in force erases them: asked for, and given.
 
-The rules are `protocol.replica.bare_entries`; docs/protocol.md, "Erasure".
+The rules are `protocol.replica.at_work.bare_entries`; docs/protocol.md, "Erasure".
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.model.entry import Entry
-from protocol.replica.bare_entries import Rounds
+from protocol.replica.at_work.bare_entries import Rounds
 from sync_agent.app import Agent
 from sync_agent.transport.sealed_calls import SealedCalls
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from protocol.messages.parts import SpacePage
+from protocol.replica.at_work.replica import Entropy, News, Replica
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.replica import Entropy, News, Replica
 from sync_agent.machine.marks import CURSOR_MARKS, PROVEN_MARKS
 
 PEER_NEWS_MARKS: Final = "peer-news/"

@@ -32,7 +32,7 @@ from math import inf
 from typing import Final
 
 from protocol.messages.parts import Link, Wanted
-from protocol.replica.background import background
+from protocol.replica.process.background import background
 from sync_agent.scheduler import Draw
 from sync_agent.sync.electing import Electing, Found, Stage, Told
 from sync_agent.sync.pulse import (

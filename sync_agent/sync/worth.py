@@ -23,10 +23,10 @@ from protocol.folds.coursework import Item, Work
 from protocol.folds.hand_in_keys import is_opened_for_good
 from protocol.model.entry import Entry, Kind
 from protocol.model.work import ContentRef, Feedback, HandIn, Revision
+from protocol.replica.at_work.keyring import recovery_keys
+from protocol.replica.at_work.space_names import made_spaces
+from protocol.replica.at_work.views import SpaceView
 from protocol.replica.content.holdings import Need, work_need
-from protocol.replica.keyring import recovery_keys
-from protocol.replica.space_names import made_spaces
-from protocol.replica.views import SpaceView
 from protocol.rights.roster import Roster
 from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent

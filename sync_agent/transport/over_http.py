@@ -76,7 +76,7 @@ _KEEP_ALIVE_S: Final = 60.0
 _MAX_NOTICE_BYTES: Final = 64 * KiB
 _MAX_REDIRECTS: Final = 3
 _FETCH_PIECE_BYTES: Final = 64 * KiB
-"""Small enough to be memory that is there already (`protocol.replica.native_memory`)."""
+"""Small enough to be memory that is there already (`protocol.replica.process.native_memory`)."""
 _SKIPPED_HEADERS: Final = ("Accept", "Accept-Encoding", "User-Agent")
 
 _OK: Final = 200

@@ -24,7 +24,7 @@ from protocol.messages.lives import Twin
 from protocol.messages.wire import ENROLL_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from protocol.model.entry import Entry
 from protocol.model.structure import Certificate
-from protocol.replica.replica import Replica
+from protocol.replica.at_work.replica import Replica
 from protocol.rights.door import Authority
 from protocol.roles import Role
 from protocol.trust.envelope import open_answer, seal_request

@@ -22,7 +22,7 @@ from protocol.limits import GiB
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.text import local_time
 from protocol.replica.interfaces import Damage
-from protocol.replica.rebuild import REBUILT_MARK, put_right
+from protocol.replica.upkeep.rebuild import REBUILT_MARK, put_right
 from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.health import LastSync

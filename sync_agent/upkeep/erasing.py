@@ -12,8 +12,8 @@ import logging
 from collections.abc import AsyncIterator
 
 from protocol.errors import LocalFailure
-from protocol.replica.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Destroyed
-from protocol.replica.unforeseen import lasting
+from protocol.replica.process.unforeseen import lasting
+from protocol.replica.upkeep.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Destroyed
 from sync_agent.app import Agent
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.machine.marks import HAND_IN_MARKS

@@ -12,11 +12,11 @@ from aiohttp import web
 from protocol.errors import Code, LocalFailure, NoAnswer
 from protocol.limits import MAX_REQUESTS_PER_ADDRESS
 from protocol.messages.wire import ENROLL_PATH, LIVE_PATH, LIVENESS_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from protocol.replica.answering.serving import Responder
 from protocol.replica.http.calls import RETRY_AFTER_S, Calls
 from protocol.replica.http.content import Packs
 from protocol.replica.http.live import Live
 from protocol.replica.http.problems import Handler, Problems, problem
-from protocol.replica.serving import Responder
 from sync_server.api.asker import UNKNOWN, AskerOf, asker_by_connection
 from sync_server.api.health import Health
 from sync_server.metrics import Counters

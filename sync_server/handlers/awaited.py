@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 
-from protocol.replica.views import Basis
+from protocol.replica.at_work.views import Basis
 from sync_server.app import Server
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import said_already
-from protocol.replica.replica import Draft
-from protocol.replica.signer import RootKit
 from protocol.roles import PersonRole
 from sync_server.app import Server
 

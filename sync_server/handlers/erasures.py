@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
-from protocol.replica.eraser import destroyed_in, is_in_doubt
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.erasures import in_force
-from protocol.replica.replica import Draft
+from protocol.replica.upkeep.eraser import destroyed_in, is_in_doubt
 from sync_server.app import Server
 from sync_server.handlers.notices import Notice
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protocol.errors import BadInput, Code
 from protocol.replica.console.operation import JSON
-from protocol.replica.measures import (
+from protocol.replica.office.measures import (
     drill_draft,
     drill_report,
     end_drafts,

@@ -17,7 +17,7 @@ from typing import Final
 
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Entry
-from protocol.replica.arrivals import authored_by, first_note
+from protocol.replica.office.arrivals import authored_by, first_note
 from protocol.replica.office.heads import MOST_LISTED_HEADS
 from protocol.rights.roster import Roster
 from protocol.roles import Role

@@ -19,8 +19,8 @@ from protocol.errors import BadInput, Code, PeerFault
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import PersonKey, Rewrap
 from protocol.model.work import Wraps
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.as_root import check_kit, write_as_root
-from protocol.replica.replica import Draft
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device, device_words
 from protocol.roles import HAS_READING_KEYS

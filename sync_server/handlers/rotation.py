@@ -30,6 +30,8 @@ from protocol.limits import MAX_ROTATION_HEADS
 from protocol.messages.enrollment import encode_chain
 from protocol.model.entry import Kind
 from protocol.model.structure import Certificate, RecoveryKey
+from protocol.replica.at_work.replica import Draft, Tips
+from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.heads import (
     MOST_LISTED_HEADS,
@@ -41,8 +43,6 @@ from protocol.replica.office.heads import (
     lists_of,
     with_earlier,
 )
-from protocol.replica.replica import Draft, Tips
-from protocol.replica.signer import RootKit
 from sync_server.app import Server
 from sync_server.data_folder import NEXT_KEYS_FILE
 from sync_server.handlers.replaced_keys import note_as_own, replaced_keys

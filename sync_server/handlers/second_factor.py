@@ -22,7 +22,7 @@ from blake3 import blake3
 from protocol.canonical import decode, encode
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.fields import Fields
-from protocol.replica.replica import Entropy
+from protocol.replica.at_work.replica import Entropy
 from protocol.trust.invitation import as_typed, to_base32
 from sync_server.app import Server
 from sync_server.handlers.administrators import SECOND_FACTOR_MARKS, administrator, folded

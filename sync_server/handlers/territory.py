@@ -24,10 +24,10 @@ from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
 from protocol.messages.enrollment import parse_chain
 from protocol.model.entry import Kind
 from protocol.model.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
+from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.pack_files import DAMAGED, PACKS, PARTS
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.private_file import remove_private, write_private
-from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.trust.kit import Kit, parse_kit, write_kit
 from sync_server.data_folder import KEYS_FILE, KEYS_FOLDER, UNFINISHED_FILE, already_initialised, is_initialised

@@ -23,9 +23,9 @@ from protocol.limits import MAX_RULED_ENTRIES
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Ruling
 from protocol.model.work import Revision
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.words_of_office import about
-from protocol.replica.replica import Draft
 from protocol.rights.roster import Roster, is_acceptable
 from sync_server.app import Server
 from sync_server.errands import may_be_judged_by_kit

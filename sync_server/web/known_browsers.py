@@ -18,7 +18,7 @@ from typing import Final
 from blake3 import blake3
 
 from protocol.canonical import encode
-from protocol.replica.replica import Entropy
+from protocol.replica.at_work.replica import Entropy
 from sync_server.handlers.administrators import Administrator
 
 KNOWN_S: Final = 180 * 86_400

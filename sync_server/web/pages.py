@@ -15,9 +15,9 @@ from typing import Final, ParamSpec, TypeVar
 from aiohttp import web
 
 from protocol.errors import BadInput, LocalFailure, RelaisError
+from protocol.replica.at_work.replica import Entropy
 from protocol.replica.office.grants import confirm_clone, is_listed_but_revoked
 from protocol.replica.office.names import device_id, entry_id
-from protocol.replica.replica import Entropy
 from sync_server.config import RunConfig
 from sync_server.handlers.device_query import matching, select, tally, versions_of, worst
 from sync_server.handlers.devices import Device, DeviceState

@@ -17,7 +17,7 @@ from typing import Final
 
 from aiohttp import web
 
-from protocol.replica.replica import Entropy
+from protocol.replica.at_work.replica import Entropy
 from sync_server.app import Server
 from sync_server.handlers.administrators import UNKNOWN_VERIFIER, Administrator, administrator, folded, opens
 from sync_server.handlers.passkeys import Passkey, add_passkey, keyring, use_passkey

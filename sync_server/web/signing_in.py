@@ -21,7 +21,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.replica.replica import Entropy
+from protocol.replica.at_work.replica import Entropy
 from sync_server.handlers.administrators import Administrator
 from sync_server.handlers.webauthn import CHALLENGE_BYTES
 

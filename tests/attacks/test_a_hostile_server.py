@@ -18,8 +18,8 @@ from protocol.messages.lives import Twin
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
 from protocol.model.work import Feedback, Receipt
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.content.holdings import Need
-from protocol.replica.replica import Draft
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 from protocol.rights.speaking import Remembered, Said, Spoken, Starts, speaking_devices

@@ -19,11 +19,12 @@ from protocol.limits import MAX_ROTATION_HEADS
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Certificate, Grant, Revocation, Successor
 from protocol.model.work import ContentRef, ItemKind, Revision
-from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.erasures import erase_persons
 from protocol.replica.office.stays import Stay, _end_drafts
-from protocol.replica.replica import Draft, Replica
+from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.door import Authority
 from protocol.rights.revocations import Cuts, _Cut, _Place, _placed
 from protocol.rights.root_rotation import RootAccount, accounted

@@ -18,12 +18,13 @@ from protocol.identity import DeviceKeys, territory_id
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Erasure, Grant, Invite, PersonKey, PersonRecord, Revocation, Successor
 from protocol.model.work import ContentRef, ItemKind, Revision
-from protocol.replica.arrivals import note_arrivals
-from protocol.replica.eraser import Eraser
+from protocol.replica.at_work.keyring import Keyring
+from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.keyring import Keyring
-from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.replica import Draft, Replica
+from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.storage.memory import MemoryStore
+from protocol.replica.upkeep.eraser import Eraser
 from protocol.rights.door import Authority
 from protocol.rights.keys_in_use import Key
 from protocol.rights.vouching import Away, device_words
@@ -172,7 +173,7 @@ async def _in_no_doubt(*_: object) -> bool:
     return False
 
 
-@attack("a device is lost", off={"protocol.replica.eraser.is_in_doubt": _in_no_doubt})
+@attack("a device is lost", off={"protocol.replica.upkeep.eraser.is_in_doubt": _in_no_doubt})
 async def test_what_a_thief_ordered_to_be_forgotten_is_destroyed_nowhere(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         server, clock = here.office.server, here.office.clock

@@ -15,8 +15,8 @@ from protocol.model.entry import Entry, Kind, compose
 from protocol.model.entry import restore as restored
 from protocol.model.register import RegisterKind, compose_register
 from protocol.model.structure import Erasure, Grant, Invite
+from protocol.replica.at_work.quarantine import Quarantine
 from protocol.replica.interfaces import Held, RegisterRow
-from protocol.replica.quarantine import Quarantine
 from protocol.roles import Role
 from protocol.trust.invitation import Invitation
 from sync_server.app import opened
@@ -101,7 +101,7 @@ async def test_what_stands_in_a_backup_counts_only_as_far_as_somebody_who_may_ha
     "a backup that somebody else has written",
     off={
         "sync_server.foreign_backup._forget_what_waits": believed,
-        "protocol.replica.quarantine.Quarantine._verified_again": signed_all_of_it,
+        "protocol.replica.at_work.quarantine.Quarantine._verified_again": signed_all_of_it,
     },
 )
 async def test_what_waits_in_a_backup_lets_nobody_in_later(case: Case) -> None:
@@ -123,7 +123,7 @@ async def test_what_waits_in_a_backup_lets_nobody_in_later(case: Case) -> None:
 
 @attack(
     "a backup that somebody else has written",
-    off={"protocol.replica.quarantine.Quarantine._verified_again": signed_all_of_it},
+    off={"protocol.replica.at_work.quarantine.Quarantine._verified_again": signed_all_of_it},
 )
 async def test_what_waits_in_a_store_that_somebody_else_wrote_is_checked_when_its_time_comes(case: Case) -> None:
     async with office(case.folder / "server", kit=case.kit) as desk:

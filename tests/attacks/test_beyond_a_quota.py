@@ -13,9 +13,9 @@ import pytest
 from protocol.errors import RelaisError
 from protocol.messages.calls import SyncAnswer
 from protocol.model.entry import Entry, Kind, compose
-from protocol.replica.passage import Passage
-from protocol.replica.quotas import Quotas
-from protocol.replica.replica import Replica
+from protocol.replica.at_work.passage import Passage
+from protocol.replica.at_work.quotas import Quotas
+from protocol.replica.at_work.replica import Replica
 from protocol.roles import Role
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
@@ -69,7 +69,7 @@ async def _whoever_says_it(agent: Agent, proofs: Sequence[Entry], source: bytes)
 async def test_what_is_shown_as_a_withdrawn_right_counts_like_all_that_a_device_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.quotas.MAX_ENTRIES_PER_KEY", BOUND)
+    monkeypatch.setattr("protocol.replica.at_work.quotas.MAX_ENTRIES_PER_KEY", BOUND)
     async with classroom(tmp_path) as room:
         machine, thief = await room.machine(), await room.device(Role.MACHINE, room.space)
         await machine.session.sync()
@@ -88,12 +88,12 @@ async def _never(_quotas: Quotas, _entry: Entry) -> bool:
 
 @attack(
     "a program on a PC floods a restored server before the work comes back",
-    off={"protocol.replica.quotas.Quotas._is_acknowledged": _never},
+    off={"protocol.replica.at_work.quotas.Quotas._is_acknowledged": _never},
 )
 async def test_a_hand_in_that_the_server_had_acknowledged_comes_back_whatever_its_pc_has_said_since(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.quotas.MAX_ENTRIES_PER_KEY", BOUND)
+    monkeypatch.setattr("protocol.replica.at_work.quotas.MAX_ENTRIES_PER_KEY", BOUND)
     async with classroom(tmp_path) as room:
         teacher, machine = await room.teacher(), await room.machine()
         task = await assignment(room, teacher, machine)
@@ -117,12 +117,12 @@ async def _nobody_looks(_replica: Replica, _passage: Passage, _before: object) -
     return
 
 
-@attack(ROW, off={"protocol.replica.replica.Replica._refuse_beyond": _nobody_looks})
+@attack(ROW, off={"protocol.replica.at_work.replica.Replica._refuse_beyond": _nobody_looks})
 @pytest.mark.parametrize("first", ["with its grant", "before its grant"])
 async def test_what_is_said_along_with_the_grant_that_lets_it_in_counts_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    monkeypatch.setattr("protocol.replica.quotas.MAX_ENTRIES_PER_KEY", BOUND)
+    monkeypatch.setattr("protocol.replica.at_work.quotas.MAX_ENTRIES_PER_KEY", BOUND)
     async with classroom(tmp_path) as room:
         machine = await room.machine()
         await machine.session.sync()

@@ -13,10 +13,10 @@ from protocol.clock import DAY_MS
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Invite
-from protocol.replica.arrivals import note_arrivals
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.words_of_office import let_in_by_held_codes
-from protocol.replica.replica import Draft
 from protocol.roles import Role
 from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack

@@ -11,7 +11,7 @@ import pytest
 from protocol.errors import BadInput
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey, PersonRecord
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import Circle, Voices, Vouch, Word, _led_to, device_id
 from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import _Other as VouchedPlace

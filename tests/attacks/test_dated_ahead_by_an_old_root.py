@@ -15,8 +15,8 @@ from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey, SigningKey
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Certificate, Erasure, RecoveryKey, Ruling
-from protocol.replica.keyring import recovery_keys
-from protocol.replica.replica import Draft, Replica
+from protocol.replica.at_work.keyring import recovery_keys
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.trust.kit import Kit
 from sync_agent.transport.sealed_calls import server_of
 from sync_server.handlers.territory import kit_in

@@ -14,7 +14,7 @@ import pytest
 from protocol.errors import TooLarge
 from protocol.limits import KiB, MiB
 from protocol.replica.content import bases, expansion
-from protocol.replica.memory import MemoryPacks
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.transfer.chunking import chunk_list, cut
 from protocol.transfer.deflate_parameters import ALL_LEVELS
 from protocol.transfer.delta import DeltaFrame, Own, Source, Spliced

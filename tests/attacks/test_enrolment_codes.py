@@ -19,8 +19,8 @@ from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Invite
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.enrolment import Enrolment
-from protocol.replica.replica import Draft
 from protocol.rights.door import Authority
 from protocol.roles import Role
 from protocol.trust.envelope import OpenedRequest, open_request, seal_answer

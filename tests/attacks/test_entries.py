@@ -15,8 +15,9 @@ from protocol.identity import SigningKey
 from protocol.model.entry import Entry, Header, Kind, commitment, compose, encode_header, from_wire, restore, to_wire
 from protocol.model.structure import Grant
 from protocol.model.work import ContentRef, ItemKind, Revision
-from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.replica import Admission, Draft, Replica
+from protocol.replica.at_work.replica import Admission, Draft, Replica
+from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.door import WRITERS
 from protocol.roles import Role
 from tests.harness.attack import attack
@@ -51,7 +52,7 @@ def lesson() -> bytes:
     return Revision(ItemKind.LESSON, "Fausse leçon", None, None, ContentRef(bytes(32), 1, 1)).encode()
 
 
-@attack("arbitrary data", off={"protocol.replica.quarantine.signature_holds": lambda _: True})
+@attack("arbitrary data", off={"protocol.replica.at_work.quarantine.signature_holds": lambda _: True})
 async def test_what_the_teacher_did_not_sign_enters_no_replica(world: World) -> None:
     teacher = world.enrol(Role.TEACHER, world.classes[0])
     replica = await opened(world)

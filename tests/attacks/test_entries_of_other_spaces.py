@@ -146,12 +146,14 @@ class Flooder(LanResponder):
         return replace(SyncAnswer.parse(await super()._sync(opened)), withdrawn=self.shown).encode()
 
 
-@attack("one machine floods a class with entries", off={"protocol.replica.quotas.Quotas._counts": lambda *_: False})
+@attack(
+    "one machine floods a class with entries", off={"protocol.replica.at_work.quotas.Quotas._counts": lambda *_: False}
+)
 @pytest.mark.parametrize("shown_as", ["withdrawn", "chain"])
 async def test_what_a_neighbour_shows_to_prove_something_counts_as_all_that_it_says(
     room: Classroom, monkeypatch: pytest.MonkeyPatch, shown_as: str
 ) -> None:
-    monkeypatch.setattr("protocol.replica.quotas.MAX_ENTRIES_PER_KEY", 5)
+    monkeypatch.setattr("protocol.replica.at_work.quotas.MAX_ENTRIES_PER_KEY", 5)
     machine, neighbour = await room.machine(), await room.machine()
     await machine.session.sync()
     grant = next(iter(await neighbour.agent.replica.authorities(neighbour.agent.device)))

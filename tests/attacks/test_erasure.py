@@ -17,15 +17,15 @@ from protocol.identity import SigningKey
 from protocol.model.entry import Entry, Kind, commitment, compose
 from protocol.model.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.model.work import Feedback
+from protocol.replica.at_work.destroyed import DONE_MARKS, destroyed
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.content.pack_remains import Remains, remains_of
-from protocol.replica.destroyed import DONE_MARKS, destroyed
-from protocol.replica.eraser import Eraser
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.people import Doubles, list_draft, merge_persons
-from protocol.replica.pace import Pace
-from protocol.replica.replica import Draft, Replica
 from protocol.replica.storage.sqlite import DATABASE
+from protocol.replica.upkeep.eraser import Eraser
+from protocol.replica.upkeep.pace import Pace
 from protocol.rights.door import is_erasable
 from protocol.roles import PersonRole
 from sync_agent.hand_ins.handing_in import give_feedback
@@ -51,7 +51,7 @@ async def sweep(room: Classroom, days: int) -> None:
     await eraser.sweep(territory.clock())
 
 
-@attack("guessing an erased payload", off={"protocol.replica.replica.SALT_BYTES": 0})
+@attack("guessing an erased payload", off={"protocol.replica.at_work.replica.SALT_BYTES": 0})
 async def test_what_remains_of_an_erased_name_tells_no_guess_from_another(room: Classroom) -> None:
     territory = room.territory
     person = await territory.person("Camille", PersonRole.PUPIL, room.space)
@@ -104,7 +104,7 @@ async def _no_payload(*_: object) -> list[Entry]:
     return []
 
 
-@attack("a stolen server wipes schools", off={"protocol.replica.bare_entries.fitting": _no_payload})
+@attack("a stolen server wipes schools", off={"protocol.replica.at_work.bare_entries.fitting": _no_payload})
 async def test_bare_headers_that_somebody_pushes_after_the_kits_word_blind_nobody_for_good(room: Classroom) -> None:
     """A thief erases a class, the kit undoes it; a hostile PC gives others the headers alone of what it holds."""
     territory = room.territory
@@ -190,7 +190,9 @@ async def held_about(room: Classroom, person: bytes) -> None:
     assert admission.waiting == (said.id,)
 
 
-@attack("words that wait outlive their erasure", off={"protocol.replica.eraser.Eraser._sweep_quarantine": nothing})
+@attack(
+    "words that wait outlive their erasure", off={"protocol.replica.upkeep.eraser.Eraser._sweep_quarantine": nothing}
+)
 async def test_what_waits_about_an_erased_person_is_destroyed_with_the_rest(room: Classroom) -> None:
     territory = room.territory
     person = await territory.person("Camille", PersonRole.PUPIL, room.space)
@@ -204,7 +206,7 @@ async def test_what_waits_about_an_erased_person_is_destroyed_with_the_rest(room
     assert b"dyslexique" not in kept, "nor in the log of the database"
 
 
-@attack("words that wait outlive their erasure", off={"protocol.replica.eraser.HELD_MS": 1 << 60})
+@attack("words that wait outlive their erasure", off={"protocol.replica.upkeep.eraser.HELD_MS": 1 << 60})
 async def test_nothing_waits_for_ever(room: Classroom) -> None:
     await held_about(room, room.pupil_person)
     await sweep(room, 179)
@@ -235,7 +237,7 @@ async def _all_are_here(_eraser: Eraser, orders: list[Order], _now_ms: int) -> l
     return orders
 
 
-@attack("erasures of nobody, without end", off={"protocol.replica.eraser.Eraser._with_presence": _all_are_here})
+@attack("erasures of nobody, without end", off={"protocol.replica.upkeep.eraser.Eraser._with_presence": _all_are_here})
 async def test_erasures_of_people_who_are_not_here_keep_nobody_from_being_forgotten(room: Classroom) -> None:
     territory = room.territory
     for number in range(40):
@@ -301,7 +303,7 @@ def _done_is_done(_order: object, record: object, _now_ms: int) -> bool:
     return record is not None
 
 
-@attack("who was erased before", off={"protocol.replica.eraser.Eraser._looked_at": _no_second_look})
+@attack("who was erased before", off={"protocol.replica.upkeep.eraser.Eraser._looked_at": _no_second_look})
 async def test_who_is_erased_in_one_school_and_then_everywhere_is_destroyed_everywhere(tmp_path: Path) -> None:
     async with erased_in_one_of_two_schools(tmp_path) as (territory, eraser, lea, elsewhere):
         await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
@@ -311,7 +313,7 @@ async def test_who_is_erased_in_one_school_and_then_everywhere_is_destroyed_ever
         assert await left(territory, elsewhere, lea) == 0
 
 
-@attack("who was erased before", off={"protocol.replica.eraser._is_done": _done_is_done})
+@attack("who was erased before", off={"protocol.replica.upkeep.eraser._is_done": _done_is_done})
 async def test_a_thief_who_erases_more_widely_who_was_erased_in_a_school_waits_the_seven_days(tmp_path: Path) -> None:
     async with erased_in_one_of_two_schools(tmp_path) as (territory, eraser, lea, elsewhere):
         await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
@@ -321,7 +323,7 @@ async def test_a_thief_who_erases_more_widely_who_was_erased_in_a_school_waits_t
         assert await left(territory, elsewhere, lea) == 1
 
 
-@attack("who was erased before", off={"protocol.replica.eraser._is_done": _done_is_done})
+@attack("who was erased before", off={"protocol.replica.upkeep.eraser._is_done": _done_is_done})
 async def test_who_is_shown_again_and_erased_again_is_destroyed_after_another_week(room: Classroom) -> None:
     territory, person = room.territory, room.pupil_person
     eraser = Eraser(territory.replica, territory.holdings)
@@ -364,9 +366,9 @@ def _by_name(entries: Sequence[Entry], done: frozenset[bytes], *_: object) -> It
 @attack(
     "who was erased before",
     off={
-        "protocol.replica.replica.carried_out": _names_too,
+        "protocol.replica.at_work.replica.carried_out": _names_too,
         "protocol.rights.roster._carried_out": _by_name,
-        "protocol.replica.eraser._that_hold": lambda done, _ended: dict(done),
+        "protocol.replica.upkeep.eraser._that_hold": lambda done, _ended: dict(done),
     },
 )
 async def test_whom_a_thief_had_erased_and_somebody_brought_back_no_upgrade_destroys(room: Classroom) -> None:
@@ -385,7 +387,7 @@ async def test_whom_a_thief_had_erased_and_somebody_brought_back_no_upgrade_dest
     assert await left(territory, room.space, person) == kept
 
 
-@attack("who was erased before", off={"protocol.replica.eraser.is_in_doubt": _nothing_is_in_doubt})
+@attack("who was erased before", off={"protocol.replica.upkeep.eraser.is_in_doubt": _nothing_is_in_doubt})
 async def test_what_a_thief_ordered_before_the_report_ends_no_week_of_an_honest_word(room: Classroom) -> None:
     territory, person = room.territory, room.pupil_person
     thief = await room.head()
@@ -411,7 +413,7 @@ def _by_the_own_clock(_wall_ms: int, _steady_ms: int | None) -> int:
     return 0
 
 
-@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.pace.leap_ms": _by_the_own_clock})
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.leap_ms": _by_the_own_clock})
 async def test_a_clock_that_is_set_right_ends_no_week(room: Classroom) -> None:
     territory, person = room.territory, room.pupil_person
     await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
@@ -423,7 +425,7 @@ async def test_a_clock_that_is_set_right_ends_no_week(room: Classroom) -> None:
         assert await left(territory, room.space, person) == 1
 
 
-@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.pace.leap_ms": _by_the_own_clock})
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.leap_ms": _by_the_own_clock})
 async def test_a_stick_that_comes_after_a_clock_was_set_ends_no_week(room: Classroom, tmp_path: Path) -> None:
     machine, person, clock = await room.machine(), room.pupil_person, room.territory.clock
     await tend_keys(room)
@@ -442,7 +444,7 @@ async def test_a_stick_that_comes_after_a_clock_was_set_ends_no_week(room: Class
     assert all(entry.payload for entry in about)
 
 
-@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.pace.leap_ms": _by_the_own_clock})
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.leap_ms": _by_the_own_clock})
 async def test_a_clock_that_is_set_while_no_program_runs_ends_no_week(room: Classroom) -> None:
     territory, person = room.territory, room.pupil_person
     await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
@@ -451,7 +453,7 @@ async def test_a_clock_that_is_set_while_no_program_runs_ends_no_week(room: Clas
         assert await left(territory, room.space, person) == 1
 
 
-@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.pace.leap_ms": _by_the_own_clock})
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.leap_ms": _by_the_own_clock})
 async def test_a_machine_that_was_off_for_the_holidays_hears_first_what_was_taken_back(room: Classroom) -> None:
     machine, territory = await room.machine(), room.territory
     await machine.session.sync()

@@ -30,10 +30,10 @@ from protocol.model.entry import Entry, Kind, compose
 from protocol.model.register import RegisterKind, compose_register
 from protocol.model.structure import Grant, Successor
 from protocol.model.work import ContentRef, HandIn, Receipt
-from protocol.replica.allowances import Allowances
+from protocol.replica.answering.allowances import Allowances
+from protocol.replica.answering.outgoing import NamedStreams, Outgoing
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo
-from protocol.replica.outgoing import NamedStreams, Outgoing
 from protocol.roles import READS_HAND_INS, Role
 from protocol.transfer.delta import Own, Spliced
 from protocol.transfer.delta_writer import DeltaWriter
@@ -158,7 +158,7 @@ async def test_keys_that_a_machine_gave_itself_take_the_place_of_no_other_machin
     assert await copies.entrusted(room.space, honest.agent.device)
 
 
-UNBOUNDED = {"protocol.replica.allowances.Allowance.most": property(lambda _allowance: 1 << 60)}
+UNBOUNDED = {"protocol.replica.answering.allowances.Allowance.most": property(lambda _allowance: 1 << 60)}
 
 
 @attack("content that nobody asked for", off=UNBOUNDED)
@@ -187,7 +187,7 @@ async def test_who_has_brought_what_nobody_asked_for_brings_no_more_of_it_with_a
     assert await room.territory.replica.content.totals() == before
 
 
-@attack("content that nobody asked for", off={"protocol.replica.allowances._SAVED_BYTES": 1 << 60})
+@attack("content that nobody asked for", off={"protocol.replica.answering.allowances._SAVED_BYTES": 1 << 60})
 async def test_what_a_machine_has_brought_counts_for_a_month_however_often_the_server_starts(room: Classroom) -> None:
     territory, device = room.territory, (await room.machine()).agent.device
 
@@ -236,7 +236,7 @@ def delta_bomb() -> bytes:
 
 @attack(
     "content that nobody asked for",
-    off={"protocol.replica.allowances.MAX_LACKING_BYTES_PER_DEVICE": 1 << 60},
+    off={"protocol.replica.answering.allowances.MAX_LACKING_BYTES_PER_DEVICE": 1 << 60},
 )
 async def test_sizes_that_somebody_invents_open_no_door(room: Classroom) -> None:
     teacher, thief = await room.teacher(), await room.machine()
@@ -288,7 +288,7 @@ async def test_noise_in_the_place_of_a_receipt_goes_nowhere(room: Classroom, noi
 
 @attack(
     "one machine floods a class with entries",
-    off={"protocol.replica.quotas.Quotas._counts": lambda *_: False},
+    off={"protocol.replica.at_work.quotas.Quotas._counts": lambda *_: False},
 )
 @pytest.mark.parametrize(
     ("bound", "most"), [("MAX_ENTRIES_PER_KEY", 5), ("MAX_ENTRIES_PER_DEVICE", 10), ("MAX_ENTRY_BYTES_PER_DEVICE", 400)]
@@ -296,7 +296,7 @@ async def test_noise_in_the_place_of_a_receipt_goes_nowhere(room: Classroom, noi
 async def test_nobody_carries_all_that_a_machine_says_without_end(
     room: Classroom, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
 ) -> None:
-    monkeypatch.setattr(f"protocol.replica.quotas.{bound}", most)
+    monkeypatch.setattr(f"protocol.replica.at_work.quotas.{bound}", most)
     thief = await room.machine()
     keys, successor = await with_a_second_key(room, thief)
     now_ms, replica = room.territory.clock(), room.territory.replica
@@ -319,7 +319,7 @@ async def test_nobody_carries_all_that_a_machine_says_without_end(
 async def test_keys_that_a_machine_gave_itself_share_one_place_in_quarantine(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.quarantine.MAX_WAITING_ENTRIES", 4)
+    monkeypatch.setattr("protocol.replica.at_work.quarantine.MAX_WAITING_ENTRIES", 4)
     thief = await room.machine()
     keys, successor = await with_a_second_key(room, thief)
     now_ms, replica = room.territory.clock(), room.territory.replica
@@ -332,7 +332,7 @@ async def test_keys_that_a_machine_gave_itself_share_one_place_in_quarantine(
 
 @attack(
     "one machine fills a store with reports",
-    off={"protocol.replica.reports.is_report": lambda _register: True},
+    off={"protocol.replica.answering.reports.is_report": lambda _register: True},
 )
 async def test_keys_that_a_machine_gave_itself_and_noise_fill_no_store_with_reports(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
@@ -375,7 +375,7 @@ def hand_in_of(room: Classroom, device: Device, grant: bytes, task: bytes, conte
 
 @attack(
     "somebody else names a pupil's sealed work",
-    off={"protocol.replica.outgoing.Outgoing._may_fetch": only_a_sole_author},
+    off={"protocol.replica.answering.outgoing.Outgoing._may_fetch": only_a_sole_author},
 )
 async def test_who_names_a_pupils_sealed_work_too_does_not_keep_it_from_its_author(room: Classroom) -> None:
     teacher, lea, thief = await room.teacher(), await room.machine(), await room.machine()
@@ -490,7 +490,7 @@ async def test_a_line_of_thousands_of_keys_is_no_longer_to_follow_than_one(room:
 async def test_a_clone_that_was_confirmed_has_a_quota_of_its_own(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.quotas.MAX_ENTRIES_PER_DEVICE", 10)
+    monkeypatch.setattr("protocol.replica.at_work.quotas.MAX_ENTRIES_PER_DEVICE", 10)
     territory, responder = room.territory, room.territory.responder()
     task = await assignment(room, await room.teacher())
     image = await caller(territory, responder, Role.MACHINE, room.space, seed=5)

@@ -8,7 +8,7 @@ from protocol.errors import Code
 from protocol.identity import SigningKey
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Revocation
-from protocol.replica.replica import Draft, Replica
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.roles import Role
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom
@@ -36,7 +36,9 @@ def flood(
     ]
 
 
-@attack("a stolen laptop says words without end", off={"protocol.replica.quotas.Quotas._counts": lambda *_: False})
+@attack(
+    "a stolen laptop says words without end", off={"protocol.replica.at_work.quotas.Quotas._counts": lambda *_: False}
+)
 @pytest.mark.parametrize(
     ("bound", "most"), [("MAX_STAFF_ENTRIES_PER_DEVICE", 5), ("MAX_STAFF_ENTRY_BYTES_PER_DEVICE", 550)]
 )
@@ -50,7 +52,7 @@ async def test_nobody_carries_all_that_a_stolen_laptop_says_without_end(
     space = room.space if role is Role.TEACHER else school
     thief = await room.device(role, space, person=room.teacher_person)
     await thief.session.sync()
-    monkeypatch.setattr(f"protocol.replica.quotas.{bound}", most)
+    monkeypatch.setattr(f"protocol.replica.at_work.quotas.{bound}", most)
     grant, now_ms = (await thief.agent.right(space, kind)).grant, room.territory.clock()
     said = flood(thief.agent.keys.signing, grant, space, kind, now_ms)
     came, refused = 0, set[Code]()
@@ -68,10 +70,10 @@ async def anybody_with_its_key(replica: Replica, source: bytes) -> bool:
 
 @attack(
     "a stolen laptop says words without end",
-    off={"protocol.replica.replica.Replica._is_server": anybody_with_its_key},
+    off={"protocol.replica.at_work.replica.Replica._is_server": anybody_with_its_key},
 )
 async def test_a_servers_key_that_was_cut_off_brings_no_flood(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.replica.quotas.MAX_ENTRIES_PER_KEY", 5)
+    monkeypatch.setattr("protocol.replica.at_work.quotas.MAX_ENTRIES_PER_KEY", 5)
     territory, machine = room.territory, await room.machine()
     grant, now_ms = (await machine.agent.replica.authorities(machine.agent.device))[0].grant, territory.clock()
     said = flood(machine.agent.keys.signing, grant, room.space, Kind.RECEIPT_SAFE, now_ms, SOME_RECEIPT)

@@ -77,7 +77,7 @@ async def test_a_right_that_no_door_lets_in_is_not_asked_for_without_end(
         await machine.session.sync()
         await room.territory.let_in(machine.agent.keys, Role.MACHINE, other)
         await neighbour.session.sync()
-        monkeypatch.setattr("protocol.replica.news.PAGE_BYTES", 1_000)
+        monkeypatch.setattr("protocol.replica.answering.news.PAGE_BYTES", 1_000)
         monkeypatch.setattr("sync_agent.lan.peer_session.MAX_REQUESTS", MANY_REQUESTS)
         liar = Liar(neighbour.agent, false_grant(other, machine.agent.keys, machine.agent.now_ms()))
         async with listening_device(neighbour.agent, liar) as address:

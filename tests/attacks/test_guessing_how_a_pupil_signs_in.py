@@ -14,7 +14,7 @@ from protocol.identity import AgreementKey
 from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.model.entry import Kind
 from protocol.model.structure import Revocation
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from sync_agent.school.device_names import key_words
 from sync_agent.school.sign_in import TRIES_MARKS, SignInBook, Try
 from sync_agent.school.sign_in_tries import Tries

@@ -12,7 +12,7 @@ from protocol.errors import PeerFault
 from protocol.identity import AgreementKey
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import InlinePack, Wanted
-from protocol.replica.replica import Replica
+from protocol.replica.at_work.replica import Replica
 from protocol.rights.door import Authority
 from protocol.roles import PersonRole, Role
 from protocol.trust.sealing import SealedFile, SealWriter, unwrap_key, wrap_info, wrap_key
@@ -90,7 +90,7 @@ async def everywhere(replica: Replica, key: bytes) -> dict[bytes, Authority]:
     return dict.fromkeys(replica.door.spaces(), replica.door.authorities_of(key)[0])
 
 
-@attack("chunk as an oracle", off={"protocol.replica.replica.Replica.readable": everywhere})
+@attack("chunk as an oracle", off={"protocol.replica.at_work.replica.Replica.readable": everywhere})
 async def test_who_knows_the_hash_of_a_content_of_another_class_gets_nothing_for_it(office: Office) -> None:
     teacher = await office.device(Role.TEACHER, office.room, 1)
     packed = await pack_files({"sujet.txt": b"Le sujet du controle de demain"})

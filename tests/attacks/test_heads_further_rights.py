@@ -11,8 +11,8 @@ import pytest
 from protocol.errors import Refused
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Revocation
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.spaces import uai_of
-from protocol.replica.replica import Draft
 from protocol.rights.door import Authority
 from protocol.roles import RANK, Role
 from sync_agent.app import Agent

@@ -20,8 +20,8 @@ from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.messages.parts import InlinePack, SpacePage, Wanted
 from protocol.model.entry import Entry, Kind, unsigned
 from protocol.reconcile.checkpoint import Checkpoint, Cursor
-from protocol.replica.replica import Admission
-from protocol.replica.views import SpaceView
+from protocol.replica.at_work.replica import Admission
+from protocol.replica.at_work.views import SpaceView
 from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.courier.survey import COURIER
@@ -67,7 +67,7 @@ async def test_a_machine_keeps_no_place_in_classes_that_a_server_only_names(tmp_
             return real(**{**said, "pages": (*said.get("pages", ()), *_invented(300))})
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("protocol.replica.serving.SyncAnswer", lying)
+            patch.setattr("protocol.replica.answering.serving.SyncAnswer", lying)
             patch.setattr("sync_agent.sync.session.MAX_REQUESTS", 4)
             with suppress(RelaisError):
                 await machine.session.sync()
@@ -94,7 +94,7 @@ async def test_a_page_that_a_server_sends_again_and_again_brings_no_sync_forward
 
         before = machine.way.traffic.copy()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("protocol.replica.serving.SyncAnswer", lying)
+            patch.setattr("protocol.replica.answering.serving.SyncAnswer", lying)
             patch.setattr("sync_agent.sync.session.MAX_REQUESTS", 40)
             with suppress(RelaisError):
                 await machine.session.sync()
@@ -249,7 +249,7 @@ async def test_what_a_server_only_names_is_neither_folded_nor_taken_for_a_set_th
         answer_of = SyncAnswer
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(replica, "view", noted)
-            patch.setattr("protocol.replica.serving.SyncAnswer", lying)
+            patch.setattr("protocol.replica.answering.serving.SyncAnswer", lying)
             patch.setattr("sync_agent.sync.session.MAX_REQUESTS", 2)
             with suppress(RelaisError):
                 await machine.session.sync()
@@ -260,7 +260,7 @@ def _all_brought(packs: Iterable[InlinePack], _readable: Collection[bytes]) -> s
     return {pack.space for pack in packs}
 
 
-@attack(ROW, off={"protocol.replica.serving._brought": _all_brought})
+@attack(ROW, off={"protocol.replica.answering.serving._brought": _all_brought})
 async def test_a_server_keeps_no_place_for_classes_that_a_machine_names_with_packs(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         thief = await caller(room.territory, room.frontage.responder, Role.MACHINE, room.space, seed=9)

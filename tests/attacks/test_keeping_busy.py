@@ -27,11 +27,11 @@ from protocol.messages.wire import ENROLL_PATH, RECONCILE_PATH, Call
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.model.work import ContentRef, HandIn
+from protocol.replica.answering.lacks import Lacks
+from protocol.replica.answering.station import Reply
 from protocol.replica.content import batches
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.http.calls import CALLS_AT_ONCE, Calls
-from protocol.replica.lacks import Lacks
-from protocol.replica.station import Reply
 from protocol.rights.door import Authority, Door, Verdict
 from protocol.rights.vouching import Vouch, drawn_by
 from protocol.roles import Role
@@ -221,7 +221,7 @@ async def always_the_first(lacks: Lacks, _device: bytes, readable: Mapping[bytes
     return [Wanted(need.space, need.stream) for need in await lacks._holdings.incomplete(needs, most=200)]
 
 
-@attack("one machine keeps the server busy", off={"protocol.replica.lacks.Lacks.asked_of": always_the_first})
+@attack("one machine keeps the server busy", off={"protocol.replica.answering.lacks.Lacks.asked_of": always_the_first})
 async def test_invented_work_keeps_the_server_from_asking_for_nothing_that_it_has_lost(room: Classroom) -> None:
     teacher, lea, thief = await room.teacher(), await room.machine(), await room.machine()
     task = await assignment(room, teacher, lea, thief)
@@ -242,7 +242,7 @@ async def test_invented_work_keeps_the_server_from_asking_for_nothing_that_it_ha
     assert await holdings.is_complete(need)
 
 
-@attack("one machine keeps the server busy", off={"protocol.replica.quarantine._ROUNDS": 0})
+@attack("one machine keeps the server busy", off={"protocol.replica.at_work.quarantine._ROUNDS": 0})
 async def test_what_comes_has_tried_again_what_waits_for_it_and_nothing_else(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,7 +383,9 @@ async def test_versions_without_end_whose_content_there_is_not_cost_one_look_and
 # --- what one request lists -------------------------------------------------------------------------------------------
 
 
-@attack("one request lists thousands of things", off={"protocol.replica.reports.MAX_REPORTS_OF_ONE_DEVICE": 1_000})
+@attack(
+    "one request lists thousands of things", off={"protocol.replica.answering.reports.MAX_REPORTS_OF_ONE_DEVICE": 1_000}
+)
 async def test_of_reports_of_one_device_few_are_verified_and_the_good_one_is_kept(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,7 +411,7 @@ async def test_of_reports_of_one_device_few_are_verified_and_the_good_one_is_kep
     assert [row.device for row in kept] == [other.id]
 
 
-@attack("one request lists thousands of things", off={"protocol.replica.serving.MAX_OFFERS": 10_000})
+@attack("one request lists thousands of things", off={"protocol.replica.answering.serving.MAX_OFFERS": 10_000})
 async def test_of_offers_in_one_request_no_more_are_looked_at_than_an_agent_makes(room: Classroom) -> None:
     thief = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
     offers = tuple(Offer(room.space, number.to_bytes(32, "big"), 700) for number in range(MAX_OFFERS + 100))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from protocol.identity import DeviceKeys
-from protocol.replica.replica import Entropy
+from protocol.replica.at_work.replica import Entropy
 from sync_agent.keys.binding import Binding
 from sync_agent.keys.succession import Place, _new_keys
 from sync_agent.machine.enrolled import BINDING_FILE, DEVICE_KEYS_FILE

@@ -18,7 +18,7 @@ from protocol.folds.hand_in_keys import content_key_of
 from protocol.limits import MAX_READING_KEYS_AT_ONCE
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.rights import keys_in_use
 from protocol.rights.door import Authority
 from protocol.rights.keys_in_use import Key

@@ -12,7 +12,7 @@ from protocol.folds.space_keys import SpaceSecret
 from protocol.limits import SPACE_KEY_PAUSE_MS
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Revocation
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.roles import Role
 from sync_server.service import SPACE_KEYS_INTERVAL_S
 from tests.harness.attack import attack

@@ -12,12 +12,12 @@ from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.messages.parts import InlinePack, Wanted
 from protocol.model.entry import Entry, Kind
 from protocol.model.work import ItemKind
-from protocol.replica.bare_entries import Lacking, Rounds
+from protocol.replica.answering.lacks import Lacks
+from protocol.replica.answering.serving import _Taken
+from protocol.replica.at_work.bare_entries import Lacking, Rounds
 from protocol.replica.console.frame import Notices
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo
-from protocol.replica.lacks import Lacks
-from protocol.replica.serving import _Taken
 from protocol.rights.door import Authority
 from protocol.roles import Role
 from protocol.transfer.chunking import chunk_list, cut, stream_id

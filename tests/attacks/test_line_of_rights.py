@@ -15,8 +15,8 @@ from protocol.identity import SigningKey
 from protocol.messages.calls import SyncRequest
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import PersonRecord, Revocation
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office import heads
-from protocol.replica.replica import Draft
 from protocol.roles import PersonRole
 from sync_agent.sync.line_of_rights import LineOfRights
 from sync_agent.transport.sealed_calls import SealedCalls

@@ -51,7 +51,7 @@ async def test_what_a_server_names_while_it_has_more_to_say_is_noted_up_to_a_bou
         await work_off(self, run)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("protocol.replica.serving.SyncAnswer", lying)
+        patch.setattr("protocol.replica.answering.serving.SyncAnswer", lying)
         patch.setattr(content, "MAX_NOTED_LINKS", 4 * LINKS)
         patch.setattr(SyncContent, "work_off", counted)
         await machine.session.sync()

@@ -10,8 +10,8 @@ import pytest
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, PersonRecord
 from protocol.model.work import ItemKind
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.people import first_names, mentioned
-from protocol.replica.replica import Replica
 from protocol.rights.vouching import Vouch
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent

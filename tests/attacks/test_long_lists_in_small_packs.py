@@ -15,9 +15,9 @@ from protocol.errors import LocalFailure, TooLarge
 from protocol.limits import MIN_CHUNK_BYTES, SPARE_CONTENT_BYTES, MiB
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import InlinePack
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.content.pack_remains import Remains, remains_of
 from protocol.replica.interfaces import Making
-from protocol.replica.memory import MemoryPacks
 from protocol.roles import Role
 from protocol.transfer.chunking import (
     CHUNK_REF_BYTES,

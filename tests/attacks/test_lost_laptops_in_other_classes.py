@@ -10,7 +10,7 @@ import pytest
 from protocol.identity import AgreementKey
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import device_id
 from protocol.roles import Role
 from protocol.trust import person_keys

@@ -6,8 +6,8 @@ from protocol.clock import at_from
 from protocol.folds.measures import DrillOrder, QuarantineOrder
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Erasure, Revocation
-from protocol.replica.measures import measures_of
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.measures import measures_of
 from sync_agent.school.measures import ordered
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device

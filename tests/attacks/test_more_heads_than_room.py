@@ -15,11 +15,11 @@ from protocol.limits import MAX_REVOKED_HEADS, MAX_ROOT_ACCOUNT_IDS, KiB
 from protocol.model.ancestry import ancestors
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Grant, PersonRecord, Revocation
-from protocol.replica.arrivals import note_arrivals
-from protocol.replica.memory import MemoryStore
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office import heads, withdrawals
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.heads import by_weight, heads_of
-from protocol.replica.replica import Draft
+from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.root_rotation import RootAccount
 from protocol.roles import PersonRole, Role
 from sync_agent.sync.withdrawn import take_withdrawals
@@ -277,11 +277,11 @@ async def cut_off_with_lists(territory: Territory, device: bytes) -> None:
     await as_root(territory, Draft(territory.id, Kind.REVOKE, None, Revocation(device, (), tuple(lists)).encode()))
 
 
-@attack("more heads than a revocation names", off={"protocol.replica.serving.lists_of": lambda _entry: ()})
+@attack("more heads than a revocation names", off={"protocol.replica.answering.serving.lists_of": lambda _entry: ()})
 async def test_a_revocation_with_many_lists_keeps_no_other_from_who_is_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.serving.MAX_CREDENTIALS", 8)
+    monkeypatch.setattr("protocol.replica.answering.serving.MAX_CREDENTIALS", 8)
     async with classroom(tmp_path) as room:
         territory = room.territory
         thief = await caller(territory, territory.responder(), Role.MACHINE, room.space, seed=5)

@@ -15,8 +15,8 @@ from protocol.messages.parts import SpacePage
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
 from protocol.reconcile.checkpoint import EMPTY_CHAIN, Checkpoint
-from protocol.replica.eraser import Eraser
-from protocol.replica.news import called_in
+from protocol.replica.answering.news import called_in
+from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
 from sync_agent.machine.marks import CALLED_MARKS
 from sync_agent.school.device_names import device_names, key_words
@@ -97,7 +97,7 @@ async def test_what_the_server_calls_a_device_cuts_no_teacher_off(here: Here) ->
 async def test_a_teachers_laptop_keeps_no_name_that_the_server_says(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.news.RUNS_A_SCHOOL", frozenset(Role))
+    monkeypatch.setattr("protocol.replica.answering.news.RUNS_A_SCHOOL", frozenset(Role))
     here.room.frontage.responder.name_of = lambda _: CALLED
     await here.room.machine()
     await here.sync(here.teacher)
@@ -144,7 +144,9 @@ async def named_to(here: Here, head: Device, space: bytes) -> set[bytes]:
     return {key for key, _ in called_in([page], readable, replica.door, lambda _: CALLED)}
 
 
-@attack(ASKS, off={"protocol.replica.news._is_anothers_grant": lambda entry, _: entry.header.kind == Kind.GRANT})
+@attack(
+    ASKS, off={"protocol.replica.answering.news._is_anothers_grant": lambda entry, _: entry.header.kind == Kind.GRANT}
+)
 async def test_a_head_hears_no_name_of_a_key_that_they_named_themselves(here: Here) -> None:
     await here.name_the_spy(here.room.teacher_person)
     spy = here.spy.signing.public
@@ -158,7 +160,7 @@ async def test_a_head_hears_no_name_of_a_key_that_they_named_themselves(here: He
     assert spy not in await named_to(here, head, bytes.fromhex(space))
 
 
-@attack(ASKS, off={"protocol.replica.news._runs": lambda authority, *_: authority.role in RUNS_A_SCHOOL})
+@attack(ASKS, off={"protocol.replica.answering.news._runs": lambda authority, *_: authority.role in RUNS_A_SCHOOL})
 async def test_a_head_hears_no_name_of_those_who_run_the_territory(here: Here) -> None:
     territory, operator = here.room.territory, new_device(Random(7).randbytes)
     await territory.let_in(operator, Role.ADMIN, territory.id)

@@ -11,8 +11,8 @@ from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Revocation
-from protocol.replica.arrivals import note_arrivals
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.rights.roster import Roster, is_acceptable
 from protocol.roles import Role
 from sync_server.handlers.territory import kit_in

@@ -11,8 +11,8 @@ import pytest
 from protocol.folds.coursework import Work
 from protocol.limits import MAX_LATE_WRAPS_FOR_STRANGERS, MAX_SAFE_RECEIPTS_PER_STREAM
 from protocol.model.entry import Kind, compose
-from protocol.replica.keyring import Keyring
-from protocol.replica.replica import Draft, Replica
+from protocol.replica.at_work.keyring import Keyring
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.roles import PersonRole, Role
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.keys import space_keys
@@ -66,11 +66,11 @@ async def _never(_replica: Replica, _draft: Draft, _author: bytes) -> bool:
     return False
 
 
-@attack(ROW, off={"protocol.replica.replica.Replica.has_said_half": _never})
+@attack(ROW, off={"protocol.replica.at_work.replica.Replica.has_said_half": _never})
 async def test_half_of_what_a_pc_may_say_is_kept_for_its_pupils(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.quotas.MAX_ENTRIES_PER_KEY", 30)
+    monkeypatch.setattr("protocol.replica.at_work.quotas.MAX_ENTRIES_PER_KEY", 30)
     async with spied_class(tmp_path) as here:
         machine, territory = here.machine, here.room.territory
         for number in range(4):
@@ -120,7 +120,7 @@ async def test_hand_ins_that_name_what_a_pc_holds_are_signed_for_a_few_times(tmp
 async def test_nor_is_all_of_it_spent_in_one_look_at_what_came_in_a_night(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.quotas.MAX_ENTRIES_PER_KEY", 600)
+    monkeypatch.setattr("protocol.replica.at_work.quotas.MAX_ENTRIES_PER_KEY", 600)
     async with spied_class(tmp_path) as here:
         agent, space = here.machine.agent, here.room.space
         right = await agent.right(space, Kind.RECEIPT_SAFE)

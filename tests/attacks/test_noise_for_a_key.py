@@ -10,8 +10,8 @@ from protocol.folds.sign_in import SignInWraps
 from protocol.folds.space_keys import SpaceWraps
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Successor
-from protocol.replica.keyring import Keyring
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.keyring import Keyring
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.given_keys import GivenKeys
 from sync_agent.school.sign_in import Try
 from tests.harness.attack import attack

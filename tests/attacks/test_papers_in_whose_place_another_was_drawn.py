@@ -13,7 +13,7 @@ from protocol.identity import AgreementKey
 from protocol.limits import MAX_READING_KEYS_AT_ONCE, READING_KEY_PAUSE_MS
 from protocol.model.entry import Kind, parsed
 from protocol.model.structure import Grant, Revocation
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import drawn_by
 from protocol.roles import Role
 from protocol.trust.kit import Argon2Cost

@@ -17,13 +17,13 @@ from protocol.messages.parts import Wanted
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
 from protocol.model.work import ContentRef, HandIn
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.pack_remains import Remains, remains_of
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.content.sqlite_content import ContentIndex
-from protocol.replica.eraser import Eraser, _Named
 from protocol.replica.interfaces import PackInfo
-from protocol.replica.replica import Draft, Replica
+from protocol.replica.upkeep.eraser import Eraser, _Named
 from protocol.transfer.chunking import ChunkList, ChunkRef
 from protocol.transfer.pack_writer import PackWriter
 from protocol.trust.sealing import has_sealed_form
@@ -149,7 +149,7 @@ async def named_alike(eraser: Eraser, entries: Iterable[Entry]) -> _Named:
     return _Named(found.streams, found.streams)
 
 
-@attack(ROW, off={"protocol.replica.eraser.Eraser._named": named_alike})
+@attack(ROW, off={"protocol.replica.upkeep.eraser.Eraser._named": named_alike})
 async def test_a_hand_in_that_names_a_remark_keeps_it_nowhere(here: Here) -> None:
     await here.hand_in(here.remark)
     await here.forget_lea()
@@ -302,7 +302,7 @@ async def never_looked(_store: object, _content: object, _now_ms: int) -> None:
 @pytest.mark.usefixtures("small_packs")
 @attack(
     "nobody can say whose the chunks are that lie here",
-    off={"protocol.replica.eraser.let_go_of_unnamed": never_looked},
+    off={"protocol.replica.upkeep.eraser.let_go_of_unnamed": never_looked},
 )
 async def test_of_a_remark_of_which_only_chunks_ever_came_none_lies_here_two_weeks_after_it_was_forgotten(
     here: Here,

@@ -7,7 +7,7 @@ from pathlib import Path
 from protocol.errors import Code
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import Refusal
-from protocol.replica.serving import _Taken
+from protocol.replica.answering.serving import _Taken
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.machine.marks import REFUSED_MARKS
 from tests.harness.attack import attack

@@ -12,7 +12,7 @@ from protocol.messages.enrollment import encode_chain
 from protocol.messages.introduction import is_introduction
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry
-from protocol.replica.station import Reply
+from protocol.replica.answering.station import Reply
 from protocol.rights.door import Authority
 from sync_agent.app import Agent
 from sync_agent.lan.listener import LanResponder

@@ -14,7 +14,10 @@ from tests.harness.raw_device import RawDevice, http_call
 from tests.harness.server_in_process import office
 
 
-@attack("replayed request or answer", off={"protocol.replica.serving.seal_answer": lambda payload, _, **__: payload})
+@attack(
+    "replayed request or answer",
+    off={"protocol.replica.answering.serving.seal_answer": lambda payload, _, **__: payload},
+)
 async def test_a_request_said_again_by_somebody_else_changes_nothing_and_tells_them_nothing(tmp_path: Path) -> None:
     pupil = "Éloïse Rejouée"
     async with office(tmp_path / "server") as made, pages_over(made) as (url, _):

@@ -11,8 +11,8 @@ import pytest
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Revocation
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.device_cuts import TakenBack
-from protocol.replica.replica import Draft
 from protocol.rights.door import Authority
 from protocol.roles import Role
 from sync_agent.keys.key_wraps import reading_keys

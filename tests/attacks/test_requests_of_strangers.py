@@ -18,7 +18,7 @@ from protocol.messages.held_names import HeldNames
 from protocol.messages.parts import Held, read_held
 from protocol.messages.wire import Call
 from protocol.model.entry import Kind
-from protocol.replica.serving import Responder
+from protocol.replica.answering.serving import Responder
 from protocol.roles import Role
 from protocol.trust.envelope import seal_request
 from sync_agent.lan.listener import LanResponder
@@ -46,7 +46,9 @@ async def cost_of(responder: Responder, public: bytes, keys: DeviceKeys, request
     return work.lines
 
 
-@attack(ROW, off={"protocol.replica.serving.credentials_in": lambda data: SyncRequest.parse(data).credentials})
+@attack(
+    ROW, off={"protocol.replica.answering.serving.credentials_in": lambda data: SyncRequest.parse(data).credentials}
+)
 async def test_of_a_stranger_only_the_proof_of_who_he_is_is_read_by_the_server_and_by_a_neighbour(
     room: Classroom,
 ) -> None:

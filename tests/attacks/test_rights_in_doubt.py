@@ -89,7 +89,7 @@ async def every_grant(door: Door, _view: object, key: bytes) -> list[Authority]:
 @attack(
     "let in by keys that were cut off",
     off={
-        "protocol.replica.readers.authorities_in_force": every_grant,
+        "protocol.replica.at_work.readers.authorities_in_force": every_grant,
         "protocol.rights.roster.without_right": lambda *_: set(),
     },
 )

@@ -12,10 +12,10 @@ import pytest
 from protocol.errors import BadInput
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import PersonRecord
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.office import erasures, people
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.people import Mentioned
-from protocol.replica.replica import Replica
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
 from sync_agent.app import Agent

@@ -26,7 +26,7 @@ async def test_nobody_is_told_to_stay_away_for_longer_than_some_minutes(tmp_path
         handlers = room.frontage.responder._handlers
         room.frontage.responder._handlers = dict.fromkeys(handlers, busy)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("protocol.replica.serving.encode_error", lambda error: encode_error(error, 2**63))
+            patch.setattr("protocol.replica.answering.serving.encode_error", lambda error: encode_error(error, 2**63))
             with pytest.raises(NoAnswer) as sent_away:
                 await machine.session.sync()
         assert sent_away.value.code is Code.BUSY

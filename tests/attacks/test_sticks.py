@@ -24,9 +24,9 @@ from protocol.limits import MAX_BUNDLE_FRONTS_PER_LOOK_BYTES, MAX_BUNDLE_INDEX_B
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, PersonRecord, Revocation
-from protocol.replica.allowances import Allowance, Allowances
+from protocol.replica.answering.allowances import Allowance, Allowances
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import FileData, FileStart
-from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.courier.disk import CardsIn, CourierDisk
@@ -150,7 +150,7 @@ def everything(allowances: Allowances, space: bytes, device: bytes) -> Awaitable
     return asyncio.sleep(0, Allowance(2**40, 2**40, 2**40, 2**40))
 
 
-@attack("a hostile stick", off={"protocol.replica.allowances.Allowances.of": everything})
+@attack("a hostile stick", off={"protocol.replica.answering.allowances.Allowances.of": everything})
 async def test_a_stick_of_the_class_brings_nothing_that_nobody_asked_for(tmp_path: Path) -> None:
     async with courier_class(tmp_path / "room") as room:
         thief, lea = await room.machine(), await room.machine()

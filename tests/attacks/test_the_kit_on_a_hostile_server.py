@@ -16,12 +16,12 @@ from protocol.errors import BadInput, PeerFault
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.model.entry import Entry, Kind, compose, unsigned
 from protocol.model.structure import Certificate, Erasure, Grant, PersonKey, RecoveryKey, Revocation, Ruling
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.command import run_command
 from protocol.replica.console.control import serve_control
 from protocol.replica.console.operation import JSON, FileData, FileEvent, Incoming, Outgoing, Params
 from protocol.replica.console.ownership import acquire
 from protocol.replica.office.as_root import write_as_root
-from protocol.replica.replica import Draft
 from protocol.rights.vouching import device_words
 from protocol.roles import Role
 from protocol.trust.kit import Kit

@@ -9,7 +9,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.errors import Code, PeerFault, RelaisError
 from protocol.messages.calls import SyncAnswer
-from protocol.replica.serving import Responder
+from protocol.replica.answering.serving import Responder
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.health import own_report
 from tests.harness.attack import attack
@@ -31,7 +31,7 @@ async def _told(room: Classroom, machine: Device, ahead_ms: int, monkeypatch: py
         return real(**{**said, "time_ms": room.territory.clock() + ahead_ms, "stale": spaces, "unlike": False})  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("protocol.replica.serving.SyncAnswer", late)
+        patch.setattr("protocol.replica.answering.serving.SyncAnswer", late)
         patch.setattr(Responder, "_reconcile", _nothing_to_compare)
         try:
             await machine.session.sync()

@@ -9,9 +9,9 @@ from pathlib import Path
 from protocol.clock import DAY_MS
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant
-from protocol.replica.arrivals import note_arrivals
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
-from protocol.replica.replica import Draft
 from protocol.rights.door import Authority
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent

@@ -11,7 +11,7 @@ from protocol.identity import AgreementKey
 from protocol.limits import MAX_READING_KEYS_AT_ONCE, READING_KEY_PAUSE_MS
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.keys_in_use import Doubted
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost

@@ -15,7 +15,7 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.identity import DeviceKeys, SigningKey
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant, Revocation
-from protocol.replica.arrivals import ARRIVAL_MARKS, note_arrivals
+from protocol.replica.office.arrivals import ARRIVAL_MARKS, note_arrivals
 from protocol.roles import Role
 from sync_server.app import opened
 from sync_server.backing_up import BackupFile, restore

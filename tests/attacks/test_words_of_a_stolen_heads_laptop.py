@@ -13,7 +13,7 @@ from protocol.identity import DeviceKeys
 from protocol.messages.calls import SyncRequest
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
-from protocol.replica.views import Views
+from protocol.replica.at_work.views import Views
 from protocol.rights.circles import Circles
 from protocol.rights.door import Authority
 from protocol.rights.keys_in_use import Key, keys_held

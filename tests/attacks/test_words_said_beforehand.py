@@ -15,11 +15,11 @@ from protocol.errors import BadInput
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation, Ruling
-from protocol.replica.arrivals import note_arrivals
-from protocol.replica.eraser import Eraser
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.erasures import in_force
-from protocol.replica.replica import Draft
+from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Kit
 from sync_server.handlers.territory import kit_in

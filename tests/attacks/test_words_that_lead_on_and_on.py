@@ -13,9 +13,9 @@ import pytest
 
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Grant, Revocation
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office import acquaintance
 from protocol.replica.office.bureau import Office
-from protocol.replica.replica import Draft
 from protocol.rights.vouching import Device, Vouch
 from protocol.roles import Role
 from tests.harness.attack import attack

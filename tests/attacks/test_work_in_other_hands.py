@@ -21,9 +21,9 @@ from protocol.identity import AgreementKey
 from protocol.limits import MAX_LATE_WRAPS_PER_DEVICE, MAX_READING_KEYS_PER_DEVICE
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey, Revocation
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.frame import Notices
 from protocol.replica.content.holdings import Need
-from protocol.replica.replica import Draft
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from protocol.trust.person_keys import KeyWraps

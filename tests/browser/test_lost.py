@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from protocol.clock import DAY_MS
-from protocol.replica.arrivals import note_arrivals
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.roles import Role
 from tests.harness.browser import accessibility_faults, visitor
 from tests.harness.classroom import classroom

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.interfaces import ContentStore
-from protocol.replica.memory import MemoryPacks
 from tests.harness.content_stores import opened
 
 

@@ -18,9 +18,9 @@ from protocol.errors import Code, PeerFault, RelaisError
 from protocol.limits import MAX_SPLICED_BYTES, MiB
 from protocol.replica.content import delta_build, expansion
 from protocol.replica.content.delta_build import build_delta, keep_as_delta
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.content.packs import DELTA_BUDGET_BYTES, PackFolder
 from protocol.replica.interfaces import ContentStore, DeltaInfo
-from protocol.replica.memory import MemoryPacks
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.transfer import reflate
 from protocol.transfer.chunking import chunk_list, cut, stream_id

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from protocol.limits import CURSOR_HASH_BYTES
 from protocol.model.entry import Entry, Kind
 from protocol.replica.interfaces import EntryStore, Held, Position
-from protocol.replica.memory import MemoryStore
+from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import SqliteStore
 from tests.harness.entries import NOTHING, OTHER_SPACE, SPACE, START_MS, EntryMaker, bare, ids_of, register
 

@@ -20,8 +20,8 @@ from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Successor
 from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Revision
 from protocol.reconcile.checkpoint import Cursor
-from protocol.replica.memory import MemoryPacks
-from protocol.replica.serving import Responder
+from protocol.replica.answering.serving import Responder
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.roles import Role
 from protocol.transfer.chunking import chunk_list, cut
 from protocol.transfer.manifest import ManifestEntry, encode_manifest

@@ -12,11 +12,11 @@ from protocol.errors import NoAnswer
 from protocol.folds.coursework import Work
 from protocol.identity import DeviceKeys
 from protocol.model.work import ItemKind
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from protocol.replica.content.holdings import Need
 from protocol.replica.private_file import write_private
-from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.coursework.publisher import Published, Wish, publish

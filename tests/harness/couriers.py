@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from protocol.errors import Code, LocalFailure, RelaisError
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.office.space_keeper import SpaceKeeper
-from protocol.replica.replica import Draft
 from sync_agent.courier.commands import Run, export_to, import_from
 from sync_agent.courier.disk import BundlesOut, CourierDisk
 from sync_agent.operations import table

@@ -22,8 +22,8 @@ from protocol.model.entry import Kind, compose
 from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.model.structure import Grant
 from protocol.model.work import ContentRef, HandIn
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.http.connections import listening
-from protocol.replica.replica import Draft
 from protocol.roles import Role
 from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.api.health import Health as HealthPages

@@ -10,8 +10,8 @@ from pathlib import Path
 from aiohttp import web
 
 from protocol.errors import LocalFailure
+from protocol.replica.answering.serving import Responder
 from protocol.replica.http.connections import listening
-from protocol.replica.serving import Responder
 from sync_agent.transport.over_http import HttpTransport
 from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application

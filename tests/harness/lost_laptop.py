@@ -10,7 +10,7 @@ from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.model.entry import Kind, parsed
 from protocol.model.structure import PersonKey, PersonRecord, Revocation
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from protocol.trust.person_keys import KeyWraps, open_reading_key

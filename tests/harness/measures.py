@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.replica.measures import measures_of, quarantine_drafts
+from protocol.replica.office.measures import measures_of, quarantine_drafts
 from sync_agent.school.measures import DrillTransport, ordered, schools_of
 from sync_agent.sync.session import Session
 from tests.harness.classroom import Classroom, Device

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.clock import DAY_MS
-from protocol.replica.eraser import Eraser
+from protocol.replica.upkeep.eraser import Eraser
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Device
 from tests.harness.territory import Territory

@@ -20,9 +20,9 @@ from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant
+from protocol.replica.at_work.replica import Draft, Entropy
 from protocol.replica.console.operation import NO_FILES
 from protocol.replica.office.enrolment import Enrolment
-from protocol.replica.replica import Draft, Entropy
 from protocol.trust.envelope import OpenedRequest
 from protocol.trust.invitation import parse_code
 from protocol.trust.kit import Kit

@@ -10,8 +10,8 @@ from pathlib import Path
 from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.messages.parts import InlinePack, SpacePage
 from protocol.model.entry import Entry, Kind
-from protocol.replica.serving import Responder
-from protocol.replica.station import Contact
+from protocol.replica.answering.serving import Responder
+from protocol.replica.answering.station import Contact
 from protocol.roles import PersonRole, Role
 from tests.harness.caller import Caller, Packed, caller, pack_files, pack_sealed
 from tests.harness.territory import Territory

@@ -9,9 +9,10 @@ from random import Random
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Successor
 from protocol.model.work import ContentRef, ItemKind, Revision
+from protocol.replica.at_work.replica import Admission, Draft, Replica
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.interfaces import Stored
-from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.replica import Admission, Draft, Replica
+from protocol.replica.storage.memory import MemoryStore
 from protocol.roles import Role
 from tests.harness.history import NOW_MS, World, Writer
 

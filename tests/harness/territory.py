@@ -20,11 +20,11 @@ from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Certificate, Generation, Grant, Invite, PersonRecord, RecoveryKey, SpaceRecord
+from protocol.replica.answering.serving import Responder
+from protocol.replica.answering.station import Station
+from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.content.packs import PackFolder
-from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.serving import Responder
-from protocol.replica.station import Station
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.roles import PersonRole, Role
 from protocol.trust.envelope import OpenedRequest

@@ -25,7 +25,7 @@ from protocol.messages.wire import (
     SYNC_PATH,
     Call,
 )
-from protocol.replica.serving import Responder
+from protocol.replica.answering.serving import Responder
 from sync_agent.transport.answers import Response, error_in, recognised
 from sync_agent.transport.interface import Traffic
 from sync_agent.transport.server_chain import IsOurs

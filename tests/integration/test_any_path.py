@@ -14,9 +14,9 @@ from protocol.messages.wire import RECONCILE_PATH
 from protocol.model.entry import Kind
 from protocol.model.structure import Revocation
 from protocol.model.work import ItemKind
+from protocol.replica.at_work.keyring import Keyring
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings
-from protocol.replica.keyring import Keyring
-from protocol.replica.replica import Replica
 from protocol.roles import Role
 from sync_agent.transport.answers import Response
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
@@ -291,7 +291,7 @@ async def test_what_opens_a_class_to_a_machine_is_found_on_any_page_of_its_neigh
     await territory.let_in(machine.agent.keys, Role.MACHINE, other)
     await neighbour.session.sync()
     assert other not in await machine.agent.spaces()
-    monkeypatch.setattr("protocol.replica.news.PAGE_BYTES", 3_000)
+    monkeypatch.setattr("protocol.replica.answering.news.PAGE_BYTES", 3_000)
     await exchange(machine.agent, neighbour.agent)
     theirs = [await device.agent.replica.fingerprint(other) for device in (machine, neighbour)]
     assert theirs[0] == theirs[1] == await territory.replica.fingerprint(other)
@@ -308,6 +308,6 @@ async def test_of_a_class_that_is_closed_to_a_neighbour_no_page_is_asked_for_wit
     await neighbour.session.sync()
     await territory.say(other, Kind.REVOKE, Revocation(neighbour.agent.device, ()).encode())
     await machine.session.sync()
-    monkeypatch.setattr("protocol.replica.news.PAGE_BYTES", 3_000)
+    monkeypatch.setattr("protocol.replica.answering.news.PAGE_BYTES", 3_000)
     monkeypatch.setattr("sync_agent.lan.peer_session.MAX_REQUESTS", 40)
     assert (await exchange(machine.agent, neighbour.agent)).round_trips < 20

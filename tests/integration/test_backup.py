@@ -25,7 +25,7 @@ from protocol.limits import ERASURE_DELAY_MS
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import InlinePack
 from protocol.replica.console.frame import Notices
-from protocol.replica.eraser import Eraser
+from protocol.replica.upkeep.eraser import Eraser
 from sync_server.app import opened
 from sync_server.data_folder import COPY_FILE
 from sync_server.handlers.backups import back_up, note_kept

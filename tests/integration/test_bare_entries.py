@@ -10,8 +10,8 @@ import pytest
 
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Ruling
-from protocol.replica.bare_entries import Rounds, page_of
-from protocol.replica.replica import Replica
+from protocol.replica.at_work.bare_entries import Rounds, page_of
+from protocol.replica.at_work.replica import Replica
 from protocol.rights.door import is_erasable
 from protocol.roles import PersonRole
 from tests.harness.classroom import Classroom, Device, classroom
@@ -106,7 +106,7 @@ async def test_another_payload_than_the_signed_one_is_not_taken(erased: Erased) 
 
 
 def test_everybody_is_asked_once_and_after_a_while_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.replica.bare_entries.MAX_BARE_IDS", 2)
+    monkeypatch.setattr("protocol.replica.at_work.bare_entries.MAX_BARE_IDS", 2)
     rounds, here = Rounds(), bytes(32)
     lacking = tuple((here, bytes([number]) * 32) for number in range(3))
     ids = [name for _, name in lacking]
@@ -125,6 +125,6 @@ def test_copies_of_a_device_that_call_by_turns_are_all_asked(copies: int) -> Non
 
 
 def test_a_message_takes_as_many_as_have_room_and_one_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.replica.bare_entries.PAGE_BYTES", 1)
+    monkeypatch.setattr("protocol.replica.at_work.bare_entries.PAGE_BYTES", 1)
     entries = EntryMaker().entries(3)
     assert page_of(entries) == tuple(entries[:1])

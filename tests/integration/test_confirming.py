@@ -12,7 +12,7 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.limits import MAX_PHRASES_PER_DEVICE
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost

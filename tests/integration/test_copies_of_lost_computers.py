@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.replica.arrivals import note_arrivals
+from protocol.replica.office.arrivals import note_arrivals
 from sync_agent.school.device_names import key_words
 from tests.harness.commands import Desk
 from tests.harness.office_devices import town

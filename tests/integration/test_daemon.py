@@ -16,12 +16,12 @@ import pytest
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
 from protocol.model.entry import Kind
 from protocol.model.work import EMPTY_PAYLOAD
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.console import sole_runner
 from protocol.replica.console.control import forward
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.console.ownership import acquire, read_control
-from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from sync_agent import daemon
 from sync_agent.app import Agent

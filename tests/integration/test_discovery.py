@@ -18,7 +18,7 @@ from random import Random
 import pytest
 
 from protocol.errors import Code
-from protocol.replica.unforeseen import Unforeseen
+from protocol.replica.process.unforeseen import Unforeseen
 from sync_agent.lan import mdns, multicast, school_lan
 from sync_agent.lan.announcement import Member, Members, State, hint_text, member_of, placed_text
 from sync_agent.lan.mdns import Discovery
@@ -283,7 +283,7 @@ BOTH_FAMILIES = f"{WITHOUT_ROUTER}; ip addr add fd00::7/64 dev card nodad"
 NEIGHBOURS = """
 import asyncio, os, subprocess, sys
 from contextlib import AsyncExitStack
-from protocol.replica.unforeseen import Unforeseen
+from protocol.replica.process.unforeseen import Unforeseen
 from sync_agent.lan.neighbourhood import Neighbourhood
 from tests.harness.patience import until
 

@@ -13,8 +13,8 @@ from protocol.folds.sign_in import Method
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, PersonRecord
 from protocol.model.work import ItemKind
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import FileEvent
-from protocol.replica.replica import Draft
 from protocol.roles import PersonRole
 from sync_agent.hand_ins import drafts as module
 from sync_agent.hand_ins.drafts import DRAFT_MARKS, Drafts, Kept

@@ -19,7 +19,7 @@ from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, RelaisError
 from protocol.identity import school_id
 from protocol.model.work import ItemKind
 from protocol.replica.console.drill_words import lift_in_words, report_in_words, stop_in_words
-from protocol.replica.measures import measures_of
+from protocol.replica.office.measures import measures_of
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.lan.school_lan import Lan

@@ -12,7 +12,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.replica import disk
-from protocol.replica.serving import Responder
+from protocol.replica.answering.serving import Responder
 from protocol.roles import PersonRole, Role
 from protocol.trust.invitation import Invitation
 from sync_agent.app import Agent

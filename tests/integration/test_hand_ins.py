@@ -16,8 +16,8 @@ from protocol.limits import ACQUAINTANCE_MS, MAX_READING_KEYS_PER_DEVICE, SEALED
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey, Revocation
 from protocol.model.work import ContentRef, HandIn, Wraps
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import JSON, NO_FILES, Complete, FileData, FileEnd, FileStart
-from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.transfer.chunking import ChunkRef
 from protocol.trust.sealing import SealedFile, SealWriter, wrap_info

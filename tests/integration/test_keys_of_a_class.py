@@ -12,7 +12,7 @@ from protocol.identity import AgreementKey
 from protocol.limits import MAX_PARENTS, MAX_READING_KEYS_AT_ONCE, READING_KEY_LONG_PAUSE_MS, READING_KEY_PAUSE_MS
 from protocol.model.entry import Kind, parsed
 from protocol.model.structure import Erasure, Grant, PersonKey, Revocation
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import KeyWraps, PhraseKey, open_reading_key

@@ -215,7 +215,7 @@ async def test_a_server_that_answers_with_the_old_key_is_not_believed_any_more(s
 
 async def test_what_a_thief_writes_under_the_old_key_counts_for_nothing(scene: Scene) -> None:
     from protocol.model.structure import Grant  # noqa: PLC0415
-    from protocol.replica.replica import Draft  # noqa: PLC0415
+    from protocol.replica.at_work.replica import Draft  # noqa: PLC0415
     from protocol.roles import Role  # noqa: PLC0415
 
     server, thief = scene.office.server, SigningKey(os.urandom(32))

@@ -14,7 +14,7 @@ from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import Kind
 from protocol.model.work import ItemKind
 from protocol.replica.console.frame import Notices
-from protocol.replica.eraser import Eraser
+from protocol.replica.upkeep.eraser import Eraser
 from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.portal.shelf import Shelf
 from sync_agent.watching.folders import publishing_folders

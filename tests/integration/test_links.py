@@ -10,9 +10,9 @@ import pytest
 
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import Wanted
+from protocol.replica.answering.listeners import Listener
+from protocol.replica.answering.serving import Responder
 from protocol.replica.content.holdings import Need
-from protocol.replica.listeners import Listener
-from protocol.replica.serving import Responder
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.lan.link import Link

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.replica.listeners import Listeners
+from protocol.replica.answering.listeners import Listeners
 from tests.harness.machines import Machine, School, school
 from tests.harness.patience import eventually
 

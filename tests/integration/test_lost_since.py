@@ -14,9 +14,9 @@ from protocol.errors import BadInput, Code
 from protocol.identity import territory_id
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, Invite, PersonRecord
-from protocol.replica.arrivals import note_arrivals
-from protocol.replica.eraser import Eraser
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import PersonRole, Role
 from protocol.trust.invitation import Invitation
 from sync_server.handlers.administrators import add_administrator, verifier_of

@@ -13,7 +13,7 @@ from protocol.errors import Refused
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Erasure, Revocation
-from protocol.replica.arrivals import note_arrivals
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.erasures import in_force
 from protocol.rights.vouching import device_words
 from protocol.roles import Role

@@ -14,11 +14,11 @@ from protocol.clock import DAY_MS
 from protocol.errors import RelaisError
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.left_parts import BeingWritten
 from protocol.replica.content.packs import PackFolder
-from protocol.replica.eraser import Eraser
-from protocol.replica.pace import Pace
-from protocol.replica.replica import Replica
+from protocol.replica.upkeep.eraser import Eraser
+from protocol.replica.upkeep.pace import Pace
 from sync_agent.hand_ins.handing_in import give_feedback
 from tests.harness.classroom import WORK, Classroom, Device, Given, assignment, classroom, faulty
 from tests.harness.passing_days import pass_days

@@ -10,8 +10,8 @@ import pytest
 from protocol.errors import BadInput, Code, LocalFailure, RelaisError
 from protocol.limits import MAX_CHUNK_BYTES, MAX_PARENTS, MiB
 from protocol.model.entry import Kind
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import JSON, FileData, FileEnd, FileStart
-from protocol.replica.replica import Draft
 from protocol.roles import Role
 from tests.harness.classroom import Classroom, Device, Files
 from tests.harness.commands import Desk, Events, changed_once

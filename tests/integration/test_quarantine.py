@@ -11,7 +11,7 @@ import pytest
 from protocol.errors import Code, RelaisError
 from protocol.model.work import ItemKind
 from protocol.replica.console.drill_words import lift_in_words
-from protocol.replica.measures import lift_drafts, measures_of, quarantine_drafts
+from protocol.replica.office.measures import lift_drafts, measures_of, quarantine_drafts
 from protocol.roles import RANK, Role
 from sync_agent.courier.commands import survey_here
 from sync_agent.scheduler import Outcome

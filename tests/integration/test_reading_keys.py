@@ -17,7 +17,7 @@ from protocol.identity import AgreementKey
 from protocol.limits import READING_KEY_PAUSE_MS
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Grant, Revocation
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost

@@ -14,8 +14,8 @@ import pytest
 from protocol.errors import Code, LocalFailure
 from protocol.folds.coursework import HandInState
 from protocol.model.entry import Kind
-from protocol.replica.rebuild import NOTE
 from protocol.replica.storage.salvage import salvage
+from protocol.replica.upkeep.rebuild import NOTE
 from sync_agent.app import Agent
 from sync_agent.pacing.budget import Hold
 from sync_agent.sync.session import Session
@@ -202,7 +202,7 @@ async def test_a_crash_while_it_is_made_anew_begins_again(room: Classroom, monke
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr("protocol.replica.rebuild.salvage", crash)
+        patch.setattr("protocol.replica.upkeep.rebuild.salvage", crash)
         with pytest.raises(Crash):
             await Agent.open(folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
     assert (folder / NOTE).is_file()

@@ -9,8 +9,8 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.model.entry import Kind
 from protocol.model.structure import Revocation
-from protocol.replica.arrivals import note_arrivals
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.arrivals import note_arrivals
 from tests.harness.commands import Desk
 from tests.harness.office_devices import town
 

@@ -18,8 +18,8 @@ import pytest_asyncio
 from protocol.limits import MAX_PACK_BYTES, MiB
 from protocol.messages.calls import SyncRequest
 from protocol.messages.wire import SYNC_PATH
-from protocol.replica.listeners import Listener
-from protocol.replica.serving import Responder
+from protocol.replica.answering.listeners import Listener
+from protocol.replica.answering.serving import Responder
 from sync_agent.app import Agent
 from sync_agent.network.settings import Network
 from sync_agent.sync.session import Session

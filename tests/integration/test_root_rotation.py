@@ -15,8 +15,9 @@ from protocol.identity import AgreementKey, SigningKey
 from protocol.messages.enrollment import parse_chain
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
-from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.replica import Draft, Replica
+from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.root_rotation import RootRotation
 from protocol.trust.kit import Kit, parse_kit, write_kit
 from sync_agent.enrollment.by_code import enroll

@@ -10,8 +10,8 @@ import pytest
 
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, PersonRecord, SpaceRecord
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office import heads
-from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from sync_server.handlers import rotation
 from sync_server.handlers.rotation import rotate_server

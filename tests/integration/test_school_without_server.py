@@ -16,7 +16,7 @@ from protocol.messages.introduction import knock
 from protocol.messages.wire import ENROLL_PATH
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Revocation
-from protocol.replica.arrivals import note_arrivals
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.losses import NEW_KEYS
 from protocol.replica.office.people import duplicates_in
 from protocol.roles import PersonRole, Role

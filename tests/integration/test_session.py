@@ -16,10 +16,10 @@ from protocol.messages.wire import RECONCILE_PATH
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Invite, PersonKey
 from protocol.model.work import HandIn
-from protocol.replica import news
+from protocol.replica.answering import news
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import Stored
-from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.coursework.publisher import withdraw

@@ -15,8 +15,8 @@ from protocol.folds.space_keys import SpaceWraps, unwrap
 from protocol.identity import AgreementKey
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
-from protocol.replica.keyring import Keyring
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.keyring import Keyring
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.roster import Roster, fold_roster
 from protocol.trust.kit import Kit, parse_kit
 from sync_server.handlers.closing import close_space
@@ -155,7 +155,7 @@ async def test_who_enrols_in_a_class_does_not_wait_for_the_other_classes_of_a_la
         folded.append(space)
         return fold_roster(space, *rest)
 
-    monkeypatch.setattr("protocol.replica.views.KEPT_BYTES", 1)
+    monkeypatch.setattr("protocol.replica.at_work.views.KEPT_BYTES", 1)
     monkeypatch.setattr("protocol.folds.growth.fold_roster", fold)
     member = await here.enrol(code)
     others = set(here.server.replica.door.children(line(here)[1])) - {bytes.fromhex(here.space)}

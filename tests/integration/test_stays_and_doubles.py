@@ -14,6 +14,7 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, PersonRecord, Revocation, Successor
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.sole_runner import own
 from protocol.replica.office.people import (
     add_person,
@@ -24,7 +25,6 @@ from protocol.replica.office.people import (
     spoken,
 )
 from protocol.replica.office.stays import end_stays, stays_of
-from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from sync_server.app import Server
 from sync_server.service import Service, Stop

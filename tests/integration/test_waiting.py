@@ -14,8 +14,8 @@ from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, Refused
 from protocol.model.entry import Kind
 from protocol.model.work import ItemKind
-from protocol.replica.arrivals import note_arrivals
 from protocol.replica.console.frame import Notices
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.people import merge_persons
 from sync_agent.coursework.publisher import Wish, publish
 from sync_server.handlers.administrators import add_administrator, verifier_of

@@ -15,11 +15,11 @@ from aiohttp import web
 
 from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
 from protocol.messages.wire import LIVE_PATH
-from protocol.replica.background import background
+from protocol.replica.answering.listeners import Listener
+from protocol.replica.answering.serving import Responder
 from protocol.replica.http import live
 from protocol.replica.interfaces import ReadInto
-from protocol.replica.listeners import Listener
-from protocol.replica.serving import Responder
+from protocol.replica.process.background import background
 from protocol.roles import Role
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import Scheduler
@@ -163,7 +163,7 @@ async def test_who_has_no_capability_hears_nothing(here: HttpRoom, bearer: str) 
 async def test_more_listeners_than_there_is_room_for_are_asked_to_come_later(
     here: HttpRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.listeners.Listeners.__len__", lambda _self: live.MAX_LISTENERS)
+    monkeypatch.setattr("protocol.replica.answering.listeners.Listeners.__len__", lambda _self: live.MAX_LISTENERS)
     machine = await here.room.machine()
     async with aclosing(machine.way.listen(await capability_of(machine), pushed=False)) as line:
         with pytest.raises(NoAnswer) as raised:

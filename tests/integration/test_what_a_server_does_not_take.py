@@ -159,7 +159,7 @@ async def test_a_pack_that_two_send_at_once_arrives_and_neither_is_told_that_nob
         return await append(pack, offset, data, sender)
 
     monkeypatch.setattr(content, "append_part", after_another)
-    monkeypatch.setattr("protocol.replica.allowances.SPARE_CONTENT_BYTES", 30_000)
+    monkeypatch.setattr("protocol.replica.answering.allowances.SPARE_CONTENT_BYTES", 30_000)
     for device in (teacher, machine):
         await device.session.sync()
     assert first
@@ -180,8 +180,8 @@ async def test_content_that_goes_up_before_what_names_it_and_is_taken_a_moment_l
     monkeypatch.setattr("sync_agent.sync.asking.FIRST_PUSH_BYTES", 1)
     monkeypatch.setattr("sync_agent.sync.asking.INLINE_PACK_BYTES", 1_000)
     monkeypatch.setattr("sync_agent.sync.transfer.PACKS_AT_ONCE", 1)
-    monkeypatch.setattr("protocol.replica.allowances.SPARE_CONTENT_BYTES", 30_000)
-    monkeypatch.setattr("protocol.replica.allowances._PER_CONTENT_BYTES", 1_000)
+    monkeypatch.setattr("protocol.replica.answering.allowances.SPARE_CONTENT_BYTES", 30_000)
+    monkeypatch.setattr("protocol.replica.answering.allowances._PER_CONTENT_BYTES", 1_000)
     refused: list[bytes] = []
     drop = room.territory.replica.content.drop_part
 

@@ -10,7 +10,7 @@ import pytest
 
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, PersonRecord, Revocation
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import device_id, device_words
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import confirm, own_device

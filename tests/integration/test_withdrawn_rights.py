@@ -15,8 +15,8 @@ from protocol.identity import DeviceKeys
 from protocol.messages.enrollment import EnrollAnswer
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Revocation
-from protocol.replica.arrivals import note_arrivals
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.roles import Role
 from sync_agent.lan.meeting import secrets_of
 from sync_agent.sync.withdrawn import ended_names
@@ -106,7 +106,7 @@ async def test_a_device_comes_back_to_a_class_that_takes_more_than_one_page(
     for number in range(8):
         await scene.office.add_person(f"Élève {number}", "pupil", scene.office.space)
     await scene.office.do("grant", device=device, space=[scene.office.space])
-    monkeypatch.setattr("protocol.replica.news.PAGE_BYTES", 2_000)
+    monkeypatch.setattr("protocol.replica.answering.news.PAGE_BYTES", 2_000)
     await scene.here.sync(scene.machine)
     assert await scene.listed(scene.machine) == {scene.office.space}
     before = scene.machine.way.traffic.round_trips
@@ -210,6 +210,6 @@ async def test_what_a_thief_closed_is_open_again_by_the_word_of_a_neighbour_that
     await scene.office.do("lost", device=thief.agent.device.hex(), since="12h")
     await scene.here.sync(scene.teacher)
     # from here on the machine reaches the teacher's laptop alone, and what it needs lies on several pages
-    monkeypatch.setattr("protocol.replica.news.PAGE_BYTES", 2_000)
+    monkeypatch.setattr("protocol.replica.answering.news.PAGE_BYTES", 2_000)
     await exchange(scene.machine.agent, scene.teacher.agent)
     assert await scene.listed(scene.machine) == {scene.office.space}

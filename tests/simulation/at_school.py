@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.limits import ERASURE_DELAY_MS, MAX_UNWATCHED_MS
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Need
-from protocol.replica.eraser import is_in_doubt
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.stays import end_stays
-from protocol.replica.replica import Replica
+from protocol.replica.upkeep.eraser import is_in_doubt
 from sync_agent.school.office import end_what_is_over
 from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.handlers.erasures import confirm_destroyed

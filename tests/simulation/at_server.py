@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 from protocol.errors import BadInput
 from protocol.model.entry import Kind
 from protocol.model.structure import Revocation, Ruling
-from protocol.replica.destroyed import destroyed_names
+from protocol.replica.at_work.destroyed import destroyed_names
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.office.bureau import Office as Bureau
 from protocol.replica.office.erasures import erase_persons, in_force, take_back, with_doubles
 from protocol.replica.office.grants import grant_device
 from protocol.replica.office.people import add_person
 from protocol.replica.office.withdrawals import revoke_device
-from protocol.replica.replica import Draft, Replica
 from protocol.roles import PersonRole, Role
 from tests.simulation.at_school import a_while
 from tests.simulation.founding import begin_server

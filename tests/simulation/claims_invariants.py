@@ -20,8 +20,8 @@ from typing import Final
 from protocol.errors import PeerFault, Refused
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord, Revocation
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.people import spoken
-from protocol.replica.replica import Replica
 from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.hand_ins.wraps import readers_of

@@ -48,7 +48,7 @@ def opens_seals_of_other_classes() -> AbstractContextManager[object]:
 
 def believes_every_signature() -> AbstractContextManager[object]:
     """Nobody looks at what a signature is over."""
-    return mock.patch("protocol.replica.quarantine.signature_holds", return_value=True)
+    return mock.patch("protocol.replica.at_work.quarantine.signature_holds", return_value=True)
 
 
 def lets_a_right_hold_everywhere() -> AbstractContextManager[object]:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.model.entry import Kind
-from protocol.replica.replica import Replica
-from protocol.replica.views import Views
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.views import Views
 from protocol.rights.door import is_erasable
 from sync_agent.school.measures import ordered
 from sync_agent.transport.sealed_calls import newest_server

@@ -10,8 +10,8 @@ from pathlib import Path
 from unittest import mock
 
 from protocol.model.entry import Entry
-from protocol.replica.bare_entries import BareEntries, Lacking
-from protocol.replica.replica import Entropy
+from protocol.replica.at_work.bare_entries import BareEntries, Lacking
+from protocol.replica.at_work.replica import Entropy
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 from protocol.roles import Role
@@ -101,7 +101,7 @@ def folds_do_not_grow() -> AbstractContextManager[object]:
     def stays(fold: object, *_heard: object) -> object:
         return fold
 
-    return mock.patch("protocol.replica.views.grown", stays)
+    return mock.patch("protocol.replica.at_work.views.grown", stays)
 
 
 def cuts_no_former_server_off() -> AbstractContextManager[object]:
@@ -128,7 +128,7 @@ def lets_everybody_back() -> AbstractContextManager[object]:
     async def all_of_them(door: Door, _view: object, key: bytes) -> list[Authority]:
         return list(door.authorities_of(key))
 
-    return mock.patch("protocol.replica.readers.authorities_in_force", all_of_them)
+    return mock.patch("protocol.replica.at_work.readers.authorities_in_force", all_of_them)
 
 
 def believes_every_refusal() -> AbstractContextManager[object]:

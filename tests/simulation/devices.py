@@ -17,9 +17,9 @@ from protocol.errors import BadInput, Code
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Kind
 from protocol.model.work import Receipt
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.grants import confirm_clone
 from protocol.replica.office.invitations import Wanted, invite
-from protocol.replica.replica import Draft
 from protocol.roles import HAS_READING_KEYS, SHARED, PersonRole, Role
 from sync_agent.keys.confirming import Reader, list_readers
 from sync_agent.keys.confirming import confirm as confirm_reader

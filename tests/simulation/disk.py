@@ -16,9 +16,9 @@ from inspect import iscoroutinefunction
 from random import Random
 from typing import Any, Final, cast
 
-from protocol.replica.content.memory_packs import _Delta, _Pack
+from protocol.replica.content.memory_packs import MemoryPacks, _Delta, _Pack
 from protocol.replica.interfaces import ContentStore, EntryStore
-from protocol.replica.memory import MemoryPacks, MemoryStore, _Space
+from protocol.replica.storage.memory import MemoryStore, _Space
 
 SLOW_WRITES = 0.1
 SLOWEST_S = 0.5

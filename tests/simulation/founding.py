@@ -17,12 +17,12 @@ from protocol.messages.enrollment import EnrollAnswer, EnrollRequest, parse_chai
 from protocol.messages.wire import Call
 from protocol.model.entry import Kind
 from protocol.model.structure import Certificate, Generation, RecoveryKey
+from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.people import add_person
 from protocol.replica.office.spaces import add_space
-from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.roles import PersonRole, Role
 from protocol.trust.envelope import OpenedRequest
 from protocol.trust.invitation import parse_code

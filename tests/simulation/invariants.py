@@ -28,10 +28,10 @@ from protocol.errors import LocalFailure, RelaisError
 from protocol.folds.coursework import HandInState, Work
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
+from protocol.replica.at_work.destroyed import carried_out, destroyed_names
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.views import SpaceView, Views
 from protocol.replica.content.holdings import Holdings, Need
-from protocol.replica.destroyed import carried_out, destroyed_names
-from protocol.replica.replica import Replica
-from protocol.replica.views import SpaceView, Views
 from protocol.rights.door import Authority, is_erasable
 from protocol.rights.roster import Roster
 from protocol.rights.speaking import Remembered

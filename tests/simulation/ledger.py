@@ -16,7 +16,7 @@ from typing import Final
 from protocol.folds.coursework import Work
 from protocol.model.entry import Entry, Kind
 from protocol.replica.content.memory_packs import _Pack
-from protocol.replica.memory import MemoryStore
+from protocol.replica.storage.memory import MemoryStore
 from tests.simulation.disk import Disk
 
 Files = Mapping[str, bytes]

@@ -12,8 +12,8 @@ from typing import Any, TypeVar, cast
 from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Entry
-from protocol.replica.keyring import Keyring
-from protocol.replica.replica import Draft, Replica
+from protocol.replica.at_work.keyring import Keyring
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.storage.second_copy import SecondCopy
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import Manifests

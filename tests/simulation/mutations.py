@@ -16,9 +16,9 @@ from protocol.messages.parts import Wanted
 from protocol.messages.wire import RECONCILE_PATH
 from protocol.model.ancestry import heads
 from protocol.model.entry import Entry, unsigned
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.interfaces import ContentStore
-from protocol.replica.replica import Draft, Replica
 from protocol.rights.door import Authority
 from protocol.transfer.chunking import ChunkRef
 from sync_agent.app import Agent
@@ -45,7 +45,7 @@ def forgets_prev() -> AbstractContextManager[object]:
     def without(**given: Any) -> Entry:
         return unsigned(**{**given, "prev": ()})
 
-    return mock.patch("protocol.replica.replica.unsigned", without)
+    return mock.patch("protocol.replica.at_work.replica.unsigned", without)
 
 
 def counts_what_was_tried_as_sent() -> AbstractContextManager[object]:
@@ -277,4 +277,4 @@ def destroys_too_early() -> AbstractContextManager[object]:
 
 def destroys_nothing() -> AbstractContextManager[object]:
     """What is erased is hidden for ever, and never destroyed."""
-    return mock.patch("protocol.replica.eraser.due", return_value=[])
+    return mock.patch("protocol.replica.upkeep.eraser.due", return_value=[])

@@ -13,8 +13,8 @@ from random import Random
 from typing import Any, TypeVar, cast
 
 from protocol.errors import PeerFault
-from protocol.replica.listeners import Listener
-from protocol.replica.serving import Responder
+from protocol.replica.answering.listeners import Listener
+from protocol.replica.answering.serving import Responder
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.lan.link import Link
 from sync_agent.lan.listener import LanResponder

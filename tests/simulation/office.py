@@ -14,10 +14,10 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from protocol.errors import RelaisError
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry
-from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
+from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.interfaces import ContentStore, EntryStore
+from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.office.enrolment import Enrolment
-from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.storage.sqlite import SqliteStore
 from sync_server.app import Server, _with_certificate, _with_next_keys
 from sync_server.keys import ServerKeys, Territory

@@ -28,10 +28,10 @@ from protocol.folds import sign_in, space_keys
 from protocol.identity import AgreementKey, SigningKey, check_agreement, tagged
 from protocol.model import structure, work
 from protocol.model.entry import Entry, signature_holds
-from protocol.replica import quarantine
-from protocol.replica.memory import MemoryStore
-from protocol.replica.replica import Replica
-from protocol.replica.views import SpaceView, Views
+from protocol.replica.at_work import quarantine
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.views import SpaceView, Views
+from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.door import Authority
 from protocol.rights.speaking import Remembered
 from protocol.transfer import pack, pack_writer

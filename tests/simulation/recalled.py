@@ -1,6 +1,7 @@
 """What bytes mean, answered once for all replicas of a history that ask it: only that is pure.
 
-What a set folds to is not: folds grow by what comes in (`protocol.replica.views`), and each replica's in its own order.
+What a set folds to is not: folds grow by what comes in (`protocol.replica.at_work.views`), and each replica's in its
+own order.
 """
 
 from __future__ import annotations

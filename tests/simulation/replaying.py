@@ -23,7 +23,7 @@ from protocol.limits import SALT_BYTES
 from protocol.model.entry import Entry, Kind, KindClass, class_of, compose, encode_header
 from protocol.reconcile.checkpoint import next_chain
 from protocol.replica.interfaces import Stored
-from protocol.replica.memory import MemoryStore, _Space
+from protocol.replica.storage.memory import MemoryStore, _Space
 from protocol.rights.door import WRITERS, Door
 from protocol.roles import Role
 from tests.simulation.doing import Event

@@ -20,7 +20,7 @@ from protocol.limits import SALT_BYTES
 from protocol.messages.enrollment import parse_chain
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import GENERATION_BYTES, Grant, Revocation
-from protocol.replica.replica import Replica
+from protocol.replica.at_work.replica import Replica
 from protocol.roles import Role
 from protocol.trust.kit import Kit
 from sync_server.app import Server

@@ -25,20 +25,20 @@ KiB: Final = 1024
 
 # Bounds that decide what travels how. Small ones let small histories meet what real ones meet: pages, links, uploads.
 _SMALL: Final = (
-    ("protocol.replica.news.PAGE_BYTES", 6 * KiB),
-    ("protocol.replica.outgoing.INLINE_PACK_BYTES", KiB),
-    ("protocol.replica.outgoing.INLINE_TOTAL_BYTES", 3 * KiB),
+    ("protocol.replica.answering.news.PAGE_BYTES", 6 * KiB),
+    ("protocol.replica.answering.outgoing.INLINE_PACK_BYTES", KiB),
+    ("protocol.replica.answering.outgoing.INLINE_TOTAL_BYTES", 3 * KiB),
     ("sync_agent.sync.asking.INLINE_PACK_BYTES", KiB),
     ("sync_agent.sync.asking.INLINE_TOTAL_BYTES", 3 * KiB),
     ("sync_agent.sync.asking.FIRST_PUSH_BYTES", 2 * KiB),
     ("sync_agent.sync.asking.MAX_PUSHED_BYTES", 3 * KiB),
     ("sync_agent.sync.reconciling.IDS_PER_REQUEST", 3),
-    ("protocol.replica.allowances.SPARE_CONTENT_BYTES", 30 * KiB),
-    ("protocol.replica.allowances._PER_CONTENT_BYTES", 4 * KiB),
+    ("protocol.replica.answering.allowances.SPARE_CONTENT_BYTES", 30 * KiB),
+    ("protocol.replica.answering.allowances._PER_CONTENT_BYTES", 4 * KiB),
 )
 
 # Bounds that no honest machine comes near, in here as out there.
-_ALWAYS: Final = (("protocol.replica.quotas.MAX_ENTRIES_PER_KEY", MOST_BY_KEY),)
+_ALWAYS: Final = (("protocol.replica.at_work.quotas.MAX_ENTRIES_PER_KEY", MOST_BY_KEY),)
 
 Break = Callable[[], AbstractContextManager[object]]
 

@@ -19,7 +19,7 @@ from protocol.folds.sign_in import SignInWraps, holders
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import PersonKey
 from protocol.model.work import Wraps
-from protocol.replica.replica import Replica
+from protocol.replica.at_work.replica import Replica
 from protocol.roles import HAS_READING_KEYS, HOLDS_SIGN_INS
 from protocol.trust.person_keys import KeyWraps
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.replica.replica import Replica
+from protocol.replica.at_work.replica import Replica
 from tests.simulation.ledger import BrokenError
 from tests.simulation.machine import Machine, SimAgent
 from tests.simulation.office import Office

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from protocol.errors import RelaisError
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Kind
-from protocol.replica.arrivals import noted_since_ms
+from protocol.replica.office.arrivals import noted_since_ms
 from protocol.replica.office.erasures import erase_persons
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import lost

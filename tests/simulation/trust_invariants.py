@@ -22,11 +22,11 @@ from protocol.model.ancestry import ancestors
 from protocol.model.entry import Entry, Kind, KindClass, class_of
 from protocol.model.payload_rules import fault_of
 from protocol.model.structure import Ruling
-from protocol.replica.allowances import Allowances
-from protocol.replica.bare_entries import _LEFT_ALONE as LEFT_ALONE
+from protocol.replica.answering.allowances import Allowances
+from protocol.replica.at_work.bare_entries import _LEFT_ALONE as LEFT_ALONE
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.erasures import ever_said, in_force
-from protocol.replica.replica import Replica
 from protocol.rights.door import erasable_names
 from protocol.roles import Role
 from sync_server.handlers.members import list_devices

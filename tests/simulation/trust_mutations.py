@@ -10,11 +10,11 @@ from unittest import mock
 
 from protocol.model.entry import Entry, Kind
 from protocol.reconcile.checkpoint import Checkpoint
-from protocol.replica.allowances import Allowance
+from protocol.replica.answering.allowances import Allowance
+from protocol.replica.at_work.quotas import Quotas
 from protocol.replica.content.open_parts import OpenParts
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.memory import MemoryStore
-from protocol.replica.quotas import Quotas
+from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
 from sync_agent.app import Agent
@@ -58,7 +58,7 @@ def destroys_by_a_thiefs_word() -> AbstractContextManager[object]:
     async def never(*_args: object) -> bool:
         return False
 
-    return mock.patch("protocol.replica.eraser.is_in_doubt", never)
+    return mock.patch("protocol.replica.upkeep.eraser.is_in_doubt", never)
 
 
 def takes_no_erasure_back() -> AbstractContextManager[object]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.replica.arrivals import authored_by, note_arrivals, noted_since_ms
-from protocol.replica.memory import MemoryStore
+from protocol.replica.office.arrivals import authored_by, note_arrivals, noted_since_ms
+from protocol.replica.storage.memory import MemoryStore
 from tests.harness.entries import EntryMaker
 
 HOUR_MS = 3_600_000
@@ -32,7 +32,7 @@ async def test_what_came_by_a_time_is_what_was_noted_before_it() -> None:
 
 
 async def test_notes_are_few_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.replica.arrivals.MAX_ARRIVAL_NOTES", 3)
+    monkeypatch.setattr("protocol.replica.office.arrivals.MAX_ARRIVAL_NOTES", 3)
     store, make = MemoryStore(), EntryMaker()
     entries = make.entries(5)
     for hour, entry in enumerate(entries, 1):

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from protocol.identity import SigningKey
 from protocol.model.register import Health, RegisterKind, compose_register
+from protocol.replica.answering.station import Contact, Report
 from protocol.replica.interfaces import RegisterRow
-from protocol.replica.memory import MemoryStore
-from protocol.replica.station import Contact, Report
+from protocol.replica.storage.memory import MemoryStore
 from sync_server.contacts import DIRECT, MAX_TROUBLES, Contacts, Heard
 from sync_server.reports import Reports
 

@@ -8,8 +8,8 @@ import pytest
 
 from protocol.limits import MAX_REVOKED_HEADS
 from protocol.model.entry import Entry
-from protocol.replica.memory import MemoryStore
 from protocol.replica.office.heads import MOST_EARLIER_HEADS, earlier_words, lists_of, with_earlier
+from protocol.replica.storage.memory import MemoryStore
 from tests.harness.entries import OTHER_SPACE, SPACE, EntryMaker
 
 MAKER = EntryMaker()

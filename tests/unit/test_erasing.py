@@ -17,13 +17,14 @@ from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Revision
+from protocol.replica.at_work.destroyed import DONE_MARKS
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings
-from protocol.replica.destroyed import DONE_MARKS
-from protocol.replica.eraser import LOOKED_MARK, Eraser
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.interfaces import ERASURE_READ_MARKS
-from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.pace import Pace
-from protocol.replica.replica import Replica
+from protocol.replica.storage.memory import MemoryStore
+from protocol.replica.upkeep.eraser import LOOKED_MARK, Eraser
+from protocol.replica.upkeep.pace import Pace
 from protocol.roles import PersonRole, Role
 from protocol.transfer.chunking import chunk_list, cut
 from protocol.transfer.manifest import ManifestEntry, encode_manifest

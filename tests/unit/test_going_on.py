@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from protocol.replica.unforeseen import Unforeseen
+from protocol.replica.process.unforeseen import Unforeseen
 from sync_agent.lan.announcement import State
 from sync_agent.lan.neighbourhood import QUIET_S, Neighbourhood
 from sync_agent.sync.electing import Stage

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import PersonKey, PersonRecord, Revocation
 from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.views import SpaceView, Views
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.interfaces import Stored
-from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.replica import Replica
-from protocol.replica.views import SpaceView, Views
+from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.vouching import Vouch
 from protocol.roles import PersonRole, Role
 from tests.harness.history import NOW_MS, World, Writer

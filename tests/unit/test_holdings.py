@@ -13,10 +13,11 @@ from blake3 import blake3
 from protocol.errors import Code, LocalFailure
 from protocol.portable_names import portability_problems
 from protocol.replica.content.holdings import Holdings, Need
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.content.pack_files import PACKS
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.interfaces import DeltaInfo
-from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.transfer import manifest
 from protocol.transfer.chunking import ChunkList, ChunkRef, chunk_list, cut, stream_id

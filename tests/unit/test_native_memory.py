@@ -6,7 +6,7 @@ from asyncio.sslproto import SSLProtocol
 
 import pytest
 
-from protocol.replica.native_memory import REUSED_PIECE_BYTES, keep_little
+from protocol.replica.process.native_memory import REUSED_PIECE_BYTES, keep_little
 
 
 def test_a_tls_connection_reads_into_memory_that_the_c_library_need_not_map_anew(

@@ -9,8 +9,8 @@ import pytest
 from protocol.errors import Code, TooLarge
 from protocol.limits import KiB
 from protocol.messages.wire import Capability
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.content.open_parts import OpenParts
-from protocol.replica.memory import MemoryPacks
 
 CLASS, OTHER_CLASS = b"c" * 32, b"o" * 32
 OLD, NEW, THIRD = b"1" * 32, b"2" * 32, b"3" * 32

@@ -14,7 +14,7 @@ from protocol.errors import Code, LocalFailure
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
 from protocol.replica.interfaces import Held, Stored
-from protocol.replica.memory import MemoryStore
+from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.door import Door
 from protocol.roles import PersonRole, Role
 from tests.harness.entries import SOME_WORK, bare
@@ -148,7 +148,7 @@ async def test_what_is_refused_is_told_to_who_brought_it_and_to_nobody_else(worl
 
 
 async def test_a_full_quarantine_refuses_nothing_for_good(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.replica.quarantine.MAX_WAITING_ENTRIES", 2)
+    monkeypatch.setattr("protocol.replica.at_work.quarantine.MAX_WAITING_ENTRIES", 2)
     machine = world.enrol(Role.MACHINE, world.classes[0])
     grant = world.entries[-1]
     works = [world.say(machine, machine.space, Kind.HAND_IN, SOME_WORK) for _ in range(4)]

@@ -43,7 +43,7 @@ async def test_a_view_is_kept_until_its_set_or_one_above_it_grows(world: World) 
 
 
 async def test_only_so_many_views_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.replica.views.KEPT_BYTES", 1)
+    monkeypatch.setattr("protocol.replica.at_work.views.KEPT_BYTES", 1)
     replica, _ = await at_work(world)
     view = await replica.view(world.classes[0])
     await replica.view(world.classes[1])

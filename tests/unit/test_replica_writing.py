@@ -12,7 +12,7 @@ from protocol.errors import Code, LocalFailure
 from protocol.limits import MAX_PREV
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import SpaceRecord
-from protocol.replica.replica import Draft, Replica
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.roles import Role
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
 from tests.harness.small_replica import admit, at_work, draft, ids, lesson, members, opened, quarantine, say

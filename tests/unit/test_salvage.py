@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from protocol.model.entry import Entry, Kind
-from protocol.replica.replica import Draft
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.storage.salvage import salvage
 from tests.harness.territory import Territory
 

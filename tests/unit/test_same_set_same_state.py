@@ -8,9 +8,10 @@ from random import Random
 from protocol.identity import AgreementKey
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, PersonKey, Revocation, SpaceRecord
-from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.replica import Replica
-from protocol.replica.space_names import made_spaces
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.space_names import made_spaces
+from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.storage.memory import MemoryStore
 from protocol.roles import Role
 from protocol.trust.person_keys import KeyWraps
 from tests.harness.history import NOW_MS, World

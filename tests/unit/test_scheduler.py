@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
-from protocol.replica.unforeseen import Unforeseen
+from protocol.replica.process.unforeseen import Unforeseen
 from sync_agent.config import POLL_FIRST_S, POLL_LAST_S, RunConfig
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import JITTER_AFTER_BUSY_S, Draw, Outcome, Pace, Scheduler, next_pause, outcome_of, wait

@@ -132,7 +132,7 @@ async def test_what_waits_is_said_to_wait_and_comes_in_later(desk: Desk) -> None
 
 
 async def test_a_full_quarantine_lets_the_rest_wait_outside(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.replica.quarantine.MAX_WAITING_ENTRIES", 1)
+    monkeypatch.setattr("protocol.replica.at_work.quarantine.MAX_WAITING_ENTRIES", 1)
     clone, entry = desk.machine.successor(desk.room)
     works = [clone.say(desk.room, Kind.HAND_IN, SOME_WORK) for _ in range(3)]
     answer = await desk.push(desk.machine, *works)
@@ -324,7 +324,7 @@ async def test_entries_of_other_spaces_are_not_given_and_what_does_not_fit_is_le
 ) -> None:
     other = await desk.territory.classroom("CM2")
     foreign = await desk.territory.say(other, Kind.PERSON, b"\x80")
-    monkeypatch.setattr("protocol.replica.news.PAGE_BYTES", 700)
+    monkeypatch.setattr("protocol.replica.answering.news.PAGE_BYTES", 700)
     here = await desk.names()
     wanted = [foreign.id, bytes(32), *here]
     got: list[bytes] = []

@@ -15,8 +15,8 @@ from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord, Revocation
 from protocol.reconcile.checkpoint import Cursor, standing_of
+from protocol.replica.answering.named_cursors import NamedCursors
 from protocol.replica.interfaces import Stored
-from protocol.replica.named_cursors import NamedCursors
 from protocol.roles import PersonRole, Role
 from tests.harness.entries import SOME_WORK
 from tests.harness.serving_desk import Desk, entries_of, page_of, serving_desk
@@ -45,7 +45,7 @@ async def test_pages_bring_every_entry_once_in_order_of_arrival_parents_first(de
 async def test_whatever_a_page_holds_nothing_is_skipped_and_nothing_comes_twice(
     desk: Desk, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.news.PAGE_BYTES", room)
+    monkeypatch.setattr("protocol.replica.answering.news.PAGE_BYTES", room)
     answers: list[SyncAnswer] = []
     arrived = 0
     while not answers or answers[-1].more:

@@ -9,8 +9,9 @@ import pytest
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Revocation, Successor
 from protocol.model.work import ContentRef, HandIn
-from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.replica import Replica
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.roster import Roster
 from protocol.rights.successions import confirmed_keys, has_room_for_words, successors_of
 from protocol.roles import Role

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from protocol.errors import Code, LocalFailure, PeerFault
-from protocol.replica.unforeseen import FIRST_PAUSE_S, LONGEST_PAUSE_S, Unforeseen, enduring, lasting
+from protocol.replica.process.unforeseen import FIRST_PAUSE_S, LONGEST_PAUSE_S, Unforeseen, enduring, lasting
 
 
 class Work:

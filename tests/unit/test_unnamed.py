@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.content.unnamed import WAIT_MS, let_go_of_unnamed, waited_less
-from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.storage.memory import MemoryStore
 from protocol.transfer.chunking import chunk_list, cut
 from protocol.transfer.pack_writer import PackWriter
 from tests.harness.content_stores import name_of, noise, read

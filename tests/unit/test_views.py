@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from protocol.folds.coursework import fold_coursework
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import PersonRecord, Revocation, SpaceRecord
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.views import Basis, SpaceView, Views
+from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.interfaces import Stored
-from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.replica import Replica
-from protocol.replica.views import Basis, SpaceView, Views
+from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.roster import fold_roster
 from protocol.roles import PersonRole, Role
 from tests.harness.history import NOW_MS, World, random_history

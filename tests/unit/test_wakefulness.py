@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from protocol.replica.unforeseen import Unforeseen
+from protocol.replica.process.unforeseen import Unforeseen
 from sync_agent.machine.wakefulness import TICK_S, has_slept, wakeful
 
 

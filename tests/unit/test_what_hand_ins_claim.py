@@ -22,11 +22,12 @@ from protocol.limits import ERASURE_DELAY_MS, MIN_CHUNK_BYTES
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
 from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Revision
+from protocol.replica.answering.outgoing import NamedStreams
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings, Need
-from protocol.replica.eraser import Eraser
-from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.outgoing import NamedStreams
-from protocol.replica.replica import Replica
+from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.storage.memory import MemoryStore
+from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import PersonRole, Role
 from protocol.transfer.chunking import ChunkList, ChunkRef, chunk_list, cut, stream_id
 from protocol.transfer.pack_writer import PackWriter

@@ -9,9 +9,9 @@ from typing import Final
 from protocol.clock import rfc3339
 from protocol.replica.access.gathering import Gathering, OpenKey
 from protocol.replica.access.page import Say, page_of
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings
-from protocol.replica.replica import Replica
 
 PAGE: Final = "index.html"
 DATA: Final = "donnees.json"

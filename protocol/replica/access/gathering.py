@@ -23,11 +23,11 @@ from protocol.limits import MAX_PAYLOAD_BYTES
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import PersonRecord
 from protocol.portable_names import portable_name
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.people import doubles_of, mentioned
-from protocol.replica.replica import Replica
-from protocol.replica.space_names import made_spaces
 from protocol.trust.sealing import SealReader
 
 WORK_FOLDER: Final = "travaux"

@@ -1,8 +1,8 @@
 """The process that does the heavy part of a strong container.
 
 It compresses with great effort, looks into files, and knows what a container has said already. Run by
-`StrongWorker` in a process of its own (`own_process`), at the lowest priority, beside a server that goes on answering;
-what it takes of memory is gone with it. On its input stand jobs, on its output their results:
+`StrongWorker` in a process of its own (`process.child`), at the lowest priority, beside a server that goes on
+answering; what it takes of memory is gone with it. On its input stand jobs, on its output their results:
 
     job    = kind (1: compress, 2: tell, 3: tell anew) ‖ size (4) ‖ level, or place in the container (4) ‖ bytes
     result = size of the recipe (4) ‖ number of parts (4) ‖ size of the rest (4) ‖ recipe ‖ parts ‖ rest
@@ -22,7 +22,7 @@ import zstandard
 
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MAX_IMAGE_BYTES
-from protocol.replica.own_process import STANDS_IN, starting
+from protocol.replica.process.child import STANDS_IN, starting
 from protocol.transfer.deflate_parameters import profile
 from protocol.transfer.delta import Own
 from protocol.transfer.delta_writer import compress

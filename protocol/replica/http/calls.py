@@ -19,11 +19,11 @@ from protocol.limits import (
     MAX_WAITING_CALLS_PER_ADDRESS,
 )
 from protocol.messages.wire import Call
+from protocol.replica.answering.serving import Responder
+from protocol.replica.answering.station import Reply
 from protocol.replica.http.bodies import pieces
 from protocol.replica.http.meter import Direction, Meter, Result, result_of
 from protocol.replica.http.problems import Handler
-from protocol.replica.serving import Responder
-from protocol.replica.station import Reply
 
 CALLS_AT_ONCE: Final = 4
 RETRY_AFTER_S: Final = 5

@@ -27,8 +27,8 @@ from aiohttp import WSMsgType, web
 from protocol.errors import Code, NoAnswer, PeerFault, RelaisError
 from protocol.limits import CAPABILITY_LIFETIME_S
 from protocol.messages.likeness import MOVED
-from protocol.replica.listeners import Listener
-from protocol.replica.serving import Responder
+from protocol.replica.answering.listeners import Listener
+from protocol.replica.answering.serving import Responder
 
 MAX_LISTENERS: Final = 20_000
 MAX_LINES_PER_DEVICE: Final = 8

@@ -1,1 +1,1 @@
-"""What an office does: spaces, people, invitations, enrolment, rights; for the server and a head teacher's device."""
+"""What an office does: spaces, people, invitations, rights, thefts, drills; for the server and a head's device."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Entry
+from protocol.replica.at_work.replica import Compose, Draft
+from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.bureau import Office
-from protocol.replica.replica import Compose, Draft
-from protocol.replica.signer import RootKit
 
 
 def check_kit(office: Office, kit: RootKit) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from protocol.model.entry import Entry
-from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.rights.vouching import Device
 
 

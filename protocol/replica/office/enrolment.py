@@ -22,9 +22,9 @@ from protocol.identity import check_agreement
 from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Invite
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import distinct
-from protocol.replica.replica import Draft
 from protocol.rights.door import Authority
 from protocol.roles import DEVICES, RANK
 from protocol.trust.envelope import OpenedRequest

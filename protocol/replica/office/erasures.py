@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Ruling
-from protocol.replica.destroyed import destroyed, destroyed_names
+from protocol.replica.at_work.destroyed import destroyed, destroyed_names
+from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.people import doubles_of
-from protocol.replica.replica import Draft, Replica
-from protocol.replica.signer import RootKit
 from protocol.roles import RANK, Role
 
 

@@ -26,11 +26,11 @@ from protocol.errors import BadInput, Code
 from protocol.limits import MAX_PARENTS
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, PersonRecord
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.people import list_draft, listings
-from protocol.replica.replica import Draft
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
 from protocol.roles import DEVICES, HAS_READING_KEYS, RANK, Role

@@ -16,8 +16,8 @@ from typing import Final
 from protocol.limits import MAX_REVOCATION_LISTS, MAX_REVOKED_HEADS, MAX_ROOT_ACCOUNT_IDS
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
+from protocol.replica.at_work.replica import Draft, Tips
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.replica import Draft, Tips
 from protocol.rights.root_rotation import RootAccount
 
 MOST_LISTED_HEADS: Final = MAX_REVOKED_HEADS + MAX_REVOCATION_LISTS * (MAX_ROOT_ACCOUNT_IDS - 1)

@@ -10,9 +10,9 @@ from protocol.identity import territory_id, words_of
 from protocol.limits import MAX_INVITED_DEVICES, MAX_SPACES_PER_INVITE
 from protocol.model.entry import Kind
 from protocol.model.structure import Invite
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.spaces import smallest_cover
-from protocol.replica.replica import Draft
 from protocol.roles import SHARED, PersonRole, Role
 from protocol.trust.invitation import SECRET_BYTES, Invitation
 

@@ -2,7 +2,7 @@
 
 Rules:
 - only spaces of this office count, and a device is cut off where it is of lower rank; what it keeps is said;
-- what came by a given time is what had arrived at *this* replica by then (`protocol.replica.arrivals`): a head
+- what came by a given time is what had arrived at *this* replica by then (`protocol.replica.office.arrivals`): a head
   teacher's device knows less of it than the server, and then more of what is good waits, never more counts;
 - a second report takes back what a first one had let stand, wherever it is made: revocations intersect;
 - a copy of it that somebody has let in by name is a device like any other, and stays: that is said (docs/adr/0235).
@@ -18,6 +18,7 @@ from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, PeerFault, Refused
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.grants import standing_grants
@@ -25,7 +26,6 @@ from protocol.replica.office.people import first_names
 from protocol.replica.office.spaces import space_records
 from protocol.replica.office.withdrawals import Kept, copies_let_in, revoke_device, rights_beyond
 from protocol.replica.office.words_of_office import NameOf, Said, let_in_by_held_codes, words_of_office
-from protocol.replica.replica import Replica
 from protocol.rights.roster import Roster
 from protocol.roles import DEVICES, HAS_READING_KEYS, Role
 from protocol.trust.person_keys import KeyWraps

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Invite, Revocation, Ruling
-from protocol.replica.replica import Draft, Replica
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.roles import RANK
 
 

@@ -14,10 +14,10 @@ from protocol.folds.coursework import Coursework
 from protocol.model.ancestry import heads
 from protocol.model.entry import PERSON_BYTES, Entry, Kind
 from protocol.model.structure import PersonRecord
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import name_of
 from protocol.replica.office.spaces import space_records
-from protocol.replica.replica import Draft, Replica
 from protocol.rights.door import Door
 from protocol.rights.roster import Person
 from protocol.roles import PersonRole

@@ -23,8 +23,8 @@ from protocol.clock import DAY_MS
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_SPACE_KEYS_AT_ONCE, SPACE_KEY_PAUSE_MS
 from protocol.model.entry import Entry, Kind
-from protocol.replica.keyring import CUTTING, Keyring, cuts_of
-from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.replica.at_work.keyring import CUTTING, Keyring, cuts_of
+from protocol.replica.at_work.replica import Draft, Entropy, Replica
 
 _AT_ONCE: Final = 32
 """So many spaces are looked after in one transaction: who waits while all are looked at waits for no more."""

@@ -14,10 +14,10 @@ from protocol.errors import BadInput, Code
 from protocol.identity import normal_uai, school_id, uai_warning
 from protocol.model.entry import ID_BYTES, Kind
 from protocol.model.structure import SpaceChange, SpaceRecord
+from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.at_work.space_names import changed_names, made_spaces
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import distinct, hex_or_none, name_of, school_year
-from protocol.replica.replica import Draft, Replica
-from protocol.replica.space_names import changed_names, made_spaces
 from protocol.rights.door import Door
 
 _MAX_UAI_CHARS: Final = 16

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from protocol.limits import MAX_ENDED_GRANTS
 from protocol.model.entry import Kind
 from protocol.model.structure import Revocation
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.heads import heads_of
-from protocol.replica.replica import Draft
 from protocol.rights.door import Authority
 from protocol.rights.successions import successors_of
 

@@ -23,8 +23,10 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.limits import MAX_REVOKED_HEADS
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord, Revocation
-from protocol.replica.arrivals import authored_by, first_note
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.signer import RootKit
 from protocol.replica.console.operation import JSON
+from protocol.replica.office.arrivals import authored_by, first_note
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.device_cuts import standing_cuts
@@ -32,8 +34,6 @@ from protocol.replica.office.grants import devices_of, grants_of, with_below, wr
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, heads_by_then, heads_of, lists_of
 from protocol.replica.office.people import Listing, ids_of, list_draft, listings
 from protocol.replica.office.spaces import space_records
-from protocol.replica.replica import Draft
-from protocol.replica.signer import RootKit
 from protocol.rights.door import Authority
 from protocol.rights.successions import successors_of
 from protocol.rights.vouching import Device as VouchedDevice

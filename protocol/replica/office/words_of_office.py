@@ -15,9 +15,9 @@ from typing import TypeAlias
 from protocol.errors import PeerFault
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Grant, Invite, PersonRecord, Revocation, SpaceChange, SpaceRecord
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.spaces import space_records
-from protocol.replica.replica import Replica
 from protocol.rights.door import Authority
 from protocol.rights.successions import successors_of
 

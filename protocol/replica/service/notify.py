@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.replica.background import background
+from protocol.replica.process.background import background
 
 ADDRESS: Final = "NOTIFY_SOCKET"
 WATCHDOG_US: Final = "WATCHDOG_USEC"

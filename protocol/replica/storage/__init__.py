@@ -1,1 +1,1 @@
-"""The one SQLite store: its connection, its statements, what is still readable of a damaged one."""
+"""Entries at rest: the one SQLite store, its statements, what is readable of a damaged one; and a store in memory."""

@@ -17,8 +17,8 @@ from typing import Final
 
 from protocol.limits import MAX_WAITING_BYTES, MAX_WAITING_ENTRIES
 from protocol.model.entry import Entry, signature_holds
+from protocol.replica.at_work.passage import Passage, names_awaited
 from protocol.replica.interfaces import EntryStore, Held
-from protocol.replica.passage import Passage, names_awaited
 from protocol.rights.door import Door
 
 _SLICE_ENTRIES: Final = 128

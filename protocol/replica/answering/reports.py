@@ -16,8 +16,8 @@ from typing import Final
 from protocol.errors import PeerFault
 from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_REPORTS_OF_ONE_DEVICE
 from protocol.model.register import is_report, parse_register, stored_register
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.interfaces import RegisterRow
-from protocol.replica.replica import Replica
 
 _REGISTERS_AT_ONCE: Final = 128
 

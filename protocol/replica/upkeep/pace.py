@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from protocol.folds.erasing import leap_ms
-from protocol.replica.eraser import Destroyed, Eraser
+from protocol.replica.upkeep.eraser import Destroyed, Eraser
 
 
 class Pace:

@@ -1,4 +1,7 @@
-"""Entries in memory, packs beside them: what other tests use, held to the contracts of the durable ones (R21)."""
+"""Entries in memory: what other tests use, held to the contract of the durable ones (R21).
+
+Packs in memory are `protocol.replica.content.memory_packs`.
+"""
 
 # ruff: noqa: D102  (the interfaces say what each method means)
 
@@ -13,10 +16,7 @@ from typing import Final
 from protocol.limits import CURSOR_HASH_BYTES
 from protocol.model.entry import Entry, class_of
 from protocol.reconcile.checkpoint import CHAIN_START, next_chain
-from protocol.replica.content.memory_packs import MemoryPacks
 from protocol.replica.interfaces import Damage, Held, Position, RegisterRow, Stored
-
-__all__ = ["MemoryPacks", "MemoryStore"]
 
 
 @dataclass(slots=True)

@@ -16,8 +16,8 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant
 from protocol.reconcile.checkpoint import EMPTY_CHAIN, Checkpoint, standing_of
 from protocol.reconcile.negentropy import fingerprint_of
-from protocol.replica.named_cursors import NamedCursors
-from protocol.replica.replica import Replica
+from protocol.replica.answering.named_cursors import NamedCursors
+from protocol.replica.at_work.replica import Replica
 from protocol.rights.door import Authority, Door
 from protocol.roles import RUNS_A_SCHOOL
 

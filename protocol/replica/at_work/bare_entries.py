@@ -18,8 +18,8 @@ from typing import Final
 from protocol.limits import MAX_BARE_IDS, PAGE_BYTES
 from protocol.model.entry import Entry, Kind, commitment
 from protocol.model.payload_rules import fault_of
+from protocol.replica.at_work.views import Views
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
-from protocol.replica.views import Views
 from protocol.rights.door import Door, erasable_names, is_erasable
 
 _WEIGHTY: Final = frozenset({Kind.ERASE, Kind.REVOKE, Kind.RULING, Kind.ROOT_ROTATION, Kind.ROOT_ACCOUNT})

@@ -22,7 +22,7 @@ from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import LocalFailure
-from protocol.replica.background import background
+from protocol.replica.process.background import background
 from protocol.replica.storage.database import must_open_again
 
 FIRST_PAUSE_S: Final = 1.0

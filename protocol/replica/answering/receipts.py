@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from protocol.model.entry import Kind
 from protocol.model.work import Receipt
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.content.holdings import Holdings, work_need
-from protocol.replica.replica import Draft, Replica
 
 
 async def receipts_due(replica: Replica, holdings: Holdings, space: bytes) -> list[Draft]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.replica.own_process import STANDS_IN, bare_environment, starting
+from protocol.replica.process.child import STANDS_IN, bare_environment, starting
 
 PROBE = """
 import json, os, sys

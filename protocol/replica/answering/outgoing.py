@@ -22,11 +22,11 @@ from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PA
 from protocol.messages.held_names import HeldNames
 from protocol.messages.parts import Wanted
 from protocol.model.entry import Entry, Kind
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.batches import Batches
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.plain_deltas import PlainDeltas
 from protocol.replica.interfaces import DeltaInfo, PackInfo
-from protocol.replica.replica import Replica
 from protocol.rights.door import Authority
 from protocol.roles import READS_HAND_INS
 from protocol.transfer.deflate_parameters import ALL_LEVELS, Profile

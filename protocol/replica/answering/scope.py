@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from protocol.folds.coursework import live_content, sealed_content
 from protocol.model.entry import Entry
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Need
-from protocol.replica.replica import Replica
 from protocol.rights.door import Authority
 
 

@@ -27,8 +27,8 @@ from protocol.identity import AgreementKey
 from protocol.limits import MAX_WRAPS_PER_ENTRY
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import RecoveryKey
-from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.views import Basis
+from protocol.replica.at_work.replica import Draft, Entropy, Replica
+from protocol.replica.at_work.views import Basis
 
 _KINDS: Final = frozenset({Kind.SPACE_KEY, Kind.SPACE_WRAP})
 

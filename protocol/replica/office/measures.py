@@ -15,8 +15,8 @@ from protocol.folds.coursework import HandInState, Work
 from protocol.folds.measures import Drill, DrillOrder, Measures, QuarantineOrder, fit_a_day
 from protocol.limits import DRILL_DAY_MS, MAX_DRILL_LEAD_MS, MAX_DRILL_MINUTES, MAX_PARENTS
 from protocol.model.entry import Kind
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.operation import JSON
-from protocol.replica.replica import Draft, Replica
 
 USUAL_MINUTES: Final = 30
 

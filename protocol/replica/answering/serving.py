@@ -46,23 +46,23 @@ from protocol.messages.wire import Call, Capability, Purpose
 from protocol.model.entry import Entry, Kind
 from protocol.reconcile.checkpoint import Checkpoint
 from protocol.reconcile.negentropy import fingerprint_of, respond
-from protocol.replica.allowances import Allowance, Allowances
-from protocol.replica.bare_entries import Rounds, page_of
+from protocol.replica.answering.allowances import Allowance, Allowances
+from protocol.replica.answering.lacks import Lacks
+from protocol.replica.answering.listeners import Listener, Listeners
+from protocol.replica.answering.named_cursors import NamedCursors, names_of
+from protocol.replica.answering.news import News, called_in
+from protocol.replica.answering.outgoing import Outgoing
+from protocol.replica.answering.receipts import receipts_due
+from protocol.replica.answering.reports import keep_reports
+from protocol.replica.answering.scope import Scope
+from protocol.replica.answering.station import Contact, Reply, Report, Station
+from protocol.replica.at_work.bare_entries import Rounds, page_of
+from protocol.replica.at_work.credentials import lists_of
+from protocol.replica.at_work.replica import Admission, Draft, Entropy, Replica
 from protocol.replica.content.batches import Batches
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.content.plain_deltas import PlainDeltas
-from protocol.replica.credentials import lists_of
 from protocol.replica.interfaces import PackInfo
-from protocol.replica.lacks import Lacks
-from protocol.replica.listeners import Listener, Listeners
-from protocol.replica.named_cursors import NamedCursors, names_of
-from protocol.replica.news import News, called_in
-from protocol.replica.outgoing import Outgoing
-from protocol.replica.receipts import receipts_due
-from protocol.replica.replica import Admission, Draft, Entropy, Replica
-from protocol.replica.reports import keep_reports
-from protocol.replica.scope import Scope
-from protocol.replica.station import Contact, Reply, Report, Station
 from protocol.rights.door import Authority
 from protocol.roles import RUNS_A_SCHOOL
 from protocol.transfer.deflate_parameters import ALL_LEVELS, Profile

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
-from protocol.replica.views import SpaceView
+from protocol.replica.at_work.views import SpaceView
 from protocol.rights.door import Authority, Door
 
 View: TypeAlias = Callable[[bytes], Awaitable[SpaceView]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from protocol.errors import PeerFault
 from protocol.model.entry import Kind
 from protocol.model.structure import SpaceChange, SpaceRecord
-from protocol.replica.replica import Replica
+from protocol.replica.at_work.replica import Replica
 
 
 async def made_spaces(replica: Replica) -> dict[bytes, SpaceRecord]:

@@ -21,17 +21,17 @@ from protocol.messages.parts import Refusal
 from protocol.model.entry import Entry, Kind, unsigned
 from protocol.reconcile.negentropy import Record, fingerprint_of
 from protocol.reconcile.sorted_records import SortedRecords
-from protocol.replica.bare_entries import BareEntries
-from protocol.replica.credentials import credentials_of
-from protocol.replica.destroyed import carried_out
+from protocol.replica.at_work.bare_entries import BareEntries
+from protocol.replica.at_work.credentials import credentials_of
+from protocol.replica.at_work.destroyed import carried_out
+from protocol.replica.at_work.passage import Passage
+from protocol.replica.at_work.quarantine import Quarantine, verified
+from protocol.replica.at_work.quotas import Quotas
+from protocol.replica.at_work.readers import authorities_in_force, readable_by, revocations_against
+from protocol.replica.at_work.signer import Author, with_signatures
+from protocol.replica.at_work.views import Basis, SpaceView, Views
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
-from protocol.replica.passage import Passage
-from protocol.replica.quarantine import Quarantine, verified
-from protocol.replica.quotas import Quotas
-from protocol.replica.readers import authorities_in_force, readable_by, revocations_against
 from protocol.replica.recently_used import shorten
-from protocol.replica.signer import Author, with_signatures
-from protocol.replica.views import Basis, SpaceView, Views
 from protocol.rights.door import Authority, Door
 from protocol.rights.speaking import Remembered
 from protocol.roles import Role

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from protocol.messages.parts import Wanted
+from protocol.replica.answering.scope import Scope
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings, Need, work_need
-from protocol.replica.replica import Replica
-from protocol.replica.scope import Scope
 from protocol.rights.door import Authority
 
 _MAX_LACKS: Final = 200

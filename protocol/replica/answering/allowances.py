@@ -37,11 +37,11 @@ from protocol.limits import (
 )
 from protocol.messages.wire import Capability
 from protocol.model.work import ContentRef
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.open_parts import OpenParts, over_quota
 from protocol.replica.interfaces import ContentStore, Making
 from protocol.replica.recently_used import shorten
-from protocol.replica.replica import Replica
 
 ACCOUNT_MARKS: Final = "brought/"
 """+ space in hex / first key of a line in hex → when the account was begun, what has come, what nobody asked for, what
