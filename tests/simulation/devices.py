@@ -86,6 +86,9 @@ async def succeed(world: World, machine: Machine, random: Random) -> str:
     """A PC that finds itself cloned takes keys of its own, and begins anew with them."""
     if machine.agent is None or machine.birth.role is not Role.MACHINE or machine in world.frozen:
         return "-"
+    if machine.device in world.trust.overrun:
+        # where malware has spent what its keys may say, they name no others: a person lets it in anew
+        return "-"
     if not any(other.device == machine.device and other is not machine for other in world.machines):
         await world.clone(machine, random)
     task = machine.spawn(_take_keys(world, machine, random))
