@@ -45,8 +45,8 @@ from sync_server.archive import HEAD, Head, read_head, read_whole
 from sync_server.beginning import check_folder, make_folder
 from sync_server.data_folder import KEYS_FOLDER, UNFINISHED_FILE
 from sync_server.foreign_backup import check_made_by_us, keep_what_is_proven, packs_read_anew
-from sync_server.handlers.restored import restored_mark
-from sync_server.handlers.territory import kit_in, make_room, note_unfinished, passphrase_in
+from sync_server.handlers.by_kit.territory import kit_in, make_room, note_unfinished, passphrase_in
+from sync_server.handlers.store.restored import restored_mark
 from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 
 _PASSING: Final = ".passing"

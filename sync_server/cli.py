@@ -239,8 +239,8 @@ async def administrator_add(
     passphrase_file: Annotated[str, Option(metavar="FILE", help="A file with the passphrase: at least 12 characters.")],
 ) -> JSON:
     """Let somebody sign in to the administrators' pages, which `run` serves under /admin/."""
-    from sync_server.handlers.administrators import verifier_of  # noqa: PLC0415 — loaded only when needed
-    from sync_server.handlers.territory import passphrase_in  # noqa: PLC0415
+    from sync_server.handlers.accounts.administrators import verifier_of  # noqa: PLC0415 — loaded only when needed
+    from sync_server.handlers.by_kit.territory import passphrase_in  # noqa: PLC0415
 
     check_initialised(call.data_dir)
     verifier = verifier_of(passphrase_in(Path(passphrase_file)), secrets.token_bytes(16))

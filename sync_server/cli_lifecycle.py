@@ -326,7 +326,7 @@ def _kit_or_none(call: Call, kit: str | None, passphrase_file: str | None) -> Ki
 
 def _kit_in(call: Call, kit: str, passphrase_file: str | None) -> Kit:
     """The kit in a file. Raises `BadInput`."""
-    from sync_server.handlers.territory import kit_in, passphrase_in  # noqa: PLC0415 — loaded only when needed
+    from sync_server.handlers.by_kit.territory import kit_in, passphrase_in  # noqa: PLC0415 — loaded only when needed
 
     check_initialised(call.data_dir)
     return kit_in(Path(kit), None if passphrase_file is None else passphrase_in(Path(passphrase_file)))

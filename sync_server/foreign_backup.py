@@ -41,9 +41,9 @@ from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.replica.storage.sqlite_verify import move_aside
 from protocol.replica.upkeep.eraser import LOOKED_MARK, SEEN_MARKS
 from protocol.trust.kit import Kit
-from sync_server.handlers.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in
-from sync_server.handlers.figures import BACKUP_MARK
-from sync_server.handlers.replaced_keys import OWN_KEYS_MARKS
+from sync_server.handlers.accounts.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in
+from sync_server.handlers.by_kit.replaced_keys import OWN_KEYS_MARKS
+from sync_server.handlers.overview.figures import BACKUP_MARK
 
 _GIVE_RIGHTS: Final = (ACCOUNT_MARKS, SECOND_FACTOR_MARKS, PASSKEY_MARKS, BACKUP_MARK)
 _TELL_EACH_BYTES: Final = GiB

@@ -31,14 +31,14 @@ from protocol.replica.office.spaces import space_named
 from protocol.rights.vouching import device_words
 from sync_server.app import Server
 from sync_server.command import Command, KitCommand
-from sync_server.handlers.audit import trail
-from sync_server.handlers.closing import close_space
-from sync_server.handlers.erasures import list_erasures, waiting_for_a_word
-from sync_server.handlers.members import list_devices
-from sync_server.handlers.newcomers import came_in_elsewhere, cut_off_with_codes, old_keys
-from sync_server.handlers.rewrapping import rewrap
-from sync_server.handlers.rotation import rotate_root, rotate_server
-from sync_server.handlers.waiting import list_waiting, rule
+from sync_server.handlers.by_kit.closing import close_space
+from sync_server.handlers.by_kit.newcomers import came_in_elsewhere, cut_off_with_codes, old_keys
+from sync_server.handlers.by_kit.rewrapping import rewrap
+from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
+from sync_server.handlers.by_kit.waiting import list_waiting, rule
+from sync_server.handlers.overview.members import list_devices
+from sync_server.handlers.record.audit import trail
+from sync_server.handlers.record.erasures import list_erasures, waiting_for_a_word
 from sync_server.kit_away import KitAway
 from sync_server.web.wording import Words
 

@@ -24,19 +24,19 @@ from sync_server import lifecycle_operations
 from sync_server.abbreviated import with_whole_ids
 from sync_server.app import Server
 from sync_server.command import Command, KitCommand
-from sync_server.handlers import measures
-from sync_server.handlers.administrators import add_administrator, list_administrators, remove_administrator
-from sync_server.handlers.backups import back_up, note_kept
-from sync_server.handlers.devices import Device
-from sync_server.handlers.erasures import waiting_for_a_word
-from sync_server.handlers.hand_ins import list_hand_ins
-from sync_server.handlers.members import list_devices
-from sync_server.handlers.newcomers import keys_that_still_count
-from sync_server.handlers.passkeys import let_add_passkey, passkeys_of, remove_passkeys
-from sync_server.handlers.proofs import check_proof
-from sync_server.handlers.restored import restored
-from sync_server.handlers.second_factor import drop_second_factor, set_second_factor
-from sync_server.handlers.upkeep import contested_roots, repair, totals, verify
+from sync_server.handlers.accounts.administrators import add_administrator, list_administrators, remove_administrator
+from sync_server.handlers.accounts.passkeys import let_add_passkey, passkeys_of, remove_passkeys
+from sync_server.handlers.accounts.second_factor import drop_second_factor, set_second_factor
+from sync_server.handlers.by_kit.newcomers import keys_that_still_count
+from sync_server.handlers.overview.devices import Device
+from sync_server.handlers.overview.hand_ins import list_hand_ins
+from sync_server.handlers.overview.members import list_devices
+from sync_server.handlers.record import measures
+from sync_server.handlers.record.erasures import waiting_for_a_word
+from sync_server.handlers.record.proofs import check_proof
+from sync_server.handlers.store.backups import back_up, note_kept
+from sync_server.handlers.store.restored import restored
+from sync_server.handlers.store.upkeep import contested_roots, repair, totals, verify
 from sync_server.kit_away import KitAway
 
 

@@ -51,11 +51,11 @@ from sync_server.app import Server, opened
 from sync_server.config import RunConfig, Tls, check_kit
 from sync_server.contacts import FLUSH_INTERVAL_S
 from sync_server.data_folder import check_initialised
-from sync_server.handlers.backups import tell_devices
-from sync_server.handlers.erasures import confirm_destroyed
-from sync_server.handlers.figures import store_families
-from sync_server.handlers.survey import Survey
-from sync_server.handlers.upkeep import readiness
+from sync_server.handlers.overview.figures import store_families
+from sync_server.handlers.overview.survey import Survey
+from sync_server.handlers.record.erasures import confirm_destroyed
+from sync_server.handlers.store.backups import tell_devices
+from sync_server.handlers.store.upkeep import readiness
 from sync_server.listener_tls import check_tls, listener_tls
 from sync_server.metrics import Counters, Family
 from sync_server.strong import StrongKeeper

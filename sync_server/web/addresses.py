@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 
-from sync_server.handlers.device_query import PAGE_ROWS, PAGE_SIZES, DeviceQuery, DeviceSort
-from sync_server.handlers.devices import DeviceState
-from sync_server.handlers.schools import SchoolQuery, SchoolSort
+from sync_server.handlers.overview.device_query import PAGE_ROWS, PAGE_SIZES, DeviceQuery, DeviceSort
+from sync_server.handlers.overview.devices import DeviceState
+from sync_server.handlers.overview.schools import SchoolQuery, SchoolSort
 
 ROOT: Final = "/admin/"
 DEVICES: Final = "/admin/devices"

@@ -15,8 +15,8 @@ from typing import Final, TypeAlias
 from protocol.clock import rfc3339
 from protocol.model.register import Health
 from protocol.replica.console.operation import JSON
-from sync_server.handlers.devices import Device, remarks_on
-from sync_server.handlers.survey import Snapshot
+from sync_server.handlers.overview.devices import Device, remarks_on
+from sync_server.handlers.overview.survey import Snapshot
 
 ROWS_AT_ONCE: Final = 500
 _FORMULA: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001  (some read wide signs as the narrow ones)

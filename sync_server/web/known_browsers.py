@@ -19,7 +19,7 @@ from blake3 import blake3
 
 from protocol.canonical import encode
 from protocol.replica.at_work.replica import Entropy
-from sync_server.handlers.administrators import Administrator
+from sync_server.handlers.accounts.administrators import Administrator
 
 KNOWN_S: Final = 180 * 86_400
 """How long a browser keeps its token."""

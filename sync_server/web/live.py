@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from protocol.errors import RelaisError
-from sync_server.handlers.survey import Survey
+from sync_server.handlers.overview.survey import Survey
 
 MAX_WATCHERS: Final = 200
 LOOK_EVERY_S: Final = 2.0

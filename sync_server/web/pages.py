@@ -19,15 +19,15 @@ from protocol.replica.at_work.replica import Entropy
 from protocol.replica.office.grants import confirm_clone, is_listed_but_revoked
 from protocol.replica.office.names import device_id, entry_id
 from sync_server.config import RunConfig
-from sync_server.handlers.device_query import matching, select, tally, versions_of, worst
-from sync_server.handlers.devices import Device, DeviceState
-from sync_server.handlers.erasures import erasure_notices
-from sync_server.handlers.figures import last_backup_ms
-from sync_server.handlers.notices import backup_notices, notices
-from sync_server.handlers.restored import restored
-from sync_server.handlers.schools import SchoolQuery, class_rows, school_rows, select_schools
-from sync_server.handlers.survey import Snapshot, Survey
-from sync_server.handlers.waiting import list_waiting, rule
+from sync_server.handlers.by_kit.waiting import list_waiting, rule
+from sync_server.handlers.overview.device_query import matching, select, tally, versions_of, worst
+from sync_server.handlers.overview.devices import Device, DeviceState
+from sync_server.handlers.overview.figures import last_backup_ms
+from sync_server.handlers.overview.schools import SchoolQuery, class_rows, school_rows, select_schools
+from sync_server.handlers.overview.survey import Snapshot, Survey
+from sync_server.handlers.record.erasures import erasure_notices
+from sync_server.handlers.store.notices import backup_notices, notices
+from sync_server.handlers.store.restored import restored
 from sync_server.web import addresses
 from sync_server.web.door import Door
 from sync_server.web.exports import as_csv, as_json

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from protocol.limits import MAX_NAME_CHARS
 from protocol.portable_names import displayable
-from sync_server.handlers.passkeys import Passkey
-from sync_server.handlers.webauthn import Assertion, Birth, as_base64url, from_base64url
+from sync_server.handlers.accounts.passkeys import Passkey
+from sync_server.handlers.accounts.webauthn import Assertion, Birth, as_base64url, from_base64url
 
 
 def asked_of(keys: Iterable[Passkey]) -> str:

@@ -22,8 +22,8 @@ from typing import Final
 from blake3 import blake3
 
 from protocol.replica.at_work.replica import Entropy
-from sync_server.handlers.administrators import Administrator
-from sync_server.handlers.webauthn import CHALLENGE_BYTES
+from sync_server.handlers.accounts.administrators import Administrator
+from sync_server.handlers.accounts.webauthn import CHALLENGE_BYTES
 
 IDLE_S: Final = 3600.0
 LONGEST_S: Final = 12 * 3600.0

@@ -19,8 +19,8 @@ from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoin
 from protocol.replica.console.ownership import acquire
 from sync_server.app import opened
 from sync_server.cli_lifecycle import add_lifecycle_commands
-from sync_server.handlers.rotation import rotate_root
-from sync_server.handlers.territory import begin_territory, kit_in
+from sync_server.handlers.by_kit.rotation import rotate_root
+from sync_server.handlers.by_kit.territory import begin_territory, kit_in
 from sync_server.kit_away import KitAway
 from sync_server.new_root import NewKit
 from tests.harness.attack import attack

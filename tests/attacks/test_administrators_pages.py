@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from sync_server.handlers.administrators import add_administrator, folded, remove_administrator, verifier_of
+from sync_server.handlers.accounts.administrators import add_administrator, folded, remove_administrator, verifier_of
 from sync_server.web.door import Door
 from sync_server.web.sign_in_pages import MAX_WAITING_SIGN_INS, SignInPages
 from sync_server.web.signing_in import FREE_FAILURES, MAX_REMEMBERED, Throttle

@@ -31,7 +31,7 @@ from protocol.rights.vouching import Away, device_words
 from protocol.roles import PersonRole, Role
 from protocol.trust.invitation import Invitation
 from protocol.trust.person_keys import KeyWraps
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.history import NOW_MS, World, Writer
@@ -316,7 +316,7 @@ async def say(here: Town, device: Device, *drafts: Draft) -> None:
     await here.sync(device)
 
 
-@attack("a device is lost", off={"sync_server.handlers.waiting.goes_with_all": lambda _entry: True})
+@attack("a device is lost", off={"sync_server.handlers.by_kit.waiting.goes_with_all": lambda _entry: True})
 async def test_one_word_for_all_of_a_stolen_laptops_work_accepts_no_right_and_no_erasure(tmp_path: Path) -> None:
     async with office(tmp_path / "server") as here:
         server, space = here.server, bytes.fromhex(here.space)

@@ -20,9 +20,9 @@ from protocol.replica.interfaces import Held, RegisterRow
 from protocol.roles import Role
 from protocol.trust.invitation import Invitation
 from sync_server.app import opened
-from sync_server.handlers.administrators import add_administrator, list_administrators, verifier_of
-from sync_server.handlers.backups import note_kept
-from sync_server.handlers.figures import BACKUP_MARK
+from sync_server.handlers.accounts.administrators import add_administrator, list_administrators, verifier_of
+from sync_server.handlers.overview.figures import BACKUP_MARK
+from sync_server.handlers.store.backups import note_kept
 from tests.harness.attack import attack
 from tests.harness.backups import Case, rewritten
 from tests.harness.server_in_process import Office, office

@@ -18,7 +18,7 @@ from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.words_of_office import let_in_by_held_codes
 from protocol.roles import Role
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town
@@ -80,7 +80,7 @@ async def test_whoever_a_thief_says_came_in_by_its_code_stays_when_the_laptop_is
             assert here.space in await here.office.server.replica.readable(device.agent.device)
 
 
-@attack("a device is lost", off={"sync_server.handlers.newcomers.let_in_by_held_codes": _whoever_is_named})
+@attack("a device is lost", off={"sync_server.handlers.by_kit.newcomers.let_in_by_held_codes": _whoever_is_named})
 async def test_whoever_a_stolen_server_says_came_in_by_its_code_stays_when_its_keys_are_replaced(
     tmp_path: Path,
 ) -> None:
@@ -103,7 +103,7 @@ async def _out_everywhere(office: Office, device: bytes) -> dict[bytes, None]:
     return dict.fromkeys(await let_in_by_held_codes(office, device))
 
 
-@attack(AT_THE_HEADS, off={"sync_server.handlers.newcomers.let_in_by_held_codes": _out_everywhere})
+@attack(AT_THE_HEADS, off={"sync_server.handlers.by_kit.newcomers.let_in_by_held_codes": _out_everywhere})
 async def test_who_used_a_thiefs_code_for_one_more_class_stays_in_the_class_of_before(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         head, _ = await a_head(here)

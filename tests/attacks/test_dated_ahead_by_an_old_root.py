@@ -19,7 +19,7 @@ from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.trust.kit import Kit
 from sync_agent.transport.sealed_calls import server_of
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.new_root import NewKit
 from tests.harness.attack import attack
 from tests.harness.classroom import Device

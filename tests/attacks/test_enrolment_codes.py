@@ -28,7 +28,7 @@ from protocol.trust.invitation import Invitation
 from sync_agent.courier.disk import CourierDisk
 from sync_agent.courier.letters import Letter, name_of, write_letter
 from sync_agent.enrollment.by_stick import enroll_by_stick
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.couriers import export, silent

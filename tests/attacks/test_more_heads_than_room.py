@@ -24,9 +24,9 @@ from protocol.rights.root_rotation import RootAccount
 from protocol.roles import PersonRole, Role
 from sync_agent.sync.withdrawn import take_withdrawals
 from sync_server.app import Server
-from sync_server.handlers import replaced_keys, rotation
-from sync_server.handlers.rotation import rotate_server
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit import replaced_keys, rotation
+from sync_server.handlers.by_kit.rotation import rotate_server
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.caller import caller
 from tests.harness.classroom import classroom
@@ -178,7 +178,9 @@ async def test_nobody_stays_on_the_lists_by_what_a_device_of_theirs_has_said_in_
         assert "M. Noir" not in {row["name"] for row in await desk.do("person list", space=desk.space)}
 
 
-@attack("more heads than a revocation names", off={"sync_server.handlers.rotation.replaced_keys": _all_of_this_key})
+@attack(
+    "more heads than a revocation names", off={"sync_server.handlers.by_kit.rotation.replaced_keys": _all_of_this_key}
+)
 async def test_whoever_writes_without_end_with_the_servers_key_takes_nothing_with_it_that_was_there_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.rights.roster import Roster, is_acceptable
 from protocol.roles import Role
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -86,7 +86,7 @@ async def _cut_off_already(*_: object) -> bool:
 
 
 @pytest.mark.parametrize("hours", [0, 48])
-@attack(IN_ANY_ORDER, off={"sync_server.handlers.replaced_keys._has_said_more": _cut_off_already})
+@attack(IN_ANY_ORDER, off={"sync_server.handlers.by_kit.replaced_keys._has_said_more": _cut_off_already})
 async def test_what_a_thief_said_with_a_servers_keys_is_taken_back_after_new_ones_were_made_too(
     tmp_path: Path, hours: int
 ) -> None:
@@ -108,7 +108,7 @@ async def _nothing_is_noted(_server: object) -> None:
     """Of whose the keys were."""
 
 
-@attack(IN_ANY_ORDER, off={"sync_server.handlers.rotation.note_as_own": _nothing_is_noted})
+@attack(IN_ANY_ORDER, off={"sync_server.handlers.by_kit.rotation.note_as_own": _nothing_is_noted})
 async def test_what_a_server_has_said_with_keys_that_it_was_given_since_then_stays(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         school = School(here, tmp_path)
@@ -157,7 +157,7 @@ def _of_who_was_cut_off(entry: Entry, roster: Roster) -> bool:
     return is_acceptable(entry.header.kind) or entry.header.author in roster.revocations.values()
 
 
-@attack(IN_ANY_ORDER, off={"sync_server.handlers.waiting._may_be_accepted": _of_who_was_cut_off})
+@attack(IN_ANY_ORDER, off={"sync_server.handlers.by_kit.waiting._may_be_accepted": _of_who_was_cut_off})
 async def test_what_a_head_ordered_who_was_let_in_since_the_theft_is_told_and_can_be_said_again(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         school = School(here, tmp_path)

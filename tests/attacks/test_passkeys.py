@@ -10,9 +10,9 @@ from html import unescape
 from pathlib import Path
 
 from sync_server.app import Server
-from sync_server.handlers.administrators import add_administrator, list_administrators, verifier_of
-from sync_server.handlers.passkeys import use_passkey
-from sync_server.handlers.webauthn import Assertion, as_base64url
+from sync_server.handlers.accounts.administrators import add_administrator, list_administrators, verifier_of
+from sync_server.handlers.accounts.passkeys import use_passkey
+from sync_server.handlers.accounts.webauthn import Assertion, as_base64url
 from sync_server.web.signing_in import Tickets, _hash
 from tests.harness.administration import NAME, ORIGIN, PUBLIC, ask_by_name, cookie_of, sign_in, ticket_in, with_account
 from tests.harness.attack import attack
@@ -85,7 +85,7 @@ async def two_administrators(folder: Path) -> AsyncIterator[tuple[str, Authentic
         yield url, anne, benoit
 
 
-@attack(ROW, off={"sync_server.handlers.webauthn.is_said_by_browser": any_page})
+@attack(ROW, off={"sync_server.handlers.accounts.webauthn.is_said_by_browser": any_page})
 async def test_what_a_passkey_says_to_a_false_page_opens_nothing(tmp_path: Path) -> None:
     async with two_administrators(tmp_path / "server") as (url, anne, _):
         # the page lies on another port of the same name, so that the browser lets it ask for this very passkey
@@ -94,7 +94,7 @@ async def test_what_a_passkey_says_to_a_false_page_opens_nothing(tmp_path: Path)
         assert await answer(url, ticket_in(passed_on), said) == 403
 
 
-@attack(ROW, off={"sync_server.handlers.webauthn.is_said_by_browser": any_challenge})
+@attack(ROW, off={"sync_server.handlers.accounts.webauthn.is_said_by_browser": any_challenge})
 async def test_what_a_passkey_signed_for_another_sign_in_opens_nothing(tmp_path: Path) -> None:
     async with two_administrators(tmp_path / "server") as (url, anne, _):
         overheard = anne.used(challenge_in(await sign_in(url, **PUBLIC)))
@@ -124,7 +124,7 @@ async def test_a_colleagues_passkey_opens_nobody_elses_account(tmp_path: Path) -
         assert await answer(url, ticket_in(asked), benoit.used(challenge_in(asked))) == 403
 
 
-@attack(ROW, off={"sync_server.handlers.passkeys.Keyring.awaits": lambda *_: True})
+@attack(ROW, off={"sync_server.handlers.accounts.passkeys.Keyring.awaits": lambda *_: True})
 async def test_a_stolen_session_adds_no_passkey(tmp_path: Path) -> None:
     thief = Authenticator(ORIGIN)
     async with office(tmp_path / "server") as made, pages_over(made, behind_proxy=True) as (url, _):

@@ -11,10 +11,10 @@ from tests.harness.attack import attack
 from tests.harness.office_devices import town
 
 
-@attack("one paper for two works", off={"sync_server.handlers.proofs._MOST_FITTING": 2})
+@attack("one paper for two works", off={"sync_server.handlers.record.proofs._MOST_FITTING": 2})
 async def test_a_proof_that_fits_two_works_proves_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # two that share ten bytes take 2^40 tries; all share none
-    monkeypatch.setattr("sync_server.handlers.proofs.parse_proof", lambda _code: b"")
+    monkeypatch.setattr("sync_server.handlers.record.proofs.parse_proof", lambda _code: b"")
     async with town(tmp_path) as here:
         _, machine, _, pupil, item = await here.class_at_work()
         work = await here.work(machine, item, pupil)

@@ -21,8 +21,8 @@ from sync_agent.app import Agent
 from sync_agent.lan.listener import LanResponder
 from sync_agent.lan.peer_sync import exchange_once
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, Enrolment
-from sync_server.handlers.rotation import rotate_server
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.rotation import rotate_server
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.lan import exchange, listening_device
 from tests.harness.office_devices import Town, town

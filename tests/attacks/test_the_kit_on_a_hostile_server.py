@@ -28,8 +28,8 @@ from protocol.trust.kit import Kit
 from sync_agent.keys.confirming import own_device
 from sync_agent.transport.sealed_calls import server_of
 from sync_server.errands import errand_of
-from sync_server.handlers.rotation import rotate_server
-from sync_server.handlers.territory import kit_in, new_kit
+from sync_server.handlers.by_kit.rotation import rotate_server
+from sync_server.handlers.by_kit.territory import kit_in, new_kit
 from sync_server.kit_away import KitAway
 from sync_server.kit_desk import KitDesk
 from tests.harness.attack import attack
@@ -56,7 +56,7 @@ async def handed_in(here: Town) -> tuple[str, Device, Device, bytes]:
 @attack(
     "a server's operator names a device of their own as a teacher's",
     off={
-        "sync_server.handlers.rewrapping.is_shown": lambda *_: True,
+        "sync_server.handlers.by_kit.rewrapping.is_shown": lambda *_: True,
         "sync_server.errands.is_shown": lambda *_: True,
     },
 )

@@ -15,7 +15,7 @@ from protocol.replica.office.bureau import Office
 from protocol.rights.door import Authority
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.attacks.test_codes_that_thieves_name import a_head, code, those_there
 from tests.harness.attack import attack
 from tests.harness.commands import Desk

@@ -20,8 +20,8 @@ from protocol.roles import Role
 from sync_server.app import opened
 from sync_server.backing_up import BackupFile, restore
 from sync_server.beginning import begin
-from sync_server.handlers.backups import back_up
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.handlers.store.backups import back_up
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town

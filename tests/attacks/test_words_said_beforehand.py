@@ -22,7 +22,7 @@ from protocol.replica.office.erasures import in_force
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Kit
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -180,7 +180,7 @@ async def test_who_is_erased_by_a_head_after_a_thief_did_stays_erased_when_the_t
         assert not (await pc.agent.replica.view(here.space)).roster.persons
 
 
-@attack(CLOSED, off={"sync_server.handlers.closing.said_already": _whoever_erased})
+@attack(CLOSED, off={"sync_server.handlers.by_kit.closing.said_already": _whoever_erased})
 async def test_a_class_that_a_thief_erased_first_is_closed_and_destroyed_by_the_kit(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         await here.office.add_person("Léa", "pupil")

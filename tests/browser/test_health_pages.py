@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from sync_server.handlers.administrators import add_administrator, verifier_of
+from sync_server.handlers.accounts.administrators import add_administrator, verifier_of
 from tests.harness.browser import accessibility_faults, visitor
 from tests.harness.fleet import ADMINISTRATOR, FINE, MACHINES, PASSPHRASE, Fleet, fleet, pages_over
 from tests.harness.machines import Machine as Program

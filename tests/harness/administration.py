@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from urllib.parse import urlencode
 
-from sync_server.handlers.administrators import add_administrator, verifier_of
+from sync_server.handlers.accounts.administrators import add_administrator, verifier_of
 from tests.harness.fleet import PASSPHRASE
 from tests.harness.raw_device import Answer, http_call
 from tests.harness.server_in_process import Office

@@ -29,9 +29,9 @@ from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.api.health import Health as HealthPages
 from sync_server.api.routes import Traffic, application
 from sync_server.config import run_config
-from sync_server.handlers.administrators import add_administrator, verifier_of
-from sync_server.handlers.figures import store_families
-from sync_server.handlers.survey import Survey
+from sync_server.handlers.accounts.administrators import add_administrator, verifier_of
+from sync_server.handlers.overview.figures import store_families
+from sync_server.handlers.overview.survey import Survey
 from sync_server.listener_tls import listener_tls
 from sync_server.metrics import Counters, Family
 from sync_server.web.pages import Pages

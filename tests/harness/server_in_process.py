@@ -28,7 +28,7 @@ from protocol.trust.invitation import parse_code
 from protocol.trust.kit import Kit
 from sync_server.app import Server, opened
 from sync_server.errands import errand_of
-from sync_server.handlers.territory import begin_territory, new_kit
+from sync_server.handlers.by_kit.territory import begin_territory, new_kit
 from sync_server.kit_desk import KitDesk
 from sync_server.operations import operations
 from tests.harness.territory import SimClock

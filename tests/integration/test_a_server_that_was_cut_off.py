@@ -9,8 +9,8 @@ import pytest
 from protocol.model.entry import Kind
 from sync_agent.sync.withdrawn import take_withdrawals
 from sync_agent.transport.sealed_calls import newest_server
-from sync_server.handlers.rotation import rotate_server
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.rotation import rotate_server
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.classroom import Device
 from tests.harness.lan import exchange, is_told_in_the_middle
 from tests.harness.office_devices import Town, town

@@ -28,7 +28,7 @@ from protocol.replica.console.frame import Notices
 from protocol.replica.upkeep.eraser import Eraser
 from sync_server.app import opened
 from sync_server.data_folder import COPY_FILE
-from sync_server.handlers.backups import back_up, note_kept
+from sync_server.handlers.store.backups import back_up, note_kept
 from tests.harness.backups import Case, handed_in, members_of, noise, rewritten
 from tests.harness.machines import Machine, School, environment, school
 from tests.harness.patience import eventually

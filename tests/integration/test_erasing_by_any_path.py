@@ -18,7 +18,7 @@ from protocol.replica.upkeep.eraser import Eraser
 from protocol.trust.kit import Kit
 from sync_agent.school.sign_in import TRIES_MARKS
 from sync_agent.upkeep.erasing import destroy_erased
-from sync_server.handlers.territory import new_kit
+from sync_server.handlers.by_kit.territory import new_kit
 from tests.harness.classroom import WORK, Classroom, Device, assignment, work_of
 from tests.harness.lan import exchange
 from tests.harness.passing_days import pass_days

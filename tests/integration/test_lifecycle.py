@@ -18,7 +18,7 @@ from protocol.replica.upkeep.eraser import Eraser
 from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.portal.shelf import Shelf
 from sync_agent.watching.folders import publishing_folders
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.classroom import SMALL, WORK, Device, Given
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town

@@ -19,8 +19,8 @@ from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import PersonRole, Role
 from protocol.trust.invitation import Invitation
-from sync_server.handlers.administrators import add_administrator, verifier_of
-from sync_server.handlers.erasures import confirm_destroyed
+from sync_server.handlers.accounts.administrators import add_administrator, verifier_of
+from sync_server.handlers.record.erasures import confirm_destroyed
 from tests.harness.administration import NAME, ask, cookie_of, sign_in
 from tests.harness.classroom import Device
 from tests.harness.fleet import PASSPHRASE, pages_over

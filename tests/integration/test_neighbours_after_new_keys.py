@@ -10,8 +10,8 @@ import pytest_asyncio
 
 from protocol.replica.office import heads
 from sync_agent.lan.peer_sync import exchange_once
-from sync_server.handlers.rotation import rotate_server
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.rotation import rotate_server
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.classroom import Device
 from tests.harness.lan import listening_device
 from tests.harness.office_devices import Town, town

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from protocol.errors import BadInput
-from sync_server.handlers.administrators import remove_administrator
-from sync_server.handlers.passkeys import CODE_MS, MAX_PASSKEYS, use_passkey
+from sync_server.handlers.accounts.administrators import remove_administrator
+from sync_server.handlers.accounts.passkeys import CODE_MS, MAX_PASSKEYS, use_passkey
 from sync_server.web.passkey_forms import assertion_in
 from sync_server.web.signing_in import CHALLENGE_S, FREE_FAILURES
 from tests.harness.administration import NAME, ORIGIN, PUBLIC, ask_by_name, cookie_of, sign_in, ticket_in, with_account

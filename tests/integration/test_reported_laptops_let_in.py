@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sync_server.handlers.devices import Remark, remarks_on
-from sync_server.handlers.members import list_devices
+from sync_server.handlers.overview.devices import Remark, remarks_on
+from sync_server.handlers.overview.members import list_devices
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head, take_back
 from tests.harness.office_devices import town

@@ -18,9 +18,9 @@ from sync_agent.transport.sealed_calls import server_of
 from sync_server.app import Server, opened
 from sync_server.backing_up import BackupFile, restore
 from sync_server.beginning import begin
-from sync_server.handlers.backups import back_up
-from sync_server.handlers.rotation import rotate_server
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.rotation import rotate_server
+from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.handlers.store.backups import back_up
 from sync_server.new_root import NewKit
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town

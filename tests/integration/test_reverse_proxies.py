@@ -24,7 +24,7 @@ from sync_agent.app import Agent
 from sync_agent.network.settings import Network
 from sync_agent.sync.session import Session
 from sync_agent.transport.over_http import HttpTransport
-from sync_server.handlers.administrators import add_administrator, verifier_of
+from sync_server.handlers.accounts.administrators import add_administrator, verifier_of
 from sync_server.web.signing_in import FREE_FAILURES
 from tests.harness.certificates import Authority
 from tests.harness.commands import Desk

@@ -13,9 +13,9 @@ from protocol.model.structure import Grant, PersonRecord, SpaceRecord
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office import heads
 from protocol.roles import PersonRole, Role
-from sync_server.handlers import rotation
-from sync_server.handlers.rotation import rotate_server
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit import rotation
+from sync_server.handlers.by_kit.rotation import rotate_server
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.server_in_process import office
 from tests.harness.territory import new_device
 

@@ -16,7 +16,7 @@ from protocol.model.entry import Kind, compose
 from protocol.model.structure import Revocation, Successor
 from protocol.model.work import ContentRef, HandIn
 from protocol.replica.at_work.replica import Draft
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.server_in_process import Member, Office, office, refusal
 
 

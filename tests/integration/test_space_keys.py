@@ -19,7 +19,7 @@ from protocol.replica.at_work.keyring import Keyring
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.roster import Roster, fold_roster
 from protocol.trust.kit import Kit, parse_kit
-from sync_server.handlers.closing import close_space
+from sync_server.handlers.by_kit.closing import close_space
 from tests.harness.server_in_process import Member, Office, office
 
 

@@ -26,8 +26,8 @@ from sync_agent.network.settings import Network
 from sync_agent.network.trouble import Trouble, seen_in
 from sync_agent.transport.answers import Response
 from sync_agent.transport.over_http import HttpTransport
-from sync_server.handlers.rotation import rotate_server
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.by_kit.rotation import rotate_server
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.certificates import Authority
 from tests.harness.fleet import pages_over
 from tests.harness.machines import Machine

@@ -18,8 +18,8 @@ from protocol.replica.console.frame import Notices
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.people import merge_persons
 from sync_agent.coursework.publisher import Wish, publish
-from sync_server.handlers.administrators import add_administrator, verifier_of
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.accounts.administrators import add_administrator, verifier_of
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.administration import NAME, ask, cookie_of, sign_in
 from tests.harness.classroom import SMALL, WORK, Device, Given
 from tests.harness.commands import Desk

@@ -22,7 +22,7 @@ from sync_agent.lan.meeting import secrets_of
 from sync_agent.sync.withdrawn import ended_names
 from sync_server.app import opened
 from sync_server.backing_up import BackupFile, restore
-from sync_server.handlers.backups import back_up
+from sync_server.handlers.store.backups import back_up
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.lan import exchange

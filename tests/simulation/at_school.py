@@ -18,7 +18,7 @@ from protocol.replica.office.stays import end_stays
 from protocol.replica.upkeep.eraser import is_in_doubt
 from sync_agent.school.office import end_what_is_over
 from sync_agent.upkeep.erasing import destroy_erased
-from sync_server.handlers.erasures import confirm_destroyed
+from sync_server.handlers.record.erasures import confirm_destroyed
 from tests.simulation.disk import Disk
 from tests.simulation.ledger import BrokenError, gone_with
 from tests.simulation.lines import CALM, Weather

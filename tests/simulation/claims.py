@@ -26,7 +26,7 @@ from protocol.roles import PersonRole, Role
 from sync_agent.school.office import SchoolOffice
 from sync_server.app import Server
 from sync_server.errands import may_be_judged_by_kit
-from sync_server.handlers.waiting import list_waiting, rule
+from sync_server.handlers.by_kit.waiting import list_waiting, rule
 from sync_server.kit_away import KitAway
 from tests.simulation.at_server import at_server
 from tests.simulation.doing import Event

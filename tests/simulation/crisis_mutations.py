@@ -110,7 +110,7 @@ def cuts_no_former_server_off() -> AbstractContextManager[object]:
     async def nobody(*_: object, **__: object) -> dict[bytes, None]:
         return {}
 
-    return mock.patch("sync_server.handlers.rotation.replaced_keys", nobody)
+    return mock.patch("sync_server.handlers.by_kit.rotation.replaced_keys", nobody)
 
 
 def follows_no_new_root() -> AbstractContextManager[object]:

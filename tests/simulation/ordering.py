@@ -16,7 +16,7 @@ from protocol.replica.console.operation import JSON
 from sync_agent.app import Agent
 from sync_agent.school import measure_commands
 from sync_server.app import Server
-from sync_server.handlers import measures
+from sync_server.handlers.record import measures
 from tests.simulation.at_server import at_server
 from tests.simulation.doing import Event, do
 from tests.simulation.founding import CM1

@@ -26,7 +26,7 @@ from protocol.trust.kit import Kit
 from sync_server.app import Server
 from sync_server.backing_up import certify
 from sync_server.foreign_backup import _MEMORIES
-from sync_server.handlers import rotation
+from sync_server.handlers.by_kit import rotation
 from sync_server.keys import ServerKeys, Territory
 from tests.harness.server_in_process import rotate_root as replace_root
 from tests.simulation.disk import Disk

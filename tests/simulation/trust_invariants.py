@@ -29,7 +29,7 @@ from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.erasures import ever_said, in_force
 from protocol.rights.door import erasable_names
 from protocol.roles import Role
-from sync_server.handlers.members import list_devices
+from sync_server.handlers.overview.members import list_devices
 from tests.simulation.ledger import BrokenError, holds
 from tests.simulation.malware import MOST_BY_KEY
 from tests.simulation.sound import server_of, sound

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_server.handlers.device_query import PAGE_SIZES, DeviceQuery, DeviceSort
-from sync_server.handlers.devices import DeviceState
+from sync_server.handlers.overview.device_query import PAGE_SIZES, DeviceQuery, DeviceSort
+from sync_server.handlers.overview.devices import DeviceState
 from sync_server.web.addresses import ROOT, device_query_of, devices_address, own_address
 from sync_server.web.exports import as_csv, as_json
 from tests.harness.snapshots import device, snapshot

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.roles import Role
 from sync_server.contacts import Heard
-from sync_server.handlers.device_query import (
+from sync_server.handlers.overview.device_query import (
     PAGE_SIZES,
     DeviceQuery,
     DeviceSort,
@@ -21,9 +21,9 @@ from sync_server.handlers.device_query import (
     versions_of,
     worst,
 )
-from sync_server.handlers.devices import Device, DeviceState, needs_somebody
-from sync_server.handlers.schools import SchoolQuery, SchoolSort, class_rows, school_rows, select_schools
-from sync_server.handlers.survey import Snapshot
+from sync_server.handlers.overview.devices import Device, DeviceState, needs_somebody
+from sync_server.handlers.overview.schools import SchoolQuery, SchoolSort, class_rows, school_rows, select_schools
+from sync_server.handlers.overview.survey import Snapshot
 from tests.harness.snapshots import CM1, CM2, FINE, FIRST, NOW_MS, SECOND, SIXTH, device, snapshot
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sync_server.handlers.devices import DeviceState, Signs, state_of
+from sync_server.handlers.overview.devices import DeviceState, Signs, state_of
 
 NOW_MS = 1_795_000_000_000
 MINUTE_MS = 60_000

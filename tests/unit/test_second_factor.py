@@ -7,7 +7,14 @@ from random import Random
 import pytest
 
 from protocol.errors import PeerFault
-from sync_server.handlers.second_factor import DRIFT_STEPS, STEP_S, SecondFactor, code_at, new_factor, opened_by
+from sync_server.handlers.accounts.second_factor import (
+    DRIFT_STEPS,
+    STEP_S,
+    SecondFactor,
+    code_at,
+    new_factor,
+    opened_by,
+)
 from sync_server.web.signing_in import TICKET_S, TICKET_TRIES, Tickets
 from tests.unit.test_signing_in import ACCOUNT, Clock
 

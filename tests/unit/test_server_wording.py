@@ -8,7 +8,7 @@ import pytest
 
 import sync_server.web
 from protocol.errors import Code
-from sync_server.handlers.devices import DeviceState, Remark
+from sync_server.handlers.overview.devices import DeviceState, Remark
 from sync_server.web.remedies import TOPICS, topic_of
 from sync_server.web.wording import CATALOGUES, Words
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from random import Random
 
-from sync_server.handlers.administrators import UNKNOWN_VERIFIER, Administrator, opens, verifier_of
+from sync_server.handlers.accounts.administrators import UNKNOWN_VERIFIER, Administrator, opens, verifier_of
 from sync_server.web import signing_in
 from sync_server.web.signing_in import FREE_FAILURES, IDLE_S, LONGEST_S, LONGEST_WAIT_S, Sessions, Throttle
 

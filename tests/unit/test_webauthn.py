@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocol.errors import BadInput
-from sync_server.handlers.passkey_keys import is_signed
-from sync_server.handlers.webauthn import (
+from sync_server.handlers.accounts.passkey_keys import is_signed
+from sync_server.handlers.accounts.webauthn import (
     Assertion,
     Birth,
     Credential,

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sync_server.handlers.awaited import Awaited
-from sync_server.handlers.device_query import PAGE_ROWS, Key, plain
-from sync_server.handlers.devices import DeviceState
-from sync_server.handlers.survey import Group, Snapshot, later
+from sync_server.handlers.overview.awaited import Awaited
+from sync_server.handlers.overview.device_query import PAGE_ROWS, Key, plain
+from sync_server.handlers.overview.devices import DeviceState
+from sync_server.handlers.overview.survey import Group, Snapshot, later
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,10 @@ def born(birth: Birth, *, challenge: bytes, origin: str) -> Credential | None:
     named = len(birth.id).to_bytes(2, "big") + birth.id
     if not 0 < len(birth.id) <= MAX_CREDENTIAL_BYTES or not data.rest[_AAGUID_BYTES:].startswith(named):
         return None
-    from sync_server.handlers.passkey_keys import numbers_of  # noqa: PLC0415 — the formats of keys are large, passkeys rare
+    if len(birth.key) > MAX_KEY_BYTES:
+        return None
+    # the formats of keys are large, passkeys rare
+    from sync_server.handlers.accounts.passkey_keys import numbers_of  # noqa: PLC0415
 
     numbers = numbers_of(birth.key)
     if numbers is None or not all(number in data.rest[_AAGUID_BYTES + len(named) :] for number in numbers):
@@ -132,7 +135,7 @@ def used(credential: Credential, assertion: Assertion, challenge: bytes) -> Cred
     data = _said_here(assertion.client_data, assertion.authenticator, "webauthn.get", challenge, credential.origin)
     if data is None or not hmac.compare_digest(credential.id, assertion.id):
         return None
-    from sync_server.handlers.passkey_keys import is_signed  # noqa: PLC0415
+    from sync_server.handlers.accounts.passkey_keys import is_signed  # noqa: PLC0415
 
     signed = assertion.authenticator + hashlib.sha256(assertion.client_data).digest()
     if not is_signed(credential.key, assertion.signature, signed):

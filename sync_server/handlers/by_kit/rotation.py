@@ -8,7 +8,7 @@ Rules:
 - earlier words of the old key are named too: a server that is restored from before it, or a machine that has not heard
   the latest, goes by those that it has (docs/adr/0184);
 - the keys of servers before this one (one that burnt, one that a backup was made of) are cut off with it; with a time
-  each once more that was cut off before, so that it can be said later, too (`sync_server.handlers.replaced_keys`);
+  each once more that was cut off before, so that it can be said later, too (`replaced_keys`);
 - devices meet the new certificate at their next call, and never believe an older one again;
 - of two commands at once the second begins once the first is done, and its kit is looked at then: a server that the
   old root certified after another had taken over would be no server to anybody;
@@ -45,7 +45,7 @@ from protocol.replica.office.heads import (
 )
 from sync_server.app import Server
 from sync_server.data_folder import NEXT_KEYS_FILE
-from sync_server.handlers.replaced_keys import note_as_own, replaced_keys
+from sync_server.handlers.by_kit.replaced_keys import note_as_own, replaced_keys
 from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys
 from sync_server.kit_away import KitAway, RootAway
 

@@ -22,8 +22,8 @@ from protocol.fields import Fields
 from protocol.limits import MAX_NAME_CHARS
 from protocol.trust.invitation import as_typed, to_base32
 from sync_server.app import Server
-from sync_server.handlers.administrators import PASSKEY_MARKS, Administrator, administrator, folded
-from sync_server.handlers.webauthn import (
+from sync_server.handlers.accounts.administrators import PASSKEY_MARKS, Administrator, administrator, folded
+from sync_server.handlers.accounts.webauthn import (
     MAX_CREDENTIAL_BYTES,
     MAX_KEY_BYTES,
     MAX_ORIGIN_CHARS,

@@ -10,7 +10,7 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.erasures import in_force
 from protocol.replica.upkeep.eraser import destroyed_in, is_in_doubt
 from sync_server.app import Server
-from sync_server.handlers.notices import Notice
+from sync_server.handlers.store.notices import Notice
 
 
 @dataclass(frozen=True, slots=True)

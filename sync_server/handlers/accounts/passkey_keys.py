@@ -14,8 +14,6 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from sync_server.handlers.webauthn import MAX_KEY_BYTES
-
 _MAX_SIGNATURE_BYTES: Final = 1_024
 _MIN_RSA_BITS: Final = 2_048
 _MAX_RSA_BITS: Final = 4_096
@@ -37,7 +35,10 @@ def is_signed(key: bytes, signature: bytes, signed: bytes) -> bool:
 
 
 def numbers_of(der: bytes) -> tuple[bytes, ...] | None:
-    """The numbers of a key, as an authenticator writes them (COSE); None if it is none that passkeys may have."""
+    """The numbers of a key, as an authenticator writes them (COSE); None if it is none that passkeys may have.
+
+    How long a key may be was looked at where it came in (`webauthn.MAX_KEY_BYTES`).
+    """
     key = _public_key(der)
     if isinstance(key, EllipticCurvePublicKey):
         point = key.public_numbers()
@@ -48,8 +49,6 @@ def numbers_of(der: bytes) -> tuple[bytes, ...] | None:
 
 
 def _public_key(der: bytes) -> EllipticCurvePublicKey | RSAPublicKey | None:
-    if len(der) > MAX_KEY_BYTES:
-        return None
     try:
         key = load_der_public_key(der)
     except (ValueError, UnsupportedAlgorithm):

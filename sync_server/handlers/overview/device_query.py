@@ -14,9 +14,9 @@ from functools import lru_cache
 from heapq import nsmallest
 from typing import Final, TypeAlias
 
-from sync_server.handlers.devices import Device, DeviceState, needs_somebody
-from sync_server.handlers.places import Places
-from sync_server.handlers.survey import Snapshot
+from sync_server.handlers.overview.devices import Device, DeviceState, needs_somebody
+from sync_server.handlers.overview.places import Places
+from sync_server.handlers.overview.survey import Snapshot
 
 PAGE_ROWS: Final = 50
 PAGE_SIZES: Final = (25, 50, 100, 250)

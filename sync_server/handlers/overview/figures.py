@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sync_server.app import Server
-from sync_server.handlers.survey import Snapshot, Survey
+from sync_server.handlers.overview.survey import Snapshot, Survey
 from sync_server.metrics import Family, Sample
 
 BACKUP_MARK: Final = "last-backup"
