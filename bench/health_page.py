@@ -37,11 +37,11 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.http.connections import listening
 from protocol.replica.interfaces import RegisterRow
 from protocol.roles import Role
-from sync_server.app import Server, opened
 from sync_server.config import RunConfig
 from sync_server.handlers.accounts.administrators import add_administrator, verifier_of
 from sync_server.handlers.by_kit.territory import begin_territory, new_kit
 from sync_server.handlers.overview.survey import Survey
+from sync_server.opened.app import Server, opened
 from sync_server.web.pages import Pages
 
 GOAL_MS: Final = 100.0

@@ -28,7 +28,7 @@ from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.people import add_person, list_draft
 from protocol.replica.office.spaces import add_space
 from protocol.roles import PersonRole, Role
-from sync_server.app import Server, opened
+from sync_server.opened.app import Server, opened
 
 ROOT: Final = Path(__file__).parents[1]
 UAI: Final = "0180001X"

@@ -20,7 +20,7 @@ from protocol.replica.console.options import Argument, Option
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import SERVER
 from sync_server.cli_lifecycle import add_lifecycle_commands
-from sync_server.data_folder import check_initialised
+from sync_server.opened.data_folder import check_initialised
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"
 IMPORTED_KINDS: Final = (
@@ -72,8 +72,8 @@ async def _run(
 
     @asynccontextmanager
     async def in_process() -> AsyncIterator[Table]:
-        from sync_server.app import opened  # noqa: PLC0415
-        from sync_server.operations import operations  # noqa: PLC0415
+        from sync_server.opened.app import opened  # noqa: PLC0415
+        from sync_server.operations.table import operations  # noqa: PLC0415
 
         async with opened(call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes) as server:
             yield operations(server)
@@ -87,7 +87,7 @@ async def _run(
         outgoing or Notices(),
         in_process,
         serve_others=lasting,
-        loads=("sync_server.app", "sync_server.operations"),
+        loads=("sync_server.opened.app", "sync_server.operations.table"),
     )
 
 
@@ -103,7 +103,7 @@ async def init(
     recover: Annotated[str | None, Option(metavar="KIT", help="Begin again with the territory of this kit.")] = None,
 ) -> JSON:
     """Make DIR the data folder of a new territory, and write its recovery kit."""
-    from sync_server.beginning import begin  # noqa: PLC0415 — loaded only when needed
+    from sync_server.keeping.beginning import begin  # noqa: PLC0415 — loaded only when needed
 
     return await begin(
         call.data_dir,
@@ -367,7 +367,7 @@ async def backup(
     """Write all that the server holds, and its keys, into one file, while it goes on serving."""
     import asyncio  # noqa: PLC0415 — loaded only when needed
 
-    from sync_server.backing_up import BackupFile, summary  # noqa: PLC0415
+    from sync_server.keeping.backing_up import BackupFile, summary  # noqa: PLC0415
 
     check_initialised(call.data_dir)
     with BackupFile(Path(file)) as target:
@@ -389,7 +389,7 @@ async def restore(
     ] = None,
 ) -> JSON:
     """Make DIR, which must be unused, the server that a backup holds; agents bring what came after it."""
-    from sync_server.backing_up import restore as bring_back  # noqa: PLC0415 — loaded only when needed
+    from sync_server.keeping.backing_up import restore as bring_back  # noqa: PLC0415 — loaded only when needed
 
     return await bring_back(
         call.data_dir,

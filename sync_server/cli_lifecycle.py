@@ -1,4 +1,4 @@
-"""Commands about rights, keys and the end of things; what they do is in `lifecycle_operations`.
+"""Commands about rights, keys and the end of things; what they do is in `operations.lifecycle`.
 
 The recovery kit is read here, by the command line, and its keys stay here: whoever has the store open asks for what the
 command needs, and gets signatures and seals (docs/adr/0128).
@@ -17,11 +17,11 @@ from protocol.replica.console.frame import Call, Notices, Program, tell
 from protocol.replica.console.loss_command import add_loss_command
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params
 from protocol.replica.console.options import Argument, Option
-from sync_server.data_folder import check_initialised
+from sync_server.opened.data_folder import check_initialised
 
 if TYPE_CHECKING:
     from protocol.trust.kit import Kit
-    from sync_server.kit_desk import KitDesk
+    from sync_server.kit.desk import KitDesk
 
 PersonId = Annotated[str, Argument(metavar="ID", help="The person's id, from `person list`.")]
 SpaceId = Annotated[str, Argument(metavar="ID", help="The space: its id, or a school's UAI.")]
@@ -82,8 +82,8 @@ class _Kits:
         self, name: str, params: Params, kit: Kit, *, new: Kit | None = None, outgoing: Outgoing | None = None
     ) -> KitDesk:
         """Where the command signs."""
-        from sync_server.errands import errand_of  # noqa: PLC0415 — loaded only when needed
-        from sync_server.kit_desk import KitDesk  # noqa: PLC0415
+        from sync_server.kit.desk import KitDesk  # noqa: PLC0415
+        from sync_server.kit.errands import errand_of  # noqa: PLC0415 — loaded only when needed
 
         errand = errand_of(name, kit, params, new, secrets.token_bytes)
         return KitDesk(errand, outgoing or Notices(), self.now_ms)
@@ -299,8 +299,8 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         ] = None,
     ) -> JSON:
         """Give the territory another root, after a theft of the kit. Repeatable with the same files after a cut."""
-        from sync_server.beginning import kit_advice  # noqa: PLC0415
-        from sync_server.new_root import NewKit  # noqa: PLC0415
+        from sync_server.keeping.beginning import kit_advice  # noqa: PLC0415
+        from sync_server.keeping.new_root import NewKit  # noqa: PLC0415
 
         old = _kit_in(call, kit, passphrase_file)
         made = NewKit(Path(kit), passphrase_file, Path(new_kit), new_passphrase_file, secrets.token_bytes)

@@ -13,8 +13,8 @@ from protocol.messages.enrollment import encode_chain
 from protocol.replica.http.tls import OfficialCertificate, Renewable, context_of
 from protocol.replica.process.background import background
 from protocol.replica.service.logs import say
-from sync_server.app import Server
 from sync_server.config import RunConfig, Tls
+from sync_server.opened.app import Server
 
 _log = logging.getLogger(__name__)
 

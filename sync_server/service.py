@@ -47,10 +47,7 @@ from protocol.replica.upkeep.pace import steady_ms
 from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application
-from sync_server.app import Server, opened
 from sync_server.config import RunConfig, Tls, check_kit
-from sync_server.contacts import FLUSH_INTERVAL_S
-from sync_server.data_folder import check_initialised
 from sync_server.handlers.overview.figures import store_families
 from sync_server.handlers.overview.survey import Survey
 from sync_server.handlers.record.erasures import confirm_destroyed
@@ -58,7 +55,10 @@ from sync_server.handlers.store.backups import tell_devices
 from sync_server.handlers.store.upkeep import readiness
 from sync_server.listener_tls import check_tls, listener_tls
 from sync_server.metrics import Counters, Family
-from sync_server.strong import StrongKeeper
+from sync_server.opened.app import Server, opened
+from sync_server.opened.contacts import FLUSH_INTERVAL_S
+from sync_server.opened.data_folder import check_initialised
+from sync_server.opened.strong import StrongKeeper
 from sync_server.web.pages import Pages
 
 _log = logging.getLogger(__name__)
@@ -306,7 +306,7 @@ class Service:
         return LateTable(self._operations)
 
     def _operations(self) -> Table:
-        from sync_server.operations import operations  # noqa: PLC0415 — a server at rest does without them
+        from sync_server.operations.table import operations  # noqa: PLC0415 — a server at rest does without them
 
         return {
             **{name: self._watched(operation) for name, operation in operations(self._server).items()},

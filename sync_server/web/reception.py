@@ -20,10 +20,10 @@ from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.limits import KiB
 from protocol.replica.http.bodies import pieces
 from protocol.replica.http.problems import Handler
-from sync_server.app import Server
 from sync_server.handlers.accounts.administrators import Administrator, administrator, list_administrators
 from sync_server.handlers.overview.device_query import PAGE_SIZES, WORST_FIRST
 from sync_server.handlers.overview.survey import Snapshot
+from sync_server.opened.app import Server
 from sync_server.web import addresses
 from sync_server.web.door import HEADERS, Door, Turned
 from sync_server.web.signing_in import Session, Sessions

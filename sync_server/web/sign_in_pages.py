@@ -18,11 +18,11 @@ from typing import Final
 from aiohttp import web
 
 from protocol.replica.at_work.replica import Entropy
-from sync_server.app import Server
 from sync_server.handlers.accounts.administrators import UNKNOWN_VERIFIER, Administrator, administrator, folded, opens
 from sync_server.handlers.accounts.passkeys import Passkey, add_passkey, keyring, use_passkey
 from sync_server.handlers.accounts.second_factor import second_factor, use_second_factor
 from sync_server.handlers.accounts.webauthn import as_base64url
+from sync_server.opened.app import Server
 from sync_server.web import addresses
 from sync_server.web.known_browsers import known_as, token_for
 from sync_server.web.passkey_forms import asked_of, assertion_in, birth_in, label_in

@@ -8,13 +8,13 @@ from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.model.entry import Kind
-from sync_server.contacts import DIRECT
 from sync_server.handlers.by_kit.waiting import Waiting
 from sync_server.handlers.overview.device_query import WORST_FIRST
 from sync_server.handlers.overview.devices import Device, DeviceState, Remark, remarks_on
 from sync_server.handlers.overview.schools import ClassRow, SchoolRow, Standing
 from sync_server.handlers.overview.survey import Snapshot
 from sync_server.handlers.store.notices import Notice
+from sync_server.opened.contacts import DIRECT
 from sync_server.web.addresses import device_address, school_address
 from sync_server.web.remedies import topic_of
 from sync_server.web.wording import Words

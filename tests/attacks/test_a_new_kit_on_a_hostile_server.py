@@ -17,12 +17,12 @@ from protocol.replica.console.control import serve_control
 from protocol.replica.console.frame import Call, Program
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params
 from protocol.replica.console.ownership import acquire
-from sync_server.app import opened
 from sync_server.cli_lifecycle import add_lifecycle_commands
 from sync_server.handlers.by_kit.rotation import rotate_root
 from sync_server.handlers.by_kit.territory import begin_territory, kit_in
-from sync_server.kit_away import KitAway
-from sync_server.new_root import NewKit
+from sync_server.keeping.new_root import NewKit
+from sync_server.kit.away import KitAway
+from sync_server.opened.app import opened
 from tests.harness.attack import attack
 from tests.harness.commands import no_table
 from tests.harness.office_devices import Town, town
@@ -73,7 +73,7 @@ async def honest(here: Town, away: KitAway) -> JSON:
     return {"chain": chain.hex(), "version": 1}
 
 
-@attack(ROW, off={"sync_server.kit_desk.KitDesk.has_signed": property(lambda _: False)})
+@attack(ROW, off={"sync_server.kit.desk.KitDesk.has_signed": property(lambda _: False)})
 async def test_the_new_kit_is_kept_whatever_becomes_of_the_command_once_it_has_signed(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
 
@@ -102,7 +102,7 @@ async def test_where_nothing_was_signed_no_new_kit_is_left_behind(tmp_path: Path
         assert not (tmp_path / "kit-2").exists()
 
 
-@attack(ROW, off={"sync_server.new_root.rotations_to": lambda _root, chain, _first: chain})
+@attack(ROW, off={"sync_server.keeping.new_root.rotations_to": lambda _root, chain, _first: chain})
 async def test_the_new_kit_holds_no_chain_that_does_not_prove_it(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         elsewhere = tmp_path / "elsewhere"

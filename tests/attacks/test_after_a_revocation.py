@@ -32,9 +32,9 @@ from protocol.roles import Role
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.school.office import end_what_is_over
 from sync_agent.transport.sealed_calls import Order, server_of
-from sync_server.app import opened
 from sync_server.handlers.by_kit.territory import kit_in
-from sync_server.new_root import NewKit
+from sync_server.keeping.new_root import NewKit
+from sync_server.opened.app import opened
 from tests.harness.attack import attack
 from tests.harness.classroom import classroom
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer

@@ -19,10 +19,10 @@ from protocol.replica.at_work.quarantine import Quarantine
 from protocol.replica.interfaces import Held, RegisterRow
 from protocol.roles import Role
 from protocol.trust.invitation import Invitation
-from sync_server.app import opened
 from sync_server.handlers.accounts.administrators import add_administrator, list_administrators, verifier_of
 from sync_server.handlers.overview.figures import BACKUP_MARK
 from sync_server.handlers.store.backups import note_kept
+from sync_server.opened.app import opened
 from tests.harness.attack import attack
 from tests.harness.backups import Case, rewritten
 from tests.harness.server_in_process import Office, office
@@ -78,7 +78,7 @@ async def signed_all_of_it(_quarantine: Quarantine, waiting: list[Held]) -> list
 
 @attack(
     "a backup that somebody else has written",
-    off={"sync_server.foreign_backup._keep_what_the_door_lets_in": believed},
+    off={"sync_server.keeping.foreign_backup._keep_what_the_door_lets_in": believed},
 )
 async def test_what_stands_in_a_backup_counts_only_as_far_as_somebody_who_may_has_signed_it(case: Case) -> None:
     async with office(case.folder / "server", kit=case.kit) as desk:
@@ -100,7 +100,7 @@ async def test_what_stands_in_a_backup_counts_only_as_far_as_somebody_who_may_ha
 @attack(
     "a backup that somebody else has written",
     off={
-        "sync_server.foreign_backup._forget_what_waits": believed,
+        "sync_server.keeping.foreign_backup._forget_what_waits": believed,
         "protocol.replica.at_work.quarantine.Quarantine._verified_again": signed_all_of_it,
     },
 )
@@ -137,7 +137,7 @@ async def test_what_waits_in_a_store_that_somebody_else_wrote_is_checked_when_it
         assert not await desk.server.store.held(), "what nobody signed waits no longer"
 
 
-@attack("a backup that somebody else has written", off={"sync_server.backing_up.check_made_by_us": believed})
+@attack("a backup that somebody else has written", off={"sync_server.keeping.backing_up.check_made_by_us": believed})
 @pytest.mark.parametrize(
     "sql",
     [
@@ -167,7 +167,7 @@ async def test_a_database_that_does_things_of_its_own_is_not_restored(case: Case
 
 @attack(
     "a backup that somebody else has written",
-    off={"sync_server.foreign_backup._forget_who_signs_in": everybody_stays},
+    off={"sync_server.keeping.foreign_backup._forget_who_signs_in": everybody_stays},
 )
 async def test_nobody_signs_in_by_a_backup_and_nothing_counts_as_backed_up(case: Case) -> None:
     async with office(case.folder / "server", kit=case.kit) as desk:
@@ -183,7 +183,7 @@ async def test_nobody_signs_in_by_a_backup_and_nothing_counts_as_backed_up(case:
 
 @attack(
     "a backup that somebody else has written",
-    off={"sync_server.foreign_backup._keep_reports_of_devices": believed},
+    off={"sync_server.keeping.foreign_backup._keep_reports_of_devices": believed},
 )
 async def test_a_report_that_its_device_did_not_sign_is_left_behind(case: Case) -> None:
     async with office(case.folder / "server", kit=case.kit) as desk:
@@ -201,7 +201,7 @@ async def test_a_report_that_its_device_did_not_sign_is_left_behind(case: Case) 
         assert await server.store.registers() == rows[:1]
 
 
-@attack("a backup that somebody else has written", off={"sync_server.foreign_backup._MEMORIES": ()})
+@attack("a backup that somebody else has written", off={"sync_server.keeping.foreign_backup._MEMORIES": ()})
 async def test_what_a_backup_remembers_of_itself_is_forgotten(case: Case) -> None:
     names = ("complete/" + "0" * 64 + "/", "erased/", "erasure-seen/", "erasure-read/", "unnamed-chunks", "brought/")
     forged = [name + "0" * 64 for name in names]

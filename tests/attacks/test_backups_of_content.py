@@ -20,7 +20,7 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.content.packs import PackFolder
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.transfer.chunking import encode_chunk_list
-from sync_server.app import opened
+from sync_server.opened.app import opened
 from tests.harness.attack import attack
 from tests.harness.backups import Case, Content, handed_in, noise, rewritten
 from tests.harness.server_in_process import Member, Office, office
@@ -53,7 +53,7 @@ async def by_its_rows(folder: Path, store: SqliteStore, _tell: Callable[[str], N
 NO_PACK = bytes(40_000)
 
 
-@attack(ROW, off={"sync_server.backing_up.packs_read_anew": by_its_rows})
+@attack(ROW, off={"sync_server.keeping.backing_up.packs_read_anew": by_its_rows})
 @pytest.mark.parametrize(
     "pack",
     [
@@ -86,7 +86,7 @@ async def test_no_receipt_is_signed_for_work_that_only_the_index_of_a_backup_has
         assert read == work.data
 
 
-@attack(ROW, off={"sync_server.backing_up.packs_read_anew": by_its_rows})
+@attack(ROW, off={"sync_server.keeping.backing_up.packs_read_anew": by_its_rows})
 async def test_a_backup_gives_no_class_the_packs_of_another(case: Case) -> None:
     exam = noise(3)
     record = Revision(ItemKind.LESSON, "Contrôle", None, None, ContentRef(exam.stream, len(exam.data), 1))

@@ -20,7 +20,7 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.trust.kit import Kit
 from sync_agent.transport.sealed_calls import server_of
 from sync_server.handlers.by_kit.territory import kit_in
-from sync_server.new_root import NewKit
+from sync_server.keeping.new_root import NewKit
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town

@@ -11,7 +11,7 @@ import pytest
 
 from protocol.replica.access.archive import ZipOutlet
 from protocol.replica.console.config import CONFIG_FILE, Known, settings_for
-from sync_server.backing_up import BackupFile
+from sync_server.keeping.backing_up import BackupFile
 from tests.harness.attack import attack
 
 TARGET = "archive"
@@ -43,7 +43,7 @@ def as_it_is_usually_opened(path: Path) -> int:
     "something lies already where an export or a backup is written",
     off={
         "protocol.replica.access.archive.create_private": as_it_is_usually_opened,
-        "sync_server.backing_up.create_private": as_it_is_usually_opened,
+        "sync_server.keeping.backing_up.create_private": as_it_is_usually_opened,
     },
 )
 async def test_what_was_laid_where_an_archive_is_written_is_neither_followed_nor_handed_over(

@@ -20,10 +20,10 @@ from protocol.replica.office import heads
 from protocol.roles import PersonRole
 from sync_agent.sync.line_of_rights import LineOfRights
 from sync_agent.transport.sealed_calls import SealedCalls
-from sync_server.app import Server, opened
-from sync_server.beginning import begin
 from sync_server.handlers.by_kit.rotation import rotate_server
 from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.keeping.beginning import begin
+from sync_server.opened.app import Server, opened
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town

@@ -23,10 +23,10 @@ from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.root_rotation import RootAccount
 from protocol.roles import PersonRole, Role
 from sync_agent.sync.withdrawn import take_withdrawals
-from sync_server.app import Server
 from sync_server.handlers.by_kit import replaced_keys, rotation
 from sync_server.handlers.by_kit.rotation import rotate_server
 from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.opened.app import Server
 from tests.harness.attack import attack
 from tests.harness.caller import caller
 from tests.harness.classroom import classroom

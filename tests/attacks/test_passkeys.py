@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from html import unescape
 from pathlib import Path
 
-from sync_server.app import Server
 from sync_server.handlers.accounts.administrators import add_administrator, list_administrators, verifier_of
 from sync_server.handlers.accounts.passkeys import use_passkey
 from sync_server.handlers.accounts.webauthn import Assertion, as_base64url
+from sync_server.opened.app import Server
 from sync_server.web.signing_in import Tickets, _hash
 from tests.harness.administration import NAME, ORIGIN, PUBLIC, ask_by_name, cookie_of, sign_in, ticket_in, with_account
 from tests.harness.attack import attack

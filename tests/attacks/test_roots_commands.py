@@ -21,7 +21,7 @@ from protocol.replica.console.command import run_command
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.console.stepping_down import Account, account_of, step_down
-from sync_server.beginning import begin
+from sync_server.keeping.beginning import begin
 from tests.harness.attack import attack
 
 ROOT, NOBODY = 0, 65534
@@ -128,7 +128,7 @@ async def test_a_program_that_root_starts_there_runs_as_that_account(data_dir: P
 @attack(
     ROW,
     off={
-        "sync_server.beginning.refuse_for_others": lambda _: None,
+        "sync_server.keeping.beginning.refuse_for_others": lambda _: None,
         "protocol.replica.console.command.refuse_for_others": lambda _: None,
     },
 )

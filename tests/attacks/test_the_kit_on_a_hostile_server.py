@@ -27,11 +27,11 @@ from protocol.roles import Role
 from protocol.trust.kit import Kit
 from sync_agent.keys.confirming import own_device
 from sync_agent.transport.sealed_calls import server_of
-from sync_server.errands import errand_of
 from sync_server.handlers.by_kit.rotation import rotate_server
 from sync_server.handlers.by_kit.territory import kit_in, new_kit
-from sync_server.kit_away import KitAway
-from sync_server.kit_desk import KitDesk
+from sync_server.kit.away import KitAway
+from sync_server.kit.desk import KitDesk
+from sync_server.kit.errands import errand_of
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk, no_table
@@ -57,7 +57,7 @@ async def handed_in(here: Town) -> tuple[str, Device, Device, bytes]:
     "a server's operator names a device of their own as a teacher's",
     off={
         "sync_server.handlers.by_kit.rewrapping.is_shown": lambda *_: True,
-        "sync_server.errands.is_shown": lambda *_: True,
+        "sync_server.kit.errands.is_shown": lambda *_: True,
     },
 )
 async def test_the_kit_opens_earlier_work_to_the_device_that_was_shown_and_to_no_other(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def cutting_off(here: Town, key: bytes) -> Draft:
     return Draft(here.office.server.replica.territory, Kind.REVOKE, None, Revocation(key, ()).encode())
 
 
-@attack(KIT_ROW, off={"sync_server.errands.RotatingServer.check": lambda *_: None})
+@attack(KIT_ROW, off={"sync_server.kit.errands.RotatingServer.check": lambda *_: None})
 async def test_new_keys_for_the_server_are_no_rights_for_whoever_holds_its_folder(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         laptop = await here.device("teacher", await here.office.add_person("Mme Petit", "teacher"))
@@ -153,7 +153,7 @@ async def test_new_keys_for_the_server_are_no_rights_for_whoever_holds_its_folde
         assert laptop.agent.device not in roster.cut
 
 
-@attack(KIT_ROW, off={"sync_server.errands.CuttingOff.check": lambda *_: None})
+@attack(KIT_ROW, off={"sync_server.kit.errands.CuttingOff.check": lambda *_: None})
 async def test_the_device_that_the_kit_cuts_off_is_the_one_that_was_typed(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         laptop = await here.device("teacher", await here.office.add_person("Mme Petit", "teacher"))
@@ -169,7 +169,7 @@ def forgetting(here: Town, covers: str) -> Draft:
     return Draft(here.office.server.replica.territory, Kind.ERASE, None, Erasure(bytes.fromhex(covers)).encode())
 
 
-@attack(KIT_ROW, off={"sync_server.errands.Erasing.check": lambda *_: None})
+@attack(KIT_ROW, off={"sync_server.kit.errands.Erasing.check": lambda *_: None})
 async def test_whoever_is_to_be_forgotten_takes_nobody_else_with_them(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         lea, tom = [await here.office.add_person(name, "pupil") for name in ("Léa", "Tom")]
@@ -200,7 +200,7 @@ class _Beginning(bytes):
         return hash(bytes(self))
 
 
-@attack(KIT_ROW, off={"sync_server.errands.Erasing.check": lambda *_: None})
+@attack(KIT_ROW, off={"sync_server.kit.errands.Erasing.check": lambda *_: None})
 async def test_a_pupil_whose_id_begins_as_that_of_a_class_takes_no_class_with_them(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)
@@ -209,7 +209,7 @@ async def test_a_pupil_whose_id_begins_as_that_of_a_class_takes_no_class_with_th
             await thief.has_signed(forgetting(here, here.office.space))
 
 
-@attack(KIT_ROW, off={"sync_server.errands._whole": _by_its_beginning})
+@attack(KIT_ROW, off={"sync_server.kit.errands._whole": _by_its_beginning})
 async def test_the_beginning_of_an_id_opens_no_work_and_cuts_nobody_off_by_the_kit(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)
@@ -223,8 +223,8 @@ async def test_the_beginning_of_an_id_opens_no_work_and_cuts_nobody_off_by_the_k
 @attack(
     KIT_ROW,
     off={
-        "sync_server.errands.Closing.check": lambda *_: None,
-        "sync_server.errands.TakingBack._is_meant": lambda *_: True,
+        "sync_server.kit.errands.Closing.check": lambda *_: None,
+        "sync_server.kit.errands.TakingBack._is_meant": lambda *_: True,
     },
 )
 async def test_the_class_that_is_closed_and_the_erasure_that_is_taken_back_are_those_that_were_typed(
@@ -245,7 +245,7 @@ async def test_the_class_that_is_closed_and_the_erasure_that_is_taken_back_are_t
         assert bytes.fromhex(tom) in (await here.office.server.replica.view(here.space)).roster.erased
 
 
-@attack(KIT_ROW, off={"sync_server.errands.Exporting.opens": lambda *_: True})
+@attack(KIT_ROW, off={"sync_server.kit.errands.Exporting.opens": lambda *_: True})
 async def test_what_is_written_of_one_pupil_opens_no_other_pupils_work(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         petit = await here.office.add_person("Mme Petit", "teacher")
@@ -272,7 +272,7 @@ def recovering(here: Town, kit: Kit) -> Draft:
     return Draft(here.office.server.replica.territory, Kind.RECOVERY_KEY, None, payload)
 
 
-@attack(KIT_ROW, off={"sync_server.kit_desk._check_time": lambda *_: None})
+@attack(KIT_ROW, off={"sync_server.kit.desk._check_time": lambda *_: None})
 async def test_a_certificate_that_a_thief_had_signed_leads_nobody_past_the_server_that_is_made_anew(
     tmp_path: Path,
 ) -> None:
@@ -292,7 +292,7 @@ async def test_a_certificate_that_a_thief_had_signed_leads_nobody_past_the_serve
         assert (await server_of(machine.agent.replica)).key == server.keys.signing.public
 
 
-@attack(KIT_ROW, off={"sync_server.kit_desk._check_time": lambda *_: None})
+@attack(KIT_ROW, off={"sync_server.kit.desk._check_time": lambda *_: None})
 @pytest.mark.parametrize("ahead_ms", [DAY_MS + 60_000, -DAY_MS - 60_000, 30 * YEAR_MS])
 async def test_the_root_signs_nothing_that_is_dated_further_from_its_own_clock_than_a_clock_may_be(
     tmp_path: Path, ahead_ms: int
@@ -308,7 +308,7 @@ async def test_the_root_signs_nothing_that_is_dated_further_from_its_own_clock_t
             await thief.has_signed_of_a_header(wish, ahead_ms=ahead_ms // 100_000, new=True)
 
 
-@attack(KIT_ROW, off={"sync_server.kit_desk._check_place": lambda *_: None})
+@attack(KIT_ROW, off={"sync_server.kit.desk._check_place": lambda *_: None})
 async def test_what_the_root_signs_lies_in_the_territory_and_is_about_nothing_that_it_does_not_say(
     tmp_path: Path,
 ) -> None:
@@ -324,7 +324,7 @@ async def test_what_the_root_signs_lies_in_the_territory_and_is_about_nothing_th
                 await Thief(here, kit, "rotate server").has_signed_of_a_header(odd)
 
 
-@attack(KIT_ROW, off={"sync_server.errands._Once.is_first": lambda *_: True})
+@attack(KIT_ROW, off={"sync_server.kit.errands._Once.is_first": lambda *_: True})
 async def test_one_command_certifies_once_and_names_another_root_once(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit, new = kit_in(tmp_path / "server" / "kit", None), new_kit("Cher", os.urandom)
@@ -341,7 +341,7 @@ async def test_one_command_certifies_once_and_names_another_root_once(tmp_path: 
                 await thief.has_signed_of_a_header(wish, ahead_ms=60_000, new=is_new)
 
 
-@attack(KIT_ROW, off={"sync_server.errands.Judging._is_meant": lambda *_: True})
+@attack(KIT_ROW, off={"sync_server.kit.errands.Judging._is_meant": lambda *_: True})
 @pytest.mark.parametrize("by_device", [False, True])
 async def test_the_kit_lets_in_the_work_that_was_named_and_nothing_that_a_thief_puts_beside_it(
     tmp_path: Path, *, by_device: bool
@@ -376,7 +376,7 @@ async def test_the_kit_lets_in_the_work_that_was_named_and_nothing_that_a_thief_
         await thief.has_signed(counting(work, wraps[work]))
 
 
-@attack(KIT_ROW, off={"sync_server.errands.signature_holds": lambda _: True})
+@attack(KIT_ROW, off={"sync_server.kit.errands.signature_holds": lambda _: True})
 async def test_work_that_a_thief_calls_a_devices_is_not_let_in_with_what_the_device_wrote(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         device, kit = new_device(os.urandom).signing.public, kit_in(tmp_path / "server" / "kit", None)
@@ -392,7 +392,7 @@ async def test_work_that_a_thief_calls_a_devices_is_not_let_in_with_what_the_dev
             errand.check(ruling, {forged.id: forged})
 
 
-@attack(KIT_ROW, off={"sync_server.errands.may_be_judged_by_kit": lambda *_, **__: True})
+@attack(KIT_ROW, off={"sync_server.kit.errands.may_be_judged_by_kit": lambda *_, **__: True})
 async def test_no_erasure_is_taken_back_by_a_word_that_refuses_what_a_device_said(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         lea = await here.office.add_person("Léa", "pupil")
@@ -407,7 +407,7 @@ async def test_no_erasure_is_taken_back_by_a_word_that_refuses_what_a_device_sai
         assert bytes.fromhex(lea) in view.roster.erased
 
 
-@attack(KIT_ROW, off={"sync_server.errands.TakingBack._is_meant": lambda *_: True})
+@attack(KIT_ROW, off={"sync_server.kit.errands.TakingBack._is_meant": lambda *_: True})
 async def test_an_erasure_is_taken_back_in_its_own_space(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)

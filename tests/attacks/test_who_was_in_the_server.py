@@ -17,11 +17,11 @@ from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant, Revocation
 from protocol.replica.office.arrivals import ARRIVAL_MARKS, note_arrivals
 from protocol.roles import Role
-from sync_server.app import opened
-from sync_server.backing_up import BackupFile, restore
-from sync_server.beginning import begin
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.handlers.store.backups import back_up
+from sync_server.keeping.backing_up import BackupFile, restore
+from sync_server.keeping.beginning import begin
+from sync_server.opened.app import opened
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town
@@ -117,7 +117,7 @@ def spy(number: int) -> DeviceKeys:
     return new_device(Random(number).randbytes)
 
 
-@attack(WAS_IN, off={"sync_server.foreign_backup._MEMORIES": ()})
+@attack(WAS_IN, off={"sync_server.keeping.foreign_backup._MEMORIES": ()})
 async def test_what_an_intruder_notes_in_a_backup_of_when_all_had_come_is_believed_by_nobody(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         school = School(here, tmp_path)
@@ -140,7 +140,7 @@ async def _nothing_is_noted(*_: object) -> None:
     """Of when the backup was made."""
 
 
-@attack(WAS_IN, off={"sync_server.backing_up.note_arrivals": _nothing_is_noted})
+@attack(WAS_IN, off={"sync_server.keeping.backing_up.note_arrivals": _nothing_is_noted})
 async def test_who_was_in_a_server_is_no_server_once_it_is_restored_and_new_keys_are_made(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         school = School(here, tmp_path)

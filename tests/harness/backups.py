@@ -20,10 +20,10 @@ from protocol.transfer.chunking import ChunkList, chunk_list, stream_id
 from protocol.transfer.pack import FinishedPack
 from protocol.transfer.pack_writer import PackWriter
 from protocol.trust.kit import Kit, write_kit
-from sync_server import archive
-from sync_server.backing_up import BackupFile, restore
 from sync_server.handlers.by_kit.territory import new_kit
+from sync_server.handlers.store import archive
 from sync_server.handlers.store.backups import back_up
+from sync_server.keeping.backing_up import BackupFile, restore
 from tests.harness.caller import in_sealed_form
 from tests.harness.server_in_process import Member, Office
 from tests.harness.territory import SimClock

@@ -26,11 +26,11 @@ from protocol.replica.office.enrolment import Enrolment
 from protocol.trust.envelope import OpenedRequest
 from protocol.trust.invitation import parse_code
 from protocol.trust.kit import Kit
-from sync_server.app import Server, opened
-from sync_server.errands import errand_of
 from sync_server.handlers.by_kit.territory import begin_territory, new_kit
-from sync_server.kit_desk import KitDesk
-from sync_server.operations import operations
+from sync_server.kit.desk import KitDesk
+from sync_server.kit.errands import errand_of
+from sync_server.opened.app import Server, opened
+from sync_server.operations.table import operations
 from tests.harness.territory import SimClock
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from protocol.model.register import Health
 from protocol.roles import Role
-from sync_server.contacts import Heard
 from sync_server.handlers.overview.devices import Device, DeviceState, needs_somebody
 from sync_server.handlers.overview.places import Places, School
 from sync_server.handlers.overview.survey import Group, Snapshot
+from sync_server.opened.contacts import Heard
 
 NOW_MS = 1_795_000_000_000
 CM1, CM2, SIXTH = (bytes([number]) * 32 for number in (1, 2, 3))

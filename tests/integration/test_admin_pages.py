@@ -14,11 +14,11 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from protocol.clock import DAY_MS
-from sync_server.app import Server
 from sync_server.handlers.accounts import second_factor
 from sync_server.handlers.accounts.administrators import remove_administrator
 from sync_server.handlers.accounts.second_factor import STEP_S, code_at, use_second_factor
 from sync_server.handlers.store.backups import note_kept
+from sync_server.opened.app import Server
 from sync_server.web.signing_in import FREE_FAILURES
 from sync_server.web.wording import Words
 from tests.harness.administration import NAME, ask, cookie_of, sign_in, ticket_in, with_account

@@ -26,9 +26,9 @@ from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import InlinePack
 from protocol.replica.console.frame import Notices
 from protocol.replica.upkeep.eraser import Eraser
-from sync_server.app import opened
-from sync_server.data_folder import COPY_FILE
 from sync_server.handlers.store.backups import back_up, note_kept
+from sync_server.opened.app import opened
+from sync_server.opened.data_folder import COPY_FILE
 from tests.harness.backups import Case, handed_in, members_of, noise, rewritten
 from tests.harness.machines import Machine, School, environment, school
 from tests.harness.patience import eventually

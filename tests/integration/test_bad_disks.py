@@ -26,9 +26,9 @@ from sync_agent.app import Agent
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, Enrolment, device_keys
 from sync_agent.scheduler import Outcome, outcome_of
 from sync_agent.sync.session import Session
-from sync_server.data_folder import KEYS_FILE, TERRITORY_FILE
-from sync_server.keys import ServerKeys
-from sync_server.keys import Territory as ServerTerritory
+from sync_server.opened.data_folder import KEYS_FILE, TERRITORY_FILE
+from sync_server.opened.keys import ServerKeys
+from sync_server.opened.keys import Territory as ServerTerritory
 from sync_server.service import Service, Stop
 from tests.harness.classroom import LARGE, SMALL, Classroom, Device, assignment, brought, work_of
 from tests.harness.commands import Desk

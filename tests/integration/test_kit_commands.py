@@ -24,12 +24,12 @@ from sync_agent.lan.listener import LanResponder
 from sync_agent.lan.peer_transport import PeerTransport
 from sync_agent.machine.addresses import Address
 from sync_agent.transport.sealed_calls import server_of
-from sync_server.app import Server
-from sync_server.data_folder import KEYS_FILE, NEXT_KEYS_FILE
 from sync_server.handlers.by_kit import rotation
 from sync_server.handlers.by_kit.territory import kit_in, new_kit
 from sync_server.handlers.record.erasures import erasure_notices
 from sync_server.handlers.store.notices import notices
+from sync_server.opened.app import Server
+from sync_server.opened.data_folder import KEYS_FILE, NEXT_KEYS_FILE
 from sync_server.web.views import notice_of
 from sync_server.web.wording import Words
 from tests.harness.classroom import WORK, Device

@@ -15,13 +15,13 @@ from protocol.model.entry import Kind
 from protocol.trust.kit import Kit
 from sync_agent.sync.withdrawn import take_withdrawals
 from sync_agent.transport.sealed_calls import server_of
-from sync_server.app import Server, opened
-from sync_server.backing_up import BackupFile, restore
-from sync_server.beginning import begin
 from sync_server.handlers.by_kit.rotation import rotate_server
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.handlers.store.backups import back_up
-from sync_server.new_root import NewKit
+from sync_server.keeping.backing_up import BackupFile, restore
+from sync_server.keeping.beginning import begin
+from sync_server.keeping.new_root import NewKit
+from sync_server.opened.app import Server, opened
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import rotate_root

@@ -24,10 +24,10 @@ from sync_agent.enrollment.by_code import enroll
 from sync_agent.hand_ins.wraps import readers_of
 from sync_agent.status import fingerprint_words
 from sync_agent.transport.sealed_calls import server_of
-from sync_server.app import opened
 from sync_server.handlers.by_kit.territory import begin_territory, kit_in
 from sync_server.handlers.store.notices import notices
-from sync_server.new_root import NewKit
+from sync_server.keeping.new_root import NewKit
+from sync_server.opened.app import opened
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
 from tests.harness.wire import MemoryTransport

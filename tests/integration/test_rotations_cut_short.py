@@ -19,10 +19,10 @@ from protocol.identity import AgreementKey, SigningKey
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.trust.kit import Kit
 from sync_agent.transport.server_chain import newest_certificate, root_after
-from sync_server.app import Server, opened
-from sync_server.data_folder import NEXT_KEYS_FILE
 from sync_server.handlers.by_kit.rotation import rotate_server
 from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.opened.app import Server, opened
+from sync_server.opened.data_folder import NEXT_KEYS_FILE
 from tests.harness.server_in_process import Office, office, rotate_root
 from tests.harness.territory import SimClock
 

@@ -20,7 +20,7 @@ from protocol.reconcile.checkpoint import Cursor
 from protocol.replica.office.enrolment import OpenCodes
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.roles import Role
-from sync_server.app import opened
+from sync_server.opened.app import opened
 from tests.harness.server_in_process import Member, Office, office
 from tests.harness.territory import SimClock
 

@@ -26,7 +26,7 @@ from protocol.replica.office.people import (
 )
 from protocol.replica.office.stays import end_stays, stays_of
 from protocol.roles import PersonRole, Role
-from sync_server.app import Server
+from sync_server.opened.app import Server
 from sync_server.service import Service, Stop
 from tests.harness.server_in_process import Member, Office, office
 

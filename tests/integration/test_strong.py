@@ -29,8 +29,8 @@ from protocol.transfer.reflate import fold
 from sync_agent.machine.marks import NO_STRONG_MARK
 from sync_agent.pacing import line_rate
 from sync_agent.pacing.line_rate import MEASURED_S, THIN_BYTES_PER_S, Gauge
-from sync_server import strong
-from sync_server.strong import StrongKeeper
+from sync_server.opened import strong
+from sync_server.opened.strong import StrongKeeper
 from tests.harness.classroom import Classroom, Device, Files, classroom, faulty, syncs
 from tests.harness.edited_lesson import AFTER, BEFORE, archive
 

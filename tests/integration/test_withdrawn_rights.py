@@ -20,9 +20,9 @@ from protocol.replica.office.arrivals import note_arrivals
 from protocol.roles import Role
 from sync_agent.lan.meeting import secrets_of
 from sync_agent.sync.withdrawn import ended_names
-from sync_server.app import opened
-from sync_server.backing_up import BackupFile, restore
 from sync_server.handlers.store.backups import back_up
+from sync_server.keeping.backing_up import BackupFile, restore
+from sync_server.opened.app import opened
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.lan import exchange

@@ -26,7 +26,7 @@ from tests.simulation.rotating import restore_by_kit, wait_for_the_clocks
 from tests.simulation.trust import Gone, line_of
 
 if TYPE_CHECKING:
-    from sync_server.app import Server
+    from sync_server.opened.app import Server
     from tests.simulation.world import World
 
 Event = Callable[["World", Machine, Random], Awaitable[str]]

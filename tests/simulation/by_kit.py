@@ -10,8 +10,8 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from protocol.replica.office.erasures import ever_said, take_back
-from sync_server.app import Server
 from sync_server.handlers.by_kit.closing import close_space
+from sync_server.opened.app import Server
 from tests.simulation.at_school import a_while
 from tests.simulation.at_server import LATE, at_server
 from tests.simulation.doing import Event

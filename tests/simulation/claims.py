@@ -24,10 +24,10 @@ from protocol.replica.office.losses import lost
 from protocol.replica.office.people import add_person, listings, merge_persons
 from protocol.roles import PersonRole, Role
 from sync_agent.school.office import SchoolOffice
-from sync_server.app import Server
-from sync_server.errands import may_be_judged_by_kit
 from sync_server.handlers.by_kit.waiting import list_waiting, rule
-from sync_server.kit_away import KitAway
+from sync_server.kit.away import KitAway
+from sync_server.kit.errands import may_be_judged_by_kit
+from sync_server.opened.app import Server
 from tests.simulation.at_server import at_server
 from tests.simulation.doing import Event
 from tests.simulation.founding import enrol

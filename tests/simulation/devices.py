@@ -24,7 +24,7 @@ from protocol.roles import HAS_READING_KEYS, SHARED, PersonRole, Role
 from sync_agent.keys.confirming import Reader, list_readers
 from sync_agent.keys.confirming import confirm as confirm_reader
 from sync_agent.keys.succession import _entries
-from sync_server.app import Server
+from sync_server.opened.app import Server
 from tests.simulation.at_school import bring_stick, export_stick
 from tests.simulation.at_server import at_server
 from tests.simulation.doing import Event, done_at_machine

@@ -27,7 +27,7 @@ from protocol.roles import PersonRole, Role
 from protocol.trust.envelope import OpenedRequest
 from protocol.trust.invitation import parse_code
 from protocol.trust.kit import Kit
-from sync_server.keys import ServerKeys, Territory
+from sync_server.opened.keys import ServerKeys, Territory
 from tests.simulation.disk import Disk
 from tests.simulation.ledger import Files
 from tests.simulation.virtual_time import run

@@ -19,8 +19,8 @@ from protocol.replica.interfaces import ContentStore, EntryStore
 from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.storage.sqlite import SqliteStore
-from sync_server.app import Server, _with_certificate, _with_next_keys
-from sync_server.keys import ServerKeys, Territory
+from sync_server.opened.app import Server, _with_certificate, _with_next_keys
+from sync_server.opened.keys import ServerKeys, Territory
 from tests.harness.wire import Frontage
 from tests.simulation.disk import Disk, Power, stores
 from tests.simulation.founding import ServerBirth

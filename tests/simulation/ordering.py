@@ -15,8 +15,8 @@ from protocol.model.entry import Kind
 from protocol.replica.console.operation import JSON
 from sync_agent.app import Agent
 from sync_agent.school import measure_commands
-from sync_server.app import Server
 from sync_server.handlers.record import measures
+from sync_server.opened.app import Server
 from tests.simulation.at_server import at_server
 from tests.simulation.doing import Event, do
 from tests.simulation.founding import CM1

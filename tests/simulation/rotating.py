@@ -23,11 +23,11 @@ from protocol.model.structure import GENERATION_BYTES, Grant, Revocation
 from protocol.replica.at_work.replica import Replica
 from protocol.roles import Role
 from protocol.trust.kit import Kit
-from sync_server.app import Server
-from sync_server.backing_up import certify
-from sync_server.foreign_backup import _MEMORIES
 from sync_server.handlers.by_kit import rotation
-from sync_server.keys import ServerKeys, Territory
+from sync_server.keeping.backing_up import certify
+from sync_server.keeping.foreign_backup import _MEMORIES
+from sync_server.opened.app import Server
+from sync_server.opened.keys import ServerKeys, Territory
 from tests.harness.server_in_process import rotate_root as replace_root
 from tests.simulation.disk import Disk
 from tests.simulation.doing import Event, do

@@ -23,8 +23,8 @@ from protocol.replica.office.withdrawals import revoke_device
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.succession import _entries
 from sync_agent.school.office import SchoolOffice
-from sync_server.app import Server
 from sync_server.handlers.by_kit.waiting import list_waiting, rule
+from sync_server.opened.app import Server
 from tests.simulation.at_school import a_while
 from tests.simulation.at_server import at_server, some_pupil
 from tests.simulation.founding import enrol

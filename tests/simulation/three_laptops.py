@@ -19,7 +19,7 @@ from protocol.replica.office.grants import grant_device
 from protocol.replica.office.invitations import Wanted
 from protocol.roles import Role
 from sync_agent.keys.confirming import list_readers
-from sync_server.app import Server
+from sync_server.opened.app import Server
 from tests.simulation.at_server import at_server
 from tests.simulation.claims import WEEK_MS, enters, laptops, let_in_as
 from tests.simulation.devices import confirm_as_shown

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sync_server.keys import ServerKeys
+from sync_server.opened.keys import ServerKeys
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

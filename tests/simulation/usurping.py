@@ -29,7 +29,7 @@ from protocol.replica.office.people import add_person, list_draft, listings, mer
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import confirm as confirm_reader
 from sync_agent.keys.confirming import list_readers
-from sync_server.app import Server
+from sync_server.opened.app import Server
 from tests.simulation.at_server import at_server
 from tests.simulation.claims import WEEK_MS, enters, laptops, let_in_as
 from tests.simulation.doing import Event, do

@@ -13,8 +13,8 @@ from blake3 import blake3
 
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.replica.storage.sqlite import DATABASE
-from sync_server import archive
-from sync_server.data_folder import KEYS_FILE
+from sync_server.handlers.store import archive
+from sync_server.opened.data_folder import KEYS_FILE
 
 PACK = b"what a pack holds" * 100
 NAME = blake3(PACK).digest()

@@ -11,8 +11,8 @@ from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.replica.answering.station import Contact, Report
 from protocol.replica.interfaces import RegisterRow
 from protocol.replica.storage.memory import MemoryStore
-from sync_server.contacts import DIRECT, MAX_TROUBLES, Contacts, Heard
-from sync_server.reports import Reports
+from sync_server.opened.contacts import DIRECT, MAX_TROUBLES, Contacts, Heard
+from sync_server.opened.reports import Reports
 
 NOW_MS = 1_795_000_000_000
 DEVICE, COURIER = bytes(32), b"\x01" * 32

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.roles import Role
-from sync_server.contacts import Heard
 from sync_server.handlers.overview.device_query import (
     PAGE_SIZES,
     DeviceQuery,
@@ -24,6 +23,7 @@ from sync_server.handlers.overview.device_query import (
 from sync_server.handlers.overview.devices import Device, DeviceState, needs_somebody
 from sync_server.handlers.overview.schools import SchoolQuery, SchoolSort, class_rows, school_rows, select_schools
 from sync_server.handlers.overview.survey import Snapshot
+from sync_server.opened.contacts import Heard
 from tests.harness.snapshots import CM1, CM2, FINE, FIRST, NOW_MS, SECOND, SIXTH, device, snapshot
 
 

@@ -79,8 +79,8 @@ def test_a_server_at_rest_has_loaded_no_command_and_no_format_of_keys() -> None:
         "click",
         "cryptography.x509",
         "cryptography.hazmat.primitives.serialization",
-        "sync_server.operations",
-        "sync_server.lifecycle_operations",
+        "sync_server.operations.table",
+        "sync_server.operations.lifecycle",
         "protocol.replica.office.losses",
     }
     assert absent & set(done.stdout.split()) == set()

@@ -22,7 +22,7 @@ from protocol.fields import Fields
 from protocol.limits import MAX_NAME_CHARS
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.names import name_of
-from sync_server.app import Server
+from sync_server.opened.app import Server
 
 MIN_PASSPHRASE_CHARS: Final = 12
 MAX_PASSPHRASE_CHARS: Final = 1_000

@@ -21,7 +21,6 @@ from protocol.errors import BadInput, Code, PeerFault
 from protocol.fields import Fields
 from protocol.limits import MAX_NAME_CHARS
 from protocol.trust.invitation import as_typed, to_base32
-from sync_server.app import Server
 from sync_server.handlers.accounts.administrators import PASSKEY_MARKS, Administrator, administrator, folded
 from sync_server.handlers.accounts.webauthn import (
     MAX_CREDENTIAL_BYTES,
@@ -34,6 +33,7 @@ from sync_server.handlers.accounts.webauthn import (
     origin_of,
     used,
 )
+from sync_server.opened.app import Server
 
 MAX_PASSKEYS: Final = 10
 CODE_MS: Final = 3_600_000

@@ -24,8 +24,8 @@ from protocol.errors import BadInput, Code, PeerFault
 from protocol.fields import Fields
 from protocol.replica.at_work.replica import Entropy
 from protocol.trust.invitation import as_typed, to_base32
-from sync_server.app import Server
 from sync_server.handlers.accounts.administrators import SECOND_FACTOR_MARKS, administrator, folded
+from sync_server.opened.app import Server
 
 STEP_S: Final = 30
 DRIFT_STEPS: Final = 1

@@ -19,7 +19,7 @@ from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import said_already
 from protocol.roles import PersonRole
-from sync_server.app import Server
+from sync_server.opened.app import Server
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.office.words_of_office import let_in_by_held_codes
 from protocol.rights.vouching import Device
 from protocol.roles import Role
-from sync_server.app import Server
+from sync_server.opened.app import Server
 
 
 def old_keys(server: Server) -> list[bytes]:

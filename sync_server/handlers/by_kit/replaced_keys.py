@@ -21,7 +21,7 @@ from protocol.replica.office.arrivals import authored_by, first_note
 from protocol.replica.office.heads import MOST_LISTED_HEADS
 from protocol.rights.roster import Roster
 from protocol.roles import Role
-from sync_server.app import Server
+from sync_server.opened.app import Server
 
 OWN_KEYS_MARKS: Final = "server-keys/"
 """Keys that this server had and has replaced itself."""

@@ -24,9 +24,9 @@ from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device, device_words
 from protocol.roles import HAS_READING_KEYS
-from sync_server.app import Server
-from sync_server.errands import is_shown
-from sync_server.kit_away import KitAway
+from sync_server.kit.away import KitAway
+from sync_server.kit.errands import is_shown
+from sync_server.opened.app import Server
 
 _AT_ONCE: Final = 256
 

@@ -43,11 +43,11 @@ from protocol.replica.office.heads import (
     lists_of,
     with_earlier,
 )
-from sync_server.app import Server
-from sync_server.data_folder import NEXT_KEYS_FILE
 from sync_server.handlers.by_kit.replaced_keys import note_as_own, replaced_keys
-from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys
-from sync_server.kit_away import KitAway, RootAway
+from sync_server.kit.away import KitAway, RootAway
+from sync_server.opened.app import Server
+from sync_server.opened.data_folder import NEXT_KEYS_FILE
+from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys
 
 _PROOFS: Final = frozenset({Kind.CERTIFICATE, Kind.RECOVERY_KEY, Kind.GENERATION, Kind.ROOT_ROTATION})
 _NAMED_BY_ITSELF: Final = MAX_ROTATION_HEADS // 2

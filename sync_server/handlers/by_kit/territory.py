@@ -30,8 +30,8 @@ from protocol.replica.content.packs import PackFolder
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.trust.kit import Kit, parse_kit, write_kit
-from sync_server.data_folder import KEYS_FILE, KEYS_FOLDER, UNFINISHED_FILE, already_initialised, is_initialised
-from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
+from sync_server.opened.data_folder import KEYS_FILE, KEYS_FOLDER, UNFINISHED_FILE, already_initialised, is_initialised
+from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 
 _DATABASE_FILES: Final = tuple(DATABASE + ending for ending in ("", "-wal", "-shm", "-journal"))
 

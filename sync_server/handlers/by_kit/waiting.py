@@ -27,9 +27,9 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.words_of_office import about
 from protocol.rights.roster import Roster, is_acceptable
-from sync_server.app import Server
-from sync_server.errands import may_be_judged_by_kit
-from sync_server.kit_away import KitAway
+from sync_server.kit.away import KitAway
+from sync_server.kit.errands import may_be_judged_by_kit
+from sync_server.opened.app import Server
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 
 from protocol.replica.at_work.views import Basis
-from sync_server.app import Server
+from sync_server.opened.app import Server
 
 
 @dataclass(frozen=True, slots=True)

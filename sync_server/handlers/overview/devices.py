@@ -15,7 +15,7 @@ from protocol.errors import Code
 from protocol.limits import MiB
 from protocol.model.register import Health
 from protocol.roles import Role
-from sync_server.contacts import Heard
+from sync_server.opened.contacts import Heard
 
 SILENT_AFTER_MS: Final = 7 * 24 * 3600 * 1000
 OFFLINE_AFTER_MS: Final = 15 * 60 * 1000

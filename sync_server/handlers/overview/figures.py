@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from sync_server.app import Server
 from sync_server.handlers.overview.survey import Snapshot, Survey
 from sync_server.metrics import Family, Sample
+from sync_server.opened.app import Server
 
 BACKUP_MARK: Final = "last-backup"
 """→ 8 bytes of ms: when a backup was last made and read back."""

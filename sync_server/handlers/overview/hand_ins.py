@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.folds.coursework import Work
-from sync_server.app import Server
+from sync_server.opened.app import Server
 
 
 @dataclass(frozen=True, slots=True)

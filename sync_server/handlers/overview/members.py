@@ -14,8 +14,8 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
 from protocol.rights.door import Authority, Door
 from protocol.roles import DEVICES, Role
-from sync_server.app import Server
 from sync_server.handlers.overview.devices import Device, Member, device_of
+from sync_server.opened.app import Server
 
 
 class Members:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from protocol.replica.office.spaces import space_records
-from sync_server.app import Server
+from sync_server.opened.app import Server
 
 
 @dataclass(frozen=True, slots=True)

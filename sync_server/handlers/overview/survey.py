@@ -16,12 +16,12 @@ from typing import Final
 
 from protocol.errors import RelaisError
 from protocol.model.register import Health
-from sync_server.app import Server
-from sync_server.contacts import Heard
 from sync_server.handlers.overview.awaited import Awaited, Waiting
 from sync_server.handlers.overview.devices import Device, DeviceState, Member, device_of, needs_somebody
 from sync_server.handlers.overview.members import Members
 from sync_server.handlers.overview.places import NOWHERE, Places, places_of
+from sync_server.opened.app import Server
+from sync_server.opened.contacts import Heard
 
 SHARE_OF_TIME: Final = 20
 LONGEST_KEPT_S: Final = 30.0

@@ -15,7 +15,7 @@ from protocol.folds.measures import QuarantineOrder
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Certificate, Erasure, Grant, Invite, RecoveryKey, Revocation, Rewrap, Ruling
 from protocol.rights.vouching import Vouch
-from sync_server.app import Server
+from sync_server.opened.app import Server
 
 _ABOUT: Final[Mapping[int, Callable[[bytes], str]]] = MappingProxyType(
     {

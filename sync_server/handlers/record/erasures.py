@@ -9,8 +9,8 @@ from protocol.model.structure import Erasure
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.erasures import in_force
 from protocol.replica.upkeep.eraser import destroyed_in, is_in_doubt
-from sync_server.app import Server
 from sync_server.handlers.store.notices import Notice
+from sync_server.opened.app import Server
 
 
 @dataclass(frozen=True, slots=True)

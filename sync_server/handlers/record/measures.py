@@ -16,7 +16,7 @@ from protocol.replica.office.measures import (
     shown_stop,
 )
 from protocol.roles import RANK, Role
-from sync_server.app import Server
+from sync_server.opened.app import Server
 
 
 async def start_drill(server: Server, school: bytes, minutes: int) -> bytes:

@@ -11,7 +11,7 @@ from protocol.folds.coursework import Item, Work
 from protocol.model.entry import Entry, Kind
 from protocol.replica.content.holdings import Need
 from protocol.trust.receipt_code import parse_proof
-from sync_server.app import Server
+from sync_server.opened.app import Server
 
 _MOST_FITTING: Final = 1
 

@@ -27,10 +27,10 @@ from protocol.identity import territory_id
 from protocol.limits import GiB
 from protocol.replica.console.operation import Outgoing
 from protocol.replica.storage.sqlite import DATABASE
-from sync_server import archive
-from sync_server.app import Server
-from sync_server.data_folder import COPY_FILE, KEYS_FILE
 from sync_server.handlers.overview.figures import BACKUP_MARK, last_backup_ms
+from sync_server.handlers.store import archive
+from sync_server.opened.app import Server
+from sync_server.opened.data_folder import COPY_FILE, KEYS_FILE
 
 PART_BYTES: Final = GiB
 """A backup leaves the server as files of at most so many bytes, which the caller puts together again."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from sync_server.app import Server
+from sync_server.opened.app import Server
 
 NONE_MADE_AFTER_MS: Final = 24 * 3600 * 1000
 """That there is no backup is said so long after the first device has come."""

@@ -19,10 +19,10 @@ from typing import Final
 from protocol.clock import DAY_MS, rfc3339
 from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import local_time
-from sync_server.app import Server
 from sync_server.handlers.overview.devices import DeviceState
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.store.notices import Notice
+from sync_server.opened.app import Server
 
 RESTORED_MARK: Final = "restored"
 """→ 8 bytes of ms: when this server was restored; 8 more: when its backup was made, as that says."""

@@ -13,7 +13,7 @@ from protocol.limits import MiB
 from protocol.replica.content.pack_files import PACKS
 from protocol.replica.interfaces import Damage
 from protocol.replica.storage.database import migrations
-from sync_server.app import Server
+from sync_server.opened.app import Server
 
 MIN_FREE_BYTES: Final = 64 * MiB
 _PATIENCE_S: Final = 5.0

@@ -34,11 +34,11 @@ from protocol.replica.upkeep.pace import Pace
 from protocol.replica.upkeep.rebuild import open_or_rebuild
 from protocol.rights.vouching import Device
 from protocol.roles import RANK, Role
-from sync_server.contacts import Contacts
-from sync_server.data_folder import COPY_FILE, INTRODUCTION_FILE, NEXT_KEYS_FILE
-from sync_server.keys import ServerKeys, Territory
-from sync_server.reports import Reports
-from sync_server.strong import BUDGET_BYTES
+from sync_server.opened.contacts import Contacts
+from sync_server.opened.data_folder import COPY_FILE, INTRODUCTION_FILE, NEXT_KEYS_FILE
+from sync_server.opened.keys import ServerKeys, Territory
+from sync_server.opened.reports import Reports
+from sync_server.opened.strong import BUDGET_BYTES
 
 _log = logging.getLogger(__name__)
 

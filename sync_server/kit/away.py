@@ -20,8 +20,7 @@ from protocol.model.structure import Certificate, Revocation, Ruling
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Incoming, Outgoing
 from protocol.rights.vouching import Device
-from sync_server.app import Server
-from sync_server.kit_questions import (
+from sync_server.kit.questions import (
     NAMELESS,
     Question,
     Sealed,
@@ -32,6 +31,7 @@ from sync_server.kit_questions import (
     encode_question,
     parse_answer,
 )
+from sync_server.opened.app import Server
 
 
 class KitAway:

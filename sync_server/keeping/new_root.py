@@ -19,7 +19,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.private_file import remove_private, write_private
 from protocol.trust.kit import Kit, write_kit
 from sync_server.handlers.by_kit.territory import check_kit_place, kit_in, passphrase_in
-from sync_server.root_line import roots_in, rotations_to
+from sync_server.kit.root_line import roots_in, rotations_to
 
 
 class NewKit:

@@ -16,8 +16,8 @@ from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.console.stepping_down import refuse_for_others
 from protocol.replica.office.names import name_of
-from sync_server.data_folder import DEFAULT_KIT, already_initialised, is_initialised
 from sync_server.handlers.by_kit.territory import begin_territory, check_place, kit_in, new_kit, passphrase_in
+from sync_server.opened.data_folder import DEFAULT_KIT, already_initialised, is_initialised
 
 _EARLIER_KEYS: Final = (
     "The machines bring what the server before had said, and its keys go on counting. If somebody was in that server, "

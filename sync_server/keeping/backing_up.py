@@ -41,13 +41,13 @@ from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.private_file import create_private, make_private_folder, remove_private
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.trust.kit import Kit
-from sync_server.archive import HEAD, Head, read_head, read_whole
-from sync_server.beginning import check_folder, make_folder
-from sync_server.data_folder import KEYS_FOLDER, UNFINISHED_FILE
-from sync_server.foreign_backup import check_made_by_us, keep_what_is_proven, packs_read_anew
 from sync_server.handlers.by_kit.territory import kit_in, make_room, note_unfinished, passphrase_in
+from sync_server.handlers.store.archive import HEAD, Head, read_head, read_whole
 from sync_server.handlers.store.restored import restored_mark
-from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
+from sync_server.keeping.beginning import check_folder, make_folder
+from sync_server.keeping.foreign_backup import check_made_by_us, keep_what_is_proven, packs_read_anew
+from sync_server.opened.data_folder import KEYS_FOLDER, UNFINISHED_FILE
+from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 
 _PASSING: Final = ".passing"
 _LOOK_BYTES: Final = 512

@@ -19,7 +19,7 @@ from protocol.limits import MAX_DEVICE_KEYS_BYTES
 from protocol.model.structure import GENERATION_BYTES
 from protocol.replica.private_file import make_private_folder, read_private, write_private
 from protocol.trust.server_tls import bound_tls_key
-from sync_server.data_folder import KEYS_FILE, KEYS_FOLDER, TERRITORY_FILE, not_initialised
+from sync_server.opened.data_folder import KEYS_FILE, KEYS_FOLDER, TERRITORY_FILE, not_initialised
 
 CAPABILITY_KEY_BYTES: Final = 32
 _FORMAT: Final = 0

@@ -20,10 +20,6 @@ from protocol.replica.office import commands
 from protocol.replica.office.names import invited_role, person_role
 from protocol.replica.office.people import add_person
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named
-from sync_server import lifecycle_operations
-from sync_server.abbreviated import with_whole_ids
-from sync_server.app import Server
-from sync_server.command import Command, KitCommand
 from sync_server.handlers.accounts.administrators import add_administrator, list_administrators, remove_administrator
 from sync_server.handlers.accounts.passkeys import let_add_passkey, passkeys_of, remove_passkeys
 from sync_server.handlers.accounts.second_factor import drop_second_factor, set_second_factor
@@ -37,14 +33,18 @@ from sync_server.handlers.record.proofs import check_proof
 from sync_server.handlers.store.backups import back_up, note_kept
 from sync_server.handlers.store.restored import restored
 from sync_server.handlers.store.upkeep import contested_roots, repair, totals, verify
-from sync_server.kit_away import KitAway
+from sync_server.kit.away import KitAway
+from sync_server.opened.app import Server
+from sync_server.operations import lifecycle
+from sync_server.operations.abbreviated import with_whole_ids
+from sync_server.operations.command import Command, KitCommand
 
 
 def operations(server: Server) -> Table:
     """The table of commands over an opened server."""
     with_kit = {
         name: partial(_operate_with_kit, command, server, _named(name))
-        for name, command in lifecycle_operations.KIT_COMMANDS.items()
+        for name, command in lifecycle.KIT_COMMANDS.items()
     }
     plain = {name: partial(_operate, command, server, _named(name)) for name, command in _COMMANDS.items()}
     return plain | with_kit
@@ -63,7 +63,7 @@ async def _operate_with_kit(
     command: KitCommand, server: Server, named: frozenset[str], params: Params, incoming: Incoming, outgoing: Outgoing
 ) -> JSON:
     kit = KitAway.of(server, params.get("kit"), incoming, outgoing)
-    if command is lifecycle_operations.KIT_COMMANDS["export-person"] and (found := await restored(server)):
+    if command is lifecycle.KIT_COMMANDS["export-person"] and (found := await restored(server)):
         await outgoing.progress(found.sentence)
     # the kit's word is given for ids alone: names are what this store says (docs/adr/0128)
     return await command(
@@ -312,7 +312,7 @@ _BY_ID_ALONE: Final[Mapping[str, frozenset[str]]] = {
 be let in gives it to itself, a stolen head teacher's laptop gives one class the name of another, and whoever is meant
 may have left the lists on which somebody else of that name stands."""
 _COMMANDS: Final[Mapping[str, Command]] = {
-    **lifecycle_operations.COMMANDS,
+    **lifecycle.COMMANDS,
     "space add": _space_add,
     "space list": _space_list,
     "person add": _person_add,

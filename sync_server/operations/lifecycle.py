@@ -1,7 +1,7 @@
 """Commands about rights, keys and the end of things: who is cut off, renamed, forgotten, and which keys take over.
 
-The same shape as `operations`, which enters them into its table. The recovery kit stays with the command that has read
-it: what its root says is signed there, and what its recovery key opens is opened there (`kit_away`).
+The same shape as those in `table`, which enters them. The recovery kit stays with the command that has read
+it: what its root says is signed there, and what its recovery key opens is opened there (`kit.away`).
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.people import described_with_doubles, rename_person
 from protocol.replica.office.spaces import space_named
 from protocol.rights.vouching import device_words
-from sync_server.app import Server
-from sync_server.command import Command, KitCommand
 from sync_server.handlers.by_kit.closing import close_space
 from sync_server.handlers.by_kit.newcomers import came_in_elsewhere, cut_off_with_codes, old_keys
 from sync_server.handlers.by_kit.rewrapping import rewrap
@@ -39,7 +37,9 @@ from sync_server.handlers.by_kit.waiting import list_waiting, rule
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record.audit import trail
 from sync_server.handlers.record.erasures import list_erasures, waiting_for_a_word
-from sync_server.kit_away import KitAway
+from sync_server.kit.away import KitAway
+from sync_server.opened.app import Server
+from sync_server.operations.command import Command, KitCommand
 from sync_server.web.wording import Words
 
 

@@ -24,8 +24,8 @@ from protocol.rights.roster import is_acceptable
 from protocol.rights.vouching import Device, device_words
 from protocol.trust.kit import Kit
 from protocol.trust.sealing import unwrap_key
-from sync_server.kit_questions import Sealed
-from sync_server.root_line import roots_in
+from sync_server.kit.questions import Sealed
+from sync_server.kit.root_line import roots_in
 
 
 class Errand:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from protocol.replica.console.operation import JSON, Outgoing, Params
-from sync_server.app import Server
-from sync_server.kit_away import KitAway
+from sync_server.kit.away import KitAway
+from sync_server.opened.app import Server
 
 Command: TypeAlias = Callable[[Server, Params, Outgoing], Awaitable[JSON]]
 KitCommand: TypeAlias = Callable[[Server, Params, Outgoing, KitAway | None], Awaitable[JSON]]

@@ -15,9 +15,9 @@ from protocol.replica.console.abbreviations import is_beginning, whole
 from protocol.replica.console.by_name import Named, by_name, compared, is_whole
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.office.spaces import is_closed, space_records
-from sync_server.app import Server
 from sync_server.handlers.overview.devices import DeviceState
 from sync_server.handlers.overview.members import list_devices
+from sync_server.opened.app import Server
 
 
 async def with_whole_ids(server: Server, params: Params, outgoing: Outgoing, *, named: Collection[str]) -> Params:

@@ -1,0 +1,1 @@
+"""What a server begins with, and begins again with: its folder, its kits, its backups."""
