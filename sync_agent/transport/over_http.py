@@ -7,7 +7,8 @@ Rules:
   school to the boxes of the school's own network;
 - a body is read up to its bound and refused at the first byte too many;
 - whatever does not speak this protocol is named for what it is (`answers`), and never taken for the server's word;
-- nothing waits for ever: connecting, silence and crawling each have their bound, and what was cut is gone on with;
+- nothing waits for ever: connecting, the head of an answer, silence and crawling each have their bound, and what was
+  cut is gone on with; bytes that lead to no head, and to nothing of a body, are silence;
 - the way is that of `network.route`: proxies in order, then the direct way;
 - who vouches is `network.trust`'s, unless the server shows its own certificate (`network.own_certificate`).
 """
@@ -60,6 +61,8 @@ CONNECT_S: Final = 10.0
 CONNECT_THROUGH_S: Final = 25.0
 READ_IDLE_S: Final = 30.0
 SEND_IDLE_S: Final = 60.0
+HEAD_S: Final = 60.0
+"""Until the head of an answer is whole, connecting included."""
 MAX_CONNECTIONS: Final = 8
 LIVE_PING_S: Final = 15.0
 LIVE_PROOF_S: Final = 10.0
@@ -243,7 +246,7 @@ class HttpTransport:
             async with asyncio.timeout(SEND_IDLE_S) as patience:
                 data = body.sent(patience) if length else b""
                 async with self._asked(
-                    "post", self.url + PACKS_PATH, data=data, headers=headers, allow_redirects=False
+                    "post", self.url + PACKS_PATH, sends=True, data=data, headers=headers, allow_redirects=False
                 ) as answer:
                     patience.reschedule(None)
                     self.traffic.bytes_out += asked_bytes(answer) + body.sent_bytes
@@ -357,13 +360,17 @@ class HttpTransport:
                     return await self._whole(answer)
 
     @contextlib.asynccontextmanager
-    async def _asked(self, method: str, address: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A request by the way that the last call went."""
-        async with self._connections.for_one_request() as session:
+    async def _asked(
+        self, method: str, address: str, *, sends: bool = False, **options: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A request by the way that the last call went; who `sends` a body has an eye on the time."""
+        head_s = None if sends else HEAD_S
+        async with self._connections.for_one_request() as session, asyncio.timeout(head_s) as patience:
             proxy = self._proxy
             async with session.request(
                 method, address, proxy=None if proxy is None else proxy.url, proxy_headers=login_at(proxy), **options
             ) as answer:
+                patience.reschedule(None)
                 with self._reading(answer):
                     yield answer
 
@@ -440,6 +447,7 @@ class HttpTransport:
         proxy = self._proxy
         async with (
             self._connections.for_one_request() as session,
+            asyncio.timeout(HEAD_S) as patience,
             session.ws_connect(
                 self.url + LIVE_PATH,
                 headers=headers,
@@ -451,6 +459,7 @@ class HttpTransport:
                 proxy_headers=login_at(proxy),
             ) as socket,
         ):
+            patience.reschedule(None)
             opened(socket)
             await socket.ping()
             message = await socket.receive(LIVE_PROOF_S)
@@ -519,7 +528,8 @@ class HttpTransport:
         while True:
             begun_s = clock()
             with self._awaiting():
-                piece = await answer.content.read(_FETCH_PIECE_BYTES)
+                async with asyncio.timeout(READ_IDLE_S):
+                    piece = await answer.content.read(_FETCH_PIECE_BYTES)
             waited_s += clock() - begun_s
             if not piece:
                 return

@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
-from protocol.errors import RelaisError
+from protocol.errors import NoAnswer, RelaisError
 from protocol.limits import MAX_ANSWER_BYTES, MAX_PACK_BYTES
 from protocol.messages.wire import CONTENT_TYPE, ENROLL_PATH
 from sync_agent.network.names import DOUBT_S, SteadyResolver
 from sync_agent.network.settings import Network
+from sync_agent.transport import over_http
 from sync_agent.transport.http_parts import crawls
 from sync_agent.transport.over_http import READ_IDLE_S, HttpTransport
 from tests.harness.attack import attack
@@ -118,6 +119,50 @@ async def test_who_goes_on_answering_at_the_place_of_a_server_that_moved_keeps_n
         said = await who()
         await way.close()
     assert said == b"new"
+
+
+WITHOUT_END = {
+    "answers before the answer": (b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "a header": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"a"),
+    "the head of a chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"a"),
+}
+WORDS = 200
+
+
+@attack(HELD, off={f"sync_agent.transport.over_http.{name}": float("inf") for name in ("HEAD_S", "READ_IDLE_S")})
+@pytest.mark.parametrize("what", WITHOUT_END)
+async def test_bytes_that_lead_to_no_answer_keep_no_machine_waiting(what: str) -> None:
+    begins, goes_on = WITHOUT_END[what]
+    has_said_all = asyncio.Event()
+    answering: list[asyncio.Task[None] | None] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.append(asyncio.current_task())
+        with suppress(EOFError, OSError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(begins)
+            for _ in range(WORDS):
+                writer.write(goes_on)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.01):
+                        await reader.read()
+                        break
+            else:
+                has_said_all.set()
+                listening.close()
+        writer.transport.abort()
+
+    port = free_port()
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("HEAD_S", "READ_IDLE_S"):
+            patched.setattr(over_http, name, getattr(over_http, name) / 200)
+        way = HttpTransport(f"http://{OLD}:{port}", Network(environment={}))
+        async with await asyncio.start_server(answer, OLD, port) as listening:
+            with pytest.raises(NoAnswer):
+                _ = [piece async for piece in way.fetch("capability", 0)]
+            await way.close()
+    await asyncio.gather(*filter(None, answering))
+    assert not has_said_all.is_set()
 
 
 @attack(HELD, off={"sync_agent.transport.http_parts.SLOWEST_FOR_LONG_BYTES_PER_S": 100})
