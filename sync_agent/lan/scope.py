@@ -12,6 +12,7 @@ docs/protocol.md, "Neighbours".
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -71,7 +72,7 @@ class LanScope(Scope):
 
     async def lets_send(self, pack: bytes, sender: bytes) -> bool:
         """While it does not come from elsewhere; but nobody keeps others away for long by sending little."""
-        if pack in self._agent.fetching:
+        if self._agent.fetching.comes(pack, asyncio.get_running_loop().time()):
             return False
         return await self._agent.sending.lets(pack, sender, self._agent.now_ms())
 

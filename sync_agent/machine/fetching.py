@@ -1,6 +1,8 @@
 """Which packs are on their way to this device, so that the server and several peers do not send the same one (R18).
 
 Rules:
+- a pack that one source is giving is asked of no other for `HELD_S`, and after that as long as `LEAST_BYTES_PER_S` of
+  it come: a classmate's PC that gives it drop by drop does not keep it from coming from the server;
 - of the neighbours that offer a pack one is let send it; another one when that one stops, and nobody keeps others away
   for long by sending little;
 - what a neighbour is sending is not fetched from another one meanwhile, for `LEFT_MS` at most: who sends slowly on
@@ -10,33 +12,64 @@ Rules:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
+HELD_S: Final = 30.0
+LEAST_BYTES_PER_S: Final = 32_768
 BEGINS_WITHIN_MS: Final = 10_000
 ENDS_WITHIN_MS: Final = 60_000
 LEFT_MS: Final = 30_000
 _MOST_SENT: Final = 4_096
 
 
+@dataclass(slots=True)
+class _Fetched:
+    """From how many sources a pack is being fetched, and how much of it has come since the last look."""
+
+    since_s: float
+    sources: int = 0
+    came_bytes: int = 0
+
+
 class Fetching:
-    """The packs that are being fetched, whatever their source."""
+    """The packs that are being fetched, whatever their source. Times are those of the event loop, in seconds."""
 
     def __init__(self) -> None:
-        self._packs: set[bytes] = set()
+        self._packs: dict[bytes, _Fetched] = {}
 
-    def __contains__(self, pack: bytes) -> bool:
-        return pack in self._packs
+    def comes(self, pack: bytes, now_s: float) -> bool:
+        """Whether a pack is being fetched, and no other source needs to be asked for it."""
+        known = self._packs.get(pack)
+        if known is None:
+            return False
+        passed_s = now_s - known.since_s
+        if passed_s < HELD_S:
+            return True
+        goes_on = known.came_bytes >= passed_s * LEAST_BYTES_PER_S
+        known.since_s, known.came_bytes = (now_s, 0) if goes_on else (known.since_s, known.came_bytes)
+        return goes_on
 
     @contextlib.contextmanager
-    def claim(self, packs: Iterable[bytes]) -> Iterator[set[bytes]]:
-        """Those of `packs` that nobody else is fetching are claimed while the context lasts."""
-        mine = set(packs) - self._packs
-        self._packs |= mine
+    def claim(self, pack: bytes, now_s: float) -> Iterator[bool]:
+        """Whether a pack is to be fetched here: if so, it is being fetched while the context lasts."""
+        if self.comes(pack, now_s):
+            yield False
+            return
+        known = self._packs.setdefault(pack, _Fetched(now_s))
+        known.since_s, known.came_bytes, known.sources = now_s, 0, known.sources + 1
         try:
-            yield mine
+            yield True
         finally:
-            self._packs -= mine
+            known.sources -= 1
+            if not known.sources:
+                del self._packs[pack]
+
+    def note(self, pack: bytes, came_bytes: int) -> None:
+        """So much of it has come."""
+        if (known := self._packs.get(pack)) is not None:
+            known.came_bytes += came_bytes
 
 
 class Sending:

@@ -230,16 +230,20 @@ def _without_outer_folder(name: str) -> str:
 def _made_portable(names: Sequence[str]) -> list[str]:
     """The nearest portable names, each once: a second "dessin.png" becomes "dessin (2).png"."""
     taken: set[str] = set()
+    last: dict[str, int] = {}
     made = []
     for name in names:
         plain = portable_name(name.rpartition("/")[2])
         stem, dot, ending = plain.rpartition(".")
         if not stem:
             stem, dot, ending = plain, "", ""
-        candidate, number = plain, 1
+        # of thousands of one name none tries again what those before it have tried
+        alike = f"{stem[:200]}{dot}{ending}".casefold()
+        candidate, number = plain, last.get(alike, 1)
         while candidate.casefold() in taken:
             number += 1
             candidate = f"{stem[:200]} ({number}){dot}{ending}"
+        last[alike] = number
         taken.add(candidate.casefold())
         made.append(candidate)
     return made

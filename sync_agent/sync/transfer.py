@@ -158,10 +158,10 @@ class Transfer:
     # --- down ---------------------------------------------------------------------------------------------------------
 
     async def _fetch_shared(self, links: Sequence[Link]) -> bool:
-        """One pack, for each of the spaces that it belongs to: its bytes come once, from one source at a time."""
+        """One pack, for each of the spaces that it belongs to: its bytes come once, while one source gives them."""
         moved = False
         pack = links[0].pack
-        with self._fetching.claim([pack]) as mine:
+        with self._fetching.claim(pack, get_running_loop().time()) as mine:
             if not mine:
                 self._elsewhere.append((pack, partial(self._fetch_shared, links)))
                 return False
@@ -286,6 +286,7 @@ class Transfer:
                     size += len(piece)
                     now_s = get_running_loop().time()
                     self._progress.note(len(piece), now_s)
+                    self._fetching.note(link.pack, len(piece))
                     if self._gauge is not None and self._gauge.note(len(piece), now_s):
                         cut = LocalFailure(Code.PAUSED, "the line is thin: something smaller is asked for")
                         break

@@ -101,7 +101,7 @@ async def test_a_pack_comes_from_one_neighbour_at_a_time_and_from_another_once_t
 
 async def test_what_this_device_is_fetching_nobody_is_let_send(room: Classroom) -> None:
     machine = await room.machine()
-    with machine.agent.fetching.claim([bytes(32)]):
+    with machine.agent.fetching.claim(bytes(32), asyncio.get_running_loop().time()):
         assert not await LanScope(machine.agent).lets_send(bytes(32), b"other")
 
 
