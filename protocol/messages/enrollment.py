@@ -18,7 +18,7 @@ from protocol.limits import MAX_CREDENTIALS, MAX_ENROLMENT_BYTES, MAX_MESSAGE_BY
 from protocol.messages.errors import answered
 from protocol.messages.parts import MAX_ENTRIES, read_entries, wire_rows
 from protocol.model.entry import Entry
-from protocol.trust.invitation import invitation_hash, veiled
+from protocol.trust.invitation import invitation_hash, told_of, veiled
 
 _SECRET_BYTES: Final = 10
 
@@ -46,6 +46,13 @@ class EnrollRequest:
         """Whether `device`, which signed the envelope, shows the code whose secret has this hash."""
         secret = self.secret if self.in_clear else veiled(self.secret, secret_hash, device)
         return hmac.compare_digest(invitation_hash(secret), secret_hash)
+
+    def told_of(self, hashes: Sequence[bytes], device: bytes) -> bytes | None:
+        """Which of these codes, by the hash of its secret, `device` shows, which signed the envelope."""
+        if not self.in_clear:
+            return told_of(hashes, self.secret, device)
+        shown = invitation_hash(self.secret)
+        return shown if shown in hashes else None
 
     @classmethod
     def parse(cls, data: bytes) -> EnrollRequest:

@@ -190,8 +190,8 @@ class EntryStore(Protocol):
         """Those entries of a space that are of these kinds and arrived after number `after`, in order of arrival."""
         ...
 
-    async def scan_kinds(self, kinds: Sequence[int]) -> list[Entry]:
-        """All entries of these kinds in all spaces, in order of arrival."""
+    async def scan_kinds(self, kinds: Sequence[int], after: int = 0) -> list[Entry]:
+        """All entries of these kinds in all spaces that arrived after what `latest` numbers so, in order of arrival."""
         ...
 
     async def authored(self, space: bytes, author: bytes) -> list[Entry]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,6 +78,21 @@ def veiled(secret: bytes, secret_hash: bytes, device: bytes) -> bytes:
     """
     veil = blake3(tagged(_VEIL, device), key=secret_hash).digest(length=SECRET_BYTES)
     return bytes(one ^ other for one, other in zip(secret, veil, strict=True))
+
+
+def told_of(hashes: Iterable[bytes], told: bytes, device: bytes) -> bytes | None:
+    """By the hash of its secret, the code that a device told, veiled; None: it is none of these.
+
+    What `veiled` and `invitation_hash` say of each, for many: whoever tells a wrong one has all of them tried.
+    """
+    message, secret_bits = tagged(_VEIL, device), int.from_bytes(told)
+    before = tagged(_DOMAIN, b"")
+    for secret_hash in hashes:
+        veil = blake3(message, key=secret_hash).digest(length=SECRET_BYTES)
+        secret = (secret_bits ^ int.from_bytes(veil)).to_bytes(SECRET_BYTES)
+        if hmac.compare_digest(blake3(before + secret).digest(), secret_hash):
+            return secret_hash
+    return None
 
 
 def parse_code(text: str) -> Invitation:

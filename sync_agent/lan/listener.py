@@ -43,7 +43,7 @@ from protocol.replica.http.content import Packs
 from protocol.replica.http.live import Live
 from protocol.replica.http.meter import Direction, Result
 from protocol.replica.http.problems import Problems
-from protocol.replica.office.enrolment import OpenCodes
+from protocol.replica.office.known_codes import KnownCodes
 from protocol.roles import Role
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
@@ -94,7 +94,7 @@ class LanResponder(Responder):
         self._recognised: dict[bytes, bytes] = {}
         self._answering: dict[bytes, bytes] = {}
         self._secrets_until_s = 0.0
-        self._codes = OpenCodes()
+        self._codes = KnownCodes()
         self._callers: WeakSet[Listener] = WeakSet()
         self.told: Callable[[Contact], None] = lambda _contact: None
         """Hears who has called."""
@@ -250,8 +250,7 @@ class LanResponder(Responder):
         office = await self._office()
         if office is None:
             raise Refused(Code.NO_RIGHT, "this device lets nobody in; ask the head teacher's")
-        async with self._agent.writing:
-            return await own_answer(self._agent, office, opened)
+        return await own_answer(self._agent, office, opened, self._codes)
 
     async def _office(self) -> SchoolOffice | None:
         try:

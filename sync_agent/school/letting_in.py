@@ -23,6 +23,7 @@ from protocol.messages.enrollment import encode_chain
 from protocol.messages.errors import encode_error
 from protocol.messages.wire import ENROLL_PATH, Call
 from protocol.replica.office.enrolment import Enrolment
+from protocol.replica.office.known_codes import KnownCodes
 from protocol.trust.envelope import OpenedRequest, open_request, seal_answer
 from sync_agent.app import Agent
 from sync_agent.school.device_names import note_called
@@ -55,11 +56,12 @@ async def answers(agent: Agent, asked: Sequence[bytes], post: Post) -> tuple[lis
     said: list[bytes | None] = []
     by_server = False
     is_reached = True
+    codes = KnownCodes()
     for ask in asked[:MAX_LETTERS_PER_DISK]:
         named = ask[1 : 1 + KEY_ID_BYTES]
         answer = None
         if named == key_id(agent.keys.agreement.public):
-            answer = await _own_answer(agent, ask)
+            answer = await _own_answer(agent, ask, codes)
         elif named == key_id(server.agreement) and is_reached:
             try:
                 response = await post(ENROLL_PATH, ask)
@@ -73,16 +75,25 @@ async def answers(agent: Agent, asked: Sequence[bytes], post: Post) -> tuple[lis
     return said, by_server
 
 
-async def own_answer(agent: Agent, office: SchoolOffice, opened: OpenedRequest) -> bytes:
-    """This device's answer to who asks to be let in, whose name is kept. Raises as `Enrolment.answer`."""
+async def own_answer(agent: Agent, office: SchoolOffice, opened: OpenedRequest, codes: KnownCodes) -> bytes:
+    """This device's answer to who asks to be let in, whose name is kept. Raises as `Enrolment.answer`.
+
+    `codes` are those that are known already. Nothing is kept from writing for who shows none of them.
+    """
     called: list[tuple[bytes, str]] = []
-    enrolment = Enrolment(office, lambda key, name, _: called.append((key, name)), agent.enrolment.server_url)
+    enrolment = Enrolment(
+        office,
+        lambda key, name, _: called.append((key, name)),
+        agent.enrolment.server_url,
+        codes=codes,
+        turn=agent.writing,
+    )
     answer = await enrolment.answer(opened)
     await note_called(agent, called)
     return answer
 
 
-async def _own_answer(agent: Agent, ask: bytes) -> bytes | None:
+async def _own_answer(agent: Agent, ask: bytes, codes: KnownCodes) -> bytes | None:
     """Our answer, a refusal included; None for what is no request, or if we let nobody in."""
     office = await _office(agent)
     if office is None:
@@ -94,8 +105,7 @@ async def _own_answer(agent: Agent, ask: bytes) -> bytes | None:
     if opened.call != Call.ENROLL:
         return None
     try:
-        async with agent.writing:
-            payload = await own_answer(agent, office, opened)
+        payload = await own_answer(agent, office, opened, codes)
     except (Refused, PeerFault) as error:
         payload = encode_error(error)
     return seal_answer(payload, opened, server=agent.keys.signing, ephemeral=agent.entropy(32))

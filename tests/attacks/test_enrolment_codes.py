@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
@@ -20,7 +21,9 @@ from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Invite
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.bureau import Office as Bureau
 from protocol.replica.office.enrolment import Enrolment
+from protocol.replica.office.known_codes import KnownCodes
 from protocol.rights.door import Authority
 from protocol.roles import Role
 from protocol.trust.envelope import OpenedRequest, open_request, seal_answer
@@ -37,6 +40,7 @@ from tests.harness.server_in_process import Office, opened_request
 from tests.harness.server_in_process import office as new_office
 from tests.harness.territory import new_device
 from tests.harness.wire import URL
+from tests.harness.work import Work, counted_work
 
 OPEN_FOR_EVER = {"protocol.replica.office.enrolment.Enrolment._check_open": lambda *_: None}
 
@@ -247,3 +251,46 @@ async def test_whom_a_key_that_was_cut_off_lets_in_believes_nothing_of_it(tmp_pa
         write_letter(disk, Letter.ANSWER, name_of(letter), encode({"answer": answer}))
         with pytest.raises(PeerFault):
             await asks(here, stick, folder, code)
+
+
+# --- wrong codes without end ------------------------------------------------------------------------------------------
+
+
+async def _each_read_anew(_codes: KnownCodes, office: Bureau, request: EnrollRequest, device: bytes) -> list[Entry]:
+    made = await office.replica.store.scan_kinds([Kind.INVITE])
+    return [entry for entry in made if request.tells(Invite.parse(entry.payload or b"").secret_hash, device)]
+
+
+@attack(
+    "a stranger tries wrong codes without end",
+    off={"protocol.replica.office.known_codes.KnownCodes.shown": _each_read_anew},
+)
+async def test_a_wrong_code_keeps_nobody_waiting_however_many_were_made(office: Office) -> None:
+    server, space = office.server, bytes.fromhex(office.space)
+    codes = [
+        Invite(os.urandom(32), Role.MACHINE, (space,), None, 1, office.clock() + (number % 3 - 1) * DAY_MS)
+        for number in range(1_000)
+    ]
+    await server.write([Draft(space, Kind.INVITE, None, code.encode()) for code in codes])
+    stretches, is_over = [0], asyncio.Event()
+
+    async def others(work: Work) -> None:
+        """They come to their turn again and again; so much was done for the stranger meanwhile."""
+        while not is_over.is_set():
+            before = work.lines
+            await asyncio.sleep(0)
+            stretches.append(work.lines - before)
+
+    stranger = new_device(os.urandom)
+    wrong = EnrollRequest(os.urandom(10), stranger.agreement.public, stranger.tls.fingerprint, "Inconnu").encode()
+    for _ in range(2):
+        with counted_work() as work:
+            waiting = asyncio.create_task(others(work))
+            with pytest.raises(Refused) as refused:
+                await office.enrolment.answer(opened_request(server, stranger, Call.ENROLL, wrong))
+            is_over.set()
+            await waiting
+        assert refused.value.code is Code.CODE_WRONG
+        # what was made before is read once, after a start
+        longest, stretches, is_over = max(stretches), [0], asyncio.Event()
+    assert longest < 1_000, f"nobody else came to their turn for {longest} lines"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from protocol.model.entry import Kind
+from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.grants import Standing, _standing, standing_grants
@@ -156,9 +156,9 @@ async def test_what_is_looked_up_for_a_teacher_is_looked_up_once_however_many_co
     asked: list[int] = []
     scan = store.scan_kinds
 
-    async def counted(kinds: Sequence[int]) -> Any:
+    async def counted(kinds: Sequence[int], after: int = 0) -> list[Entry]:
         asked.append(1)
-        return await scan(kinds)
+        return await scan(kinds, after)
 
     async def scans() -> int:
         asked.clear()

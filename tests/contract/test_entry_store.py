@@ -197,6 +197,12 @@ async def test_kinds_are_found_in_all_spaces_in_order_of_arrival(store: EntrySto
     await store.append([person, grant, revision, later])
     assert ids_of(await store.scan_kinds([Kind.GRANT, Kind.PERSON])) == [person.id, grant.id, later.id]
     assert await store.scan_kinds([]) == []
+    then = await store.latest()
+    assert then is not None
+    assert await store.scan_kinds([Kind.GRANT], after=then[0]) == []
+    newest = make.entry(OTHER_SPACE, kind=Kind.GRANT)
+    await store.append([newest, make.entry(kind=Kind.PERSON)])
+    assert await store.scan_kinds([Kind.GRANT], after=then[0]) == [newest]
     assert await store.scan_kinds([Kind.ERASE]) == []
 
 

@@ -17,7 +17,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.model.structure import Grant
 from protocol.reconcile.checkpoint import Cursor
-from protocol.replica.office.enrolment import OpenCodes
+from protocol.replica.office.known_codes import KnownCodes
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.roles import Role
 from sync_server.opened.app import opened
@@ -251,20 +251,25 @@ async def test_a_grant_from_outside_the_servers_hand_is_listed_too(desk: Office)
     assert (row["state"], row["last_seen"], row["name"]) == ("never-seen", None, None)
 
 
-async def test_codes_are_read_again_only_when_the_set_has_grown(desk: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    codes, reads = OpenCodes(), []
+async def test_of_codes_only_those_are_read_that_have_come_since(desk: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes, reads = KnownCodes(), []
     scan = SqliteStore.scan_kinds
 
-    async def counted(self: SqliteStore, kinds: Sequence[int]) -> list[Entry]:
-        reads.append(kinds)
-        return await scan(self, kinds)
+    async def counted(self: SqliteStore, kinds: Sequence[int], after: int = 0) -> list[Entry]:
+        found = await scan(self, kinds, after)
+        reads.append(len(found))
+        return found
 
     monkeypatch.setattr(SqliteStore, "scan_kinds", counted)
     await desk.invite("machine")
     for _ in range(50):
         assert len(await codes.of(desk.server)) == 1
-    assert len(reads) == 1
+    assert reads == [1]
     await desk.invite("relay", "0180001D")
     assert len(await codes.of(desk.server)) == 2, "a new one counts at once"
+    assert reads == [1, 1], "and those that were there are not read again"
+    await desk.server.replica.reload()
+    assert len(await codes.of(desk.server)) == 2
+    assert reads[-1] == 2, "but where something else has changed the set all are"
     desk.clock.advance(3 * 24 * 3600 * 1000)
     assert await codes.of(desk.server) == [], "and those that are long over no more"

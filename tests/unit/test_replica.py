@@ -278,9 +278,9 @@ class SlowStore(MemoryStore):
         await asyncio.sleep(0)
         return await super().present(ids)
 
-    async def scan_kinds(self, kinds: Sequence[int]) -> list[Entry]:
+    async def scan_kinds(self, kinds: Sequence[int], after: int = 0) -> list[Entry]:
         await asyncio.sleep(0)
-        return await super().scan_kinds(kinds)
+        return await super().scan_kinds(kinds, after)
 
 
 async def test_a_door_that_could_not_be_made_anew_is_made_before_anything_more_comes_in(

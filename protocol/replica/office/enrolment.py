@@ -5,7 +5,8 @@ Rules:
   holds in every space, and whom it is for is still on the list of each: who was let go comes back by no older code;
 - it ends by this office's clock, and with the stay that it opens; its uses are the devices whose grants name it, so
   that a reborn server knows them;
-- all grants are one durable transaction; the same device key asking again gets the same answer.
+- all grants are one durable transaction; the same device key asking again gets the same answer;
+- whoever shows no code that was made here waits for nobody and keeps nobody waiting (`known_codes`).
 
 docs/protocol.md, "Enrolment".
 """
@@ -13,72 +14,54 @@ docs/protocol.md, "Enrolment".
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable
 
-from protocol.errors import Code, PeerFault, Refused
+from protocol.errors import Code, Refused
 from protocol.identity import check_agreement
 from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Invite
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.known_codes import KnownCodes
 from protocol.replica.office.names import distinct
 from protocol.rights.door import Authority
 from protocol.roles import DEVICES, RANK
 from protocol.trust.envelope import OpenedRequest
-
-LATE_ANSWER_MS: Final = 24 * 3600 * 1000
-
-
-class OpenCodes:
-    """The codes that an office may honour: those of its own spaces. Read again only when the set has grown."""
-
-    def __init__(self) -> None:
-        self._made_from: tuple[bytes, Mapping[bytes, int]] | None = None
-        self._codes: list[tuple[bytes, int]] = []
-
-    async def of(self, office: Office) -> list[bytes]:
-        """The hashes of their secrets, without those that have been over for a day: nobody enrols with them again."""
-        made_from = (office.home, await office.replica.store.spaces())
-        if made_from != self._made_from:
-            self._codes = await _codes_of(office)
-            self._made_from = made_from
-        since_ms = office.now_ms() - LATE_ANSWER_MS
-        return [secret for secret, expires_ms in self._codes if expires_ms > since_ms]
-
-
-async def _codes_of(office: Office) -> list[tuple[bytes, int]]:
-    door = office.replica.door
-    found = []
-    for entry in await office.replica.store.scan_kinds([Kind.INVITE]):
-        with contextlib.suppress(PeerFault):
-            invite = Invite.parse(entry.payload or b"")
-            if all(office.home in door.lineage(space) for space in invite.spaces):
-                found.append((invite.secret_hash, invite.expires_ms))
-    return found
 
 
 class Enrolment:
     """Answers the call `enroll`. Enrolments run one after the other, so that a code's last use is given once."""
 
     def __init__(
-        self, office: Office, enrolled: Callable[[bytes, str, int], None], server_url: str | None = None
+        self,
+        office: Office,
+        enrolled: Callable[[bytes, str, int], None],
+        server_url: str | None = None,
+        *,
+        codes: KnownCodes | None = None,
+        turn: asyncio.Lock | None = None,
     ) -> None:
-        """`enrolled` hears of every device, its name and the time; `server_url` is where a device finds the server."""
+        """`enrolled` hears of every device, its name and the time; `server_url` is where a device finds the server.
+
+        `codes` are what the program knows already, `turn` what it holds while it writes.
+        """
         self._office = office
         self._enrolled = enrolled
         self._server_url = server_url
-        self._one_at_a_time = asyncio.Lock()
+        self._codes = codes or KnownCodes()
+        self._one_at_a_time = turn or asyncio.Lock()
 
     async def answer(self, opened: OpenedRequest) -> bytes:
         """The sealed call's answer. Raises `Refused` (CODE_WRONG, CODE_EXPIRED, CODE_USED, REVOKED), `PeerFault`."""
         request = EnrollRequest.parse(opened.payload)
         check_agreement(request.agreement)
         office = self._office
+        shown = await self._codes.shown(office, request, opened.device)
+        if not shown:
+            raise _wrong()
         async with self._one_at_a_time:
-            entry, invite = await self._invitation(request, opened.device)
+            entry, invite = await self._invitation(shown)
             granted = await self._granted(entry.id)
             grants = [authority.grant for authority in granted if authority.key == opened.device]
             if not grants:
@@ -91,15 +74,13 @@ class Enrolment:
         entries = await office.replica.credentials([*grants, entry.id])
         return EnrollAnswer(now_ms, office.territory_name, entries, self._server_url).encode()
 
-    async def _invitation(self, request: EnrollRequest, device: bytes) -> tuple[Entry, Invite]:
-        for entry in await self._office.replica.store.scan_kinds([Kind.INVITE]):
-            try:
-                invite = Invite.parse(entry.payload or b"")
-            except PeerFault:
-                continue
-            if request.tells(invite.secret_hash, device) and await self._counts(entry, invite):
+    async def _invitation(self, shown: Iterable[Entry]) -> tuple[Entry, Invite]:
+        """The first of the entries of a code that counts."""
+        for entry in shown:
+            invite = Invite.parse(entry.payload or b"")
+            if await self._counts(entry, invite):
                 return entry, invite
-        raise Refused(Code.CODE_WRONG, "this code opens nothing here; ask for a new one")
+        raise _wrong()
 
     async def _counts(self, entry: Entry, invite: Invite) -> bool:
         door = self._office.replica.door
@@ -165,3 +146,7 @@ class Enrolment:
         grants = [written.id for written in await self._office.say(drafts)]
         await self._office.tend_keys(invite.spaces, let_in=True)
         return grants
+
+
+def _wrong() -> Refused:
+    return Refused(Code.CODE_WRONG, "this code opens nothing here; ask for a new one")

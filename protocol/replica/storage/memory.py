@@ -91,8 +91,8 @@ class MemoryStore:
     async def of_kinds(self, space: bytes, kinds: Collection[int], after: int = 0) -> list[Stored]:
         return [stored for stored in self._after(space, after) if stored.entry.header.kind in kinds]
 
-    async def scan_kinds(self, kinds: Sequence[int]) -> list[Entry]:
-        return [entry for entry in self._entries.values() if entry.header.kind in kinds]
+    async def scan_kinds(self, kinds: Sequence[int], after: int = 0) -> list[Entry]:
+        return [entry for entry in islice(self._entries.values(), after, None) if entry.header.kind in kinds]
 
     async def authored(self, space: bytes, author: bytes) -> list[Entry]:
         return [stored.entry for stored in self._after(space, 0) if stored.entry.header.author == author]

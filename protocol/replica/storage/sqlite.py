@@ -112,13 +112,13 @@ class SqliteStore:
             lambda connection: list(statements.arrivals(connection, space, after, kinds=kinds))
         )
 
-    async def scan_kinds(self, kinds: Sequence[int]) -> list[Entry]:
+    async def scan_kinds(self, kinds: Sequence[int], after: int = 0) -> list[Entry]:
         wanted = [int(kind) for kind in kinds]
         places = ", ".join("?" * len(wanted))
         # the inner query reads the narrow index, and gives the numbers in order
         sql = f"""SELECT {ENTRY} FROM entry
-                  WHERE seq IN (SELECT seq FROM entry WHERE kind IN ({places})) ORDER BY seq"""  # noqa: S608
-        return await self.database.run(_entries(sql, wanted))
+                  WHERE seq IN (SELECT seq FROM entry WHERE kind IN ({places}) AND seq > ?) ORDER BY seq"""  # noqa: S608
+        return await self.database.run(_entries(sql, [*wanted, after]))
 
     async def authored(self, space: bytes, author: bytes) -> list[Entry]:
         sql = f"""SELECT {ENTRY} FROM entry WHERE author = (SELECT number FROM author WHERE key = ?)
