@@ -135,9 +135,10 @@ async def export_to(folder: Path, territory: bytes, run: Run, say: Callable[[str
     try:
         while True:
             whole = [found for found in await asyncio.to_thread(disk.bundles) if found.whole]
+            aside = await asyncio.to_thread(disk.set_aside_before)
             room = await asyncio.to_thread(disk.room)
             async with BundlesOut(disk) as out:
-                result = _read(await run(COURIER_EXPORT, {"room": room}, CardsIn(disk, whole), out))
+                result = _read(await run(COURIER_EXPORT, {"room": room}, CardsIn(disk, [*whole, *aside]), out))
                 await out.settle()
             entries, size = entries + _count(result, "entries"), size + _count(result, "bytes")
             there = await asyncio.to_thread(disk.names)

@@ -5,7 +5,8 @@ Rules:
   bundle's hash in hex, portable everywhere; whatever else lies on the disk is not looked at;
 - a bundle is written under a passing name, flushed, renamed, its folder flushed, and read back from the disk before it
   counts; what is not whole is left alone, and a passing file of an earlier try is removed;
-- nothing here knows a key: whether a bundle is whole is told by its size and hash;
+- nothing here knows a key: whether a bundle is whole is told by its size and hash; one that is damaged is set aside
+  under another ending, brings nothing any more, and goes once what it may hold was erased;
 - a disk may come from anybody: no link on it is followed, of passing files only our own are removed, what a look reads
   is bounded, and none of it is kept that is not ours, however much else lies there.
 
@@ -66,6 +67,7 @@ _MOST_HELD_BYTES: Final = 4 * MiB
 _TO_THE_DISK_BYTES: Final = 8 * MiB
 """After so much the system is told to write out what it holds back: the flush at the end has little to wait for."""
 _NAMED: Final = re.compile(rf"[0-9a-f]{{32}}{re.escape(ENDING)}")
+_SET_ASIDE: Final = re.compile(rf"[0-9a-f]{{32}}{re.escape(DAMAGED_ENDING)}")
 _PASSES: Final = re.compile(rf"[0-9a-f]{{{2 * _PASSING_BYTES}}}{re.escape(_PASSING)}")
 _TERRITORY: Final = re.compile(r"[0-9a-f]{16}")
 
@@ -74,7 +76,7 @@ _TERRITORY: Final = re.compile(r"[0-9a-f]{16}")
 class Found:
     """A file with a bundle's name: its size, and how long its head and index are; `whole` if its end is there.
 
-    `closed` if it cannot be read here, though others can.
+    `front_bytes` is 0 where no front is there. `closed` if it cannot be read here, though others can.
     """
 
     name: str
@@ -109,6 +111,18 @@ class CourierDisk:
             return []
         except OSError as reason:
             raise trouble_of(self.place, reason) from reason
+
+    def set_aside_before(self) -> list[Found]:
+        """What was set aside as damaged, as far as it can be read; no more than there may be bundles."""
+        found = []
+        with contextlib.suppress(OSError, RelaisError):
+            self._check_own()
+            aside = (entry for entry in entries_in(self.place) if _SET_ASIDE.fullmatch(entry.name))
+            files = (entry.name for entry in aside if entry.is_file(follow_symlinks=False))
+            for name in list(islice(files, MAX_BUNDLES_PER_DISK)):
+                with contextlib.suppress(OSError):
+                    found.append(self._look(name))
+        return found
 
     def names(self) -> frozenset[str]:
         """What lies under bundles' names, unread: it differs where something else stands on the disk."""
@@ -165,9 +179,9 @@ class CourierDisk:
                 (self.place / name).rename(self.place / f"{name.removesuffix(ENDING)}{DAMAGED_ENDING}")
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove bundles that others replace, as far as the disk lets us."""
+        """Remove bundles that others replace, or that were set aside, as far as the disk lets us."""
         for name in names:
-            if _NAMED.fullmatch(name):
+            if _NAMED.fullmatch(name) or _SET_ASIDE.fullmatch(name):
                 with contextlib.suppress(OSError):
                     (self.place / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
@@ -197,18 +211,19 @@ class CourierDisk:
         with (self.place / name).open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             fixed = file.read(HEAD_BYTES)
+            front = 0
             try:
                 front = head_size(fixed) + int.from_bytes(fixed[-4:], "big")
                 file.seek(max(0, size - TRAILER_BYTES))
                 trailer = Trailer.parse(file.read(TRAILER_BYTES))
             except PeerFault:
-                return Found(name, size, 0, whole=False)
+                return Found(name, size, front if front <= size else 0, whole=False)
         whole = trailer.size == size and trailer.name + ENDING == name and front + TRAILER_BYTES < size
-        return Found(name, size, front, whole=whole and size <= MAX_BUNDLE_BYTES)
+        return Found(name, size, front if front <= size else 0, whole=whole and size <= MAX_BUNDLE_BYTES)
 
 
 class CardsIn:
-    """The cards of bundles on their way into an operation: head and index, then the trailer.
+    """The cards of bundles on their way into an operation: head and index, then the trailer of what is whole.
 
     Short ones come first; those beyond `MAX_BUNDLE_FRONTS_PER_LOOK_BYTES` in all are not read.
     """
@@ -227,8 +242,8 @@ class CardsIn:
         """The events in order. Raises `LocalFailure(STORAGE_FAILED)`."""
         files = _Files(self._disk.place)
         for found in self._bundles:
-            end = found.size - TRAILER_BYTES
-            async for event in files.events(found.name, [(0, found.front_bytes), (end, TRAILER_BYTES)]):
+            end = [(found.size - TRAILER_BYTES, TRAILER_BYTES)] if found.whole else []
+            async for event in files.events(found.name, [(0, found.front_bytes), *end]):
                 yield event
         files.check()
         yield Complete()
@@ -428,6 +443,11 @@ class BundlesOut(Notices):
                 )
         except OSError as reason:
             raise trouble_of(self._disk.place, reason) from reason
+
+
+def is_set_aside(name: str) -> bool:
+    """Whether a file was set aside as damaged, by its name."""
+    return name.endswith(DAMAGED_ENDING)
 
 
 def _close(file: BinaryIO) -> None:

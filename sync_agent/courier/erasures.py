@@ -31,6 +31,11 @@ class Erased:
         await destroy_erased(agent)
         return cls(await destroyed_in(agent.replica), agent.replica.door)
 
+    @property
+    def is_any(self) -> bool:
+        """Whether anything was destroyed here."""
+        return any(self._names.values())
+
     def covers(self, entry: Entry) -> bool:
         """Whether an entry is to be nothing but a header."""
         if not self._names:

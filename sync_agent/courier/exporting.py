@@ -9,7 +9,9 @@ Rules:
   room for it beside all else: what then lies there twice goes, and makes room for the next;
 - a bundle of which nearly nothing is of use any more is written anew and then removed, but never while the disk knows
   more of its space than this device; one that holds what was destroyed here, as soon as all that it names
-  is here; no other that may be the last to hold what is merely bare here.
+  is here; no other that may be the last to hold what is merely bare here;
+- what was set aside as damaged counts for nothing, and goes as the others do (docs/adr/0245); where not even its front
+  can be read, once anything was destroyed here.
 
 docs/protocol.md, "Courier disks".
 """
@@ -35,8 +37,9 @@ from protocol.replica.content.holdings import Need, work_need
 from protocol.replica.interfaces import PackInfo, ReadInto, RegisterRow
 from protocol.replica.process.native_memory import REUSED_PIECE_BYTES
 from sync_agent.app import Agent
+from sync_agent.courier.disk import is_set_aside
 from sync_agent.courier.erasures import Erased
-from sync_agent.courier.survey import IN_CLEAR, Card, keeps_reports, survey
+from sync_agent.courier.survey import IN_CLEAR, Card, by_space, keeps_reports, survey
 from sync_agent.health import REPORT_AGE_MS, own_report
 from sync_agent.machine.marks import CARRIED_MARKS
 
@@ -103,16 +106,18 @@ class _There:
 
     `counted`: under the key in force, or under one that all who may read the space now were given. `earlier`: the
     others. `replaceable`: of these what is wholly held here, where nobody can open it who cannot open the key in force.
+    `spoilt`: damaged ones, which count for nothing and hold what they hold.
     """
 
     counted: list[Card] = field(default_factory=list)
     earlier: list[Card] = field(default_factory=list)
     replaceable: list[Card] = field(default_factory=list)
+    spoilt: list[Card] = field(default_factory=list)
 
     @property
     def cards(self) -> list[Card]:
         """All of them."""
-        return [*self.counted, *self.earlier]
+        return [*self.counted, *self.earlier, *self.spoilt]
 
 
 async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing, room: int | None = None) -> Written:
@@ -121,8 +126,10 @@ async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing, ro
     Raises what `outgoing` raises, `LocalFailure`.
     """
     written = Written()
-    found = (await survey(agent, incoming)).by_space()
-    there = {space: await _by_key(agent, space, cards) for space, cards in found.items()}
+    found = await survey(agent, incoming)
+    there = {space: await _by_key(agent, space, cards) for space, cards in found.by_space().items()}
+    for space, cards in by_space(found.spoilt).items():
+        there.setdefault(space, _There()).spoilt = cards
     reports = await _reports(agent, [card for each in there.values() for card in each.counted])
     gone = await Erased.of(agent)
     parts, stale = [], list[Card]()
@@ -139,7 +146,8 @@ async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing, ro
     written.waits = sum(pack.size for pack in waiting)
     closed = {pack.hash for pack in waiting}
     going = [card for card in stale if closed.isdisjoint(pack.hash for pack in card.index.packs)]
-    written.replaced = list(dict.fromkeys(card.name for card in going))
+    unreadable = [name for name in found.damaged if is_set_aside(name)] if gone.is_any else []
+    written.replaced = list(dict.fromkeys([*(card.name for card in going), *unreadable]))
     carried: list[bytes] = []
     for part in parts:
         for index in _bundles(part):

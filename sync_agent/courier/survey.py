@@ -1,14 +1,15 @@
 """What a courier disk holds already, from the cards of its bundles (docs/protocol.md, "Courier disks").
 
 A card is the front of a bundle (head and sealed index) and its trailer: enough to know what the bundle brings, and that
-it is whole. Cards come from the process that can see the disk; the keys are here.
+it is whole. Of what was set aside as damaged the front comes alone, and counts for nothing but what it may still
+hold. Cards come from the process that can see the disk; the keys are here.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,6 +33,7 @@ from protocol.replica.at_work.replica import Admission
 from protocol.replica.console.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
 from sync_agent.app import Agent
+from sync_agent.courier.disk import is_set_aside
 from sync_agent.school.measures import schools_of
 from sync_agent.sync.peer_news import news_of
 from sync_agent.sync.withdrawn import lets_in
@@ -67,9 +69,10 @@ class Card:
 
 @dataclass(slots=True)
 class Survey:
-    """All cards: those that open, and the names of those that do not."""
+    """All cards: those that open, and the names of those that do not. `spoilt` are those that nobody counts on."""
 
     cards: list[Card] = field(default_factory=list)
+    spoilt: list[Card] = field(default_factory=list)
     locked: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
@@ -78,10 +81,15 @@ class Survey:
 
     def by_space(self) -> dict[bytes, list[Card]]:
         """The cards of each space."""
-        found: defaultdict[bytes, list[Card]] = defaultdict(list)
-        for card in self.cards:
-            found[card.space].append(card)
-        return dict(found)
+        return by_space(self.cards)
+
+
+def by_space(cards: Iterable[Card]) -> dict[bytes, list[Card]]:
+    """Cards, those of each space."""
+    found: defaultdict[bytes, list[Card]] = defaultdict(list)
+    for card in cards:
+        found[card.space].append(card)
+    return dict(found)
 
 
 async def survey(agent: Agent, incoming: Incoming) -> Survey:
@@ -91,7 +99,8 @@ async def survey(agent: Agent, incoming: Incoming) -> Survey:
     async for name, data in _cards(incoming):
         try:
             head = parse_head(data[: head_size(data)])
-            trailer = Trailer.parse(data[-TRAILER_BYTES:])
+            front = len(head.data) + head.index_bytes
+            size = front if is_set_aside(name) else Trailer.parse(data[-TRAILER_BYTES:]).size
         except PeerFault:
             found.damaged.append(name)
             continue
@@ -103,9 +112,9 @@ async def survey(agent: Agent, incoming: Incoming) -> Survey:
             found.locked.append(name)
             continue
         try:
-            sealed = data[len(head.data) : -TRAILER_BYTES]
-            index = BundleKeys(secret.bundle, head).open_index(sealed)
-            found.cards.append(Card(name, trailer.size, head.space, head.commitment, index))
+            index = BundleKeys(secret.bundle, head).open_index(data[len(head.data) : front])
+            cards = found.spoilt if is_set_aside(name) else found.cards
+            cards.append(Card(name, size, head.space, head.commitment, index))
         except PeerFault:
             found.damaged.append(name)
     found.learned = await agent.replica.store.spaces() != before

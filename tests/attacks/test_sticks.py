@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 from blake3 import blake3
 
-from protocol.bundles.form import NONCE_BYTES, TRAILER_BYTES, Head, Index, PackNote, Trailer
+from protocol.bundles.form import HEAD_BYTES, NONCE_BYTES, TRAILER_BYTES, Head, Index, PackNote, Trailer
 from protocol.bundles.writer import BundleWriter
 from protocol.errors import LocalFailure, NoAnswer, PeerFault, Refused
 from protocol.folds.measures import QuarantineOrder
@@ -39,7 +39,7 @@ from sync_agent.school.measures import ordered
 from tests.harness.attack import attack
 from tests.harness.caller import pack_files
 from tests.harness.classroom import SMALL, Classroom, Device, classroom
-from tests.harness.couriers import bring, bundles, courier_class, export, know_keys
+from tests.harness.couriers import bring, bundles, courier_class, export, know_keys, set_aside
 from tests.harness.office_devices import town
 from tests.harness.passing_days import pass_days
 from tests.integration.test_enrolment_by_stick import enrol, place_of
@@ -217,6 +217,43 @@ async def test_an_id_that_somebody_made_up_keeps_nothing_erased_on_a_stick(tmp_p
         names = {entry.id for entry in told if entry.header.subject == room.pupil_person}
         assert names
         assert all(names.isdisjoint(card.index.entries) for card in found.cards)
+
+
+async def damage_all(device: Device, stick: Path, at: int) -> None:
+    """A byte of each bundle is another, and somebody imports."""
+    for path in bundles(stick):
+        data = bytearray(path.read_bytes())
+        data[at] ^= 1
+        path.write_bytes(data)
+    with pytest.raises(LocalFailure, match="damaged"):
+        await bring(device, stick)
+
+
+@attack("a hostile stick", off={"sync_agent.courier.disk.CourierDisk.set_aside_before": lambda _disk: []})
+async def test_what_was_set_aside_as_damaged_keeps_nothing_erased_on_a_stick(tmp_path: Path) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    async with courier_class(tmp_path / "room") as room:
+        lea = await room.machine()
+        await know_keys(room, lea)
+        for at in (-1, HEAD_BYTES + 1):  # the end of each; then what opens it
+            await export(lea, stick)
+            await damage_all(lea, stick, at)
+        await export(lea, stick)
+        assert len(set_aside(stick)) >= 2
+        somebodys = bundles(stick)[0].with_name("vacances.bad")
+        somebodys.write_bytes(b"not ours")
+        await erase_the_pupil(room, lea)
+        await export(lea, stick)
+        disk = CourierDisk(stick, room.territory.id)
+        aside = [disk._look(path.name) for path in set_aside(stick) if path != somebodys]
+        found = await survey(lea.agent, CardsIn(disk, aside))
+        told = await room.territory.replica.store.scan_kinds([Kind.PERSON])
+        names = {entry.id for entry in told if entry.header.subject == room.pupil_person}
+        left = [card for card in found.spoilt if not names.isdisjoint(card.index.entries)]
+        assert not left
+        assert not found.damaged, "of these nobody can tell what they hold"
+        assert somebodys.exists()
 
 
 @attack("a hostile stick", off={"sync_agent.courier.erasures.Erased.covers": lambda _erased, _entry: True})

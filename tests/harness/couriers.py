@@ -112,6 +112,11 @@ def bundles(folder: Path) -> list[Path]:
     return sorted(folder.glob("*/*.rls"))
 
 
+def set_aside(folder: Path) -> list[Path]:
+    """What an import found damaged."""
+    return sorted(folder.glob("*/*.bad"))
+
+
 def unfinished(folder: Path) -> list[Path]:
     """What an export left half-written."""
     return sorted(folder.glob("*/*.tmp"))

@@ -21,7 +21,7 @@ from protocol.replica.content.pack_files import PackFiles
 from sync_agent.courier import disk as courier_disk
 from sync_agent.courier.letters import Letter, read_letters
 from tests.harness.classroom import LARGE, WORK, Classroom, work_of
-from tests.harness.couriers import a_class, bring, bundles, code_of, export, make, room_for, unfinished
+from tests.harness.couriers import a_class, bring, bundles, code_of, export, make, room_for, set_aside, unfinished
 
 pytestmark = pytest.mark.usefixtures("space_keys")
 
@@ -41,6 +41,26 @@ async def test_a_bundle_cut_off_anywhere_is_named_and_all_others_are_taken(room:
     assert unfinished(disk) == []
     await bring(one, disk)
     assert await one.files(item) == LARGE
+
+
+async def test_what_was_set_aside_stays_for_whoever_mends_disks_as_long_as_nobody_was_erased(
+    room: Classroom, disk: Path
+) -> None:
+    teacher, one, _ = await a_class(room)
+    await export(teacher, disk)
+    front, end = bundles(disk)[:2]
+    for path, at in ((front, 200), (end, -1)):
+        data = bytearray(path.read_bytes())
+        data[at] ^= 1
+        path.write_bytes(data)
+    (front.parent / f"{'e' * 32}.bad").write_bytes(b"")
+    assert await code_of(bring(one, disk)) is Code.DAMAGED
+    aside = sorted(path.name for path in set_aside(disk))
+    assert len(aside) == 3
+    assert (await export(teacher, disk))["bytes"] > 0, "what they held is written anew"
+    assert (await export(teacher, disk))["bytes"] == 0
+    assert sorted(path.name for path in set_aside(disk)) == aside
+    await bring(one, disk)
 
 
 async def test_a_damaged_byte_costs_its_bundle_and_is_made_good(room: Classroom, disk: Path) -> None:
