@@ -7,7 +7,7 @@ Rules:
 - who holds the whole of somebody else's work, durably, signs a `receipt-safe` over it, unless the server already has;
 - the author's device believes the receipts of readers and relays, and of those machines only which it asked and gave
   the content itself: what any other says of work that it never had, stands for nothing;
-- it signs for so many hand-ins that name the same bytes, and for so many of one device;
+- it signs for so many hand-ins that name the same bytes, and for so many of one device that nobody else has yet;
 - a machine to which somebody else had to bring back what it wrote itself has forgotten: it keeps no copies and signs
   nothing, and what it signed before counts for nothing here.
 
@@ -49,7 +49,7 @@ class Copies:
         """The sealed streams of works of this device that `device` is asked to keep."""
         agent = self._agent
         works = (await agent.replica.view(space)).coursework.hand_ins.values()
-        under_way = [work for work in works if agent.made(work) and not (work.at_server or work.opened)]
+        under_way = [work for work in works if agent.made(work) and _needs_copies(work)]
         if not under_way:
             return frozenset()
         asked = await agent.replica.store.marks(ENTRUSTED_MARKS)
@@ -81,7 +81,7 @@ class Copies:
     async def _over(self, space: bytes, marks: Iterable[str]) -> dict[str, bytes | None]:
         """Those of the marks that speak of work of a space that is at the server, or opened."""
         works = (await self._agent.replica.view(space)).coursework.hand_ins
-        settled = {work.id.hex() for work in works.values() if work.at_server or work.opened}
+        settled = {work.id.hex() for work in works.values() if not _needs_copies(work)}
         return {mark: None for mark in marks if mark.split("/")[1] in settled}
 
     async def may_keep(self, space: bytes, size: int) -> bool:
@@ -113,7 +113,7 @@ class Copies:
         works = [
             work
             for work in (await agent.replica.view(space)).coursework.hand_ins.values()
-            if agent.device not in work.copies and not (agent.made(work) or work.at_server or work.opened)
+            if agent.device not in work.copies and not agent.made(work) and _needs_copies(work)
         ]
         if not works:
             return []
@@ -148,8 +148,8 @@ class Copies:
         streams = Counter(said.stream for entry in signed if (said := parsed(entry, Receipt.parse)) is not None)
         hand_ins = (await agent.replica.view(space)).coursework.hand_ins
         origin = agent.replica.door.origin
-        targets = (entry.header.target or b"" for entry in signed)
-        lines = Counter(origin(hand_ins[target].author) for target in targets if target in hand_ins)
+        known = (hand_ins.get(entry.header.target or b"") for entry in signed)
+        lines = Counter(origin(work.author) for work in known if work is not None and _needs_copies(work))
         found = []
         for work in works:
             stream, line = work.record.content.stream, origin(work.author)
@@ -163,6 +163,11 @@ class Copies:
         """Whether the device reads the space and would not hold the work anyway."""
         authority = (await self._agent.replica.readable(key)).get(space)
         return authority is not None and authority.role not in READS_HAND_INS
+
+
+def _needs_copies(work: Work) -> bool:
+    """Whether neither the server nor a teacher has a hand-in yet."""
+    return not (work.at_server or work.opened)
 
 
 def carriers_of(

@@ -13,7 +13,7 @@ from protocol.folds.coursework import HandInState
 from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies, carriers_of, forgetful_devices
-from sync_agent.hand_ins.handing_in import fate_marks, state_of
+from sync_agent.hand_ins.handing_in import confirm_opened, fate_marks, state_of
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, work_of
 from tests.harness.lan import exchange
 
@@ -69,6 +69,28 @@ async def test_two_machines_keep_it_and_no_third(room: Classroom) -> None:
         await exchange(other.agent, story.author.agent)
     assert sum([await story.holds(other) for other in story.others]) == 2
     assert len((await work_of(story.author, room, story.hand_in)).copies) == 2
+
+
+@pytest.mark.parametrize("is_opened", [True, False])
+async def test_what_a_teacher_has_opened_takes_no_room_of_what_others_sign_for(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch, *, is_opened: bool
+) -> None:
+    """A room of PCs of one image hands in for years where no server is: none of that is the server's ever."""
+    monkeypatch.setattr("sync_agent.hand_ins.copies.MAX_SAFE_RECEIPTS_PER_LINE", 1)
+    story = await handed_in(room, 1)
+    teacher, (other,) = room.devices[0], story.others
+    for _ in range(2):
+        await exchange(other.agent, story.author.agent)
+    assert await story.state(story.author) is HandInState.SAFE
+    if is_opened:
+        await exchange(teacher.agent, story.author.agent)
+        await confirm_opened(teacher.agent, story.hand_in)
+        await exchange(other.agent, teacher.agent)
+    work = await work_of(story.author, room, story.hand_in)
+    story.hand_in = await room.hand_in(story.author, work.item, {"suite.txt": b"suite"})
+    for _ in range(2):
+        await exchange(other.agent, story.author.agent)
+    assert (await story.state(story.author) is HandInState.SAFE) is is_opened
 
 
 async def test_a_teachers_device_signs_for_what_it_holds(room: Classroom) -> None:
