@@ -168,7 +168,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
         if mine is None or mine.person is None:
             continue
         roster = (await agent.replica.view(space)).roster
-        circle = circle_of(agent, roster, mine.person)
+        circle, own = circle_of(agent, roster, mine.person), own_in_use(agent, roster, mine.person)
         said = await _first_keys(agent, space, roster)
         for device, grant in _speakers(roster):
             key = said.get(device)
@@ -188,7 +188,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
                     is_this=device == own_device(agent),
                     mine=is_mine,
                     shown_as=(shown_as := _shown_as(grant, is_own=is_mine)),
-                    confirmed=device in {"own": circle.own, "head": circle.heads, "other": circle.others}[shown_as],
+                    confirmed=device in {"own": own, "head": circle.heads, "other": circle.others}[shown_as],
                     speaks=grant.grant not in roster.unconfirmed,
                     is_news=_mark(KNOWN_READER_MARKS, space, device_id(device)) not in seen,
                 )

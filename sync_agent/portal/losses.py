@@ -94,8 +94,10 @@ class Losses:
                 raise
             return await self._list(visit, office, too_early=True)
         words = key_words(bytes.fromhex(str(told["device"])))
-        copies = {key: key_words(bytes.fromhex(key)) for key in _devices_in(told["copies"])}
-        return self._desk.page(visit, "lost_report.html", told=told, words=words, copies=copies, since=since)
+        copies, confirmed = (_named_in(told[which]) for which in ("copies", "confirmed"))
+        return self._desk.page(
+            visit, "lost_report.html", told=told, words=words, copies=copies, confirmed=confirmed, since=since
+        )
 
     async def _devices(self, visit: Visit, office: SchoolOffice) -> list[Shown]:
         """Those of lower rank that are not cut off, by their names."""
@@ -132,5 +134,7 @@ class Losses:
         return sorted(found, key=lambda each: (each.reported is None, each.person or "", each.name or "", each.id))
 
 
-def _devices_in(rows: JSON) -> list[str]:
-    return [str(row["device"]) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+def _named_in(rows: JSON) -> dict[str, str]:
+    """The devices of some rows, by three words of their key: so the page of losses lists them."""
+    keys = [str(row["device"]) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return {key: key_words(bytes.fromhex(key)) for key in keys}

@@ -18,6 +18,7 @@ from protocol.replica.console.text import local_time
 from protocol.replica.office import grants, withdrawals
 from protocol.replica.office.acquaintance import Acquaintance
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.confirmed_by_lost import Confirmed
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.names import device_id, lifetime_ms, moment_ms, person_id
@@ -261,6 +262,7 @@ async def report_loss(
         await outgoing.progress(_waits(since_ms))
         await told_of_kept(loss.remains, outgoing)
     await _tell_of_copies(loss.copies, outgoing)
+    await _tell_of_confirmed(loss.confirmed, outgoing)
     last_seen = rfc3339(seen.get(device, UNSEEN).at_ms)
     return {"device": device.hex(), "name": named(device), "last_seen": last_seen, "revoked": cut, **loss.rows()}
 
@@ -275,6 +277,19 @@ async def _tell_of_copies(copies: Sequence[Kept], outgoing: Outgoing) -> None:
         )
     if len(copies) > MAX_TOLD_DEVICES:
         await outgoing.progress(f"and {len(copies) - MAX_TOLD_DEVICES} more; `copies` of `lost --json` lists all")
+
+
+async def _tell_of_confirmed(confirmed: Sequence[Confirmed], outgoing: Outgoing) -> None:
+    """Who goes on as somebody's by a lost device's word alone (docs/adr/0247)."""
+    for each in confirmed[:MAX_TOLD_DEVICES]:
+        key = each.kept.device.hex()
+        await outgoing.progress(
+            f"the device {key} ({each.words}) reads “{each.kept.name}”, as {each.kept.role}, and the lost one alone "
+            "has confirmed it: one of its person's own shows these six words. If none does, it may be in the same "
+            f"hands: `lost {key}` cuts it off too"
+        )
+    if len(confirmed) > MAX_TOLD_DEVICES:
+        await outgoing.progress(f"and {len(confirmed) - MAX_TOLD_DEVICES} more; `confirmed` of `lost --json` lists all")
 
 
 def _waits(since_ms: int | None) -> str:

@@ -5,7 +5,8 @@ Rules:
 - what came by a given time is what had arrived at *this* replica by then (`protocol.replica.office.arrivals`): a head
   teacher's device knows less of it than the server, and then more of what is good waits, never more counts;
 - a second report takes back what a first one had let stand, wherever it is made: revocations intersect;
-- a copy of it that somebody has let in by name is a device like any other, and stays: that is said (docs/adr/0235).
+- a copy of it that somebody has let in by name is a device like any other, and stays: that is said (docs/adr/0235);
+- so does whom it alone has confirmed as its person's, unless a time is given: that is said too (docs/adr/0247).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from protocol.model.structure import PersonKey
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.confirmed_by_lost import Confirmed, confirmed_by_lost
 from protocol.replica.office.grants import standing_grants
 from protocol.replica.office.people import first_names
 from protocol.replica.office.spaces import space_records
@@ -57,7 +59,8 @@ class Loss:
 
     `remains` are rights that were not this office's to take, of it and of whoever came in by its codes. `copies` are
     those of devices whose keys came of it, and that somebody has let in by name: after a report since a time, of those
-    that came of it since.
+    that came of it since. `confirmed` are the devices that go on as somebody's by its word alone: none after such a
+    report, since what it said since then counts no more.
     """
 
     role: Role
@@ -66,6 +69,7 @@ class Loss:
     said: tuple[Said, ...]
     remains: tuple[Kept, ...]
     copies: tuple[Kept, ...]
+    confirmed: tuple[Confirmed, ...]
 
     @property
     def teaches(self) -> bool:
@@ -100,6 +104,7 @@ class Loss:
             ],
             "remains": [each.row() for each in self.remains],
             "copies": [each.row() for each in self.copies],
+            "confirmed": [each.row() for each in self.confirmed],
         }
 
 
@@ -164,8 +169,10 @@ async def lost(
     said = await words_of_office(office, device, name_of)
     # who is on no list, or is listed as somebody else, has the name under which they came here
     name = next(iter(names), None) or next(iter((await first_names(replica, persons)).values()), None)
-    copies = await copies_let_in(office, device, governs, only_held_back=cut and since_ms is not None)
-    return Loss(role, name, tuple(spaces), said, tuple(kept), tuple(copies))
+    is_dated = cut and since_ms is not None
+    copies = await copies_let_in(office, device, governs, only_held_back=is_dated)
+    confirmed = () if is_dated else await confirmed_by_lost(office, device, within)
+    return Loss(role, name, tuple(spaces), said, tuple(kept), tuple(copies), confirmed)
 
 
 async def _cut_off_with_it(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> list[Kept]:

@@ -52,7 +52,7 @@ class Kept:
     name: str
     role: Role
 
-    def row(self) -> JSON:
+    def row(self) -> dict[str, JSON]:
         """As commands say it."""
         return {
             "device": self.device.hex(),
@@ -117,7 +117,7 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
         read += [(device, s) for s in spaces if any(office.replica.door.covers(grant, s) for grant in theirs)]
     await write_and_tend(office, drafts)
     led, strange = ([pair for pair, is_led in gone.items() if is_led is wanted] for wanted in (True, False))
-    return Withdrawn(await _kept(office, read), cut_short, led, strange)
+    return Withdrawn(await kept_by(office, read), cut_short, led, strange)
 
 
 async def _is_own_word(office: Office, name: bytes) -> bool:
@@ -186,14 +186,14 @@ async def revoke_device(
         await _cut_by_root(office, kit, device, here, since_ms, anyway=anyway)
         return []
     kept = (await _cut(office, device, here, since_ms, anyway=anyway)).kept
-    return [*kept, *await _kept(office, [(device, space) for space in above])]
+    return [*kept, *await kept_by(office, [(device, space) for space in above])]
 
 
 async def rights_beyond(office: Office, device: bytes, governs: Callable[[bytes], bool] = lambda _: True) -> list[Kept]:
     """What `revoke_device` would leave to a device. Raises `BadInput(UNKNOWN_DEVICE)`."""
     here, above = _reach(office, device, governs)
     outranking = [space for space in here if await _outranks(office, device, space)]
-    return await _kept(office, [(device, space) for space in (*outranking, *above)])
+    return await kept_by(office, [(device, space) for space in (*outranking, *above)])
 
 
 def _reach(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> tuple[list[bytes], list[bytes]]:
@@ -222,7 +222,7 @@ async def _cut(
         said = (await _said_in(office, [device]))[device] - await _gone_with_somebody(office, device, below)
         below = [space for space in below if space not in said]
     drafts = await _cut_drafts(office, device, below, since_ms, anyway=anyway)
-    kept = await _kept(office, [(device, space) for space in outranking])
+    kept = await kept_by(office, [(device, space) for space in outranking])
     if kept and not drafts:
         role = max((each.role for each in kept), key=lambda role: RANK[role])
         raise Refused(
@@ -242,7 +242,7 @@ async def _outranks(office: Office, device: bytes, space: bytes) -> bool:
     return held is not None and held.rank >= office.rank
 
 
-async def _kept(office: Office, places: Iterable[tuple[bytes, bytes]]) -> list[Kept]:
+async def kept_by(office: Office, places: Iterable[tuple[bytes, bytes]]) -> list[Kept]:
     """The rights that devices have now, each in a space."""
     found = []
     for device, space in dict.fromkeys(places):
@@ -272,7 +272,7 @@ async def copies_let_in(
         if only_held_back and not any(grant.grant in held for grant, held in zip(made, held_back, strict=True)):
             continue
         named = dict.fromkeys(grant.space for grant in known if grant.predecessor is None and governs(grant.space))
-        found += await _kept(office, [(copy, space) for space in named])
+        found += await kept_by(office, [(copy, space) for space in named])
     return found
 
 

@@ -1,0 +1,82 @@
+"""Which devices read and speak as somebody's by the word of a lost one alone (docs/adr/0247).
+
+Rules:
+- what a device said before its report stands, unless a time is given: whom it confirmed goes on as its person's;
+- nobody can tell whom she confirmed from whom a thief did: each is named, with the six words of its two keys;
+- from whom a voice starts is asked of what came here first, not of dates: a thief's device dates its key as it likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from protocol.model.entry import Kind
+from protocol.replica.console.operation import JSON
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.withdrawals import Kept, kept_by
+from protocol.rights.circles import Circles
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device, device_words
+
+MAX_WORDS: Final = 50
+"""For so many devices the six words are made: each takes a hundredth of a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """Such a device, and where it reads; `words` are missing where very many were confirmed."""
+
+    kept: Kept
+    words: str | None
+
+    def row(self) -> dict[str, JSON]:
+        """As commands say it."""
+        return self.kept.row() | {"words": self.words}
+
+
+async def confirmed_by_lost(office: Office, lost: bytes, spaces: Iterable[bytes]) -> tuple[Confirmed, ...]:
+    """Those in some spaces that still read, whoever was confirmed by them in turn included."""
+    named: dict[tuple[bytes, bytes], Device] = {}
+    for space in spaces:
+        roster = (await office.replica.view(space)).roster
+        if any(voice[0] == lost for voice in roster.voices.words):
+            starts = await _came_first(office, roster)
+            named |= {(pair[0], space): pair for pair in _by_its_word_alone(roster, lost, starts)}
+    kept = await kept_by(office, named)
+    pairs = list(dict.fromkeys(named[each.device, each.space] for each in kept))[:MAX_WORDS]
+    words = await asyncio.to_thread(lambda: {pair: device_words(pair) for pair in pairs})
+    return tuple(Confirmed(each, words.get(named[each.device, each.space])) for each in kept)
+
+
+async def _came_first(office: Office, roster: Roster) -> dict[bytes, Device]:
+    """The device of each person whose reading key was the first that came here, of those that nothing hides."""
+    door, found = office.replica.door, dict[bytes, Device]()
+    for entry in await office.replica.store.scan_kinds([Kind.PERSON_KEY]):
+        author = door.authority(entry.header.grant) if entry.header.space == roster.space else None
+        if author is None or author.person is None or author.person != entry.header.subject or roster.hides(entry):
+            continue
+        found.setdefault(roster.who(author.person), (author.key, author.agreement))
+    return found
+
+
+def _by_its_word_alone(roster: Roster, lost: bytes, starts: Mapping[bytes, Device]) -> Sequence[Device]:
+    """Who speaks as somebody's by the word of a device, or of those that it alone has confirmed."""
+    said = roster.voices.words
+    circles = Circles(replace(roster.voices, words={voice: said[voice] for voice in said if voice[0] != lost}))
+    own: dict[bytes, frozenset[Device]] = {}
+
+    def speaks_by_it(device: Device, person: bytes) -> bool:
+        if person not in own:
+            own[person] = frozenset(circles.of(person).start(starts[person]) if person in starts else ())
+        return device not in own[person] and device in roster.speaking.get(person, ())
+
+    found, pending = dict[Device, None](), [voice for voice in said if voice[0] == lost]
+    while pending:
+        for word in said.get(pending.pop(), ()):
+            if word.device[0] != lost and word.device not in found and speaks_by_it(word.device, word.person):
+                found[word.device] = None
+                pending.append(word.device)
+    return sorted(found)

@@ -1,0 +1,82 @@
+"""Whom a teacher's stolen laptop confirmed as hers before anybody reported it (docs/adr/0247)."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from pathlib import Path
+
+from protocol.model.entry import Kind
+from protocol.replica.at_work.replica import Draft
+from protocol.rights.vouching import Vouch, device_words
+from sync_agent.keys.confirming import circle_of
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head
+from tests.harness.lost_laptop import another_laptop
+from tests.harness.portal import portal
+from tests.harness.spied_class import SpiedClass, own_keys, spied_class
+
+LOST = "a device is lost"
+
+
+async def confirmed_by_the_thief(here: SpiedClass) -> tuple[Device, Device]:
+    """Her other laptop, and the head's; her third is stolen, and says that a device of the thief's is hers.
+
+    A code for one more computer of hers lay in its mail: an honest server lets the device in.
+    """
+    lost = await another_laptop(here, here.teacher)
+    head, _ = await confirmed_head(here)
+    await here.sync(head, here.teacher, lost, here.teacher, here.machine)
+    await here.name_the_spy(here.room.teacher_person, back_ms=0)
+    await here.sync(lost)
+    right = (await lost.agent.right(here.room.space, Kind.VOUCH)).grant
+    hers = here.room.teacher_person
+    await lost.agent.write(Draft(here.room.space, Kind.VOUCH, right, Vouch().encode(), subject=hers, target=here.grant))
+    await here.sync(lost, head, here.teacher, here.machine)
+    return lost, head
+
+
+async def _nobody(*_: object) -> tuple[()]:
+    return ()
+
+
+def _whoever_is_led_to(agent: object, roster: object, person: bytes) -> Iterable[object]:
+    return circle_of(agent, roster, person).own  # type: ignore[arg-type]
+
+
+@attack(LOST, off={"protocol.replica.office.losses.confirmed_by_lost": _nobody})
+async def test_whom_a_stolen_laptop_alone_confirmed_is_named_with_six_words_as_it_is_reported(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        lost, head = await confirmed_by_the_thief(here)
+        desk = Desk(head.agent)
+        loss = await desk.ask("lost", device=lost.agent.device.hex())
+        assert [row["device"] for row in loss["confirmed"]] == [here.spy.signing.public.hex()], "of hers none else"
+        assert loss["confirmed"][0]["words"] == device_words(own_keys(here.spy))
+        assert f"({device_words(own_keys(here.spy))})" in "".join(desk.told)
+        await desk.ask("lost", device=here.spy.signing.public.hex())
+        await here.sync(head, here.teacher, here.machine)
+        assert (await desk.ask("lost", device=lost.agent.device.hex()))["confirmed"] == []
+
+
+@attack(LOST, off={"protocol.replica.office.losses.confirmed_by_lost": _nobody})
+async def test_a_heads_page_names_whom_a_stolen_laptop_alone_confirmed(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        lost, head = await confirmed_by_the_thief(here)
+        async with portal(head.agent) as surfer:
+            told = await surfer.send("/lost", "/lost", {"device": lost.agent.device.hex(), "meant": "yes"})
+        named = html.unescape(told.text).partition('id="h-confirmed"')[2].partition("</section>")[0]
+        assert device_words(own_keys(here.spy)) in named
+
+
+@attack(LOST, off={"sync_agent.keys.confirming.own_in_use": _whoever_is_led_to})
+async def test_her_other_laptop_asks_about_whom_a_reported_one_confirmed(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        lost, head = await confirmed_by_the_thief(here)
+        await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
+        await here.sync(head, here.teacher, here.machine)
+        rows = await Desk(here.teacher.agent).ask("key-readers")
+        states = {row["device"]: row["state"] for row in rows}
+        assert states[here.spy.signing.public.hex()] == "yours?"
+        assert states[here.teacher.agent.device.hex()] == "this"
