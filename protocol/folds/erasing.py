@@ -14,7 +14,9 @@ Rules:
 - what was ordered only by devices that were cut off since waits until somebody else orders it too;
 - what an order destroyed once is destroyed again whenever it comes back, without being counted;
 - time over which the clock was set, and did not run, is no time that anything has waited; of a time in which nobody
-  looked, `MAX_UNWATCHED_MS` counts at most.
+  looked, `MAX_UNWATCHED_MS` counts at most;
+- clocks are set right by a little all the time: that moves nothing, and counts for nothing, until together it is an
+  hour.
 """
 
 from __future__ import annotations
@@ -110,3 +112,13 @@ def leap_ms(wall_ms: int, steady_ms: int | None) -> int:
     """
     leapt = wall_ms - watched_ms(wall_ms, steady_ms)
     return leapt if abs(leapt) >= _LEAP_MS else 0
+
+
+def reckoned(before_ms: int, wall_ms: int, steady_ms: int | None) -> tuple[int, int]:
+    """The time by which what is due is looked for now that the own clock says `wall_ms`, and over how much it leapt.
+
+    `before_ms` is that time at the last look, `steady_ms` as above. Where it did not leap it goes on by what was
+    watched alone: so what a clock is set by at each look, however little, adds up to what counts as a leap.
+    """
+    leapt = leap_ms(wall_ms - before_ms, steady_ms)
+    return (wall_ms if leapt else before_ms + watched_ms(wall_ms - before_ms, steady_ms)), leapt

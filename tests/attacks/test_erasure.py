@@ -12,8 +12,9 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.errors import LocalFailure
-from protocol.folds.erasing import Order
+from protocol.folds.erasing import Order, leap_ms
 from protocol.identity import SigningKey
+from protocol.limits import MAX_ERASED_PER_DAY
 from protocol.model.entry import Entry, Kind, commitment, compose
 from protocol.model.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.model.work import Feedback
@@ -407,13 +408,18 @@ async def test_what_a_thief_ordered_before_the_report_ends_no_week_of_an_honest_
 # --- clocks -----------------------------------------------------------------------------------------------------------
 
 DEAD_BATTERY_MS = 1_230_768_000_000
+HOUR_MS = 3_600_000
 
 
-def _by_the_own_clock(_wall_ms: int, _steady_ms: int | None) -> int:
-    return 0
+def _by_the_own_clock(_before_ms: int, wall_ms: int, _steady_ms: int | None) -> tuple[int, int]:
+    return wall_ms, 0
 
 
-@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.leap_ms": _by_the_own_clock})
+def _small_steps_are_none(before_ms: int, wall_ms: int, steady_ms: int | None) -> tuple[int, int]:
+    return wall_ms, leap_ms(wall_ms - before_ms, steady_ms)
+
+
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _by_the_own_clock})
 async def test_a_clock_that_is_set_right_ends_no_week(room: Classroom) -> None:
     territory, person = room.territory, room.pupil_person
     await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
@@ -425,7 +431,7 @@ async def test_a_clock_that_is_set_right_ends_no_week(room: Classroom) -> None:
         assert await left(territory, room.space, person) == 1
 
 
-@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.leap_ms": _by_the_own_clock})
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _by_the_own_clock})
 async def test_a_stick_that_comes_after_a_clock_was_set_ends_no_week(room: Classroom, tmp_path: Path) -> None:
     machine, person, clock = await room.machine(), room.pupil_person, room.territory.clock
     await tend_keys(room)
@@ -444,7 +450,7 @@ async def test_a_stick_that_comes_after_a_clock_was_set_ends_no_week(room: Class
     assert all(entry.payload for entry in about)
 
 
-@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.leap_ms": _by_the_own_clock})
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _by_the_own_clock})
 async def test_a_clock_that_is_set_while_no_program_runs_ends_no_week(room: Classroom) -> None:
     territory, person = room.territory, room.pupil_person
     await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
@@ -453,7 +459,46 @@ async def test_a_clock_that_is_set_while_no_program_runs_ends_no_week(room: Clas
         assert await left(territory, room.space, person) == 1
 
 
-@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.leap_ms": _by_the_own_clock})
+@attack(
+    "a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _small_steps_are_none}
+)
+@pytest.mark.parametrize("between_ms", [HOUR_MS, 30_000], ids=["looks of a program", "looks of a stick"])
+async def test_a_clock_that_is_set_by_less_than_an_hour_before_each_look_ends_no_week(
+    room: Classroom, between_ms: int
+) -> None:
+    territory, person = room.territory, room.pupil_person
+    await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    wall_ms, steady_ms, step_ms = territory.clock(), 0, 59 * 60_000
+    pace = Pace(Eraser(territory.replica, territory.holdings), lambda: (wall_ms, steady_ms))
+    while steady_ms < 7 * DAY_MS - 2 * HOUR_MS and wall_ms < territory.clock() + 30 * DAY_MS:
+        await pace.look()
+        assert await left(territory, room.space, person) == 1, f"after {steady_ms / HOUR_MS:.1f} hours"
+        steady_ms += between_ms
+        wall_ms += between_ms + step_ms
+
+
+@attack(
+    "a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _small_steps_are_none}
+)
+async def test_a_clock_that_is_set_by_less_than_an_hour_before_each_look_makes_no_days(room: Classroom) -> None:
+    territory = room.territory
+    names = [f"Élève {number}" for number in range(2 * MAX_ERASED_PER_DAY)]
+    persons = [await territory.person(name, PersonRole.PUPIL, room.space) for name in names]
+    for person in persons:
+        await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    wall_ms, steady_ms = territory.clock(), 0
+    pace = Pace(Eraser(territory.replica, territory.holdings), lambda: (wall_ms, steady_ms))
+    for _ in range(4):
+        await pace.look()
+        wall_ms, steady_ms = wall_ms + 2 * DAY_MS, steady_ms + 2 * DAY_MS
+    for _ in range(60):
+        await pace.look()
+        wall_ms, steady_ms = wall_ms + 59 * 60_000, steady_ms + 30_000
+    gone = [person for person in persons if not await left(territory, room.space, person)]
+    assert len(gone) == MAX_ERASED_PER_DAY
+
+
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _by_the_own_clock})
 async def test_a_machine_that_was_off_for_the_holidays_hears_first_what_was_taken_back(room: Classroom) -> None:
     machine, territory = await room.machine(), room.territory
     await machine.session.sync()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from protocol.clock import DAY_MS
 from protocol.errors import Code, LocalFailure
-from protocol.folds.erasing import Order, due, leap_ms
+from protocol.folds.erasing import Order, due, leap_ms, reckoned
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, PersonRecord, Revocation, Ruling
@@ -29,6 +29,8 @@ from protocol.roles import PersonRole, Role
 from protocol.transfer.chunking import chunk_list, cut
 from protocol.transfer.manifest import ManifestEntry, encode_manifest
 from tests.harness.history import NOW_MS, World, Writer, random_history
+
+HOUR_MS = 3_600_000
 
 names = st.binary(min_size=16, max_size=16)
 when = st.none() | st.integers(0, 20 * DAY_MS)
@@ -103,9 +105,23 @@ def test_without_the_kit_no_more_than_the_days_number_is_ever_new(orders: list[O
 def test_time_by_which_a_clock_was_set_or_for_which_nobody_looked_is_none(
     wall_h: float, steady_h: float | None, leapt_h: int
 ) -> None:
-    hour_ms = 3600 * 1000
-    passed_ms = None if steady_h is None else int(steady_h * hour_ms)
-    assert leap_ms(int(wall_h * hour_ms), passed_ms) == leapt_h * hour_ms
+    passed_ms = None if steady_h is None else int(steady_h * HOUR_MS)
+    assert leap_ms(int(wall_h * HOUR_MS), passed_ms) == leapt_h * HOUR_MS
+
+
+@given(st.lists(st.tuples(st.integers(0, 2 * HOUR_MS), st.integers(-HOUR_MS // 2, HOUR_MS // 2)), max_size=60))
+def test_however_a_clock_is_set_its_looks_count_what_was_watched_within_an_hour(
+    looks: list[tuple[int, int]],
+) -> None:
+    wall_ms = time_ms = NOW_MS
+    watched = leapt = 0
+    for passed_ms, step_ms in looks:
+        wall_ms += passed_ms + step_ms
+        watched += passed_ms
+        time_ms, over_ms = reckoned(time_ms, wall_ms, passed_ms)
+        leapt += over_ms
+        assert abs(time_ms - wall_ms) < HOUR_MS, "it stays the own clock"
+        assert time_ms - leapt == NOW_MS + watched, "and what has waited is what was watched"
 
 
 # --- the sweep --------------------------------------------------------------------------------------------------------
@@ -566,6 +582,17 @@ async def test_of_a_long_absence_three_days_count(room: Class) -> None:
     await room.erase(room.pupils[0])
     assert await look_at(room, 0, 100, 103) == ()
     assert await look_at(room, 104)
+
+
+@pytest.mark.parametrize("step_ms", [-20_000, 0, 20_000], ids=["slow", "true", "fast"])
+async def test_a_clock_that_is_set_right_by_seconds_all_the_time_delays_nothing(room: Class, step_ms: int) -> None:
+    await room.erase(room.pupils[0])
+    wall_ms, steady_ms = NOW_MS, 0
+    pace = Pace(Eraser(room.replica, room.holdings), lambda: (wall_ms, steady_ms))
+    while not (await pace.look()).entries:
+        steady_ms += HOUR_MS
+        wall_ms += HOUR_MS + step_ms
+    assert abs(steady_ms - 7 * DAY_MS) <= HOUR_MS
 
 
 async def test_two_looks_at_once_are_one_after_the_other(room: Class) -> None:

@@ -52,7 +52,7 @@ SWEEP_INTERVAL_S: Final = 3600.0
 SEEN_MARKS: Final = "erasure-seen/"
 """+ erasure in hex → 8 bytes of ms: since when this replica has seen it hold, in no doubt, without a break."""
 LOOKED_MARK: Final = "erasure-looked"
-"""→ 8 bytes of ms: what the own clock said when this replica last looked (`pace`)."""
+"""→ 8 bytes of ms: when this replica last looked, by the time of its looks (`pace`)."""
 HELD_MARK: Final = "held-since"
 """→ for each entry in quarantine, 8 bytes of ms when a sweep first saw it and the first 8 bytes of its id."""
 LEFTOVERS_MARK: Final = "erasure-leftovers"
@@ -115,7 +115,7 @@ class Eraser:
         return Destroyed(len({order.covers for order in fresh}), tuple(gone))
 
     async def looked_ms(self) -> int | None:
-        """What the own clock said at the last look, if there was one since anything has waited."""
+        """When the last look was, if there was one since anything has waited."""
         noted = await self._store.mark(LOOKED_MARK)
         return None if noted is None else int.from_bytes(noted, "big")
 

@@ -4,9 +4,11 @@ Rules:
 - a program has one `Pace`, and every look of it goes through that one: the hourly one, and that of a stick;
 - what has waited is what was watched: time over which the own clock was set, to either side, is none; of a time in
   which the program did not run, or the machine slept, `MAX_UNWATCHED_MS` counts at most;
+- the time of looks is the own clock's within an hour: by how much that is set at each look adds up meanwhile, so that
+  no number of small steps passes for waiting, nor for days of which each has its number;
 - so a clock that was wrong when a program ended shortens no week by more than that, and who was off for the holidays
   hears of what was taken back meanwhile before it destroys anything;
-- when the last look was is a mark of this replica.
+- when the last look was, by that time, is a mark of this replica.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from protocol.folds.erasing import leap_ms
+from protocol.folds.erasing import reckoned
 from protocol.replica.upkeep.eraser import Destroyed, Eraser
 
 
@@ -38,10 +40,10 @@ class Pace:
                 before_ms = await self._eraser.looked_ms()
             else:
                 before_ms, passed_ms = self._last[0], steady_ms - self._last[1]
-            leapt_ms = 0 if before_ms is None else leap_ms(wall_ms - before_ms, passed_ms)
-            await self._eraser.note_look(wall_ms, leapt_ms)
-            self._last = wall_ms, steady_ms
-            return await self._eraser.sweep(wall_ms)
+            now_ms, leapt_ms = (wall_ms, 0) if before_ms is None else reckoned(before_ms, wall_ms, passed_ms)
+            await self._eraser.note_look(now_ms, leapt_ms)
+            self._last = now_ms, steady_ms
+            return await self._eraser.sweep(now_ms)
 
 
 def steady_ms() -> int:
