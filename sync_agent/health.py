@@ -2,11 +2,13 @@
 
 The report is sent only when it says something new. What always moves a little is therefore said roughly: the free space
 of the disk keeps its last reported value until it has changed by an eighth, the clock's until it has drifted by
-minutes.
+minutes. What a neighbour or a stick was given the server may hear later than what it took from here, and show: after
+that the next report is always new.
 """
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,7 +17,7 @@ from typing import Final, Self
 from protocol import canonical
 from protocol.canonical import Value
 from protocol.clock import MAX_TIME_MS
-from protocol.errors import Code, PeerFault
+from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
 from protocol.limits import MAX_NAME_CHARS, MAX_SEEN_CHARS
 from protocol.model.register import Health, RegisterKind, compose_register
@@ -77,6 +79,12 @@ async def last_health(store: EntryStore) -> Health | None:
         return None
 
 
+async def note_taken(store: EntryStore, health: Health, before: bytes | None) -> None:
+    """The server has taken a report that was composed when the mark was `before`; not what went elsewhere since."""
+    if await store.mark(HEALTH_MARK) == before:
+        await store.set_marks({HEALTH_MARK: health.encode()})
+
+
 @lru_cache(maxsize=1)
 def operating_system() -> str:
     """The system that this machine runs, in a few words."""
@@ -123,7 +131,11 @@ class LastSync:
 
 
 async def own_report(agent: Agent) -> RegisterRow:
-    """How this device is, dated by the server's clock as far as it is known."""
+    """How this device is, dated by the server's clock as far as it is known; for whoever passes it on.
+
+    What the server took from here is from now on not its last word. A disk that has no room for that note keeps back
+    no report.
+    """
     store, content = agent.replica.store, agent.replica.content
     last = await LastSync.read(store)
     skew_ms = 0 if last is None else last.skew_ms
@@ -131,6 +143,8 @@ async def own_report(agent: Agent) -> RegisterRow:
     packs = sum(pack.size for pack in await content.unsent_packs())
     health = await health_of(agent, entries, entry_bytes + packs, None, skew_ms=skew_ms)
     at_ms = max(0, agent.now_ms() - skew_ms)
+    with contextlib.suppress(LocalFailure):
+        await store.set_marks({HEALTH_MARK: at_ms.to_bytes(8)})
     device = agent.keys.signing
     data = compose_register(device, RegisterKind.HEALTH, device.public, at_ms, health.encode()).data
     return RegisterRow(RegisterKind.HEALTH, device.public, device.public, at_ms, data)

@@ -29,7 +29,7 @@ from protocol.replica.interfaces import PackInfo, Position, RegisterRow
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels
 from sync_agent.health import health_of, last_health, worth_saying
-from sync_agent.machine.marks import GENERATION_MARK, NO_STRONG_MARK
+from sync_agent.machine.marks import GENERATION_MARK, HEALTH_MARK, NO_STRONG_MARK
 from sync_agent.pacing.budget import is_metered
 from sync_agent.sync.carried_reports import reports_due
 from sync_agent.sync.cursors import read_cursors, shown_cursors, standing
@@ -99,13 +99,17 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request, the packs that it carries and offers, the own health report that it brings, if any, and others'."""
+    """A request, the packs that it carries and offers, the own health report that it brings, if any, and others'.
+
+    `noted` is what was noted of the last report when this one was composed.
+    """
 
     request: SyncRequest
     carried: tuple[PackInfo, ...]
     offered: tuple[PackInfo, ...]
     health: Health | None
     reports: tuple[RegisterRow, ...] = ()
+    noted: bytes | None = None
 
     @property
     def packs(self) -> dict[bytes, PackInfo]:
@@ -144,6 +148,7 @@ class Asking:
         wanted = [] if said.fetching else await self._wanted(spaces, said, sharing)
         push = await self._push(FIRST_PUSH_BYTES if said.requests == 0 else MAX_PUSHED_BYTES)
         inline, offers = await self._packs(said)
+        noted = await store.mark(HEALTH_MARK)
         health = await self._health(push, inline)
         reports = await reports_due(agent)
         thin = await self._asks_for_little(said, wanted)
@@ -168,7 +173,7 @@ class Asking:
             held=tuple(Held(space, names.encode()) for space, names in said.held_of.items()),
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
         )
-        return Asked(request, tuple(inline), tuple(offers), health, tuple(reports))
+        return Asked(request, tuple(inline), tuple(offers), health, tuple(reports), noted)
 
     async def _asks_for_little(self, said: Said, wanted: list[Wanted]) -> bool:
         """Whether to say that the line is thin, or metered: until what is wanted has been asked for, once in a sync."""
@@ -257,10 +262,11 @@ class Asking:
 
     async def only_health(self, trouble: Code) -> Asked | None:
         """A request that reports `trouble` and says nothing else, or None if the server knows already."""
+        store = self._agent.replica.store
+        noted = await store.mark(HEALTH_MARK)
         health = await self._health([], [], trouble)
         if health is None:
             return None
-        store = self._agent.replica.store
         spaces = list(await self._agent.spaces())
         request = SyncRequest(
             generation=await store.mark(GENERATION_MARK),
@@ -271,7 +277,7 @@ class Asking:
             want=(),
             registers=(self._signed(health),),
         )
-        return Asked(request, (), (), health)
+        return Asked(request, (), (), health, noted=noted)
 
     async def _health(self, push: list[Entry], inline: list[PackInfo], trouble: Code | None = None) -> Health | None:
         """The report, if it says something new: what will still be unsent when this request has arrived."""

@@ -26,10 +26,10 @@ from sync_agent.app import Agent
 from sync_agent.coursework.deflating import note_server_levels
 from sync_agent.hand_ins.copies import note_forgotten
 from sync_agent.hand_ins.wraps import tend_hand_ins
-from sync_agent.health import LastSync
+from sync_agent.health import LastSync, note_taken
 from sync_agent.keys.reading_key import tend_reading_keys
 from sync_agent.keys.space_keys import tend_space_keys
-from sync_agent.machine.marks import DISK_FULL_MARK, HEALTH_MARK, PROVEN_MARKS
+from sync_agent.machine.marks import DISK_FULL_MARK, PROVEN_MARKS
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.network.trouble import seen_in
 from sync_agent.pacing.budget import Hold
@@ -160,7 +160,7 @@ class Session:
             return SyncResult()
         await self._calls.sync(asked.request)
         if asked.health is not None:
-            await self._store.set_marks({HEALTH_MARK: asked.health.encode()})
+            await note_taken(self._store, asked.health, asked.noted)
         traffic = self.transport.traffic.since(before)
         return SyncResult(0, 0, traffic.bytes_in, traffic.bytes_out, traffic.round_trips)
 
@@ -394,7 +394,7 @@ class Session:
         run.said.packs.update(asked.packs)
         run.said.wishes.update((wish.space, wish.stream) for wish in asked.request.want)
         if asked.health is not None:
-            await self._store.set_marks({HEALTH_MARK: asked.health.encode()})
+            await note_taken(self._store, asked.health, asked.noted)
         await self._store.set_marks(sent_marks(asked.reports))
         await note_server_levels(self._store, answer.levels)
         self._asking.skew_ms = self.agent.now_ms() - answer.time_ms

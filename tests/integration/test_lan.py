@@ -282,3 +282,26 @@ async def test_a_teachers_laptop_carries_work_health_and_receipts_between_school
     room.territory.clock.advance(10 * 3600 * 1000)
     await exchange(machine.agent, teacher.agent)  # next morning
     assert (await work_of(machine, room, work)).at_server
+
+
+async def test_work_that_waited_in_an_outage_is_not_shown_as_waiting_once_the_machine_itself_calls_the_server(
+    room: Classroom,
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    await machine.session.sync()
+    assert await _backlog_at_server(room, machine) == 0
+    await machine.agent.replica.store.set_marks(LastSync(None, reachable=False, skew_ms=0).marks())
+    await room.hand_in(machine, task, WORK)
+    await exchange(machine.agent, teacher.agent)
+    room.territory.clock.advance(60_000)
+    await teacher.session.sync()
+    assert await _backlog_at_server(room, machine) > 0
+    room.territory.clock.advance(60_000)
+    await machine.session.sync()
+    assert await _backlog_at_server(room, machine) == 0
+
+
+async def _backlog_at_server(room: Classroom, machine: Device) -> int:
+    reports = {row.device: row for row in await room.territory.replica.store.registers(RegisterKind.HEALTH)}
+    return Health.parse(stored_register(reports[machine.agent.device].data).body).backlog_entries

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from protocol.model.register import Health, parse_register
-from sync_agent.health import LastSync, own_report, worth_saying
+from sync_agent.health import LastSync, last_health, note_taken, own_report, worth_saying
+from sync_agent.machine.marks import HEALTH_MARK
 from tests.harness.classroom import classroom
 
 LAST = Health("Renard", "0.1.0", "Linux", None, 0, 0, 80_000_000_000)
@@ -47,3 +48,18 @@ async def test_what_an_earlier_version_noted_of_the_clock_beyond_all_bounds_keep
         agent = (await room.machine()).agent
         await agent.replica.store.set_marks(LastSync(None, reachable=False, skew_ms=-(2**63)).marks())
         assert parse_register((await own_report(agent)).data).device == agent.device
+
+
+async def test_what_went_to_a_neighbour_while_the_server_was_being_told_is_not_taken_for_what_the_server_shows(
+    tmp_path: Path,
+) -> None:
+    async with classroom(tmp_path) as room:
+        agent = (await room.machine()).agent
+        store = agent.replica.store
+        await store.set_marks({HEALTH_MARK: LAST.encode()})
+        before = await store.mark(HEALTH_MARK)
+        await own_report(agent)
+        await note_taken(store, LAST, before)
+        assert await last_health(store) is None
+        await note_taken(store, LAST, await store.mark(HEALTH_MARK))
+        assert await last_health(store) == LAST
