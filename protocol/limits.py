@@ -219,6 +219,7 @@ MAX_BUNDLE_PACKS: Final = 32_768
 MAX_BUNDLE_RECORD_BYTES: Final = 2 * MiB  # a batch of entries or registers; a pack has its own bound
 MAX_BUNDLES_PER_DISK: Final = 20_000
 MAX_LETTERS_PER_DISK: Final = 32
+MAX_LETTERS_PER_LOOK: Final = 256  # of these the letters are taken; the others are none, whatever their names
 """Of each kind: chains of those who let in, requests to be let in, answers."""
 MAX_LETTER_BYTES: Final = 64 * KiB
 MAX_TERRITORIES_PER_DISK: Final = 16

@@ -19,11 +19,12 @@ from sync_agent.app import Agent
 from sync_agent.courier.disk import BundlesIn, BundlesOut, CardsIn, CourierDisk, Found
 from sync_agent.courier.exporting import write_bundles
 from sync_agent.courier.importing import take_bundles
-from sync_agent.courier.letters import Letter, name_of, read_letters, write_letter
+from sync_agent.courier.letters import Letter, clear_letters, name_of, read_letter, unanswered, write_letter
 from sync_agent.courier.note import leave_note
 from sync_agent.courier.survey import Wishes, has_news, hear_orders, keeps_reports, survey
 from sync_agent.machine.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_LET_IN, COURIER_SURVEY
 from sync_agent.school.measures import check_open, ordered
+from sync_agent.transport.server_chain import host_in
 
 if TYPE_CHECKING:
     from sync_agent.school.letting_in import Post
@@ -113,17 +114,21 @@ async def pass_on_letters(disk: CourierDisk, run: Run, say: Callable[[str], None
 
     Raises `LocalFailure`, `BadInput`.
     """
-    answered = await asyncio.to_thread(read_letters, disk.place, Letter.ANSWER)
-    asked = await asyncio.to_thread(partial(read_letters, disk.place, Letter.ASK, but=frozenset(answered)))
+    await asyncio.to_thread(clear_letters, disk.place, partial(_names_who_lets_in, disk))
+    asked = await asyncio.to_thread(unanswered, disk.place)
     result = _read(await run(COURIER_LET_IN, {"asked": [ask.hex() for ask in asked.values()]}, NO_FILES, Notices()))
     for name, said in zip(asked, cast("Sequence[str | None]", result["answers"]), strict=True):
         if said is not None:
             await asyncio.to_thread(write_letter, disk, Letter.ANSWER, name, bytes.fromhex(said))
             say("somebody asked on this disk to be let in; the answer is on it")
-    there = await asyncio.to_thread(read_letters, disk.place, Letter.WHO)
     for chain in map(bytes.fromhex, _names(result, "chains")):
-        if name_of(chain) not in there:
+        if await asyncio.to_thread(read_letter, disk.place, Letter.WHO, name_of(chain)) != chain:
             await asyncio.to_thread(write_letter, disk, Letter.WHO, name_of(chain), chain)
+
+
+def _names_who_lets_in(disk: CourierDisk, chain: bytes) -> bool:
+    """Whether a letter proves somebody under a root of the disk's territory."""
+    return host_in(chain, disk.is_territory) is not None
 
 
 async def export_to(folder: Path, territory: bytes, run: Run, say: Callable[[str], None] = tell) -> dict[str, JSON]:

@@ -92,6 +92,11 @@ class CourierDisk:
     def __init__(self, folder: Path, territory: bytes) -> None:
         self.folder = folder
         self.place = folder / territory[:_FOLDER_BYTES].hex()
+        self._territory = territory
+
+    def is_territory(self, territory: bytes) -> bool:
+        """Whether it is the one whose folder this is."""
+        return territory == self._territory
 
     def bundles(self) -> list[Found]:
         """The files with bundles' names, whole or not; nothing where there is no folder yet.

@@ -43,7 +43,7 @@ from sync_agent.sync.session import Session
 from sync_agent.transport.answers import error_in
 from sync_agent.transport.interface import Transport, normal_url
 from sync_agent.transport.over_http import HttpTransport
-from sync_agent.transport.server_chain import newest_certificate, roots_in
+from sync_agent.transport.server_chain import Host, newest_certificate, roots_in
 
 ENROLLED_WITH_MARK: Final = "enrolled-with"
 """In the store → canonical [server's address, hash of the code's secret]: what may be repeated."""
@@ -129,16 +129,6 @@ async def finish(agent: Agent, server_url: str, code: str, sync: Callable[[], Aw
     covers = agent.replica.door.covers
     opened = [space for space in await agent.spaces() if any(covers(grant, space) for grant in grants)]
     return Enrolled(agent.device, agent.replica.territory, tuple(opened))
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """Who may let us in, as its chain shows: the root above it, its keys, the chain itself."""
-
-    root: bytes
-    signing: bytes
-    agreement: bytes
-    chain: tuple[Entry, ...]
 
 
 async def _server(url: str, invitation: Invitation, transport: Transport) -> Host:

@@ -23,7 +23,7 @@ from protocol.rights.door import Door, Outcome
 from protocol.roles import RUNS_A_SCHOOL
 from protocol.trust.invitation import Invitation, parse_code
 from sync_agent.app import Agent
-from sync_agent.enrollment.by_code import Enrolled, Host, check_name, finish, let_in
+from sync_agent.enrollment.by_code import Enrolled, check_name, finish, let_in
 from sync_agent.keys.binding import Hardware
 from sync_agent.keys.hardware import hardware
 from sync_agent.keys.reading_key import tend_reading_keys
@@ -33,7 +33,7 @@ from sync_agent.lan.peer_transport import PeerTransport
 from sync_agent.machine.addresses import Address
 from sync_agent.machine.enrolled import ENROLMENT_FILE
 from sync_agent.machine.sync_result import SyncResult
-from sync_agent.transport.server_chain import roots_in
+from sync_agent.transport.server_chain import Host, roots_in
 
 
 async def enroll_by_peer(

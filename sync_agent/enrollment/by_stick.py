@@ -18,26 +18,30 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from protocol.canonical import decode, encode
-from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError
+from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused
 from protocol.fields import Fields
 from protocol.identity import AgreementKey, territory_id
 from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK, MAX_REQUEST_BYTES, MAX_URL_CHARS
-from protocol.messages.enrollment import EnrollAnswer, parse_chain
-from protocol.model.entry import Entry
-from protocol.model.structure import Certificate
+from protocol.messages.enrollment import EnrollAnswer
 from protocol.portable_names import displayable
 from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.private_file import remove_private, write_private
-from protocol.rights.door import Door, Outcome
-from protocol.roles import RUNS_A_SCHOOL
 from protocol.trust.envelope import open_answer
 from protocol.trust.invitation import Invitation, parse_code
 from sync_agent.app import Agent
 from sync_agent.courier.commands import export_to, import_from
 from sync_agent.courier.disk import CourierDisk
-from sync_agent.courier.letters import Letter, name_of, read_letters, remove_letter, territories_on, write_letter
-from sync_agent.enrollment.by_code import Enrolled, Host, check_name, device_keys, finish, sealed_ask, take_in
+from sync_agent.courier.letters import (
+    Letter,
+    name_of,
+    read_letter,
+    read_letters,
+    remove_letter,
+    territories_on,
+    write_letter,
+)
+from sync_agent.enrollment.by_code import Enrolled, check_name, device_keys, finish, sealed_ask, take_in
 from sync_agent.keys.binding import Hardware
 from sync_agent.keys.hardware import hardware
 from sync_agent.keys.reading_key import tend_reading_keys
@@ -45,7 +49,7 @@ from sync_agent.keys.succession import made_elsewhere
 from sync_agent.machine.enrolled import ENROLMENT_FILE
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.transport.interface import normal_url
-from sync_agent.transport.server_chain import Roots, newest_certificate, roots_in
+from sync_agent.transport.server_chain import Host, host_in
 
 PENDING_FILE: Final = "asked-by-stick"
 """In DIR → canonical {code's hash, rows [chain, request, reply key's seed]}: what may still be answered."""
@@ -120,10 +124,10 @@ async def _let_in(
     hosts, found_false = _hosts_on(stick, invitation), False
     for disk, _, _ in hosts:
         for asked in known:
-            letters = read_letters(disk.place, Letter.ANSWER)
-            if asked.name in letters:
+            letter = read_letter(disk.place, Letter.ANSWER, asked.name)
+            if letter is not None:
                 try:
-                    said = _said(asked, letters[asked.name], invitation)
+                    said = _said(asked, letter, invitation)
                 except PeerFault:
                     remove_letter(disk.place, Letter.ANSWER, asked.name)
                     found_false = True
@@ -131,14 +135,16 @@ async def _let_in(
                 await _take(folder, disk, asked, said, invitation, name, url, now_ms, entropy, machine)
                 return
     keys = device_keys(folder, entropy, machine)
+    whom = {asked.name: _host_in(asked.chain, invitation) for asked in known}
     for _, chain, host in hosts:
-        if len(known) < _MAX_PENDING and all(asked.chain != chain for asked in known):
+        if len(known) < _MAX_PENDING and not any(_are_same(host, other) for other in whom.values()):
             request, reply = sealed_ask(keys, host, invitation, name, entropy)
             known.append(_Asked(chain, request, reply.seed))
+            whom[known[-1].name] = host
     _remember(folder, invitation, known)
-    for disk, chain, _ in hosts:
+    for disk, _, host in hosts:
         for asked in known:
-            if asked.chain == chain:
+            if _are_same(host, whom[asked.name]):
                 write_letter(disk, Letter.ASK, asked.name, asked.request)
     _wait(stick, found_false=found_false)
 
@@ -228,15 +234,14 @@ def _hosts_on(stick: Path, invitation: Invitation) -> list[tuple[CourierDisk, by
     shown = displayable(str(stick))
     if not stick.is_dir():
         raise BadInput(Code.MISSING_FILE, f"{shown} does not exist, or is no folder")
-    found = []
+    found: list[tuple[CourierDisk, bytes, Host]] = []
     places = territories_on(stick)
     for place in places:
-        for chain in read_letters(place, Letter.WHO).values():
+        for chain in read_letters(place, Letter.WHO, lambda chain: _host_in(chain, invitation) is not None).values():
             host = _host_in(chain, invitation)
             if host is not None:
-                territory = territory_id(host.root)
-                disk = CourierDisk(stick, territory)
-                if disk.place == place:
+                disk = CourierDisk(stick, territory_id(host.root))
+                if disk.place == place and not any(_are_same(host, other) for _, _, other in found):
                     found.append((disk, chain, host))
     if found:
         return found[:MAX_LETTERS_PER_DISK]
@@ -250,29 +255,13 @@ def _hosts_on(stick: Path, invitation: Invitation) -> list[tuple[CourierDisk, by
 
 
 def _host_in(chain: bytes, invitation: Invitation) -> Host | None:
-    """Whom a chain proves: the server, or a device that runs a school, under the root that the code names."""
-    try:
-        entries = parse_chain(chain)
-        roots = roots_in(entries, invitation.matches)
-        if roots is None or not invitation.matches(territory_id(roots.now)):
-            return None
-        door = Door(roots.first)
-        last = None
-        for entry in entries:
-            if door.examine(entry).outcome is Outcome.ADMIT:
-                door.learn(entry)
-                last = entry.id
-        authority = None if last is None else door.authority(last)
-        if authority is not None and authority.role in RUNS_A_SCHOOL:
-            return Host(roots.first, authority.key, authority.agreement, entries)
-        return _server(entries, roots)
-    except RelaisError:
-        return None
+    """Whom a chain proves under the root that the code names."""
+    return host_in(chain, invitation.matches, invitation.matches)
 
 
-def _server(entries: tuple[Entry, ...], roots: Roots) -> Host:
-    certificate = Certificate.parse(newest_certificate(entries, roots.now, roots.territory).payload or b"")
-    return Host(roots.first, certificate.signing, certificate.agreement, entries)
+def _are_same(one: Host, other: Host | None) -> bool:
+    """Whether two chains, of which anybody may make longer ones, name the same."""
+    return other is not None and (one.signing, one.agreement) == (other.signing, other.agreement)
 
 
 # --- what was asked ---------------------------------------------------------------------------------------------------

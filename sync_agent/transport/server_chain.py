@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from protocol.errors import Code, PeerFault, Refused
+from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.identity import territory_id
 from protocol.messages.enrollment import parse_chain
 from protocol.model.entry import Entry, Kind, signature_holds
 from protocol.model.structure import Certificate
+from protocol.rights.door import Door, Outcome
 from protocol.rights.root_rotation import rotations_in
+from protocol.roles import RUNS_A_SCHOOL
 from protocol.trust.server_tls import Binding
 
 IsOurs: TypeAlias = Callable[[bytes], bool]
@@ -67,6 +69,41 @@ def roots_in(chain: tuple[Entry, ...], is_ours: IsOurs) -> Roots | None:
             now = rotation.root
     spaces = {entry.header.space for entry, _ in rotations}
     return Roots(first, now) if spaces <= {territory_id(first)} else None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Who may let us in, as its chain shows: the root above it, its keys, the chain itself."""
+
+    root: bytes
+    signing: bytes
+    agreement: bytes
+    chain: tuple[Entry, ...]
+
+
+def host_in(chain: bytes, is_ours: IsOurs, is_in_force: IsOurs | None = None) -> Host | None:
+    """Whom a chain proves: the server, or a device that runs a school, under a root that is ours, or none.
+
+    With `is_in_force`, only if it says so of the root in force as the chain shows it.
+    """
+    try:
+        entries = parse_chain(chain)
+        roots = roots_in(entries, is_ours)
+        if roots is None or (is_in_force is not None and not is_in_force(territory_id(roots.now))):
+            return None
+        door = Door(roots.first)
+        last = None
+        for entry in entries:
+            if door.examine(entry).outcome is Outcome.ADMIT:
+                door.learn(entry)
+                last = entry.id
+        authority = None if last is None else door.authority(last)
+        if authority is not None and authority.role in RUNS_A_SCHOOL:
+            return Host(roots.first, authority.key, authority.agreement, entries)
+        certificate = Certificate.parse(newest_certificate(entries, roots.now, roots.territory).payload or b"")
+        return Host(roots.first, certificate.signing, certificate.agreement, entries)
+    except RelaisError:
+        return None
 
 
 def root_after(chain: tuple[Entry, ...], root: bytes, territory: bytes) -> bytes:

@@ -18,9 +18,15 @@ from blake3 import blake3
 
 from protocol.bundles.form import HEAD_BYTES, NONCE_BYTES, TRAILER_BYTES, Head, Index, PackNote, Trailer
 from protocol.bundles.writer import BundleWriter
-from protocol.errors import LocalFailure, NoAnswer, PeerFault, Refused
+from protocol.errors import BadInput, LocalFailure, NoAnswer, PeerFault, Refused
 from protocol.folds.measures import QuarantineOrder
-from protocol.limits import MAX_BUNDLE_FRONTS_PER_LOOK_BYTES, MAX_BUNDLE_INDEX_BYTES, MiB
+from protocol.limits import (
+    MAX_BUNDLE_FRONTS_PER_LOOK_BYTES,
+    MAX_BUNDLE_INDEX_BYTES,
+    MAX_LETTERS_PER_DISK,
+    MAX_LETTERS_PER_LOOK,
+    MiB,
+)
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, PersonRecord, Revocation
@@ -30,17 +36,18 @@ from protocol.replica.console.operation import FileData, FileStart
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.courier.disk import CardsIn, CourierDisk
-from sync_agent.courier.letters import Letter, read_letters
+from sync_agent.courier.letters import Letter, name_of, read_letters
 from sync_agent.courier.survey import survey
 from sync_agent.courier.watch import CourierWatch, disks_of
 from sync_agent.machine.plain_files import is_plain_folder
 from sync_agent.operations import table
 from sync_agent.school.measures import ordered
+from sync_agent.transport.server_chain import host_in
 from tests.harness.attack import attack
 from tests.harness.caller import pack_files
 from tests.harness.classroom import SMALL, Classroom, Device, classroom
 from tests.harness.couriers import bring, bundles, courier_class, export, know_keys, set_aside
-from tests.harness.office_devices import town
+from tests.harness.office_devices import Town, town
 from tests.harness.passing_days import pass_days
 from tests.integration.test_enrolment_by_stick import enrol, place_of
 
@@ -385,15 +392,19 @@ async def test_a_false_answer_on_a_stick_keeps_nobody_from_being_let_in_by_the_r
         head = await here.device("head", space="0180001D")
         teacher = await here.device("teacher", await here.office.add_person("Mme Petit", "teacher"))
         await here.assignment(teacher)
+        code, place = await here.office.invite("machine", ttl="7d"), place_of(here, stick)
         for carrier in (teacher, head):
             await here.sync(carrier)
             await here.write_stick(carrier, stick, online=False)
-        code, place = await here.office.invite("machine", ttl="7d"), place_of(here, stick)
         with pytest.raises(NoAnswer):
             await enrol(here, pc, stick, code)
         asked = read_letters(place, Letter.ASK)
         assert len(asked) == 2, "of the server, and of the head teacher's computer"
-        await here.write_stick(teacher, stick, online=True)
+        looked_at_first = host_in(next(iter(read_letters(place, Letter.WHO).values())), lambda _: True)
+        assert looked_at_first is not None
+        # the other one answers, so that the false answer is met first
+        is_heads = looked_at_first.agreement == head.agent.keys.agreement.public
+        await here.write_stick(teacher if is_heads else head, stick, online=is_heads)
         answered = read_letters(place, Letter.ANSWER)
         for name in asked.keys() - answered.keys():
             (place / f"{name}.ans").write_bytes(b"no")
@@ -402,3 +413,98 @@ async def test_a_false_answer_on_a_stick_keeps_nobody_from_being_let_in_by_the_r
         except PeerFault as fault:
             raise AssertionError("the false one keeps it out") from fault
         assert here.space in enrolled.spaces
+
+
+FAR_S = 4_102_444_800
+"""The year 2100, in seconds."""
+
+
+def put_letters(place: Path, kind: Letter, count: int, *, named: bool) -> None:
+    """Letters that are none, dated ahead; under names that they have, or of which they are not the hash."""
+    for _ in range(count):
+        data = os.urandom(60)
+        path = place / f"{name_of(data if named else data[1:])}{kind.value}"
+        path.write_bytes(data)
+        os.utime(path, (FAR_S, FAR_S))
+
+
+async def visits(here: Town, carrier: Device, stick: Path, pc: Path, code: str, times: int) -> bool:
+    """The stick goes to and fro; whether it lets the PC in."""
+    for _ in range(times):
+        await here.write_stick(carrier, stick, online=True)
+        with contextlib.suppress(NoAnswer, Refused, BadInput):
+            return here.space in (await enrol(here, pc, stick, code)).spaces
+    return False
+
+
+@asynccontextmanager
+async def with_a_stick(tmp_path: Path) -> AsyncIterator[tuple[Town, Device, Path, str]]:
+    """A teacher whose stick names the server, and a code."""
+    stick = tmp_path / "stick" / "Relais"
+    async with town(tmp_path) as here:
+        here.office.server.responder.add_handler(Call.ENROLL, here.office.enrolment.answer)
+        teacher = await here.device("teacher", await here.office.add_person("Mme Petit", "teacher"))
+        await here.assignment(teacher)
+        await here.write_stick(teacher, stick, online=True)
+        yield here, teacher, stick, await here.office.invite("machine", ttl="7d")
+
+
+def there(place: Path, kind: Letter, name: str) -> bytes | None:
+    """What an export believed that looked at names alone."""
+    path = place / f"{name}{kind.value}"
+    return DAMAGED.get(path.read_bytes()) if path.exists() else None
+
+
+DAMAGED: dict[bytes, bytes] = {}
+"""By what lies on the stick, what is meant to."""
+
+
+@attack(
+    "a hostile stick",
+    off={
+        "sync_agent.courier.commands.read_letter": there,
+        "sync_agent.courier.commands.clear_letters": lambda _place, _is_chain: None,
+    },
+)
+async def test_junk_in_place_of_who_lets_in_is_written_over(tmp_path: Path) -> None:
+    async with with_a_stick(tmp_path) as (here, teacher, stick, code):
+        (who,) = place_of(here, stick).glob("*.who")
+        DAMAGED[b"junk"] = who.read_bytes()
+        who.write_bytes(b"junk")
+        assert await visits(here, teacher, stick, tmp_path / "pc", code, 2)
+
+
+def newest(place: Path, kind: Letter) -> list[str]:
+    """As letters were once chosen: the newest, of which there are no more than are taken."""
+    letters = sorted(place.glob(f"*{kind.value}"), key=lambda path: -path.stat().st_mtime)
+    return [path.stem for path in letters[:MAX_LETTERS_PER_DISK]]
+
+
+@pytest.mark.parametrize("kind", [Letter.WHO, Letter.ASK])
+@attack(
+    "a hostile stick",
+    off={
+        "sync_agent.courier.letters._drawn": newest,
+        "sync_agent.courier.letters._is_named": lambda _kind, _stem, _data: True,
+    },
+)
+async def test_letters_that_are_none_keep_nobody_from_being_let_in_by_a_stick(tmp_path: Path, kind: Letter) -> None:
+    async with with_a_stick(tmp_path) as (here, teacher, stick, code):
+        place = place_of(here, stick)
+        for letter in Letter:
+            put_letters(
+                place, letter, MAX_LETTERS_PER_DISK if letter is not kind else 4 * MAX_LETTERS_PER_DISK, named=False
+            )
+        assert await visits(here, teacher, stick, tmp_path / "pc", code, 2)
+
+
+@attack("a hostile stick", off={"sync_agent.courier.commands._names_who_lets_in": lambda _disk, _chain: True})
+async def test_a_thousand_names_of_nobody_leave_a_stick_with_its_next_export(tmp_path: Path) -> None:
+    async with with_a_stick(tmp_path) as (here, teacher, stick, code):
+        place = place_of(here, stick)
+        put_letters(place, Letter.WHO, 4 * MAX_LETTERS_PER_LOOK, named=True)
+        (place / "vacances.who").write_bytes(b"not ours")
+        await here.write_stick(teacher, stick, online=False)
+        assert len(list(place.glob("*.who"))) <= 2 + MAX_LETTERS_PER_DISK
+        assert (place / "vacances.who").exists()
+        assert await visits(here, teacher, stick, tmp_path / "pc", code, 2)

@@ -11,7 +11,7 @@ from protocol.folds.coursework import HandInState
 from protocol.limits import MAX_BUNDLE_BYTES, MAX_LETTER_BYTES
 from protocol.model.work import ItemKind
 from sync_agent.courier.disk import CourierDisk
-from sync_agent.courier.letters import Letter, read_letters, remove_letter, write_letter
+from sync_agent.courier.letters import Letter, name_of, read_letters, remove_letter, write_letter
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, work_of
 from tests.harness.couriers import bring, bundles, export, know_keys, unfinished
 from tests.harness.fat import LARGEST_FILE_BYTES, Stick, mount
@@ -65,14 +65,15 @@ async def test_what_is_replaced_and_what_is_damaged_leaves_such_a_stick_too(room
     assert not await pc.agent.missing()
 
 
-def test_letters_are_read_newest_first_where_times_have_two_seconds(stick: Stick) -> None:
+def test_letters_are_written_read_and_taken_away(stick: Stick) -> None:
     disk = CourierDisk(stick.root / "Relais", bytes(32))
-    names = [f"{number:032x}" for number in range(3)]
-    for name in names:
-        write_letter(disk, Letter.ASK, name, name.encode())
-    assert read_letters(disk.place, Letter.ASK) == {name: name.encode() for name in names}
-    remove_letter(disk.place, Letter.ASK, names[0])
-    assert set(read_letters(disk.place, Letter.ASK)) == set(names[1:])
+    letters = {name_of(data): data for data in (b"one", b"two", b"three")}
+    for name, data in letters.items():
+        write_letter(disk, Letter.ASK, name, data)
+    assert read_letters(disk.place, Letter.ASK) == letters
+    first, *others = letters
+    remove_letter(disk.place, Letter.ASK, first)
+    assert set(read_letters(disk.place, Letter.ASK)) == set(others)
 
 
 def test_no_file_that_is_written_is_larger_than_fat_holds() -> None:
