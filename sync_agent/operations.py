@@ -339,7 +339,7 @@ class _Commands:
         return result
 
     async def receipt(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.portal.proof import proof_of
+        from sync_agent.portal.shown.proof import proof_of
 
         return await proof_of(self._agent, _work(params), given.text_or_none(params, "page"))
 

@@ -16,12 +16,12 @@ from protocol.model.work import ItemKind
 from protocol.replica.console import parameters as given
 from sync_agent.health import LastSync
 from sync_agent.keys.confirming import list_readers
-from sync_agent.portal.desk import Desk
-from sync_agent.portal.navigation import inside, see
-from sync_agent.portal.readers import notices_of
-from sync_agent.portal.readers import shown as shown_devices
-from sync_agent.portal.shelf import Piece, Told, by_due, newest_first
-from sync_agent.portal.visit import Visit, remember_who
+from sync_agent.portal.each_page.desk import Desk
+from sync_agent.portal.each_page.navigation import inside, see
+from sync_agent.portal.each_page.visit import Visit, remember_who
+from sync_agent.portal.shown.shelf import Piece, Told, by_due, newest_first
+from sync_agent.portal.teacher.readers import notices_of
+from sync_agent.portal.teacher.readers import shown as shown_devices
 from sync_agent.portal.wording import Words
 from sync_agent.school.device_names import key_words
 from sync_agent.status import fingerprint_words

@@ -19,20 +19,20 @@ from protocol.errors import Code, LocalFailure
 from protocol.replica.console.operation import Table
 from sync_agent.app import Agent
 from sync_agent.machine.addresses import Address
-from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import HEADERS, Door
-from sync_agent.portal.item_pages import ItemPages
-from sync_agent.portal.lessons import ORIGIN_DIGITS, Lessons
-from sync_agent.portal.nearby import ADDRESS as NEARBY
-from sync_agent.portal.nearby import Nearby
+from sync_agent.portal.each_page.desk import Desk
+from sync_agent.portal.each_page.sessions import Sessions
+from sync_agent.portal.everybody.item_pages import ItemPages
+from sync_agent.portal.everybody.nearby import ADDRESS as NEARBY
+from sync_agent.portal.everybody.nearby import Nearby
+from sync_agent.portal.everybody.signing_in import SigningIn
+from sync_agent.portal.everybody.work_pages import WorkPages
+from sync_agent.portal.files.lessons import ORIGIN_DIGITS, Lessons
+from sync_agent.portal.files.uploads import tidy_uploads
 from sync_agent.portal.pages import Pages
 from sync_agent.portal.rendering import Rendering, rendering
-from sync_agent.portal.sessions import Sessions
-from sync_agent.portal.shelf import Shelf
-from sync_agent.portal.signing_in import SigningIn
+from sync_agent.portal.shown.shelf import Shelf
 from sync_agent.portal.teachers_pages import TeachersPages
-from sync_agent.portal.uploads import tidy_uploads
-from sync_agent.portal.work_pages import WorkPages
 from sync_agent.scheduler import Outcome
 
 KEY_MARK: Final = "portal-key"

@@ -17,21 +17,21 @@ from aiohttp import web
 
 from protocol.replica.console.operation import Table
 from protocol.roles import Role
-from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import Handler
-from sync_agent.portal.item_pages import ItemPages
-from sync_agent.portal.navigation import DRILL
-from sync_agent.portal.own_folders import ADDRESS as FOLDERS
-from sync_agent.portal.own_folders import OwnFolders
-from sync_agent.portal.readers import ADDRESS as READERS
-from sync_agent.portal.readers import Readers
+from sync_agent.portal.each_page.desk import Desk
+from sync_agent.portal.each_page.navigation import DRILL
+from sync_agent.portal.everybody.item_pages import ItemPages
+from sync_agent.portal.teacher.own_folders import ADDRESS as FOLDERS
+from sync_agent.portal.teacher.own_folders import OwnFolders
+from sync_agent.portal.teacher.readers import ADDRESS as READERS
+from sync_agent.portal.teacher.readers import Readers
 
 if TYPE_CHECKING:
-    from sync_agent.portal.drills import Drills
-    from sync_agent.portal.losses import Losses
-    from sync_agent.portal.school import SchoolPages
-    from sync_agent.portal.sign_ins import ClassSignIns
-    from sync_agent.portal.teaching import Teaching
+    from sync_agent.portal.head.drills import Drills
+    from sync_agent.portal.head.losses import Losses
+    from sync_agent.portal.head.school import SchoolPages
+    from sync_agent.portal.teacher.sign_ins import ClassSignIns
+    from sync_agent.portal.teacher.teaching import Teaching
 
 
 class TeachersPages:
@@ -115,30 +115,30 @@ class TeachersPages:
 
     @cached_property
     def _teaching(self) -> Teaching:
-        from sync_agent.portal.teaching import Teaching
+        from sync_agent.portal.teacher.teaching import Teaching
 
         return Teaching(self._desk, self._items, self._table)
 
     @cached_property
     def _sign_ins(self) -> ClassSignIns:
-        from sync_agent.portal.sign_ins import ClassSignIns
+        from sync_agent.portal.teacher.sign_ins import ClassSignIns
 
         return ClassSignIns(self._desk)
 
     @cached_property
     def _school(self) -> SchoolPages:
-        from sync_agent.portal.school import SchoolPages
+        from sync_agent.portal.head.school import SchoolPages
 
         return SchoolPages(self._desk)
 
     @cached_property
     def _losses(self) -> Losses:
-        from sync_agent.portal.losses import Losses
+        from sync_agent.portal.head.losses import Losses
 
         return Losses(self._desk)
 
     @cached_property
     def _drills(self) -> Drills:
-        from sync_agent.portal.drills import Drills
+        from sync_agent.portal.head.drills import Drills
 
         return Drills(self._desk)

@@ -19,7 +19,7 @@ from protocol.rights.vouching import Device as Keys
 from protocol.rights.vouching import device_words
 from protocol.roles import Role
 from sync_agent.keys import confirming
-from sync_agent.portal.readers import MAX_NOTICES, MAX_SHOWN
+from sync_agent.portal.teacher.readers import MAX_NOTICES, MAX_SHOWN
 from tests.harness.attack import attack
 from tests.harness.caller import Caller, caller
 from tests.harness.classroom import Classroom, Device, classroom
@@ -78,7 +78,10 @@ async def invent(room: Classroom) -> None:
     await head.sync(SyncRequest(push=tuple(said)))
 
 
-@attack(ROW, off={"sync_agent.portal.readers.MAX_SHOWN": 1_000, "sync_agent.keys.confirming.MAX_LISTED_WORDS": 1_000})
+@attack(
+    ROW,
+    off={"sync_agent.portal.teacher.readers.MAX_SHOWN": 1_000, "sync_agent.keys.confirming.MAX_LISTED_WORDS": 1_000},
+)
 async def test_however_many_teachers_are_invented_a_page_makes_words_for_those_that_it_shows(
     teacher: Device, made: Made
 ) -> None:
@@ -108,7 +111,10 @@ async def _in_the_loop(pairs: Iterable[Keys]) -> dict[Keys, str]:
 
 @attack(
     ROW,
-    off={"sync_agent.keys.confirming.words_of": _in_the_loop, "sync_agent.portal.readers.words_of": _in_the_loop},
+    off={
+        "sync_agent.keys.confirming.words_of": _in_the_loop,
+        "sync_agent.portal.teacher.readers.words_of": _in_the_loop,
+    },
 )
 async def test_while_words_are_made_the_agent_does_all_else(teacher: Device, made: Made) -> None:
     async with portal(teacher.agent) as surfer:

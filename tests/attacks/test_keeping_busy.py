@@ -41,7 +41,7 @@ from protocol.trust.envelope import seal_request
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import PhraseKey
 from sync_agent.coursework.reading import readable_version
-from sync_agent.portal.work_pages import MAX_LISTED_WORKS
+from sync_agent.portal.everybody.work_pages import MAX_LISTED_WORKS
 from sync_agent.transport.sealed_calls import SealedCalls
 from tests.attacks.test_filling_up import receipt, with_a_second_key
 from tests.harness.attack import attack
@@ -320,7 +320,7 @@ async def pages_work(room: Classroom, device: Device) -> tuple[int, str]:
 
 @attack(
     "one machine hands in without end for one pupil",
-    off={"sync_agent.portal.work_pages.MAX_LISTED_WORKS": 100_000},
+    off={"sync_agent.portal.everybody.work_pages.MAX_LISTED_WORKS": 100_000},
 )
 async def test_work_without_end_in_a_pupils_name_makes_her_page_no_slower_than_it_is_long(room: Classroom) -> None:
     teacher, lea = await room.teacher(), await room.machine()

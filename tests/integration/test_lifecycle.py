@@ -16,7 +16,7 @@ from protocol.model.work import ItemKind
 from protocol.replica.console.frame import Notices
 from protocol.replica.upkeep.eraser import Eraser
 from sync_agent.coursework.publisher import Wish, publish
-from sync_agent.portal.shelf import Shelf
+from sync_agent.portal.shown.shelf import Shelf
 from sync_agent.watching.folders import publishing_folders
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.classroom import SMALL, WORK, Device, Given

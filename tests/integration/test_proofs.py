@@ -14,7 +14,7 @@ from protocol.folds.coursework import HandInState, Witness
 from protocol.replica.office.people import merge_persons
 from protocol.trust.receipt_code import proof_code
 from sync_agent.coursework.reading import find_work
-from sync_agent.portal.proof import page
+from sync_agent.portal.shown.proof import page
 from sync_server.handlers.by_kit.territory import begin_territory, kit_in
 from sync_server.opened.app import opened
 from tests.harness.classroom import Device

@@ -19,7 +19,7 @@ from protocol.model.work import ItemKind
 from protocol.roles import PersonRole
 from sync_agent.machine.addresses import Address
 from sync_agent.operations import table
-from sync_agent.portal.sessions import IDLE_S
+from sync_agent.portal.each_page.sessions import IDLE_S
 from sync_agent.portal.site import serve_portal
 from sync_agent.scheduler import Outcome
 from sync_agent.school.sign_in import SignInBook, Try, tend_sign_in

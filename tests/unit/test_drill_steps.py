@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from sync_agent.portal.drill_steps import Observed, steps_of
+from sync_agent.portal.head.drill_steps import Observed, steps_of
 from sync_agent.portal.wording import CATALOGUES, Register, Words
 
 NOTHING = Observed(heard=0, title=None, holding=0, handed_in=0, safe=0, by_stick=0, sent=0)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from protocol.limits import MAX_NAME_CHARS
 from protocol.replica.console.by_name import compared
-from sync_agent.portal import first_names
-from sync_agent.portal.first_names import Pupil, first_and_family, told_apart, whole_names
+from sync_agent.portal.shown import first_names
+from sync_agent.portal.shown.first_names import Pupil, first_and_family, told_apart, whole_names
 
 
 def pupils(*names: str, room: str = "CM1") -> list[Pupil]:

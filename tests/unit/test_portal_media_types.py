@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync_agent.portal.media_types import attachment, content_type, media_of
+from sync_agent.portal.files.media_types import attachment, content_type, media_of
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from protocol.roles import PersonRole
 from sync_agent.machine.progress import Moving
 from sync_agent.network.trouble import Seen, Trouble, in_touch
 from sync_agent.pacing.budget import OPEN, Hold, Verdict
-from sync_agent.portal.standing import Exchange, Standing
-from sync_agent.portal.visit import register_of_classes
+from sync_agent.portal.each_page.visit import register_of_classes
+from sync_agent.portal.shown.standing import Exchange, Standing
 from sync_agent.portal.wording import CATALOGUES, Register, Words
 from sync_agent.scheduler import Outcome
 from sync_server.web.wording import CATALOGUES as SERVERS
@@ -343,7 +343,7 @@ def test_no_catalogue_asks_for_a_fact_that_the_french_one_does_not_know(language
 def test_every_key_that_a_template_or_a_module_says_is_in_the_catalogues() -> None:
     said = re.compile(r"""(?:\bsay|visit\.say)(\.count)?\(\s*["']([a-z0-9_.-]+)["'](?!\s*~)""")
     found = 0
-    for path in [*TEMPLATES.glob("templates/*.html"), *TEMPLATES.glob("*.py")]:
+    for path in [*TEMPLATES.glob("templates/*.html"), *TEMPLATES.rglob("*.py")]:
         for counted, key in said.findall(path.read_text(encoding="utf-8")):
             for form in (f"{key}_one", f"{key}_other") if counted else (key,):
                 assert form in KEYS, (path.name, form)

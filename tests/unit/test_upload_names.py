@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_agent.portal.uploads import _made_portable
+from sync_agent.portal.files.uploads import _made_portable
 
 MANY = 20_000
 

@@ -25,9 +25,9 @@ from protocol.replica.office.arrivals import noted_since_ms
 from protocol.replica.office.device_cuts import reports_taken_back
 from protocol.replica.office.spaces import space_records
 from protocol.roles import DEVICES
-from sync_agent.portal.desk import Desk
-from sync_agent.portal.school import enter_school
-from sync_agent.portal.visit import Visit
+from sync_agent.portal.each_page.desk import Desk
+from sync_agent.portal.each_page.visit import Visit
+from sync_agent.portal.head.school import enter_school
 from sync_agent.school.device_names import key_words
 from sync_agent.school.office import SchoolOffice
 

@@ -11,14 +11,14 @@ from protocol.folds.coursework import Item
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Params
 from protocol.trust.receipt_code import proof_code
-from sync_agent.portal.class_work import rows_of, teacher_key
-from sync_agent.portal.desk import ONCE_FIELD, Desk
-from sync_agent.portal.item_pages import PERSONAL_FILE, ItemPages, save_file
-from sync_agent.portal.navigation import see
-from sync_agent.portal.proof import picture_of
-from sync_agent.portal.shelf import Piece, newest_first
-from sync_agent.portal.uploads import KeptFiles, form_with_files
-from sync_agent.portal.visit import Visit, remember_who
+from sync_agent.portal.each_page.desk import ONCE_FIELD, Desk
+from sync_agent.portal.each_page.navigation import see
+from sync_agent.portal.each_page.visit import Visit, remember_who
+from sync_agent.portal.everybody.class_work import rows_of, teacher_key
+from sync_agent.portal.everybody.item_pages import PERSONAL_FILE, ItemPages, save_file
+from sync_agent.portal.files.uploads import KeptFiles, form_with_files
+from sync_agent.portal.shown.proof import picture_of
+from sync_agent.portal.shown.shelf import Piece, newest_first
 from sync_agent.portal.wording import Words
 from sync_agent.school.device_names import machine_of
 

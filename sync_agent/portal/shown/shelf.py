@@ -38,8 +38,8 @@ from sync_agent.keys.confirming import is_unconfirmed
 from sync_agent.machine.marks import PROVEN_MARKS, REFUSED_MARKS
 from sync_agent.network.trouble import in_touch
 from sync_agent.pacing.budget import Hold, Verdict
-from sync_agent.portal.first_names import Pupil, whole_names
-from sync_agent.portal.standing import Exchange
+from sync_agent.portal.shown.first_names import Pupil, whole_names
+from sync_agent.portal.shown.standing import Exchange
 from sync_agent.scheduler import Outcome
 from sync_agent.school.sign_in import SignInBook
 from sync_agent.space_names import space_names

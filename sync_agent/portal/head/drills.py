@@ -15,10 +15,10 @@ from aiohttp import web
 from protocol.folds.measures import MINUTE_MS, Drill
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.measures import USUAL_MINUTES, measures_of
-from sync_agent.portal.desk import Desk
-from sync_agent.portal.drill_steps import Watcher, steps_of
-from sync_agent.portal.navigation import DRILL, see
-from sync_agent.portal.visit import Visit
+from sync_agent.portal.each_page.desk import Desk
+from sync_agent.portal.each_page.navigation import DRILL, see
+from sync_agent.portal.each_page.visit import Visit
+from sync_agent.portal.head.drill_steps import Watcher, steps_of
 from sync_agent.school.device_names import key_words
 from sync_agent.school.measures import schools_of
 

@@ -16,9 +16,9 @@ from aiohttp import web
 from protocol.errors import BadInput, Code
 from protocol.replica.console import parameters as given
 from sync_agent.keys.confirming import NOT_HERE, Reader, acknowledge, list_readers, own_grants, words_of
-from sync_agent.portal.desk import Desk
-from sync_agent.portal.navigation import see
-from sync_agent.portal.visit import Visit
+from sync_agent.portal.each_page.desk import Desk
+from sync_agent.portal.each_page.navigation import see
+from sync_agent.portal.each_page.visit import Visit
 
 ADDRESS: Final = "/readers"
 MAX_SHOWN: Final = 20

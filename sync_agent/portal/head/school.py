@@ -31,11 +31,11 @@ from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import words_of
 from sync_agent.lan.multicast import reached_at
 from sync_agent.machine.command_names import CHOSEN, LEFT_OFF, LOOK_AT
-from sync_agent.portal.desk import Desk
-from sync_agent.portal.navigation import see
-from sync_agent.portal.proof import picture_of
-from sync_agent.portal.shelf import Room
-from sync_agent.portal.visit import Visit
+from sync_agent.portal.each_page.desk import Desk
+from sync_agent.portal.each_page.navigation import see
+from sync_agent.portal.each_page.visit import Visit
+from sync_agent.portal.shown.proof import picture_of
+from sync_agent.portal.shown.shelf import Room
 from sync_agent.school.device_names import key_words
 from sync_agent.school.devices import LET_IN, SchoolDevice, counted_again, reported_ms, school_devices
 from sync_agent.school.forgetting import forgettings

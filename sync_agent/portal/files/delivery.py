@@ -18,7 +18,7 @@ from protocol.replica.byte_range import NotSatisfiable, Span, asked_span
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import read_checked
-from sync_agent.portal.media_types import attachment, content_type, is_text, media_of
+from sync_agent.portal.files.media_types import attachment, content_type, is_text, media_of
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from sync_agent.portal.media_types import UNKNOWN, attachment
+from sync_agent.portal.files.media_types import UNKNOWN, attachment
 
 
 class Quiet:

@@ -6,8 +6,8 @@ from collections import defaultdict
 from typing import Final
 
 from protocol.folds.coursework import Work
-from sync_agent.portal.shelf import Piece, Shelf
-from sync_agent.portal.visit import Visit
+from sync_agent.portal.each_page.visit import Visit
+from sync_agent.portal.shown.shelf import Piece, Shelf
 
 MAX_EARLIER: Final = 3
 

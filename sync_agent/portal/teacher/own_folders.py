@@ -11,8 +11,8 @@ from typing import Final
 from aiohttp import web
 
 from protocol.portable_names import displayable
-from sync_agent.portal.desk import Desk
-from sync_agent.portal.navigation import see
+from sync_agent.portal.each_page.desk import Desk
+from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.wording import Words
 from sync_agent.watching.folders import added_folders, publishing_folders
 from sync_agent.watching.titles import Title

@@ -16,14 +16,14 @@ from protocol.transfer.manifest import ManifestEntry
 from sync_agent.coursework.kept_edits import kept_edits
 from sync_agent.coursework.texts import TEXT_FILE
 from sync_agent.hand_ins.drafts import Kept
-from sync_agent.portal.class_work import rows_of
-from sync_agent.portal.delivery import deliver
-from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import SAVED_FILE_POLICY
-from sync_agent.portal.lessons import ORIGIN_DIGITS, address_in, large_address, print_address, printed
-from sync_agent.portal.navigation import see
-from sync_agent.portal.shelf import Piece, Shelf, entry_page
-from sync_agent.portal.visit import Visit
+from sync_agent.portal.each_page.desk import Desk
+from sync_agent.portal.each_page.navigation import see
+from sync_agent.portal.each_page.visit import Visit
+from sync_agent.portal.everybody.class_work import rows_of
+from sync_agent.portal.files.delivery import deliver
+from sync_agent.portal.files.lessons import ORIGIN_DIGITS, address_in, large_address, print_address, printed
+from sync_agent.portal.shown.shelf import Piece, Shelf, entry_page
 
 SAVED_FILE: Final = {"Content-Security-Policy": SAVED_FILE_POLICY}
 PERSONAL_FILE: Final = {**SAVED_FILE, "Cache-Control": "no-store"}

@@ -16,9 +16,9 @@ from protocol.errors import BadInput, Code
 from protocol.folds.sign_in import Method
 from protocol.limits import SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
 from protocol.replica.console import parameters as given
-from sync_agent.portal.desk import Desk
-from sync_agent.portal.navigation import inside, see
-from sync_agent.portal.visit import Visit, remember_session, session_token
+from sync_agent.portal.each_page.desk import Desk
+from sync_agent.portal.each_page.navigation import inside, see
+from sync_agent.portal.each_page.visit import Visit, remember_session, session_token
 from sync_agent.school.sign_in import Try
 
 PICTURES: Final = tuple(range(1, SIGN_IN_PICTURES + 1))

@@ -13,13 +13,13 @@ from protocol.portable_names import portable_name
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, NO_FILES, Outgoing, Table
 from sync_agent.coursework.dates import due_ms
-from sync_agent.portal.archive import Archive
-from sync_agent.portal.desk import ONCE_FIELD, Desk
-from sync_agent.portal.item_pages import PERSONAL_FILE, ItemPages
-from sync_agent.portal.navigation import see
-from sync_agent.portal.saving import OneFile
-from sync_agent.portal.uploads import Form, form_with_files
-from sync_agent.portal.visit import Visit
+from sync_agent.portal.each_page.desk import ONCE_FIELD, Desk
+from sync_agent.portal.each_page.navigation import see
+from sync_agent.portal.each_page.visit import Visit
+from sync_agent.portal.everybody.item_pages import PERSONAL_FILE, ItemPages
+from sync_agent.portal.files.archive import Archive
+from sync_agent.portal.files.saving import OneFile
+from sync_agent.portal.files.uploads import Form, form_with_files
 
 LEVELS: Final = ("level_1", "level_2", "level_3", "level_4")
 """The four levels of the Livret scolaire unique, keys `teach.…`."""

@@ -24,10 +24,10 @@ from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.keys.confirming import own_grants
 from sync_agent.portal.door import VISIT_COOKIE, Door, cookie_name
-from sync_agent.portal.first_names import Pupil, told_apart
-from sync_agent.portal.sessions import Sessions
-from sync_agent.portal.shelf import Piece, Room, Shelf, Told
-from sync_agent.portal.standing import Exchange
+from sync_agent.portal.each_page.sessions import Sessions
+from sync_agent.portal.shown.first_names import Pupil, told_apart
+from sync_agent.portal.shown.shelf import Piece, Room, Shelf, Told
+from sync_agent.portal.shown.standing import Exchange
 from sync_agent.portal.wording import CATALOGUES, Register, Words
 from sync_agent.scheduler import Outcome
 from sync_agent.school.measures import NOTHING_ORDERED, Ordered, ordered

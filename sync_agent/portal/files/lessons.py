@@ -25,11 +25,11 @@ from protocol.folds.coursework import Item, Version
 from protocol.portable_names import portable_form
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.coursework.reading import need_of, readable_version
-from sync_agent.portal.delivery import deliver
 from sync_agent.portal.door import Handler
-from sync_agent.portal.media_types import media_of
+from sync_agent.portal.files.delivery import deliver
+from sync_agent.portal.files.media_types import media_of
 from sync_agent.portal.rendering import Rendering
-from sync_agent.portal.shelf import Shelf, entry_page
+from sync_agent.portal.shown.shelf import Shelf, entry_page
 from sync_agent.portal.wording import CATALOGUES, Register, Words
 
 ORIGIN_DIGITS: Final = 32

@@ -11,8 +11,8 @@ from typing import IO, Final, cast
 
 from aiohttp import web
 
-from sync_agent.portal.media_types import attachment
-from sync_agent.portal.saving import Quiet
+from sync_agent.portal.files.media_types import attachment
+from sync_agent.portal.files.saving import Quiet
 
 _ZIP_64_FROM: Final = 1 << 31
 _FLUSH_BYTES: Final = 1 << 18

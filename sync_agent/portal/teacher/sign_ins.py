@@ -18,10 +18,10 @@ from protocol.folds.sign_in import Method, SignIn
 from protocol.model.entry import Kind
 from protocol.replica.console import parameters as given
 from protocol.rights.roster import Person
-from sync_agent.portal.desk import Desk
-from sync_agent.portal.navigation import see
-from sync_agent.portal.shelf import Room
-from sync_agent.portal.visit import Visit
+from sync_agent.portal.each_page.desk import Desk
+from sync_agent.portal.each_page.navigation import see
+from sync_agent.portal.each_page.visit import Visit
+from sync_agent.portal.shown.shelf import Room
 from sync_agent.school.device_names import device_names, key_words
 from sync_agent.school.sign_in import drawn_pictures
 

@@ -13,9 +13,9 @@ from aiohttp import web
 
 from protocol.errors import NoAnswer, PeerFault
 from sync_agent.lan.peer_commands import own_addresses
-from sync_agent.portal.desk import Desk
-from sync_agent.portal.navigation import see
-from sync_agent.portal.proof import picture_of
+from sync_agent.portal.each_page.desk import Desk
+from sync_agent.portal.each_page.navigation import see
+from sync_agent.portal.shown.proof import picture_of
 from sync_agent.school.device_names import key_words
 
 ADDRESS: Final = "/nearby"

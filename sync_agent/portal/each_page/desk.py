@@ -22,13 +22,13 @@ from protocol.errors import Code, RelaisError
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Params, Table
 from sync_agent.portal.door import Door, ExpiredPage, Handler, page_policy
-from sync_agent.portal.lessons import Lessons, address_in, frame_permissions, origin_of
+from sync_agent.portal.each_page.sessions import IDLE_S, Sessions
+from sync_agent.portal.each_page.visit import Visit, remember, visit_of
+from sync_agent.portal.files.lessons import Lessons, address_in, frame_permissions, origin_of
+from sync_agent.portal.files.saving import Quiet
+from sync_agent.portal.files.uploads import simple_form
 from sync_agent.portal.rendering import Rendering
-from sync_agent.portal.saving import Quiet
-from sync_agent.portal.sessions import IDLE_S, Sessions
-from sync_agent.portal.shelf import Shelf
-from sync_agent.portal.uploads import simple_form
-from sync_agent.portal.visit import Visit, remember, visit_of
+from sync_agent.portal.shown.shelf import Shelf
 from sync_agent.portal.wording import CATALOGUES, Register
 from sync_agent.scheduler import Outcome
 

@@ -1,0 +1,1 @@
+"""Files to and from a browser: coursework at origins of its own, what is saved, what a form brings."""
