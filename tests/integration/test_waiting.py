@@ -177,6 +177,16 @@ async def test_what_waits_by_the_kits_word_is_taken_off_the_list_by_it_and_may_c
         assert await here.office.with_kit("accept", kit, named=[work.hex()]) == {"accepted": 1}
 
 
+async def test_a_right_that_waits_by_the_kits_word_leaves_the_list_once_it_is_said_again(tmp_path: Path) -> None:
+    async with waiting_by_the_kits_word(tmp_path) as (here, _, machine, work):
+        rows = await here.office.do("waiting", refused=False)
+        rights = [row["id"] for row in rows if row["kind"] in ("invite", "grant")]
+        here.office.clock.advance(1_000)
+        assert await here.office.do("accept", named=rights) == {"accepted": len(rights)}
+        assert {row["id"] for row in await here.office.do("waiting", refused=False)} == {work.hex()}
+        await here.sync(machine)
+
+
 async def test_the_kit_rules_on_what_is_named_by_a_whole_id_and_on_no_right(tmp_path: Path) -> None:
     async with waiting_by_the_kits_word(tmp_path) as (here, _, _, work):
         kit = kit_in(tmp_path / "server" / "kit", None)

@@ -4,7 +4,7 @@ Rules:
 - nothing is dropped: what was refused stays in the set, and may be accepted later;
 - a hand-in is ruled on together with its wraps, which nobody could judge alone;
 - what lets in, cuts off, forgets or names is accepted by being said again, by the server: only its own word gives
-  rights;
+  rights; what was said again waits no more, whoever holds it back;
 - of a device as a whole only its work is accepted: what it said of rights, names and erasures is accepted one by one,
   each by its own id, since a thief's stands beside the owner's;
 - keys are never accepted: who was cut off comes back by a grant;
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.limits import MAX_RULED_ENTRIES
@@ -52,11 +52,15 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
     def named(device: bytes) -> str | None:
         return server.contacts.of(device).name
 
-    for space, entries in (await _held(server)).items():
+    held = await _held(server)
+    said = await _last_said(server) if held and not refused else {}
+    for space, entries in held.items():
         view = await server.replica.view(space)
         for entry in entries:
             if entry.header.kind == Kind.WRAP or (entry.id in view.roster.refused) != refused:
                 continue
+            if said.get(_what(entry), 0) > entry.header.at:
+                continue  # the kit's word holds it back as before; what it says counts
             subject, target = entry.header.subject, entry.header.target
             person = None if subject is None else view.roster.persons.get(view.roster.who(subject))
             item = None if target is None else view.coursework.items.get(target)
@@ -198,6 +202,24 @@ def _said_again(server: Server, entry: Entry, roster: Roster) -> Draft:
         target=header.target,
         parents=() if listed is None else (listed.entry,),
     )
+
+
+_What: TypeAlias = tuple[bytes, int, bytes | None, bytes | None, bytes | None]
+
+
+def _what(entry: Entry) -> _What:
+    """What a word says, whoever says it."""
+    header = entry.header
+    return header.space, header.kind, header.subject, header.target, entry.payload
+
+
+async def _last_said(server: Server) -> dict[_What, int]:
+    """Of what is accepted by being said again: when each word that counts was last said."""
+    found: dict[_What, int] = {}
+    for entry in await server.store.scan_kinds(sorted(_SAID_AGAIN)):
+        if entry.id not in (await server.replica.view(entry.header.space)).roster.held_back:
+            found[_what(entry)] = max(found.get(_what(entry), 0), entry.header.at)
+    return found
 
 
 def _with_wraps(chosen: Collection[Entry], all_held: Iterable[Entry]) -> list[Entry]:
