@@ -168,6 +168,8 @@ class Agent:
         """Where other devices of the school reach this one."""
         self.given_reading_keys: dict[tuple[bytes, bytes], dict[bytes, AgreementKey]] = {}
         """By class, teacher and public half: those that this device was given there; opened once."""
+        self.keys_to_pass_on: dict[tuple[bytes, bytes], frozenset[bytes]] = {}
+        """Which of these it seals to others of its teacher's: their public halves."""
         self.given_before: dict[bytes, AgreementKey] = {}
         """Those that an earlier version sealed to this device, for all classes: they open work, and go no further."""
         self.seals_that_open_nothing: set[tuple[bytes, bytes, bytes, bytes]] = set()

@@ -3,16 +3,18 @@
 Rules:
 - those that were given lie in the set, sealed, and nowhere else; each is of one class and of one teacher;
 - in a class nothing is sealed but what was made for it, or was given there: a copy of a seal opens nothing elsewhere;
-- of what others seal to a device it keeps a bounded number, which follows from the set alone.
+- of what others seal to a device it keeps a bounded number, which follows from the set alone, and passes on what was
+  given by who speaks as its teacher, or did, and nothing hides: whoever may let devices in, and who holds a reported
+  laptop, seals keys of nobody to it (docs/adr/0247).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
-from collections.abc import Collection, Container, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Container, Iterable, Sequence
 from itertools import zip_longest
-from typing import TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from protocol.errors import PeerFault
 from protocol.identity import AgreementKey
@@ -20,7 +22,7 @@ from protocol.limits import (
     MAX_GIVEN_READING_KEYS,
     MAX_WRAPS_PER_ENTRY,
 )
-from protocol.model.entry import Kind
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
@@ -32,10 +34,23 @@ from protocol.trust.person_keys import (
     seal_reading_key,
 )
 from sync_agent.app import Agent
+from sync_agent.keys.confirming import own_in_use
 from sync_agent.keys.places import Place, draft
 
 Given: TypeAlias = tuple[bytes, bytes]
 """A class, and as whose device this one was given keys there."""
+_MAX_TRIED: Final = 16
+"""Seals of one key that are tried, so many of one author: an honest one's first opens."""
+_MAX_TRIED_OF_ONE: Final = 2
+
+
+class _Seal(NamedTuple):
+    """What an entry says was sealed to this device, by who signs for it; and whether what it holds may be passed on."""
+
+    person: bytes
+    record: KeyWraps
+    by: Device
+    is_theirs: bool
 
 
 def reading_keys(agent: Agent) -> dict[bytes, AgreementKey]:
@@ -54,6 +69,13 @@ def keys_of(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
     return {**agent.given_reading_keys.get((place.space, place.whose), {}), **own}
 
 
+def keys_to_pass_on(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
+    """Those of `keys_of` that this device seals to others of its teacher's: what it made, and what these gave it."""
+    own = {key.public for key in (*place.made, *place.before)}
+    named = own | agent.keys_to_pass_on.get((place.space, place.whose), frozenset())
+    return {name: key for name, key in keys_of(agent, place).items() if name in named}
+
+
 async def open_given_keys(agent: Agent) -> None:
     """Open what other devices of this teacher have sealed to this one, of the keys that are kept (`_kept_of`)."""
     persons = {
@@ -63,7 +85,7 @@ async def open_given_keys(agent: Agent) -> None:
     }
     mine = agent.keys.agreement
     rosters: dict[bytes, Roster] = {}
-    sealed: defaultdict[Given, dict[bytes, list[tuple[bytes, KeyWraps]]]] = defaultdict(dict)
+    sealed: defaultdict[Given, dict[bytes, list[_Seal]]] = defaultdict(dict)
     for entry in await agent.replica.store.scan_kinds([Kind.KEY_WRAP]) if persons else ():
         person, space = entry.header.subject, entry.header.space
         if space not in rosters:
@@ -72,29 +94,51 @@ async def open_given_keys(agent: Agent) -> None:
         who = rosters[space].who
         if person is None or who(person) not in map(who, persons):
             continue
-        if not _is_hers(agent.replica.door.authority(entry.header.grant), person, rosters[space]):
+        author = agent.replica.door.authority(entry.header.grant)
+        record = parsed(entry, KeyWraps.parse) if _is_hers(author, person, rosters[space]) else None
+        if author is None or record is None or _sealed_to(mine.public, record) is None:
             continue
-        try:
-            record = KeyWraps.parse(entry.payload or b"")
-        except PeerFault:
-            continue
-        if any(recipient == mine.public for recipient, _ in record.wraps):
-            sealed[space, rosters[space].who(person)].setdefault(record.agreement, []).append((person, record))
+        is_theirs = _is_given(agent, entry, rosters[space])
+        seal = _Seal(person, record, (author.key, author.agreement), is_theirs)
+        sealed[space, rosters[space].who(person)].setdefault(record.agreement, []).append(seal)
     before, agent.given_reading_keys = agent.given_reading_keys, {}
+    agent.keys_to_pass_on = {
+        given: frozenset(name for name, seals in here.items() if any(seal.is_theirs for seal in seals))
+        for given, here in sealed.items()
+    }
     for (space, whose), here in sealed.items():
         kept = _kept_of(rosters[space], here)
         found = {name: key for name, key in before.get((space, whose), {}).items() if name in kept}
         for name in kept - found.keys():
-            for person, record in here[name]:
-                tried = {(space, person, name, sealed) for to, sealed in record.wraps if to == mine.public}
-                if name in found or tried <= agent.seals_that_open_nothing:
+            for seal in _worth_trying(agent, rosters[space], here[name]):
+                tried = (space, seal.person, name, _sealed_to(mine.public, seal.record) or b"")
+                if name in found or tried in agent.seals_that_open_nothing:
                     continue
-                found |= opened(space, person, [record], mine)
-                if name not in found and name not in agent.given_before:
-                    agent.given_before |= opened(None, person, [record], mine)
-                if name not in found and name not in agent.given_before:
-                    agent.seals_that_open_nothing |= tried
+                found |= opened(space, seal.person, [seal.record], mine)
+                if name not in found:
+                    agent.given_before |= opened(None, seal.person, [seal.record], mine)
+                    agent.seals_that_open_nothing.add(tried)
         agent.given_reading_keys[space, whose] = found
+
+
+def _is_given(agent: Agent, entry: Entry, roster: Roster) -> bool:
+    """Whether one of a teacher's devices gave a key, this one included: it speaks, or did, and nothing hides that."""
+    is_heard = roster.speaks(entry.header.grant) and not roster.hides(entry)
+    return is_heard or entry.header.author == agent.device
+
+
+def _worth_trying(agent: Agent, roster: Roster, seals: Sequence[_Seal]) -> list[_Seal]:
+    """Those of one key's that are tried: of the teacher's devices in use first, then of who speaks, or did."""
+    if len(seals) <= _MAX_TRIED_OF_ONE:
+        return list(seals)
+    in_use = own_in_use(agent, roster, seals[0].person)
+    of_one: Counter[bytes] = Counter()
+    found = []
+    for seal in sorted(seals, key=lambda seal: (seal.by not in in_use, not seal.is_theirs)):
+        of_one[seal.by[0]] += 1
+        if of_one[seal.by[0]] <= _MAX_TRIED_OF_ONE:
+            found.append(seal)
+    return found[:_MAX_TRIED]
 
 
 def _is_hers(author: Authority | None, person: bytes, roster: Roster) -> bool:
@@ -130,16 +174,21 @@ def _in_turn(lists: Iterable[Iterable[bytes]]) -> list[bytes]:
     return list(dict.fromkeys(name for turn in zip_longest(*lists) for name in turn if name is not None))
 
 
+def _sealed_to(recipient: bytes, record: KeyWraps) -> bytes | None:
+    """What a record says was sealed to a recipient: an honest device says one thing to each, of others the first."""
+    return next((sealed for named, sealed in record.wraps if named == recipient), None)
+
+
 def opened(
     space: bytes | None, person: bytes, records: Iterable[KeyWraps], recipient: AgreementKey
 ) -> dict[bytes, AgreementKey]:
     """What is sealed to a recipient in a space, or, without one, what an earlier version sealed."""
     found: dict[bytes, AgreementKey] = {}
     for record in records:
-        for named, sealed in record.wraps:
-            if named == recipient.public and record.agreement not in found:
-                with contextlib.suppress(PeerFault):
-                    found[record.agreement] = open_reading_key(sealed, space, person, record.agreement, recipient)
+        sealed = _sealed_to(recipient.public, record)
+        if sealed is not None and record.agreement not in found:
+            with contextlib.suppress(PeerFault):
+                found[record.agreement] = open_reading_key(sealed, space, person, record.agreement, recipient)
     return found
 
 

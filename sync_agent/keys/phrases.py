@@ -35,7 +35,7 @@ from protocol.trust.person_keys import (
 )
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_device
-from sync_agent.keys.key_wraps import keys_of, lacking, open_given_keys, opened, reading_keys, seals
+from sync_agent.keys.key_wraps import keys_to_pass_on, lacking, open_given_keys, opened, reading_keys, seals
 from sync_agent.keys.places import Place, about, by_space, draft, places_or_refuse
 from sync_agent.machine.enrolled import PHRASE_FILE
 from sync_agent.machine.phrase_file import DrawnPhrase, drawn_in, file_of
@@ -63,7 +63,7 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
         for place in places:
             drafts.append(draft(place, Kind.PHRASE, phrases[place.person].key.encode(), parents=_to_replace(place)))
             public, of_all = phrases[place.person].key.agreement, {key.public: key for key in place.of_all}
-            drafts += seals(agent, place, {public: keys_of(agent, place)})
+            drafts += seals(agent, place, {public: keys_to_pass_on(agent, place)})
             drafts += seals(agent, place, {public: of_all}, of_all=True)
         await agent.write(*drafts)
         agent.keep_secret(PHRASE_FILE, file_of([*phrases.values()][:MAX_IDS_OF_ONE]))

@@ -14,6 +14,8 @@ Rules:
   replaced within an hour, and where none of hers ever led to the device, within a week;
 - and once for each phrase that is in force no more, and to which keys were sealed: half of the keys that a device may
   make, and the last within an hour, are kept for losses;
+- a key that is new is said and sealed in any case; whatever others' words alone call for (that it is said again under
+  another grant, seals of what was given) takes no more than half of what this device may say (docs/adr/0247);
 - a key in whose place another was said is never said again; what has rotted comes back by what its device sealed to
   itself (docs/adr/0219).
 """
@@ -37,7 +39,7 @@ from protocol.model.structure import PersonKey
 from protocol.replica.at_work.replica import Draft
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import confirmations_due, remember_firsts, reported
-from sync_agent.keys.key_wraps import keys_of, lacking, open_given_keys, reading_keys, seals
+from sync_agent.keys.key_wraps import keys_of, keys_to_pass_on, lacking, open_given_keys, reading_keys, seals
 from sync_agent.keys.phrases import phrases_due
 from sync_agent.keys.places import Place, draft, ever_own, mark_of_phrases_over, phrases_over_mark, places_of
 from sync_agent.machine.marks import KEY_MADE_MARKS
@@ -55,17 +57,31 @@ async def tend_reading_keys(agent: Agent) -> int:
             return 0
         await open_given_keys(agent)
         places = await _with_keys_due(agent, _with_keys_back(agent, places))
-        drafts, away = phrases_due(agent, places), await reported(agent)
+        asked, unasked, away = list[Draft](), phrases_due(agent, places), await reported(agent)
         for place in places:
-            drafts += _sayings_due(place, agent.enrolment.device_name)
-            drafts += _seals_due(agent, place, away)
-        drafts += await confirmations_due(agent, [(place.space, place.grant, place.roster) for place in places], away)
-        if drafts:
-            await agent.write(*drafts)
-        said = {key for place in places for _, key in place.own}
-        if agent.lost_reading_keys() and said <= reading_keys(agent).keys():
+            of_newest, others = _seals_due(agent, place, away)
+            said = [*_sayings_due(place, agent.enrolment.device_name), *of_newest]
+            (asked if _is_new(agent, place) else unasked).extend(said)
+            unasked += others
+        unasked += await confirmations_due(agent, [(place.space, place.grant, place.roster) for place in places], away)
+        if asked:
+            await agent.write(*asked)
+        number = len(asked) + await agent.write_unasked(*unasked)
+        own = {key for place in places for _, key in place.own}
+        if agent.lost_reading_keys() and own <= reading_keys(agent).keys():
             agent.end_loss_of_reading_keys()
-    return len(drafts)
+    return number
+
+
+def _is_new(agent: Agent, place: Place) -> bool:
+    """Whether a place's newest key was said there under no grant yet, or nothing about keys within the pause.
+
+    Whoever has the server lets this device in again and again, and each time it says what it has said.
+    """
+    said_of_wraps = (entry for entry, _ in place.wraps if entry.header.author == agent.device)
+    times_ms = [entry.timestamp_ms for entry in (*(entry for entry, _ in place.own), *said_of_wraps)]
+    is_first = place.current is not None and place.current.public not in {key for _, key in place.own}
+    return is_first or all(abs(agent.now_ms() - at_ms) >= READING_KEY_PAUSE_MS for at_ms in times_ms)
 
 
 def _with_keys_back(agent: Agent, places: Sequence[Place]) -> list[Place]:
@@ -208,23 +224,27 @@ def _to_replace(place: Place, key: bytes) -> list[bytes]:
     return [entry.id for entry in of_earlier if place.roster.tells_of_keys(entry)]
 
 
-def _seals_due(agent: Agent, place: Place, away: Container[bytes]) -> list[Draft]:
+def _seals_due(agent: Agent, place: Place, away: Container[bytes]) -> tuple[list[Draft], list[Draft]]:
     """Every key of the place for each confirmed device of the teacher, and for the phrase in force, that lacks it.
 
-    To who is `away` elsewhere, or drew the phrase there, none that an earlier version made for all classes; whoever is
-    given one of these opens work with it, and passes it on to nobody.
+    First those of its newest key, then the others. To who is `away` elsewhere, or drew the phrase there, none that an
+    earlier version made for all classes; whoever is given one of these opens work with it, and passes it on to nobody.
     """
     own, standings = place.devices, place.roster.voices.standings
     wanted = {device[1]: device[0] for device in sorted(own) if (device, place.whose) in standings}
     if (in_force := place.in_force.get(place.person)) is not None:
         wanted[in_force[1].agreement] = in_force[0][0]
-    keys, of_all = keys_of(agent, place), {key.public: key for key in place.of_all}
-    due, earlier = {}, {}
+    keys, of_all = keys_to_pass_on(agent, place), {key.public: key for key in place.of_all}
+    newest, due, earlier = {}, {}, {}
+    current = b"" if place.current is None else place.current.public
     for to, device in sorted(wanted.items()):
         # what a device says that it gave itself goes with its word: another one says it as well, for when it is lost;
         # and it gives itself what it made: its disk may be restored from a copy that is older than a class
         is_this = to == agent.keys.agreement.public
         sealers = {each[0] for each in own if is_this or each[1] != to}
-        due[to] = lacking(place, to, {key.public: key for key in place.made} if is_this else keys, sealers)
+        lacked = lacking(place, to, {key.public: key for key in place.made} if is_this else keys, sealers)
+        newest[to] = {name: key for name, key in lacked.items() if name == current}
+        due[to] = {name: key for name, key in lacked.items() if name != current}
         earlier[to] = {} if is_this or device in away else lacking(place, to, of_all, sealers)
-    return [*seals(agent, place, due), *seals(agent, place, earlier, of_all=True)]
+    others = [*seals(agent, place, due), *seals(agent, place, earlier, of_all=True)]
+    return seals(agent, place, newest), others

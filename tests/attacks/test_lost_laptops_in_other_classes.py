@@ -62,7 +62,7 @@ async def _nobody(_agent: object) -> frozenset[bytes]:
 
 WORDS_GO_ON: dict[str, object] = {"sync_agent.keys.reading_key.reported": _nobody}
 """What a human said of a laptop in one class is said by itself in another, whatever was reported meanwhile."""
-SAME_IN_ALL: dict[str, object] = {**WORDS_GO_ON, "sync_agent.keys.reading_key.keys_of": _those_of_all_classes}
+SAME_IN_ALL: dict[str, object] = {**WORDS_GO_ON, "sync_agent.keys.reading_key.keys_to_pass_on": _those_of_all_classes}
 """A teacher's keys are sealed in every class, whichever they were made for."""
 
 

@@ -24,7 +24,7 @@ def seals_keys_in_every_class() -> AbstractContextManager[object]:
     def all_of_them(agent: Agent, _place: Place) -> dict[bytes, AgreementKey]:
         return reading_keys(agent)
 
-    return mock.patch("sync_agent.keys.reading_key.keys_of", all_of_them)
+    return mock.patch("sync_agent.keys.reading_key.keys_to_pass_on", all_of_them)
 
 
 def goes_on_with_keys_of_the_lost() -> AbstractContextManager[object]:

@@ -129,7 +129,7 @@ def hears_unconfirmed_devices() -> AbstractContextManager[object]:
 
 def gives_confirmed_devices_nothing() -> AbstractContextManager[object]:
     """A second laptop stays without the teacher's keys."""
-    return mock.patch("sync_agent.keys.reading_key._seals_due", return_value=[])
+    return mock.patch("sync_agent.keys.reading_key._seals_due", return_value=([], []))
 
 
 def believes_every_receipt() -> AbstractContextManager[object]:
