@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from protocol.limits import MAX_READING_KEYS_PER_DEVICE
 from protocol.model.entry import Entry, Kind, parsed
@@ -27,6 +27,7 @@ from protocol.trust.person_keys import KeyWraps, PhraseKey
 
 Key: TypeAlias = tuple[bytes, bytes]
 """A teacher, or a key that signs, and an X25519 key as that one's."""
+_NOBODY: Final = frozenset[bytes]()
 
 
 class Doubted(NamedTuple):
@@ -149,6 +150,14 @@ def keys_spent(
         own = frozenset(device for each in persons for device in now(each) if not is_away(device, each))
         return own, _kept_by(own, *(papers[each] for each in persons))
 
+    @cache
+    def signers(person: bytes, to: bytes, *, of_own: bool) -> Collection[bytes]:
+        """Who signs for what is gone of a person beside an X25519 key; of those alone whom the person's own lead to."""
+        those = gone.get((aliases.get(person, person), to), ())
+        if not of_own:
+            return those
+        return [key for key, _ in _led_to(((key, to) for key in those), (now(person), once(person)))]
+
     def is_theirs(person: bytes, device: Device, entry: Entry) -> bool:
         return _is_theirs(entry, device, doubted, (now(person), once(person)))
 
@@ -158,32 +167,35 @@ def keys_spent(
         if (key := parsed(entry, PersonKey.parse)) is not None
     ]
     theirs_alone = _made_by_their_own(said)
-    found, made_as = set(), defaultdict[Key, set[bytes]](set)
+    found, claimed = set[Key](), defaultdict[Key, set[bytes]](set)
     for person, device, agreement, theirs in said:
         if theirs or (person, agreement) not in theirs_alone:
-            made_as[device[0], agreement].add(person)
+            claimed[device[0], agreement].add(person)
             if is_away(device, person):
                 found.add((person, agreement))
+    made_as = {key: frozenset(persons) for key, persons in claimed.items()}
+    spent_by_maker: set[Key] = set()
     for person, device, entry in _by_their_own(given, Kind.KEY_WRAP, door):
         gift, author = parsed(entry, KeyWraps.parse), entry.header.author
         if gift is None:
             continue
-        made = made_as.get((author, gift.agreement), set())
+        made = made_as.get((author, gift.agreement), _NOBODY)
         counts = is_theirs(person, device, entry) or (bool(made) and (person, gift.agreement) not in theirs_alone)
-        if not (persons := frozenset({person, *made} if counts else made)):
-            continue
-        itself = (author,) if entry.id in doubted.held_back else ()
-        listed = {aliases.get(each, each) for each in persons}
-        own, kept = held_by(persons)
-        strange = [recipient for recipient, _ in gift.wraps if recipient not in kept]
-        there = [(each, to) for to in strange for one in listed for each in gone.get((one, to), ())]
-        if itself and not made and is_away(device, person):
-            there = _led_to(there, (led(each) for each in persons for led in (now, once)))
-        holders = [each for each, _ in there]
+        # as whose it is given: as whose its author made it, which many gifts share, and as this one's
+        alone = frozenset({person}) if counts else _NOBODY
+        itself = author if entry.id in doubted.held_back else None
+        kept, (own, kept_alone) = held_by(made)[1], held_by(alone)
+        strange = [to for to in {recipient for recipient, _ in gift.wraps} if to not in kept and to not in kept_alone]
         if made or device in own:
-            holders += [each for recipient in strange for each in by_key.get(recipient, ())]
-        if any(holder not in itself for holder in holders):
-            found.update((each, gift.agreement) for each in persons)
+            holders = (each for to in strange for each in by_key.get(to, ()))
+        else:
+            of_own = itself is not None and is_away(device, person)
+            holders = (each for to in strange for one in alone for each in signers(one, to, of_own=of_own))
+        # two of them are looked at, at most: only one is `itself`
+        if any(holder != itself for holder in holders):
+            found.update((each, gift.agreement) for each in alone)
+            spent_by_maker.add((author, gift.agreement))
+    found.update((each, maker[1]) for maker in spent_by_maker for each in made_as.get(maker, ()))
     return frozenset(found)
 
 
@@ -205,10 +217,9 @@ def _is_theirs(entry: Entry, device: Device, doubted: Doubted, own: Iterable[Con
     return entry.header.grant not in doubted.unheard and any(device in devices for devices in own)
 
 
-def _led_to(devices: Iterable[Device], own: Iterable[Collection[Device]]) -> list[Device]:
+def _led_to(devices: Iterable[Device], own: Iterable[Container[Device]]) -> list[Device]:
     """Those of the devices that are among somebody's."""
-    theirs = frozenset[Device]().union(*own)
-    return [device for device in devices if device in theirs]
+    return [device for device in devices if any(device in devices_of for devices_of in own)]
 
 
 def _kept_by(own: Iterable[Device], *papers: Iterable[bytes]) -> frozenset[bytes]:
