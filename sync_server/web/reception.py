@@ -21,6 +21,7 @@ from protocol.limits import KiB
 from protocol.replica.http.bodies import pieces
 from protocol.replica.http.problems import Handler
 from sync_server.handlers.accounts.administrators import Administrator, administrator, list_administrators
+from sync_server.handlers.accounts.factors import factors_of
 from sync_server.handlers.overview.device_query import PAGE_SIZES, WORST_FIRST
 from sync_server.handlers.overview.survey import Snapshot
 from sync_server.opened.app import Server
@@ -116,13 +117,14 @@ class Reception:
         return handle
 
     async def session(self, request: web.Request) -> Session | None:
-        """The session of a request, if its account is still what it was."""
+        """The session of a request, if its account is still what it was, and asks for no more and nothing else."""
         use = BACKGROUND_FIELD not in request.headers and request.path != addresses.LIVE
         token = request.cookies.get(self.door.cookie)
         session = self.sessions.find(token, use=use)
         if session is None:
             return None
-        if not await self.is_current(session.account):
+        account = session.account
+        if not (await self.is_current(account) and session.holds(await factors_of(self._server, account.name))):
             self.sessions.end(token)
             return None
         return session

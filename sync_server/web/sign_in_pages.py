@@ -19,6 +19,7 @@ from aiohttp import web
 
 from protocol.replica.at_work.replica import Entropy
 from sync_server.handlers.accounts.administrators import UNKNOWN_VERIFIER, Administrator, administrator, folded, opens
+from sync_server.handlers.accounts.factors import Factors, factors_of
 from sync_server.handlers.accounts.passkeys import Passkey, add_passkey, keyring, use_passkey
 from sync_server.handlers.accounts.second_factor import second_factor, use_second_factor
 from sync_server.handlers.accounts.webauthn import as_base64url
@@ -107,9 +108,10 @@ class SignInPages:
             _log.warning("a sign-in to the administrators' pages failed, from %s", who[-1])
             wrong = visit.words("sign_in.wrong")
             return self._sign_in_page(visit, onward, name=name, wrong=wrong, status=HTTPStatus.FORBIDDEN)
-        if await second_factor(self._server, account.name) is not None or (await self._keys_of(account)):
+        factors = await factors_of(self._server, account.name)
+        if factors.are_asked_for:
             return await self._code_page(visit, onward, account, self._tickets.begin(account))
-        return self._let_in(visit, onward, account, who)
+        return self._let_in(visit, onward, account, factors, who)
 
     async def _second_step(self, visit: Visit) -> web.StreamResponse:
         """A code or a passkey, after the passphrase. Failures count for name and address as wrong passphrases do."""
@@ -124,6 +126,8 @@ class SignInPages:
         if wait_s > 0:
             return self._wait_page(visit, onward, account.name, max(int(wait_s) + 1, 2))
         self._throttle.failed(who)
+        # looked up before: who shows a factor that is being taken away is not let in by those that are left
+        factors = await factors_of(self._server, account.name)
         by_passkey = "signature" in form
         if by_passkey:
             challenge = self._tickets.take_challenge(ticket)
@@ -136,7 +140,7 @@ class SignInPages:
             wrong = visit.words("second.wrong_passkey" if by_passkey else "second.wrong")
             return await self._code_page(visit, onward, account, ticket, wrong=wrong)
         self._tickets.end(ticket)
-        return self._let_in(visit, onward, account, who)
+        return self._let_in(visit, onward, account, factors, who)
 
     def _counted_as(self, visit: Visit, name: str, account: Administrator | None) -> tuple[str, ...]:
         """Under what tries are counted: the browser, where the account has signed in before; else name and address."""
@@ -152,12 +156,14 @@ class SignInPages:
         cookie = visit.request.cookies.get(self._reception.door.known_cookie)
         return known_as(cookie, account, self._server.keys.signing.seed)
 
-    def _let_in(self, visit: Visit, onward: str, account: Administrator, who: tuple[str, ...]) -> web.StreamResponse:
+    def _let_in(
+        self, visit: Visit, onward: str, account: Administrator, factors: Factors, who: tuple[str, ...]
+    ) -> web.StreamResponse:
         self._throttle.succeeded(who)
         self._reception.sessions.end(visit.request.cookies.get(self._reception.door.cookie))
         response = leads_to(onward)
         self._reception.door.set_known(response, token_for(account, self._server.keys.signing.seed, self._entropy))
-        self._reception.door.set_cookie(response, self._reception.sessions.begin(account))
+        self._reception.door.set_cookie(response, self._reception.sessions.begin(account, factors))
         return response
 
     async def _code_page(
@@ -217,7 +223,8 @@ class SignInPages:
             _log.warning("a passkey was not added to an administrator's account, from %s", who[1])
             return await self._passkeys(visit, visit.words("passkey.wrong"), HTTPStatus.FORBIDDEN)
         self._throttle.succeeded(who)
-        self._reception.sessions.end_others(session)
+        # the others end by themselves: they were opened with less than the account asks for from now on
+        session.factors = session.factors.with_passkey(made)
         return leads_to(f"{addresses.PASSKEYS}?added=1")
 
     async def _sign_out(self, visit: Visit) -> web.StreamResponse:

@@ -3,7 +3,8 @@
 Rules:
 - a session is a random token that only the browser holds; here lies its hash, with whose it is; nothing is on disk, so
   that a restart signs everybody out;
-- a session ends when it was not used for an hour, after twelve hours in any case, and with its account;
+- a session ends when it was not used for an hour, after twelve hours in any case, with its account, and when that asks
+  for something else than it did at sign-in (`factors`);
 - what a page fetches by itself is no use of it: a screen that nobody sits at signs itself out;
 - where an account has a second factor, a passphrase opens nothing but the question for it;
 - what a passkey signs is a random challenge that is good for one answer and for a few minutes;
@@ -23,6 +24,7 @@ from blake3 import blake3
 
 from protocol.replica.at_work.replica import Entropy
 from sync_server.handlers.accounts.administrators import Administrator
+from sync_server.handlers.accounts.factors import Factors
 from sync_server.handlers.accounts.webauthn import CHALLENGE_BYTES
 
 IDLE_S: Final = 3600.0
@@ -58,12 +60,20 @@ class _Challenge:
 
 @dataclass(slots=True)
 class Session:
-    """Somebody's visit: the account as it was at sign-in, when it began and was last used (monotonic seconds)."""
+    """Somebody's visit: the account as it was at sign-in, when it began and was last used (monotonic seconds).
+
+    `factors` are what the account asked for then, and a passkey that was added in this very session.
+    """
 
     account: Administrator
+    factors: Factors
     begun_s: float
     used_s: float
     challenge: _Challenge = field(default_factory=_Challenge)
+
+    def holds(self, asked: Factors) -> bool:
+        """Whether it was opened with what the account asks for now."""
+        return asked == self.factors
 
 
 class Sessions:
@@ -74,11 +84,11 @@ class Sessions:
         self._clock_s = clock_s
         self._by_hash: OrderedDict[bytes, Session] = OrderedDict()
 
-    def begin(self, account: Administrator) -> str:
+    def begin(self, account: Administrator, factors: Factors) -> str:
         """A new session's token. Beyond `MAX_SESSIONS` the oldest ends."""
         token = _token(self._entropy)
         now_s = self._clock_s()
-        self._by_hash[_hash(token)] = Session(account, now_s, now_s)
+        self._by_hash[_hash(token)] = Session(account, factors, now_s, now_s)
         while len(self._by_hash) > MAX_SESSIONS:
             self._by_hash.popitem(last=False)
         return token
@@ -103,12 +113,6 @@ class Sessions:
         """Forget a session; again is no error."""
         if token is not None:
             self._by_hash.pop(_hash(token), None)
-
-    def end_others(self, kept: Session) -> None:
-        """Forget the account's other sessions: they were opened with less than it asks for from now on."""
-        account = kept.account
-        for name in [name for name, each in self._by_hash.items() if each is not kept and each.account == account]:
-            del self._by_hash[name]
 
     def challenge(self, session: Session) -> bytes:
         """A new challenge for a passkey that is to be made in this session; an earlier one is good for nothing more."""

@@ -135,3 +135,32 @@ async def test_a_stolen_session_adds_no_passkey(tmp_path: Path) -> None:
         form = {"code": "0000-0000-0000-0000", **thief.made(challenge_in(page))}
         assert (await ask_by_name(url, "/admin/passkeys", form, cookie=cookie)).status == 403
         assert await made.do("administrator passkeys", name=NAME) == []
+
+
+# --- sessions of before -----------------------------------------------------------------------------------------------
+
+THEFT = "CSRF, session theft, DNS rebinding"
+
+
+@attack(THEFT, off={"sync_server.web.signing_in.Session.holds": lambda *_: True})
+async def test_a_session_of_who_knew_the_passphrase_ends_when_more_is_asked_for(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as made, pages_over(made, behind_proxy=True) as (url, _):
+        await with_account(made)
+        thief = cookie_of(await sign_in(url, **PUBLIC))
+        assert (await ask_by_name(url, "/admin/devices", cookie=thief)).status == 200
+        await made.do("administrator second-factor", name=NAME, remove=False)
+        assert (await ask_by_name(url, "/admin/devices", cookie=thief)).status == 303
+
+
+@attack(THEFT, off={"sync_server.web.signing_in.Session.holds": lambda *_: True})
+async def test_a_session_of_a_lost_passkey_ends_when_that_is_taken_away(tmp_path: Path) -> None:
+    phone = Authenticator(ORIGIN)
+    async with office(tmp_path / "server") as made, pages_over(made, behind_proxy=True) as (url, _):
+        await with_account(made)
+        await add(made, url, NAME, phone)
+        asked = await sign_in(url, **PUBLIC)
+        form = {"ticket": ticket_in(asked), "next": "/admin/", **phone.used(challenge_in(asked))}
+        thief = cookie_of(await ask_by_name(url, "/admin/sign-in/code", form))
+        assert (await ask_by_name(url, "/admin/devices", cookie=thief)).status == 200
+        await made.do("administrator passkey", name=NAME, remove="all", address=None)
+        assert (await ask_by_name(url, "/admin/devices", cookie=thief)).status == 303

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from protocol.errors import BadInput
-from sync_server.handlers.accounts.administrators import remove_administrator
+from sync_server.handlers.accounts.administrators import add_administrator, remove_administrator, verifier_of
 from sync_server.handlers.accounts.passkeys import CODE_MS, MAX_PASSKEYS, use_passkey
 from sync_server.web.passkey_forms import assertion_in
 from sync_server.web.signing_in import CHALLENGE_S, FREE_FAILURES
 from tests.harness.administration import NAME, ORIGIN, PUBLIC, ask_by_name, cookie_of, sign_in, ticket_in, with_account
-from tests.harness.fleet import pages_over
+from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.passkey import Authenticator, b64
 from tests.harness.raw_device import Answer
 from tests.harness.server_in_process import Office, office
@@ -81,6 +81,26 @@ async def test_a_passkey_is_asked_for_after_the_passphrase_and_opens(made: Offic
         assert (await sign_in(url, **PUBLIC)).status == 303
 
 
+async def test_an_account_that_asks_for_something_else_ends_its_sessions_and_nobody_elses(made: Office) -> None:
+    async with pages_over(made, behind_proxy=True, clock_s=lambda: 0.0) as (url, _):
+        await add_administrator(made.server, "Benoît", verifier_of(PASSPHRASE, b"0123456789abcdef"))
+        colleague = cookie_of(await sign_in(url, "Benoît", **PUBLIC))
+        cookie = await with_passkey(made, url, Authenticator(ORIGIN))
+        code = await code_for(made)
+        assert (await ask_by_name(url, "/admin/", cookie=cookie)).status == 200, "a code is no passkey yet"
+        assert (await add(url, cookie, Authenticator(ORIGIN), code)).status == 303
+        first, _ = await made.do("administrator passkeys", name=NAME)
+        assert (await ask_by_name(url, "/admin/", cookie=cookie)).status == 200, "both were added here"
+        await made.do("administrator passkey", name=NAME, remove=first["passkey"])
+        assert (await ask_by_name(url, "/admin/", cookie=cookie)).status == 303
+        assert (await ask_by_name(url, "/admin/", cookie=colleague)).status == 200
+        await made.do("administrator passkey", name=NAME, remove="all")
+        for remove in (False, True):
+            cookie = cookie_of(await sign_in(url, **PUBLIC)) if not remove else cookie
+            await made.do("administrator second-factor", name=NAME, remove=remove)
+            assert (await ask_by_name(url, "/admin/", cookie=cookie)).status == 303
+
+
 async def test_a_code_adds_one_passkey_for_an_hour_and_only_at_its_address(made: Office) -> None:
     async with pages_over(made, behind_proxy=True, clock_s=lambda: 0.0) as (url, _):
         cookie = cookie_of(await sign_in(url, **PUBLIC))
@@ -121,11 +141,11 @@ async def test_what_a_passkey_signs_is_good_once_and_for_a_few_minutes(made: Off
 async def test_guessing_is_throttled_and_codes_of_an_application_open_too(made: Office) -> None:
     phone = Authenticator(ORIGIN)
     async with pages_over(made, behind_proxy=True, clock_s=lambda: 0.0) as (url, _):
-        cookie = await with_passkey(made, url, phone)
+        await with_passkey(made, url, phone)
         given = await made.do("administrator second-factor", name=NAME)
         asked = await sign_in(url, **PUBLIC)
         form = {"ticket": ticket_in(asked), "code": given["recovery"][0], "next": "/admin/"}
-        assert (await ask_by_name(url, "/admin/sign-in/code", form)).status == 303
+        cookie = cookie_of(await ask_by_name(url, "/admin/sign-in/code", form))
         asked, thief = await sign_in(url, **PUBLIC), Authenticator(ORIGIN, phone.id)
         statuses = []
         for _ in range(FREE_FAILURES):

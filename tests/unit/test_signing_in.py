@@ -3,6 +3,7 @@ from __future__ import annotations
 from random import Random
 
 from sync_server.handlers.accounts.administrators import UNKNOWN_VERIFIER, Administrator, opens, verifier_of
+from sync_server.handlers.accounts.factors import Factors
 from sync_server.web import signing_in
 from sync_server.web.signing_in import FREE_FAILURES, IDLE_S, LONGEST_S, LONGEST_WAIT_S, Sessions, Throttle
 
@@ -20,7 +21,7 @@ class Clock:
 def test_a_session_lasts_while_it_is_used_and_no_longer_than_half_a_day() -> None:
     clock = Clock()
     sessions = Sessions(Random(1).randbytes, clock)
-    token = sessions.begin(ACCOUNT)
+    token = sessions.begin(ACCOUNT, Factors())
     while clock.s <= LONGEST_S:
         assert sessions.find(token, use=True) is not None
         clock.s += IDLE_S
@@ -30,7 +31,7 @@ def test_a_session_lasts_while_it_is_used_and_no_longer_than_half_a_day() -> Non
 def test_what_a_page_fetches_by_itself_does_not_keep_a_session() -> None:
     clock = Clock()
     sessions = Sessions(Random(1).randbytes, clock)
-    token = sessions.begin(ACCOUNT)
+    token = sessions.begin(ACCOUNT, Factors())
     clock.s = IDLE_S
     assert sessions.find(token, use=False) is not None
     clock.s += 1
@@ -39,7 +40,7 @@ def test_what_a_page_fetches_by_itself_does_not_keep_a_session() -> None:
 
 def test_only_the_token_itself_opens_a_session_and_it_is_kept_nowhere() -> None:
     sessions = Sessions(Random(1).randbytes, Clock())
-    token = sessions.begin(ACCOUNT)
+    token = sessions.begin(ACCOUNT, Factors())
     for other in (None, "", token[:-1], token + "A", token.swapcase()):
         assert sessions.find(other, use=True) is None
     assert token not in repr(vars(sessions))
@@ -50,7 +51,7 @@ def test_only_the_token_itself_opens_a_session_and_it_is_kept_nowhere() -> None:
 
 def test_the_oldest_session_ends_when_there_are_too_many(monkeypatch: object) -> None:
     sessions = Sessions(Random(1).randbytes, Clock())
-    first, *others = (sessions.begin(ACCOUNT) for _ in range(signing_in.MAX_SESSIONS + 1))
+    first, *others = (sessions.begin(ACCOUNT, Factors()) for _ in range(signing_in.MAX_SESSIONS + 1))
     assert sessions.find(first, use=True) is None
     assert all(sessions.find(token, use=True) for token in others)
 
