@@ -15,7 +15,7 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params, Table
 from protocol.replica.office.measures import USUAL_MINUTES
 from sync_agent.app import Agent
-from sync_agent.machine.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_SURVEY, SCHOOL
+from sync_agent.machine.command_names import COURIER_CHECK, COURIER_EXPORT, COURIER_IMPORT, COURIER_SURVEY, SCHOOL
 
 if TYPE_CHECKING:
     from sync_agent.school.sign_in import SignInBook
@@ -32,6 +32,7 @@ def device_operations(agent: Agent) -> Table:
         "doctor": commands.doctor,
         COURIER_EXPORT: commands.courier_export,
         COURIER_SURVEY: commands.courier_survey,
+        COURIER_CHECK: commands.courier_check,
         COURIER_IMPORT: commands.courier_import,
         "rename": commands.rename,
         "peer-add": commands.peer_add,
@@ -98,6 +99,11 @@ class _DeviceCommands:
         from sync_agent.courier import commands as courier_commands
 
         return await courier_commands.survey_here(self._agent, incoming)
+
+    async def courier_check(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.courier import commands as courier_commands
+
+        return await courier_commands.check_here(self._agent, incoming)
 
     async def courier_import(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.courier import commands as courier_commands

@@ -12,17 +12,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from protocol.errors import Code, LocalFailure, Refused
+from protocol.limits import MiB
 from protocol.replica.console.frame import Notices, tell
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params
 from protocol.replica.console.parameters import count_or_none
 from sync_agent.app import Agent
+from sync_agent.courier.checking import hollow_bundles
 from sync_agent.courier.disk import BundlesIn, BundlesOut, CardsIn, CourierDisk, Found
 from sync_agent.courier.exporting import write_bundles
 from sync_agent.courier.importing import take_bundles
 from sync_agent.courier.letters import Letter, clear_letters, name_of, read_letter, unanswered, write_letter
 from sync_agent.courier.note import leave_note
 from sync_agent.courier.survey import Wishes, has_news, hear_orders, keeps_reports, survey
-from sync_agent.machine.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_LET_IN, COURIER_SURVEY
+from sync_agent.machine.command_names import (
+    COURIER_CHECK,
+    COURIER_EXPORT,
+    COURIER_IMPORT,
+    COURIER_LET_IN,
+    COURIER_SURVEY,
+)
 from sync_agent.school.measures import check_open, ordered
 from sync_agent.transport.server_chain import host_in
 
@@ -33,6 +41,9 @@ Run = Callable[[str, Params, Incoming, Outgoing], Awaitable[JSON]]
 """Has the owner of the store run an operation."""
 _LOOKS_AGAIN: Final = 3
 _MB: Final = 1_000_000
+_CHECKED_BYTES: Final = 16 * MiB
+_MOST_CHECKED: Final = 1_024
+"""So much of what lies on a disk is opened to its end by each export: a second on a slow stick."""
 
 
 # --- where the store is -----------------------------------------------------------------------------------------------
@@ -41,7 +52,8 @@ _MB: Final = 1_000_000
 async def export_here(agent: Agent, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
     """The operation `courier-export`: cards in, bundles out."""
     await check_open(agent)
-    written = await write_bundles(agent, incoming, outgoing, count_or_none(params, "room"))
+    hollow = frozenset(_names(params, "hollow"))
+    written = await write_bundles(agent, incoming, outgoing, count_or_none(params, "room"), hollow)
     return {
         "entries": written.entries,
         "bytes": written.size,
@@ -75,6 +87,12 @@ async def survey_here(agent: Agent, incoming: Incoming) -> JSON:
         "damaged": found.damaged,
         "learned": found.learned,
     }
+
+
+async def check_here(agent: Agent, incoming: Incoming) -> JSON:
+    """The operation `courier-check`: bundles in, the names of those that do not open to their ends out."""
+    await check_open(agent)
+    return {"hollow": await hollow_bundles(agent, incoming)}
 
 
 async def import_here(agent: Agent, incoming: Incoming) -> JSON:
@@ -136,14 +154,18 @@ async def export_to(folder: Path, territory: bytes, run: Run, say: Callable[[str
     disk = CourierDisk(folder, territory)
     await asyncio.to_thread(disk.make)
     await pass_on_letters(disk, run, say)
-    entries = size = 0
+    hollow: list[str] | None = None
+    entries = size = unread = 0
     try:
         while True:
             whole = [found for found in await asyncio.to_thread(disk.bundles) if found.whole]
+            if hollow is None:
+                hollow, unread = await _check(disk, whole, run)
             aside = await asyncio.to_thread(disk.set_aside_before)
             room = await asyncio.to_thread(disk.room)
             async with BundlesOut(disk) as out:
-                result = _read(await run(COURIER_EXPORT, {"room": room}, CardsIn(disk, [*whole, *aside]), out))
+                params: Params = {"room": room, "hollow": list(hollow)}
+                result = _read(await run(COURIER_EXPORT, params, CardsIn(disk, [*whole, *aside]), out))
                 await out.settle()
             entries, size = entries + _count(result, "entries"), size + _count(result, "bytes")
             there = await asyncio.to_thread(disk.names)
@@ -163,8 +185,37 @@ async def export_to(folder: Path, territory: bytes, run: Run, say: Callable[[str
             "fill another disk for these computers"
         )
         return {"entries": entries, "bytes": size, "waits": waits}
-    say("everything is on the disk and was read back; you may remove it")
+    say(
+        "everything is on the disk and was read back; you may remove it"
+        if not unread
+        else "everything is on the disk, and what is new was read back; you may remove it. Of what lay on it before, "
+        f"{-(-unread // _MB)} MB were looked at where they begin"
+    )
     return {"entries": entries, "bytes": size}
+
+
+async def _check(disk: CourierDisk, whole: Sequence[Found], run: Run) -> tuple[list[str], int]:
+    """The bundles on the disk that do not open to their ends, as far as it is looked; how many bytes it was not.
+
+    Raises `LocalFailure`.
+    """
+    checked = _to_check(whole)
+    unread = sum(found.size for found in whole) - sum(found.size for found in checked)
+    if not checked:
+        return [], unread
+    found = _read(await run(COURIER_CHECK, {}, BundlesIn(disk, checked, anyway=True), Notices()))
+    return _names(found, "hollow"), unread
+
+
+def _to_check(whole: Sequence[Found]) -> list[Found]:
+    """The bundles that are opened to their ends: the smallest, in which entries and work come, as far as time is."""
+    checked, left = [], _CHECKED_BYTES
+    for found in sorted(whole, key=lambda each: (each.size, each.name))[:_MOST_CHECKED]:
+        left -= found.size
+        if left < 0:
+            break
+        checked.append(found)
+    return checked
 
 
 async def import_from(folder: Path, territory: bytes, run: Run, say: Callable[[str], None] = tell) -> dict[str, JSON]:

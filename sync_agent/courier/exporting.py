@@ -10,8 +10,8 @@ Rules:
 - a bundle of which nearly nothing is of use any more is written anew and then removed, but never while the disk knows
   more of its space than this device; one that holds what was destroyed here, as soon as all that it names
   is here; no other that may be the last to hold what is merely bare here;
-- what was set aside as damaged counts for nothing, and goes as the others do (docs/adr/0245); where not even its front
-  can be read, once anything was destroyed here.
+- what was set aside as damaged, or does not open to its end, counts for nothing, and goes as the others do
+  (docs/adr/0245, 0249); where not even its front can be read, once anything was destroyed here.
 
 docs/protocol.md, "Courier disks".
 """
@@ -19,7 +19,7 @@ docs/protocol.md, "Courier disks".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final
@@ -120,13 +120,17 @@ class _There:
         return [*self.counted, *self.earlier, *self.spoilt]
 
 
-async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing, room: int | None = None) -> Written:
+async def write_bundles(
+    agent: Agent, incoming: Incoming, outgoing: Outgoing, room: int | None = None, hollow: Collection[str] = ()
+) -> Written:
     """Write bundles with what the disk, whose cards come in, lacks; `room` are the bytes for which it has some.
+
+    What lies there and is `hollow` counts for nothing.
 
     Raises what `outgoing` raises, `LocalFailure`.
     """
     written = Written()
-    found = await survey(agent, incoming)
+    found = await survey(agent, incoming, hollow)
     there = {space: await _by_key(agent, space, cards) for space, cards in found.by_space().items()}
     for space, cards in by_space(found.spoilt).items():
         there.setdefault(space, _There()).spoilt = cards

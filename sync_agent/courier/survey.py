@@ -2,14 +2,14 @@
 
 A card is the front of a bundle (head and sealed index) and its trailer: enough to know what the bundle brings, and that
 it is whole. Of what was set aside as damaged the front comes alone, and counts for nothing but what it may still
-hold. Cards come from the process that can see the disk; the keys are here.
+hold; so does what was found hollow (`checking`). Cards come from the process that can see the disk; the keys are here.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -92,8 +92,11 @@ def by_space(cards: Iterable[Card]) -> dict[bytes, list[Card]]:
     return dict(found)
 
 
-async def survey(agent: Agent, incoming: Incoming) -> Survey:
-    """Look at the cards that come in. What opens keys and is new here is let in. Raises `LocalFailure`."""
+async def survey(agent: Agent, incoming: Incoming, hollow: Collection[str] = ()) -> Survey:
+    """Look at the cards that come in; `hollow` are those whose bodies do not open.
+
+    What opens keys and is new here is let in. Raises `LocalFailure`.
+    """
     found = Survey()
     before = await agent.replica.store.spaces()
     async for name, data in _cards(incoming):
@@ -113,7 +116,7 @@ async def survey(agent: Agent, incoming: Incoming) -> Survey:
             continue
         try:
             index = BundleKeys(secret.bundle, head).open_index(data[len(head.data) : front])
-            cards = found.spoilt if is_set_aside(name) else found.cards
+            cards = found.spoilt if is_set_aside(name) or name in hollow else found.cards
             cards.append(Card(name, size, head.space, head.commitment, index))
         except PeerFault:
             found.damaged.append(name)

@@ -183,7 +183,7 @@ class CourierWatch:
         self._agent.stick = stick.standing = standing
         if standing is StickStanding.DONE:
             stick.told = ""
-            self._say(f"{folder}: everything is on the stick and was read back; it may be removed")
+            self._say(f"{folder}: everything is on the stick, and what is new was read back; it may be removed")
         elif standing is StickStanding.CROWDED and stick.told != told[-1]:
             stick.told = told[-1]
             self._say(f"{folder}: {told[-1]}")

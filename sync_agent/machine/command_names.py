@@ -7,6 +7,7 @@ from typing import Final
 ARE_OF_VERSIONS: Final = "are-of-versions"
 COURIER_EXPORT: Final = "courier-export"
 COURIER_SURVEY: Final = "courier-survey"
+COURIER_CHECK: Final = "courier-check"
 COURIER_IMPORT: Final = "courier-import"
 COURIER_LET_IN: Final = "courier-let-in"
 SCHOOL: Final = (

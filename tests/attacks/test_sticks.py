@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 from blake3 import blake3
 
-from protocol.bundles.form import HEAD_BYTES, NONCE_BYTES, TRAILER_BYTES, Head, Index, PackNote, Trailer
+from protocol.bundles.form import HEAD_BYTES, NONCE_BYTES, TRAILER_BYTES, Head, Index, PackNote, Trailer, head_size
 from protocol.bundles.writer import BundleWriter
 from protocol.errors import BadInput, LocalFailure, NoAnswer, PeerFault, Refused
 from protocol.folds.measures import QuarantineOrder
@@ -30,6 +30,7 @@ from protocol.limits import (
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, PersonRecord, Revocation
+from protocol.model.work import ItemKind
 from protocol.replica.answering.allowances import Allowance, Allowances
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import FileData, FileStart
@@ -45,7 +46,7 @@ from sync_agent.school.measures import ordered
 from sync_agent.transport.server_chain import host_in
 from tests.harness.attack import attack
 from tests.harness.caller import pack_files
-from tests.harness.classroom import SMALL, Classroom, Device, classroom
+from tests.harness.classroom import SMALL, WORK, Classroom, Device, classroom
 from tests.harness.couriers import bring, bundles, courier_class, export, know_keys, set_aside
 from tests.harness.office_devices import Town, town
 from tests.harness.passing_days import pass_days
@@ -508,3 +509,34 @@ async def test_a_thousand_names_of_nobody_leave_a_stick_with_its_next_export(tmp
         assert len(list(place.glob("*.who"))) <= 2 + MAX_LETTERS_PER_DISK
         assert (place / "vacances.who").exists()
         assert await visits(here, teacher, stick, tmp_path / "pc", code, 2)
+
+
+def hollow(path: Path) -> None:
+    """What a carrier without a key can do: the body is another, and the end says that all is there."""
+    data = bytearray(path.read_bytes()[:-TRAILER_BYTES])
+    front = head_size(bytes(data[:HEAD_BYTES])) + int.from_bytes(data[HEAD_BYTES - 4 : HEAD_BYTES], "big")
+    data[front + 5] ^= 1
+    trailer = Trailer(len(data) + TRAILER_BYTES, blake3(data).digest())
+    path.unlink()
+    path.with_name(f"{trailer.name}.rls").write_bytes(bytes(data) + trailer.encode())
+
+
+@attack("a hostile stick", off={"sync_agent.courier.commands._to_check": lambda _whole: []})
+async def test_a_bundle_that_a_carrier_has_hollowed_out_is_written_again_by_who_looks_at_it(tmp_path: Path) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    async with courier_class(tmp_path / "room") as room:
+        teacher, machine = await room.teacher(), await room.machine()
+        await know_keys(room, teacher, machine)
+        task = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+        await teacher.session.sync()
+        await machine.session.sync()
+        work = await room.hand_in(machine, task, WORK)
+        await export(machine, stick)
+        for path in bundles(stick):
+            hollow(path)
+        assert (await export(machine, stick))["entries"], "it is not there, and is written again"
+        assert not (await export(machine, stick))["entries"], "once"
+        with pytest.raises(LocalFailure, match="damaged"):
+            await bring(teacher, stick)
+        assert work in (await teacher.agent.replica.view(room.space)).coursework.hand_ins

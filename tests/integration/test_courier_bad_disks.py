@@ -19,9 +19,21 @@ from protocol.limits import MAX_LETTERS_PER_DISK
 from protocol.model.work import ItemKind
 from protocol.replica.content.pack_files import PackFiles
 from sync_agent.courier import disk as courier_disk
+from sync_agent.courier.commands import export_to
 from sync_agent.courier.letters import Letter, name_of, read_letters
 from tests.harness.classroom import LARGE, WORK, Classroom, work_of
-from tests.harness.couriers import a_class, bring, bundles, code_of, export, make, room_for, set_aside, unfinished
+from tests.harness.couriers import (
+    a_class,
+    bring,
+    bundles,
+    code_of,
+    export,
+    make,
+    room_for,
+    runner,
+    set_aside,
+    unfinished,
+)
 
 pytestmark = pytest.mark.usefixtures("space_keys")
 
@@ -200,6 +212,49 @@ async def test_a_bundle_with_a_bad_sector_or_closed_to_the_account_costs_no_othe
     await bring(one, disk)
     for item in items:
         assert (await one.files(item)).keys() == {"bruit.bin"}
+
+
+async def test_of_what_was_looked_at_where_it_begins_it_is_said_so(room: Classroom, disk: Path) -> None:
+    teacher, one, _ = await a_class(room)
+    await room.publish(teacher, {"film.bin": Random(6).randbytes(2_000_000)})
+    await export(teacher, disk)
+    told: list[str] = []
+    territory = teacher.agent.replica.territory
+    await export_to(disk, territory, runner(one), told.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sync_agent.courier.commands._CHECKED_BYTES", 1_000_000)
+        await export_to(disk, territory, runner(one), told.append)
+    all_of_it, some_of_it = told
+    assert "everything is on the disk and was read back" in all_of_it
+    assert "what is new was read back" in some_of_it
+    assert "3 MB were looked at where they begin" in some_of_it
+
+
+async def test_a_bad_sector_in_what_an_export_looks_at_costs_that_bundle_alone(
+    room: Classroom, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, one, _ = await a_class(room)
+    item = (await room.publish(teacher, {"bruit.bin": Random(5).randbytes(300_000)})).item
+    await export(teacher, disk)
+    large = max(bundles(disk), key=lambda path: path.stat().st_size)
+    read = courier_disk._Files._read
+
+    def failing(_at: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def read_but(files: Any, file: Any, at: int, length: int) -> bytes:
+        if file.name == str(large) and at + length > 100_000 and length > TRAILER_BYTES:
+            file = SimpleNamespace(seek=failing, name=file.name)
+        return read(files, file, at, length)
+
+    monkeypatch.setattr(courier_disk._Files, "_read", read_but)
+    assert (await export(teacher, disk))["bytes"] > 300_000, "written anew"
+    assert large.exists(), "another computer may read it"
+    assert (await export(teacher, disk))["bytes"] == 0
+    monkeypatch.undo()
+    large.unlink()
+    await bring(one, disk)
+    assert (await one.files(item)).keys() == {"bruit.bin"}
 
 
 async def test_a_disk_with_very_much_else_on_it_is_as_good_as_any(room: Classroom, disk: Path) -> None:

@@ -24,6 +24,7 @@ from protocol.errors import Code, NoAnswer, PeerFault
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params
 from sync_agent.courier.commands import (
     Run,
+    check_here,
     export_here,
     export_to,
     import_from,
@@ -32,7 +33,7 @@ from sync_agent.courier.commands import (
     survey_here,
 )
 from sync_agent.courier.disk import ENDING, BundlesOut, trouble_of
-from sync_agent.machine.command_names import COURIER_EXPORT, COURIER_LET_IN, COURIER_SURVEY
+from sync_agent.machine.command_names import COURIER_CHECK, COURIER_EXPORT, COURIER_LET_IN, COURIER_SURVEY
 from sync_agent.transport.answers import Response
 from tests.simulation.machine import SimAgent
 
@@ -149,7 +150,8 @@ def _run(agent: SimAgent) -> Run:
             return (await let_in_here(agent, params, _nobody))[0]
         if name == COURIER_EXPORT:
             return await export_here(agent, params, incoming, outgoing)
-        return await (survey_here if name == COURIER_SURVEY else import_here)(agent, incoming)
+        here = {COURIER_SURVEY: survey_here, COURIER_CHECK: check_here}.get(name, import_here)
+        return await here(agent, incoming)
 
     return run
 
