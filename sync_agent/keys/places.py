@@ -260,14 +260,20 @@ def ever_own(roster: Roster, devices: Iterable[Device]) -> frozenset[bytes]:
 def _phrases(
     agent: Agent, said: Iterable[Entry], by: Container[bytes], person: bytes, roster: Roster
 ) -> Iterable[tuple[Entry, PhraseKey]]:
-    """What some devices have said of a teacher's phrases, under whichever of the teacher's ids: what is not hidden."""
+    """What some devices have said of a teacher's phrases, under whichever of the teacher's ids: what is not hidden.
+
+    Of who is away what was said before the report: not under a grant by which somebody lets a lost laptop in again.
+    """
+    living = {each.grant for each in roster.authorities if each.key not in roster.cut}
     for entry in said:
         if entry.header.author not in by or roster.hides(entry):
             continue
         granted, phrase = agent.replica.door.authority(entry.header.grant), parsed(entry, PhraseKey.parse)
         subject = entry.header.subject or b""
         is_theirs = granted is not None and granted.person == subject and roster.who(subject) == roster.who(person)
-        if phrase is not None and is_theirs:
+        if granted is None or phrase is None or not is_theirs:
+            continue
+        if granted.grant not in living or not roster.is_away((granted.key, granted.agreement), subject):
             yield entry, phrase
 
 

@@ -13,7 +13,8 @@ Rules:
   the one before, whatever may be seen of what that device was given; of keys that are spent again and again, few are
   replaced within an hour, and where none of hers ever led to the device, within a week;
 - and once for each phrase that is in force no more, and to which keys were sealed: half of the keys that a device may
-  make, and the last within an hour, are kept for losses;
+  make, and of these the last within an hour, are kept for losses: for devices that are cut off, not for keys that are
+  spent by what somebody says was given;
 - a key that is new is said and sealed in any case; whatever others' words alone call for (that it is said again under
   another grant, seals of what was given) takes no more than half of what this device may say (docs/adr/0247);
 - a key in whose place another was said is never said again; what has rotted comes back by what its device sealed to
@@ -141,10 +142,16 @@ def _is_due(
     """
     if place.current is None:
         return True
-    is_over = place.is_replaced or (place.person, place.current.public) in place.roster.spent
-    is_lost = is_over or bool(away)
+    is_spent = (place.person, place.current.public) in place.roster.spent
+    is_over = place.is_replaced or is_spent
     pause_ms = READING_KEY_PAUSE_MS if is_over or led_to or papers else READING_KEY_LONG_PAUSE_MS
-    return (is_lost or bool(papers)) and _may_make_another(place, now_ms, pause_ms, for_losses=is_lost)
+    kept, kept_at_once = _kept_for_losses()
+    if away or place.is_replaced:
+        kept, kept_at_once = 0, 0
+    elif is_spent:
+        kept_at_once = 0  # whatever spends it: until there is another one nothing is sealed to it
+    is_due = is_over or bool(away) or bool(papers)
+    return is_due and _may_make_another(place, now_ms, pause_ms, kept, kept_at_once)
 
 
 def _papers_open(place: Place) -> frozenset[bytes]:
@@ -186,15 +193,20 @@ def _notes_in(mark: bytes) -> frozenset[bytes]:
     return frozenset(mark[at : at + _NOTE_BYTES] for at in range(0, len(mark), _NOTE_BYTES))
 
 
-def _may_make_another(place: Place, now_ms: int, pause_ms: int, *, for_losses: bool) -> bool:
-    """Whether this device has made few keys there of late: nothing that spends them again and again goes on so."""
+def _may_make_another(place: Place, now_ms: int, pause_ms: int, kept: int, kept_at_once: int) -> bool:
+    """Whether this device has made few keys there of late: nothing that spends them again and again goes on so.
+
+    So many are `kept` for something else: of all, and within the pause.
+    """
     made = {key for entry, key in place.own if abs(now_ms - entry.timestamp_ms) < pause_ms}
-    kept, kept_at_once = (0, 0) if for_losses else _kept_for_losses()
     return len(made) < MAX_READING_KEYS_AT_ONCE - kept_at_once and len(place.made) < MAX_OWN_READING_KEYS - kept
 
 
 def _kept_for_losses() -> tuple[int, int]:
-    """How many keys are made for no paper: of all, and within the pause."""
+    """How many keys are made for devices alone that are cut off: of all, and, as far as papers go, within the pause.
+
+    Whom her lost laptop had confirmed spends each key of hers by saying that it gave it away, until it is cut off too.
+    """
     return MAX_OWN_READING_KEYS // 2, 1
 
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container, Iterable
+from dataclasses import fields
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from protocol.folds.hand_in_keys import content_key_of
-from protocol.identity import AgreementKey
+from protocol.identity import AgreementKey, SigningKey
 from protocol.limits import MAX_READING_KEYS_AT_ONCE, READING_KEY_PAUSE_MS
-from protocol.model.entry import Kind, parsed
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Grant, Revocation
 from protocol.replica.at_work.replica import Draft
+from protocol.rights.roster import Roster
 from protocol.rights.vouching import drawn_by
 from protocol.roles import Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import KeyWraps, PhraseKey, drawn_of, open_reading_key, phrase_key
+from sync_agent.app import Agent
 from sync_agent.keys.phrases import new_phrase
-from sync_agent.keys.places import Place, phrases_over_in
+from sync_agent.keys.places import Place, _phrases, phrases_over_in
 from sync_agent.keys.reading_key import _papers_open
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Device
@@ -29,6 +32,7 @@ from tests.harness.lost_laptop import (
     another_laptop,
     confirm_each_other,
     keys_said,
+    let_in_again,
     opens_what_is_handed_in_now,
     report_by_head,
     report_by_kit,
@@ -247,3 +251,55 @@ async def test_a_lost_laptop_that_draws_again_and_again_has_her_wait_for_no_key_
         await here.sync(lost, second)
     await report_by_kit(here, second)
     assert not await opens_what_is_handed_in_now(here, lost, second)
+
+
+async def _draws_in_its_place(here: Here, lost: Device) -> None:
+    """Whoever holds a lost laptop that the server has let in again as hers, and that is away, draws another phrase."""
+    hers, ((entry, _),) = here.room.teacher_person, (await phrases_said(here)).values()
+    here.spy, here.grant = lost.agent.keys, await let_in_again(here, lost, Role.TEACHER, hers)
+    signer = SigningKey(bytes([3]) * 32)
+    proof = drawn_by(signer, hers, own_keys(here.spy))
+    false = PhraseKey(AgreementKey(bytes([4]) * 32).public, bytes(16), CHEAP, signer.public, proof)
+    await here.say(Kind.PHRASE, false.encode(), hers, parents=(entry,))
+
+
+class _NobodyIsAway(Roster):
+    """As if who is back and away still drew in the place of hers."""
+
+    def is_away(self, *_: object) -> bool:
+        return False
+
+
+def _whoever_drew(agent: Agent, said: Iterable[Entry], by: Container[bytes], person: bytes, roster: Roster) -> object:
+    given = {each.name: getattr(roster, each.name) for each in fields(Roster)}
+    return _phrases(agent, said, by, person, _NobodyIsAway(**given))
+
+
+@attack(ROW, off={"sync_agent.keys.places._phrases": _whoever_drew})
+async def test_a_reported_laptop_that_is_let_in_again_puts_no_paper_out_of_force(here: Here) -> None:
+    lost = here.teacher
+    second = await another_laptop(here, lost)
+    paper = await drawn(here, second, lost, second)
+    head, _ = await confirmed_head(here)
+    await here.sync(head, second, here.machine)
+    await report_by_head(here, head)
+    await here.sync(head, second, here.machine, second, here.machine)
+    await _draws_in_its_place(here, lost)
+    await here.sync(second, here.machine, second, here.machine)
+    assert await opens(here, paper, await handed_in(here, second))
+
+
+@attack(ROW, off={"sync_agent.keys.places.Place.is_given_up": lambda *_: False})
+async def test_what_it_drew_before_the_report_stays_drawn_while_it_is_let_in_again(here: Here) -> None:
+    lost = here.teacher
+    second = await another_laptop(here, lost)
+    paper = await drawn(here, second, lost, second)
+    await drawn(here, lost, second, lost)
+    head, _ = await confirmed_head(here)
+    third = await here.room.teacher()
+    await here.sync(third, head, second, here.machine)
+    await confirm_each_other(here, second, third)
+    await report_by_head(here, head)
+    await let_in_again(here, lost, Role.TEACHER, here.room.teacher_person)
+    await here.sync(head, second, third, here.machine, second, third, here.machine)
+    assert not await opens(here, paper, await handed_in(here, second, third))

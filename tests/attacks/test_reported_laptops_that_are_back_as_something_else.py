@@ -33,6 +33,7 @@ from tests.harness.lost_laptop import (
     another_laptop,
     keys_said,
     keys_that_open,
+    let_in_again,
     opens_what_is_handed_in_now,
     report_by_head,
 )
@@ -42,16 +43,6 @@ from tests.harness.territory import new_device
 
 ROW = "a server lets a reported laptop in again as something else"
 AS_HERS_WITH_ANOTHER_KEY, AS_ANOTHERS = "as hers, beside another key", "as another teacher's"
-
-
-async def let_in_again(here: Here, lost: Device, role: Role, person: bytes | None, agreement: bytes = b"") -> bytes:
-    """The server takes back what cut a device off: it is this one's now, beside its own X25519 key or another."""
-    territory, keys, space = here.room.territory, lost.agent.keys, here.room.space
-    roster = (await territory.replica.view(space)).roster
-    cuts = tuple(cut for cut, key in roster.revocations.items() if key == lost.agent.device)
-    pair = keys.signing.public, agreement or keys.agreement.public
-    again = Grant(*pair, keys.tls.fingerprint, role, person, None, None).encode()
-    return (await territory.say(space, Kind.GRANT, again, parents=cuts)).id
 
 
 async def cut_off(here: Here, lost: Device) -> None:

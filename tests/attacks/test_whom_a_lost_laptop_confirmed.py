@@ -6,15 +6,19 @@ import html
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
+from protocol.limits import READING_KEY_PAUSE_MS
 from protocol.model.entry import Kind
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import Vouch, device_words
+from protocol.trust.person_keys import KeyWraps
 from sync_agent.keys.confirming import circle_of
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
-from tests.harness.lost_laptop import another_laptop
+from tests.harness.lost_laptop import another_laptop, keys_said, opens_what_is_handed_in_now
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, own_keys, spied_class
 
@@ -80,3 +84,24 @@ async def test_her_other_laptop_asks_about_whom_a_reported_one_confirmed(tmp_pat
         states = {row["device"]: row["state"] for row in rows}
         assert states[here.spy.signing.public.hex()] == "yours?"
         assert states[here.teacher.agent.device.hex()] == "this"
+
+
+@attack(LOST, off={"sync_agent.keys.reading_key._kept_for_losses": lambda: (0, 1)})
+async def test_what_whom_it_confirmed_says_was_given_leaves_her_keys_to_make_once_that_is_cut_off_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.keys.reading_key.MAX_OWN_READING_KEYS", 8)
+    async with spied_class(tmp_path) as here:
+        lost, head = await confirmed_by_the_thief(here)
+        territory, first, hers = here.room.territory, here.teacher, here.room.teacher_person
+        await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
+        await here.sync(head, first, here.machine)
+        for _ in range(10):
+            for key in await keys_said(here, first.agent.device):
+                gift = KeyWraps(key, ((lost.agent.keys.agreement.public, bytes(80)),))
+                await here.say(Kind.KEY_WRAP, gift.encode(), hers)
+            await here.sync(first)
+            territory.clock.advance(READING_KEY_PAUSE_MS)
+        await Desk(head.agent).ask("lost", device=here.spy.signing.public.hex())
+        await here.sync(head, first, here.machine, first)
+        assert not await opens_what_is_handed_in_now(here, lost, first)

@@ -9,7 +9,7 @@ from protocol.errors import PeerFault
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.model.entry import Kind, parsed
-from protocol.model.structure import PersonKey, PersonRecord, Revocation
+from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
@@ -44,6 +44,16 @@ async def report_by_kit(here: Here, _head: Device) -> None:
     await territory.replica.write(
         [cut], author=territory.keys.root, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
     )
+
+
+async def let_in_again(here: Here, lost: Device, role: Role, person: bytes | None, agreement: bytes = b"") -> bytes:
+    """The server takes back what cut a device off: it is this one's now, beside its own X25519 key or another."""
+    territory, keys, space = here.room.territory, lost.agent.keys, here.room.space
+    roster = (await territory.replica.view(space)).roster
+    cuts = tuple(cut for cut, key in roster.revocations.items() if key == lost.agent.device)
+    pair = keys.signing.public, agreement or keys.agreement.public
+    again = Grant(*pair, keys.tls.fingerprint, role, person, None, None).encode()
+    return (await territory.say(space, Kind.GRANT, again, parents=cuts)).id
 
 
 async def another_laptop(here: Here, first: Device) -> Device:
