@@ -11,6 +11,9 @@ import pytest
 from protocol.limits import READING_KEY_PAUSE_MS
 from protocol.model.entry import Kind
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.office import confirmed_by_lost
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import Vouch, device_words
 from protocol.trust.person_keys import KeyWraps
 from sync_agent.keys.confirming import circle_of
@@ -25,7 +28,7 @@ from tests.harness.spied_class import SpiedClass, own_keys, spied_class
 LOST = "a device is lost"
 
 
-async def confirmed_by_the_thief(here: SpiedClass) -> tuple[Device, Device]:
+async def confirmed_by_the_thief(here: SpiedClass, *, back_ms: int = 0) -> tuple[Device, Device]:
     """Her other laptop, and the head's; her third is stolen, and says that a device of the thief's is hers.
 
     A code for one more computer of hers lay in its mail: an honest server lets the device in.
@@ -33,7 +36,7 @@ async def confirmed_by_the_thief(here: SpiedClass) -> tuple[Device, Device]:
     lost = await another_laptop(here, here.teacher)
     head, _ = await confirmed_head(here)
     await here.sync(head, here.teacher, lost, here.teacher, here.machine)
-    await here.name_the_spy(here.room.teacher_person, back_ms=0)
+    await here.name_the_spy(here.room.teacher_person, back_ms=back_ms)
     await here.sync(lost)
     right = (await lost.agent.right(here.room.space, Kind.VOUCH)).grant
     hers = here.room.teacher_person
@@ -62,6 +65,22 @@ async def test_whom_a_stolen_laptop_alone_confirmed_is_named_with_six_words_as_i
         await desk.ask("lost", device=here.spy.signing.public.hex())
         await here.sync(head, here.teacher, here.machine)
         assert (await desk.ask("lost", device=lost.agent.device.hex()))["confirmed"] == []
+
+
+def _by_dates(_door: object, _keys: object, roster: Roster) -> dict[bytes, VouchedDevice]:
+    return {person: starts[0] for person, starts in roster.starts.items() if starts}
+
+
+@attack(LOST, off={"protocol.replica.office.confirmed_by_lost._came_first": _by_dates})
+async def test_at_the_server_too_whose_key_bears_an_early_date_is_named(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        lost, _ = await confirmed_by_the_thief(here, back_ms=10**9)
+        replica, spy = here.room.territory.replica, own_keys(here.spy)
+        roster = (await replica.view(here.room.space)).roster
+        assert roster.starts[here.room.teacher_person] == (spy,), "by dates it would be hers before all others"
+        keys = await replica.store.scan_kinds([Kind.PERSON_KEY])
+        starts = confirmed_by_lost._came_first(replica.door, keys, roster)
+        assert confirmed_by_lost._by_its_word_alone(roster, lost.agent.device, starts) == [spy]
 
 
 @attack(LOST, off={"protocol.replica.office.losses.confirmed_by_lost": _nobody})

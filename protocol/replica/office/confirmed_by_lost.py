@@ -13,11 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from protocol.model.entry import Kind
+from protocol.model.entry import Entry, Kind
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.withdrawals import Kept, kept_by
 from protocol.rights.circles import Circles
+from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_words
 
@@ -39,22 +40,23 @@ class Confirmed:
 
 async def confirmed_by_lost(office: Office, lost: bytes, spaces: Iterable[bytes]) -> tuple[Confirmed, ...]:
     """Those in some spaces that still read, whoever was confirmed by them in turn included."""
+    rosters = [(await office.replica.view(space)).roster for space in spaces]
+    spoke_in = [roster for roster in rosters if any(voice[0] == lost for voice in roster.voices.words)]
+    keys = await office.replica.store.scan_kinds([Kind.PERSON_KEY]) if spoke_in else ()
     named: dict[tuple[bytes, bytes], Device] = {}
-    for space in spaces:
-        roster = (await office.replica.view(space)).roster
-        if any(voice[0] == lost for voice in roster.voices.words):
-            starts = await _came_first(office, roster)
-            named |= {(pair[0], space): pair for pair in _by_its_word_alone(roster, lost, starts)}
+    for roster in spoke_in:
+        starts = _came_first(office.replica.door, keys, roster)
+        named |= {(pair[0], roster.space): pair for pair in _by_its_word_alone(roster, lost, starts)}
     kept = await kept_by(office, named)
     pairs = list(dict.fromkeys(named[each.device, each.space] for each in kept))[:MAX_WORDS]
     words = await asyncio.to_thread(lambda: {pair: device_words(pair) for pair in pairs})
     return tuple(Confirmed(each, words.get(named[each.device, each.space])) for each in kept)
 
 
-async def _came_first(office: Office, roster: Roster) -> dict[bytes, Device]:
+def _came_first(door: Door, keys: Iterable[Entry], roster: Roster) -> dict[bytes, Device]:
     """The device of each person whose reading key was the first that came here, of those that nothing hides."""
-    door, found = office.replica.door, dict[bytes, Device]()
-    for entry in await office.replica.store.scan_kinds([Kind.PERSON_KEY]):
+    found: dict[bytes, Device] = {}
+    for entry in keys:
         author = door.authority(entry.header.grant) if entry.header.space == roster.space else None
         if author is None or author.person is None or author.person != entry.header.subject or roster.hides(entry):
             continue
