@@ -266,7 +266,7 @@ LOG_FILES_KEPT: Final = 4
 
 # connections and requests of a listener
 MAX_CONNECTIONS: Final = 50_000
-MAX_ASKING: Final = 2_048  # whose request is not whole
+MAX_ASKING: Final = 4_096  # whose request is not whole, head or body
 MAX_ASKING_PER_ADDRESS: Final = 512  # a school may be one address
 MAX_REQUESTS_PER_ADDRESS: Final = 1_024
 MAX_READ_CALLS: Final = 4_096  # whose body is not whole

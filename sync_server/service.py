@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from protocol.errors import Code, LocalFailure, RelaisError
-from protocol.limits import MAX_ASKING_PER_ADDRESS, MAX_CONNECTIONS
+from protocol.limits import MAX_CONNECTIONS
 from protocol.messages.wire import Call
 from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console.control import serve_control
@@ -33,6 +33,7 @@ from protocol.replica.console.sole_runner import RUNNING, own, running_already
 from protocol.replica.content.levels import known_levels
 from protocol.replica.content.strong_worker import StrongWorker
 from protocol.replica.http.connections import Bounds, listening
+from protocol.replica.http.live import MAX_LISTENERS
 from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.stays import end_stays
@@ -176,6 +177,7 @@ class Service:
         await tell_devices(server)
         self._traffic.on_unknown = server.note_unknown_caller
         self._traffic.asker_of = asker_by_proxy if config.behind_proxy else asker_by_connection
+        bounds = Bounds.within(_possible_connections(), are_of_one_proxy=config.behind_proxy)
         app = application(
             server.responder,
             self._counters,
@@ -188,6 +190,7 @@ class Service:
             self._traffic,
             self._stop.watch,
             only_tls=config.binds_browsers,
+            max_listeners=min(MAX_LISTENERS, bounds.for_news),
         )
         pages = Pages(
             self._survey,
@@ -199,10 +202,6 @@ class Service:
         pages.add_to(app)
         async with AsyncExitStack() as stack:
             tls = await stack.enter_async_context(listener_tls(server, config))
-            bounds = Bounds(
-                connections=_possible_connections(),
-                per_address=None if config.behind_proxy else MAX_ASKING_PER_ADDRESS,
-            )
             url = await stack.enter_async_context(
                 listening(app, config.host, config.port, grace_s=LAST_GRACE_S, tls=tls, bounds=bounds)
             )

@@ -15,7 +15,7 @@ from protocol.messages.wire import ENROLL_PATH, LIVE_PATH, LIVENESS_PATH, PACKS_
 from protocol.replica.answering.serving import Responder
 from protocol.replica.http.calls import RETRY_AFTER_S, Calls
 from protocol.replica.http.content import Packs
-from protocol.replica.http.live import Live
+from protocol.replica.http.live import MAX_LISTENERS, Live
 from protocol.replica.http.problems import Handler, Problems, problem
 from sync_server.api.asker import UNKNOWN, AskerOf, asker_by_connection
 from sync_server.api.health import Health
@@ -90,6 +90,7 @@ def application(
     on_failure: Callable[[LocalFailure], None],
     *,
     only_tls: bool = False,
+    max_listeners: int = MAX_LISTENERS,
 ) -> web.Application:
     """The HTTP side of a server. Failures of this machine that are not sealed to a caller reach `on_failure`.
 
@@ -103,7 +104,7 @@ def application(
     app.router.add_post(ENROLL_PATH, calls.handler(Call.ENROLL))
     app.router.add_get(f"{PACKS_PATH}/{{capability}}", packs.fetch, allow_head=False)
     app.router.add_post(PACKS_PATH, packs.receive)
-    live = Live(responder)
+    live = Live(responder, max_listeners=max_listeners)
     app.router.add_get(LIVE_PATH, live.listen, allow_head=False)
     app.on_shutdown.append(live.on_shutdown)
     app.router.add_get(LIVENESS_PATH, health.live)

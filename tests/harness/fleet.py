@@ -23,7 +23,7 @@ from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.model.structure import Grant
 from protocol.model.work import ContentRef, HandIn
 from protocol.replica.at_work.replica import Draft
-from protocol.replica.http.connections import listening
+from protocol.replica.http.connections import Bounds, listening
 from protocol.roles import Role
 from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.api.health import Health as HealthPages
@@ -124,7 +124,7 @@ class Fleet:
 
 @asynccontextmanager
 async def pages_over(
-    made: Office, *, clock_s: Callable[[], float] = time.monotonic, **options: Any
+    made: Office, *, clock_s: Callable[[], float] = time.monotonic, bounds: Bounds | None = None, **options: Any
 ) -> AsyncIterator[tuple[str, Survey]]:
     """The server's HTTP side over an opened server: its URL and its survey. `clock_s` is for sessions and waits.
 
@@ -156,7 +156,7 @@ async def pages_over(
     pages.add_to(app)
     async with AsyncExitStack() as stack:
         tls = await stack.enter_async_context(listener_tls(made.server, config))
-        url = await stack.enter_async_context(listening(app, "127.0.0.1", 0, grace_s=1.0, tls=tls))
+        url = await stack.enter_async_context(listening(app, "127.0.0.1", 0, grace_s=1.0, tls=tls, bounds=bounds))
         stack.push_async_callback(pages.close)
         yield url, survey
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from protocol.replica.answering.listeners import Listeners
+from protocol.replica.http.connections import listening as serving
+from protocol.replica.http.live import Live
+from tests.harness.classroom import classroom
+from tests.harness.http_room import listening
 from tests.harness.machines import Machine, School, school
-from tests.harness.patience import eventually
+from tests.harness.patience import eventually, until
 
 
 @pytest.fixture
@@ -60,3 +67,26 @@ async def test_a_listener_is_told_once_of_news_by_others_and_never_of_its_own() 
     assert await mine.news() == {b"d"}
     del mine
     assert len(listeners) == 0
+
+
+async def test_a_question_that_waits_makes_room_for_somebody_elses_and_is_remembered_no_more(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        responder, now_ms = room.territory.responder(), room.territory.clock()
+        live, app = Live(responder, max_listeners=2), web.Application()
+        app.router.add_get("/", live.listen)
+        app.on_shutdown.append(live.on_shutdown)
+        async with serving(app, "127.0.0.1", 0, grace_s=1) as url, aiohttp.ClientSession() as session:
+
+            async def ask(device: bytes, second: int) -> int:
+                async with session.get(url, headers=listening(responder, device, now_ms, second)) as answer:
+                    return answer.status
+
+            assert [await ask(b"t" * 32, 0), await ask(b"t" * 32, 1)] == [200, 200]
+            waiting = [asyncio.create_task(ask(b"t" * 32, second)) for second in (0, 1)]
+            await until(lambda: live._standing_lines == len(waiting))
+            line = await session.ws_connect(url, headers=listening(responder, b"h" * 32, now_ms))
+            done, (left,) = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            assert {each.result() for each in done} == {204}
+            assert live._taken() == 2
+            left.cancel()
+            await line.close()

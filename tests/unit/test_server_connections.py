@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
 
-from protocol.replica.http.connections import HEADERS_TIMEOUT_S, UNREAD_TIMEOUT_S, Guarded, Guards, whose
+from protocol.replica.http.connections import HEADERS_TIMEOUT_S, UNREAD_TIMEOUT_S, Bounds, Guarded, Guards, whose
 from tests.harness.connections import Heard, Many, Wire
 
 
@@ -117,16 +118,102 @@ async def test_when_all_places_are_taken_the_longest_idle_goes_and_who_is_served
     assert len(many.guards) == 3
 
 
+async def test_of_bodies_that_are_awaited_the_longest_awaited_of_an_address_makes_room() -> None:
+    many = Many(per_address=3, asking=100, connections=100)
+    owing = [many.from_("192.0.2.66") for _ in range(3)]
+    with ExitStack() as stack:
+        for guarded, _ in owing:
+            guarded.begin()
+            stack.enter_context(guarded.owing())
+        assert not many.from_("192.0.2.1")[1].cut
+        newest, wire = many.from_("192.0.2.66")
+        newest.begin()
+        assert [wire.cut for _, wire in owing] == [True, False, False]
+        stack.enter_context(newest.owing())
+        assert not wire.cut
+    assert len(many.guards._asking) == 1, "of the other address"
+
+
+async def test_a_long_body_whose_pieces_come_stays_beside_those_of_which_nothing_comes() -> None:
+    many = Many(per_address=3, asking=100, connections=100)
+    sender, wire = many.from_("192.0.2.66")
+    sender.begin()
+    silent = []
+    for _ in range(9):
+        with sender.owing():
+            silent.append(many.from_("192.0.2.66"))
+            silent.append(many.from_("192.0.2.66"))
+    assert not wire.cut
+    assert [wire.cut for _, wire in silent[:-3]] == [True] * 15
+
+
+async def test_two_hundred_lines_for_news_behind_one_address_stand_whatever_is_begun_there() -> None:
+    many = Many(per_address=4, asking=8, connections=250)
+    lines = [_begun(many) for _ in range(200)]
+    with ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(_begun(many)[0].owing())
+        assert not any(wire.cut for _, wire in lines)
+        assert len(many.guards) == 204
+
+
+def _begun(many: Many) -> tuple[Guarded, Wire]:
+    """A connection of the school's, the head of whose request is whole."""
+    made = many.from_("192.0.2.66")
+    made[0].begin()
+    return made
+
+
+async def test_when_all_are_being_served_who_takes_no_answer_makes_room() -> None:
+    many = Many(per_address=None, asking=100, connections=3)
+    served = [many.from_("192.0.2.1") for _ in range(3)]
+    for guarded, _ in served:
+        guarded.begin()
+        guarded.pause_writing()
+    served[0][0].resume_writing()
+    assert not many.from_("192.0.2.2")[1].cut
+    assert [wire.cut for _, wire in served] == [False, True, False]
+
+
+async def test_what_is_owed_over_a_connection_that_has_gone_counts_for_nobody() -> None:
+    many = Many(per_address=1, asking=1, connections=10)
+    guarded, _ = many.from_("192.0.2.1")
+    guarded.begin()
+    guarded.connection_lost(None)
+    with guarded.owing():
+        guarded.pause_writing()
+        assert not many.from_("192.0.2.1")[1].cut
+        assert len(many.guards) == 1
+
+
+@pytest.mark.parametrize(
+    ("connections", "are_of_one_proxy", "bounds"),
+    [
+        (50_000, False, (4_096, 512)),
+        (50_000, True, (4_096, None)),
+        (768, False, (384, 256)),
+        (256, True, (128, None)),
+    ],
+)
+def test_where_connections_are_few_half_are_for_who_has_asked(
+    connections: int, are_of_one_proxy: bool, bounds: tuple[int, int | None]
+) -> None:
+    found = Bounds.within(connections, are_of_one_proxy=are_of_one_proxy)
+    assert (found.asking, found.per_address) == bounds
+    assert found.for_news < connections
+
+
 async def test_a_connection_that_goes_leaves_no_trace() -> None:
     many = Many(per_address=2, asking=10, connections=10)
     guarded, _ = many.from_("192.0.2.1")
     guarded.data_received(b"GET")
     guarded.begin()
+    guarded.pause_writing()
     guarded.end()
     guarded.connection_lost(None)
     guarded.connection_lost(None)
     guards = many.guards
-    assert (len(guards), guards._asking, guards._asking_of, guards._idle) == (0, {}, {}, {})
+    assert (len(guards), guards._asking, guards._asking_of, guards._idle, guards._unread) == (0, {}, {}, {}, {})
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 Rules:
 - a declared size beyond the bound is refused before a byte is read, an undeclared one at the first byte too many;
 - a `Content-Encoding` is refused: what it would grow to is not known;
-- a client that brings less than a piece a minute is let go, so that slow ones do not occupy the server for ever.
+- a client that brings less than a piece a minute is let go, so that slow ones do not occupy the server for ever;
+- while a piece is awaited the request counts as not whole: whoever lets us wait the longest makes room (`connections`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from aiohttp import ClientError, web
 
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import FILE_PIECE_BYTES, KiB
+from protocol.replica.http.connections import awaiting
 
 SLOWEST_PIECE_BYTES: Final = 64 * KiB
 PIECE_TIMEOUT_S: Final = 60.0
@@ -37,7 +39,8 @@ async def pieces(request: web.Request, max_bytes: int) -> AsyncIterator[bytes]:
         fault: PeerFault | None = None
         try:
             async with asyncio.timeout(PIECE_TIMEOUT_S):
-                ended = await _fill(request, piece)
+                with awaiting(request):
+                    ended = await _fill(request, piece)
         except TimeoutError:
             fault = PeerFault(Code.TOO_SLOW, "the request took too long to arrive")
         except (web.RequestPayloadError, ClientError, ConnectionError) as reason:

@@ -42,7 +42,8 @@ class Calls:
     others; some hundred wait, as long as their bodies together stay within a bound, and not all of one address (an
     empty one is nobody's: it is not bounded); beyond that a caller is asked to come back. Bodies on their way take no
     place among those who wait, and when they are too many, or too large together, the one that lingers makes room: who
-    sends a little and falls silent keeps nobody out. The wait is short: the store has one writer anyway.
+    sends a little and falls silent keeps nobody out; one of the same address, where that has too many, as of a school.
+    The wait is short: the store has one writer anyway.
     """
 
     def __init__(self, responder: Responder, meter: Meter, *, asker_of: Callable[[web.Request], str] = _remote) -> None:
@@ -55,19 +56,19 @@ class Calls:
         self._waiting_calls = 0
         self._waiting_bytes = 0
         # bodies on their way, in the order in which they began
-        self._reading: dict[asyncio.Timeout, float] = {}
+        self._reading: dict[asyncio.Timeout, tuple[float, str]] = {}
 
     def handler(self, call: Call) -> Handler:
         """What answers `call`."""
 
         async def handle(request: web.Request) -> web.Response:
             asker = self._asker_of(request)
-            if asker and self._waiting[asker] >= MAX_WAITING_CALLS_PER_ADDRESS:
+            if asker and self._waiting[asker] >= MAX_WAITING_CALLS_PER_ADDRESS and not self._end_lingering(asker):
                 raise self._busy(call)
             body = bytearray()
             self._waiting[asker] += 1
             try:
-                await self._read(request, call, body)
+                await self._read(request, asker, call, body)
                 reply = await self._in_turn(asker, call, bytes(body))
             finally:
                 self._waiting_bytes -= len(body)
@@ -96,13 +97,13 @@ class Calls:
             return nullcontext()
         return self._turns.setdefault(asker, asyncio.Semaphore(CALLS_AT_ONCE - 1))
 
-    async def _read(self, request: web.Request, call: Call, body: bytearray) -> None:
+    async def _read(self, request: web.Request, asker: str, call: Call, body: bytearray) -> None:
         """Read a body to its end. Raises `NoAnswer(BUSY)` where it has to make room, and as `pieces`."""
         if len(self._reading) >= MAX_READ_CALLS and not self._end_lingering():
             raise self._busy(call)
         try:
             async with asyncio.timeout(None) as place:
-                self._reading[place] = asyncio.get_running_loop().time()
+                self._reading[place] = asyncio.get_running_loop().time(), asker
                 try:
                     async for piece in pieces(request, MAX_REQUEST_BYTES):
                         body += piece
@@ -114,13 +115,13 @@ class Calls:
         except TimeoutError:
             raise self._busy(call) from None
 
-    def _end_lingering(self) -> bool:
-        """Let the body go that began first, if it has lingered; whether one did."""
+    def _end_lingering(self, of: str | None = None) -> bool:
+        """Let the body go that began first, or that of an address, if it has lingered; whether one did."""
         now_s = asyncio.get_running_loop().time()
-        for place, begun_s in self._reading.items():
+        for place, (begun_s, asker) in self._reading.items():
             if now_s - begun_s <= LINGERING_S:
                 return False
-            if place.when() is None:
+            if place.when() is None and of in {None, asker}:
                 place.reschedule(now_s)
                 return True
         return False

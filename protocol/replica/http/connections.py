@@ -4,11 +4,14 @@ A `Guarded` stands between a transport and aiohttp's protocol and passes everyth
 whether the other side is alive. Rules:
 
 - TLS must stand, headers must be whole, and answers must be read, within a time, however often a byte comes;
-- connections whose request is not whole are few, per address and in all: the one that has kept us waiting the longest
-  makes room for the next, so that whoever speaks at once is never kept out by those who are silent;
-- when there are as many connections as there may be, the one that has been idle the longest makes room.
+- connections whose request is not whole, head or body, are few, per address and in all: the one that has kept us
+  waiting the longest makes room for the next, so that whoever speaks at once is never kept out by those who are silent.
+  Of a body each piece counts anew: a long one that comes is not for that the first to go;
+- when there are as many connections as there may be, the one that has been idle the longest makes room, else who has
+  kept us waiting for a request, else who has not taken an answer, for the longest;
+- who waits for us (for an answer that is being made, or for news) makes room for nobody.
 
-Slow bodies are the business of `bodies` and `calls`, silence between requests is aiohttp's.
+How slowly a body may come is the business of `bodies` and `calls`, silence between requests is aiohttp's.
 """
 
 # ruff: noqa: D102  (`asyncio.Protocol` says what its methods mean)
@@ -21,8 +24,8 @@ import errno
 import ipaddress
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
@@ -64,6 +67,17 @@ class Bounds:
     asking: int = MAX_ASKING
     per_address: int | None = MAX_ASKING_PER_ADDRESS
 
+    @classmethod
+    def within(cls, connections: int, *, are_of_one_proxy: bool) -> Bounds:
+        """Those of a listener that may have so many: half of few are for who has asked, whatever others begin."""
+        per_address = None if are_of_one_proxy else min(MAX_ASKING_PER_ADDRESS, connections // 3)
+        return cls(connections, min(MAX_ASKING, connections // 2), per_address)
+
+    @property
+    def for_news(self) -> int:
+        """How many of them may wait for news: the others are for calls."""
+        return self.connections * 3 // 4
+
 
 class Guarded(asyncio.Protocol):
     """One connection, from the moment that it was accepted. `busy` while a request is being answered."""
@@ -98,10 +112,21 @@ class Guarded(asyncio.Protocol):
         return self.inner.eof_received()
 
     def pause_writing(self) -> None:
+        self._guards.note_unread(self)
         self.inner.pause_writing()
 
     def resume_writing(self) -> None:
+        self._guards.note_read(self)
         self.inner.resume_writing()
+
+    @contextmanager
+    def owing(self) -> Iterator[None]:
+        """While this lasts, more of the request is awaited: it is not whole."""
+        self._guards.note_asking(self)
+        try:
+            yield
+        finally:
+            self._guards.note_asked(self)
 
     def begin(self) -> None:
         """The headers of a request are whole."""
@@ -145,6 +170,7 @@ class Guards:
         self._asking: _InOrder = {}
         self._asking_of: dict[str, _InOrder] = {}
         self._idle: _InOrder = {}
+        self._unread: _InOrder = {}
 
     def __len__(self) -> int:
         return len(self._by_inner)
@@ -163,11 +189,13 @@ class Guards:
     def remove(self, guarded: Guarded) -> None:
         """A connection has gone; again is no error."""
         self._by_inner.pop(guarded.inner, None)
-        self._idle.pop(guarded, None)
+        self.note_read(guarded)
         self.note_asked(guarded)
 
     def note_asking(self, guarded: Guarded) -> None:
-        """A request has begun, or is awaited for the first time."""
+        """A request has begun, or is awaited for the first time, or more of its body is."""
+        if guarded.inner not in self._by_inner:
+            return
         self._idle.pop(guarded, None)
         self._asking[guarded] = None
         same = self._asking_of.setdefault(guarded.address, {})
@@ -179,7 +207,7 @@ class Guards:
             self._send_away(next(iter(self._asking)))
 
     def note_asked(self, guarded: Guarded) -> None:
-        """The head of a request is whole."""
+        """The head of a request is whole, or a piece of its body has come."""
         self._idle.pop(guarded, None)
         if guarded in self._asking:
             del self._asking[guarded]
@@ -193,9 +221,18 @@ class Guards:
         if guarded.inner in self._by_inner:
             self._idle[guarded] = None
 
+    def note_unread(self, guarded: Guarded) -> None:
+        """Much of an answer lies here, and is not taken."""
+        if guarded.inner in self._by_inner:
+            self._unread[guarded] = None
+
+    def note_read(self, guarded: Guarded) -> None:
+        """Most of what lay here has been taken."""
+        self._unread.pop(guarded, None)
+
     def _least_missed(self) -> Guarded | None:
         """Who has been idle the longest, else who has kept us waiting the longest."""
-        return next(iter(self._idle), None) or next(iter(self._asking), None)
+        return next((first for those in (self._idle, self._asking, self._unread) for first in those), None)
 
     def _send_away(self, guarded: Guarded) -> None:
         self.remove(guarded)
@@ -207,6 +244,7 @@ class Guards:
         guarded = self._by_inner.get(request.protocol)
         if guarded is None:
             return await handler(request)
+        request[_GUARDED] = guarded
         guarded.begin()
         try:
             return await handler(request)
@@ -220,6 +258,15 @@ class Guards:
             now_s = self.now_s()
             for guarded in list(self._by_inner.values()):
                 guarded.look(now_s)
+
+
+_GUARDED: Final = web.RequestKey("guarded", Guarded)
+
+
+def awaiting(request: web.Request) -> AbstractContextManager[None]:
+    """While this lasts, the other side of a request owes us something: whoever does the longest makes room."""
+    guarded = request.get(_GUARDED)
+    return nullcontext() if guarded is None else guarded.owing()
 
 
 class _Porter:

@@ -8,6 +8,8 @@ Rules:
   questions is kept for the next one; who asks for the first time, or after a long while, is told at once to look;
 - of one device few lines stand, the newest, and for few of its questions something is kept: whoever opens them by the
   hundred, over whatever capabilities, takes nobody else's place;
+- where all places are taken, one is given up by who has the most, however many keys a device gave itself, for who has
+  fewer: a room of copies of one image has as many as there are, until somebody else comes;
 - the server's pings keep proxies from closing the line, and find out who is gone;
 - a line over which nothing can be told any more ends: who waits at it would believe that nothing moves.
 
@@ -18,7 +20,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final, TypeAlias
 
@@ -29,6 +32,7 @@ from protocol.limits import CAPABILITY_LIFETIME_S
 from protocol.messages.likeness import MOVED
 from protocol.replica.answering.listeners import Listener
 from protocol.replica.answering.serving import Responder
+from protocol.replica.http.connections import awaiting
 
 MAX_LISTENERS: Final = 20_000
 MAX_LINES_PER_DEVICE: Final = 8
@@ -57,6 +61,7 @@ class Live:
         self._open: set[web.WebSocketResponse] = set()
         # of each device, how its lines are ended, in the order in which they came
         self._lines: dict[bytes, list[_Ending]] = {}
+        self._standing_lines = 0
         # those who ask, between two questions: by capability, in the order in which they were answered
         self._asking: dict[str, tuple[float, Listener]] = {}
         # of each device, the capabilities among those
@@ -67,13 +72,13 @@ class Live:
         token = request.headers.get("Authorization", "")
         if not token.startswith(_BEARER):
             raise PeerFault(Code.BAD_CAPABILITY, "this link is not valid or has expired; ask for a new one")
-        if len(self._responder.listeners) >= self._max_listeners and token not in self._asking:
-            raise NoAnswer(Code.BUSY, "too many machines are waiting for news", retry_after_s=60)
         listener = self._responder.listener(token.removeprefix(_BEARER))
+        if token not in self._asking:
+            self._make_room(listener.device)
         socket = web.WebSocketResponse(heartbeat=PING_S, max_msg_size=_MAX_FRAME_BYTES, compress=False)
         if socket.can_prepare(request).ok:
             await socket.prepare(request)
-            return await self._push(socket, listener)
+            return await self._push(request, socket, listener)
         return await self._long_poll(token, listener)
 
     async def on_shutdown(self, _app: web.Application) -> None:
@@ -81,13 +86,16 @@ class Live:
         for socket in list(self._open):
             await socket.close(code=1001)
 
-    async def _push(self, socket: web.WebSocketResponse, listener: Listener) -> web.WebSocketResponse:
+    async def _push(
+        self, request: web.Request, socket: web.WebSocketResponse, listener: Listener
+    ) -> web.WebSocketResponse:
         self._open.add(socket)
         tasks = [asyncio.create_task(work) for work in (self._tell(socket, listener), self._read(socket, listener))]
         try:
             with self._standing(listener.device, tasks[0].cancel):
                 await asyncio.wait(tasks, timeout=CAPABILITY_LIFETIME_S, return_when=asyncio.FIRST_COMPLETED)
-            await socket.close()
+            with awaiting(request):
+                await socket.close()
         finally:
             self._open.discard(socket)
             for task in tasks:
@@ -97,20 +105,42 @@ class Live:
             self._note(failure)
         return socket
 
+    def _make_room(self, device: bytes) -> None:
+        """See to it that a place is free for a device. Raises `NoAnswer(BUSY)` where nobody has to give one up."""
+        while self._taken() >= self._max_listeners:
+            held = Counter({each: len(lines) for each, lines in self._lines.items()})
+            held.update({each: len(tokens) for each, tokens in self._asking_of.items()})
+            most = gives_way(held, device, self._responder.replica.door.origin)
+            if most is None:
+                raise NoAnswer(Code.BUSY, "too many machines are waiting for news", retry_after_s=60)
+            if most in self._asking_of:
+                self._take(next(iter(self._asking_of[most])))
+            else:
+                self._end_eldest(most)
+
+    def _taken(self) -> int:
+        return self._standing_lines + len(self._asking)
+
     @contextmanager
     def _standing(self, device: bytes, ending: _Ending) -> Iterator[None]:
         """A line of the device stands; if it has too many now, the eldest is told to end, and counts no more."""
         lines = self._lines.setdefault(device, [])
         lines.append(ending)
+        self._standing_lines += 1
         if len(lines) > MAX_LINES_PER_DEVICE:
-            lines.pop(0)()
+            self._end_eldest(device)
         try:
             yield
         finally:
             if ending in lines:
+                self._standing_lines -= 1
                 lines.remove(ending)
-            if not lines:
-                self._lines.pop(device, None)
+            if not self._lines.get(device, True):
+                del self._lines[device]
+
+    def _end_eldest(self, device: bytes) -> None:
+        self._standing_lines -= 1
+        self._lines[device].pop(0)()
 
     def _note(self, failure: BaseException | None) -> None:
         """What ended a line, unless whoever listened did: it can be answered to nobody any more."""
@@ -150,7 +180,9 @@ class Live:
         except TimeoutError:
             return web.Response(status=204)
         finally:
-            self._keep(token, listener)
+            # who waited until somebody else was given the place is not remembered either
+            if self._taken() < self._max_listeners:
+                self._keep(token, listener)
         return web.Response(text=MOVED)
 
     async def _moved(self, listener: Listener, patience: asyncio.Timeout) -> bool:
@@ -185,6 +217,25 @@ class Live:
             if not own:
                 del self._asking_of[listener.device]
         return listener
+
+
+def gives_way(held: Mapping[bytes, int], caller: bytes, origin: Callable[[bytes], bytes]) -> bytes | None:
+    """Which of the devices that hold so many places gives one up for the caller; None where it is sent away.
+
+    Places are shared out among devices as they were let in, and the places of each among the keys that it has given
+    itself. Nobody gives one up for who would then have more, but the caller: its new place is worth more than its old.
+    """
+    own = origin(caller)
+    of_origin: Counter[bytes] = Counter()
+    for device, places in held.items():
+        of_origin[origin(device)] += places
+    most = max(of_origin, key=of_origin.__getitem__, default=own)
+    if of_origin[most] > of_origin[own] + 1:
+        return max((device for device in held if origin(device) == most), key=held.__getitem__)
+    chosen = max((device for device in held if origin(device) == own), key=held.__getitem__, default=caller)
+    if held.get(chosen, 0) > held.get(caller, 0) + 1:
+        return chosen
+    return caller if caller in held else None
 
 
 def _end(patience: asyncio.Timeout, now_s: float) -> None:
