@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
@@ -31,6 +31,7 @@ from protocol.replica.upkeep.eraser import Eraser
 from protocol.replica.upkeep.pace import Pace
 from protocol.replica.upkeep.rebuild import open_or_rebuild
 from protocol.rights.door import WRITERS, Authority
+from protocol.rights.speaking import Remembered
 from protocol.rights.vouching import Device
 from protocol.roles import READS_HAND_INS, Role
 from protocol.transfer.deflate_parameters import Profile
@@ -53,9 +54,11 @@ from sync_agent.machine.marks import (
     EVICTED_MARKS,
     FIRST_MARKS,
     HAND_IN_MARKS,
+    HEARD_MARKS,
     MET_MARKS,
     OPENED_MARKS,
     evicted_mark,
+    heard_in,
     met_in,
     remembered_in,
     stays,
@@ -178,6 +181,8 @@ class Agent:
         """By space and person: the devices that this one saw first (`confirming`)."""
         self.met: dict[bytes, dict[bytes, int]] = {}
         """By space and device: since when this one knows them (`acquaintances`)."""
+        self.heard: dict[bytes, dict[bytes, dict[Device, int]]] = {}
+        """By space and person: the devices that have said a reading key, and since when this one knows them."""
 
     @classmethod
     async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
@@ -223,14 +228,27 @@ class Agent:
         budget = await Budget.open(replica.store, now_ms)
         agent = cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
         agent.remembered = remembered_in(await replica.store.marks(FIRST_MARKS))
-        replica.remember(agent.remembered)
+        agent.heard = heard_in(await replica.store.marks(HEARD_MARKS))
+        agent.bear_in_mind()
         agent.met = met_in(await replica.store.marks(MET_MARKS))
-        latest_ms = max((met_ms for devices in agent.met.values() for met_ms in devices.values()), default=0)
+        latest_ms = max(agent.meetings_ms(), default=0)
         agent.watched.resume(await replica.store.mark(WATCHED_MARK), latest_ms)
         if agent.former:
             names = await replica.store.marks(HAND_IN_MARKS)
             agent._taken_along = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)
         return agent
+
+    def meetings_ms(self) -> Iterator[int]:
+        """The times at which this one has met any device, in whatever class."""
+        yield from (met_ms for met in self.met.values() for met_ms in met.values())
+        yield from (met_ms for heard in self.heard.values() for met in heard.values() for met_ms in met.values())
+
+    def bear_in_mind(self) -> None:
+        """Let folds go by what this device has seen first, and since when it knows whom, from now on."""
+        spaces = {*self.remembered, *self.heard}
+        self.replica.remember(
+            {space: Remembered(self.remembered.get(space, {}), self.heard.get(space, {})) for space in spaces}
+        )
 
     async def keep_copies(self) -> None:
         """Keep beside the database what is needed to be known anywhere, and what the server does not hold yet.

@@ -29,7 +29,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Final, TypeVar
 
 from protocol.errors import PeerFault
@@ -120,6 +119,8 @@ class Roster:
     """From which devices that starts: those that this replica saw first."""
     seen_first: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
     """The same, under the ids alone that grants give them."""
+    say_keys: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
+    """The devices that say a reading key as each id, as grants give it: the earliest by date first."""
     by_a_list_alone: Mapping[bytes, bytes | None] = field(default_factory=dict)
     """The grants that speak for somebody only because a list calls two ids one, each with the id whose word it is."""
     unconfirmed: frozenset[bytes] = frozenset()
@@ -182,7 +183,7 @@ class Roster:
 
 
 _ALSO_HELD_BACK: Final = frozenset({Kind.PERSON_KEY, Kind.KEY_WRAP})
-_NOTHING: Final[Remembered] = MappingProxyType({})
+_NOTHING: Final = Remembered()
 _BY_ROOT: Final = RANK[Role.ROOT]
 
 
@@ -276,6 +277,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         speaking=speaking.listed,
         starts=joined(starts, spoke),
         seen_first=starts,
+        say_keys=apart.firsts,
         by_a_list_alone={
             **dict(by_a_list_alone(roster.authorities, aliases, speaking)),
             **dict(by_a_list_alone(ended, aliases, then)),

@@ -1,7 +1,9 @@
 """Whose devices speak for somebody, and under which grants nobody does (docs/protocol.md, "Confirmed devices").
 
 Rules:
-- what speaks starts from the devices that this replica saw first, and goes where their words lead;
+- what speaks starts from the devices that this replica saw first, and goes where their words lead; where that is to
+  none in use, from the one that it met next, by its own note: who says a thing chooses its date, and who may cut
+  devices off chooses of which no word leads on any more (docs/adr/0246);
 - that lists call two ids one makes nobody silent, and nobody the other: each goes on under the name of its own id until
   words lead from the devices of the id under which both are listed (docs/adr/0164), and of what speaks for its own id
   words lead back as well: the devices of the listed id may be a stranger's, who says that all are his (docs/adr/0189);
@@ -16,7 +18,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 from protocol.limits import MAX_IDS_OF_ONE
 from protocol.rights.circles import Circle, Circles
@@ -24,8 +27,19 @@ from protocol.rights.door import Authority
 from protocol.rights.vouching import Device, Voices, Word
 from protocol.roles import HAS_READING_KEYS, Role
 
-Remembered: TypeAlias = Mapping[bytes, Sequence[Device]]
-"""The devices that a replica saw first for each person, and believes whatever comes later."""
+_NONE: Final[Mapping[bytes, Any]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a replica remembers of each person, by the ids alone that grants give them; the server remembers nothing.
+
+    `firsts` are the devices that it saw first, and believes whatever comes later; `met_ms` is when it met each that
+    has said a reading key: the same for those that it met in one look.
+    """
+
+    firsts: Mapping[bytes, Sequence[Device]] = _NONE
+    met_ms: Mapping[bytes, Mapping[Device, int]] = _NONE
 
 
 Led: TypeAlias = Mapping[bytes, frozenset[Device]]
@@ -53,6 +67,7 @@ class Spoken:
     apart: Mapping[bytes, frozenset[Device]]
 
 
+_NOT_YET_MS: Final = 1 << 64
 _NOBODY: Final = Spoken({}, {}, {}, {}, {})
 Starts: TypeAlias = Mapping[bytes, tuple[Device, ...]]
 """From which devices each id's voice starts."""
@@ -81,28 +96,41 @@ class Said:
 def speaking_devices(said: Said, cut: frozenset[bytes], remembered: Remembered) -> tuple[Spoken, Starts]:
     """Who speaks for each person, and from which devices that starts.
 
-    From those that are remembered of any of the person's ids, else of each id from the earliest that leads to one in
-    use. Those that were cut off stay among them: what they said before stays said.
+    From those that are remembered of any of the person's ids, else of each id from the one met earliest that leads to
+    one in use. Those that were cut off stay among them: what they said before stays said.
     """
     alone, together = _circles(said)
-    ids = said.by_listed((*said.apart.firsts, *remembered))
+    ids = said.by_listed((*said.apart.firsts, *remembered.firsts))
     starts: dict[bytes, tuple[Device, ...]] = {}
     for one in said.voices.firsts:
         circle = together.of(one)
-        begun = {person: list(remembered.get(person, ())) for person in ids[one]}
+        begun = {person: list(remembered.firsts.get(person, ())) for person in ids[one]}
         met = [device for firsts in begun.values() for start in firsts for device in circle.start(start)]
         if not any(device[0] not in cut and (device, one) in said.voices.standings for device in met):
             for person in begun:
-                begun[person] += _until_one_is_in_use(said.apart, cut, alone, person)
+                met_ms = remembered.met_ms.get(person, {})
+                begun[person] += _until_one_is_in_use(said.apart, cut, alone, person, met_ms)
         starts |= {person: tuple(dict.fromkeys(firsts)) for person, firsts in begun.items()}
     return _led_to(said, starts, alone, together), starts
 
 
-def _until_one_is_in_use(apart: Voices, cut: frozenset[bytes], alone: Circles, person: bytes) -> Iterable[Device]:
+def _until_one_is_in_use(
+    apart: Voices, cut: frozenset[bytes], alone: Circles, person: bytes, met_ms: Mapping[Device, int]
+) -> Iterable[Device]:
+    """Those met earliest, of those met at once the earliest by date, until one leads to a device in use.
+
+    Of who was met and is in use also if all that it has said is held back: a thief would hold that back for a moment.
+    """
+
+    def is_in_use(device: Device) -> bool:
+        return device[0] not in cut and (device, person) in apart.standings
+
+    said = apart.firsts.get(person, ())
+    silent = [device for device in met_ms if device not in said and is_in_use(device)]
     circle = alone.of(person)
-    for start in apart.firsts.get(person, ()):
+    for start in sorted((*said, *silent), key=lambda device: met_ms.get(device, _NOT_YET_MS)):
         yield start
-        if any(device[0] not in cut and (device, person) in apart.standings for device in circle.start(start)):
+        if any(is_in_use(device) for device in circle.start(start)):
             return
 
 

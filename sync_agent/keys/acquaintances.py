@@ -7,7 +7,9 @@ Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
   pages of the class's teachers say who came;
 - the week is one that this device has watched (`watched`): a clock that was wrong when somebody was met shortens it by
   nothing when it is set right;
-- nobody met later is ever as early as somebody met before.
+- nobody met later is ever as early as somebody met before;
+- of each id, as grants give it, it is noted as well when each device was met that has said a reading key: the earliest,
+  and no more of one than `MAX_MET_OF_ONE`. From there a voice goes on that is led to nobody in use (docs/adr/0246).
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from typing import Final, TypeAlias
 from blake3 import blake3
 
 from protocol.folds.hand_in_keys import Known
-from protocol.limits import ACQUAINTANCE_MS
+from protocol.limits import ACQUAINTANCE_MS, MAX_MET_OF_ONE
 from protocol.replica.office.bureau import Met
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
 from sync_agent.app import Agent
-from sync_agent.machine.marks import MET_MARKS
+from sync_agent.machine.marks import MET_MARKS, heard_mark
 
 _KNOWN, _CONFIRMED, _STRANGER = range(3)
 _NEVER_MS: Final = 1 << 63
@@ -34,8 +36,7 @@ Turn: TypeAlias = tuple[int, int, bytes]
 
 def meeting_ms(agent: Agent) -> int:
     """The time of whom this one meets now: later than that of whoever it has met, in whatever class."""
-    latest_ms = max((met_ms for met in agent.met.values() for met_ms in met.values()), default=-1)
-    return max(agent.watched.now_ms(), latest_ms + 1)
+    return max(agent.watched.now_ms(), max(agent.meetings_ms(), default=-1) + 1)
 
 
 def meet(
@@ -55,18 +56,34 @@ def meet(
     return marks
 
 
-def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
-    """Of the devices from which the voice of this id starts, in whatever class, those met before the others.
+def hear(agent: Agent, roster: Roster, now_ms: int) -> dict[str, bytes]:
+    """Note the devices that are heard of in a class now, at `meeting_ms`, by their reading keys; the marks that say so.
 
-    But for those with these signing keys. By the id alone: who is the same as whom, others say.
+    Of those that come at once the earliest by date: it is these among which a date decides.
+    """
+    heard, marks = agent.heard.setdefault(roster.space, {}), dict[str, bytes]()
+    for person, devices in roster.say_keys.items():
+        met = heard.get(person, {})
+        new = [device for device in devices if device not in met][: max(0, MAX_MET_OF_ONE - len(met))]
+        if new:
+            heard[person] = {**met, **dict.fromkeys(new, now_ms)}
+            marks |= heard_mark(roster.space, person, heard[person])
+    return marks
+
+
+def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
+    """Of the devices that have said a reading key as this id, or from which its voice starts, those met the earliest.
+
+    In whatever class, but for those with these signing keys. By the id alone: who is the same as whom, others say.
     """
     grants = agent.replica.door.authorities()
     named = {(grant.key, grant.agreement) for grant in grants if grant.person == person}
     met: dict[Device, int] = {}
-    for space, starts in agent.remembered.items():
-        for device in (each for each in starts.get(person, ()) if each[0] not in without and each in named):
+    for space in {*agent.remembered, *agent.heard}:
+        starts, heard = agent.remembered.get(space, {}).get(person, ()), agent.heard.get(space, {}).get(person, {})
+        for device in (each for each in (*starts, *heard) if each[0] not in without and each in named):
             since_ms = agent.met.get(space, {}).get(device_id(device), _NEVER_MS)
-            met[device] = min(since_ms, met.get(device, _NEVER_MS))
+            met[device] = min(since_ms, heard.get(device, _NEVER_MS), met.get(device, _NEVER_MS))
     first_ms = min(met.values(), default=_NEVER_MS)
     return Met(
         frozenset(device for device, since_ms in met.items() if since_ms == first_ms),

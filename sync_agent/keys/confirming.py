@@ -31,7 +31,7 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device, Vouch, Word, device_id, device_words
 from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.app import Agent
-from sync_agent.keys.acquaintances import meet, meeting_ms
+from sync_agent.keys.acquaintances import hear, meet, meeting_ms
 from sync_agent.machine.marks import FIRST_MARKS, KNOWN_READER_MARKS
 from sync_agent.space_names import space_names
 
@@ -127,7 +127,7 @@ async def own_grant(agent: Agent, grants: Sequence[Authority], space: bytes) -> 
 
 
 async def remember_firsts(agent: Agent) -> None:
-    """Note whom this device believes of each person: those that it saw first, and itself.
+    """Note whom this device believes of each person: those that it saw first, and itself; and whom it met next.
 
     By the ids under which they are granted: a list that calls two people one makes no memory of it.
     """
@@ -153,9 +153,10 @@ async def remember_firsts(agent: Agent) -> None:
             if is_new and own is not None:
                 marks |= {_mark(KNOWN_READER_MARKS, space, device_id(device)): b"" for device in devices}
         marks |= meet(agent, space, (device for devices in known.values() for device in devices), before, now_ms)
+        marks |= hear(agent, roster, now_ms)
     if marks:
         await agent.replica.store.set_marks(marks)
-        agent.replica.remember(agent.remembered)
+        agent.bear_in_mind()
 
 
 async def list_readers(agent: Agent) -> list[Reader]:

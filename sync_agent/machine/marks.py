@@ -34,6 +34,9 @@ FIRST_MARKS: Final = "first/"
 """+ space in hex / person in hex → pairs of keys: the devices that this one saw first for a person (`confirming`)."""
 MET_MARKS: Final = "met/"
 """+ space in hex / device in hex → 8 bytes of ms as `watched` counts: since when this one knows such a device."""
+HEARD_MARKS: Final = "heard/"
+"""+ space in hex / person in hex → 8 bytes of ms, as `watched` counts, and a pair of keys, each: since when this one
+knows the devices that have said a reading key as this person's (`acquaintances`)."""
 KNOWN_READER_MARKS: Final = "known-reader/"
 """+ space in hex / device in hex → set once the teacher has seen that the device reads there."""
 KEY_MADE_MARKS: Final = "key-made/"
@@ -100,6 +103,9 @@ TREE_FILES_MARKS: Final = "coursework-files/"
 TREE_TROUBLE_MARK: Final = "coursework-trouble"
 """→ code and sentence, parted by a line feed: why DIR/coursework could not be kept in step the last time."""
 
+_TIME_BYTES: Final = 8
+_HEARD_BYTES: Final = _TIME_BYTES + 2 * KEY_BYTES
+
 
 def evicted_mark(content: tuple[bytes, bytes]) -> str:
     """The mark of (space, stream) that made way."""
@@ -123,6 +129,24 @@ def met_in(marks: Mapping[str, bytes]) -> dict[bytes, dict[bytes, int]]:
         space, device = (bytes.fromhex(part) for part in name.removeprefix(MET_MARKS).split("/"))
         found.setdefault(space, {})[device] = int.from_bytes(value, "big")
     return found
+
+
+def heard_in(marks: Mapping[str, bytes]) -> dict[bytes, dict[bytes, dict[Device, int]]]:
+    """Since when the devices that have said a reading key are known, by class and person, from their marks."""
+    found: dict[bytes, dict[bytes, dict[Device, int]]] = {}
+    for name, value in marks.items():
+        space, person = (bytes.fromhex(part) for part in name.removeprefix(HEARD_MARKS).split("/"))
+        heard = found.setdefault(space, {})[person] = {}
+        for at in range(0, len(value), _HEARD_BYTES):
+            met, pair = value[at : at + _TIME_BYTES], value[at + _TIME_BYTES : at + _HEARD_BYTES]
+            heard[pair[:KEY_BYTES], pair[KEY_BYTES:]] = int.from_bytes(met, "big")
+    return found
+
+
+def heard_mark(space: bytes, person: bytes, heard: Mapping[Device, int]) -> dict[str, bytes]:
+    """The mark from which that is read."""
+    value = b"".join(met_ms.to_bytes(_TIME_BYTES, "big") + b"".join(device) for device, met_ms in heard.items())
+    return {f"{HEARD_MARKS}{space.hex()}/{person.hex()}": value}
 
 
 def stays(mark: str) -> bool:

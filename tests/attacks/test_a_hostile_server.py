@@ -283,7 +283,7 @@ async def test_a_server_that_dates_its_receipt_a_month_back_takes_no_work_from_i
 
 def _by_the_set_alone(said: Said, cut: frozenset[bytes], _remembered: Remembered) -> tuple[Spoken, Starts]:
     """Who has been seen first of somebody is forgotten."""
-    return speaking_devices(said, cut, {})
+    return speaking_devices(said, cut, Remembered())
 
 
 @attack(ROW, off={"protocol.rights.roster.speaking_devices": _by_the_set_alone})

@@ -17,6 +17,7 @@ from protocol.limits import MAX_PARENTS
 from protocol.model.entry import Entry, Kind, class_of
 from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.rights.door import WRITERS, Door, Outcome
+from protocol.rights.speaking import Remembered
 from protocol.rights.vouching import Vouch
 from protocol.roles import PersonRole, Role
 from tests.harness.history import Writer
@@ -86,7 +87,7 @@ class Flood:
         own = [entry for entry in self.world.entries if entry.header.space == self.room]
         above = [entry for entry in self.world.entries if entry.header.space in door.lineage(self.room)[1:]]
         with counted_work() as work:
-            fold = fold_space(self.room, own, above, door, {}, frozenset())
+            fold = fold_space(self.room, own, above, door, Remembered(), frozenset())
             fold_sign_ins(own, fold.roster)
             fold_space_keys(own, fold.roster)
         return work.lines

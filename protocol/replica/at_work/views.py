@@ -31,6 +31,7 @@ from protocol.rights.speaking import Remembered
 KEPT_BYTES: Final = 60_000_000
 """So much room folds may take, by a rough count, where a server has many large classes."""
 
+_NOTHING: Final = Remembered()
 _EMPTY_BYTES: Final = 8_000
 _INDEXED_BYTES: Final = 120
 _FOLDED_BYTES: Final[Mapping[int, int]] = {Kind.PERSON: 150, Kind.REVISION: 1_500, Kind.HAND_IN: 2_400, Kind.WRAP: 700}
@@ -184,7 +185,7 @@ class Views:
         if weighs:
             sets = [[stored.entry for stored in await self._store.scan(member)] for member in line]
             counts = tuple(map(len, sets))
-        remembered = self._remembered.get(space, {})
+        remembered = self._remembered.get(space, _NOTHING)
         above_own = [entry for entries in sets for entry in entries]
         fold = fold_space(space, own, above_own, self._door, remembered, self._destroyed)
         return SpaceView(fold, Basis(len(own), counts, weighs, filled), _EMPTY_BYTES + _weight_bytes(own))
@@ -209,7 +210,7 @@ class Views:
         older = await self._store.get(growth.older) if growth.older else {}
         if era != self._era:
             return None
-        fold = grown(kept.fold, growth, older, self._door, self._remembered.get(space, {}))
+        fold = grown(kept.fold, growth, older, self._door, self._remembered.get(space, _NOTHING))
         if fold is None:
             return None
         reached = Basis(basis.own + len(fresh), counts, basis.weighs, basis.filled)

@@ -1,0 +1,199 @@
+"""A teacher's first laptop is gone, her second one works: who takes away what led to it makes nobody else her voice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.clock import DAY_MS
+from protocol.limits import MAX_MET_OF_ONE
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.bureau import Met
+from protocol.rights.circles import Circles
+from protocol.rights.speaking import _until_one_is_in_use
+from protocol.rights.vouching import Device as VouchedDevice
+from protocol.rights.vouching import Voices
+from protocol.roles import PersonRole, Role
+from sync_agent.app import Agent
+from sync_agent.keys.acquaintances import met_first
+from sync_agent.keys.confirming import own_device
+from sync_agent.machine.marks import HEARD_MARKS, heard_in
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head, let_into_another_class
+from tests.harness.lost_laptop import another_laptop, report_by_head
+from tests.harness.spied_class import SpiedClass as Here
+from tests.harness.spied_class import heading_above, spied_class
+from tests.harness.territory import new_device
+
+ROW = "a server's operator names a device of their own as a teacher's"
+AT_A_HEADS = "a head teacher's computer lets a server's device in as a teacher's"
+LONG_AGO_MS = 1_000 * DAY_MS
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Here]:
+    async with spied_class(tmp_path, kept_for=__name__) as made:
+        yield made
+
+
+def _by_date(apart: Voices, cut: frozenset[bytes], alone: Circles, person: bytes, _: object) -> Iterable[VouchedDevice]:
+    """Of who speaks next dates decide, whenever somebody was met."""
+    return _until_one_is_in_use(apart, cut, alone, person, {})
+
+
+BY_DATE: dict[str, object] = {"protocol.rights.speaking._until_one_is_in_use": _by_date}
+
+
+async def _replaced(here: Here) -> tuple[Device, Device]:
+    """She has a second laptop, and the first one is let go with all that it had said; and a head teacher's computer."""
+    second = await another_laptop(here, here.teacher)
+    head, _ = await confirmed_head(here)
+    await here.sync(second, here.teacher, second, here.machine, head)
+    await report_by_head(here, head)
+    for _ in range(3):
+        await here.sync(head, second, here.machine)
+    return second, head
+
+
+async def _up_to_the_word(here: Here, second: Device) -> bytes:
+    """A further revocation of her first laptop, which keeps all that it had said before it led to the second one."""
+    territory, first = here.room.territory, here.teacher.agent.device
+    said = await territory.replica.store.authored(here.room.space, first)
+    (word,) = [
+        entry
+        for entry in said
+        if entry.header.kind == Kind.VOUCH
+        and (named := territory.replica.door.authority(entry.header.target)) is not None
+        and named.key == second.agent.device
+    ]
+    return Revocation(first, word.header.prev).encode()
+
+
+async def _is_led_to_nobody(here: Here, second: Device) -> None:
+    """Her first laptop is cut off once more; a device of the thief's says a key as hers, dated before all."""
+    await here.room.territory.say(here.room.space, Kind.REVOKE, await _up_to_the_word(here, second))
+    await here.name_the_spy(here.room.teacher_person, back_ms=LONG_AGO_MS)
+
+
+async def _goes_on_by_herself(here: Here, second: Device, *machines: Device) -> None:
+    for _ in range(3):
+        await here.sync(second, here.machine, *machines)
+    roster = (await here.machine.agent.replica.view(here.room.space)).roster
+    assert own_device(second.agent) in roster.speaking[here.room.teacher_person]
+    work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
+    await here.sync(here.machine, second)
+    assert await Desk(second.agent).files("open-hand-in", id=work.hex()) == {"b.odt": b"neu"}
+    assert not await here.opens(work)
+    here.teacher = second
+    assert await heading_above(here, "Bravo, refais tout") is None
+
+
+@attack(ROW, off=BY_DATE)
+async def test_who_takes_back_what_led_to_her_laptop_in_use_makes_no_other_device_her_voice(here: Here) -> None:
+    second, _ = await _replaced(here)
+    here.room.territory.clock.advance(90 * DAY_MS)
+    await here.sync(second, here.machine)
+    await _is_led_to_nobody(here, second)
+    await _goes_on_by_herself(here, second)
+
+
+@attack(ROW, off=BY_DATE)
+async def test_nor_does_a_stolen_head_teachers_laptop(here: Here) -> None:
+    stolen, _ = await confirmed_head(here)
+    second, _ = await _replaced(here)
+    await here.sync(stolen)
+    right = await stolen.agent.right(here.room.space, Kind.GRANT)
+    spy = here.spy
+    pair = spy.signing.public, spy.agreement.public
+    hers = Grant(*pair, spy.tls.fingerprint, Role.TEACHER, here.room.teacher_person, None, None).encode()
+    _, granted = await stolen.agent.write(
+        Draft(here.room.space, Kind.REVOKE, right.grant, await _up_to_the_word(here, second)),
+        Draft(here.room.space, Kind.GRANT, right.grant, hers),
+    )
+    await here.sync(stolen)
+    here.grant = granted.id
+    key = PersonKey(spy.agreement.public).encode()
+    await here.say(Kind.PERSON_KEY, key, here.room.teacher_person, back_ms=LONG_AGO_MS)
+    await _goes_on_by_herself(here, second)
+
+
+@attack(ROW, off=BY_DATE)
+async def test_nor_who_cuts_her_laptop_in_use_off_with_all_that_it_said_and_lets_it_in_in_the_same_breath(
+    here: Here,
+) -> None:
+    second, _ = await _replaced(here)
+    territory, keys = here.room.territory, second.agent.keys
+    cut = await territory.say(here.room.space, Kind.REVOKE, Revocation(second.agent.device, ()).encode())
+    pair = keys.signing.public, keys.agreement.public
+    again = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, here.room.teacher_person, None, None).encode()
+    await territory.say(here.room.space, Kind.GRANT, again, parents=(cut.id,))
+    await _is_led_to_nobody(here, second)
+    await here.sync(here.machine)
+    await _goes_on_by_herself(here, second)
+
+
+@attack(ROW, off=BY_DATE)
+async def test_after_a_restart_a_machine_knows_whom_it_met_next(here: Here) -> None:
+    second, _ = await _replaced(here)
+    agent = here.machine.agent
+    agent.heard = heard_in(await agent.replica.store.marks(HEARD_MARKS))
+    agent.bear_in_mind()
+    await _is_led_to_nobody(here, second)
+    await _goes_on_by_herself(here, second)
+
+
+@attack(ROW, off={"sync_agent.keys.confirming.hear": lambda *_: {}})
+async def test_of_whom_an_earlier_version_met_a_machine_takes_note_at_its_first_look(here: Here) -> None:
+    second, _ = await _replaced(here)
+    agent = here.machine.agent
+    agent.heard.clear()
+    await agent.replica.store.set_marks(dict.fromkeys(await agent.replica.store.marks(HEARD_MARKS)))
+    agent.bear_in_mind()
+    await here.room.hand_in(here.machine, here.item, {"a.odt": b"alt"})
+    await here.sync(here.machine)
+    await _is_led_to_nobody(here, second)
+    await _goes_on_by_herself(here, second)
+
+
+@attack(ROW, off={"sync_agent.keys.acquaintances.MAX_MET_OF_ONE": 1 << 20})
+async def test_of_laptops_that_are_invented_a_machine_notes_few_and_none_before_hers(here: Here) -> None:
+    second, _ = await _replaced(here)
+    for number in range(MAX_MET_OF_ONE):
+        here.spy = new_device(Random(number).randbytes)
+        await here.name_the_spy(here.room.teacher_person, back_ms=LONG_AGO_MS)
+    await here.sync(second, here.machine)
+    noted = here.machine.agent.heard[here.room.space][here.room.teacher_person]
+    assert len(noted) == MAX_MET_OF_ONE
+    await _is_led_to_nobody(here, second)
+    await _goes_on_by_herself(here, second)
+
+
+def _starts_alone(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
+    """Who was met, and is led to by the words of who was there before, is met by nobody."""
+    agent.heard.clear()
+    return met_first(agent, person, without)
+
+
+@attack(AT_A_HEADS, off={"sync_agent.school.office.met_first": _starts_alone})
+async def test_once_her_first_laptop_is_gone_a_device_of_a_class_of_the_servers_own_does_not_come_along_for_it(
+    here: Here,
+) -> None:
+    second, head = await _replaced(here)
+    territory, person = here.room.territory, here.room.teacher_person
+    here.room.space = await territory.classroom("CX")
+    await territory.say(
+        here.room.space, Kind.PERSON, PersonRecord("Mme Petit", PersonRole.TEACHER).encode(), subject=person
+    )
+    await here.name_the_spy(person, back_ms=LONG_AGO_MS)
+    for _ in range(2):
+        await here.sync(head)
+    inside, _ = await let_into_another_class(head, person)
+    assert here.spy.signing.public not in inside
+    assert second.agent.device in inside
