@@ -14,8 +14,8 @@ Rules:
 - of those who stand for a person, the devices that the person's own have confirmed count (`vouching`): their
   keys are sealed to, their words are the person's; what the others say waits;
 - a grant that is held back gives no right to read, and what was written under it is held back with it;
-- who came back is no teacher's voice, and holds none of a teacher's keys in use, before another device of theirs has
-  confirmed it again, if there is another; as whose it was, never, if it came back as something else;
+- who came back is no teacher's voice, and holds none of a teacher's keys in use, before each other device of theirs
+  in use that it is linked with has confirmed it again; as whose it was, never, if it came back as something else;
 - an erasure counts unless it is held back or taken back; what this replica has destroyed stays erased here even then,
   until the root lets go of it;
 - a device that was let go comes back by a grant that names the revocations in `parents`, itself or through earlier

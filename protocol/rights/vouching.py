@@ -173,7 +173,7 @@ class Voices:
 
     standings: frozenset[Standing] = frozenset()
     let_back: frozenset[Device] = frozenset()
-    """Those that were cut off, were let in again, and that no other device of their person has confirmed since."""
+    """Those that were cut off, were let in again, and that the others of their person have not confirmed since."""
     firsts: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
     words: Mapping[Device, frozenset[Word]] = field(default_factory=dict)
     over: Mapping[Device, frozenset[Word]] = field(default_factory=dict)
@@ -326,7 +326,7 @@ _Words: TypeAlias = Mapping[Device, set[Word]]
 
 
 def _with_confirmed_again(voices: Voices, since: _Words, ever: _Words, cut: Container[bytes]) -> Voices:
-    """What those say who came back counts once another device of theirs has confirmed them, or if there is no other.
+    """What those say who came back counts once the others of theirs have confirmed them, or if there is no other.
 
     `since` is what they said after they came back, `ever` what was said of grants that are no more.
     """
@@ -341,7 +341,7 @@ def _with_confirmed_again(voices: Voices, since: _Words, ever: _Words, cut: Cont
             if word.is_own:
                 before[word.device, word.person].append(by)
     for _ in range(MAX_CONFIRMED_AGAIN_STEPS):
-        round_ = _Round(voices)
+        round_ = Round(voices)
         again = {one for one in voices.let_back if _is_confirmed_again(round_, one, whose.get(one, ()), before, cut)}
         if not again:
             break
@@ -350,40 +350,68 @@ def _with_confirmed_again(voices: Voices, since: _Words, ever: _Words, cut: Cont
     return voices
 
 
-class _Round:
-    """Who is confirmed by what counts so far. Many were confirmed by the same ones before: that is followed once."""
+class Round:
+    """Who is confirmed by what counts so far."""
 
     def __init__(self, voices: Voices) -> None:
         self.voices = voices
-        self._said = {
-            (voice, word.device, word.person) for voice, said in voices.words.items() for word in said if word.is_own
-        }
-        self._own: dict[tuple[bytes, frozenset[Device]], frozenset[Device]] = {}
+        self._about: defaultdict[Device, list[tuple[Device, Word]]] = defaultdict(list)
+        for voice, said in voices.words.items():
+            for word in said:
+                self._about[word.device].append((voice, word))
 
-    def is_confirmed(self, device: Device, person: bytes, by: frozenset[Device]) -> bool:
-        """Whether some of a person's devices say, or lead to who says, that another is theirs: its own word apart."""
-        if any((voice, device, person) in self._said for voice in by):
-            return True
-        if (person, by) not in self._own:
-            self._own[person, by] = self.voices.circle(person, *by).own
-        return device in self._own[person, by] and device in self.voices.circle(person, *by, silent=device).own
+    def leading_to(self, device: Device, person: bytes) -> set[Device]:
+        """Which of a person's devices say, or lead to who says, that one is theirs: its own word apart.
+
+        The same as `Voices.circle` for each of them, followed from its end.
+        """
+        start: tuple[Device, bytes | None] = (device, None)  # as the person's own; a head's: as who one spoke for it
+        found, pending = {start}, [start]
+        while pending:
+            named, spoken_as = pending.pop()
+            for voice, word in self._about.get(named, ()):
+                for place in _led_from(voice, word, person, spoken_as) if voice != device else ():
+                    if place not in found:
+                        found.add(place)
+                        pending.append(place)
+        return {each for each, spoken_as in found if spoken_as is None}
+
+
+def _led_from(
+    voice: Device, word: Word, person: bytes, spoken_as: bytes | None
+) -> Iterable[tuple[Device, bytes | None]]:
+    """As what a voice leads by its word to a person's own device, or to a head's for which one spoke: see `_led_to`."""
+    is_own = word.is_own and word.person == person
+    if spoken_as is None:
+        if is_own:
+            yield voice, None
+        if word.person == person:
+            yield voice, word.shown
+    elif word.head:
+        if not is_own and word.by == spoken_as:
+            yield voice, None
+        yield voice, spoken_as
 
 
 def _is_confirmed_again(
-    round_: _Round,
+    round_: Round,
     device: Device,
     whose: Iterable[bytes],
     before: Mapping[Standing, Sequence[Device]],
     cut: Container[bytes],
 ) -> bool:
-    """Whether a device of theirs, or a head whom one confirmed, says so; or whether there is no such device in use."""
+    """Whether each device of theirs in use that it is linked with says so, or leads to who does; there may be none.
+
+    Each: whoever has the server names a device that speaks for a lost laptop, or has that call it its own, and what one
+    can tell from words is the same for that as for an honest one.
+    """
     voices = round_.voices
     for person in whose:
         # others of theirs: those that it leads to, and those that confirmed it before; nobody else's grant makes one
         linked = {*voices.circle(person, device).own, *before.get((device, person), ())}
         others = {one for one in linked - {device} - voices.let_back if one[0] not in cut}
         speaking = frozenset(one for one in others if (one, person) in voices.standings)
-        if speaking and not round_.is_confirmed(device, person, speaking):
+        if speaking and not speaking <= round_.leading_to(device, person):
             return False
     return True
 
