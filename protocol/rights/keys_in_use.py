@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Mapping, 
 from functools import cache
 from typing import Final, NamedTuple, TypeAlias
 
-from protocol.limits import MAX_READING_KEYS_PER_DEVICE
+from protocol.limits import MAX_PHRASES_LOOKED_AT, MAX_READING_KEYS_PER_DEVICE
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.rights.door import Authority, Door
@@ -99,12 +99,19 @@ def said_by(entries: Iterable[Entry], door: Door) -> dict[bytes, frozenset[Devic
 def phrases_of(
     entries: Iterable[Entry], door: Door, cut: frozenset[bytes]
 ) -> dict[bytes, tuple[tuple[Device, PhraseKey], ...]]:
-    """The phrases of each teacher, oldest first, each with the device that drew it."""
+    """The phrases of each teacher, oldest first, each with the device that drew it: of one device the latest."""
+    said = [each for each in _by_their_own(entries, Kind.PHRASE, door) if each[-1].header.author not in cut]
+    # what was said again, under another grant, is the same
+    latest: defaultdict[tuple[bytes, Device], dict[bytes, bool]] = defaultdict(dict)
+    for person, device, entry in reversed(said):
+        those, payload = latest[person, device], entry.payload or b""
+        if payload not in those and len(those) < MAX_PHRASES_LOOKED_AT:
+            phrase = parsed(entry, PhraseKey.parse)
+            those[payload] = phrase is not None and is_drawn_by(phrase, person, device, entry.header.space)
     found: defaultdict[bytes, list[tuple[Device, PhraseKey]]] = defaultdict(list)
-    for person, device, entry in _by_their_own(entries, Kind.PHRASE, door):
-        phrase = None if entry.header.author in cut else parsed(entry, PhraseKey.parse)
-        if phrase is not None and is_drawn_by(phrase, person, device, entry.header.space):
-            found[person].append((device, phrase))
+    for person, device, entry in said:
+        if latest[person, device].get(entry.payload or b""):
+            found[person].append((device, PhraseKey.parse(entry.payload or b"")))
     return {person: tuple(drawn) for person, drawn in found.items()}
 
 

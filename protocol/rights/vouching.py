@@ -32,8 +32,14 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from protocol.canonical import encode
 from protocol.errors import PeerFault
 from protocol.fields import Fields, compact
-from protocol.identity import SIGNATURE_BYTES, SigningKey, tagged, verify
-from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS, MAX_PHRASES_PER_DEVICE, MAX_PROOFS_PER_GRANT
+from protocol.identity import KEY_BYTES, SIGNATURE_BYTES, SigningKey, tagged, verify
+from protocol.limits import (
+    MAX_CONFIRMED_AGAIN_STEPS,
+    MAX_DRAWERS_TRIED,
+    MAX_PHRASES_PER_DEVICE,
+    MAX_PROOFS_PER_GRANT,
+    MAX_PROOFS_THAT_NAME_NO_KEY,
+)
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.rights.door import Authority, Door
 from protocol.roles import HAS_READING_KEYS, Role
@@ -55,19 +61,22 @@ _WORDS: Final = b"relais/0 device words"
 class Vouch:
     """That a device (the grant that is the entry's target names it) is its person's.
 
-    `proof` is a signature by the key that follows from the person's phrase; without it, the author's word counts.
+    `proof` is a signature by the key that follows from the person's phrase, and `signing` that key's public half, which
+    programs before ADR 0248 did not name; without a proof, the author's word counts.
     """
 
     proof: bytes | None = None
+    signing: bytes | None = None
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
-        return cls(Fields.of_payload(payload, "a confirmation").octets_or_none("proof", SIGNATURE_BYTES))
+        fields = Fields.of_payload(payload, "a confirmation")
+        return cls(fields.octets_or_none("proof", SIGNATURE_BYTES), fields.octets_or_none("signing", KEY_BYTES))
 
     def encode(self) -> bytes:
         """To an entry's payload."""
-        return encode(compact(proof=self.proof))
+        return encode(compact(proof=self.proof, signing=self.signing))
 
 
 def device_id(device: Device) -> bytes:
@@ -92,7 +101,7 @@ def phrase_signer(seed: bytes) -> SigningKey:
 
 def prove(signer: SigningKey, person: bytes, device: Device, grant: bytes) -> Vouch:
     """That who knows the phrase uses this device, which was let in by this grant: another takes another proof."""
-    return Vouch(signer.sign(_PROOF, _message(person, device, grant)))
+    return Vouch(signer.sign(_PROOF, _message(person, device, grant)), signer.public)
 
 
 def drawn_by(signer: SigningKey, person: bytes, device: Device) -> bytes:
@@ -260,7 +269,7 @@ def voices_of(
             firsts[who(person)].setdefault(_device(author))
         elif entry.header.kind == Kind.PHRASE:
             drawn[person, _device(author)].append(entry)
-    phrases = _phrases_of(drawn)
+    phrases = _Phrases(drawn, firsts, who)
     proofs: Counter[tuple[bytes, bytes]] = Counter()
     for entry, author in said:
         target = _speaker(door, entry.header.target)
@@ -294,13 +303,13 @@ def _said_by(
     author: Authority,
     vouch: Vouch,
     target: Authority,
-    phrases: Mapping[bytes, Sequence[_Phrase]],
+    phrases: _Phrases,
     who: Callable[[bytes], bytes],
 ) -> Iterable[tuple[Device, Word]]:
     """Whose word a confirmation is, and what it says: the author's, or that of who drew the phrase that proves it."""
     person = target.person or b""
     if vouch.proof is not None:
-        for voice in _drawers(vouch.proof, target, phrases):
+        for voice in phrases.drawers(vouch.proof, vouch.signing, target):
             yield voice, _word(target, person, target.person, who)
         return
     shown = _shown(author, entry.header.subject, person, who)
@@ -416,26 +425,53 @@ def _is_confirmed_again(
     return True
 
 
-_Phrase: TypeAlias = tuple[Device, bytes]
-"""Which device drew a phrase, and the key that signs for who knows it."""
+class _Phrases:
+    """Each person's phrases that name who drew them, and what they prove; of one device the latest count."""
 
+    def __init__(
+        self,
+        drawn: Mapping[tuple[bytes, Device], Sequence[Entry]],
+        firsts: Mapping[bytes, Iterable[Device]],
+        who: Callable[[bytes], bytes],
+    ) -> None:
+        keys: defaultdict[bytes, dict[Device, list[bytes]]] = defaultdict(dict)
+        for (person, device), entries in drawn.items():
+            latest = entries[-MAX_PHRASES_PER_DEVICE:]
+            signing = dict.fromkeys(_signing_of(entry, person, device) for entry in latest)
+            keys[person][device] = [key for key in signing if key is not None]
+        self._drawers: defaultdict[tuple[bytes, bytes], list[Device]] = defaultdict(list)
+        self._tried: dict[bytes, tuple[bytes, ...]] = {}
+        for person, of_devices in keys.items():
+            order = dict.fromkeys(
+                device for device in (*firsts.get(who(person), ()), *of_devices) if of_devices.get(device)
+            )
+            for device in order:
+                for key in of_devices[device]:
+                    self._drawers[person, key].append(device)
+            looked_at = list(order)[:MAX_DRAWERS_TRIED]
+            self._tried[person] = tuple(dict.fromkeys(key for device in looked_at for key in of_devices[device]))
+        self._proven: dict[tuple[bytes, bytes, bytes | None], tuple[bytes, ...]] = {}
+        self._unnamed: Counter[bytes] = Counter()
 
-def _drawers(proof: bytes, named: Authority, phrases: Mapping[bytes, Sequence[_Phrase]]) -> Iterable[Device]:
-    """Whose word a proven confirmation is: that of who drew the phrase."""
-    person = named.person or b""
-    for voice, signing in phrases.get(person, ()):
-        if verify(signing, _PROOF, _message(person, _device(named), named.grant), proof):
-            yield voice
+    def drawers(self, proof: bytes, signing: bytes | None, named: Authority) -> Iterable[Device]:
+        """Whose word a proven confirmation is: that of who drew the phrase."""
+        person = named.person or b""
+        asked = (named.grant, proof, signing)
+        if asked not in self._proven:
+            self._proven[asked] = self._proven_by(proof, signing, named, person)
+        return [device for key in self._proven[asked] for device in self._drawers[person, key][:MAX_DRAWERS_TRIED]]
 
-
-def _phrases_of(drawn: Mapping[tuple[bytes, Device], Sequence[Entry]]) -> dict[bytes, list[_Phrase]]:
-    """Each person's phrases that name who drew them; of one device the latest count."""
-    phrases: defaultdict[bytes, list[_Phrase]] = defaultdict(list)
-    for (person, device), entries in drawn.items():
-        latest = entries[-MAX_PHRASES_PER_DEVICE:]
-        signing = dict.fromkeys(_signing_of(entry, person, device) for entry in latest)
-        phrases[person] += [(device, key) for key in signing if key is not None]
-    return phrases
+    def _proven_by(self, proof: bytes, signing: bytes | None, named: Authority, person: bytes) -> tuple[bytes, ...]:
+        """The keys of phrases that made a proof: one that names none is tried with few, and few such are tried."""
+        keys: Iterable[bytes] = self._tried.get(person, ())
+        if signing is not None:
+            keys = (signing,) if (person, signing) in self._drawers else ()
+        elif keys:
+            self._unnamed[person] += 1
+            if self._unnamed[person] > MAX_PROOFS_THAT_NAME_NO_KEY:
+                return ()
+        message = _message(person, _device(named), named.grant)
+        return tuple(key for key in keys if verify(key, _PROOF, message, proof))
 
 
 def _signing_of(entry: Entry, person: bytes, device: Device) -> bytes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from protocol.limits import MAX_PHRASES_PER_DEVICE
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Draft
-from protocol.rights.vouching import device_id
+from protocol.rights.vouching import Vouch, device_id, prove
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from sync_agent.keys.acquaintances import known_in
@@ -253,6 +254,24 @@ async def test_a_laptop_that_came_by_a_paper_still_speaks_when_many_were_drawn_s
     assert own_device(new.agent) in roster.speaking[room.teacher_person]
     words = await old.agent.replica.store.scan_kinds([Kind.VOUCH])
     assert len([each for each in words if each.header.author == old.agent.device]) == 1, "it says so once"
+
+
+async def test_a_paper_typed_with_a_program_from_before_confirms_a_laptop_all_the_same(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def names_no_key(*of: Any) -> Vouch:
+        return Vouch(prove(*of).proof)
+
+    monkeypatch.setattr("sync_agent.keys.phrases.prove", names_no_key)
+    old, machine = await room.teacher(), await room.machine()
+    phrase = await new_phrase(old.agent, Argon2Cost(8, 1, 1))
+    await sync(old)
+    new = await room.teacher()
+    await sync(new)
+    await open_with_phrase(new.agent, phrase)
+    await sync(new, machine)
+    roster = (await machine.agent.replica.view(room.space)).roster
+    assert own_device(new.agent) in roster.speaking[room.teacher_person]
 
 
 async def test_feedback_of_an_unconfirmed_laptop_waits_and_is_there_once_it_is_confirmed(room: Classroom) -> None:
