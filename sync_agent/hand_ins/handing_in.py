@@ -8,8 +8,8 @@ Rules:
 - a hand-in is opened whole or not at all: it is read to its end once before a file appears, and the receipt is written
   after the last file is where the teacher wanted it;
 - late work is taken and marked, and so is work for an item that was withdrawn meanwhile: nobody is turned away;
-- but a script in a pupil's browser is: what one pupil hands in on one device in a day has a bound, since all that the
-  device may say in the class is everybody's.
+- but a script in a pupil's browser is: what one pupil hands in on one device in a day has a bound, and so has what all
+  do there, since all that the device may say in the class is everybody's.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ from sync_agent.keys.key_wraps import open_given_keys
 from sync_agent.machine.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS
 
 MAX_HAND_INS_A_DAY: Final = 500
+MAX_HAND_INS_OF_ALL_A_DAY: Final = 1_000
+"""Under all names together: whoever sits there may take any, and names are as many as pupils."""
 
 # --- handing in -------------------------------------------------------------------------------------------------------
 
@@ -87,6 +89,8 @@ async def hand_in(
     content_key = agent.entropy(CONTENT_KEY_BYTES)
     content = await _seal(agent, item.space, content_key, files, incoming)
     async with agent.writing:
+        # again: others may have handed in while this was being sealed
+        await _check_days_bound(agent, item.space, person)
         readers = await first_readers_of(agent, item.space)
         info = wrap_info(space=item.space, item=item.id, person=person, author=agent.device, commitment=content.stream)
         record = HandIn(content, item.shown.id, agent.enrolment.device_name)
@@ -108,21 +112,28 @@ async def hand_in(
 
 
 async def _check_days_bound(agent: Agent, space: bytes, person: bytes) -> None:
+    """Raises `BadInput(TOO_MANY_HAND_INS)`. What this device said with keys that it had before counts as well."""
     now_ms = agent.now_ms()
-    written = await agent.replica.store.authored(space, agent.device)
-    today = [
-        entry
-        for entry in written
-        if entry.header.kind == Kind.HAND_IN
-        and entry.header.subject == person
-        and abs(now_ms - entry.timestamp_ms) < DAY_MS
+    written = [
+        entry for key in (agent.device, *agent.former) for entry in await agent.replica.store.authored(space, key)
     ]
-    if len(today) >= MAX_HAND_INS_A_DAY:
+    today = [
+        entry.header.subject
+        for entry in written
+        if entry.header.kind == Kind.HAND_IN and abs(now_ms - entry.timestamp_ms) < DAY_MS
+    ]
+    if today.count(person) >= MAX_HAND_INS_A_DAY:
         raise BadInput(
             Code.TOO_MANY_HAND_INS,
-            f"{len(today)} works of this pupil have been handed in on this computer within a day; "
+            f"{today.count(person)} works of this pupil have been handed in on this computer within a day; "
             "go on tomorrow, or on another computer",
             person=person.hex(),
+        )
+    if len(today) >= MAX_HAND_INS_OF_ALL_A_DAY:
+        raise BadInput(
+            Code.TOO_MANY_HAND_INS,
+            f"{len(today)} works for this class have been handed in on this computer within a day; "
+            "go on tomorrow, or on another computer",
         )
 
 

@@ -8,16 +8,21 @@ from random import Random
 
 import pytest
 
+from protocol.clock import DAY_MS
+from protocol.errors import BadInput
 from protocol.folds.coursework import Work
 from protocol.limits import MAX_LATE_WRAPS_FOR_STRANGERS, MAX_SAFE_RECEIPTS_PER_STREAM
 from protocol.model.entry import Kind, compose
 from protocol.replica.at_work.keyring import Keyring
 from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.console.frame import Notices
 from protocol.roles import PersonRole, Role
+from sync_agent.hand_ins import handing_in
 from sync_agent.hand_ins.copies import Copies
+from sync_agent.hand_ins.handing_in import hand_in
 from sync_agent.keys import space_keys
 from tests.harness.attack import attack
-from tests.harness.classroom import Device
+from tests.harness.classroom import Device, Given
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.spied_class import SpiedClass, spied_class
 from tests.harness.territory import new_device
@@ -128,3 +133,37 @@ async def test_nor_is_all_of_it_spent_in_one_look_at_what_came_in_a_night(
         due = [Draft(space, Kind.RECEIPT_SAFE, right.grant, SOME_RECEIPT, target=target) for target in targets]
         assert 300 <= await agent.write_unasked(*due) < 600 - 10
         assert await agent.write_unasked(*due) == 0
+
+
+async def _hands_in_under_every_name(here: SpiedClass, pupils: Iterable[bytes]) -> int:
+    """A script on a page of the PC, for as long as the PC takes anything; how often it did."""
+    taken = 0
+    for pupil in pupils:
+        try:
+            while True:
+                await hand_in(here.machine.agent, here.item, pupil, [("a", 1)], Given({"a": b"x"}), Notices())
+                taken += 1
+        except BadInput:
+            await here.sync(here.machine)
+    return taken
+
+
+@attack(ROW, off={"sync_agent.hand_ins.handing_in.MAX_HAND_INS_OF_ALL_A_DAY": 1_000_000})
+async def test_a_script_that_hands_in_under_every_name_mutes_no_pc_in_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a hundredth of what they are
+    monkeypatch.setattr("sync_agent.hand_ins.handing_in.MAX_HAND_INS_A_DAY", 5)
+    if handing_in.MAX_HAND_INS_OF_ALL_A_DAY == 1_000:
+        monkeypatch.setattr("sync_agent.hand_ins.handing_in.MAX_HAND_INS_OF_ALL_A_DAY", 10)
+    monkeypatch.setattr("protocol.replica.at_work.quotas.MAX_ENTRIES_PER_KEY", 200)
+    async with spied_class(tmp_path) as here:
+        territory = here.room.territory
+        pupils = [await territory.person(f"Élève {number}", PersonRole.PUPIL, here.room.space) for number in range(24)]
+        await here.sync(here.machine)
+        taken = await _hands_in_under_every_name(here, pupils)
+        territory.clock.advance(DAY_MS)
+        work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
+        await here.sync(here.machine, here.machine)
+        assert await territory.replica.store.present([work])
+        assert taken < 10, "what was handed in there before counts too"
