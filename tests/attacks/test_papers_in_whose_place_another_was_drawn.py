@@ -270,9 +270,11 @@ class _NobodyIsAway(Roster):
         return False
 
 
-def _whoever_drew(agent: Agent, said: Iterable[Entry], by: Container[bytes], person: bytes, roster: Roster) -> object:
+def _whoever_drew(
+    agent: Agent, said: Iterable[Entry], by: Container[bytes], person: bytes, roster: Roster, again: Container[bytes]
+) -> object:
     given = {each.name: getattr(roster, each.name) for each in fields(Roster)}
-    return _phrases(agent, said, by, person, _NobodyIsAway(**given))
+    return _phrases(agent, said, by, person, _NobodyIsAway(**given), again)
 
 
 @attack(ROW, off={"sync_agent.keys.places._phrases": _whoever_drew})
@@ -285,6 +287,9 @@ async def test_a_reported_laptop_that_is_let_in_again_puts_no_paper_out_of_force
     await report_by_head(here, head)
     await here.sync(head, second, here.machine, second, here.machine)
     await _draws_in_its_place(here, lost)
+    await here.sync(second, here.machine, second, here.machine)
+    assert await opens(here, paper, await handed_in(here, second))
+    await report_by_kit(here, second)  # once more, with all that it has said since
     await here.sync(second, here.machine, second, here.machine)
     assert await opens(here, paper, await handed_in(here, second))
 
