@@ -74,19 +74,23 @@ def hear(agent: Agent, roster: Roster, now_ms: int) -> dict[str, bytes]:
 def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
     """Of the devices that have said a reading key as this id, or from which its voice starts, those met the earliest.
 
-    In whatever class, but for those with these signing keys. By the id alone: who is the same as whom, others say.
+    In whatever class, but for those with these signing keys. By the id alone: who is the same as whom, others say. Of
+    those that came at once those count from which its voice starts: this device saw them in no order.
     """
     grants = agent.replica.door.authorities()
     named = {(grant.key, grant.agreement) for grant in grants if grant.person == person}
     met: dict[Device, int] = {}
+    begins: set[Device] = set()
     for space in {*agent.remembered, *agent.heard}:
         starts, heard = agent.remembered.get(space, {}).get(person, ()), agent.heard.get(space, {}).get(person, {})
+        begins.update(starts)
         for device in (each for each in (*starts, *heard) if each[0] not in without and each in named):
             since_ms = agent.met.get(space, {}).get(device_id(device), _NEVER_MS)
             met[device] = min(since_ms, heard.get(device, _NEVER_MS), met.get(device, _NEVER_MS))
     first_ms = min(met.values(), default=_NEVER_MS)
+    first = frozenset(device for device, since_ms in met.items() if since_ms == first_ms)
     return Met(
-        frozenset(device for device, since_ms in met.items() if since_ms == first_ms),
+        first & begins or first,
         for_long=agent.watched.now_ms() - first_ms >= ACQUAINTANCE_MS,
     )
 

@@ -181,3 +181,21 @@ async def test_a_laptop_that_was_confirmed_on_the_heads_own_computer_comes_along
     inside, told = await let_into_another_class(head, here.room.teacher_person)
     assert second.agent.device in inside
     assert not told
+
+
+@pytest.mark.parametrize("is_confirmed", [True, False])
+async def test_on_a_heads_computer_of_today_a_teacher_comes_along_by_the_laptop_from_which_her_voice_starts(
+    here: Here, is_confirmed: bool
+) -> None:
+    first, second = here.teacher, await here.room.teacher()
+    await here.sync(second, first)
+    if is_confirmed:
+        # one way only, as most do: she types the words of the new one on the old
+        await confirm(first.agent, device_id(own_device(second.agent)), shown_as="own")
+    await here.sync(first, second, first)
+    person = await here.room.territory.person("Mme Heller", PersonRole.TEACHER, here.room.space)
+    head = await here.room.head(person=person)
+    await here.sync(head, head)
+    inside, _ = await let_into_another_class(head, here.room.teacher_person)
+    assert first.agent.device in inside
+    assert (second.agent.device in inside) is is_confirmed
