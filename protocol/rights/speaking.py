@@ -17,17 +17,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
 
 from protocol.limits import MAX_IDS_OF_ONE
 from protocol.rights.circles import Circle, Circles
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device, Voices, Word
 from protocol.roles import HAS_READING_KEYS, Role
-
-_NONE: Final[Mapping[bytes, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +35,8 @@ class Remembered:
     has said a reading key: the same for those that it met in one look.
     """
 
-    firsts: Mapping[bytes, Sequence[Device]] = _NONE
-    met_ms: Mapping[bytes, Mapping[Device, int]] = _NONE
+    firsts: Mapping[bytes, Sequence[Device]] = field(default_factory=dict)
+    met_ms: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
 
 
 Led: TypeAlias = Mapping[bytes, frozenset[Device]]
