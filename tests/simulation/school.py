@@ -45,8 +45,9 @@ async def new_class(world: World, head: Machine, office: SchoolOffice, random: R
     world.trust.made_spaces.append(added.id)
     await add_person(office, "Élève nouveau", PersonRole.PUPIL, [added.id])
     for role in (Role.MACHINE, Role.TEACHER):
-        # … but for whom only a stay was promised: named for good, it would read on
-        known = [device for device in _devices(office, role) if device not in world.doubtful]
+        # … but for those for whom a stay was promised: named for good, they would read on
+        staying = {machine.device for machine in world.machines if machine.birth.until_ms is not None}
+        known = [device for device in _devices(office, role) if device not in staying]
         if known:
             device = random.choice(known)
             await _name(world, head, office, device, added.id)
