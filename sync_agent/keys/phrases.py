@@ -6,7 +6,9 @@ Rules:
   them; no key is sealed to these any more, and each device makes another in the place of what they open
   (docs/adr/0225); what was sealed to that stays open to whoever has the paper and a copy of the class;
 - the phrase in force opens the classes that came after it was drawn, too: who drew it says it there;
-- who types one tries a bounded number, and each costs what a guess costs.
+- who types one tries a bounded number, and each costs what a guess costs;
+- of the keys that it opens, those that are in use, or came from who drew it, are sealed to this device; of the others a
+  bounded number: whoever may let devices in seals keys of nobody to a paper (docs/adr/0247).
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from typing import TypeAlias
 
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import AgreementKey
-from protocol.limits import MAX_IDS_OF_ONE, MAX_PARENTS, SALT_BYTES
-from protocol.model.entry import Kind
+from protocol.limits import MAX_GIVEN_READING_KEYS, MAX_IDS_OF_ONE, MAX_PARENTS, SALT_BYTES
+from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import Device, Vouch, Word, drawn_by, is_drawn_by, phrase_signer, prove
 from protocol.trust.kit import Argon2Cost
@@ -147,7 +149,7 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
     async with agent.writing:
         by_place: defaultdict[bytes, dict[bytes, AgreementKey]] = defaultdict(dict)
         before: defaultdict[bytes, dict[bytes, AgreementKey]] = defaultdict(dict)
-        drafts: list[Draft] = []
+        drafts, unasked, sure = list[Draft](), list[Draft](), set[bytes]()
         places = await places_or_refuse(agent)
         await _derive(derived, drawn, await _to_try(agent, places))
         for place in places:
@@ -156,6 +158,7 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
                 if key is not None and key.public == said.key.agreement:
                     drafts += _proofs(agent, place, key)
                     records = [each for _, each in place.wraps]
+                    sure |= {each.agreement for entry, each in place.wraps if _is_by(agent, entry, said)}
                     by_place[place.space] |= opened(place.space, place.person, records, key)
                     before[place.space] |= opened(None, place.person, records, key)
         names = {name for keys in (*by_place.values(), *before.values()) for name in keys}
@@ -170,11 +173,28 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
             agent.given_before |= before[place.space]
             sealers = {device[0] for device in place.devices}
             here, of_all = (lacking(place, mine, keys[place.space], sealers) for keys in (by_place, before))
-            drafts += seals(agent, place, {mine: here})
-            drafts += seals(agent, place, {mine: of_all}, of_all=True)
+            for keys, of_all_classes in ((here, False), (of_all, True)):
+                surely, others = _worth_saying(place, keys, sure)
+                drafts += seals(agent, place, {mine: surely}, of_all=of_all_classes)
+                unasked += seals(agent, place, {mine: others}, of_all=of_all_classes)
         if drafts:
             await agent.write(*drafts)
+        await agent.write_unasked(*unasked)
     return new
+
+
+def _worth_saying(place: Place, keys: dict[bytes, AgreementKey], sure: set[bytes]) -> list[dict[bytes, AgreementKey]]:
+    """Which of the keys that a phrase opened are sealed to this device: those that are sure, and so many of the others.
+
+    Sure is what a paper's drawer sealed to it, and what is in use.
+    """
+    sure = sure.union(*place.roster.reading_keys.values())
+    others = [name for name in sorted(keys) if name not in sure][:MAX_GIVEN_READING_KEYS]
+    return [{name: keys[name] for name in keys if name in sure}, {name: keys[name] for name in others}]
+
+
+def _is_by(agent: Agent, entry: Entry, said: SaidPhrase) -> bool:
+    return agent.replica.door.origin(entry.header.author) == said.by
 
 
 async def _phrases_said(agent: Agent, place: Place) -> list[SaidPhrase]:

@@ -15,10 +15,10 @@ from protocol.model.work import Feedback
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.roles import Role
 from protocol.trust.kit import Argon2Cost
-from protocol.trust.person_keys import KeyWraps, open_reading_key, seal_reading_key
-from sync_agent.keys import key_wraps
+from protocol.trust.person_keys import KeyWraps, PhraseKey, open_reading_key, seal_reading_key
+from sync_agent.keys import key_wraps, phrases
 from sync_agent.keys.key_wraps import reading_keys
-from sync_agent.keys.phrases import new_phrase
+from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.lost_laptop import another_laptop, confirm_each_other, report_by_kit
@@ -44,14 +44,18 @@ async def _with_a_paper(here: SpiedClass) -> Device:
     return second
 
 
-async def _seal(here: SpiedClass, to: Device, number: int) -> list[AgreementKey]:
-    """Who holds the spy's keys draws so many, and seals them to a laptop of hers."""
-    mine, hers = to.agent.keys.agreement.public, here.room.teacher_person
+async def _seal(here: SpiedClass, to: bytes, number: int) -> list[AgreementKey]:
+    """Who holds the spy's keys draws so many, and seals them to the X25519 key of a laptop, or a paper, of hers."""
+    hers = here.room.teacher_person
     keys = [AgreementKey(Random(each).randbytes(32)) for each in range(number)]
     for each, key in enumerate(keys):
-        sealed = seal_reading_key(key, here.room.space, hers, mine, Random(1000 + each).randbytes(32))
-        await here.say(Kind.KEY_WRAP, KeyWraps(key.public, ((mine, sealed),)).encode(), hers)
+        sealed = seal_reading_key(key, here.room.space, hers, to, Random(1000 + each).randbytes(32))
+        await here.say(Kind.KEY_WRAP, KeyWraps(key.public, ((to, sealed),)).encode(), hers)
     return keys
+
+
+def _x25519(device: Device) -> bytes:
+    return device.agent.keys.agreement.public
 
 
 async def _as_the_lost_one(here: SpiedClass) -> None:
@@ -80,7 +84,7 @@ async def test_keys_that_nobody_of_hers_gave_a_laptop_are_passed_on_to_nobody(tm
             await here.name_the_spy(here.room.teacher_person, back_ms=0)
         await here.sync(second, here.machine, second)
         before = await _said(here, second)
-        keys = await _seal(here, second, 6)
+        keys = await _seal(here, _x25519(second), 6)
         await here.sync(second, second)
         assert all(key.public in reading_keys(second.agent) for key in keys), "it opens work with them"
         assert await _said(here, second) == before
@@ -95,7 +99,7 @@ async def test_keys_that_a_stolen_laptop_gives_before_its_report_leave_her_other
     async with spied_class(tmp_path) as here:
         second = await _with_a_paper(here)
         await _as_the_lost_one(here)
-        await _seal(here, second, 60)
+        await _seal(here, _x25519(second), 60)
         await here.sync(second, second)
         assert await _said(here, second) <= 80 // 2 + 1
 
@@ -153,3 +157,25 @@ async def test_seals_without_end_of_one_key_cost_a_laptop_a_few_attempts(
         await here.sync(here.teacher, new)
         assert wanted.public in reading_keys(new.agent), "the honest seal came last"
         assert tried <= 8
+
+
+@attack(ROW, off={"sync_agent.keys.phrases.MAX_GIVEN_READING_KEYS": 100_000})
+async def test_keys_of_nobody_sealed_to_her_paper_do_not_have_her_next_laptop_say_all_that_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LIMIT, 120)
+    async with spied_class(tmp_path) as here:
+        words = await new_phrase(here.teacher.agent, Argon2Cost(8, 1, 1))
+        await here.sync(here.teacher, here.machine)
+        (said,) = await here.room.territory.replica.store.scan_kinds([Kind.PHRASE])
+        await here.name_the_spy(here.room.teacher_person, back_ms=0)
+        await _seal(here, PhraseKey.parse(said.payload or b"").agreement, 140)
+        await here.sync(here.teacher, here.machine)
+        following = await here.room.teacher()
+        await here.sync(following)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(phrases, "MAX_GIVEN_READING_KEYS", vars(phrases)["MAX_GIVEN_READING_KEYS"] // 12)
+            assert await open_with_phrase(following.agent, words) > 100
+        assert reading_keys(here.teacher.agent).keys() <= reading_keys(following.agent).keys()
+        await here.sync(following, here.machine, following)
+        assert await _feedback_arrives(here, following)
