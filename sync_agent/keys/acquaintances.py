@@ -75,22 +75,21 @@ def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
     """Of the devices that have said a reading key as this id, or from which its voice starts, those met the earliest.
 
     In whatever class, but for those with these signing keys. By the id alone: who is the same as whom, others say. Of
-    those that came at once those count from which its voice starts: this device saw them in no order.
+    what came of a class in one look those count from which a voice starts there: this device saw them in no order.
     """
     grants = agent.replica.door.authorities()
-    named = {(grant.key, grant.agreement) for grant in grants if grant.person == person}
+    named = {(grant.key, grant.agreement) for grant in grants if grant.person == person and grant.key not in without}
     met: dict[Device, int] = {}
-    begins: set[Device] = set()
     for space in {*agent.remembered, *agent.heard}:
         starts, heard = agent.remembered.get(space, {}).get(person, ()), agent.heard.get(space, {}).get(person, {})
-        begins.update(starts)
-        for device in (each for each in (*starts, *heard) if each[0] not in without and each in named):
-            since_ms = agent.met.get(space, {}).get(device_id(device), _NEVER_MS)
-            met[device] = min(since_ms, heard.get(device, _NEVER_MS), met.get(device, _NEVER_MS))
+        began = {each: agent.met.get(space, {}).get(device_id(each), _NEVER_MS) for each in starts if each in named}
+        begins_ms = min(began.values(), default=_NEVER_MS)
+        said = {each: heard[each] for each in heard if each in began or (each in named and heard[each] != begins_ms)}
+        for device, since_ms in (*began.items(), *said.items()):
+            met[device] = min(since_ms, met.get(device, _NEVER_MS))
     first_ms = min(met.values(), default=_NEVER_MS)
-    first = frozenset(device for device, since_ms in met.items() if since_ms == first_ms)
     return Met(
-        first & begins or first,
+        frozenset(device for device, since_ms in met.items() if since_ms == first_ms),
         for_long=agent.watched.now_ms() - first_ms >= ACQUAINTANCE_MS,
     )
 

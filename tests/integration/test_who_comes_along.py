@@ -17,6 +17,7 @@ from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head, let_into_another_class
+from tests.harness.lost_laptop import another_laptop, report_by_head
 from tests.harness.passing_days import pass_days
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import own_keys, spied_class
@@ -199,3 +200,25 @@ async def test_on_a_heads_computer_of_today_a_teacher_comes_along_by_the_laptop_
     inside, _ = await let_into_another_class(head, here.room.teacher_person)
     assert first.agent.device in inside
     assert (second.agent.device in inside) is is_confirmed
+
+
+async def test_a_heads_computer_takes_nobody_along_whom_it_met_in_a_class_of_the_servers_own_with_her_new_laptop(
+    here: Here,
+) -> None:
+    head, _ = await confirmed_head(here)
+    await pass_days(here.room.territory, 30, head)
+    territory, person, own_class = here.room.territory, here.room.teacher_person, here.room.space
+    second = await another_laptop(here, here.teacher)
+    await here.sync(second, here.teacher, second, here.machine)
+    here.room.space = await territory.classroom("CX")
+    listed = PersonRecord("Mme Petit", PersonRole.TEACHER).encode()
+    await territory.say(here.room.space, Kind.PERSON, listed, subject=person)
+    await here.name_the_spy(person, back_ms=0)
+    here.room.space = own_class
+    await here.sync(head, head)
+    await report_by_head(here, head)
+    await here.sync(head, second, head)
+    await pass_days(territory, 30, head)
+    inside, told = await let_into_another_class(head, person)
+    assert here.spy.signing.public not in inside
+    assert device_words(own_device(second.agent)) in told
