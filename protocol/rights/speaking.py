@@ -4,6 +4,8 @@ Rules:
 - what speaks starts from the devices that this replica saw first, and goes where their words lead; where that is to
   none in use, from the one that it met next, by its own note: who says a thing chooses its date, and who may cut
   devices off chooses of which no word leads on any more (docs/adr/0246);
+- who was let back and waits to be confirmed gives nothing: past such a one it goes on, but only to whom it has noted,
+  for whoever has the server makes anybody wait; and so where another id of theirs has one in use (docs/adr/0246);
 - that lists call two ids one makes nobody silent, and nobody the other: each goes on under the name of its own id until
   words lead from the devices of the id under which both are listed (docs/adr/0164), and of what speaks for its own id
   words lead back as well: the devices of the listed id may be a stranger's, who says that all are his (docs/adr/0189);
@@ -101,34 +103,57 @@ def speaking_devices(said: Said, cut: frozenset[bytes], remembered: Remembered) 
     starts: dict[bytes, tuple[Device, ...]] = {}
     for one in said.voices.firsts:
         circle = together.of(one)
-        begun = {person: list(remembered.firsts.get(person, ())) for person in ids[one]}
-        met = [device for firsts in begun.values() for start in firsts for device in circle.start(start)]
-        if not any(device[0] not in cut and (device, one) in said.voices.standings for device in met):
-            for person in begun:
+        begun = {person: remembered.firsts.get(person, ()) for person in ids[one]}
+        led = {person: {each for start in begun[person] for each in circle.start(start)} for person in begun}
+        there = {each for each in frozenset().union(*led.values()) if _is_in_use(each, one, said.voices, cut)}
+        heard = there - said.voices.let_back
+        only_noted = bool(there) or _has_noted(said.apart, cut, begun.keys() - remembered.firsts.keys(), remembered)
+        for person, firsts in begun.items():
+            starts[person] = tuple(dict.fromkeys(firsts))
+            if not heard or (firsts and heard.isdisjoint(led[person])):
                 met_ms = remembered.met_ms.get(person, {})
-                begun[person] += _until_one_is_in_use(said.apart, cut, alone, person, met_ms)
-        starts |= {person: tuple(dict.fromkeys(firsts)) for person, firsts in begun.items()}
+                following = _until_one_is_in_use(said.apart, cut, alone, person, met_ms, only_noted=only_noted)
+                starts[person] = tuple(dict.fromkeys((*firsts, *following)))
     return _led_to(said, starts, alone, together), starts
 
 
+def _is_in_use(device: Device, person: bytes, voices: Voices, cut: frozenset[bytes]) -> bool:
+    return device[0] not in cut and (device, person) in voices.standings
+
+
+def _has_noted(apart: Voices, cut: frozenset[bytes], persons: Iterable[bytes], remembered: Remembered) -> bool:
+    """Whether one of these ids has a device in use that was noted, and waits for nobody."""
+    return any(
+        _is_in_use(device, person, apart, cut) and device not in apart.let_back
+        for person in persons
+        for device in remembered.met_ms.get(person, ())
+    )
+
+
 def _until_one_is_in_use(
-    apart: Voices, cut: frozenset[bytes], alone: Circles, person: bytes, met_ms: Mapping[Device, int]
+    apart: Voices,
+    cut: frozenset[bytes],
+    alone: Circles,
+    person: bytes,
+    met_ms: Mapping[Device, int],
+    *,
+    only_noted: bool,
 ) -> Iterable[Device]:
     """Those met earliest, of those met at once the earliest by date, until one leads to a device in use.
 
     Of who was met and is in use also if all that it has said is held back: a thief would hold that back for a moment.
     """
-
-    def is_in_use(device: Device) -> bool:
-        return device[0] not in cut and (device, person) in apart.standings
-
     said = apart.firsts.get(person, ())
-    silent = [device for device in met_ms if device not in said and is_in_use(device)]
+    silent = [device for device in met_ms if device not in said and _is_in_use(device, person, apart, cut)]
     circle = alone.of(person)
     for start in sorted((*said, *silent), key=lambda device: met_ms.get(device, _NOT_YET_MS)):
-        yield start
-        if any(is_in_use(device) for device in circle.start(start)):
+        if only_noted and start not in met_ms:
             return
+        yield start
+        there = [device for device in circle.start(start) if _is_in_use(device, person, apart, cut)]
+        if not apart.let_back.issuperset(there):
+            return
+        only_noted = only_noted or bool(there)
 
 
 def _circles(said: Said) -> tuple[Circles, Circles]:

@@ -8,8 +8,9 @@ Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
 - the week is one that this device has watched (`watched`): a clock that was wrong when somebody was met shortens it by
   nothing when it is set right;
 - nobody met later is ever as early as somebody met before;
-- of each id, as grants give it, it is noted as well when each device was met that has said a reading key: the earliest,
-  and no more of one than `MAX_MET_OF_ONE`. From there a voice goes on that is led to nobody in use (docs/adr/0246).
+- of each id, as grants give it, it is noted as well when each device was met that has said a reading key and speaks
+  here: the earliest, and no more of one than `MAX_MET_OF_ONE`. From there a voice goes on that is led to nobody in use
+  (docs/adr/0246); whom the server alone names is not among them, and takes no place.
 """
 
 from __future__ import annotations
@@ -64,11 +65,16 @@ def hear(agent: Agent, roster: Roster, now_ms: int) -> dict[str, bytes]:
     heard, marks = agent.heard.setdefault(roster.space, {}), dict[str, bytes]()
     for person, devices in roster.say_keys.items():
         met = heard.get(person, {})
-        new = [device for device in devices if device not in met][: max(0, MAX_MET_OF_ONE - len(met))]
+        new = [each for each in devices if each not in met and _speaks(roster, person, each)]
+        new = new[: max(0, MAX_MET_OF_ONE - len(met))]
         if new:
             heard[person] = {**met, **dict.fromkeys(new, now_ms)}
             marks |= heard_mark(roster.space, person, heard[person])
     return marks
+
+
+def _speaks(roster: Roster, person: bytes, device: Device) -> bool:
+    return device in roster.speaking.get(roster.who(person), ())
 
 
 def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:

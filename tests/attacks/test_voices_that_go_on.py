@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS
+from protocol.folds.hand_in_keys import content_key_of
 from protocol.limits import MAX_MET_OF_ONE
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
@@ -22,12 +23,13 @@ from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import met_first
 from sync_agent.keys.confirming import own_device
+from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.machine.marks import HEARD_MARKS, heard_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head, let_into_another_class
-from tests.harness.lost_laptop import another_laptop, report_by_head
+from tests.harness.lost_laptop import another_laptop, confirm_each_other, report_by_head
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import heading_above, spied_class
 from tests.harness.territory import new_device
@@ -43,12 +45,16 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
         yield made
 
 
-def _by_date(apart: Voices, cut: frozenset[bytes], alone: Circles, person: bytes, _: object) -> Iterable[VouchedDevice]:
+def _by_date(
+    apart: Voices, cut: frozenset[bytes], alone: Circles, person: bytes, _: object, *, only_noted: bool
+) -> Iterable[VouchedDevice]:
     """Of who speaks next dates decide, whenever somebody was met."""
-    return _until_one_is_in_use(apart, cut, alone, person, {})
+    del only_noted
+    return _until_one_is_in_use(apart, cut, alone, person, {}, only_noted=False)
 
 
 BY_DATE: dict[str, object] = {"protocol.rights.speaking._until_one_is_in_use": _by_date}
+NOT_AT_ALL: dict[str, object] = {"protocol.rights.speaking._until_one_is_in_use": lambda *_, **__: ()}
 
 
 async def _replaced(here: Here) -> tuple[Device, Device]:
@@ -93,6 +99,13 @@ async def _goes_on_by_herself(here: Here, second: Device, *machines: Device) -> 
     assert not await here.opens(work)
     here.teacher = second
     assert await heading_above(here, "Bravo, refais tout") is None
+
+
+async def _reads_what_is_handed_in_now(here: Here, hers: Device) -> bool:
+    work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
+    await here.sync(here.machine, hers)
+    made = (await hers.agent.replica.view(here.room.space)).coursework.hand_ins[work]
+    return content_key_of(made, reading_keys(hers.agent)) is not None
 
 
 @attack(ROW, off=BY_DATE)
@@ -162,17 +175,79 @@ async def test_of_whom_an_earlier_version_met_a_machine_takes_note_at_its_first_
     await _goes_on_by_herself(here, second)
 
 
-@attack(ROW, off={"sync_agent.keys.acquaintances.MAX_MET_OF_ONE": 1 << 20})
-async def test_of_laptops_that_are_invented_a_machine_notes_few_and_none_before_hers(here: Here) -> None:
-    second, _ = await _replaced(here)
+@attack(ROW, off={"sync_agent.keys.acquaintances._speaks": lambda *_: True})
+async def test_laptops_that_were_invented_before_hers_take_no_place_of_whom_a_machine_notes(here: Here) -> None:
     for number in range(MAX_MET_OF_ONE):
         here.spy = new_device(Random(number).randbytes)
-        await here.name_the_spy(here.room.teacher_person, back_ms=LONG_AGO_MS)
-    await here.sync(second, here.machine)
-    noted = here.machine.agent.heard[here.room.space][here.room.teacher_person]
-    assert len(noted) == MAX_MET_OF_ONE
+        await here.name_the_spy(here.room.teacher_person, back_ms=0)
+    await here.sync(here.teacher, here.machine)
+    second, _ = await _replaced(here)
+    assert own_device(second.agent) in here.machine.agent.heard[here.room.space][here.room.teacher_person]
+    here.spy = new_device(Random(999).randbytes)
     await _is_led_to_nobody(here, second)
     await _goes_on_by_herself(here, second)
+
+
+@attack(ROW, off=BY_DATE)
+@pytest.mark.parametrize("is_new_listed_under_old", [True, False])
+async def test_nor_where_her_second_laptop_came_under_another_id_of_hers(
+    here: Here, *, is_new_listed_under_old: bool
+) -> None:
+    territory, space, hers, first = here.room.territory, here.room.space, here.room.teacher_person, here.teacher
+    other = await territory.person("Mme Petit", PersonRole.TEACHER, space)
+    second = await here.room.device(Role.TEACHER, person=other)
+    one, same = (hers, other) if is_new_listed_under_old else (other, hers)
+    listed = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=one).encode()
+    await territory.say(space, Kind.PERSON, listed, subject=same)
+    await here.sync(second, first, here.machine)
+    await confirm_each_other(here, first, second)
+    head, _ = await confirmed_head(here)
+    await here.sync(second, first, second, here.machine, head)
+    await report_by_head(here, head)
+    for _ in range(3):
+        await here.sync(head, second, here.machine)
+    territory.clock.advance(90 * DAY_MS)
+    await here.sync(second, here.machine)
+    await _is_led_to_nobody(here, second)
+    here.room.teacher_person = one
+    await _goes_on_by_herself(here, second)
+
+
+@attack(ROW, off=NOT_AT_ALL)
+@pytest.mark.parametrize("is_hers_the_listed", [True, False])
+async def test_nor_does_a_list_by_which_a_device_in_use_is_hers_make_her_silent(
+    here: Here, *, is_hers_the_listed: bool
+) -> None:
+    second, head = await _replaced(here)
+    territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
+    territory.clock.advance(90 * DAY_MS)
+    await here.sync(second, here.machine)
+    other = await territory.person("M. X", PersonRole.TEACHER, space)
+    await here.name_the_spy(other, back_ms=0)
+    await here.sync(second, here.machine, head)
+    await territory.say(space, Kind.REVOKE, await _up_to_the_word(here, second))
+    one, same = (hers, other) if is_hers_the_listed else (other, hers)
+    listed = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=one).encode()
+    await territory.say(space, Kind.PERSON, listed, subject=same)
+    for _ in range(3):
+        await here.sync(second, here.machine, head)
+    assert await _reads_what_is_handed_in_now(here, second)
+
+
+@attack(ROW, off=NOT_AT_ALL)
+async def test_nor_does_who_lets_her_second_laptop_in_again_from_a_drawer_make_her_third_one_silent(here: Here) -> None:
+    second, head = await _replaced(here)
+    territory, space, keys = here.room.territory, here.room.space, second.agent.keys
+    third = await another_laptop(here, second)
+    territory.clock.advance(30 * DAY_MS)
+    await here.sync(second, third, second, third, here.machine, head)
+    cut = await territory.say(space, Kind.REVOKE, Revocation(second.agent.device, ()).encode())
+    pair = keys.signing.public, keys.agreement.public
+    again = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, here.room.teacher_person, None, None).encode()
+    await territory.say(space, Kind.GRANT, again, parents=(cut.id,))
+    for _ in range(2):
+        await here.sync(third, here.machine, head)
+    assert await _reads_what_is_handed_in_now(here, third)
 
 
 def _starts_alone(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
