@@ -10,7 +10,6 @@ from protocol.identity import AgreementKey
 from protocol.model.entry import Entry, Header
 from protocol.rights.door import Door, Verdict
 from protocol.roles import Role
-from protocol.trust import person_keys
 from sync_agent.app import Agent
 from sync_agent.courier.importing import _Bundle
 from sync_agent.keys.key_wraps import reading_keys
@@ -34,16 +33,6 @@ def goes_on_with_keys_of_the_lost() -> AbstractContextManager[object]:
         return place.current is None
 
     return mock.patch("sync_agent.keys.reading_key._is_due", is_due)
-
-
-def opens_seals_of_other_classes() -> AbstractContextManager[object]:
-    """A seal is bound to no class: a copy of it opens in another, and is passed on there."""
-    plain = person_keys._info
-
-    def of_no_space(_space: bytes | None, person: bytes, agreement: bytes) -> bytes:
-        return plain(None, person, agreement)
-
-    return mock.patch("protocol.trust.person_keys._info", of_no_space)
 
 
 def believes_every_signature() -> AbstractContextManager[object]:

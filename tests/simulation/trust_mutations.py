@@ -169,15 +169,6 @@ def carries_any_number() -> AbstractContextManager[object]:
     return mock.patch.object(Quotas, "beyond", nothing)
 
 
-def lets_a_flood_keep_out_what_was_acknowledged() -> AbstractContextManager[object]:
-    """A hand-in of which there is a receipt counts like anything that its device says."""
-
-    async def never(_self: Quotas, _entry: Entry) -> bool:
-        return False
-
-    return mock.patch.object(Quotas, "_is_acknowledged", never)
-
-
 def carries_noise() -> AbstractContextManager[object]:
     """The door looks at no payload of a machine."""
     return mock.patch("protocol.rights.door.fault_of", return_value=None)
