@@ -163,7 +163,7 @@ async def test_who_has_no_capability_hears_nothing(here: HttpRoom, bearer: str) 
 async def test_more_listeners_than_there_is_room_for_are_asked_to_come_later(
     here: HttpRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.answering.listeners.Listeners.__len__", lambda _self: live.MAX_LISTENERS)
+    monkeypatch.setattr("protocol.replica.http.live.Live._taken", lambda _self: live.MAX_LISTENERS)
     machine = await here.room.machine()
     async with aclosing(machine.way.listen(await capability_of(machine), pushed=False)) as line:
         with pytest.raises(NoAnswer) as raised:
