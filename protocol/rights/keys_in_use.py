@@ -102,16 +102,17 @@ def phrases_of(
     """The phrases of each teacher, oldest first, each with the device that drew it: of one device the latest."""
     said = [each for each in _by_their_own(entries, Kind.PHRASE, door) if each[-1].header.author not in cut]
     # what was said again, under another grant, is the same
-    latest: defaultdict[tuple[bytes, Device], dict[bytes, bool]] = defaultdict(dict)
+    latest: defaultdict[tuple[bytes, Device], dict[bytes, PhraseKey | None]] = defaultdict(dict)
     for person, device, entry in reversed(said):
         those, payload = latest[person, device], entry.payload or b""
         if payload not in those and len(those) < MAX_PHRASES_LOOKED_AT:
             phrase = parsed(entry, PhraseKey.parse)
-            those[payload] = phrase is not None and is_drawn_by(phrase, person, device, entry.header.space)
+            is_theirs = phrase is not None and is_drawn_by(phrase, person, device, entry.header.space)
+            those[payload] = phrase if is_theirs else None
     found: defaultdict[bytes, list[tuple[Device, PhraseKey]]] = defaultdict(list)
     for person, device, entry in said:
-        if latest[person, device].get(entry.payload or b""):
-            found[person].append((device, PhraseKey.parse(entry.payload or b"")))
+        if (phrase := latest[person, device].get(entry.payload or b"")) is not None:
+            found[person].append((device, phrase))
     return {person: tuple(drawn) for person, drawn in found.items()}
 
 

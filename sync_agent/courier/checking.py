@@ -10,12 +10,10 @@ docs/protocol.md, "Courier disks".
 
 from __future__ import annotations
 
-from protocol.bundles.form import HEAD_BYTES, head_size, parse_head
-from protocol.bundles.reader import BundleReader
 from protocol.errors import Code, PeerFault
 from protocol.replica.console.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from sync_agent.app import Agent
-from sync_agent.courier.survey import key_of
+from sync_agent.courier.opening import OpeningBundle
 
 
 async def hollow_bundles(agent: Agent, incoming: Incoming) -> list[str]:
@@ -43,51 +41,26 @@ class _Bundle:
     """One bundle that is opened as it comes, and of which nothing is kept."""
 
     def __init__(self, agent: Agent, name: str, size: int) -> None:
-        self._agent = agent
         self.name = name
-        self._size = size
-        self._front = bytearray()
-        self._reader: BundleReader | None = None
-        self._is_passed_over = False
+        self._opening = OpeningBundle(agent, size)
         self._is_broken = False
 
     async def feed(self, data: bytes) -> None:
         """The next bytes of the file."""
-        if self._is_passed_over or self._is_broken:
+        if self._opening.is_passed_over or self._is_broken:
             return
         try:
-            if self._reader is None:
-                self._front += data
-                await self._begin()
-            else:
-                self._open(self._reader, data)
+            for _ in await self._opening.feed(data):
+                pass
         except PeerFault:
             self._is_broken = True
 
     def is_hollow(self) -> bool:
         """Whether it does not open to its end, once all bytes have come."""
-        if self._is_passed_over or self._is_broken or self._reader is None:
-            return not self._is_passed_over
+        if self._opening.is_passed_over or self._is_broken:
+            return self._is_broken
         try:
-            self._reader.finish()
+            self._opening.finish()
         except PeerFault:
             return True
         return False
-
-    async def _begin(self) -> None:
-        """Once the head is there, find the key."""
-        if len(self._front) < HEAD_BYTES or len(self._front) < (size := head_size(bytes(self._front[:HEAD_BYTES]))):
-            return
-        head = parse_head(bytes(self._front[:size]))
-        secret = None if head.territory != self._agent.replica.territory else await key_of(self._agent, head)
-        if secret is None:
-            self._is_passed_over = True
-            return
-        self._reader = BundleReader(secret.bundle, head, self._size)
-        rest = bytes(self._front[size:])
-        self._front.clear()
-        self._open(self._reader, rest)
-
-    def _open(self, reader: BundleReader, data: bytes) -> None:
-        for _ in reader.feed(data):
-            pass

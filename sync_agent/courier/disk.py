@@ -216,15 +216,14 @@ class CourierDisk:
         with (self.place / name).open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             fixed = file.read(HEAD_BYTES)
-            front = 0
-            try:
+            front, trailer = 0, None
+            with contextlib.suppress(PeerFault):
                 front = head_size(fixed) + int.from_bytes(fixed[-4:], "big")
                 file.seek(max(0, size - TRAILER_BYTES))
                 trailer = Trailer.parse(file.read(TRAILER_BYTES))
-            except PeerFault:
-                return Found(name, size, front if front <= size else 0, whole=False)
-        whole = trailer.size == size and trailer.name + ENDING == name and front + TRAILER_BYTES < size
-        return Found(name, size, front if front <= size else 0, whole=whole and size <= MAX_BUNDLE_BYTES)
+        is_ended = trailer is not None and trailer.size == size and trailer.name + ENDING == name
+        whole = is_ended and front + TRAILER_BYTES < size <= MAX_BUNDLE_BYTES
+        return Found(name, size, front if front <= size else 0, whole=whole)
 
 
 class CardsIn:

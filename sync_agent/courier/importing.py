@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocol.bundles.form import HEAD_BYTES, Index, PackNote, head_size, parse_head
-from protocol.bundles.reader import BundleReader, Entries, Event, PackData, PackEnd, PackStart, Registers
+from protocol.bundles.form import Index, PackNote
+from protocol.bundles.reader import Entries, Event, PackData, PackEnd, PackStart, Registers
 from protocol.errors import Code, PeerFault, RelaisError
 from protocol.limits import MAX_CLOCK_LEAD_MS, MiB
 from protocol.model.entry import Entry, Kind
@@ -28,7 +28,8 @@ from protocol.replica.console.operation import FileData, FileEnd, FileStart, Inc
 from protocol.replica.interfaces import ContentStore, RegisterRow
 from sync_agent.app import Agent
 from sync_agent.courier.erasures import Erased
-from sync_agent.courier.survey import COURIER, Wishes, admit_from_disk, keeps_reports, key_of
+from sync_agent.courier.opening import OpeningBundle
+from sync_agent.courier.survey import COURIER, Wishes, admit_from_disk, keeps_reports
 from sync_agent.hand_ins.wraps import tend_hand_ins
 from sync_agent.keys.space_keys import tend_space_keys
 from sync_agent.machine.marks import BROUGHT_MARKS
@@ -99,12 +100,9 @@ class _Bundle:
         self._agent = agent
         self._erased = erased
         self._name = name
-        self._size = size
         self._taken = taken
         self._keeps = keeps
-        self._front = bytearray()
-        self._space = b""
-        self._reader: BundleReader | None = None
+        self._opening = OpeningBundle(agent, size)
         self._over = False
         self._notes: dict[bytes, PackNote] = {}
         self._wishes: Wishes | None = None
@@ -119,23 +117,19 @@ class _Bundle:
         if self._over:
             return
         try:
-            if self._reader is None:
-                self._front += data
-                await self._begin()
-            else:
-                await self._take(self._reader.feed(data))
+            await self._take(await self._opening.feed(data))
         except PeerFault as fault:
             await self._fail(fault)
+        if self._opening.is_passed_over:
+            self._over = True
+            self._taken.locked.append(self._name)
 
     async def end(self) -> None:
         """All bytes have come. Raises `LocalFailure`."""
         if self._over:
             return
-        if self._reader is None:
-            await self._fail(PeerFault(Code.CUT_OFF, "a bundle is cut off"))
-            return
         try:
-            self._reader.finish()
+            self._opening.finish()
             await self._finished()
         except PeerFault as fault:
             await self._fail(fault)
@@ -152,23 +146,6 @@ class _Bundle:
         _log.warning("bundle %s: %s", self._name, fault)
         self._taken.damaged.append(self._name)
         await self.leave()
-
-    async def _begin(self) -> None:
-        """Once the head is there, find the key."""
-        if len(self._front) < HEAD_BYTES or len(self._front) < head_size(bytes(self._front[:HEAD_BYTES])):
-            return
-        size = head_size(bytes(self._front[:HEAD_BYTES]))
-        head = parse_head(bytes(self._front[:size]))
-        secret = None if head.territory != self._agent.replica.territory else await key_of(self._agent, head)
-        if secret is None:
-            self._over = True
-            self._taken.locked.append(self._name)
-            return
-        self._space = head.space
-        self._reader = BundleReader(secret.bundle, head, self._size)
-        rest = bytes(self._front[size:])
-        self._front.clear()
-        await self._take(self._reader.feed(rest))
 
     async def _take(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -192,7 +169,7 @@ class _Bundle:
         agent = self._agent
         await self._finished()
         # Entries name the space that they are of; a bundle of one space has no business with another.
-        mine = [self._erased.spare(entry) for entry in entries if entry.header.space == self._space]
+        mine = [self._erased.spare(entry) for entry in entries if entry.header.space == self._opening.space]
         admission = await admit_from_disk(agent, mine)
         self._taken.entries += len(admission.admitted) + len(admission.released)
         self._taken.unheld += len(admission.unheld)
@@ -227,8 +204,8 @@ class _Bundle:
         if note is None or note.size != pack.size:
             raise PeerFault(Code.MALFORMED, "a bundle brings a pack that its index does not name")
         if self._wishes is None:
-            self._wishes = await Wishes.of(self._agent, self._space)
-            self._room = await self._agent.carried.of(self._space, COURIER)
+            self._wishes = await Wishes.of(self._agent, self._opening.space)
+            self._room = await self._agent.carried.of(self._opening.space, COURIER)
         if pack.size > self._room.left - self._finishing_bytes:
             await self._finished()
         if not self._room.lacking or pack.size > self._room.left:
@@ -236,7 +213,7 @@ class _Bundle:
             self._taken.left.append(self._name)
             return
         content = self._agent.replica.content
-        if not self._wishes.wants(note) or await content.pack(pack.hash, self._space) is not None:
+        if not self._wishes.wants(note) or await content.pack(pack.hash, self._opening.space) is not None:
             return
         self._pack = pack
         self._content.begin(pack.hash)
@@ -264,7 +241,7 @@ class _Bundle:
         content = self._agent.replica.content
         making = self._room.making()
         try:
-            await content.finish_part(self._space, pack.hash, pack.size, making=making)
+            await content.finish_part(self._opening.space, pack.hash, pack.size, making=making)
         except PeerFault as fault:
             if fault.code is not Code.OVER_QUOTA:
                 raise
@@ -278,7 +255,7 @@ class _Bundle:
     async def _count(self, came: int, noted: int) -> None:
         self._room.left -= came
         self._room.noted -= noted
-        await self._agent.carried.note(self._space, COURIER, came, lacking=came, noted=noted)
+        await self._agent.carried.note(self._opening.space, COURIER, came, lacking=came, noted=noted)
 
 
 class _PackIn:

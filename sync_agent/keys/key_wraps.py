@@ -49,6 +49,7 @@ class _Seal(NamedTuple):
 
     person: bytes
     record: KeyWraps
+    sealed: bytes
     by: Device
     is_theirs: bool
 
@@ -96,10 +97,11 @@ async def open_given_keys(agent: Agent) -> None:
             continue
         author = agent.replica.door.authority(entry.header.grant)
         record = parsed(entry, KeyWraps.parse) if _is_hers(author, person, rosters[space]) else None
-        if author is None or record is None or _sealed_to(mine.public, record) is None:
+        to_this = None if record is None else _sealed_to(mine.public, record)
+        if author is None or record is None or to_this is None:
             continue
         is_theirs = _is_given(agent, entry, rosters[space])
-        seal = _Seal(person, record, (author.key, author.agreement), is_theirs)
+        seal = _Seal(person, record, to_this, (author.key, author.agreement), is_theirs)
         sealed[space, rosters[space].who(person)].setdefault(record.agreement, []).append(seal)
     before, agent.given_reading_keys = agent.given_reading_keys, {}
     agent.keys_to_pass_on = {
@@ -109,9 +111,11 @@ async def open_given_keys(agent: Agent) -> None:
     for (space, whose), here in sealed.items():
         kept = _kept_of(rosters[space], here)
         found = {name: key for name, key in before.get((space, whose), {}).items() if name in kept}
-        for name in kept - found.keys():
-            for seal in _worth_trying(agent, rosters[space], here[name]):
-                tried = (space, seal.person, name, _sealed_to(mine.public, seal.record) or b"")
+        due = kept - found.keys()
+        in_use = own_in_use(agent, rosters[space], whose) if due else frozenset()
+        for name in due:
+            for seal in _worth_trying(here[name], in_use):
+                tried = (space, seal.person, name, seal.sealed)
                 if name in found or tried in agent.seals_that_open_nothing:
                     continue
                 found |= opened(space, seal.person, [seal.record], mine)
@@ -127,11 +131,8 @@ def _is_given(agent: Agent, entry: Entry, roster: Roster) -> bool:
     return is_heard or entry.header.author == agent.device
 
 
-def _worth_trying(agent: Agent, roster: Roster, seals: Sequence[_Seal]) -> list[_Seal]:
+def _worth_trying(seals: Sequence[_Seal], in_use: Container[Device]) -> list[_Seal]:
     """Those of one key's that are tried: of the teacher's devices in use first, then of who speaks, or did."""
-    if len(seals) <= _MAX_TRIED_OF_ONE:
-        return list(seals)
-    in_use = own_in_use(agent, roster, seals[0].person)
     of_one: Counter[bytes] = Counter()
     found = []
     for seal in sorted(seals, key=lambda seal: (seal.by not in in_use, not seal.is_theirs)):

@@ -47,9 +47,10 @@ class Fetching:
         passed_s = now_s - known.since_s
         if passed_s < HELD_S:
             return True
-        goes_on = known.came_bytes >= passed_s * LEAST_BYTES_PER_S
-        known.since_s, known.came_bytes = (now_s, 0) if goes_on else (known.since_s, known.came_bytes)
-        return goes_on
+        if known.came_bytes < passed_s * LEAST_BYTES_PER_S:
+            return False
+        known.since_s, known.came_bytes = now_s, 0
+        return True
 
     @contextlib.contextmanager
     def claim(self, pack: bytes, now_s: float) -> Iterator[bool]:

@@ -132,7 +132,7 @@ async def test_a_laptop_that_is_let_in_again_and_again_says_half_of_what_it_may_
         assert await _feedback_arrives(here, she)
 
 
-@attack(ROW, off={"sync_agent.keys.key_wraps._worth_trying": lambda _agent, _roster, seals: seals})
+@attack(ROW, off={"sync_agent.keys.key_wraps._worth_trying": lambda seals, _in_use: seals})
 async def test_seals_without_end_of_one_key_cost_a_laptop_a_few_attempts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

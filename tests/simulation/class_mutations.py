@@ -74,10 +74,10 @@ def takes_any_class_from_a_bundle() -> AbstractContextManager[object]:
     plain = _Bundle._admit
 
     async def admit(self: _Bundle, entries: Sequence[Entry]) -> None:
-        space = self._space
+        space = self._opening.space
         some = list(entries)
-        for self._space in dict.fromkeys(entry.header.space for entry in some):
+        for self._opening.space in dict.fromkeys(entry.header.space for entry in some):
             await plain(self, some)
-        self._space = space
+        self._opening.space = space
 
     return mock.patch.object(_Bundle, "_admit", admit)
