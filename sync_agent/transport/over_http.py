@@ -245,9 +245,8 @@ class HttpTransport:
         try:
             async with asyncio.timeout(SEND_IDLE_S) as patience:
                 data = body.sent(patience) if length else b""
-                async with self._asked(
-                    "post", self.url + PACKS_PATH, sends=True, data=data, headers=headers, allow_redirects=False
-                ) as answer:
+                asked = self._asked_by(self._proxy, "post", self.url + PACKS_PATH, data=data, headers=headers)
+                async with asked as answer:
                     patience.reschedule(None)
                     self.traffic.bytes_out += asked_bytes(answer) + body.sent_bytes
                     response = await self._whole(answer)
@@ -264,7 +263,7 @@ class HttpTransport:
         clock = asyncio.get_running_loop().time
         begun_s = clock()
         try:
-            async with self._asked("get", self.url + LIVENESS_PATH, allow_redirects=False) as answer:
+            async with self._got(self.url + LIVENESS_PATH) as answer:
                 took_s = clock() - begun_s
                 await self._whole(answer)
         except _NETWORK_ERRORS as reason:
@@ -343,36 +342,42 @@ class HttpTransport:
 
     async def _post(self, proxy: Proxy | None, path: str, body: bytes) -> Response:
         headers = {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(body))}
-        async with self._connections.for_one_request() as session, asyncio.timeout(SEND_IDLE_S) as patience:
+        async with asyncio.timeout(SEND_IDLE_S) as patience:
             small = len(body) <= SENT_AT_ONCE_BYTES
             data = body if small else SentBody(cut_up(body), SEND_IDLE_S).sent(patience)
-            async with session.post(
-                self.url + path,
-                data=data,
-                headers=headers,
+            async with self._asked_by(proxy, "post", self.url + path, data=data, headers=headers) as answer:
+                patience.reschedule(None)
+                self.traffic.bytes_out += asked_bytes(answer) + len(body)
+                return await self._whole(answer)
+
+    @contextlib.asynccontextmanager
+    async def _got(self, address: str, headers: dict[str, str] | None = None) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A GET by the way that the last call went, whose head comes within a time."""
+        async with (
+            asyncio.timeout(HEAD_S) as patience,
+            self._asked_by(self._proxy, "get", address, headers=headers) as answer,
+        ):
+            patience.reschedule(None)
+            yield answer
+
+    @contextlib.asynccontextmanager
+    async def _asked_by(
+        self, proxy: Proxy | None, method: str, address: str, **options: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A request; the caller has an eye on the time until its answer begins."""
+        async with (
+            self._connections.for_one_request() as session,
+            session.request(
+                method,
+                address,
                 allow_redirects=False,
                 proxy=None if proxy is None else proxy.url,
                 proxy_headers=login_at(proxy),
-            ) as answer:
-                patience.reschedule(None)
-                self.traffic.bytes_out += asked_bytes(answer) + len(body)
-                with self._reading(answer):
-                    return await self._whole(answer)
-
-    @contextlib.asynccontextmanager
-    async def _asked(
-        self, method: str, address: str, *, sends: bool = False, **options: Any
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A request by the way that the last call went; who `sends` a body has an eye on the time."""
-        head_s = None if sends else HEAD_S
-        async with self._connections.for_one_request() as session, asyncio.timeout(head_s) as patience:
-            proxy = self._proxy
-            async with session.request(
-                method, address, proxy=None if proxy is None else proxy.url, proxy_headers=login_at(proxy), **options
-            ) as answer:
-                patience.reschedule(None)
-                with self._reading(answer):
-                    yield answer
+                **options,
+            ) as answer,
+        ):
+            with self._reading(answer):
+                yield answer
 
     @contextlib.contextmanager
     def _awaiting(self) -> Iterator[None]:
@@ -398,8 +403,7 @@ class HttpTransport:
         for left in range(_MAX_REDIRECTS, -1, -1):
             async with contextlib.AsyncExitStack() as stack:
                 with self._awaiting():
-                    asked = self._asked("get", address, headers=headers, allow_redirects=False)
-                    answer = await stack.enter_async_context(asked)
+                    answer = await stack.enter_async_context(self._got(address, headers))
                 onward = further(self.url, address, answer) if left else None
                 if onward is None:
                     yield answer
@@ -483,9 +487,7 @@ class HttpTransport:
         hasty = 0
         while True:
             begun_s = clock()
-            async with self._asked(
-                "get", self.url + LIVE_PATH, headers={**headers, "Cache-Control": "no-store"}, allow_redirects=False
-            ) as answer:
+            async with self._got(self.url + LIVE_PATH, {**headers, "Cache-Control": "no-store"}) as answer:
                 response = await self._whole(answer)
             if answer.status not in (_OK, _NO_CONTENT):
                 raise error_in(recognised(response, self.url, self._proxy), self.url)
