@@ -1,0 +1,128 @@
+"""Whoever sets a clock ends no week in which an erasure may still be taken back (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from protocol.clock import DAY_MS
+from protocol.folds.erasing import leap_ms
+from protocol.limits import MAX_ERASED_PER_DAY
+from protocol.model.entry import Kind
+from protocol.model.structure import Erasure, Ruling
+from protocol.replica.upkeep.eraser import Eraser
+from protocol.replica.upkeep.pace import Pace
+from protocol.roles import PersonRole
+from sync_agent.upkeep.erasing import destroy_erased
+from tests.harness.attack import attack
+from tests.harness.classroom import Classroom
+from tests.harness.couriers import export, tend_keys
+from tests.harness.what_is_left import left
+
+DEAD_BATTERY_MS = 1_230_768_000_000
+HOUR_MS = 3_600_000
+
+
+def _by_the_own_clock(_before_ms: int, wall_ms: int, _steady_ms: int | None) -> tuple[int, int]:
+    return wall_ms, 0
+
+
+def _small_steps_are_none(before_ms: int, wall_ms: int, steady_ms: int | None) -> tuple[int, int]:
+    return wall_ms, leap_ms(wall_ms - before_ms, steady_ms)
+
+
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _by_the_own_clock})
+async def test_a_clock_that_is_set_right_ends_no_week(room: Classroom) -> None:
+    territory, person = room.territory, room.pupil_person
+    await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    now_ms = territory.clock()
+    clocks = iter([(DEAD_BATTERY_MS, 0), (now_ms, 60_000), (now_ms + DAY_MS, DAY_MS)])
+    pace = Pace(Eraser(territory.replica, territory.holdings), lambda: next(clocks))
+    for _ in range(3):
+        await pace.look()
+        assert await left(territory, room.space, person) == 1
+
+
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _by_the_own_clock})
+async def test_a_stick_that_comes_after_a_clock_was_set_ends_no_week(room: Classroom, tmp_path: Path) -> None:
+    machine, person, clock = await room.machine(), room.pupil_person, room.territory.clock
+    await tend_keys(room)
+    agent, since = machine.agent, clock()
+    agent.now_ms, agent.steady_ms = (lambda: clock() - since + DEAD_BATTERY_MS), (lambda: clock() - since)
+    await machine.session.sync()
+    await room.territory.say(room.territory.id, Kind.ERASE, Erasure(person).encode())
+    await machine.session.sync()
+    await destroy_erased(agent)
+    agent.now_ms = clock
+    clock.advance(60_000)
+    (tmp_path / "stick").mkdir()
+    await export(machine, tmp_path / "stick")
+    about = [one.entry for one in await agent.replica.store.scan(room.space) if one.entry.header.subject == person]
+    assert about
+    assert all(entry.payload for entry in about)
+
+
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _by_the_own_clock})
+async def test_a_clock_that_is_set_while_no_program_runs_ends_no_week(room: Classroom) -> None:
+    territory, person = room.territory, room.pupil_person
+    await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    for wall_ms in (DEAD_BATTERY_MS, territory.clock(), territory.clock() + DAY_MS):
+        await Pace(Eraser(territory.replica, territory.holdings), lambda at=wall_ms: (at, at)).look()  # type: ignore[misc]
+        assert await left(territory, room.space, person) == 1
+
+
+@attack(
+    "a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _small_steps_are_none}
+)
+@pytest.mark.parametrize("between_ms", [HOUR_MS, 30_000], ids=["looks of a program", "looks of a stick"])
+async def test_a_clock_that_is_set_by_less_than_an_hour_before_each_look_ends_no_week(
+    room: Classroom, between_ms: int
+) -> None:
+    territory, person = room.territory, room.pupil_person
+    await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    wall_ms, steady_ms, step_ms = territory.clock(), 0, 59 * 60_000
+    pace = Pace(Eraser(territory.replica, territory.holdings), lambda: (wall_ms, steady_ms))
+    while steady_ms < 7 * DAY_MS - 2 * HOUR_MS and wall_ms < territory.clock() + 30 * DAY_MS:
+        await pace.look()
+        assert await left(territory, room.space, person) == 1, f"after {steady_ms / HOUR_MS:.1f} hours"
+        steady_ms += between_ms
+        wall_ms += between_ms + step_ms
+
+
+@attack(
+    "a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _small_steps_are_none}
+)
+async def test_a_clock_that_is_set_by_less_than_an_hour_before_each_look_makes_no_days(room: Classroom) -> None:
+    territory = room.territory
+    names = [f"Élève {number}" for number in range(2 * MAX_ERASED_PER_DAY)]
+    persons = [await territory.person(name, PersonRole.PUPIL, room.space) for name in names]
+    for person in persons:
+        await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    wall_ms, steady_ms = territory.clock(), 0
+    pace = Pace(Eraser(territory.replica, territory.holdings), lambda: (wall_ms, steady_ms))
+    for _ in range(4):
+        await pace.look()
+        wall_ms, steady_ms = wall_ms + 2 * DAY_MS, steady_ms + 2 * DAY_MS
+    for _ in range(60):
+        await pace.look()
+        wall_ms, steady_ms = wall_ms + 59 * 60_000, steady_ms + 30_000
+    gone = [person for person in persons if not await left(territory, room.space, person)]
+    assert len(gone) == MAX_ERASED_PER_DAY
+
+
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _by_the_own_clock})
+async def test_a_machine_that_was_off_for_the_holidays_hears_first_what_was_taken_back(room: Classroom) -> None:
+    machine, territory = await room.machine(), room.territory
+    await machine.session.sync()
+    erasure = await territory.say(territory.id, Kind.ERASE, Erasure(room.pupil_person).encode())
+    await machine.session.sync()
+    await destroy_erased(machine.agent)
+    await territory.say(territory.id, Kind.RULING, Ruling((), (erasure.id,)).encode())
+    territory.clock.advance(16 * DAY_MS)
+    await destroy_erased(machine.agent)
+    await machine.session.sync()
+    store = machine.agent.replica.store
+    about = [one.entry for one in await store.scan(room.space) if one.entry.header.subject == room.pupil_person]
+    assert about
+    assert all(entry.payload for entry in about)
