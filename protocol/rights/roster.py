@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, TypeVar
 
 from protocol.errors import PeerFault
@@ -48,6 +49,7 @@ from protocol.rights.keys_in_use import (
     said_by,
     whose_keys,
 )
+from protocol.rights.letting_back import LetInAgain, let_in_again
 from protocol.rights.revocations import ABOVE_ROOTS, cuts_of, doubtful, without_right
 from protocol.rights.speaking import (
     Remembered,
@@ -59,7 +61,8 @@ from protocol.rights.speaking import (
     speaking_devices,
     unconfirmed,
 )
-from protocol.rights.vouching import Away, Device, Standing, Voices, voices_of
+from protocol.rights.voices import voices_of
+from protocol.rights.vouching import Away, Device, Standing, Voices
 from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
 from protocol.trust.person_keys import PhraseKey
 
@@ -109,6 +112,8 @@ class Roster:
     """Who was added twice → who they are."""
     revocations: Mapping[bytes, bytes] = field(default_factory=dict)
     """The entries that cut a key off here and are in force, those that were overcome included → the key."""
+    again: LetInAgain = field(default_factory=dict)
+    """Of keys that were cut off the grants that let them in again, those that have ended since included."""
     doubtful: frozenset[bytes] = frozenset()
     """The revocations that are held back, and not by the root."""
     voices: Voices = field(default_factory=Voices)
@@ -225,6 +230,7 @@ def fold_roster(
         void=frozenset(gone - held.keys()),
         awaited=cuts.awaited,
         revocations=revocations,
+        again=let_in_again([*above, *own], door, frozenset(revocations.values())) if revocations else {},
         doubtful=frozenset(doubtful([*above, *own], held)),
     )
     persons, aliases = persons_of(each for each in own if each.header.kind == Kind.PERSON and not roster.hides(each))
@@ -240,15 +246,16 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     cut, aliases, given = roster.cut, roster.aliases, said
     said = [entry for entry in said if entry.id not in roster.held_back]
     came_back = frozenset(roster.revocations.values()) - cut
-    voices = voices_of(said, roster.authorities, door, aliases, cut=cut, came_back=came_back)
-    apart = voices_of(said, roster.authorities, door, {}, cut=cut, came_back=came_back) if aliases else voices
+    hear = partial(voices_of, said, roster.authorities, door, cut=cut, came_back=came_back, again=roster.again)
+    voices = hear(aliases=aliases)
+    apart = hear(aliases={}) if aliases else voices
     spoke = Said(voices, apart, aliases)
     speaking, starts = speaking_devices(spoke, cut, remembered)
     ever = authorities_over(roster.space, door)
     ended = over(ever, roster.authorities)
     then = once_led_to(ended, spoke, starts)
     silent = unconfirmed(roster.authorities, aliases, speaking.listed)
-    unheard = frozenset((*silent, *unconfirmed(ended, aliases, then.listed)))
+    unheard = voices.unheard.union(silent, unconfirmed(ended, aliases, then.listed))
     kept = [entry for entry in said if entry.header.grant not in unheard]
     away = Away(cut, frozenset(_not_confirmed_again(ever, came_back, voices, aliases)))
     # by the ids of grants: that a list calls two people one gives neither a key that the other holds

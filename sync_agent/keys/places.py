@@ -210,7 +210,6 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
     said_ever = {key for _, key in own}
     devices = own_in_use(agent, roster, person)
     drawers = ever_own(roster, devices)
-    again = await _let_in_again(agent, drawers, frozenset(device[0] for device in devices))
     # a lost laptop names as given whatever it likes
     sealers = _Sealers(
         frozenset({agent.device, *(device[0] for device in devices)}),
@@ -231,7 +230,7 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
         wraps=tuple(wraps),
         gifts=tuple(entry for entry in held.wraps.get(space, ()) if sealers.heed(entry, roster)),
         over=phrases_over_in(await agent.replica.store.mark(phrases_over_mark(space)) or b""),
-        phrases=tuple(_phrases(agent, held.phrases.get(space, ()), drawers, person, roster, again)),
+        phrases=tuple(_phrases(agent, held.phrases.get(space, ()), drawers, person, roster)),
     )
 
 
@@ -265,12 +264,11 @@ def _phrases(
     by: Container[bytes],
     person: bytes,
     roster: Roster,
-    again: Container[bytes],
 ) -> Iterable[tuple[Entry, PhraseKey]]:
     """What some devices have said of a teacher's phrases, under whichever of the teacher's ids: what is not hidden.
 
-    Of who is away what was said before the report: not under a grant by which somebody let a lost laptop in `again`,
-    and that none of the teacher's devices in use has confirmed, also once that is reported in its turn.
+    Of who is away what was said before the report: not under a grant by which somebody let a lost laptop in again, and
+    that the others of the teacher's have not confirmed, also once that is reported in its turn.
     """
     for entry in said:
         if entry.header.author not in by or roster.hides(entry):
@@ -280,26 +278,8 @@ def _phrases(
         is_theirs = granted is not None and granted.person == subject and roster.who(subject) == roster.who(person)
         if granted is None or phrase is None or not is_theirs:
             continue
-        if granted.grant not in again or not roster.is_away((granted.key, granted.agreement), subject):
+        if granted.grant not in roster.again or roster.speaks(granted.grant):
             yield entry, phrase
-
-
-async def _let_in_again(agent: Agent, keys: Iterable[bytes], in_use: Container[bytes]) -> frozenset[bytes]:
-    """The grants of some keys that take back what cut these off, by themselves or through others that they name.
-
-    But for those that a device in use has confirmed: a laptop that was found, and is lost once more.
-    """
-    store, door = agent.replica.store, agent.replica.door
-    lost = [key for key in keys if key not in in_use]
-    names = [grant.grant for key in lost for grant in door.authorities_of(key)]
-    grants = await store.get(names) if names else {}
-    named = await store.get(list({name for entry in grants.values() for name in entry.header.parents}))
-    found = {name for name, entry in named.items() if entry.header.kind == Kind.REVOKE}
-    while more := {name for name in grants.keys() - found if not found.isdisjoint(grants[name].header.parents)}:
-        found |= more
-    again = found & grants.keys()
-    vouched = await store.scan_kinds([Kind.VOUCH]) if again else ()
-    return frozenset(again.difference(each.header.target for each in vouched if each.header.author in in_use))
 
 
 def _replaced(phrases: Iterable[tuple[Entry, PhraseKey]]) -> Iterable[bytes]:

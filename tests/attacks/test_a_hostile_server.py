@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,6 @@ from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 from protocol.rights.speaking import Remembered, Said, Spoken, Starts, speaking_devices
 from protocol.rights.vouching import Circle, Voices, Vouch, Word, device_id, drawn_by
-from protocol.rights.vouching import Device as VouchedDevice
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import PhraseKey, phrase_key
@@ -123,7 +123,7 @@ def _whoever_says_it(*_: object) -> bool:
 @attack(
     ROW,
     off={
-        "protocol.rights.vouching.is_drawn_by": _whoever_says_it,
+        "protocol.rights.voices.is_drawn_by": _whoever_says_it,
         "protocol.rights.keys_in_use.is_drawn_by": _whoever_says_it,
     },
 )
@@ -383,14 +383,16 @@ async def second_laptop(here: Here) -> Device:
     return laptop
 
 
-def _confirmed_for_ever(voices: Voices, since: Mapping[VouchedDevice, set[Word]], *_: object) -> Voices:
-    everybody = {device: voices.words.get(device, frozenset()) | words for device, words in since.items()}
+def _confirmed_for_ever(self: Any, voices: Voices, *_: object) -> Voices:
+    everybody = {
+        back.device: voices.words.get(back.device, frozenset()) | said.words for back, said in self._said.items()
+    }
     named = {Word(device, person, person, person) for device, person in voices.standings}
     words = {device: frozenset(named) for device, _ in voices.standings}
     return replace(voices, let_back=frozenset(), words={**words, **everybody})
 
 
-@attack(ROW, off={"protocol.rights.vouching._with_confirmed_again": _confirmed_for_ever})
+@attack(ROW, off={"protocol.rights.letting_back.Returns.joined": _confirmed_for_ever})
 async def test_a_lost_laptop_that_the_server_lets_in_again_opens_nothing_new_until_somebody_confirms_it(
     here: Here,
 ) -> None:

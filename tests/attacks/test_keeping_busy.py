@@ -271,8 +271,8 @@ async def test_what_comes_has_tried_again_what_waits_for_it_and_nothing_else(
 @attack(
     "a teacher's laptop keeps every machine of its class busy",
     off={
-        "protocol.rights.vouching.MAX_PHRASES_PER_DEVICE": 1_000,
-        "protocol.rights.vouching.MAX_PROOFS_PER_GRANT": 1_000,
+        "protocol.rights.voices.MAX_PHRASES_PER_DEVICE": 1_000,
+        "protocol.rights.voices.MAX_PROOFS_PER_GRANT": 1_000,
     },
 )
 async def test_phrases_times_proofs_of_a_stolen_laptop_cost_no_more_than_a_few_signatures(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Container, Iterable
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -253,32 +253,25 @@ async def test_a_lost_laptop_that_draws_again_and_again_has_her_wait_for_no_key_
     assert not await opens_what_is_handed_in_now(here, lost, second)
 
 
-async def _draws_in_its_place(here: Here, lost: Device) -> None:
+async def _draws_in_its_place(here: Here, lost: Device, beside: AgreementKey) -> None:
     """Whoever holds a lost laptop that the server has let in again as hers, and that is away, draws another phrase."""
     hers, ((entry, _),) = here.room.teacher_person, (await phrases_said(here)).values()
-    here.spy, here.grant = lost.agent.keys, await let_in_again(here, lost, Role.TEACHER, hers)
+    here.spy = replace(lost.agent.keys, agreement=beside)
+    here.grant = await let_in_again(here, lost, Role.TEACHER, hers, beside.public)
     signer = SigningKey(bytes([3]) * 32)
     proof = drawn_by(signer, hers, own_keys(here.spy))
     false = PhraseKey(AgreementKey(bytes([4]) * 32).public, bytes(16), CHEAP, signer.public, proof)
     await here.say(Kind.PHRASE, false.encode(), hers, parents=(entry,))
 
 
-class _NobodyIsAway(Roster):
+def _whoever_drew(agent: Agent, said: Iterable[Entry], by: Container[bytes], person: bytes, roster: Roster) -> object:
     """As if who is back and away still drew in the place of hers."""
-
-    def is_away(self, *_: object) -> bool:
-        return False
+    return _phrases(agent, said, by, person, replace(roster, again={}))
 
 
-def _whoever_drew(
-    agent: Agent, said: Iterable[Entry], by: Container[bytes], person: bytes, roster: Roster, again: Container[bytes]
-) -> object:
-    given = {each.name: getattr(roster, each.name) for each in fields(Roster)}
-    return _phrases(agent, said, by, person, _NobodyIsAway(**given), again)
-
-
+@pytest.mark.parametrize("beside", ["its own key", "another key"])
 @attack(ROW, off={"sync_agent.keys.places._phrases": _whoever_drew})
-async def test_a_reported_laptop_that_is_let_in_again_puts_no_paper_out_of_force(here: Here) -> None:
+async def test_a_reported_laptop_that_is_let_in_again_puts_no_paper_out_of_force(here: Here, beside: str) -> None:
     lost = here.teacher
     second = await another_laptop(here, lost)
     paper = await drawn(here, second, lost, second)
@@ -286,7 +279,9 @@ async def test_a_reported_laptop_that_is_let_in_again_puts_no_paper_out_of_force
     await here.sync(head, second, here.machine)
     await report_by_head(here, head)
     await here.sync(head, second, here.machine, second, here.machine)
-    await _draws_in_its_place(here, lost)
+    await _draws_in_its_place(
+        here, lost, lost.agent.keys.agreement if beside == "its own key" else AgreementKey(bytes([5]) * 32)
+    )
     await here.sync(second, here.machine, second, here.machine)
     assert await opens(here, paper, await handed_in(here, second))
     await report_by_kit(here, second)  # once more, with all that it has said since

@@ -178,7 +178,7 @@ def _tried_with_all(self: Any, proof: bytes, _signing: bytes | None, named: Auth
 
 
 @pytest.mark.parametrize("says_key", [True, False], ids=["a proof that names its key", "one that does not"])
-@attack(ROW, off={"protocol.rights.vouching._Phrases._proven_by": _tried_with_all})
+@attack(ROW, off={"protocol.rights.voices._Phrases._proven_by": _tried_with_all})
 async def test_phrases_times_proofs_of_invented_laptops_cost_no_more_than_a_few_signatures_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, says_key: bool
 ) -> None:
@@ -197,7 +197,7 @@ async def test_phrases_times_proofs_of_invented_laptops_cost_no_more_than_a_few_
         assert len(keys) < verified <= 2 * (len(keys) + tried)
 
 
-@attack(ROW, off={"protocol.rights.vouching.MAX_DRAWERS_TRIED": 10_000})
+@attack(ROW, off={"protocol.rights.voices.MAX_DRAWERS_TRIED": 10_000})
 async def test_a_phrase_that_many_laptops_call_theirs_makes_a_proof_the_word_of_few(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant
 from protocol.replica.at_work.replica import Draft
-from protocol.rights.vouching import Device as VouchedDevice
-from protocol.rights.vouching import Round, Standing, Vouch
+from protocol.rights.letting_back import Return, Round
+from protocol.rights.vouching import Vouch
 from protocol.roles import Role
 from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
@@ -32,23 +33,17 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
 
 
 def _by_any(
-    round_: Round,
-    device: VouchedDevice,
-    whose: Iterable[bytes],
-    before: Mapping[Standing, Sequence[VouchedDevice]],
-    cut: Container[bytes],
+    self: Any, round_: Round, back: Return, whose: Iterable[bytes], _waiting: object, cut: Container[bytes]
 ) -> bool:
     """One word of one that it is linked with is enough."""
     for person in whose:
-        linked = {*round_.voices.circle(person, device).own, *before.get((device, person), ())} - {device}
-        standing = {one for one in linked - round_.voices.let_back if (one, person) in round_.voices.standings}
-        speaking = {one for one in standing if one[0] not in cut}
-        if speaking and not speaking & round_.leading_to(device, person):
+        led_to, spoke = self._others(round_, back.device, person, cut)
+        if led_to | spoke and not (led_to | spoke) & round_.leading_to(back.device, person, round_.about(back.device)):
             return False
     return True
 
 
-BY_ANY: dict[str, object] = {"protocol.rights.vouching._is_confirmed_again": _by_any}
+BY_ANY: dict[str, object] = {"protocol.rights.letting_back.Returns._is_confirmed": _by_any}
 
 
 async def _stolen(here: Here, *, calls_it_hers: bool, is_called_hers: bool) -> tuple[Device, Device]:

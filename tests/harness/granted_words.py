@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from protocol.model.entry import Entry
 from protocol.rights.door import Authority, Door
-from protocol.rights.vouching import Device, Voices, Word, voices_of
+from protocol.rights.letting_back import LetInAgain
+from protocol.rights.voices import voices_of
+from protocol.rights.vouching import Device, Voices, Word
 from protocol.roles import HAS_READING_KEYS, Role
 
 
@@ -15,14 +17,15 @@ def voices_with_granted_words(
     entries: Iterable[Entry],
     authorities: Iterable[Authority],
     door: Door,
-    aliases: Mapping[bytes, bytes],
     *,
-    cut: Container[bytes] = (),
-    came_back: Container[bytes] = (),
+    aliases: Mapping[bytes, bytes],
+    cut: Container[bytes],
+    came_back: Container[bytes],
+    again: LetInAgain,
 ) -> Voices:
     """As `voices_of`, with a word for each grant that a head teacher's device has written."""
     holding = list(authorities)
-    voices = voices_of(entries, holding, door, aliases, cut=cut, came_back=came_back)
+    voices = voices_of(entries, holding, door, aliases=aliases, cut=cut, came_back=came_back, again=again)
     granted = {each.grant: each for each in holding if each.role in HAS_READING_KEYS}
     words: dict[Device, frozenset[Word]] = dict(voices.words)
     for each in granted.values():

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.rights.circles import Circles
-from protocol.rights.vouching import Device, Round, Voices, Word
+from protocol.rights.letting_back import Round
+from protocol.rights.vouching import Device, Voices, Word
 
 
 def some_word(random: Random, persons: list[bytes], devices: list[Device]) -> Word:
@@ -46,8 +47,8 @@ def test_all_circles_at_once_are_what_each_is_by_itself(seed: int) -> None:
 @settings(max_examples=300, deadline=None)
 def test_who_leads_to_a_device_is_the_same_from_its_end(seed: int) -> None:
     voices, persons, devices = some_words(Random(seed))
-    round_ = Round(voices)
+    round_ = Round(voices, {})
     for person in persons:
         for named in devices:
             led = {one for one in devices if named in voices.circle(person, one, silent=named).own} - {named}
-            assert round_.leading_to(named, person) - {named} == led
+            assert round_.leading_to(named, person, round_.about(named)) - {named} == led

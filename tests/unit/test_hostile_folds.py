@@ -194,6 +194,27 @@ def test_laptops_without_end_that_confirm_one_another_again_cost_no_more_than_th
     assert_grows_as_its_entries(*work)
 
 
+@pytest.mark.parametrize("spoken_for", ["by nobody", "by one", "by another each time", "by all each time"])
+def test_a_laptop_that_is_let_in_again_without_end_costs_no_more_than_was_said_of_it(spoken_for: str) -> None:
+    laptops, many = Laptops(), 60
+    world, room, person = laptops.world, laptops.room, bytes(15) + b"x"
+    first = world.enrol(Role.TEACHER, room, by=laptops.head, person=person)
+    laptop = world.enrol(Role.TEACHER, room, by=laptops.head, person=person)
+    given, speaking = world.entries[-1].payload or b"", [first]
+    work = [laptops.flood.folding()]
+    for start in (0, many):
+        for _ in range(start, start + many):
+            cut = world.say(laptops.head, room, Kind.REVOKE, Revocation(laptop.key.public, ()).encode())
+            grant = world.say(laptops.head, room, Kind.GRANT, given, parents=(cut.id,)).id
+            if spoken_for in ("by another each time", "by all each time") and len(speaking) <= many // 6:
+                speaking.append(world.enrol(Role.TEACHER, room, by=laptops.head, person=person))
+            voices = {"by nobody": (), "by all each time": speaking}.get(spoken_for, speaking[-1:])
+            for voice in voices:
+                world.say(voice, room, Kind.VOUCH, Vouch().encode(), subject=person, target=grant)
+        work.append(laptops.flood.folding())
+    assert_grows_as_its_entries(*work)
+
+
 def test_machines_without_end_that_seal_to_others_cost_no_more_than_they_are() -> None:
     flood, many = Flood(), 100
     work = [flood.folding()]

@@ -1,0 +1,212 @@
+"""Who confirmed whom in a space, from the entries that say so (docs/protocol.md, "Confirmed devices").
+
+Rules:
+- a confirmation is the word of who wrote it, or, with a proof, of who drew the phrase that made this;
+- one about a grant that is over is kept apart, and one that was said since a lost device was let in again is left out
+  until others of its person have confirmed that (`letting_back`);
+- of what a device says few phrases and few proofs are looked at: each of them is a signature.
+
+Pure; called by the roster alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import TypeAlias
+
+from protocol.errors import PeerFault
+from protocol.limits import (
+    MAX_DRAWERS_TRIED,
+    MAX_PHRASES_PER_DEVICE,
+    MAX_PROOFS_PER_GRANT,
+    MAX_PROOFS_THAT_NAME_NO_KEY,
+)
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.rights.door import Authority, Door
+from protocol.rights.letting_back import LetInAgain, Returns, Vouched
+from protocol.rights.vouching import Device, Voices, Vouch, Word, is_drawn_by, is_proof
+from protocol.roles import HAS_READING_KEYS, Role
+from protocol.trust.person_keys import PhraseKey
+
+_Drawn: TypeAlias = defaultdict[tuple[bytes, Device, bool], list[tuple[Entry, Authority]]]
+"""The phrases of a person that a device drew, before it was let in again and since, each with the grant."""
+
+
+def voices_of(
+    entries: Iterable[Entry],
+    authorities: Iterable[Authority],
+    door: Door,
+    *,
+    aliases: Mapping[bytes, bytes],
+    cut: Container[bytes],
+    came_back: Container[bytes],
+    again: LetInAgain,
+) -> Voices:
+    """From the entries of a space that count, and the grants that hold there.
+
+    `cut` are the keys that are cut off, `came_back` those that were and have been let in `again`.
+    """
+    granted = {authority.grant: authority for authority in authorities if authority.role in HAS_READING_KEYS}
+    words: defaultdict[Device, set[Word]] = defaultdict(set)
+    over: defaultdict[Device, set[Word]] = defaultdict(set)
+    returns = Returns(granted, came_back, again)
+
+    def who(person: bytes) -> bytes:
+        return aliases.get(person, person)
+
+    said = [
+        (entry, author)
+        for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id))
+        if (author := _speaker(door, entry.header.grant)) is not None
+    ]
+    drawn: _Drawn = defaultdict(list)
+    firsts: defaultdict[bytes, dict[Device, None]] = defaultdict(dict)
+    for entry, author in said:
+        person = author.person
+        if person is None or person != entry.header.subject:
+            continue
+        if entry.header.kind == Kind.PERSON_KEY:
+            firsts[who(person)].setdefault(_device(author))
+        elif entry.header.kind == Kind.PHRASE:
+            drawn[person, _device(author), returns.of(author) is not None].append((entry, author))
+    phrases = _Phrases(drawn, firsts, who)
+    proofs: Counter[tuple[bytes, bytes]] = Counter()
+    for entry, author in said:
+        target = _speaker(door, entry.header.target)
+        if entry.header.kind == Kind.VOUCH and target is not None and target.person is not None:
+            said_of = parsed(entry, Vouch.parse)
+            if said_of is None:
+                continue
+            if said_of.proof is not None:
+                proofs[author.grant, target.grant] += 1
+                if proofs[author.grant, target.grant] > MAX_PROOFS_PER_GRANT:
+                    continue
+            for voice, under, word in _said_by(entry, author, said_of, target, phrases, who):
+                vouched = Vouched(voice, word, returns.of(under))
+                returns.note(vouched, target)
+                if vouched.since is None:
+                    (words if target.grant in granted else over)[voice].add(word)
+    voices = Voices(
+        frozenset((_device(each), who(each.person)) for each in granted.values() if each.person is not None),
+        frozenset(_device(authority) for authority in granted.values() if authority.key in came_back),
+        {person: tuple(devices) for person, devices in firsts.items()},
+        {voice: frozenset(named) for voice, named in words.items()},
+        {voice: frozenset(named) for voice, named in over.items()},
+    )
+    former = [named for grant in again if (named := _speaker(door, grant)) is not None]
+    return returns.joined(voices, former, aliases, cut)
+
+
+def _said_by(
+    entry: Entry,
+    author: Authority,
+    vouch: Vouch,
+    target: Authority,
+    phrases: _Phrases,
+    who: Callable[[bytes], bytes],
+) -> Iterable[tuple[Device, Authority, Word]]:
+    """Whose word a confirmation is, said under which grant, and what it says.
+
+    It is the author's, or that of who drew the phrase that proves it: under the grant under which that was.
+    """
+    person = target.person or b""
+    if vouch.proof is not None:
+        for under in phrases.drawn_under(vouch.proof, vouch.signing, target):
+            yield _device(under), under, _word(target, person, target.person, who)
+        return
+    shown = _shown(author, entry.header.subject, person, who)
+    if shown is not None:
+        yield _device(author), author, _word(target, shown, author.person, who)
+
+
+def _word(named: Authority, shown: bytes, by: bytes | None, who: Callable[[bytes], bytes]) -> Word:
+    return Word(_device(named), who(named.person or b""), shown, by, named.role is Role.HEAD)
+
+
+def _shown(author: Authority, subject: bytes | None, named: bytes, who: Callable[[bytes], bytes]) -> bytes | None:
+    """As whose a device was shown to who confirmed it: their own, if they say so and lists do, else as it is granted.
+
+    None where it was taken for their own, and is no more.
+    """
+    if subject is None or subject != author.person:
+        return named
+    return subject if who(subject) == who(named) else None
+
+
+class _Phrases:
+    """Each person's phrases that name who drew them, and what they prove; of one device the latest count.
+
+    What it drew since it was let in again takes the place of none that it had drawn before.
+    """
+
+    def __init__(
+        self,
+        drawn: _Drawn,
+        firsts: Mapping[bytes, Iterable[Device]],
+        who: Callable[[bytes], bytes],
+    ) -> None:
+        keys: defaultdict[bytes, defaultdict[Device, dict[bytes, None]]] = defaultdict(lambda: defaultdict(dict))
+        self._under: defaultdict[tuple[bytes, bytes, Device], dict[bytes, Authority]] = defaultdict(dict)
+        for (person, device, _), said in drawn.items():
+            for entry, author in said[-MAX_PHRASES_PER_DEVICE:]:
+                key = _signing_of(entry, person, device)
+                if key is not None:
+                    keys[person][device][key] = None
+                    self._under[person, key, device][author.grant] = author
+        self._drawers: defaultdict[tuple[bytes, bytes], list[Device]] = defaultdict(list)
+        self._tried: dict[bytes, tuple[bytes, ...]] = {}
+        for person, of_devices in keys.items():
+            order = dict.fromkeys(
+                device for device in (*firsts.get(who(person), ()), *of_devices) if of_devices.get(device)
+            )
+            for device in order:
+                for key in of_devices[device]:
+                    self._drawers[person, key].append(device)
+            looked_at = list(order)[:MAX_DRAWERS_TRIED]
+            self._tried[person] = tuple(dict.fromkeys(key for device in looked_at for key in of_devices[device]))
+        self._proven: dict[tuple[bytes, bytes, bytes | None], tuple[bytes, ...]] = {}
+        self._unnamed: Counter[bytes] = Counter()
+
+    def drawn_under(self, proof: bytes, signing: bytes | None, named: Authority) -> Iterable[Authority]:
+        """Whose word a proven confirmation is: that of who drew the phrase, under each grant under which that was."""
+        person = named.person or b""
+        asked = (named.grant, proof, signing)
+        if asked not in self._proven:
+            self._proven[asked] = self._proven_by(proof, signing, named, person)
+        return [
+            under
+            for key in self._proven[asked]
+            for device in self._drawers[person, key][:MAX_DRAWERS_TRIED]
+            for under in self._under[person, key, device].values()
+        ]
+
+    def _proven_by(self, proof: bytes, signing: bytes | None, named: Authority, person: bytes) -> tuple[bytes, ...]:
+        """The keys of phrases that made a proof: one that names none is tried with few, and few such are tried."""
+        keys: Iterable[bytes] = self._tried.get(person, ())
+        if signing is not None:
+            keys = (signing,) if (person, signing) in self._drawers else ()
+        elif keys:
+            self._unnamed[person] += 1
+            if self._unnamed[person] > MAX_PROOFS_THAT_NAME_NO_KEY:
+                return ()
+        device = _device(named)
+        return tuple(key for key in keys if is_proof(proof, key, person, device, named.grant))
+
+
+def _signing_of(entry: Entry, person: bytes, device: Device) -> bytes | None:
+    """The key of a phrase that this device drew."""
+    try:
+        phrase = PhraseKey.parse(entry.payload or b"")
+    except PeerFault:
+        return None
+    return phrase.signing if is_drawn_by(phrase, person, device, entry.header.space) else None
+
+
+def _speaker(door: Door, grant: bytes | None) -> Authority | None:
+    authority = door.authority(grant)
+    return authority if authority is not None and authority.role in HAS_READING_KEYS else None
+
+
+def _device(authority: Authority) -> Device:
+    return authority.key, authority.agreement
