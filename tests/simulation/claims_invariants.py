@@ -19,7 +19,7 @@ from typing import Final
 
 from protocol.errors import PeerFault, Refused
 from protocol.model.entry import Kind
-from protocol.model.structure import PersonRecord, Revocation
+from protocol.model.structure import PersonRecord, Revocation, Ruling
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.people import spoken
 from protocol.roles import HAS_READING_KEYS, Role
@@ -120,7 +120,11 @@ async def _told(world: World) -> None:
 
 async def _kits_words(world: World) -> None:
     server = server_of(world.office)
-    kit = {entry.id: entry for entry in await server.store.scan_kinds([Kind.RULING]) if entry.header.grant is None}
+    kit = [entry for entry in await server.store.scan_kinds([Kind.RULING]) if entry.header.grant is None]
+    said = dict[bytes, bool]()
+    for each in sorted(kit, key=lambda entry: (entry.header.at, entry.id)):
+        ruling = Ruling.parse(each.payload or b"")
+        said |= dict.fromkeys(ruling.accepted, True) | dict.fromkeys(ruling.refused, False)
     held_by_kit = {key for key in world.trust.cut_by_kit if await _is_cut_by_root(server, key)}
     accepted = await server.store.get(sorted(world.trust.accepted_by_server - world.trust.ruled_by_kit.keys()))
     for entry in accepted.values() if held_by_kit else ():
@@ -129,7 +133,8 @@ async def _kits_words(world: World) -> None:
             raise BrokenError(f"{entry.id.hex()[:8]} counts by the server's word, which the kit holds back")
     for name, counts in world.trust.ruled_by_kit.items():
         ruled = (await server.store.get([name])).get(name)
-        if ruled is None or not any(name in (ruling.payload or b"") for ruling in kit.values()):
+        if ruled is None or said.get(name) is not counts:
+            # a server that was restored has lost the last word, with what nobody had been told of it
             continue
         roster = (await server.view(ruled.header.space)).roster
         if counts and name in roster.held_back:
