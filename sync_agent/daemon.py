@@ -40,8 +40,8 @@ from sync_agent.coursework.materializer import Materializer
 from sync_agent.keys.binding import Hardware
 from sync_agent.keys.hardware import hardware
 from sync_agent.keys.succession import Place
+from sync_agent.lan.exchange.peer_sync import NoSchool, School, Tell, peer_addresses, sync_with
 from sync_agent.lan.peer_commands import peer_add
-from sync_agent.lan.peer_sync import NoSchool, School, Tell, peer_addresses, sync_with
 from sync_agent.machine.addresses import Address
 from sync_agent.machine.command_names import COURIER_IMPORT
 from sync_agent.machine.few_threads import use_few_threads

@@ -27,9 +27,9 @@ from sync_agent.enrollment.by_code import Enrolled, check_name, finish, let_in
 from sync_agent.keys.binding import Hardware
 from sync_agent.keys.hardware import hardware
 from sync_agent.keys.reading_key import tend_reading_keys
-from sync_agent.lan.meeting import MISDIRECTED
-from sync_agent.lan.peer_sync import Tell, sync_with
-from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.lan.exchange.meeting import MISDIRECTED
+from sync_agent.lan.exchange.peer_sync import Tell, sync_with
+from sync_agent.lan.exchange.peer_transport import PeerTransport
 from sync_agent.machine.addresses import Address
 from sync_agent.machine.enrolled import ENROLMENT_FILE
 from sync_agent.machine.sync_result import SyncResult

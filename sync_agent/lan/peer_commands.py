@@ -53,7 +53,7 @@ def kept_for_later(agent: Agent) -> Keep:
     """For the next `run`."""
 
     async def keep(address: Address, device: bytes | None) -> None:
-        from sync_agent.lan.places_met import places_mark, read_places, with_met, with_named  # noqa: PLC0415
+        from sync_agent.lan.finding.places_met import places_mark, read_places, with_met, with_named  # noqa: PLC0415
 
         store, now_ms = agent.replica.store, agent.now_ms()
         before = await read_places(store)
@@ -72,15 +72,15 @@ async def own_addresses(agent: Agent) -> list[str]:
     """The same, for a page."""
     if agent.listens_at is None:
         return []
-    from sync_agent.lan.multicast import all_reached_at  # noqa: PLC0415 — loaded only when needed
+    from sync_agent.lan.finding.multicast import all_reached_at  # noqa: PLC0415 — loaded only when needed
 
     return await asyncio.to_thread(all_reached_at, agent.listens_at)
 
 
 def _may_be_here(agent: Agent, address: Address) -> bool:
     """Whether an address, or all that a name stands for here, can be of the school's network. Blocks."""
-    from sync_agent.lan.multicast import addresses_of, own_addresses_at  # noqa: PLC0415 — loaded only when needed
-    from sync_agent.lan.places_met import may_be_of_the_school  # noqa: PLC0415
+    from sync_agent.lan.finding.multicast import addresses_of, own_addresses_at  # noqa: PLC0415 — loaded only when needed
+    from sync_agent.lan.finding.places_met import may_be_of_the_school  # noqa: PLC0415
 
     meant = addresses_of(address.host)
     own = own_addresses_at(agent.listens_at or _EVERYWHERE)
@@ -89,8 +89,8 @@ def _may_be_here(agent: Agent, address: Address) -> bool:
 
 async def _met_at(agent: Agent, address: Address) -> tuple[bytes | None, str | None]:
     """The device there, or why nobody is: who may be switched on later. Raises what does not mend by waiting."""
-    from sync_agent.lan.meeting import meet  # noqa: PLC0415 — loaded only when needed
-    from sync_agent.lan.peer_transport import PeerTransport  # noqa: PLC0415
+    from sync_agent.lan.exchange.meeting import meet  # noqa: PLC0415 — loaded only when needed
+    from sync_agent.lan.exchange.peer_transport import PeerTransport  # noqa: PLC0415
 
     transport = PeerTransport(address)
     try:

@@ -19,9 +19,9 @@ from typing import Final
 
 from protocol.limits import MAX_NEIGHBOURS
 from sync_agent.app import Agent
-from sync_agent.lan.link import Link, LinkState
-from sync_agent.lan.multicast import leads_by
-from sync_agent.lan.places_met import Places, places_mark, read_places, with_met, with_named, worth_a_try
+from sync_agent.lan.exchange.link import Link, LinkState
+from sync_agent.lan.finding.multicast import leads_by
+from sync_agent.lan.finding.places_met import Places, places_mark, read_places, with_met, with_named, worth_a_try
 from sync_agent.machine.addresses import Address
 from sync_agent.scheduler import Draw
 

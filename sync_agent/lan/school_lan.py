@@ -26,17 +26,17 @@ from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.keys.space_keys import tend_space_keys
-from sync_agent.lan.link import STANDING, Link, LinkState
-from sync_agent.lan.listener import LanResponder, serving
-from sync_agent.lan.looking import in_moments
-from sync_agent.lan.neighbour_choice import kept_besides
-from sync_agent.lan.neighbourhood import LATENESS, Neighbourhood
-from sync_agent.lan.peer_sync import Tell, exchange_once, not_listening, sync_with
-from sync_agent.lan.peer_transport import PeerTransport
-from sync_agent.lan.places_met import EXPECTED_MS
+from sync_agent.lan.exchange.link import STANDING, Link, LinkState
+from sync_agent.lan.exchange.listener import LanResponder, serving
+from sync_agent.lan.exchange.peer_sync import Tell, exchange_once, not_listening, sync_with
+from sync_agent.lan.exchange.peer_transport import PeerTransport
+from sync_agent.lan.exchange.scope import LanScope
+from sync_agent.lan.exchange.tls import listener_context
+from sync_agent.lan.finding.looking import in_moments
+from sync_agent.lan.finding.neighbour_choice import kept_besides
+from sync_agent.lan.finding.neighbourhood import LATENESS, Neighbourhood
+from sync_agent.lan.finding.places_met import EXPECTED_MS
 from sync_agent.lan.revisiting import Revisits
-from sync_agent.lan.scope import LanScope
-from sync_agent.lan.tls import listener_context
 from sync_agent.machine.addresses import Address
 from sync_agent.machine.around import Around
 from sync_agent.machine.marks import NEIGHBOURS_MARK

@@ -19,8 +19,8 @@ from protocol.replica.at_work.replica import Replica
 from protocol.roles import Role
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
-from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.lan.exchange.listener import LanResponder
+from sync_agent.lan.exchange.peer_sync import exchange_once
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Classroom, Device, assignment, brought, classroom
 from tests.harness.entries import SOME_RECEIPT
@@ -65,7 +65,7 @@ async def _whoever_says_it(agent: Agent, proofs: Sequence[Entry], source: bytes)
     await agent.replica.admit(proofs, source=source, now_ms=agent.now_ms(), hold=False)
 
 
-@attack(ROW, off={"sync_agent.lan.peer_session.take_withdrawals": _whoever_says_it})
+@attack(ROW, off={"sync_agent.lan.exchange.peer_session.take_withdrawals": _whoever_says_it})
 async def test_what_is_shown_as_a_withdrawn_right_counts_like_all_that_a_device_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,8 +24,8 @@ from protocol.roles import Role
 from protocol.transfer.pack import Codec, Frame, PackReceiver, open_frame
 from sync_agent.app import Agent
 from sync_agent.keys.succession import TELLINGS, Place, Told
-from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.lan.exchange.listener import LanResponder
+from sync_agent.lan.exchange.peer_sync import exchange_once
 from sync_agent.sync.session import Session
 from sync_agent.transport.answers import Response
 from sync_agent.transport.sealed_calls import SealedCalls
@@ -140,7 +140,7 @@ def _due_when_told(role: Role | None, *, elsewhere: bool, told: Told, **_: bool)
 @attack(
     "a hostile or broken peer",
     off={
-        "sync_agent.lan.peer_calls.PeerCalls._heard": SealedCalls._heard,
+        "sync_agent.lan.exchange.peer_calls.PeerCalls._heard": SealedCalls._heard,
         "sync_agent.keys.succession.is_due": _due_when_told,
     },
 )
@@ -198,7 +198,7 @@ async def test_a_stolen_copy_of_a_teachers_disk_takes_the_teacher_no_right_where
     assert not place.gives_way.is_set()
 
 
-@attack("a hostile or broken peer", off={"sync_agent.lan.meeting._device_with": _whatever_certificate})
+@attack("a hostile or broken peer", off={"sync_agent.lan.exchange.meeting._device_with": _whatever_certificate})
 async def test_a_machine_between_two_others_passes_for_neither(room: Classroom) -> None:
     teacher, between, caller = await room.teacher(), await room.machine(), await room.machine()
     await caller.session.sync()

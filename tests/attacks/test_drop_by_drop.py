@@ -11,7 +11,7 @@ from aiohttp import web
 
 from protocol.messages.wire import PACK_TYPE
 from protocol.replica.http.content import Packs
-from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.lan.exchange.peer_sync import exchange_once
 from sync_agent.machine import fetching
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom

@@ -20,9 +20,9 @@ from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
 from sync_agent.courier.exporting import _preface
 from sync_agent.courier.survey import IN_CLEAR
-from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.meeting import chain_for
-from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.lan.exchange.listener import LanResponder
+from sync_agent.lan.exchange.meeting import chain_for
+from sync_agent.lan.exchange.peer_sync import exchange_once
 from sync_agent.transport.sealed_calls import SealedCalls
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, classroom
@@ -178,7 +178,7 @@ async def test_what_a_neighbour_shows_to_prove_something_counts_as_all_that_it_s
         async def chain(agent: Agent, common: Collection[bytes]) -> tuple[Entry, ...]:
             return (*await chain_for(agent, common), *flood)
 
-        monkeypatch.setattr("sync_agent.lan.listener.chain_for", chain)
+        monkeypatch.setattr("sync_agent.lan.exchange.listener.chain_for", chain)
     async with listening_device(neighbour.agent, flooder) as address:
         await exchange_once(machine.agent, address)
     said = await machine.agent.replica.store.authored(room.space, neighbour.agent.device)
@@ -187,7 +187,7 @@ async def test_what_a_neighbour_shows_to_prove_something_counts_as_all_that_it_s
 
 @attack(
     "a hostile or broken peer",
-    off={"sync_agent.lan.peer_calls.PeerCalls._grants_to_show": SealedCalls._grants_to_show},
+    off={"sync_agent.lan.exchange.peer_calls.PeerCalls._grants_to_show": SealedCalls._grants_to_show},
 )
 async def test_a_teacher_of_two_schools_tells_a_neighbour_of_one_no_name_of_the_others_classes(room: Classroom) -> None:
     territory = room.territory

@@ -19,8 +19,8 @@ from protocol.model.structure import Grant
 from protocol.roles import Role
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
-from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.lan.exchange.listener import LanResponder
+from sync_agent.lan.exchange.peer_sync import exchange_once
 from tests.harness.attack import attack
 from tests.harness.classroom import classroom
 from tests.harness.lan import listening_device
@@ -66,7 +66,7 @@ class Liar(LanResponder):
         return await super()._sync(opened)
 
 
-@attack("a hostile or broken peer", off={"sync_agent.lan.exchange.Exchange.may_wait": lambda *_: True})
+@attack("a hostile or broken peer", off={"sync_agent.lan.exchange.progress.Exchange.may_wait": lambda *_: True})
 async def test_a_right_that_no_door_lets_in_is_not_asked_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +78,7 @@ async def test_a_right_that_no_door_lets_in_is_not_asked_for_without_end(
         await room.territory.let_in(machine.agent.keys, Role.MACHINE, other)
         await neighbour.session.sync()
         monkeypatch.setattr("protocol.replica.answering.news.PAGE_BYTES", 1_000)
-        monkeypatch.setattr("sync_agent.lan.peer_session.MAX_REQUESTS", MANY_REQUESTS)
+        monkeypatch.setattr("sync_agent.lan.exchange.peer_session.MAX_REQUESTS", MANY_REQUESTS)
         liar = Liar(neighbour.agent, false_grant(other, machine.agent.keys, machine.agent.now_ms()))
         async with listening_device(neighbour.agent, liar) as address:
             with suppress(PeerFault):

@@ -25,8 +25,8 @@ from protocol.replica.at_work.views import SpaceView
 from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.courier.survey import COURIER
-from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.lan.exchange.listener import LanResponder
+from sync_agent.lan.exchange.peer_sync import exchange_once
 from sync_agent.sync import cursors
 from sync_agent.sync.cursors import cursor_marks, read_cursors
 from sync_agent.sync.heads import take_heads
@@ -166,7 +166,7 @@ async def test_a_neighbour_that_names_more_classes_than_there_can_be_is_put_asid
         with pytest.MonkeyPatch.context() as patch:
             # the thief's own program does not mind how much it is shown
             patch.setattr("protocol.messages.calls.MAX_SPACES_PER_REQUEST", 10**9)
-            patch.setattr("sync_agent.lan.peer_session.shown_cursors", counted)
+            patch.setattr("sync_agent.lan.exchange.peer_session.shown_cursors", counted)
             async with listening_device(neighbour.agent, _Liar(neighbour.agent)) as address:
                 with pytest.raises(PeerFault):
                     await exchange_once(machine.agent, address)

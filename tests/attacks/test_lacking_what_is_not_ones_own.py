@@ -24,10 +24,10 @@ from protocol.transfer.chunking import chunk_list, cut, stream_id
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
 from sync_agent.coursework.publisher import Wish, publish
-from sync_agent.lan.exchange import Exchange
-from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.peer_content import PeerContent
-from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.lan.exchange.listener import LanResponder
+from sync_agent.lan.exchange.peer_content import PeerContent
+from sync_agent.lan.exchange.peer_sync import exchange_once
+from sync_agent.lan.exchange.progress import Exchange
 from sync_agent.sync.payloads import Payloads
 from tests.harness.attack import attack
 from tests.harness.classroom import Given, classroom
@@ -116,7 +116,7 @@ async def whatever_it_names(content: PeerContent, done: Exchange, lacks: Sequenc
     done.lacks.update({pack.hash: pack for pack in found})
 
 
-@attack("chunk as an oracle", off={"sync_agent.lan.peer_content.PeerContent.find_lacking": whatever_it_names})
+@attack("chunk as an oracle", off={"sync_agent.lan.exchange.peer_content.PeerContent.find_lacking": whatever_it_names})
 async def test_a_neighbour_that_lacks_a_file_of_another_class_is_not_sent_the_pack_that_it_lies_in(here: Here) -> None:
     coursework = (await here.teacher.replica.view(here.other)).coursework
     tree = coursework.items[here.test].shown.record.content.stream

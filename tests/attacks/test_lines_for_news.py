@@ -19,7 +19,7 @@ from protocol.messages.wire import LIVE_PATH
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Successor
 from protocol.replica.http.live import MAX_ASKING_PER_DEVICE, MAX_LINES_PER_DEVICE
-from sync_agent.lan.listener import LanResponder
+from sync_agent.lan.exchange.listener import LanResponder
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device
 from tests.harness.http_room import HttpRoom, http_room, listening

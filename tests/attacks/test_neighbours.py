@@ -10,9 +10,9 @@ import pytest
 
 from protocol.identity import SigningKey
 from protocol.limits import MAX_NEIGHBOURS
-from sync_agent.lan.announcement import State, hint_text, placed_text, sealed
-from sync_agent.lan.mdns_messages import Instance, answer, instances
-from sync_agent.lan.neighbourhood import Neighbourhood
+from sync_agent.lan.finding.announcement import State, hint_text, placed_text, sealed
+from sync_agent.lan.finding.mdns_messages import Instance, answer, instances
+from sync_agent.lan.finding.neighbourhood import Neighbourhood
 from sync_agent.machine.addresses import Address
 from tests.harness.attack import attack
 
@@ -25,11 +25,13 @@ def announced(secret: bytes, random: Random) -> tuple[str, bytes]:
     return name, answer(Instance(name, 8001, None, text))
 
 
-@attack("strangers crowd out the neighbours", off={"sync_agent.lan.mdns.Discovery._make_room": lambda *_: False})
+@attack(
+    "strangers crowd out the neighbours", off={"sync_agent.lan.finding.mdns.Discovery._make_room": lambda *_: False}
+)
 async def test_however_many_strangers_announce_themselves_a_member_of_the_school_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sync_agent.lan.mdns.MAX_KNOWN", 4)
+    monkeypatch.setattr("sync_agent.lan.finding.mdns.MAX_KNOWN", 4)
     random, secret = Random(1), bytes([1]) * 32
     place = Neighbourhood(lambda: {secret: b"class"}, bytes(32), random.randbytes, lambda: None)
     place._port = 8000
@@ -84,7 +86,8 @@ async def test_what_is_repeated_from_another_address_or_port_leads_nobody_there(
 
 
 @attack(
-    "a stranger announces a machine elsewhere", off={"sync_agent.lan.announcement.Members.replaces": lambda *_: True}
+    "a stranger announces a machine elsewhere",
+    off={"sync_agent.lan.finding.announcement.Members.replaces": lambda *_: True},
 )
 async def test_neither_junk_nor_an_older_word_takes_the_place_of_what_a_neighbour_says() -> None:
     here, other = machine(1), machine(2)
@@ -99,7 +102,8 @@ async def test_neither_junk_nor_an_older_word_takes_the_place_of_what_a_neighbou
 
 
 @attack(
-    "a stranger announces a machine elsewhere", off={"sync_agent.lan.announcement.Members.takes_back": lambda *_: True}
+    "a stranger announces a machine elsewhere",
+    off={"sync_agent.lan.finding.announcement.Members.takes_back": lambda *_: True},
 )
 async def test_nobody_says_goodbye_in_a_neighbours_name() -> None:
     here, other = machine(1), machine(2)
@@ -129,7 +133,7 @@ def copied(message: bytes, original: bytes) -> bytes:
     return answer(replace(told, seal=whole.seal))
 
 
-@attack(MEMBER, off={"sync_agent.lan.announcement.is_by_its_name": lambda *_: True})
+@attack(MEMBER, off={"sync_agent.lan.finding.announcement.is_by_its_name": lambda *_: True})
 async def test_a_classmates_pc_leads_nobody_who_looks_for_a_neighbour_elsewhere() -> None:
     here, other = machine(1), machine(2)
     false = forged(other, ELSEWHERE, State(reaches_server=True))
@@ -138,7 +142,7 @@ async def test_a_classmates_pc_leads_nobody_who_looks_for_a_neighbour_elsewhere(
     assert where(here) == {f"{HERE}:8002"}
 
 
-@attack(MEMBER, off={"sync_agent.lan.announcement.is_by_its_name": lambda *_: True})
+@attack(MEMBER, off={"sync_agent.lan.finding.announcement.is_by_its_name": lambda *_: True})
 async def test_a_classmates_pc_neither_ends_nor_changes_what_a_neighbour_says() -> None:
     here, other = machine(1), machine(2)
     here._discovery.datagram_received(said_by(other), (HERE, 5353))
@@ -161,7 +165,7 @@ def crowd(here: Neighbourhood, count: int) -> list[Address]:
 
 @attack(
     "a member announces machines that there are not",
-    off={"sync_agent.lan.neighbourhood.Neighbourhood._silent": lambda *_: set()},
+    off={"sync_agent.lan.finding.neighbourhood.Neighbourhood._silent": lambda *_: set()},
 )
 async def test_however_many_machines_a_classmates_pc_invents_some_are_called_that_answer() -> None:
     here, others = machine(1), [machine(2 + number) for number in range(3)]

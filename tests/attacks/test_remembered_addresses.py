@@ -15,10 +15,10 @@ from protocol.model.entry import Entry
 from protocol.replica.answering.station import Reply
 from protocol.rights.door import Authority
 from sync_agent.app import Agent
-from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.meeting import MISDIRECTED, chain_for
-from sync_agent.lan.peer_transport import PeerTransport
-from sync_agent.lan.places_met import places_mark, read_places, with_met
+from sync_agent.lan.exchange.listener import LanResponder
+from sync_agent.lan.exchange.meeting import MISDIRECTED, chain_for
+from sync_agent.lan.exchange.peer_transport import PeerTransport
+from sync_agent.lan.finding.places_met import places_mark, read_places, with_met
 from sync_agent.lan.school_lan import Lan
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Classroom, classroom
@@ -66,7 +66,9 @@ async def whoever_is_shown(
     return next(each for each in agent.replica.door.authorities() if each.grant in shown and each.person is not None)
 
 
-@attack("another machine takes a remembered address", off={"sync_agent.lan.meeting._device_with": whoever_is_shown})
+@attack(
+    "another machine takes a remembered address", off={"sync_agent.lan.exchange.meeting._device_with": whoever_is_shown}
+)
 async def test_who_stands_where_a_device_was_met_is_told_nothing_and_left_alone(
     room: Classroom, at_once: None, tmp_path: Path
 ) -> None:

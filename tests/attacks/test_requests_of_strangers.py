@@ -21,7 +21,7 @@ from protocol.model.entry import Kind
 from protocol.replica.answering.serving import Responder
 from protocol.roles import Role
 from protocol.trust.envelope import seal_request
-from sync_agent.lan.listener import LanResponder
+from sync_agent.lan.exchange.listener import LanResponder
 from tests.harness.attack import attack
 from tests.harness.caller import caller
 from tests.harness.classroom import Classroom

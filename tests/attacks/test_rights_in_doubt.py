@@ -18,8 +18,8 @@ from protocol.rights.door import Authority, Door
 from protocol.roles import Role
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
-from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.lan.exchange.listener import LanResponder
+from sync_agent.lan.exchange.peer_sync import exchange_once
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, Enrolment
 from sync_server.handlers.by_kit.rotation import rotate_server
 from sync_server.handlers.by_kit.territory import kit_in
@@ -116,7 +116,7 @@ async def whoever_is_held_back(agent: Agent, device: bytes) -> Collection[Author
 @attack(
     "let in by keys that were cut off",
     off={
-        "sync_agent.lan.meeting.grants_in_doubt": whoever_is_held_back,
+        "sync_agent.lan.exchange.meeting.grants_in_doubt": whoever_is_held_back,
         "sync_agent.sync.in_doubt.grants_in_doubt": whoever_is_held_back,
     },
 )

@@ -22,7 +22,7 @@ from protocol.errors import Code, RelaisError
 from protocol.limits import MAX_REQUEST_BYTES
 from protocol.messages.wire import ENROLL_PATH, LIVE_PATH, SYNC_PATH
 from protocol.replica.http.connections import HEADERS_TIMEOUT_S, UNREAD_TIMEOUT_S, Bounds, listening
-from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.lan.exchange.peer_sync import exchange_once
 from sync_server.web import addresses
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Classroom
@@ -146,7 +146,7 @@ async def test_forms_that_do_not_come_keep_nobody_out(tmp_path: Path) -> None:
 async def test_a_stranger_on_the_schools_network_keeps_no_neighbour_from_a_pc_by_bodies_that_do_not_come(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.lan.listener.BOUNDS", Bounds(8, 8, 8))
+    monkeypatch.setattr("sync_agent.lan.exchange.listener.BOUNDS", Bounds(8, 8, 8))
     teacher, machine = await room.teacher(), await room.machine()
     await room.publish(teacher, SMALL)
     anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -32,7 +32,7 @@ from sync_agent.hand_ins.handing_in import confirm_opened
 from sync_agent.hand_ins.wraps import Kept, mark_of, tend_hand_ins
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.key_wraps import reading_keys
-from sync_agent.lan.peer_sync import sync_with
+from sync_agent.lan.exchange.peer_sync import sync_with
 from sync_agent.machine.addresses import Address
 from sync_agent.transport.answers import Response
 from tests.harness.attack import attack

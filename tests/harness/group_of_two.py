@@ -7,9 +7,9 @@ import ipaddress
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-from sync_agent.lan.announcement import State, placed_text
-from sync_agent.lan.mdns_messages import Instance, answer
-from sync_agent.lan.neighbourhood import Neighbourhood
+from sync_agent.lan.finding.announcement import State, placed_text
+from sync_agent.lan.finding.mdns_messages import Instance, answer
+from sync_agent.lan.finding.neighbourhood import Neighbourhood
 
 REACHES = State(reaches_server=True)
 SPACE, SECRET, OWN = b"space", bytes(range(32)), bytes(32)

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sync_agent.app import Agent
-from sync_agent.lan.listener import LanResponder, serving
-from sync_agent.lan.peer_sync import exchange_once
-from sync_agent.lan.tls import listener_context
+from sync_agent.lan.exchange.listener import LanResponder, serving
+from sync_agent.lan.exchange.peer_sync import exchange_once
+from sync_agent.lan.exchange.tls import listener_context
 from sync_agent.machine.addresses import Address, address_of
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.transport.answers import Response

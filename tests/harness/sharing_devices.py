@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from protocol.messages.parts import Wanted
-from sync_agent.lan.neighbour_choice import ranking_of
+from sync_agent.lan.finding.neighbour_choice import ranking_of
 from sync_agent.sync.electing import Found, Stage, Told
 from sync_agent.sync.pulse import LOOKS_S, Course, Line
 from sync_agent.sync.sharing import Sharing

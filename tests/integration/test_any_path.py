@@ -309,5 +309,5 @@ async def test_of_a_class_that_is_closed_to_a_neighbour_no_page_is_asked_for_wit
     await territory.say(other, Kind.REVOKE, Revocation(neighbour.agent.device, ()).encode())
     await machine.session.sync()
     monkeypatch.setattr("protocol.replica.answering.news.PAGE_BYTES", 3_000)
-    monkeypatch.setattr("sync_agent.lan.peer_session.MAX_REQUESTS", 40)
+    monkeypatch.setattr("sync_agent.lan.exchange.peer_session.MAX_REQUESTS", 40)
     assert (await exchange(machine.agent, neighbour.agent)).round_trips < 20

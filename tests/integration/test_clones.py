@@ -18,7 +18,7 @@ from sync_agent.hand_ins.copies import Copies, forgetful_devices
 from sync_agent.hand_ins.handing_in import list_hand_ins
 from sync_agent.keys.binding import Hardware, Part
 from sync_agent.keys.succession import NEXT_KEYS_FILE, TELLINGS, Place, Told, bind, is_due
-from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.lan.exchange.peer_sync import exchange_once
 from sync_agent.school.sign_in import Try
 from sync_agent.sync.session import Session
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, assignment, work_of

@@ -19,13 +19,14 @@ import pytest
 
 from protocol.errors import Code
 from protocol.replica.process.unforeseen import Unforeseen
-from sync_agent.lan import mdns, multicast, school_lan
-from sync_agent.lan.announcement import Member, Members, State, hint_text, member_of, placed_text
-from sync_agent.lan.mdns import Discovery
-from sync_agent.lan.mdns_messages import Instance, answer
-from sync_agent.lan.meeting import secrets_of
-from sync_agent.lan.multicast import own_address, shown_address
-from sync_agent.lan.neighbourhood import LOOKS_APART, Neighbourhood
+from sync_agent.lan import school_lan
+from sync_agent.lan.exchange.meeting import secrets_of
+from sync_agent.lan.finding import mdns, multicast
+from sync_agent.lan.finding.announcement import Member, Members, State, hint_text, member_of, placed_text
+from sync_agent.lan.finding.mdns import Discovery
+from sync_agent.lan.finding.mdns_messages import Instance, answer
+from sync_agent.lan.finding.multicast import own_address, shown_address
+from sync_agent.lan.finding.neighbourhood import LOOKS_APART, Neighbourhood
 from sync_agent.lan.school_lan import Lan
 from sync_agent.machine.addresses import Address
 from sync_agent.machine.marks import NEIGHBOURS_MARK
@@ -253,7 +254,7 @@ def test_a_listener_is_announced_where_it_is_and_one_for_everybody_where_it_spea
 SWITCH = 'ip link set lo up; ip link add card type veth peer name socket; ip link set socket up; {0}; exec "$@"'
 WITHOUT_ROUTER = "ip addr add 10.9.0.7/24 dev card; ip link set card up"
 SPEAKS = """
-from sync_agent.lan.multicast import _member, place_of
+from sync_agent.lan.finding.multicast import _member, place_of
 member, group = _member("0.0.0.0")
 member.settimeout(60)
 member.sendto(b"anybody?", group)
@@ -284,7 +285,7 @@ NEIGHBOURS = """
 import asyncio, os, subprocess, sys
 from contextlib import AsyncExitStack
 from protocol.replica.process.unforeseen import Unforeseen
-from sync_agent.lan.neighbourhood import Neighbourhood
+from sync_agent.lan.finding.neighbourhood import Neighbourhood
 from tests.harness.patience import until
 
 SECRET = os.urandom(32)

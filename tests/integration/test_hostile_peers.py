@@ -26,11 +26,11 @@ from protocol.replica.http.content import Packs
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies
-from sync_agent.lan.link import VAIN_AT_ONCE, VAIN_PER_S, Link, LinkState, Vain, state_after
-from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.peer_sync import exchange_once
-from sync_agent.lan.peer_transport import PeerTransport
-from sync_agent.lan.tls import listener_context
+from sync_agent.lan.exchange.link import VAIN_AT_ONCE, VAIN_PER_S, Link, LinkState, Vain, state_after
+from sync_agent.lan.exchange.listener import LanResponder
+from sync_agent.lan.exchange.peer_sync import exchange_once
+from sync_agent.lan.exchange.peer_transport import PeerTransport
+from sync_agent.lan.exchange.tls import listener_context
 from sync_agent.machine.addresses import Address
 from tests.harness.classroom import SMALL, Classroom
 from tests.harness.lan import exchange, listening_device
@@ -74,7 +74,7 @@ async def test_content_that_was_changed_is_refused_and_another_neighbour_brings_
 
 
 async def test_a_neighbour_that_always_has_more_is_ended(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync_agent.lan.peer_session.MAX_REQUESTS", 12)
+    monkeypatch.setattr("sync_agent.lan.exchange.peer_session.MAX_REQUESTS", 12)
     teacher, machine = await room.teacher(), await room.machine()
     error = await fails_with(machine.agent, teacher.agent, lambda answer: replace(answer, more=True))
     assert state_after(error) is LinkState.ASIDE
@@ -115,7 +115,7 @@ async def test_entries_that_a_neighbour_may_not_write_or_pass_on_are_not_taken(r
 
 
 async def test_a_neighbour_that_stalls_is_left_after_a_while(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync_agent.lan.peer_transport.READ_IDLE_S", 0.2)
+    monkeypatch.setattr("sync_agent.lan.exchange.peer_transport.READ_IDLE_S", 0.2)
     machine, hostile = await room.machine(), await room.machine()
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -179,8 +179,10 @@ def test_exchanges_in_vain_are_free_at_first_and_few_in_the_long_run() -> None:
 async def test_a_neighbour_that_always_tells_of_news_and_has_none_is_asked_seldom(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.lan.link.VAIN_PER_S", 0.001)
-    monkeypatch.setattr("sync_agent.lan.link.ROUTINE_S", (0.01, 0.02))  # news that are known are no reason to ask
+    monkeypatch.setattr("sync_agent.lan.exchange.link.VAIN_PER_S", 0.001)
+    monkeypatch.setattr(
+        "sync_agent.lan.exchange.link.ROUTINE_S", (0.01, 0.02)
+    )  # news that are known are no reason to ask
     one, hostile, teacher = await room.machine(), await room.machine(), await room.teacher()
     await exchange(one.agent, teacher.agent)
     await exchange(hostile.agent, teacher.agent)
@@ -291,7 +293,7 @@ async def test_a_neighbour_that_stops_in_the_middle_of_content_is_left_and_anoth
     monkeypatch.setattr(Packs, "_send", stops)
     async with listening_device(hostile.agent, responder) as address:
         with pytest.MonkeyPatch.context() as impatient:
-            impatient.setattr("sync_agent.lan.peer_transport.READ_IDLE_S", 1.0)
+            impatient.setattr("sync_agent.lan.exchange.peer_transport.READ_IDLE_S", 1.0)
             with pytest.raises(NoAnswer) as raised:
                 await exchange_once(machine.agent, address)
         assert state_after(raised.value) is LinkState.AWAY

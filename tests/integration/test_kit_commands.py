@@ -19,9 +19,9 @@ from protocol.trust.kit import Kit
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.hand_ins.wraps import readers_of
 from sync_agent.keys.confirming import confirm, own_device
-from sync_agent.lan.link import Link, LinkState
-from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.lan.exchange.link import Link, LinkState
+from sync_agent.lan.exchange.listener import LanResponder
+from sync_agent.lan.exchange.peer_transport import PeerTransport
 from sync_agent.machine.addresses import Address
 from sync_agent.transport.sealed_calls import server_of
 from sync_server.handlers.by_kit import rotation

@@ -21,11 +21,11 @@ from protocol.model.structure import Revocation
 from protocol.replica.interfaces import EntryStore
 from protocol.roles import Role
 from sync_agent.health import LastSync
-from sync_agent.lan.meeting import meet, secrets_of
-from sync_agent.lan.peer_calls import PeerCalls
-from sync_agent.lan.peer_session import PeerSession
-from sync_agent.lan.peer_transport import PeerTransport
-from sync_agent.lan.tls import DiallerContext
+from sync_agent.lan.exchange.meeting import meet, secrets_of
+from sync_agent.lan.exchange.peer_calls import PeerCalls
+from sync_agent.lan.exchange.peer_session import PeerSession
+from sync_agent.lan.exchange.peer_transport import PeerTransport
+from sync_agent.lan.exchange.tls import DiallerContext
 from sync_agent.sync.peer_news import news_marks, settle, unsettled
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, assignment, classroom, work_of
 from tests.harness.lan import exchange, listening_device

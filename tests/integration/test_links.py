@@ -15,11 +15,11 @@ from protocol.replica.answering.serving import Responder
 from protocol.replica.content.holdings import Need
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.hand_ins.copies import Copies
-from sync_agent.lan.link import Link
-from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.meeting import meet
-from sync_agent.lan.peer_calls import PeerCalls
-from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.lan.exchange.link import Link
+from sync_agent.lan.exchange.listener import LanResponder
+from sync_agent.lan.exchange.meeting import meet
+from sync_agent.lan.exchange.peer_calls import PeerCalls
+from sync_agent.lan.exchange.peer_transport import PeerTransport
 from sync_agent.sync.peer_news import unsettled
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, assignment, work_of
 from tests.harness.lan import exchange, listening_device
@@ -29,8 +29,8 @@ from tests.harness.patience import PATIENCE_S, until
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is, nobody's patience ends."""
-    monkeypatch.setattr("sync_agent.lan.turns.TURN_S", PATIENCE_S)
-    monkeypatch.setattr("sync_agent.lan.link.ANSWER_S", PATIENCE_S)
+    monkeypatch.setattr("sync_agent.lan.exchange.turns.TURN_S", PATIENCE_S)
+    monkeypatch.setattr("sync_agent.lan.exchange.link.ANSWER_S", PATIENCE_S)
 
 
 class Counting(LanResponder):
@@ -155,7 +155,7 @@ async def test_what_both_have_from_somebody_else_they_do_not_exchange(room: Clas
 async def test_a_neighbour_that_always_says_the_same_is_asked_now_and_then(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.lan.link.ROUTINE_S", (0.1, 0.1))
+    monkeypatch.setattr("sync_agent.lan.exchange.link.ROUTINE_S", (0.1, 0.1))
     one, other, teacher = await room.machine(), await room.machine(), await room.teacher()
     async with linked(one, other, Echoing):
         for brought_to, seen_by in ((other, one), (one, other)):

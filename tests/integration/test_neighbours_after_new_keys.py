@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from protocol.replica.office import heads
-from sync_agent.lan.peer_sync import exchange_once
+from sync_agent.lan.exchange.peer_sync import exchange_once
 from sync_server.handlers.by_kit.rotation import rotate_server
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.classroom import Device

@@ -17,11 +17,11 @@ from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import NO_FILES
 from protocol.roles import Role
-from sync_agent.lan.multicast import leads_by
+from sync_agent.lan.exchange.peer_sync import NoSchool
+from sync_agent.lan.exchange.peer_transport import PeerTransport
+from sync_agent.lan.finding.multicast import leads_by
+from sync_agent.lan.finding.places_met import NOBODY, may_be_of_the_school, places_mark, read_places, with_met
 from sync_agent.lan.peer_commands import peer_add
-from sync_agent.lan.peer_sync import NoSchool
-from sync_agent.lan.peer_transport import PeerTransport
-from sync_agent.lan.places_met import NOBODY, may_be_of_the_school, places_mark, read_places, with_met
 from sync_agent.lan.school_lan import Lan
 from sync_agent.machine.addresses import Address, address_of
 from sync_agent.machine.marks import PLACES_MARK

@@ -24,7 +24,7 @@ from protocol.trust.invitation import parse_code
 from sync_agent.app import Agent
 from sync_agent.enrollment.by_code import Enrolled
 from sync_agent.enrollment.by_peer import enroll_by_peer
-from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.lan.exchange.peer_transport import PeerTransport
 from sync_agent.machine.addresses import Address
 from sync_agent.school.device_names import key_words
 from sync_agent.school.office import SchoolOffice, end_what_is_over

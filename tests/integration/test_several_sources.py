@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator
 from random import Random
 
 from protocol.messages.parts import Link
-from sync_agent.lan.meeting import meet
-from sync_agent.lan.peer_session import PeerSession
-from sync_agent.lan.peer_transport import PeerTransport
-from sync_agent.lan.scope import LanScope
+from sync_agent.lan.exchange.meeting import meet
+from sync_agent.lan.exchange.peer_session import PeerSession
+from sync_agent.lan.exchange.peer_transport import PeerTransport
+from sync_agent.lan.exchange.scope import LanScope
 from sync_agent.machine.fetching import BEGINS_WITHIN_MS, ENDS_WITHIN_MS, LEFT_MS
 from sync_agent.sync.transfer import Transfer
 from tests.harness.classroom import Classroom, Device, Files

@@ -18,7 +18,7 @@ from protocol.model.structure import Grant, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.roles import Role
-from sync_agent.lan.meeting import secrets_of
+from sync_agent.lan.exchange.meeting import secrets_of
 from sync_agent.sync.withdrawn import ended_names
 from sync_server.handlers.store.backups import back_up
 from sync_server.keeping.backing_up import BackupFile, restore

@@ -14,7 +14,7 @@ from sync_agent.app import Agent
 from sync_agent.courier.importing import _Bundle
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.places import Place
-from sync_agent.lan.scope import LanScope
+from sync_agent.lan.exchange.scope import LanScope
 
 
 def seals_keys_in_every_class() -> AbstractContextManager[object]:

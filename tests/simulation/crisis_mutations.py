@@ -16,7 +16,7 @@ from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 from protocol.roles import Role
 from sync_agent.courier.disk import ENDING, BundlesOut
-from sync_agent.lan.peer_session import PeerSession
+from sync_agent.lan.exchange.peer_session import PeerSession
 from sync_agent.machine.eviction import Piece, Plan, Worth, plan
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.school.measures import NOTHING_ORDERED, DrillTransport, Ordered
@@ -37,8 +37,8 @@ def keeps_what_neighbours_brought() -> AbstractContextManager[object]:
         return {}
 
     patches = contextlib.ExitStack()
-    patches.enter_context(mock.patch("sync_agent.lan.peer_session.news_of", return_value=lambda _spaces: {}))
-    patches.enter_context(mock.patch("sync_agent.lan.scope.news_marks", nothing))
+    patches.enter_context(mock.patch("sync_agent.lan.exchange.peer_session.news_of", return_value=lambda _spaces: {}))
+    patches.enter_context(mock.patch("sync_agent.lan.exchange.scope.news_marks", nothing))
     # … nor looks whether the server holds the same
     patches.enter_context(mock.patch.object(SyncRepair, "compare", unseen))
     patches.enter_context(mock.patch.object(SyncRepair, "doubts_in", no_doubts))

@@ -22,7 +22,7 @@ from protocol.replica.office import invitations
 from protocol.roles import Role
 from sync_agent.coursework import publisher
 from sync_agent.coursework.publisher import Wish
-from sync_agent.lan.neighbourhood import Neighbourhood
+from sync_agent.lan.finding.neighbourhood import Neighbourhood
 from sync_agent.lan.school_lan import ANSWERS_S
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import Scheduler

@@ -24,9 +24,9 @@ from protocol.transfer.chunking import ChunkRef
 from sync_agent.app import Agent
 from sync_agent.courier.survey import COURIER
 from sync_agent.hand_ins.copies import Copies
-from sync_agent.lan import peer_session
-from sync_agent.lan.peer_content import PeerContent
-from sync_agent.lan.scope import LanScope
+from sync_agent.lan.exchange import peer_session
+from sync_agent.lan.exchange.peer_content import PeerContent
+from sync_agent.lan.exchange.scope import LanScope
 from sync_agent.sync.content import SyncContent
 from sync_agent.sync.repair import SyncRepair
 from sync_agent.sync.run import Run

@@ -16,12 +16,12 @@ from protocol.errors import PeerFault
 from protocol.replica.answering.listeners import Listener
 from protocol.replica.answering.serving import Responder
 from sync_agent.hand_ins.copies import Copies
-from sync_agent.lan.link import Link
-from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.meeting import meet
-from sync_agent.lan.peer_session import PeerSession
-from sync_agent.lan.peer_transport import PeerTransport
-from sync_agent.lan.scope import LanScope
+from sync_agent.lan.exchange.link import Link
+from sync_agent.lan.exchange.listener import LanResponder
+from sync_agent.lan.exchange.meeting import meet
+from sync_agent.lan.exchange.peer_session import PeerSession
+from sync_agent.lan.exchange.peer_transport import PeerTransport
+from sync_agent.lan.exchange.scope import LanScope
 from sync_agent.machine.addresses import Address
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.school.measures import check_open, ordered

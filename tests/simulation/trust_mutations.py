@@ -19,7 +19,7 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_device
-from sync_agent.lan.peer_calls import PeerCalls
+from sync_agent.lan.exchange.peer_calls import PeerCalls
 from sync_agent.school.sign_in import SignInBook
 from sync_agent.sync.asking import Asking, Said
 from sync_agent.transport.sealed_calls import SealedCalls

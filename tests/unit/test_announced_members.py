@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import replace
 
-from sync_agent.lan.announcement import MAX_JUDGED, Members, State, placed_text
-from sync_agent.lan.mdns import Found
-from sync_agent.lan.mdns_messages import Instance
+from sync_agent.lan.finding.announcement import MAX_JUDGED, Members, State, placed_text
+from sync_agent.lan.finding.mdns import Found
+from sync_agent.lan.finding.mdns_messages import Instance
 from sync_agent.machine.addresses import Address
 
 CLASS, SECRET = b"class", bytes(range(32))

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from protocol.replica.process.unforeseen import Unforeseen
-from sync_agent.lan.announcement import State
-from sync_agent.lan.neighbourhood import QUIET_S, Neighbourhood
+from sync_agent.lan.finding.announcement import State
+from sync_agent.lan.finding.neighbourhood import QUIET_S, Neighbourhood
 from sync_agent.sync.electing import Stage
 from sync_agent.sync.pulse import Course
 from tests.harness.group_of_two import HERE, SPACE, GroupOfTwo

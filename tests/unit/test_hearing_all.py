@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from protocol.replica.process.unforeseen import Unforeseen
-from sync_agent.lan.neighbourhood import SPEAKS_S
+from sync_agent.lan.finding.neighbourhood import SPEAKS_S
 from sync_agent.sync.electing import Stage
 from tests.harness.group_of_two import HERE, GroupOfTwo
 from tests.simulation.virtual_time import run

@@ -30,7 +30,7 @@ SELDOM_NEEDED = {
     "sync_agent.watching.watcher",
     "sync_agent.coursework.publisher",
     "sync_agent.courier.commands",
-    "sync_agent.lan.peer_session",
+    "sync_agent.lan.exchange.peer_session",
     "sync_agent.upkeep.care",
     "sync_agent.enrollment.by_code",
     "sync_agent.school.commands",
@@ -43,7 +43,7 @@ SELDOM_NEEDED = {
     "protocol.bundles.form",
 }
 PAGES = {"jinja2"}
-NEIGHBOURS = {"sync_agent.lan.peer_session"}
+NEIGHBOURS = {"sync_agent.lan.exchange.peer_session"}
 TRUSTED = (
     "print(sum(len(each.get_ca_certs()) for each in gc.get_objects() if isinstance(each, ssl.SSLContext)), "
     "mimetypes.guess_type('a.kit')[0])"
@@ -114,7 +114,7 @@ def test_a_command_opens_its_store_and_begins_its_way_before_it_loads_what_speak
         "sync_agent.cli, sync_agent.daemon, sync_agent.operations, sync_agent.portal.site, sync_agent.lan.school_lan",
         "sync_agent.cli, sync_agent.enrollment.by_code",
         "sync_agent.transport.over_http",
-        "sync_agent.lan.peer_sync, sync_agent.lan.peer_session",
+        "sync_agent.lan.exchange.peer_sync, sync_agent.lan.exchange.peer_session",
         "sync_server.cli, sync_server.service",
     ],
 )

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sync_agent.lan.looking import MOMENT_S, in_moments
+from sync_agent.lan.finding.looking import MOMENT_S, in_moments
 
 
 class Clock:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import PeerFault
-from sync_agent.lan.mdns_messages import SERVICE, Instance, answer, asks_for_us, instances, question
+from sync_agent.lan.finding.mdns_messages import SERVICE, Instance, answer, asks_for_us, instances, question
 
 ADDRESSES = st.one_of(st.none(), st.ip_addresses())
 

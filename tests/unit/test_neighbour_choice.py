@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from protocol.limits import MAX_NEIGHBOURS
-from sync_agent.lan.neighbour_choice import kept_besides, neighbours_of, ranking_of
+from sync_agent.lan.finding.neighbour_choice import kept_besides, neighbours_of, ranking_of
 
 
 def names(count: int, seed: int = 1) -> list[str]:

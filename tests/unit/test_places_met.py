@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.clock import DAY_MS
-from sync_agent.lan.places_met import MAX_NAMED, MAX_PLACES, NAMED_MS, Places, with_met, with_named, worth_a_try
+from sync_agent.lan.finding.places_met import MAX_NAMED, MAX_PLACES, NAMED_MS, Places, with_met, with_named, worth_a_try
 from sync_agent.machine.addresses import Address
 
 NOW = 1_790_000_000_000

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sync_agent.lan.turns import Turns
+from sync_agent.lan.exchange.turns import Turns
 from tests.harness.patience import PATIENCE_S
 
 
@@ -28,7 +28,7 @@ async def test_what_several_tell_of_is_brought_by_one_after_the_other() -> None:
 
 
 async def test_a_turn_that_takes_long_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync_agent.lan.turns.TURN_S", 0.01)
+    monkeypatch.setattr("sync_agent.lan.exchange.turns.TURN_S", 0.01)
     turns = Turns()
     async with asyncio.timeout(PATIENCE_S), turns.mine(), turns.mine(), turns.mine():
         pass

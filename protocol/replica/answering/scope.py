@@ -1,6 +1,6 @@
 """What one side of an exchange shares with a caller, and what it takes from them: all of it, at a server (R1, R11).
 
-A device on the LAN narrows this to the spaces that it holds itself (`sync_agent.lan.scope`).
+A device on the LAN narrows this to the spaces that it holds itself (`sync_agent.lan.exchange.scope`).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import words_of
-from sync_agent.lan.multicast import reached_at
+from sync_agent.lan.finding.multicast import reached_at
 from sync_agent.machine.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see

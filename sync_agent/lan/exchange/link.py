@@ -30,10 +30,10 @@ from protocol.messages.likeness import MOVED, Told
 from protocol.replica.answering.listeners import Listener
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies
-from sync_agent.lan.listener import LanResponder
-from sync_agent.lan.meeting import closed_spaces, meet
-from sync_agent.lan.peer_session import PeerSession
-from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.lan.exchange.listener import LanResponder
+from sync_agent.lan.exchange.meeting import closed_spaces, meet
+from sync_agent.lan.exchange.peer_session import PeerSession
+from sync_agent.lan.exchange.peer_transport import PeerTransport
 from sync_agent.machine.addresses import Address
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import Draw, wait

@@ -30,8 +30,8 @@ from protocol.model.structure import SpaceRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.rights.door import Authority
 from sync_agent.app import Agent
-from sync_agent.lan.peer_calls import PeerCalls
-from sync_agent.lan.peer_transport import PeerTransport
+from sync_agent.lan.exchange.peer_calls import PeerCalls
+from sync_agent.lan.exchange.peer_transport import PeerTransport
 from sync_agent.sync.in_doubt import grants_in_doubt, spaces_in_doubt
 
 MISDIRECTED: Final = 421

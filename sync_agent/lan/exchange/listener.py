@@ -47,10 +47,10 @@ from protocol.replica.office.known_codes import KnownCodes
 from protocol.roles import Role
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
-from sync_agent.lan.meeting import MISDIRECTED, answering_secrets_of, chain_for, known_secrets_of, secrets_of
-from sync_agent.lan.scope import LanScope
-from sync_agent.lan.standing import Standing, standing_for
-from sync_agent.lan.turns import Turns
+from sync_agent.lan.exchange.meeting import MISDIRECTED, answering_secrets_of, chain_for, known_secrets_of, secrets_of
+from sync_agent.lan.exchange.scope import LanScope
+from sync_agent.lan.exchange.standing import Standing, standing_for
+from sync_agent.lan.exchange.turns import Turns
 from sync_agent.machine.addresses import Address
 from sync_agent.school.letting_in import own_answer
 from sync_agent.school.office import SchoolOffice

@@ -24,8 +24,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol, cast
 
 from protocol.errors import PeerFault
-from sync_agent.lan import multicast
-from sync_agent.lan.mdns_messages import (
+from sync_agent.lan.finding import multicast
+from sync_agent.lan.finding.mdns_messages import (
     MAX_MESSAGE_BYTES,
     MAX_USUAL_BYTES,
     PORT,
@@ -64,7 +64,7 @@ class Found:
 
 
 class Judge(Protocol):
-    """Who knows what announcements show; `sync_agent.lan.neighbourhood`."""
+    """Who knows what announcements show; `sync_agent.lan.finding.neighbourhood`."""
 
     def is_member(self, found: Found) -> bool:
         """Whether it shows that it belongs to the school: strangers make room for those."""

@@ -34,12 +34,12 @@ from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels
 from sync_agent.hand_ins.copies import Copies, note_forgotten
 from sync_agent.health import REPORT_AGE_MS, LastSync, own_report
-from sync_agent.lan.exchange import Exchange
-from sync_agent.lan.meeting import closed_spaces, common_spaces
-from sync_agent.lan.peer_calls import PeerCalls
-from sync_agent.lan.peer_content import PeerContent
-from sync_agent.lan.standing import Standing, standing_for
-from sync_agent.lan.to_peer import ToPeer
+from sync_agent.lan.exchange.meeting import closed_spaces, common_spaces
+from sync_agent.lan.exchange.peer_calls import PeerCalls
+from sync_agent.lan.exchange.peer_content import PeerContent
+from sync_agent.lan.exchange.progress import Exchange
+from sync_agent.lan.exchange.standing import Standing, standing_for
+from sync_agent.lan.exchange.to_peer import ToPeer
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.sync.cursors import shown_cursors
 from sync_agent.sync.in_doubt import spaces_in_doubt, spaces_to_hear_of

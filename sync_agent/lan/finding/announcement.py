@@ -30,8 +30,8 @@ from protocol.messages.introduction import (
     is_by_its_name,
     name_seal,
 )
-from sync_agent.lan.mdns import MAX_KNOWN, Found
-from sync_agent.lan.mdns_messages import Instance, Ip
+from sync_agent.lan.finding.mdns import MAX_KNOWN, Found
+from sync_agent.lan.finding.mdns_messages import Instance, Ip
 from sync_agent.machine.addresses import Address
 
 MAX_ANNOUNCED_TAGS: Final = 24
@@ -191,7 +191,7 @@ def shows_key(instance: Instance, address: Address, own: bytes) -> bool:
 
 
 class Members:
-    """Judges what is heard by the secrets of this device's spaces (`sync_agent.lan.mdns.Judge`).
+    """Judges what is heard by the secrets of this device's spaces (`sync_agent.lan.finding.mdns.Judge`).
 
     What was judged is remembered while the secrets are the same: thirty devices are looked at many times a second.
     """

@@ -5,7 +5,7 @@ Rules:
   it expects: no date, no name, no issuer is looked at;
 - the certificate is compared before a byte of a request leaves;
 - who is dialled for the first time is taken as shown, and held to it from then on; the grant decides afterwards
-  (`sync_agent.lan.meeting`).
+  (`sync_agent.lan.exchange.meeting`).
 """
 
 from __future__ import annotations

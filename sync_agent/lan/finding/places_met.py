@@ -26,7 +26,7 @@ from protocol.errors import PeerFault
 from protocol.identity import KEY_BYTES
 from protocol.limits import MAX_NEIGHBOURS, KiB
 from protocol.replica.interfaces import EntryStore
-from sync_agent.lan.mdns_messages import Ip
+from sync_agent.lan.finding.mdns_messages import Ip
 from sync_agent.machine.addresses import MAX_PORT, Address
 from sync_agent.machine.marks import PLACES_MARK
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from sync_agent.lan.mdns_messages import PORT, Ip
+from sync_agent.lan.finding.mdns_messages import PORT, Ip
 
 GROUP_4: Final = "224.0.0.251"
 GROUP_6: Final = "ff02::fb"

@@ -12,7 +12,7 @@ from protocol.messages.likeness import Told, likeness_of
 from protocol.messages.parts import Wanted
 from protocol.replica.interfaces import Position
 from sync_agent.app import Agent
-from sync_agent.lan.meeting import common_spaces
+from sync_agent.lan.exchange.meeting import common_spaces
 
 Entrusted = Callable[[bytes, bytes], Awaitable[frozenset[bytes]]]
 """As `Scope.entrusted`."""

@@ -84,9 +84,9 @@ async def exchange_once(agent: Agent, address: Address) -> SyncResult:
     # a daemon without neighbours keeps none of this in memory
     from sync_agent.hand_ins.copies import Copies  # noqa: PLC0415
     from sync_agent.keys.space_keys import tend_space_keys  # noqa: PLC0415
-    from sync_agent.lan.meeting import meet  # noqa: PLC0415
-    from sync_agent.lan.peer_session import PeerSession  # noqa: PLC0415
-    from sync_agent.lan.peer_transport import PeerTransport  # noqa: PLC0415
+    from sync_agent.lan.exchange.meeting import meet  # noqa: PLC0415
+    from sync_agent.lan.exchange.peer_session import PeerSession  # noqa: PLC0415
+    from sync_agent.lan.exchange.peer_transport import PeerTransport  # noqa: PLC0415
     from sync_agent.school.sign_in import tend_sign_in  # noqa: PLC0415
 
     transport = PeerTransport(address)

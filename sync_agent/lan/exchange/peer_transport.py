@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from protocol.replica.http.library import aiohttp
-from sync_agent.lan.tls import DiallerContext
+from sync_agent.lan.exchange.tls import DiallerContext
 from sync_agent.machine.addresses import Address
 from sync_agent.network.proxies import Wish
 from sync_agent.network.settings import Network

@@ -32,7 +32,7 @@ from protocol.identity import SEED_BYTES, SigningKey
 from protocol.messages.introduction import NONCE_BYTES, announced_name, noise_bytes
 from protocol.replica.at_work.replica import Entropy
 from protocol.replica.process.unforeseen import Unforeseen, lasting
-from sync_agent.lan.announcement import (
+from sync_agent.lan.finding.announcement import (
     MAX_ANNOUNCED_TAGS,
     Member,
     Members,
@@ -43,12 +43,12 @@ from sync_agent.lan.announcement import (
     sealed,
     shows_key,
 )
-from sync_agent.lan.looking import in_moments
-from sync_agent.lan.mdns import MAX_KNOWN, Discovery, Found, Join
-from sync_agent.lan.mdns_messages import Instance, Ip
-from sync_agent.lan.multicast import Place, ipv4_beside, place_of, shown_address
-from sync_agent.lan.neighbour_choice import neighbours_of, ranking_of
-from sync_agent.lan.not_found import kept_apart, no_multicast, nobody_found
+from sync_agent.lan.finding.looking import in_moments
+from sync_agent.lan.finding.mdns import MAX_KNOWN, Discovery, Found, Join
+from sync_agent.lan.finding.mdns_messages import Instance, Ip
+from sync_agent.lan.finding.multicast import Place, ipv4_beside, place_of, shown_address
+from sync_agent.lan.finding.neighbour_choice import neighbours_of, ranking_of
+from sync_agent.lan.finding.not_found import kept_apart, no_multicast, nobody_found
 from sync_agent.machine.addresses import Address
 from sync_agent.sync.electing import Stage
 from sync_agent.sync.pulse import Course

@@ -32,7 +32,7 @@ from protocol.replica.interfaces import Making, PackInfo
 from protocol.roles import READS_HAND_INS, Role
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies
-from sync_agent.lan.exchange import Exchange
+from sync_agent.lan.exchange.progress import Exchange
 from sync_agent.machine.fetching import Left
 from sync_agent.sync.room import Room
 from sync_agent.sync.transfer import Moved, Transfer
