@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -84,11 +83,12 @@ class Line:
         except (OSError, asyncio.CancelledError):
             pass
         finally:
+            # the ends first: who ends this twice in a row ends the waiting below as well
+            for end in ends:
+                end.transport.abort()
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            for end in ends:
-                end.transport.abort()
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction, age: int
@@ -154,10 +154,13 @@ async def dial(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.Stre
     try:
         return await asyncio.shield(dialling)
     except asyncio.CancelledError:
-        with suppress(OSError):
-            _, writer = await dialling
-            writer.transport.abort()
+        dialling.add_done_callback(_hang_up)
         raise
+
+
+def _hang_up(dialled: asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
+    if not dialled.cancelled() and dialled.exception() is None:
+        dialled.result()[1].transport.abort()
 
 
 async def _read(

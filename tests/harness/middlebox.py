@@ -294,10 +294,10 @@ async def _join(near: Ends, far: Ends) -> None:
     try:
         await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        far[1].transport.abort()
         for copy in copies:
             copy.cancel()
         await asyncio.gather(*copies, return_exceptions=True)
-        far[1].transport.abort()
 
 
 async def _join_socket(near: Ends, far: Ends, sockets: Sockets) -> None:

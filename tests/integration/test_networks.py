@@ -28,7 +28,9 @@ from sync_agent.transport import http_parts
 from sync_agent.transport import over_http as http_transport
 from sync_agent.transport.over_http import HttpTransport
 from tests.harness.classroom import Classroom, classroom
+from tests.harness.line import Line, shut
 from tests.harness.middlebox import PORTAL_HOST
+from tests.harness.patience import until
 from tests.harness.weather import (
     CAPTIVE,
     CLEAR,
@@ -358,3 +360,29 @@ def test_a_relay_that_ends_while_machines_call_leaves_nothing_open(tmp_path: Pat
         with suppress(ConnectionResetError):
             assert call.recv(1) == b""
         call.close()
+
+
+async def test_a_line_that_ends_twice_in_a_row_leaves_nothing_open() -> None:
+    async def listens(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.transport.abort()
+
+    with warnings.catch_warnings(record=True) as left_open:
+        warnings.simplefilter("always")
+        server = await asyncio.start_server(listens, "127.0.0.1", 0)
+        line = Line(server.sockets[0].getsockname()[1])
+        await line.change(CLEAR)
+        calling = [await asyncio.open_connection("127.0.0.1", line.port) for _ in range(8)]
+        for _, writer in calling:
+            writer.write(b"x")
+        await until(lambda: line.passed["up"] == len(calling))
+        await line.change(DOWN)
+        await asyncio.sleep(0)
+        await line.close()
+        for reader, writer in calling:
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            writer.transport.abort()
+        await shut(server)
+        gc.collect()
+    assert not left_open
