@@ -28,8 +28,8 @@ from protocol.model.entry import Entry, Kind, compose, from_wire, signature_hold
 from protocol.model.structure import Certificate, Grant, PersonRecord, SpaceRecord
 from protocol.model.work import ContentRef, HandIn, ItemKind, Revision
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.content.memory_packs import MemoryPacks
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.memory_packs import MemoryPacks
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.interfaces import ContentStore, EntryStore
 from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import SqliteStore

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from protocol.errors import BadInput, Code
 from protocol.limits import MAX_KIT_BYTES
-from protocol.replica.content.pack_files import DAMAGED, PACKS, PARTS
+from protocol.replica.content.kept.pack_files import DAMAGED, PACKS, PARTS
 from protocol.trust.kit import is_protected
 
 MAX_PORT: Final = 65_535

@@ -30,8 +30,8 @@ from protocol.replica.console.frame import installed_version
 from protocol.replica.console.operation import JSON, Incoming, LateTable, Operation, Outgoing, Params, Table
 from protocol.replica.console.ownership import Ownership
 from protocol.replica.console.sole_runner import RUNNING, own, running_already
-from protocol.replica.content.levels import known_levels
-from protocol.replica.content.strong_worker import StrongWorker
+from protocol.replica.content.deltas.levels import known_levels
+from protocol.replica.content.deltas.strong_worker import StrongWorker
 from protocol.replica.http.connections import Bounds, listening
 from protocol.replica.http.live import MAX_LISTENERS
 from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.replica.content.levels import known_levels, levels_in, levels_value
+from protocol.replica.content.deltas.levels import known_levels, levels_in, levels_value
 from protocol.replica.interfaces import EntryStore
 from protocol.transfer.deflate_parameters import ALL_LEVELS, Profile
 from sync_agent.app import Agent

@@ -12,7 +12,7 @@ from typing import Final
 
 from protocol.errors import RelaisError
 from protocol.folds.coursework import Version
-from protocol.replica.content.delta_build import directory, is_archive, keep_as_delta
+from protocol.replica.content.deltas.delta_build import directory, is_archive, keep_as_delta
 from protocol.replica.content.holdings import Need
 from protocol.transfer.pack import FinishedPack
 from protocol.transfer.zip_directory import shared_bytes

@@ -28,7 +28,7 @@ from protocol.messages.wire import ENROLL_PATH, Call
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Certificate, Invite
 from protocol.replica.at_work.replica import Entropy, Replica
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.private_file import make_private_folder, remove_private, write_private
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.trust.envelope import open_answer, seal_request

@@ -25,7 +25,7 @@ from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, RelaisError
 from protocol.limits import INLINE_PACK_BYTES, KiB
 from protocol.messages.parts import Link, Upload
 from protocol.replica.byte_range import Span
-from protocol.replica.content.pack_sending import sent_pieces
+from protocol.replica.content.packing.pack_sending import sent_pieces
 from protocol.replica.interfaces import ContentStore, Making, PackInfo
 from sync_agent.machine.fetching import Fetching
 from sync_agent.machine.progress import TransferProgress

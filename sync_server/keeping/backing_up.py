@@ -35,7 +35,7 @@ from protocol.replica.console.command import run_command
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.console.text import local_time
-from protocol.replica.content.pack_files import PACKS
+from protocol.replica.content.kept.pack_files import PACKS
 from protocol.replica.disk import Disk
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.private_file import create_private, make_private_folder, remove_private

@@ -29,10 +29,10 @@ from protocol.model.register import parse_register
 from protocol.replica.answering.allowances import ACCOUNT_MARKS as BROUGHT_MARKS
 from protocol.replica.at_work.destroyed import DONE_MARKS
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.content.memory_packs import MemoryPacks
-from protocol.replica.content.packs import PackFolder
-from protocol.replica.content.sqlite_rebuild import RebuiltRows
-from protocol.replica.content.unnamed import UNNAMED_MARK
+from protocol.replica.content.kept.memory_packs import MemoryPacks
+from protocol.replica.content.kept.packs import PackFolder
+from protocol.replica.content.kept.sqlite_rebuild import RebuiltRows
+from protocol.replica.content.kept.unnamed import UNNAMED_MARK
 from protocol.replica.interfaces import COMPLETE_MARKS, ERASURE_READ_MARKS, GIVEN_UP_MARKS, RegisterRow
 from protocol.replica.office.arrivals import ARRIVAL_MARKS
 from protocol.replica.storage.database import is_made_like_ours

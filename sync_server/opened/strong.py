@@ -20,8 +20,8 @@ from protocol.limits import GiB, MiB
 from protocol.model.work import ContentRef
 from protocol.replica.answering.outgoing import delta_chain
 from protocol.replica.at_work.replica import Replica
+from protocol.replica.content.deltas.strong_build import MAX_FILE_BYTES, Effort, build_strong
 from protocol.replica.content.holdings import Holdings, Need
-from protocol.replica.content.strong_build import MAX_FILE_BYTES, Effort, build_strong
 from protocol.replica.interfaces import DeltaInfo
 
 MIN_PREPARED_BYTES: Final = 2 * MiB

@@ -20,7 +20,7 @@ from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Certificate, Grant, Revocation, Successor
 from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.at_work.replica import Draft, Replica
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.erasures import erase_persons
 from protocol.replica.office.stays import Stay, _end_drafts

@@ -20,7 +20,7 @@ from protocol.model.structure import Erasure, Grant, Invite, PersonKey, PersonRe
 from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.at_work.keyring import Keyring
 from protocol.replica.at_work.replica import Draft, Replica
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.storage.memory import MemoryStore

@@ -17,7 +17,7 @@ from protocol.messages.parts import InlinePack
 from protocol.model.entry import Kind
 from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.at_work.replica import Draft
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.transfer.chunking import encode_chunk_list
 from sync_server.opened.app import opened

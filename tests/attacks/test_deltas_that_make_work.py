@@ -13,8 +13,8 @@ import pytest
 
 from protocol.errors import TooLarge
 from protocol.limits import KiB, MiB
-from protocol.replica.content import bases, expansion
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.deltas import bases, expansion
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.transfer.chunking import chunk_list, cut
 from protocol.transfer.deflate_parameters import ALL_LEVELS
 from protocol.transfer.delta import DeltaFrame, Own, Source, Spliced
@@ -28,7 +28,7 @@ from tests.harness.edited_lesson import archive
 SPACE = bytes(32)
 MOST_BYTES = 32 * MiB
 ROW = "a small delta that makes much work"
-UNCOUNTED = {"protocol.replica.content.expansion_cost.Work.add": lambda *_: None}
+UNCOUNTED = {"protocol.replica.content.deltas.expansion_cost.Work.add": lambda *_: None}
 
 
 def finished(writer: DeltaWriter) -> bytes:
@@ -58,7 +58,7 @@ async def test_a_delta_that_asks_for_the_same_frames_again_and_again_is_given_up
         return open_delta_frame(frame, data, dictionary)
 
     monkeypatch.setattr(expansion, "open_delta_frame", noting)
-    monkeypatch.setattr("protocol.replica.content.expansion_cost.MAX_DELTA_WORK_BYTES", MOST_BYTES)
+    monkeypatch.setattr("protocol.replica.content.deltas.expansion_cost.MAX_DELTA_WORK_BYTES", MOST_BYTES)
     with suppress(TooLarge):
         await MemoryPacks().ingest(SPACE, delta_that_hops(30))
     assert sum(opened_bytes) <= MOST_BYTES
@@ -101,7 +101,7 @@ async def test_a_delta_that_asks_for_the_same_documents_again_and_again_is_given
         return inside
 
     monkeypatch.setattr(bases, "_reopened", noting)
-    monkeypatch.setattr("protocol.replica.content.expansion_cost.MAX_DELTA_WORK_BYTES", MOST_BYTES)
+    monkeypatch.setattr("protocol.replica.content.deltas.expansion_cost.MAX_DELTA_WORK_BYTES", MOST_BYTES)
     content = MemoryPacks()
     _, delta = await with_three_documents(content)
     with suppress(TooLarge):
@@ -114,7 +114,7 @@ async def in_the_usual_threads(work: Callable[..., bytes], *args: object) -> byt
     return await asyncio.to_thread(work, *args)
 
 
-@attack(ROW, off={"protocol.replica.content.expansion.apart": in_the_usual_threads})
+@attack(ROW, off={"protocol.replica.content.deltas.expansion.apart": in_the_usual_threads})
 async def test_while_deltas_are_rebuilt_all_other_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     loop, begun, others_went_on = asyncio.get_running_loop(), asyncio.Event(), Event()
     in_time = []

@@ -16,7 +16,7 @@ from protocol.model.entry import Entry, Header, Kind, commitment, compose, encod
 from protocol.model.structure import Grant
 from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.at_work.replica import Admission, Draft, Replica
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.door import WRITERS
 from protocol.roles import Role

@@ -19,7 +19,7 @@ from protocol.model.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.model.work import Feedback
 from protocol.replica.at_work.destroyed import DONE_MARKS, destroyed
 from protocol.replica.at_work.replica import Draft, Replica
-from protocol.replica.content.pack_remains import Remains, remains_of
+from protocol.replica.content.packing.pack_remains import Remains, remains_of
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.people import Doubles, list_draft, merge_persons
@@ -444,7 +444,7 @@ def only_what_goes_whole(
 
 @attack(
     "what is forgotten lies in a pack with what others were given",
-    off={"protocol.replica.content.sqlite_content.remains_of": only_what_goes_whole},
+    off={"protocol.replica.content.kept.sqlite_content.remains_of": only_what_goes_whole},
 )
 async def test_a_remark_goes_though_the_file_beside_it_was_given_to_another_pupil_too(room: Classroom) -> None:
     territory, lea = room.territory, room.pupil_person

@@ -65,7 +65,7 @@ async def begin_with_junk(room: Classroom, device: Device, pack: PackInfo) -> No
 
 @attack(
     "somebody else's bytes under a pack's name",
-    off={"protocol.replica.content.packs.part_name": lambda pack, _sender=b"": f"parts/{pack.hex()}.part"},
+    off={"protocol.replica.content.kept.packs.part_name": lambda pack, _sender=b"": f"parts/{pack.hex()}.part"},
 )
 async def test_junk_under_the_name_of_a_pupils_work_does_not_keep_the_work_from_arriving(room: Classroom) -> None:
     teacher, lea, thief = await room.teacher(), await room.machine(), await room.machine()

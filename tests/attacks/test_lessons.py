@@ -9,7 +9,7 @@ import pytest
 
 from protocol.errors import RelaisError
 from protocol.replica.content.holdings import Holdings, Need
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.storage.memory import MemoryStore
 from protocol.transfer.chunking import chunk_list, cut, stream_id
 from protocol.transfer.manifest import MANIFEST_MAGIC, ManifestEntry, decode_manifest, encode_manifest

@@ -15,8 +15,8 @@ from protocol.errors import LocalFailure, TooLarge
 from protocol.limits import MIN_CHUNK_BYTES, SPARE_CONTENT_BYTES, MiB
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import InlinePack
-from protocol.replica.content.memory_packs import MemoryPacks
-from protocol.replica.content.pack_remains import Remains, remains_of
+from protocol.replica.content.kept.memory_packs import MemoryPacks
+from protocol.replica.content.packing.pack_remains import Remains, remains_of
 from protocol.replica.interfaces import Making
 from protocol.roles import Role
 from protocol.transfer.chunking import (
@@ -79,7 +79,7 @@ async def test_long_lists_that_a_relay_brings_for_a_pc_take_none_of_its_room_for
 
 @attack(
     "a list is false about the length of others' chunks",
-    off={"protocol.replica.content.packs._of_length": lambda _length, places: list(places)},
+    off={"protocol.replica.content.kept.packs._of_length": lambda _length, places: list(places)},
 )
 async def test_a_list_that_is_false_about_a_chunk_spoils_no_pack_of_others(room: Classroom) -> None:
     content, lesson = room.territory.replica.content, Random(1).randbytes(MIN_CHUNK_BYTES)
@@ -113,7 +113,7 @@ def as_lists_say(
 
 @attack(
     "a list is false about the length of others' chunks",
-    off={"protocol.replica.content.sqlite_content.remains_of": as_lists_say},
+    off={"protocol.replica.content.kept.sqlite_content.remains_of": as_lists_say},
 )
 async def test_a_list_that_is_false_about_a_chunk_has_nobody_lose_it_with_what_was_forgotten_beside_it(
     room: Classroom,
@@ -137,7 +137,7 @@ async def test_a_list_that_is_false_about_a_chunk_has_nobody_lose_it_with_what_w
     assert await content.missing_chunks(room.space, chunk_list([lesson, more])) == set()
 
 
-@attack(ROW, off={"protocol.replica.content.expansion.CHUNK_REF_BYTES": 0})
+@attack(ROW, off={"protocol.replica.content.deltas.expansion.CHUNK_REF_BYTES": 0})
 async def test_a_delta_that_copies_the_same_chunks_over_and_over_makes_no_more_than_a_machine_may_bring() -> None:
     content = MemoryPacks()
     build = await content.build(SPACE, unsent=False)

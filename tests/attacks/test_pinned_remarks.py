@@ -19,9 +19,9 @@ from protocol.model.structure import Erasure
 from protocol.model.work import ContentRef, HandIn
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.content.holdings import Holdings, Need
-from protocol.replica.content.pack_remains import Remains, remains_of
-from protocol.replica.content.packs import PackFolder
-from protocol.replica.content.sqlite_content import ContentIndex
+from protocol.replica.content.kept.packs import PackFolder
+from protocol.replica.content.kept.sqlite_content import ContentIndex
+from protocol.replica.content.packing.pack_remains import Remains, remains_of
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.upkeep.eraser import Eraser, _Named
 from protocol.transfer.chunking import ChunkList, ChunkRef
@@ -160,7 +160,7 @@ async def nothing_shared(_packs: PackFolder, _streams: Collection[bytes]) -> set
     return set()
 
 
-@attack(ROW, off={"protocol.replica.content.packs.PackFolder.sharing": nothing_shared})
+@attack(ROW, off={"protocol.replica.content.kept.packs.PackFolder.sharing": nothing_shared})
 async def test_a_hand_in_that_names_the_chunks_of_a_remark_in_another_order_keeps_none_of_them(here: Here) -> None:
     await here.hand_in(await here.list_of(*reversed(here.chunks), beside=here.reached.values()))
     await here.forget_lea()
@@ -216,7 +216,7 @@ async def falsely_sealed(here: Here) -> bytes:
     return await here.list_of(*listed)
 
 
-@attack(ROW, off=NO_OTHER_LOOK | {"protocol.replica.content.sqlite_content.ContentIndex.holders": holders_by_hash})
+@attack(ROW, off=NO_OTHER_LOOK | {"protocol.replica.content.kept.sqlite_content.ContentIndex.holders": holders_by_hash})
 async def test_a_list_that_is_false_about_a_remarks_chunks_has_no_laptop_that_was_off_bring_them(here: Here) -> None:
     await here.hand_in(await falsely_sealed(here))
     await here.forget_lea(here.evil)
@@ -225,7 +225,7 @@ async def test_a_list_that_is_false_about_a_remarks_chunks_has_no_laptop_that_wa
     assert await here.keepers() == []
 
 
-@attack(ROW, off=NO_OTHER_LOOK | {"protocol.replica.content.sqlite_content.ContentIndex.holders": holders_by_hash})
+@attack(ROW, off=NO_OTHER_LOOK | {"protocol.replica.content.kept.sqlite_content.ContentIndex.holders": holders_by_hash})
 async def test_a_false_list_brings_a_remark_back_from_nobody_though_the_thiefs_pc_is_off(here: Here) -> None:
     await here.hand_in(await falsely_sealed(here))
     await here.sync(here.evil, here.teacher)
@@ -287,7 +287,7 @@ def packs_that_hold_a_list(
 @pytest.mark.usefixtures("small_packs")
 @attack(
     "what is forgotten fills packs that hold no list",
-    off={"protocol.replica.content.sqlite_content.remains_of": packs_that_hold_a_list},
+    off={"protocol.replica.content.kept.sqlite_content.remains_of": packs_that_hold_a_list},
 )
 async def test_of_a_remark_that_fills_packs_no_byte_lies_on_any_disk_once_it_is_forgotten(here: Here) -> None:
     assert len(await here.reached["server"].content.packs_holding(here.room.space, here.chunks)) > 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from protocol.errors import LocalFailure
-from protocol.replica.content.strong_worker import StrongWorker
+from protocol.replica.content.deltas.strong_worker import StrongWorker
 from sync_agent.network import pac
 from sync_agent.network.pac_program import answer
 from sync_agent.network.proxies import Settings, wish_of
@@ -93,8 +93,8 @@ def by_name(module: str) -> list[str]:
     off={
         "sync_agent.network.pac.starting": by_name,
         "sync_agent.network.pac.STANDS_IN": ".",
-        "protocol.replica.content.strong_worker.starting": by_name,
-        "protocol.replica.content.strong_worker.STANDS_IN": ".",
+        "protocol.replica.content.deltas.strong_worker.starting": by_name,
+        "protocol.replica.content.deltas.strong_worker.STANDS_IN": ".",
     },
 )
 @pytest.mark.parametrize("who", ["proxy script", "strong container"])

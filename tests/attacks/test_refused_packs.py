@@ -70,7 +70,7 @@ async def test_of_packs_that_are_refused_few_are_looked_at(room: Classroom, monk
         looked_at += 1
         return decode_index(data, place)
 
-    monkeypatch.setattr("protocol.replica.content.pack_check.decode_index", counted)
+    monkeypatch.setattr("protocol.replica.content.packing.pack_check.decode_index", counted)
     await bring_refused_packs(room)
     assert 0 < looked_at <= 2
 
@@ -84,12 +84,12 @@ async def test_lists_that_are_too_long_are_not_looked_through(room: Classroom, m
         looked_through += 1
         raise PeerFault(Code.MALFORMED, "looked through, which is all that is asked here: it takes seconds")
 
-    monkeypatch.setattr("protocol.replica.content.pack_check.resolve_streams", counted)
+    monkeypatch.setattr("protocol.replica.content.packing.pack_check.resolve_streams", counted)
     await bring_refused_packs(room)
     assert looked_through == 0
 
 
-@attack(ROW, off={"protocol.replica.content.pack_check._unfolded_bytes": lambda _place: 0})
+@attack(ROW, off={"protocol.replica.content.packing.pack_check._unfolded_bytes": lambda _place: 0})
 async def test_an_index_that_is_bad_at_its_very_end_costs_what_reading_it_costs(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +100,7 @@ async def test_an_index_that_is_bad_at_its_very_end_costs_what_reading_it_costs(
         read_bytes += place.plain_bytes
         return decode_index(data, place)
 
-    monkeypatch.setattr("protocol.replica.content.pack_check.decode_index", counted)
+    monkeypatch.setattr("protocol.replica.content.packing.pack_check.decode_index", counted)
     thief = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
     packs = [spoilt_at_its_end(number) for number in range(16)]
     assert sum(map(len, packs)) < MiB // 64

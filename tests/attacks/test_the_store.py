@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from protocol.replica.console import ownership
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.storage import database
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from tests.harness.attack import attack

@@ -28,7 +28,7 @@ async def nothing(*_: Any) -> None:
     """Parts are weighed when they are whole."""
 
 
-OFF = {"protocol.replica.content.open_parts.OpenParts._make_way": nothing}
+OFF = {"protocol.replica.content.kept.open_parts.OpenParts._make_way": nothing}
 
 
 def parts_bytes(folder: Path) -> int:

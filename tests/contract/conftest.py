@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.interfaces import ContentStore
 from tests.harness.content_stores import opened
 

@@ -10,7 +10,7 @@ from blake3 import blake3
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES, PACK_TARGET_BYTES, MiB
 from protocol.replica.byte_range import Span
-from protocol.replica.content.pack_sending import sent_pieces
+from protocol.replica.content.packing.pack_sending import sent_pieces
 from protocol.replica.interfaces import ContentStore, PackInfo, ReadInto
 from protocol.replica.process.native_memory import REUSED_PIECE_BYTES
 from protocol.transfer.chunking import chunk_list, chunk_ref, cut, stream_id

@@ -16,10 +16,10 @@ from blake3 import blake3
 
 from protocol.errors import Code, PeerFault, RelaisError
 from protocol.limits import MAX_SPLICED_BYTES, MiB
-from protocol.replica.content import delta_build, expansion
-from protocol.replica.content.delta_build import build_delta, keep_as_delta
-from protocol.replica.content.memory_packs import MemoryPacks
-from protocol.replica.content.packs import DELTA_BUDGET_BYTES, PackFolder
+from protocol.replica.content.deltas import delta_build, expansion
+from protocol.replica.content.deltas.delta_build import build_delta, keep_as_delta
+from protocol.replica.content.kept.memory_packs import MemoryPacks
+from protocol.replica.content.kept.packs import DELTA_BUDGET_BYTES, PackFolder
 from protocol.replica.interfaces import ContentStore, DeltaInfo
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.transfer import reflate

@@ -6,7 +6,7 @@ import pytest
 
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MiB
-from protocol.replica.content.pack_check import check_pack_bytes
+from protocol.replica.content.packing.pack_check import check_pack_bytes
 from protocol.replica.interfaces import ContentStore, PackInfo
 from protocol.transfer.chunking import ChunkRef, chunk_list, cut, stream_id
 from protocol.transfer.pack import open_frame

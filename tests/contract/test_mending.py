@@ -12,9 +12,9 @@ from blake3 import blake3
 from protocol.errors import Code, PeerFault
 from protocol.limits import KiB, MiB
 from protocol.replica.byte_range import Span
-from protocol.replica.content.memory_packs import MemoryPacks
-from protocol.replica.content.mending import bad_spans
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.memory_packs import MemoryPacks
+from protocol.replica.content.kept.packs import PackFolder
+from protocol.replica.content.packing.mending import bad_spans
 from protocol.replica.interfaces import ContentStore
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.transfer.chunking import chunk_list, cut

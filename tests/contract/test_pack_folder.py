@@ -12,9 +12,9 @@ import pytest
 from protocol.errors import Code, LocalFailure
 from protocol.limits import PACK_TARGET_BYTES, MiB
 from protocol.replica import disk
-from protocol.replica.content.pack_files import part_name
-from protocol.replica.content.packs import PackFolder
-from protocol.replica.content.sqlite_content import Place
+from protocol.replica.content.kept.pack_files import part_name
+from protocol.replica.content.kept.packs import PackFolder
+from protocol.replica.content.kept.sqlite_content import Place
 from protocol.replica.interfaces import PackBuild, PackInfo
 from protocol.transfer.chunking import chunk_list, cut
 from protocol.transfer.pack_writer import PackWriter
@@ -392,7 +392,7 @@ async def test_while_something_is_built_no_chunk_goes_that_it_may_name(tmp_path:
 async def test_chunks_that_no_list_names_are_found_however_many_are_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.content.pack_remains._CHUNKS_AT_ONCE", 3)
+    monkeypatch.setattr("protocol.replica.content.packing.pack_remains._CHUNKS_AT_ONCE", 3)
     async with opened(tmp_path) as packs:
         lost = []
         for seed in range(4):

@@ -21,7 +21,7 @@ from protocol.model.structure import Successor
 from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Revision
 from protocol.reconcile.checkpoint import Cursor
 from protocol.replica.answering.serving import Responder
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.roles import Role
 from protocol.transfer.chunking import chunk_list, cut
 from protocol.transfer.manifest import ManifestEntry, encode_manifest

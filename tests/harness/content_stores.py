@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.interfaces import ContentStore, PackBuild
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.transfer.chunking import chunk_list, cut, stream_id

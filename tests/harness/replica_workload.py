@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from protocol.errors import PeerFault, RelaisError
 from protocol.model.entry import Entry
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.interfaces import Held, RegisterRow
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.transfer.chunking import chunk_list, cut, stream_id

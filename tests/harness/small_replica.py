@@ -10,7 +10,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Successor
 from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.at_work.replica import Admission, Draft, Replica
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.interfaces import Stored
 from protocol.replica.storage.memory import MemoryStore
 from protocol.roles import Role

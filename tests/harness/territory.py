@@ -24,7 +24,7 @@ from protocol.replica.answering.serving import Responder
 from protocol.replica.answering.station import Station
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.roles import PersonRole, Role
 from protocol.trust.envelope import OpenedRequest

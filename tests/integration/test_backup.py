@@ -315,7 +315,7 @@ def test_a_restored_server_asks_for_what_only_the_index_of_its_backup_has(here: 
 
 KILLED_AT = """
 import os, signal, sys
-from protocol.replica.content.sqlite_rebuild import RebuiltRows
+from protocol.replica.content.kept.sqlite_rebuild import RebuiltRows
 
 async def killed(*_args, **_options):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -19,7 +19,7 @@ from protocol.folds.coursework import HandInState
 from protocol.model.structure import GENERATION_BYTES
 from protocol.replica import disk
 from protocol.replica.console.sole_runner import own
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.storage.sqlite import SqliteStore
 from sync_agent.app import Agent

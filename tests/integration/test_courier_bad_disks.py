@@ -17,7 +17,7 @@ from protocol.errors import Code, LocalFailure, Refused
 from protocol.folds.coursework import HandInState
 from protocol.limits import MAX_LETTERS_PER_DISK
 from protocol.model.work import ItemKind
-from protocol.replica.content.pack_files import PackFiles
+from protocol.replica.content.kept.pack_files import PackFiles
 from sync_agent.courier import disk as courier_disk
 from sync_agent.courier.commands import export_to
 from sync_agent.courier.letters import Letter, name_of, read_letters

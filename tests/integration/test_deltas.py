@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from protocol.limits import INLINE_PACK_BYTES
-from protocol.replica.content import levels as kept_levels
-from protocol.replica.content import plain_deltas
+from protocol.replica.content.deltas import levels as kept_levels
+from protocol.replica.content.deltas import plain_deltas
 from protocol.transfer.deflate_parameters import ALL_LEVELS, NO_LEVELS, Profile
 from sync_agent.coursework import delta_bases
 from sync_agent.coursework.deflating import own_levels
@@ -224,7 +224,7 @@ async def test_a_delta_without_recipes_that_takes_too_long_keeps_nobody_waiting(
     await room.publish(teacher, AFTER, item=item)
     await teacher.session.sync()
     monkeypatch.setattr(plain_deltas, "PATIENCE_S", 0.0)
-    monkeypatch.setattr("protocol.replica.content.delta_build.build_delta", endless)
+    monkeypatch.setattr("protocol.replica.content.deltas.delta_build.build_delta", endless)
     for one in (machine, late):
         one.agent.levels = NO_LEVELS
         await one.session.sync()

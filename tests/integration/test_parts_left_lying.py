@@ -15,8 +15,8 @@ from protocol.errors import RelaisError
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.content.left_parts import BeingWritten
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.left_parts import BeingWritten
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.replica.upkeep.pace import Pace
 from sync_agent.hand_ins.handing_in import give_feedback

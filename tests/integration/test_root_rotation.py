@@ -16,7 +16,7 @@ from protocol.messages.enrollment import parse_chain
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Draft, Replica
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.root_rotation import RootRotation
 from protocol.trust.kit import Kit, parse_kit, write_kit

@@ -23,7 +23,7 @@ from protocol.errors import Code
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import Offer
 from protocol.messages.wire import PACKS_PATH, SYNC_PATH, Call
-from protocol.replica.content.levels import LEVELS_MARK, levels_in
+from protocol.replica.content.deltas.levels import LEVELS_MARK, levels_in
 from protocol.replica.storage.sqlite import DATABASE
 from protocol.transfer.deflate_parameters import ALL_LEVELS
 from tests.harness.machines import Done, Machine, environment, program

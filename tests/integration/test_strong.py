@@ -16,11 +16,11 @@ import pytest
 from protocol.errors import Code, LocalFailure
 from protocol.limits import KiB, MiB
 from protocol.messages.wire import SYNC_PATH
-from protocol.replica.content import expansion, expansion_cost, strong_build, strong_worker
-from protocol.replica.content.bases import read_range
-from protocol.replica.content.memory_packs import MemoryPacks
-from protocol.replica.content.strong_build import reading_order
-from protocol.replica.content.strong_worker import StrongWorker, Teller
+from protocol.replica.content.deltas import expansion, expansion_cost, strong_build, strong_worker
+from protocol.replica.content.deltas.bases import read_range
+from protocol.replica.content.deltas.strong_build import reading_order
+from protocol.replica.content.deltas.strong_worker import StrongWorker, Teller
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.transfer.chunking import chunk_list, cut, stream_id
 from protocol.transfer.delta import Own, Spliced
 from protocol.transfer.delta_writer import LEVEL, DeltaWriter, compress

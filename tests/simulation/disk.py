@@ -16,7 +16,7 @@ from inspect import iscoroutinefunction
 from random import Random
 from typing import Any, Final, cast
 
-from protocol.replica.content.memory_packs import MemoryPacks, _Delta, _Pack
+from protocol.replica.content.kept.memory_packs import MemoryPacks, _Delta, _Pack
 from protocol.replica.interfaces import ContentStore, EntryStore
 from protocol.replica.storage.memory import MemoryStore, _Space
 

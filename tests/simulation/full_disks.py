@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.limits import RECEIPT_PROOF_MS
 from protocol.model.work import ItemKind
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.roles import HAS_READING_KEYS
 from sync_agent.coursework import publisher
 from sync_agent.coursework.publisher import Wish

@@ -15,7 +15,7 @@ from typing import Final
 
 from protocol.folds.coursework import Work
 from protocol.model.entry import Entry, Kind
-from protocol.replica.content.memory_packs import _Pack
+from protocol.replica.content.kept.memory_packs import _Pack
 from protocol.replica.storage.memory import MemoryStore
 from tests.simulation.disk import Disk
 

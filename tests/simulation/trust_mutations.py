@@ -12,7 +12,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.reconcile.checkpoint import Checkpoint
 from protocol.replica.answering.allowances import Allowance
 from protocol.replica.at_work.quotas import Quotas
-from protocol.replica.content.open_parts import OpenParts
+from protocol.replica.content.kept.open_parts import OpenParts
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.roster import Roster

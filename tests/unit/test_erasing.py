@@ -16,7 +16,7 @@ from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Revision
 from protocol.replica.at_work.destroyed import DONE_MARKS
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.interfaces import ERASURE_READ_MARKS
 from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.upkeep.eraser import LOOKED_MARK, Eraser

@@ -13,7 +13,7 @@ from protocol.model.structure import PersonKey, PersonRecord, Revocation
 from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView, Views
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.interfaces import Stored
 from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.vouching import Vouch

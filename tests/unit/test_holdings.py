@@ -13,9 +13,9 @@ from blake3 import blake3
 from protocol.errors import Code, LocalFailure
 from protocol.portable_names import portability_problems
 from protocol.replica.content.holdings import Holdings, Need
-from protocol.replica.content.memory_packs import MemoryPacks
-from protocol.replica.content.pack_files import PACKS
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.memory_packs import MemoryPacks
+from protocol.replica.content.kept.pack_files import PACKS
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.interfaces import DeltaInfo
 from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import SqliteStore

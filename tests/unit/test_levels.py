@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from protocol.errors import Code, LocalFailure
-from protocol.replica.content import levels
-from protocol.replica.content.levels import known_levels
+from protocol.replica.content.deltas import levels
+from protocol.replica.content.deltas.levels import known_levels
 from protocol.replica.storage.memory import MemoryStore
 from protocol.transfer.deflate_parameters import ALL_LEVELS, NO_LEVELS
 

@@ -9,8 +9,8 @@ import pytest
 from protocol.errors import Code, TooLarge
 from protocol.limits import KiB
 from protocol.messages.wire import Capability
-from protocol.replica.content.memory_packs import MemoryPacks
-from protocol.replica.content.open_parts import OpenParts
+from protocol.replica.content.kept.memory_packs import MemoryPacks
+from protocol.replica.content.kept.open_parts import OpenParts
 
 CLASS, OTHER_CLASS = b"c" * 32, b"o" * 32
 OLD, NEW, THIRD = b"1" * 32, b"2" * 32, b"3" * 32
@@ -85,7 +85,7 @@ async def test_many_small_parts_count_as_blocks_of_the_disk(parts: OpenParts, co
 async def test_few_parts_of_a_device_lie_here_however_small(
     parts: OpenParts, content: MemoryPacks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.content.open_parts._MOST_PARTS", 3)
+    monkeypatch.setattr("protocol.replica.content.kept.open_parts._MOST_PARTS", 3)
     for number in range(5):
         await begun(parts, content, may(number.to_bytes(32, "big"), 2))
     assert await names(content) == {number.to_bytes(32, "big") for number in (2, 3, 4)}

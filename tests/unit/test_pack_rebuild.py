@@ -16,8 +16,8 @@ import pytest
 
 from protocol.model.entry import Kind
 from protocol.model.work import ContentRef, HandIn, ItemKind, Revision
-from protocol.replica.content.left_parts import LIFETIME_MS, let_go_of_left
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.left_parts import LIFETIME_MS, let_go_of_left
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.interfaces import PackBuild
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.transfer.chunking import ChunkRef, chunk_list, cut, stream_id

@@ -10,7 +10,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, PersonKey, Revocation, SpaceRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import made_spaces
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.storage.memory import MemoryStore
 from protocol.roles import Role
 from protocol.trust.person_keys import KeyWraps

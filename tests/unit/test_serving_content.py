@@ -19,7 +19,7 @@ from protocol.messages.parts import Wanted
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, PersonKey
 from protocol.model.work import Receipt
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.roles import Role
 from tests.harness.caller import pack_files, pack_sealed
 from tests.harness.serving_desk import Desk, entries_of, serving_desk

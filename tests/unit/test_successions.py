@@ -10,7 +10,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Revocation, Successor
 from protocol.model.work import ContentRef, HandIn
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.roster import Roster
 from protocol.rights.successions import confirmed_keys, has_room_for_words, successors_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.replica.content.memory_packs import MemoryPacks
-from protocol.replica.content.unnamed import WAIT_MS, let_go_of_unnamed, waited_less
+from protocol.replica.content.kept.memory_packs import MemoryPacks
+from protocol.replica.content.kept.unnamed import WAIT_MS, let_go_of_unnamed, waited_less
 from protocol.replica.storage.memory import MemoryStore
 from protocol.transfer.chunking import chunk_list, cut
 from protocol.transfer.pack_writer import PackWriter
@@ -81,7 +81,7 @@ async def test_a_clock_that_is_set_shortens_no_week(shelf: Shelf) -> None:
 async def test_so_many_packs_go_at_a_look_and_others_at_later_ones(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.content.unnamed._MOST", 1)
+    monkeypatch.setattr("protocol.replica.content.kept.unnamed._MOST", 1)
     writer = PackWriter()
     writer.add_chunk(b"another")
     writer.finish()

@@ -15,7 +15,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import PersonRecord, Revocation, SpaceRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import Basis, SpaceView, Views
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.interfaces import Stored
 from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.roster import fold_roster

@@ -25,7 +25,7 @@ from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Revision
 from protocol.replica.answering.outgoing import NamedStreams
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings, Need
-from protocol.replica.content.memory_packs import MemoryPacks
+from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import PersonRole, Role

@@ -24,8 +24,8 @@ from protocol.messages.parts import Wanted
 from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.batches import Batches
+from protocol.replica.content.deltas.plain_deltas import PlainDeltas
 from protocol.replica.content.holdings import Holdings, Need
-from protocol.replica.content.plain_deltas import PlainDeltas
 from protocol.replica.interfaces import DeltaInfo, PackInfo
 from protocol.rights.door import Authority
 from protocol.roles import READS_HAND_INS

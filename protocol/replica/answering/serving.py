@@ -60,8 +60,8 @@ from protocol.replica.at_work.bare_entries import Rounds, page_of
 from protocol.replica.at_work.credentials import lists_of
 from protocol.replica.at_work.replica import Admission, Draft, Entropy, Replica
 from protocol.replica.content.batches import Batches
+from protocol.replica.content.deltas.plain_deltas import PlainDeltas
 from protocol.replica.content.holdings import Holdings
-from protocol.replica.content.plain_deltas import PlainDeltas
 from protocol.replica.interfaces import PackInfo
 from protocol.rights.door import Authority
 from protocol.roles import RUNS_A_SCHOOL

@@ -26,7 +26,7 @@ from blake3 import blake3
 from protocol.errors import LocalFailure, PeerFault
 from protocol.limits import BATCH_PERIOD_MS, MAX_BATCH_BYTES, MAX_BATCHED_BYTES_PER_PERIOD, MiB
 from protocol.messages.held_names import HeldNames
-from protocol.replica.content.bases import read_range
+from protocol.replica.content.deltas.bases import read_range
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.interfaces import ContentStore, DeltaInfo, PackInfo
 from protocol.transfer.chunking import ChunkList, ChunkRef, stream_bytes

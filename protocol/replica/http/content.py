@@ -15,7 +15,7 @@ from protocol.limits import MAX_PACK_BYTES
 from protocol.messages.wire import OFFSET_HEADER, PACK_TYPE, Capability
 from protocol.replica.answering.serving import Responder
 from protocol.replica.byte_range import NotSatisfiable, Span, asked_span
-from protocol.replica.content.pack_sending import sent_pieces
+from protocol.replica.content.packing.pack_sending import sent_pieces
 from protocol.replica.http.bodies import pieces
 from protocol.replica.http.meter import Direction, Meter
 from protocol.replica.http.problems import problem

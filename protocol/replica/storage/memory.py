@@ -1,6 +1,6 @@
 """Entries in memory: what other tests use, held to the contract of the durable ones (R21).
 
-Packs in memory are `protocol.replica.content.memory_packs`.
+Packs in memory are `protocol.replica.content.kept.memory_packs`.
 """
 
 # ruff: noqa: D102  (the interfaces say what each method means)

@@ -41,8 +41,8 @@ from protocol.model.work import content_of
 from protocol.replica.at_work.destroyed import DONE_MARKS, Done, carried_out, destroyed
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings, Need
-from protocol.replica.content.left_parts import are_parts_left, left_waited_less, let_go_of_left
-from protocol.replica.content.unnamed import let_go_of_unnamed, waited_less
+from protocol.replica.content.kept.left_parts import are_parts_left, left_waited_less, let_go_of_left
+from protocol.replica.content.kept.unnamed import let_go_of_unnamed, waited_less
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.rights.door import erasable_names
 from protocol.trust.sealing import has_sealed_form

@@ -26,8 +26,8 @@ from typing import Final, TypeAlias
 from protocol.errors import Code, LocalFailure
 from protocol.model.entry import Entry
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.content.pack_files import DAMAGED
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.pack_files import DAMAGED
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.disk import Disk
 from protocol.replica.interfaces import COMPLETE_MARKS, Damage, EntryStore
 from protocol.replica.private_file import remove_private, write_private

@@ -25,8 +25,8 @@ from protocol.messages.enrollment import parse_chain
 from protocol.model.entry import Kind
 from protocol.model.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
-from protocol.replica.content.pack_files import DAMAGED, PACKS, PARTS
-from protocol.replica.content.packs import PackFolder
+from protocol.replica.content.kept.pack_files import DAMAGED, PACKS, PARTS
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.trust.kit import Kit, parse_kit, write_kit

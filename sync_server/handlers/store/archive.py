@@ -25,7 +25,7 @@ from blake3 import blake3
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import MAX_BACKUP_HEAD_BYTES, MAX_DEVICE_KEYS_BYTES, MAX_PACK_BYTES, MiB
-from protocol.replica.content.pack_files import PACKS
+from protocol.replica.content.kept.pack_files import PACKS
 from protocol.replica.storage.sqlite import DATABASE
 from sync_server.opened.data_folder import KEYS_FILE
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from protocol.errors import RelaisError
 from protocol.limits import MiB
-from protocol.replica.content.pack_files import PACKS
+from protocol.replica.content.kept.pack_files import PACKS
 from protocol.replica.interfaces import Damage
 from protocol.replica.storage.database import migrations
 from sync_server.opened.app import Server

@@ -28,14 +28,10 @@ from blake3 import blake3
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES, MiB
 from protocol.replica.byte_range import Span
-from protocol.replica.content.expansion import expand_delta, worth_keeping
-from protocol.replica.content.left_parts import BeingWritten
-from protocol.replica.content.lost_packs import note_lost, tell_lost
-from protocol.replica.content.mending import bad_spans
-from protocol.replica.content.pack_build import NOTHING, FolderBuild, Held, Install
-from protocol.replica.content.pack_check import check_pack_bytes, not_the_pack, raise_unless_damage
-from protocol.replica.content.pack_cover import smallest_cover
-from protocol.replica.content.pack_files import (
+from protocol.replica.content.deltas.expansion import expand_delta, worth_keeping
+from protocol.replica.content.kept.left_parts import BeingWritten
+from protocol.replica.content.kept.lost_packs import note_lost, tell_lost
+from protocol.replica.content.kept.pack_files import (
     DAMAGED,
     PARTS,
     PASSING,
@@ -46,11 +42,15 @@ from protocol.replica.content.pack_files import (
     pack_of_part,
     part_name,
 )
-from protocol.replica.content.pack_rebuild import PackRebuild
-from protocol.replica.content.pack_remains import Remains
-from protocol.replica.content.sqlite_content import CHUNKS_AT_ONCE, ContentIndex, Place
-from protocol.replica.content.sqlite_deltas import DeltaRows
-from protocol.replica.content.sqlite_rebuild import RebuiltRows
+from protocol.replica.content.kept.pack_rebuild import PackRebuild
+from protocol.replica.content.kept.sqlite_content import CHUNKS_AT_ONCE, ContentIndex, Place
+from protocol.replica.content.kept.sqlite_deltas import DeltaRows
+from protocol.replica.content.kept.sqlite_rebuild import RebuiltRows
+from protocol.replica.content.packing.mending import bad_spans
+from protocol.replica.content.packing.pack_build import NOTHING, FolderBuild, Held, Install
+from protocol.replica.content.packing.pack_check import check_pack_bytes, not_the_pack, raise_unless_damage
+from protocol.replica.content.packing.pack_cover import smallest_cover
+from protocol.replica.content.packing.pack_remains import Remains
 from protocol.replica.disk import Disk
 from protocol.replica.interfaces import Damage, DeltaInfo, Making, PackInfo, ReadInto
 from protocol.replica.storage.sqlite import SqliteStore

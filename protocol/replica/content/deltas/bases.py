@@ -14,7 +14,14 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MAX_IMAGE_BYTES, MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES
-from protocol.replica.content.expansion_cost import BLOCK_BYTES, LISTED_BYTES, PART_BYTES, READ_BYTES, Work, apart
+from protocol.replica.content.deltas.expansion_cost import (
+    BLOCK_BYTES,
+    LISTED_BYTES,
+    PART_BYTES,
+    READ_BYTES,
+    Work,
+    apart,
+)
 from protocol.replica.interfaces import ContentStore
 from protocol.transfer.byte_source import in_pieces
 from protocol.transfer.chunking import ChunkList, ChunkRef, chunks_before, stream_bytes

@@ -57,7 +57,7 @@ class PlainDeltas:
                 self._tried.popitem(last=False)
 
     async def _make(self, delta: DeltaInfo, tree: bytes, packs_bytes: int) -> PackInfo | None:
-        from protocol.replica.content.delta_build import build_delta  # noqa: PLC0415 — few servers ever need it
+        from protocol.replica.content.deltas.delta_build import build_delta  # noqa: PLC0415 — few servers ever need it
 
         async with asyncio.timeout(PATIENCE_S):
             made = await build_delta(self._content, delta.space, tree, delta.bases, allowed=NO_LEVELS)

@@ -24,8 +24,8 @@ from protocol.limits import (
     MAX_STREAM_BYTES,
     MiB,
 )
-from protocol.replica.content.bases import Bases
-from protocol.replica.content.expansion_cost import BLOCK_BYTES, FOLD_FACTOR, PART_BYTES, Kept, Work, apart
+from protocol.replica.content.deltas.bases import Bases
+from protocol.replica.content.deltas.expansion_cost import BLOCK_BYTES, FOLD_FACTOR, PART_BYTES, Kept, Work, apart
 from protocol.replica.interfaces import ContentStore, DeltaInfo, Making, PackBuild
 from protocol.transfer.byte_source import PIECE_BYTES
 from protocol.transfer.chunking import CHUNK_REF_BYTES, ChunkRef, Cutter, check_chunk_list, stream_bytes

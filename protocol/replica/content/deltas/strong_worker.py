@@ -29,7 +29,7 @@ from protocol.transfer.delta_writer import compress
 from protocol.transfer.reflate import pays, unfold
 from protocol.transfer.repeats import Repeats, Told
 
-_MODULE: Final = "protocol.replica.content.strong_worker"
+_MODULE: Final = "protocol.replica.content.deltas.strong_worker"
 _JOB: Final = struct.Struct(">BII")
 _RESULT: Final = struct.Struct(">III")
 _PART: Final = struct.Struct(">II")

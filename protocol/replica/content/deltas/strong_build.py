@@ -18,8 +18,8 @@ from pathlib import PurePosixPath
 from typing import Final, Protocol
 
 from protocol.limits import MAX_DELTA_WORK_BYTES, MAX_PACK_BYTES, MAX_SPLICED_BYTES, MiB
-from protocol.replica.content.bases import Bases, read_range
-from protocol.replica.content.expansion_cost import Foreseen
+from protocol.replica.content.deltas.bases import Bases, read_range
+from protocol.replica.content.deltas.expansion_cost import Foreseen
 from protocol.replica.interfaces import ContentStore
 from protocol.transfer.delta import Chunked, Own, Spliced, Tree
 from protocol.transfer.delta_writer import LEVEL, DeltaWriter, FinishedDelta

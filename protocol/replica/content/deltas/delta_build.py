@@ -26,7 +26,7 @@ from protocol.limits import (
     KiB,
     MiB,
 )
-from protocol.replica.content.bases import Bases, read_range
+from protocol.replica.content.deltas.bases import Bases, read_range
 from protocol.replica.interfaces import ContentStore, DeltaInfo
 from protocol.transfer.chunking import ChunkList
 from protocol.transfer.deflate_parameters import ALL_LEVELS, Profile, profile

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias, cast
 
-from protocol.replica.content.sqlite_content import (
+from protocol.replica.content.kept.sqlite_content import (
     ContentIndex,
     add_content,
     forget_complete,

@@ -26,9 +26,9 @@ from protocol.limits import PAGE_BYTES
 from protocol.model.entry import Kind
 from protocol.model.work import content_of
 from protocol.replica.content.holdings import Holdings
-from protocol.replica.content.pack_check import raise_unless_damage
-from protocol.replica.content.pack_files import PackFiles, damaged_name, pack_name, part_name
-from protocol.replica.content.sqlite_rebuild import RebuiltRows
+from protocol.replica.content.kept.pack_files import PackFiles, damaged_name, pack_name, part_name
+from protocol.replica.content.kept.sqlite_rebuild import RebuiltRows
+from protocol.replica.content.packing.pack_check import raise_unless_damage
 from protocol.replica.disk import Disk
 from protocol.replica.interfaces import ContentStore, EntryStore
 from protocol.transfer.pack import FinishedPack

@@ -12,11 +12,11 @@ from blake3 import blake3
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES
 from protocol.replica.byte_range import Span
-from protocol.replica.content.expansion import expand_delta, worth_keeping
-from protocol.replica.content.mending import bad_spans
-from protocol.replica.content.pack_build import LEVEL, SEALED_LEVEL
-from protocol.replica.content.pack_check import check_pack, check_pack_bytes, not_the_pack
-from protocol.replica.content.pack_cover import smallest_cover
+from protocol.replica.content.deltas.expansion import expand_delta, worth_keeping
+from protocol.replica.content.packing.mending import bad_spans
+from protocol.replica.content.packing.pack_build import LEVEL, SEALED_LEVEL
+from protocol.replica.content.packing.pack_check import check_pack, check_pack_bytes, not_the_pack
+from protocol.replica.content.packing.pack_cover import smallest_cover
 from protocol.replica.interfaces import Damage, DeltaInfo, Making, PackInfo, ReadInto
 from protocol.transfer.chunking import ChunkList, ChunkRef, chunk_ref, chunks_before, stream_id
 from protocol.transfer.delta import is_delta

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias, TypeVar, cast
 
-from protocol.replica.content.pack_remains import Remains, records, remains_of, unnamed_after, without_unnamed
-from protocol.replica.content.sqlite_deltas import sent_deltas
+from protocol.replica.content.kept.sqlite_deltas import sent_deltas
+from protocol.replica.content.packing.pack_remains import Remains, records, remains_of, unnamed_after, without_unnamed
 from protocol.replica.interfaces import COMPLETE_MARKS, PackInfo
 from protocol.replica.storage.database import Cell, Database, insert, select_in
 from protocol.replica.storage.sqlite_entries import space_number
