@@ -195,16 +195,11 @@ def enroll_operation(agent: Agent, sync: Callable[[], Awaitable[SyncResult]]) ->
 
     async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         del incoming, outgoing
-        from sync_agent.enrollment.by_code import finish  # noqa: PLC0415 — loaded only when needed
+        from sync_agent.enrollment.by_code import finish, told  # noqa: PLC0415 — loaded only when needed
 
-        enrolled = await finish(
-            agent, given.text_or_none(params, "server") or agent.enrolment.server_url, given.text(params, "code"), sync
-        )
-        return {
-            "device": enrolled.device.hex(),
-            "territory": enrolled.territory.hex(),
-            "spaces": [space.hex() for space in enrolled.spaces],
-        }
+        code = given.text(params, "code")
+        url = given.text_or_none(params, "server") or agent.enrolment.server_url
+        return told(await finish(agent, url, code, sync), code)
 
     return operate
 
@@ -305,7 +300,10 @@ async def _serve(
         async with _school(agent, config, session, scheduler, folders, reached, heeding) as school:
             answering = Answering()
             table = _commands(agent, table_of, answering, scheduler, folders, school)
-            async with serve_control(table, owner, grace_s=GRACE_S), _portal(agent, table, config, scheduler):
+            async with (
+                serve_control(table, owner, grace_s=GRACE_S, stopping=stop.is_set),
+                _portal(agent, table, config, scheduler),
+            ):
                 _say_ready(agent)
                 async with (
                     notifier.telling(lambda: _STANDING[scheduler.outcome], stop.is_set),

@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
-from protocol.identity import words_of
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console import parameters as given
 from protocol.replica.console.frame import tell
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.roles import SEES_ALL_WORK
-from protocol.trust.invitation import parse_code
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.app import Agent
 from sync_agent.coursework import reading
@@ -83,7 +81,7 @@ def before_enrolment(
     """
 
     async def enroll_here(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.enrollment.by_code import enroll
+        from sync_agent.enrollment.by_code import enroll, told
 
         server, stick, code, name = (
             given.text_or_none(params, "server"),
@@ -110,12 +108,7 @@ def before_enrolment(
         finally:
             if keep is not None and (folder / ENROLMENT_FILE).exists():
                 keep(folder)
-        return {
-            "device": enrolled.device.hex(),
-            "territory": enrolled.territory.hex(),
-            "fingerprint": " ".join(words_of(parse_code(code).fingerprint)),
-            "spaces": [space.hex() for space in enrolled.spaces],
-        }
+        return told(enrolled, code)
 
     return {"enroll": _without_work(enroll_here)}
 

@@ -206,7 +206,7 @@ class Service:
                 listening(app, config.host, config.port, grace_s=LAST_GRACE_S, tls=tls, bounds=bounds)
             )
             stack.push_async_callback(pages.close)
-            await stack.enter_async_context(serve_control(self._table(), self._owner))
+            await stack.enter_async_context(serve_control(self._table(), self._owner, stopping=self._stop.asked.is_set))
             for work, begin in self._works():
                 await stack.enter_async_context(lasting(work, begin, server.unforeseen))
             say(_log, f"sync-server: ready on {url}")

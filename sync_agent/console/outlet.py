@@ -165,6 +165,9 @@ class StdoutOutlet(Notices):
     """Writes the bytes of one file to stdout, and nothing else."""
 
     def __init__(self) -> None:
+        """Raises `LocalFailure(STORAGE_FAILED)` where whoever called has closed stdout."""
+        if sys.stdout is None:
+            raise LocalFailure(Code.STORAGE_FAILED, "stdout is closed: there is nowhere to write the file")
         self._stream = sys.stdout.buffer
         self._files = 0
 

@@ -242,19 +242,23 @@ async def import_from(folder: Path, territory: bytes, run: Run, say: Callable[[s
     await asyncio.to_thread(disk.set_aside, [name for name in damaged if name not in closed])
     locked = len(_names(seen, "locked"))
     if locked:
-        say(f"{locked} bundles on this disk are for others; they were left as they are")
+        say(f"{_counted(locked)} for others, and left alone")
     if result.get("unheld"):
         say("some of it waits for what another disk, or the server, will bring; import again then")
     if damaged:
         raise LocalFailure(
             Code.DAMAGED,
-            f"{len(damaged)} bundles on this disk are damaged, cannot be read or were never finished; all others "
+            f"{_counted(len(damaged))} damaged, unreadable or unfinished; all others "
             f"were taken ({result['entries']} entries). Have it written again where it came from",
             damaged=damaged,
         )
     if locked and not seen.get("open"):
         raise Refused(Code.CANNOT_READ, "nothing on this disk is for this device")
     return {"entries": result["entries"], "bytes": result["bytes"]}
+
+
+def _counted(bundles: int) -> str:
+    return "one bundle on this disk is" if bundles == 1 else f"{bundles} bundles on this disk are"
 
 
 async def _take(

@@ -21,13 +21,14 @@ from typing import Final
 
 from protocol import canonical
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
-from protocol.identity import AgreementKey, DeviceKeys, territory_id
+from protocol.identity import AgreementKey, DeviceKeys, territory_id, words_of
 from protocol.limits import MAX_NAME_CHARS
 from protocol.messages.enrollment import EnrollAnswer, EnrollRequest, parse_chain
 from protocol.messages.wire import ENROLL_PATH, Call
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Certificate, Invite
 from protocol.replica.at_work.replica import Entropy, Replica
+from protocol.replica.console.operation import JSON
 from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.private_file import make_private_folder, remove_private, write_private
 from protocol.replica.storage.sqlite import SqliteStore
@@ -59,6 +60,16 @@ class Enrolled:
     device: bytes
     territory: bytes
     spaces: tuple[bytes, ...]
+
+
+def told(enrolled: Enrolled, code: str) -> dict[str, JSON]:
+    """The keys of the operator's contract, and the three words of the territory that the code names."""
+    return {
+        "device": enrolled.device.hex(),
+        "territory": enrolled.territory.hex(),
+        "fingerprint": " ".join(words_of(parse_code(code).fingerprint)),
+        "spaces": [space.hex() for space in enrolled.spaces],
+    }
 
 
 async def enroll(

@@ -72,6 +72,14 @@ def run(call: Call, *, listen: str = "nowhere") -> JSON:
     return {"listen": listen, "data": str(call.data_dir), "parser": "pydantic" in sys.modules}
 
 
+@PROGRAM.command("note")
+def note(call: Call) -> JSON:
+    """Write into DIR which number the first file that is opened gets."""
+    with (call.data_dir / "number").open("w") as file:
+        file.write(str(file.fileno()))
+    return {}
+
+
 @PROGRAM.command("cat", raw=True)
 def cat(call: Call) -> JSON:
     """Write raw bytes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -105,6 +106,32 @@ async def test_a_command_waits_for_an_owner_that_is_stopping(programs: Programs)
     result = await run_command(programs.data_dir, "who", {}, NO_FILES, Counting(), in_process, pause=until_it_has_ended)
     assert isinstance(result, dict)
     assert result["pid"] != owner.pid
+
+
+async def test_an_owner_that_is_being_stopped_takes_no_other_command_and_ends_those_that_it_has_taken(
+    tmp_path: Path,
+) -> None:
+    stopping, begun, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
+        begun.set()
+        await answered.wait()
+        return {"by": "the one that stops"}
+
+    owner = acquire(tmp_path)
+    assert owner is not None
+
+    async def until_it_has_ended(_pause_s: float) -> None:
+        answered.set()
+        assert await earlier == {"by": "the one that stops"}
+        owner.release()
+
+    async with serve_control({"who": slow}, owner, stopping=stopping.is_set):
+        earlier = asyncio.create_task(run_command(tmp_path, "who", {}, NO_FILES, Counting(), in_process))
+        await begun.wait()
+        stopping.set()
+        later = await run_command(tmp_path, "who", {}, NO_FILES, Counting(), in_process, pause=until_it_has_ended)
+    assert later == {"pid": os.getpid()}
 
 
 async def test_a_command_gives_up_after_thirty_seconds_of_silence(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import cast
 import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
+from protocol.identity import words_of
 from protocol.model.entry import Kind
 from protocol.model.work import EMPTY_PAYLOAD
 from protocol.replica.at_work.replica import Draft
@@ -166,7 +167,9 @@ async def test_enrolling_again_while_the_agent_runs_says_the_same(room: Classroo
     )
     await until(lambda: read_control(folder) is not None)
     again = Running(folder)
-    assert (await again.do("enroll", {"server": URL, "code": code, "name": "A"}))["device"] == first.device.hex()
+    told = await again.do("enroll", {"server": URL, "code": code, "name": "A"})
+    assert told["device"] == first.device.hex()
+    assert told["fingerprint"] == " ".join(words_of(first.territory))
     with pytest.raises(BadInput) as raised:
         await again.do("enroll", {"server": URL, "code": other, "name": "A"})
     assert raised.value.code is Code.ALREADY_ENROLLED

@@ -525,6 +525,13 @@ def test_ready_means_that_database_packs_disk_and_schema_are_there(desk: Desk) -
     assert http_call(desk.url, "GET", "/readyz").status == 200
 
 
+def test_monitoring_that_asks_under_a_name_is_told_to_ask_the_address(desk: Desk) -> None:
+    for path in ("/metrics", "/readyz"):
+        answer = http_call(desk.url, "GET", path, headers={"Host": "relais.example.org"})
+        assert answer.status == 421
+        assert "ask the address that the listener has" in json.loads(answer.body)["error"]["message"]
+
+
 def test_monitoring_reads_figures_and_no_names(desk: Desk) -> None:
     desk.machine.sync()
     answer = http_call(desk.url, "GET", "/metrics")

@@ -10,7 +10,7 @@ import sys
 from asyncio.subprocess import PIPE
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -380,6 +380,26 @@ def test_a_result_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
             cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False,
         )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (1, b"sync-agent: the disk is full\n")
+
+
+CLOSED: Final = 'exec "$@" <&- >&- 2>&-'
+
+
+def closed(*argv: str) -> list[str]:
+    """The command line of a program that is begun with stdin, stdout and stderr closed."""
+    return ["sh", "-c", CLOSED, "sh", sys.executable, "-m", "tests.harness.console_program", *argv]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="numbers of open files as POSIX gives them")
+def test_a_program_that_is_begun_with_all_its_streams_closed_works_and_gives_their_numbers_to_no_file(
+    tmp_path: Path,
+) -> None:
+    for command in ("note", "run"):
+        noted = tmp_path / command
+        noted.mkdir()
+        ended = subprocess.run(closed(command, "--data", str(noted)), cwd=ROOT, capture_output=True, check=False)
+        assert ended.returncode == 0, command
+    assert int((tmp_path / "note" / "number").read_text()) > 2
 
 
 def test_help_loads_nothing_that_only_commands_need() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from protocol.errors import Code, LocalFailure
 from protocol.replica.service.logs import OWN, BoundedFile, Form, Line, form_of, log_to, logging_to, say
@@ -55,6 +56,18 @@ def test_an_exception_is_told_by_its_kind_and_place_never_by_its_words() -> None
     ours = line(Form.FILE, "sync_agent.x", "it failed", error=raised(LocalFailure(Code.DAMAGED, "Léa's work")))
     assert "LocalFailure damaged" in ours
     assert "Léa" not in ours
+
+
+@pytest.mark.usefixtures("own_logging")
+def test_what_strangers_send_that_is_no_http_is_no_error_in_the_log_and_failures_of_ours_are() -> None:
+    written = io.StringIO()
+    log_to(written, Form.FILE)
+    of_aiohttp = logging.getLogger("aiohttp.server")
+    for error in (BadHttpMessage("no HTTP"), LineTooLong(b"a line", 8192), OSError(5, "a disk")):
+        of_aiohttp.error("Error handling request", exc_info=raised(error))
+    told = written.getvalue()
+    assert told.count("Error handling request") == 1
+    assert "OSError errno 5" in told
 
 
 def test_what_a_library_adds_below_its_first_line_is_left_out() -> None:

@@ -158,6 +158,12 @@ async def test_a_full_disk_behind_stdout_is_told_as_such(monkeypatch: pytest.Mon
     assert failure.value.code == Code.DISK_FULL
 
 
+def test_a_file_for_a_stdout_that_is_closed_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(LocalFailure, match="stdout is closed"):
+        StdoutOutlet()
+
+
 async def test_stdout_gets_the_bytes_of_one_file_and_nothing_else(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     outlet = StdoutOutlet()
     await outlet.progress("un instant")

@@ -71,16 +71,20 @@ class _CallerGone(Exception):
 
 
 @contextlib.asynccontextmanager
-async def serve_control(table: Table, owner: Ownership, *, grace_s: float = _GRACE_S) -> AsyncIterator[Control]:
+async def serve_control(
+    table: Table, owner: Ownership, *, grace_s: float = _GRACE_S, stopping: Callable[[], bool] = lambda: False
+) -> AsyncIterator[Control]:
     """Answer commands out of `table` while the context lasts.
 
-    At its end the control file goes first, then no connection is taken, then running commands have `grace_s` seconds
-    before they are cancelled. Raises `LocalFailure(ADDRESS_IN_USE)` if no loopback port can be had.
+    From the moment when `stopping` says so no other command is taken, however long the end of those and of all else
+    that runs takes: whoever calls asks again until the store is free. At the end of the context the control file goes
+    first, then no connection is taken, then running commands have `grace_s` seconds before they are cancelled. Raises
+    `LocalFailure(ADDRESS_IN_USE)` if no loopback port can be had.
     """
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     application = web.Application()
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=grace_s, keepalive_timeout=5.0)
-    door = _Door(token)
+    door = _Door(token, stopping)
     commands = _Commands(table)
     application.middlewares.append(door.check)
     application.router.add_post("/command/{name}", commands.answer)
@@ -110,9 +114,10 @@ async def _listen(runner: web.AppRunner) -> tuple[str, int]:
 class _Door:
     """Who may knock."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, stopping: Callable[[], bool]) -> None:
         self.authority = ""
         self._expected = f"Bearer {token}".encode()
+        self._stopping = stopping
 
     @web.middleware
     async def check(
@@ -123,6 +128,8 @@ class _Door:
         given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
         if not hmac.compare_digest(given, self._expected):
             raise web.HTTPUnauthorized(text="token\n")
+        if self._stopping():
+            raise web.HTTPServiceUnavailable(text="stopping\n")
         return await handler(request)
 
 

@@ -127,6 +127,8 @@ class Program:
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the command that `argv` (default: the process's own) asks for; the exit status."""
+        if argv is None:
+            _open_what_is_closed()
         as_json = self._wants_json(sys.argv[1:] if argv is None else argv)
         try:
             if (parsed := self._taken_over()) is not None:
@@ -166,8 +168,9 @@ class Program:
             "json": parsed.call.json,
             "arguments": parsed.arguments,
         }
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
         os.execve(  # noqa: S606  (ourselves)
             sys.executable,
             [sys.executable, *sys.orig_argv[1:]],
@@ -287,6 +290,22 @@ def _write(text: str) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode(errors="backslashreplace"))
     sys.stdout.buffer.flush()
+
+
+def _open_what_is_closed() -> None:
+    """Lead to nowhere what of stdin, stdout and stderr whoever started us has closed.
+
+    The next file that is opened would get its number, the store's among them, and what some library complains of on
+    stderr would be written into that.
+    """
+    if os.name != "posix":
+        return
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # what is opened gets the lowest number that is free: this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _silence(stream: TextIO | None) -> None:

@@ -16,6 +16,15 @@ _log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_REFUSALS: Final[Mapping[int, tuple[Code, str]]] = {
+    HTTPStatus.NOT_FOUND: (Code.UNKNOWN_PATH, "there is nothing at this address"),
+    HTTPStatus.METHOD_NOT_ALLOWED: (Code.USAGE, "this address does not take this method"),
+    HTTPStatus.MISDIRECTED_REQUEST: (
+        Code.USAGE,
+        "this is answered under no name: ask the address that the listener has, or localhost",
+    ),
+}
+
 _STATUS_OF_CODE: Final[Mapping[Code, int]] = {
     Code.BAD_CAPABILITY: HTTPStatus.FORBIDDEN,
     Code.WRONG_OFFSET: HTTPStatus.CONFLICT,
@@ -60,10 +69,9 @@ class Problems:
         except RelaisError as error:
             return problem(error)
         except web.HTTPException as refusal:
-            unknown = refusal.status == HTTPStatus.NOT_FOUND
-            sentence = "there is nothing at this address" if unknown else "this address does not take this method"
+            code, sentence = _REFUSALS.get(refusal.status, (Code.USAGE, f"this request is refused: {refusal.reason}"))
             kept = {name: value for name, value in refusal.headers.items() if name == "Allow"}
-            return problem(BadInput(Code.UNKNOWN_PATH if unknown else Code.USAGE, sentence), refusal.status, kept)
+            return problem(BadInput(code, sentence), refusal.status, kept)
         except ConnectionError:
             raise
         except Exception:  # noqa: BLE001 — one request's surprise must not be the caller's silence

@@ -7,6 +7,7 @@ Rules:
 - no title, no person's name, no secret: who logs names ids and numbers. What a library says of an exception may hold a
   path, and a path holds titles; so of an exception only its kind, its code and its places in the program are written;
 - a log file is bounded: at `LOG_FILE_BYTES` it becomes `.1`, that one `.2`, and the oldest goes;
+- what strangers send, which is refused, is not in it: whoever reaches a listener would else fill it with errors;
 - a log that cannot be written stops no work.
 """
 
@@ -33,6 +34,9 @@ OWN: Final = ("protocol", "sync_agent", "sync_server")
 _PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _DEBUG_PRIORITY: Final = 7
 _SAID: Final = "said"
+
+_HTTP_SERVER: Final = "aiohttp.server"
+_NO_HTTP: Final = "aiohttp.http_exceptions"
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +83,7 @@ def log_to(stream: TextIO | None, form: Form, file: Path | None = None) -> None:
     root.setLevel(logging.WARNING)
     for name in OWN:
         logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger(_HTTP_SERVER).addFilter(_is_of_this_machine)
 
 
 @contextlib.contextmanager
@@ -99,6 +104,15 @@ def say(log: logging.Logger, sentence: str) -> None:
     """One plain line on stderr for whoever started the program, and one in its log file."""
     tell(sentence)
     log.info("%s", sentence, extra={_SAID: True})
+
+
+def _is_of_this_machine(record: logging.LogRecord) -> bool:
+    """Whether a library speaks of us: that strangers send what is no HTTP (and get 400) is no error of this machine's.
+
+    Told by the name of where the exception comes from: whoever only logs loads no library for it.
+    """
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__module__ != _NO_HTTP
 
 
 class Line(logging.Formatter):
