@@ -1,5 +1,7 @@
 """What all tests share: no law is judged by how fast a busy machine checks it; programs start as installed ones do.
 
+Files lie in memory where it has room (tests/harness/files_in_memory.py), while their test runs; longer if it fails.
+
 `--branches` counts those of protocol/ that they reach (tests/harness/branches.py).
 """
 
@@ -14,6 +16,8 @@ from pathlib import Path
 import pytest
 from _pytest.assertion import rewrite
 from hypothesis import HealthCheck, settings
+
+from tests.harness.files_in_memory import put_files_into_memory
 
 PROGRAMS = ("protocol", "sync_agent", "sync_server")
 TESTS = Path(__file__).parent
@@ -38,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
         testing = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
         config.pluginmanager.register(Branches(testing=testing))
     if not hasattr(config, "workerinput"):
+        put_files_into_memory()
         for program in PROGRAMS:
             compileall.compile_dir(Path(__file__).parents[1] / program, quiet=1)
 
