@@ -266,6 +266,22 @@ def test_argv_wins_over_environment_over_the_commands_table_over_the_file_over_t
     assert seen("--space", "argv") == "argv"
 
 
+def test_a_variable_holds_several_values_one_a_line_and_ids_and_addresses_side_by_side(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    an_id, another = "ab" * 32, "7f6eccd1"
+    for variable, values in (
+        ("mon-fri 08:30-16:30", ["mon-fri 08:30-16:30"]),
+        ("CM1 CM2\n  CE 2\n\n", ["CM1 CM2", "CE 2"]),
+        ("10.0.0.1:8443 [::1]:8443", ["10.0.0.1:8443", "[::1]:8443"]),
+        (f"{an_id} {another} 0180005L", [an_id, another, "0180005L"]),
+        ("", None),
+    ):
+        monkeypatch.setenv("SYNC_AGENT_PEER", variable)
+        assert terminal.run("publish", "a", "--space", "s", "--json") == 0
+        assert terminal.document()["peer"] == values
+
+
 @pytest.mark.parametrize("key", ["behind-proxy", "behind_proxy", "--behind-proxy"])
 def test_the_file_takes_every_kind_of_option(terminal: Terminal, key: str) -> None:
     terminal.config(f'space = "s"\npeer = ["a:1", "b:2"]\n[publish]\n{key} = true\nuses = 3')

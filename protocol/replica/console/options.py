@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
+
+_ID_SCHOOL_OR_ADDRESS: Final = re.compile(r"[0-9a-f]{8,64}|[0-9]{7}[A-Za-z]|\S+:[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -40,3 +44,19 @@ class Option:
         object.__setattr__(self, "metavar", metavar)
         object.__setattr__(self, "help", help)
         object.__setattr__(self, "min", min)
+
+
+def several_in(variable: str) -> list[str]:
+    """The values that a variable of the environment holds for an option that may be repeated: one a line.
+
+    Names of classes and hours of the week have spaces in them. Ids, codes of schools and addresses have none: a line of
+    these alone is parted at its spaces.
+    """
+    values: list[str] = []
+    for line in variable.splitlines():
+        words = line.split()
+        if all(_ID_SCHOOL_OR_ADDRESS.fullmatch(word) for word in words):
+            values += words
+        else:
+            values.append(line.strip())
+    return values

@@ -20,7 +20,7 @@ import click
 from protocol.errors import BadInput, Code
 from protocol.replica.console.config import Known, settings_for
 from protocol.replica.console.frame import Call, Command, Misuse, Parsed
-from protocol.replica.console.options import Argument, Option
+from protocol.replica.console.options import Argument, Option, several_in
 
 
 class Parser:
@@ -133,6 +133,14 @@ class _Argument(click.Argument):
         return shown if self.required else f"[{shown}]"
 
 
+class _Texts(click.types.StringParamType):
+    """The values of an option that may be repeated."""
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """As `several_in` says; click alone would part names and hours at their spaces."""
+        return several_in(rv)
+
+
 @dataclass(frozen=True)
 class _Part:
     """A parameter of a command's handler: its name, the type of a value, whether it repeats, what is told of it."""
@@ -206,9 +214,10 @@ def _parameter(part: _Part, prefix: str) -> click.Parameter:
         return _Argument(told, [part.name], metavar=part.told.metavar, required=part.required, nargs=nargs)
     spelled = f"--{part.option.replace('_', '-')}"
     least = part.told.min if isinstance(part.told, Option) else None
+    one = part.kind if least is None else click.IntRange(min=least)
     return click.Option(
         [spelled, part.name],
-        type=part.kind if least is None else click.IntRange(min=least),
+        type=_Texts() if part.repeated else one,
         is_flag=part.kind is bool or None,  # told that it is none, a required one may come without its value
         multiple=part.repeated,
         required=part.required,

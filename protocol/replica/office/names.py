@@ -14,7 +14,8 @@ from protocol.model.entry import ID_BYTES, PERSON_BYTES
 from protocol.roles import PersonRole, Role
 
 INVITED_ROLES: Final = (Role.MACHINE, Role.TEACHER, Role.RELAY, Role.HEAD, Role.ADMIN)
-MAX_LIFETIME_MS: Final = 366 * 24 * 3600 * 1000
+_MOST_DAYS: Final = 366
+MAX_LIFETIME_MS: Final = _MOST_DAYS * 24 * 3600 * 1000
 
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LIFETIME: Final = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
@@ -87,11 +88,11 @@ def school_year(text: str | None) -> str | None:
 
 
 def lifetime_ms(text: str) -> int:
-    """How long a code may be used, in ms: a number and s, m, h or d. Raises `BadInput(BAD_DATE)`."""
+    """How long a code, or what it opens, lasts, in ms: a number and s, m, h or d. Raises `BadInput(BAD_DATE)`."""
     found = _LIFETIME.fullmatch(text.strip())
     lifetime = int(found[1]) * _UNITS_MS[found[2]] if found else 0
     if not 0 < lifetime <= MAX_LIFETIME_MS:
-        raise BadInput(Code.BAD_DATE, f"“{text}” is no time that a code can last: 30m, 24h and 7d are")
+        raise BadInput(Code.BAD_DATE, f"“{text}” is no time here: 30m, 24h and 7d are, up to {_MOST_DAYS}d")
     return lifetime
 
 
