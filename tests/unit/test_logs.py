@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from protocol.errors import Code, LocalFailure
 from protocol.replica.service.logs import OWN, BoundedFile, Form, Line, form_of, log_to, logging_to, say
+
+ROOT = Path(__file__).parents[2]
 
 
 def line(form: Form, name: str, message: str, *arguments: object, error: BaseException | None = None) -> str:
@@ -101,6 +104,17 @@ def test_a_log_file_that_cannot_be_made_is_said_at_the_start(tmp_path: Path) -> 
     with pytest.raises(LocalFailure) as caught:
         BoundedFile(tmp_path / "file" / "agent.log")
     assert caught.value.code is Code.STORAGE_FAILED
+
+
+def test_a_log_file_that_cannot_be_made_leaves_nothing_to_close_at_the_end(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom protocol.errors import RelaisError\n"
+        "from protocol.replica.service.logs import BoundedFile\n"
+        "try:\n    BoundedFile(Path(sys.argv[1]))\nexcept RelaisError as error:\n"
+        "    kept = error  # as whoever reports it does\n    print(error.code)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, capture_output=True, check=True)
+    assert (ended.stdout.split(), ended.stderr) == ([b"storage-failed"], b"")
 
 
 def test_the_journal_is_recognised_by_the_very_stream_that_it_names(tmp_path: Path) -> None:

@@ -176,7 +176,6 @@ class BoundedFile(logging.Handler):
 
     def __init__(self, path: Path, *, max_bytes: int = LOG_FILE_BYTES, kept: int = LOG_FILES_KEPT) -> None:
         """Raises `LocalFailure(STORAGE_FAILED)` if the file cannot be opened."""
-        super().__init__()
         self._path = path
         self._max_bytes = max_bytes
         self._kept = kept
@@ -187,6 +186,8 @@ class BoundedFile(logging.Handler):
             raise LocalFailure(
                 Code.STORAGE_FAILED, f"the log file {path} cannot be written: {reason.strerror}", path=str(path)
             ) from reason
+        # from here on logging closes it at the end of the process
+        super().__init__()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line, and make room first where it would not fit."""
