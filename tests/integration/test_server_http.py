@@ -525,6 +525,28 @@ def test_ready_means_that_database_packs_disk_and_schema_are_there(desk: Desk) -
     assert http_call(desk.url, "GET", "/readyz").status == 200
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"FOO /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nLong: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /v1/sync HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_like_all_else_and_hears_of_no_library(desk: Desk, sent: bytes) -> None:
+    parts = urlsplit(desk.url)
+    with socket.create_connection((parts.hostname or "", parts.port or 0)) as connection:
+        connection.sendall(sent)
+        with connection.makefile("rb") as answer:
+            head, _, body = answer.read().partition(b"\r\n\r\n")
+    assert head.split()[1] == b"400"
+    assert b"Content-Type: application/json" in head
+    assert json.loads(body)["error"]["code"] == "malformed"
+    assert b"aiohttp" not in head
+
+
 def test_monitoring_that_asks_under_a_name_is_told_to_ask_the_address(desk: Desk) -> None:
     for path in ("/metrics", "/readyz"):
         answer = http_call(desk.url, "GET", path, headers={"Host": "relais.example.org"})

@@ -24,14 +24,15 @@ import errno
 import ipaddress
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias, cast
 
 from aiohttp import web
 
-from protocol.errors import BadInput, Code, LocalFailure, RelaisError
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.limits import (
     MAX_ASKING,
     MAX_ASKING_PER_ADDRESS,
@@ -39,7 +40,7 @@ from protocol.limits import (
     MAX_REQUEST_FIELDS,
     MAX_REQUEST_LINE_BYTES,
 )
-from protocol.replica.http.problems import Handler
+from protocol.replica.http.problems import Handler, problem
 
 HEADERS_TIMEOUT_S: Final = 20.0
 UNREAD_TIMEOUT_S: Final = 60.0
@@ -52,6 +53,15 @@ PAUSE_S: Final = 0.5
 """How long nobody is let in after the system had no descriptor left."""
 
 _BACKLOG: Final = 512
+_NOBODY: Final = "-"
+_SPOKEN: Final[Mapping[str, Any]] = {
+    "access_log": None,
+    "keepalive_timeout": KEEP_ALIVE_S,
+    "auto_decompress": False,
+    "max_line_size": MAX_REQUEST_LINE_BYTES,
+    "max_field_size": MAX_REQUEST_LINE_BYTES,
+    "max_headers": MAX_REQUEST_FIELDS,
+}
 _IPV6_SITE_BITS: Final = 64
 _InOrder: TypeAlias = "dict[Guarded, None]"
 
@@ -269,11 +279,33 @@ def awaiting(request: web.Request) -> AbstractContextManager[None]:
     return nullcontext() if guarded is None else guarded.owing()
 
 
+class _Speaking(web.RequestHandler):
+    """What speaks HTTP on one connection; what is no HTTP gets what every refusal gets, and hears of no library."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer; it ends the connection. Raises `ConnectionError` where one has begun."""
+        super().handle_error(request, status, exc, message)
+        error: RelaisError = PeerFault(Code.MALFORMED, "what came is no request of HTTP/1.1, or its head is too large")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            error = LocalFailure(Code.INTERNAL, "something unforeseen happened here; the server's log says more")
+        answer = problem(error, status, {"Server": _NOBODY})
+        answer.force_close()
+        return answer
+
+
 class _Porter:
     """Lets connections in, one after the other, and makes TLS stand on them."""
 
-    def __init__(self, serve: web.Server, guards: Guards, tls: ssl.SSLContext | None) -> None:
-        self._serve = serve
+    def __init__(self, speak: Callable[[], asyncio.Protocol], guards: Guards, tls: ssl.SSLContext | None) -> None:
+        self._speak = speak
         self._guards = guards
         self._tls = tls
         self._greetings: set[asyncio.Task[None]] = set()
@@ -290,7 +322,7 @@ class _Porter:
                 # no descriptor is left: some will be, when others go
                 await asyncio.sleep(PAUSE_S)
                 continue
-            guarded = Guarded(self._serve(), self._guards, _whose(place), self._guards.now_s())
+            guarded = Guarded(self._speak(), self._guards, _whose(place), self._guards.now_s())
             if self._guards.admit(guarded):
                 self._greet(guarded, connection)
             else:
@@ -363,16 +395,7 @@ async def listening(
     """
     guards = Guards(bounds)
     app.middlewares.insert(0, guards.middleware)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        keepalive_timeout=KEEP_ALIVE_S,
-        shutdown_timeout=grace_s,
-        auto_decompress=False,
-        max_line_size=MAX_REQUEST_LINE_BYTES,
-        max_field_size=MAX_REQUEST_LINE_BYTES,
-        max_headers=MAX_REQUEST_FIELDS,
-    )
+    runner = web.AppRunner(app, shutdown_timeout=grace_s)
     await runner.setup()
     patrol = asyncio.create_task(guards.patrol())
     try:
@@ -381,7 +404,8 @@ async def listening(
             listener.setblocking(False)
             serve = runner.server
             assert serve is not None  # noqa: S101  (`setup` made it)
-            porter = _Porter(serve, guards, tls)
+            loop = asyncio.get_running_loop()
+            porter = _Porter(lambda: _Speaking(serve, loop=loop, **_SPOKEN), guards, tls)
             standing = asyncio.create_task(porter.stand(listener))
             try:
                 bound_host, bound_port, *_ = listener.getsockname()
