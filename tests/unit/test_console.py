@@ -266,6 +266,16 @@ def test_argv_wins_over_environment_over_the_commands_table_over_the_file_over_t
     assert seen("--space", "argv") == "argv"
 
 
+@pytest.mark.parametrize("words", [("--data", "d", "verify"), ("space", "--json", "list"), ("--json", "verify")])
+def test_an_option_of_every_command_before_the_command_is_told_its_place(
+    terminal: Terminal, words: tuple[str, ...]
+) -> None:
+    assert terminal.run_bare(*words) == 2
+    assert "comes after the command and its arguments" in terminal.err
+    assert terminal.run_bare("--nonsense", "verify") == 2
+    assert "No such option '--nonsense'" in terminal.err
+
+
 def test_a_variable_holds_several_values_one_a_line_and_ids_and_addresses_side_by_side(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

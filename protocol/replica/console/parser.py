@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Final, get_args, get_origin
 
 import click
 
@@ -21,6 +21,8 @@ from protocol.errors import BadInput, Code
 from protocol.replica.console.config import Known, settings_for
 from protocol.replica.console.frame import Call, Command, Misuse, Parsed
 from protocol.replica.console.options import Argument, Option, several_in
+
+_OF_EVERY_COMMAND: Final = ("--data", "--json")
 
 
 class Parser:
@@ -42,7 +44,7 @@ class Parser:
             outcome = group.main(args=argv, prog_name=self.name, standalone_mode=False)
         except click.UsageError as error:
             where = self.name if error.ctx is None else error.ctx.command_path
-            return Misuse(where, error.format_message().replace("\n\t", " "))
+            return Misuse(where, _out_of_place(error) or error.format_message().replace("\n\t", " "))
         except click.Abort:
             raise KeyboardInterrupt from None
         return outcome if isinstance(outcome, Parsed) else int(outcome or 0)
@@ -61,6 +63,14 @@ class Parser:
             callback=show,
             help="Show the version and exit.",
         )
+
+
+def _out_of_place(error: click.UsageError) -> str | None:
+    """What to say of an option that every command has, and that was given before one was named."""
+    if not (isinstance(error, click.NoSuchOption) and error.ctx and isinstance(error.ctx.command, click.Group)):
+        return None
+    named = error.option_name in _OF_EVERY_COMMAND
+    return f"{error.option_name} comes after the command and its arguments" if named else None
 
 
 class _Group(click.Group):
