@@ -18,10 +18,13 @@ from protocol.replica.at_work.keyring import Keyring
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings
 from protocol.roles import Role
+from sync_agent.lan.exchange.meeting import meet
+from sync_agent.lan.exchange.peer_transport import PeerTransport
 from sync_agent.transport.answers import Response
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
+from tests.harness.commands import Desk
 from tests.harness.couriers import bring, export, know_keys, tend_keys
-from tests.harness.lan import exchange, is_told_in_the_middle
+from tests.harness.lan import exchange, is_told_in_the_middle, listening_device
 from tests.harness.wire import cut
 
 pytestmark = pytest.mark.usefixtures("space_keys")
@@ -311,3 +314,20 @@ async def test_of_a_class_that_is_closed_to_a_neighbour_no_page_is_asked_for_wit
     monkeypatch.setattr("protocol.replica.answering.news.PAGE_BYTES", 3_000)
     monkeypatch.setattr("sync_agent.lan.exchange.peer_session.MAX_REQUESTS", 40)
     assert (await exchange(machine.agent, neighbour.agent)).round_trips < 20
+
+
+async def test_what_a_computer_shows_of_itself_reaches_the_server_by_the_laptop_that_met_it(room: Classroom) -> None:
+    laptop, computer, head = await room.teacher(), await room.machine(), await room.head()
+    for device in (laptop, computer, head) * 2:
+        await device.session.sync()
+    desk = Desk(head.agent)
+    made = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    await desk.ask("grant", device=computer.agent.device.hex(), space=[made])
+    await exchange(computer.agent, head.agent)
+    async with listening_device(computer.agent) as address:
+        transport = PeerTransport(address)
+        await meet(laptop.agent, transport)
+        await transport.close()
+    assert laptop.agent.replica.door.knows_space(bytes.fromhex(made)), "by what proves the computer's right there"
+    await laptop.session.sync()
+    assert room.territory.replica.door.knows_space(bytes.fromhex(made))

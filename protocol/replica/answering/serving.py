@@ -351,7 +351,9 @@ class Responder:
         admissions = []
         if credentials:
             admissions.append(
-                await self.replica.admit(credentials, source=device, now_ms=now_ms, hold=False, bounded=True)
+                await self.replica.admit(
+                    credentials, source=device, now_ms=now_ms, news=self.scope.marks, hold=False, bounded=True
+                )
             )
         if not authorities_of(device):
             raise Refused(Code.UNKNOWN_DEVICE, "this machine is not known here")

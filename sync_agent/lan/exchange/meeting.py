@@ -33,6 +33,7 @@ from sync_agent.app import Agent
 from sync_agent.lan.exchange.peer_calls import PeerCalls
 from sync_agent.lan.exchange.peer_transport import PeerTransport
 from sync_agent.sync.in_doubt import grants_in_doubt, spaces_in_doubt
+from sync_agent.sync.peer_news import news_of
 
 MISDIRECTED: Final = 421
 
@@ -114,7 +115,9 @@ async def meet(agent: Agent, transport: PeerTransport) -> Authority:
     entries = parse_chain(answer.body)
     if not entries:
         raise _stranger(transport)
-    await agent.replica.admit(entries, source=certificate, now_ms=agent.now_ms(), hold=False, bounded=True)
+    # what proves who it is may be all that is known here of a class that a head made while no server was in reach
+    news = news_of(agent.entropy)
+    await agent.replica.admit(entries, source=certificate, now_ms=agent.now_ms(), news=news, hold=False, bounded=True)
     return await _device_with(agent, certificate, entries, transport)
 
 

@@ -332,8 +332,10 @@ class PeerSession:
         """
         mine = [entry for entry in entries if entry.header.space == space and lets_in(entry, self.agent.device)]
         if mine:
-            now_ms = self.agent.now_ms()
-            await self.agent.replica.admit(mine, source=self.device.key, now_ms=now_ms, hold=False, bounded=True)
+            now_ms, news = self.agent.now_ms(), news_of(self.agent.entropy)
+            await self.agent.replica.admit(
+                mine, source=self.device.key, now_ms=now_ms, news=news, hold=False, bounded=True
+            )
         return len(await self.agent.replica.store.present([entry.id for entry in mine])) == len(mine)
 
     async def _take_page(self, done: Exchange, space: bytes, entries: Sequence[Entry]) -> None:
