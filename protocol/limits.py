@@ -60,6 +60,7 @@ MAX_WRAPS_BY_ONE: Final = 4  # of one work, for one reader, by one device; one i
 MAX_WRAPS_BY_OTHERS: Final = 16  # … by all devices together that owe nobody a wrap of it
 MAX_RULED_ENTRIES: Final = 1_024
 MAX_MET_OF_ONE: Final = 64  # devices of a person in a space of which a replica notes when it met them
+MAX_RETURNS_WEIGHED: Final = 32  # of those of one device that are over
 MAX_CONFIRMED_AGAIN_STEPS: Final = 8  # of devices that were let in again, one by the word of the one before
 MAX_REVOKED_HEADS: Final = 1_024
 MAX_ENDED_GRANTS: Final = 32  # of one device in one space: of more, a person says that they are over

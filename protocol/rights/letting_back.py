@@ -7,6 +7,8 @@ Rules:
   linked with has spoken for that grant, or leads to who has, whatever it says; there may be none (docs/adr/0250);
 - that stays so once the grant is over, or the device cut off again: else whoever has the server lets it say what he
   likes, and cuts it off with all that it said (docs/adr/0251);
+- returns of one device come one after another, by what they name: a later one names what an earlier one did, and what
+  cut it off since. Linked is what was said before, or since an earlier return, and never since a later one alone;
 - a confirmation that a phrase proves was said under the grant under which the phrase was drawn.
 
 Pure; a part of `voices`.
@@ -19,45 +21,50 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeAlias
 
-from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS
+from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS, MAX_RETURNS_WEIGHED
+from protocol.model.ancestry import marked
 from protocol.model.entry import Entry, Kind
 from protocol.rights.door import Authority, Door
 from protocol.rights.vouching import Device, Standing, Voices, Word
 
-_NAMED: Final = frozenset({Kind.REVOKE, Kind.GRANT, Kind.CERTIFICATE})
-LetInAgain: TypeAlias = Mapping[bytes, frozenset[bytes]]
-"""The grants by which a device was let in again, those that are over included, each with what it names for that."""
+LetInAgain: TypeAlias = Mapping[bytes, int]
+"""The grants by which a device was let in again, those that are over included, with a bit for each revocation that they
+name, by themselves or through others of the same key."""
+_WORDS: TypeAlias = frozenset[Word]
+_NO_WORDS: Final[_WORDS] = frozenset()
+_MAX_BITS: Final = 1_024
+"""So many revocations of one key are told apart."""
 
 
 def let_in_again(entries: Iterable[Entry], door: Door, reported: Container[bytes]) -> LetInAgain:
-    """Of these `reported` keys the grants that name a revocation, by themselves or through others that they name."""
-    named = [entry for entry in entries if entry.header.kind in _NAMED]
-    granted = {each.grant: each.key for entry in named if (each := door.authority(entry.id)) is not None}
-    grants = {entry.id: entry.header.parents for entry in named if granted.get(entry.id) in reported}
-    named_by: defaultdict[bytes, list[bytes]] = defaultdict(list)
-    for grant, parents in grants.items():
-        for name in parents:
-            named_by[name].append(grant)
-    found: dict[bytes, frozenset[bytes]] = {}
-    pending = [entry.id for entry in named if entry.header.kind == Kind.REVOKE]
-    while pending:
-        name = pending.pop()
-        for grant in named_by.pop(name, ()):
-            if grant not in found and granted.get(name, granted[grant]) == granted[grant]:
-                found[grant] = frozenset(grants[grant])
-                pending.append(grant)
+    """Of these `reported` keys the grants that name a revocation, by themselves or through what else the key was given.
+
+    What leads from a revocation to a grant is what does so where rights are weighed (`revocations`).
+    """
+    given: defaultdict[bytes, dict[bytes, Sequence[bytes]]] = defaultdict(dict)
+    revocations = set()
+    for entry in entries:
+        if entry.header.kind == Kind.REVOKE:
+            revocations.add(entry.id)
+        elif (authority := door.authority(entry.id)) is not None and authority.key in reported:
+            given[authority.key][entry.id] = entry.header.parents
+    found: dict[bytes, int] = {}
+    for grants in given.values():
+        named_by: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        for grant, parents in grants.items():
+            for name in parents:
+                named_by[name].append(grant)
+        names = sorted(named_by.keys() & revocations)
+        bits = marked({name: 1 << min(place, _MAX_BITS - 1) for place, name in enumerate(names)}, named_by)
+        found.update((grant, bits[grant]) for grant in grants.keys() & bits.keys())
     return found
 
 
 class Return(NamedTuple):
-    """That a device was let in again: by what holds now, or once, by grants that `named` the same for it."""
+    """That a device was let in again: by what it has now, or by grants of former times that `named` the same."""
 
     device: Device
-    named: frozenset[bytes] | None = None
-
-
-_OfOneAlone: TypeAlias = Mapping[tuple[Return, bytes], set[Device]]
-"""Who has spoken for a device as one return of it, and otherwise never, by that and the person."""
+    named: int | None = None
 
 
 class Vouched(NamedTuple):
@@ -86,6 +93,10 @@ class Returns:
         self._holding = holding
         self._came_back = came_back
         self._again = again
+        self._now: defaultdict[Device, int] = defaultdict(int)
+        for grant, named in again.items():
+            if (held := holding.get(grant)) is not None and held.key in came_back:
+                self._now[held.key, held.agreement] |= named
         self._said: defaultdict[Return, _Said] = defaultdict(_Said)
         self._vouched: defaultdict[Return, list[Vouched]] = defaultdict(list)
         self._spoke: defaultdict[Standing, defaultdict[Device, set[Return | None]]] = defaultdict(
@@ -129,86 +140,124 @@ class Returns:
                 persons = () if each.person is None else (aliases.get(each.person, each.person),)
                 whose.setdefault(back, set()).update(persons)
                 grants[back].add(each.grant)
-        waiting = set(whose)
-        of_one_alone = self._spoke_of_one_alone()
+        waiting, lines, first = set(whose), self._lines(whose), voices
+        counted: defaultdict[Device, list[Return]] = defaultdict(list)
         for _ in range(MAX_CONFIRMED_AGAIN_STEPS if waiting else 0):
-            round_ = Round(voices, of_one_alone)
-            again = {one for one in waiting if self._is_confirmed(round_, one, whose[one], waiting, cut)}
+            step = _Step(voices, first, frozenset(waiting), counted, cut)
+            again = [one for line in lines.values() for one in self._confirmed_in(line, step, whose)]
             if not again:
                 break
-            waiting -= again
+            waiting.difference_update(again)
+            for one in again:
+                counted[one.device].append(one)
             voices = self._with_said(voices, again)
         return replace(voices, unheard=frozenset(grant for one in waiting for grant in grants.get(one, ())))
 
+    def _lines(self, returns: Iterable[Return]) -> Mapping[Device, Sequence[Return]]:
+        """Each device's returns, an earlier one before the later ones: of those that are over the earliest."""
+        lines: defaultdict[Device, list[Return]] = defaultdict(list)
+        for one in sorted(returns, key=lambda one: (self._named(one).bit_count(), self._named(one))):
+            if one.named is None or len(lines[one.device]) < MAX_RETURNS_WEIGHED:
+                lines[one.device].append(one)
+        return lines
+
+    def _named(self, one: Return) -> int:
+        return self._now[one.device] if one.named is None else one.named
+
+    def _is_later(self, one: Return | None, than: Return) -> bool:
+        """Whether a return came after another of the same device."""
+        if one is None:
+            return False
+        names, earlier = self._named(one), self._named(than)
+        return names != earlier and names & earlier == earlier
+
+    def _confirmed_in(
+        self, line: Sequence[Return], step: _Step, whose: Mapping[Return, Iterable[bytes]]
+    ) -> list[Return]:
+        """Which returns of one device, of those that wait, are confirmed by what counts so far."""
+        found: list[Return] = []
+        for back in line:
+            if back in step.waiting and self._is_confirmed(back, step, whose[back], found):
+                found.append(back)
+        return found
+
     def _with_said(self, voices: Voices, again: Collection[Return]) -> Voices:
         words, over = dict(voices.words), dict(voices.over)
-        for one in again & self._said.keys():
-            said = self._said[one]
-            for into, more in ((words, said.words), (over, said.over)):
-                if more:
-                    into[one.device] = into.get(one.device, frozenset()) | more
+        for one in again:
+            if (said := self._said.get(one)) is not None:
+                for into, more in ((words, said.words), (over, said.over)):
+                    if more:
+                        into[one.device] = into.get(one.device, frozenset()) | more
         let_back = voices.let_back.difference(one.device for one in again if one.named is None)
         return replace(voices, let_back=let_back, words=words, over=over)
 
-    def _is_confirmed(
-        self, round_: Round, back: Return, whose: Iterable[bytes], waiting: Container[Return], cut: Container[bytes]
-    ) -> bool:
+    def _is_confirmed(self, back: Return, step: _Step, whose: Iterable[bytes], confirmed: Iterable[Return]) -> bool:
         """Whether each device of theirs in use that it is linked with says so, or leads to who does; there may be none.
 
         Each: whoever has the server names a device that speaks for a lost laptop, or has that call it its own, and what
         one can tell from words is the same for that as for an honest one. That somebody grants one makes it no linked
-        one; nor does that it has spoken for this return alone.
+        one. `confirmed` are earlier returns of the device that are confirmed in this very step.
         """
-        vouched = [(each.voice, each.word) for each in self._vouched.get(back, ()) if each.since not in waiting]
+        device = back.device
+        before = [one for one in (*step.counted.get(device, ()), *confirmed) if not self._is_later(one, back)]
+        round_, first = step.of(back)
+        says = {device: first.words.get(device, _NO_WORDS).union(*(self._words_since(one, back) for one in before))}
+        vouched = [(each.voice, each.word) for each in self._vouched.get(back, ()) if each.since not in step.waiting]
         for person in whose:
-            led_to, spoke = self._others(round_, back.device, person, cut)
-            of_this_alone = round_.of_one_alone.get((back, person), set())
-            if not led_to and len(spoke) <= len(of_this_alone & spoke):
-                continue
-            agree = round_.leading_to(back.device, person, vouched)
-            # the sizes first: who lets one in a thousand times has a thousand devices speak for it
-            if len(spoke) > len(agree) + len(of_this_alone) or not (led_to <= agree and spoke <= agree | of_this_alone):
+            spoke = [
+                voice
+                for voice, about in self._spoke.get((device, person), {}).items()
+                if any(one != back and not self._is_later(one, back) for one in about)
+            ]
+            others = round_.in_use((*round_.voices.circle(person, device, says=says).own, *spoke), person, step.cut)
+            others.discard(device)
+            if others and not others <= round_.leading_to(device, person, vouched):
                 return False
         return True
 
-    def _others(
-        self, round_: Round, device: Device, person: bytes, cut: Container[bytes]
-    ) -> tuple[frozenset[Device], frozenset[Device]]:
-        """The person's other devices in use to which one leads; and those that ever spoke for it."""
-        if (device, person) not in round_.others:
-            voices = round_.voices
+    def _words_since(self, one: Return, back: Return) -> _WORDS:
+        said = self._said.get(one, _Said())
+        return frozenset(said.words if back.named is None else said.words | said.over)
 
-            def in_use(those: Iterable[Device]) -> frozenset[Device]:
-                others = (one for one in those if one != device and one[0] not in cut)
-                return frozenset(one for one in others if (one, person) in voices.standings) - voices.let_back
 
-            led_to = voices.circle(person, device).own
-            round_.others[device, person] = in_use(led_to), in_use(self._spoke[device, person])
-        return round_.others[device, person]
+class _Step:
+    """Who is confirmed by what counts so far: `waiting` returns are not, `counted` ones are; `first` counted first."""
 
-    def _spoke_of_one_alone(self) -> _OfOneAlone:
-        """Who has spoken for a device as one return of it, and otherwise never, by that return and the person."""
-        found: defaultdict[tuple[Return, bytes], set[Device]] = defaultdict(set)
-        for (_, person), spoke in self._spoke.items():
-            for voice, about in spoke.items():
-                one = next(iter(about))
-                if one is not None and len(about) == 1:
-                    found[one, person].add(voice)
-        return found
+    def __init__(
+        self,
+        voices: Voices,
+        first: Voices,
+        waiting: frozenset[Return],
+        counted: Mapping[Device, Sequence[Return]],
+        cut: Container[bytes],
+    ) -> None:
+        self.waiting, self.counted, self.cut = waiting, counted, cut
+        self._now, self._first = Round(voices), first
+        self._ever: tuple[Round, Voices] | None = None
+
+    def of(self, back: Return) -> tuple[Round, Voices]:
+        """By what a return is weighed, now and at first: one that is over also by what was said of grants that are."""
+        if back.named is None:
+            return self._now, self._first
+        if self._ever is None:
+            self._ever = Round(self._now.voices.with_over()), self._first.with_over()
+        return self._ever
 
 
 class Round:
     """Who is confirmed by what counts so far."""
 
-    def __init__(self, voices: Voices, of_one_alone: _OfOneAlone) -> None:
+    def __init__(self, voices: Voices) -> None:
         self.voices = voices
-        self.of_one_alone = of_one_alone
-        self.others: dict[Standing, tuple[frozenset[Device], frozenset[Device]]] = {}
-        """Of who returns the others of its person; one that does so often is followed once."""
         self._about: defaultdict[Device, list[tuple[Device, Word]]] = defaultdict(list)
         for voice, said in voices.words.items():
             for word in said:
                 self._about[word.device].append((voice, word))
+
+    def in_use(self, those: Iterable[Device], person: bytes, cut: Container[bytes]) -> set[Device]:
+        """Of some devices the person's that are in use, and wait for nobody."""
+        standing = (one for one in those if one[0] not in cut and (one, person) in self.voices.standings)
+        return set(standing) - self.voices.let_back
 
     def about(self, device: Device) -> Sequence[tuple[Device, Word]]:
         """Who has said what of a device."""

@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 from protocol.limits import MAX_IDS_OF_ONE
 from protocol.rights.circles import Circle, Circles
 from protocol.rights.door import Authority
-from protocol.rights.vouching import Device, Voices, Word
+from protocol.rights.vouching import Device, Voices
 from protocol.roles import HAS_READING_KEYS, Role
 
 
@@ -265,14 +265,7 @@ def once_led_to(over: Iterable[Authority], said: Said, starts: Starts) -> Spoken
     persons = {said.who(each.person) for each in over if each.person is not None}
     if not persons:
         return _NOBODY
-    apart = _with_what_is_over(said.apart)
-    ever = replace(said, apart=apart, voices=apart if said.apart is said.voices else _with_what_is_over(said.voices))
+    apart = replace(said.apart.with_over(), let_back=frozenset())
+    voices = apart if said.apart is said.voices else replace(said.voices.with_over(), let_back=frozenset())
+    ever = replace(said, apart=apart, voices=voices)
     return _led_to(ever, {one: starts[one] for one in starts if said.who(one) in persons}, *_circles(ever))
-
-
-def _with_what_is_over(voices: Voices) -> Voices:
-    none: frozenset[Word] = frozenset()
-    words = {
-        voice: voices.words.get(voice, none) | voices.over.get(voice, none) for voice in {*voices.words, *voices.over}
-    }
-    return replace(voices, words=words, let_back=frozenset())

@@ -24,13 +24,13 @@ from protocol.limits import (
 )
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.rights.door import Authority, Door
-from protocol.rights.letting_back import LetInAgain, Returns, Vouched
+from protocol.rights.letting_back import LetInAgain, Return, Returns, Vouched
 from protocol.rights.vouching import Device, Voices, Vouch, Word, is_drawn_by, is_proof
 from protocol.roles import HAS_READING_KEYS, Role
 from protocol.trust.person_keys import PhraseKey
 
-_Drawn: TypeAlias = defaultdict[tuple[bytes, Device, bool], list[tuple[Entry, Authority]]]
-"""The phrases of a person that a device drew, before it was let in again and since, each with the grant."""
+_Drawn: TypeAlias = defaultdict[tuple[bytes, Device, Return | None], list[tuple[Entry, Authority]]]
+"""The phrases of a person that a device drew, before it was let in again and since each time, each with the grant."""
 
 
 def voices_of(
@@ -60,7 +60,7 @@ def voices_of(
         for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id))
         if (author := _speaker(door, entry.header.grant)) is not None
     ]
-    drawn: _Drawn = defaultdict(list)
+    drawn = _drawn()
     firsts: defaultdict[bytes, dict[Device, None]] = defaultdict(dict)
     for entry, author in said:
         person = author.person
@@ -69,7 +69,7 @@ def voices_of(
         if entry.header.kind == Kind.PERSON_KEY:
             firsts[who(person)].setdefault(_device(author))
         elif entry.header.kind == Kind.PHRASE:
-            drawn[person, _device(author), returns.of(author) is not None].append((entry, author))
+            drawn[person, _device(author), returns.of(author)].append((entry, author))
     phrases = _Phrases(drawn, firsts, who)
     proofs: Counter[tuple[bytes, bytes]] = Counter()
     for entry, author in said:
@@ -96,6 +96,10 @@ def voices_of(
     )
     former = [named for grant in again if (named := _speaker(door, grant)) is not None]
     return returns.joined(voices, former, aliases, cut)
+
+
+def _drawn() -> _Drawn:
+    return defaultdict(list)
 
 
 def _said_by(

@@ -21,7 +21,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, NamedTuple, Self, TypeAlias
 
@@ -184,13 +184,19 @@ class Voices:
     """The grants that are over, or whose device was cut off again, by which it had been let in again, and that the
     others of its person have not confirmed."""
 
-    def circle(self, person: bytes, *starts: Device, silent: Device | None = None) -> Circle:
-        """Whom a person's devices lead to; what `silent` says is passed over."""
+    def with_over(self) -> Voices:
+        """As if the grants that are over still held."""
+        none: frozenset[Word] = frozenset()
+        both = {*self.words, *self.over}
+        return replace(self, words={one: self.words.get(one, none) | self.over.get(one, none) for one in both})
+
+    def circle(self, person: bytes, *starts: Device, says: Mapping[Device, frozenset[Word]] | None = None) -> Circle:
+        """Whom a person's devices lead to; of some devices it counts what they are said to say."""
         begin: list[tuple[Device, _Place]] = [(start, _OWN) for start in starts]
         found, pending = set(begin), begin
         while pending:
             voice, place = pending.pop()
-            for word in self.words.get(voice, ()) if voice != silent else ():
+            for word in says[voice] if says and voice in says else self.words.get(voice, ()):
                 for named in _led_to(word, person, place):
                     if named not in found:
                         found.add(named)

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 import pytest
 
 from protocol.folds.coursework import HandInState
-from protocol.model.entry import Kind
-from protocol.model.structure import Revocation
+from protocol.identity import AgreementKey, SigningKey
+from protocol.limits import MAX_PHRASES_PER_DEVICE
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Grant, Revocation, Successor
 from protocol.model.work import Receipt
 from protocol.replica.at_work.replica import Draft
-from protocol.rights.door import Authority
-from protocol.rights.letting_back import Return, Returns
+from protocol.rights.door import Authority, Door
+from protocol.rights.letting_back import LetInAgain, Return, Returns
+from protocol.rights.letting_back import let_in_again as let_in_again_to
+from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import Vouch, device_id, drawn_by, prove
 from protocol.roles import Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import PhraseKey
 from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
-from tests.harness.lost_laptop import another_laptop, confirm_each_other, let_in_again
+from tests.harness.lost_laptop import (
+    another_laptop,
+    confirm_each_other,
+    let_in_again,
+    lost_and_found,
+    opens_what_is_handed_in_now,
+)
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import own_keys, spied_class
+from tests.harness.territory import new_device
 
 ROW = "a server's operator names a device of their own as a teacher's"
 
@@ -94,14 +108,20 @@ async def _its_grant_is_ended(here: Here, waits: _Waits) -> None:
     await here.room.territory.say(here.room.space, Kind.REVOKE, said, target=waits.grant)
 
 
-async def _is_back_and_waits(here: Here, *, is_first: bool) -> _Waits:
-    """Her first laptop, or her second, was reported; the server lets it in again, and names a device as hers."""
+async def _is_reported(here: Here, *, is_first: bool) -> _Waits:
+    """Her first laptop, or her second, is lost, and reported on a head's computer."""
     second = await another_laptop(here, here.teacher)
     lost, hers = (here.teacher, second) if is_first else (second, here.teacher)
     head, _ = await confirmed_head(here)
     await here.sync(head, hers, lost, hers, here.machine)
     await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
     await here.sync(head, hers, here.machine)
+    return _Waits(lost, hers, head, b"")
+
+
+async def _is_back_and_waits(here: Here, *, is_first: bool) -> _Waits:
+    """The server lets it in again, and names a device as hers."""
+    lost, hers, head, _ = await _is_reported(here, is_first=is_first)
     grant = await let_in_again(here, lost, Role.TEACHER, here.room.teacher_person)
     await here.name_the_spy(here.room.teacher_person)
     await here.sync(hers, here.machine, lost)
@@ -169,3 +189,116 @@ async def test_whom_a_found_laptop_confirms_once_it_was_confirmed_again_stays_he
         await here.sync(third, waits.hers, here.machine)
         roster = (await here.machine.agent.replica.view(here.room.space)).roster
         assert own_device(third.agent) in roster.speaking[here.room.teacher_person]
+
+
+def _all_in_one(_self: object, returns: Iterable[Return]) -> Mapping[VouchedDevice, Sequence[Return]]:
+    """As if a device's returns had no order: each is asked of who was linked before any."""
+    lines = defaultdict[VouchedDevice, list[Return]](list)
+    for one in sorted(returns, key=lambda one: -1 if one.named is None else one.named):
+        lines[one.device].append(one)
+    return lines
+
+
+@pytest.mark.parametrize("by", ["a head", "the server"])
+@attack(ROW, off={"protocol.rights.letting_back.Returns._lines": _all_in_one})
+async def test_a_found_laptop_that_is_stolen_later_waits_for_whom_it_has_confirmed_since(here: Here, by: str) -> None:
+    head, _ = await confirmed_head(here)
+    lost, hers, person = here.teacher, here.room.teacher_person, here.room.teacher_person
+    if by == "a head":
+        await lost_and_found(here, head, lost)
+    else:
+        said = Revocation(
+            lost.agent.device, tuple(await here.room.territory.replica.tips(here.room.space, lost.agent.device))
+        )
+        await here.room.territory.say(here.room.space, Kind.REVOKE, said.encode())
+        await let_in_again(here, lost, Role.TEACHER, person)
+        await here.sync(lost, here.machine, head)
+    paper = await new_phrase(lost.agent, Argon2Cost(8, 1, 1))
+    await here.sync(lost, here.machine, head)
+    await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
+    await here.sync(head, here.machine)
+    new = await here.room.teacher()
+    await here.sync(new)
+    await open_with_phrase(new.agent, paper)
+    await here.sync(new, head, here.machine, new, here.machine)
+    await let_in_again(here, lost, Role.TEACHER, hers)
+    await here.sync(lost, new, here.machine)
+    assert not await opens_what_is_handed_in_now(here, lost, new)
+
+
+def _named_by_grants_alone(entries: Iterable[Entry], door: Door, reported: Container[bytes]) -> LetInAgain:
+    return let_in_again_to([each for each in entries if each.header.kind != Kind.SUCCESSOR], door, reported)
+
+
+@pytest.mark.parametrize("after", [_cut_off_with_all, _its_grant_is_ended])
+@attack(ROW, off={"protocol.rights.roster.let_in_again": _named_by_grants_alone})
+async def test_a_return_that_names_the_report_through_a_machines_successor_is_one(here: Here, after: Way) -> None:
+    territory, space = here.room.territory, here.room.space
+    waits = await _is_reported(here, is_first=False)
+    roster = (await territory.replica.view(space)).roster
+    cuts = tuple(cut for cut, key in roster.revocations.items() if key == waits.lost.agent.device)
+    machine = new_device(Random(77).randbytes)
+    (given,) = await territory.let_in(machine, Role.MACHINE, space)
+    keys = waits.lost.agent.keys
+    agreed = Successor.agreed(keys.signing, keys.agreement.public, keys.tls.fingerprint, space, machine.signing.public)
+    between = compose(
+        author=machine.signing,
+        space=space,
+        kind=Kind.SUCCESSOR,
+        grant=given.id,
+        at=territory.clock() << 16,
+        payload=agreed.encode(),
+        salt=bytes(16),
+        parents=cuts,
+    )
+    await territory.replica.admit([between], source=b"a machine", now_ms=territory.clock())
+    pair = keys.signing.public, keys.agreement.public
+    again = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, here.room.teacher_person, None, None).encode()
+    grant = (await territory.say(space, Kind.GRANT, again, parents=(between.id,))).id
+    waits = waits._replace(grant=grant)
+    await here.name_the_spy(here.room.teacher_person)
+    await here.sync(waits.hers, here.machine, waits.lost)
+    await _confirms_the_spy(here, waits)
+    await here.sync(waits.lost, waits.hers, here.machine)
+    await after(here, waits)
+    for _ in range(3):
+        await here.sync(waits.hers, here.machine)
+    work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
+    await here.sync(here.machine, waits.hers)
+    assert not await here.opens(work)
+
+
+class _InOneBasket(defaultdict[tuple[bytes, VouchedDevice, Return | None], list[object]]):
+    """Of all phrases that a device drew the latest count, whenever it drew them."""
+
+    def __getitem__(self, key: tuple[bytes, VouchedDevice, Return | None]) -> list[object]:
+        return super().__getitem__((*key[:2], None))
+
+
+@attack(ROW, off={"protocol.rights.voices._drawn": lambda: _InOneBasket(list)})
+async def test_phrases_that_it_draws_while_it_waits_take_the_place_of_none_that_was_good(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    lost, person = here.teacher, here.room.teacher_person
+    second = await another_laptop(here, lost)
+    await lost_and_found(here, head, lost, second)
+    await confirm(second.agent, device_id(own_device(lost.agent)), shown_as="own")
+    await here.sync(second, lost, here.machine)
+    paper = await new_phrase(lost.agent, Argon2Cost(8, 1, 1))
+    await here.sync(lost, here.machine)
+    third = await here.room.teacher()
+    await here.sync(third)
+    await open_with_phrase(third.agent, paper)
+    await here.sync(third, here.machine, head)
+    await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
+    await here.sync(head, third, here.machine)
+    grant = await let_in_again(here, lost, Role.TEACHER, person)
+    await here.sync(lost)
+    for number in range(MAX_PHRASES_PER_DEVICE):
+        signer = SigningKey(bytes([3 + number]) * 32)
+        drawn = drawn_by(signer, person, own_device(lost.agent))
+        key = AgreementKey(bytes([40 + number]) * 32).public
+        phrase = PhraseKey(key, bytes(16), Argon2Cost(8, 1, 1), signer.public, drawn)
+        await lost.agent.write(Draft(here.room.space, Kind.PHRASE, grant, phrase.encode(), subject=person))
+    await here.sync(lost, third, here.machine)
+    roster = (await here.machine.agent.replica.view(here.room.space)).roster
+    assert own_device(third.agent) in roster.speaking[person]

@@ -56,6 +56,15 @@ async def let_in_again(here: Here, lost: Device, role: Role, person: bytes | Non
     return (await territory.say(space, Kind.GRANT, again, parents=cuts)).id
 
 
+async def lost_and_found(here: Here, head: Device, laptop: Device, *others: Device) -> None:
+    """A laptop is reported on a head's computer, and let in again there by its name."""
+    await here.sync(head)
+    await Desk(head.agent).ask("lost", device=laptop.agent.device.hex())
+    await here.sync(head, here.machine, *others)
+    await Desk(head.agent).ask("grant", device=laptop.agent.device.hex(), space=[here.room.space.hex()])
+    await here.sync(head, laptop, here.machine, *others, laptop)
+
+
 async def another_laptop(here: Here, first: Device) -> Device:
     """One more of the teacher's; it and another one have confirmed each other."""
     second = await here.room.teacher()

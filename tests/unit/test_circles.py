@@ -47,8 +47,10 @@ def test_all_circles_at_once_are_what_each_is_by_itself(seed: int) -> None:
 @settings(max_examples=300, deadline=None)
 def test_who_leads_to_a_device_is_the_same_from_its_end(seed: int) -> None:
     voices, persons, devices = some_words(Random(seed))
-    round_ = Round(voices, {})
+    round_ = Round(voices)
     for person in persons:
         for named in devices:
-            led = {one for one in devices if named in voices.circle(person, one, silent=named).own} - {named}
+            led = {one for one in devices if named in voices.circle(person, one, says={named: frozenset()}).own} - {
+                named
+            }
             assert round_.leading_to(named, person, round_.about(named)) - {named} == led
