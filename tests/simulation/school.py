@@ -107,6 +107,7 @@ async def grant(world: World, head: Machine, office: SchoolOffice, random: Rando
 async def _name(world: World, head: Machine, office: SchoolOffice, device: Device, space: bytes) -> None:
     """Somebody names a device for a class; who is told that it was reported, and names it all the same, agrees."""
     let_in = await grant_device(office, device, [space])
+    world.trust.named.add(device)
     if let_in.reported_ms is not None:
         world.trust.agreed.add((head.device, device))
 

@@ -124,6 +124,8 @@ class Trust:
     let_in_by_former: dict[Device, Former] = field(default_factory=dict)
     """Devices that were let in with keys of a server that had been replaced."""
     lost_at_school: dict[Device, ReportAtSchool] = field(default_factory=dict)
+    named: set[Device] = field(default_factory=set)
+    """Devices that somebody at a head's computer has let into a class by their name."""
     agreed: set[tuple[Device, Device]] = field(default_factory=set)
     """At which head's computer somebody has named which laptop, told that it had been reported."""
     doubted: set[Device] = field(default_factory=set)
