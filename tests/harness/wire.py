@@ -85,6 +85,9 @@ class Frontage:
                     return Response(204, {OFFSET_HEADER.lower(): str(held)}, b"")
                 await self.responder.allowances.finish(wanted)
         except PeerFault as fault:
+            if fault.code is Code.WRONG_OFFSET:
+                held = await content.part_size(wanted.pack, wanted.sender)
+                return Response(409, {OFFSET_HEADER.lower(): str(held)}, b"")
             await content.drop_part(wanted.pack, wanted.sender)
             return _refusal(fault)
         await self.responder.received_pack(wanted.space)

@@ -360,6 +360,30 @@ def test_an_upload_cut_off_in_the_middle_keeps_what_came_and_goes_on_from_there(
     assert (answer.status, answer.headers["upload-offset"]) == (201, str(len(content.data)))
 
 
+def test_who_goes_on_with_what_another_request_of_theirs_has_brought_meanwhile_is_told_where(
+    desk: Desk, offered: tuple[Sealed, Upload]
+) -> None:
+    content, upload = offered
+    head = (
+        f"POST {PACKS_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {upload.capability}\r\n"
+        f"Upload-Offset: 0\r\nContent-Length: {len(content.data)}\r\nConnection: close\r\n\r\n"
+    )
+    offer = SyncRequest(offers=(Offer(desk.space, content.finished.hash, content.finished.size),))
+    with connected(desk) as connection:
+        connection.sendall(head.encode() + content.data[:200_000])
+        here = eventually("something of it is kept", lambda: desk.machine.sync(offer).uploads[0].offset)
+        answer = desk.machine.send(upload.capability, content.data[here:], here)
+        while answer.status == 409:
+            here = int(answer.headers["upload-offset"])
+            answer = desk.machine.send(upload.capability, content.data[here:], here)
+        assert answer.status == 201
+        connection.sendall(content.data[200_000:])
+        told = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert told.startswith(b"HTTP/1.1 409")
+    assert b"\r\nupload-offset: 0\r\n" in told.lower()
+    assert desk.machine.send(upload.capability, content.data, 0).status == 201
+
+
 def test_an_upload_of_undeclared_length_is_taken(desk: Desk, offered: tuple[Sealed, Upload]) -> None:
     content, upload = offered
     pieces = [content.data[at : at + 7_777] for at in range(0, len(content.data), 7_777)]

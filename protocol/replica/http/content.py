@@ -69,13 +69,18 @@ class Packs:
             await self._content.drop_part(pack, sender)
             have = 0
         if have != offset:
-            fault = PeerFault(Code.WRONG_OFFSET, f"this content is to continue at byte {have}", expected=have)
-            return problem(fault, headers={OFFSET_HEADER: str(have)})
-        async with self._responder.allowances.receiving(capability):
-            have = await self._take(request, capability, offset)
-            if have < capability.size:
-                return _progress(HTTPStatus.NO_CONTENT, have)
-            await self._responder.allowances.finish(capability)
+            return _continues_at(have)
+        try:
+            async with self._responder.allowances.receiving(capability):
+                have = await self._take(request, capability, offset)
+                if have < capability.size:
+                    return _progress(HTTPStatus.NO_CONTENT, have)
+                await self._responder.allowances.finish(capability)
+        except PeerFault as fault:
+            if fault.code is not Code.WRONG_OFFSET:
+                raise
+            # a copy of its disk, or a request of its own that the sender took for cut, brings the same meanwhile
+            return _continues_at(await self._content.part_size(pack, sender))
         await self._responder.received_pack(capability.space)
         return _progress(HTTPStatus.CREATED, capability.size)
 
@@ -108,6 +113,11 @@ class Packs:
             response.force_close()
         await response.write_eof()
         return response
+
+
+def _continues_at(have: int) -> web.Response:
+    fault = PeerFault(Code.WRONG_OFFSET, f"this content is to continue at byte {have}", expected=have)
+    return problem(fault, headers={OFFSET_HEADER: str(have)})
 
 
 async def _more(sending: AsyncGenerator[bytes, None]) -> bytes:
