@@ -38,7 +38,7 @@ def count_or_none(params: Params, key: str) -> int | None:
     value = params.get(key)
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
-    raise BadInput(Code.USAGE, f"“{key}” is no number")
+    raise BadInput(Code.USAGE, f"“{key}” is a whole number, and not below 0")
 
 
 def count(params: Params, key: str) -> int:
