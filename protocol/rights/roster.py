@@ -230,7 +230,7 @@ def fold_roster(
         void=frozenset(gone - held.keys()),
         awaited=cuts.awaited,
         revocations=revocations,
-        again=let_in_again([*above, *own], door, frozenset(revocations.values())) if revocations else {},
+        again=_let_in_again([*above, *own], held, revocations, door),
         doubtful=frozenset(doubtful([*above, *own], held)),
     )
     persons, aliases = persons_of(each for each in own if each.header.kind == Kind.PERSON and not roster.hides(each))
@@ -292,6 +292,18 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         unconfirmed=unheard,
         nameless=frozenset(each.grant for each in ever if each.role is Role.HEAD and each.person is None),
     )
+
+
+def _let_in_again(
+    entries: Iterable[Entry], held: Mapping[bytes, int], revocations: Mapping[bytes, bytes], door: Door
+) -> LetInAgain:
+    """The grants that let a device in again, by revocations that nothing holds back.
+
+    A grant that overcomes too little of what cut its device off stays: somebody was let in by it once.
+    """
+    reported = frozenset(revocations.values())
+    counting = (entry for entry in entries if held.get(entry.id, 0) == 0)
+    return let_in_again(counting, door, reported) if reported else {}
 
 
 def _not_confirmed_again(
