@@ -7,8 +7,8 @@ Rules:
   linked with has spoken for that grant, or leads to who has, whatever it says; there may be none (docs/adr/0250);
 - that stays so once the grant is over, or the device cut off again: else whoever has the server lets it say what he
   likes, and cuts it off with all that it said (docs/adr/0251);
-- returns of one device come one after another, by what they name: a later one names what an earlier one did, and what
-  cut it off since. Linked is what was said before, or since an earlier return, and never since a later one alone;
+- returns of one device come one after another, by the reports that they name: a later one names what an earlier one
+  did, and what cut it off since. Linked is who was so before or since an earlier one, never since a later one alone;
 - a confirmation that a phrase proves was said under the grant under which the phrase was drawn.
 
 Pure; a part of `voices`.
@@ -16,7 +16,7 @@ Pure; a part of `voices`.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeAlias
@@ -32,29 +32,31 @@ LetInAgain: TypeAlias = Mapping[bytes, int]
 name, by themselves or through others of the same key."""
 _WORDS: TypeAlias = frozenset[Word]
 _NO_WORDS: Final[_WORDS] = frozenset()
-_MAX_BITS: Final = 1_024
-"""So many revocations of one key are told apart."""
+_MAX_BITS: Final = 4_096
+"""So many revocations of one key that are in force are told apart."""
 
 
-def let_in_again(entries: Iterable[Entry], door: Door, reported: Container[bytes]) -> LetInAgain:
-    """Of these `reported` keys the grants that name a revocation, by themselves or through what else the key was given.
+def let_in_again(entries: Iterable[Entry], door: Door, reports: Mapping[bytes, bytes]) -> LetInAgain:
+    """The grants that name reports of their own key, by themselves or through what else the key was given.
 
-    What leads from a revocation to a grant is what does so where rights are weighed (`revocations`).
+    `reports` are the revocations in force, each with its key: those that end one grant are named as well, and part what
+    was said before from what is said since. What leads to a grant does so where rights are weighed (`revocations`).
     """
     given: defaultdict[bytes, dict[bytes, Sequence[bytes]]] = defaultdict(dict)
-    revocations = set()
+    reported, of_key = frozenset(reports.values()), defaultdict[bytes, set[bytes]](set)
     for entry in entries:
         if entry.header.kind == Kind.REVOKE:
-            revocations.add(entry.id)
+            if entry.id in reports:
+                of_key[reports[entry.id]].add(entry.id)
         elif (authority := door.authority(entry.id)) is not None and authority.key in reported:
             given[authority.key][entry.id] = entry.header.parents
     found: dict[bytes, int] = {}
-    for grants in given.values():
+    for key, grants in given.items():
         named_by: defaultdict[bytes, list[bytes]] = defaultdict(list)
         for grant, parents in grants.items():
             for name in parents:
                 named_by[name].append(grant)
-        names = sorted(named_by.keys() & revocations)
+        names = sorted(named_by.keys() & of_key[key])
         bits = marked({name: 1 << min(place, _MAX_BITS - 1) for place, name in enumerate(names)}, named_by)
         found.update((grant, bits[grant]) for grant in grants.keys() & bits.keys())
     return found
@@ -98,6 +100,7 @@ class Returns:
             if (held := holding.get(grant)) is not None and held.key in came_back:
                 self._now[held.key, held.agreement] |= named
         self._said: defaultdict[Return, _Said] = defaultdict(_Said)
+        self._since: defaultdict[Device, set[Return]] = defaultdict(set)
         self._vouched: defaultdict[Return, list[Vouched]] = defaultdict(list)
         self._spoke: defaultdict[Standing, defaultdict[Device, set[Return | None]]] = defaultdict(
             lambda: defaultdict(set)
@@ -120,6 +123,7 @@ class Returns:
             self._spoke[word.device, word.person][vouched.voice].add(about)
         if vouched.since is not None:
             said = self._said[vouched.since]
+            self._since[vouched.since.device].add(vouched.since)
             (said.words if target.grant in self._holding else said.over).add(word)
 
     def joined(
@@ -140,26 +144,25 @@ class Returns:
                 persons = () if each.person is None else (aliases.get(each.person, each.person),)
                 whose.setdefault(back, set()).update(persons)
                 grants[back].add(each.grant)
-        waiting, lines, first = set(whose), self._lines(whose), voices
-        counted: defaultdict[Device, list[Return]] = defaultdict(list)
+        waiting, weighed, first = set(whose), self._weighed(whose), voices
         for _ in range(MAX_CONFIRMED_AGAIN_STEPS if waiting else 0):
-            step = _Step(voices, first, frozenset(waiting), counted, cut)
-            again = [one for line in lines.values() for one in self._confirmed_in(line, step, whose)]
+            step = _Step(voices, first, frozenset(waiting), cut)
+            again = [one for one in weighed if one in waiting and self._is_confirmed(one, step, whose[one])]
             if not again:
                 break
             waiting.difference_update(again)
-            for one in again:
-                counted[one.device].append(one)
             voices = self._with_said(voices, again)
         return replace(voices, unheard=frozenset(grant for one in waiting for grant in grants.get(one, ())))
 
-    def _lines(self, returns: Iterable[Return]) -> Mapping[Device, Sequence[Return]]:
-        """Each device's returns, an earlier one before the later ones: of those that are over the earliest."""
-        lines: defaultdict[Device, list[Return]] = defaultdict(list)
-        for one in sorted(returns, key=lambda one: (self._named(one).bit_count(), self._named(one))):
-            if one.named is None or len(lines[one.device]) < MAX_RETURNS_WEIGHED:
-                lines[one.device].append(one)
-        return lines
+    def _weighed(self, returns: Iterable[Return]) -> Sequence[Return]:
+        """Those that are: of each device's returns that are over the earliest, which name the fewest."""
+        found: list[Return] = []
+        over: Counter[Device] = Counter()
+        for one in sorted(returns, key=lambda one: (self._named(one).bit_count(), self._named(one), one.device)):
+            over[one.device] += one.named is not None
+            if one.named is None or over[one.device] <= MAX_RETURNS_WEIGHED:
+                found.append(one)
+        return found
 
     def _named(self, one: Return) -> int:
         return self._now[one.device] if one.named is None else one.named
@@ -171,16 +174,6 @@ class Returns:
         names, earlier = self._named(one), self._named(than)
         return names != earlier and names & earlier == earlier
 
-    def _confirmed_in(
-        self, line: Sequence[Return], step: _Step, whose: Mapping[Return, Iterable[bytes]]
-    ) -> list[Return]:
-        """Which returns of one device, of those that wait, are confirmed by what counts so far."""
-        found: list[Return] = []
-        for back in line:
-            if back in step.waiting and self._is_confirmed(back, step, whose[back], found):
-                found.append(back)
-        return found
-
     def _with_said(self, voices: Voices, again: Collection[Return]) -> Voices:
         words, over = dict(voices.words), dict(voices.over)
         for one in again:
@@ -191,18 +184,21 @@ class Returns:
         let_back = voices.let_back.difference(one.device for one in again if one.named is None)
         return replace(voices, let_back=let_back, words=words, over=over)
 
-    def _is_confirmed(self, back: Return, step: _Step, whose: Iterable[bytes], confirmed: Iterable[Return]) -> bool:
+    def _is_confirmed(self, back: Return, step: _Step, whose: Iterable[bytes]) -> bool:
         """Whether each device of theirs in use that it is linked with says so, or leads to who does; there may be none.
 
         Each: whoever has the server names a device that speaks for a lost laptop, or has that call it its own, and what
         one can tell from words is the same for that as for an honest one. That somebody grants one makes it no linked
-        one. `confirmed` are earlier returns of the device that are confirmed in this very step.
+        one. Linked is also by what was said since a return that nobody confirmed: more are asked then, and never fewer.
         """
         device = back.device
-        before = [one for one in (*step.counted.get(device, ()), *confirmed) if not self._is_later(one, back)]
+        before = [one for one in self._since[device] if one != back and not self._is_later(one, back)]
         round_, first = step.of(back)
         says = {device: first.words.get(device, _NO_WORDS).union(*(self._words_since(one, back) for one in before))}
-        vouched = [(each.voice, each.word) for each in self._vouched.get(back, ()) if each.since not in step.waiting]
+        # what lets it in now may name the same as what did once: who spoke for the one has for the other
+        alike = [back] if self._now.get(device) != back.named else [back, Return(device)]
+        said = [each for one in alike for each in self._vouched.get(one, ())]
+        vouched = [(each.voice, each.word) for each in said if each.since not in step.waiting]
         for person in whose:
             spoke = [
                 voice
@@ -221,17 +217,10 @@ class Returns:
 
 
 class _Step:
-    """Who is confirmed by what counts so far: `waiting` returns are not, `counted` ones are; `first` counted first."""
+    """Who is confirmed by what counts so far: `waiting` returns are not; `first` is what counted at first."""
 
-    def __init__(
-        self,
-        voices: Voices,
-        first: Voices,
-        waiting: frozenset[Return],
-        counted: Mapping[Device, Sequence[Return]],
-        cut: Container[bytes],
-    ) -> None:
-        self.waiting, self.counted, self.cut = waiting, counted, cut
+    def __init__(self, voices: Voices, first: Voices, waiting: frozenset[Return], cut: Container[bytes]) -> None:
+        self.waiting, self.cut = waiting, cut
         self._now, self._first = Round(voices), first
         self._ever: tuple[Round, Voices] | None = None
 

@@ -301,9 +301,8 @@ def _let_in_again(
 
     A grant that overcomes too little of what cut its device off stays: somebody was let in by it once.
     """
-    reported = frozenset(revocations.values())
     counting = (entry for entry in entries if held.get(entry.id, 0) == 0)
-    return let_in_again(counting, door, reported) if reported else {}
+    return let_in_again(counting, door, revocations) if revocations else {}
 
 
 def _not_confirmed_again(

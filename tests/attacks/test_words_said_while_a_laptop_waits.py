@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -191,16 +191,12 @@ async def test_whom_a_found_laptop_confirms_once_it_was_confirmed_again_stays_he
         assert own_device(third.agent) in roster.speaking[here.room.teacher_person]
 
 
-def _all_in_one(_self: object, returns: Iterable[Return]) -> Mapping[VouchedDevice, Sequence[Return]]:
-    """As if a device's returns had no order: each is asked of who was linked before any."""
-    lines = defaultdict[VouchedDevice, list[Return]](list)
-    for one in sorted(returns, key=lambda one: -1 if one.named is None else one.named):
-        lines[one.device].append(one)
-    return lines
+def _always_later(_self: object, _one: Return | None, _than: Return) -> bool:
+    return True
 
 
 @pytest.mark.parametrize("by", ["a head", "the server"])
-@attack(ROW, off={"protocol.rights.letting_back.Returns._lines": _all_in_one})
+@attack(ROW, off={"protocol.rights.letting_back.Returns._is_later": _always_later})
 async def test_a_found_laptop_that_is_stolen_later_waits_for_whom_it_has_confirmed_since(here: Here, by: str) -> None:
     head, _ = await confirmed_head(here)
     lost, hers, person = here.teacher, here.room.teacher_person, here.room.teacher_person
@@ -226,8 +222,8 @@ async def test_a_found_laptop_that_is_stolen_later_waits_for_whom_it_has_confirm
     assert not await opens_what_is_handed_in_now(here, lost, new)
 
 
-def _named_by_grants_alone(entries: Iterable[Entry], door: Door, reported: Container[bytes]) -> LetInAgain:
-    return let_in_again_to([each for each in entries if each.header.kind != Kind.SUCCESSOR], door, reported)
+def _named_by_grants_alone(entries: Iterable[Entry], door: Door, reports: Mapping[bytes, bytes]) -> LetInAgain:
+    return let_in_again_to([each for each in entries if each.header.kind != Kind.SUCCESSOR], door, reports)
 
 
 @pytest.mark.parametrize("after", [_cut_off_with_all, _its_grant_is_ended])

@@ -166,3 +166,46 @@ def test_whom_a_found_laptop_has_confirmed_is_asked_when_it_is_let_in_once_more(
     assert not life.speaks(first)
     life.confirms(second, first)
     assert life.speaks(first)
+
+
+def _stolen_after_it_was_found_twice(life: Life) -> tuple[Laptop, Laptop, bytes, tuple[bytes, ...]]:
+    """Her first laptop, which has confirmed her second one since it was found, is lost once more."""
+    first = life.buys()
+    original = first.writer.grant or b""
+    lost = life.loses(first)
+    life.finds(first, lost)
+    again = life.loses(first)
+    life.finds(first, lost, again)
+    second = life.buys()
+    life.confirms(first, second)
+    reports = (lost, again, life.loses(first))
+    assert life.speaks(second)
+    return first, second, original, reports
+
+
+def test_returns_that_a_stolen_heads_laptop_invented_have_nobody_left_out_who_is_asked() -> None:
+    life = Life()
+    stolen = life.head_of_the_school()
+    first, _, original, reports = _stolen_after_it_was_found_twice(life)
+    for _ in range(MAX_RETURNS_WEIGHED + 8):
+        life.lets_in(first, life.loses(first, by=stolen, ends=original), by=stolen)
+    spy = life.buys()
+    first.writer.grant = life.lets_in(first, *reports, by=stolen)
+    life.says_a_key(first)
+    life.confirms(first, spy)
+    assert not life.speaks(first)
+    assert not life.speaks(spy)
+
+
+def test_a_device_that_disagrees_with_an_earlier_return_leaves_out_nobody_who_is_asked_about_a_later_one() -> None:
+    life = Life()
+    first, _, original, reports = _stolen_after_it_was_found_twice(life)
+    spy = life.buys()
+    first.writer.grant = life.lets_in(first, *reports, by=life.world.server)
+    for grant in (original, first.writer.grant):
+        said = Vouch().encode()
+        life.world.say(spy.writer, life.room, Kind.VOUCH, said, subject=life.hers, target=grant)
+    life.says_a_key(first)
+    life.confirms(first, spy)
+    assert not life.speaks(first)
+    assert not life.speaks(spy)
