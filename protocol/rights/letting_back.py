@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS, MAX_RETURNS_WEIGHED
@@ -30,8 +31,7 @@ from protocol.rights.vouching import Device, Standing, Voices, Word
 LetInAgain: TypeAlias = Mapping[bytes, int]
 """The grants by which a device was let in again, those that are over included, with a bit for each revocation that they
 name, by themselves or through others of the same key."""
-_WORDS: TypeAlias = frozenset[Word]
-_NO_WORDS: Final[_WORDS] = frozenset()
+_NO_WORDS: Final = frozenset[Word]()
 _MAX_BITS: Final = 4_096
 """So many revocations of one key that are in force are told apart."""
 
@@ -42,6 +42,8 @@ def let_in_again(entries: Iterable[Entry], door: Door, reports: Mapping[bytes, b
     `reports` are the revocations in force, each with its key: those that end one grant are named as well, and part what
     was said before from what is said since. What leads to a grant does so where rights are weighed (`revocations`).
     """
+    if not reports:
+        return {}
     given: defaultdict[bytes, dict[bytes, Sequence[bytes]]] = defaultdict(dict)
     reported, of_key = frozenset(reports.values()), defaultdict[bytes, set[bytes]](set)
     for entry in entries:
@@ -85,6 +87,9 @@ class _Said:
     over: set[Word] = field(default_factory=set)
 
 
+_NOTHING_SAID: Final[Mapping[Return, _Said]] = MappingProxyType({})
+
+
 class Returns:
     """The returns of a space, and what was said of them and since.
 
@@ -99,8 +104,7 @@ class Returns:
         for grant, named in again.items():
             if (held := holding.get(grant)) is not None and held.key in came_back:
                 self._now[held.key, held.agreement] |= named
-        self._said: defaultdict[Return, _Said] = defaultdict(_Said)
-        self._since: defaultdict[Device, set[Return]] = defaultdict(set)
+        self._said: defaultdict[Device, defaultdict[Return, _Said]] = defaultdict(lambda: defaultdict(_Said))
         self._vouched: defaultdict[Return, list[Vouched]] = defaultdict(list)
         self._spoke: defaultdict[Standing, defaultdict[Device, set[Return | None]]] = defaultdict(
             lambda: defaultdict(set)
@@ -122,8 +126,7 @@ class Returns:
         if word.is_own:
             self._spoke[word.device, word.person][vouched.voice].add(about)
         if vouched.since is not None:
-            said = self._said[vouched.since]
-            self._since[vouched.since.device].add(vouched.since)
+            said = self._said[vouched.since.device][vouched.since]
             (said.words if target.grant in self._holding else said.over).add(word)
 
     def joined(
@@ -144,15 +147,19 @@ class Returns:
                 persons = () if each.person is None else (aliases.get(each.person, each.person),)
                 whose.setdefault(back, set()).update(persons)
                 grants[back].add(each.grant)
-        waiting, weighed, first = set(whose), self._weighed(whose), voices
+        waiting, weighed, before = set(whose), self._weighed(whose), voices
         for _ in range(MAX_CONFIRMED_AGAIN_STEPS if waiting else 0):
-            step = _Step(voices, first, frozenset(waiting), cut)
+            step = _Step(voices, before, frozenset(waiting), cut)
             again = [one for one in weighed if one in waiting and self._is_confirmed(one, step, whose[one])]
             if not again:
                 break
             waiting.difference_update(again)
             voices = self._with_said(voices, again)
         return replace(voices, unheard=frozenset(grant for one in waiting for grant in grants.get(one, ())))
+
+    def _since(self, device: Device) -> Mapping[Return, _Said]:
+        """What a device has said since each of its returns."""
+        return self._said.get(device, _NOTHING_SAID)
 
     def _weighed(self, returns: Iterable[Return]) -> Sequence[Return]:
         """Those that are: of each device's returns that are over the earliest, which name the fewest."""
@@ -165,22 +172,22 @@ class Returns:
         return found
 
     def _named(self, one: Return) -> int:
-        return self._now[one.device] if one.named is None else one.named
+        return self._now.get(one.device, 0) if one.named is None else one.named
 
-    def _is_later(self, one: Return | None, than: Return) -> bool:
-        """Whether a return came after another of the same device."""
-        if one is None:
-            return False
-        names, earlier = self._named(one), self._named(than)
-        return names != earlier and names & earlier == earlier
+    def _is_before(self, one: Return | None, back: Return) -> bool:
+        """Whether a device was what it was, or had returned, before it returned so: not after it, and not so."""
+        if one is None or one == back:
+            return one is None
+        names, earlier = self._named(one), self._named(back)
+        return names == earlier or names & earlier != earlier
 
     def _with_said(self, voices: Voices, again: Collection[Return]) -> Voices:
         words, over = dict(voices.words), dict(voices.over)
         for one in again:
-            if (said := self._said.get(one)) is not None:
+            if (said := self._since(one.device).get(one)) is not None:
                 for into, more in ((words, said.words), (over, said.over)):
                     if more:
-                        into[one.device] = into.get(one.device, frozenset()) | more
+                        into[one.device] = into.get(one.device, _NO_WORDS) | more
         let_back = voices.let_back.difference(one.device for one in again if one.named is None)
         return replace(voices, let_back=let_back, words=words, over=over)
 
@@ -191,10 +198,8 @@ class Returns:
         one can tell from words is the same for that as for an honest one. That somebody grants one makes it no linked
         one. Linked is also by what was said since a return that nobody confirmed: more are asked then, and never fewer.
         """
-        device = back.device
-        before = [one for one in self._since[device] if one != back and not self._is_later(one, back)]
-        round_, first = step.of(back)
-        says = {device: first.words.get(device, _NO_WORDS).union(*(self._words_since(one, back) for one in before))}
+        device, round_ = back.device, step.round_of(back)
+        says = {device: self._said_before(back, step.before)}
         # what lets it in now may name the same as what did once: who spoke for the one has for the other
         alike = [back] if self._now.get(device) != back.named else [back, Return(device)]
         said = [each for one in alike for each in self._vouched.get(one, ())]
@@ -203,7 +208,7 @@ class Returns:
             spoke = [
                 voice
                 for voice, about in self._spoke.get((device, person), {}).items()
-                if any(one != back and not self._is_later(one, back) for one in about)
+                if any(self._is_before(one, back) for one in about)
             ]
             others = round_.in_use((*round_.voices.circle(person, device, says=says).own, *spoke), person, step.cut)
             others.discard(device)
@@ -211,25 +216,32 @@ class Returns:
                 return False
         return True
 
-    def _words_since(self, one: Return, back: Return) -> _WORDS:
-        said = self._said.get(one, _Said())
-        return frozenset(said.words if back.named is None else said.words | said.over)
+    def _said_before(self, back: Return, before: Voices) -> frozenset[Word]:
+        """What a device has said before it returned so: ever, and since each return that is not later than this one.
+
+        About a return that is over also what was said of grants that are; `before` is what was said since no return.
+        """
+        said = [said for one, said in self._since(back.device).items() if self._is_before(one, back)]
+        words = before.words.get(back.device, _NO_WORDS).union(*(each.words for each in said))
+        if back.named is None:
+            return words
+        return words.union(before.over.get(back.device, _NO_WORDS), *(each.over for each in said))
 
 
 class _Step:
-    """Who is confirmed by what counts so far: `waiting` returns are not; `first` is what counted at first."""
+    """Who is confirmed by what counts so far: `waiting` returns are not; `before` is what was said since none."""
 
-    def __init__(self, voices: Voices, first: Voices, waiting: frozenset[Return], cut: Container[bytes]) -> None:
-        self.waiting, self.cut = waiting, cut
-        self._now, self._first = Round(voices), first
-        self._ever: tuple[Round, Voices] | None = None
+    def __init__(self, voices: Voices, before: Voices, waiting: frozenset[Return], cut: Container[bytes]) -> None:
+        self.before, self.waiting, self.cut = before, waiting, cut
+        self._now = Round(voices)
+        self._ever: Round | None = None
 
-    def of(self, back: Return) -> tuple[Round, Voices]:
-        """By what a return is weighed, now and at first: one that is over also by what was said of grants that are."""
+    def round_of(self, back: Return) -> Round:
+        """By what a return is weighed: one that is over also by what was said of grants that are."""
         if back.named is None:
-            return self._now, self._first
+            return self._now
         if self._ever is None:
-            self._ever = Round(self._now.voices.with_over()), self._first.with_over()
+            self._ever = Round(self._now.voices.with_over())
         return self._ever
 
 

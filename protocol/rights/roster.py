@@ -230,7 +230,8 @@ def fold_roster(
         void=frozenset(gone - held.keys()),
         awaited=cuts.awaited,
         revocations=revocations,
-        again=_let_in_again([*above, *own], held, revocations, door),
+        # a grant that overcomes too little of what cut its device off (rank 0) stays: somebody was let in by it once
+        again=let_in_again((each for each in (*above, *own) if held.get(each.id, 0) == 0), door, revocations),
         doubtful=frozenset(doubtful([*above, *own], held)),
     )
     persons, aliases = persons_of(each for each in own if each.header.kind == Kind.PERSON and not roster.hides(each))
@@ -292,17 +293,6 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         unconfirmed=unheard,
         nameless=frozenset(each.grant for each in ever if each.role is Role.HEAD and each.person is None),
     )
-
-
-def _let_in_again(
-    entries: Iterable[Entry], held: Mapping[bytes, int], revocations: Mapping[bytes, bytes], door: Door
-) -> LetInAgain:
-    """The grants that let a device in again, by revocations that nothing holds back.
-
-    A grant that overcomes too little of what cut its device off stays: somebody was let in by it once.
-    """
-    counting = (entry for entry in entries if held.get(entry.id, 0) == 0)
-    return let_in_again(counting, door, revocations) if revocations else {}
 
 
 def _not_confirmed_again(

@@ -265,7 +265,10 @@ def once_led_to(over: Iterable[Authority], said: Said, starts: Starts) -> Spoken
     persons = {said.who(each.person) for each in over if each.person is not None}
     if not persons:
         return _NOBODY
-    apart = replace(said.apart.with_over(), let_back=frozenset())
-    voices = apart if said.apart is said.voices else replace(said.voices.with_over(), let_back=frozenset())
-    ever = replace(said, apart=apart, voices=voices)
+    apart = _with_what_is_over(said.apart)
+    ever = replace(said, apart=apart, voices=apart if said.apart is said.voices else _with_what_is_over(said.voices))
     return _led_to(ever, {one: starts[one] for one in starts if said.who(one) in persons}, *_circles(ever))
+
+
+def _with_what_is_over(voices: Voices) -> Voices:
+    return replace(voices.with_over(), let_back=frozenset())

@@ -60,7 +60,7 @@ def voices_of(
         for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id))
         if (author := _speaker(door, entry.header.grant)) is not None
     ]
-    drawn = _drawn()
+    drawn: _Drawn = defaultdict(list)
     firsts: defaultdict[bytes, dict[Device, None]] = defaultdict(dict)
     for entry, author in said:
         person = author.person
@@ -96,10 +96,6 @@ def voices_of(
     )
     former = [named for grant in again if (named := _speaker(door, grant)) is not None]
     return returns.joined(voices, former, aliases, cut)
-
-
-def _drawn() -> _Drawn:
-    return defaultdict(list)
 
 
 def _said_by(

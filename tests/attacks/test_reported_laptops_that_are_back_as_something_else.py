@@ -27,29 +27,21 @@ from sync_agent.keys.places import Place
 from sync_agent.keys.reading_key import _notes_of
 from tests.attacks.test_what_moves_a_teachers_keys import handed_in_now
 from tests.harness.attack import attack
-from tests.harness.classroom import Device
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import (
     another_laptop,
+    cut_off,
     keys_said,
     keys_that_open,
     let_in_again,
     opens_what_is_handed_in_now,
     report_by_head,
 )
-from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
 from tests.harness.territory import new_device
 
 ROW = "a server lets a reported laptop in again as something else"
 AS_HERS_WITH_ANOTHER_KEY, AS_ANOTHERS = "as hers, beside another key", "as another teacher's"
-
-
-async def cut_off(here: Here, lost: Device) -> None:
-    """The server reports it, with all that it has seen of it."""
-    tips = tuple(await here.room.territory.replica.tips(here.room.space, lost.agent.device))
-    cut = Revocation(lost.agent.device, tips).encode()
-    await here.room.territory.say(here.room.space, Kind.REVOKE, cut)
 
 
 def _back_as_the_same(

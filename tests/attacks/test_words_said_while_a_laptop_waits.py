@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -14,13 +14,13 @@ from protocol.folds.coursework import HandInState
 from protocol.identity import AgreementKey, SigningKey
 from protocol.limits import MAX_PHRASES_PER_DEVICE
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Grant, Revocation, Successor
+from protocol.model.structure import Grant, Successor
 from protocol.model.work import Receipt
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Authority, Door
 from protocol.rights.letting_back import LetInAgain, Return, Returns
 from protocol.rights.letting_back import let_in_again as let_in_again_to
-from protocol.rights.vouching import Device as VouchedDevice
+from protocol.rights.voices import _Phrases
 from protocol.rights.vouching import Vouch, device_id, drawn_by, prove
 from protocol.roles import Role
 from protocol.trust.kit import Argon2Cost
@@ -34,6 +34,7 @@ from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import (
     another_laptop,
     confirm_each_other,
+    cut_off,
     let_in_again,
     lost_and_found,
     opens_what_is_handed_in_now,
@@ -42,6 +43,7 @@ from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import own_keys, spied_class
 from tests.harness.territory import new_device
 
+CHEAP = Argon2Cost(8, 1, 1)
 ROW = "a server's operator names a device of their own as a teacher's"
 
 
@@ -79,22 +81,23 @@ async def _confirms_the_spy(here: Here, waits: _Waits) -> None:
     await waits.lost.agent.write(said)
 
 
+async def _draws(here: Here, waits: _Waits, signer: SigningKey, agreement: bytes) -> None:
+    """The laptop that waits says that it drew a phrase, which has these keys."""
+    person = here.room.teacher_person
+    drawn = drawn_by(signer, person, own_device(waits.lost.agent))
+    phrase = PhraseKey(agreement, bytes(16), CHEAP, signer.public, drawn)
+    await waits.lost.agent.write(Draft(here.room.space, Kind.PHRASE, waits.grant, phrase.encode(), subject=person))
+
+
 async def _draws_a_phrase_for_the_spy(here: Here, waits: _Waits) -> None:
     person, signer = here.room.teacher_person, here.spy.signing
-    drawn = drawn_by(signer, person, own_device(waits.lost.agent))
-    phrase = PhraseKey(here.spy.agreement.public, bytes(16), Argon2Cost(8, 1, 1), signer.public, drawn)
-    await waits.lost.agent.write(Draft(here.room.space, Kind.PHRASE, waits.grant, phrase.encode(), subject=person))
+    await _draws(here, waits, signer, here.spy.agreement.public)
     proof = prove(signer, person, own_keys(here.spy), here.grant or b"")
     await here.say(Kind.VOUCH, proof.encode(), person, target=here.grant)
 
 
-async def _all_that_was_said(here: Here, waits: _Waits) -> bytes:
-    device = waits.lost.agent.device
-    return Revocation(device, tuple(await here.room.territory.replica.tips(here.room.space, device))).encode()
-
-
 async def _cut_off_with_all(here: Here, waits: _Waits) -> None:
-    await here.room.territory.say(here.room.space, Kind.REVOKE, await _all_that_was_said(here, waits))
+    await cut_off(here, waits.lost)
 
 
 async def _reported_once_more(here: Here, waits: _Waits) -> None:
@@ -104,8 +107,7 @@ async def _reported_once_more(here: Here, waits: _Waits) -> None:
 
 
 async def _its_grant_is_ended(here: Here, waits: _Waits) -> None:
-    said = await _all_that_was_said(here, waits)
-    await here.room.territory.say(here.room.space, Kind.REVOKE, said, target=waits.grant)
+    await cut_off(here, waits.lost, ends=waits.grant)
 
 
 async def _is_reported(here: Here, *, is_first: bool) -> _Waits:
@@ -128,6 +130,15 @@ async def _is_back_and_waits(here: Here, *, is_first: bool) -> _Waits:
     return _Waits(lost, hers, head, grant)
 
 
+async def _hers_reads_what_is_handed_in_now_and_the_spy_does_not(here: Here, hers: Device) -> None:
+    for _ in range(3):
+        await here.sync(hers, here.machine)
+    work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
+    await here.sync(here.machine, hers)
+    assert await Desk(hers.agent).files("open-hand-in", id=work.hex()) == {"b.odt": b"neu"}
+    assert not await here.opens(work)
+
+
 @pytest.mark.parametrize("is_first", [True, False], ids=["her first", "her second"])
 @pytest.mark.parametrize("after", [_cut_off_with_all, _reported_once_more, _its_grant_is_ended])
 @pytest.mark.parametrize("way", [_confirms_the_spy, _draws_a_phrase_for_the_spy])
@@ -139,12 +150,7 @@ async def test_whom_a_laptop_confirms_while_it_waits_is_hers_by_no_later_end_of_
     await way(here, waits)
     await here.sync(waits.lost, waits.hers, here.machine)
     await after(here, waits)
-    for _ in range(3):
-        await here.sync(waits.hers, here.machine)
-    work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
-    await here.sync(here.machine, waits.hers)
-    assert await Desk(waits.hers.agent).files("open-hand-in", id=work.hex()) == {"b.odt": b"neu"}
-    assert not await here.opens(work)
+    await _hers_reads_what_is_handed_in_now_and_the_spy_does_not(here, waits.hers)
     roster = (await here.machine.agent.replica.view(here.room.space)).roster
     assert own_keys(here.spy) not in roster.speaking[here.room.teacher_person]
 
@@ -191,31 +197,30 @@ async def test_whom_a_found_laptop_confirms_once_it_was_confirmed_again_stays_he
         assert own_device(third.agent) in roster.speaking[here.room.teacher_person]
 
 
-def _always_later(_self: object, _one: Return | None, _than: Return) -> bool:
-    return True
-
-
-@pytest.mark.parametrize("by", ["a head", "the server"])
-@attack(ROW, off={"protocol.rights.letting_back.Returns._is_later": _always_later})
-async def test_a_found_laptop_that_is_stolen_later_waits_for_whom_it_has_confirmed_since(here: Here, by: str) -> None:
-    head, _ = await confirmed_head(here)
-    lost, hers, person = here.teacher, here.room.teacher_person, here.room.teacher_person
-    if by == "a head":
-        await lost_and_found(here, head, lost)
-    else:
-        said = Revocation(
-            lost.agent.device, tuple(await here.room.territory.replica.tips(here.room.space, lost.agent.device))
-        )
-        await here.room.territory.say(here.room.space, Kind.REVOKE, said.encode())
-        await let_in_again(here, lost, Role.TEACHER, person)
-        await here.sync(lost, here.machine, head)
-    paper = await new_phrase(lost.agent, Argon2Cost(8, 1, 1))
-    await here.sync(lost, here.machine, head)
-    await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
-    await here.sync(head, here.machine)
+async def _types_it_on_a_new_one(here: Here, paper: str) -> Device:
+    """She buys a further laptop, and types the phrase that stands on her paper."""
     new = await here.room.teacher()
     await here.sync(new)
     await open_with_phrase(new.agent, paper)
+    return new
+
+
+@pytest.mark.parametrize("by", ["a head", "the server"])
+@attack(ROW, off={"protocol.rights.letting_back.Returns._is_before": lambda *_: False})
+async def test_a_found_laptop_that_is_stolen_later_waits_for_whom_it_has_confirmed_since(here: Here, by: str) -> None:
+    head, _ = await confirmed_head(here)
+    lost, hers = here.teacher, here.room.teacher_person
+    if by == "a head":
+        await lost_and_found(here, head, lost)
+    else:
+        await cut_off(here, lost)
+        await let_in_again(here, lost, Role.TEACHER, hers)
+        await here.sync(lost, here.machine, head)
+    paper = await new_phrase(lost.agent, CHEAP)
+    await here.sync(lost, here.machine, head)
+    await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
+    await here.sync(head, here.machine)
+    new = await _types_it_on_a_new_one(here, paper)
     await here.sync(new, head, here.machine, new, here.machine)
     await let_in_again(here, lost, Role.TEACHER, hers)
     await here.sync(lost, new, here.machine)
@@ -257,21 +262,20 @@ async def test_a_return_that_names_the_report_through_a_machines_successor_is_on
     await _confirms_the_spy(here, waits)
     await here.sync(waits.lost, waits.hers, here.machine)
     await after(here, waits)
-    for _ in range(3):
-        await here.sync(waits.hers, here.machine)
-    work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
-    await here.sync(here.machine, waits.hers)
-    assert not await here.opens(work)
+    await _hers_reads_what_is_handed_in_now_and_the_spy_does_not(here, waits.hers)
 
 
-class _InOneBasket(defaultdict[tuple[bytes, VouchedDevice, Return | None], list[object]]):
+class _InOneBasket(_Phrases):
     """Of all phrases that a device drew the latest count, whenever it drew them."""
 
-    def __getitem__(self, key: tuple[bytes, VouchedDevice, Return | None]) -> list[object]:
-        return super().__getitem__((*key[:2], None))
+    def __init__(self, drawn: Mapping[Any, Iterable[Any]], *others: Any) -> None:
+        baskets = defaultdict[Any, list[Any]](list)
+        for (person, device, _), said in drawn.items():
+            baskets[person, device, None] += said
+        super().__init__(baskets, *others)
 
 
-@attack(ROW, off={"protocol.rights.voices._drawn": lambda: _InOneBasket(list)})
+@attack(ROW, off={"protocol.rights.voices._Phrases": _InOneBasket})
 async def test_phrases_that_it_draws_while_it_waits_take_the_place_of_none_that_was_good(here: Here) -> None:
     head, _ = await confirmed_head(here)
     lost, person = here.teacher, here.room.teacher_person
@@ -279,22 +283,18 @@ async def test_phrases_that_it_draws_while_it_waits_take_the_place_of_none_that_
     await lost_and_found(here, head, lost, second)
     await confirm(second.agent, device_id(own_device(lost.agent)), shown_as="own")
     await here.sync(second, lost, here.machine)
-    paper = await new_phrase(lost.agent, Argon2Cost(8, 1, 1))
+    paper = await new_phrase(lost.agent, CHEAP)
     await here.sync(lost, here.machine)
-    third = await here.room.teacher()
-    await here.sync(third)
-    await open_with_phrase(third.agent, paper)
+    third = await _types_it_on_a_new_one(here, paper)
     await here.sync(third, here.machine, head)
     await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
     await here.sync(head, third, here.machine)
     grant = await let_in_again(here, lost, Role.TEACHER, person)
     await here.sync(lost)
+    waits = _Waits(lost, second, head, grant)
     for number in range(MAX_PHRASES_PER_DEVICE):
         signer = SigningKey(bytes([3 + number]) * 32)
-        drawn = drawn_by(signer, person, own_device(lost.agent))
-        key = AgreementKey(bytes([40 + number]) * 32).public
-        phrase = PhraseKey(key, bytes(16), Argon2Cost(8, 1, 1), signer.public, drawn)
-        await lost.agent.write(Draft(here.room.space, Kind.PHRASE, grant, phrase.encode(), subject=person))
+        await _draws(here, waits, signer, AgreementKey(bytes([40 + number]) * 32).public)
     await here.sync(lost, third, here.machine)
     roster = (await here.machine.agent.replica.view(here.room.space)).roster
     assert own_device(third.agent) in roster.speaking[person]

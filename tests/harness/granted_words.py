@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from protocol.model.entry import Entry
 from protocol.rights.door import Authority, Door
-from protocol.rights.letting_back import LetInAgain
 from protocol.rights.voices import voices_of
 from protocol.rights.vouching import Device, Voices, Word
 from protocol.roles import HAS_READING_KEYS, Role
@@ -19,13 +19,11 @@ def voices_with_granted_words(
     door: Door,
     *,
     aliases: Mapping[bytes, bytes],
-    cut: Container[bytes],
-    came_back: Container[bytes],
-    again: LetInAgain,
+    **others: Any,
 ) -> Voices:
     """As `voices_of`, with a word for each grant that a head teacher's device has written."""
     holding = list(authorities)
-    voices = voices_of(entries, holding, door, aliases=aliases, cut=cut, came_back=came_back, again=again)
+    voices = voices_of(entries, holding, door, aliases=aliases, **others)
     granted = {each.grant: each for each in holding if each.role in HAS_READING_KEYS}
     words: dict[Device, frozenset[Word]] = dict(voices.words)
     for each in granted.values():

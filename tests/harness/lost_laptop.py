@@ -56,6 +56,13 @@ async def let_in_again(here: Here, lost: Device, role: Role, person: bytes | Non
     return (await territory.say(space, Kind.GRANT, again, parents=cuts)).id
 
 
+async def cut_off(here: Here, lost: Device, *, ends: bytes | None = None) -> None:
+    """The server reports a laptop, or ends one of its grants, with all that it has seen of it."""
+    territory, space, laptop = here.room.territory, here.room.space, lost.agent.device
+    cut = Revocation(laptop, tuple(await territory.replica.tips(space, laptop))).encode()
+    await territory.say(space, Kind.REVOKE, cut, target=ends)
+
+
 async def lost_and_found(here: Here, head: Device, laptop: Device, *others: Device) -> None:
     """A laptop is reported on a head's computer, and let in again there by its name."""
     await here.sync(head)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from protocol.model.entry import Kind
-from protocol.model.structure import Revocation
 from protocol.model.work import Feedback
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.roster import Roster
@@ -20,7 +19,7 @@ from sync_agent.machine.enrolled import PHRASE_FILE
 from sync_agent.machine.phrase_file import drawn_in
 from tests.harness.classroom import Device
 from tests.harness.head_at_work import confirmed_head
-from tests.harness.lost_laptop import another_laptop, confirm_each_other, lost_and_found, teach_too
+from tests.harness.lost_laptop import another_laptop, confirm_each_other, cut_off, lost_and_found, teach_too
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
 
@@ -80,7 +79,7 @@ async def test_whom_it_confirmed_between_two_losses_reads_on_once_there_is_a_fur
 
 async def test_what_she_said_on_a_found_laptop_stays_hers_when_the_one_that_confirmed_it_leaves(here: Here) -> None:
     head, _ = await confirmed_head(here)
-    territory, space, first = here.room.territory, here.room.space, here.teacher
+    territory, first = here.room.territory, here.teacher
     second = await another_laptop(here, first)
     third = await another_laptop(here, second)
     await here.sync(first, third, here.machine, first)
@@ -91,9 +90,7 @@ async def test_what_she_said_on_a_found_laptop_stays_hers_when_the_one_that_conf
     right = await _answers(here, first, "Bravo")
     for leaves in (first, second):
         *_, held = territory.replica.door.authorities_of(leaves.agent.device)
-        said = tuple(await territory.replica.tips(space, leaves.agent.device))
-        ended = Revocation(leaves.agent.device, said).encode()
-        await territory.say(space, Kind.REVOKE, ended, target=None if leaves is first else held.grant)
+        await cut_off(here, leaves, ends=None if leaves is first else held.grant)
         await here.sync(third, here.machine)
         assert (await _roster(here)).speaks(right)
     assert own_device(third.agent) in (await _roster(here)).speaking[here.room.teacher_person]

@@ -13,10 +13,9 @@ from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import confirm, own_device, reported
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.reading_key import tend_reading_keys
-from tests.attacks.test_reported_laptops_that_are_back_as_something_else import cut_off
 from tests.attacks.test_what_moves_a_teachers_keys import handed_in_now
 from tests.harness.classroom import Device
-from tests.harness.lost_laptop import another_laptop, confirm_each_other, keys_said, let_in_again
+from tests.harness.lost_laptop import another_laptop, confirm_each_other, cut_off, keys_said, let_in_again
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
 
