@@ -74,7 +74,7 @@ class Frontage:
             return Response(201, {}, b"")
         held = await content.part_size(wanted.pack, wanted.sender)
         if offset != held:
-            return Response(409, {OFFSET_HEADER.lower(): str(held)}, b"")
+            return _continues_at(held)
         try:
             async with self.responder.allowances.receiving(wanted):
                 async for piece in pieces:
@@ -86,12 +86,15 @@ class Frontage:
                 await self.responder.allowances.finish(wanted)
         except PeerFault as fault:
             if fault.code is Code.WRONG_OFFSET:
-                held = await content.part_size(wanted.pack, wanted.sender)
-                return Response(409, {OFFSET_HEADER.lower(): str(held)}, b"")
+                return _continues_at(await content.part_size(wanted.pack, wanted.sender))
             await content.drop_part(wanted.pack, wanted.sender)
             return _refusal(fault)
         await self.responder.received_pack(wanted.space)
         return Response(201, {}, b"")
+
+
+def _continues_at(held: int) -> Response:
+    return Response(409, {OFFSET_HEADER.lower(): str(held)}, b"")
 
 
 def _refusal(error: RelaisError, status: int | None = None) -> Response:
