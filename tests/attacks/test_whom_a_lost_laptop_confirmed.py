@@ -5,16 +5,19 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from protocol.limits import READING_KEY_PAUSE_MS
-from protocol.model.entry import Kind
+from protocol.limits import READING_KEY_PAUSE_MS, SALT_BYTES
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import PersonKey
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office import confirmed_by_lost
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import Vouch, device_words
+from protocol.roles import Role
 from protocol.trust.person_keys import KeyWraps
 from sync_agent.keys.confirming import circle_of
 from tests.harness.attack import attack
@@ -24,6 +27,7 @@ from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import another_laptop, keys_said, opens_what_is_handed_in_now
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, own_keys, spied_class
+from tests.harness.territory import new_device
 
 LOST = "a device is lost"
 
@@ -67,6 +71,14 @@ async def test_whom_a_stolen_laptop_alone_confirmed_is_named_with_six_words_as_i
         assert (await desk.ask("lost", device=lost.agent.device.hex()))["confirmed"] == []
 
 
+async def named_at_the_server(here: SpiedClass, lost: Device) -> list[VouchedDevice]:
+    """Whom `lost` names there."""
+    replica = here.room.territory.replica
+    roster = (await replica.view(here.room.space)).roster
+    starts = confirmed_by_lost._came_first(replica.door, await replica.store.scan_kinds([Kind.PERSON_KEY]), roster)
+    return list(confirmed_by_lost._by_its_word_alone(roster, lost.agent.device, starts))
+
+
 def _by_dates(_door: object, _keys: object, roster: Roster) -> dict[bytes, VouchedDevice]:
     return {person: starts[0] for person, starts in roster.starts.items() if starts}
 
@@ -78,9 +90,41 @@ async def test_at_the_server_too_whose_key_bears_an_early_date_is_named(tmp_path
         replica, spy = here.room.territory.replica, own_keys(here.spy)
         roster = (await replica.view(here.room.space)).roster
         assert roster.starts[here.room.teacher_person] == (spy,), "by dates it would be hers before all others"
-        keys = await replica.store.scan_kinds([Kind.PERSON_KEY])
-        starts = confirmed_by_lost._came_first(replica.door, keys, roster)
-        assert confirmed_by_lost._by_its_word_alone(roster, lost.agent.device, starts) == [spy]
+        assert await named_at_the_server(here, lost) == [spy]
+
+
+class _NobodyElsewhere:
+    def __init__(self, *_: object) -> None: ...
+
+    def own(self, _person: bytes) -> frozenset[VouchedDevice]:
+        return frozenset()
+
+
+@attack(LOST, off={"protocol.replica.office.confirmed_by_lost._Led": _NobodyElsewhere})
+async def test_a_device_that_dates_its_key_before_all_hides_nobody_whom_a_stolen_one_confirmed(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        lost, head = await confirmed_by_the_thief(here)
+        territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
+        decoy = new_device(Random(7).randbytes)
+        (grant,) = await territory.let_in(decoy, Role.TEACHER, space, person=hers)
+        said = compose(
+            author=decoy.signing,
+            space=space,
+            kind=Kind.PERSON_KEY,
+            grant=grant.id,
+            at=1 << 16,
+            payload=PersonKey(decoy.agreement.public).encode(),
+            salt=bytes(SALT_BYTES),
+            subject=hers,
+        )
+        assert (await territory.replica.admit([said], source=b"a stranger", now_ms=territory.clock())).admitted
+        await here.sync(here.teacher, here.machine, head)
+        at_server = (await territory.replica.view(space)).roster
+        assert set(at_server.speaking[hers]) == {(decoy.signing.public, decoy.agreement.public)}, (
+            "at the server it alone"
+        )
+        assert own_keys(here.spy) in (await here.machine.agent.replica.view(space)).roster.speaking[hers], "she, on PCs"
+        assert await named_at_the_server(here, lost) == [own_keys(here.spy)]
 
 
 @attack(LOST, off={"protocol.replica.office.losses.confirmed_by_lost": _nobody})

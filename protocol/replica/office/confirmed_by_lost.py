@@ -3,7 +3,8 @@
 Rules:
 - what a device said before its report stands, unless a time is given: whom it confirmed goes on as its person's;
 - nobody can tell whom she confirmed from whom a thief did: each is named, with the six words of its two keys;
-- from whom a voice starts is asked of what came here first, not of dates: a thief's device dates its key as it likes.
+- from whom a voice starts is asked of what came here first, not of dates: a thief's device dates its key as it likes,
+  and one that the server names besides dates its own so that it alone speaks here, and elsewhere the thief's does.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from protocol.replica.office.withdrawals import Kept, kept_by
 from protocol.rights.circles import Circles
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
-from protocol.rights.vouching import Device, device_words
+from protocol.rights.vouching import Device, Voices, device_words
 
 MAX_WORDS: Final = 50
 """For so many devices the six words are made: each takes a hundredth of a second."""
@@ -65,15 +66,14 @@ def _came_first(door: Door, keys: Iterable[Entry], roster: Roster) -> dict[bytes
 
 
 def _by_its_word_alone(roster: Roster, lost: bytes, starts: Mapping[bytes, Device]) -> Sequence[Device]:
-    """Who speaks as somebody's by the word of a device, or of those that it alone has confirmed."""
+    """Who speaks as somebody's by the word of a device, or of those that it alone has confirmed: here, or elsewhere."""
     said = roster.voices.words
-    circles = Circles(replace(roster.voices, words={voice: said[voice] for voice in said if voice[0] != lost}))
-    own: dict[bytes, frozenset[Device]] = {}
+    others = replace(roster.voices, words={voice: said[voice] for voice in said if voice[0] != lost})
+    led_to, led_to_by_others = _Led(roster.voices, starts), _Led(others, starts)
 
     def speaks_by_it(device: Device, person: bytes) -> bool:
-        if person not in own:
-            own[person] = frozenset(circles.of(person).start(starts[person]) if person in starts else ())
-        return device not in own[person] and device in roster.speaking.get(person, ())
+        speaks = device in roster.speaking.get(person, ()) or device in led_to.own(person)
+        return speaks and device not in led_to_by_others.own(person)
 
     found, pending = dict[Device, None](), [voice for voice in said if voice[0] == lost]
     while pending:
@@ -82,3 +82,18 @@ def _by_its_word_alone(roster: Roster, lost: bytes, starts: Mapping[bytes, Devic
                 found[word.device] = None
                 pending.append(word.device)
     return sorted(found)
+
+
+class _Led:
+    """Whom a person's first device leads to of theirs, by some words; worked out when it is asked for."""
+
+    def __init__(self, voices: Voices, starts: Mapping[bytes, Device]) -> None:
+        self._circles = Circles(voices)
+        self._starts = starts
+        self._own: dict[bytes, frozenset[Device]] = {}
+
+    def own(self, person: bytes) -> frozenset[Device]:
+        if person not in self._own:
+            starts = self._starts
+            self._own[person] = frozenset(self._circles.of(person).start(starts[person]) if person in starts else ())
+        return self._own[person]
