@@ -34,6 +34,7 @@ DEVICE_COLUMNS: Final = {
 }  # fmt: skip
 HAND_IN_COLUMNS: Final = {
     "id": "hand-in", "title": "for", "name": "pupil", "state": "state", "at": "handed in",
+    "clock_doubtful": "time to check",
 }  # fmt: skip
 
 PROGRAM: Final = Program(

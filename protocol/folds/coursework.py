@@ -321,12 +321,27 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], bel
         feedback=_note(notes),
         feedback_ids=tuple(other.id for other in heads(notes)),
         late=_is_late(at_ms, items.get(header.target)),
-        clock_doubtful=any(at_ms > milliseconds_of(other.header.at) + MAX_CLOCK_LEAD_MS for other in server),
+        clock_doubtful=_is_doubtful(
+            at_ms, items.get(header.target), [milliseconds_of(other.header.at) for other in server]
+        ),
         witnesses=tuple(
             Witness(_SAYS[other.header.kind], other.header.author, milliseconds_of(other.header.at))
             for other in sorted((*safe, *server, *teacher), key=lambda other: (other.header.at, other.id))
         ),
     )
+
+
+def _is_doubtful(at_ms: int, item: Item | None, receipts_ms: Sequence[int]) -> bool:
+    """Whether a hand-in cannot be of the time that it says: after the server had it, or before there was the item.
+
+    Where the server's receipt says that it is the item whose time is ahead, the hand-in's is as good as any.
+    """
+    if any(at_ms > seen_ms + MAX_CLOCK_LEAD_MS for seen_ms in receipts_ms):
+        return True
+    first = None if item is None else item.versions.get(item.id)
+    if first is None or at_ms >= first.at_ms:
+        return False
+    return all(first.at_ms <= seen_ms + MAX_CLOCK_LEAD_MS for seen_ms in receipts_ms)
 
 
 def _due_ms(item: Item | None) -> int | None:

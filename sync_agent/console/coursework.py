@@ -13,11 +13,12 @@ from sync_agent.console.calls import PROGRAM, Folder, HandInId, Item, Paths, run
 
 ITEM_COLUMNS: Final = {
     "item": "item", "title": "title", "kind": "kind", "subject": "subject", "due": "due", "at": "published",
-    "complete": "complete", "conflict": "conflict", "withdrawn": "withdrawn", "files": "files",
+    "clock_doubtful": "time to check", "complete": "complete", "conflict": "conflict", "withdrawn": "withdrawn",
+    "files": "files",
 }  # fmt: skip
 HAND_IN_COLUMNS: Final = {
-    "id": "hand-in", "title": "for", "name": "pupil", "state": "state", "at": "handed in", "late": "late",
-    "files": "files", "feedback": "feedback",
+    "id": "hand-in", "title": "for", "name": "pupil", "state": "state", "at": "handed in",
+    "clock_doubtful": "time to check", "late": "late", "files": "files", "feedback": "feedback",
 }  # fmt: skip
 PAGE_LANGUAGES: Final = ("fr", "en")
 HAND_IN_TRIES: Final = 3

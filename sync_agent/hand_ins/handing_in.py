@@ -421,6 +421,7 @@ async def _work_row(
         "title": None if item is None else item.shown.record.title,
         "name": None if person is None else person.name,
         "late": work.late,
+        "clock_doubtful": work.clock_doubtful,
         "files": [{"path": path, "size": size} for path, size in await sealed_lists.of(agent, work)],
         "feedback": None
         if note is None

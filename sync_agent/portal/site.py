@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from protocol.errors import Code, LocalFailure
 from protocol.replica.console.operation import Table
+from protocol.replica.http.connections import speaking
 from sync_agent.app import Agent
 from sync_agent.machine.addresses import Address
 from sync_agent.portal.door import HEADERS, Door
@@ -143,37 +145,48 @@ async def _nameless(_request: web.Request, response: web.StreamResponse) -> None
 
 
 @contextlib.asynccontextmanager
-async def _listening(app: web.Application, grace_s: float) -> AsyncIterator[web.AppRunner]:
+async def _listening(app: web.Application, grace_s: float) -> AsyncIterator[_Site]:
     """A server without any address yet, which ends with the context."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=grace_s, keepalive_timeout=_KEEP_ALIVE_S)
+    runner = web.AppRunner(app, shutdown_timeout=grace_s)
     await runner.setup()
+    site = _Site(speaking(runner, access_log=None, keepalive_timeout=_KEEP_ALIVE_S))
     try:
-        yield runner
+        yield site
     finally:
+        for listener in site.listeners:
+            listener.close()
         await runner.cleanup()
 
 
-async def _open(runner: web.AppRunner, address: Address) -> int:
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """What speaks on each connection, and where it listens."""
+
+    speak: Callable[[], asyncio.Protocol]
+    listeners: list[asyncio.Server] = field(default_factory=list)
+
+
+async def _open(site: _Site, address: Address) -> int:
     """Listen at `address` too; the port. Raises `LocalFailure(ADDRESS_IN_USE)`."""
-    site = web.TCPSite(runner, address.host, address.port)
     try:
-        await site.start()
+        listener = await asyncio.get_running_loop().create_server(site.speak, address.host, address.port)
     except OSError as reason:
-        await site.stop()
         raise LocalFailure(
             Code.ADDRESS_IN_USE,
             f"--portal: {address.authority} cannot be had; another program may be using it: {reason.strerror}",
         ) from reason
-    return site.port
+    site.listeners.append(listener)
+    port: int = listener.sockets[0].getsockname()[1]
+    return port
 
 
-async def _lessons_port(agent: Agent, runner: web.AppRunner) -> int:
+async def _lessons_port(agent: Agent, site: _Site) -> int:
     """A port for the lessons: that of the last time if it is free, for what they keep in a browser is tied to it."""
     before = int.from_bytes(await agent.replica.store.mark(LESSONS_PORT_MARK) or b"", "big")
     try:
-        port = await _open(runner, Address(_LOOPBACKS[0], before))
+        port = await _open(site, Address(_LOOPBACKS[0], before))
     except LocalFailure:
-        port = await _open(runner, Address(_LOOPBACKS[0], 0))
+        port = await _open(site, Address(_LOOPBACKS[0], 0))
     if port != before:
         await agent.replica.store.set_marks({LESSONS_PORT_MARK: port.to_bytes(2, "big")})
     return port

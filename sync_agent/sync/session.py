@@ -118,7 +118,7 @@ class Session:
                     raise run.failure
             except RelaisError as error:
                 self._told = self._told or run.told
-                await self._note_failure(error)
+                await self._note_failure(run, error)
                 raise
             finally:
                 await self._budget.note()
@@ -422,21 +422,27 @@ class Session:
         await self._store.set_marks(marks)
         self._noted, self._noted_ms = last, now_ms
 
-    async def _note_failure(self, error: RelaisError) -> None:
+    async def _note_failure(self, run: Run, error: RelaisError) -> None:
         """Keep when the server last answered; say whether it did now."""
         if not isinstance(error, NoAnswer):
             self._asking.trouble = error.code
         if error.code is Code.REVOKED:
             await take_withdrawals_with(self.agent, error, (await self._calls.server()).key)
-        if isinstance(error, LocalFailure):
+        if isinstance(error, LocalFailure) and not run.answered_ms:
             return
         # what answers in its place is not the server
         reachable = error.code not in (Code.UNREACHABLE, Code.WRONG_TERRITORY)
         before = self._noted or await LastSync.read(self._store)
         last = LastSync(before.at_ms if before else None, reachable, before.skew_ms if before else 0, seen_in(error))
-        if last != self._noted:
+        if last == self._noted:
+            return
+        try:
             await self._store.set_marks(last.marks())
-            self._noted, self._noted_ms = last, self.agent.now_ms()
+        except LocalFailure:
+            if not isinstance(error, LocalFailure):
+                raise
+            return  # this disk is what the error is about
+        self._noted, self._noted_ms = last, 0  # the next success is news, however soon
 
 
 def _leads_on(shown: Mapping[bytes, int], page: SpacePage) -> bool:

@@ -102,7 +102,7 @@ def application(
     app.router.add_post(SYNC_PATH, calls.handler(Call.SYNC))
     app.router.add_post(RECONCILE_PATH, calls.handler(Call.RECONCILE))
     app.router.add_post(ENROLL_PATH, calls.handler(Call.ENROLL))
-    app.router.add_get(f"{PACKS_PATH}/{{capability}}", packs.fetch, allow_head=False)
+    app.router.add_get(f"{PACKS_PATH}/{{capability}}", packs.fetch)
     app.router.add_post(PACKS_PATH, packs.receive)
     live = Live(responder, max_listeners=max_listeners)
     app.router.add_get(LIVE_PATH, live.listen, allow_head=False)

@@ -157,6 +157,7 @@ async def _hand_ins(server: Server, params: Params, _outgoing: Outgoing) -> JSON
             "person": each.work.person.hex(),
             "state": each.work.state.value,
             "at": rfc3339(each.work.at_ms),
+            "clock_doubtful": each.work.clock_doubtful,
             "name": each.name,
             "title": each.title,
         }

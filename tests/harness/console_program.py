@@ -80,6 +80,13 @@ def note(call: Call) -> JSON:
     return {}
 
 
+@PROGRAM.command("accents")
+def accents(call: Call) -> JSON:
+    """Make a file in DIR that has an accent in its name."""
+    (call.data_dir / "été.txt").touch()
+    return {}
+
+
 @PROGRAM.command("cat", raw=True)
 def cat(call: Call) -> JSON:
     """Write raw bytes."""
@@ -99,6 +106,7 @@ def fail(call: Call, *, how: Annotated[str, Option()]) -> JSON:
         "bug": ZeroDivisionError("one by zero"),
         "full": OSError(28, "No space left on device"),
         "interrupt": KeyboardInterrupt(),
+        "locale": UnicodeEncodeError("latin-1", "☺.txt", 0, 1, "ordinal not in range(256)"),
     }[how]
 
 

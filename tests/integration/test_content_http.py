@@ -241,6 +241,18 @@ def test_content_is_fetched_whole_or_in_part(desk: Desk, link: Callable[[], tupl
         assert part.headers["content-length"] == str(end - start)
 
 
+def test_who_asks_for_the_head_alone_hears_what_the_whole_would_say(
+    desk: Desk, link: Callable[[], tuple[bytes, str]]
+) -> None:
+    _, capability = link()
+    path = f"{PACKS_PATH}/{capability}"
+    whole = http_call(desk.url, "GET", path)
+    for more in ({}, {"Range": "bytes=5-"}):
+        head = http_call(desk.url, "HEAD", path, headers=more)
+        assert (head.status, head.headers, head.body) == (200, whole.headers, b"")
+    assert http_call(desk.url, "HEAD", f"{PACKS_PATH}/AAAA").status == 403
+
+
 def test_a_range_behind_the_end_is_answered_416_with_the_size(
     desk: Desk, link: Callable[[], tuple[bytes, str]]
 ) -> None:

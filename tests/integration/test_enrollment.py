@@ -21,6 +21,7 @@ from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, READIN
 from sync_agent.transport.interface import Transport
 from sync_agent.transport.over_http import HttpTransport
 from tests.harness.classroom import SMALL, Classroom
+from tests.harness.commands import Desk
 from tests.harness.territory import Territory
 from tests.harness.wire import Faults, Faulty, Frontage, MemoryTransport, serve
 
@@ -101,6 +102,10 @@ async def test_a_disk_that_is_too_full_for_the_lessons_does_not_look_like_a_code
         with pytest.raises(LocalFailure, match="this device is enrolled, but its first sync could not") as raised:
             await let_in(room, tmp_path / "a", code)
     assert raised.value.code is Code.DISK_FULL
+    agent = await Agent.open(tmp_path / "a", now_ms=room.territory.clock, entropy=Random(1).randbytes)
+    told = await Desk(agent).ask("status")
+    await agent.close()
+    assert told["server"]["reachable"] is True, "the server answered; it is the disk that was in the way"
     assert (await let_in(room, tmp_path / "a", code)).spaces == (room.space,), "the same command ends it"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sync_agent.config import RunConfig
 from sync_agent.daemon import run
 from sync_agent.machine.addresses import Address
 from sync_agent.operations import table
-from sync_agent.portal.site import serve_portal
+from sync_agent.portal.site import LESSONS_PORT_MARK, serve_portal
 from tests.harness.classroom import Classroom, Device
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
@@ -35,6 +36,21 @@ async def test_only_the_portals_own_name_is_answered(room: Classroom) -> None:
         moved = await surfer.get("/who?back=/work", Host=f"localhost:{port}")
         assert (moved.status, moved.headers["Location"]) == (307, f"{surfer.origin}/who?back=/work")
         assert (await surfer.ask("POST", "/who", b"", Host=f"localhost:{port}", Origin=surfer.origin)).status == 421
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\r\n\r\n", b"FOO / HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_what_is_no_http_hears_of_no_library_on_the_portal_either(room: Classroom, sent: bytes) -> None:
+    pc = await room.machine()
+    async with portal(pc.agent) as surfer:
+        lessons = int.from_bytes(await pc.agent.replica.store.mark(LESSONS_PORT_MARK) or b"", "big")
+        for port in (surfer.url.port, lessons):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            writer.close()
+            assert head.split()[1] == b"400"
+            assert b"aiohttp" not in head
+            assert json.loads(body)["error"]["code"] == "malformed"
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ async def test_what_is_published_is_listed_whole_and_read_back_byte_for_byte(des
         "at": row["at"],
         "complete": True,
         "withdrawn": False,
+        "clock_doubtful": False,
         "conflict": False,
         "heads": [published["revision"]],
         "files": [{"path": path, "size": len(LESSON[path])} for path in sorted(LESSON, key=str.encode)],

@@ -52,9 +52,9 @@ def counts_what_was_tried_as_sent() -> AbstractContextManager[object]:
     """The outbox is emptied when a call fails."""
     plain = Session._note_failure
 
-    async def noted(self: Session, error: RelaisError) -> None:
+    async def noted(self: Session, run: Run, error: RelaisError) -> None:
         await self._store.mark_sent([entry.id for entry in await self._store.unsent(1 << 20)])
-        await plain(self, error)
+        await plain(self, run, error)
 
     return mock.patch.object(Session, "_note_failure", noted)
 

@@ -96,6 +96,13 @@ def test_without_json_an_object_is_one_line_per_key(terminal: Terminal) -> None:
     assert terminal.out == ""
 
 
+def test_json_holds_nothing_that_a_terminal_obeys_and_says_the_same(terminal: Terminal) -> None:
+    strange = "a\x1b[31m\x7f\x9b2Jé"
+    assert terminal.run("publish", strange, "--space", "s", "--json") == 0
+    assert terminal.out.strip().isprintable()
+    assert terminal.document()["path"] == [strange]
+
+
 def test_what_utf8_does_not_hold_is_an_escape(terminal: Terminal) -> None:
     assert readable(["\udcff"]) == "\\udcff\n"
     assert terminal.run("publish", "a", "--space", "s", "--json") == 0
@@ -426,6 +433,28 @@ def test_a_program_that_is_begun_with_all_its_streams_closed_works_and_gives_the
         ended = subprocess.run(closed(command, "--data", str(noted)), cwd=ROOT, capture_output=True, check=False)
         assert ended.returncode == 0, command
     assert int((tmp_path / "note" / "number").read_text()) > 2
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="these name files in UTF-8 whatever the locale")
+def test_files_have_accents_in_their_names_in_the_locale_of_c_too(tmp_path: Path) -> None:
+    for locale in ({"PYTHONUTF8": "0"}, {}):
+        data = tmp_path / f"É{len(locale)}"
+        data.mkdir()
+        ended = subprocess.run(
+            [sys.executable, "-m", "tests.harness.console_program", "accents", "--data", str(data)],
+            cwd=ROOT, env={**os.environ, "LC_ALL": "C", **locale}, capture_output=True, check=False,
+        )  # fmt: skip
+        assert (ended.returncode, ended.stderr) == (0, b"")
+        assert [each.name for each in data.iterdir()] == ["été.txt"]
+
+
+def test_a_locale_that_lacks_a_character_is_named(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "latin-1")
+    assert terminal.run("fail", "--how", "locale", "--json") == 1
+    assert terminal.document()["error"] == {
+        "code": "storage-failed",
+        "message": "files here are named in latin-1, which lacks a character of “☺.txt”; use a locale of UTF-8",
+    }
 
 
 def test_help_loads_nothing_that_only_commands_need() -> None:

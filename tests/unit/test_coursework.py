@@ -197,6 +197,23 @@ def test_late_work_is_marked_and_a_clock_of_2040_is_doubtful(room: ClassRoom) ->
     assert (found[late.id].late, found[late.id].clock_doubtful) == (True, True)
 
 
+def test_work_from_before_there_was_the_assignment_is_of_a_doubtful_time(room: ClassRoom) -> None:
+    item = room.revision("devoir")
+    room.machine.skew_ms = -17 * YEAR_MS
+    old = room.hand_in(item.id)
+    assert room.work.hand_ins[old.id].clock_doubtful
+    room.about(room.world.server, Kind.RECEIPT_SERVER, Receipt(stream_of(old)).encode(), old)
+    assert room.work.hand_ins[old.id].clock_doubtful
+
+
+def test_where_it_is_the_assignment_that_is_of_2040_work_for_it_is_of_its_own_time(room: ClassRoom) -> None:
+    room.teacher.skew_ms = 14 * YEAR_MS
+    item = room.revision("devoir")
+    work = room.hand_in(item.id)
+    room.about(room.world.server, Kind.RECEIPT_SERVER, Receipt(stream_of(work)).encode(), work)
+    assert not room.work.hand_ins[work.id].clock_doubtful
+
+
 def test_nobody_hides_a_good_wrap_behind_a_bad_one(room: ClassRoom) -> None:
     work = room.hand_in(room.revision("devoir").id)
     reader, good, bad = bytes([1]) * 32, bytes([9]) * 80, bytes(80)

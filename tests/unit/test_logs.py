@@ -50,6 +50,13 @@ def test_a_line_stays_one_line() -> None:
         assert "\n" not in line(form, "sync_agent.x", "one\ntwo\r\nthree")
 
 
+def test_nothing_in_a_line_is_obeyed_by_a_terminal() -> None:
+    for form in Form:
+        told = line(form, "sync_agent.x", "“%s” calls", "Port\x1b[31mable\u202e\x9b2J")
+        assert "“Port\\x1b[31mable\\u202e\\x9b2J” calls" in told.replace("\\\\", "\\")
+        assert told.isprintable()
+
+
 def test_an_exception_is_told_by_its_kind_and_place_never_by_its_words() -> None:
     secret = raised(FileNotFoundError(2, "No such file", "/srv/publish/CM1/Exposé de Léa.odt"))
     for name in ("sync_agent.watching.watcher", "asyncio", "aiohttp.server"):

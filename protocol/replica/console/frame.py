@@ -16,6 +16,7 @@ import errno
 import inspect
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -34,6 +35,10 @@ from protocol.replica.console.text import DEFAULT_WIDTH_CHARS, readable
 INTERRUPTED_STATUS: Final = 130
 _TAKEN_OVER: Final = "_PARSED"
 _INSTALLED: Final = ".dist-info"
+_UTF8: Final = "utf-8"
+_UTF8_MODE: Final = "PYTHONUTF8"
+_OBEYED: Final = re.compile("[\x7f-\x9f]")
+"""What terminals may obey, and JSON leaves as it is."""
 SMALL: Final = {"FROZENLIST_NO_EXTENSIONS": "1"}
 """aiohttp's list of a handful of handlers, compiled, is the only thing that loads the C++ library: 1.5 MB."""
 _FALSE: Final = frozenset({"", "0", "false", "no", "off", "f", "n"})
@@ -129,6 +134,7 @@ class Program:
         """Run the command that `argv` (default: the process's own) asks for; the exit status."""
         if argv is None:
             _open_what_is_closed()
+            _name_files_in_utf8()
         as_json = self._wants_json(sys.argv[1:] if argv is None else argv)
         try:
             if (parsed := self._taken_over()) is not None:
@@ -189,6 +195,10 @@ class Program:
     def _unforeseen(self, error: Exception, *, as_json: bool) -> int:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _report(self.name, LocalFailure(Code.DISK_FULL, "the disk is full"), as_json=as_json)
+        if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding() != _UTF8:
+            lacks = f"files here are named in {error.encoding}, which lacks a character of “{error.object}”"
+            sentence = f"{lacks}; use a locale of UTF-8"
+            return _report(self.name, LocalFailure(Code.STORAGE_FAILED, sentence), as_json=as_json)
         if _is_on(os.environ.get(f"{self._prefix}_DEBUG")):
             import traceback  # noqa: PLC0415 — loaded only when needed
 
@@ -280,7 +290,8 @@ def _report(where: str, error: RelaisError, *, as_json: bool) -> int:
 
 
 def _document(value: JSON) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    text = json.dumps(value, ensure_ascii=False)
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
 def _write(text: str) -> None:
@@ -306,6 +317,15 @@ def _open_what_is_closed() -> None:
         except OSError:
             # what is opened gets the lowest number that is free: this one
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def _name_files_in_utf8() -> None:
+    """Begin anew where a file's name holds no accent: in the C locale, where Python's own remedy is switched off."""
+    ascii_only = os.name == "posix" and sys.getfilesystemencoding() == "ascii"
+    if ascii_only and os.environ.get(_UTF8_MODE) != "1":
+        os.execve(  # noqa: S606  (ourselves)
+            sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, _UTF8_MODE: "1"}
+        )
 
 
 def _silence(stream: TextIO | None) -> None:

@@ -301,6 +301,14 @@ class _Speaking(web.RequestHandler):
         return answer
 
 
+def speaking(runner: web.AppRunner, **ways: Any) -> Callable[[], asyncio.Protocol]:
+    """What speaks HTTP on a connection to an application that `runner` has set up; `ways` are aiohttp's."""
+    serve = runner.server
+    assert serve is not None  # noqa: S101  (`setup` made it)
+    loop = asyncio.get_running_loop()
+    return lambda: _Speaking(serve, loop=loop, **ways)
+
+
 class _Porter:
     """Lets connections in, one after the other, and makes TLS stand on them."""
 
@@ -402,10 +410,7 @@ async def listening(
         listener = await _bind(host, port)
         with contextlib.closing(listener):
             listener.setblocking(False)
-            serve = runner.server
-            assert serve is not None  # noqa: S101  (`setup` made it)
-            loop = asyncio.get_running_loop()
-            porter = _Porter(lambda: _Speaking(serve, loop=loop, **_SPOKEN), guards, tls)
+            porter = _Porter(speaking(runner, **_SPOKEN), guards, tls)
             standing = asyncio.create_task(porter.stand(listener))
             try:
                 bound_host, bound_port, *_ = listener.getsockname()

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from http import HTTPStatus
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from protocol.errors import BadInput, Code, PeerFault, RelaisError
 from protocol.limits import MAX_PACK_BYTES
@@ -36,7 +36,7 @@ class Packs:
         self._meter = meter
 
     async def fetch(self, request: web.Request) -> web.StreamResponse:
-        """`GET /v1/packs/{capability}`: 200, 206, 403, 404, 416."""
+        """`GET /v1/packs/{capability}`: 200, 206, 403, 404, 416. Of `HEAD` a range is no part: it asks of the whole."""
         capability = self._responder.fetch_capability(request.match_info["capability"])
         pack = await self._content.pack(capability.pack, capability.space)
         if pack is None:
@@ -44,8 +44,9 @@ class Packs:
             return problem(gone, HTTPStatus.NOT_FOUND)
         tag = f'"{pack.hash.hex()}"'
         common = {"Content-Type": PACK_TYPE, "Accept-Ranges": "bytes", "ETag": tag}
+        asked = None if request.method == hdrs.METH_HEAD else request.headers.get("Range")
         try:
-            span = asked_span(request.headers.get("Range"), pack.size)
+            span = asked_span(asked, pack.size)
         except NotSatisfiable:
             fault = PeerFault(Code.WRONG_OFFSET, "the range begins behind the end of this content")
             return problem(fault, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{pack.size}"})
@@ -100,6 +101,8 @@ class Packs:
         self, request: web.Request, response: web.StreamResponse, pack: bytes, span: Span
     ) -> web.StreamResponse:
         response.content_length = span.length
+        if request.method == hdrs.METH_HEAD:
+            return response
         async with aclosing(sent_pieces(self._content, pack, span)) as sending:
             piece = await anext(sending, b"")
             await response.prepare(request)

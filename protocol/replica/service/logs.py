@@ -8,7 +8,8 @@ Rules:
   path, and a path holds titles; so of an exception only its kind, its code and its places in the program are written;
 - a log file is bounded: at `LOG_FILE_BYTES` it becomes `.1`, that one `.2`, and the oldest goes;
 - what strangers send, which is refused, is not in it: whoever reaches a listener would else fill it with errors;
-- a log that cannot be written stops no work.
+- a log that cannot be written stops no work;
+- nothing in a line is obeyed by the terminal that shows it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Final, TextIO
 
 from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.limits import LOG_FILE_BYTES, LOG_FILES_KEPT
+from protocol.portable_names import displayable
 from protocol.replica.console.frame import tell
 
 OWN: Final = ("protocol", "sync_agent", "sync_server")
@@ -128,7 +130,7 @@ class Line(logging.Formatter):
         if record.name not in OWN and not record.name.startswith(tuple(f"{name}." for name in OWN)):
             # a library may go on for lines, and quote the exception
             message = message.partition("\n")[0]
-        sentence = " ".join(message.split())
+        sentence = displayable(" ".join(message.split()))
         if record.exc_info and record.exc_info[1] is not None:
             sentence += f" ({of_exception(record.exc_info[1])})"
         if self._form is Form.TERMINAL:

@@ -283,7 +283,7 @@ def _application(responder: LanResponder) -> web.Application:
     app.router.add_post(SYNC_PATH, calls.handler(Call.SYNC))
     app.router.add_post(ENROLL_PATH, calls.handler(Call.ENROLL))
     app.router.add_post(RECONCILE_PATH, calls.handler(Call.RECONCILE))
-    app.router.add_get(f"{PACKS_PATH}/{{capability}}", packs.fetch, allow_head=False)
+    app.router.add_get(f"{PACKS_PATH}/{{capability}}", packs.fetch)
     app.router.add_post(PACKS_PATH, packs.receive)
     app.router.add_get(LIVE_PATH, live.listen, allow_head=False)
     app.on_shutdown.append(live.on_shutdown)
