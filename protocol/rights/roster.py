@@ -38,12 +38,8 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Erasure, PersonRecord, Ruling
 from protocol.rights.door import OF_KEYS, Authority, Door, erasable_names
 from protocol.rights.keys_in_use import (
-    Doubted,
     Key,
-    keys_cut_off,
-    keys_held,
     keys_in_use,
-    keys_spent,
     phrases_of,
     replaced_keys,
     said_by,
@@ -61,6 +57,7 @@ from protocol.rights.speaking import (
     speaking_devices,
     unconfirmed,
 )
+from protocol.rights.spent_keys import Doubted, keys_cut_off, keys_held, keys_spent
 from protocol.rights.voices import voices_of
 from protocol.rights.vouching import Away, Device, Standing, Voices
 from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role

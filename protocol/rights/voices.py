@@ -29,7 +29,9 @@ from protocol.rights.vouching import Device, Voices, Vouch, Word, is_drawn_by, i
 from protocol.roles import HAS_READING_KEYS, Role
 from protocol.trust.person_keys import PhraseKey
 
-_Drawn: TypeAlias = defaultdict[tuple[bytes, Device, Return | None], list[tuple[Entry, Authority]]]
+_Said: TypeAlias = tuple[Entry, Authority]
+"""An entry, and the grant under which a teacher's device wrote it."""
+_Drawn: TypeAlias = defaultdict[tuple[bytes, Device, Return | None], list[_Said]]
 """The phrases of a person that a device drew, before it was let in again and since each time, each with the grant."""
 
 
@@ -60,33 +62,12 @@ def voices_of(
         for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id))
         if (author := _speaker(door, entry.header.grant)) is not None
     ]
-    drawn: _Drawn = defaultdict(list)
-    firsts: defaultdict[bytes, dict[Device, None]] = defaultdict(dict)
-    for entry, author in said:
-        person = author.person
-        if person is None or person != entry.header.subject:
-            continue
-        if entry.header.kind == Kind.PERSON_KEY:
-            firsts[who(person)].setdefault(_device(author))
-        elif entry.header.kind == Kind.PHRASE:
-            drawn[person, _device(author), returns.of(author)].append((entry, author))
-    phrases = _Phrases(drawn, firsts, who)
-    proofs: Counter[tuple[bytes, bytes]] = Counter()
-    for entry, author in said:
-        target = _speaker(door, entry.header.target)
-        if entry.header.kind == Kind.VOUCH and target is not None and target.person is not None:
-            said_of = parsed(entry, Vouch.parse)
-            if said_of is None:
-                continue
-            if said_of.proof is not None:
-                proofs[author.grant, target.grant] += 1
-                if proofs[author.grant, target.grant] > MAX_PROOFS_PER_GRANT:
-                    continue
-            for voice, under, word in _said_by(entry, author, said_of, target, phrases, who):
-                vouched = Vouched(voice, word, returns.of(under))
-                returns.note(vouched, target)
-                if vouched.since is None:
-                    (words if target.grant in granted else over)[voice].add(word)
+    firsts, drawn = _of_keys(said, returns, who)
+    for voice, under, word, target in _confirmations(said, door, _Phrases(drawn, firsts, who), who):
+        vouched = Vouched(voice, word, returns.of(under))
+        returns.note(vouched, target)
+        if vouched.since is None:
+            (words if target.grant in granted else over)[voice].add(word)
     voices = Voices(
         frozenset((_device(each), who(each.person)) for each in granted.values() if each.person is not None),
         frozenset(_device(authority) for authority in granted.values() if authority.key in came_back),
@@ -98,26 +79,46 @@ def voices_of(
     return returns.joined(voices, former, aliases, cut)
 
 
-def _said_by(
-    entry: Entry,
-    author: Authority,
-    vouch: Vouch,
-    target: Authority,
-    phrases: _Phrases,
-    who: Callable[[bytes], bytes],
-) -> Iterable[tuple[Device, Authority, Word]]:
-    """Whose word a confirmation is, said under which grant, and what it says.
+def _of_keys(
+    said: Iterable[_Said], returns: Returns, who: Callable[[bytes], bytes]
+) -> tuple[Mapping[bytes, Iterable[Device]], _Drawn]:
+    """The devices of each person that say a reading key, the earliest first; and the phrases that they drew."""
+    firsts: defaultdict[bytes, dict[Device, None]] = defaultdict(dict)
+    drawn: _Drawn = defaultdict(list)
+    for entry, author in said:
+        person = author.person
+        if person is None or person != entry.header.subject:
+            continue
+        if entry.header.kind == Kind.PERSON_KEY:
+            firsts[who(person)].setdefault(_device(author))
+        elif entry.header.kind == Kind.PHRASE:
+            drawn[person, _device(author), returns.of(author)].append((entry, author))
+    return firsts, drawn
+
+
+def _confirmations(
+    said: Iterable[_Said], door: Door, phrases: _Phrases, who: Callable[[bytes], bytes]
+) -> Iterable[tuple[Device, Authority, Word, Authority]]:
+    """Whose word each confirmation is, said under which grant, what it says, and about which grant.
 
     It is the author's, or that of who drew the phrase that proves it: under the grant under which that was.
     """
-    person = target.person or b""
-    if vouch.proof is not None:
-        for under in phrases.drawn_under(vouch.proof, vouch.signing, target):
-            yield _device(under), under, _word(target, person, target.person, who)
-        return
-    shown = _shown(author, entry.header.subject, person, who)
-    if shown is not None:
-        yield _device(author), author, _word(target, shown, author.person, who)
+    proofs: Counter[tuple[bytes, bytes]] = Counter()
+    for entry, author in said:
+        target = _speaker(door, entry.header.target) if entry.header.kind == Kind.VOUCH else None
+        vouch = None if target is None else parsed(entry, Vouch.parse)
+        if target is None or target.person is None or vouch is None:
+            continue
+        if vouch.proof is None:
+            shown = _shown(author, entry.header.subject, target.person, who)
+            if shown is not None:
+                yield _device(author), author, _word(target, shown, author.person, who), target
+            continue
+        proofs[author.grant, target.grant] += 1
+        if proofs[author.grant, target.grant] <= MAX_PROOFS_PER_GRANT:
+            word = _word(target, target.person, target.person, who)
+            for under in phrases.drawn_under(vouch.proof, vouch.signing, target):
+                yield _device(under), under, word, target
 
 
 def _word(named: Authority, shown: bytes, by: bytes | None, who: Callable[[bytes], bytes]) -> Word:

@@ -16,8 +16,8 @@ from protocol.limits import MAX_READING_KEYS_AT_ONCE
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
 from protocol.rights.door import OF_KEYS
-from protocol.rights.keys_in_use import Doubted, keys_spent
 from protocol.rights.roster import Roster
+from protocol.rights.spent_keys import Doubted, keys_spent
 from protocol.roles import PersonRole, Role
 from protocol.trust.person_keys import KeyWraps
 from sync_agent.app import Agent
@@ -178,7 +178,7 @@ async def test_a_lost_laptop_that_says_that_it_was_given_her_new_key_spends_noth
 
 
 @pytest.mark.parametrize("by", ["head", "kit"])
-@attack(ROW, off={"protocol.rights.keys_in_use._led_to": lambda devices, _own: list(devices)})
+@attack(ROW, off={"protocol.rights.spent_keys._led_to": lambda devices, _own: list(devices)})
 async def test_nor_does_one_that_says_it_of_a_laptop_that_was_let_in_and_cut_off_for_that(
     theft: Theft, by: str
 ) -> None:

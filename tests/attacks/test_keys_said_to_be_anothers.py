@@ -19,7 +19,7 @@ from protocol.limits import MAX_READING_KEYS_AT_ONCE
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
-from protocol.rights import keys_in_use
+from protocol.rights import spent_keys
 from protocol.rights.door import Authority
 from protocol.rights.keys_in_use import Key
 from protocol.rights.speaking import Led
@@ -42,7 +42,7 @@ from tests.harness.spied_class import SpiedClass, spied_class
 from tests.harness.territory import new_device
 
 ROW = "a machine calls somebody else's key its own"
-NOTHING_KEPT: dict[str, object] = {"protocol.rights.keys_in_use._kept_by": lambda *_: frozenset()}
+NOTHING_KEPT: dict[str, object] = {"protocol.rights.spent_keys._kept_by": lambda *_: frozenset()}
 """Each gift counts as one to whoever names its recipient's X25519 key."""
 
 
@@ -196,7 +196,7 @@ async def test_a_stolen_heads_laptop_that_names_and_cuts_off_her_laptops_keys_ta
     assert await hers.made() == before
 
 
-_keys_held = keys_in_use.keys_held
+_keys_held = spent_keys.keys_held
 _Phrases: TypeAlias = Mapping[bytes, Iterable[tuple[Pair, PhraseKey]]]
 _Led: TypeAlias = tuple[Led, Led]
 

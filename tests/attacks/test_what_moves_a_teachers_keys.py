@@ -12,7 +12,7 @@ from protocol.limits import MAX_READING_KEYS_AT_ONCE, READING_KEY_PAUSE_MS
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
-from protocol.rights.keys_in_use import Doubted
+from protocol.rights.spent_keys import Doubted
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import KeyWraps, seal_reading_key
@@ -108,7 +108,7 @@ async def test_a_laptop_that_is_let_back_into_one_class_says_once_there_what_it_
         assert said[-2:] == [0, 0]
 
 
-@attack(ROW, off={"protocol.rights.keys_in_use._kept_by": lambda *_: frozenset()})
+@attack(ROW, off={"protocol.rights.spent_keys._kept_by": lambda *_: frozenset()})
 async def test_a_key_of_nobody_beside_her_own_ends_no_key_of_hers(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
         territory, space, agent = here.room.territory, here.room.space, here.teacher.agent
@@ -132,7 +132,7 @@ async def test_a_key_of_nobody_beside_her_own_ends_no_key_of_hers(tmp_path: Path
         assert content_key_of(handed_in, reading_keys(agent)) is not None
 
 
-@attack(ROW, off={"protocol.rights.keys_in_use._of_phrases": lambda *_: ()})
+@attack(ROW, off={"protocol.rights.spent_keys._of_phrases": lambda *_: ()})
 async def test_a_key_of_nobody_beside_that_of_her_phrase_ends_no_key_of_hers(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
         territory, space = here.room.territory, here.room.space
@@ -202,7 +202,7 @@ async def test_an_id_that_nobody_has_and_that_is_forgotten_silences_no_laptop(tm
     ROW,
     off={
         "sync_agent.keys.places._Sealers.heed": lambda *_: False,
-        "protocol.rights.keys_in_use._whoever_they_are": lambda _gone: {},
+        "protocol.rights.spent_keys._whoever_they_are": lambda _gone: {},
     },
 )
 async def test_two_ids_that_are_parted_as_a_laptop_is_lost_leave_it_no_new_work(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ async def test_two_ids_that_are_parted_as_a_laptop_is_lost_leave_it_no_new_work(
     ROW,
     off={
         "sync_agent.keys.places._Sealers.heed": lambda *_: False,
-        "protocol.rights.keys_in_use._whoever_they_are": lambda _gone: {},
+        "protocol.rights.spent_keys._whoever_they_are": lambda _gone: {},
     },
 )
 async def test_nor_what_a_third_laptop_of_hers_had_sealed_to_it(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def _by_a_list(entry: Entry, _device: object, doubted: Doubted, _own: object) ->
     return entry.header.grant not in doubted.unheard
 
 
-@attack(ROW, off={"protocol.rights.keys_in_use._is_theirs": _by_a_list})
+@attack(ROW, off={"protocol.rights.spent_keys._is_theirs": _by_a_list})
 async def test_whom_a_list_alone_calls_hers_spends_no_key_of_hers(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
         territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
@@ -319,7 +319,7 @@ def _none(_said: object) -> frozenset[tuple[bytes, bytes]]:
     return frozenset()
 
 
-@attack(ROW, off={"protocol.rights.keys_in_use._made_by_their_own": _none})
+@attack(ROW, off={"protocol.rights.spent_keys._made_by_their_own": _none})
 async def test_who_says_her_key_as_somebody_elses_ends_no_key_of_hers(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
         territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
@@ -339,7 +339,7 @@ async def test_who_says_her_key_as_somebody_elses_ends_no_key_of_hers(tmp_path: 
         assert await she_opens_what_is_handed_in_now(here)
 
 
-@attack(ROW, off={"protocol.rights.keys_in_use._made_by_their_own": _none})
+@attack(ROW, off={"protocol.rights.spent_keys._made_by_their_own": _none})
 async def test_who_says_her_key_as_hers_by_a_list_alone_and_is_cut_off_ends_no_key_of_hers(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
         territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person

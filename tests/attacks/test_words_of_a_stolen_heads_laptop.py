@@ -16,8 +16,9 @@ from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.replica.at_work.views import Views
 from protocol.rights.circles import Circles
 from protocol.rights.door import Authority
-from protocol.rights.keys_in_use import Key, keys_held
+from protocol.rights.keys_in_use import Key
 from protocol.rights.speaking import Led
+from protocol.rights.spent_keys import keys_held
 from protocol.rights.vouching import Away, Voices, Vouch
 from protocol.rights.vouching import Device as Keys
 from protocol.roles import PersonRole, Role

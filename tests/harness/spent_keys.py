@@ -1,4 +1,4 @@
-"""Which reading keys are spent, said as plainly as can be: what `protocol.rights.keys_in_use.keys_spent` has to say.
+"""Which reading keys are spent, said as plainly as can be: what `protocol.rights.spent_keys.keys_spent` has to say.
 
 This was the program's own once: it costs gifts times recipients times devices that are gone.
 """
@@ -12,10 +12,10 @@ from functools import cache
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.rights.door import Door
-from protocol.rights.keys_in_use import (
+from protocol.rights.keys_in_use import Key, by_their_own
+from protocol.rights.speaking import Led
+from protocol.rights.spent_keys import (
     Doubted,
-    Key,
-    _by_their_own,
     _is_theirs,
     _kept_by,
     _made_by_their_own,
@@ -23,7 +23,6 @@ from protocol.rights.keys_in_use import (
     _of_phrases,
     _whoever_they_are,
 )
-from protocol.rights.speaking import Led
 from protocol.rights.vouching import Away, Device
 from protocol.trust.person_keys import KeyWraps, PhraseKey
 
@@ -63,7 +62,7 @@ def keys_spent_plainly(
 
     said = [
         (person, device, key.agreement, is_theirs(person, device, entry))
-        for person, device, entry in _by_their_own(heard, Kind.PERSON_KEY, door)
+        for person, device, entry in by_their_own(heard, Kind.PERSON_KEY, door)
         if (key := parsed(entry, PersonKey.parse)) is not None
     ]
     theirs_alone = _made_by_their_own(said)
@@ -73,7 +72,7 @@ def keys_spent_plainly(
             made_as[device[0], agreement].add(person)
             if is_away(device, person):
                 found.add((person, agreement))
-    for person, device, entry in _by_their_own(given, Kind.KEY_WRAP, door):
+    for person, device, entry in by_their_own(given, Kind.KEY_WRAP, door):
         gift, author = parsed(entry, KeyWraps.parse), entry.header.author
         if gift is None:
             continue

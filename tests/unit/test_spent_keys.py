@@ -13,8 +13,9 @@ from protocol.identity import SigningKey
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Grant, PersonKey
 from protocol.rights.door import Door
-from protocol.rights.keys_in_use import Doubted, Key, keys_spent
+from protocol.rights.keys_in_use import Key
 from protocol.rights.speaking import Led
+from protocol.rights.spent_keys import Doubted, keys_spent
 from protocol.rights.vouching import Away, Device
 from protocol.roles import Role
 from protocol.trust.kit import Argon2Cost
