@@ -8,6 +8,8 @@ from contextlib import closing, nullcontext
 from http.client import HTTPConnection
 from pathlib import Path
 from random import Random
+from threading import Event
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -93,14 +95,26 @@ async def test_who_asks_a_little_differently_each_time_has_few_batches_made(
     assert len(await room.territory.replica.content.deltas(room.space)) == 2
 
 
-async def test_nobody_waits_for_the_batch_of_another(room: Classroom) -> None:
+async def test_nobody_waits_for_the_batch_of_another(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, answered, add = Event(), Event(), batches._add
+
+    def until_the_other_is_answered(*given: Any) -> None:
+        begun.set()
+        assert answered.wait(PATIENCE_S)
+        add(*given)
+
+    monkeypatch.setattr(batches, "_add", until_the_other_is_answered)
     stream, names = await lesson_and_its_names(room)
     one, other = await room.machine(), await room.machine()
     files = [number for number, some in enumerate(names) if some[0] != stream]
-    await asyncio.gather(
-        ask_without(room, one, stream, names, files[0]), ask_without(room, other, stream, names, files[1])
-    )
-    assert len(await room.territory.replica.content.deltas(room.space)) == 1
+    content = room.territory.replica.content
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(ask_without(room, one, stream, names, files[0]))
+        assert await asyncio.to_thread(begun.wait, PATIENCE_S)
+        await ask_without(room, other, stream, names, files[1])
+        assert not await content.deltas(room.space), "it has packs"
+        answered.set()
+    assert len(await content.deltas(room.space)) == 1
 
 
 # --- content that lacks a part ----------------------------------------------------------------------------------------
