@@ -204,7 +204,7 @@ def test_installing_writes_the_unit_starts_it_now_and_at_boot_and_uninstalling_l
     ]  # fmt: skip
     found = status("relais-agent", Scope.SYSTEM, system)
     assert (found["running"], found["starts_at_boot"], found["status"]) == (True, True, "in step")
-    uninstall(AGENT, "relais-agent", Scope.SYSTEM, system)
+    uninstall(AGENT, "relais-agent", Scope.SYSTEM, tmp_path / "data", system)
     assert not unit.exists()
     assert status("relais-agent", Scope.SYSTEM, system)["installed"] is False
     assert (tmp_path / "data").is_dir()
@@ -218,8 +218,45 @@ def test_installing_twice_is_an_update_and_a_foreign_service_is_never_touched(tm
         install(agent_service(tmp_path, data="other"), system, print)
     assert raised.value.code is Code.ALREADY_INSTALLED
     with pytest.raises(BadInput):
-        uninstall(SERVER, "relais-agent", Scope.SYSTEM, system)
+        uninstall(SERVER, "relais-agent", Scope.SYSTEM, tmp_path / "data", system)
     assert (tmp_path / "etc/systemd/system/relais-agent.service").exists()
+
+
+def test_the_service_of_another_folder_is_not_taken_away_while_that_folder_is_there(tmp_path: Path) -> None:
+    system = system_at(tmp_path, Commands())
+    install(agent_service(tmp_path), system, print)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(BadInput, match=r"serves .*/data, not .*/other"):
+        uninstall(AGENT, "relais-agent", Scope.SYSTEM, tmp_path / "other", system)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    uninstall(AGENT, "relais-agent", Scope.SYSTEM, tmp_path / "other", system)
+    assert not (tmp_path / "etc/systemd/system/relais-agent.service").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "scope"), [("usr/lib/systemd/system", Scope.SYSTEM), ("usr/lib/systemd/user", Scope.USER)]
+)
+def test_a_unit_that_came_with_the_system_is_not_hidden_by_one_of_its_name(
+    tmp_path: Path, folder: str, scope: Scope
+) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "relais-agent.service").write_text("[Unit]\n", encoding="utf-8")
+    commands = Commands()
+    with pytest.raises(BadInput) as raised:
+        install(agent_service(tmp_path, scope), system_at(tmp_path, commands), print)
+    assert raised.value.code is Code.ALREADY_INSTALLED
+    assert commands.run == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_disk_without_room_for_the_definition_is_said_and_keeps_no_part_of_it(tmp_path: Path) -> None:
+    units = tmp_path / "etc/systemd/system"
+    units.mkdir(parents=True)
+    (units / ".relais-agent.service.new").symlink_to("/dev/full")
+    with pytest.raises(LocalFailure) as raised:
+        install(agent_service(tmp_path), system_at(tmp_path, Commands()), print)
+    assert raised.value.code is Code.DISK_FULL
+    assert list(units.iterdir()) == []
 
 
 def test_an_image_that_is_not_booted_is_prepared_for_its_first_boot(tmp_path: Path) -> None:
@@ -244,7 +281,7 @@ def test_on_a_mac_launchd_is_told(tmp_path: Path) -> None:
     assert plist.exists()
     assert commands.run[-1] == f"launchctl bootstrap system {plist}"
     assert status("relais-agent", Scope.SYSTEM, system)["running"] is True
-    uninstall(AGENT, "relais-agent", Scope.SYSTEM, system)
+    uninstall(AGENT, "relais-agent", Scope.SYSTEM, tmp_path / "data", system)
     assert not plist.exists()
 
 

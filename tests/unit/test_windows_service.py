@@ -83,7 +83,7 @@ def test_installing_again_is_an_update_and_removing_leaves_nothing(manager: Serv
     install(agent(), system, print)
     install(agent(), system, print)
     assert list(manager.services) == ["relais-agent"]
-    assert uninstall(AGENT, "relais-agent", Scope.SYSTEM, system) == {"service": "relais-agent"}
+    assert uninstall(AGENT, "relais-agent", Scope.SYSTEM, Path(DIR), system) == {"service": "relais-agent"}
     assert manager.services == {}
     assert manager.open_handles == 0
 
@@ -93,7 +93,7 @@ def test_a_service_of_another_folder_or_program_is_never_touched(manager: Servic
     install(agent(), system, print)
     attempts: list[Callable[[], JSON]] = [
         lambda: install(agent(r"D:\other"), system, print),
-        lambda: uninstall(SERVER, "relais-agent", Scope.SYSTEM, system),
+        lambda: uninstall(SERVER, "relais-agent", Scope.SYSTEM, Path(DIR), system),
     ]
     for attempt in attempts:
         with pytest.raises(BadInput) as raised:
@@ -104,7 +104,7 @@ def test_a_service_of_another_folder_or_program_is_never_touched(manager: Servic
 
 def test_removing_what_is_not_there_is_said(manager: ServiceManager) -> None:
     with pytest.raises(BadInput) as raised:
-        uninstall(AGENT, "relais-agent", Scope.SYSTEM, Machine().system)
+        uninstall(AGENT, "relais-agent", Scope.SYSTEM, Path(DIR), Machine().system)
     assert raised.value.code is Code.NOT_INSTALLED
 
 

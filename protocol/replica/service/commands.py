@@ -46,8 +46,8 @@ def add_service_commands(
         """Stop the service and take it away; DIR, with all work in it, stays."""
         from protocol.replica.service import installation  # noqa: PLC0415 — loaded only when needed
 
-        del call
-        return installation.uninstall(nature, named(name), _SCOPES[user], installation.this_system())
+        system = installation.this_system()
+        return installation.uninstall(nature, named(name), _SCOPES[user], call.data_dir, system)
 
     @program.command("service status")
     def status(call: Call, *, name: Name = None, user: ForUser = False) -> JSON:

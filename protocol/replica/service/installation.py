@@ -1,7 +1,8 @@
 """`service install|uninstall|status`: the definition goes where the system looks for it, and the system is told.
 
 Rules:
-- a file, or a registration, that is not ours is never written over and never removed; ours says whose DIR it serves;
+- a file, or a registration, that is not ours is never written over, never removed and never hidden by one of its name;
+  ours says whose DIR it serves, and is taken away for that DIR, or for any once that one is gone;
 - a system that has not been booted (an image that is being made, a container) is prepared all the same: the service
   starts with it;
 - no service runs as root: DIR belongs to an account of its own, or lies where systemd makes one (/var/lib).
@@ -9,6 +10,8 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import subprocess
@@ -135,8 +138,10 @@ def install(service: ServiceDefinition, system: System, tell: Tell) -> JSON:
     if system.platform == "win32":
         return _install_windows(service, system)
     file = definition_file(service.name, service.scope, system)
-    _check_ours(file, service.marker, service.name)
     is_linux = system.platform == "linux"
+    _check_ours(file, service.marker, service.name)
+    if is_linux:
+        _check_hides_nothing(service, system)
     content = systemd.unit_text(service).encode() if is_linux else launchd.plist_bytes(service)
     _write(file, content)
     if is_linux:
@@ -146,16 +151,18 @@ def install(service: ServiceDefinition, system: System, tell: Tell) -> JSON:
     return {"service": service.name, "file": str(file)}
 
 
-def uninstall(nature: Nature, name: str, scope: Scope, system: System) -> JSON:
-    """Stop the service and take its definition away; DIR stays as it is. Raises as `install` does."""
+def uninstall(nature: Nature, name: str, scope: Scope, data_dir: Path, system: System) -> JSON:
+    """Stop the service over DIR and take its definition away; DIR stays as it is. Raises as `install` does."""
     if system.platform == "win32":
         _check_ours_windows(nature, name)
+        _check_serves(windows.description_of(name), data_dir, name)
         windows.remove(name)
         return {"service": name}
     file = definition_file(name, scope, system)
     if not file.exists():
         raise BadInput(Code.NOT_INSTALLED, f"there is no service {name}: {file} is not there")
     _check_ours(file, f"{nature.program} service", name)
+    _check_serves(file.read_text(encoding="utf-8", errors="replace"), data_dir, name)
     if system.platform == "linux":
         _systemctl(system, scope, *(("disable", "--now") if system.booted else ("disable",)), systemd.unit_name(name))
     else:
@@ -226,6 +233,28 @@ def _check_ours(file: Path, marker: str, name: str) -> None:
         )
 
 
+def _check_hides_nothing(service: ServiceDefinition, system: System) -> None:
+    """Raise `BadInput(ALREADY_INSTALLED)` where a unit of this name came with the system: ours would be run instead."""
+    unit = systemd.unit_name(service.name)
+    for folder in systemd.OTHERS_UNITS[service.scope]:
+        if (other := system.root / folder.lstrip("/") / unit).exists():
+            raise BadInput(
+                Code.ALREADY_INSTALLED,
+                f"{other} is a service {service.name} of another program; choose another with --name",
+            )
+
+
+def _check_serves(definition: str, data_dir: Path, name: str) -> None:
+    """Raise `BadInput(ALREADY_INSTALLED)` where a definition of ours is of another DIR, which is still there."""
+    served = (marker_in(definition) or "").partition(", ")[2]
+    if served and Path(served) != data_dir.resolve() and Path(served).exists():
+        raise BadInput(
+            Code.ALREADY_INSTALLED,
+            f"the service {name} serves {served}, not {data_dir}: give the name of the one that does with --name, or "
+            "that folder with --data",
+        )
+
+
 def marker_in(definition: str) -> str | None:
     """The marker in the text of a definition of ours; None in any other."""
     found = re.search(r"(sync-(?:agent|server) service, .*?)(?:</string>)?$", definition, re.MULTILINE)
@@ -240,6 +269,8 @@ def _write(file: Path, content: bytes) -> None:
         passing.chmod(_FILE_MODE)
         passing.replace(file)
     except OSError as reason:
+        with contextlib.suppress(OSError):
+            passing.unlink(missing_ok=True)
         raise _no_right(file, reason) from reason
 
 
@@ -255,7 +286,8 @@ def _no_right(file: Path, reason: OSError) -> Refused | LocalFailure:
         return Refused(
             Code.NO_RIGHT, f"{file} may not be written by you: use sudo, or --user for a service of your own account"
         )
-    return LocalFailure(Code.STORAGE_FAILED, f"{file} cannot be written: {reason.strerror}")
+    code = Code.DISK_FULL if reason.errno in (errno.ENOSPC, errno.EDQUOT) else Code.STORAGE_FAILED
+    return LocalFailure(code, f"{file} cannot be written: {reason.strerror}")
 
 
 def _start_systemd(service: ServiceDefinition, system: System, tell: Tell) -> None:

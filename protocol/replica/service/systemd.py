@@ -28,6 +28,11 @@ from protocol.replica.service.definition import (
 
 SYSTEM_UNITS: Final = "/etc/systemd/system"
 USER_UNITS: Final = ".config/systemd/user"
+OTHERS_UNITS: Final = {
+    Scope.SYSTEM: tuple(f"{each}/systemd/system" for each in ("/run", "/usr/local/lib", "/usr/lib", "/lib")),
+    Scope.USER: tuple(f"{each}/systemd/user" for each in ("/etc", "/run", "/usr/local/lib", "/usr/lib")),
+}
+"""Where units lie that ours would be taken instead of (systemd.unit(5))."""
 STATE: Final = PurePath("/var/lib")
 _HOMES: Final = (PurePath("/home"), PurePath("/root"), PurePath("/run/user"))
 
