@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,11 +28,16 @@ def write_private(path: Path, data: bytes) -> None:
     passing = path.with_name(path.name + _PASSING)
     with _named(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(create_private(passing), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        passing.replace(path)
+        try:
+            with os.fdopen(create_private(passing), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            passing.replace(path)
+        except OSError:
+            with suppress(OSError):  # half of a key would lie under a name that nobody looks for
+                passing.unlink(missing_ok=True)
+            raise
         _flush_folder(path.parent)
 
 
