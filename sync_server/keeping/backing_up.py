@@ -9,7 +9,7 @@ Rules:
 - what the server before had said stays, and its keys go on counting: a server burns far more often than somebody is in
   it, and machines bring what it said after the backup. Whoever knows better has them ended by `rotate server`, with a
   time from when on; so what the backup holds is noted as having come when it was made (docs/adr/0187);
-- what an interrupted `restore` left is thrown away by the next;
+- what an interrupted `restore` left is thrown away by the next; one that fails leaves nothing of the backup;
 - a backup lies where others may write: what of it counts, `foreign_backup` says; who could sign in is told.
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from protocol.clock import rfc3339
-from protocol.errors import BadInput, Code, LocalFailure, Refused
+from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
 from protocol.identity import SEED_BYTES, territory_id
 from protocol.messages.enrollment import parse_chain
 from protocol.model.entry import Kind
@@ -151,8 +151,13 @@ async def restore(
     async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
         make_room(folder)
         note_unfinished(folder)
-        await asyncio.to_thread(_unpack, file, folder)
-        for account in await _begin_generation(folder, head, kit, now_ms=now_ms, entropy=entropy, tell=tell):
+        try:
+            await asyncio.to_thread(_unpack, file, folder)
+            accounts = await _begin_generation(folder, head, kit, now_ms=now_ms, entropy=entropy, tell=tell)
+        except RelaisError:
+            make_room(folder)  # names and keys of a server that it is not to be
+            raise
+        for account in accounts:
             tell(
                 f"signs in no more: {account}. A backup proves no passphrase; `sync-server administrator add` it again"
             )

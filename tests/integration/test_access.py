@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import BadInput, Code, Refused
+from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
@@ -125,3 +125,29 @@ async def test_an_archive_appears_whole_or_not_at_all_and_replaces_nothing(tmp_p
     for taken in (place, tmp_path / "missing" / "lea.zip"):
         with pytest.raises(BadInput):
             ZipOutlet(taken)
+
+
+async def filled(place: Path, size: int) -> None:
+    with ZipOutlet(place) as archive:
+        await archive.start("a.bin", size)
+        await archive.data(os.urandom(size))
+        await archive.end()
+        archive.keep()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a bound for files as POSIX knows it")
+@pytest.mark.parametrize("size", [300, 30_000])
+async def test_an_archive_for_which_there_is_no_room_is_told_by_its_name_and_leaves_nothing(
+    tmp_path: Path, size: int
+) -> None:
+    import resource  # noqa: PLC0415  (not on every platform)
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(LocalFailure, match=r"lea\.zip") as raised:
+            await filled(tmp_path / "lea.zip", size)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.code is Code.DISK_FULL
+    assert os.listdir(tmp_path) == []  # noqa: PTH208  (no blocking pathlib in a coroutine)

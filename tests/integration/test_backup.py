@@ -199,6 +199,7 @@ def test_a_damaged_backup_is_told_and_the_next_restore_begins_anew(here: School,
         failed = machine.run("restore", str(bad), "--kit", kit)
         assert (failed.status, failed.code) == (1, "damaged"), harm
         assert machine.run("status").status == 2, "half a server is none"
+        assert not [*machine.folder.glob("packs/*"), *machine.folder.glob("keys/*"), *machine.folder.glob("*.db*")]
     machine.ok("restore", str(backup), "--kit", kit)
     assert machine.ok("status")["entries"] > here.server.ok("status")["entries"], "all of it, and a generation"
 

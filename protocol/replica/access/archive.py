@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final, Self
 
@@ -30,59 +33,56 @@ class ZipOutlet(Notices):
         self._raw: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
-        try:
+        with self._named():
             self._raw = os.fdopen(create_private(self._passing), "wb")
             self._zip = zipfile.ZipFile(self._raw, "w", zipfile.ZIP_DEFLATED)
-        except OSError as reason:
-            raise self._failed(reason) from reason
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        for part in (self._file, self._zip, self._raw):
+            if part is not None:
+                with suppress(OSError):  # the last bytes find no room: nobody wants them
+                    part.close()
         self._passing.unlink(missing_ok=True)
 
     async def start(self, path: str, size: int | None) -> None:
-        """Begin a file."""
+        """Begin a file. Raises `LocalFailure`."""
         info = zipfile.ZipInfo(path, _DATE)
         info.compress_type = zipfile.ZIP_DEFLATED
         assert self._zip is not None  # noqa: S101  (inside the context)
-        self._file = self._zip.open(info, "w", force_zip64=size is None or size >= zipfile.ZIP64_LIMIT)
+        with self._named():
+            self._file = self._zip.open(info, "w", force_zip64=size is None or size >= zipfile.ZIP64_LIMIT)
 
     async def data(self, data: bytes) -> None:
         """Its bytes. Raises `LocalFailure`."""
         await asyncio.to_thread(self._write, data)
 
     async def end(self) -> None:
-        """It is whole."""
+        """It is whole. Raises `LocalFailure`."""
         if self._file is not None:
-            self._file.close()
+            with self._named():
+                self._file.close()
             self._file = None
 
     def keep(self) -> None:
         """Let the archive appear. Raises `LocalFailure`."""
-        try:
-            self._close()
+        assert self._zip is not None  # noqa: S101  (inside the context)
+        assert self._raw is not None  # noqa: S101
+        with self._named():
+            self._zip.close()
+            self._raw.close()
             self._passing.replace(self._target)
-        except OSError as reason:
-            raise self._failed(reason) from reason
 
     def _write(self, data: bytes) -> None:
-        try:
-            if self._file is not None:
+        if self._file is not None:
+            with self._named():
                 self._file.write(data)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as reason:
-            raise self._failed(reason) from reason
-
-    def _close(self) -> None:
-        if self._file is not None:  # cut off inside a file
-            self._file.close()
-            self._file = None
-        if self._zip is not None:
-            self._zip.close()
-            self._zip = None
-        if self._raw is not None:
-            self._raw.close()
-            self._raw = None
-
-    def _failed(self, reason: OSError) -> LocalFailure:
-        return LocalFailure(Code.STORAGE_FAILED, f"{self._target} cannot be written: {reason.strerror}")
+            full = reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            code = Code.DISK_FULL if full else Code.STORAGE_FAILED
+            raise LocalFailure(code, f"{self._target} cannot be written: {reason.strerror}") from reason
