@@ -55,7 +55,9 @@ def test_a_class_a_person_and_a_device_are_named_by_their_names(town: School, tm
     assert "Mme Petit" in {row["name"] for row in server.ok("person", "list", "--space", "CM1")}
     # nor is anything let in by the name that it gives itself, nor a class closed by one that a thief may have written
     assert server.run("grant", "--device", "Renard", "--space", "CM1").code == "unknown-device"
-    assert server.run("space", "close", "CM1").code == "unknown-space"
+    by_name = server.run("space", "close", "CM1")
+    assert by_name.code == "unknown-space"
+    assert "“CM1” is not the id of a space here" in by_name.json["error"]["message"], "there is such a class"
     states = {row["name"]: row["state"] for row in server.ok("devices")}
     assert states["Renard"] != "retired"
     gone = server.run("revoke", "renard")

@@ -115,7 +115,7 @@ def space_named(office: Office, text: str) -> bytes:
     if not door.knows_space(named):
         raise BadInput(
             Code.UNKNOWN_SPACE,
-            f"there is no space “{text}”; an id or a school's code is asked for: `space list` shows them",
+            f"“{text}” is not the id of a space here, nor a school's code, one of which is asked for: see `space list`",
         )
     return named
 
