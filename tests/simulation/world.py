@@ -369,7 +369,8 @@ class World:
             case Refused(code=Code.REVOKED | Code.NO_RIGHT | Code.CANNOT_READ):
                 return machine.revoked or spoiled or bool(self.doubtful)
             case BadInput(code=Code.UNKNOWN_SPACE | Code.UNKNOWN_ITEM):
-                return machine.revoked or bool(self.trust.closed)
+                # whom a thief cuts off as she publishes: what she published before is held back, the rest of it comes
+                return machine.revoked or bool(self.trust.closed or self.doubtful)
             case BadInput(code=Code.UNKNOWN_REVISION):
                 # two of its people choose at once, and the other was quicker
                 return not healing
