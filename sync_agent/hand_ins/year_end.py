@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, Refused
 from protocol.folds.coursework import Item, Work
 from protocol.limits import FILE_PIECE_BYTES
 from protocol.model.work import ItemKind
@@ -124,7 +124,8 @@ class _Files:
 async def portfolio(agent: Agent, space: bytes, person: bytes | None, outgoing: Outgoing) -> tuple[int, int]:
     """Give the files of pupils' work, a folder for each pupil; how many pieces of work, and how many do not open here.
 
-    Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_PERSON), `LocalFailure`.
+    Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_PERSON), `Refused(CANNOT_READ)` where there is work and none of it opens,
+    `LocalFailure`.
     """
     await agent.check_space(space)
     view = await agent.replica.view(space)
@@ -151,6 +152,13 @@ async def portfolio(agent: Agent, space: bytes, person: bytes | None, outgoing: 
                 f"not in it: {pupils[other]}, {other.hex()}: the list says that this is the same person, added twice; "
                 f"--person {other.hex()} writes that"
             )
+    if closed and not written:
+        raise Refused(
+            Code.CANNOT_READ,
+            f"none of the {closed} hand-ins opens on this device: a teacher of the class makes the portfolios, on a "
+            "computer that opens its work",
+            not_opened=closed,
+        )
     return written, closed
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import BadInput, Code, RelaisError
+from protocol.errors import BadInput, Code, Refused, RelaisError
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import Kind
 from protocol.model.work import ItemKind
@@ -159,7 +159,9 @@ async def test_a_portfolio_has_a_pupils_work_and_what_was_said_of_it_and_writes_
     with pytest.raises(BadInput) as caught:
         await Desk(year.teacher.agent).files("portfolio", space=year.here.office.space, person=year.person)
     assert caught.value.code is Code.UNKNOWN_PERSON
-    assert await Desk(year.machine.agent).files("portfolio", space=year.here.office.space) == {}
+    with pytest.raises(Refused) as refused:
+        await Desk(year.machine.agent).files("portfolio", space=year.here.office.space)
+    assert refused.value.code is Code.CANNOT_READ
 
 
 async def test_a_closed_class_is_hidden_at_the_next_contact_and_destroyed_a_week_later(year: Year) -> None:
