@@ -91,6 +91,8 @@ async def test_the_kit_opens_earlier_work_to_a_teacher_who_has_lost_every_key(sc
         await scene.with_kit("rewrap", person=scene.person, space=[])
     assert caught.value.code is Code.USAGE
     assert words in caught.value.message
+    with pytest.raises(BadInput, match="no device that is named as this person's shows “misread words”: say for which"):
+        await scene.with_kit("rewrap", person=scene.person, words="misread words", space=[])
     assert await scene.with_kit("rewrap", person=scene.person, words=words.upper(), space=[]) == {"hand_ins": 1}
     await scene.here.sync(laptop)
     assert await opens(laptop, work)

@@ -20,6 +20,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import PersonKey, Rewrap
 from protocol.model.work import Wraps
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.console.text import local_time
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device, device_words
@@ -52,7 +53,7 @@ async def rewrap(server: Server, kit: KitAway, person: bytes, words: str | None,
         )
     chosen = [(space, *device) for space, device in found if is_shown(words, _pair(device[0]))]
     if not chosen:
-        raise BadInput(Code.USAGE, _which(grant for _, (grant, _) in found))
+        raise BadInput(Code.USAGE, _which(words, (grant for _, (grant, _) in found)))
     opened = 0
     for space, grant, said in chosen:
         key = PersonKey.parse(said.payload or b"").agreement
@@ -102,14 +103,19 @@ def _pair(grant: Authority) -> Device:
     return grant.key, grant.agreement
 
 
-def _which(grants: Iterable[Authority]) -> str:
-    """The devices between which a human decides, by the words that stand on their screens."""
+def _which(words: str | None, grants: Iterable[Authority]) -> str:
+    """The devices between which a human decides, by the words that stand on their screens; none shows `words`."""
     since: dict[Device, int] = {}
     for grant in grants:
         at_ms = milliseconds_of(grant.at)
         since[_pair(grant)] = min(at_ms, since.get(_pair(grant), at_ms))
-    devices = "; ".join(f"{device_words(pair)} (let in {rfc3339(at_ms)})" for pair, at_ms in since.items())
+    devices = "; ".join(f"{device_words(pair)} (let in {_day(at_ms)})" for pair, at_ms in since.items())
+    wrong = "" if words is None else f"no device that is named as this person's shows “{words}”: "
     return (
-        "say for which device, by the six words that the teacher reads to you from its own screen (sync-agent key "
-        f"readers): --words. Named as this person's, rightly or not, are: {devices}"
+        f"{wrong}say for which device, by the six words that the teacher reads to you from its own screen (sync-agent "
+        f"key readers): --words. Named as this person's, rightly or not, are: {devices}"
     )
+
+
+def _day(at_ms: int) -> str:
+    return local_time(rfc3339(at_ms) or "")
