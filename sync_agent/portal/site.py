@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -171,9 +172,10 @@ async def _open(site: _Site, address: Address) -> int:
     try:
         listener = await asyncio.get_running_loop().create_server(site.speak, address.host, address.port)
     except OSError as reason:
+        # asyncio's own words for it quote Python
+        why = os.strerror(reason.errno) if reason.errno and reason.errno > 0 else reason.strerror
         raise LocalFailure(
-            Code.ADDRESS_IN_USE,
-            f"--portal: {address.authority} cannot be had; another program may be using it: {reason.strerror}",
+            Code.ADDRESS_IN_USE, f"--portal: {address.authority} cannot be had; another program may be using it: {why}"
         ) from reason
     site.listeners.append(listener)
     port: int = listener.sockets[0].getsockname()[1]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,7 @@ async def test_a_port_that_is_taken_is_named(room: Classroom) -> None:
                 pass
     assert raised.value.code is Code.ADDRESS_IN_USE
     assert taken.authority in str(raised.value)
+    assert raised.value.message.endswith(f"may be using it: {os.strerror(errno.EADDRINUSE)}"), "in the system's words"
 
 
 @pytest.mark.parametrize(
