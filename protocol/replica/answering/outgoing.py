@@ -15,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from protocol.folds.coursework import Coursework, Item, Version, Work, in_order_of_need
 from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS
@@ -35,6 +35,19 @@ MAX_LINKS: Final = 2_000
 MAX_DELTA_CHAIN: Final = 8
 
 _NAMES_CONTENT: Final = frozenset({Kind.REVISION, Kind.HAND_IN, Kind.FEEDBACK})
+
+
+class _Ways(NamedTuple):
+    """By what the heads of a space may be brought to a caller who holds all content but that of the `news`.
+
+    None as `news` says nothing of the caller. `kept` are the deltas that there are, by what they make; `deltas` those
+    that the caller can take; `known` are the manifests that it is likely to hold.
+    """
+
+    news: set[bytes] | None
+    kept: Mapping[bytes, DeltaInfo]
+    deltas: Mapping[bytes, DeltaInfo]
+    known: set[bytes]
 
 
 class Outgoing:
@@ -76,8 +89,9 @@ class Outgoing:
             # on a thin line it is asked for by name, in the fewest bytes
             return
         coursework = (await self._replica.view(space)).coursework
+        ways = await self._ways(space, coursework, news if complete else None)
         for item in in_order_of_need(coursework.items.values()):
-            await self._add_revisions(space, item, news, complete=complete)
+            await self._add_revisions(space, item, news, ways)
         for work in coursework.hand_ins.values():
             await self._add_work(space, work, news)
 
@@ -144,21 +158,27 @@ class Outgoing:
     def _can_take(self, delta: DeltaInfo) -> bool:
         return not delta.levels & ~self._levels
 
-    async def _add_revisions(self, space: bytes, item: Item, news: set[bytes], *, complete: bool) -> None:
+    async def _ways(self, space: bytes, coursework: Coursework, news: set[bytes] | None) -> _Ways:
+        kept = await self._replica.content.deltas(space)
+        known = set[bytes]()
+        if kept and news is not None:
+            versions = (version for item in coursework.items.values() for version in item.versions.values())
+            known = {version.record.content.stream for version in versions if version.id not in news}
+        return _Ways(news, _by_tree(kept), _by_tree(filter(self._can_take, kept)), known)
+
+    async def _add_revisions(self, space: bytes, item: Item, news: set[bytes], ways: _Ways) -> None:
         for version in () if item.withdrawn else item.heads:
             if version.id in news:
-                await self._put(await self._cheapest(space, item, version, news if complete else None))
+                await self._put(await self._cheapest(space, item, version, ways))
 
-    async def _cheapest(self, space: bytes, item: Item, head: Version, news: set[bytes] | None) -> Sequence[PackInfo]:
-        """What brings a head to a caller who holds all content but that of the `news`; None says nothing of the caller.
+    async def _cheapest(self, space: bytes, item: Item, head: Version, ways: _Ways) -> Sequence[PackInfo]:
+        """What brings a head to the caller.
 
         Packs of what it does not share with versions that are held; or deltas that lead to it; or deltas that lead to
         a version before it, and packs of what changed since. One small delta is taken unseen: it was kept because it is
         less than packs, and to say which these are means to read two lists of all files with their chunks.
         """
-        kept = await self._replica.content.deltas(space)
-        deltas = _by_tree(filter(self._can_take, kept))
-        known = await self._known(space, news) if kept else set()
+        news, deltas, known = ways.news, ways.deltas, ways.known
         stream = head.record.content.stream
         chain = [] if stream in known else delta_chain(stream, deltas, known)
         if len(chain) == 1 and chain[0].size <= INLINE_PACK_BYTES:
@@ -174,7 +194,7 @@ class Outgoing:
                 rest = [] if version is head else await self._beyond(space, head, [version])
                 if _total(chain) + _total(rest) < _total(best):
                     best = [*chain, *sorted(rest, key=lambda pack: pack.size)]
-        return await self._said_plainly(_by_tree(kept).get(head.record.content.stream), head, known, best)
+        return await self._said_plainly(ways.kept.get(head.record.content.stream), head, known, best)
 
     async def _said_plainly(
         self, delta: DeltaInfo | None, head: Version, known: set[bytes], best: Sequence[PackInfo]
@@ -190,14 +210,6 @@ class Outgoing:
         """The packs of a version, without what it shares with others."""
         known = [Need(space, version.record.content.stream, sealed=False) for version in held]
         return await self._holdings.packs(Need(space, head.record.content.stream, sealed=False), beyond=known)
-
-    async def _known(self, space: bytes, news: set[bytes] | None) -> set[bytes]:
-        """The manifests that the caller is likely to hold."""
-        if news is None:
-            return set()
-        items = (await self._replica.view(space)).coursework.items.values()
-        versions = [version for item in items for version in item.versions.values() if version.id not in news]
-        return {version.record.content.stream for version in versions}
 
     async def _add_work(self, space: bytes, work: Work, news: set[bytes]) -> None:
         if work.id in news:
