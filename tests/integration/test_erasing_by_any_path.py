@@ -192,6 +192,9 @@ async def test_taking_back_what_the_kit_has_said_too_says_that_it_takes_the_kit(
         await desk.with_kit("erase", kit, person=[lea])
         await desk.do("unerase", covers=lea)
         assert f"the kit has said so as well, and `sync-server unerase {lea} --kit" in desk.said.lines[-1]
+        with pytest.raises(BadInput, match=f"the kit has said so: `sync-server unerase {lea} --kit") as alone:
+            await desk.do("unerase", covers=lea)
+        assert alone.value.code is Code.NOT_YET
 
 
 async def test_a_hand_in_that_came_while_its_pupil_was_erased_has_its_receipt_once_that_is_taken_back(

@@ -104,6 +104,10 @@ async def take_back(office: Office, covers: bytes, kit: RootKit | None = None) -
         for entry, covered in said
         if covered == covers and replica.door.rank_of(entry.header) <= rank
     ]
+    if not drafts and is_left and kit is None:
+        raise BadInput(
+            Code.NOT_YET, f"the kit has said so: `sync-server unerase {covers.hex()} --kit KIT` takes that back"
+        )
     if not drafts:
         raise BadInput(Code.UNKNOWN_PERSON, f"no erasure of {covers.hex()} can be taken back; `erasures` shows them")
     await _say(office, drafts, kit)
