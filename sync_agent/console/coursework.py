@@ -194,7 +194,7 @@ async def receipt(
     page = None if to_print is None else _free(Path(to_print))
     found = await run_here(call, "receipt", params)
     if page is not None and isinstance(found, dict):
-        _write_page(page, str(found.pop("page")))
+        write_page(page, str(found.pop("page")))
     return found
 
 
@@ -208,14 +208,23 @@ def _taken(path: Path) -> BadInput:
     return BadInput(Code.USAGE, f"{path} exists already; choose another name")
 
 
-def _write_page(path: Path, text: str) -> None:
+def write_page(path: Path, text: str) -> None:
+    """Write a new file. Raises `BadInput` where there can be none of that name, `LocalFailure`."""
+    from sync_agent.console.outlet import trouble  # noqa: PLC0415 — loaded only when needed
+
+    made = False
     try:
         with path.open("x", encoding="utf-8") as file:
+            made = True
             file.write(text)
     except FileExistsError:  # since we looked; or a link that leads nowhere
         raise _taken(path) from None
+    except FileNotFoundError:
+        raise BadInput(Code.MISSING_FILE, f"{path} lies in no folder; choose another name") from None
     except OSError as reason:
-        raise BadInput(Code.UNREADABLE_FILE, f"{path} cannot be written: {reason.strerror}") from reason
+        if made:
+            path.unlink(missing_ok=True)
+        raise trouble(path, reason) from reason
 
 
 # --- the end of a year ------------------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ class FolderOutlet(Notices):
                 os.open(self._draft, _EXCLUSIVE, 0o600 if self._from_others else 0o666), "wb", buffering=0
             )
         except OSError as reason:
-            raise _trouble(self._target, reason) from reason
+            raise trouble(self._target, reason) from reason
 
     def _append(self, data: bytes) -> None:
         view = memoryview(data)
@@ -129,7 +129,7 @@ class FolderOutlet(Notices):
             while view and self._file is not None:
                 view = view[self._file.write(view) :]
         except OSError as reason:
-            raise _trouble(self._target, reason) from reason
+            raise trouble(self._target, reason) from reason
 
     def _finish(self) -> None:
         if self._file is None:
@@ -142,7 +142,7 @@ class FolderOutlet(Notices):
                 self.edits.append(Edit(self._path, _set_aside(self._target)))
             self._draft.replace(self._target)
         except OSError as reason:
-            raise _trouble(self._target, reason) from reason
+            raise trouble(self._target, reason) from reason
         self._file = None
 
     def _parent(self, parts: list[str]) -> Path:
@@ -193,7 +193,7 @@ class StdoutOutlet(Notices):
         except BrokenPipeError:
             raise
         except OSError as reason:
-            raise _trouble(Path("stdout"), reason) from reason
+            raise trouble(Path("stdout"), reason) from reason
 
 
 def _longer(name: str, *, before: str = "", after: str = "") -> str:
@@ -251,7 +251,8 @@ def _is_real_folder(place: Path) -> bool:
     raise BadInput(Code.BAD_NAME, f"{shown} is {kind} where a folder is needed; choose another folder", path=shown)
 
 
-def _trouble(place: Path, reason: OSError) -> RelaisError:
+def trouble(place: Path, reason: OSError) -> RelaisError:
+    """What keeps a file from being written, in our words: whose fault it is decides the exit status."""
     shown = displayable(str(place))
     if reason.errno in _FULL:
         return LocalFailure(Code.DISK_FULL, f"the disk is full: {shown} could not be written", path=shown)

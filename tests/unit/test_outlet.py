@@ -11,6 +11,7 @@ import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.replica.console.operation import Outgoing
+from sync_agent.console.coursework import write_page
 from sync_agent.console.outlet import FolderOutlet, StdoutOutlet
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="made with POSIX calls")
@@ -274,3 +275,21 @@ async def test_pupils_opened_work_is_for_this_account_alone_and_a_lesson_for_who
         "common": "0o755",
         "common/b.txt": "0o600",
     }
+
+
+@posix
+def test_a_page_to_print_for_which_there_is_no_room_is_a_full_disk_and_leaves_nothing(tmp_path: Path) -> None:
+    import resource  # noqa: PLC0415  (not on every platform)
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(LocalFailure) as raised:
+            write_page(tmp_path / "preuve.html", "x" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.code is Code.DISK_FULL
+    assert names_in(tmp_path) == []
+    with pytest.raises(BadInput) as nowhere:
+        write_page(tmp_path / "nowhere" / "preuve.html", "x")
+    assert nowhere.value.code is Code.MISSING_FILE
