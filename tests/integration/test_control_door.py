@@ -48,6 +48,19 @@ async def test_a_wrong_token_is_refused(tmp_path: Path, token: str) -> None:
     assert (status, body) == (401, b"token\n")
 
 
+@pytest.mark.parametrize(
+    "sent", [b"\x16\x03\x01\r\n\r\n", b"POST /command/who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"]
+)
+async def test_who_knocks_without_the_token_hears_of_no_library(tmp_path: Path, sent: bytes) -> None:
+    async with served(tmp_path) as control:
+        reader, writer = await asyncio.open_connection("127.0.0.1", control.port)
+        writer.write(sent)
+        answer = await reader.read()
+        writer.close()
+    assert answer.split()[1] in (b"400", b"403")
+    assert b"aiohttp" not in answer
+
+
 @pytest.mark.parametrize("host", ["localhost:{port}", "evil.example", "127.0.0.1", "evil.example:{port}"])
 async def test_a_foreign_host_is_refused_even_with_the_token(tmp_path: Path, host: str) -> None:
     async with served(tmp_path) as control:

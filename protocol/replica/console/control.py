@@ -83,32 +83,41 @@ async def serve_control(
     """
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     application = web.Application()
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=grace_s, keepalive_timeout=5.0)
+    runner = web.AppRunner(application, shutdown_timeout=grace_s)
     door = _Door(token, stopping)
     commands = _Commands(table)
     application.middlewares.append(door.check)
     application.router.add_post("/command/{name}", commands.answer)
+    application.on_response_prepare.append(_nameless)
     await runner.setup()
     try:
-        host, port = await _listen(runner)
-        door.authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        yield publish_control(owner, host, port, token)
+        listener = await _listen(runner)
+        try:
+            host, port, *_ = listener.sockets[0].getsockname()
+            door.authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            yield publish_control(owner, host, port, token)
+        finally:
+            withdraw_control(owner)
+            listener.close()
     finally:
-        withdraw_control(owner)
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner) -> tuple[str, int]:
+async def _listen(runner: web.AppRunner) -> asyncio.Server:
+    from protocol.replica.http.connections import speaking  # noqa: PLC0415 — who only calls needs none of it
+
+    speak = speaking(runner, access_log=None, keepalive_timeout=5.0)
     for host in LOOPBACKS:
-        site = web.TCPSite(runner, host, 0)
         try:
-            await site.start()
+            return await asyncio.get_running_loop().create_server(speak, host, 0)
         except OSError as reason:
             _log.debug("no loopback port on %s: %s", host, reason)
-            await site.stop()
-            continue
-        return host, site.port
     raise LocalFailure(Code.ADDRESS_IN_USE, "this machine gives no port on its loopback interface")
+
+
+async def _nameless(_request: web.Request, response: web.StreamResponse) -> None:
+    """Other accounts of this machine may knock too: which program and version answers is nothing to them."""
+    response.headers.popall("Server", None)
 
 
 class _Door:
