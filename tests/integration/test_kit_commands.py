@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ import pytest
 from protocol.errors import BadInput, Code, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey, SigningKey
 from protocol.model.entry import Kind
+from protocol.model.structure import Grant
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import device_id, device_words
+from protocol.roles import Role
 from protocol.trust.kit import Kit
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.hand_ins.wraps import readers_of
@@ -35,6 +39,7 @@ from sync_server.web.wording import Words
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
+from tests.harness.territory import new_device
 
 
 class Scene:
@@ -285,6 +290,28 @@ async def test_nothing_that_the_server_says_while_its_keys_change_is_held_back(s
             assert not (await replica.view(space)).roster.held_back
     states = {row["id"]: row["state"] for row in await scene.office.do("hand-ins", space=scene.office.space)}
     assert {states[work.hex()] for work in works} == {"server"}
+
+
+async def test_whom_a_head_let_in_whose_own_access_waits_is_listed_as_out(scene: Scene) -> None:
+    head, keys = await scene.here.head_of_the_school(), new_device(Random(7).randbytes)
+    grant = Grant(
+        keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.MACHINE, None, None, None
+    ).encode()
+    agent = head.agent
+    (held,) = agent.replica.door.authorities_of(agent.device)
+    let_in = [Draft(scene.here.space, Kind.GRANT, held.grant, grant)]
+    await agent.replica.write(let_in, author=agent.keys.signing, now_ms=agent.now_ms(), entropy=os.urandom)
+    await scene.here.sync(head)
+
+    async def state() -> str:
+        rows = await scene.office.do("devices")
+        return next(str(row["state"]) for row in rows if row["device"] == keys.signing.public.hex())
+
+    assert await state() == "never-seen"
+    scene.office.clock.advance(2 * 3600 * 1000)
+    await scene.with_kit("rotate server", since="1h", anyway=True)
+    assert not await scene.office.server.replica.authorities(keys.signing.public)
+    assert await state() == "retired"
 
 
 # --- what nobody foresaw ---

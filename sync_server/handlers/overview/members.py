@@ -1,13 +1,13 @@
 """Which devices there are, by their grants, and which of them have been let go.
 
-Only where a key has been revoked or was passed on must a space be folded to learn what still holds; everywhere else
-nothing is cut. So
-the list costs little, however many schools there are, and is made anew only when a grant or a revocation has come.
+Only where a key has been revoked or was passed on, or was let in by one whose own access may have gone, must a space be
+folded to learn what still holds; everywhere else nothing is cut. So the list costs little, however many schools there
+are, and is made anew only when a grant or a revocation has come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 
 from protocol.errors import PeerFault
 from protocol.model.entry import Entry, Kind
@@ -34,9 +34,10 @@ class Members:
             return self._members
         authorities = [each for each in self._server.replica.door.authorities() if each.role in DEVICES]
         revoked = {key for entry in await self._server.store.scan_kinds([Kind.REVOKE]) if (key := _key_cut_by(entry))}
+        reached = _reached_by(revoked, authorities)
         doubtful: dict[bytes, list[Authority]] = {}
         for authority in authorities:
-            if authority.key in revoked or authority.author in revoked or authority.predecessor is not None:
+            if authority.key in reached or authority.predecessor is not None:
                 doubtful.setdefault(authority.space, []).append(authority)
         lines = {above for space in doubtful for above in self._server.replica.door.lineage(space)}
         made_from = (len(authorities), len(revoked), [(space, counts.get(space, 0)) for space in sorted(lines)])
@@ -111,6 +112,14 @@ def _members(
         here = shared.setdefault(spaces, spaces)
         members.append(Member(key, role, here, cut, clone_of, confirmed, let_in_since=key in let_in_since))
     return tuple(members)
+
+
+def _reached_by(revoked: Iterable[bytes], authorities: Collection[Authority]) -> set[bytes]:
+    """The keys that were cut off, whom they have let in, and whom these have: all whose access may be gone with it."""
+    reached = set(revoked)
+    while more := {each.key for each in authorities if each.author in reached} - reached:
+        reached |= more
+    return reached
 
 
 def _key_cut_by(entry: Entry) -> bytes | None:
