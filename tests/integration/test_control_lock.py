@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import stat
@@ -13,6 +14,7 @@ import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.replica.console.command import run_command
+from protocol.replica.console.control_frames import Frame, frame_bytes
 from protocol.replica.console.operation import NO_FILES
 from protocol.replica.console.ownership import acquire, publish_control, read_control
 from tests.harness.control_owners import Programs, ask, names_in, programs_in, served
@@ -128,6 +130,28 @@ def test_drafts_that_a_killed_owner_left_are_cleared(tmp_path: Path) -> None:
         (tmp_path / "run" / "control.json.dead").touch()
         publish_control(owner, "127.0.0.1", 1, "t")
         assert names_in(tmp_path / "run") == ["control.json", "lock"]
+
+
+async def test_an_owner_that_hangs_is_said_to_and_takes_nothing_once_it_goes_on(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+    gone = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read())  # to its end: the caller goes away
+        writer.close()
+        gone.set()
+
+    listener = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    with acquire(tmp_path) or pytest.fail("taken") as owner:
+        publish_control(owner, "127.0.0.1", port, "t")
+        with pytest.raises(LocalFailure, match="does not answer") as failure:
+            await run_command(tmp_path, "who", {}, NO_FILES, Counting(), in_process, patience_s=0.1)
+    assert failure.value.code is Code.STORE_LOCKED
+    await gone.wait()
+    listener.close()
+    assert frame_bytes(Frame.PARAMS, b"{}") in heard[0]
+    assert frame_bytes(Frame.COMPLETE) not in heard[0].partition(frame_bytes(Frame.PARAMS, b"{}"))[2]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not replace an open file")

@@ -75,7 +75,8 @@ async def run_command(
                 from protocol.replica.console.control import NotAccepted, forward  # noqa: PLC0415 — loaded only when needed
 
                 try:
-                    return await forward(control, name, params, incoming, outgoing)
+                    patience_s = max(deadline - monotonic(), _LONGEST_PAUSE_S)
+                    return await forward(control, name, params, incoming, outgoing, patience_s=patience_s)
                 except NotAccepted:
                     pass  # the owner has just gone or changed: look again
             left_s = deadline - monotonic()

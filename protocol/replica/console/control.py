@@ -56,6 +56,8 @@ _log = logging.getLogger(__name__)
 LOOPBACKS: Final = ("127.0.0.1", "::1")
 _TOKEN_BYTES: Final = 32
 _GRACE_S: Final = 10.0
+ANSWER_PATIENCE_S: Final = 30.0
+"""An owner takes a command, or does not, as soon as its loop turns; one that is silent for so long hangs."""
 _MEDIA: Final = "application/octet-stream"
 
 
@@ -254,10 +256,19 @@ def _shortened(line: bytes, size: int) -> bytes:
 # --- the caller's side ----------------------------------------------------------------------------------------------
 
 
-async def forward(control: Control, name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-    """Have the owner behind `control` run the command; its result.
+async def forward(
+    control: Control,
+    name: str,
+    params: Params,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    *,
+    patience_s: float = ANSWER_PATIENCE_S,
+) -> JSON:
+    """Have the owner behind `control` run the command; its result. It may take as long as it needs once it was taken.
 
-    Raises the operation's own `RelaisError`; `NotAccepted` if the owner took nothing (then `incoming` is untouched);
+    Raises the operation's own `RelaisError`; `NotAccepted` if the owner took nothing (then `incoming` is untouched), or
+    said nothing in `patience_s`: it hangs, and should it go on, it finds a caller that went away;
     `LocalFailure(INTERNAL)` if it went away before it answered; whatever `incoming` or `outgoing` raise.
     """
     upload = _Upload(params, incoming)
@@ -269,9 +280,10 @@ async def forward(control: Control, name: str, params: Params, incoming: Incomin
         trust_env=False,
     ) as session:
         try:
-            response = await session.post(
-                f"http://{host}:{control.port}/command/{name}", data=upload.body(), allow_redirects=False
-            )
+            async with asyncio.timeout(patience_s):
+                response = await session.post(
+                    f"http://{host}:{control.port}/command/{name}", data=upload.body(), allow_redirects=False
+                )
         except (aiohttp.ClientError, OSError, TimeoutError) as reason:
             raise NotAccepted from reason
         async with response:
