@@ -60,6 +60,10 @@ class Known:
     first: frozenset[bytes] = frozenset()
     long: frozenset[bytes] = frozenset()
 
+    def without_newcomers(self) -> Known:
+        """Without those whom only time has made known: whoever has the server can wait for a week (docs/adr/0254)."""
+        return Known(first=self.first)
+
 
 def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes], known: Known) -> bool:
     """Whether a hand-in was opened by whom it was meant for: what keeps it alive may let go of it.

@@ -1,7 +1,9 @@
 """What each piece of content that is here is worth to this device (R8); what goes first is for `eviction` to say.
 
 Rules:
-- what this device wrote stays, with whichever of its keys; a hand-in until its teacher has opened it;
+- what this device wrote stays, with whichever of its keys; a hand-in until a teacher has opened it who was there when
+  this one met the class, or whom one of these has confirmed, or until the server and a backup have held it for long: a
+  receipt of who came since frees the key at most (docs/adr/0254);
 - what is nobody's to bring again once it is gone, a pupil's work on the devices of those who read it and the files of
   feedback everywhere, stays after it was opened as well: until a backup of the server has held it for a month, or its
   school year is over by what is said of the class *and* by this device's own clock. Whoever has the server says of any
@@ -108,8 +110,10 @@ class Worths:
         recovery, known = await recovery_keys(self._agent.replica), known_in(self._agent, space)
         for work in view.coursework.hand_ins.values():
             need = work_need(work)
-            opened = is_opened_for_good(work, view.roster, recovery, known)
-            if self._agent.made(work):
+            is_made_here = self._agent.made(work)
+            heeded = known.without_newcomers() if is_made_here else known
+            opened = is_opened_for_good(work, view.roster, recovery, heeded)
+            if is_made_here:
                 worth = Worth.RECEIVED if opened or await self._is_safe_elsewhere(work) else Worth.KEPT
             elif not opened:
                 worth = Worth.KEPT

@@ -15,6 +15,7 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.folds.hand_in_keys import Known, teachers_keys
+from protocol.limits import ACQUAINTANCE_MS
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord
 from protocol.model.work import Wraps
@@ -28,6 +29,7 @@ from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
 from tests.harness.commands import Desk
+from tests.harness.passing_days import pass_days
 
 ROW = "teachers who do not exist crowd out the real one"
 WORK = {"redaction.odt": Random(4).randbytes(300_000)}
@@ -200,6 +202,19 @@ async def test_the_content_of_what_somebody_new_says_was_opened_makes_no_room(he
     work = await here.hand_in()
     await here.says_opened(named[0], work)
     assert await here.keeps_content(work)
+
+
+@attack(ROW, off={"protocol.folds.hand_in_keys.Known.without_newcomers": lambda known: known})
+async def test_the_content_of_a_work_waits_for_who_was_there_first_whoever_has_been_listed_for_a_week(
+    here: Here,
+) -> None:
+    named = await here.name(1)
+    await pass_days(here.room.territory, ACQUAINTANCE_MS // DAY_MS + 1, here.machine)
+    work = await here.hand_in()
+    await here.says_opened(named[0], work)
+    assert not await here.keeps_key(work), "a week has made the thief known"
+    assert await here.keeps_content(work)
+    assert await Desk(here.teacher.agent).files("open-hand-in", id=work.hex()) == WORK
 
 
 def _by_the_own_clock(wall_ms: int, _steady_ms: int | None) -> int:
