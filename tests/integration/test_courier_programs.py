@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -85,13 +86,14 @@ def test_an_export_killed_at_any_moment_leaves_a_disk_that_holds_no_lie(here: Sc
         assert agent.ok("verify") == {"ok": True, "problems": []}
 
 
-LOCKED = "mount --bind '{0}' '{0}' && mount -o remount,bind,ro '{0}' && exec \"$@\""
-"""Runs a command where a folder may only be read."""
+LOCKED = "mount --bind '{0}' '{0}' && mount -o remount,bind,ro '{0}' && exec unshare --user --map-user={1} \"$@\""
+"""Runs a command where a folder may only be read: as the account that this is, which it takes root's place to lock."""
 
 
 def run_locked(folder: Path, command: list[str]) -> tuple[int, Any]:
     """A command's exit status and its JSON, while `folder` is on a disk with its switch at "lock"."""
-    inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", LOCKED.format(folder), "sh", *command]
+    locked = LOCKED.format(folder, os.geteuid())
+    inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", locked, "sh", *command]
     done = subprocess.run(inside, capture_output=True, check=False, env=environment(), timeout=PATIENCE_S)
     return done.returncode, json.loads(done.stdout or b"null")
 
