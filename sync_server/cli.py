@@ -33,7 +33,7 @@ DEVICE_COLUMNS: Final = {
     "clone_of": "copy of", "confirmed": "confirmed",
 }  # fmt: skip
 HAND_IN_COLUMNS: Final = {
-    "id": "hand-in", "title": "for", "name": "pupil", "state": "state", "at": "handed in",
+    "id": "hand-in", "title": "for", "name": "pupil", "state": "state", "by": "by", "at": "handed in",
     "clock_doubtful": "time to check",
 }  # fmt: skip
 

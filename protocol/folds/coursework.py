@@ -94,11 +94,12 @@ class FeedbackNote:
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """A signed receipt that counts: what it says (SAFE, SERVER or TEACHER), by which key, and when."""
+    """A signed receipt that counts: what it says (SAFE, SERVER or TEACHER), by which key, when, under which grant."""
 
     says: HandInState
     by: bytes
     at_ms: int
+    grant: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,18 @@ class Work:
             if holds:
                 return state
         return HandInState.LOCAL
+
+    @property
+    def said_under(self) -> tuple[bytes | None, ...]:
+        """The grants under which somebody's word made that state: of who answered, else of all who opened it."""
+        if self.feedback is not None:
+            return (self.feedback.grant,)
+        return self.opened_under
+
+    @property
+    def opened_under(self) -> tuple[bytes | None, ...]:
+        """The grants under which it was said that it has been opened, oldest first."""
+        return tuple(each.grant for each in self.witnesses if each.says is HandInState.TEACHER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +338,7 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], bel
             at_ms, items.get(header.target), [milliseconds_of(other.header.at) for other in server]
         ),
         witnesses=tuple(
-            Witness(_SAYS[other.header.kind], other.header.author, milliseconds_of(other.header.at))
+            Witness(_SAYS[other.header.kind], other.header.author, milliseconds_of(other.header.at), other.header.grant)
             for other in sorted((*safe, *server, *teacher), key=lambda other: (other.header.at, other.id))
         ),
     )

@@ -17,8 +17,8 @@ ITEM_COLUMNS: Final = {
     "files": "files",
 }  # fmt: skip
 HAND_IN_COLUMNS: Final = {
-    "id": "hand-in", "title": "for", "name": "pupil", "state": "state", "at": "handed in",
-    "clock_doubtful": "time to check", "late": "late", "files": "files", "feedback": "feedback",
+    "id": "hand-in", "title": "for", "name": "pupil", "state": "state", "by": "by", "to_open": "to open",
+    "at": "handed in", "clock_doubtful": "time to check", "late": "late", "files": "files", "feedback": "feedback",
 }  # fmt: skip
 PAGE_LANGUAGES: Final = ("fr", "en")
 HAND_IN_TRIES: Final = 3

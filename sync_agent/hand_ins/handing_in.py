@@ -39,6 +39,7 @@ from protocol.replica.console.operation import (
 )
 from protocol.replica.content.holdings import work_need
 from protocol.replica.interfaces import EntryStore
+from protocol.replica.office.people import names_of_words
 from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.transfer.chunking import ChunkRef
 from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
@@ -46,9 +47,11 @@ from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.coursework.reading import Manifests, files_json, find_item, find_work, read_checked
 from sync_agent.hand_ins.copies import lasting_state
+from sync_agent.hand_ins.looked_at import all_eyes, eyes_in
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.hand_ins.wraps import Kept, first_readers_of, mark_of, wrap_for_the_rest
 from sync_agent.keys.acquaintances import known_in
+from sync_agent.keys.confirming import own_grants
 from sync_agent.keys.key_wraps import open_given_keys
 from sync_agent.machine.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS
 
@@ -226,10 +229,8 @@ async def confirm_opened(agent: Agent, wanted: bytes) -> None:
     async with agent.writing:
         work = await find_work(agent, wanted)
         await _content_key(agent, work)
-        roster = (await agent.replica.view(work.space)).roster
         is_said = any(said.by == agent.device and said.says is HandInState.TEACHER for said in work.witnesses)
-        known = known_in(agent, work.space)
-        if is_said or is_opened_for_good(work, roster, await recovery_keys(agent.replica), known):
+        if is_said or (await _is_seen_and_for_good(agent, work)):
             return
         authority = await agent.right(work.space, Kind.RECEIPT_TEACHER)
         receipt = Receipt(work.record.content.stream).encode()
@@ -243,6 +244,14 @@ async def confirm_opened(agent: Agent, wanted: bytes) -> None:
                 target=work.id,
             )
         )
+
+
+async def _is_seen_and_for_good(agent: Agent, work: Work) -> bool:
+    """Whether it is said already, for whoever waits for it and for this device's own pages, that it was opened."""
+    roster, known = (await agent.replica.view(work.space)).roster, known_in(agent, work.space)
+    if not is_opened_for_good(work, roster, await recovery_keys(agent.replica), known):
+        return False
+    return (await eyes_in(agent, work.space)).count(work.opened_under)
 
 
 async def _content_key(agent: Agent, work: Work) -> bytes:
@@ -382,8 +391,10 @@ async def list_hand_ins(
         if not found:
             await find_item(agent, item)
     refused = await fate_marks(agent.replica.store)
+    eyes = await all_eyes(agent) if await own_grants(agent) else {}
     return [
         await _work_row(agent, work, refused.keys(), manifests, sealed_lists)
+        | {"by": await _who_said(agent, work), "to_open": work.space in eyes and eyes[work.space].have_to_open(work)}
         for work in sorted(found, key=lambda work: (work.at_ms, work.id))
     ]
 
@@ -432,6 +443,13 @@ async def _work_row(
             "files": await files_json(agent, manifests, note.content),
         },
     }
+
+
+async def _who_said(agent: Agent, work: Work) -> str | None:
+    """The name of whose word made its state: of who answered or opened it, where a list has one."""
+    roster = (await agent.replica.view(work.space)).roster
+    names = await names_of_words(agent.replica, roster, work.said_under)
+    return next((names[grant] for grant in work.said_under if grant in names), None)
 
 
 async def _sealed_list(agent: Agent, work: Work, content_key: bytes) -> tuple[tuple[str, int], ...]:

@@ -80,7 +80,7 @@ class Pages:
             subjects=_by_subject(visit.say, shown[ItemKind.LESSON]),
             announcements=_newest(shown[ItemKind.ANNOUNCEMENT]),
             withdrawn=newest_first(withdrawn),
-            unopened=sum(card.unopened for card in assignments) if visit.reads else 0,
+            unopened=sum(card.unopened for card in assignments),
             many_rooms=len(visit.classes) > 1,
             readers=notices_of(shown_devices(visit, await list_readers(self._shelf.agent)) if visit.teaches else ()),
         )
@@ -101,7 +101,7 @@ class Pages:
             state=None if told is None else visit.state(self._shelf, piece.room, told),
             told=told,
             handed=len({visit.owner(work) for work in works}),
-            unopened=_to_open(visit, works) if visit.reads else 0,
+            unopened=_to_open(visit, works),
             unread=told is not None and told.state in {HandInState.MARKED, HandInState.REDO},
             text=_beginning(text),
         )
@@ -182,9 +182,9 @@ def _newest(cards: Sequence[Card]) -> list[Card]:
 
 
 def _to_open(visit: Visit, works: Sequence[Work]) -> int:
-    """How many pupils' last work, of these with the newest first, nobody has opened or answered yet."""
+    """How many pupils' last work, of these with the newest first, is still to be opened here."""
     last = {visit.owner(work): work for work in reversed(works)}
-    return sum(not work.opened and work.feedback is None for work in last.values())
+    return sum(visit.is_to_open(work) for work in last.values())
 
 
 def _beginning(text: str) -> str:

@@ -52,6 +52,11 @@ class Words:
                 return text.format_map(facts) if facts else text
         raise KeyError(key)
 
+    def sentence(self, key: str, /, **facts: object) -> str:
+        """The same, with a capital where it begins: what stands for a name may stand first."""
+        text = self(key, **facts)
+        return text[:1].upper() + text[1:]
+
     def has(self, key: str) -> bool:
         """Whether there is a text of that key."""
         return any(key + ending in self._texts for ending in _FALLBACK[self.register])

@@ -156,6 +156,7 @@ async def _hand_ins(server: Server, params: Params, _outgoing: Outgoing) -> JSON
             "item": each.work.item.hex(),
             "person": each.work.person.hex(),
             "state": each.work.state.value,
+            "by": each.by,
             "at": rfc3339(each.work.at_ms),
             "clock_doubtful": each.work.clock_doubtful,
             "name": each.name,
@@ -186,7 +187,13 @@ async def _check_receipt(server: Server, params: Params, _outgoing: Outgoing) ->
         "state": work.state.value,
         "content_here": proof.content_here,
         "receipts": [
-            {"state": each.says.value, "device": each.by.hex(), "at": rfc3339(each.at_ms)} for each in work.witnesses
+            {
+                "state": each.says.value,
+                "device": each.by.hex(),
+                "by": proof.names.get(each.grant),
+                "at": rfc3339(each.at_ms),
+            }
+            for each in work.witnesses
         ],
     }
 

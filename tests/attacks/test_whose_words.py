@@ -12,7 +12,7 @@ import pytest
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant, PersonKey, Revocation, Ruling
-from protocol.model.work import Feedback, ItemKind
+from protocol.model.work import Feedback, ItemKind, Receipt
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole, Role
@@ -20,7 +20,7 @@ from sync_agent.keys.confirming import is_unconfirmed
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.shown.shelf import Room, Shelf
 from tests.harness.attack import attack
-from tests.harness.classroom import WORK
+from tests.harness.classroom import WORK, work_of
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, heading_above, spied_class
@@ -76,6 +76,74 @@ async def test_a_grant_to_a_pc_that_names_a_teacher_makes_no_others_answer_hers(
 async def test_the_answer_of_somebody_whom_no_list_names_is_not_the_teachers_of_the_class(here: SpiedClass) -> None:
     await here.name_the_spy(bytes([7] * 16))
     assert "Mme Petit" not in await _heading(here)
+
+
+async def _opened_by_nobody(here: SpiedClass, person: bytes) -> bytes:
+    """A work that arrived at the teacher's, and that a device of the server's says it has opened."""
+    here.room.territory.clock.advance(60_000)
+    work = await here.room.hand_in(here.machine, here.item, {"autre.odt": b"encore" * 50})
+    await here.sync(here.machine, here.teacher)
+    await here.name_the_spy(person)
+    stream = (await work_of(here.machine, here.room, work)).record.content.stream
+    await here.say(Kind.RECEIPT_TEACHER, Receipt(stream).encode(), here.room.pupil_person, target=work)
+    for _ in range(2):
+        await here.sync()
+    return work
+
+
+async def _pupils_pages(here: SpiedClass, work: bytes) -> list[str]:
+    """What the pupil is shown of a work: its page for the young and for others, the list, the proof."""
+    async with portal(here.machine.agent) as surfer:
+        await surfer.send("/who", "/who", {"person": here.room.pupil_person.hex(), "back": "/"})
+        at = f"/work/{work.hex()}"
+        pages = [await surfer.page(path) for path in (at, f"{at}?register=11-18", "/work", f"{at}/receipt")]
+    return [page.partition("<main")[2].replace("&#39;", "'") for page in pages]
+
+
+@attack(ROW, off={"sync_agent.portal.each_page.visit.Visit.answerer": _else_the_teacher_of_the_class})
+async def test_what_somebody_whom_no_list_names_says_was_opened_is_not_said_to_be_by_the_teacher_of_the_class(
+    here: SpiedClass,
+) -> None:
+    young, older, listed, proof = await _pupils_pages(here, await _opened_by_nobody(here, bytes([7] * 16)))
+    assert "Mme Petit" not in young + older + proof
+    assert "Une personne sans nom ici l'a vu" in young
+    assert "Vu par une personne sans nom ici" in older
+    assert "Vu par une personne sans nom ici" in listed
+    assert "Une personne sans nom ici l'a ouvert." in proof
+
+
+@attack(ROW, off={"sync_agent.hand_ins.looked_at.Eyes.count": lambda *_: True})
+async def test_what_a_teacher_whom_nobody_confirmed_says_was_opened_stays_to_be_opened_at_hers(
+    here: SpiedClass,
+) -> None:
+    work = await _opened_by_nobody(here, await here.room.territory.person("M. X", PersonRole.TEACHER, here.room.space))
+    async with portal(here.teacher.agent) as surfer:
+        home, listed, shown = [await surfer.page(path) for path in ("/", "/work", f"/work/{work.hex()}")]
+    assert "1 travail à ouvrir" in home
+    assert "Vu par M. X, à ouvrir" in listed
+    assert "Vu par M. X, à ouvrir" in shown
+    rows = await Desk(here.teacher.agent).ask("hand-ins")
+    assert {row["id"]: (row["by"], row["to_open"]) for row in rows} == {
+        here.work.hex(): ("Mme Petit", False),
+        work.hex(): ("M. X", True),
+    }
+    young, older, _, proof = await _pupils_pages(here, work)
+    assert "M. X l'a vu" in young
+    assert "Vu par M. X" in older
+    assert "M. X l'a ouvert." in proof
+    await Desk(here.teacher.agent).ask("confirm-opened", id=work.hex())
+    async with portal(here.teacher.agent) as surfer:
+        assert "à ouvrir" not in await surfer.page("/work")
+
+
+@attack(ROW, off={"sync_agent.hand_ins.looked_at.Eyes.count": lambda *_: True})
+async def test_what_a_teacher_whom_nobody_confirmed_answers_is_not_shown_as_answered_at_hers(here: SpiedClass) -> None:
+    work = await _opened_by_nobody(here, await here.room.territory.person("M. X", PersonRole.TEACHER, here.room.space))
+    said = Feedback(WORDS, None, False, None).encode()
+    await here.say(Kind.FEEDBACK, said, here.room.pupil_person, target=work)
+    await here.sync()
+    async with portal(here.teacher.agent) as surfer:
+        assert "Corrigé par M. X, à ouvrir" in await surfer.page("/work")
 
 
 @attack(

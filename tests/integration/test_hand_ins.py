@@ -105,10 +105,12 @@ async def test_work_handed_in_is_opened_by_the_teacher_byte_for_byte_and_the_pup
         "late": False,
         "files": listed,
         "feedback": None,
+        "by": None,
+        "to_open": False,
     }
     await here.sync()
     assert (await here.pupils.work(work))["state"] == "server"
-    assert await here.teacher.work(work) == {**row, "state": "server"}
+    assert await here.teacher.work(work) == {**row, "state": "server", "to_open": True}
 
     assert await here.teacher.files("open-hand-in", id=work) == WORK
     assert (await here.teacher.work(work))["state"] == "server"

@@ -19,7 +19,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import name_of
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Door
-from protocol.rights.roster import Person
+from protocol.rights.roster import Person, Roster
 from protocol.roles import PersonRole
 
 
@@ -229,6 +229,18 @@ async def first_names(replica: Replica, persons: Collection[bytes]) -> dict[byte
             if listing is not None and not (await replica.view(entry.header.space)).roster.hides(entry):
                 found[person] = listing.name
     return found
+
+
+async def names_of_words(replica: Replica, roster: Roster, grants: Collection[bytes | None]) -> dict[bytes | None, str]:
+    """The name of whose word it is that is written under each of these grants, of those of whom a list has one.
+
+    Of whom a list calls somebody else the name under which they came here: a list alone makes nobody another.
+    """
+    persons = {grant: roster.spoken_as(replica.door.authority(grant)) for grant in grants}
+    listed_as_others = {person for person in persons.values() if person is not None and person in roster.aliases}
+    names = {person.id: person.name for person in roster.persons.values() if person.id not in roster.aliases}
+    names |= await first_names(replica, listed_as_others)
+    return {grant: names[person] for grant, person in persons.items() if person is not None and person in names}
 
 
 async def surely_called_first(replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from aiohttp import web
@@ -22,6 +22,7 @@ from protocol.rights.roster import Person
 from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
+from sync_agent.hand_ins.looked_at import Eyes, all_eyes
 from sync_agent.keys.confirming import own_grants
 from sync_agent.portal.door import VISIT_COOKIE, Door, cookie_name
 from sync_agent.portal.each_page.sessions import Sessions
@@ -86,6 +87,8 @@ class Visit:
     """Whether this is a head teacher's device, which leads drills."""
     apart: Code | None = None
     """What keeps this device from the others of the school, by its stable name."""
+    eyes: Mapping[bytes, Eyes] = field(default_factory=dict)
+    """Of a teacher's device, whose words spare its person a look at work, by space."""
 
     @property
     def pulse(self) -> int:
@@ -113,6 +116,14 @@ class Visit:
         """Whose work it is; who was added twice is one."""
         room = next((room for room in self.rooms if room.space == work.space), None)
         return work.person if room is None else room.roster.who(work.person)
+
+    def counts(self, work: Work) -> bool:
+        """Whether it is this teacher's word, or of whom theirs have confirmed, that made the state of a hand-in."""
+        return work.space in self.eyes and self.eyes[work.space].count(work.said_under)
+
+    def is_to_open(self, work: Work) -> bool:
+        """Whether who reads here has still to look at a hand-in, whatever others say of it."""
+        return work.space in self.eyes and self.eyes[work.space].have_to_open(work)
 
     @property
     def classes(self) -> list[Room]:
@@ -171,7 +182,7 @@ class Visit:
         if told.state is HandInState.LOCAL and not told.made_here:
             key = "local_elsewhere"
         teacher = self.answerer(shelf, room, told.work)
-        return self.say(
+        return self.say.sentence(
             f"states.{key}",
             device=self.device_name,
             by=self.say("unknown.courier" if told.state is HandInState.CARRIED else "unknown.device"),
@@ -187,10 +198,18 @@ class Visit:
         return self.say(f"states.hint.{key}", teacher=self.answerer(shelf, room, told.work))
 
     def answerer(self, shelf: Shelf, room: Room, work: Work) -> str:
-        """Who gave feedback to a hand-in: somebody, where no list has a name for them; without any, who may give it."""
-        if work.feedback is None:
+        """Whose word made the state of a hand-in: somebody, where no list has a name for any of them.
+
+        Where nobody has answered or opened it, who teaches here.
+        """
+        if not work.said_under:
             return self.teacher_name(room)
-        return shelf.author_of(work.feedback.grant, room) or self.say("unknown.somebody")
+        return self.who_said(shelf, room, *work.said_under)
+
+    def who_said(self, shelf: Shelf, room: Room, *grants: bytes | None) -> str:
+        """The name of whose word stands under the first of these grants that has one: never that of anybody else."""
+        names = (shelf.author_of(grant, room) for grant in grants)
+        return next((name for name in names if name is not None), None) or self.say("unknown.somebody")
 
 
 async def visit_of(
@@ -223,6 +242,7 @@ async def visit_of(
         ordered=await _ordered(shelf.agent),
         leads=role is Role.HEAD,
         apart=None if (problem := shelf.agent.network_problem()) is None else problem[0],
+        eyes=await all_eyes(shelf.agent) if teaches else {},
         stay=await own_stay(shelf.agent, is_refused=outcome is Outcome.REFUSED),
         past_classes=len((await past_spaces(shelf.agent)).intersection(await shelf.agent.spaces())),
         guarded=frozenset(guarded),

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Final
 
 from protocol.folds.coursework import Work
 from sync_agent.portal.each_page.visit import Visit
-from sync_agent.portal.shown.shelf import Piece, Shelf
+from sync_agent.portal.shown.shelf import Piece, Room, Shelf
 
 MAX_EARLIER: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a hand-in is at a teacher's device: by the name of its mark and of its colour, and in words."""
+
+    key: str
+    words: str
 
 
 async def rows_of(visit: Visit, shelf: Shelf, piece: Piece) -> list[dict[str, object]]:
@@ -29,18 +38,30 @@ async def rows_of(visit: Visit, shelf: Shelf, piece: Piece) -> list[dict[str, ob
             "work": works[0] if works else None,
             "earlier": works[1 : MAX_EARLIER + 1],
             "still_earlier": max(0, len(works) - 1 - MAX_EARLIER),
-            "key": await teacher_key(visit, shelf, works[0]) if works else "not_handed",
+            "standing": await standing_of(visit, shelf, piece.room, works[0])
+            if works
+            else Standing("not_handed", visit.say("teach.not_handed")),
         }
         for name, works in rows
     ]
 
 
-async def teacher_key(visit: Visit, shelf: Shelf, work: Work) -> str:
-    """The key `teach.…` of what a hand-in is at a teacher's device, or at one of the direction that reads none."""
+async def standing_of(visit: Visit, shelf: Shelf, room: Room, work: Work) -> Standing:
+    """How a hand-in stands at a teacher's device, or at one of the direction that reads none.
+
+    What somebody opened or answered whom nobody of this teacher's has confirmed is shown as theirs, and stays to be
+    opened: whoever has the server lets in as many of these as they like.
+    """
+    say, to_open = visit.say, visit.is_to_open(work)
+    key = "opened"
     if work.feedback is not None:
-        return "redo" if work.feedback.record.redo else "marked"
-    if work.opened:
-        return "opened"
-    if not await shelf.is_here(work.space, work.record.content, sealed=True):
-        return "coming"
-    return "new" if visit.reads else "handed"
+        key = "redo" if work.feedback.record.redo else "marked"
+    if work.said_under and visit.counts(work):
+        return Standing(key, say(f"teach.{key}"))
+    is_answered = work.feedback is not None
+    if not is_answered and not await shelf.is_here(work.space, work.record.content, sealed=True):
+        return Standing("coming", say("teach.coming"))
+    if not work.said_under:
+        return Standing("new", say("teach.new")) if visit.reads else Standing("handed", say("teach.handed"))
+    said = say.sentence(f"teach.{key}_by", teacher=visit.who_said(shelf, room, *work.said_under))
+    return Standing("new", say("teach.still_to_open", said=said)) if to_open else Standing(key, said)

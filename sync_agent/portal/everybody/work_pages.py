@@ -14,10 +14,10 @@ from protocol.trust.receipt_code import proof_code
 from sync_agent.portal.each_page.desk import ONCE_FIELD, Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit, remember_who
-from sync_agent.portal.everybody.class_work import rows_of, teacher_key
+from sync_agent.portal.everybody.class_work import Standing, rows_of, standing_of
 from sync_agent.portal.everybody.item_pages import PERSONAL_FILE, ItemPages, save_file
 from sync_agent.portal.files.uploads import KeptFiles, form_with_files
-from sync_agent.portal.shown.proof import picture_of
+from sync_agent.portal.shown.proof import attested, picture_of
 from sync_agent.portal.shown.shelf import Piece, newest_first
 from sync_agent.portal.wording import Words
 from sync_agent.school.device_names import machine_of
@@ -146,6 +146,10 @@ class WorkPages:
             raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
         note = None if work.feedback is None or not mine else work.feedback.record
         item = room.coursework.items.get(work.item)
+        words = visit.state(self._shelf, room, told)
+        standing = Standing(told.state.value, words)
+        if visit.teaches:
+            standing = await standing_of(visit, self._shelf, room, work)
         versions = [each for each in room.versions_of(work) if visit.sees(each, made_here=agent.made(each))]
         return self._desk.page(
             visit,
@@ -156,9 +160,8 @@ class WorkPages:
             item=item if item is None or visit.teaches or not item.withdrawn else None,
             title=_title(item, visit.say),
             name=room.name_of(work.person) or visit.say("unknown.person"),
-            state=visit.state(self._shelf, room, told),
             hint=visit.hint(self._shelf, room, told),
-            key=await teacher_key(visit, self._shelf, work) if visit.teaches else told.state.value,
+            standing=standing,
             files=await self._shelf.sealed_files(work) if mine else (),
             note=note,
             note_files=await self._shelf.files(None if note is None else note.content),
@@ -188,6 +191,7 @@ class WorkPages:
             title=_title(room.coursework.items.get(work.item), visit.say),
             name=room.name_of(work.person) or visit.say("unknown.person"),
             place=room.name,
+            said=attested(visit.say, work, lambda grant: visit.who_said(self._shelf, room, grant)),
         )
 
     async def save_note_file(self, request: web.Request) -> web.StreamResponse:

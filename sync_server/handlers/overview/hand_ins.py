@@ -5,26 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.folds.coursework import Work
+from protocol.replica.office.people import names_of_words
 from sync_server.opened.app import Server
 
 
 @dataclass(frozen=True, slots=True)
 class ListedWork:
-    """A hand-in, the pupil's name and the title of the assignment, where they are known."""
+    """A hand-in, the pupil's name, the title of the assignment, and who opened or answered it, where they are known."""
 
     work: Work
     name: str | None
     title: str | None
+    by: str | None = None
 
 
 async def list_hand_ins(server: Server, space: bytes) -> list[ListedWork]:
     """The hand-ins of a space, the oldest first."""
     view = await server.replica.view(space)
+    works = view.coursework.hand_ins.values()
+    names = await names_of_words(server.replica, view.roster, {each for work in works for each in work.said_under})
     listed = []
-    for work in sorted(view.coursework.hand_ins.values(), key=lambda work: (work.at_ms, work.id)):
+    for work in sorted(works, key=lambda work: (work.at_ms, work.id)):
         person = view.roster.persons.get(view.roster.who(work.person))
         item = view.coursework.items.get(work.item)
         listed.append(
-            ListedWork(work, None if person is None else person.name, None if item is None else item.shown.record.title)
+            ListedWork(
+                work,
+                None if person is None else person.name,
+                None if item is None else item.shown.record.title,
+                next((names[grant] for grant in work.said_under if grant in names), None),
+            )
         )
     return listed

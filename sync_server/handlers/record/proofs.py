@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -10,6 +11,7 @@ from protocol.errors import BadInput
 from protocol.folds.coursework import Item, Work
 from protocol.model.entry import Entry, Kind
 from protocol.replica.content.holdings import Need
+from protocol.replica.office.people import names_of_words
 from protocol.trust.receipt_code import parse_proof
 from sync_server.opened.app import Server
 
@@ -42,6 +44,8 @@ class Proof:
     name: str | None = None
     listed_as: bytes | None = None
     content_here: bool = False
+    names: Mapping[bytes | None, str] = field(default_factory=dict)
+    """Of whose word stands under the grants of its receipts."""
 
 
 async def check_proof(server: Server, code: str) -> Proof:
@@ -84,4 +88,5 @@ async def _judged(server: Server, entry: Entry) -> Proof:
         None if person is None else person.name,
         None if listed == work.person else listed,
         content_here,
+        await names_of_words(server.replica, view.roster, work.opened_under),
     )

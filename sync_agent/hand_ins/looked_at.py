@@ -1,0 +1,90 @@
+"""What of pupils' work whoever sits at a teacher's device has no need to look at: it was opened, or answered, there.
+
+Rules (docs/protocol.md, "Coursework"; docs/adr/0253):
+- counted are the words of the device's own person, under the id by which they are that person's here, and of the
+  devices of others that theirs have confirmed: whoever has the server lets in a "M. X" who says that he has opened
+  everything, and a teacher whose list says so looks at nothing any more;
+- what anybody else opened or answered is shown as theirs, and stays to be opened;
+- who runs a school has every class of it on the device, and confirms nobody there: for them it counts besides what was
+  opened for good (`is_opened_for_good`), by whom the work was meant for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from protocol.folds.coursework import Work
+from protocol.folds.hand_in_keys import Known, is_opened_for_good
+from protocol.replica.at_work.keyring import recovery_keys
+from protocol.rights.door import Authority, Door
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device
+from protocol.roles import RUNS_A_SCHOOL
+from sync_agent.app import Agent
+from sync_agent.keys.acquaintances import known_in
+from sync_agent.keys.confirming import own_device, own_grant, own_grants
+
+
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """Whose words spare the person of this device a look, in one space.
+
+    `reads` says that this device stands for somebody there, `mine` as whose its own words stand; `confirmed` are the
+    devices of others that this person's devices have confirmed; `for_good` is what this replica knows, with the
+    recovery keys, where what was opened for good counts as well.
+    """
+
+    roster: Roster
+    door: Door
+    reads: bool = False
+    mine: bytes | None = None
+    confirmed: frozenset[Device] = frozenset()
+    for_good: tuple[Known, Collection[bytes]] | None = None
+
+    def count(self, grants: Iterable[bytes | None]) -> bool:
+        """Whether one of these grants is that of somebody whose word counts."""
+        return any(self._counts(grant) for grant in grants)
+
+    def have_to_open(self, work: Work) -> bool:
+        """Whether there is still to look at a hand-in, whatever others say of it."""
+        if not self.reads or self.count(work.said_under) or self.count(work.opened_under):
+            return False
+        return self.for_good is None or not is_opened_for_good(work, self.roster, self.for_good[1], self.for_good[0])
+
+    def _counts(self, grant: bytes | None) -> bool:
+        given = self.door.authority(grant)
+        if given is None or not self.roster.speaks(grant):
+            return False
+        spoken_as = self.roster.spoken_as(given)
+        return (spoken_as is not None and spoken_as == self.mine) or (given.key, given.agreement) in self.confirmed
+
+
+async def eyes_in(agent: Agent, space: bytes) -> Eyes:
+    """See `Eyes`. Of a device that stands for nobody there nothing counts, and nothing is to be opened."""
+    return await _eyes(agent, space, await own_grants(agent))
+
+
+async def all_eyes(agent: Agent) -> Mapping[bytes, Eyes]:
+    """The same, for each space of this device."""
+    grants = await own_grants(agent)
+    return {space: await _eyes(agent, space, grants) for space in await agent.spaces()}
+
+
+async def _eyes(agent: Agent, space: bytes, grants: Sequence[Authority]) -> Eyes:
+    roster, door = (await agent.replica.view(space)).roster, agent.replica.door
+    grant = await own_grant(agent, grants, space)
+    if grant is None or grant.person is None:
+        return Eyes(roster, door)
+    # who was met first as this person, by the id alone that grants give them: who is the same as whom, lists say
+    starts = roster.seen_first.get(grant.person, ())
+    circle = roster.voices.with_over().circle(roster.who(grant.person), own_device(agent), *starts)
+    runs_school = grant.role in RUNS_A_SCHOOL
+    return Eyes(
+        roster,
+        door,
+        reads=True,
+        mine=roster.spoken_as(grant),
+        confirmed=circle.others,
+        for_good=(known_in(agent, space), await recovery_keys(agent.replica)) if runs_school else None,
+    )
