@@ -131,9 +131,15 @@ def portability_problems(paths: Iterable[str], *, known_characters_only: bool = 
 
 
 def displayable(path: str) -> str:
-    """`path` with everything that a terminal, a log or JSON could stumble over written as an escape."""
+    """`path` with everything that a terminal, a log or JSON could stumble over written as an escape.
+
+    French has a space that does not break before “!” and within « »: those are spaces, whatever Python calls printable.
+    """
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in path
+        char
+        if char.isprintable() or unicodedata.category(char) == "Zs"
+        else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in path
     )
 
 

@@ -186,13 +186,14 @@ def test_every_reason_has_a_sentence_for_a_teacher() -> None:
 
 
 def test_what_cannot_be_shown_is_escaped_in_a_message() -> None:
-    assert displayable("é\n\x1b[31m\udce9\u202e") == "é\\n\\x1b[31m\\udce9\\u202e"
+    assert displayable("é\n\x1b[31m\udce9\u202e\u2028") == "é\\n\\x1b[31m\\udce9\\u202e\\u2028"
+    assert displayable("«\u202fRaconte\xa0!\u202f»") == "«\u202fRaconte\xa0!\u202f»"
 
 
 @given(st.lists(st.text(max_size=30), max_size=8))
 def test_any_names_at_all_are_judged_without_failing_and_shown_without_harm(paths: list[str]) -> None:
     for problem in check_portable(paths):
-        assert problem.path.isprintable()
+        assert all(char.isprintable() or unicodedata.category(char) == "Zs" for char in problem.path)
         problem.path.encode()
 
 
