@@ -43,6 +43,7 @@ class Route:
         self._monotonic = monotonic
         self._way: Way | None = None
         self._told: Way | None = None
+        self._told_problem: str | None = None
         self._decided_s = 0.0
         self._worked: tuple[Proxy | None, ...] = ()
         self.problem: str | None = None
@@ -102,11 +103,14 @@ class Route:
         from sync_agent.network import pac  # noqa: PLC0415 — few networks have a script
 
         try:
-            return await pac.choices(script, self._url)
+            found = await pac.choices(script, self._url)
         except pac.ScriptFailed as reason:
             self.problem = str(reason)
-            _log.warning("the proxy script is not used: %s", reason)
-            return (None,)
+            if self.problem != self._told_problem:  # an outage that lasts asks for the script every few seconds
+                _log.warning("the proxy script is not used: %s", reason)
+            found = (None,)
+        self._told_problem = self.problem
+        return found
 
 
 def _with_direct(choices: tuple[Proxy | None, ...]) -> tuple[Proxy | None, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -267,3 +268,20 @@ async def test_the_way_to_a_neighbour_which_is_always_direct_is_no_news(caplog: 
     caplog.set_level(logging.INFO)
     assert await Route(URL, Wish(direct=True), Settings, lambda: 0.0).choices() == (None,)
     assert caplog.records == []
+
+
+async def test_a_script_that_cannot_be_had_is_told_once_while_that_lasts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = tmp_path / "proxy.pac"
+    route = Route(URL, Wish(script=script.as_uri()), Settings, lambda: 0.0)
+    for there in (False, False, True, False):
+        if there:
+            script.write_text('function FindProxyForURL(url, host) { return "DIRECT"; }', encoding="utf-8")
+        else:
+            script.unlink(missing_ok=True)
+        assert await route.choices() == (None,)
+        assert (route.problem is None) == there
+        route.failed()
+    told = [record for record in caplog.records if "proxy script is not used" in record.getMessage()]
+    assert len(told) == 2, "once, and once more after it had been there"
