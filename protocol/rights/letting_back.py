@@ -148,14 +148,18 @@ class Returns:
                 whose.setdefault(back, set()).update(persons)
                 grants[back].add(each.grant)
         waiting, weighed, before = set(whose), self._weighed(whose), voices
+        waits_for: dict[Device, frozenset[Device]] = {}
         for _ in range(MAX_CONFIRMED_AGAIN_STEPS if waiting else 0):
             step = _Step(voices, before, frozenset(waiting), cut)
-            again = [one for one in weighed if one in waiting and self._is_confirmed(one, step, whose[one])]
+            asked = {one: self._asked(one, step, whose[one]) for one in weighed if one in waiting}
+            waits_for = {one.device: others for one, others in asked.items() if others and one.named is None}
+            again = [one for one, others in asked.items() if not others]
             if not again:
                 break
             waiting.difference_update(again)
             voices = self._with_said(voices, again)
-        return replace(voices, unheard=frozenset(grant for one in waiting for grant in grants.get(one, ())))
+        unheard = frozenset(grant for one in waiting for grant in grants.get(one, ()))
+        return replace(voices, unheard=unheard, waits_for=waits_for)
 
     def _since(self, device: Device) -> Mapping[Return, _Said]:
         """What a device has said since each of its returns."""
@@ -191,8 +195,10 @@ class Returns:
         let_back = voices.let_back.difference(one.device for one in again if one.named is None)
         return replace(voices, let_back=let_back, words=words, over=over)
 
-    def _is_confirmed(self, back: Return, step: _Step, whose: Iterable[bytes]) -> bool:
-        """Whether each device of theirs in use that it is linked with says so, or leads to who does; there may be none.
+    def _asked(self, back: Return, step: _Step, whose: Iterable[bytes]) -> frozenset[Device]:
+        """The devices of theirs in use that it is linked with and that neither say so nor lead to who does.
+
+        It is confirmed once there are none.
 
         Each: whoever has the server names a device that speaks for a lost laptop, or has that call it its own, and what
         one can tell from words is the same for that as for an honest one. That somebody grants one makes it no linked
@@ -204,6 +210,7 @@ class Returns:
         alike = [back] if self._now.get(device) != back.named else [back, Return(device)]
         said = [each for one in alike for each in self._vouched.get(one, ())]
         vouched = [(each.voice, each.word) for each in said if each.since not in step.waiting]
+        asked: set[Device] = set()
         for person in whose:
             spoke = [
                 voice
@@ -212,9 +219,9 @@ class Returns:
             ]
             others = round_.in_use((*round_.voices.circle(person, device, says=says).own, *spoke), person, step.cut)
             others.discard(device)
-            if others and not others <= round_.leading_to(device, person, vouched):
-                return False
-        return True
+            if others:
+                asked |= others - round_.leading_to(device, person, vouched)
+        return frozenset(asked)
 
     def _said_before(self, back: Return, before: Voices) -> frozenset[Word]:
         """What a device has said before it returned so: ever, and since each return that is not later than this one.

@@ -104,6 +104,23 @@ class Life:
     def speaks(self, laptop: Laptop) -> bool:
         return laptop.device in self.roster().speaking.get(self.hers, ())
 
+    def waits_for(self, laptop: Laptop) -> frozenset[Device]:
+        return self.roster().voices.waits_for.get(laptop.device, frozenset())
+
+
+def test_the_fold_says_whom_a_found_laptop_waits_for() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    drawer = life.buys(first)
+    life.finds(first, life.loses(first))
+    assert life.waits_for(first) == {second.device, drawer.device}
+    life.confirms(second, first)
+    assert life.waits_for(first) == {drawer.device}
+    life.loses(drawer)
+    assert life.speaks(first)
+    assert not life.roster().voices.waits_for
+
 
 def test_what_she_said_after_a_false_report_stays_hers_though_nobody_confirmed_that_return() -> None:
     life = Life()
