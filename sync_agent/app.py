@@ -47,6 +47,7 @@ from sync_agent.machine.enrolled import (
     device_keys,
     former_keys,
 )
+from sync_agent.machine.eviction import SEEN_BYTES, Seen
 from sync_agent.machine.fetching import Fetching, Sending
 from sync_agent.machine.marks import (
     BACKUP_MARK,
@@ -57,6 +58,7 @@ from sync_agent.machine.marks import (
     HEARD_MARKS,
     MET_MARKS,
     OPENED_MARKS,
+    STORE_SINCE_MARK,
     evicted_mark,
     heard_in,
     met_in,
@@ -141,6 +143,9 @@ class Agent:
         """How many titles have no readable copy in DIR/coursework, because the disk budget has no room for it."""
         self.backup_ms: int | None = None
         """When the server's newest proven backup was begun, as it last said."""
+        self.store_since: Seen | None = None
+        """Since when the server's store is the one that it is: that of `store_generation`."""
+        self.store_generation: bytes | None = None
         self.fetch_now: Callable[[], Awaitable[object]] | None = None
         """Syncs at once, where a scheduler runs."""
         self._asked: dict[tuple[bytes, bytes], Need] = {}
@@ -204,6 +209,9 @@ class Agent:
             agent.is_disk_full = await store.mark(DISK_FULL_MARK) is not None
             backup = await store.mark(BACKUP_MARK)
             agent.backup_ms = None if backup is None else int.from_bytes(backup, "big")
+            since = await store.mark(STORE_SINCE_MARK)
+            if since is not None:
+                agent.store_since, agent.store_generation = Seen.parse(since[:SEEN_BYTES]), since[SEEN_BYTES:]
             await agent.keep_copies()
         except BaseException:
             # the connection's thread would keep the process from ending, and nobody else could open the store
@@ -501,6 +509,23 @@ class Agent:
             self.evicted.discard(wanted)
         self._asked[wanted] = need
         await self.note_opened(need.stream)
+
+    async def note_store(self, generation: bytes, server_ms: int, *, is_another: bool) -> None:
+        """A store of the server's has answered: what has waited with another one waits anew, its backups are none.
+
+        To be called before anything that the answer says is noted.
+        """
+        if not is_another and self.store_generation == generation:
+            return
+        since = Seen(self.watched.now_ms(), server_ms)
+        marks = {STORE_SINCE_MARK: since.encode() + generation, BACKUP_MARK: None, **self.watched.marks()}
+        await self.replica.store.set_marks(marks)
+        self.store_since, self.store_generation, self.backup_ms = since, generation, None
+
+    def seen_now(self) -> Seen | None:
+        """What is to be noted of something that the server is seen to hold now; None before it has ever answered."""
+        server_ms = self.replica.proven_ms
+        return None if server_ms is None else Seen(self.watched.now_ms(), server_ms)
 
     async def note_backup(self, begun_ms: int | None) -> None:
         """The server has said when its newest proven backup was begun; a server that has none says nothing."""

@@ -230,11 +230,11 @@ async def _tend_own(agent: Agent) -> int:
             continue
         mine = open_keys[entry.id]
         if is_opened_for_good(work, view.roster, recovery, known_in(agent, work.space)):
-            noted[mark_of(work.id)] = Kept(None, mine.files).encode()
+            noted[mark_of(work.id)] = replace(mine, content_key=None).encode()
             freed = True
             continue
-        if work.at_server and mine.seen is None and agent.replica.proven_ms is not None:
-            noted[mark_of(work.id)] = replace(mine, seen=Seen(agent.now_ms(), agent.replica.proven_ms)).encode()
+        if work.at_server and mine.seen is None and (seen := agent.seen_now()) is not None:
+            noted |= {mark_of(work.id): replace(mine, seen=seen).encode(), **agent.watched.marks()}
         if mine.content_key is not None:
             if work.space not in readers:
                 readers[work.space] = await readers_of(agent, work.space)

@@ -6,8 +6,10 @@ Rules:
   hand-in whose receipts are awaited, whoever made it, and what this device may hold the last copy of (`sync.worth`);
 - what people are shown goes only for something that was used later, so that content never pushes itself out in turns;
 - a hand-in of this device's goes like one that its teacher has opened once it has known of the server's receipt for
-  thirty days, by its own clock and by the server's time, and the server has been backed up since: two places hold it
-  then. What time a receipt says of itself proves nothing;
+  thirty days that it has watched, and by the server's time, and the server has been backed up since: two places hold
+  it then. What time a receipt says of itself proves nothing, and a clock that was wrong neither;
+- with another store of the server's all of that begins anew: its backups hold nothing that it was not given
+  (docs/adr/0254);
 - packs go whole. One goes once nothing of what it holds is to stay;
 - of content that something names so much goes in a day, and no more: `left_today`.
 """
@@ -18,7 +20,7 @@ import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, Self
 
 from protocol.clock import DAY_MS
 from protocol.limits import RECEIPT_PROOF_MS, GiB
@@ -28,6 +30,8 @@ MOST_A_DAY_BYTES: Final = GiB
 MOST_A_DAY_SHARE: Final = 10
 OPENED_TIMES: Final = 4
 _SCHOOL_YEAR_BEGINS: Final = (8, 15)
+_TIME_BYTES: Final = 8
+SEEN_BYTES: Final = 2 * _TIME_BYTES
 
 
 class Worth(IntEnum):
@@ -104,16 +108,36 @@ def plan(sizes: Mapping[bytes, int], pieces: Collection[Piece], wanted_bytes: in
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """When this device first knew of the server's receipt for a hand-in: by its own clock, and by the server's time."""
+    """When this device first knew of something at the server: in time that it watched, and by the server's.
+
+    Earlier versions noted the own clock's; it begins anew with the store (`with_this_store`) as this version met it.
+    """
 
     own_ms: int
     server_ms: int
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """From a mark."""
+        return cls(int.from_bytes(data[:_TIME_BYTES], "big"), int.from_bytes(data[_TIME_BYTES:], "big"))
+
+    def encode(self) -> bytes:
+        """For a mark."""
+        return self.own_ms.to_bytes(_TIME_BYTES, "big") + self.server_ms.to_bytes(_TIME_BYTES, "big")
+
+
+def with_this_store(seen: Seen | None, since: Seen | None) -> Seen | None:
+    """From when it counts that this device saw something: not from before it met the store that the server has now."""
+    if seen is None or since is None:
+        return None
+    return since if seen.own_ms <= since.own_ms else seen
 
 
 def is_safe_elsewhere(seen: Seen | None, backup_ms: int | None, *, own_ms: int, server_ms: int | None) -> bool:
     """Whether the server has kept a hand-in for thirty days, and a backup of it holds it too.
 
-    `backup_ms` is when the newest backup was begun, `server_ms` the server's time as it was last proven.
+    `own_ms` is where the time that was watched stands, `backup_ms` when the newest backup was begun, `server_ms` the
+    server's time as it was last proven.
     """
     if seen is None or backup_ms is None or server_ms is None:
         return False

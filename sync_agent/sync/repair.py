@@ -122,6 +122,12 @@ class SyncRepair:
             return False
         return True
 
+    async def note_store(self, answer: SyncAnswer, *, is_another: bool) -> None:
+        """Which store it is that has answered, before anything else of what it says is noted."""
+        generation = answer.generation or await self._store.mark(GENERATION_MARK)
+        if generation is not None:
+            await self._agent.note_store(generation, answer.time_ms, is_another=is_another)
+
     async def reconcile_if_needed(self, run: Run, answer: SyncAnswer, *, all_spaces: bool) -> None:
         """Reconcile what is stale, doubtful, closed, or unknown to the server; all spaces when its store is another."""
         spaces = list(await self._agent.spaces())

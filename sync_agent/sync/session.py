@@ -221,10 +221,11 @@ class Session:
 
     async def _apply(self, run: Run, asked: Asked, answer: SyncAnswer) -> None:
         """Everything that an answer asks for."""
+        another = answer.generation is not None and await self._repair.is_another_store(answer.generation)
+        await self._repair.note_store(answer, is_another=another or bool(answer.stale))
         await self._note_answer(run, asked, answer)
         if answer.withdrawn:
             await take_withdrawals(self.agent, answer.withdrawn, (await self._calls.server()).key)
-        another = answer.generation is not None and await self._repair.is_another_store(answer.generation)
         if another or answer.stale:
             self._moving.forget_offers()
         for space in (*answer.stale, *answer.closed):

@@ -36,7 +36,16 @@ from sync_agent.coursework.reading import need_of, readable_version
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.acquaintances import known_in
 from sync_agent.keys.key_wraps import reading_keys
-from sync_agent.machine.eviction import Piece, Seen, Worth, dated_ms, is_past, is_safe_elsewhere, year_began_ms
+from sync_agent.machine.eviction import (
+    Piece,
+    Seen,
+    Worth,
+    dated_ms,
+    is_past,
+    is_safe_elsewhere,
+    with_this_store,
+    year_began_ms,
+)
 from sync_agent.machine.marks import RARE_MARKS
 
 _NAMING: Final[Mapping[int, Callable[[bytes], HandIn | Revision | Feedback]]] = MappingProxyType(
@@ -114,7 +123,7 @@ class Worths:
             heeded = known.without_newcomers() if is_made_here else known
             opened = is_opened_for_good(work, view.roster, recovery, heeded)
             if is_made_here:
-                worth = Worth.RECEIVED if opened or await self._is_safe_elsewhere(work) else Worth.KEPT
+                worth = Worth.RECEIVED if opened or await self._is_safe_elsewhere(work, need) else Worth.KEPT
             elif not opened:
                 worth = Worth.KEPT
             elif not reads:
@@ -165,23 +174,28 @@ class Worths:
                 pieces.append(await self._piece(need, worth, at_ms))
         return pieces
 
-    async def _is_safe_elsewhere(self, work: Work) -> bool:
-        mark = await self._agent.replica.store.mark(mark_of(work.id)) if work.at_server else None
-        return self._is_backed_up(None if mark is None else Kept.parse(mark).seen)
+    async def _is_safe_elsewhere(self, work: Work, need: Need) -> bool:
+        if not work.at_server:
+            return False
+        mark = await self._agent.replica.store.mark(mark_of(work.id))
+        seen = None if mark is None else Kept.parse(mark).seen
+        # of what gave up its key before the server had it nothing was noted
+        return await self._is_held_for_long(need) if seen is None else self._is_backed_up(seen)
 
     async def _is_held_for_long(self, need: Need) -> bool:
-        """Whether a backup has held for a month what others made; that begins when room first lacks here."""
-        store, name = self._agent.replica.store, f"{RARE_MARKS}{need.stream.hex()}"
-        mark, server_ms = await store.mark(name), self._agent.replica.proven_ms
+        """Whether a backup has held something for a month; that begins when room first lacks here."""
+        name = f"{RARE_MARKS}{need.stream.hex()}"
+        mark = await self._agent.replica.store.mark(name)
         if mark is not None:
-            return self._is_backed_up(Seen(int.from_bytes(mark[:8], "big"), int.from_bytes(mark[8:], "big")))
-        if server_ms is not None:
-            self._noted[name] = self._agent.now_ms().to_bytes(8, "big") + server_ms.to_bytes(8, "big")
+            return self._is_backed_up(Seen.parse(mark))
+        if (seen := self._agent.seen_now()) is not None:
+            self._noted |= {name: seen.encode(), **self._agent.watched.marks()}
         return False
 
     def _is_backed_up(self, seen: Seen | None) -> bool:
-        agent = self._agent
-        return is_safe_elsewhere(seen, agent.backup_ms, own_ms=agent.now_ms(), server_ms=agent.replica.proven_ms)
+        agent, own_ms = self._agent, self._agent.watched.now_ms()
+        counted = with_this_store(seen, agent.store_since)
+        return is_safe_elsewhere(counted, agent.backup_ms, own_ms=own_ms, server_ms=agent.replica.proven_ms)
 
     async def _piece(self, need: Need, worth: Worth, at_ms: int) -> Piece:
         packs = frozenset(pack.hash for pack in await self._agent.holdings.packs(need))

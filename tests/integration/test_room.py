@@ -10,9 +10,12 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.errors import Code, LocalFailure, NoAnswer
 from protocol.folds.coursework import HandInState
+from protocol.limits import ACQUAINTANCE_MS
 from protocol.model.register import Health, stored_register
 from protocol.replica.content.holdings import Need
+from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent, RoomLimits
+from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.machine.enrolled import READING_KEYS_FILE
 from sync_agent.machine.eviction import Worth
 from sync_agent.sync.room import UNSEEN_BYTES, Room
@@ -20,6 +23,7 @@ from sync_agent.sync.session import Session
 from sync_agent.sync.worth import Worths
 from tests.harness.classroom import SMALL, Classroom, Device, Files, assignment, work_of
 from tests.harness.commands import Desk
+from tests.harness.passing_days import pass_days
 
 MB = 1_000_000
 
@@ -158,7 +162,7 @@ async def test_a_hand_in_that_nobody_opened_makes_way_once_the_server_and_a_late
     async def a_month_later(backup_ms: int | None) -> int:
         """What content takes here when there is more to fetch than there is room for."""
         room.frontage.responder.backup_ms = backup_ms
-        room.territory.clock.advance(31 * DAY_MS)
+        await pass_days(room.territory, 31, machine)
         await published(room, teacher, 1)
         await machine.session.sync(routine=True)
         room.territory.clock.advance(120_000)
@@ -174,6 +178,35 @@ async def test_a_hand_in_that_nobody_opened_makes_way_once_the_server_and_a_late
     await machine.agent.close()
     machine.agent = await Agent.open(machine.agent.folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
     assert machine.agent.backup_ms == received_ms + 1
+
+
+async def test_work_that_only_a_colleague_opened_who_came_since_makes_way_after_the_month_without_its_key(
+    room: Classroom,
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    person = await room.territory.person("M. Durand", PersonRole.TEACHER, room.space)
+    colleague = await room.device(Role.TEACHER, person=person)
+    for device in (colleague, machine):
+        await device.session.sync()
+    await pass_days(room.territory, ACQUAINTANCE_MS // DAY_MS + 1, machine)
+    hand_in = await room.hand_in(machine, task, lesson(9))
+    for device in (machine, colleague):
+        await device.session.sync()
+    await Desk(colleague.agent).ask("confirm-opened", id=hand_in.hex())
+    for device in (colleague, machine):
+        await device.session.sync()
+    assert Kept.parse(await machine.agent.replica.store.mark(mark_of(hand_in)) or b"").content_key is None
+
+    async def worth() -> Worth:
+        (work,) = [piece for piece in await Worths(machine.agent).pieces() if piece.need.sealed]
+        return work.worth
+
+    assert await worth() is Worth.KEPT
+    room.frontage.responder.backup_ms = room.territory.clock()
+    await pass_days(room.territory, 31, machine)
+    await machine.session.sync()
+    assert await worth() is Worth.RECEIVED
 
 
 async def test_work_that_a_teacher_opened_stays_on_her_laptop_until_a_backup_has_held_it_for_a_month(
@@ -193,7 +226,7 @@ async def test_work_that_a_teacher_opened_stays_on_her_laptop_until_a_backup_has
     async def a_month_later(backup_ms: int | None, *seeds: int) -> bool:
         """Whether the work is on her laptop still when lessons have come, for which there is no room beside it."""
         room.frontage.responder.backup_ms = backup_ms
-        room.territory.clock.advance(31 * DAY_MS)
+        await pass_days(room.territory, 31, teacher)
         await published(room, colleague, *seeds)
         for _ in range(2):
             await teacher.session.sync(routine=True)

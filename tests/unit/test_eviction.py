@@ -20,6 +20,7 @@ from sync_agent.machine.eviction import (
     is_safe_elsewhere,
     left_today,
     plan,
+    with_this_store,
     year_began_ms,
 )
 
@@ -158,3 +159,23 @@ def test_a_hand_in_may_go_a_month_after_its_receipt_was_seen_by_both_clocks_and_
     seen: Seen | None, backup: int | None, own: int, server: int | None, safe: bool
 ) -> None:
     assert is_safe_elsewhere(seen, backup, own_ms=own, server_ms=server) is safe
+
+
+@pytest.mark.parametrize(
+    ("seen", "since", "counted"),
+    [
+        (Seen(500, 9_000), Seen(400, 1_000), Seen(500, 9_000)),
+        (Seen(500, 9_000), Seen(500, 1_000), Seen(500, 1_000)),
+        (Seen(500, 9_000), Seen(600, 1_000), Seen(600, 1_000)),
+        (None, Seen(600, 1_000), None),
+        (Seen(500, 9_000), None, None),
+    ],
+)
+def test_what_was_seen_with_a_store_from_before_counts_from_the_meeting_with_this_one(
+    seen: Seen | None, since: Seen | None, counted: Seen | None
+) -> None:
+    assert with_this_store(seen, since) == counted
+
+
+def test_what_was_seen_is_read_as_it_was_written() -> None:
+    assert Seen.parse(Seen(1, 1 << 60).encode()) == Seen(1, 1 << 60)

@@ -1,0 +1,158 @@
+"""The month for which a PC keeps work that nobody has opened: no wrong clock and no burnt server ends it early.
+
+docs/threat-model.md; docs/adr/0254.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.clock import DAY_MS
+from protocol.errors import RelaisError
+from protocol.replica.content.holdings import Need
+from protocol.roles import Role
+from sync_agent.app import Agent
+from sync_agent.machine.eviction import Seen, Worth
+from sync_agent.sync.session import Session
+from sync_agent.sync.worth import Worths
+from tests.harness.attack import attack
+from tests.harness.classroom import Classroom, Device, assignment, work_of
+from tests.harness.passing_days import pass_days
+from tests.harness.wire import Faulty, MemoryTransport
+
+ROW = "the month after a server's receipt is cut short"
+WORK = {"redaction.odt": Random(3).randbytes(300_000)}
+
+
+class Killed(BaseException):
+    """The program is gone, in the middle of what it was doing."""
+
+
+async def worth_of(device: Device, need: Need) -> Worth:
+    (piece,) = [each for each in await Worths(device.agent).pieces() if each.need == need]
+    return piece.worth
+
+
+async def acknowledged(room: Classroom, pupils: Device, item: bytes) -> Need:
+    """Work that this PC handed in, and knows the server's receipt of."""
+    hand_in = await room.hand_in(pupils, item, WORK)
+    for _ in range(2):
+        await pupils.session.sync()
+    work = await work_of(pupils, room, hand_in)
+    assert work.at_server
+    assert not work.opened
+    return Need(room.space, work.record.content.stream, sealed=True)
+
+
+def _by_the_own_clock(wall_ms: int, _steady_ms: int | None) -> int:
+    return wall_ms
+
+
+@attack(ROW, off={"sync_agent.machine.watched.watched_ms": _by_the_own_clock})
+async def test_a_pc_whose_clock_was_wrong_when_it_handed_in_keeps_the_work_for_a_month_all_the_same(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, pupils, teacher = room.territory.clock, await room.machine(), await room.teacher()
+    pupils.agent.now_ms = lambda: clock() - 17 * 365 * DAY_MS
+    need = await acknowledged(room, pupils, await assignment(room, teacher, pupils))
+    clock.advance(600_000)
+    pupils.agent.now_ms = clock
+    responder = room.frontage.responder
+    responder.backup_ms = clock() + 40 * DAY_MS
+    monkeypatch.setattr(responder, "_now_ms", lambda: clock() + 31 * DAY_MS)
+    await pupils.session.sync()
+    assert await worth_of(pupils, need) is Worth.KEPT
+    await pass_days(room.territory, 31, pupils)
+    await pupils.session.sync()
+    assert await worth_of(pupils, need) is Worth.RECEIVED, "a month has passed, and all that is known is what it says"
+
+
+def _whatever_store(seen: Seen | None, _since: Seen | None) -> Seen | None:
+    return seen
+
+
+@attack(ROW, off={"sync_agent.sync.worth.with_this_store": _whatever_store})
+@pytest.mark.parametrize("posts", [2, 4])
+async def test_a_month_with_a_server_that_has_burnt_is_none_with_the_one_that_was_made_anew(
+    room: Classroom, tmp_path: Path, posts: int
+) -> None:
+    teacher = await room.teacher()
+    pupils = await room.device(Role.MACHINE, way=lambda front: Faulty(MemoryTransport(front)))
+    need = await acknowledged(room, pupils, await assignment(room, teacher, pupils))
+    await after_a_fire(room, tmp_path, teacher, pupils)
+    faults, left = pupils.faulty.faults, posts
+
+    def cut_soon(_path: str) -> None:
+        nonlocal left
+        left -= 1
+        faults.down = left < 0
+
+    faults.on_post = cut_soon
+    with contextlib.suppress(RelaisError):
+        await pupils.session.sync(routine=True)
+    assert pupils.agent.backup_ms is not None, "what the new server says first has come"
+    assert await worth_of(pupils, need) is Worth.KEPT
+    faults.on_post, faults.down = lambda _path: None, False
+    for _ in range(2):
+        await pupils.session.sync()
+    assert await room.territory.holdings.is_complete(need)
+    room.frontage.responder.backup_ms = room.territory.clock()
+    await pass_days(room.territory, 31, pupils)
+    await pupils.session.sync()
+    assert await worth_of(pupils, need) is Worth.RECEIVED
+
+
+@attack(ROW, off={"sync_agent.sync.worth.with_this_store": _whatever_store})
+async def test_a_pc_that_is_killed_while_it_meets_the_new_server_counts_no_month_with_the_burnt_one(
+    room: Classroom, tmp_path: Path
+) -> None:
+    teacher, pupils = await room.teacher(), await room.machine()
+    need = await acknowledged(room, pupils, await assignment(room, teacher, pupils))
+    await after_a_fire(room, tmp_path, teacher, pupils)
+    for calls in count(1):
+        if not await is_killed_at(pupils, calls):
+            break
+        pupils.agent = await Agent.open(
+            pupils.agent.folder, now_ms=room.territory.clock, entropy=Random(calls).randbytes
+        )
+        pupils.session = Session(pupils.agent, pupils.way)
+        assert await worth_of(pupils, need) is Worth.KEPT
+    assert calls > 4
+    assert await room.territory.holdings.is_complete(need)
+
+
+async def after_a_fire(room: Classroom, tmp_path: Path, teacher: Device, pupils: Device) -> None:
+    """More than a month later the server is another, which the teacher's laptop has met; it has been backed up."""
+    await pass_days(room.territory, 31, pupils)
+    await room.replace_server(await room.territory.reborn(tmp_path / "reborn"))
+    await teacher.session.sync()
+    room.frontage.responder.backup_ms = room.territory.clock()
+
+
+async def is_killed_at(device: Device, calls: int) -> bool:
+    """A sync whose program ends before the so many-th note that it writes; whether it writes as many."""
+    store, left = device.agent.replica.store, calls
+    noting = store.set_marks
+
+    async def until_killed(marks: Mapping[str, bytes | None]) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Killed
+        await noting(marks)
+
+    store.set_marks = until_killed  # type: ignore[method-assign]
+    try:
+        await device.session.sync()
+    except Killed:
+        await device.agent.close()
+        return True
+    finally:
+        store.set_marks = noting  # type: ignore[method-assign]
+    return False
