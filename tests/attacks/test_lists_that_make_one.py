@@ -18,12 +18,12 @@ from sync_agent.app import Agent
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.keys.confirming import Reader
 from tests.harness.attack import attack
-from tests.harness.classroom import Given, classroom
+from tests.harness.classroom import Given, assignment, classroom
 from tests.harness.commands import Desk
 from tests.harness.erasures import every_name
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.portal import portal
-from tests.harness.sign_in import sign_in, signed_class
+from tests.harness.sign_in import SignedClass, sign_in, signed_class
 from tests.harness.spied_class import SpiedClass, heading_above, spied_class
 
 ROW = "a list that calls two people one makes one the other"
@@ -173,6 +173,38 @@ async def test_what_a_pupil_was_called_first_is_erased_with_the_pupil_only(tmp_p
     await _what_lea_began_is_not_toms(tmp_path, is_erased=True)
 
 
+@attack(ROW, off={"sync_agent.hand_ins.drafts.spoken": lambda _name: ""})
+async def test_no_pupil_is_shown_what_another_handed_in_by_a_list_that_calls_the_two_one(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        school = await signed_class(room)
+        item = await assignment(room, school.teacher, school.pc)
+        work = await room.hand_in(school.pc, item, {"lettre-a-papa.odt": b"secret" * 99})
+        await school.agree()
+        await _is_called_tom(school)
+        for _ in range(2):
+            await school.agree()
+        async with portal(school.pc.agent) as surfer:
+            await sign_in(surfer, school.tom, "4711")
+            at = f"/work/{work.hex()}"
+            assert [(await surfer.get(path)).status for path in (at, f"{at}/receipt", f"{at}/note/a.txt")] == [404] * 3
+            for path in ("/", "/work", f"/item/{item.hex()}"):
+                assert at not in await surfer.page(path)
+            assert "Fini" not in await surfer.page("/")
+        async with portal(school.teacher.agent) as surfer:
+            assert at in await surfer.page("/work"), "who teaches sees it all the same"
+
+
+async def _is_called_tom(school: SignedClass) -> bytes:
+    """A list calls Léa “Tom”, and the same as Tom; the entry by which she was listed before."""
+    territory = school.room.territory
+    (listed,) = [
+        each.id for each in await territory.replica.store.scan_kinds([Kind.PERSON]) if each.header.subject == school.lea
+    ]
+    record = PersonRecord("Tom", PersonRole.PUPIL, left=True, same_as=school.tom).encode()
+    await territory.say(school.room.space, Kind.PERSON, record, subject=school.lea, parents=(listed,))
+    return listed
+
+
 async def _what_lea_began_is_not_toms(tmp_path: Path, *, is_erased: bool = False) -> None:
     """A list calls Léa “Tom”, and the same as Tom; and what she was called first is erased by its own id."""
     async with classroom(tmp_path) as room:
@@ -180,13 +212,7 @@ async def _what_lea_began_is_not_toms(tmp_path: Path, *, is_erased: bool = False
         item = (await room.publish(school.teacher, {"a.html": b"a"}, kind=ItemKind.ASSIGNMENT)).item
         await school.agree()
         await Drafts(school.pc.agent).keep(school.lea, item, [("recit.odt", 1)], Given({"recit.odt": b"a"}))
-        (listed,) = [
-            each.id
-            for each in await room.territory.replica.store.scan_kinds([Kind.PERSON])
-            if each.header.subject == school.lea
-        ]
-        record = PersonRecord("Tom", PersonRole.PUPIL, left=True, same_as=school.tom).encode()
-        await room.territory.say(room.space, Kind.PERSON, record, subject=school.lea, parents=(listed,))
+        listed = await _is_called_tom(school)
         if is_erased:
             await room.territory.say(room.territory.id, Kind.ERASE, Erasure(listed).encode())
         await school.agree()

@@ -116,6 +116,18 @@ async def test_who_was_added_twice_finds_what_was_begun_under_the_other_id_and_h
     assert work.person == other
 
 
+async def test_who_was_added_twice_is_shown_what_was_handed_in_under_the_other_id(school: SignedClass) -> None:
+    item = await assignment(school)
+    work = await school.room.hand_in(school.pc, item, BEGUN)
+    other = await added_twice(school, "LEA")
+    await merge(school, other)
+    async with portal(school.pc.agent) as surfer:
+        await sign_in(surfer, other, "0815")
+        assert "recit.odt" in await surfer.page(f"/work/{work.hex()}")
+        for page in ("/work", f"/item/{item.hex()}"):
+            assert work.hex() in await surfer.page(page)
+
+
 async def test_what_is_begun_anew_under_the_one_id_takes_the_place_of_what_was_begun_under_the_other(
     school: SignedClass,
 ) -> None:

@@ -8,7 +8,7 @@ who it is stands in a session of this portal (`sessions`), and a name that was m
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -87,6 +87,8 @@ class Visit:
     """Whether this is a head teacher's device, which leads drills."""
     apart: Code | None = None
     """What keeps this device from the others of the school, by its stable name."""
+    my_ids: Mapping[bytes, Collection[bytes]] = field(default_factory=dict)
+    """Under which ids, by space, what was handed in is that of who was chosen or signed in."""
     eyes: Mapping[bytes, Eyes] = field(default_factory=dict)
     """Of a teacher's device, whose words spare its person a look at work, by space."""
 
@@ -106,11 +108,18 @@ class Visit:
 
     def sees(self, work: Work, *, made_here: bool) -> bool:
         """Whether a hand-in is shown at all: a teacher's device, its pupil, or, where nobody signs in, its machine."""
-        return self.is_mine(work) or (made_here and self.owner(work) not in self.guarded)
+        return self.is_mine(work) or (made_here and not self.is_guarded(work))
+
+    def is_guarded(self, work: Work) -> bool:
+        """Whether it is shown to whose it is alone, once they have signed in."""
+        return not self.guarded.isdisjoint((work.person, self.owner(work)))
 
     def is_mine(self, work: Work) -> bool:
-        """Whether all of a hand-in is shown: it is the person's own, or this is a teacher's device."""
-        return self.teaches or (self.me is not None and self.me.id == self.owner(work))
+        """Whether all of a hand-in is shown: it is the person's own, or this is a teacher's device.
+
+        Of who was added twice it is as with drafts: a list may be a thief's, and gives nobody another's (`my_ids`).
+        """
+        return self.teaches or work.person in self.my_ids.get(work.space, ())
 
     def owner(self, work: Work) -> bytes:
         """Whose work it is; who was added twice is one."""
@@ -242,6 +251,7 @@ async def visit_of(
         ordered=await _ordered(shelf.agent),
         leads=role is Role.HEAD,
         apart=None if (problem := shelf.agent.network_problem()) is None else problem[0],
+        my_ids={} if me is None else {room.space: await shelf.drafts.ids_of(me.id, room.roster) for room in rooms},
         eyes=await all_eyes(shelf.agent) if teaches else {},
         stay=await own_stay(shelf.agent, is_refused=outcome is Outcome.REFUSED),
         past_classes=len((await past_spaces(shelf.agent)).intersection(await shelf.agent.spaces())),

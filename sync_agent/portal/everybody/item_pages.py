@@ -51,10 +51,11 @@ class ItemPages:
         refusals = await self._shelf.refusals()
         works = [
             self._shelf.told(work, refusals)
-            for work in (piece.works_of(None if visit.me is None else visit.me.id) if not visit.teaches else [])
+            for work in (piece.works_of(None) if not visit.teaches else [])
+            if visit.me is None or visit.is_mine(work)
         ]
         if visit.me is None:
-            works = [told for told in works if told.made_here and visit.owner(told.work) not in visit.guarded]
+            works = [told for told in works if visit.sees(told.work, made_here=told.made_here)]
         return self._desk.page(
             visit,
             "item.html",

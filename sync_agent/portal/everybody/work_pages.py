@@ -105,11 +105,7 @@ class WorkPages:
             (room, self._shelf.told(work, refusals))
             for room in visit.rooms
             for work in room.coursework.hand_ins.values()
-            if (
-                self._shelf.agent.made(work) and visit.owner(work) not in visit.guarded
-                if visit.me is None
-                else visit.is_mine(work)
-            )
+            if (visit.sees(work, made_here=self._shelf.agent.made(work)) if visit.me is None else visit.is_mine(work))
         ]
         told.sort(key=lambda pair: (pair[1].work.at_ms, pair[1].work.id), reverse=True)
         unlisted = max(0, len(told) - MAX_LISTED_WORKS)
