@@ -11,6 +11,7 @@ Rules:
 - of persons whose erasure the kit has not signed, at most `MAX_ERASED_PER_DAY` a day, the oldest first; one of whom
   nothing is here takes no place among them;
 - all else (items, works, spaces) is destroyed only if the kit signed;
+- nothing is destroyed that the folds do not hide (`protocol.rights.door.covering_names`);
 - what was ordered only by devices that were cut off since waits until somebody else orders it too;
 - what an order destroyed once is destroyed again whenever it comes back, without being counted;
 - time over which the clock was set, and did not run, is no time that anything has waited; of a time in which nobody
@@ -27,7 +28,7 @@ from typing import Final
 
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY, MAX_UNWATCHED_MS
 from protocol.model.entry import PERSON_BYTES, Entry
-from protocol.rights.door import erasable_names, is_erasable
+from protocol.rights.door import covering_names, is_erasable
 
 _LEAP_MS: Final = 3600 * 1000
 
@@ -96,7 +97,7 @@ def is_destroyed_by(entry: Entry, covers: Collection[bytes]) -> bool:
 
 def is_covered(entry: Entry, covers: Collection[bytes]) -> bool:
     """Whether what is in `covers` leaves of `entry` a bare header."""
-    return is_erasable(entry.header) and any(name in covers for name in erasable_names(entry))
+    return is_erasable(entry.header) and any(name in covers for name in covering_names(entry))
 
 
 def watched_ms(wall_ms: int, steady_ms: int | None) -> int:

@@ -413,7 +413,7 @@ def is_erasable(header: Header) -> bool:
 
 
 def erasable_names(entry: Entry) -> tuple[bytes, ...]:
-    """The names of which an erasure covers the entry: whom it is about, its item or hand-in, itself, its space.
+    """The names of which an erasure lets the bare entry in: whom it is about, its item or hand-in, itself, its space.
 
     What is said of keys and names goes with its person, or its space: an erasure of one such entry would take away that
     a lost laptop was given a key, who confirmed whom, or what somebody was called first (docs/adr/0200). So does what
@@ -423,6 +423,21 @@ def erasable_names(entry: Entry) -> tuple[bytes, ...]:
     is_order = class_of(header.kind) in _NEVER_ERASED or header.kind in _GOES_WITH_ITS_PERSON
     alone = () if is_order else (header.target, entry.id)
     return tuple(name for name in (header.subject, *alone, header.space) if name is not None)
+
+
+def covering_names(entry: Entry) -> tuple[bytes, ...]:
+    """The names of which an erasure covers the entry, for the folds and for whoever destroys.
+
+    Its own id is among them where it is what people call a thing: a hand-in, or an item by its first revision. An
+    erasure of one remark, one later version, one withdrawal or one wrap would put in force again what its author has
+    said before it, and taken back. The door goes on letting bare headers in by any id: its verdicts never change.
+    """
+    names = erasable_names(entry)
+    return names if _makes_a_thing(entry.header) else tuple(name for name in names if name != entry.id)
+
+
+def _makes_a_thing(header: Header) -> bool:
+    return header.kind == Kind.HAND_IN or (header.kind == Kind.REVISION and header.target is None)
 
 
 def _authority_in(payload: bytes, entry: Entry) -> Authority:

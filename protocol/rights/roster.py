@@ -36,7 +36,7 @@ from protocol.errors import PeerFault
 from protocol.model.ancestry import heads
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Erasure, PersonRecord, Ruling
-from protocol.rights.door import OF_KEYS, Authority, Door, erasable_names
+from protocol.rights.door import OF_KEYS, Authority, Door, covering_names
 from protocol.rights.keys_in_use import (
     Key,
     keys_in_use,
@@ -175,7 +175,7 @@ class Roster:
 
     def is_erased(self, entry: Entry) -> bool:
         """Whether an erasure that counts covers an entry."""
-        return not self.erased.isdisjoint(erasable_names(entry))
+        return not self.erased.isdisjoint(covering_names(entry))
 
     def tells_of_keys(self, entry: Entry) -> bool:
         """Whether the fold weighs what an entry says of keys: that one was given or replaced also if held back."""

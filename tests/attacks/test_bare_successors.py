@@ -44,7 +44,7 @@ async def test_no_successor_comes_in_without_the_proof_that_its_key_agrees(tmp_p
     "an erasure takes what the door needs",
     off={
         "protocol.folds.erasing.is_erasable": whatever_is_no_structure,
-        "protocol.folds.erasing.erasable_names": every_name,
+        "protocol.folds.erasing.covering_names": every_name,
     },
 )
 async def test_an_erasure_of_whom_a_successor_names_leaves_its_right_to_the_device(tmp_path: Path) -> None:

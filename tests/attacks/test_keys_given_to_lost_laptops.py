@@ -28,6 +28,7 @@ from sync_agent.keys.places import Held, Place, place_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.erasures import every_name
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import (
     NO_NEW_KEY,
@@ -96,7 +97,7 @@ async def theft(tmp_path: Path) -> AsyncIterator[Theft]:
 
 
 @pytest.mark.parametrize("by", ["head", "kit"])
-@attack(ROW, off={**NO_NEW_KEY, "protocol.rights.door._GOES_WITH_ITS_PERSON": frozenset()})
+@attack(ROW, off={**NO_NEW_KEY, "protocol.rights.roster.covering_names": every_name})
 async def test_what_says_that_a_lost_laptop_was_given_a_key_is_erased_with_its_person_only(
     theft: Theft, by: str
 ) -> None:

@@ -164,8 +164,8 @@ async def test_no_pupil_is_given_what_another_began_by_a_list_that_calls_the_two
 @attack(
     ROW,
     off={
-        "protocol.rights.roster.erasable_names": every_name,
-        "protocol.folds.erasing.erasable_names": every_name,
+        "protocol.rights.roster.covering_names": every_name,
+        "protocol.folds.erasing.covering_names": every_name,
         "sync_agent.hand_ins.drafts.surely_called_first": first_names,
     },
 )

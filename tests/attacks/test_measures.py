@@ -67,7 +67,7 @@ async def test_whatever_a_thief_orders_machines_hear_the_same_day_that_the_thief
         territory.clock.advance(LOOK_MS)
 
 
-@attack("an erasure takes back what a higher office ordered", off={"protocol.rights.roster.erasable_names": every_name})
+@attack("an erasure takes back what a higher office ordered", off={"protocol.rights.roster.covering_names": every_name})
 async def test_a_stolen_heads_laptop_erases_no_quarantine_that_it_may_not_lift(room: Classroom) -> None:
     territory, school = room.territory, room.school
     head, machine = await room.head(), await room.machine()

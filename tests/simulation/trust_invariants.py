@@ -27,7 +27,7 @@ from protocol.replica.at_work.bare_entries import _LEFT_ALONE as LEFT_ALONE
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.erasures import ever_said, in_force
-from protocol.rights.door import erasable_names
+from protocol.rights.door import covering_names
 from protocol.roles import Role
 from sync_server.handlers.overview.members import list_devices
 from tests.simulation.ledger import BrokenError, holds
@@ -125,7 +125,7 @@ async def _lacking(world: World) -> list[str]:
         for space in mine if replica.door.has_erasures else ():
             erased = (await replica.view(space)).roster.erased | (await server.view(space)).roster.erased
             for entry in (stored.entry for stored in await replica.store.scan(space)):
-                if erased.isdisjoint(erasable_names(entry)):
+                if erased.isdisjoint(covering_names(entry)):
                     if entry.payload is None:
                         bare.append((who, entry))
                     else:

@@ -120,6 +120,26 @@ async def test_a_part_that_cannot_be_removed_keeps_no_erasure_from_being_carried
     assert not any(entry.payload or entry.salt for entry in await room.about(lea))
 
 
+async def test_one_remark_is_neither_hidden_nor_destroyed_by_its_own_id_and_work_is_with_all_about_it(
+    room: Class,
+) -> None:
+    lea, karim = room.pupils
+    for pupil, kind in ((lea, Kind.FEEDBACK), (karim, Kind.HAND_IN)):
+        (named,) = [entry for entry in await room.about(pupil) if entry.header.kind == kind]
+        await room.erase(named.id, room.world.root)
+    roster = (await room.replica.view(room.room)).roster
+    assert not any(map(roster.hides, await room.about(lea)))
+    assert {entry.header.kind for entry in filter(roster.hides, await room.about(karim))} == {
+        Kind.HAND_IN,
+        Kind.FEEDBACK,
+    }
+    await room.sweep(0)
+    await room.sweep(ERASURE_DELAY_MS)
+    assert all(entry.payload for entry in await room.about(lea))
+    gone = {entry.header.kind for entry in await room.about(karim) if entry.payload is None}
+    assert gone == {Kind.HAND_IN, Kind.FEEDBACK}
+
+
 async def test_an_erased_pupil_is_hidden_at_once_and_destroyed_after_a_week(room: Class) -> None:
     lea, karim = room.pupils
     before = await room.replica.fingerprint(room.room)

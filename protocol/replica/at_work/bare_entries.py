@@ -1,8 +1,9 @@
 """Entries whose header alone is here, though no erasure in force covers them (docs/protocol.md, "Erasure").
 
 The door lets a bare header in for any erasure that was ever said, since it must not depend on what came when. So after
-an erasure that was held back or taken back, payloads may be missing that others have: they are asked for, and taken
-from anybody, as the header's commitment proves them.
+an erasure that was held back or taken back, or one that names a single entry which is no thing (a remark, a wrap) and
+therefore covers nothing, payloads may be missing that others have: they are asked for, and taken from anybody, as the
+header's commitment proves them.
 
 Rules:
 - what an erasure in force covers is not asked for and not taken: it was destroyed, or is about to be;
@@ -16,11 +17,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.limits import MAX_BARE_IDS, PAGE_BYTES
-from protocol.model.entry import Entry, Kind, commitment
+from protocol.model.entry import PERSON_BYTES, Entry, Kind, commitment, parsed
 from protocol.model.payload_rules import fault_of
+from protocol.model.structure import Erasure
 from protocol.replica.at_work.views import Views
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
-from protocol.rights.door import Door, erasable_names, is_erasable
+from protocol.rights.door import Door, covering_names, is_erasable
 
 _WEIGHTY: Final = frozenset({Kind.ERASE, Kind.REVOKE, Kind.RULING, Kind.ROOT_ROTATION, Kind.ROOT_ACCOUNT})
 """What may put an erasure out of force, or into it."""
@@ -98,15 +100,23 @@ class BareEntries:
         return [entry for entry in whole if not await _is_erased(entry, self._views)]
 
     async def _find(self) -> Lacking:
-        """In order of arrival. Bare headers come in by erasures: while all of those are in force there is nothing."""
+        """In order of arrival."""
+        if not await self._may_be_lacking():
+            return ()
+        bare = await self._store.bare()
+        return tuple([(entry.header.space, entry.id) for entry in bare if not await _is_erased(entry, self._views)])
+
+    async def _may_be_lacking(self) -> bool:
+        """Bare headers come in by erasures: while all of those are in force and cover what they let in, none lacks."""
+        names = []
         for erasure in await self._store.scan_kinds([Kind.ERASE]):
             roster = (await self._views.view(erasure.header.space)).roster
             if erasure.id in roster.held_back or erasure.id in roster.undone:
-                bare = await self._store.bare()
-                return tuple(
-                    [(entry.header.space, entry.id) for entry in bare if not await _is_erased(entry, self._views)]
-                )
-        return ()
+                return True
+            said = parsed(erasure, Erasure.parse)
+            names += [] if said is None or len(said.covers) == PERSON_BYTES else [said.covers]
+        let_in = (await self._store.get(names)).values() if names else ()
+        return any(entry.payload is None and entry.id not in covering_names(entry) for entry in let_in)
 
 
 async def fitting(entries: Iterable[Entry], store: EntryStore, views: Views) -> list[Entry]:
@@ -139,4 +149,4 @@ async def _takes(entry: Entry, views: Views) -> bool:
 
 
 async def _is_erased(entry: Entry, views: Views) -> bool:
-    return not (await views.view(entry.header.space)).roster.erased.isdisjoint(erasable_names(entry))
+    return (await views.view(entry.header.space)).roster.is_erased(entry)

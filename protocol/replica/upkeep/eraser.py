@@ -44,7 +44,7 @@ from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.kept.left_parts import are_parts_left, left_waited_less, let_go_of_left
 from protocol.replica.content.kept.unnamed import let_go_of_unnamed, waited_less
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
-from protocol.rights.door import erasable_names
+from protocol.rights.door import covering_names
 from protocol.trust.sealing import has_sealed_form
 
 SWEEP_INTERVAL_S: Final = 3600.0
@@ -178,7 +178,7 @@ class Eraser:
                 names = await self._named_in(space, sought)
                 for above in line:
                     here[above] |= names
-        waiting = {name for one in await self._store.held() for name in erasable_names(one.entry)}
+        waiting = {name for one in await self._store.held() for name in covering_names(one.entry)}
         absent = {order for order in asked if order.covers not in here[order.space] | waiting}
         return [replace(order, is_here=order not in absent) for order in orders]
 
@@ -188,7 +188,7 @@ class Eraser:
         if found is None or not await found.holds(self._store, space, sought):
             found = _Found(sought)
         arrived = await self._store.scan(space, found.count)
-        names = {name for stored in arrived for name in erasable_names(stored.entry)} & found.sought
+        names = {name for stored in arrived for name in covering_names(stored.entry)} & found.sought
         position = await self._store.position(space) if arrived else None
         if position is not None and position.count == arrived[-1].arrival:
             found = replace(found, count=position.count, chain=position.chain)
@@ -235,7 +235,7 @@ class Eraser:
     async def _sweep_quarantine(self, covers: Collection[bytes]) -> None:
         """What waits for its right is no part of a set, and has words and names in it all the same."""
         names = set(covers)
-        gone = [held for held in await self._store.held() if not names.isdisjoint(erasable_names(held.entry))]
+        gone = [held for held in await self._store.held() if not names.isdisjoint(covering_names(held.entry))]
         if gone:
             await self._replica.drop_waiting(gone)
             await self._store.scrub()
