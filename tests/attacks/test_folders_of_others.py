@@ -9,6 +9,7 @@ from stat import S_IMODE
 
 import pytest
 
+from protocol.errors import Code, PeerFault
 from protocol.replica.access.archive import ZipOutlet
 from protocol.replica.console.config import CONFIG_FILE, Known, settings_for
 from sync_server.keeping.backing_up import BackupFile
@@ -36,6 +37,19 @@ async def back_up(target: Path) -> None:
 
 def as_it_is_usually_opened(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+
+
+@attack(
+    "whoever has the store open names the files of a family's archive",
+    off={"protocol.replica.access.archive._check_inside": lambda _path: None},
+)
+@pytest.mark.parametrize(
+    "path", ["../.bashrc", "/etc/cron.d/x", "travaux/../../x", "C:\\x", "travaux\\..\\x", "a//b", ""]
+)
+async def test_no_file_of_an_archive_for_a_family_leads_out_of_where_it_is_unpacked(tmp_path: Path, path: str) -> None:
+    with ZipOutlet(tmp_path / TARGET) as outlet, pytest.raises(PeerFault) as refused:
+        await outlet.start(path, 1)
+    assert refused.value.code is Code.BAD_NAME
 
 
 @pytest.mark.parametrize("write", [export, back_up])

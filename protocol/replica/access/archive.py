@@ -1,4 +1,7 @@
-"""The caller's side of `export-person`: files on their way into a ZIP that appears whole or not at all."""
+"""The caller's side of `export-person`: files on their way into a ZIP that appears whole or not at all.
+
+Their paths are what the program says that has the store open: none leads out of where a family unpacks it.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final, Self
 
-from protocol.errors import BadInput, Code, LocalFailure
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault
+from protocol.portable_names import displayable
 from protocol.replica.console.frame import Notices
 from protocol.replica.private_file import create_private
 
 _PASSING: Final = ".passing"
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
+_STRANGE: Final = "\\:\0"
 
 
 class ZipOutlet(Notices):
@@ -46,7 +51,8 @@ class ZipOutlet(Notices):
         self._passing.unlink(missing_ok=True)
 
     async def start(self, path: str, size: int | None) -> None:
-        """Begin a file. Raises `LocalFailure`."""
+        """Begin a file. Raises `PeerFault(BAD_NAME)` for a path that leads elsewhere, `LocalFailure`."""
+        _check_inside(path)
         info = zipfile.ZipInfo(path, _DATE)
         info.compress_type = zipfile.ZIP_DEFLATED
         assert self._zip is not None  # noqa: S101  (inside the context)
@@ -86,3 +92,8 @@ class ZipOutlet(Notices):
             full = reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             code = Code.DISK_FULL if full else Code.STORAGE_FAILED
             raise LocalFailure(code, f"{self._target} cannot be written: {reason.strerror}") from reason
+
+
+def _check_inside(path: str) -> None:
+    if any(part in ("", ".", "..") for part in path.split("/")) or any(char in path for char in _STRANGE):
+        raise PeerFault(Code.BAD_NAME, f"{displayable(path)} is no path inside an archive", path=displayable(path))
