@@ -40,6 +40,7 @@ from sync_agent.app import Agent
 from sync_agent.courier.disk import is_set_aside
 from sync_agent.courier.erasures import Erased
 from sync_agent.courier.survey import IN_CLEAR, Card, by_space, keeps_reports, survey
+from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.health import REPORT_AGE_MS, own_report
 from sync_agent.machine.marks import CARRIED_MARKS
 
@@ -299,8 +300,9 @@ async def _content(agent: Agent, space: bytes) -> tuple[list[PackNote], list[Pac
     works: dict[PackInfo, list[bytes]] = {}
     feedback: dict[PackInfo, None] = {}
     noted = set()
+    is_opened = await opened_for_good(agent, space)
     for work in coursework.hand_ins.values():
-        if not work.opened:
+        if not is_opened(work):
             for pack in await agent.holdings.packs(work_need(work)):
                 works.setdefault(pack, []).append(work.id)
         if work.feedback is not None and work.feedback.record.content is not None:

@@ -34,6 +34,7 @@ from protocol.replica.console.operation import FileData, FileEnd, FileStart, Inc
 from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
 from sync_agent.app import Agent
 from sync_agent.courier.disk import is_set_aside
+from sync_agent.hand_ins.for_good import still_to_arrive
 from sync_agent.school.measures import schools_of
 from sync_agent.sync.peer_news import news_of
 from sync_agent.sync.withdrawn import lets_in
@@ -199,10 +200,18 @@ async def keeps_reports(agent: Agent) -> bool:
 class Wishes:
     """What this device takes from bundles of one space, as its entries stand now."""
 
-    def __init__(self, works: dict[bytes, Work], *, reads_hand_ins: bool, made: Callable[[Work], bool]) -> None:
+    def __init__(
+        self,
+        works: dict[bytes, Work],
+        *,
+        reads_hand_ins: bool,
+        made: Callable[[Work], bool],
+        still_to_arrive: Callable[[Work], bool],
+    ) -> None:
         self._works = works
         self._reads_hand_ins = reads_hand_ins
         self._made = made
+        self._still_to_arrive = still_to_arrive
 
     @classmethod
     async def of(cls, agent: Agent, space: bytes) -> Wishes:
@@ -210,7 +219,8 @@ class Wishes:
         authority = (await agent.spaces()).get(space)
         works = dict((await agent.replica.view(space)).coursework.hand_ins)
         reads = authority is not None and authority.role in READS_HAND_INS
-        return cls(works, reads_hand_ins=reads, made=agent.made)
+        still = await still_to_arrive(agent, space)
+        return cls(works, reads_hand_ins=reads, made=agent.made, still_to_arrive=still)
 
     def wants(self, pack: PackNote) -> bool:
         """Coursework; of hand-ins what this device reads or made, and what no server and no teacher has yet."""
@@ -222,7 +232,7 @@ class Wishes:
         work = self._works.get(work_id)
         if work is None:
             return True
-        return self._made(work) or not (work.at_server or work.opened)
+        return self._made(work) or self._still_to_arrive(work)
 
 
 async def has_news(agent: Agent, card: Card, wishes: Wishes, *, keeps: bool) -> bool:

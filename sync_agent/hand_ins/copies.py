@@ -31,6 +31,7 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.content.holdings import work_need
 from protocol.roles import READS_HAND_INS
 from sync_agent.app import Agent
+from sync_agent.hand_ins.for_good import still_to_arrive
 from sync_agent.machine.marks import ENTRUSTED_MARKS, FORGETS_MARKS
 
 CARRIERS: Final = 2
@@ -49,7 +50,8 @@ class Copies:
         """The sealed streams of works of this device that `device` is asked to keep."""
         agent = self._agent
         works = (await agent.replica.view(space)).coursework.hand_ins.values()
-        under_way = [work for work in works if agent.made(work) and _needs_copies(work)]
+        needs_copies = await still_to_arrive(agent, space)
+        under_way = [work for work in works if agent.made(work) and needs_copies(work)]
         if not under_way:
             return frozenset()
         asked = await agent.replica.store.marks(ENTRUSTED_MARKS)
@@ -81,7 +83,8 @@ class Copies:
     async def _over(self, space: bytes, marks: Iterable[str]) -> dict[str, bytes | None]:
         """Those of the marks that speak of work of a space that is at the server, or opened."""
         works = (await self._agent.replica.view(space)).coursework.hand_ins
-        settled = {work.id.hex() for work in works.values() if not _needs_copies(work)}
+        needs_copies = await still_to_arrive(self._agent, space)
+        settled = {work.id.hex() for work in works.values() if not needs_copies(work)}
         return {mark: None for mark in marks if mark.split("/")[1] in settled}
 
     async def may_keep(self, space: bytes, size: int) -> bool:
@@ -110,10 +113,11 @@ class Copies:
 
     async def _receipts(self, space: bytes) -> list[Draft]:
         agent = self._agent
+        needs_copies = await still_to_arrive(agent, space)
         works = [
             work
             for work in (await agent.replica.view(space)).coursework.hand_ins.values()
-            if agent.device not in work.copies and not agent.made(work) and _needs_copies(work)
+            if agent.device not in work.copies and not agent.made(work) and needs_copies(work)
         ]
         if not works:
             return []
@@ -149,7 +153,8 @@ class Copies:
         hand_ins = (await agent.replica.view(space)).coursework.hand_ins
         origin = agent.replica.door.origin
         known = (hand_ins.get(entry.header.target or b"") for entry in signed)
-        lines = Counter(origin(work.author) for work in known if work is not None and _needs_copies(work))
+        needs_copies = await still_to_arrive(agent, space)
+        lines = Counter(origin(work.author) for work in known if work is not None and needs_copies(work))
         found = []
         for work in works:
             stream, line = work.record.content.stream, origin(work.author)
@@ -163,11 +168,6 @@ class Copies:
         """Whether the device reads the space and would not hold the work anyway."""
         authority = (await self._agent.replica.readable(key)).get(space)
         return authority is not None and authority.role not in READS_HAND_INS
-
-
-def _needs_copies(work: Work) -> bool:
-    """Whether neither the server nor a teacher has a hand-in yet."""
-    return not (work.at_server or work.opened)
 
 
 def carriers_of(

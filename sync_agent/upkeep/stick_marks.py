@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.folds.coursework import Work
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
+from sync_agent.hand_ins.for_good import still_to_arrive
 from sync_agent.machine.marks import BROUGHT_MARKS, CARRIED_MARKS, FORMER_BROUGHT_MARKS
 
 REPORT_MS: Final = 30 * 24 * 3600 * 1000
@@ -34,13 +34,15 @@ async def tidy_stick_marks(agent: Agent) -> None:
     if not old:
         return
     entries = await store.get(list(set(old.values())))
-    works: dict[bytes, Work] = {}
+    arrived: set[bytes] = set()
     for space in {entry.header.space for entry in entries.values()}:
-        works |= (await agent.replica.view(space)).coursework.hand_ins
+        is_on_its_way = await still_to_arrive(agent, space)
+        works = (await agent.replica.view(space)).coursework.hand_ins
+        arrived |= {name for name, work in works.items() if not is_on_its_way(work)}
     gone = []
     for mark, name in old.items():
-        entry, work = entries.get(name), works.get(name)
-        if entry is None or entry.payload is None or (work is not None and (work.at_server or work.opened)):
+        entry = entries.get(name)
+        if entry is None or entry.payload is None or name in arrived:
             gone.append(mark)
     await store.set_marks(dict.fromkeys(gone))
 
