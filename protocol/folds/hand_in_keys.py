@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Final
 
 from protocol.errors import PeerFault
 from protocol.folds.coursework import HandInState, Work
@@ -18,6 +19,8 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
 from protocol.roles import HAS_READING_KEYS
 from protocol.trust.sealing import unwrap_key, wrap_info, wrap_key
+
+_NEVER_MS: Final = 1 << 63
 
 
 def teachers_keys(roster: Roster, *, now_ms: int | None = None, for_good: bool = False) -> dict[bytes, list[bytes]]:
@@ -55,35 +58,55 @@ def is_given(work: Work, keys: Iterable[bytes], trusted: Collection[bytes]) -> b
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The devices (`device_id`) of a class that a replica knows: since it first met the class, or for long."""
+    """The devices (`device_id`) of a class that a replica knows: since it first met the class, or for long.
+
+    `met_ms` is since when it has known each person there, by the ids that grants give.
+    """
 
     first: frozenset[bytes] = frozenset()
     long: frozenset[bytes] = frozenset()
+    met_ms: Mapping[bytes, int] = field(default_factory=dict)
 
     def without_newcomers(self) -> Known:
         """Without those whom only time has made known: whoever has the server can wait for a week (docs/adr/0254)."""
-        return Known(first=self.first)
+        return replace(self, long=frozenset())
 
 
 def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes], known: Known) -> bool:
     """Whether a hand-in was opened by whom it was meant for: what keeps it alive may let go of it.
 
     By a teacher who read there when it was handed in, or by whom one of theirs has confirmed; and none of that by who
-    is new here. Whoever has the server names as many teachers as they like, who say that they have opened everything.
-    Where there was no teacher yet, whoever came counts once they have been known for long.
+    is new here. Whoever has the server names as many teachers as they like, who say that they have opened everything,
+    and whom a list calls the same as her: so by the ids that grants give. Where there was no teacher yet, whoever came
+    counts once they have been known for long.
     """
     keys = work.meant_for.difference(recovery)
     if not work.opened:
         return False
-    meant = {person for key in keys for person in roster.whose_keys.get(key, ())} if keys else roster.starts.keys()
+    meant = {one for key in keys for one in _whose(key, roster, known)} if keys else roster.seen_first.keys()
     counting = known.first | known.long if keys else known.long
     devices: set[Device] = set()
     for person in meant:
-        for start in roster.starts.get(person, ()):
+        for start in _starts_of(person, roster):
             if device_id(start) in counting:
-                devices |= _who_may_say(roster, person, start)
+                devices |= _who_may_say(roster, roster.who(person), start)
     signers = {key for key, _ in devices}
     return any(said.says is HandInState.TEACHER and said.by in signers for said in work.witnesses)
+
+
+def _whose(key: bytes, roster: Roster, known: Known) -> set[bytes]:
+    """Whose a reading key is: of several who say it, of whom this replica has known for longest.
+
+    Everybody sees a key, and nothing proves whose it is: who comes says hers, and the work of years was meant for them.
+    """
+    persons = roster.said_as.get(key, frozenset())
+    since_ms = {person: known.met_ms.get(person, _NEVER_MS) for person in persons}
+    return {person for person in persons if since_ms[person] == min(since_ms.values())}
+
+
+def _starts_of(person: bytes, roster: Roster) -> Iterable[Device]:
+    """From which devices a person's voice starts, by the one id that is asked for."""
+    return roster.seen_first.get(person, ())
 
 
 def _who_may_say(roster: Roster, person: bytes, start: Device) -> set[Device]:

@@ -11,7 +11,7 @@ Pure; called by the roster alone.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from protocol.limits import MAX_PHRASES_LOOKED_AT, MAX_READING_KEYS_PER_DEVICE
@@ -67,12 +67,12 @@ def keys_in_use(
     return found, {key: frozenset(devices) for key, devices in makers.items()}
 
 
-def whose_keys(entries: Iterable[Entry], door: Door, aliases: Mapping[bytes, bytes]) -> dict[bytes, frozenset[bytes]]:
-    """Whose each reading key is that was ever said, under the one id under which somebody is listed."""
+def said_as(entries: Iterable[Entry], door: Door) -> dict[bytes, frozenset[bytes]]:
+    """As whose each reading key was ever said, by the ids that grants give: a list makes nobody's key another's."""
     found: defaultdict[bytes, set[bytes]] = defaultdict(set)
     for person, _, entry in by_their_own(entries, Kind.PERSON_KEY, door):
         if (key := parsed(entry, PersonKey.parse)) is not None:
-            found[key.agreement].add(aliases.get(person, person))
+            found[key.agreement].add(person)
     return {key: frozenset(persons) for key, persons in found.items()}
 
 

@@ -42,8 +42,8 @@ from protocol.rights.keys_in_use import (
     keys_in_use,
     phrases_of,
     replaced_keys,
+    said_as,
     said_by,
-    whose_keys,
 )
 from protocol.rights.letting_back import LetInAgain, let_in_again
 from protocol.rights.revocations import ABOVE_ROOTS, cuts_of, doubtful, without_right
@@ -134,8 +134,8 @@ class Roster:
     """The entries in whose place their own author has said another reading key, one that is held back included."""
     makers: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
     """The devices that made each reading key in use."""
-    whose_keys: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
-    """Whose each reading key is that was ever said, under the one id under which somebody is listed."""
+    said_as: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
+    """As whose each reading key was ever said, by the ids that grants give."""
     said_by: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
     """The devices that ever said each reading key, those that were cut off since included; the earliest first."""
 
@@ -273,7 +273,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         reading_keys=in_use,
         replaced=replaced,
         makers=makers,
-        whose_keys=whose_keys(kept, door, aliases),
+        said_as=said_as(kept, door),
         said_by=said_by(kept, door),
         spent=spent,
         phrases=phrases,

@@ -104,9 +104,14 @@ def known_in(agent: Agent, space: bytes) -> Known:
     """Whose word on a work of this class lets go of it."""
     met, now_ms = agent.met.get(space, {}), agent.watched.now_ms()
     since_ms = min(met.values(), default=0)
+    persons = agent.remembered.get(space, {}).items()
     return Known(
         first=frozenset(device for device, met_ms in met.items() if met_ms == since_ms),
         long=frozenset(device for device, met_ms in met.items() if now_ms - met_ms >= ACQUAINTANCE_MS),
+        met_ms={
+            person: min((met.get(device_id(device), _NEVER_MS) for device in devices), default=_NEVER_MS)
+            for person, devices in persons
+        },
     )
 
 

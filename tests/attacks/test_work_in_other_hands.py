@@ -301,7 +301,7 @@ async def cut_off(room: Classroom, laptop: Device) -> None:
 
 @attack(
     "one laptop makes reading keys without end",
-    off={"sync_agent.hand_ins.wraps._who_said": lambda key, roster: roster.whose_keys.get(key, frozenset())},
+    off={"sync_agent.hand_ins.wraps._who_said": lambda key, roster: roster.said_as.get(key, frozenset())},
 )
 async def test_the_keys_of_a_lost_laptop_keep_waiting_work_from_no_other_of_its_teacher(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
