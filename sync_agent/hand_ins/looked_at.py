@@ -23,7 +23,7 @@ from protocol.rights.vouching import Device
 from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import known_in
-from sync_agent.keys.confirming import own_device, own_grant, own_grants
+from sync_agent.keys.confirming import circle_ever, own_grant, own_grants
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +76,12 @@ async def _eyes(agent: Agent, space: bytes, grants: Sequence[Authority]) -> Eyes
     grant = await own_grant(agent, grants, space)
     if grant is None or grant.person is None:
         return Eyes(roster, door)
-    # who was met first as this person, by the id alone that grants give them: who is the same as whom, lists say
-    starts = roster.seen_first.get(grant.person, ())
-    circle = roster.voices.with_over().circle(roster.who(grant.person), own_device(agent), *starts)
     runs_school = grant.role in RUNS_A_SCHOOL
     return Eyes(
         roster,
         door,
         reads=True,
         mine=roster.spoken_as(grant),
-        confirmed=circle.others,
+        confirmed=circle_ever(agent, roster, grant.person).others,
         for_good=(known_in(agent, space), await recovery_keys(agent.replica)) if runs_school else None,
     )

@@ -3,7 +3,9 @@
 Rules:
 - a lesson is carried over once: the same title with the same files in the next class is left alone;
 - a lesson that is nobody's word who teaches (by the server, an administrator, a head who is named as nobody, or by a
-  device that none of its teacher's own has confirmed) is not said again in this teacher's name;
+  device that none of its teacher's own has confirmed) is not said again in this teacher's name; nor is one of a teacher
+  whom theirs have not confirmed and this device did not meet first in the class: an id that the server invents speaks
+  for itself (docs/adr/0253);
 - assignments and announcements are of their year and stay;
 - a portfolio is what a family may have: what the pupil handed in, as files, and what was said of it. It is written from
   what this device can open, which writes no receipt; what it cannot open is named.
@@ -11,7 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Container, Sequence
+from collections.abc import AsyncIterator, Collection, Container, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +28,7 @@ from protocol.replica.content.holdings import work_need
 from protocol.replica.office.people import first_names
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device, device_id
 from protocol.roles import PersonRole
 from protocol.trust.sealing import SealedFile
 from sync_agent.app import Agent
@@ -34,6 +37,8 @@ from sync_agent.coursework.reading import need_of, read_checked
 from sync_agent.coursework.space_folders import compared, free_name
 from sync_agent.hand_ins.handing_in import unsealed
 from sync_agent.hand_ins.opening import opening_key
+from sync_agent.keys.acquaintances import known_in
+from sync_agent.keys.confirming import circle_ever, own_grant, own_grants
 from sync_agent.keys.key_wraps import open_given_keys
 
 SAID_FILE: Final = "correction.txt"
@@ -73,12 +78,14 @@ async def carry_over(agent: Agent, source: bytes, target: bytes, outgoing: Outgo
         for item in view.coursework.items.values()
         if not item.withdrawn and item.shown.record.kind is ItemKind.LESSON
     ]
+    heeded = await _heeded(agent, source)
     carried, left, strange = 0, [], []
     for item in sorted(lessons, key=lambda item: (item.shown.at_ms, item.id)):
         record = item.shown.record
         if (record.title, record.content.stream) in there:
             continue
-        if not _is_a_teachers(view.roster, agent.replica.door.authority(item.shown.grant), agent.device):
+        author = agent.replica.door.authority(item.shown.grant)
+        if not _is_a_teachers(view.roster, author, agent.device, heeded):
             strange.append(record.title)
             await outgoing.progress(f"left, since no confirmed device of a teacher's wrote it: {record.title}")
             continue
@@ -92,13 +99,34 @@ async def carry_over(agent: Agent, source: bytes, target: bytes, outgoing: Outgo
     return CarriedOver(carried, left, strange)
 
 
-def _is_a_teachers(roster: Roster, author: Authority | None, own: bytes) -> bool:
+def _is_a_teachers(roster: Roster, author: Authority | None, own: bytes, heeded: Collection[Device]) -> bool:
     """Whether what was written under a grant is the word of somebody who teaches, or was written on this device.
 
-    Whoever has the server's key writes lessons with it, or as an administrator or a head whom it makes of anybody: what
-    this device says again is its teacher's own, and stays when theirs is held back.
+    Whoever has the server's key writes lessons with it, or as an administrator, a head or a teacher whom it makes of
+    anybody: what this device says again is its teacher's own, and stays when theirs is held back.
     """
-    return (author is not None and author.key == own) or roster.spoken_as(author) is not None
+    if author is None or author.key == own:
+        return author is not None
+    return (author.key, author.agreement) in heeded and roster.spoken_as(author) is not None
+
+
+async def _heeded(agent: Agent, space: bytes) -> frozenset[Device]:
+    """The devices of a class whose lessons this one may say again.
+
+    Its teacher's own and whom these have confirmed; whom it met first there, and whom those have confirmed.
+    """
+    roster, first = (await agent.replica.view(space)).roster, known_in(agent, space).first
+    ever = roster.voices.with_over()
+    circles = [
+        ever.circle(person, start)
+        for person, starts in roster.starts.items()
+        for start in starts
+        if device_id(start) in first
+    ]
+    grant = await own_grant(agent, await own_grants(agent), space)
+    if grant is not None and grant.person is not None:
+        circles.append(circle_ever(agent, roster, grant.person))
+    return frozenset().union(*(circle.own | circle.others for circle in circles))
 
 
 class _Files:

@@ -96,6 +96,16 @@ def circle_of(agent: Agent, roster: Roster, person: bytes) -> Circle:
     return roster.voices.circle(roster.who(person), own_device(agent))
 
 
+def circle_ever(agent: Agent, roster: Roster, person: bytes) -> Circle:
+    """Whose words were this device's person's, or confirmed by them, whatever has ended since.
+
+    From this device and those that it met first as that person's: by the id alone that grants give them, for lists say
+    who is the same as whom.
+    """
+    starts = roster.seen_first.get(person, ())
+    return roster.voices.with_over().circle(roster.who(person), own_device(agent), *starts)
+
+
 def own_in_use(agent: Agent, roster: Roster, person: bytes) -> frozenset[Device]:
     """Those of its teacher's devices that this one leads to, past whoever is cut off there or came back unconfirmed."""
 

@@ -15,8 +15,9 @@ from protocol.model.structure import Grant, PersonKey, Revocation, Ruling
 from protocol.model.work import Feedback, ItemKind, Receipt
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
+from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
-from sync_agent.keys.confirming import is_unconfirmed
+from sync_agent.keys.confirming import is_unconfirmed, own_device
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.shown.shelf import Room, Shelf
 from tests.harness.attack import attack
@@ -205,7 +206,36 @@ async def test_a_lesson_by_a_device_that_none_of_hers_confirmed_is_not_said_agai
     assert [item.shown.record.title for item in items] == ["Leçon"]
 
 
-def _unless_a_person_is_named_whom_nobody_confirmed(roster: Roster, author: Authority | None, own: bytes) -> bool:
+def _whoever_speaks_for_themselves(roster: Roster, author: Authority | None, own: bytes, _: object) -> bool:
+    """By the grant alone: an id that nobody knew has one device, which is its first."""
+    return author is not None and (author.key == own or roster.spoken_as(author) is not None)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@attack(ROW, off={"sync_agent.hand_ins.year_end._is_a_teachers": _whoever_speaks_for_themselves})
+async def test_a_lesson_by_a_teacher_of_the_servers_is_not_said_again_in_her_name(
+    here: SpiedClass, *, listed: bool
+) -> None:
+    room, territory = here.room, here.room.territory
+    person = await territory.person("M. X", PersonRole.TEACHER, room.space) if listed else bytes([7] * 16)
+    stranger = await room.device(Role.TEACHER, person=person)
+    await here.sync(stranger)
+    await room.publish(stranger, {"faux.html": b"<h1>Ce que Mme Petit n'a jamais dit</h1>"})
+    following = await territory.classroom("CM2")
+    await territory.let_in(here.teacher.agent.keys, Role.TEACHER, following, person=room.teacher_person)
+    await here.sync(stranger, here.teacher, here.teacher)
+    desk = Desk(here.teacher.agent)
+    known = {"from": room.space.hex(), "to": following.hex()}
+    assert await desk.ask("carry-over", **known) == {"lessons": 0, "incomplete": [], "unconfirmed": ["Leçon"]}
+    assert not (await here.teacher.agent.replica.view(following)).coursework.items
+    reader = device_id(own_device(stranger.agent)).hex()
+    await desk.ask("key-confirm", reader=reader, shown_as="other")
+    assert (await desk.ask("carry-over", **known))["lessons"] == 1, "once somebody has looked who that is"
+
+
+def _unless_a_person_is_named_whom_nobody_confirmed(
+    roster: Roster, author: Authority | None, own: bytes, _: object
+) -> bool:
     """Whoever has no person's name needs nobody to confirm it."""
     return author is None or author.key == own or not is_unconfirmed(roster, author)
 
