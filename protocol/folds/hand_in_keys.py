@@ -15,9 +15,9 @@ from protocol.errors import PeerFault
 from protocol.folds.coursework import HandInState, Work
 from protocol.identity import AgreementKey
 from protocol.model.work import Wraps
-from protocol.rights.roster import Roster
+from protocol.rights.roster import Person, Roster
 from protocol.rights.vouching import Device, device_id
-from protocol.roles import HAS_READING_KEYS
+from protocol.roles import HAS_READING_KEYS, PersonRole
 from protocol.trust.sealing import unwrap_key, wrap_info, wrap_key
 
 _NEVER_MS: Final = 1 << 63
@@ -92,6 +92,38 @@ def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes], 
                 devices |= _who_may_say(roster, roster.who(person), start)
     signers = {key for key, _ in devices}
     return any(said.says is HandInState.TEACHER and said.by in signers for said in work.witnesses)
+
+
+def opened_by_the_listed(roster: Roster, recovery: Collection[bytes]) -> Callable[[Work], bool]:
+    """Whether a hand-in was opened by whom it was meant for, to a replica that remembers nobody, as the server's.
+
+    By a device that said a reading key to which its author sealed it first, and speaks for somebody whom the class's
+    list has as a teacher, or by whom that one leads to. Whoever has the server's keys lets in as many others as they
+    like: what is counted so may be destroyed. Where it was sealed to recovery alone, by any teacher of the list.
+    """
+    listed = {one.id: roster.speaking.get(one.id, frozenset()) for one in _teachers_of(roster)}
+    led: dict[frozenset[bytes], set[bytes]] = {}
+
+    def signers(keys: frozenset[bytes]) -> set[bytes]:
+        said = {device for key in keys for device in roster.said_by.get(key, ())}
+        return {
+            device[0]
+            for person, speaking in listed.items()
+            for start in (speaking & said if keys else speaking)
+            for device in _who_may_say(roster, person, start)
+        }
+
+    def is_opened(work: Work) -> bool:
+        keys = work.meant_for.difference(recovery)
+        if work.opened and keys not in led:
+            led[keys] = signers(keys)
+        return any(said.says is HandInState.TEACHER and said.by in led[keys] for said in work.witnesses)
+
+    return is_opened
+
+
+def _teachers_of(roster: Roster) -> Iterable[Person]:
+    return (person for person in roster.persons.values() if person.role is PersonRole.TEACHER)
 
 
 def _whose(key: bytes, roster: Roster, known: Known) -> set[bytes]:

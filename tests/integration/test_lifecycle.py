@@ -15,7 +15,9 @@ from protocol.model.entry import Kind
 from protocol.model.work import ItemKind
 from protocol.replica.console.frame import Notices
 from protocol.replica.upkeep.eraser import Eraser
+from protocol.rights.vouching import device_id
 from sync_agent.coursework.publisher import Wish, publish
+from sync_agent.keys.confirming import own_device
 from sync_agent.portal.shown.shelf import Shelf
 from sync_agent.watching.folders import publishing_folders
 from sync_server.handlers.by_kit.territory import kit_in
@@ -168,7 +170,9 @@ async def test_a_closed_class_is_hidden_at_the_next_contact_and_destroyed_a_week
     await year.lesson()
     await year.work()
     told = await year.do("space close", space=year.here.office.space)
-    assert told == {"closed": False, "pupils": 1, "items": 2, "hand_ins": 1, "unopened": 0}
+    assert told == {"closed": False, "pupils": 1, "items": 2, "hand_ins": 1, "unopened": 0} | {
+        "opened_by": [{"name": "Mme Petit", "hand_ins": 1}]
+    }
     assert (await year.with_kit("space close", space=year.here.office.space))["closed"] is True
     await year.here.sync(year.machine)
     assert await Desk(year.machine.agent).ask("items") == []
@@ -231,6 +235,29 @@ async def test_a_class_with_work_that_nobody_has_opened_is_not_closed_unless_tha
         await year.with_kit("space close", space=year.here.office.space)
     assert caught.value.code is Code.NOT_YET
     assert (await year.with_kit("space close", space=year.here.office.space, unopened_too=True))["closed"] is True
+
+
+async def test_what_a_substitute_opened_counts_once_a_teacher_of_the_list_has_confirmed_them(year: Year) -> None:
+    space = year.here.office.space
+    work = await year.work(opened=False)
+    durand = await year.do("person add", space=[space], name="M. Durand", role="teacher")
+    substitute = await year.here.device("teacher", durand["person"])
+    await year.here.sync(year.machine, substitute)
+    await Desk(substitute.agent).ask("confirm-opened", id=work)
+    await year.here.sync(substitute, year.teacher)
+    told = await year.do("space close", space=space)
+    assert (told["unopened"], told["opened_by"]) == (1, [{"name": "M. Durand", "hand_ins": 1}])
+    reader = device_id(own_device(substitute.agent)).hex()
+    await Desk(year.teacher.agent).ask("key-confirm", reader=reader, shown_as="other")
+    await year.here.sync(year.teacher)
+    assert (await year.do("space close", space=space))["unopened"] == 0
+
+
+async def test_a_class_whose_teacher_has_left_its_list_is_not_closed_unless_that_is_wished(year: Year) -> None:
+    await year.work()
+    await year.do("person retire", person=year.person)
+    told = await year.do("space close", space=year.here.office.space)
+    assert (told["hand_ins"], told["unopened"]) == (1, 1)
 
 
 async def test_a_school_is_not_closed_like_a_class(year: Year) -> None:

@@ -17,8 +17,10 @@ from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, PeerFault, Refused
+from protocol.folds.hand_in_keys import opened_by_the_listed
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey
+from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
@@ -42,7 +44,8 @@ class HeldSpace:
 
     `people` are the names on the list; `made` the hand-ins that were made on it: the names of their files are there;
     `opened` those that can be read with it, by its teacher's keys, or because it made them and keeps their keys until a
-    teacher has opened them.
+    teacher has opened them: who teaches by the class's list, and for whom they were meant. A machine is told by a
+    server that somebody has, and believes it of nobody else.
     """
 
     space: bytes
@@ -146,11 +149,13 @@ async def lost(
     spaces = []
     within = dict.fromkeys(space for grant in grants for space in replica.door.below(grant.space) if governs(space))
     agreements = {grant.agreement for grant in grants}
+    recovery = await recovery_keys(replica)
     for space in within:
         view = await replica.view(space)
         names += [view.roster.persons[person].name for person in persons if person in view.roster.persons]
         keys = await _keys_held(replica, space, device, agreements, view.roster)
         works = view.coursework.hand_ins.values()
+        is_opened = opened_by_the_listed(view.roster, recovery)
         spaces.append(
             HeldSpace(
                 space,
@@ -158,7 +163,10 @@ async def lost(
                 len(view.roster.persons),
                 sum(not item.withdrawn for item in view.coursework.items.values()),
                 sum(work.author == device for work in works),
-                sum(not keys.isdisjoint(work.readers) or (work.author == device and not work.opened) for work in works),
+                sum(
+                    not keys.isdisjoint(work.readers) or (work.author == device and not is_opened(work))
+                    for work in works
+                ),
             )
         )
     kept = await rights_beyond(office, device, governs)

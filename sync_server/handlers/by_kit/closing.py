@@ -2,34 +2,48 @@
 
 Rules:
 - lessons are carried over, and families get their portfolio, before (`sync-agent carry-over`, `portfolio`): a class
-  with work that no teacher has opened is not closed unless that is wished;
+  with work that no teacher has opened is not closed unless that is wished. Who opened counts where the list of the
+  class has them as a teacher, and the work was meant for them: whoever had the server's keys says so of all of it under
+  a name of their own (docs/adr/0253);
 - one erasure of the space, signed by the root, in the space above: a tombstone that everybody keeps. Hidden wherever
   it arrives, destroyed there a week later; a machine that was off for months hears of it before anything else.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from protocol.errors import BadInput, Code
+from protocol.folds.coursework import Work
+from protocol.folds.hand_in_keys import opened_by_the_listed
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
+from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import said_already
+from protocol.replica.office.people import names_of_words
+from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
 from sync_server.opened.app import Server
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """What goes with a class: pupils on its list, items, hand-ins, and how many of those nobody has opened."""
+    """What goes with a class: pupils on its list, items, hand-ins, and how many of those nobody has opened.
+
+    `opened_by` is how many each person says to have opened, by the name that a list has for them, whether that counts
+    or not.
+    """
 
     pupils: int
     items: int
     hand_ins: int
     unopened: int
+    opened_by: Mapping[str | None, int]
 
 
 async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unopened_too: bool) -> Closing:
@@ -43,11 +57,13 @@ async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unop
         raise BadInput(Code.USAGE, "a class is closed, not a school or the territory")
     view = await server.replica.view(space)
     works = view.coursework.hand_ins.values()
+    is_opened = opened_by_the_listed(view.roster, await recovery_keys(server.replica))
     found = Closing(
         sum(person.role is PersonRole.PUPIL for person in view.roster.persons.values()),
         len(view.coursework.items),
         len(works),
-        sum(not work.opened for work in works),
+        sum(not is_opened(work) for work in works),
+        await _opened_by(server, view.roster, works),
     )
     if kit is None or space in await said_already(server, above, by_kit=True):
         return found
@@ -61,7 +77,13 @@ async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unop
     if found.unopened and not unopened_too:
         raise BadInput(
             Code.NOT_YET,
-            f"nobody has opened {found.unopened} of the hand-ins; say --unopened-too if they may go",
+            f"nobody who teaches this class has opened {found.unopened} of the hand-ins; say --unopened-too if they "
+            "may go",
         )
     await write_as_root(server, kit, [Draft(above, Kind.ERASE, None, Erasure(space).encode())])
     return found
+
+
+async def _opened_by(server: Server, roster: Roster, works: Collection[Work]) -> Mapping[str | None, int]:
+    names = await names_of_words(server.replica, roster, {grant for work in works for grant in work.opened_under})
+    return Counter(name for work in works for name in {names.get(grant) for grant in work.opened_under})

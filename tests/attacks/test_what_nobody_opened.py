@@ -1,0 +1,93 @@
+"""The server's keys, from an old backup say, make an honest server count work as opened that nobody has opened."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.errors import BadInput
+from protocol.folds.coursework import Work
+from protocol.limits import SALT_BYTES
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Grant, PersonKey
+from protocol.model.work import Receipt
+from protocol.rights.roster import Roster
+from protocol.roles import PersonRole, Role
+from tests.harness.attack import attack
+from tests.harness.office_devices import town
+from tests.harness.territory import new_device
+from tests.integration.test_lifecycle import Year
+
+ROW = "work that nobody has opened is counted as opened"
+
+
+@pytest.fixture
+async def year(tmp_path: Path) -> AsyncIterator[Year]:
+    async with town(tmp_path) as here:
+        teacher, machine, person, pupil, item = await here.class_at_work()
+        yield Year(here, teacher, machine, person, pupil, item, tmp_path)
+
+
+def _by_any_receipt(_roster: Roster, _recovery: Collection[bytes]) -> Callable[[Work], bool]:
+    return lambda work: work.opened
+
+
+async def _said_to_be_opened(year: Year, person: bytes, *, claims_hers: bool = False) -> str:
+    """A work that nobody has opened, and what a teacher of the thief's says of it; a pupils' PC brings that."""
+    work = bytes.fromhex(await year.work(opened=False))
+    server, clock, spy = year.here.office.server, year.here.office.clock, new_device(Random(666).randbytes)
+    view = await server.replica.view(year.here.space)
+    given = next(each.grant for each in server.replica.door.authorities() if each.role is Role.SERVER)
+    let_in = Grant(spy.signing.public, spy.agreement.public, None, Role.TEACHER, person, None, None)
+    say = partial(compose, space=year.here.space, salt=bytes(SALT_BYTES))
+    at = clock() << 16
+    grant = say(author=server.keys.signing, kind=Kind.GRANT, grant=given, at=at + 1, payload=let_in.encode())
+    (hers,) = view.roster.reading_keys[bytes.fromhex(year.person)][:1]
+    key = PersonKey(hers if claims_hers else spy.agreement.public).encode()
+    receipt = Receipt(view.coursework.hand_ins[work].record.content.stream).encode()
+    by_spy = partial(say, author=spy.signing, grant=grant.id)
+    said = [
+        grant,
+        by_spy(kind=Kind.PERSON_KEY, at=at + 2, payload=key, subject=person),
+        by_spy(kind=Kind.RECEIPT_TEACHER, at=at + 3, payload=receipt, subject=bytes.fromhex(year.pupil), target=work),
+    ]
+    admission = await server.replica.admit(said, source=b"a computer of the class", now_ms=clock())
+    assert len(admission.admitted) == len(said)
+    assert (await server.replica.view(year.here.space)).coursework.hand_ins[work].opened
+    return work.hex()
+
+
+async def _listed(year: Year) -> bytes:
+    return bytes.fromhex(await year.here.office.add_person("M. X", PersonRole.TEACHER))
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@attack(ROW, off={"sync_server.handlers.by_kit.closing.opened_by_the_listed": _by_any_receipt})
+async def test_a_class_is_not_closed_with_work_of_which_a_teacher_of_nobodys_says_that_it_was_opened(
+    year: Year, *, listed: bool
+) -> None:
+    await _said_to_be_opened(year, await _listed(year) if listed else bytes([7] * 16))
+    told = await year.do("space close", space=year.here.office.space)
+    assert (told["unopened"], told["opened_by"]) == (1, [{"name": "M. X" if listed else None, "hand_ins": 1}])
+    with pytest.raises(BadInput, match="nobody who teaches this class has opened 1 of the hand-ins"):
+        await year.with_kit("space close", space=year.here.office.space)
+
+
+@attack(ROW, off={"sync_server.handlers.by_kit.closing.opened_by_the_listed": _by_any_receipt})
+async def test_nor_with_work_of_which_somebody_on_no_list_says_so_who_says_the_teachers_key(year: Year) -> None:
+    await _said_to_be_opened(year, bytes([7] * 16), claims_hers=True)
+    with pytest.raises(BadInput, match="nobody who teaches this class has opened 1 of the hand-ins"):
+        await year.with_kit("space close", space=year.here.office.space)
+
+
+@attack(ROW, off={"protocol.replica.office.losses.opened_by_the_listed": _by_any_receipt})
+async def test_work_of_which_a_teacher_of_nobodys_says_that_it_was_opened_is_counted_as_readable_with_its_pc(
+    year: Year,
+) -> None:
+    await _said_to_be_opened(year, bytes([7] * 16))
+    lost = await year.do("lost", device=year.machine.agent.device.hex(), dry_run=True)
+    assert [each["hand_ins_readable"] for each in lost["held"]] == [1]
