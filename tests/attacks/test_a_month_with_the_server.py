@@ -5,7 +5,9 @@ docs/threat-model.md; docs/adr/0254.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import shutil
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -125,6 +127,41 @@ async def test_a_pc_that_is_killed_while_it_meets_the_new_server_counts_no_month
         assert await worth_of(pupils, need) is Worth.KEPT
     assert calls > 4
     assert await room.territory.holdings.is_complete(need)
+
+
+@attack(ROW, off={"sync_agent.sync.worth.with_this_store": _whatever_store})
+async def test_a_month_with_a_server_is_none_with_an_image_of_it_from_before_the_work(
+    room: Classroom, tmp_path: Path
+) -> None:
+    teacher, pupils = await room.teacher(), await room.machine()
+    item = await assignment(room, teacher, pupils)
+    clock, server, image = room.territory.clock, tmp_path / "server", tmp_path / "image"
+    await room.territory.close()
+    await asyncio.to_thread(shutil.copytree, server, image)
+    await room.restart_server(server)
+    need = await acknowledged(room, pupils, item)
+    await pass_days(room.territory, 31, pupils)
+    await room.restart_server(image)
+    room.frontage.responder.backup_ms = clock()
+    with pytest.raises(Killed):
+        await is_cut_after_its_first_words(pupils)
+    assert pupils.agent.backup_ms is not None
+    assert await worth_of(pupils, need) is Worth.KEPT
+
+
+async def is_cut_after_its_first_words(device: Device) -> None:
+    """A sync that ends once the time and the backup that an answer says are noted."""
+
+    async def killed(begun_ms: int | None) -> None:
+        await noting(begun_ms)
+        raise Killed
+
+    noting = device.agent.note_backup
+    device.agent.note_backup = killed  # type: ignore[method-assign]
+    try:
+        await device.session.sync()
+    finally:
+        device.agent.note_backup = noting  # type: ignore[method-assign]
 
 
 async def after_a_fire(room: Classroom, tmp_path: Path, teacher: Device, pupils: Device) -> None:
