@@ -5,6 +5,9 @@ Whoever has the server lets a reported laptop in again. What it says then is wei
 Rules:
 - what is said under a grant that let a device in again counts once each other device in use of its person's that it is
   linked with has spoken for that grant, or leads to who has, whatever it says; there may be none (docs/adr/0250);
+- past one that is in use and says so nobody is asked: whom that one confirmed came by its word (docs/adr/0257);
+- who waits itself is asked as well, until that confirms nobody more: two that wait for each other wait for nobody, but
+  who was found and confirmed again, however long ago, is in use before anybody is asked about another;
 - that stays so once the grant is over, or the device cut off again: else whoever has the server lets it say what he
   likes, and cuts it off with all that it said (docs/adr/0251);
 - returns of one device come one after another, by the reports that they name: a later one names what an earlier one
@@ -71,6 +74,13 @@ class Return(NamedTuple):
     named: int | None = None
 
 
+class _Missing(NamedTuple):
+    """Of the devices of its person's that a return is linked with, those that neither say so nor lead to who does."""
+
+    in_use: frozenset[Device]
+    waiting: frozenset[Device]
+
+
 class Vouched(NamedTuple):
     """That one device spoke for another, and as which return of its own: None where it was never away."""
 
@@ -93,13 +103,22 @@ _NOTHING_SAID: Final[Mapping[Return, _Said]] = MappingProxyType({})
 class Returns:
     """The returns of a space, and what was said of them and since.
 
-    `holding` are the grants that hold; `came_back` are the keys that were cut off once, and are not now.
+    `holding` are the grants that hold; `came_back` are the keys that were cut off once, or had a grant ended, and are
+    not cut off now; `going_on` are those of them that may never have been: beside what was ended they hold a grant that
+    names nothing of it.
     """
 
-    def __init__(self, holding: Mapping[bytes, Authority], came_back: Container[bytes], again: LetInAgain) -> None:
+    def __init__(
+        self,
+        holding: Mapping[bytes, Authority],
+        came_back: Container[bytes],
+        again: LetInAgain,
+        going_on: Container[bytes],
+    ) -> None:
         self._holding = holding
         self._came_back = came_back
         self._again = again
+        self._going_on = going_on
         self._now: defaultdict[Device, int] = defaultdict(int)
         for grant, named in again.items():
             if (held := holding.get(grant)) is not None and held.key in came_back:
@@ -136,6 +155,26 @@ class Returns:
 
         `former` are the teachers' grants of `LetInAgain`.
         """
+        whose, grants = self._whose(voices, former, aliases)
+        waiting, weighed, before = set(whose), self._weighed(whose), voices
+        waits_for: dict[Device, frozenset[Device]] = {}
+        turns = _Turns()
+        while waiting:
+            step = _Step(voices, before, frozenset(waiting), cut)
+            missing = {one: self._missing(one, step, whose[one]) for one in weighed if one in waiting}
+            waits_for = {one.device: left.in_use for one, left in missing.items() if left.in_use and one.named is None}
+            again = turns.confirmed(missing)
+            if not again:
+                break
+            waiting.difference_update(again)
+            voices = self._with_said(voices, again)
+        unheard = frozenset(grant for one in waiting for grant in grants.get(one, ()))
+        return replace(voices, unheard=unheard, waits_for=waits_for)
+
+    def _whose(
+        self, voices: Voices, former: Iterable[Authority], aliases: Mapping[bytes, bytes]
+    ) -> tuple[dict[Return, set[bytes]], Mapping[Return, set[bytes]]]:
+        """As whose each device returned; and, of the returns that are over, the grants."""
         whose: dict[Return, set[bytes]] = {Return(device): set() for device in voices.let_back}
         grants: defaultdict[Return, set[bytes]] = defaultdict(set)
         for device, person in voices.standings:
@@ -147,19 +186,7 @@ class Returns:
                 persons = () if each.person is None else (aliases.get(each.person, each.person),)
                 whose.setdefault(back, set()).update(persons)
                 grants[back].add(each.grant)
-        waiting, weighed, before = set(whose), self._weighed(whose), voices
-        waits_for: dict[Device, frozenset[Device]] = {}
-        for _ in range(MAX_CONFIRMED_AGAIN_STEPS if waiting else 0):
-            step = _Step(voices, before, frozenset(waiting), cut)
-            asked = {one: self._asked(one, step, whose[one]) for one in weighed if one in waiting}
-            waits_for = {one.device: others for one, others in asked.items() if others and one.named is None}
-            again = [one for one, others in asked.items() if not others]
-            if not again:
-                break
-            waiting.difference_update(again)
-            voices = self._with_said(voices, again)
-        unheard = frozenset(grant for one in waiting for grant in grants.get(one, ()))
-        return replace(voices, unheard=unheard, waits_for=waits_for)
+        return whose, grants
 
     def _since(self, device: Device) -> Mapping[Return, _Said]:
         """What a device has said since each of its returns."""
@@ -195,10 +222,8 @@ class Returns:
         let_back = voices.let_back.difference(one.device for one in again if one.named is None)
         return replace(voices, let_back=let_back, words=words, over=over)
 
-    def _asked(self, back: Return, step: _Step, whose: Iterable[bytes]) -> frozenset[Device]:
-        """The devices of theirs in use that it is linked with and that neither say so nor lead to who does.
-
-        It is confirmed once there are none.
+    def _missing(self, back: Return, step: _Step, whose: Iterable[bytes]) -> _Missing:
+        """Which devices of theirs that it is linked with neither say so nor lead to who does; there may be none.
 
         Each: whoever has the server names a device that speaks for a lost laptop, or has that call it its own, and what
         one can tell from words is the same for that as for an honest one. That somebody grants one makes it no linked
@@ -210,29 +235,63 @@ class Returns:
         alike = [back] if self._now.get(device) != back.named else [back, Return(device)]
         said = [each for one in alike for each in self._vouched.get(one, ())]
         vouched = [(each.voice, each.word) for each in said if each.since not in step.waiting]
-        asked: set[Device] = set()
+        missing: set[Device] = set()
         for person in whose:
             spoke = [
                 voice
                 for voice, about in self._spoke.get((device, person), {}).items()
                 if any(self._is_before(one, back) for one in about)
             ]
-            others = round_.in_use((*round_.voices.circle(person, device, says=says).own, *spoke), person, step.cut)
-            others.discard(device)
-            if others:
-                asked |= others - round_.leading_to(device, person, vouched)
-        return frozenset(asked)
+            leading = round_.leading_to(device, person, vouched)
+            # past who says so, and is in use, nobody else is asked: whom that one confirmed came by its word
+            past = dict.fromkeys(self._in_use(round_.standing(leading, person, step.cut), round_.voices), _NO_WORDS)
+            own = step.ever.voices.circle(person, device, says={**past, **says}).own
+            missing |= round_.standing((*own, *spoke), person, step.cut) - leading - {device}
+        in_use = self._in_use(missing, round_.voices)
+        return _Missing(frozenset(in_use), frozenset(missing - in_use))
+
+    def _in_use(self, those: Iterable[Device], voices: Voices) -> set[Device]:
+        """Those that wait for nobody; and those that go on.
+
+        Whoever has the server's key grants her laptop once more and ends that: it goes on all the while, and would be
+        asked about nobody if that made it wait.
+        """
+        return {one for one in those if one not in voices.let_back or one[0] in self._going_on}
 
     def _said_before(self, back: Return, before: Voices) -> frozenset[Word]:
         """What a device has said before it returned so: ever, and since each return that is not later than this one.
 
-        About a return that is over also what was said of grants that are; `before` is what was said since no return.
+        Also of grants that are over: whoever has the server ends, and gives anew, what words were about. `before` is
+        what was said since no return.
         """
         said = [said for one, said in self._since(back.device).items() if self._is_before(one, back)]
         words = before.words.get(back.device, _NO_WORDS).union(*(each.words for each in said))
-        if back.named is None:
-            return words
         return words.union(before.over.get(back.device, _NO_WORDS), *(each.over for each in said))
+
+
+class _Turns:
+    """Which returns are confirmed in each turn: first, as long as there are any, those for which everybody speaks.
+
+    Of either kind there are so many: a line of those that server and thief invent takes no turn from the others.
+    """
+
+    def __init__(self) -> None:
+        self._by_all = self._by_those_in_use = MAX_CONFIRMED_AGAIN_STEPS
+
+    def confirmed(self, missing: Mapping[Return, _Missing]) -> list[Return]:
+        """The next ones; none once nobody is left who waits for nobody."""
+        again = by_all(missing) if self._by_all else []
+        if again:
+            self._by_all -= 1
+        elif self._by_those_in_use:
+            self._by_those_in_use -= 1
+            again = [one for one, left in missing.items() if not left.in_use]
+        return again
+
+
+def by_all(missing: Mapping[Return, _Missing]) -> list[Return]:
+    """Those for which everybody speaks that they are linked with, who waits included."""
+    return [one for one, left in missing.items() if not left.in_use and not left.waiting]
 
 
 class _Step:
@@ -241,15 +300,11 @@ class _Step:
     def __init__(self, voices: Voices, before: Voices, waiting: frozenset[Return], cut: Container[bytes]) -> None:
         self.before, self.waiting, self.cut = before, waiting, cut
         self._now = Round(voices)
-        self._ever: Round | None = None
+        self.ever = Round(voices.with_over())
 
     def round_of(self, back: Return) -> Round:
-        """By what a return is weighed: one that is over also by what was said of grants that are."""
-        if back.named is None:
-            return self._now
-        if self._ever is None:
-            self._ever = Round(self._now.voices.with_over())
-        return self._ever
+        """By what a return is confirmed: one that is over also by what was said of grants that are."""
+        return self._now if back.named is None else self.ever
 
 
 class Round:
@@ -262,10 +317,9 @@ class Round:
             for word in said:
                 self._about[word.device].append((voice, word))
 
-    def in_use(self, those: Iterable[Device], person: bytes, cut: Container[bytes]) -> set[Device]:
-        """Of some devices the person's that are in use, and wait for nobody."""
-        standing = (one for one in those if one[0] not in cut and (one, person) in self.voices.standings)
-        return set(standing) - self.voices.let_back
+    def standing(self, those: Iterable[Device], person: bytes, cut: Container[bytes]) -> set[Device]:
+        """Of some devices the person's that nothing has cut off: in use, or waiting."""
+        return {one for one in those if one[0] not in cut and (one, person) in self.voices.standings}
 
     def about(self, device: Device) -> Sequence[tuple[Device, Word]]:
         """Who has said what of a device."""

@@ -109,6 +109,8 @@ class Roster:
     """Who was added twice → who they are."""
     revocations: Mapping[bytes, bytes] = field(default_factory=dict)
     """The entries that cut a key off here and are in force, those that were overcome included → the key."""
+    ends: frozenset[bytes] = frozenset()
+    """Those of them that ended one grant of it alone."""
     again: LetInAgain = field(default_factory=dict)
     """Of keys that were cut off the grants that let them in again, those that have ended since included."""
     doubtful: frozenset[bytes] = frozenset()
@@ -227,6 +229,7 @@ def fold_roster(
         void=frozenset(gone - held.keys()),
         awaited=cuts.awaited,
         revocations=revocations,
+        ends=frozenset(one.id for one in (*above, *own) if one.header.target is not None and one.id in revocations),
         # a grant that overcomes too little of what cut its device off (rank 0) stays: somebody was let in by it once
         again=let_in_again((each for each in (*above, *own) if held.get(each.id, 0) == 0), door, revocations),
         doubtful=frozenset(doubtful([*above, *own], held)),
@@ -244,7 +247,16 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     cut, aliases, given = roster.cut, roster.aliases, said
     said = [entry for entry in said if entry.id not in roster.held_back]
     came_back = frozenset(roster.revocations.values()) - cut
-    hear = partial(voices_of, said, roster.authorities, door, cut=cut, came_back=came_back, again=roster.again)
+    hear = partial(
+        voices_of,
+        said,
+        roster.authorities,
+        door,
+        cut=cut,
+        came_back=came_back,
+        again=roster.again,
+        going_on=_going_on(roster),
+    )
     voices = hear(aliases=aliases)
     apart = hear(aliases={}) if aliases else voices
     spoke = Said(voices, apart, aliases)
@@ -290,6 +302,13 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         unconfirmed=unheard,
         nameless=frozenset(each.grant for each in ever if each.role is Role.HEAD and each.person is None),
     )
+
+
+def _going_on(roster: Roster) -> frozenset[bytes]:
+    """The keys of which nothing but grants were ended, and that hold one that names nothing of that."""
+    cut_off = {key for name, key in roster.revocations.items() if name not in roster.ends}
+    holding = {each.key for each in roster.authorities if each.grant not in roster.again}
+    return frozenset(holding - cut_off)
 
 
 def _not_confirmed_again(

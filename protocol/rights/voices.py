@@ -44,15 +44,17 @@ def voices_of(
     cut: Container[bytes],
     came_back: Container[bytes],
     again: LetInAgain,
+    going_on: Container[bytes],
 ) -> Voices:
     """From the entries of a space that count, and the grants that hold there.
 
-    `cut` are the keys that are cut off, `came_back` those that were and have been let in `again`.
+    `cut` are the keys that are cut off, `came_back` those that were and have been let in `again`; `going_on` are those
+    of them of which only grants were ended, beside one that is held on.
     """
     granted = {authority.grant: authority for authority in authorities if authority.role in HAS_READING_KEYS}
     words: defaultdict[Device, set[Word]] = defaultdict(set)
     over: defaultdict[Device, set[Word]] = defaultdict(set)
-    returns = Returns(granted, came_back, again)
+    returns = Returns(granted, came_back, again, going_on)
 
     def who(person: bytes) -> bytes:
         return aliases.get(person, person)

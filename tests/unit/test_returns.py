@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from protocol.folds.growth import fold_space
-from protocol.limits import MAX_RETURNS_WEIGHED
+from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS, MAX_RETURNS_WEIGHED
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, PersonKey, Revocation
 from protocol.rights.door import Door
@@ -120,6 +120,44 @@ def test_the_fold_says_whom_a_found_laptop_waits_for() -> None:
     life.loses(drawer)
     assert life.speaks(first)
     assert not life.roster().voices.waits_for
+
+
+def test_a_laptop_that_was_found_and_confirmed_waits_for_no_further_one_that_hers_in_use_confirms() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    grant = life.finds(first, life.loses(first), asked=(second,))
+    third = life.buys()
+    life.confirms(second, third)
+    assert life.speaks(third), "it has confirmed nobody itself yet"
+    assert life.speaks(first)
+    life.loses(first)
+    assert life.roster().speaks(grant)
+
+
+def test_who_is_granted_anew_where_access_had_ended_waits_whatever_that_grant_names() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    life.loses(first, ends=first.writer.grant)
+    life.finds(first)
+    assert life.waits_for(first) == {second.device}
+    assert first.device in {device for device, _ in life.roster().away.back}
+
+
+def test_a_line_of_invented_laptops_takes_no_turn_from_two_of_hers_that_wait_for_each_other() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    line = [life.buys()]
+    for _ in range(MAX_CONFIRMED_AGAIN_STEPS + 2):
+        line.append(life.buys(line[-1]))
+        life.finds(line[-2], life.loses(line[-2]), asked=(*line[-3:-2], line[-1]))
+    for laptop, lost in [(each, life.loses(each)) for each in (first, second)]:
+        life.finds(laptop, lost)
+    assert life.speaks(first)
+    assert first.device not in life.roster().voices.let_back
+    assert line[0].device not in life.roster().voices.let_back
 
 
 def test_what_she_said_after_a_false_report_stays_hers_though_nobody_confirmed_that_return() -> None:
