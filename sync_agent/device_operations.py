@@ -171,8 +171,12 @@ class _DeviceCommands:
 
     async def key_open(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.keys.phrases import open_with_phrase
+        from sync_agent.keys.returns_told import asked_of_former_devices
 
-        return {"keys": await open_with_phrase(self._agent, given.text(params, "phrase"))}
+        keys = await open_with_phrase(self._agent, given.text(params, "phrase"))
+        # whose paper that was had a laptop that was found: nobody but a human knows whether it was in her hands
+        asked = await asked_of_former_devices(self._agent, outgoing)
+        return {"keys": keys, **({"asked": asked} if asked else {})}
 
     def _book(self) -> SignInBook:
         from sync_agent.school.sign_in import SignInBook

@@ -353,18 +353,22 @@ class _Commands:
         return {"hand_ins": written, "not_opened": closed}
 
     async def key_readers(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.keys.confirming import readers_json
+        from sync_agent.keys.returns_told import readers_told
 
         reader = given.identifier_or_none(params, "reader", Code.UNKNOWN_DEVICE, "device")
-        return await readers_json(self._agent, reader)
+        return await readers_told(self._agent, reader, outgoing)
 
     async def key_confirm(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.keys.confirming import confirm
+        from sync_agent.keys.former_returns import confirm_former_return, former_return
         from sync_agent.space_names import space_names
 
         reader = given.identifier(params, "reader", Code.UNKNOWN_DEVICE, "device")
         person = None if params.get("person") is None else given.person(params, "person")
-        done = await confirm(self._agent, reader, shown_as=given.text_or_none(params, "shown_as"), person=person)
+        shown_as = given.text_or_none(params, "shown_as")
+        if (asked := await former_return(self._agent, reader)) is not None:
+            return {"spaces": await confirm_former_return(self._agent, asked, shown_as)}
+        done = await confirm(self._agent, reader, shown_as=shown_as, person=person)
         names = await space_names(self._agent) if done.left else {}
         left: list[JSON] = [{"space": names.get(space), "shown_as": way} for space, way in done.left]
         return {"spaces": done.new, **({"remains": left} if left else {})}

@@ -35,6 +35,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
         },
         "spaces": await _spaces(agent),
         "ended": await _ended(agent),
+        "waits_for": await _waits_for(agent),
         "backlog": await _backlog(agent),
         "peers": agent.neighbours(),
         "school": await _measures(agent),
@@ -112,6 +113,19 @@ async def _ended(agent: Agent) -> list[JSON]:
     """The classes that this device was let into and may read no more."""
     names = await space_names(agent)
     return [{"space": space.hex(), "name": names.get(space)} for space in await agent.ended_classes()]
+
+
+async def _waits_for(agent: Agent) -> list[JSON]:
+    """A device that was let in again waits for these of its teacher's: nothing that it says counts before."""
+    from sync_agent.keys.confirming import MAX_LISTED_WORDS, list_readers, named_rows, words_of  # noqa: PLC0415 — few are let in again
+
+    spaces = await agent.spaces()
+    rosters = [(await agent.replica.view(space)).roster for space in spaces]
+    if not any(device[0] == agent.device for roster in rosters for device in roster.voices.waits_for):
+        return []
+    own = [each for each in await list_readers(agent) if each.is_this]
+    named = list(dict.fromkeys(one for each in own for one in each.waits_for))
+    return named_rows(named, await words_of(device for device, _ in named[:MAX_LISTED_WORDS]))
 
 
 async def _backlog(agent: Agent) -> dict[str, JSON]:

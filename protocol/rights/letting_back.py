@@ -157,19 +157,23 @@ class Returns:
         """
         whose, grants = self._whose(voices, former, aliases)
         waiting, weighed, before = set(whose), self._weighed(whose), voices
-        waits_for: dict[Device, frozenset[Device]] = {}
+        missing: dict[Return, _Missing] = {}
         turns = _Turns()
         while waiting:
             step = _Step(voices, before, frozenset(waiting), cut)
             missing = {one: self._missing(one, step, whose[one]) for one in weighed if one in waiting}
-            waits_for = {one.device: left.in_use for one, left in missing.items() if left.in_use and one.named is None}
             again = turns.confirmed(missing)
             if not again:
                 break
             waiting.difference_update(again)
             voices = self._with_said(voices, again)
-        unheard = frozenset(grant for one in waiting for grant in grants.get(one, ()))
-        return replace(voices, unheard=unheard, waits_for=waits_for)
+        left = {one: missing[one].in_use for one in waiting & missing.keys() if missing[one].in_use}
+        return replace(
+            voices,
+            unheard=frozenset(grant for one in waiting for grant in grants.get(one, ())),
+            unheard_by={grant: others for one, others in left.items() for grant in grants.get(one, ())},
+            waits_for={one.device: others for one, others in left.items() if one.named is None},
+        )
 
     def _whose(
         self, voices: Voices, former: Iterable[Authority], aliases: Mapping[bytes, bytes]

@@ -183,6 +183,8 @@ class Voices:
     unheard: frozenset[bytes] = frozenset()
     """The grants that are over, or whose device was cut off again, by which it had been let in again, and that the
     others of its person have not confirmed."""
+    unheard_by: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
+    """Which devices of their person's in use each of these waits for; of none that is not weighed."""
     waits_for: Mapping[Device, frozenset[Device]] = field(default_factory=dict)
     """Of those `let_back`, which devices of its person's in use each waits for: they have not said that it is theirs,
     nor lead to who has."""

@@ -125,7 +125,7 @@ async def key_readers(
     return await run_here(call, "key-readers", {} if device is None else {"reader": device})
 
 
-@PROGRAM.command("key confirm", said="confirmed; it is given your keys, or what you have opened, with the next sync")
+@PROGRAM.command("key confirm", said="confirmed; what follows from it goes out with the next sync")
 async def key_confirm(
     call: Call,
     device: Annotated[

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Container, Iterable, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import BadInput, Code, PeerFault, Refused
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import JSON
@@ -39,6 +39,9 @@ MAX_LISTED_WORDS: Final = 50
 """For so many devices a list says the words; for any other that is asked for by its id."""
 _ID_CHARS: Final = 12
 SHOWN_AS: Final = ("own", "head", "other")
+YOURS: Final = "yours?"
+WAITS: Final = "waits"
+"""How a device of this teacher's stands of which is asked here, and one that others of hers are asked about."""
 NOT_HERE: Final = "no such device teaches in a class of this one"
 
 
@@ -50,6 +53,8 @@ class Reader:
     that it stands for the teacher of this device, `shown_as` whether it is shown as "own", as a "head" teacher's or as
     an "other" one's, `confirmed` that this device's teacher has confirmed it as that, `speaks` that its words count as
     that teacher's here; `named_by` is the role that let it in; `is_news` that nobody has looked at it here.
+    One of the teacher's that is back `waits_for` these, with their names; if not `is_asked`, this device has said all
+    that it can. This device itself waits for one that `is_awaited`.
     """
 
     id: bytes
@@ -66,6 +71,9 @@ class Reader:
     confirmed: bool
     speaks: bool
     is_news: bool
+    waits_for: tuple[tuple[Device, str | None], ...] = ()
+    is_asked: bool = True
+    is_awaited: bool = False
 
     @property
     def device(self) -> bytes:
@@ -78,7 +86,8 @@ class Reader:
         for holds, word in (
             (self.is_this, "this"),
             (self.confirmed, "confirmed"),
-            (self.mine, "yours?"),
+            (bool(self.waits_for) and not self.is_asked, WAITS),
+            (self.mine, YOURS),
             (not self.speaks, "not confirmed"),
         ):
             if holds:
@@ -180,7 +189,9 @@ async def list_readers(agent: Agent) -> list[Reader]:
             continue
         roster = (await agent.replica.view(space)).roster
         circle, own = circle_of(agent, roster, mine.person), own_in_use(agent, roster, mine.person)
-        said = await _first_keys(agent, space, roster)
+        waits_for, this = roster.voices.waits_for, own_device(agent)
+        spoken_for = {word.device for word in roster.voices.words.get(this, ()) if word.is_own}
+        said = await first_keys(agent, space, roster)
         for device, grant in _speakers(roster):
             key = said.get(device)
             if key is None or grant.person is None or grant.key in roster.cut:
@@ -191,12 +202,15 @@ async def list_readers(agent: Agent) -> list[Reader]:
                     id=device_id(device),
                     pair=device,
                     person=roster.who(grant.person),
+                    waits_for=_called_there(waits_for.get(device, ()), said) if is_mine else (),
+                    is_asked=device not in spoken_for or this in waits_for.get(device, ()),
+                    is_awaited=device in waits_for.get(this, ()),
                     called=roster.spoken_as(grant) or grant.person,
                     space=space,
-                    name=PersonKey.parse(key.payload or b"").name,
+                    name=name_of(key),
                     since_ms=milliseconds_of(key.header.at),
-                    named_by=_named_by(agent, grant),
-                    is_this=device == own_device(agent),
+                    named_by=named_by(agent, grant),
+                    is_this=device == this,
                     mine=is_mine,
                     shown_as=(shown_as := _shown_as(grant, is_own=is_mine)),
                     confirmed=device in {"own": own, "head": circle.heads, "other": circle.others}[shown_as],
@@ -205,6 +219,11 @@ async def list_readers(agent: Agent) -> list[Reader]:
                 )
             )
     return sorted(found, key=_place)
+
+
+def _called_there(devices: Iterable[Device], keys: Mapping[Device, Entry]) -> tuple[tuple[Device, str | None], ...]:
+    """Some devices, each by what it calls itself in a class."""
+    return tuple((device, name_of(keys.get(device))) for device in sorted(devices))
 
 
 def _place(reader: Reader) -> tuple[bool, bool, bool, bytes, int]:
@@ -238,7 +257,9 @@ async def readers_json(agent: Agent, reader_id: bytes | None = None) -> list[JSO
     readers = [reader for reader in await list_readers(agent) if reader_id in (None, reader.id, reader.device)]
     if reader_id is not None and not readers:
         raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=reader_id.hex())
-    words = await words_of(list(dict.fromkeys(reader.pair for reader in readers))[:MAX_LISTED_WORDS])
+    shown = dict.fromkeys(reader.pair for reader in readers)
+    awaited = dict.fromkeys(device for reader in readers for device, _ in reader.waits_for)
+    words = await words_of([*list(shown)[:MAX_LISTED_WORDS], *list(awaited)[:MAX_LISTED_WORDS]])
     rows: list[JSON] = []
     for reader, teacher in zip(readers, await _called(agent, readers), strict=True):
         rows.append(
@@ -254,9 +275,15 @@ async def readers_json(agent: Agent, reader_id: bytes | None = None) -> list[JSO
                 "words": words.get(reader.pair),
                 "since": None if reader.since_ms is None else rfc3339(reader.since_ms),
                 "named_by": reader.named_by,
+                "waits_for": named_rows(reader.waits_for, words),
             }
         )
     return rows
+
+
+def named_rows(named: Sequence[tuple[Device, str | None]], words: Mapping[Device, str]) -> list[JSON]:
+    """Devices as commands name them."""
+    return [{"device": device[0].hex(), "name": name, "words": words.get(device)} for device, name in named]
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,7 +492,13 @@ def _speakers(roster: Roster) -> list[tuple[Device, Authority]]:
     return [((key, agreement), grant) for (key, agreement, _), grant in found.items()]
 
 
-async def _first_keys(agent: Agent, space: bytes, roster: Roster) -> dict[Device, Entry]:
+def name_of(key: Entry | None) -> str | None:
+    """What a device calls itself where it says a key."""
+    said = None if key is None else parsed(key, PersonKey.parse)
+    return None if said is None else said.name
+
+
+async def first_keys(agent: Agent, space: bytes, roster: Roster) -> dict[Device, Entry]:
     """The first entry by which each device said a reading key in a space, of those that nothing holds back."""
     found: dict[Device, Entry] = {}
     said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY])
@@ -481,7 +514,7 @@ async def _first_keys(agent: Agent, space: bytes, roster: Roster) -> dict[Device
     return found
 
 
-def _named_by(agent: Agent, grant: Authority) -> str:
+def named_by(agent: Agent, grant: Authority) -> str:
     """The role of who wrote a grant."""
     roles = [
         each for each in agent.replica.door.authorities_of(grant.author) if agent.replica.door.covers(each, grant.space)

@@ -16,11 +16,12 @@ from protocol.model.work import ItemKind
 from protocol.replica.console import parameters as given
 from sync_agent.health import LastSync
 from sync_agent.keys.confirming import list_readers
+from sync_agent.keys.former_returns import FormerReturn, list_former_returns
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import inside, see
 from sync_agent.portal.each_page.visit import Visit, remember_who
 from sync_agent.portal.shown.shelf import Piece, Told, by_due, newest_first
-from sync_agent.portal.teacher.readers import notices_of
+from sync_agent.portal.teacher.readers import MAX_NOTICES, notices_of
 from sync_agent.portal.teacher.readers import shown as shown_devices
 from sync_agent.portal.wording import Words
 from sync_agent.school.device_names import key_words
@@ -83,7 +84,13 @@ class Pages:
             unopened=sum(card.unopened for card in assignments),
             many_rooms=len(visit.classes) > 1,
             readers=notices_of(shown_devices(visit, await list_readers(self._shelf.agent)) if visit.teaches else ()),
+            former=await self._former(visit),
         )
+
+    async def _former(self, visit: Visit) -> Sequence[FormerReturn]:
+        """What is asked of former devices of the teacher's."""
+        returns = await list_former_returns(self._shelf.agent) if visit.teaches else ()
+        return [each for each in returns if each.is_asked][:MAX_NOTICES]
 
     async def _card(self, visit: Visit, piece: Piece, refusals: Mapping[str, bytes]) -> Card:
         told = None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from random import Random
+from typing import Any, Final
 
+from protocol.clock import DAY_MS
 from protocol.errors import PeerFault
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
@@ -13,14 +15,19 @@ from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
+from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import KeyWraps, open_reading_key
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.key_wraps import reading_keys
+from sync_agent.keys.phrases import new_phrase
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.territory import new_device
+
+CHEAP: Final = Argon2Cost(8, 1, 1)
 
 
 def _nothing_is_replaced(*_: object) -> frozenset[bytes]:
@@ -70,6 +77,40 @@ async def lost_and_found(here: Here, head: Device, laptop: Device, *others: Devi
     await here.sync(head, here.machine, *others)
     await Desk(head.agent).ask("grant", device=laptop.agent.device.hex(), space=[here.room.space.hex()])
     await here.sync(head, laptop, here.machine, *others, laptop)
+
+
+async def a_year_on_a_found_laptop(here: Here, words: str) -> tuple[str, Device]:
+    """Her only laptop is reported and found, she answers a pupil on it, and it is lost; the paper, and the head's."""
+    clock = here.room.territory.clock
+    head, _ = await confirmed_head(here)
+    paper = await new_phrase(here.teacher.agent, CHEAP)
+    await here.sync(here.teacher, here.machine, head)
+    clock.advance(30 * DAY_MS)
+    await lost_and_found(here, head, here.teacher)
+    clock.advance(100 * DAY_MS)
+    await Desk(here.teacher.agent).ask("feedback", id=here.work.hex(), text=words)
+    await here.sync(here.teacher, here.machine, head)
+    clock.advance(30 * DAY_MS)
+    await report_on_a_heads(here, head, here.teacher)
+    return paper, head
+
+
+async def report_on_a_heads(here: Here, head: Device, laptop: Device) -> None:
+    """Any of her laptops is reported, on a head's computer."""
+    await here.sync(head)
+    await Desk(head.agent).ask("lost", device=laptop.agent.device.hex())
+    await here.sync(head, here.machine)
+
+
+async def her_next_laptop(here: Here, paper: str, head: Device) -> tuple[Device, Desk, dict[str, Any]]:
+    """It is let in by a code, and she types her paper."""
+    new = await here.room.teacher()
+    await here.sync(new)
+    desk = Desk(new.agent)
+    opened = await desk.ask("key-open", phrase=paper)
+    for _ in range(2):
+        await here.sync(new, head, here.machine)
+    return new, desk, opened
 
 
 async def another_laptop(here: Here, first: Device) -> Device:

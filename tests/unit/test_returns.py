@@ -160,6 +160,20 @@ def test_a_line_of_invented_laptops_takes_no_turn_from_two_of_hers_that_wait_for
     assert line[0].device not in life.roster().voices.let_back
 
 
+def test_the_fold_says_whose_word_a_return_that_is_over_waits_for() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    third = life.buys(first)
+    grant = life.finds(first, life.loses(first), asked=(second,))
+    life.loses(first)
+    assert dict(life.roster().voices.unheard_by) == {grant: {third.device}}
+    said = Vouch().encode()
+    life.world.say(third.writer, life.room, Kind.VOUCH, said, subject=life.hers, target=grant)
+    assert life.roster().speaks(grant)
+    assert not life.roster().voices.unheard_by
+
+
 def test_what_she_said_after_a_false_report_stays_hers_though_nobody_confirmed_that_return() -> None:
     life = Life()
     stolen = life.head_of_the_school()

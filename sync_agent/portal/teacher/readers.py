@@ -1,4 +1,4 @@
-"""“Qui lit les travaux”: “Est-ce bien votre nouvel ordinateur ?”, and the colleagues who read a class's work.
+"""“Qui lit les travaux”: “Est-ce bien votre nouvel ordinateur ?”, “Était-ce bien vous ?”, and who else reads them.
 
 Only a human's word, after comparing six words on both screens, gives a device keys or earlier work
 (docs/protocol.md, "Confirmed devices").
@@ -15,7 +15,17 @@ from aiohttp import web
 
 from protocol.errors import BadInput, Code
 from protocol.replica.console import parameters as given
-from sync_agent.keys.confirming import NOT_HERE, Reader, acknowledge, list_readers, own_grants, words_of
+from sync_agent.keys.confirming import (
+    NOT_HERE,
+    WAITS,
+    YOURS,
+    Reader,
+    acknowledge,
+    list_readers,
+    own_grants,
+    words_of,
+)
+from sync_agent.keys.former_returns import FormerReturn, list_former_returns
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
@@ -39,7 +49,7 @@ class Shown:
 
 
 def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
-    """One for each device and as what it is shown; it counts as confirmed once it is so in all those classes."""
+    """One for each device and as what it is shown; it counts as confirmed, or said, once it is so in all of these."""
     found = []
     alike: defaultdict[tuple[bytes, str, bytes], list[Reader]] = defaultdict(list)
     for reader in readers:
@@ -50,7 +60,7 @@ def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
         names = (room.voice_of(theirs[0].called) for room in rooms)
         found.append(
             Shown(
-                min(theirs, key=lambda reader: reader.confirmed),
+                min(theirs, key=lambda reader: (reader.confirmed, reader.state == WAITS, not reader.waits_for)),
                 next((name for name in names if name is not None), visit.say("unknown.person")),
                 tuple(room.name for room in rooms),
                 any(reader.is_news for reader in theirs),
@@ -60,20 +70,33 @@ def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
 
 
 @dataclass(frozen=True, slots=True)
+class Former:
+    """A former device of which it is asked whether it was in the teacher's hands, and in which classes it spoke."""
+
+    back: FormerReturn
+    rooms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Notices:
-    """Devices on the home page: those that may be the teacher's own, colleagues' that are new, and how many more."""
+    """Devices on the home page: those that may be the teacher's own, colleagues' that are new, and how many more.
+
+    This one itself `waits_for` these.
+    """
 
     asked: Sequence[Shown]
     news: Sequence[Shown]
     more: int
+    waits_for: Sequence[str | None]
 
 
 def notices_of(devices: Sequence[Shown]) -> Notices:
     """The first of each kind."""
-    asked = [each for each in devices if each.reader.mine and not (each.reader.confirmed or each.reader.is_this)]
+    asked = [each for each in devices if each.reader.state == YOURS]
     news = [each for each in devices if not each.reader.mine and each.is_news]
     left = sum(max(0, len(some) - MAX_NOTICES) for some in (asked, news))
-    return Notices(asked[:MAX_NOTICES], news[:MAX_NOTICES], left)
+    waits_for = [name for each in devices if each.reader.is_this for _, name in each.reader.waits_for]
+    return Notices(asked[:MAX_NOTICES], news[:MAX_NOTICES], left, waits_for[:MAX_NOTICES])
 
 
 class Readers:
@@ -87,6 +110,7 @@ class Readers:
         """The teacher's devices, then the colleagues': so many of each from the place that is asked for."""
         visit = await self._desk.visit(request)
         devices = shown(visit, await list_readers(self._agent))
+        former = _former(visit, await list_former_returns(self._agent))
         mine = [each for each in devices if each.reader.mine]
         others = [each for each in devices if not each.reader.mine]
         start = _place(request)
@@ -94,14 +118,22 @@ class Readers:
         return self._desk.page(
             visit,
             "readers.html",
+            former=former[start:end],
+            most=MAX_SHOWN,
             mine=mine[start:end],
             has_one=len(mine) == 1,
             teaches=bool(await own_grants(self._agent)),
             others=others[start:end],
             nobody=not others,
-            more=max(0, len(mine) - end) + max(0, len(others) - end),
+            more=sum(max(0, len(some) - end) for some in (former, mine, others)),
             next=f"{ADDRESS}?from={end}",
-            words=await words_of(each.reader.pair for each in (*mine[start:end], *others[start:end])),
+            words=await words_of(
+                [
+                    *(device for each in former[start:end] for device in each.back.devices),
+                    *(each.reader.pair for each in (*mine[start:end], *others[start:end])),
+                    *(device for each in mine[start:end] for device, _ in each.reader.waits_for[:MAX_SHOWN]),
+                ]
+            ),
             done=request.query.get("done"),
         )
 
@@ -109,7 +141,7 @@ class Readers:
         """Confirm a device, or say that it has been seen."""
         fields = await self._desk.fields(request)
         match request.match_info["act"]:
-            case "confirm":
+            case "confirm" | "was-me":
                 shown = {key: fields[key] for key in ("reader", "shown_as", "person") if fields.get(key)}
                 await self._desk.do("key-confirm", shown)
             case "seen":
@@ -120,6 +152,10 @@ class Readers:
             case _:
                 raise web.HTTPNotFound
         return see(f"{ADDRESS}?done={request.match_info['act']}")
+
+
+def _former(visit: Visit, returns: Sequence[FormerReturn]) -> list[Former]:
+    return [Former(each, tuple(room.name for room in visit.rooms if room.space in each.spaces)) for each in returns]
 
 
 def _place(request: web.Request) -> int:

@@ -1,0 +1,305 @@
+"""“Était-ce bien vous ?”: what a teacher's former laptop said since it was found.
+
+Rules: docs/protocol.md, "Confirmed devices"; docs/adr/0258.
+
+A laptop is reported, found and let in again; its teacher works on with it, until it is lost or retired. What it said
+since it was found counts once each of her devices in use that it is linked with says that this was hers. Her next
+laptop is linked with it as soon as it has her paper, and cannot know.
+
+- a human says so, and no program by itself: what a thief said, whom the server let in, looks the same;
+- so that she can tell, all that is known of it is shown: when it was reported, let in again, by whom, and until when
+  it spoke, how much it wrote, and whom it called hers, which a yes makes hers;
+- days are those that the authors of entries gave;
+- a yes is about what was shown: where there is more by now, it is shown again;
+- a no is not written: what nobody calls theirs counts for nobody.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from blake3 import blake3
+
+from protocol.clock import DAY_MS, milliseconds_of
+from protocol.errors import BadInput, Code
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.replica.at_work.replica import Draft
+from protocol.rights.door import Authority
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device, Vouch, device_id
+from protocol.trust.person_keys import PhraseKey
+from sync_agent.app import Agent
+from sync_agent.keys.confirming import (
+    WAITS,
+    first_keys,
+    name_of,
+    named_by,
+    own_device,
+    own_grant,
+    own_grants,
+    own_in_use,
+)
+
+ASKED: Final = "was that you?"
+"""How such a return stands, where states of readers are told in a word, until this device has said yes."""
+MAX_ASKED: Final = 20
+"""Of so many in a class it is asked: whoever has the server invents them, and they stand behind those of who speaks."""
+MAX_TOLD: Final = 10
+"""So many returns are told in words, and of each so many of the devices that it called its teacher's."""
+CHANGED: Final = "more is known of that by now: look again (`key readers`) before you say so"
+
+
+@dataclass(frozen=True, slots=True)
+class FormerReturn:
+    """That a former device of this teacher's was let in again, and not all of hers say that it was in her hands.
+
+    `id` names what was shown; `pair` are the device's keys; `grants` are those that a yes is about, with their classes.
+    `reported_ms` is when it was last cut off before, `is_report` that this was for its own sake; `let_in_ms` when, and
+    `let_in_by` as whom, somebody let it in again; `until_ms` when it was cut off since. `answers` is how many it wrote
+    to pupils, `phrases` how many phrases it drew, and `called_hers` whom it confirmed whom this device's teacher has
+    not. It `is_asked` of this device, or this one has said so; `waits_for` are others of hers that have not.
+    """
+
+    id: bytes
+    pair: Device
+    person: bytes
+    name: str | None
+    grants: tuple[tuple[bytes, bytes], ...]
+    reported_ms: int | None
+    is_report: bool
+    let_in_ms: int
+    let_in_by: str
+    until_ms: int | None
+    answers: int
+    phrases: int
+    called_hers: tuple[tuple[Device, str | None], ...]
+    is_asked: bool
+    waits_for: tuple[tuple[Device, str | None], ...]
+
+    @property
+    def state(self) -> str:
+        """The same in a word."""
+        return ASKED if self.is_asked else WAITS
+
+    @property
+    def spaces(self) -> list[bytes]:
+        """The classes of which it is said."""
+        return list(dict.fromkeys(space for space, _ in self.grants))
+
+    @property
+    def devices(self) -> list[Device]:
+        """Those of which words are shown."""
+        return [self.pair, *(device for device, _ in (*self.called_told, *self.waits_for))]
+
+    @property
+    def called_told(self) -> Sequence[tuple[Device, str | None]]:
+        """Those of whom it said that they are to be trusted, as far as they are told one by one."""
+        return self.called_hers[:MAX_TOLD]
+
+    @property
+    def called_untold(self) -> int:
+        """How many more these are."""
+        return len(self.called_hers) - len(self.called_told)
+
+
+class _Days(NamedTuple):
+    """What is told of a return; those of one device of which the same is told are one, in however many classes."""
+
+    reported: int | None
+    is_report: bool
+    let_in: int
+    let_in_by: str
+    until: int | None
+    is_asked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Back:
+    """Such a return in one class."""
+
+    space: bytes
+    person: bytes
+    grants: Sequence[Authority]
+    name: str | None
+    reported_ms: int | None
+    is_report: bool
+    let_in_ms: int
+    let_in_by: str
+    until_ms: int | None
+    answers: int
+    phrases: frozenset[bytes]
+    called_hers: Mapping[Device, str | None]
+    is_asked: bool
+    waits_for: Mapping[Device, str | None]
+
+    @property
+    def pair(self) -> Device:
+        return self.grants[0].key, self.grants[0].agreement
+
+    @property
+    def days(self) -> _Days:
+        reported, until = (None if at_ms is None else at_ms // DAY_MS for at_ms in (self.reported_ms, self.until_ms))
+        return _Days(reported, self.is_report, self.let_in_ms // DAY_MS, self.let_in_by, until, self.is_asked)
+
+
+async def list_former_returns(agent: Agent) -> list[FormerReturn]:
+    """Those that this device is asked of first, the latest of these first. Empty where it teaches nothing."""
+    alike: defaultdict[tuple[Device, _Days], list[_Back]] = defaultdict(list)
+    async for back in _unheard(agent):
+        alike[back.pair, back.days].append(back)
+    return sorted(map(_joined, alike.values()), key=lambda each: (not each.is_asked, -each.let_in_ms, each.id))
+
+
+def _joined(backs: Sequence[_Back]) -> FormerReturn:
+    """What is told of one in all the classes in which that is the same."""
+    first = backs[0]
+    grants = tuple(sorted((back.space, grant.grant) for back in backs for grant in back.grants))
+    called = {device: name for back in backs for device, name in back.called_hers.items()}
+    waits_for = {device: name for back in backs for device, name in back.waits_for.items()}
+    return FormerReturn(
+        id=blake3(b"".join((device_id(first.pair), *(grant for _, grant in grants)))).digest(),
+        pair=first.pair,
+        person=first.person,
+        name=first.name,
+        grants=grants,
+        reported_ms=first.reported_ms,
+        is_report=first.is_report,
+        let_in_ms=first.let_in_ms,
+        let_in_by=first.let_in_by,
+        until_ms=first.until_ms,
+        answers=sum(back.answers for back in backs),
+        phrases=len(frozenset().union(*(back.phrases for back in backs))),
+        called_hers=tuple(sorted(called.items(), key=lambda each: each[0])),
+        is_asked=first.is_asked,
+        waits_for=tuple(sorted(waits_for.items(), key=lambda each: each[0])),
+    )
+
+
+async def _unheard(agent: Agent) -> AsyncIterator[_Back]:
+    """In each class that this device teaches, the former returns that wait for its word, or for others' beside it."""
+    grants, door, mine = await own_grants(agent), agent.replica.door, own_device(agent)
+    for space in await agent.spaces() if grants else ():
+        roster = (await agent.replica.view(space)).roster
+        unheard = [given for grant in roster.voices.unheard_by if (given := door.authority(grant)) is not None]
+        teaching = await own_grant(agent, grants, space) if unheard and space not in roster.erased else None
+        if teaching is None or teaching.person is None:
+            continue
+        written = await agent.replica.store.authored(space, agent.device)
+        said = {each.header.target for each in written if each.header.kind == Kind.VOUCH and not roster.hides(each)}
+        of_one: defaultdict[tuple[Device, int | None], list[Authority]] = defaultdict(list)
+        for given in sorted(unheard, key=lambda each: (each.at, each.grant)):
+            is_theirs = given.person is not None and roster.who(given.person) == roster.who(teaching.person)
+            if is_theirs and given.key != agent.device:
+                of_one[(given.key, given.agreement), roster.again.get(given.grant)].append(given)
+        if not of_one:
+            continue
+        known = _Known(roster, own_in_use(agent, roster, teaching.person), await first_keys(agent, space, roster))
+        speaking = roster.speaking.get(roster.who(teaching.person), ())
+        asked = sorted(of_one.items(), key=lambda one: (one[0][0] not in speaking, -one[1][0].at, one[1][0].grant))
+        for _, backs in asked[:MAX_ASKED]:
+            waits_for = roster.voices.unheard_by[backs[0].grant]
+            is_said = not said.isdisjoint(each.grant for each in backs)
+            if is_said or mine in waits_for:
+                yield await _back(agent, space, known, backs, waits_for if is_said else frozenset())
+
+
+class _Known(NamedTuple):
+    """What is known of a class: its roster, which of the teacher's devices this one leads to, and what each said."""
+
+    roster: Roster
+    own: Collection[Device]
+    keys: Mapping[Device, Entry]
+
+
+async def _back(
+    agent: Agent, space: bytes, known: _Known, grants: Sequence[Authority], waits_for: Collection[Device]
+) -> _Back:
+    """What is known of a return in a class."""
+    roster, own, keys = known
+    pair = grants[0].key, grants[0].agreement
+    store = agent.replica.store
+    names = await _revocations_named(agent, roster, grants)
+    ids = {grant.grant for grant in grants}
+    cuts = await store.get([name for name, key in roster.revocations.items() if key == pair[0]])
+    named = [cuts[name] for name in names & cuts.keys()]
+    before = max(named, key=lambda cut: (cut.header.target is None, *_when(cut)), default=None)
+    since = [cut for name, cut in cuts.items() if name not in names and cut.header.target in {None, *ids}]
+    until = min(since, key=_when, default=None)
+    said = [
+        entry for entry in await store.authored(space, pair[0]) if entry.header.grant in ids and not roster.hides(entry)
+    ]
+    called = {to for entry in said if (to := _confirmed_by(agent, entry)) is not None}.difference(own, [pair])
+    phrases = (parsed(entry, PhraseKey.parse) for entry in said if entry.header.kind == Kind.PHRASE)
+    return _Back(
+        space=space,
+        person=roster.who(grants[0].person or b""),
+        grants=grants,
+        name=name_of(keys.get(pair)),
+        reported_ms=None if before is None else before.timestamp_ms,
+        is_report=before is not None and before.header.target is None,
+        let_in_ms=milliseconds_of(grants[0].at),
+        let_in_by=named_by(agent, grants[0]),
+        until_ms=None if until is None else until.timestamp_ms,
+        answers=sum(entry.header.kind == Kind.FEEDBACK for entry in said),
+        phrases=frozenset(each.agreement for each in phrases if each is not None),
+        called_hers={to: name_of(keys.get(to)) for to in called},
+        is_asked=not waits_for,
+        waits_for={device: name_of(keys.get(device)) for device in waits_for if device != own_device(agent)},
+    )
+
+
+def _when(entry: Entry) -> tuple[int, bytes]:
+    return entry.header.at, entry.id
+
+
+def _confirmed_by(agent: Agent, entry: Entry) -> Device | None:
+    """The device for which an entry speaks by the word of who wrote it."""
+    vouch = parsed(entry, Vouch.parse) if entry.header.kind == Kind.VOUCH else None
+    named = agent.replica.door.authority(entry.header.target) if vouch is not None and vouch.proof is None else None
+    return None if named is None else (named.key, named.agreement)
+
+
+async def _revocations_named(agent: Agent, roster: Roster, grants: Sequence[Authority]) -> set[bytes]:
+    """What some grants of one key take back, by themselves or through others of it (`let_in_again`)."""
+    door, found, key = agent.replica.door, set[bytes](), grants[0].key
+    seen = pending = {grant.grant for grant in grants}
+    while pending:
+        entries = (await agent.replica.store.get(sorted(pending))).values()
+        parents = {name for entry in entries for name in entry.header.parents}
+        found |= parents & roster.revocations.keys()
+        given = {name for name in parents - seen if (to := door.authority(name)) is not None and to.key == key}
+        seen, pending = seen | given, given
+    return found
+
+
+# --- a human's word ---------------------------------------------------------------------------------------------------
+
+
+async def confirm_former_return(agent: Agent, asked: FormerReturn, shown_as: str | None) -> int:
+    """Say that a former device was in this teacher's hands after it was let in again; in how many classes that is new.
+
+    Raises `BadInput`: UNKNOWN_DEVICE where more is known of it by now than was shown; USAGE where it is not said to be
+    about a device of this teacher's own.
+    """
+    if shown_as != "own":
+        raise BadInput(Code.USAGE, "what your own former device said is confirmed as that (--as own)")
+    async with agent.writing:
+        if all(each.id != asked.id for each in await list_former_returns(agent)):
+            raise BadInput(Code.UNKNOWN_DEVICE, CHANGED, reader=asked.id.hex())
+        grants, drafts = await own_grants(agent), list[Draft]()
+        for space, grant in asked.grants:
+            mine = await own_grant(agent, grants, space)
+            if mine is not None:
+                word = Vouch().encode()
+                drafts.append(Draft(space, Kind.VOUCH, mine.grant, word, subject=mine.person, target=grant))
+        await agent.write(*drafts)
+    agent.on_change()
+    return len(asked.spaces)
+
+
+async def former_return(agent: Agent, asked: bytes) -> FormerReturn | None:
+    """The one of this name, if it is the name of one that is asked here."""
+    return next((each for each in await list_former_returns(agent) if each.is_asked and each.id == asked), None)

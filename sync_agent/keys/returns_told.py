@@ -1,0 +1,138 @@
+"""What commands say of a teacher's devices that wait for her word: those that are back, and what former ones said.
+
+Rules (docs/adr/0258):
+- whom a device waits for is named, with six words: what is said on any other one changes nothing;
+- of what a former device said since it was found a human is asked, in a sentence that says how to answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from protocol.clock import rfc3339
+from protocol.errors import BadInput
+from protocol.replica.console.operation import JSON, Outgoing
+from protocol.replica.console.text import local_time
+from protocol.rights.vouching import Device, device_id
+from sync_agent.app import Agent
+from sync_agent.keys.confirming import Reader, list_readers, named_rows, readers_json, words_of
+from sync_agent.keys.former_returns import MAX_TOLD, FormerReturn, list_former_returns
+from sync_agent.space_names import space_names
+
+
+async def former_return_rows(agent: Agent, returns: Sequence[FormerReturn]) -> list[JSON]:
+    """The rows of `key readers` about them."""
+    names = await space_names(agent)
+    words = await words_of(device for each in returns[:MAX_TOLD] for device in each.devices)
+    rows: list[JSON] = []
+    for each in returns:
+        roster = (await agent.replica.view(each.spaces[0])).roster
+        teacher = roster.persons.get(each.person)
+        rows.append(
+            {
+                "id": each.id.hex(),
+                "device": each.pair[0].hex(),
+                "name": each.name,
+                "person": each.person.hex(),
+                "teacher": None if teacher is None else teacher.name,
+                "space": ", ".join(names.get(space, space.hex()) for space in each.spaces),
+                "state": each.state,
+                "shown_as": "own",
+                "words": words.get(each.pair),
+                "since": rfc3339(each.let_in_ms),
+                "named_by": each.let_in_by,
+                "return": _facts(each, words),
+            }
+        )
+    return rows
+
+
+def _facts(each: FormerReturn, words: Mapping[Device, str]) -> dict[str, JSON]:
+    return {
+        "reported": rfc3339(each.reported_ms),
+        "is_report": each.is_report,
+        "until": rfc3339(each.until_ms),
+        "answers": each.answers,
+        "phrases": each.phrases,
+        "called_hers": named_rows(each.called_hers, words),
+        "waits_for": named_rows(each.waits_for, words),
+    }
+
+
+async def tell_who_waits(readers: Sequence[Reader], outgoing: Outgoing) -> None:
+    """Whom each of the teacher's devices that is back waits for, where this one can do nothing for it."""
+    waiting = [each for each in readers if each.waits_for and (each.is_this or not each.is_asked)]
+    words = await words_of(device for each in waiting[:MAX_TOLD] for device, _ in each.waits_for[:MAX_TOLD])
+    told = dict.fromkeys((each.is_this, each.name, each.waits_for[:MAX_TOLD]) for each in waiting[:MAX_TOLD])
+    for is_this, name, waits_for in told:
+        which = "this device was" if is_this else f"you have said here that “{name}” is yours; it was"
+        await outgoing.progress(
+            f"{which} let in again, and waits for {listed(waits_for, words)}: say there that it is yours "
+            "(`key confirm`, or the page), or have that one cut off"
+        )
+
+
+def listed(named: Sequence[tuple[Device, str | None]], words: Mapping[Device, str]) -> str:
+    """The same in a sentence."""
+    return ", ".join(f"“{name or device[0].hex()}” ({words.get(device)})" for device, name in named)
+
+
+async def asked_of_former_devices(agent: Agent, outgoing: Outgoing) -> list[JSON]:
+    """Ask whatever there is to ask: the same rows."""
+    returns = [each for each in await list_former_returns(agent) if each.is_asked]
+    await tell_of_former_returns(returns, outgoing)
+    return await former_return_rows(agent, returns)
+
+
+async def tell_of_former_returns(returns: Sequence[FormerReturn], outgoing: Outgoing) -> None:
+    """Ask in words, of the first of them."""
+    words = await words_of(device for each in returns[:MAX_TOLD] for device in each.devices)
+    for each in returns[:MAX_TOLD]:
+        await outgoing.progress(_question(each, words))
+    if len(returns) > MAX_TOLD:
+        await outgoing.progress(f"and {len(returns) - MAX_TOLD} more of these; `key readers --json` lists all")
+
+
+def _question(each: FormerReturn, words: Mapping[Device, str]) -> str:
+    which = listed([(each.pair, each.name)], words)
+    if not each.is_asked:
+        return (
+            f"what your computer {which} said until {_day(each.until_ms)} waits for {listed(each.waits_for, words)} as "
+            "well: say there that it was you, or have that one cut off"
+        )
+    ended = "reported" if each.is_report else "taken out of use"
+    was = f"{ended} {_day(each.reported_ms)}, and let in again {_day(each.let_in_ms)} by the role {each.let_in_by}"
+    since = [f"wrote {each.answers} answers in your name"] if each.answers else []
+    since += [f"drew {each.phrases} phrases"] if each.phrases else []
+    if each.called_hers:
+        more = f" and {each.called_untold} more" if each.called_untold else ""
+        since.append(f"said that these are to be trusted: {listed(each.called_told, words)}{more}")
+    until = "" if each.until_ms is None else f"; until {_day(each.until_ms)} it spoke for you"
+    did = f", and {'; '.join(since)}" if since else ""
+    return (
+        f"your computer {which} was {was}{until}{did}. Was that you? If it was, "
+        f"`key confirm {each.id.hex()[:12]} --as own` has all that count as yours; if it was not, or you do not know, "
+        "say nothing: it counts for nobody"
+    )
+
+
+def _day(at_ms: int | None) -> str:
+    return "at an unknown time" if at_ms is None else local_time(rfc3339(at_ms) or "")
+
+
+async def readers_told(agent: Agent, reader: bytes | None, outgoing: Outgoing) -> list[JSON]:
+    """Who reads, or one of them, and before these what is asked of former devices. Raises as `readers_json`."""
+    returns = [
+        each
+        for each in await list_former_returns(agent)
+        if reader in {None, each.id, each.pair[0], device_id(each.pair)}
+    ]
+    await tell_of_former_returns(returns, outgoing)
+    await tell_who_waits(await list_readers(agent), outgoing)
+    asked = await former_return_rows(agent, returns)
+    try:
+        return [*asked, *await readers_json(agent, reader)]
+    except BadInput:
+        if asked:
+            return asked
+        raise
