@@ -6,8 +6,8 @@ Rules:
   who came later, for so many keys of one device: who makes keys without end takes their own place alone, and those of
   whoever was cut off count no more; who has been known here for longest comes first, and whoever finds no place in one
   wrap is given another;
-- the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key; the
-  names of the files stay;
+- the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key, once
+  those have a wrap whom it has known for longest (`first_readers`); the names of the files stay;
 - only this device's own wraps count as done: another's might not open;
 - what has been opened is wrapped for teachers who come later by the devices of those who can open it, once these have
   confirmed them, or a head teacher's device has that they confirmed (`confirming`): the server's word is not enough;
@@ -44,6 +44,7 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device
 from protocol.trust.sealing import CONTENT_KEY_BYTES
 from sync_agent.app import Agent
+from sync_agent.hand_ins.first_readers import FirstReaders
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.acquaintances import is_acquaintance, known_in, turns
 from sync_agent.keys.confirming import circle_of, own_grant, own_grants, remember_firsts
@@ -221,31 +222,46 @@ async def _tend_own(agent: Agent) -> int:
     freed = False
     drafts = []
     recovery = await recovery_keys(agent.replica)
-    readers: dict[bytes, list[bytes]] = {}
-    said: dict[bytes, dict[bytes, list[Entry]]] = {}
+    classes: dict[bytes, _Class] = {}
     for entry in (await agent.replica.store.get(list(open_keys))).values():
         view = await agent.replica.view(entry.header.space)
         work = view.coursework.hand_ins.get(entry.id)
         if work is None:
             continue
         mine = open_keys[entry.id]
-        if is_opened_for_good(work, view.roster, recovery, known_in(agent, work.space)):
+        if work.space not in classes:
+            classes[work.space] = await _Class.of(agent, view.roster)
+        here = classes[work.space]
+        done = here.said.get(work.id, ())
+        opened = is_opened_for_good(work, view.roster, recovery, known_in(agent, work.space))
+        if opened and await here.first.have(_wrapped(done)):
             noted[mark_of(work.id)] = replace(mine, content_key=None).encode()
             freed = True
             continue
         if work.at_server and mine.seen is None and (seen := agent.seen_now()) is not None:
             noted |= {mark_of(work.id): replace(mine, seen=seen).encode(), **agent.watched.marks()}
         if mine.content_key is not None:
-            if work.space not in readers:
-                readers[work.space] = await readers_of(agent, work.space)
-                said[work.space] = await _own_wraps(agent, work.space)
-            done = said[work.space].get(work.id, ())
-            drafts += await _late_wraps(agent, work, mine.content_key, readers[work.space], done)
+            drafts += await _late_wraps(agent, work, mine.content_key, here.readers, done)
     if noted:
         await agent.replica.store.set_marks(noted)
     if freed:
         await agent.forget_copies()  # a key that was given up lies there as well
     return await agent.write_unasked(*drafts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """Who reads there now, for whom this device has wrapped what, and for whom its keys wait."""
+
+    readers: list[bytes]
+    said: dict[bytes, list[Entry]]
+    first: FirstReaders
+
+    @classmethod
+    async def of(cls, agent: Agent, roster: Roster) -> Self:
+        """Of one class, at one look."""
+        space = roster.space
+        return cls(await readers_of(agent, space), await _own_wraps(agent, space), await FirstReaders.of(agent, roster))
 
 
 async def _own_wraps(agent: Agent, space: bytes) -> dict[bytes, list[Entry]]:

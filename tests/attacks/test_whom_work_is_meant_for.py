@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.folds.hand_in_keys import Known
+from protocol.folds.hand_in_keys import Known, content_key_of
 from protocol.limits import ACQUAINTANCE_MS
 from protocol.model.entry import Kind
-from protocol.model.structure import PersonKey, PersonRecord
+from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation, Ruling
 from protocol.model.work import Receipt
+from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as VouchedDevice
 from protocol.roles import PersonRole
 from sync_agent.hand_ins.wraps import Kept, mark_of
+from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import work_of
@@ -111,3 +113,60 @@ async def test_whom_a_list_calls_the_same_as_her_after_a_week_lets_go_of_no_work
     await here.sync(here.machine)
     await named.says_opened(work)
     assert await named.is_kept(work)
+
+
+WAITS_FOR_NOBODY: dict[str, object] = {"sync_agent.hand_ins.first_readers._met_first": lambda *_: []}
+
+
+async def ends_her_grant(here: SpiedClass) -> Authority:
+    """The server does, and names what she has written until now; the grant that ended."""
+    territory, laptop = here.room.territory, here.teacher.agent.device
+    (grant,) = territory.replica.door.authorities_of(laptop)
+    tips = await territory.replica.tips(here.room.space, laptop)
+    await territory.say(here.room.space, Kind.REVOKE, Revocation(laptop, tuple(tips)).encode(), target=grant.grant)
+    return grant
+
+
+async def grants_again(here: SpiedClass, was: Authority, *, until_ms: int | None = None) -> None:
+    again = Grant(was.key, was.agreement, was.tls_sha256 or b"", was.role, was.person, None, until_ms)
+    await here.room.territory.say(here.room.space, Kind.GRANT, again.encode())
+
+
+@attack(ROW, off=WAITS_FOR_NOBODY)
+async def test_the_keys_of_what_is_handed_in_after_an_end_that_was_put_in_the_past_wait_for_her(
+    here: SpiedClass,
+) -> None:
+    named, now_ms = await x_is_named(here), here.room.territory.clock()
+    await grants_again(here, await ends_her_grant(here), until_ms=now_ms - DAY_MS)
+    await here.sync(here.machine, here.teacher)
+    work = await named.hand_in()
+    await named.a_week_passes()
+    for each in (work, await named.hand_in()):
+        await named.says_opened(each)
+        assert await named.is_kept(each)
+
+
+@pytest.mark.parametrize("how", ["erased", "her grant ended"])
+@attack(ROW, off=WAITS_FOR_NOBODY)
+async def test_the_keys_of_what_is_handed_in_while_she_is_shut_out_for_ten_minutes_wait_for_her(
+    here: SpiedClass, how: str
+) -> None:
+    named, territory, space = await x_is_named(here), here.room.territory, here.room.space
+    await named.a_week_passes()
+    if how == "erased":
+        erasure = await territory.say(space, Kind.ERASE, Erasure(here.room.teacher_person).encode())
+    else:
+        was = await ends_her_grant(here)
+    await here.sync(here.machine)
+    work = await named.hand_in()
+    await named.says_opened(work)
+    territory.clock.advance(600_000)
+    if how == "erased":
+        await territory.say(space, Kind.RULING, Ruling((), (erasure.id,)).encode())
+    else:
+        await grants_again(here, was)
+    for _ in range(3):
+        await here.sync(here.machine, here.teacher)
+    found = await work_of(here.teacher, here.room, work)
+    assert content_key_of(found, reading_keys(here.teacher.agent)) is not None, "she opens it"
+    assert not await named.is_kept(work), "she has a wrap of it by now"

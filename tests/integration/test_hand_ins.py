@@ -14,7 +14,7 @@ from protocol.folds.hand_in_keys import wraps_for
 from protocol.identity import AgreementKey
 from protocol.limits import ACQUAINTANCE_MS, MAX_READING_KEYS_PER_DEVICE, SEALED_CHUNK_BYTES
 from protocol.model.entry import Kind
-from protocol.model.structure import PersonKey, Revocation
+from protocol.model.structure import Erasure, PersonKey, Revocation
 from protocol.model.work import ContentRef, HandIn, Wraps
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import JSON, NO_FILES, Complete, FileData, FileEnd, FileStart
@@ -372,6 +372,33 @@ async def test_the_receipt_of_a_teacher_who_has_just_come_frees_the_key_once_she
     assert (await here.pupils.work(work))["state"] == "teacher"
     assert (await here.kept(work)).content_key is not None
     await here.a_week_later()
+    assert (await here.kept(work)).content_key is None
+
+
+@pytest.mark.parametrize("how", ["her grant ended", "erased", "cut off"])
+async def test_a_teacher_who_has_left_keeps_no_keys_on_pcs_for_ever(here: Room, how: str) -> None:
+    territory, space, left = here.room.territory, here.room.space, here.teacher_device
+    person = await territory.person("Mme Roux", PersonRole.TEACHER, space)
+    here.teacher_device = await here.room.device(Role.TEACHER, person=person)
+    await here.sync()
+    await here.a_week_later()
+    (grant,) = territory.replica.door.authorities_of(left.agent.device)
+    heads = Revocation(left.agent.device, tuple(await territory.replica.tips(space, left.agent.device))).encode()
+    if how == "erased":
+        await territory.say(space, Kind.ERASE, Erasure(here.room.teacher_person).encode())
+    else:
+        await territory.say(space, Kind.REVOKE, heads, target=None if how == "cut off" else grant.grant)
+    here.room.devices.remove(left)
+    await left.way.close()
+    await left.agent.close()
+    await here.sync()
+    work = await here.pupils.hand_in(here.item, here.pupil, WORK)
+    await here.sync()
+    await Desk(here.teacher_device.agent).ask("confirm-opened", id=work)
+    await here.sync()
+    assert (await here.kept(work)).content_key is None or how != "cut off"
+    for _ in range(2):
+        await here.a_week_later()
     assert (await here.kept(work)).content_key is None
 
 

@@ -1,0 +1,97 @@
+"""Whom a work's key waits for, whoever says that it was opened (docs/protocol.md, "Sealed hand-ins"; docs/adr/0256).
+
+Rules:
+- a PC lets go of no key of a work while a teacher's device that it met first in the class has no wrap of it from here:
+  whoever has the server shuts her out for ten minutes, by an end that is past or an erasure, has what is handed in
+  meanwhile sealed to somebody it named a week ago, and says that it was opened;
+- what she reads by another laptop that hers lead to, she has;
+- nobody waits for who was cut off, nor, after a week that this PC has watched, for whose right has ended by somebody's
+  word: a teacher who has left keeps no keys on PCs for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from protocol.limits import ACQUAINTANCE_MS, MAX_READERS_OF_ONE_WORK
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import PersonKey
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device, device_id
+from protocol.roles import HAS_READING_KEYS
+from sync_agent.app import Agent
+from sync_agent.keys.acquaintances import known_in
+from sync_agent.machine.marks import GONE_MARKS
+
+_TIME_BYTES: Final = 8
+
+
+class FirstReaders:
+    """The teachers' devices that were met first in one class, and are waited for."""
+
+    def __init__(self, agent: Agent, roster: Roster, devices: Iterable[tuple[bytes, Device]]) -> None:
+        """`devices` are they, each with the person as whose it was met."""
+        self._agent = agent
+        self._roster = roster
+        self._devices = list(devices)
+        self._keys: list[frozenset[bytes]] | None = None
+
+    @classmethod
+    async def of(cls, agent: Agent, roster: Roster) -> FirstReaders:
+        """Those of one class. Notes whose right has ended, since when: to be called at each look."""
+        prefix = f"{GONE_MARKS}{roster.space.hex()}/"
+        noted = {name: int.from_bytes(mark, "big") for name, mark in (await agent.replica.store.marks(prefix)).items()}
+        now_ms, living = agent.watched.now_ms(), set(_living(roster))
+        first = [each for each in _met_first(agent, roster) if not await _is_cut_off(agent, roster, *each)]
+        gone = {
+            name: noted.get(name, now_ms)
+            for _, device in first
+            if device not in living
+            for name in [f"{prefix}{device_id(device).hex()}"]
+        }
+        if gone != noted:
+            marks: dict[str, bytes | None] = dict.fromkeys(noted)
+            marks |= {name: at_ms.to_bytes(_TIME_BYTES, "big") for name, at_ms in gone.items()}
+            await agent.replica.store.set_marks({**marks, **agent.watched.marks()})
+        long_gone = {name for name, at_ms in gone.items() if now_ms - at_ms >= ACQUAINTANCE_MS}
+        return cls(agent, roster, [each for each in first if f"{prefix}{device_id(each[1]).hex()}" not in long_gone])
+
+    async def have(self, wrapped: Iterable[bytes]) -> bool:
+        """Whether each of them reads by one of the keys that this device has wrapped a work for."""
+        if self._keys is None:
+            said = await self._agent.replica.store.scan_kinds([Kind.PERSON_KEY]) if self._devices else []
+            self._keys = [keys for each in self._devices if (keys := self._keys_of(*each, said))]
+        done = frozenset(wrapped)
+        return not any(done.isdisjoint(keys) for keys in self._keys)
+
+    def _keys_of(self, person: bytes, device: Device, said: Iterable[Entry]) -> frozenset[bytes]:
+        """The reading keys that it, or another of hers to which it leads, has said here: also what is hidden now."""
+        who = self._roster.who(person)
+        others = self._roster.voices.circle(who, device).own
+        by = {device[0], *(each[0] for each in others if not self._roster.is_away(each, who))}
+        mine = (each for each in said if each.header.space == self._roster.space and each.header.author in by)
+        return frozenset(key.agreement for each in mine if (key := parsed(each, PersonKey.parse)) is not None)
+
+
+async def _is_cut_off(agent: Agent, roster: Roster, person: bytes, device: Device) -> bool:
+    """Whether a key was cut off, or is back and not confirmed again: not where its grants have ended, and no more."""
+    if device[0] not in roster.cut:
+        return roster.is_away(device, person)
+    about = [entry for entry, key in roster.revocations.items() if key == device[0]]
+    return any(each.header.target is None for each in (await agent.replica.store.get(about)).values())
+
+
+def _living(roster: Roster) -> Iterator[Device]:
+    """The devices that a grant makes a teacher's here, whether its end is past or not."""
+    for each in roster.authorities:
+        if each.role in HAS_READING_KEYS:
+            yield each.key, each.agreement
+
+
+def _met_first(agent: Agent, roster: Roster) -> list[tuple[bytes, Device]]:
+    """With whom this device met the class; nobody where there were more of them than work is ever sealed to."""
+    first = known_in(agent, roster.space).first
+    believed: Mapping[bytes, tuple[Device, ...]] = agent.remembered.get(roster.space, {})
+    found = [(who, each) for who, devices in believed.items() for each in devices if device_id(each) in first]
+    return found if len(found) <= MAX_READERS_OF_ONE_WORK else []
