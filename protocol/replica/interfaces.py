@@ -16,6 +16,7 @@ Nothing here knows roles, items or networks. Ids, hashes, space ids and stream i
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
@@ -28,6 +29,8 @@ from protocol.transfer.pack import FinishedPack
 
 ReadInto: TypeAlias = Callable[[int, memoryview], int]
 """Puts bytes from a place on into memory, as many as it holds or there are; how many. Blocks: for a thread."""
+Deciding: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
+"""Makes a context inside of which what was decided before holds still; it raises where it does not."""
 COMPLETE_MARKS: Final = "complete/"
 """+ space in hex / stream in hex → the content of this stream was found to be here, all of it."""
 GIVEN_UP_MARKS: Final = "given-up/"
@@ -493,13 +496,16 @@ class ContentStore(Protocol):
         """Note that the server holds these packs, or that it does not; a delta that it holds counts for its packs."""
         ...
 
-    async def forget(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[bytes]:
+    async def forget(
+        self, spaces: Collection[bytes], streams: Collection[bytes], deciding: Deciding = nullcontext
+    ) -> list[bytes]:
         """Give up streams that nothing names any more in any of these spaces; returns the packs that are gone.
 
         A pack goes if it belongs to no other space and holds one of `streams`, or a chunk (key 8) that they alone name.
         What else it holds, streams and chunks, is written into a pack of its own first: what none names may be
         arriving. What was moved aside as damaged, what is kept only to be quicker, and every unfinished part that
-        this program is not adding to goes as well: it may hold them.
+        this program is not adding to goes as well: it may hold them. Packs go while a context is held that `deciding`
+        makes, nothing being added meanwhile; where that cannot be entered none of them goes, and it raises so.
         """
         ...
 

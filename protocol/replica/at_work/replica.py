@@ -8,8 +8,9 @@ shell that feeds them from a store. docs/protocol.md, "Admission".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from typing import Final, TypeVar
@@ -245,6 +246,17 @@ class Replica:
         spaces = frozenset(entry.header.space for entry in entries)
         if spaces:
             self.on_news(spaces, source)
+
+    @property
+    def changes(self) -> int:
+        """Grows with all that may change what folds say."""
+        return self._changes
+
+    @contextlib.asynccontextmanager
+    async def nothing_comes(self) -> AsyncIterator[None]:
+        """Inside, the set does not grow: what is decided by it is still so when it is done."""
+        async with self._admitting:
+            yield
 
     async def prove_time(self, server_ms: int) -> None:
         """Note the time that a server has just signed; it bounds how far others' clocks may move ours (R6).

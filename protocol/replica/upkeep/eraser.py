@@ -13,6 +13,9 @@ Rules:
 - who is named and is not here, invented or of another school, is passed over until something of theirs comes;
 - a space is looked through to its end, and then only what comes; from its beginning as soon as other names are looked
   for, its arrivals are numbered anew, or payloads have come for what was bare;
+- immediately before anything goes it is looked whether each order that is obeyed still counts: what takes one of them
+  back, or cuts off who said it, while a class is looked through, is heeded, and the sweep begins anew. Other words
+  postpone nothing, however many come: each time it begins anew there is an order less;
 - what waits in quarantine goes too, and by itself once it has waited for `HELD_MS`;
 - of what a part of a pack holds nobody can say whose it is: when content is given up, all parts go to which this
   program is not adding, and by themselves after a week;
@@ -25,7 +28,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -70,6 +73,20 @@ class Destroyed:
     entries: tuple[bytes, ...] = ()
 
 
+class _Countermanded(Exception):
+    """One of the orders that a sweep obeys counts no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Obeyed:
+    """What a sweep obeys, and what it knew of the folds when it decided that."""
+
+    orders: Sequence[Order] = ()
+    done: Mapping[bytes, Done] = field(default_factory=dict)
+    now_ms: int = 0
+    changes: int = -1
+
+
 class Eraser:
     """Sweeps one replica."""
 
@@ -79,6 +96,7 @@ class Eraser:
         self._store = replica.store
         self._holdings = holdings
         self._found: dict[bytes, _Found] = {}
+        self._obeyed = _Obeyed()
 
     async def sweep(self, now_ms: int) -> Destroyed:
         """Destroy what is due at `now_ms`. Raises `LocalFailure`. May be repeated, and cut off anywhere."""
@@ -89,16 +107,24 @@ class Eraser:
         return carried
 
     async def _carry_out(self, now_ms: int) -> Destroyed:
+        gone: list[bytes] = []
+        while True:
+            with contextlib.suppress(_Countermanded):
+                return Destroyed(await self._obey(now_ms, gone), tuple(gone))
+
+    async def _obey(self, now_ms: int, gone: list[bytes]) -> int:
+        """Destroy what is due, the entries add to `gone`; how many names anew. Raises `_Countermanded`."""
+        changes = self._replica.changes
         done = await destroyed(self._store)
         read = await self._store.marks(ERASURE_READ_MARKS)
         erasures, ended = await _sorted(self._replica)
         orders = await self._orders(erasures, _that_hold(done, ended), now_ms)
         if not orders and not done and not read:
-            return Destroyed()
+            return 0
         today = _day(now_ms)
         destroyed_today = {name for name, record in done.items() if 0 <= record.day - today <= _LATER_DAYS}
         obeyed = due(orders, now_ms, destroyed_today)
-        gone: list[bytes] = []
+        self._obeyed = _Obeyed(obeyed, done, now_ms, changes)
         for space in self._replica.door.spaces():
             line = self._replica.door.lineage(space)
             names = {order.covers for order in obeyed if order.space in line}
@@ -112,7 +138,28 @@ class Eraser:
         self._replica.note_destroyed(await carried_out(self._store))
         if done:
             await let_go_of_unnamed(self._store, self._replica.content, now_ms)
-        return Destroyed(len({order.covers for order in fresh}), tuple(gone))
+        return len({order.covers for order in fresh})
+
+    @contextlib.asynccontextmanager
+    async def _still_obeying(self) -> AsyncIterator[None]:
+        """Inside nothing comes in, and all that is obeyed counts. Raises `_Countermanded` otherwise."""
+        async with self._replica.nothing_comes():
+            changes = self._replica.changes
+            if changes != self._obeyed.changes:
+                if not await self._count_still(self._obeyed):
+                    raise _Countermanded
+                self._obeyed = replace(self._obeyed, changes=changes)
+            yield
+
+    async def _count_still(self, obeyed: _Obeyed) -> bool:
+        """Whether each of these orders might be obeyed now as well."""
+        erasures, ended = await _sorted(self._replica, {order.covers for order in obeyed.orders})
+        noted = await noted_since(self._store)
+        seen = {entry.id: noted.get(entry.id, obeyed.now_ms) for entry, _ in erasures}
+        doubtful = await self._doubtful(erasures)
+        orders = self._made(erasures, doubtful, seen, _that_hold(obeyed.done, ended), obeyed.now_ms)
+        counting = {(each.covers, each.space) for each in orders if each.is_done or each.is_ready(obeyed.now_ms)}
+        return counting.issuperset((each.covers, each.space) for each in obeyed.orders)
 
     async def looked_ms(self) -> int | None:
         """When the last look was, if there was one since anything has waited."""
@@ -140,12 +187,26 @@ class Eraser:
         self, erasures: Sequence[tuple[Entry, bytes]], done: Mapping[bytes, Done], now_ms: int
     ) -> list[Order]:
         """What is to be destroyed: each name once in each space that holds an erasure of it."""
-        doubtful = {entry.id for entry, _ in erasures if await is_in_doubt(self._replica, entry)}
+        doubtful = await self._doubtful(erasures)
         seen = await self._since({entry.id for entry, _ in erasures} - doubtful, now_ms)
+        return await self._with_presence(self._made(erasures, doubtful, seen, done, now_ms), now_ms)
+
+    async def _doubtful(self, erasures: Iterable[tuple[Entry, bytes]]) -> set[bytes]:
+        return {entry.id for entry, _ in erasures if await is_in_doubt(self._replica, entry)}
+
+    def _made(
+        self,
+        erasures: Iterable[tuple[Entry, bytes]],
+        doubtful: Collection[bytes],
+        seen: Mapping[bytes, int],
+        done: Mapping[bytes, Done],
+        now_ms: int,
+    ) -> list[Order]:
+        """The orders that these erasures are; those in no doubt have been `seen` to hold since then."""
         by_name: defaultdict[bytes, list[Entry]] = defaultdict(list)
         for entry, covers in erasures:
             by_name[covers].append(entry)
-        orders = []
+        orders: list[Order] = []
         for covers, said in by_name.items():
             for space in {entry.header.space for entry in said}:
                 reaching = _reaching(self._replica, said, space)
@@ -161,8 +222,7 @@ class Eraser:
                 heard = sure if order.of_person else signed
                 waited = (one for one in heard if one.header.space == space and has_waited(seen[one.id], now_ms))
                 orders.append(replace(order, by=frozenset(one.id for one in waited)))
-        orders = [replace(order, is_done=_is_done(order, done.get(order.covers), now_ms)) for order in orders]
-        return await self._with_presence(orders, now_ms)
+        return [replace(order, is_done=_is_done(order, done.get(order.covers), now_ms)) for order in orders]
 
     async def _with_presence(self, orders: list[Order], now_ms: int) -> list[Order]:
         """Which of those that may be obeyed for the first time, within the day's number, concern anybody here."""
@@ -222,7 +282,8 @@ class Eraser:
         last = arrived[-1].arrival
         chain = await self._store.chain_at(space, last) or b""
         marks = {mark: last.to_bytes(8, "big") + chain + sought, **({LEFTOVERS_MARK: b"\1"} if gone else {})}
-        await self._store.erase([entry.id for entry in gone], marks)
+        async with self._still_obeying():
+            await self._store.erase([entry.id for entry in gone], marks)
         return [entry.id for entry in gone]
 
     async def _looked_at(self, space: bytes, sought: bytes, noted: bytes | None) -> int:
@@ -237,7 +298,8 @@ class Eraser:
         names = set(covers)
         gone = [held for held in await self._store.held() if not names.isdisjoint(covering_names(held.entry))]
         if gone:
-            await self._replica.drop_waiting(gone)
+            async with self._still_obeying():
+                await self._replica.drop_waiting(gone)
             await self._store.scrub()
 
     async def _let_go_of_old(self, now_ms: int) -> None:
@@ -292,7 +354,8 @@ class Eraser:
         opened = named - (left.sealed - plain)
         sharing = await self._not_sealed(await content.sharing(opened) - left.open)
         await self._holdings.give_up((opened & plain) | sharing)
-        if await content.forget(spaces, opened | sharing | (going.sealed - left.streams)):
+        named = opened | sharing | (going.sealed - left.streams)
+        if await content.forget(spaces, named, self._still_obeying):
             await self._holdings.forget()
 
     async def _not_sealed(self, streams: Collection[bytes]) -> set[bytes]:
@@ -356,10 +419,13 @@ async def noted_since(store: EntryStore) -> dict[bytes, int]:
     }
 
 
-async def _sorted(replica: Replica) -> tuple[list[tuple[Entry, bytes]], dict[bytes, bytes]]:
+async def _sorted(
+    replica: Replica, of: Collection[bytes] | None = None
+) -> tuple[list[tuple[Entry, bytes]], dict[bytes, bytes]]:
     """The erasures that hold here, with what they cover, in order of arrival; and the others → what they cover.
 
-    Those hold that no fold holds back and nobody has taken back, and what was obeyed here, until the root lets go.
+    Of all names, or `of` these. Those hold that no fold holds back and nobody has taken back, and what was obeyed here,
+    until the root lets go.
     """
     found: list[tuple[Entry, bytes]] = []
     ended: dict[bytes, bytes] = {}
@@ -367,6 +433,8 @@ async def _sorted(replica: Replica) -> tuple[list[tuple[Entry, bytes]], dict[byt
         try:
             covers = Erasure.parse(entry.payload or b"").covers
         except PeerFault:
+            continue
+        if of is not None and covers not in of:
             continue
         roster = (await replica.view(entry.header.space)).roster
         counts = entry.id not in roster.held_back and entry.id not in roster.undone

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from blake3 import blake3
@@ -17,7 +18,7 @@ from protocol.replica.content.packing.mending import bad_spans
 from protocol.replica.content.packing.pack_build import LEVEL, SEALED_LEVEL
 from protocol.replica.content.packing.pack_check import check_pack, check_pack_bytes, not_the_pack
 from protocol.replica.content.packing.pack_cover import smallest_cover
-from protocol.replica.interfaces import Damage, DeltaInfo, Making, PackInfo, ReadInto
+from protocol.replica.interfaces import Damage, Deciding, DeltaInfo, Making, PackInfo, ReadInto
 from protocol.transfer.chunking import ChunkList, ChunkRef, chunk_ref, chunks_before, stream_id
 from protocol.transfer.delta import is_delta
 from protocol.transfer.pack import FinishedPack, open_frame, resolve_streams
@@ -325,7 +326,13 @@ class MemoryPacks:
             if name in self._packs:
                 self._packs[name].spaces = dict.fromkeys(self._packs[name].spaces, unsent)
 
-    async def forget(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[bytes]:
+    async def forget(
+        self, spaces: Collection[bytes], streams: Collection[bytes], deciding: Deciding = nullcontext
+    ) -> list[bytes]:
+        async with deciding():
+            return self._forget(spaces, streams)
+
+    def _forget(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[bytes]:
         lists = [(name, refs) for pack in self._packs.values() for name, refs in pack.streams.items()]
         needed = {ref for name, refs in lists if name not in streams for ref in refs}
         alone = {ref for name, refs in lists if name in streams for ref in refs} - needed

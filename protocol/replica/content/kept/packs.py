@@ -17,7 +17,7 @@ import itertools
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -52,7 +52,7 @@ from protocol.replica.content.packing.pack_check import check_pack_bytes, not_th
 from protocol.replica.content.packing.pack_cover import smallest_cover
 from protocol.replica.content.packing.pack_remains import Remains
 from protocol.replica.disk import Disk
-from protocol.replica.interfaces import Damage, DeltaInfo, Making, PackInfo, ReadInto
+from protocol.replica.interfaces import Damage, Deciding, DeltaInfo, Making, PackInfo, ReadInto
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.transfer.chunking import ChunkList, ChunkRef, chunks_before
 from protocol.transfer.delta import is_delta
@@ -276,8 +276,10 @@ class PackFolder:
     async def mark_packs(self, packs: Iterable[bytes], *, unsent: bool) -> None:
         await self._index.mark(list(packs), unsent=unsent)
 
-    async def forget(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[bytes]:
-        gone = await self._give_up(lambda: self._index.given_up(spaces, streams))
+    async def forget(
+        self, spaces: Collection[bytes], streams: Collection[bytes], deciding: Deciding = nullcontext
+    ) -> list[bytes]:
+        gone = await self._give_up(lambda: self._index.given_up(spaces, streams), deciding)
         for space in spaces:
             for delta in await self._deltas.of_space(space):
                 await self.drop_delta(delta.hash)
@@ -458,7 +460,9 @@ class PackFolder:
         if self._disk.size(part_name(pack)) is not None:
             await asyncio.to_thread(self._disk.remove, part_name(pack))
 
-    async def _give_up(self, find: Callable[[], Awaitable[list[Remains]]]) -> list[bytes]:
+    async def _give_up(
+        self, find: Callable[[], Awaitable[list[Remains]]], deciding: Deciding = nullcontext
+    ) -> list[bytes]:
         """Move what is left out of the packs that are found, then let these go."""
         while True:
             found = await find()
@@ -469,6 +473,7 @@ class PackFolder:
                     # a part of one that is being looked through stays until that is done
                     await held.enter_async_context(self._part_lock(pack))
                 await held.enter_async_context(self._install_lock)
+                await held.enter_async_context(deciding())
                 # what was taken in meanwhile may need more of them
                 if await find() == found:
                     gone = [remains.pack for remains in found]
