@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,22 +10,27 @@ from random import Random
 
 import pytest
 
+from protocol.clock import DAY_MS, rfc3339
+from protocol.errors import Refused
 from protocol.limits import READING_KEY_PAUSE_MS, SALT_BYTES
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import PersonKey
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.console.text import local_time
 from protocol.replica.office import confirmed_by_lost
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import Vouch, device_words
 from protocol.roles import Role
 from protocol.trust.person_keys import KeyWraps
-from sync_agent.keys.confirming import circle_of
+from sync_agent.keys.confirming import circle_of, own_device
+from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
-from tests.harness.lost_laptop import another_laptop, keys_said, opens_what_is_handed_in_now
+from tests.harness.lost_laptop import CHEAP, another_laptop, keys_said, opens_what_is_handed_in_now
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, own_keys, spied_class
 from tests.harness.territory import new_device
@@ -135,6 +141,54 @@ async def test_a_heads_page_names_whom_a_stolen_laptop_alone_confirmed(tmp_path:
             told = await surfer.send("/lost", "/lost", {"device": lost.agent.device.hex(), "meant": "yes"})
         named = html.unescape(told.text).partition('id="h-confirmed"')[2].partition("</section>")[0]
         assert device_words(own_keys(here.spy)) in named
+
+
+async def _a_stolen_laptop_draws(here: SpiedClass) -> tuple[Device, Device, str]:
+    """Her second laptop is stolen, and a phrase is drawn on it; the head's computer, which knows of both; the words."""
+    lost = await another_laptop(here, here.teacher)
+    head, _ = await confirmed_head(here)
+    await here.sync(head, here.teacher, lost, here.teacher, here.machine)
+    await note_arrivals(head.agent.replica.store, here.room.territory.clock())
+    here.room.territory.clock.advance(2 * DAY_MS)
+    words = await new_phrase(lost.agent, CHEAP)
+    await here.sync(lost, head, here.teacher, here.machine)
+    return lost, head, words
+
+
+@attack(LOST, off={"protocol.replica.office.losses.phrases_of_lost": _nobody})
+async def test_phrases_that_were_drawn_on_a_stolen_laptop_are_named_with_the_day_as_it_is_reported(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        lost, head, words = await _a_stolen_laptop_draws(here)
+        desk, drawn_ms = Desk(head.agent), here.room.territory.clock()
+        rows = (await desk.ask("lost", device=lost.agent.device.hex()))["phrases"]
+        day = (rfc3339(drawn_ms) or "")[:10]
+        assert [(each["drawn"][:10], each["counts"]) for each in rows] == [(day, True)]
+        told = "".join(desk.told)
+        assert f"phrases were drawn on it: {local_time(rows[0]['drawn'])}" in told
+        assert f"`lost {lost.agent.device.hex()} --since TIME`" in told
+        again = await desk.ask("lost", device=lost.agent.device.hex(), since="36h")
+        assert [each["counts"] for each in again["phrases"]] == [False]
+        await here.sync(head, here.teacher, here.machine)
+        thiefs = await here.room.teacher()
+        await here.sync(thiefs)
+        with contextlib.suppress(Refused):
+            await open_with_phrase(thiefs.agent, words)
+        await here.sync(thiefs, here.teacher, head, here.machine)
+        roster = (await here.machine.agent.replica.view(here.room.space)).roster
+        assert own_device(thiefs.agent) not in roster.speaking[here.room.teacher_person], "the paper proves nothing"
+
+
+@attack(LOST, off={"protocol.replica.office.losses.phrases_of_lost": _nobody})
+async def test_a_heads_page_names_phrases_that_were_drawn_on_a_stolen_laptop(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        lost, head, _ = await _a_stolen_laptop_draws(here)
+        async with portal(head.agent) as surfer:
+            told = await surfer.send("/lost", "/lost", {"device": lost.agent.device.hex(), "meant": "yes"})
+        named = html.unescape(told.text).partition('id="h-phrases"')[2].partition("</section>")[0]
+        assert "Phrase tirée à " in named
+        assert "dites depuis quand ce poste était entre de mauvaises mains" in named
 
 
 @attack(LOST, off={"sync_agent.keys.confirming.own_in_use": _whoever_is_led_to})

@@ -23,6 +23,7 @@ from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.names import device_id, lifetime_ms, moment_ms, person_id
 from protocol.replica.office.people import list_persons
+from protocol.replica.office.phrases_of_lost import Drawn
 from protocol.replica.office.spaces import (
     ListedSpace,
     add_space,
@@ -263,6 +264,7 @@ async def report_loss(
         await told_of_kept(loss.remains, outgoing)
     await _tell_of_copies(loss.copies, outgoing)
     await _tell_of_confirmed(loss.confirmed, outgoing)
+    await _tell_of_phrases(device, loss.phrases, outgoing)
     last_seen = rfc3339(seen.get(device, UNSEEN).at_ms)
     return {"device": device.hex(), "name": named(device), "last_seen": last_seen, "revoked": cut, **loss.rows()}
 
@@ -290,6 +292,19 @@ async def _tell_of_confirmed(confirmed: Sequence[Confirmed], outgoing: Outgoing)
         )
     if len(confirmed) > MAX_TOLD_DEVICES:
         await outgoing.progress(f"and {len(confirmed) - MAX_TOLD_DEVICES} more; `confirmed` of `lost --json` lists all")
+
+
+async def _tell_of_phrases(device: bytes, phrases: Sequence[Drawn], outgoing: Outgoing) -> None:
+    """The papers that somebody may have who had a lost device (docs/adr/0247)."""
+    days = [local_time(rfc3339(each.drawn_ms) or "") for each in phrases if each.counts]
+    if days:
+        more = f" and {len(days) - MAX_TOLD_DEVICES} before (`phrases` of `lost --json`)"
+        listed = ", ".join(days[:MAX_TOLD_DEVICES]) + (more if len(days) > MAX_TOLD_DEVICES else "")
+        await outgoing.progress(
+            f"phrases were drawn on it: {listed}. With such a paper a computer that comes in as this person's is "
+            "theirs, and opens their pupils' work: ask whether they drew each. One that is not theirs, and whatever "
+            f"else the device said since, counts no more by `lost {device.hex()} --since TIME`, with a time before it"
+        )
 
 
 def _waits(since_ms: int | None) -> str:

@@ -6,7 +6,8 @@ Rules:
   teacher's device knows less of it than the server, and then more of what is good waits, never more counts;
 - a second report takes back what a first one had let stand, wherever it is made: revocations intersect;
 - a copy of it that somebody has let in by name is a device like any other, and stays: that is said (docs/adr/0235);
-- so does whom it alone has confirmed as its person's, unless a time is given: that is said too (docs/adr/0247).
+- so does whom it alone has confirmed as its person's, unless a time is given: that is said too (docs/adr/0247);
+- and so do the phrases that it drew: the day of each is said (docs/adr/0247).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.confirmed_by_lost import Confirmed, confirmed_by_lost
 from protocol.replica.office.grants import standing_grants
 from protocol.replica.office.people import first_names
+from protocol.replica.office.phrases_of_lost import Drawn, phrases_of_lost
 from protocol.replica.office.spaces import space_records
 from protocol.replica.office.withdrawals import Kept, copies_let_in, revoke_device, rights_beyond
 from protocol.replica.office.words_of_office import NameOf, Said, let_in_by_held_codes, words_of_office
@@ -63,7 +65,7 @@ class Loss:
     `remains` are rights that were not this office's to take, of it and of whoever came in by its codes. `copies` are
     those of devices whose keys came of it, and that somebody has let in by name: after a report since a time, of those
     that came of it since. `confirmed` are the devices that go on as somebody's by its word alone: none after such a
-    report, since what it said since then counts no more.
+    report, since what it said since then counts no more. `phrases` are those that it drew.
     """
 
     role: Role
@@ -73,6 +75,7 @@ class Loss:
     remains: tuple[Kept, ...]
     copies: tuple[Kept, ...]
     confirmed: tuple[Confirmed, ...]
+    phrases: tuple[Drawn, ...]
 
     @property
     def teaches(self) -> bool:
@@ -108,6 +111,7 @@ class Loss:
             "remains": [each.row() for each in self.remains],
             "copies": [each.row() for each in self.copies],
             "confirmed": [each.row() for each in self.confirmed],
+            "phrases": [each.row() for each in self.phrases],
         }
 
 
@@ -180,7 +184,8 @@ async def lost(
     is_dated = cut and since_ms is not None
     copies = await copies_let_in(office, device, governs, only_held_back=is_dated)
     confirmed = () if is_dated else await confirmed_by_lost(office, device, within)
-    return Loss(role, name, tuple(spaces), said, tuple(kept), tuple(copies), confirmed)
+    phrases = await phrases_of_lost(office, device, within)
+    return Loss(role, name, tuple(spaces), said, tuple(kept), tuple(copies), confirmed, phrases)
 
 
 async def _cut_off_with_it(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> list[Kept]:

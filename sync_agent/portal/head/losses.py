@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -31,6 +32,7 @@ from sync_agent.portal.head.school import enter_school
 from sync_agent.school.device_names import key_words
 from sync_agent.school.office import SchoolOffice
 
+MAX_PHRASES_SHOWN: Final = 10
 _SINCE: Final = {"24h": DAY_MS, "3d": 3 * DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * DAY_MS}
 
 
@@ -95,8 +97,17 @@ class Losses:
             return await self._list(visit, office, too_early=True)
         words = key_words(bytes.fromhex(str(told["device"])))
         copies, confirmed = (_named_in(told[which]) for which in ("copies", "confirmed"))
+        days = _days(visit, told["phrases"])
         return self._desk.page(
-            visit, "lost_report.html", told=told, words=words, copies=copies, confirmed=confirmed, since=since
+            visit,
+            "lost_report.html",
+            told=told,
+            words=words,
+            copies=copies,
+            confirmed=confirmed,
+            phrases=days[:MAX_PHRASES_SHOWN],
+            more_phrases=max(0, len(days) - MAX_PHRASES_SHOWN),
+            since=since,
         )
 
     async def _devices(self, visit: Visit, office: SchoolOffice) -> list[Shown]:
@@ -132,6 +143,13 @@ class Losses:
             device = names.get(key)
             found.append(Shown(key.hex(), device, words, role, person, where, seen, reported, by_rank, let_into))
         return sorted(found, key=lambda each: (each.reported is None, each.person or "", each.name or "", each.id))
+
+
+def _days(visit: Visit, phrases: JSON) -> list[str]:
+    """When each phrase that counts was drawn on a lost device, the latest first."""
+    rows = [row for row in phrases if isinstance(row, dict) and row["counts"]] if isinstance(phrases, list) else []
+    moments = [datetime.fromisoformat(str(row["drawn"])) for row in rows]
+    return [visit.say.when(int(moment.timestamp() * 1000), visit.now_ms) for moment in moments]
 
 
 def _named_in(rows: JSON) -> dict[str, str]:
