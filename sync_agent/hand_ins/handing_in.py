@@ -330,7 +330,7 @@ async def give_feedback(
     async with agent.writing:
         work = await find_work(agent, wanted)
         record = Feedback(words, mark or None, redo, content)
-        if work.feedback is not None and work.feedback.record == record:
+        if work.feedback is not None and work.feedback.record == record and await _is_hers(agent, work):
             return
         await agent.write(
             Draft(
@@ -343,6 +343,11 @@ async def give_feedback(
                 parents=work.feedback_ids[:MAX_PARENTS],
             )
         )
+
+
+async def _is_hers(agent: Agent, work: Work) -> bool:
+    """Whether the answer to a work is this teacher's, or of whom theirs have confirmed: others' is not theirs yet."""
+    return (await eyes_in(agent, work.space)).count(work.said_under)
 
 
 # --- listing ----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from protocol.model.work import ItemKind
 from protocol.portable_names import portable_name
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
 from protocol.replica.content.holdings import work_need
-from protocol.replica.office.people import first_names
+from protocol.replica.office.people import first_names, names_of_words
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
@@ -214,7 +214,11 @@ async def _give(agent: Agent, work: Work, folder: str, outgoing: Outgoing) -> bo
         await outgoing.end()
     if work.feedback is not None:
         note = work.feedback.record
-        said = "\n".join(part for part in (note.mark, note.text) if part) + "\n"
+        roster = (await agent.replica.view(work.space)).roster
+        names = await names_of_words(agent.replica, roster, work.said_under)
+        # whose word it is: whoever has the server answers in a name of their own
+        signed = f"({names.get(work.feedback.grant, '?')})"
+        said = "\n".join(part for part in (note.mark, note.text, signed) if part) + "\n"
         await outgoing.start(f"{folder}/{SAID_FILE}", len(said.encode()))
         await outgoing.data(said.encode())
         await outgoing.end()

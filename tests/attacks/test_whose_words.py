@@ -145,6 +145,13 @@ async def test_what_a_teacher_whom_nobody_confirmed_answers_is_not_shown_as_answ
     await here.sync()
     async with portal(here.teacher.agent) as surfer:
         assert "Corrigé par M. X, à ouvrir" in await surfer.page("/work")
+    files = await Desk(here.teacher.agent).files("portfolio", space=here.room.space.hex())
+    assert [data.decode() for path, data in files.items() if path.endswith("correction.txt")] == [f"{WORDS}\n(M. X)\n"]
+    # what she says is hers, whoever said the same before
+    await Desk(here.teacher.agent).ask("feedback", id=work.hex(), text=WORDS, mark=None, redo=False)
+    note = (await work_of(here.teacher, here.room, work)).feedback
+    assert note is not None
+    assert note.author == here.teacher.agent.device
 
 
 @attack(

@@ -71,7 +71,13 @@ async def test_a_teachers_device_writes_all_of_a_child_and_nothing_of_another(ro
     (note,) = [data for path, data in files.items() if path.startswith("corrections/")]
     assert note == b"tres bien"
     page = files["index.html"].decode()
-    for words in ("Ce que Relais garde sur Léa", "Conte &lt;b&gt;1&lt;/b&gt;", "Bravo &lt;Léa&gt;", "texte.txt"):
+    for words in (
+        "Ce que Relais garde sur Léa",
+        "Conte &lt;b&gt;1&lt;/b&gt;",
+        "Bravo &lt;Léa&gt;",
+        "texte.txt",
+        "de Mme Petit",
+    ):
         assert words in page
     assert "Tom" not in page
     data = json.loads(files["donnees.json"])

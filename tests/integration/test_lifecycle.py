@@ -155,7 +155,7 @@ async def test_a_portfolio_has_a_pupils_work_and_what_was_said_of_it_and_writes_
     places = {f"Léa ({year.pupil[:8]})/{day} Racontez ({one[:8]})" for one in (work, unopened)}
     assert {path.rpartition("/")[0] for path in files} == places
     (done,) = (place for place in places if work[:8] in place)
-    assert files[f"{done}/correction.txt"].decode() == "A\nTrès bien.\n"
+    assert files[f"{done}/correction.txt"].decode() == "A\nTrès bien.\n(Mme Petit)\n"
     assert files[f"{done}/{next(iter(WORK))}"] == next(iter(WORK.values()))
     assert (await Desk(year.teacher.agent).work(unopened))["state"] == "server"
     with pytest.raises(BadInput) as caught:

@@ -27,7 +27,8 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings
-from protocol.replica.office.people import doubles_of, mentioned
+from protocol.replica.office.people import doubles_of, mentioned, names_of_words
+from protocol.rights.roster import Roster
 from protocol.trust.sealing import SealReader
 
 WORK_FOLDER: Final = "travaux"
@@ -88,7 +89,8 @@ class Gathering:
             for work in sorted(works, key=lambda work: (work.at_ms, work.id)):
                 item = view.coursework.items.get(work.item)
                 title = "?" if item is None else item.shown.record.title
-                found.works.append(await self._work(work, title, len(found.works) + 1))
+                row = await self._work(work, title, len(found.works) + 1)
+                found.works.append(row | {"by": await self._who_said(view.roster, work)})
         if not found.entries:
             raise BadInput(Code.UNKNOWN_PERSON, f"nothing here is about {person.hex()}")
         await self._tell_of_doubles(person)
@@ -134,6 +136,11 @@ class Gathering:
             "space_name": self._spaces.get(entry.header.space),
             "at": rfc3339(entry.timestamp_ms),
         }
+
+    async def _who_said(self, roster: Roster, work: Work) -> str | None:
+        """Whose word made its state: who answered or opened it, by the name that a list has for them."""
+        names = await names_of_words(self._replica, roster, work.said_under)
+        return next((names[grant] for grant in work.said_under if grant in names), None)
 
     async def _work(self, work: Work, title: str, number: int) -> dict[str, JSON]:
         folder = f"{number:03} {portable_name(title)[:60].strip()}"

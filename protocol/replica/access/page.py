@@ -63,7 +63,8 @@ def _name(row: Mapping[str, JSON], say: Say) -> str:
 
 
 def _work(row: Mapping[str, JSON], say: Say) -> str:
-    state = say(f"family.state_{row['state']}")
+    teacher = row["by"] or say("family.somebody")
+    state = say(f"family.state_{row['state']}", teacher=teacher)
     handed_in = say("family.handed_in", space=row["space_name"] or "?", day=_day(row["at"]), state=state)
     parts = [f"<h3>{_e(row['title'])}</h3><p>{_e(handed_in)}</p>"]
     if row["missing"] is not None:
@@ -77,8 +78,8 @@ def _work(row: Mapping[str, JSON], say: Say) -> str:
         mark = f" <strong>{_e(note['mark'])}</strong>" if note.get("mark") else ""
         redo = f" {_e(say('family.redo'))}" if note.get("redo") else ""
         parts.append(
-            f"<p>{_e(say('family.feedback'))}{mark}{redo}</p><blockquote>{_e(note['text'])}</blockquote>"
-            f"{_files(note['files'])}"
+            f"<p>{_e(say('family.feedback', teacher=teacher))}{mark}{redo}</p>"
+            f"<blockquote>{_e(note['text'])}</blockquote>{_files(note['files'])}"
         )
     return "".join(parts)
 
