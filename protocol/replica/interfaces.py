@@ -340,6 +340,10 @@ class PackBuild(Protocol):
 class ContentStore(Protocol):
     """Packs, and what they hold."""
 
+    @property
+    def changes(self) -> int:
+        """How often packs have come, or gone, since this was opened."""
+
     async def build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> PackBuild:
         """Begin to write packs for a space; `sealed` content is stored as it is, not compressed."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from http.client import HTTPConnection
 from pathlib import Path
@@ -30,10 +30,12 @@ from protocol.model.entry import Entry, Kind, compose
 from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.model.work import ContentRef, HandIn
 from protocol.replica.answering.lacks import Lacks
+from protocol.replica.answering.outgoing import Outgoing
 from protocol.replica.answering.station import Reply
 from protocol.replica.content import batches
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.http.calls import CALLS_AT_ONCE, Calls
+from protocol.replica.interfaces import PackInfo
 from protocol.rights.door import Authority, Door, Verdict
 from protocol.rights.vouching import Vouch, drawn_by
 from protocol.roles import Role
@@ -44,10 +46,11 @@ from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import PhraseKey
 from sync_agent.coursework.reading import readable_version
 from sync_agent.portal.everybody.work_pages import MAX_LISTED_WORKS
+from sync_agent.sync.worth import Worths
 from sync_agent.transport.sealed_calls import SealedCalls
 from tests.attacks.test_filling_up import receipt, with_a_second_key
 from tests.harness.attack import attack
-from tests.harness.caller import caller, sealed_sizes
+from tests.harness.caller import Caller, caller, sealed_sizes
 from tests.harness.classroom import Classroom, Device, assignment, work_of
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.http_room import http_room
@@ -120,6 +123,27 @@ async def test_nobody_waits_for_the_batch_of_another(room: Classroom, monkeypatc
 # --- content that lacks a part ----------------------------------------------------------------------------------------
 
 
+CHUNKS_OF_NOTHING = 3_000
+
+
+async def long_list_of_nothing(room: Classroom, thief: Caller) -> ContentRef:
+    """Let the server have a list, in the form of sealed work, of chunks that nobody has."""
+    writer = PackWriter(level=3)
+    writer.add_chunk(b"x" * 100)
+    sizes = sealed_sizes((CHUNKS_OF_NOTHING - 1) * SEALED_CHUNK_BYTES)
+    names = tuple(ChunkRef(number.to_bytes(32, "big"), size) for number, size in enumerate(sizes))
+    writer.add_stream(names)
+    writer.finish()
+    await thief.sync(SyncRequest(packs=(InlinePack(room.space, writer.take()),)))
+    return ContentRef(stream_id(names), sum(sizes), 0)
+
+
+async def hand_in_often(room: Classroom, thief: Caller, item: bytes, content: ContentRef, times: int) -> None:
+    work = HandIn(content, None).encode()
+    said = [thief.say(room.space, Kind.HAND_IN, work, subject=room.pupil_person, target=item) for _ in range(times)]
+    await thief.sync(SyncRequest(push=tuple(said)))
+
+
 async def work_of_a_quiet_sync(device: Device) -> int:
     with counted_work() as work:
         await device.session.sync()
@@ -135,22 +159,57 @@ async def test_a_long_list_of_what_nobody_has_is_read_once_however_many_hand_ins
     await machine.session.sync()
     before = await work_of_a_quiet_sync(machine)
     thief = await caller(room.territory, room.frontage.responder, Role.MACHINE, room.space, seed=9)
-    writer = PackWriter(level=3)
-    writer.add_chunk(b"x" * 100)
-    sizes = sealed_sizes(3_000 * SEALED_CHUNK_BYTES)
-    names = tuple(ChunkRef(number.to_bytes(32, "big"), size) for number, size in enumerate(sizes))
-    writer.add_stream(names)
-    writer.finish()
-    content = ContentRef(stream_id(names), sum(sizes), 0)
-    await thief.sync(SyncRequest(packs=(InlinePack(room.space, writer.take()),)))
-    said = [
-        thief.say(room.space, Kind.HAND_IN, HandIn(content, None).encode(), subject=room.pupil_person, target=item)
-        for _ in range(5)
-    ]
-    await thief.sync(SyncRequest(push=tuple(said)))
+    content = await long_list_of_nothing(room, thief)
+    await hand_in_often(room, thief, item, content, 5)
     for _ in range(2):
         await machine.session.sync()
-    assert await work_of_a_quiet_sync(machine) < before + len(names)
+    assert await work_of_a_quiet_sync(machine) < before + CHUNKS_OF_NOTHING
+
+
+def once_for_each(outgoing: Outgoing, need: Need, _beyond: frozenset[bytes] = frozenset()) -> Awaitable[list[PackInfo]]:
+    return outgoing._holdings.packs(need)
+
+
+@attack(
+    "one machine keeps the server busy",
+    off={
+        "protocol.replica.answering.outgoing.Outgoing._packs": once_for_each,
+        "protocol.replica.content.holdings.Holdings._remembered": lambda *_: None,
+    },
+)
+async def test_an_answer_looks_once_for_the_content_that_many_hand_ins_name(room: Classroom) -> None:
+    teacher = await room.teacher()
+    item = await assignment(room, teacher)
+    thief = await caller(room.territory, room.frontage.responder, Role.MACHINE, room.space, seed=9)
+    content = await long_list_of_nothing(room, thief)
+    costs = []
+    for seed, more in ((10, 5), (11, 5)):
+        await hand_in_often(room, thief, item, content, more)
+        asks = await caller(
+            room.territory, room.frontage.responder, Role.TEACHER, room.space, seed=seed, person=room.teacher_person
+        )
+        with counted_work() as work:
+            answer = await asks.sync(SyncRequest())
+        assert any(InlinePack(pack.space, pack.data) in answer.packs for pack in answer.packs), "what is here goes out"
+        costs.append(work.lines)
+    assert costs[1] < costs[0] + CHUNKS_OF_NOTHING
+
+
+@attack(
+    "one machine keeps the server busy", off={"protocol.replica.content.holdings.Holdings._remembered": lambda *_: None}
+)
+async def test_a_laptop_that_looks_for_room_reads_once_what_many_hand_ins_name(room: Classroom) -> None:
+    teacher = await room.teacher()
+    item = await assignment(room, teacher)
+    thief = await caller(room.territory, room.frontage.responder, Role.MACHINE, room.space, seed=9)
+    content = await long_list_of_nothing(room, thief)
+    await hand_in_often(room, thief, item, content, 10)
+    for _ in range(2):
+        await teacher.session.sync()
+    with counted_work() as work:
+        pieces = await Worths(teacher.agent).pieces()
+    assert len([piece for piece in pieces if piece.need.stream == content.stream]) == 10
+    assert work.lines < 5 * CHUNKS_OF_NOTHING
 
 
 # --- places among those who are answered ------------------------------------------------------------------------------

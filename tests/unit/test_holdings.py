@@ -325,6 +325,21 @@ async def test_packs_beyond_what_is_known_are_those_of_the_change(content: Memor
     assert len(await holdings.packs(new, beyond=[unknown])) == 2
 
 
+async def test_what_has_come_of_content_is_given_at_once_though_it_was_asked_for_before(
+    content: MemoryPacks, holdings: Holdings
+) -> None:
+    chunks = in_sealed_form(Random(2).randbytes(150_000))
+    names = chunk_list(chunks)
+    need = Need(SPACE, stream_id(names), sealed=True)
+    found = []
+    for pack in in_parts(([], [names]), (chunks[:1], []), (chunks[1:], [])):
+        await content.ingest(SPACE, pack)
+        found.append(len(await holdings.packs(need)))
+    assert found == [1, 2, 3]
+    await content.drop([(await holdings.packs(need))[0].hash])
+    assert len(await holdings.packs(need)) < 3
+
+
 async def test_what_was_looked_at_while_all_was_taken_back_is_looked_at_again(
     store: MemoryStore, content: MemoryPacks, holdings: Holdings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,8 @@ Rules:
 - content goes out because an entry of a space that the caller reads names it: with the news, or when wished for;
 - a hand-in's content goes to its author, to teachers, head teachers and relays; where hand-ins of several machines name
   the same sealed stream, whose it is cannot be told, and no machine gets it;
+- content is looked for once in an answer, however many entries name it, and not when no more links fit: what is left
+  out is wished for by name;
 - small packs travel inside while they fit, the others behind links;
 - a caller that has all content of its cursor gets only what a revision does not share with its parents, as a delta if
   there is one, or a chain of them, that is smaller;
@@ -81,6 +83,7 @@ class Outgoing:
         self._inline_bytes = 0
         self._seen: set[tuple[bytes, bytes]] = set()
         self._streams: dict[bytes, NamedStreams] = {}
+        self._found: dict[tuple[Need, frozenset[bytes]], list[PackInfo]] = {}
 
     async def add_news(self, space: bytes, entries: Sequence[Entry], *, complete: bool) -> None:
         """The content that these entries of a space name; `complete` if the caller has all that came before them."""
@@ -102,7 +105,7 @@ class Outgoing:
             partly = [wish for wish in wishes if wish.space in self._held]
             wishes = partly + await self._add_strong([wish for wish in wishes if wish.space not in self._held])
         for wanted in wishes:
-            if wanted.space in self._readable and len(self.linked) < MAX_LINKS:
+            if wanted.space in self._readable and not self._is_full:
                 streams = await self._streams_of(wanted.space)
                 if wanted.stream in streams.open:
                     await self._add_lacking(Need(wanted.space, wanted.stream, sealed=False))
@@ -140,9 +143,7 @@ class Outgoing:
                     brought.add(stream)
                     chosen.update({delta.hash: delta for delta in chain})
             packs = {
-                pack.hash: pack
-                for stream in brought
-                for pack in await self._holdings.packs(Need(space, stream, sealed=False))
+                pack.hash: pack for stream in brought for pack in await self._packs(Need(space, stream, sealed=False))
             }
             if brought and _total(chosen.values()) < _total(packs.values()):
                 return brought, list(chosen.values())
@@ -168,7 +169,7 @@ class Outgoing:
 
     async def _add_revisions(self, space: bytes, item: Item, news: set[bytes], ways: _Ways) -> None:
         for version in () if item.withdrawn else item.heads:
-            if version.id in news:
+            if version.id in news and not self._is_full:
                 await self._put(await self._cheapest(space, item, version, ways))
 
     async def _cheapest(self, space: bytes, item: Item, head: Version, ways: _Ways) -> Sequence[PackInfo]:
@@ -208,8 +209,20 @@ class Outgoing:
 
     async def _beyond(self, space: bytes, head: Version, held: Sequence[Version]) -> list[PackInfo]:
         """The packs of a version, without what it shares with others."""
-        known = [Need(space, version.record.content.stream, sealed=False) for version in held]
-        return await self._holdings.packs(Need(space, head.record.content.stream, sealed=False), beyond=known)
+        known = frozenset(version.record.content.stream for version in held)
+        return await self._packs(Need(space, head.record.content.stream, sealed=False), known)
+
+    async def _packs(self, need: Need, beyond: frozenset[bytes] = frozenset()) -> list[PackInfo]:
+        """The packs of some content, without what streams `beyond` it need too, as they were when first asked for."""
+        found = self._found.get((need, beyond))
+        if found is None:
+            known = [Need(need.space, stream, sealed=False) for stream in sorted(beyond)]
+            found = self._found[need, beyond] = await self._holdings.packs(need, beyond=known)
+        return found
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self.linked) >= MAX_LINKS
 
     async def _add_work(self, space: bytes, work: Work, news: set[bytes]) -> None:
         if work.id in news:
@@ -232,7 +245,7 @@ class Outgoing:
     async def _add_lacking(self, need: Need) -> None:
         """What the caller does not hold of some content, as a batch where that is clearly less than packs."""
         held = self._held.get(need.space)
-        packs = await self._holdings.packs(need)
+        packs = await self._packs(need)
         batch = []
         if held is not None and self._batches is not None:
             line = self._replica.door.origin(self._device)
@@ -240,7 +253,8 @@ class Outgoing:
         await self._put(sorted(batch or packs, key=lambda pack: pack.size))
 
     async def _add(self, need: Need) -> None:
-        await self._put(sorted(await self._holdings.packs(need), key=lambda pack: pack.size))
+        if not self._is_full:
+            await self._put(sorted(await self._packs(need), key=lambda pack: pack.size))
 
     async def _put(self, packs: Iterable[PackInfo]) -> None:
         for pack in packs:
@@ -250,7 +264,7 @@ class Outgoing:
             if self._fits(pack):
                 self.inline.append((pack, await self._replica.content.read_pack(pack.hash, 0, pack.size)))
                 self._inline_bytes += pack.size
-            elif len(self.linked) < MAX_LINKS:
+            elif not self._is_full:
                 self.linked[pack.space, pack.hash] = pack
 
     def _fits(self, pack: PackInfo) -> bool:

@@ -14,6 +14,7 @@ Rules:
 - what was open to all and has been destroyed is asked for, and given, as nobody's sealed work;
 - of what was found incomplete one part that lacks is remembered, and until it has come nothing else is looked at: a
   list of a few hundred bytes may name hundreds of thousands of chunks, and be named by thousands of entries;
+- which packs hold content is remembered until packs come or go: as many entries may ask for it;
 - names are looked at once: a list of files is its content, and the mark says that its names were found portable.
 """
 
@@ -37,6 +38,7 @@ from protocol.trust.sealing import has_sealed_form
 _NEEDS_AT_ONCE = 500
 _BEGUN_LOOKED_AT = 64
 _LACKING_REMEMBERED = 4 * MAX_ENTRIES_PER_DEVICE  # more than a machine can name with all of its keys
+_HOLDERS_REMEMBERED = 65_536  # packs, of all that is remembered
 _LONG_LIST_BYTES = 32 * KiB
 _HERE = b"\x01"
 _HERE_AND_PORTABLE = b"\x02"
@@ -82,6 +84,9 @@ class Holdings:
         self._given_up: set[bytes] = set()
         self._not_sealed: dict[bytes, None] = {}
         self._no_manifest: dict[bytes, None] = {}
+        self._holders: dict[Need, list[PackInfo]] = {}
+        self._holders_at = -1
+        self._holders_left = _HOLDERS_REMEMBERED
 
     async def load(self) -> None:
         """Read the marks of what is complete, and of what was given up."""
@@ -206,6 +211,7 @@ class Holdings:
     async def forget(self) -> None:
         """Take back every mark: content was found damaged, and each piece is to be looked at again."""
         self._complete = set()
+        self._holders_at = -1
         await self._store.set_marks(dict.fromkeys(await self._store.marks(COMPLETE_MARKS)))
 
     async def give_up(self, streams: Iterable[bytes]) -> None:
@@ -282,6 +288,11 @@ class Holdings:
 
     async def packs(self, need: Need, *, beyond: Sequence[Need] = ()) -> list[PackInfo]:
         """The packs that hold this content, without those only needed for what lies in `beyond` too."""
+        if self._is_no_work(need):
+            return []
+        if not beyond and (remembered := self._remembered(need)) is not None:
+            return remembered
+        changes = self._content.changes
         parts = await self._parts(need)
         if self._is_no_work(need):
             return []
@@ -293,7 +304,22 @@ class Holdings:
             if others is not None:
                 streams = list(set(streams) - set(others.streams))
                 chunks = list(set(chunks) - set(others.chunks))
-        return await self._content.packs_holding(need.space, chunks, streams)
+        found = await self._content.packs_holding(need.space, chunks, streams)
+        if not beyond and changes == self._content.changes:
+            self._remember_holders(need, found)
+        return found
+
+    def _remembered(self, need: Need) -> list[PackInfo] | None:
+        """The packs that were found to hold content, if none has come or gone since."""
+        found = self._holders.get(need) if self._holders_at == self._content.changes else None
+        return None if found is None else list(found)
+
+    def _remember_holders(self, need: Need, found: Sequence[PackInfo]) -> None:
+        room = self._holders_left if self._holders_at == self._content.changes else 0
+        if len(found) >= room:
+            self._holders, self._holders_at, room = {}, self._content.changes, _HOLDERS_REMEMBERED
+        self._holders_left = room - len(found) - 1
+        self._holders[need] = list(found)
 
     async def _before(self, need: Need) -> bytes | None:
         """The manifest of a version that is here as a whole, and of which this one was made, if that is known."""

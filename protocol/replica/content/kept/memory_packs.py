@@ -115,6 +115,7 @@ class MemoryPacks:
         self._packs: dict[bytes, _Pack] = {}
         self._parts: dict[tuple[bytes, bytes], bytes] = {}
         self._deltas: dict[bytes, _Delta] = {}
+        self.changes = 0
 
     async def build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> MemoryBuild:
         return MemoryBuild(self, space, unsent=unsent, sealed=sealed)
@@ -212,6 +213,7 @@ class MemoryPacks:
         if pack in self._packs:
             spaces = self._packs[pack].spaces
             spaces.setdefault(space, any(spaces.values()))
+            self.changes += 1
 
     async def pack(self, pack: bytes, space: bytes | None = None) -> PackInfo | None:
         if (delta := self._deltas.get(pack)) is not None and space in (None, delta.about.space):
@@ -346,6 +348,7 @@ class MemoryPacks:
             left = [refs for one, refs in pack.streams.items() if one not in streams]
             self._move_out(pack, [chunk for chunk in pack.chunks if chunk not in alone], left)
             del self._packs[name]
+            self.changes += 1
         self._parts.clear()
         return list(gone)
 
@@ -359,6 +362,7 @@ class MemoryPacks:
         for name in gone:
             pack = self._packs.pop(name)
             self._move_out(pack, [chunk for chunk in pack.chunks if chunk in named], list(pack.streams.values()))
+            self.changes += 1
         return gone
 
     async def sharing(self, streams: Collection[bytes]) -> set[bytes]:
@@ -376,6 +380,7 @@ class MemoryPacks:
     async def drop(self, packs: Sequence[bytes]) -> None:
         for name in packs:
             self._packs.pop(name, None)
+        self.changes += 1
 
     async def totals(self) -> tuple[int, int, int]:
         chunks = {chunk for pack in self._packs.values() for chunk in pack.chunks}
@@ -427,3 +432,4 @@ class MemoryPacks:
             streams = dict(zip(finished.stream_ids, lists, strict=True))
             stored = self._packs[finished.hash] = _Pack(data, dict(zip(finished.chunks, opened, strict=True)), streams)
         stored.spaces[space] = unsent and stored.spaces.get(space, True)
+        self.changes += 1

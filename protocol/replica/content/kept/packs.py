@@ -105,6 +105,10 @@ class PackFolder:
 
     # --- taking in ----------------------------------------------------------------------------------------------------
 
+    @property
+    def changes(self) -> int:
+        return self._index.changes
+
     async def build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> FolderBuild:
         async def install(files: Sequence[tuple[str, FinishedPack]]) -> None:
             await self._take_in(space, files, unsent=unsent)

@@ -69,6 +69,7 @@ class ContentIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.changes = 0
 
     async def add(self, space: bytes, packs: Sequence[FinishedPack], *, unsent: bool) -> None:
         """Make these packs visible in a space, all at once."""
@@ -79,6 +80,7 @@ class ContentIndex:
                 _add(connection, number, pack, unsent=unsent)
 
         await self._database.write(work)
+        self.changes += 1
 
     async def share(self, pack: bytes, space: bytes) -> None:
         """Let a pack, if it is here, belong to one more space."""
@@ -91,6 +93,7 @@ class ContentIndex:
             connection.execute(sql, (space_number(connection, space), pack))
 
         await self._database.write(work)
+        self.changes += 1
 
     async def remove(self, packs: Sequence[bytes]) -> None:
         """Forget packs and all that only they hold."""
@@ -101,6 +104,7 @@ class ContentIndex:
 
         if packs:
             await self._database.write(work)
+            self.changes += 1
 
     async def given_up(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[Remains]:
         """The packs that go with `streams`, and what others need of each: see `ContentStore.forget`."""
