@@ -99,6 +99,14 @@ def read_manifest(data: bytes) -> tuple[ManifestEntry, ...]:
     return _decode_records(data)
 
 
+def streams_of(data: bytes) -> set[bytes]:
+    """The streams that `data` names if it is a list of files; whether it is a good one, others tell.
+
+    Raises `PeerFault`.
+    """
+    return {data[stream_at : stream_at + HASH_BYTES] for _, stream_at in _places(data, frozenset())}
+
+
 def without_streams(manifest: bytes, records: frozenset[int]) -> bytes:
     """A manifest without the stream ids of the records with these numbers, as a delta carries it."""
     pieces = [MANIFEST_MAGIC]

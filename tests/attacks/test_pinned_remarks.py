@@ -143,9 +143,9 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
 named = Eraser._named
 
 
-async def named_alike(eraser: Eraser, entries: Iterable[Entry]) -> _Named:
+async def named_alike(eraser: Eraser, entries: Iterable[Entry], *, are_going: bool = False) -> _Named:
     """Without a difference between what is sealed and what is not."""
-    found = await named(eraser, entries)
+    found = await named(eraser, entries, are_going=are_going)
     return _Named(found.streams, found.streams)
 
 

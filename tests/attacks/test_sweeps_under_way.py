@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+
+import pytest
 
 from protocol.clock import DAY_MS
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Revocation, Ruling
+from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.upkeep.eraser import Eraser, _Named
+from protocol.replica.upkeep.named_lists import LISTS_MARKS, NamedLists
+from protocol.transfer.manifest import ManifestEntry, encode_manifest
+from sync_agent.hand_ins.handing_in import give_feedback
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
-from tests.harness.classroom import WORK, Classroom, Device, assignment
+from tests.harness.classroom import WORK, Classroom, Device, Given, assignment
 
 
 def when_next_content_is_looked_for(device: Device, meanwhile: Callable[[], Awaitable[None]]) -> None:
@@ -99,3 +106,163 @@ async def test_words_about_other_things_postpone_no_sweep(room: Classroom) -> No
     when_next_content_is_looked_for(teacher, takes_back_another)
     assert (await destroy_erased(teacher.agent)).entries
     assert not any(entry.payload for entry in await about(room, teacher, lea))
+
+
+REMARK = "Léa a triché".encode() * 50
+
+
+async def remarked(room: Classroom, teacher: Device, pc: Device) -> bytes:
+    """A teacher has said something about Léa's work in a file; its stream."""
+    work = await room.hand_in(pc, await assignment(room, teacher, pc), WORK)
+    for device in (pc, teacher):
+        await device.session.sync()
+    await give_feedback(teacher.agent, work, "vu", None, redo=False, incoming=Given({"remarque.txt": REMARK}))
+    for device in (teacher, pc):
+        await device.session.sync()
+    feedback = (await teacher.agent.replica.view(room.space)).coursework.hand_ins[work].feedback
+    assert feedback is not None
+    assert feedback.record.content is not None
+    (file,) = await teacher.agent.holdings.manifest(feedback.record.content.stream)
+    return file.stream
+
+
+def bad_list(*streams: bytes) -> bytes:
+    """What names these streams as files, the last of which has a name that no disk takes."""
+    named = [ManifestEntry(f"f{number}.txt", 1, stream) for number, stream in enumerate(streams)]
+    good = encode_manifest([*named, ManifestEntry("z.txt", 1, bytes(32))])
+    return good.replace(b"z.txt", b"z.tx ")
+
+
+async def brought(room: Classroom, thief: Device, data: bytes) -> bytes:
+    """A stream of these bytes, which the server has."""
+    published = await room.publish(thief, {"x.bin": data})
+    await thief.session.sync()
+    item = (await thief.agent.replica.view(room.space)).coursework.items[published.item]
+    assert item.shown.record.content is not None
+    (file,) = await thief.agent.holdings.manifest(item.shown.record.content.stream)
+    return file.stream
+
+
+async def named_as_lessons(room: Classroom, *streams: bytes) -> None:
+    """The server's key says that these are the files of so many lessons."""
+    territory = room.territory
+    drafts = [
+        Draft(
+            room.space,
+            Kind.REVISION,
+            territory.certificate.id,
+            Revision(ItemKind.LESSON, f"Leçon {number}", None, None, ContentRef(stream, 1, 1)).encode(),
+        )
+        for number, stream in enumerate(streams)
+    ]
+    await territory.replica.write(
+        drafts, author=territory.keys.signing, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
+    )
+
+
+def reads_of(device: Device, streams: Collection[bytes]) -> list[bytes]:
+    """Grows with each look into one of these streams."""
+    content, found = device.agent.replica.content, []
+    read = content.read_stream
+
+    def counting(stream: bytes, start: int = 0) -> AsyncIterator[bytes]:
+        if stream in streams:
+            found.append(stream)
+        return read(stream, start)
+
+    content.read_stream = counting  # type: ignore[method-assign]
+    return found
+
+
+_sought_in = NamedLists.sought_in
+
+
+async def _each_time_anew(lists: NamedLists, stream: bytes) -> frozenset[bytes]:
+    lists._names.clear()
+    return await _sought_in(lists, stream)
+
+
+_named = Eraser._named
+
+
+async def _for_each_entry(eraser: Eraser, entries: Iterable[Entry], *, are_going: bool = False) -> _Named:
+    found = _Named()
+    for entry in entries:
+        found.add(await _named(eraser, [entry], are_going=are_going))
+    return found
+
+
+LISTS = "one long list, named by thousands of lessons, keeps a machine from forgetting anybody"
+
+
+@attack(
+    LISTS,
+    off={
+        "protocol.replica.upkeep.named_lists.NamedLists.sought_in": _each_time_anew,
+        "protocol.replica.upkeep.eraser.Eraser._named": _for_each_entry,
+    },
+)
+async def test_a_sweep_looks_into_a_list_once_however_many_entries_name_it(room: Classroom) -> None:
+    territory, lea = room.territory, room.pupil_person
+    teacher, pc, thief = await room.teacher(), await room.machine(), await room.teacher()
+    await remarked(room, teacher, pc)
+    stream = await brought(room, thief, bad_list(bytes(32)))
+    await named_as_lessons(room, *[stream] * 30)
+    await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
+    await teacher.session.sync()
+    await days_of_looking(room, teacher)
+    reads = reads_of(teacher, [stream])
+    assert (await destroy_erased(teacher.agent)).entries
+    assert len(reads) == 1
+
+
+async def _nothing_is_noted(*_: object) -> None:
+    """A sweep that is cut off begins anew."""
+
+
+@attack(LISTS, off={"protocol.replica.upkeep.named_lists.NamedLists._note": _nothing_is_noted})
+async def test_a_sweep_that_was_cut_off_goes_on_after_the_lists_that_it_has_looked_into(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    territory, lea = room.territory, room.pupil_person
+    teacher, pc, thief = await room.teacher(), await room.machine(), await room.teacher()
+    await remarked(room, teacher, pc)
+    streams = [await brought(room, thief, bad_list(bytes([number]) * 32)) for number in range(6)]
+    await named_as_lessons(room, *streams)
+    await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
+    await teacher.session.sync()
+    await days_of_looking(room, teacher)
+    monkeypatch.setattr("protocol.replica.upkeep.named_lists._NOTED_AT_ONCE", 2)
+    reads = reads_of(teacher, streams)
+    with monkeypatch.context() as patched:
+
+        async def cut_off(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr(teacher.agent.replica.content, "forget", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            await destroy_erased(teacher.agent)
+    assert sorted(reads) == sorted(streams)
+    assert (await destroy_erased(teacher.agent)).entries
+    assert len(reads) <= len(streams) + 1  # what was not noted yet
+    assert not await teacher.agent.replica.store.marks(LISTS_MARKS)
+
+
+def _names_do_not_matter(_data: bytes) -> None:
+    """What is no good list keeps what it names."""
+
+
+@attack(
+    "a PC hands in what is to be forgotten",
+    off={"protocol.replica.upkeep.named_lists.decode_manifest": _names_do_not_matter},
+)
+async def test_a_list_that_nobody_can_read_keeps_no_remark(room: Classroom) -> None:
+    territory, lea = room.territory, room.pupil_person
+    teacher, pc, thief = await room.teacher(), await room.machine(), await room.teacher()
+    remark = await remarked(room, teacher, pc)
+    await named_as_lessons(room, await brought(room, thief, bad_list(remark)))
+    await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
+    await teacher.session.sync()
+    await days_of_looking(room, teacher)
+    assert (await destroy_erased(teacher.agent)).entries
+    assert not await teacher.agent.replica.content.known_streams([remark])

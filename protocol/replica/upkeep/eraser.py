@@ -19,6 +19,7 @@ Rules:
 - what waits in quarantine goes too, and by itself once it has waited for `HELD_MS`;
 - of what a part of a pack holds nobody can say whose it is: when content is given up, all parts go to which this
   program is not adding, and by themselves after a week;
+- into a list of files it is looked once a sweep, however many entries name it (`named_lists`);
 - content that only erased entries named is given up first, so that a sweep that was cut off finds it again; no hand-in
   keeps what is not sealed, and nothing else takes what is; what comes again goes at the next look.
 """
@@ -34,7 +35,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.errors import LocalFailure, PeerFault
+from protocol.errors import PeerFault
 from protocol.folds.coursework import live_content
 from protocol.folds.erasing import Order, due, has_waited, is_destroyed_by
 from protocol.limits import CURSOR_HASH_BYTES, HELD_MS
@@ -47,6 +48,7 @@ from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.kept.left_parts import are_parts_left, left_waited_less, let_go_of_left
 from protocol.replica.content.kept.unnamed import let_go_of_unnamed, waited_less
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
+from protocol.replica.upkeep.named_lists import NamedLists
 from protocol.rights.door import covering_names
 from protocol.trust.sealing import has_sealed_form
 
@@ -97,6 +99,7 @@ class Eraser:
         self._holdings = holdings
         self._found: dict[bytes, _Found] = {}
         self._obeyed = _Obeyed()
+        self._lists = NamedLists(replica.store, replica.content)
 
     async def sweep(self, now_ms: int) -> Destroyed:
         """Destroy what is due at `now_ms`. Raises `LocalFailure`. May be repeated, and cut off anywhere."""
@@ -108,9 +111,13 @@ class Eraser:
 
     async def _carry_out(self, now_ms: int) -> Destroyed:
         gone: list[bytes] = []
+        self._lists = NamedLists(self._store, self._replica.content)
         while True:
             with contextlib.suppress(_Countermanded):
-                return Destroyed(await self._obey(now_ms, gone), tuple(gone))
+                names = await self._obey(now_ms, gone)
+                break
+        await self._lists.end()
+        return Destroyed(names, tuple(gone))
 
     async def _obey(self, now_ms: int, gone: list[bytes]) -> int:
         """Destroy what is due, the entries add to `gone`; how many names anew. Raises `_Countermanded`."""
@@ -125,15 +132,16 @@ class Eraser:
         destroyed_today = {name for name, record in done.items() if 0 <= record.day - today <= _LATER_DAYS}
         obeyed = due(orders, now_ms, destroyed_today)
         self._obeyed = _Obeyed(obeyed, done, now_ms, changes)
-        for space in self._replica.door.spaces():
-            line = self._replica.door.lineage(space)
-            names = {order.covers for order in obeyed if order.space in line}
-            gone += await self._sweep_space(space, names, read.get(ERASURE_READ_MARKS + space.hex()))
+        names = {space: self._names_in(space) for space in self._replica.door.spaces()}
+        noted = {space: read.get(ERASURE_READ_MARKS + space.hex()) for space in names}
+        await self._seek(names, noted)
+        for space, covers in names.items():
+            gone += await self._sweep_space(space, covers, noted[space])
         await self._sweep_quarantine({order.covers for order in obeyed})
         await self._give_up_again()
         fresh = [order for order in obeyed if not order.is_done]
-        noted = _noting(done, obeyed, now_ms, ended)
-        marks = {DONE_MARKS + name.hex(): None if one is None else one.encode() for name, one in noted.items()}
+        records = _noting(done, obeyed, now_ms, ended)
+        marks = {DONE_MARKS + name.hex(): None if one is None else one.encode() for name, one in records.items()}
         await self._store.set_marks(marks)
         self._replica.note_destroyed(await carried_out(self._store))
         if done:
@@ -265,6 +273,21 @@ class Eraser:
         await self._store.set_marks({**marks, **ended})
         return seen
 
+    def _names_in(self, space: bytes) -> set[bytes]:
+        """What is to go in a space."""
+        line = self._replica.door.lineage(space)
+        return {order.covers for order in self._obeyed.orders if order.space in line}
+
+    async def _seek(self, names: Mapping[bytes, Collection[bytes]], noted: Mapping[bytes, bytes | None]) -> None:
+        """Say beforehand what the lists of all spaces will be asked for, so that each answers once."""
+        going = _Named(open=await self._holdings.come_again())
+        for space, covers in names.items():
+            if covers:
+                arrived = await self._store.scan(space, await self._looked_at(space, _hash_of(covers), noted[space]))
+                gone = [one.entry for one in arrived if is_destroyed_by(one.entry, covers)]
+                going.add(await self._named(gone, are_going=True))
+        await self._lists.seek(going.streams | await self._replica.content.sharing(going.open))
+
     async def _sweep_space(self, space: bytes, covers: Collection[bytes], noted: bytes | None) -> list[bytes]:
         """Destroy what is covered in a space: what has come since it was last looked through for just that."""
         mark = ERASURE_READ_MARKS + space.hex()
@@ -272,7 +295,7 @@ class Eraser:
             if noted is not None:
                 await self._store.set_marks({mark: None})
             return []
-        sought = blake3(b"".join(sorted(covers))).digest()
+        sought = _hash_of(covers)
         arrived = await self._store.scan(space, await self._looked_at(space, sought, noted))
         if not arrived:
             return []
@@ -322,7 +345,7 @@ class Eraser:
         a remark as one. So could it name a list that repeats the remark's chunks, which goes with it. But whoever may
         say feedback could name the work of others in it: what has the form of sealed work, a hand-in keeps.
         """
-        going = await self._named(gone)
+        going = await self._named(gone, are_going=True)
         spaces = {space, *await self._replica.content.spaces_of(going.streams)}
         await self._let_go_of(going, spaces, {entry.id for entry in gone})
 
@@ -345,6 +368,8 @@ class Eraser:
     async def _let_go_of(self, going: _Named, spaces: Collection[bytes], names: Collection[bytes] = ()) -> None:
         """Give up streams of these spaces that none of their entries keeps; those of these `names` go."""
         content, left = self._replica.content, _Named()
+        shared = await content.sharing(going.open)
+        await self._lists.seek(going.streams | shared)
         for each in spaces if going.streams else ():
             stored = await self._store.scan(each)
             left.add(await self._named(one.entry for one in stored if one.entry.id not in names))
@@ -352,7 +377,9 @@ class Eraser:
         named = going.open - left.open
         plain = await self._not_sealed(named)
         opened = named - (left.sealed - plain)
-        sharing = await self._not_sealed(await content.sharing(opened) - left.open)
+        # of what came meanwhile nobody has asked whether it is named
+        shared &= await content.sharing(opened)
+        sharing = await self._not_sealed(shared - left.open)
         await self._holdings.give_up((opened & plain) | sharing)
         named = opened | sharing | (going.sealed - left.streams)
         if await content.forget(spaces, named, self._still_obeying):
@@ -363,19 +390,23 @@ class Eraser:
         lists = await self._replica.content.chunk_lists(list(streams))
         return {name for name, chunks in lists.items() if not has_sealed_form(chunks)}
 
-    async def _named(self, entries: Iterable[Entry]) -> _Named:
-        """All streams that entries name, those that a manifest names included, as far as it is here."""
+    async def _named(self, entries: Iterable[Entry], *, are_going: bool = False) -> _Named:
+        """All streams that entries name, those that a list of files names included, as far as it is here.
+
+        Of such, all that are here where the entries `are_going`, of others' those that are sought.
+        """
         named = _Named()
+        inside = self._lists.files_in if are_going else self._lists.sought_in
         for entry in entries:
             content = content_of(entry)
             if content is None:
                 continue
             if entry.header.kind == Kind.HAND_IN:
                 named.sealed.add(content.stream)
-                continue
-            named.open.add(content.stream)
-            with contextlib.suppress(LocalFailure):
-                named.open.update(file.stream for file in await self._holdings.manifest(content.stream))
+            elif content.stream not in named.looked_into:
+                named.looked_into.add(content.stream)
+                named.open.add(content.stream)
+                named.open.update(await inside(content.stream))
         return named
 
 
@@ -385,6 +416,8 @@ class _Named:
 
     open: set[bytes] = field(default_factory=set)
     sealed: set[bytes] = field(default_factory=set)
+    looked_into: set[bytes] = field(default_factory=set)
+    """The open ones that entries name themselves."""
 
     @property
     def streams(self) -> set[bytes]:
@@ -506,6 +539,10 @@ def _noting(
         if record != done.get(name):
             found[name] = record
     return found
+
+
+def _hash_of(covers: Collection[bytes]) -> bytes:
+    return blake3(b"".join(sorted(covers))).digest()
 
 
 def _since_mark(at_ms: int) -> bytes:
