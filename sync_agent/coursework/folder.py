@@ -14,6 +14,7 @@ Everything here blocks: callers use a thread. Raises `OSError`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import shutil
@@ -34,6 +35,7 @@ Notes: TypeAlias = Mapping[str, FileNote]
 _EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _FEW_FILES: Final = 32
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +161,23 @@ class TitleFolder:
     def remove(self, known: Sequence[Notes]) -> None:
         """Take the title away; only a person's files stay."""
         if is_real_folder(self.place):
-            self._away(self.place)
+            try:
+                self._away(self.place)
+            except OSError as reason:
+                if reason.errno not in FULL:
+                    raise
+                self._thin_out(known)
+                self._away(self.place)
         self.tidy(known, {})
         with contextlib.suppress(OSError):
             self.place.parent.rmdir()
+
+    def _thin_out(self, known: Sequence[Notes]) -> None:
+        """Delete what is as we noted it where it lies: this disk has no block for a folder to put things away in."""
+        for file in look_through(self.place, known, {}).values():
+            if file.stream is not None:
+                Path(file.place).unlink(missing_ok=True)
+        _remove_empty(self.place)
 
     def move_from(self, former: Path) -> None:
         """Take over the folder that the title had under another name, unless something lies here already."""
@@ -288,6 +303,13 @@ def write_files(files: Iterable[NewFile], changed_ns: int) -> list[tuple[int, in
         state = new.place.stat()
         states.append((state.st_size, state.st_mtime_ns))
     return states
+
+
+def remove_drafts(drafts: Iterable[Path]) -> None:
+    """Delete files that were written and are not to be `put`."""
+    for draft in drafts:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def clear_ours(root: Path) -> None:

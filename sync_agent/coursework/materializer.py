@@ -9,15 +9,16 @@ Rules (docs/adr/0014):
 - files that two revisions share are not written again;
 - what a person wrote there stays, under a dated name where it stands in the way of what is published, and is never
   published from there. A fresh edit is left in peace until a new revision comes;
-- a full disk ends the work before it is full, and is told by `status` and `doctor`.
+- a full disk ends the work before it is full, and is told by `status` and `doctor`: what a copy takes is reckoned from
+  the list of files itself, in whole blocks, and looked at again while it is written and after. Where less is free than
+  this tree leaves, copies make way by themselves (docs/adr/0259); a title that does not fit is passed over.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,8 +33,10 @@ from protocol.limits import MiB
 from protocol.model.entry import ID_BYTES
 from protocol.portable_names import portable_name
 from sync_agent.app import Agent
+from sync_agent.coursework.copies_room import MIN_BLOCK_BYTES, DiskRoom, Taken, making_way, room_beyond, taken
 from sync_agent.coursework.file_notes import FileNote, decode_notes, encode_notes
 from sync_agent.coursework.folder import (
+    FULL,
     Lying,
     NewFile,
     Notes,
@@ -42,6 +45,7 @@ from sync_agent.coursework.folder import (
     folders_above,
     look_through,
     make_durable,
+    remove_drafts,
     remove_ours,
     write_files,
 )
@@ -64,7 +68,6 @@ _AT_ONCE_BYTES: Final = MiB
 _AT_ONCE_FILES: Final = 128
 _MARKED_FILES: Final = 256
 _SEEN_FILES: Final = 20_000
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NEXT: Final = "/next"
 _MAX_MARK_BYTES: Final = 4096
 
@@ -149,6 +152,14 @@ class _Seen:
     lying: Mapping[str, Lying]
 
 
+class _NoRoom(Exception):
+    """A title for which there is no room: it needs so much."""
+
+    def __init__(self, needed: Taken) -> None:
+        super().__init__(needed)
+        self.needed = needed
+
+
 class Materializer:
     """See the module. `run` is its task; `wake` may be called from anywhere in the loop.
 
@@ -168,6 +179,10 @@ class Materializer:
         self._places: list[Path] = []
         self._in_step: dict[bytes, Shown] | None = {} if once else None
         self._seen: dict[bytes, _Seen] = {}
+        self._takes: dict[bytes, int] = {}
+        """What copies of these lists of files take of the disk."""
+        self._too_large: dict[bytes, tuple[Shown, Taken]] = {}
+        """Titles that found no room, and how much they ask for: no list is read again before there is as much."""
 
     def wake(self) -> None:
         """Something may have arrived."""
@@ -204,9 +219,18 @@ class Materializer:
                     raise
                 self._trouble = (failure.code, failure.message)
             finally:
-                await self._settle()
+                await self._as_far_as_there_is_room(self._settle())
             await asyncio.to_thread(remove_ours, self._root)
-            await self._tell()
+            await self._as_far_as_there_is_room(self._tell())
+
+    async def _as_far_as_there_is_room(self, noting: Awaitable[None]) -> None:
+        """Note something in the store; one that is full does so when there is room again."""
+        try:
+            await noting
+        except LocalFailure as failure:
+            if failure.code is not Code.DISK_FULL:
+                raise
+            self._trouble = (failure.code, _FULL_SENTENCE)
 
     async def ahead(self) -> None:
         """Look through what is known before a sync brings more, edits set aside; `refresh` then does the rest.
@@ -220,15 +244,17 @@ class Materializer:
     # --- all titles ---------------------------------------------------------------------------------------------------
 
     async def _refresh(self, *, thorough: bool, set_aside: bool) -> None:
-        spaces = await space_folders(self._agent)
-        if not spaces:
-            return  # no rights yet, or none any more: what is there stays readable
         if thorough:
             await self._guarded(asyncio.to_thread(clear_ours, self._root))
         shown = await self._shown()
-        items = await self._items(spaces)
-        for gone in shown.keys() - items.keys():
+        here = await self._agent.spaces()
+        items = await self._items(here)
+        for gone in shown.keys() - items.keys() if here else ():
             await self._guarded(self._remove(gone, shown.pop(gone)))
+        await self._make_way(shown)
+        spaces = await space_folders(self._agent)
+        if not spaces:
+            return  # no rights yet, or none any more: what is there stays readable
         complete = await self._complete(items.values())
         fits = await self._fitting(complete)
         for left_out in complete.keys() - fits:
@@ -242,9 +268,14 @@ class Materializer:
             before, now = shown.get(item.id), _named(item, version, shown)
             was_seen = self._in_step is not None and self._in_step.get(item.id) == now
             if before != now or (thorough and not was_seen):
+                if await self._is_too_large(item.id, now):
+                    self._trouble = (Code.DISK_FULL, _FULL_SENTENCE)
+                    continue
                 shown[item.id] = now
                 place = self._root / spaces[item.space] / now.folder
-                await self._guarded(self._bring(item, version, before, now, place, set_aside=set_aside))
+                bringing = self._bring(item, version, before, now, place, set_aside=set_aside)
+                await self._guarded(self._if_it_fits(item.id, now, bringing))
+                await self._make_way(shown)
 
     async def _shown(self) -> dict[bytes, Shown]:
         marks = await self._store.marks(TREE_MARKS)
@@ -287,8 +318,74 @@ class Materializer:
             for item, version in complete.items()
         }
         _, _, taken = await self._agent.replica.content.totals()
-        sizes = {item: content.size for item, content in contents.items()}
+        sizes = {item: await self._size(item, content.stream) for item, content in contents.items()}
+        self._takes = {content.stream: sizes[item] for item, content in contents.items()}
         return fitting(sizes, used_ms, max(0, budget_bytes - taken))
+
+    async def _size(self, item: bytes, stream: bytes) -> int:
+        """What a copy takes of the disk, by the list of files itself: what a revision says of its size binds nobody."""
+        if stream in self._takes:
+            return self._takes[stream]
+        try:
+            wanted = wanted_files(await self._agent.holdings.manifest(stream))
+            sizes = {file.path: file.size for file in wanted.values()}
+        except LocalFailure as failure:
+            if failure.code not in (Code.INCOMPLETE, Code.DAMAGED):
+                raise
+            sizes = {note.path: note.size for note in (await self._known(item))[0].values()}
+        return taken(sizes.values(), folders_above(sizes), (await self._room()).block_bytes).size
+
+    # --- room on the disk ---------------------------------------------------------------------------------------------
+
+    async def _room(self) -> DiskRoom:
+        """What is free beyond what this tree leaves. Raises `OSError`."""
+        return room_beyond(self._agent.folder, await self._agent.replica.content.free_bytes(), self._reserve_bytes)
+
+    async def _make_way(self, shown: dict[bytes, Shown]) -> None:
+        """Where less is free than this tree leaves, let copies go: they are made again once there is room."""
+        lacking = (await self._room()).lacking
+        if lacking.is_nothing or not shown:
+            return
+        await self._settle()
+        takes, used_ms = {}, {}
+        for item, title in shown.items():
+            notes = {path: note for known in await self._known(item) for path, note in known.items()}
+            takes[item] = taken((note.size for note in notes.values()), folders_above(notes), MIN_BLOCK_BYTES)
+            at_ms = max((note.changed_ns for note in notes.values()), default=0) // 10**6
+            used_ms[item] = max(at_ms, await self._agent.opened_ms(title.stream))
+        going = making_way(takes, used_ms, lacking)
+        _log.info("%d readable copies make way: the disk is nearly full", len(going))
+        for item in going:
+            await self._guarded(self._remove(item, shown.pop(item)))
+        await self._settle()
+        self._trouble = (Code.DISK_FULL, _FULL_SENTENCE)
+
+    async def _is_too_large(self, item: bytes, now: Shown) -> bool:
+        """Whether a title found no room before, and would find none now."""
+        before, needed = self._too_large.get(item, (None, Taken(0, 0)))
+        return before == now and not (await self._room()).holds(needed)
+
+    async def _if_it_fits(self, item: bytes, now: Shown, bringing: Awaitable[None]) -> None:
+        """Bring one title; one for which there is no room is remembered, and passed over."""
+        self._too_large.pop(item, None)
+        try:
+            await bringing
+        except _NoRoom as reason:
+            self._too_large[item] = (now, reason.needed)
+            self._trouble = (Code.DISK_FULL, _FULL_SENTENCE)
+
+    async def _check_room(self, files: Iterable[Wanted], folders: Collection[str]) -> Taken:
+        """What these files and folders will take. Raises `_NoRoom` where that is not there."""
+        room = await self._room()
+        needed = taken((file.size for file in files), folders, room.block_bytes)
+        if not room.holds(needed):
+            raise _NoRoom(needed)
+        return needed
+
+    async def _look_at_room(self, needed: Taken) -> None:
+        """While files are written: a disk that fills more than was reckoned, or by others, ends this title."""
+        if not (await self._room()).lacking.is_nothing:
+            raise _NoRoom(Taken(2 * needed.size, 2 * needed.files))
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         """Do one title's work; what the disk does not let happen now is tried again later, a full disk ends all."""
@@ -299,7 +396,7 @@ class Materializer:
                 raise
             self._trouble = (failure.code, failure.message)
         except OSError as reason:
-            if reason.errno in _FULL:
+            if reason.errno in FULL:
                 raise LocalFailure(Code.DISK_FULL, _FULL_SENTENCE) from reason
             _log.warning("a title of DIR/coursework could not be written: %s", reason.strerror)
             self._trouble = (Code.STORAGE_FAILED, f"a title could not be written: {reason.strerror}")
@@ -379,8 +476,11 @@ class Materializer:
     async def _in_place(self, title: _Title, leave_after_ms: int | None) -> None:
         """Change single files where they lie. Edits made after `leave_after_ms` are left for now."""
         title.notes = _noted(title.fresh())
+        stale = title.stale()
+        lying = folders_above(title.lying) if title.lying else frozenset()
+        needed = await self._check_room(stale, folders_above(file.path for file in stale) - lying)
         writing = []
-        for file in title.stale():
+        for file in stale:
             edit = title.lying.get(file.path)
             edited = edit is not None and edit.stream is None
             if edit and edited and leave_after_ms is not None and leave_after_ms < edit.changed_ns // 10**6:
@@ -389,8 +489,12 @@ class Materializer:
                         title.notes[file.path] = notes[file.path]
                 continue
             writing.append((file, title.folder.draft()))
-        await self._write(title, writing)
-        await self._foretell(title)
+        try:
+            await self._write(title, writing, needed)
+            await self._foretell(title)
+        except BaseException:
+            await asyncio.to_thread(remove_drafts, [draft for _, draft in writing])
+            raise
         for file, draft in writing:
             edit = title.lying.get(file.path)
             if edit is not None and edit.stream is None:
@@ -403,12 +507,13 @@ class Materializer:
     async def _exchange(self, title: _Title) -> None:
         """Build the version beside, and let it take the place of what lies there."""
         folder = title.folder
+        stale = title.stale()
+        needed = await self._check_room(stale, folders_above(title.wanted))
         await asyncio.to_thread(folder.begin)
         try:
             title.notes = _noted(title.fresh())
             await asyncio.to_thread(folder.keep, title.fresh())
-            stale = title.stale()
-            await self._write(title, [(file, folder.fresh / file.path) for file in stale])
+            await self._write(title, [(file, folder.fresh / file.path) for file in stale], needed)
             await self._foretell(title)
             await asyncio.to_thread(folder.exchange, [*title.known, title.notes], title.wanted)
             title.places = [folder.place / file.path for file in stale]
@@ -440,18 +545,21 @@ class Materializer:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    async def _write(self, title: _Title, files: Sequence[tuple[Wanted, Path]]) -> None:
+    async def _write(self, title: _Title, files: Sequence[tuple[Wanted, Path]], needed: Taken) -> None:
         """Write files from the store to these places; notes what they are like."""
-        await self._check_room(sum(file.size for file, _ in files))
         writing = Behind()
         try:
-            await self._read_out(title, files, writing)
+            async for _ in self._read_out(title, files, writing):
+                await self._look_at_room(needed)
             await writing.settle()
+            await self._look_at_room(needed)
         finally:
             await writing.leave()
 
-    async def _read_out(self, title: _Title, files: Sequence[tuple[Wanted, Path]], writing: Behind) -> None:
-        """Read and check one batch of files while the one before is written."""
+    async def _read_out(
+        self, title: _Title, files: Sequence[tuple[Wanted, Path]], writing: Behind
+    ) -> AsyncGenerator[None, None]:
+        """Read and check one batch of files while the one before is written; a turn for each."""
         batch: list[tuple[Wanted, NewFile]] = []
         gathered = 0
         for file, place in files:
@@ -465,10 +573,12 @@ class Materializer:
                         batch.append((file, NewFile(place, tuple(parts), append=begun)))
                         await writing.begin(_write_batch(title, batch))
                         batch, parts, gathered, begun = [], [], 0, True
+                        yield
             batch.append((file, NewFile(place, tuple(parts), append=begun)))
             if len(batch) >= _AT_ONCE_FILES:
                 await writing.begin(_write_batch(title, batch))
                 batch, gathered = [], 0
+                yield
         if batch:
             await writing.begin(_write_batch(title, batch))
 
@@ -480,17 +590,14 @@ class Materializer:
             async for piece in pieces:
                 yield piece
 
-    async def _check_room(self, needed_bytes: int) -> None:
-        if needed_bytes and await self._agent.replica.content.free_bytes() - needed_bytes < self._reserve_bytes:
-            raise LocalFailure(Code.DISK_FULL, _FULL_SENTENCE, needed=needed_bytes)
-
     async def _settle(self) -> None:
         """Make what was written durable, then what is noted of it."""
         places, self._places = self._places, []
-        marks, self._marks = self._marks, {}
-        if marks:
+        if self._marks:
             await asyncio.to_thread(make_durable, places)
+            marks = dict(self._marks)
             await self._store.set_marks(marks)
+            self._marks = {key: mark for key, mark in self._marks.items() if marks.get(key) != mark}
 
     async def _tell(self) -> None:
         """Remember the trouble for `status`, if it is not what is remembered."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import pytest
 
 from sync_agent.app import RoomLimits
+from sync_agent.coursework import folder as folder_steps
 from sync_agent.coursework.materializer import Materializer
 from sync_agent.coursework.rules import NOTICE_NAME
+from sync_agent.coursework.space_folders import OUR_FOLDER
 from sync_agent.machine.marks import TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK
 from sync_agent.status import coursework_status
 from tests.harness.commands import Desk
+from tests.harness.small_disk import SmallDisk
 from tests.harness.tree import LESSON, Pair, edit, files_of, likeness, opened
 
 pytestmark = pytest.mark.usefixtures("utc")
@@ -165,11 +169,14 @@ async def test_a_file_that_a_power_cut_emptied_is_written_again(pair: Pair) -> N
     assert files_of(pair.cm1 / "Eau") == LESSON
 
 
-async def test_too_little_room_is_told_and_leaves_what_was_there(pair: Pair) -> None:
+async def test_too_little_room_is_told_and_leaves_what_was_there(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     item = (await pair.publish(LESSON))["item"]
     await pair.refresh()
     await pair.publish({path: data + b" bis" for path, data in LESSON.items()}, item=item)
-    await pair.refresh(reserve_bytes=2**60)
+    with monkeypatch.context() as patch:
+        # three files and two folders take five blocks
+        SmallDisk(pair.room["renard"].folder, 4 * 4096).mount(patch)
+        await pair.refresh()
     assert files_of(pair.tree) == {f"CM1/Eau/{path}": data for path, data in LESSON.items()}
     async with opened(pair.room, "renard") as agent:
         problem = (await coursework_status(agent.replica.store))["problem"]
@@ -179,6 +186,61 @@ async def test_too_little_room_is_told_and_leaves_what_was_there(pair: Pair) -> 
     assert files_of(pair.cm1 / "Eau")["index.html"].endswith(b" bis")
     async with opened(pair.room, "renard") as agent:
         assert await agent.replica.store.mark(TREE_TROUBLE_MARK) is None
+
+
+async def test_a_title_for_which_there_is_no_room_keeps_no_other_out(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pair.publish({"film.bin": bytes(200_000)}, title="Film")
+    await pair.publish({"page.html": b"<p>"}, title="Eau")
+    SmallDisk(pair.room["renard"].folder, 100_000).mount(monkeypatch)
+    await pair.refresh()
+    assert [path.name for path in pair.cm1.iterdir()] == ["Eau"]
+
+
+async def test_where_the_disk_is_nearly_full_copies_make_way_and_come_back_but_for_what_a_person_wrote(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for title in ("Ancien", "Nouveau"):
+        item = (await pair.publish({"a/page.html": title.encode() * 100_000, "b/vide.txt": b""}, title=title))["item"]
+    await pair.refresh()
+    async with opened(pair.room, "renard") as agent:
+        await Desk(agent).files("cat", item=item, path="b/vide.txt")
+    edit(pair.cm1 / "Ancien" / "b" / "vide.txt", b"le travail de Lea")
+    folder = pair.room["renard"].folder
+    disk = SmallDisk(folder, 1_000_000)
+    disk.mount(monkeypatch)
+    (folder / "video.bin").write_bytes(bytes(600_000))
+    await pair.refresh(reserve_bytes=500_000)
+    assert list(files_of(pair.cm1 / "Ancien").values()) == [b"le travail de Lea"]
+    assert len(files_of(pair.cm1 / "Nouveau")) == 2, "what came last stays"
+    assert disk.free_bytes >= 500_000
+    async with opened(pair.room, "renard") as agent:
+        problem = (await coursework_status(agent.replica.store))["problem"]
+        assert isinstance(problem, dict)
+        assert problem["code"] == "disk-full"
+    (folder / "video.bin").unlink()
+    await pair.refresh(reserve_bytes=100_000)
+    assert len(files_of(pair.cm1 / "Ancien")) == 3
+    assert b"le travail de Lea" in files_of(pair.cm1 / "Ancien").values()
+
+
+async def test_copies_make_way_on_a_disk_that_has_no_block_for_one_more_folder(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pair.publish(LESSON)
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "exercice.odt", b"le travail de Lea")
+    make = folder_steps.make_real_folder
+
+    def full(place: Path, root: Path) -> None:
+        if place.name == OUR_FOLDER and (pair.cm1 / "Eau" / "images").exists():
+            raise OSError(errno.ENOSPC, "no space left")
+        make(place, root)
+
+    monkeypatch.setattr(folder_steps, "make_real_folder", full)
+    await pair.refresh(reserve_bytes=2**60)
+    assert list(files_of(pair.tree).values()) == [b"le travail de Lea"]
 
 
 async def test_copies_count_in_the_disk_budget_and_an_edit_outlives_the_copy(pair: Pair) -> None:
@@ -197,7 +259,7 @@ async def test_copies_count_in_the_disk_budget_and_an_edit_outlives_the_copy(pai
             await desk.ask("doctor")
             return desk.told
 
-    told = await within(20_000)
+    told = await within(24_000)
     assert sorted(path.name for path in pair.cm1.glob("*/*")) == ["mes notes.txt", "page.html"]
     assert (pair.cm1 / "Nouveau" / "page.html").is_file(), "what came last has its copy"
     assert any("no copy of 1 of the titles" in line for line in told)

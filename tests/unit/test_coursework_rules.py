@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,8 @@ from protocol.limits import MAX_PATH_COMPONENT_BYTES
 from protocol.portable_names import check_portable, portable_name
 from protocol.transfer.chunking import chunk_list, cut, stream_id
 from protocol.transfer.manifest import ManifestEntry
+from sync_agent.coursework.copies_room import DiskRoom, Taken, making_way, room_beyond, taken
+from sync_agent.coursework.folder import folders_above
 from sync_agent.coursework.rules import NOTICE_NAME, dated_name, fitting, is_dated, is_denied, local_time, wanted_files
 from sync_agent.coursework.space_folders import compared, free_name
 
@@ -113,6 +116,35 @@ def test_within_a_budget_what_was_used_last_has_a_copy_and_without_one_everythin
     assert fitting(sizes, used_ms, 60) == {b"new", b"tiny"}
     assert fitting(sizes, used_ms, 600) == set(sizes)
     assert fitting(sizes, used_ms, 0) == set()
+
+
+def test_each_file_and_each_folder_takes_a_block_at_least() -> None:
+    assert taken([0, 1, 4096, 4097], folders_above(["a/b/c.txt", "a/d.txt"]), 4096) == Taken(
+        (1 + 1 + 1 + 2 + 3) * 4096, 7
+    )
+
+
+def test_what_was_used_longest_ago_makes_way_first_and_no_more_than_is_needed() -> None:
+    takes = {b"old": Taken(40, 1), b"new": Taken(50, 1), b"older": Taken(10, 90)}
+    used_ms = {b"old": 2, b"new": 9, b"older": 1}
+    assert making_way(takes, used_ms, Taken(0, 0)) == []
+    assert making_way(takes, used_ms, Taken(10, 0)) == [b"older"]
+    assert making_way(takes, used_ms, Taken(0, 91)) == [b"older", b"old"]
+    assert making_way(takes, used_ms, Taken(1_000, 0)) == [b"older", b"old", b"new"]
+
+
+@pytest.mark.parametrize(
+    ("needed", "fits"), [(Taken(100, 10), True), (Taken(101, 1), False), (Taken(1, 11), False), (Taken(0, 0), True)]
+)
+def test_a_title_finds_room_where_there_is_room_for_its_bytes_and_for_its_files(needed: Taken, fits: bool) -> None:
+    assert DiskRoom(100, 10).holds(needed) is fits
+    assert DiskRoom(100, None).holds(Taken(100, 10**9)), "a disk that does not tell"
+    assert DiskRoom(-5, 10).lacking == Taken(5, 0)
+    assert DiskRoom(5, -10).lacking == Taken(0, 10)
+
+
+def test_the_room_of_this_disk_is_what_is_free_beyond_the_reserve(tmp_path: Path) -> None:
+    assert room_beyond(tmp_path, 1_000, 400).size == 600
 
 
 @given(st.dictionaries(st.binary(max_size=3), st.integers(0, 100), max_size=12), st.integers(0, 300))
