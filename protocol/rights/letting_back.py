@@ -22,12 +22,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS, MAX_RETURNS_WEIGHED
 from protocol.model.ancestry import marked
 from protocol.model.entry import Entry, Kind
+from protocol.rights.asked import Asking, Bits, Heard, asked_about, leading_to, missing_of
 from protocol.rights.door import Authority, Door
 from protocol.rights.vouching import Device, Standing, Voices, Word
 
@@ -35,6 +38,8 @@ LetInAgain: TypeAlias = Mapping[bytes, int]
 """The grants by which a device was let in again, those that are over included, with a bit for each revocation that they
 name, by themselves or through others of the same key."""
 _NO_WORDS: Final = frozenset[Word]()
+_WEIGHED_AT_ONCE: Final = 1_024
+_NAMED_AS_MISSING: Final = 16
 _MAX_BITS: Final = 4_096
 """So many revocations of one key that are in force are told apart."""
 
@@ -74,13 +79,6 @@ class Return(NamedTuple):
     named: int | None = None
 
 
-class _Missing(NamedTuple):
-    """Of the devices of its person's that a return is linked with, those that neither say so nor lead to who does."""
-
-    in_use: frozenset[Device]
-    waiting: frozenset[Device]
-
-
 class Vouched(NamedTuple):
     """That one device spoke for another, and as which return of its own: None where it was never away."""
 
@@ -98,6 +96,43 @@ class _Said:
 
 
 _NOTHING_SAID: Final[Mapping[Return, _Said]] = MappingProxyType({})
+
+
+class _Together(NamedTuple):
+    """Returns of a person that are weighed in one walk, the first with the lowest bit."""
+
+    returns: Sequence[Return]
+    asking: Asking
+
+    def bits_of(self, those: Container[Return]) -> Bits:
+        """The bits of some."""
+        return _union(1 << place for place, one in enumerate(self.returns) if one in those)
+
+    def of(self, bits: Bits) -> Iterable[tuple[Bits, Return]]:
+        """Those that have these bits, each with its own."""
+        while bits:
+            bit = bits & -bits
+            yield bit, self.returns[bit.bit_length() - 1]
+            bits ^= bit
+
+
+class _Left(NamedTuple):
+    """The returns for which somebody in use, or somebody who waits, has not spoken; and of whom in use each waits."""
+
+    by_those_in_use: set[Return]
+    by_those_that_wait: set[Return]
+    missing: Sequence[tuple[_Together, Mapping[Device, Bits]]]
+
+    def of_each(self) -> dict[Return, frozenset[Device]]:
+        """For which of those in use each waits; for some, where there are many: who invents some invents thousands."""
+        found: defaultdict[Return, set[Device]] = defaultdict(set)
+        for some, in_use in self.missing:
+            full = 0
+            for device, bits in sorted(in_use.items()):
+                for bit, one in some.of(bits & ~full):
+                    found[one].add(device)
+                    full |= bit if len(found[one]) >= _NAMED_AS_MISSING else 0
+        return {one: frozenset(others) for one, others in found.items()}
 
 
 class Returns:
@@ -156,23 +191,23 @@ class Returns:
         `former` are the teachers' grants of `LetInAgain`.
         """
         whose, grants = self._whose(voices, former, aliases)
-        waiting, weighed, before = set(whose), self._weighed(whose), voices
-        missing: dict[Return, _Missing] = {}
-        turns = _Turns()
-        while waiting:
-            step = _Step(voices, before, frozenset(waiting), cut)
-            missing = {one: self._missing(one, step, whose[one]) for one in weighed if one in waiting}
-            again = turns.confirmed(missing)
+        if not whose:
+            return voices
+        waiting, weighed = set(whose), self._weighed(whose)
+        together, heard, turns = list(self._together(weighed, whose)), self._heard(voices, whose), _Turns()
+        while True:
+            left = self._left(together, heard, waiting, voices, cut)
+            again = turns.confirmed([one for one in weighed if one in waiting], left)
             if not again:
                 break
             waiting.difference_update(again)
-            voices = self._with_said(voices, again)
-        left = {one: missing[one].in_use for one in waiting & missing.keys() if missing[one].in_use}
+            voices = self._with_said(voices, again, heard)
+        missing = left.of_each()
         return replace(
             voices,
             unheard=frozenset(grant for one in waiting for grant in grants.get(one, ())),
-            unheard_by={grant: others for one, others in left.items() for grant in grants.get(one, ())},
-            waits_for={one.device: others for one, others in left.items() if one.named is None},
+            unheard_by={grant: others for one, others in missing.items() for grant in grants.get(one, ())},
+            waits_for={one.device: others for one, others in missing.items() if one.named is None},
         )
 
     def _whose(
@@ -216,61 +251,129 @@ class Returns:
         names, earlier = self._named(one), self._named(back)
         return names == earlier or names & earlier != earlier
 
-    def _with_said(self, voices: Voices, again: Collection[Return]) -> Voices:
+    def _with_said(self, voices: Voices, again: Collection[Return], heard: Heard) -> Voices:
         words, over = dict(voices.words), dict(voices.over)
         for one in again:
             if (said := self._since(one.device).get(one)) is not None:
+                heard.now.hear(one.device, said.words)
+                heard.ever.hear(one.device, said.words | said.over)
                 for into, more in ((words, said.words), (over, said.over)):
                     if more:
                         into[one.device] = into.get(one.device, _NO_WORDS) | more
         let_back = voices.let_back.difference(one.device for one in again if one.named is None)
         return replace(voices, let_back=let_back, words=words, over=over)
 
-    def _missing(self, back: Return, step: _Step, whose: Iterable[bytes]) -> _Missing:
-        """Which devices of theirs that it is linked with neither say so nor lead to who does; there may be none.
+    def _heard(self, voices: Voices, returns: Iterable[Return]) -> Heard:
+        """What counts before any return does; and what those who returned had said before each."""
+        heard = Heard()
+        for words, somebody in ((heard.now, voices), (heard.ever, voices.with_over())):
+            for voice, said in somebody.words.items():
+                words.hear(voice, said)
+        for device in {one.device for one in returns}:
+            ever = (voices.words.get(device, _NO_WORDS), voices.over.get(device, _NO_WORDS))
+            heard.said.add((device, None), _NO_WORDS.union(*ever))
+            for since, more in self._since(device).items():
+                heard.said.add((device, since), more.words | more.over)
+        return heard
 
-        Each: whoever has the server names a device that speaks for a lost laptop, or has that call it its own, and what
-        one can tell from words is the same for that as for an honest one. That somebody grants one makes it no linked
-        one. Linked is also by what was said since a return that nobody confirmed: more are asked then, and never fewer.
+    def _together(self, weighed: Iterable[Return], whose: Mapping[Return, Iterable[bytes]]) -> Iterable[_Together]:
+        """Those that are weighed, by whose they are, so many at once."""
+        of_person: defaultdict[bytes, list[Return]] = defaultdict(list)
+        for one in weighed:
+            for person in sorted(whose[one]):
+                of_person[person].append(one)
+        for person, returns in of_person.items():
+            for first in range(0, len(returns), _WEIGHED_AT_ONCE):
+                some = returns[first : first + _WEIGHED_AT_ONCE]
+                yield _Together(some, self._asking(person, some))
+
+    def _asking(self, person: bytes, returns: Sequence[Return]) -> Asking:
+        """Who is asked about returns, whatever counts by now.
+
+        Each of those in use: whoever has the server names a device that speaks for a lost laptop, or has that call it
+        its own, and what one can tell from words is the same for that as for an honest one. That somebody grants one
+        makes it no linked one. Linked is also by what was said since a return that nobody confirmed, and by words about
+        grants that are over, since a server gives anew what words were about: more are asked then, and never fewer.
         """
-        device, round_ = back.device, step.round_of(back)
-        says = {device: self._said_before(back, step.before)}
-        # what lets it in now may name the same as what did once: who spoke for the one has for the other
-        alike = [back] if self._now.get(device) != back.named else [back, Return(device)]
-        said = [each for one in alike for each in self._vouched.get(one, ())]
-        vouched = [(each.voice, each.word) for each in said if each.since not in step.waiting]
-        missing: set[Device] = set()
-        for person in whose:
-            spoke = [
-                voice
-                for voice, about in self._spoke.get((device, person), {}).items()
-                if any(self._is_before(one, back) for one in about)
-            ]
-            leading = round_.leading_to(device, person, vouched)
-            # past who says so, and is in use, nobody else is asked: whom that one confirmed came by its word
-            past = dict.fromkeys(self._in_use(round_.standing(leading, person, step.cut), round_.voices), _NO_WORDS)
-            own = step.ever.voices.circle(person, device, says={**past, **says}).own
-            missing |= round_.standing((*own, *spoke), person, step.cut) - leading - {device}
-        in_use = self._in_use(missing, round_.voices)
-        return _Missing(frozenset(in_use), frozenset(missing - in_use))
+        own: defaultdict[Device, Bits] = defaultdict(int)
+        before: defaultdict[Device, defaultdict[Return | None, Bits]] = defaultdict(lambda: defaultdict(int))
+        spoke: defaultdict[Device, Bits] = defaultdict(int)
+        over = 0
+        for place, back in enumerate(returns):
+            bit, device = 1 << place, back.device
+            own[device] |= bit
+            over |= bit if back.named is not None else 0
+            for one in (None, *self._since(device)):
+                if self._is_before(one, back):
+                    before[device][one] |= bit
+            for voice, about in self._spoke.get((device, person), {}).items():
+                if any(self._is_before(one, back) for one in about):
+                    spoke[voice] |= bit
+        return Asking(person, own, {device: list(bits.items()) for device, bits in before.items()}, spoke, over)
 
-    def _in_use(self, those: Iterable[Device], voices: Voices) -> set[Device]:
-        """Those that wait for nobody; and those that go on.
+    def _left(
+        self,
+        together: Iterable[_Together],
+        heard: Heard,
+        waiting: Container[Return],
+        voices: Voices,
+        cut: Container[bytes],
+    ) -> _Left:
+        """Which of the returns that wait still do, by what counts so far."""
+        left = _Left(set(), set(), missing := [])
+        for some in together:
+            use = _Use(some.asking.person, voices, cut, self._going_on)
+            bits, vouched = some.bits_of(waiting), self._vouched_for(some, waiting)
+            asked = asked_about(some.asking, heard, bits, use.is_in_use)
+            lacking = missing_of(asked, leading_to(some.asking, heard, bits, vouched))
+            in_use = {device: those for device, those in lacking.items() if those and use.is_in_use(device)}
+            waits = (those for device, those in lacking.items() if those and use.waits(device))
+            left.by_those_in_use.update(one for _, one in some.of(_union(in_use.values())))
+            left.by_those_that_wait.update(one for _, one in some.of(_union(waits)))
+            missing.append((some, in_use))
+        return left
+
+    def _vouched_for(
+        self, some: _Together, waiting: Container[Return]
+    ) -> Mapping[Device, Sequence[tuple[Device, Word, Bits]]]:
+        """Who has spoken for which of the returns that wait, and waits for nobody with that."""
+        found: defaultdict[Device, list[tuple[Device, Word, Bits]]] = defaultdict(list)
+        for place, back in enumerate(some.returns):
+            if back in waiting:
+                # what lets it in now may name the same as what did once: who spoke for the one has for the other
+                alike = [back] if self._now.get(back.device) != back.named else [back, Return(back.device)]
+                for each in (each for one in alike for each in self._vouched.get(one, ())):
+                    if each.since not in waiting:
+                        found[back.device].append((each.voice, each.word, 1 << place))
+        return found
+
+
+class _Use(NamedTuple):
+    """Which devices of a person's are in use, by what counts so far."""
+
+    person: bytes
+    voices: Voices
+    cut: Container[bytes]
+    going_on: Container[bytes]
+
+    def is_in_use(self, device: Device) -> bool:
+        """Whether it waits for nobody, or goes on.
 
         Whoever has the server's key grants her laptop once more and ends that: it goes on all the while, and would be
         asked about nobody if that made it wait.
         """
-        return {one for one in those if one not in voices.let_back or one[0] in self._going_on}
+        return self._stands(device) and (device not in self.voices.let_back or device[0] in self.going_on)
 
-    def _said_before(self, back: Return, before: Voices) -> frozenset[Word]:
-        """What a device has said before it returned so: ever, and since each return that is not later than this one.
+    def waits(self, device: Device) -> bool:
+        """Whether nothing has cut it off, and it is not in use."""
+        return self._stands(device) and not self.is_in_use(device)
 
-        Also of grants that are over: whoever has the server ends, and gives anew, what words were about. `before` is
-        what was said since no return.
-        """
-        said = [said for one, said in self._since(back.device).items() if self._is_before(one, back)]
-        words = before.words.get(back.device, _NO_WORDS).union(*(each.words for each in said))
-        return words.union(before.over.get(back.device, _NO_WORDS), *(each.over for each in said))
+    def _stands(self, device: Device) -> bool:
+        return device[0] not in self.cut and (device, self.person) in self.voices.standings
+
+
+def _union(those: Iterable[Bits]) -> Bits:
+    return reduce(or_, those, 0)
 
 
 class _Turns:
@@ -282,81 +385,17 @@ class _Turns:
     def __init__(self) -> None:
         self._by_all = self._by_those_in_use = MAX_CONFIRMED_AGAIN_STEPS
 
-    def confirmed(self, missing: Mapping[Return, _Missing]) -> list[Return]:
+    def confirmed(self, waiting: Sequence[Return], left: _Left) -> Sequence[Return]:
         """The next ones; none once nobody is left who waits for nobody."""
-        again = by_all(missing) if self._by_all else []
+        again = by_all(waiting, left) if self._by_all else []
         if again:
             self._by_all -= 1
         elif self._by_those_in_use:
             self._by_those_in_use -= 1
-            again = [one for one, left in missing.items() if not left.in_use]
+            again = [one for one in waiting if one not in left.by_those_in_use]
         return again
 
 
-def by_all(missing: Mapping[Return, _Missing]) -> list[Return]:
+def by_all(waiting: Iterable[Return], left: _Left) -> Sequence[Return]:
     """Those for which everybody speaks that they are linked with, who waits included."""
-    return [one for one, left in missing.items() if not left.in_use and not left.waiting]
-
-
-class _Step:
-    """Who is confirmed by what counts so far: `waiting` returns are not; `before` is what was said since none."""
-
-    def __init__(self, voices: Voices, before: Voices, waiting: frozenset[Return], cut: Container[bytes]) -> None:
-        self.before, self.waiting, self.cut = before, waiting, cut
-        self._now = Round(voices)
-        self.ever = Round(voices.with_over())
-
-    def round_of(self, back: Return) -> Round:
-        """By what a return is confirmed: one that is over also by what was said of grants that are."""
-        return self._now if back.named is None else self.ever
-
-
-class Round:
-    """Who is confirmed by what counts so far."""
-
-    def __init__(self, voices: Voices) -> None:
-        self.voices = voices
-        self._about: defaultdict[Device, list[tuple[Device, Word]]] = defaultdict(list)
-        for voice, said in voices.words.items():
-            for word in said:
-                self._about[word.device].append((voice, word))
-
-    def standing(self, those: Iterable[Device], person: bytes, cut: Container[bytes]) -> set[Device]:
-        """Of some devices the person's that nothing has cut off: in use, or waiting."""
-        return {one for one in those if one[0] not in cut and (one, person) in self.voices.standings}
-
-    def about(self, device: Device) -> Sequence[tuple[Device, Word]]:
-        """Who has said what of a device."""
-        return self._about.get(device, ())
-
-    def leading_to(self, device: Device, person: bytes, vouched: Collection[tuple[Device, Word]]) -> set[Device]:
-        """Which of a person's devices have `vouched` that one is theirs, or lead to who has: its own word apart.
-
-        The same as `Voices.circle` for each of them, followed from its end.
-        """
-        start: tuple[Device, bytes | None] = (device, None)  # as the person's own; a head's: as who one spoke for it
-        found, pending = {start}, [start]
-        while pending:
-            named, spoken_as = pending.pop()
-            for voice, word in vouched if named == device else self.about(named):
-                for place in _led_from(voice, word, person, spoken_as) if voice != device else ():
-                    if place not in found:
-                        found.add(place)
-                        pending.append(place)
-        return {each for each, spoken_as in found if spoken_as is None}
-
-
-def _led_from(
-    voice: Device, word: Word, person: bytes, spoken_as: bytes | None
-) -> Iterable[tuple[Device, bytes | None]]:
-    """As what a voice leads by its word to a person's own device, or to a head's for which one spoke: see `_led_to`."""
-    is_own = word.is_own and word.person == person
-    if spoken_as is None:
-        if is_own:
-            yield voice, None
-        if word.person == person:
-            yield voice, word.shown
-    elif word.head:
-        if not is_own and word.by == spoken_as:
-            yield voice, None
-        yield voice, spoken_as
+    return [one for one in waiting if one not in left.by_those_in_use and one not in left.by_those_that_wait]

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TypeVar
 
 Place = TypeVar("Place", bound=Hashable)
@@ -70,3 +70,35 @@ def _close(
         for after in leads_to(place):
             bits |= found.get(after, 0)
     found.update(dict.fromkeys(together, bits))
+
+
+def carried(starts: Mapping[Place, int], onward: Callable[[Place], Iterable[tuple[Place, int]]]) -> dict[Place, int]:
+    """Which bits come to each place from where they start, where each way lets so many of them pass.
+
+    A way that is closed to some is why places that lead to one another need not lead to the same. All ways are gone
+    through to and fro, in the order in which one comes along them, until nothing moves any more: seldom more than a few
+    times, and for all bits together.
+    """
+    found = dict(starts)
+    ways: list[tuple[Place, Place, int]] = []
+    gone_from: set[Place] = set()
+    pending = list(starts)
+    while pending:
+        here = pending.pop()
+        if here in gone_from:
+            continue
+        gone_from.add(here)
+        for after, passing in onward(here):
+            ways.append((here, after, passing))
+            found.setdefault(after, 0)
+            pending.append(after)
+    moved = True
+    while moved:
+        moved = False
+        for here, after, passing in ways:
+            more = found[here] & passing & ~found[after]
+            if more:
+                found[after] |= more
+                moved = True
+        ways.reverse()
+    return found

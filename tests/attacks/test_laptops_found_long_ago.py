@@ -46,7 +46,7 @@ async def _is_reported(here: Here, head: Device, stolen: Device, other: Device) 
 
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["her first", "her second"])
-@attack(ROW, off={"protocol.rights.letting_back.by_all": lambda _: []})
+@attack(ROW, off={"protocol.rights.letting_back.by_all": lambda *_: []})
 async def test_a_laptop_that_was_found_once_and_confirmed_again_is_asked_about_one_that_is_stolen_later(
     here: Here, *, is_first: bool
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Mapping
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,8 @@ import pytest
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant
 from protocol.replica.at_work.replica import Draft
-from protocol.rights.letting_back import Round
 from protocol.rights.vouching import Device as VouchedDevice
-from protocol.rights.vouching import Vouch, Word
+from protocol.rights.vouching import Vouch
 from protocol.roles import Role
 from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
@@ -32,17 +33,13 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
         yield made
 
 
-class _ByAny(Round):
+def _by_any(asked: Mapping[VouchedDevice, int], leading: Mapping[VouchedDevice, int]) -> Mapping[VouchedDevice, int]:
     """One word of one that it is linked with is enough."""
-
-    def leading_to(
-        self, device: VouchedDevice, person: bytes, vouched: Collection[tuple[VouchedDevice, Word]]
-    ) -> set[VouchedDevice]:
-        found = super().leading_to(device, person, vouched)
-        return {*found, *(one for one, _ in self.voices.standings)} if found - {device} else found
+    spoken_for = reduce(or_, leading.values(), 0)
+    return {device: bits & ~spoken_for for device, bits in asked.items()}
 
 
-BY_ANY: dict[str, object] = {"protocol.rights.letting_back.Round": _ByAny}
+BY_ANY: dict[str, object] = {"protocol.rights.letting_back.missing_of": _by_any}
 
 
 async def _stolen(here: Here, *, calls_it_hers: bool, is_called_hers: bool) -> tuple[Device, Device]:

@@ -7,8 +7,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocol.rights.asked import Asking, Heard, asked_about, leading_to
 from protocol.rights.circles import Circles
-from protocol.rights.letting_back import Round
 from protocol.rights.vouching import Device, Voices, Word
 
 
@@ -45,12 +45,26 @@ def test_all_circles_at_once_are_what_each_is_by_itself(seed: int) -> None:
 
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=300, deadline=None)
-def test_who_leads_to_a_device_is_the_same_from_its_end(seed: int) -> None:
-    voices, persons, devices = some_words(Random(seed))
-    round_ = Round(voices)
+def test_who_leads_to_devices_and_whom_they_lead_to_is_the_same_in_one_walk_for_all(seed: int) -> None:
+    """A bit for each device: to it, whatever it says itself, and from it, whatever else leads on from there."""
+    random = Random(seed)
+    voices, persons, devices = some_words(random)
+    silent = {device for device in devices if random.random() < 0.3}
+    heard = Heard()
+    for voice, words in voices.words.items():
+        heard.now.hear(voice, words)
+        heard.ever.hear(voice, words)
+        heard.said.add((voice, None), words)
+    bits = {device: 1 << place for place, device in enumerate(devices)}
+    said = [(voice, word) for voice, words in voices.words.items() for word in words]
+    vouched = {one: [(*each, bits[one]) for each in said if each[1].device == one] for one in devices}
     for person in persons:
-        for named in devices:
-            led = {one for one in devices if named in voices.circle(person, one, says={named: frozenset()}).own} - {
-                named
-            }
-            assert round_.leading_to(named, person, round_.about(named)) - {named} == led
+        asking = Asking(person, bits, {device: [(None, bit)] for device, bit in bits.items()}, {}, 0)
+        asked = asked_about(asking, heard, (1 << len(devices)) - 1, silent.__contains__)
+        leading = leading_to(asking, heard, (1 << len(devices)) - 1, vouched)
+        for one, bit in bits.items():
+            others = set(devices) - {one}
+            led = {each for each in others if one in voices.circle(person, each, says={one: frozenset()}).own}
+            assert {each for each in others if leading.get(each, 0) & bit} == led
+            if not silent:
+                assert {each for each in others if asked.get(each, 0) & bit} == voices.circle(person, one).own - {one}

@@ -220,6 +220,41 @@ def test_a_laptop_that_is_let_in_again_without_end_costs_no_more_than_was_said_o
     assert_grows_as_its_entries(*work)
 
 
+@pytest.mark.parametrize("persons", ["one", "many"])
+@pytest.mark.parametrize("confirmed_by", ["one in use", "the one before", "a head"])
+def test_laptops_without_end_that_were_let_in_again_thrice_and_are_linked_cost_no_more_than_they_are(
+    persons: str, confirmed_by: str
+) -> None:
+    laptops, many = Laptops(), 40
+    world, room, head = laptops.world, laptops.room, laptops.head
+    others = {bytes(15) + b"x": world.enrol(Role.TEACHER, room, by=head, person=bytes(15) + b"x")}
+    number = 0
+
+    def confirms(writer: Writer, person: bytes, grant: bytes | None) -> bytes:
+        return world.say(writer, room, Kind.VOUCH, Vouch().encode(), subject=person, target=grant).id
+
+    work = [laptops.flood.folding()]
+    for _ in range(2):
+        for _ in range(many):
+            number += 1
+            person = bytes(15) + b"x" if persons == "one" else number.to_bytes(16, "big")
+            laptop = world.enrol(Role.TEACHER, room, by=head, person=person)
+            given, cuts = world.entries[-1].payload or b"", list[bytes]()
+            other = head if confirmed_by == "a head" else others.setdefault(person, laptop)
+            confirms(other, person, laptop.grant)
+            last = confirms(laptop, person, other.grant)
+            for _ in range(3):
+                # it names what the laptop has said, so that all of that stands
+                cut = Revocation(laptop.key.public, (last,)).encode()
+                cuts.append(world.say(head, room, Kind.REVOKE, cut).id)
+                laptop.grant = world.say(head, room, Kind.GRANT, given, parents=tuple(cuts)).id
+                last = confirms(laptop, person, other.grant)
+            if confirmed_by == "the one before":
+                others[person] = laptop
+        work.append(laptops.flood.folding())
+    assert_grows_as_its_entries(*work)
+
+
 def test_machines_without_end_that_seal_to_others_cost_no_more_than_they_are() -> None:
     flood, many = Flood(), 100
     work = [flood.folding()]
