@@ -101,16 +101,16 @@ def _question(each: FormerReturn, words: Mapping[Device, str]) -> str:
             "well: say there that it was you, or have that one cut off"
         )
     ended = "reported" if each.is_report else "taken out of use"
-    was = f"{ended} {_day(each.reported_ms)}, and let in again {_day(each.let_in_ms)} by the role {each.let_in_by}"
-    since = [f"wrote {each.answers} answers in your name"] if each.answers else []
-    since += [f"drew {each.phrases} phrases"] if each.phrases else []
+    was = f"{ended} {_day(each.reported_ms)}, and let in again {_day(each.let_in_ms)} (by: {each.let_in_by})"
+    counted = (("wrote", each.answers, "answer"), ("drew", each.phrases, "phrase"))
+    since = [f"{did} {many} {what}{'s' if many > 1 else ''}" for did, many, what in counted if many]
     if each.called_hers:
         more = f" and {each.called_untold} more" if each.called_untold else ""
         since.append(f"said that these are to be trusted: {listed(each.called_told, words)}{more}")
     until = "" if each.until_ms is None else f"; until {_day(each.until_ms)} it spoke for you"
-    did = f", and {'; '.join(since)}" if since else ""
+    done = f", and {'; '.join(since)}" if since else ""
     return (
-        f"your computer {which} was {was}{until}{did}. Was that you? If it was, "
+        f"your computer {which} was {was}{until}{done}. Was that you? If it was, "
         f"`key confirm {each.id.hex()[:12]} --as own` has all that count as yours; if it was not, or you do not know, "
         "say nothing: it counts for nobody"
     )

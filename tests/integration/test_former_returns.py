@@ -95,7 +95,7 @@ async def test_who_types_the_paper_is_asked_in_words_and_nothing_is_said_without
     (asked,) = opened["asked"]
     told = "".join(desk.told)
     assert device_words(own_device(here.teacher.agent)) in told
-    assert "wrote 1 answers in your name" in told
+    assert "and wrote 1 answer. Was that you?" in told
     assert f"`key confirm {asked['id'][:12]} --as own`" in told
     before = await _vouches(here, new)
     here.room.territory.clock.advance(8 * DAY_MS)

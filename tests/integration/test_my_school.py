@@ -293,6 +293,30 @@ async def test_she_is_told_which_of_a_teachers_computers_have_not_come_in_with_h
         assert device_words(own_device(teacher.agent)) not in page, "she was met before"
 
 
+async def test_who_learns_later_since_when_a_reported_laptop_was_in_wrong_hands_says_so_on_the_same_page(
+    room: Classroom,
+) -> None:
+    head, laptop = await head_of(room), await room.teacher()
+    await laptop.session.sync()
+    await head.session.sync()
+    clock = room.territory.clock
+    await note_arrivals(head.agent.replica.store, clock())
+    clock.advance(2 * DAY_MS)
+    lesson = (await room.publish(laptop, SMALL)).item
+    await laptop.session.sync()
+    await head.session.sync()
+    form = {"device": laptop.agent.device.hex(), "meant": "yes"}
+    async with portal(head.agent) as surfer:
+        assert "déjà retiré" not in await surfer.page("/lost")
+        await surfer.send("/lost", "/lost", form)
+        assert lesson in (await head.agent.replica.view(room.space)).coursework.items
+        gone = (await surfer.page("/lost")).partition("1 poste déjà retiré")[2]
+        assert f'value="{form["device"]}"' in gone
+        assert set(re.findall(r'<option value="([0-9a-z]*)"', gone)) == {"24h"}
+        assert (await surfer.send("/lost", "/lost", {**form, "since": "24h"})).status == 200
+    assert lesson not in (await head.agent.replica.view(room.space)).coursework.items
+
+
 async def a_class_more(surfer: Surfer) -> str:
     """The address of its page."""
     made = await surfer.send("/school", "/school", {"name": "CE2", "year": "2026-2027"})

@@ -6,6 +6,7 @@ Rules:
 - of the times since when it may have been in wrong hands those are offered of which something was noted here; of an
   earlier one the command alone takes all that a device ever said, and says so (`--anyway`);
 - those come first that were reported, and count again by others' word (docs/adr/0178);
+- whoever finds out later since when one that is cut off was in wrong hands says so here as well;
 - shown are the devices of the school that this one may cut off, by what they call themselves and by three words of
   their key, which they cannot choose.
 """
@@ -41,7 +42,7 @@ class Shown:
     """A device of the school: its name for itself, three words of its key, whose it is, where, when it last spoke.
 
     `reported` is the day of a report that was taken back since; `by_rank`, by a right that no report takes. `let_into`
-    names classes into which it was let since, where the report itself stands.
+    names classes into which it was let since, where the report itself stands. It `is_gone` where it is cut off.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Shown:
     reported: str | None
     by_rank: bool
     let_into: str
+    is_gone: bool
 
 
 class Losses:
@@ -70,11 +72,13 @@ class Losses:
     async def _list(self, visit: Visit, office: SchoolOffice, *, too_early: bool = False) -> web.Response:
         noted_ms = await noted_since_ms(office.replica.store, office.now_ms())
         offered = [] if noted_ms is None else [one for one, ago in _SINCE.items() if office.now_ms() - ago >= noted_ms]
+        devices = await self._devices(visit, office)
         return self._desk.page(
             visit,
             "lost.html",
             status=HTTPStatus.BAD_REQUEST if too_early else HTTPStatus.OK,
-            devices=await self._devices(visit, office),
+            devices=[each for each in devices if not each.is_gone],
+            gone=[each for each in devices if each.is_gone] if offered else [],
             since=["", *offered],
             noted=None if noted_ms is None else visit.say.day(noted_ms, visit.now_ms),
             too_early=too_early,
@@ -111,9 +115,10 @@ class Losses:
         )
 
     async def _devices(self, visit: Visit, office: SchoolOffice) -> list[Shown]:
-        """Those of lower rank that are not cut off, by their names."""
+        """Those of lower rank, by their names; those that are cut off last."""
         names, reports = await office.device_names(), await office.reports_ms()
         rooms: dict[bytes, dict[str, None]] = {}
+        cut_off_in: dict[bytes, dict[str, None]] = {}
         facts: dict[bytes, tuple[str, str | None]] = {}
         door = office.replica.door
         for grant in door.authorities():
@@ -122,12 +127,12 @@ class Losses:
             if grant.role not in DEVICES or not door.covers(grant, here) or grant.rank >= office.rank:
                 continue
             roster = (await office.replica.view(here)).roster
-            if not roster.may_read(grant.key):
-                continue
+            found_in = rooms if roster.may_read(grant.key) else cut_off_in
             room = next((room for room in visit.rooms if room.space == grant.space), None)
             person = None if grant.person is None or room is None else room.voice_of(grant.person)
-            rooms.setdefault(grant.key, {}).update({} if room is None else {room.name: None})
-            facts[grant.key] = grant.role.value, person or facts.get(grant.key, ("", None))[1]
+            found_in.setdefault(grant.key, {}).update({} if room is None else {room.name: None})
+            if found_in is rooms or grant.key not in rooms:  # as what it reads goes before as what it was cut off
+                facts[grant.key] = grant.role.value, person or facts.get(grant.key, ("", None))[1]
         found = []
         taken_back = await reports_taken_back(office)
         records = await space_records(office) if taken_back else {}
@@ -137,12 +142,14 @@ class Losses:
             report = taken_back.get(key)
             reported = None if report is None else visit.say.when(report.said_ms, visit.now_ms)
             by_rank = report is not None and report.by_rank
-            words, where = key_words(key), tuple(rooms[key])
+            words, where = key_words(key), tuple(rooms.get(key, cut_off_in.get(key, ())))
             into = () if report is None else report.let_into
             let_into = ", ".join(records[space].name if space in records else space.hex() for space in into)
             device = names.get(key)
-            found.append(Shown(key.hex(), device, words, role, person, where, seen, reported, by_rank, let_into))
-        return sorted(found, key=lambda each: (each.reported is None, each.person or "", each.name or "", each.id))
+            told = seen, reported, by_rank, let_into, key not in rooms
+            found.append(Shown(key.hex(), device, words, role, person, where, *told))
+        order = sorted(found, key=lambda each: (each.reported is None, each.person or "", each.name or "", each.id))
+        return sorted(order, key=lambda each: each.is_gone)
 
 
 def _days(visit: Visit, phrases: JSON) -> list[str]:
