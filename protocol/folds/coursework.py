@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TypeVar
 
 from protocol.clock import milliseconds_of
-from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
+from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_FORMER_KEYS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
 from protocol.model.ancestry import heads
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import ContentRef, Feedback, HandIn, Receipt, Revision, Wraps
@@ -236,9 +236,9 @@ def with_topics(before: Coursework, space: bytes, topics: Topics, roster: Roster
     for work in before.hand_ins.values() if moved else ():
         if work.item in moved:
             hand_ins[work.id] = replace(work, late=_is_late(work.at_ms, items.get(work.item)))
-    believed = _believed(roster) if topics.handed_in else frozenset()
+    sealers = _Sealers.of(roster) if topics.handed_in else _Sealers()
     for entry in topics.handed_in:
-        made = _work(entry, topics.works[entry.id], items, believed)
+        made = _work(entry, topics.works[entry.id], items, sealers)
         if made is not None:
             hand_ins[made.id] = made
     return Coursework(items, hand_ins)
@@ -293,7 +293,7 @@ def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
     )
 
 
-def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], believed: frozenset[bytes]) -> Work | None:
+def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], sealers: _Sealers) -> Work | None:
     header = entry.header
     record = parsed(entry, HandIn.parse)
     if record is None or header.target is None or header.subject is None:
@@ -315,7 +315,7 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], bel
     teacher = receipts(Kind.RECEIPT_TEACHER)
     notes = [other for other in of_kind[Kind.FEEDBACK] if parsed(other, Feedback.parse) is not None]
     at_ms = milliseconds_of(header.at)
-    readers, given, wrapped_by = _readers(header.author, of_kind[Kind.WRAP], believed)
+    readers, given, wrapped_by = _readers(header.author, of_kind[Kind.WRAP], sealers)
     return Work(
         id=entry.id,
         space=header.space,
@@ -367,41 +367,43 @@ def _is_late(at_ms: int, item: Item | None) -> bool:
 
 
 def _readers(
-    author: bytes, wraps: Iterable[Entry], believed: frozenset[bytes]
+    author: bytes, wraps: Iterable[Entry], sealers: _Sealers
 ) -> tuple[dict[bytes, tuple[bytes, ...]], frozenset[bytes], dict[bytes, frozenset[bytes]]]:
     """Whose keys open it; which of them were given it by somebody to believe; and who wrapped for whom.
 
-    Nobody can hide a good wrap behind bad ones: those of whom to believe come first, the author, then the root and
-    teachers. Nor can anybody have thousands tried: of each device of these a few count for a reader, and of all others
-    together.
+    Nobody can hide a good wrap behind bad ones: those of whom to believe come first, the author, with its later keys,
+    then the root and teachers. Nor can anybody have thousands tried: of each device of these a few count for a reader,
+    and of all later keys of its author, and of all others, together.
     """
     readers: defaultdict[bytes, list[bytes]] = defaultdict(list)
     wrapped_by: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    counted: Counter[tuple[bytes, bytes | None]] = Counter()
+    counted: Counter[tuple[bytes, bytes | _Place]] = Counter()
     given: set[bytes] = set()
-
-    def distance(entry: Entry) -> int:
-        if entry.header.author == author:
-            return 0
-        return 1 if entry.header.grant is None or entry.header.author in believed else 2
 
     def turn(entry: Entry) -> tuple[int, int, bytes]:
         """The author's own in the order in which they were said: the first came with the work."""
-        place = distance(entry)
-        return place, entry.header.at if place == 0 else 0, entry.id
+        place = sealers.place(entry, author)
+        return place, entry.header.at if place <= _Place.LATER_KEY else 0, entry.id
+
+    def has_room(reader: bytes, by: bytes, place: _Place) -> bool:
+        """Whether another wrap counts; it takes its place then."""
+        most: dict[bytes | _Place, int] = {by: MAX_WRAPS_BY_ONE} if place is not _Place.OTHERS else {}
+        if place in (_Place.LATER_KEY, _Place.OTHERS):
+            most[place] = MAX_WRAPS_BY_OTHERS
+        if any(counted[reader, name] >= number for name, number in most.items()):
+            return False
+        counted.update((reader, name) for name in most)
+        return True
 
     placed = [(turn(entry), entry) for entry in wraps]
     for (place, *_), entry in sorted(placed, key=lambda each: each[0]):
-        by = entry.header.author if place <= 1 else None
         record = parsed(entry, Wraps.parse)
         for reader, sealed in () if record is None else record.wraps:
-            counted[reader, by] += 1
-            if counted[reader, by] > (MAX_WRAPS_BY_OTHERS if by is None else MAX_WRAPS_BY_ONE):
-                continue
-            readers[reader].append(sealed)
-            wrapped_by[reader].add(entry.header.author)
-            if place <= 1:
-                given.add(reader)
+            if has_room(reader, entry.header.author, _Place(place)):
+                readers[reader].append(sealed)
+                wrapped_by[reader].add(entry.header.author)
+                if place != _Place.OTHERS:
+                    given.add(reader)
     return (
         {reader: tuple(sealed) for reader, sealed in readers.items()},
         frozenset(given),
@@ -417,12 +419,53 @@ def _first_readers(author: bytes, wraps: Iterable[Entry]) -> frozenset[bytes]:
 
 
 def _believed(roster: Roster) -> frozenset[bytes]:
-    """The keys of teachers' devices that speak for them, found once for all that was handed in."""
+    """The keys of teachers' devices that speak for them."""
     return frozenset(
         authority.key
         for authority in roster.authorities
         if authority.key not in roster.cut and authority.role in HAS_READING_KEYS and roster.speaks(authority.grant)
     )
+
+
+class _Place(IntEnum):
+    """Whose wraps of a work are tried first."""
+
+    AUTHOR = 0
+    LATER_KEY = 1
+    BELIEVED = 2
+    OTHERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealers:
+    """Who owes wraps, found once for all that was handed in.
+
+    `believed` are the keys of teachers' devices that speak for them; `before` is, of each key that came of another by a
+    successor whose right holds, that other one: a PC that has taken new keys still owes wraps of what it made before.
+    """
+
+    believed: frozenset[bytes] = frozenset()
+    before: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, roster: Roster) -> _Sealers:
+        """Those of a space."""
+        later = (each for each in roster.authorities if each.predecessor is not None and each.key not in roster.cut)
+        came = sorted(later, key=lambda each: (each.at, each.grant), reverse=True)
+        return cls(_believed(roster), {each.key: each.predecessor for each in came if each.predecessor is not None})
+
+    def place(self, entry: Entry, author: bytes) -> _Place:
+        """Where a wrap of a work of this author's stands."""
+        by = key = entry.header.author
+        if by == author:
+            return _Place.AUTHOR
+        for _ in range(MAX_FORMER_KEYS):
+            if (before := self.before.get(key)) is None:
+                break
+            if before == author:
+                return _Place.LATER_KEY
+            key = before
+        return _Place.BELIEVED if entry.header.grant is None or by in self.believed else _Place.OTHERS
 
 
 def _note(notes: Sequence[Entry]) -> FeedbackNote | None:

@@ -238,6 +238,41 @@ def test_of_thousands_of_wraps_for_one_reader_a_few_are_ever_tried(room: ClassRo
     assert len(tried) == MAX_WRAPS_BY_ONE + 1 + MAX_WRAPS_BY_OTHERS
 
 
+def later_key(room: ClassRoom, before: Writer) -> Writer:
+    """A key of its own that a machine takes after another."""
+    key = room.world.new_key()
+    said = Successor.agreed(key, bytes(32), None, room.room, before.key.public)
+    return Writer(key, Role.MACHINE, room.room, room.world.say(before, room.room, Kind.SUCCESSOR, said.encode()).id)
+
+
+def test_later_keys_of_its_author_come_after_it_and_all_of_them_have_few_wraps_tried(room: ClassRoom) -> None:
+    work = room.hand_in(room.revision("devoir").id)
+    reader = bytes([1]) * 32
+    copies = [later_key(room, room.machine) for _ in range(5)]
+    next_one = later_key(room, copies[0])
+    for number, writer in enumerate((next_one, *copies), 2):
+        room.about(writer, Kind.WRAP, Wraps(((reader, bytes([number]) * 80),) * 10).encode(), work)
+    room.about(room.machine, Kind.WRAP, Wraps(((reader, bytes([1]) * 80),)).encode(), work)
+    found = room.work.hand_ins[work.id]
+    counted = [1, *[number for number in range(2, 6) for _ in range(MAX_WRAPS_BY_ONE)]]
+    assert [sealed[0] for sealed in found.readers[reader]] == counted
+    assert len(counted) == 1 + MAX_WRAPS_BY_OTHERS
+    assert found.given == {reader}
+
+
+def test_a_key_that_came_of_anothers_or_of_one_that_was_cut_off_is_none_of_the_authors(room: ClassRoom) -> None:
+    work = room.hand_in(room.revision("devoir").id)
+    reader, sealed = bytes([1]) * 32, bytes([9]) * 80
+    stranger = later_key(room, room.world.enrol(Role.MACHINE, room.room))
+    room.about(stranger, Kind.WRAP, Wraps(((reader, sealed),)).encode(), work)
+    assert room.work.hand_ins[work.id].given == frozenset()
+    copy = later_key(room, room.machine)
+    room.about(copy, Kind.WRAP, Wraps(((reader, sealed),)).encode(), work)
+    assert room.work.hand_ins[work.id].given == {reader}
+    revoke(room, room.world.server, room.machine, work)
+    assert room.work.hand_ins[work.id].given == frozenset()
+
+
 def test_sealed_content_is_kept_by_its_author_and_by_who_reads_all(room: ClassRoom) -> None:
     work = room.hand_in(room.revision("devoir").id)
     coursework = room.work
