@@ -1,0 +1,36 @@
+"""Whom a work's key waits for on the PC that handed it in, in honest hands (docs/adr/0256)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sync_agent.hand_ins.wraps import Kept, mark_of
+from tests.harness.classroom import work_of
+from tests.harness.commands import Desk
+from tests.harness.lost_laptop import another_laptop, cut_off
+from tests.harness.spied_class import spied_class
+
+
+async def test_what_a_teacher_reads_on_another_of_her_laptops_waits_for_no_first_one_that_lies_in_a_drawer(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        room, first = here.room, here.teacher
+        second = await another_laptop(here, first)
+        lost = await another_laptop(here, first)
+        for _ in range(3):
+            await here.sync(first, second, lost, here.machine)
+        key = first.agent.reading_key(room.space)
+        # it was given the first one's key, which is spent: that one is off, and makes no other
+        await cut_off(here, lost)
+        for _ in range(3):
+            await here.sync(second, here.machine)
+        work = await room.hand_in(here.machine, here.item, {"redaction.odt": b"encore" * 50})
+        await here.sync(here.machine, second)
+        assert key is not None
+        assert key.public not in (await work_of(second, room, work)).readers
+        await Desk(second.agent).ask("confirm-opened", id=work.hex())
+        for _ in range(2):
+            await here.sync(second, here.machine)
+        mark = await here.machine.agent.replica.store.mark(mark_of(work))
+        assert Kept.parse(mark or b"").content_key is None
