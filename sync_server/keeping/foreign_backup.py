@@ -39,7 +39,7 @@ from protocol.replica.storage.database import is_made_like_ours
 from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.replica.storage.sqlite_verify import move_aside
-from protocol.replica.upkeep.eraser import LOOKED_MARK, SEEN_MARKS
+from protocol.replica.upkeep.eraser import LEFT_MARKS, LOOKED_MARK, SEEN_MARKS
 from protocol.replica.upkeep.named_lists import LISTS_MARKS
 from protocol.trust.kit import Kit
 from sync_server.handlers.accounts.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in
@@ -56,6 +56,7 @@ _MEMORIES: Final = (
     LOOKED_MARK,
     ERASURE_READ_MARKS,
     LISTS_MARKS,
+    LEFT_MARKS,
     UNNAMED_MARK,
     BROUGHT_MARKS,
     OWN_KEYS_MARKS,

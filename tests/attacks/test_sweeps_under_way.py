@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from contextlib import nullcontext
 
 import pytest
 
@@ -11,13 +12,15 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Revocation, Ruling
 from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.at_work.replica import Draft
-from protocol.replica.upkeep.eraser import Eraser, _Named
+from protocol.replica.interfaces import Deciding
+from protocol.replica.upkeep.eraser import LEFT_MARKS, Eraser, _Named
 from protocol.replica.upkeep.named_lists import LISTS_MARKS, NamedLists
+from protocol.roles import PersonRole
 from protocol.transfer.manifest import ManifestEntry, encode_manifest
 from sync_agent.hand_ins.handing_in import give_feedback
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
-from tests.harness.classroom import WORK, Classroom, Device, Given, assignment
+from tests.harness.classroom import WORK, Classroom, Device, Given, assignment, read
 
 
 def when_next_content_is_looked_for(device: Device, meanwhile: Callable[[], Awaitable[None]]) -> None:
@@ -31,6 +34,21 @@ def when_next_content_is_looked_for(device: Device, meanwhile: Callable[[], Awai
         return await spaces_of(streams)
 
     content.spaces_of = after  # type: ignore[method-assign]
+
+
+def when_next_content_is_to_go(device: Device, meanwhile: Callable[[], Awaitable[None]]) -> None:
+    """A sweep has looked by then at all that names it."""
+    content = device.agent.replica.content
+    forget = content.forget
+
+    async def after(
+        spaces: Collection[bytes], streams: Collection[bytes], deciding: Deciding = nullcontext
+    ) -> list[bytes]:
+        content.forget = forget  # type: ignore[method-assign]
+        await meanwhile()
+        return await forget(spaces, streams, deciding)
+
+    content.forget = after  # type: ignore[method-assign]
 
 
 async def days_of_looking(room: Classroom, device: Device, days: int = 7) -> None:
@@ -266,3 +284,65 @@ async def test_a_list_that_nobody_can_read_keeps_no_remark(room: Classroom) -> N
     await days_of_looking(room, teacher)
     assert (await destroy_erased(teacher.agent)).entries
     assert not await teacher.agent.replica.content.known_streams([remark])
+
+
+MODEL = "corrigé type".encode() * 1000
+
+
+async def given_to_both(room: Classroom, teacher: Device, pc: Device) -> tuple[bytes, Callable[[], Awaitable[None]]]:
+    """The stream of a file that Léa was given, who is to be forgotten; and how the teacher gives it to Tom."""
+    territory, lea = room.territory, room.pupil_person
+    task = await assignment(room, teacher, pc)
+    hers = await room.hand_in(pc, task, WORK)
+    room.pupil_person = await territory.person("Tom", PersonRole.PUPIL, room.space)
+    await pc.session.sync()
+    his = await room.hand_in(pc, task, {"tom.txt": b"tom"})
+    for device in (pc, teacher):
+        await device.session.sync()
+
+    async def give(work: bytes) -> None:
+        await give_feedback(teacher.agent, work, "vu", None, redo=False, incoming=Given({"corrige.txt": MODEL}))
+
+    await give(hers)
+    for device in (teacher, pc, teacher):
+        await device.session.sync()
+    feedback = (await teacher.agent.replica.view(room.space)).coursework.hand_ins[hers].feedback
+    assert feedback is not None
+    assert feedback.record.content is not None
+    (file,) = await teacher.agent.holdings.manifest(feedback.record.content.stream)
+    await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
+    await teacher.session.sync()
+    await days_of_looking(room, teacher)
+    return file.stream, lambda: give(his)
+
+
+async def _nothing_came(*_: object) -> bool:
+    return False
+
+
+@attack(
+    "an erasure takes the work of others with it",
+    off={"protocol.replica.upkeep.eraser.Eraser._has_more": _nothing_came},
+)
+async def test_what_is_given_while_a_sweep_is_under_way_stays(room: Classroom) -> None:
+    teacher, pc = await room.teacher(), await room.machine()
+    stream, give = await given_to_both(room, teacher, pc)
+    when_next_content_is_to_go(teacher, give)
+    assert (await destroy_erased(teacher.agent)).entries
+    assert await teacher.agent.replica.content.known_streams([stream])
+    assert await read(teacher.agent.replica, stream) == MODEL
+
+
+async def test_content_waits_for_the_next_look_while_something_is_written_and_no_payload_does(room: Classroom) -> None:
+    teacher, pc = await room.teacher(), await room.machine()
+    lea = room.pupil_person
+    stream, _ = await given_to_both(room, teacher, pc)
+    content = teacher.agent.replica.content
+    build = await content.build(room.space, unsent=True)
+    assert (await destroy_erased(teacher.agent)).entries
+    assert not any(entry.payload for entry in await about(room, teacher, lea))
+    assert await content.known_streams([stream])
+    await build.abort()
+    await destroy_erased(teacher.agent)
+    assert not await content.known_streams([stream])
+    assert not await teacher.agent.replica.store.marks(LEFT_MARKS)

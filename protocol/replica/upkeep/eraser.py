@@ -20,6 +20,8 @@ Rules:
 - of what a part of a pack holds nobody can say whose it is: when content is given up, all parts go to which this
   program is not adding, and by themselves after a week;
 - into a list of files it is looked once a sweep, however many entries name it (`named_lists`);
+- what comes into a class while it is looked through keeps content too: it is looked at before anything goes. Where it
+  comes faster than that, or something is being written here, the payloads go, and the content at the next look;
 - content that only erased entries named is given up first, so that a sweep that was cut off finds it again; no hand-in
   keeps what is not sealed, and nothing else takes what is; what comes again goes at the next look.
 """
@@ -31,6 +33,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from blake3 import blake3
@@ -60,8 +63,12 @@ LOOKED_MARK: Final = "erasure-looked"
 """→ 8 bytes of ms: when this replica last looked, by the time of its looks (`pace`)."""
 HELD_MARK: Final = "held-since"
 """→ for each entry in quarantine, 8 bytes of ms when a sweep first saw it and the first 8 bytes of its id."""
+LEFT_MARKS: Final = "erasure-content/"
+"""+ stream in hex → whether it is open: nothing named it when its entries went, and the next look is to let it go."""
 LEFTOVERS_MARK: Final = "erasure-leftovers"
 """→ something was destroyed here, and what lies beside the database may hold it still: until that was seen to."""
+_OPEN, _SEALED = b"\1", b"\2"
+_ROUNDS: Final = 4
 _HELD_ROW_BYTES: Final = 16
 _LATER_DAYS: Final = 2
 """What was destroyed on a day that is still to come counts for today, if it is so near: the clock was set back."""
@@ -77,6 +84,10 @@ class Destroyed:
 
 class _Countermanded(Exception):
     """One of the orders that a sweep obeys counts no more."""
+
+
+class _MoreCame(Exception):
+    """Content may be named by more than was looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +149,7 @@ class Eraser:
         for space, covers in names.items():
             gone += await self._sweep_space(space, covers, noted[space])
         await self._sweep_quarantine({order.covers for order in obeyed})
+        await self._go_on()
         await self._give_up_again()
         fresh = [order for order in obeyed if not order.is_done]
         records = _noting(done, obeyed, now_ms, ended)
@@ -281,6 +293,7 @@ class Eraser:
     async def _seek(self, names: Mapping[bytes, Collection[bytes]], noted: Mapping[bytes, bytes | None]) -> None:
         """Say beforehand what the lists of all spaces will be asked for, so that each answers once."""
         going = _Named(open=await self._holdings.come_again())
+        going.add(await self._left_before())
         for space, covers in names.items():
             if covers:
                 arrived = await self._store.scan(space, await self._looked_at(space, _hash_of(covers), noted[space]))
@@ -349,6 +362,19 @@ class Eraser:
         spaces = {space, *await self._replica.content.spaces_of(going.streams)}
         await self._let_go_of(going, spaces, {entry.id for entry in gone})
 
+    async def _left_before(self) -> _Named:
+        """What was to go with its entries, and could not."""
+        left = _Named()
+        for key, kind in (await self._store.marks(LEFT_MARKS)).items():
+            (left.open if kind == _OPEN else left.sealed).add(bytes.fromhex(key.removeprefix(LEFT_MARKS)))
+        return left
+
+    async def _go_on(self) -> None:
+        """Let go of what an earlier look has left, unless something names it by now."""
+        going = await self._left_before()
+        if going.streams and await self._let_go_of(going, await self._replica.content.spaces_of(going.streams)):
+            await self._store.set_marks({LEFT_MARKS + stream.hex(): None for stream in going.streams})
+
     async def _give_up_again(self) -> None:
         """Let go of what was given up and has come again with some pack, unless an entry names it openly by now.
 
@@ -365,25 +391,68 @@ class Eraser:
                 return
         await self._let_go_of(_Named(open=streams), spaces)
 
-    async def _let_go_of(self, going: _Named, spaces: Collection[bytes], names: Collection[bytes] = ()) -> None:
-        """Give up streams of these spaces that none of their entries keeps; those of these `names` go."""
-        content, left = self._replica.content, _Named()
-        shared = await content.sharing(going.open)
+    async def _let_go_of(self, going: _Named, spaces: Collection[bytes], names: Collection[bytes] = ()) -> bool:
+        """Give up streams of these spaces that none of their entries keeps; those of these `names` go.
+
+        False: more came than could be looked at. What is to go is noted then.
+        """
+        if not going.streams:
+            await self._replica.content.forget(spaces, (), self._still_obeying)
+            return True
+        shared = await self._replica.content.sharing(going.open)
         await self._lists.seek(going.streams | shared)
-        for each in spaces if going.streams else ():
-            stored = await self._store.scan(each)
-            left.add(await self._named(one.entry for one in stored if one.entry.id not in names))
+        left = _Left(dict.fromkeys(spaces, 0), frozenset(names))
+        unnamed = _Named()
+        for _ in range(_ROUNDS):
+            await self._read_on(left)
+            unnamed = await self._unnamed(going, shared, left.named)
+            with contextlib.suppress(_MoreCame):
+                if await self._replica.content.forget(spaces, unnamed.streams, partial(self._as_read, left)):
+                    await self._holdings.forget()
+                return True
+        marks = {LEFT_MARKS + stream.hex(): _SEALED for stream in unnamed.sealed}
+        await self._store.set_marks({**marks, **{LEFT_MARKS + stream.hex(): _OPEN for stream in unnamed.open}})
+        return False
+
+    async def _unnamed(self, going: _Named, shared: Collection[bytes], left: _Named) -> _Named:
+        """What goes: what is `left` names none of it. Of open content it is noted who may bring it no more."""
         await self._holdings.take_back(going.open & left.open)
         named = going.open - left.open
         plain = await self._not_sealed(named)
         opened = named - (left.sealed - plain)
         # of what came meanwhile nobody has asked whether it is named
-        shared &= await content.sharing(opened)
-        sharing = await self._not_sealed(shared - left.open)
+        sharing = await self._not_sealed((await self._replica.content.sharing(opened)).intersection(shared) - left.open)
         await self._holdings.give_up((opened & plain) | sharing)
-        named = opened | sharing | (going.sealed - left.streams)
-        if await content.forget(spaces, named, self._still_obeying):
-            await self._holdings.forget()
+        return _Named(opened | sharing, going.sealed - left.streams)
+
+    async def _read_on(self, left: _Left) -> None:
+        """Look at what has come since it was looked at last; at all of it where payloads have come for bare entries."""
+        for space, count in left.read.items():
+            filled = self._replica.filled(space)
+            after = count if filled == left.filled.get(space) else 0
+            left.filled[space] = filled
+            stored = await self._store.scan(space, after)
+            left.named.add(await self._named(one.entry for one in stored if one.entry.id not in left.without))
+            left.read[space] = stored[-1].arrival if stored else after
+
+    @contextlib.asynccontextmanager
+    async def _as_read(self, left: _Left) -> AsyncIterator[None]:
+        """Inside nothing comes in, and no entry is here that was not looked at. Raises `_MoreCame` otherwise."""
+        async with self._still_obeying():
+            if await self._has_more(left):
+                raise _MoreCame
+            yield
+
+    async def _has_more(self, left: _Left) -> bool:
+        # what is being written may name what lay here already, and no entry says so yet
+        if await self._replica.content.is_building():
+            return True
+        for space, count in left.read.items():
+            if self._replica.filled(space) != left.filled[space]:
+                return True
+            if any(content_of(stored.entry) for stored in await self._store.scan(space, count)):
+                return True
+        return False
 
     async def _not_sealed(self, streams: Collection[bytes]) -> set[bytes]:
         """Those that are no sealed work, as their lists prove, which are here."""
@@ -428,6 +497,19 @@ class _Named:
         """These too."""
         self.open.update(others.open)
         self.sealed.update(others.sealed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What entries name that stay: all but those `without`.
+
+    `read` are so many arrivals of each space, `filled` how often payloads had come there by then.
+    """
+
+    read: dict[bytes, int]
+    without: frozenset[bytes]
+    filled: dict[bytes, int] = field(default_factory=dict)
+    named: _Named = field(default_factory=_Named)
 
 
 @dataclass(frozen=True, slots=True)

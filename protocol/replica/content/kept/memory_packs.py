@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from weakref import WeakSet
 
 from blake3 import blake3
 
@@ -55,6 +56,7 @@ class MemoryBuild:
         self._seen: set[bytes | ChunkRef] = set()
         self._writer: PackWriter | None = None
         self._written: list[tuple[bytes, FinishedPack]] = []
+        self.is_open = True
 
     async def chunk(self, data: bytes) -> bytes:
         ref = chunk_ref(data)
@@ -87,10 +89,12 @@ class MemoryBuild:
         for data, pack in self._written:
             self._content.store(self._space, data, pack, unsent=self._unsent)
         written, self._written = self._written, []
+        self.is_open = False
         return [pack for _, pack in written]
 
     async def abort(self) -> None:
         self._writer, self._written = None, []
+        self.is_open = False
 
     def _open(self) -> PackWriter:
         if self._writer is None:
@@ -113,12 +117,15 @@ class MemoryPacks:
 
     def __init__(self) -> None:
         self._packs: dict[bytes, _Pack] = {}
+        self._builds: WeakSet[MemoryBuild] = WeakSet()
         self._parts: dict[tuple[bytes, bytes], bytes] = {}
         self._deltas: dict[bytes, _Delta] = {}
         self.changes = 0
 
     async def build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> MemoryBuild:
-        return MemoryBuild(self, space, unsent=unsent, sealed=sealed)
+        build = MemoryBuild(self, space, unsent=unsent, sealed=sealed)
+        self._builds.add(build)
+        return build
 
     async def ingest(
         self, space: bytes, data: bytes, *, unsent: bool = False, making: Making | None = None
@@ -355,6 +362,9 @@ class MemoryPacks:
     async def unnamed(self, most: int) -> list[bytes]:
         named = self._named()
         return [name for name, pack in self._packs.items() if not named.issuperset(pack.chunks)][:most]
+
+    async def is_building(self) -> bool:
+        return any(build.is_open for build in self._builds)
 
     async def forget_unnamed(self, packs: Collection[bytes]) -> list[bytes]:
         named = self._named()

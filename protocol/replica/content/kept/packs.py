@@ -294,11 +294,12 @@ class PackFolder:
     async def unnamed(self, most: int) -> list[bytes]:
         return await self._index.unnamed(most)
 
+    async def is_building(self) -> bool:
+        return any(build.is_open for build in self._builds)
+
     async def forget_unnamed(self, packs: Collection[bytes]) -> list[bytes]:
         async def found() -> list[Remains]:
-            # what is being built may name what lay there already, and nobody sees its lists yet
-            is_building = any(build.is_open for build in self._builds)
-            return [] if is_building else await self._index.without_unnamed(packs)
+            return [] if await self.is_building() else await self._index.without_unnamed(packs)
 
         return await self._give_up(found)
 
