@@ -22,6 +22,7 @@ from typing import Any, Final
 from protocol.errors import Code, LocalFailure, NoAnswer
 from protocol.messages.lives import NONCE_BYTES, Life
 from protocol.replica.at_work.replica import Entropy
+from protocol.replica.ballast import Ballast
 from protocol.replica.console import parameters as given
 from protocol.replica.console.control import serve_control
 from protocol.replica.console.operation import JSON, Incoming, Operation, Outgoing, Params, Table
@@ -260,6 +261,7 @@ async def _serve(
 ) -> None:
     """Open everything, work until `stop`, or until this machine must take other keys; close everything."""
     agent = await place.open(folder, now_ms, entropy)
+    await asyncio.to_thread(Ballast(folder).keep)
     agent.budget.limits = config.limits()
     agent.room_limits = config.room()
     agent.steady_ms = steady_ms

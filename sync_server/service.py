@@ -25,6 +25,7 @@ from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.limits import MAX_CONNECTIONS
 from protocol.messages.wire import Call
 from protocol.replica.at_work.replica import Entropy
+from protocol.replica.ballast import Ballast
 from protocol.replica.console.control import serve_control
 from protocol.replica.console.frame import installed_version
 from protocol.replica.console.operation import JSON, Incoming, LateTable, Operation, Outgoing, Params, Table
@@ -94,6 +95,7 @@ async def run_server(
             opened(config.data_dir, now_ms=now_ms, entropy=entropy) as server,
         ):
             server.steady_ms = steady_ms
+            await asyncio.to_thread(Ballast(config.data_dir).keep)
             await Service(server, owner, stop).serve(config, notifier)
     if stop.failure is not None:
         raise stop.failure

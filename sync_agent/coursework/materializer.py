@@ -350,11 +350,14 @@ class Materializer:
         takes, used_ms = {}, {}
         for item, title in shown.items():
             notes = {path: note for known in await self._known(item) for path, note in known.items()}
+            if not notes:
+                continue  # it has no copy: it waits for room itself
             takes[item] = taken((note.size for note in notes.values()), folders_above(notes), MIN_BLOCK_BYTES)
-            at_ms = max((note.changed_ns for note in notes.values()), default=0) // 10**6
+            at_ms = max(note.changed_ns for note in notes.values()) // 10**6
             used_ms[item] = max(at_ms, await self._agent.opened_ms(title.stream))
         going = making_way(takes, used_ms, lacking)
-        _log.info("%d readable copies make way: the disk is nearly full", len(going))
+        if going:
+            _log.info("%d readable copies make way: the disk is nearly full", len(going))
         for item in going:
             await self._guarded(self._remove(item, shown.pop(item)))
         await self._settle()

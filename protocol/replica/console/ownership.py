@@ -18,13 +18,15 @@ import json
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from protocol.errors import BadInput, Code, LocalFailure, RelaisError
 from protocol.limits import MAX_CONTROL_FILE_BYTES
+from protocol.replica.ballast import Ballast, Rank
 
 if sys.platform == "win32":
     import msvcrt
@@ -34,6 +36,8 @@ else:
 RUN_FOLDER: Final = "run"
 LOCK_FILE: Final = "lock"
 CONTROL_FILE: Final = "control.json"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,8 @@ def acquire(data_dir: Path, *, create: bool = False) -> Ownership | None:
             _make(data_dir)
         elif not data_dir.is_dir():
             raise BadInput(Code.NOT_INITIALISED, f"there is no data folder at {data_dir}", data_dir=str(data_dir))
-        run.mkdir(mode=0o700, exist_ok=True)
-        descriptor = _lock(run / LOCK_FILE)
+        _while_full(data_dir, lambda: run.mkdir(mode=0o700, exist_ok=True))
+        descriptor = _while_full(data_dir, lambda: _lock(run / LOCK_FILE))
     except OSError as reason:
         raise _unusable(data_dir, reason) from reason
     if descriptor is None:
@@ -103,11 +107,15 @@ def publish_control(owner: Ownership, host: str, port: int, token: str) -> Contr
     draft = run / f"{CONTROL_FILE}.{secrets.token_hex(8)}"
     document = {"host": control.host, "port": control.port, "token": control.token, "pid": control.pid}
     try:
-        _clear_drafts(run)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(json.dumps(document).encode() + b"\n")
-        draft.replace(run / CONTROL_FILE)
+
+        def write() -> None:
+            _clear_drafts(run)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(json.dumps(document).encode() + b"\n")
+            draft.replace(run / CONTROL_FILE)
+
+        _while_full(owner.data_dir, write)
     except OSError as reason:
         with contextlib.suppress(OSError):
             draft.unlink()
@@ -138,6 +146,16 @@ def read_control(data_dir: Path) -> Control | None:
     if host not in ("127.0.0.1", "::1") or not (isinstance(token, str) and token.isascii() and token.isprintable()):
         return None
     return Control(host=host, port=port, token=token, pid=pid)
+
+
+def _while_full(data_dir: Path, work: Callable[[], T]) -> T:
+    """Do something that a program must do to start, again for each part of the ballast while the disk is full."""
+    while True:
+        try:
+            return work()
+        except OSError as reason:
+            if reason.errno not in (errno.ENOSPC, errno.EDQUOT) or not Ballast(data_dir).give_up(Rank.START):
+                raise
 
 
 def _make(data_dir: Path) -> None:

@@ -32,6 +32,7 @@ from typing import Final, TypeAlias, TypeVar, cast
 import aiosqlite
 
 from protocol.errors import Code, LocalFailure
+from protocol.replica.ballast import Ballast, Rank
 
 T = TypeVar("T")
 Cell: TypeAlias = "int | str | bytes | None"
@@ -84,6 +85,7 @@ class Database:
         self._recalled: dict[Hashable, object] = {}
         """What was answered since the last write began; another dictionary after each."""
         self._suspect = file.with_name(f"{file.name}{SUSPECT}")
+        self.ballast = Ballast(file.parent)
         self._failed = False
 
     @property
@@ -107,7 +109,7 @@ class Database:
             raise failure_of(error) from error
         database = cls(connection, file)
         try:
-            await database.run(_prepare)
+            await database._while_full(Rank.START, lambda: database.run(_prepare))
             await database._look_closer()
         except BaseException:
             await database.close()
@@ -131,10 +133,17 @@ class Database:
             recalled[question] = found
         return found
 
-    async def write(self, work: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None = None) -> T:
+    async def write(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        then: Callable[[T], None] | None = None,
+        *,
+        rank: Rank | None = None,
+    ) -> T:
         """What `work` returns, once all that it changed is durable; if it raises, nothing has changed.
 
-        `then` is told what it returns, in the connection's thread, before anything else is read or written.
+        `then` is told what it returns, in the connection's thread, before anything else is read or written. What has a
+        `rank` uses the ballast by it, and may be done twice where the disk is full.
         """
 
         def transact(connection: sqlite3.Connection) -> T:
@@ -144,7 +153,23 @@ class Database:
             return result
 
         self._recalled = {}
-        return await self._guarded(transact)
+        if rank is None:
+            return await self._guarded(transact)
+        if self.ballast.is_kept_from(rank):
+            raise LocalFailure(Code.DISK_FULL, "the disk is full")
+        done = await self._while_full(rank, lambda: self._guarded(transact))
+        if self.ballast.given_up(Rank.OTHER):
+            await asyncio.to_thread(self.ballast.mend)
+        return done
+
+    async def _while_full(self, rank: Rank, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something again for each part of the ballast that it may use, as long as the disk is full."""
+        while True:
+            try:
+                return await work()
+            except LocalFailure as failure:
+                if failure.code is not Code.DISK_FULL or not self.ballast.give_up(rank):
+                    raise
 
     async def copy_to(self, file: Path) -> None:
         """Write all that is committed into a new database, which is not made durable; nothing else runs meanwhile."""

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from protocol.limits import CURSOR_HASH_BYTES
-from protocol.model.entry import Entry
+from protocol.model.entry import Entry, KindClass, class_of
 from protocol.reconcile.checkpoint import CHAIN_START, EMPTY_CHAIN
+from protocol.replica.ballast import Rank
 from protocol.replica.disk import Disk
 from protocol.replica.interfaces import Damage, Held, Position, RegisterRow, Stored
 from protocol.replica.storage import sqlite_entries as statements
@@ -38,6 +39,8 @@ class SqliteStore:
         self.database = database
         self._positions: dict[bytes, Position] = {}
         """Where spaces stand: `append` alone moves them. It and reading write here, both in the database's thread."""
+        self.roots: Callable[[], Collection[bytes]] = tuple
+        """The keys of the territory's kits, as far as somebody who opened the store knows them."""
 
     @classmethod
     async def open(cls, folder: Path) -> SqliteStore:
@@ -65,8 +68,18 @@ class SqliteStore:
 
         if not entries and not marks and not released:
             return []
-        stored, _ = await self.database.write(work, lambda done: self._positions.update(done[1]))
+        stored, _ = await self.database.write(
+            work, lambda done: self._positions.update(done[1]), rank=self._rank(entries)
+        )
         return stored
+
+    def _rank(self, entries: Sequence[Entry]) -> Rank:
+        """What of the ballast these entries may use: with what the kit says, rights come along, and all of a batch."""
+        roots = self.roots()
+        if any(entry.header.author in roots for entry in entries):
+            return Rank.KIT
+        is_rights = any(class_of(entry.header.kind) <= KindClass.STRUCTURE for entry in entries)
+        return Rank.RIGHTS if is_rights or not entries else Rank.OTHER
 
     async def present(self, ids: Sequence[bytes]) -> set[bytes]:
         return await self.database.run(lambda connection: statements.present(connection, ids))
@@ -236,7 +249,7 @@ class SqliteStore:
 
     async def set_marks(self, marks: Mapping[str, bytes | None]) -> None:
         if marks:
-            await self.database.write(lambda connection: statements.set_marks(connection, marks))
+            await self.database.write(lambda connection: statements.set_marks(connection, marks), rank=Rank.START)
 
     async def drop_marks(self, seen: Mapping[str, bytes]) -> None:
         def work(connection: sqlite3.Connection) -> None:

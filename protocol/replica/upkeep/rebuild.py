@@ -129,7 +129,9 @@ async def _open_once(folder: Path, root: bytes, keep_mark: KeepMark) -> Opened:
         if is_suspect:
             await put_right(store, keep_mark)
         content = await PackFolder.open(folder, store)
-        return Opened(store, content, await Replica.open(root, store, content))
+        replica = await Replica.open(root, store, content)
+        store.roots = lambda: replica.door.roots
+        return Opened(store, content, replica)
     except BaseException:
         # the connection's thread would keep the process from ending
         await store.close()

@@ -1,0 +1,163 @@
+"""A disk that is full to its last block still hears rights, and programs start on it (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from protocol.errors import Code, LocalFailure
+from protocol.limits import GiB, KiB
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Revocation
+from protocol.model.work import ContentRef, ItemKind, Revision
+from protocol.replica import ballast
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.ballast import PARTS, Ballast, Rank
+from protocol.replica.console.ownership import acquire, publish_control
+from protocol.replica.storage import database
+from protocol.roles import PersonRole
+from sync_agent.app import Agent
+from tests.harness.attack import attack
+from tests.harness.classroom import Classroom, Device
+from tests.harness.small_disk import SmallDisk
+
+ROW = "a disk that is full hears nothing any more"
+
+
+class FullDisk:
+    """The disk of a device, which somebody fills; the database takes no more once nothing is free."""
+
+    def __init__(self, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = device.agent.folder
+        self.disk = SmallDisk(self.folder, GiB)
+        transact = database._transact
+
+        def writing(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]) -> Any:
+            lies_at = connection.execute("PRAGMA database_list").fetchone()[2]
+            if Path(lies_at).parent == self.folder and self.free_bytes <= 0:
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_FULL, "SQLITE_FULL"
+                raise error
+            return transact(connection, work)
+
+        monkeypatch.setattr(database, "_transact", writing)
+        monkeypatch.setattr(ballast, "free_bytes", lambda folder: self.free_bytes if folder == self.folder else 0)
+        self._filled = 0
+
+    @property
+    def free_bytes(self) -> int:
+        return self.disk.free_bytes - self._filled
+
+    def fill(self, left_bytes: int = 0) -> None:
+        """Somebody takes all but this."""
+        self._filled += self.free_bytes - left_bytes
+
+    def make_room(self) -> None:
+        self._filled = 0
+
+
+async def kits_word(room: Classroom) -> list[Entry]:
+    """The kit cuts the server's key off."""
+    server = room.territory
+    draft = Draft(server.id, Kind.REVOKE, None, Revocation(server.keys.signing.public, ()).encode())
+    return await server.replica.write(
+        [draft], author=server.keys.root, now_ms=server.clock(), entropy=server.entropy, unsent=False
+    )
+
+
+async def lesson(room: Classroom, title: str) -> list[Entry]:
+    said = Revision(ItemKind.LESSON, title, None, None, ContentRef(bytes(32), 1, 1))
+    return [await room.territory.say(room.space, Kind.REVISION, said.encode())]
+
+
+async def pupil(room: Classroom, name: str) -> list[Entry]:
+    before = {stored.entry.id for stored in await room.territory.replica.store.scan(room.space)}
+    await room.territory.person(name, PersonRole.PUPIL, room.space)
+    return [one.entry for one in await room.territory.replica.store.scan(room.space) if one.entry.id not in before]
+
+
+async def hears(device: Device, entries: list[Entry]) -> bool:
+    try:
+        await device.agent.replica.admit(entries, source=b"x", now_ms=device.agent.now_ms())
+    except LocalFailure as failure:
+        return failure.code is not Code.DISK_FULL
+    return True
+
+
+def _no(_ballast: Ballast, _rank: Rank) -> bool:
+    return False
+
+
+@attack(ROW, off={"protocol.replica.ballast.Ballast.give_up": _no})
+async def test_a_disk_without_a_free_block_hears_rights_and_the_kits_word(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pc = await room.machine()
+    await pc.session.sync()
+    full = FullDisk(pc, monkeypatch)
+    Ballast(full.folder).keep()
+    full.fill()
+    assert not await hears(pc, await lesson(room, "Eau")), "as before: what is not rights has to wait"
+    assert await hears(pc, await pupil(room, "Léa"))
+    full.fill()
+    assert await hears(pc, await kits_word(room))
+
+
+@attack(ROW, off={"protocol.replica.ballast.Ballast.is_kept_from": _no})
+async def test_what_was_given_up_for_rights_is_filled_by_nothing_else_and_comes_back(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pc = await room.machine()
+    await pc.session.sync()
+    full = FullDisk(pc, monkeypatch)
+    Ballast(full.folder).keep()
+    full.fill()
+    await pc.agent.replica.store.set_marks({"a note": bytes(10)})
+    assert full.free_bytes > 0
+    assert not await hears(pc, await lesson(room, "Eau")), "it is not for lessons"
+    # whoever has the server's key says rights without end, and nobody else's are left
+    while Ballast(full.folder).give_up(Rank.START):
+        pass
+    full.fill(left_bytes=PARTS[Rank.START] - KiB)
+    assert not await hears(pc, await pupil(room, "Personne"))
+    assert await hears(pc, await kits_word(room))
+    full.make_room()
+    assert await hears(pc, await lesson(room, "Terre"))
+    Ballast(full.folder).keep()
+    assert Ballast(full.folder).given_up(Rank.OTHER) == 0
+
+
+@attack(ROW, off={"protocol.replica.ballast.Ballast.give_up": _no})
+async def test_a_program_starts_on_a_disk_without_a_free_block(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pc = await room.machine()
+    await pc.session.sync()
+    full = FullDisk(pc, monkeypatch)
+    Ballast(full.folder).keep()
+    await pc.agent.close()
+    full.fill()
+    make = os.open
+
+    def open_there(path: str | Path, *rest: Any, **named: Any) -> int:
+        if full.free_bytes <= 0 and "control.json" in str(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return make(path, *rest, **named)
+
+    monkeypatch.setattr(os, "open", open_there)
+    owner = acquire(full.folder)
+    assert owner is not None
+    with owner:
+        try:
+            publish_control(owner, "127.0.0.1", 1, "token")
+        except LocalFailure as failure:
+            pytest.fail(failure.message)
+        pc.agent = await Agent.open(full.folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
+        assert await hears(pc, await kits_word(room))
