@@ -517,6 +517,10 @@ class ContentStore(Protocol):
         """At most so many packs that hold a chunk (key 8) which no stream here names, in whatever space."""
         ...
 
+    async def forget_damaged(self) -> None:
+        """Remove all that was moved aside as damaged."""
+        ...
+
     async def is_building(self) -> bool:
         """Whether something is being written here: it may name what lies here already, in lists not seen yet."""
         ...

@@ -20,6 +20,8 @@ Rules:
 - of what a part of a pack holds nobody can say whose it is: when content is given up, all parts go to which this
   program is not adding, and by themselves after a week;
 - into a list of files it is looked once a sweep, however many entries name it (`named_lists`);
+- what was moved aside as damaged goes when an order is carried out of whom anything is here, be it bare: what a
+  database has lost came again as others have it, and the one that lies aside may have it whole;
 - what comes into a class while it is looked through keeps content too: it is looked at before anything goes. Where it
   comes faster than that, or something is being written here, the payloads go, and the content at the next look;
 - content that only erased entries named is given up first, so that a sweep that was cut off finds it again; no hand-in
@@ -154,6 +156,10 @@ class Eraser:
         fresh = [order for order in obeyed if not order.is_done]
         records = _noting(done, obeyed, now_ms, ended)
         marks = {DONE_MARKS + name.hex(): None if one is None else one.encode() for name, one in records.items()}
+        if await self._is_any_here(fresh):
+            marks[LEFTOVERS_MARK] = b"\1"
+            async with self._still_obeying():
+                await self._replica.content.forget_damaged()
         await self._store.set_marks(marks)
         self._replica.note_destroyed(await carried_out(self._store))
         if done:
@@ -261,6 +267,15 @@ class Eraser:
         waiting = {name for one in await self._store.held() for name in covering_names(one.entry)}
         absent = {order for order in asked if order.covers not in here[order.space] | waiting}
         return [replace(order, is_here=order not in absent) for order in orders]
+
+    async def _is_any_here(self, orders: Sequence[Order]) -> bool:
+        """Whether anything names one of those for whom these are."""
+        names = {order.covers for order in orders}
+        for space in self._replica.door.spaces():
+            sought = frozenset(names & self._names_in(space))
+            if sought and await self._named_in(space, sought):
+                return True
+        return False
 
     async def _named_in(self, space: bytes, sought: frozenset[bytes]) -> frozenset[bytes]:
         """Those names that entries of a space bear, bare ones too; what was looked at before is not read again."""

@@ -363,6 +363,9 @@ class MemoryPacks:
         named = self._named()
         return [name for name, pack in self._packs.items() if not named.issuperset(pack.chunks)][:most]
 
+    async def forget_damaged(self) -> None:
+        """Nothing is moved aside in memory."""
+
     async def is_building(self) -> bool:
         return any(build.is_open for build in self._builds)
 

@@ -294,6 +294,9 @@ class PackFolder:
     async def unnamed(self, most: int) -> list[bytes]:
         return await self._index.unnamed(most)
 
+    async def forget_damaged(self) -> None:
+        await asyncio.to_thread(self._remove_traces, ())
+
     async def is_building(self) -> bool:
         return any(build.is_open for build in self._builds)
 
