@@ -30,7 +30,7 @@ _READS: Final = frozenset(
         *("written", "latest", "authored_by_then", "bare"),
         *("unsent", "unsent_totals", "held", "mark", "marks", "registers", "verify", "close", "part_size", "pack"),
         *("read_pack", "chunk_list", "chunk_lists", "known_streams", "missing_chunks", "missing_streams"),
-        *("held_names", "sharing"),
+        *("held_names", "sharing", "is_building"),
         *("packs_holding", "unsent_packs", "totals", "free_bytes", "deltas", "unsent_deltas", "chunk", "stream"),
         *("abort", "of_kinds", "bad_spans", "disk_bytes", "pack_sizes", "parts_sent", "lying_parts", "drop_lying"),
     )
