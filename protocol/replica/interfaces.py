@@ -522,7 +522,10 @@ class ContentStore(Protocol):
         ...
 
     async def is_building(self) -> bool:
-        """Whether something is being written here: it may name what lies here already, in lists not seen yet."""
+        """Whether something is being written here: it may name what lies here already, in lists not seen yet.
+
+        Sealed work names none of that: whoever hands something in slowly keeps nothing.
+        """
         ...
 
     async def forget_unnamed(self, packs: Collection[bytes]) -> list[bytes]:

@@ -12,6 +12,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Revocation, Ruling
 from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.interfaces import Deciding
 from protocol.replica.upkeep.eraser import LEFT_MARKS, Eraser, _Named
 from protocol.replica.upkeep.named_lists import LISTS_MARKS, NamedLists
@@ -346,3 +347,26 @@ async def test_content_waits_for_the_next_look_while_something_is_written_and_no
     await destroy_erased(teacher.agent)
     assert not await content.known_streams([stream])
     assert not await teacher.agent.replica.store.marks(LEFT_MARKS)
+
+
+async def _whatever_is_open(folder: PackFolder) -> bool:
+    return any(build.is_open for build in folder._builds)
+
+
+@attack(
+    "a PC hands in what is to be forgotten",
+    off={"protocol.replica.content.kept.packs.PackFolder.is_building": _whatever_is_open},
+)
+async def test_who_hands_something_in_without_end_keeps_no_remark(room: Classroom) -> None:
+    territory, lea = room.territory, room.pupil_person
+    teacher, pc = await room.teacher(), await room.machine()
+    remark = await remarked(room, teacher, pc)
+    await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
+    await pc.session.sync()
+    await days_of_looking(room, pc)
+    content = pc.agent.replica.content
+    assert await content.known_streams([remark])
+    build = await content.build(room.space, unsent=True, sealed=True)
+    assert (await destroy_erased(pc.agent)).entries
+    assert not await content.known_streams([remark])
+    await build.abort()

@@ -56,6 +56,7 @@ class MemoryBuild:
         self._seen: set[bytes | ChunkRef] = set()
         self._writer: PackWriter | None = None
         self._written: list[tuple[bytes, FinishedPack]] = []
+        self.is_sealed = sealed
         self.is_open = True
 
     async def chunk(self, data: bytes) -> bytes:
@@ -367,7 +368,7 @@ class MemoryPacks:
         """Nothing is moved aside in memory."""
 
     async def is_building(self) -> bool:
-        return any(build.is_open for build in self._builds)
+        return any(build.is_open and not build.is_sealed for build in self._builds)
 
     async def forget_unnamed(self, packs: Collection[bytes]) -> list[bytes]:
         named = self._named()

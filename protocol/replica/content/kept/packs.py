@@ -298,7 +298,7 @@ class PackFolder:
         await asyncio.to_thread(self._remove_traces, ())
 
     async def is_building(self) -> bool:
-        return any(build.is_open for build in self._builds)
+        return any(build.is_open and not build.is_sealed for build in self._builds)
 
     async def forget_unnamed(self, packs: Collection[bytes]) -> list[bytes]:
         async def found() -> list[Remains]:

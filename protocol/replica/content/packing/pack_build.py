@@ -100,6 +100,7 @@ class FolderBuild:
         self._writing: asyncio.Task[None] | None = None
         self._open: _OpenPack | None = None
         self._written: list[tuple[str, FinishedPack]] = []
+        self.is_sealed = sealed
         self.is_open = True
         """Until it has been finished, or given up."""
 
