@@ -22,6 +22,7 @@ from protocol.model.entry import Entry, Kind, class_of
 from protocol.replica.answering.allowances import Allowances
 from protocol.replica.at_work.keyring import Keyring
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
+from protocol.replica.ballast import Ballast, Rank
 from protocol.replica.console.operation import JSON
 from protocol.replica.content.holdings import Holdings, Need, work_need
 from protocol.replica.private_file import write_private
@@ -135,6 +136,7 @@ class Agent:
         self.room_limits = RoomLimits()
         self.is_quarantined = False
         """Whether the school's network and sticks are off."""
+        self._ballast = Ballast(folder)
         self.is_disk_full = False
         """Whether content is not fetched for want of room on the disk."""
         self.evicted: set[tuple[bytes, bytes]] = set()
@@ -537,6 +539,11 @@ class Agent:
         """Whether this made way for other content, or is awaited because somebody asked for it."""
         wanted = (need.space, need.stream)
         return wanted in self.evicted or wanted in self._asked
+
+    @property
+    def has_no_room(self) -> bool:
+        """Whether people are told that the disk is full: what is missing, or what they do, finds no place."""
+        return self.is_disk_full or self._ballast.is_kept_from(Rank.OTHER)
 
     async def opened_ms(self, stream: bytes) -> int:
         """When somebody last opened this content here; 0 if nobody has."""

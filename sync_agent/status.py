@@ -142,6 +142,6 @@ async def _disk(agent: Agent) -> dict[str, JSON]:
         "packs": packs,
         "chunks": chunks,
         "budget": agent.room_limits.budget_bytes,
-        "full": agent.is_disk_full,
+        "full": agent.has_no_room,
         "put_away": len(agent.evicted),
     }

@@ -26,6 +26,7 @@ from protocol.roles import PersonRole
 from sync_agent.app import Agent
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device
+from tests.harness.commands import Desk
 from tests.harness.small_disk import SmallDisk
 
 ROW = "a disk that is full hears nothing any more"
@@ -122,6 +123,7 @@ async def test_what_was_given_up_for_rights_is_filled_by_nothing_else_and_comes_
     await pc.agent.replica.store.set_marks({"a note": bytes(10)})
     assert full.free_bytes > 0
     assert not await hears(pc, await lesson(room, "Eau")), "it is not for lessons"
+    assert (await Desk(pc.agent).ask("status"))["disk"]["full"]
     # whoever has the server's key says rights without end, and nobody else's are left
     while Ballast(full.folder).give_up(Rank.START):
         pass
@@ -130,6 +132,7 @@ async def test_what_was_given_up_for_rights_is_filled_by_nothing_else_and_comes_
     assert await hears(pc, await kits_word(room))
     full.make_room()
     assert await hears(pc, await lesson(room, "Terre"))
+    assert not (await Desk(pc.agent).ask("status"))["disk"]["full"]
     Ballast(full.folder).keep()
     assert Ballast(full.folder).given_up(Rank.OTHER) == 0
 

@@ -310,7 +310,7 @@ class Shelf:
 
     def _held(self) -> Verdict:
         now = self.agent.budget.verdict
-        return Verdict(Hold.DISK_FULL) if now.hold is None and self.agent.is_disk_full else now
+        return Verdict(Hold.DISK_FULL) if now.hold is None and self.agent.has_no_room else now
 
     async def proven_ms(self, room: Room) -> int | None:
         """When it was last proven that everything of a space is here."""
