@@ -41,6 +41,7 @@ from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.replica.storage.sqlite_verify import move_aside
 from protocol.replica.upkeep.eraser import LEFT_MARKS, LOOKED_MARK, SEEN_MARKS
 from protocol.replica.upkeep.named_lists import LISTS_MARKS
+from protocol.replica.upkeep.stood import COUNTED_MARKS, STOOD_MARKS
 from protocol.trust.kit import Kit
 from sync_server.handlers.accounts.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in
 from sync_server.handlers.by_kit.replaced_keys import OWN_KEYS_MARKS
@@ -53,6 +54,8 @@ _MEMORIES: Final = (
     GIVEN_UP_MARKS,
     DONE_MARKS,
     SEEN_MARKS,
+    STOOD_MARKS,
+    COUNTED_MARKS,
     LOOKED_MARK,
     ERASURE_READ_MARKS,
     LISTS_MARKS,

@@ -232,11 +232,21 @@ async def test_a_thief_destroys_no_assignment_with_all_that_was_handed_in_for_it
     assert all(entry.payload for entry in held.values())
 
 
+async def _nobody_stood(*_: object) -> dict[bytes, int]:
+    return {}
+
+
 async def _all_are_here(_eraser: Eraser, orders: list[Order], _now_ms: int) -> list[Order]:
     return orders
 
 
-@attack("erasures of nobody, without end", off={"protocol.replica.upkeep.eraser.Eraser._with_presence": _all_are_here})
+@attack(
+    "erasures of nobody, without end",
+    off={
+        "protocol.replica.upkeep.eraser.Eraser._with_presence": _all_are_here,
+        "protocol.replica.upkeep.eraser.stood": _nobody_stood,
+    },
+)
 async def test_erasures_of_people_who_are_not_here_keep_nobody_from_being_forgotten(room: Classroom) -> None:
     territory = room.territory
     for number in range(40):
@@ -244,6 +254,51 @@ async def test_erasures_of_people_who_are_not_here_keep_nobody_from_being_forgot
     await sweep(room, 1)
     await territory.say(territory.schools[0], Kind.ERASE, Erasure(room.pupil_person).encode())
     await sweep(room, 7)
+    assert await left(territory, room.space, room.pupil_person) == 0
+
+
+async def make_up(territory: Territory, space: bytes, number: int) -> list[bytes]:
+    """Names with an erasure each, said in one breath, as whoever has the server's key may; the erasures' ids."""
+    drafts = []
+    for _ in range(number):
+        name = territory.entropy(16)
+        erasure = Erasure(name).encode()
+        drafts.append(Draft(territory.schools[0], Kind.ERASE, territory.certificate.id, erasure))
+        listed = PersonRecord("x", PersonRole.PUPIL).encode()
+        drafts.append(Draft(space, Kind.PERSON, territory.certificate.id, listed, subject=name))
+    said = await territory.replica.write(
+        drafts, author=territory.keys.signing, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
+    )
+    return [entry.id for entry in said if entry.header.kind == Kind.ERASE]
+
+
+@attack("erasures of nobody, without end", off={"protocol.replica.upkeep.eraser.stood": _nobody_stood})
+async def test_names_that_never_stood_on_a_list_come_after_who_did(room: Classroom) -> None:
+    territory = room.territory
+    await sweep(room, 7)
+    await make_up(territory, room.space, 40)
+    await sweep(room, 1)
+    await territory.say(territory.schools[0], Kind.ERASE, Erasure(room.pupil_person).encode())
+    await sweep(room, 7)
+    await sweep(room, 1)
+    assert await left(territory, room.space, room.pupil_person) == 0
+
+
+@attack("erasures of nobody, without end", off={"protocol.replica.upkeep.stood.FULL_MS": 0})
+async def test_names_that_stood_hidden_come_no_earlier_once_they_are_erased_anew(room: Classroom) -> None:
+    territory, school = room.territory, room.territory.schools[0]
+    await sweep(room, 6)
+    said = await make_up(territory, room.space, 40)
+    await sweep(room, 6)
+    names = [Erasure.parse(one.payload or b"").covers for one in (await territory.replica.store.get(said)).values()]
+    await territory.say(school, Kind.RULING, Ruling((), tuple(said)).encode())
+    await sweep(room, 1)
+    for name in names:
+        await territory.say(school, Kind.ERASE, Erasure(name).encode())
+    await sweep(room, 1)
+    await territory.say(school, Kind.ERASE, Erasure(room.pupil_person).encode())
+    await sweep(room, 7)
+    await sweep(room, 1)
     assert await left(territory, room.space, room.pupil_person) == 0
 
 

@@ -54,6 +54,7 @@ from protocol.replica.content.kept.left_parts import are_parts_left, left_waited
 from protocol.replica.content.kept.unnamed import let_go_of_unnamed, waited_less
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.replica.upkeep.named_lists import NamedLists
+from protocol.replica.upkeep.stood import count_arrivals, stood, stood_less
 from protocol.rights.door import covering_names
 from protocol.trust.sealing import has_sealed_form
 
@@ -118,6 +119,7 @@ class Eraser:
         """Destroy what is due at `now_ms`. Raises `LocalFailure`. May be repeated, and cut off anywhere."""
         await self._let_go_of_old(now_ms)
         carried = await self._carry_out(now_ms)
+        await count_arrivals(self._replica, now_ms)
         # last: a part that cannot be removed keeps no erasure from being carried out
         await let_go_of_left(self._store, self._replica.content, now_ms)
         return carried
@@ -207,6 +209,7 @@ class Eraser:
             }
             marks |= await waited_less(self._store, leapt_ms)
             marks |= await left_waited_less(self._store, leapt_ms)
+            marks |= await stood_less(self._store, leapt_ms)
         await self._store.set_marks(marks)
 
     async def _orders(
@@ -215,7 +218,10 @@ class Eraser:
         """What is to be destroyed: each name once in each space that holds an erasure of it."""
         doubtful = await self._doubtful(erasures)
         seen = await self._since({entry.id for entry, _ in erasures} - doubtful, now_ms)
-        return await self._with_presence(self._made(erasures, doubtful, seen, done, now_ms), now_ms)
+        orders = self._made(erasures, doubtful, seen, done, now_ms)
+        stood_ms = await stood(self._replica, [order.covers for order in orders if order.of_person], now_ms)
+        orders = [replace(order, stood_ms=stood_ms.get(order.covers, 0)) for order in orders]
+        return await self._with_presence(orders, now_ms)
 
     async def _doubtful(self, erasures: Iterable[tuple[Entry, bytes]]) -> set[bytes]:
         return {entry.id for entry, _ in erasures if await is_in_doubt(self._replica, entry)}
