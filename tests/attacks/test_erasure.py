@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -17,6 +18,7 @@ from protocol.identity import SigningKey
 from protocol.model.entry import Entry, Kind, commitment, compose
 from protocol.model.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.model.work import Feedback
+from protocol.replica.at_work import views
 from protocol.replica.at_work.destroyed import DONE_MARKS, destroyed
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.content.packing.pack_remains import Remains, remains_of
@@ -37,7 +39,9 @@ from tests.harness.passing_days import pass_days
 from tests.harness.server_in_process import office
 from tests.harness.territory import Territory
 from tests.harness.what_is_left import left
+from tests.harness.work import counted_work
 
+T = TypeVar("T")
 NAMES = ("Camille", "Karim", "Léa", "Noé", "Zoé")
 
 
@@ -300,6 +304,36 @@ async def test_names_that_stood_hidden_come_no_earlier_once_they_are_erased_anew
     await sweep(room, 7)
     await sweep(room, 1)
     assert await left(territory, room.space, room.pupil_person) == 0
+
+
+def _as_they_came(each: Iterable[T], _space_of: object) -> list[T]:
+    return list(each)
+
+
+@attack(
+    "erasures of nobody, without end",
+    off={
+        "protocol.replica.upkeep.eraser.by_space": _as_they_came,
+        "protocol.replica.at_work.bare_entries.by_space": _as_they_came,
+    },
+)
+async def test_a_look_folds_each_class_once_however_many_erasures_were_said_by_turns(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    territory = room.territory
+    classes = [room.space, await territory.classroom("CE1"), await territory.classroom("CE2")]
+    for space in classes:
+        await territory.crowd(100, space)
+    monkeypatch.setattr(views, "KEPT_BYTES", 0)
+    costs = []
+    for _ in range(3):
+        with counted_work() as work:
+            await Eraser(territory.replica, territory.holdings).sweep(territory.clock())
+            await territory.replica.bare.lacking()
+        costs.append(work.lines)
+        for space in classes * 4:
+            await territory.say(space, Kind.ERASE, Erasure(territory.entropy(16)).encode())
+    assert costs[2] < 1.5 * costs[1]
 
 
 # --- erased before, or elsewhere --------------------------------------------------------------------------------------

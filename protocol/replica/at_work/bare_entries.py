@@ -12,9 +12,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from protocol.limits import MAX_BARE_IDS, PAGE_BYTES
 from protocol.model.entry import PERSON_BYTES, Entry, Kind, commitment, parsed
@@ -27,6 +27,8 @@ from protocol.rights.door import Door, covering_names, is_erasable
 _WEIGHTY: Final = frozenset({Kind.ERASE, Kind.REVOKE, Kind.RULING, Kind.ROOT_ROTATION, Kind.ROOT_ACCOUNT})
 """What may put an erasure out of force, or into it."""
 
+
+T = TypeVar("T")
 
 _LEFT_ALONE: Final = 29
 """With the two calls beside a prime: of copies that call by turns with one key each is asked in time."""
@@ -97,19 +99,21 @@ class BareEntries:
         readable = set(spaces)
         found = (await self._store.get(ids)).values() if ids else ()
         whole = [entry for entry in found if entry.payload is not None and entry.header.space in readable]
-        return [entry for entry in whole if not await _is_erased(entry, self._views)]
+        erased = await _erased(whole, self._views)
+        return [entry for entry in whole if entry.id not in erased]
 
     async def _find(self) -> Lacking:
         """In order of arrival."""
         if not await self._may_be_lacking():
             return ()
         bare = await self._store.bare()
-        return tuple([(entry.header.space, entry.id) for entry in bare if not await _is_erased(entry, self._views)])
+        erased = await _erased(bare, self._views)
+        return tuple((entry.header.space, entry.id) for entry in bare if entry.id not in erased)
 
     async def _may_be_lacking(self) -> bool:
         """Bare headers come in by erasures: while all of those are in force and cover what they let in, none lacks."""
         names = []
-        for erasure in await self._store.scan_kinds([Kind.ERASE]):
+        for erasure in by_space(await self._store.scan_kinds([Kind.ERASE]), _space_of):
             roster = (await self._views.view(erasure.header.space)).roster
             if erasure.id in roster.held_back or erasure.id in roster.undone:
                 return True
@@ -123,7 +127,14 @@ async def fitting(entries: Iterable[Entry], store: EntryStore, views: Views) -> 
     """Those that bring a payload which belongs to an entry that is held bare and should not be."""
     whole = {entry.id: entry for entry in entries if entry.payload is not None and entry.salt is not None}
     held = await store.get(list(whole))
-    return [whole[name] for name, entry in held.items() if entry.payload is None and await _takes(whole[name], views)]
+    bare = [whole[name] for name, entry in held.items() if entry.payload is None and _fits(whole[name])]
+    erased = await _erased(bare, views)
+    return [entry for entry in bare if entry.id not in erased]
+
+
+def by_space(each: Iterable[T], space_of: Callable[[T], bytes]) -> list[T]:
+    """The same, one space after the other: by turns each might be folded anew, since not of all folds are kept."""
+    return sorted(each, key=space_of)
 
 
 def page_of(entries: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -138,15 +149,19 @@ def page_of(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     return tuple(page)
 
 
-async def _takes(entry: Entry, views: Views) -> bool:
+def _fits(entry: Entry) -> bool:
     is_whole = (
         commitment(entry.salt or b"", entry.payload or b"") == entry.header.commitment and fault_of(entry) is None
     )
     # what the door needs it looks at itself: a payload that comes later would pass it by
-    if not is_whole or not is_erasable(entry.header):
-        return False
-    return not await _is_erased(entry, views)
+    return is_whole and is_erasable(entry.header)
 
 
-async def _is_erased(entry: Entry, views: Views) -> bool:
-    return (await views.view(entry.header.space)).roster.is_erased(entry)
+async def _erased(entries: Iterable[Entry], views: Views) -> set[bytes]:
+    """Those that an erasure in force covers."""
+    ordered = by_space(entries, _space_of)
+    return {entry.id for entry in ordered if (await views.view(entry.header.space)).roster.is_erased(entry)}
+
+
+def _space_of(entry: Entry) -> bytes:
+    return entry.header.space

@@ -37,6 +37,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
+from typing import Final, NamedTuple
 
 from blake3 import blake3
 
@@ -47,6 +48,7 @@ from protocol.limits import CURSOR_HASH_BYTES, HELD_MS
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
 from protocol.model.work import content_of
+from protocol.replica.at_work.bare_entries import by_space
 from protocol.replica.at_work.destroyed import DONE_MARKS, Done, carried_out, destroyed
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings, Need
@@ -139,8 +141,8 @@ class Eraser:
         changes = self._replica.changes
         done = await destroyed(self._store)
         read = await self._store.marks(ERASURE_READ_MARKS)
-        erasures, ended = await _sorted(self._replica)
-        orders = await self._orders(erasures, _that_hold(done, ended), now_ms)
+        erasures, doubtful, ended = await _sorted(self._replica)
+        orders = await self._orders(erasures, doubtful, _that_hold(done, ended), now_ms)
         if not orders and not done and not read:
             return 0
         today = _day(now_ms)
@@ -181,10 +183,9 @@ class Eraser:
 
     async def _count_still(self, obeyed: _Obeyed) -> bool:
         """Whether each of these orders might be obeyed now as well."""
-        erasures, ended = await _sorted(self._replica, {order.covers for order in obeyed.orders})
+        erasures, doubtful, ended = await _sorted(self._replica, {order.covers for order in obeyed.orders})
         noted = await noted_since(self._store)
         seen = {entry.id: noted.get(entry.id, obeyed.now_ms) for entry, _ in erasures}
-        doubtful = await self._doubtful(erasures)
         orders = self._made(erasures, doubtful, seen, _that_hold(obeyed.done, ended), obeyed.now_ms)
         counting = {(each.covers, each.space) for each in orders if each.is_done or each.is_ready(obeyed.now_ms)}
         return counting.issuperset((each.covers, each.space) for each in obeyed.orders)
@@ -213,18 +214,18 @@ class Eraser:
         await self._store.set_marks(marks)
 
     async def _orders(
-        self, erasures: Sequence[tuple[Entry, bytes]], done: Mapping[bytes, Done], now_ms: int
+        self,
+        erasures: Sequence[tuple[Entry, bytes]],
+        doubtful: Collection[bytes],
+        done: Mapping[bytes, Done],
+        now_ms: int,
     ) -> list[Order]:
         """What is to be destroyed: each name once in each space that holds an erasure of it."""
-        doubtful = await self._doubtful(erasures)
         seen = await self._since({entry.id for entry, _ in erasures} - doubtful, now_ms)
         orders = self._made(erasures, doubtful, seen, done, now_ms)
         stood_ms = await stood(self._replica, [order.covers for order in orders if order.of_person], now_ms)
         orders = [replace(order, stood_ms=stood_ms.get(order.covers, 0)) for order in orders]
         return await self._with_presence(orders, now_ms)
-
-    async def _doubtful(self, erasures: Iterable[tuple[Entry, bytes]]) -> set[bytes]:
-        return {entry.id for entry, _ in erasures if await is_in_doubt(self._replica, entry)}
 
     def _made(
         self,
@@ -555,17 +556,25 @@ async def noted_since(store: EntryStore) -> dict[bytes, int]:
     }
 
 
-async def _sorted(
-    replica: Replica, of: Collection[bytes] | None = None
-) -> tuple[list[tuple[Entry, bytes]], dict[bytes, bytes]]:
-    """The erasures that hold here, with what they cover, in order of arrival; and the others → what they cover.
+class _Sorted(NamedTuple):
+    """The erasures that hold here, with what they cover, in order of arrival; which are in doubt; and the others."""
 
-    Of all names, or `of` these. Those hold that no fold holds back and nobody has taken back, and what was obeyed here,
-    until the root lets go.
+    holding: list[tuple[Entry, bytes]]
+    doubtful: set[bytes]
+    ended: dict[bytes, bytes]
+
+
+async def _sorted(replica: Replica, of: Collection[bytes] | None = None) -> _Sorted:
+    """The erasures of all names, or `of` these.
+
+    Those hold that no fold holds back and nobody has taken back, and what was obeyed here, until the root lets go. Each
+    space is looked at once: of more than folds are kept of, erasures may have been said by turns.
     """
-    found: list[tuple[Entry, bytes]] = []
+    found: list[tuple[int, Entry, bytes]] = []
+    doubtful: set[bytes] = set()
     ended: dict[bytes, bytes] = {}
-    for entry in await replica.store.scan_kinds([Kind.ERASE]):
+    said = enumerate(await replica.store.scan_kinds([Kind.ERASE]))
+    for arrival, entry in by_space(said, lambda each: each[1].header.space):
         try:
             covers = Erasure.parse(entry.payload or b"").covers
         except PeerFault:
@@ -575,10 +584,13 @@ async def _sorted(
         roster = (await replica.view(entry.header.space)).roster
         counts = entry.id not in roster.held_back and entry.id not in roster.undone
         if counts or entry.id in roster.carried_out:
-            found.append((entry, covers))
+            found.append((arrival, entry, covers))
+            if await is_in_doubt(replica, entry):
+                doubtful.add(entry.id)
         else:
             ended[entry.id] = covers
-    return found, ended
+    found.sort(key=lambda each: each[0])
+    return _Sorted([(entry, covers) for _, entry, covers in found], doubtful, ended)
 
 
 async def is_in_doubt(replica: Replica, erasure: Entry) -> bool:
@@ -595,7 +607,7 @@ async def destroyed_in(replica: Replica) -> dict[bytes, set[bytes]]:
     """
     done = await destroyed(replica.store)
     found: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    for entry, covers in (await _sorted(replica))[0] if done else ():
+    for entry, covers in (await _sorted(replica)).holding if done else ():
         record = done.get(covers)
         if record is not None and record.by is not None and entry.id in record.by:
             found[entry.header.space].add(covers)
