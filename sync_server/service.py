@@ -281,6 +281,7 @@ class Service:
             try:
                 if (destroyed := await self._server.pace.look()).entries:
                     _log.info("%d erased entries have been destroyed", len(destroyed.entries))
+                await self._server.forget_names()
                 if confirmed := await confirm_destroyed(self._server):
                     _log.info("%d erasures of devices that were cut off since are the server's word now", confirmed)
             except LocalFailure as failure:

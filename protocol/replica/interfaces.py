@@ -297,6 +297,10 @@ class EntryStore(Protocol):
         """Keep those rows that are newer than what is held; returns them."""
         ...
 
+    async def drop_registers(self, devices: Collection[bytes]) -> None:
+        """Let go of all registers of these devices, so that the file holds nothing of them."""
+        ...
+
     async def registers(self, kind: int | None = None, since_ms: int = 0) -> list[RegisterRow]:
         """The registers held, of one kind or of all."""
         ...

@@ -24,6 +24,7 @@ from protocol.limits import MAX_CLOCK_LEAD_MS, MiB
 from protocol.model.entry import Entry, Kind
 from protocol.model.register import is_report, parse_register
 from protocol.replica.answering.allowances import Allowance
+from protocol.replica.at_work.forgotten import devices_of_forgotten
 from protocol.replica.console.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from protocol.replica.interfaces import ContentStore, RegisterRow
 from sync_agent.app import Agent
@@ -195,6 +196,8 @@ class _Bundle:
             is_fit = not own and register.at_ms <= now_ms + MAX_CLOCK_LEAD_MS and is_report(register)
             if is_fit and await self._agent.replica.readable(register.device):
                 rows.append(RegisterRow(register.kind, register.subject, register.device, register.at_ms, data))
+        forgotten = await devices_of_forgotten(self._agent.replica, [row.device for row in rows])
+        rows = [row for row in rows if row.device not in forgotten]
         self._taken.reports += len(await self._agent.replica.store.put_registers(rows))
 
     # --- packs --------------------------------------------------------------------------------------------------------

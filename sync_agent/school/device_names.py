@@ -9,9 +9,8 @@ from blake3 import blake3
 from protocol.errors import PeerFault
 from protocol.folds.coursework import Work
 from protocol.identity import words_of
-from protocol.model.entry import Kind
 from protocol.model.register import Health, RegisterKind, stored_register
-from protocol.replica.interfaces import EntryStore
+from protocol.replica.at_work.forgotten import forgotten_persons
 from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
 from sync_agent.machine.marks import CALLED_MARKS
@@ -94,10 +93,3 @@ async def _may_be_named(agent: Agent, device: bytes, forgotten: Container[bytes]
     named = {grant.person for grant in agent.replica.door.authorities_of(device)}
     is_over = any(person in forgotten for person in named if person is not None)
     return not is_over and bool(await agent.replica.authorities(device))
-
-
-async def forgotten_persons(store: EntryStore) -> set[bytes]:
-    """Of whom no name is left here. Who is only hidden may come back."""
-    said = await store.scan_kinds([Kind.PERSON])
-    named = {entry.header.subject for entry in said if entry.payload is not None}
-    return {person for entry in said if (person := entry.header.subject) is not None and person not in named}

@@ -12,12 +12,13 @@ import logging
 from collections.abc import AsyncIterator
 
 from protocol.errors import LocalFailure
+from protocol.replica.at_work.forgotten import forgotten_persons
 from protocol.replica.process.unforeseen import lasting
 from protocol.replica.upkeep.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Destroyed
 from sync_agent.app import Agent
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.machine.marks import HAND_IN_MARKS
-from sync_agent.school.device_names import forgotten_persons, names_to_drop
+from sync_agent.school.device_names import names_to_drop
 from sync_agent.school.sign_in import TRIES_MARKS
 from sync_agent.upkeep.stick_marks import tidy_stick_marks
 

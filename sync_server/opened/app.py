@@ -21,6 +21,7 @@ from protocol.model.structure import Certificate
 from protocol.replica.answering.allowances import Allowances
 from protocol.replica.answering.serving import Responder
 from protocol.replica.answering.station import Report, Station
+from protocol.replica.at_work.forgotten import devices_of_forgotten
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.bureau import Met
@@ -193,6 +194,13 @@ class Server:
     async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False, asked: bool = True) -> None:
         """As `Office.tend_keys`."""
         await self.space_keeper.tend(spaces, let_in=let_in, asked=asked)
+
+    async def forget_names(self) -> None:
+        """Let go of what machines were called that were lent to who is forgotten, in memory and marks."""
+        gone = await devices_of_forgotten(self.replica, {*self.contacts.named(), *self.reports.devices})
+        self.reports.forget(gone)
+        self.contacts.forget_names(gone)
+        await self.contacts.flush()
 
     @property
     def territory_name(self) -> str:

@@ -9,7 +9,7 @@ far as it knew it, and who brought it is remembered.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -137,6 +137,15 @@ class Contacts:
         before = self.of(device)
         enrolled_ms = at_ms if before.enrolled_ms is None else before.enrolled_ms
         self._keep(device, replace(before, name=name, enrolled_ms=enrolled_ms, seen_ms=at_ms, via=DIRECT))
+
+    def named(self) -> set[bytes]:
+        """The devices whose name is remembered."""
+        return {device for device, heard in self._heard.items() if heard.name is not None}
+
+    def forget_names(self, devices: Iterable[bytes]) -> None:
+        """What these were called is remembered no more."""
+        for device in self.named().intersection(devices):
+            self._keep(device, replace(self.of(device), name=None))
 
     async def flush(self) -> None:
         """Write what is new. Raises `LocalFailure`; then it stays to be written."""

@@ -7,6 +7,7 @@ came, and is parsed when it comes or when the server starts.
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from protocol.errors import PeerFault
@@ -30,6 +31,16 @@ class Reports:
     def of(self, device: bytes) -> Health | None:
         """What a device last said of itself."""
         return self._health.get(device)
+
+    def forget(self, devices: Iterable[bytes]) -> None:
+        """These are heard of no more."""
+        for device in devices:
+            self._health.pop(device, None)
+
+    @property
+    def devices(self) -> Collection[bytes]:
+        """Those that have reported."""
+        return self._health.keys()
 
     def note(self, row: RegisterRow) -> Health | None:
         """A register that is new in the store: the health report in it, if it is one that can be read."""

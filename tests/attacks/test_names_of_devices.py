@@ -16,15 +16,22 @@ from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
 from protocol.reconcile.checkpoint import EMPTY_CHAIN, Checkpoint
 from protocol.replica.answering.news import called_in
+from protocol.replica.answering.reports import keep_reports
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.interfaces import RegisterRow
+from protocol.replica.storage.sqlite import DATABASE
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
+from sync_agent.health import own_report
 from sync_agent.machine.marks import CALLED_MARKS
 from sync_agent.school.device_names import device_names, key_words
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
-from tests.harness.classroom import Device
+from tests.harness.classroom import Classroom, Device, classroom, open_device
 from tests.harness.commands import Desk
+from tests.harness.passing_days import pass_days
 from tests.harness.portal import portal
+from tests.harness.server_in_process import office
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
 from tests.harness.territory import new_device
@@ -130,6 +137,76 @@ async def test_a_laptops_name_goes_with_the_person_of_whom_it_tells(here: Here) 
         await eraser.sweep(territory.clock())
         await destroy_erased(head.agent)
         assert bool(await head.agent.replica.store.marks(CALLED_MARKS)) is remain
+
+
+LENT = "Portable de Zéphyrine"
+
+
+async def nothing_goes(_replica: object) -> None:
+    """Reports stay."""
+
+
+async def nobodys_device(*_told: object) -> set[bytes]:
+    """All reports are taken."""
+    return set()
+
+
+async def forgotten_with_a_laptop(folder: Path, room: Classroom, head: Device) -> tuple[bytes, RegisterRow]:
+    """The key and a report of a laptop that was lent to who is forgotten since, on a head teacher's computer."""
+    territory = room.territory
+    person = await territory.person("Zéphyrine", PersonRole.PUPIL, room.space)
+    keys = new_device(Random(77).randbytes)
+    await territory.let_in(keys, Role.MACHINE, room.space, person=person)
+    lent = await open_device(folder / "lent", territory, keys, LENT, 77)
+    await head.session.sync()
+    report = await own_report(lent)
+    await lent.close()
+    assert await keep_reports(head.agent.replica, [report.data], territory.clock())
+    assert (await device_names(head.agent)).get(keys.signing.public) == LENT
+    await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    await head.session.sync()
+    await pass_days(territory, 9, head)
+    return keys.signing.public, report
+
+
+@attack("a lent laptop's name outlives who had it", off={"protocol.replica.upkeep.eraser.forget_reports": nothing_goes})
+async def test_what_a_laptop_reported_goes_with_the_person_of_whom_its_name_tells(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        head = await room.head()
+        key, _ = await forgotten_with_a_laptop(tmp_path, room, head)
+        assert key not in await device_names(head.agent)
+        kept = b"".join(file.read_bytes() for file in head.agent.folder.glob(f"{DATABASE}*"))
+        assert LENT.encode() not in kept
+
+
+@attack(
+    "a lent laptop's name outlives who had it",
+    off={"protocol.replica.answering.reports.devices_of_forgotten": nobodys_device},
+)
+async def test_no_report_is_taken_of_a_laptop_whose_person_is_forgotten(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        head = await room.head()
+        key, report = await forgotten_with_a_laptop(tmp_path, room, head)
+        await keep_reports(head.agent.replica, [report.data], room.territory.clock())
+        assert key not in await device_names(head.agent)
+
+
+async def test_a_server_forgets_what_a_laptop_was_called_with_the_person_who_had_it(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as here:
+        person, other = [await here.add_person(name, "teacher") for name in ("Zéphyrine", "Tom")]
+        lent, toms = [
+            await here.enrol(await here.invite("teacher", person=whose), name=name)
+            for whose, name in ((person, LENT), (other, "Portable de Tom"))
+        ]
+        server = here.server
+        erased = Erasure(bytes.fromhex(person)).encode()
+        await server.write([Draft(server.replica.territory, Kind.ERASE, server.grant, erased)])
+        for _ in range(2):
+            await Eraser(server.replica, server.holdings).sweep(here.clock())
+            await server.forget_names()
+            here.clock.advance(8 * DAY_MS)
+        called = {key: server.contacts.of(bytes.fromhex(key)).name for key in (lent.id, toms.id)}
+        assert called == {lent.id: None, toms.id: "Portable de Tom"}
 
 
 async def named_to(here: Here, head: Device, space: bytes) -> set[bytes]:

@@ -365,6 +365,14 @@ async def test_registers_are_found_by_kind_and_time(store: EntryStore) -> None:
     assert await store.registers(kind=1, since_ms=21) == []
 
 
+async def test_registers_of_some_devices_go_and_those_of_others_stay(store: EntryStore) -> None:
+    rows = [register(10), register(20, device=b"e" * 32), register(30, kind=2)]
+    await store.put_registers(rows)
+    await store.drop_registers({rows[0].device})
+    assert await store.registers() == [rows[1]]
+    assert await store.put_registers([rows[0]]) == [rows[0]], "it may come again"
+
+
 async def test_a_sound_store_has_nothing_to_report(store: EntryStore, make: EntryMaker) -> None:
     await store.append([*make.entries(250), bare(make.entry(OTHER_SPACE))])
     assert await store.verify() == []

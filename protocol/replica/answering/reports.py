@@ -1,7 +1,8 @@
 """Reports of how devices are, as callers bring them: which are kept (R10).
 
 They count from devices that may read here, whoever carries them; a bad one spoils no other. Nobody fills a store with
-them: what reads as no report, or comes under a key that gives nothing, is not kept. docs/protocol.md, "Registers".
+them: what reads as no report, or comes under a key that gives nothing, is not kept; nor what
+machines say that were lent to who is forgotten. docs/protocol.md, "Registers".
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final
 from protocol.errors import PeerFault
 from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_REPORTS_OF_ONE_DEVICE
 from protocol.model.register import is_report, parse_register, stored_register
+from protocol.replica.at_work.forgotten import devices_of_forgotten
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.interfaces import RegisterRow
 
@@ -34,6 +36,8 @@ async def keep_reports(replica: Replica, registers: Sequence[bytes], now_ms: int
             if not is_ahead and is_report(claimed) and replica.door.authorities_of(claimed.device):
                 said[claimed.device].append((claimed.at_ms, data))
     rows = []
+    for device in await devices_of_forgotten(replica, said):
+        del said[device]
     for number, (device, claims) in enumerate(said.items()):
         if number % _REGISTERS_AT_ONCE == 0:
             await asyncio.sleep(0)

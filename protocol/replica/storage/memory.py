@@ -214,6 +214,9 @@ class MemoryStore:
                 kept.append(row)
         return kept
 
+    async def drop_registers(self, devices: Collection[bytes]) -> None:
+        self._registers = {key: row for key, row in self._registers.items() if row.device not in devices}
+
     async def registers(self, kind: int | None = None, since_ms: int = 0) -> list[RegisterRow]:
         rows = [row for _, row in sorted(self._registers.items())]
         return [row for row in rows if kind in (None, row.kind) and row.at_ms >= since_ms]

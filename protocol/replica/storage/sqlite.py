@@ -291,6 +291,13 @@ class SqliteStore:
 
         return await self.database.write(work) if rows else []
 
+    async def drop_registers(self, devices: Collection[bytes]) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany("DELETE FROM register WHERE device = ?", [(device,) for device in devices])
+
+        await self.database.write(work)
+        await self.scrub()
+
     async def registers(self, kind: int | None = None, since_ms: int = 0) -> list[RegisterRow]:
         sql = """SELECT kind, subject, device, at_ms, data FROM register
                  WHERE (?1 IS NULL OR kind = ?1) AND at_ms >= ?2 ORDER BY kind, subject, device"""

@@ -50,6 +50,7 @@ from protocol.model.structure import Erasure
 from protocol.model.work import content_of
 from protocol.replica.at_work.bare_entries import by_space
 from protocol.replica.at_work.destroyed import DONE_MARKS, Done, carried_out, destroyed
+from protocol.replica.at_work.forgotten import forget_reports
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.kept.left_parts import are_parts_left, left_waited_less, let_go_of_left
@@ -122,6 +123,7 @@ class Eraser:
         await self._let_go_of_old(now_ms)
         carried = await self._carry_out(now_ms)
         await count_arrivals(self._replica, now_ms)
+        await forget_reports(self._replica)
         # last: a part that cannot be removed keeps no erasure from being carried out
         await let_go_of_left(self._store, self._replica.content, now_ms)
         return carried
