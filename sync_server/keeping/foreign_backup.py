@@ -39,6 +39,7 @@ from protocol.replica.storage.database import is_made_like_ours
 from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.replica.storage.sqlite_verify import move_aside
+from protocol.replica.upkeep.come_again import AGAIN_MARK
 from protocol.replica.upkeep.eraser import LEFT_MARKS, LOOKED_MARK, SEEN_MARKS
 from protocol.replica.upkeep.named_lists import LISTS_MARKS
 from protocol.replica.upkeep.stood import COUNTED_MARKS, STOOD_MARKS
@@ -55,6 +56,7 @@ _MEMORIES: Final = (
     DONE_MARKS,
     SEEN_MARKS,
     STOOD_MARKS,
+    AGAIN_MARK,
     COUNTED_MARKS,
     LOOKED_MARK,
     ERASURE_READ_MARKS,

@@ -16,7 +16,7 @@ from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.messages.parts import Wanted
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
-from protocol.model.work import ContentRef, HandIn
+from protocol.model.work import ContentRef, HandIn, ItemKind, Revision
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.kept.packs import PackFolder
@@ -265,6 +265,26 @@ async def test_the_pack_of_a_remark_that_somebody_brings_again_goes_at_the_next_
     await pass_days(here.room.territory, 1, here.teacher, here.evil)
     assert await here.keepers() == []
     assert await here.kept() == []
+
+
+@attack(ROW, off={"protocol.replica.upkeep.come_again.WAITING_MS": 1 << 60})
+async def test_what_comes_again_goes_within_a_week_though_a_lesson_that_is_named_never_comes(here: Here) -> None:
+    room, content = here.room, here.room.territory.replica.content
+    names = [
+        pack.hash for pack in await here.room.territory.holdings.packs(Need(room.space, here.remark, sealed=False))
+    ]
+    sizes = await content.pack_sizes()
+    packs = [await content.read_pack(name, 0, sizes[name]) for name in names]
+    await here.forget_lea()
+    lesson = Revision(ItemKind.LESSON, "Les volcans", None, None, ContentRef(bytes([7]) * 32, 10, 1))
+    await room.territory.say(room.space, Kind.REVISION, lesson.encode())
+    await here.sync(here.evil, here.teacher)
+    for pack in packs:
+        await here.evil.agent.replica.content.ingest(room.space, pack)
+    await pass_days(room.territory, 1, here.evil)
+    assert await here.keepers() == ["the thief's PC"], "the list of an entry that names it may be on its way"
+    await pass_days(room.territory, 7, here.evil)
+    assert await here.keepers() == []
 
 
 @pytest.fixture

@@ -36,7 +36,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
 from typing import Final, NamedTuple
 
 from blake3 import blake3
@@ -56,6 +55,7 @@ from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.kept.left_parts import are_parts_left, left_waited_less, let_go_of_left
 from protocol.replica.content.kept.unnamed import let_go_of_unnamed, waited_less
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
+from protocol.replica.upkeep.come_again import here_less, waited_for_long
 from protocol.replica.upkeep.named_lists import NamedLists
 from protocol.replica.upkeep.stood import count_arrivals, stood, stood_less
 from protocol.rights.door import covering_names
@@ -158,7 +158,8 @@ class Eraser:
             gone += await self._sweep_space(space, covers, noted[space])
         await self._sweep_quarantine({order.covers for order in obeyed})
         await self._go_on()
-        await self._give_up_again()
+        await self._give_up_again(now_ms)
+        await self._give_up_again(now_ms)
         fresh = [order for order in obeyed if not order.is_done]
         records = _noting(done, obeyed, now_ms, ended)
         marks = {DONE_MARKS + name.hex(): None if one is None else one.encode() for name, one in records.items()}
@@ -213,12 +214,13 @@ class Eraser:
             marks |= await waited_less(self._store, leapt_ms)
             marks |= await left_waited_less(self._store, leapt_ms)
             marks |= await stood_less(self._store, leapt_ms)
+            marks |= await here_less(self._store, leapt_ms)
         await self._store.set_marks(marks)
 
     async def _orders(
         self,
         erasures: Sequence[tuple[Entry, bytes]],
-        doubtful: Collection[bytes],
+        doubtful: set[bytes],
         done: Mapping[bytes, Done],
         now_ms: int,
     ) -> list[Order]:
@@ -399,12 +401,14 @@ class Eraser:
         if going.streams and await self._let_go_of(going, await self._replica.content.spaces_of(going.streams)):
             await self._store.set_marks({LEFT_MARKS + stream.hex(): None for stream in going.streams})
 
-    async def _give_up_again(self) -> None:
+    async def _give_up_again(self, now_ms: int) -> None:
         """Let go of what was given up and has come again with some pack, unless an entry names it openly by now.
 
-        Not while one may follow, since something is on its way from here, or name it in a list that is still to come.
+        Not while one may follow, since something is on its way from here, or name it in a list that is still to come:
+        for such a list a week is waited.
         """
         content, streams = self._replica.content, await self._holdings.come_again()
+        overdue = await waited_for_long(self._store, streams, now_ms)
         if not streams or await content.unsent_packs():
             return
         spaces = await content.spaces_of(streams)
@@ -412,8 +416,10 @@ class Eraser:
             coursework = (await self._replica.view(space)).coursework
             needs = [Need(space, ref.stream, sealed=False) for ref in live_content(coursework)]
             if await self._holdings.incomplete(needs, most=1):
-                return
-        await self._let_go_of(_Named(open=streams), spaces)
+                streams = overdue
+                break
+        if streams:
+            await self._let_go_of(_Named(open=streams), spaces)
 
     async def _let_go_of(self, going: _Named, spaces: Collection[bytes], names: Collection[bytes] = ()) -> bool:
         """Give up streams of these spaces that none of their entries keeps; those of these `names` go.
