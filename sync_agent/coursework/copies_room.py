@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class DiskRoom:
 
 def room_beyond(place: Path, free_bytes: int, reserve_bytes: int) -> DiskRoom:
     """The room on the disk of `place`, of which `free_bytes` are free, beyond what is left. Raises `OSError`."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         return DiskRoom(free_bytes - reserve_bytes, None)
     disk = os.statvfs(place)
     # some file systems make place for files as they come, and tell none, or no end of them
