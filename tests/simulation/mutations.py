@@ -115,18 +115,6 @@ def forgets_doubts() -> AbstractContextManager[object]:
     return patches
 
 
-def heeds_no_news_by_neighbours() -> AbstractContextManager[object]:
-    """What neighbours tell of readers is no reason to seal anything to them: only what the server tells is."""
-    plain = Session._keep_readers
-
-    async def keep(self: Session, run: Run) -> bool:
-        if self._tended is not None and not (run.received or run.sent):
-            return False
-        return await plain(self, run)
-
-    return mock.patch.object(Session, "_keep_readers", keep)
-
-
 def never_forgives_a_refusal() -> AbstractContextManager[object]:
     """Content that was taken in the end, and had been refused before what names it was there, fails a sync."""
 
