@@ -7,8 +7,12 @@ understands, and the facts. Which exit code and HTTP status belong to a fault is
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a system says (`OSError.errno`) where a disk, or an account's share of one, is full, or takes no larger file."""
 
 
 class Code(StrEnum):

@@ -26,10 +26,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from protocol.errors import Code, LocalFailure
+from protocol.errors import NO_ROOM, Code, LocalFailure
 from protocol.limits import MiB
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _OWN: Final = 0o700
 
 
@@ -239,7 +238,7 @@ def _facts(file: Path) -> os.stat_result | None:
 
 
 def _failure(error: OSError) -> LocalFailure:
-    if error.errno in _FULL:
+    if error.errno in NO_ROOM:
         return LocalFailure(Code.DISK_FULL, "the disk is full", errno=error.errno)
     if error.errno == errno.EROFS:
         return LocalFailure(Code.READ_ONLY, "the disk may only be read", errno=error.errno)

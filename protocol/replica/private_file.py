@@ -13,10 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import Code, LocalFailure
+from protocol.errors import NO_ROOM, Code, LocalFailure
 
 _PASSING: Final = ".new"
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -95,7 +94,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as reason:
-        if reason.errno in _FULL:
+        if reason.errno in NO_ROOM:
             raise LocalFailure(Code.DISK_FULL, f"the disk is full: {path} could not be written") from reason
         if reason.errno == errno.EROFS:
             raise LocalFailure(Code.READ_ONLY, f"the disk may only be read: {path} could not be written") from reason

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import filecmp
 import os
 import secrets
@@ -27,14 +26,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
+from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.portable_names import displayable
 from protocol.replica.console.frame import Notices
 from sync_agent.coursework.rules import dated_name, local_time
 
 _DRAFT_PREFIX: Final = ".relais-"
 _EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _HAS_STREAMS: Final = os.name == "nt"
 _ZONE_STREAM: Final = ":Zone.Identifier"
 _FROM_ELSEWHERE: Final = b"[ZoneTransfer]\r\nZoneId=3\r\n"
@@ -254,7 +252,7 @@ def _is_real_folder(place: Path) -> bool:
 def trouble(place: Path, reason: OSError) -> RelaisError:
     """What keeps a file from being written, in our words: whose fault it is decides the exit status."""
     shown = displayable(str(place))
-    if reason.errno in _FULL:
+    if reason.errno in NO_ROOM:
         return LocalFailure(Code.DISK_FULL, f"the disk is full: {shown} could not be written", path=shown)
     if isinstance(reason, (IsADirectoryError, NotADirectoryError, FileExistsError)):
         return BadInput(

@@ -32,7 +32,7 @@ from typing import BinaryIO, Final, Self
 from blake3 import blake3
 
 from protocol.bundles.form import HEAD_BYTES, TRAILER_BYTES, Trailer, head_size
-from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused, RelaisError
+from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault, Refused, RelaisError
 from protocol.limits import (
     MAX_BUNDLE_BYTES,
     MAX_BUNDLE_FRONTS_PER_LOOK_BYTES,
@@ -52,7 +52,6 @@ DAMAGED_ENDING: Final = ".bad"
 _PASSING: Final = ".tmp"
 _PASSING_BYTES: Final = 8
 _FOLDER_BYTES: Final = 8
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _GONE: Final = frozenset(
     {errno.ENOENT, errno.ENODEV, errno.EIO, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ECONNABORTED}
 )
@@ -527,7 +526,7 @@ def _in_the_way(place: Path) -> BadInput:
 def trouble_of(place: Path, reason: OSError) -> RelaisError:
     """What a disk's failure means to a person."""
     shown = displayable(str(place))
-    if reason.errno in _FULL:
+    if reason.errno in NO_ROOM:
         return LocalFailure(
             Code.DISK_FULL,
             f"the disk is full: {shown}; what was written before counts. Make room, or go on with another disk",

@@ -14,7 +14,6 @@ Everything here blocks: callers use a thread. Raises `OSError`.
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import os
 import shutil
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from protocol.errors import NO_ROOM
 from protocol.portable_names import portable_form
 from sync_agent.coursework.file_notes import FileNote
 from sync_agent.coursework.rules import Wanted, dated_name, local_time
@@ -35,7 +35,6 @@ Notes: TypeAlias = Mapping[str, FileNote]
 _EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _FEW_FILES: Final = 32
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,7 @@ class TitleFolder:
             try:
                 self._away(self.place)
             except OSError as reason:
-                if reason.errno not in FULL:
+                if reason.errno not in NO_ROOM:
                     raise
                 self._thin_out(known)
                 self._away(self.place)

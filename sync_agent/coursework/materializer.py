@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,17 +26,16 @@ from typing import Final, Self
 
 from protocol import canonical
 from protocol.clock import DAY_MS
-from protocol.errors import Code, LocalFailure, PeerFault
+from protocol.errors import NO_ROOM, Code, LocalFailure, PeerFault
 from protocol.fields import Fields
 from protocol.folds.coursework import Item, Version
 from protocol.limits import MiB
 from protocol.model.entry import ID_BYTES
 from protocol.portable_names import portable_name
 from sync_agent.app import Agent
-from sync_agent.coursework.copies_room import MIN_BLOCK_BYTES, DiskRoom, Taken, making_way, room_beyond, taken
+from sync_agent.coursework.copies_room import MIN_BLOCK_BYTES, Taken, making_way, taken
 from sync_agent.coursework.file_notes import FileNote, decode_notes, encode_notes
 from sync_agent.coursework.folder import (
-    FULL,
     Lying,
     NewFile,
     Notes,
@@ -50,8 +49,9 @@ from sync_agent.coursework.folder import (
     write_files,
 )
 from sync_agent.coursework.reading import need_of, read_checked, readable_version
-from sync_agent.coursework.rules import Wanted, fitting, wanted_files
+from sync_agent.coursework.rules import Wanted, wanted_files
 from sync_agent.coursework.space_folders import free_name, space_folders
+from sync_agent.coursework.tree_room import NoRoom, TreeRoom
 from sync_agent.machine.marks import SPACE_FOLDER_MARKS, TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK
 from sync_agent.machine.plain_files import is_real_folder
 from sync_agent.machine.write_behind import Behind
@@ -152,14 +152,6 @@ class _Seen:
     lying: Mapping[str, Lying]
 
 
-class _NoRoom(Exception):
-    """A title for which there is no room: it needs so much."""
-
-    def __init__(self, needed: Taken) -> None:
-        super().__init__(needed)
-        self.needed = needed
-
-
 class Materializer:
     """See the module. `run` is its task; `wake` may be called from anywhere in the loop.
 
@@ -171,7 +163,7 @@ class Materializer:
         self._agent = agent
         self._store = agent.replica.store
         self._root = agent.folder.absolute() / COURSEWORK_FOLDER
-        self._reserve_bytes = reserve_bytes
+        self._room = TreeRoom(agent, reserve_bytes, self._known)
         self._wanted = asyncio.Event()
         self._turn = asyncio.Lock()
         self._trouble: tuple[Code, str] | None = None
@@ -179,10 +171,6 @@ class Materializer:
         self._places: list[Path] = []
         self._in_step: dict[bytes, Shown] | None = {} if once else None
         self._seen: dict[bytes, _Seen] = {}
-        self._takes: dict[bytes, int] = {}
-        """What copies of these lists of files take of the disk."""
-        self._too_large: dict[bytes, tuple[Shown, Taken]] = {}
-        """Titles that found no room, and how much they ask for: no list is read again before there is as much."""
 
     def wake(self) -> None:
         """Something may have arrived."""
@@ -256,7 +244,7 @@ class Materializer:
         if not spaces:
             return  # no rights yet, or none any more: what is there stays readable
         complete = await self._complete(items.values())
-        fits = await self._fitting(complete)
+        fits = await self._room.fitting(complete)
         for left_out in complete.keys() - fits:
             if left_out in shown:
                 await self._guarded(self._remove(left_out, shown.pop(left_out)))
@@ -268,7 +256,7 @@ class Materializer:
             before, now = shown.get(item.id), _named(item, version, shown)
             was_seen = self._in_step is not None and self._in_step.get(item.id) == now
             if before != now or (thorough and not was_seen):
-                if await self._is_too_large(item.id, now):
+                if await self._room.is_known_to_lack_for(item.id, now):
                     self._trouble = (Code.DISK_FULL, _FULL_SENTENCE)
                     continue
                 shown[item.id] = now
@@ -307,43 +295,11 @@ class Materializer:
                 found[item.id] = version
         return found
 
-    async def _fitting(self, complete: Mapping[bytes, Version]) -> set[bytes]:
-        """The items that have a copy within the disk budget, of which the store comes first."""
-        budget_bytes = self._agent.room_limits.budget_bytes
-        if budget_bytes is None:
-            return set(complete)
-        contents = {item: version.record.content for item, version in complete.items()}
-        used_ms = {
-            item: max(version.at_ms, await self._agent.opened_ms(contents[item].stream))
-            for item, version in complete.items()
-        }
-        _, _, taken = await self._agent.replica.content.totals()
-        sizes = {item: await self._size(item, content.stream) for item, content in contents.items()}
-        self._takes = {content.stream: sizes[item] for item, content in contents.items()}
-        return fitting(sizes, used_ms, max(0, budget_bytes - taken))
-
-    async def _size(self, item: bytes, stream: bytes) -> int:
-        """What a copy takes of the disk, by the list of files itself: what a revision says of its size binds nobody."""
-        if stream in self._takes:
-            return self._takes[stream]
-        try:
-            wanted = wanted_files(await self._agent.holdings.manifest(stream))
-            sizes = {file.path: file.size for file in wanted.values()}
-        except LocalFailure as failure:
-            if failure.code not in (Code.INCOMPLETE, Code.DAMAGED):
-                raise
-            sizes = {note.path: note.size for note in (await self._known(item))[0].values()}
-        return taken(sizes.values(), folders_above(sizes), (await self._room()).block_bytes).size
-
     # --- room on the disk ---------------------------------------------------------------------------------------------
-
-    async def _room(self) -> DiskRoom:
-        """What is free beyond what this tree leaves. Raises `OSError`."""
-        return room_beyond(self._agent.folder, await self._agent.replica.content.free_bytes(), self._reserve_bytes)
 
     async def _make_way(self, shown: dict[bytes, Shown]) -> None:
         """Where less is free than this tree leaves, let copies go: they are made again once there is room."""
-        lacking = (await self._room()).lacking
+        lacking = (await self._room.left()).lacking
         if lacking.is_nothing or not shown:
             return
         await self._settle()
@@ -363,32 +319,12 @@ class Materializer:
         await self._settle()
         self._trouble = (Code.DISK_FULL, _FULL_SENTENCE)
 
-    async def _is_too_large(self, item: bytes, now: Shown) -> bool:
-        """Whether a title found no room before, and would find none now."""
-        before, needed = self._too_large.get(item, (None, Taken(0, 0)))
-        return before == now and not (await self._room()).holds(needed)
-
     async def _if_it_fits(self, item: bytes, now: Shown, bringing: Awaitable[None]) -> None:
         """Bring one title; one for which there is no room is remembered, and passed over."""
-        self._too_large.pop(item, None)
         try:
-            await bringing
-        except _NoRoom as reason:
-            self._too_large[item] = (now, reason.needed)
+            await self._room.brought(item, now, bringing)
+        except NoRoom:
             self._trouble = (Code.DISK_FULL, _FULL_SENTENCE)
-
-    async def _check_room(self, files: Iterable[Wanted], folders: Collection[str]) -> Taken:
-        """What these files and folders will take. Raises `_NoRoom` where that is not there."""
-        room = await self._room()
-        needed = taken((file.size for file in files), folders, room.block_bytes)
-        if not room.holds(needed):
-            raise _NoRoom(needed)
-        return needed
-
-    async def _look_at_room(self, needed: Taken) -> None:
-        """While files are written: a disk that fills more than was reckoned, or by others, ends this title."""
-        if not (await self._room()).lacking.is_nothing:
-            raise _NoRoom(Taken(2 * needed.size, 2 * needed.files))
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         """Do one title's work; what the disk does not let happen now is tried again later, a full disk ends all."""
@@ -399,7 +335,7 @@ class Materializer:
                 raise
             self._trouble = (failure.code, failure.message)
         except OSError as reason:
-            if reason.errno in FULL:
+            if reason.errno in NO_ROOM:
                 raise LocalFailure(Code.DISK_FULL, _FULL_SENTENCE) from reason
             _log.warning("a title of DIR/coursework could not be written: %s", reason.strerror)
             self._trouble = (Code.STORAGE_FAILED, f"a title could not be written: {reason.strerror}")
@@ -481,7 +417,7 @@ class Materializer:
         title.notes = _noted(title.fresh())
         stale = title.stale()
         lying = folders_above(title.lying) if title.lying else frozenset()
-        needed = await self._check_room(stale, folders_above(file.path for file in stale) - lying)
+        needed = await self._room.check(stale, folders_above(file.path for file in stale) - lying)
         writing = []
         for file in stale:
             edit = title.lying.get(file.path)
@@ -511,7 +447,7 @@ class Materializer:
         """Build the version beside, and let it take the place of what lies there."""
         folder = title.folder
         stale = title.stale()
-        needed = await self._check_room(stale, folders_above(title.wanted))
+        needed = await self._room.check(stale, folders_above(title.wanted))
         await asyncio.to_thread(folder.begin)
         try:
             title.notes = _noted(title.fresh())
@@ -553,9 +489,9 @@ class Materializer:
         writing = Behind()
         try:
             async for _ in self._read_out(title, files, writing):
-                await self._look_at_room(needed)
+                await self._room.look_again(needed)
             await writing.settle()
-            await self._look_at_room(needed)
+            await self._room.look_again(needed)
         finally:
             await writing.leave()
 

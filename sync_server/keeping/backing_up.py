@@ -16,7 +16,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from protocol.clock import rfc3339
-from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
+from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, Refused, RelaisError
 from protocol.identity import SEED_BYTES, territory_id
 from protocol.messages.enrollment import parse_chain
 from protocol.model.entry import Kind
@@ -106,8 +105,7 @@ class BackupFile(Notices):
             raise self._failed(reason) from reason
 
     def _failed(self, reason: OSError) -> LocalFailure:
-        full = reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        code = Code.DISK_FULL if full else Code.STORAGE_FAILED
+        code = Code.DISK_FULL if reason.errno in NO_ROOM else Code.STORAGE_FAILED
         return LocalFailure(code, f"{self._target} cannot be written: {reason.strerror}", path=str(self._target))
 
 

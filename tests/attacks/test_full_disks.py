@@ -15,6 +15,7 @@ from protocol.transfer.manifest import ManifestEntry, encode_manifest
 from sync_agent.app import RoomLimits
 from sync_agent.coursework.copies_room import Taken
 from sync_agent.coursework.materializer import Materializer
+from sync_agent.coursework.tree_room import TreeRoom
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device
 from tests.harness.small_disk import SmallDisk, takes
@@ -58,8 +59,8 @@ async def _nobody_looks(*_: Any) -> None:
 @attack(
     ROW,
     off={
-        "sync_agent.coursework.materializer.taken": _as_it_is_said,
-        "sync_agent.coursework.materializer.Materializer._look_at_room": _nobody_looks,
+        "sync_agent.coursework.tree_room.taken": _as_it_is_said,
+        "sync_agent.coursework.tree_room.TreeRoom.look_again": _nobody_looks,
         "sync_agent.coursework.materializer.Materializer._make_way": _nobody_looks,
     },
 )
@@ -102,11 +103,11 @@ async def test_copies_make_way_by_themselves_for_what_else_fills_the_disk_and_co
     assert set((pc.agent.folder / "coursework").glob("*/*")) == shown
 
 
-async def _what_a_revision_says(_tree: Materializer, _item: bytes, _stream: bytes) -> int:
+async def _what_a_revision_says(_room: TreeRoom, _item: bytes, _stream: bytes) -> int:
     return 1
 
 
-@attack(ROW, off={"sync_agent.coursework.materializer.Materializer._size": _what_a_revision_says})
+@attack(ROW, off={"sync_agent.coursework.tree_room.TreeRoom._size": _what_a_revision_says})
 async def test_copies_take_no_more_than_the_disk_budget_leaves_whatever_a_revision_says_of_its_size(
     room: Classroom,
 ) -> None:

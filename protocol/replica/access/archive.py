@@ -6,7 +6,6 @@ Their paths are what the program says that has the store open: none leads out of
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import zipfile
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final, Self
 
-from protocol.errors import BadInput, Code, LocalFailure, PeerFault
+from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault
 from protocol.portable_names import displayable
 from protocol.replica.console.frame import Notices
 from protocol.replica.private_file import create_private
@@ -89,8 +88,7 @@ class ZipOutlet(Notices):
         try:
             yield
         except OSError as reason:
-            full = reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            code = Code.DISK_FULL if full else Code.STORAGE_FAILED
+            code = Code.DISK_FULL if reason.errno in NO_ROOM else Code.STORAGE_FAILED
             raise LocalFailure(code, f"{self._target} cannot be written: {reason.strerror}") from reason
 
 

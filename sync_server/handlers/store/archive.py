@@ -9,7 +9,6 @@ The recovery kit is never in it. The server's keys are: whoever holds the file h
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -23,7 +22,7 @@ from typing import IO, BinaryIO, Final, Self, cast
 from blake3 import blake3
 
 from protocol.clock import rfc3339
-from protocol.errors import BadInput, Code, LocalFailure
+from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure
 from protocol.limits import MAX_BACKUP_HEAD_BYTES, MAX_DEVICE_KEYS_BYTES, MAX_PACK_BYTES, MiB
 from protocol.replica.content.kept.pack_files import PACKS
 from protocol.replica.storage.sqlite import DATABASE
@@ -231,7 +230,7 @@ def _write(file: BinaryIO, piece: bytes) -> None:
 
 
 def _unwritten(target: Path, reason: OSError) -> LocalFailure:
-    if reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if reason.errno in NO_ROOM:
         return LocalFailure(Code.DISK_FULL, f"the disk is full: {target} could not be written")
     return LocalFailure(Code.STORAGE_FAILED, f"{target} cannot be written: {reason.strerror}", path=str(target))
 
