@@ -13,7 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import takewhile
 from typing import Final
 
@@ -21,6 +21,7 @@ from blake3 import blake3
 
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.interfaces import ContentStore, EntryStore
+from protocol.replica.lain_since import LainSince
 
 LEFT_MARK: Final = "parts-left"
 """→ for each part, 8 bytes of ms since when it has lain as it is, and the first 8 bytes of the hash of what that is."""
@@ -29,7 +30,7 @@ LIFETIME_MS: Final = ERASURE_DELAY_MS
 BEING_WRITTEN_S: Final = 600.0
 """What this program has added to within so long is on its way."""
 _NAME_BYTES: Final = 8
-_ROW_BYTES: Final = 8 + _NAME_BYTES
+_LAIN: Final = LainSince(LEFT_MARK, _NAME_BYTES)
 
 
 class BeingWritten:
@@ -55,34 +56,20 @@ class BeingWritten:
 
 async def let_go_of_left(store: EntryStore, content: ContentStore, now_ms: int) -> None:
     """Look, and let go of what has lain. Raises `LocalFailure`; what it was cut off in is done by the next look."""
-    noted = await _noted(store)
     lying = {_key(name, size): name for name, size in (await content.lying_parts()).items()}
-    since = {key: min(noted.get(key, now_ms), now_ms) for key in lying}
-    if since != noted:
-        await store.set_marks({LEFT_MARK: _mark(since)})
+    since = await _LAIN.look(store, lying, now_ms)
     if old := [lying[key] for key, at_ms in since.items() if at_ms <= now_ms - LIFETIME_MS]:
         await content.drop_lying(old)
 
 
 async def left_waited_less(store: EntryStore, leapt_ms: int) -> dict[str, bytes | None]:
     """The mark to note when the own clock has leapt by so many ms."""
-    noted = await _noted(store)
-    return {LEFT_MARK: _mark({key: at_ms + leapt_ms for key, at_ms in noted.items()})} if noted else {}
+    return await _LAIN.less(store, leapt_ms)
 
 
 async def are_parts_left(store: EntryStore, content: ContentStore) -> bool:
     """Whether a look has anything to note of parts."""
     return bool(await content.lying_parts()) or await store.mark(LEFT_MARK) is not None
-
-
-async def _noted(store: EntryStore) -> dict[bytes, int]:
-    noted = await store.mark(LEFT_MARK) or b""
-    rows = (noted[at : at + _ROW_BYTES] for at in range(0, len(noted), _ROW_BYTES))
-    return {row[8:]: int.from_bytes(row[:8], "big", signed=True) for row in rows}
-
-
-def _mark(since: Mapping[bytes, int]) -> bytes | None:
-    return b"".join(at_ms.to_bytes(8, "big", signed=True) + key for key, at_ms in sorted(since.items())) or None
 
 
 def _key(name: str, size: int) -> bytes:
