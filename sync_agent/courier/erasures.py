@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from protocol.folds.erasing import is_covered
 from protocol.model.entry import Entry
-from protocol.replica.upkeep.eraser import destroyed_in
+from protocol.replica.upkeep.orders import destroyed_in
 from protocol.rights.door import Door
 from sync_agent.app import Agent
 from sync_agent.upkeep.erasing import destroy_erased

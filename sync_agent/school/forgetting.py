@@ -14,7 +14,7 @@ from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.erasures import in_force
-from protocol.replica.upkeep.eraser import is_in_doubt, noted_since
+from protocol.replica.upkeep.orders import is_in_doubt, noted_since
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,10 @@ from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.replica.storage.sqlite_verify import move_aside
 from protocol.replica.upkeep.come_again import AGAIN_MARK
-from protocol.replica.upkeep.eraser import LEFT_MARKS, LOOKED_MARK, SEEN_MARKS
+from protocol.replica.upkeep.content_to_go import LEFT_MARKS
+from protocol.replica.upkeep.eraser import LOOKED_MARK
 from protocol.replica.upkeep.named_lists import LISTS_MARKS
+from protocol.replica.upkeep.orders import SEEN_MARKS
 from protocol.replica.upkeep.stood import COUNTED_MARKS, STOOD_MARKS
 from protocol.trust.kit import Kit
 from sync_server.handlers.accounts.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in

@@ -173,7 +173,7 @@ async def _in_no_doubt(*_: object) -> bool:
     return False
 
 
-@attack("a device is lost", off={"protocol.replica.upkeep.eraser.is_in_doubt": _in_no_doubt})
+@attack("a device is lost", off={"protocol.replica.upkeep.orders.is_in_doubt": _in_no_doubt})
 async def test_what_a_thief_ordered_to_be_forgotten_is_destroyed_nowhere(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         server, clock = here.office.server, here.office.clock

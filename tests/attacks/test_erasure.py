@@ -313,7 +313,7 @@ def _as_they_came(each: Iterable[T], _space_of: object) -> list[T]:
 @attack(
     "erasures of nobody, without end",
     off={
-        "protocol.replica.upkeep.eraser.by_space": _as_they_came,
+        "protocol.replica.upkeep.orders.by_space": _as_they_came,
         "protocol.replica.at_work.bare_entries.by_space": _as_they_came,
     },
 )
@@ -395,7 +395,7 @@ async def test_who_is_erased_in_one_school_and_then_everywhere_is_destroyed_ever
         assert await left(territory, elsewhere, lea) == 0
 
 
-@attack("who was erased before", off={"protocol.replica.upkeep.eraser._is_done": _done_is_done})
+@attack("who was erased before", off={"protocol.replica.upkeep.orders._is_done": _done_is_done})
 async def test_a_thief_who_erases_more_widely_who_was_erased_in_a_school_waits_the_seven_days(tmp_path: Path) -> None:
     async with erased_in_one_of_two_schools(tmp_path) as (territory, eraser, lea, elsewhere):
         await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
@@ -405,7 +405,7 @@ async def test_a_thief_who_erases_more_widely_who_was_erased_in_a_school_waits_t
         assert await left(territory, elsewhere, lea) == 1
 
 
-@attack("who was erased before", off={"protocol.replica.upkeep.eraser._is_done": _done_is_done})
+@attack("who was erased before", off={"protocol.replica.upkeep.orders._is_done": _done_is_done})
 async def test_who_is_shown_again_and_erased_again_is_destroyed_after_another_week(room: Classroom) -> None:
     territory, person = room.territory, room.pupil_person
     eraser = Eraser(territory.replica, territory.holdings)
@@ -450,7 +450,7 @@ def _by_name(entries: Sequence[Entry], done: frozenset[bytes], *_: object) -> It
     off={
         "protocol.replica.at_work.replica.carried_out": _names_too,
         "protocol.rights.roster._carried_out": _by_name,
-        "protocol.replica.upkeep.eraser._that_hold": lambda done, _ended: dict(done),
+        "protocol.replica.upkeep.orders._that_hold": lambda done, _ended: dict(done),
     },
 )
 async def test_whom_a_thief_had_erased_and_somebody_brought_back_no_upgrade_destroys(room: Classroom) -> None:
@@ -469,7 +469,7 @@ async def test_whom_a_thief_had_erased_and_somebody_brought_back_no_upgrade_dest
     assert await left(territory, room.space, person) == kept
 
 
-@attack("who was erased before", off={"protocol.replica.upkeep.eraser.is_in_doubt": _nothing_is_in_doubt})
+@attack("who was erased before", off={"protocol.replica.upkeep.orders.is_in_doubt": _nothing_is_in_doubt})
 async def test_what_a_thief_ordered_before_the_report_ends_no_week_of_an_honest_word(room: Classroom) -> None:
     territory, person = room.territory, room.pupil_person
     thief = await room.head()

@@ -23,7 +23,7 @@ from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.content.kept.sqlite_content import ContentIndex
 from protocol.replica.content.packing.pack_remains import Remains, remains_of
 from protocol.replica.interfaces import PackInfo
-from protocol.replica.upkeep.eraser import Eraser, _Named
+from protocol.replica.upkeep.content_to_go import ContentToGo, _Named
 from protocol.transfer.chunking import ChunkList, ChunkRef
 from protocol.transfer.pack_writer import PackWriter
 from protocol.trust.sealing import has_sealed_form
@@ -140,16 +140,16 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
         yield made
 
 
-named = Eraser._named
+named = ContentToGo._named
 
 
-async def named_alike(eraser: Eraser, entries: Iterable[Entry], *, are_going: bool = False) -> _Named:
+async def named_alike(content: ContentToGo, entries: Iterable[Entry], *, are_going: bool = False) -> _Named:
     """Without a difference between what is sealed and what is not."""
-    found = await named(eraser, entries, are_going=are_going)
+    found = await named(content, entries, are_going=are_going)
     return _Named(found.streams, found.streams)
 
 
-@attack(ROW, off={"protocol.replica.upkeep.eraser.Eraser._named": named_alike})
+@attack(ROW, off={"protocol.replica.upkeep.content_to_go.ContentToGo._named": named_alike})
 async def test_a_hand_in_that_names_a_remark_keeps_it_nowhere(here: Here) -> None:
     await here.hand_in(here.remark)
     await here.forget_lea()

@@ -14,7 +14,7 @@ from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.interfaces import Deciding
-from protocol.replica.upkeep.eraser import LEFT_MARKS, Eraser, _Named
+from protocol.replica.upkeep.content_to_go import LEFT_MARKS, ContentToGo, _Named
 from protocol.replica.upkeep.named_lists import LISTS_MARKS, NamedLists
 from protocol.roles import PersonRole
 from protocol.transfer.manifest import ManifestEntry, encode_manifest
@@ -201,13 +201,13 @@ async def _each_time_anew(lists: NamedLists, stream: bytes) -> frozenset[bytes]:
     return await _sought_in(lists, stream)
 
 
-_named = Eraser._named
+_named = ContentToGo._named
 
 
-async def _for_each_entry(eraser: Eraser, entries: Iterable[Entry], *, are_going: bool = False) -> _Named:
+async def _for_each_entry(content: ContentToGo, entries: Iterable[Entry], *, are_going: bool = False) -> _Named:
     found = _Named()
     for entry in entries:
-        found.add(await _named(eraser, [entry], are_going=are_going))
+        found.add(await _named(content, [entry], are_going=are_going))
     return found
 
 
@@ -218,7 +218,7 @@ LISTS = "one long list, named by thousands of lessons, keeps a machine from forg
     LISTS,
     off={
         "protocol.replica.upkeep.named_lists.NamedLists.sought_in": _each_time_anew,
-        "protocol.replica.upkeep.eraser.Eraser._named": _for_each_entry,
+        "protocol.replica.upkeep.content_to_go.ContentToGo._named": _for_each_entry,
     },
 )
 async def test_a_sweep_looks_into_a_list_once_however_many_entries_name_it(room: Classroom) -> None:
@@ -323,7 +323,7 @@ async def _nothing_came(*_: object) -> bool:
 
 @attack(
     "an erasure takes the work of others with it",
-    off={"protocol.replica.upkeep.eraser.Eraser._has_more": _nothing_came},
+    off={"protocol.replica.upkeep.content_to_go.ContentToGo._has_more": _nothing_came},
 )
 async def test_what_is_given_while_a_sweep_is_under_way_stays(room: Classroom) -> None:
     teacher, pc = await room.teacher(), await room.machine()

@@ -24,7 +24,7 @@ from tests.harness.commands import Desk
 from tests.harness.passing_days import pass_days
 
 ROW = "an erasure takes the work of others with it"
-OFF = {"protocol.replica.upkeep.eraser.has_sealed_form": lambda _chunks: False}
+OFF = {"protocol.replica.upkeep.content_to_go.has_sealed_form": lambda _chunks: False}
 NOBODY = b"n" * 16
 
 

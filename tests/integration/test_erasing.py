@@ -11,7 +11,7 @@ import pytest
 
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.storage.sqlite import DATABASE
-from protocol.replica.upkeep.eraser import SEEN_MARKS
+from protocol.replica.upkeep.orders import SEEN_MARKS
 from tests.harness.machines import Machine, School, school
 from tests.harness.patience import eventually
 from tests.harness.ports import free_port

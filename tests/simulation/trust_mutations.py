@@ -58,7 +58,7 @@ def destroys_by_a_thiefs_word() -> AbstractContextManager[object]:
     async def never(*_args: object) -> bool:
         return False
 
-    return mock.patch("protocol.replica.upkeep.eraser.is_in_doubt", never)
+    return mock.patch("protocol.replica.upkeep.orders.is_in_doubt", never)
 
 
 def takes_no_erasure_back() -> AbstractContextManager[object]:

@@ -12,23 +12,20 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
 from protocol.limits import MAX_BARE_IDS, PAGE_BYTES
 from protocol.model.entry import PERSON_BYTES, Entry, Kind, commitment, parsed
 from protocol.model.payload_rules import fault_of
 from protocol.model.structure import Erasure
-from protocol.replica.at_work.views import Views
+from protocol.replica.at_work.views import Views, by_space
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.rights.door import Door, covering_names, is_erasable
 
 _WEIGHTY: Final = frozenset({Kind.ERASE, Kind.REVOKE, Kind.RULING, Kind.ROOT_ROTATION, Kind.ROOT_ACCOUNT})
 """What may put an erasure out of force, or into it."""
-
-
-T = TypeVar("T")
 
 _LEFT_ALONE: Final = 29
 """With the two calls beside a prime: of copies that call by turns with one key each is asked in time."""
@@ -130,11 +127,6 @@ async def fitting(entries: Iterable[Entry], store: EntryStore, views: Views) -> 
     bare = [whole[name] for name, entry in held.items() if entry.payload is None and _fits(whole[name])]
     erased = await _erased(bare, views)
     return [entry for entry in bare if entry.id not in erased]
-
-
-def by_space(each: Iterable[T], space_of: Callable[[T], bytes]) -> list[T]:
-    """The same, one space after the other: by turns each might be folded anew, since not of all folds are kept."""
-    return sorted(each, key=space_of)
 
 
 def page_of(entries: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from protocol.folds.coursework import Coursework
@@ -27,6 +27,8 @@ from protocol.replica.interfaces import EntryStore
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 from protocol.rights.speaking import Remembered
+
+T = TypeVar("T")
 
 KEPT_BYTES: Final = 60_000_000
 """So much room folds may take, by a rough count, where a server has many large classes."""
@@ -103,6 +105,11 @@ class _Above:
         self.heeded += [Heard.of(entry) for entry in entries if entry.header.kind in _HEEDED_ABOVE]
         self.revokes = self.revokes or any(entry.header.kind in _CUTTING for entry in entries)
         self.erasures += [entry for entry in entries if entry.header.kind in _ALONE]
+
+
+def by_space(each: Iterable[T], space_of: Callable[[T], bytes]) -> list[T]:
+    """The same, one space after the other: by turns each might be folded anew, since not of all folds are kept."""
+    return sorted(each, key=space_of)
 
 
 class Views:

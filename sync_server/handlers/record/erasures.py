@@ -8,7 +8,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.erasures import in_force
-from protocol.replica.upkeep.eraser import destroyed_in, is_in_doubt
+from protocol.replica.upkeep.orders import destroyed_in, is_in_doubt
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
 

@@ -1,0 +1,200 @@
+"""What a replica is to destroy, from the erasures that it holds (docs/protocol.md, "Erasure").
+
+Which of it is due the rules say (`protocol.folds.erasing`). Rules:
+- an erasure counts while the fold of the space in which it lies does not hold it back, and no ruling takes it back;
+- what was destroyed goes again whenever it comes, whoever takes the erasure back, until the root does;
+- while its author is cut off there, it hides and destroys nothing: somebody else must say it too, and theirs waits;
+- its week is the time for which it holds, in no doubt, without a break: what was taken back and is meant again waits;
+- it reaches its space and all below: one in the territory's reaches every class;
+- when an erasure was first seen, and what was destroyed for which, are marks of this replica, and no part of any set;
+- a mark of an earlier version, which does not say for which, spares a name its place in the day's count, and nothing
+  else: not where an erasure of the name has been let go of, and not its week.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from protocol.errors import PeerFault
+from protocol.folds.erasing import Order, has_waited
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure
+from protocol.replica.at_work.destroyed import Done, destroyed
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.views import by_space
+from protocol.replica.interfaces import EntryStore
+
+SEEN_MARKS: Final = "erasure-seen/"
+"""+ erasure in hex → 8 bytes of ms: since when this replica has seen it hold, in no doubt, without a break."""
+
+
+class Said(NamedTuple):
+    """The erasures that hold here, with what they cover, in order of arrival; which are in doubt; and the others."""
+
+    holding: list[tuple[Entry, bytes]]
+    doubtful: set[bytes]
+    ended: dict[bytes, bytes]
+
+
+async def said_in(replica: Replica, of: Collection[bytes] | None = None) -> Said:
+    """The erasures of all names, or `of` these.
+
+    Those hold that no fold holds back and nobody has taken back, and what was obeyed here, until the root lets go. Each
+    space is looked at once: of more than folds are kept of, erasures may have been said by turns.
+    """
+    found: list[tuple[int, Entry, bytes]] = []
+    doubtful: set[bytes] = set()
+    ended: dict[bytes, bytes] = {}
+    arrived = enumerate(await replica.store.scan_kinds([Kind.ERASE]))
+    for arrival, entry in by_space(arrived, lambda each: each[1].header.space):
+        try:
+            covers = Erasure.parse(entry.payload or b"").covers
+        except PeerFault:
+            continue
+        if of is not None and covers not in of:
+            continue
+        roster = (await replica.view(entry.header.space)).roster
+        counts = entry.id not in roster.held_back and entry.id not in roster.undone
+        if counts or entry.id in roster.carried_out:
+            found.append((arrival, entry, covers))
+            if await is_in_doubt(replica, entry):
+                doubtful.add(entry.id)
+        else:
+            ended[entry.id] = covers
+    found.sort(key=lambda each: each[0])
+    return Said([(entry, covers) for _, entry, covers in found], doubtful, ended)
+
+
+async def is_in_doubt(replica: Replica, erasure: Entry) -> bool:
+    """Whether who said an erasure has been cut off since: a thief may have said it. The kit's word is in no doubt."""
+    if erasure.header.grant is None:
+        return False
+    return erasure.header.author in (await replica.view(erasure.header.space)).roster.cut
+
+
+def orders_of(
+    replica: Replica, said: Said, seen: Mapping[bytes, int], done: Mapping[bytes, Done], now_ms: int
+) -> list[Order]:
+    """What is to be destroyed: each name once in each space that holds an erasure of it.
+
+    Those in no doubt have been `seen` to hold since then; `done` is what was destroyed before.
+    """
+    record_of = _that_hold(done, said.ended)
+    by_name: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for entry, covers in said.holding:
+        by_name[covers].append(entry)
+    orders: list[Order] = []
+    for covers, erasures in by_name.items():
+        for space in {entry.header.space for entry in erasures}:
+            reaching = _reaching(replica, erasures, space)
+            sure = [entry for entry in reaching if entry.id not in said.doubtful]
+            signed = [entry for entry in sure if entry.header.grant is None]
+            order = Order(
+                covers,
+                seen_ms=min((seen[entry.id] for entry in sure), default=None),
+                kit_seen_ms=min((seen[entry.id] for entry in signed), default=None),
+                space=space,
+                reached_by=frozenset(entry.id for entry in reaching),
+            )
+            heard = sure if order.of_person else signed
+            waited = (one for one in heard if one.header.space == space and has_waited(seen[one.id], now_ms))
+            orders.append(replace(order, by=frozenset(one.id for one in waited)))
+    return [replace(order, is_done=_is_done(order, record_of.get(order.covers), now_ms)) for order in orders]
+
+
+async def seen_since(store: EntryStore, said: Said, now_ms: int) -> dict[bytes, int]:
+    """Since when the erasures that hold and are in no doubt do so here without a break; noted from now on."""
+    holding = {entry.id for entry, _ in said.holding} - said.doubtful
+    noted = await noted_since(store)
+    seen = {name: min(noted.get(name, now_ms), now_ms) for name in holding}
+    marks = {SEEN_MARKS + name.hex(): _since_mark(at) for name, at in seen.items() if noted.get(name) != at}
+    ended = {SEEN_MARKS + name.hex(): None for name in noted.keys() - seen.keys()}
+    await store.set_marks({**marks, **ended})
+    return seen
+
+
+async def noted_since(store: EntryStore) -> dict[bytes, int]:
+    """Since when erasures have been seen to hold here, by the own clock in ms."""
+    return {
+        bytes.fromhex(key.removeprefix(SEEN_MARKS)): int.from_bytes(at, "big", signed=True)
+        for key, at in (await store.marks(SEEN_MARKS)).items()
+    }
+
+
+async def seen_less(store: EntryStore, leapt_ms: int) -> dict[str, bytes | None]:
+    """The marks to note when the own clock has leapt by so many ms."""
+    noted = await noted_since(store)
+    return {SEEN_MARKS + name.hex(): _since_mark(at + leapt_ms) for name, at in noted.items()}
+
+
+def noting(
+    done: Mapping[bytes, Done], obeyed: Iterable[Order], now_ms: int, ended: Mapping[bytes, bytes]
+) -> dict[bytes, Done | None]:
+    """What to note of names that were destroyed now or before; None of one of which no obeyed erasure holds."""
+    by: defaultdict[bytes, frozenset[bytes]] = defaultdict(frozenset)
+    counted = set()
+    for order in obeyed:
+        by[order.covers] |= order.by
+        if not (order.is_done or order.is_signed(now_ms)):
+            counted.add(order.covers)
+    found: dict[bytes, Done | None] = {}
+    for name in {*done, *by}:
+        before = done.get(name, Done(0, frozenset()))
+        ids = by[name] | ((before.by or frozenset()) - ended.keys())
+        record = Done(day_of(now_ms) if name in counted else before.day, ids) if ids else None
+        if record != done.get(name):
+            found[name] = record
+    return found
+
+
+async def destroyed_in(replica: Replica) -> dict[bytes, set[bytes]]:
+    """Whom and what this replica has destroyed and would again, by the spaces in which (and below which) it does.
+
+    What the root has let go of since is not among it.
+    """
+    done = await destroyed(replica.store)
+    found: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for entry, covers in (await said_in(replica)).holding if done else ():
+        record = done.get(covers)
+        if record is not None and record.by is not None and entry.id in record.by:
+            found[entry.header.space].add(covers)
+    return found
+
+
+def day_of(now_ms: int) -> int:
+    """A local day as a number; never 0."""
+    try:
+        return dt.datetime.fromtimestamp(now_ms / 1000).astimezone().date().toordinal()
+    except (ValueError, OverflowError, OSError):
+        return 1
+
+
+def _reaching(replica: Replica, erasures: Iterable[Entry], space: bytes) -> list[Entry]:
+    """Those that lie in a space or above it."""
+    line = replica.door.lineage(space)
+    return [entry for entry in erasures if entry.header.space in line]
+
+
+def _is_done(order: Order, record: Done | None, now_ms: int) -> bool:
+    """Whether an order was obeyed before. Of what an earlier version destroyed, whatever may be obeyed by now."""
+    if record is None:
+        return False
+    return order.is_ready(now_ms) if record.by is None else not record.by.isdisjoint(order.reached_by)
+
+
+def _that_hold(done: Mapping[bytes, Done], ended: Mapping[bytes, bytes]) -> dict[bytes, Done]:
+    """Without the marks of earlier versions of whom somebody has brought back: which erasure was obeyed, nobody knows.
+
+    `ended` are the erasures that do not hold → what they cover.
+    """
+    let_go = set(ended.values())
+    return {name: record for name, record in done.items() if record.by is not None or name not in let_go}
+
+
+def _since_mark(at_ms: int) -> bytes:
+    """Less than 0 where the own clock is at its beginning, and something has waited for longer than that."""
+    return at_ms.to_bytes(8, "big", signed=True)
