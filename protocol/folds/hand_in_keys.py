@@ -20,7 +20,8 @@ from protocol.rights.vouching import Device, device_id
 from protocol.roles import HAS_READING_KEYS, PersonRole
 from protocol.trust.sealing import unwrap_key, wrap_info, wrap_key
 
-_NEVER_MS: Final = 1 << 63
+NEVER_MS: Final = 1 << 63
+"""Of whom a replica has not met: later than all."""
 
 
 def teachers_keys(roster: Roster, *, now_ms: int | None = None, for_good: bool = False) -> dict[bytes, list[bytes]]:
@@ -132,7 +133,7 @@ def _whose(key: bytes, roster: Roster, known: Known) -> set[bytes]:
     Everybody sees a key, and nothing proves whose it is: who comes says hers, and the work of years was meant for them.
     """
     persons = roster.said_as.get(key, frozenset())
-    since_ms = {person: known.met_ms.get(person, _NEVER_MS) for person in persons}
+    since_ms = {person: known.met_ms.get(person, NEVER_MS) for person in persons}
     return {person for person in persons if since_ms[person] == min(since_ms.values())}
 
 

@@ -17,11 +17,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import reduce
-from operator import or_
 from typing import Final, TypeAlias
 
-from protocol.rights.reachability import bits_led_to
+from protocol.rights.reachability import bits_led_to, union
 from protocol.rights.vouching import Device, Voices, Word
 
 _Place: TypeAlias = tuple[Device, bytes | None]
@@ -87,7 +85,7 @@ class Circles:
             spoken_for, naming = self._spoken_for[device], self._naming[person]
             for by in spoken_for if len(spoken_for) < len(naming) else naming:
                 if by in spoken_for and by in naming:
-                    heads[by] = naming[by] & _union(bits for own, bits in spoken_for[by].items() if own != person)
+                    heads[by] = naming[by] & union(bits for own, bits in spoken_for[by].items() if own != person)
         return list(self._own.get((device, person), ())), heads
 
     def named_by_heads(self, heads: int, person: bytes, shown: bytes) -> Iterable[Device]:
@@ -95,10 +93,6 @@ class Circles:
         while heads:
             yield from self._shown[person, shown][self._heads[(heads & -heads).bit_length() - 1]]
             heads &= heads - 1
-
-
-def _union(those: Iterable[int]) -> int:
-    return reduce(or_, those, 0)
 
 
 def _place_of(word: Word) -> _Place:

@@ -22,8 +22,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
-from operator import or_
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
@@ -32,6 +30,7 @@ from protocol.model.ancestry import marked
 from protocol.model.entry import Entry, Kind
 from protocol.rights.asked import Asking, Bits, Heard, asked_about, leading_to, missing_of
 from protocol.rights.door import Authority, Door
+from protocol.rights.reachability import union
 from protocol.rights.vouching import Device, Standing, Voices, Word
 
 LetInAgain: TypeAlias = Mapping[bytes, int]
@@ -106,7 +105,7 @@ class _Together(NamedTuple):
 
     def bits_of(self, those: Container[Return]) -> Bits:
         """The bits of some."""
-        return _union(1 << place for place, one in enumerate(self.returns) if one in those)
+        return union(1 << place for place, one in enumerate(self.returns) if one in those)
 
     def of(self, bits: Bits) -> Iterable[tuple[Bits, Return]]:
         """Those that have these bits, each with its own."""
@@ -328,8 +327,8 @@ class Returns:
             lacking = missing_of(asked, leading_to(some.asking, heard, bits, vouched))
             in_use = {device: those for device, those in lacking.items() if those and use.is_in_use(device)}
             waits = (those for device, those in lacking.items() if those and use.waits(device))
-            left.by_those_in_use.update(one for _, one in some.of(_union(in_use.values())))
-            left.by_those_that_wait.update(one for _, one in some.of(_union(waits)))
+            left.by_those_in_use.update(one for _, one in some.of(union(in_use.values())))
+            left.by_those_that_wait.update(one for _, one in some.of(union(waits)))
             missing.append((some, in_use))
         return left
 
@@ -370,10 +369,6 @@ class _Use(NamedTuple):
 
     def _stands(self, device: Device) -> bool:
         return device[0] not in self.cut and (device, self.person) in self.voices.standings
-
-
-def _union(those: Iterable[Bits]) -> Bits:
-    return reduce(or_, those, 0)
 
 
 class _Turns:

@@ -10,9 +10,16 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import reduce
+from operator import or_
 from typing import TypeVar
 
 Place = TypeVar("Place", bound=Hashable)
+
+
+def union(those: Iterable[int]) -> int:
+    """The bits that any of them has."""
+    return reduce(or_, those, 0)
 
 
 def bits_led_to(

@@ -21,11 +21,10 @@ from typing import Final
 from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
 from protocol.folds.coursework import HandInState, Work
-from protocol.folds.hand_in_keys import is_opened_for_good, wraps_for
+from protocol.folds.hand_in_keys import wraps_for
 from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.model.entry import Kind
 from protocol.model.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
-from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import (
     JSON,
@@ -39,7 +38,7 @@ from protocol.replica.console.operation import (
 )
 from protocol.replica.content.holdings import work_need
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.office.people import names_of_words
+from protocol.replica.office.people import whose_words
 from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.transfer.chunking import ChunkRef
 from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
@@ -47,11 +46,10 @@ from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.coursework.reading import Manifests, files_json, find_item, find_work, read_checked
 from sync_agent.hand_ins.copies import lasting_state
+from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.hand_ins.looked_at import all_eyes, eyes_in
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.hand_ins.wraps import Kept, first_readers_of, mark_of, wrap_for_the_rest
-from sync_agent.keys.acquaintances import known_in
-from sync_agent.keys.confirming import own_grants
 from sync_agent.keys.key_wraps import open_given_keys
 from sync_agent.machine.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS
 
@@ -248,10 +246,8 @@ async def confirm_opened(agent: Agent, wanted: bytes) -> None:
 
 async def _is_seen_and_for_good(agent: Agent, work: Work) -> bool:
     """Whether it is said already, for whoever waits for it and for this device's own pages, that it was opened."""
-    roster, known = (await agent.replica.view(work.space)).roster, known_in(agent, work.space)
-    if not is_opened_for_good(work, roster, await recovery_keys(agent.replica), known):
-        return False
-    return (await eyes_in(agent, work.space)).count(work.opened_under)
+    is_opened = await opened_for_good(agent, work.space)
+    return is_opened(work) and (await eyes_in(agent, work.space)).count(work.opened_under)
 
 
 async def _content_key(agent: Agent, work: Work) -> bytes:
@@ -396,10 +392,13 @@ async def list_hand_ins(
         if not found:
             await find_item(agent, item)
     refused = await fate_marks(agent.replica.store)
-    eyes = await all_eyes(agent) if await own_grants(agent) else {}
+    eyes, said_by = await all_eyes(agent), {}
+    for space in {work.space for work in found}:
+        roster = (await agent.replica.view(space)).roster
+        said_by[space] = await whose_words(agent.replica, roster, [work for work in found if work.space == space])
     return [
         await _work_row(agent, work, refused.keys(), manifests, sealed_lists)
-        | {"by": await _who_said(agent, work), "to_open": work.space in eyes and eyes[work.space].have_to_open(work)}
+        | {"by": said_by[work.space](work), "to_open": work.space in eyes and eyes[work.space].have_to_open(work)}
         for work in sorted(found, key=lambda work: (work.at_ms, work.id))
     ]
 
@@ -448,13 +447,6 @@ async def _work_row(
             "files": await files_json(agent, manifests, note.content),
         },
     }
-
-
-async def _who_said(agent: Agent, work: Work) -> str | None:
-    """The name of whose word made its state: of who answered or opened it, where a list has one."""
-    roster = (await agent.replica.view(work.space)).roster
-    names = await names_of_words(agent.replica, roster, work.said_under)
-    return next((names[grant] for grant in work.said_under if grant in names), None)
 
 
 async def _sealed_list(agent: Agent, work: Work, content_key: bytes) -> tuple[tuple[str, int], ...]:

@@ -6,23 +6,21 @@ Rules (docs/protocol.md, "Coursework"; docs/adr/0253):
   everything, and a teacher whose list says so looks at nothing any more;
 - what anybody else opened or answered is shown as theirs, and stays to be opened;
 - who runs a school has every class of it on the device, and confirms nobody there: for them it counts besides what was
-  opened for good (`is_opened_for_good`), by whom the work was meant for.
+  opened for good (`for_good`), by whom the work was meant for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol.folds.coursework import Work
-from protocol.folds.hand_in_keys import Known, is_opened_for_good
-from protocol.replica.at_work.keyring import recovery_keys
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
 from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
-from sync_agent.keys.acquaintances import known_in
+from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.keys.confirming import circle_ever, own_grant, own_grants
 
 
@@ -31,8 +29,8 @@ class Eyes:
     """Whose words spare the person of this device a look, in one space.
 
     `reads` says that this device stands for somebody there, `mine` as whose its own words stand; `confirmed` are the
-    devices of others that this person's devices have confirmed; `for_good` is what this replica knows, with the
-    recovery keys, where what was opened for good counts as well.
+    devices of others that this person's devices have confirmed; `for_good` says what was opened so, where that counts
+    as well.
     """
 
     roster: Roster
@@ -40,7 +38,7 @@ class Eyes:
     reads: bool = False
     mine: bytes | None = None
     confirmed: frozenset[Device] = frozenset()
-    for_good: tuple[Known, Collection[bytes]] | None = None
+    for_good: Callable[[Work], bool] | None = None
 
     def count(self, grants: Iterable[bytes | None]) -> bool:
         """Whether one of these grants is that of somebody whose word counts."""
@@ -50,7 +48,7 @@ class Eyes:
         """Whether there is still to look at a hand-in, whatever others say of it."""
         if not self.reads or self.count(work.said_under) or self.count(work.opened_under):
             return False
-        return self.for_good is None or not is_opened_for_good(work, self.roster, self.for_good[1], self.for_good[0])
+        return self.for_good is None or not self.for_good(work)
 
     def _counts(self, grant: bytes | None) -> bool:
         given = self.door.authority(grant)
@@ -66,9 +64,9 @@ async def eyes_in(agent: Agent, space: bytes) -> Eyes:
 
 
 async def all_eyes(agent: Agent) -> Mapping[bytes, Eyes]:
-    """The same, for each space of this device."""
+    """The same, for each space of this device; none where it stands for nobody at all."""
     grants = await own_grants(agent)
-    return {space: await _eyes(agent, space, grants) for space in await agent.spaces()}
+    return {space: await _eyes(agent, space, grants) for space in (await agent.spaces() if grants else ())}
 
 
 async def _eyes(agent: Agent, space: bytes, grants: Sequence[Authority]) -> Eyes:
@@ -83,5 +81,5 @@ async def _eyes(agent: Agent, space: bytes, grants: Sequence[Authority]) -> Eyes
         reads=True,
         mine=roster.spoken_as(grant),
         confirmed=circle_ever(agent, roster, grant.person).others,
-        for_good=(known_in(agent, space), await recovery_keys(agent.replica)) if runs_school else None,
+        for_good=await opened_for_good(agent, space) if runs_school else None,
     )

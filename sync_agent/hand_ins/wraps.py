@@ -17,7 +17,7 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Final, Self
@@ -26,7 +26,7 @@ from protocol.canonical import Value, decode, encode
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
 from protocol.folds.coursework import Work
-from protocol.folds.hand_in_keys import info_of, is_given, is_opened_for_good, teachers_keys, wraps_for
+from protocol.folds.hand_in_keys import info_of, is_given, teachers_keys, wraps_for
 from protocol.limits import (
     MAX_FILE_BYTES,
     MAX_FILES_PER_REVISION,
@@ -45,8 +45,9 @@ from protocol.rights.vouching import Circle, Device
 from protocol.trust.sealing import CONTENT_KEY_BYTES
 from sync_agent.app import Agent
 from sync_agent.hand_ins.first_readers import FirstReaders
+from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.hand_ins.opening import opening_key
-from sync_agent.keys.acquaintances import is_acquaintance, known_in, turns
+from sync_agent.keys.acquaintances import is_acquaintance, turns
 from sync_agent.keys.confirming import circle_of, own_grant, own_grants, remember_firsts
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.machine.eviction import Seen
@@ -221,7 +222,6 @@ async def _tend_own(agent: Agent) -> int:
     noted: dict[str, bytes | None] = {}
     freed = False
     drafts = []
-    recovery = await recovery_keys(agent.replica)
     classes: dict[bytes, _Class] = {}
     for entry in (await agent.replica.store.get(list(open_keys))).values():
         view = await agent.replica.view(entry.header.space)
@@ -233,8 +233,7 @@ async def _tend_own(agent: Agent) -> int:
             classes[work.space] = await _Class.of(agent, view.roster)
         here = classes[work.space]
         done = here.said.get(work.id, ())
-        opened = is_opened_for_good(work, view.roster, recovery, known_in(agent, work.space))
-        if opened and await here.first.have(_wrapped(done)):
+        if here.is_opened(work) and await here.first.have(_wrapped(done)):
             noted[mark_of(work.id)] = replace(mine, content_key=None).encode()
             freed = True
             continue
@@ -251,17 +250,23 @@ async def _tend_own(agent: Agent) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Class:
-    """Who reads there now, for whom this device has wrapped what, and for whom its keys wait."""
+    """Who reads there now, for whom this device has wrapped what; what was opened for good, and for whom keys wait."""
 
     readers: list[bytes]
     said: dict[bytes, list[Entry]]
+    is_opened: Callable[[Work], bool]
     first: FirstReaders
 
     @classmethod
     async def of(cls, agent: Agent, roster: Roster) -> Self:
         """Of one class, at one look."""
         space = roster.space
-        return cls(await readers_of(agent, space), await _own_wraps(agent, space), await FirstReaders.of(agent, roster))
+        return cls(
+            await readers_of(agent, space),
+            await _own_wraps(agent, space),
+            await opened_for_good(agent, space),
+            await FirstReaders.of(agent, roster),
+        )
 
 
 async def _own_wraps(agent: Agent, space: bytes) -> dict[bytes, list[Entry]]:

@@ -25,7 +25,7 @@ from protocol.model.work import ItemKind
 from protocol.portable_names import portable_name
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
 from protocol.replica.content.holdings import work_need
-from protocol.replica.office.people import first_names, names_of_words
+from protocol.replica.office.people import first_names, whose_words
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
@@ -215,9 +215,9 @@ async def _give(agent: Agent, work: Work, folder: str, outgoing: Outgoing) -> bo
     if work.feedback is not None:
         note = work.feedback.record
         roster = (await agent.replica.view(work.space)).roster
-        names = await names_of_words(agent.replica, roster, work.said_under)
+        said_by = await whose_words(agent.replica, roster, [work])
         # whose word it is: whoever has the server answers in a name of their own
-        signed = f"({names.get(work.feedback.grant, '?')})"
+        signed = f"({said_by(work) or '?'})"
         said = "\n".join(part for part in (note.mark, note.text, signed) if part) + "\n"
         await outgoing.start(f"{folder}/{SAID_FILE}", len(said.encode()))
         await outgoing.data(said.encode())

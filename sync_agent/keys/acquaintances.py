@@ -16,11 +16,11 @@ Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from blake3 import blake3
 
-from protocol.folds.hand_in_keys import Known
+from protocol.folds.hand_in_keys import NEVER_MS, Known
 from protocol.limits import ACQUAINTANCE_MS, MAX_MET_OF_ONE
 from protocol.replica.office.bureau import Met
 from protocol.rights.roster import Roster
@@ -29,7 +29,6 @@ from sync_agent.app import Agent
 from sync_agent.machine.marks import MET_MARKS, heard_mark
 
 _KNOWN, _CONFIRMED, _STRANGER = range(3)
-_NEVER_MS: Final = 1 << 63
 
 Turn: TypeAlias = tuple[int, int, bytes]
 """Where a key stands in the queue: how well who said it is known, since when, and a lot of this device's drawing."""
@@ -88,12 +87,12 @@ def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
     met: dict[Device, int] = {}
     for space in {*agent.remembered, *agent.heard}:
         starts, heard = agent.remembered.get(space, {}).get(person, ()), agent.heard.get(space, {}).get(person, {})
-        began = {each: agent.met.get(space, {}).get(device_id(each), _NEVER_MS) for each in starts if each in named}
-        begins_ms = min(began.values(), default=_NEVER_MS)
+        began = {each: agent.met.get(space, {}).get(device_id(each), NEVER_MS) for each in starts if each in named}
+        begins_ms = min(began.values(), default=NEVER_MS)
         said = {each: heard[each] for each in heard if each in began or (each in named and heard[each] != begins_ms)}
         for device, since_ms in (*began.items(), *said.items()):
-            met[device] = min(since_ms, met.get(device, _NEVER_MS))
-    first_ms = min(met.values(), default=_NEVER_MS)
+            met[device] = min(since_ms, met.get(device, NEVER_MS))
+    first_ms = min(met.values(), default=NEVER_MS)
     return Met(
         frozenset(device for device, since_ms in met.items() if since_ms == first_ms),
         for_long=agent.watched.now_ms() - first_ms >= ACQUAINTANCE_MS,
@@ -109,7 +108,7 @@ def known_in(agent: Agent, space: bytes) -> Known:
         first=frozenset(device for device, met_ms in met.items() if met_ms == since_ms),
         long=frozenset(device for device, met_ms in met.items() if now_ms - met_ms >= ACQUAINTANCE_MS),
         met_ms={
-            person: min((met.get(device_id(device), _NEVER_MS) for device in devices), default=_NEVER_MS)
+            person: min((met.get(device_id(device), NEVER_MS) for device in devices), default=NEVER_MS)
             for person, devices in persons
         },
     )
@@ -135,10 +134,10 @@ def turns(agent: Agent, roster: Roster) -> Callable[[bytes], Turn]:
     def turn(key: bytes) -> Turn:
         lot = blake3(agent.device + key).digest()
         said = [
-            ranks.get(device, (_STRANGER, met.get(device_id(device), _NEVER_MS)))
+            ranks.get(device, (_STRANGER, met.get(device_id(device), NEVER_MS)))
             for device in roster.makers.get(key, ())
         ]
-        return (*min(said, default=(_STRANGER, _NEVER_MS)), lot)
+        return (*min(said, default=(_STRANGER, NEVER_MS)), lot)
 
     return turn
 

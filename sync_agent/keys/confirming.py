@@ -251,10 +251,10 @@ async def words_of(pairs: Iterable[Device]) -> dict[Device, str]:
     return await asyncio.to_thread(lambda: {pair: device_words(pair) for pair in wanted})
 
 
-async def readers_json(agent: Agent, reader_id: bytes | None = None) -> list[JSON]:
+async def readers_json(agent: Agent, listed: Sequence[Reader], reader_id: bytes | None = None) -> list[JSON]:
     """The same as a command lists them, or one of them, also by its signing key. Raises `BadInput(UNKNOWN_DEVICE)`."""
     names = await space_names(agent)
-    readers = [reader for reader in await list_readers(agent) if reader_id in (None, reader.id, reader.device)]
+    readers = [reader for reader in listed if reader_id in (None, reader.id, reader.device)]
     if reader_id is not None and not readers:
         raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=reader_id.hex())
     shown = dict.fromkeys(reader.pair for reader in readers)

@@ -128,10 +128,11 @@ async def readers_told(agent: Agent, reader: bytes | None, outgoing: Outgoing) -
         if reader in {None, each.id, each.pair[0], device_id(each.pair)}
     ]
     await tell_of_former_returns(returns, outgoing)
-    await tell_who_waits(await list_readers(agent), outgoing)
+    readers = await list_readers(agent)
+    await tell_who_waits(readers, outgoing)
     asked = await former_return_rows(agent, returns)
     try:
-        return [*asked, *await readers_json(agent, reader)]
+        return [*asked, *await readers_json(agent, readers, reader)]
     except BadInput:
         if asked:
             return asked

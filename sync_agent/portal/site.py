@@ -19,7 +19,7 @@ from aiohttp import web
 
 from protocol.errors import Code, LocalFailure
 from protocol.replica.console.operation import Table
-from protocol.replica.http.connections import speaking
+from protocol.replica.http.connections import nameless, speaking
 from sync_agent.app import Agent
 from sync_agent.machine.addresses import Address
 from sync_agent.portal.door import HEADERS, Door
@@ -117,7 +117,7 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
 def _lessons_app(lessons: Lessons) -> web.Application:
     app = web.Application(middlewares=[lessons.check])
     app.router.add_route("*", "/{path:.*}", lessons.answer)
-    app.on_response_prepare.append(_nameless)
+    app.on_response_prepare.append(nameless)
     return app
 
 
@@ -137,12 +137,7 @@ class _Statics:
 async def _common_headers(request: web.Request, response: web.StreamResponse) -> None:
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    await _nameless(request, response)
-
-
-async def _nameless(_request: web.Request, response: web.StreamResponse) -> None:
-    """Who serves is nobody's business."""
-    response.headers.popall("Server", None)
+    await nameless(request, response)
 
 
 @contextlib.asynccontextmanager

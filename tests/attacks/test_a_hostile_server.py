@@ -228,7 +228,7 @@ async def test_a_teacher_whom_nobodys_page_shows_opens_and_answers_nothing(here:
     assert Kept.parse(kept or b"").content_key is not None, "its key is here until a teacher has opened it"
 
 
-@attack(ROW, off={"sync_agent.hand_ins.wraps.is_opened_for_good": lambda work, *_: work.opened})
+@attack(ROW, off={"sync_agent.hand_ins.for_good.is_opened_for_good": lambda work, *_: work.opened})
 async def test_who_only_the_server_names_frees_no_key_of_a_work_by_saying_that_it_was_opened(here: Here) -> None:
     room = here.room
     work = await room.hand_in(here.machine, here.item, {"autre.odt": b"autre"})

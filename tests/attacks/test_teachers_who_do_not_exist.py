@@ -180,7 +180,7 @@ async def test_whoever_finds_no_place_in_the_first_wrap_is_sealed_to_by_another_
 
 
 OPENED_BY_ANYBODY: dict[str, object] = {
-    "sync_agent.hand_ins.wraps.is_opened_for_good": lambda work, *_: work.opened,
+    "sync_agent.hand_ins.for_good.is_opened_for_good": lambda work, *_: work.opened,
     "sync_agent.sync.worth.is_opened_for_good": lambda work, *_: work.opened,
 }
 
@@ -251,7 +251,7 @@ def _whoever_is_there(agent: Agent, space: bytes) -> Known:
     return Known(met, met)
 
 
-@attack(ROW, off={"sync_agent.hand_ins.wraps.known_in": _whoever_is_there})
+@attack(ROW, off={"sync_agent.hand_ins.for_good.known_in": _whoever_is_there})
 async def test_whom_the_server_lists_as_the_same_as_the_teacher_has_not_been_known_for_longer_by_that(
     here: Here,
 ) -> None:

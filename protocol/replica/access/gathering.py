@@ -27,8 +27,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings
-from protocol.replica.office.people import doubles_of, mentioned, names_of_words
-from protocol.rights.roster import Roster
+from protocol.replica.office.people import doubles_of, mentioned, whose_words
 from protocol.trust.sealing import SealReader
 
 WORK_FOLDER: Final = "travaux"
@@ -86,11 +85,12 @@ class Gathering:
                 if entry.header.kind == Kind.PERSON and (name := self._name(entry)) is not None:
                     found.names.append(name)
             works = [work for work in view.coursework.hand_ins.values() if _is_of(work.person, person)]
+            said_by = await whose_words(self._replica, view.roster, works)
             for work in sorted(works, key=lambda work: (work.at_ms, work.id)):
                 item = view.coursework.items.get(work.item)
                 title = "?" if item is None else item.shown.record.title
                 row = await self._work(work, title, len(found.works) + 1)
-                found.works.append(row | {"by": await self._who_said(view.roster, work)})
+                found.works.append(row | {"by": said_by(work)})
         if not found.entries:
             raise BadInput(Code.UNKNOWN_PERSON, f"nothing here is about {person.hex()}")
         await self._tell_of_doubles(person)
@@ -136,11 +136,6 @@ class Gathering:
             "space_name": self._spaces.get(entry.header.space),
             "at": rfc3339(entry.timestamp_ms),
         }
-
-    async def _who_said(self, roster: Roster, work: Work) -> str | None:
-        """Whose word made its state: who answered or opened it, by the name that a list has for them."""
-        names = await names_of_words(self._replica, roster, work.said_under)
-        return next((names[grant] for grant in work.said_under if grant in names), None)
 
     async def _work(self, work: Work, title: str, number: int) -> dict[str, JSON]:
         folder = f"{number:03} {portable_name(title)[:60].strip()}"

@@ -83,6 +83,8 @@ async def serve_control(
     first, then no connection is taken, then running commands have `grace_s` seconds before they are cancelled. Raises
     `LocalFailure(ADDRESS_IN_USE)` if no loopback port can be had.
     """
+    from protocol.replica.http.connections import nameless, speaking  # noqa: PLC0415 — who only calls needs none of it
+
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     application = web.Application()
     runner = web.AppRunner(application, shutdown_timeout=grace_s)
@@ -90,10 +92,10 @@ async def serve_control(
     commands = _Commands(table)
     application.middlewares.append(door.check)
     application.router.add_post("/command/{name}", commands.answer)
-    application.on_response_prepare.append(_nameless)
+    application.on_response_prepare.append(nameless)  # other accounts of this machine may knock too
     await runner.setup()
     try:
-        listener = await _listen(runner)
+        listener = await _listen(speaking(runner, access_log=None, keepalive_timeout=5.0))
         try:
             host, port, *_ = listener.sockets[0].getsockname()
             door.authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -105,21 +107,13 @@ async def serve_control(
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner) -> asyncio.Server:
-    from protocol.replica.http.connections import speaking  # noqa: PLC0415 — who only calls needs none of it
-
-    speak = speaking(runner, access_log=None, keepalive_timeout=5.0)
+async def _listen(speak: Callable[[], asyncio.Protocol]) -> asyncio.Server:
     for host in LOOPBACKS:
         try:
             return await asyncio.get_running_loop().create_server(speak, host, 0)
         except OSError as reason:
             _log.debug("no loopback port on %s: %s", host, reason)
     raise LocalFailure(Code.ADDRESS_IN_USE, "this machine gives no port on its loopback interface")
-
-
-async def _nameless(_request: web.Request, response: web.StreamResponse) -> None:
-    """Other accounts of this machine may knock too: which program and version answers is nothing to them."""
-    response.headers.popall("Server", None)
 
 
 class _Door:

@@ -301,6 +301,11 @@ class _Speaking(web.RequestHandler):
         return answer
 
 
+async def nameless(_request: web.Request, response: web.StreamResponse) -> None:
+    """Signal `on_response_prepare`: which program and version answers is nothing to who knocks."""
+    response.headers.popall("Server", None)
+
+
 def speaking(runner: web.AppRunner, **ways: Any) -> Callable[[], asyncio.Protocol]:
     """What speaks HTTP on a connection to an application that `runner` has set up; `ways` are aiohttp's."""
     serve = runner.server

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from protocol.errors import BadInput, Code, PeerFault
-from protocol.folds.coursework import Coursework
+from protocol.folds.coursework import Coursework, Work
 from protocol.model.ancestry import heads
 from protocol.model.entry import PERSON_BYTES, Entry, Kind
 from protocol.model.structure import PersonRecord
@@ -241,6 +241,15 @@ async def names_of_words(replica: Replica, roster: Roster, grants: Collection[by
     names = {person.id: person.name for person in roster.persons.values() if person.id not in roster.aliases}
     names |= await first_names(replica, listed_as_others)
     return {grant: names[person] for grant, person in persons.items() if person is not None and person in names}
+
+
+async def whose_words(replica: Replica, roster: Roster, works: Iterable[Work]) -> Callable[[Work], str | None]:
+    """Whose word made the state of a hand-in, one of these: who answered it, else the first of who opened it.
+
+    Of those of whom a list has a name.
+    """
+    names = await names_of_words(replica, roster, {grant for work in works for grant in work.said_under})
+    return lambda work: next((names[grant] for grant in work.said_under if grant in names), None)
 
 
 async def surely_called_first(replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.folds.coursework import Work
-from protocol.replica.office.people import names_of_words
+from protocol.replica.office.people import whose_words
 from sync_server.opened.app import Server
 
 
@@ -23,7 +23,7 @@ async def list_hand_ins(server: Server, space: bytes) -> list[ListedWork]:
     """The hand-ins of a space, the oldest first."""
     view = await server.replica.view(space)
     works = view.coursework.hand_ins.values()
-    names = await names_of_words(server.replica, view.roster, {each for work in works for each in work.said_under})
+    said_by = await whose_words(server.replica, view.roster, works)
     listed = []
     for work in sorted(works, key=lambda work: (work.at_ms, work.id)):
         person = view.roster.persons.get(view.roster.who(work.person))
@@ -33,7 +33,7 @@ async def list_hand_ins(server: Server, space: bytes) -> list[ListedWork]:
                 work,
                 None if person is None else person.name,
                 None if item is None else item.shown.record.title,
-                next((names[grant] for grant in work.said_under if grant in names), None),
+                said_by(work),
             )
         )
     return listed
