@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from protocol.clock import milliseconds_of
 from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_FORMER_KEYS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
-from protocol.model.ancestry import heads
+from protocol.model.ancestry import heads, in_order_of_showing
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import ContentRef, Feedback, HandIn, Receipt, Revision, Wraps
 from protocol.rights.roster import Roster
@@ -60,7 +60,11 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A piece of coursework as its entries make it. `heads` has the shown one first."""
+    """A piece of coursework as its entries make it.
+
+    `heads` has the shown one first, and so has `versions`, which goes on as they are to be shown while those before
+    have not arrived as a whole (R17).
+    """
 
     id: bytes
     space: bytes
@@ -274,7 +278,7 @@ def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
             entry.header.parents,
             entry.header.grant,
         )
-        for entry in readable
+        for entry in in_order_of_showing({entry.id: entry for entry in readable})
     }
     newest = heads(entry for entry in about if entry.header.kind in _SWITCHES)
     return Item(

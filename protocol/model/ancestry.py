@@ -19,10 +19,19 @@ def heads(entries: Iterable[Entry]) -> list[Entry]:
     if len(known) <= 1:
         return list(known.values())
     replaced = {parent for entry in known.values() for parent in entry.header.parents if parent != entry.id}
+    return [entry for entry in in_order_of_showing(known) if entry.id not in replaced]
+
+
+def in_order_of_showing(known: Mapping[bytes, Entry]) -> list[Entry]:
+    """All of these, each before those that it replaces: the first that can be shown is what is shown.
+
+    Each is the head that would be shown if those before it had not come. What comes without its content thus takes
+    nobody back from what is read.
+    """
+    if len(known) <= 1:
+        return list(known.values())
     depth = depths(known)
-    found = [entry for entry in known.values() if entry.id not in replaced]
-    found.sort(key=lambda entry: (depth[entry.id], entry.header.at, entry.id), reverse=True)
-    return found
+    return sorted(known.values(), key=lambda entry: (depth[entry.id], entry.header.at, entry.id), reverse=True)
 
 
 def depths(known: Mapping[bytes, Entry]) -> dict[bytes, int]:

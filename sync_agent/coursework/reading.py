@@ -1,7 +1,7 @@
 """What is here, for a person at this device: items and their files, people, one file, a whole folder.
 
 Rules:
-- a version is read only when all of its content is here and verified; until then the one before it is (R17);
+- a version is read only when all of its content is here and verified; until then the one shown before it is (R17);
 - a list of files that is not here yet is an empty list, never an error;
 - content that turns out to be damaged is set aside by the store; its marks of completeness go with it, so that the next
   sync fetches it again.
@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from protocol.clock import rfc3339
@@ -186,7 +186,7 @@ async def _readable_content(
 
 
 async def _readable_version(agent: Agent, item: Item, revision: bytes | None, outgoing: Outgoing) -> Version:
-    """The version asked for; else the shown one, or while that is not complete the newest complete one before it."""
+    """The version asked for; else the shown one, or while that is not complete the one shown without it."""
     if revision is not None:
         version = item.versions.get(revision)
         if version is None:
@@ -207,27 +207,15 @@ async def _readable_version(agent: Agent, item: Item, revision: bytes | None, ou
 
 
 async def readable_version(holdings: Holdings, item: Item) -> Version | None:
-    """The shown version if all of it is here, else the nearest of those that it replaces that is (R17)."""
+    """The shown version if all of it is here, else the one that would be shown without those that are not (R17)."""
     shown = need_of(item, item.shown)
     if await holdings.is_complete(shown):
         return item.shown
     if len(item.versions) == 1:
         return None
-    versions = list(with_ancestors(item))
+    versions = list(item.versions.values())
     place = await holdings.first_complete([need_of(item, version) for version in versions])
     return None if place is None else versions[place]
-
-
-def with_ancestors(item: Item) -> Iterable[Version]:
-    """The shown version and those that it replaces, the nearest first; of equally near ones the newest."""
-    nearest = [item.shown]
-    met = {item.shown.id}
-    while nearest:
-        yield from nearest
-        parents = {parent for version in nearest for parent in version.parents} - met
-        met |= parents
-        found = [item.versions[parent] for parent in parents if parent in item.versions]
-        nearest = sorted(found, key=lambda version: (version.at_ms, version.id), reverse=True)
 
 
 async def put_away_here(agent: Agent, wanted: bytes, revision: bytes | None) -> Need | None:

@@ -354,6 +354,23 @@ async def test_two_versions_are_kept_the_same_is_shown_everywhere_and_the_teache
         assert await desk.files("checkout", item=item) == kept
 
 
+async def test_who_has_changed_a_lesson_reads_that_until_what_is_shown_in_its_place_is_here(room: Classroom) -> None:
+    hers, colleagues = await room.teacher(), await room.teacher()
+    mine, theirs = Desk(hers.agent), Desk(colleagues.agent)
+    item = str((await mine.publish(LESSON, space=room.space.hex(), title="Eau"))["item"])
+    for device in (hers, colleagues):
+        await device.session.sync()
+    changed = (await mine.publish({"index.html": b"mine"}, item=item))["revision"]
+    room.territory.clock.advance(1_000)
+    shown = (await theirs.publish({"index.html": b"theirs"}, item=item))["revision"]
+    said = [stored.entry for stored in await colleagues.agent.replica.store.scan(room.space)]
+    await hers.agent.replica.admit(said, source=colleagues.agent.device, now_ms=room.territory.clock())
+    row = await mine.item(item)
+    assert (row["heads"], row["conflict"]) == ([shown, changed], True)
+    assert (row["revision"], row["complete"]) == (shown, False)
+    assert await mine.files("checkout", item=item) == {"index.html": b"mine"}
+
+
 async def test_settling_keeps_only_what_is_there_to_choose_from(room: Classroom) -> None:
     devices = [await room.teacher(), await room.teacher()]
     desks = [Desk(device.agent) for device in devices]

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.folds.coursework import Coursework, HandInState, fold_coursework, live_content, sealed_content
 from protocol.limits import MAX_PARENTS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
+from protocol.model.ancestry import heads
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation, Ruling, Successor
 from protocol.model.work import EMPTY_PAYLOAD, ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision, Wraps
@@ -103,6 +106,21 @@ def test_a_revision_of_several_parents_settles_a_conflict(room: ClassRoom) -> No
     settled = room.revision("a", first.id, (one.id, two.id))
     item = room.work.items[first.id]
     assert [head.id for head in item.heads] == [settled.id]
+
+
+@given(edits=st.lists(st.sets(st.integers(0, 11), max_size=3), max_size=12))
+def test_while_versions_have_not_arrived_as_a_whole_the_one_is_shown_that_would_be_without_them(
+    edits: list[set[int]],
+) -> None:
+    room = ClassRoom()
+    said = [room.revision("v0")]
+    for number, replaced in enumerate(edits, 1):
+        parents = tuple(said[place].id for place in sorted(replaced) if place < number)
+        said.append(room.revision(f"v{number}", said[0].id, parents))
+    order = list(room.work.items[said[0].id].versions)
+    for arrived, name in enumerate(order):
+        missing = set(order[:arrived])
+        assert heads(entry for entry in said if entry.id not in missing)[0].id == name
 
 
 def test_a_lesson_withdrawn_and_brought_back_is_back(room: ClassRoom) -> None:
