@@ -329,7 +329,7 @@ class World:
         """Sync a machine; whether nothing was new, and no content has gone up."""
         if machine.agent is None:
             return True
-        before = await machine.disk.unsent()
+        before, at_server = await machine.disk.unsent(), await self._content_at_server()
         healing, rehearsing = self.healing, rehearses(self, machine)
         try:
             result = await machine.sync()
@@ -346,7 +346,19 @@ class World:
             f"sync: {result.received} received, {result.sent} sent, {result.round_trips} requests, "
             f"{result.bytes_in + result.bytes_out} B",
         )
-        return result.is_quiet and before <= await machine.disk.unsent()
+        # parts of what nobody has as a whole any more are offered once an hour, by each at an hour of its own
+        offers_again = machine.agent is not None and bool(await machine.agent.missing())
+        is_quiet = result.is_quiet or (
+            offers_again
+            and not (result.received or result.sent or result.brought)
+            and at_server == await self._content_at_server()
+        )
+        return is_quiet and before <= await machine.disk.unsent()
+
+    async def _content_at_server(self) -> tuple[int, int, int] | None:
+        """How much content the server has."""
+        server = self.office.server
+        return None if server is None else await server.replica.content.totals()
 
     def foreseen(self, machine: Machine, error: RelaisError, *, healing: bool) -> bool:
         """Whether an error belongs to the weather, or to a right that was taken away."""
