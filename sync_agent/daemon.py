@@ -154,8 +154,8 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
                 looking.append(asyncio.create_task(tree.ahead()))
 
             try:
-                now = await ordered(agent)
-                transport.ends_ms = now.ends_ms if now.drill else None
+                transport.follow(await ordered(agent))
+                await DrillEnd(agent, transport, lambda: None).ask_first()
                 return await Session(agent, transport, meanwhile=look).sync()
             finally:
                 await transport.close()
@@ -182,8 +182,7 @@ def post_alone(agent: Agent, connect: Connect = HttpTransport) -> Callable[[str,
         transport = DrillTransport(PacedTransport(connect(url), agent.budget), url)
         transport.hold_to(agent.replica.territory.__eq__)
         try:
-            now = await ordered(agent)
-            transport.ends_ms = now.ends_ms if now.drill else None
+            transport.follow(await ordered(agent))
             return await transport.post(path, body)
         finally:
             await transport.close()
@@ -301,7 +300,12 @@ async def _serve(
         agent.fetch_now = fetched
         async with _school(agent, config, session, scheduler, folders, reached, heeding) as school:
             answering = Answering()
-            table = _commands(agent, table_of, answering, scheduler, folders, school)
+
+            async def synced() -> SyncResult:
+                await drill_end.ask_first()
+                return await scheduler.sync_now()
+
+            table = _commands(agent, table_of, answering, scheduler, folders, school, synced)
             async with (
                 serve_control(table, owner, grace_s=GRACE_S, stopping=stop.is_set),
                 _portal(agent, table, config, scheduler),
@@ -337,14 +341,20 @@ def _way_to_server(agent: Agent, connect: Connect) -> DrillTransport:
 
 
 def _commands(
-    agent: Agent, table_of: TableOf, answering: Answering, scheduler: Scheduler, folders: Folders, school: School
+    agent: Agent,
+    table_of: TableOf,
+    answering: Answering,
+    scheduler: Scheduler,
+    folders: Folders,
+    school: School,
+    synced: Callable[[], Coroutine[None, None, SyncResult]],
 ) -> Table:
     """What this daemon does for the command line: all that an agent can, and what only who runs can."""
     return {
         **{name: answering.noting(_watched(each, scheduler)) for name, each in table_of(agent).items()},
         "sync": sync_operation(
             agent,
-            lambda: folders.shown_after(scheduler.sync_now()),
+            lambda: folders.shown_after(synced()),
             lambda addresses, tell: folders.shown_after(school.sync_with(addresses, tell)),
         ),
         "enroll": enroll_operation(agent, scheduler.sync_now),

@@ -179,6 +179,10 @@ class DrillTransport:
         self.ends_ms: int | None = None
         """When the drill that runs ends, by this machine's clock."""
 
+    def follow(self, now: Ordered) -> None:
+        """Be cut as long as what is ordered now says."""
+        self.ends_ms = now.ends_ms if now.drill else None
+
     @property
     def past_drill(self) -> Transport:
         """The way as if no drill ran: for the question alone whether it was stopped (`sync.drill_end`)."""
@@ -255,7 +259,8 @@ class Heeding:
         """Do as is ordered now: cut the way to the server, or open it again."""
         self._moved.clear()
         now = await ordered(self._agent)
-        before, self._transport.ends_ms = self._transport.ends_ms, now.ends_ms if now.drill else None
+        before = self._transport.ends_ms
+        self._transport.follow(now)
         if before is None and now.drill is not None:
             await self._transport.renew()
         return now

@@ -5,7 +5,8 @@ Rules:
   the server has of the school's own space (what was ordered there, who has which right), as in reconciling;
 - it sends nothing of its own, and of the classes nothing comes: neither people nor what the drill has to show are
   served by a server that is to be out of reach;
-- who gets no answer has lost nothing: the drill ends by itself, at its time.
+- who gets no answer has lost nothing: the drill ends by itself, at its time;
+- who syncs by hand asks first: somebody has just been told on the telephone that it is over, say.
 
 docs/protocol.md, "Measures".
 """
@@ -22,7 +23,7 @@ from protocol.errors import RelaisError
 from protocol.model.entry import Entry
 from sync_agent.app import Agent
 from sync_agent.scheduler import Draw
-from sync_agent.school.measures import DrillTransport, schools_of
+from sync_agent.school.measures import DrillTransport, ordered, schools_of
 from sync_agent.sync.reconciling import Reconciling
 from sync_agent.transport.sealed_calls import SealedCalls
 
@@ -50,6 +51,12 @@ class DrillEnd:
             await asyncio.sleep(self._draw(*ASK_AFTER_S))
             if self._transport.ends_ms is not None and not self._agent.budget.is_paused:
                 await self.ask()
+
+    async def ask_first(self) -> None:
+        """Before somebody syncs by hand: ask, if a drill runs, and let the way be open if it does no more."""
+        if self._transport.ends_ms is not None:
+            await self.ask()
+            self._transport.follow(await ordered(self._agent))
 
     async def ask(self) -> None:
         """Ask once. Who does not answer is asked again later."""

@@ -35,8 +35,7 @@ def rehearsing(device: Device) -> DrillTransport:
 
 
 async def heed(device: Device, way: DrillTransport) -> None:
-    now = await ordered(device.agent)
-    way.ends_ms = now.ends_ms if now.drill else None
+    way.follow(await ordered(device.agent))
 
 
 async def impose(room: Classroom) -> bytes:

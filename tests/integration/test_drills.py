@@ -6,7 +6,7 @@ import asyncio
 import html
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -21,6 +21,7 @@ from protocol.model.work import ItemKind
 from protocol.replica.console.drill_words import lift_in_words, report_in_words, stop_in_words
 from protocol.replica.office.measures import measures_of
 from sync_agent.app import Agent
+from sync_agent.daemon import sync_alone
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.lan.school_lan import Lan
 from sync_agent.machine.addresses import Address, address_of
@@ -34,6 +35,7 @@ from sync_agent.status import status
 from sync_agent.sync.drill_end import DrillEnd
 from sync_agent.transport.answers import Response
 from tests.harness.classroom import SMALL, WORK, Classroom, assignment
+from tests.harness.commands import Desk
 from tests.harness.couriers import bring, export, know_keys
 from tests.harness.lan import exchange
 from tests.harness.measures import MINUTE, head_of, heed, learn, rehearsing, school_of
@@ -127,6 +129,23 @@ async def test_a_device_that_plays_a_drill_hears_from_the_server_that_it_was_sto
     await learn(far)
     assert work in (await room.territory.replica.view(room.space)).coursework.hand_ins
     assert lesson in (await far.agent.replica.view(room.space)).coursework.items
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_who_syncs_by_hand_in_a_drill_that_was_stopped_meanwhile_does_so_and_in_one_that_was_not_is_told(
+    room: Classroom, *, is_stopped: bool
+) -> None:
+    head, far = await head_of(room), await room.machine()
+    await measure_commands.start_drill(head.agent, None, 30)
+    await learn(head, far)
+    room.territory.clock.advance(MINUTE)
+    if is_stopped:
+        await measure_commands.stop_drill(head.agent, None)
+    await learn(head)
+    desk = Desk(far.agent)
+    desk.table["sync"] = sync_alone(far.agent, lambda _url: MemoryTransport(room.frontage))
+    with nullcontext() if is_stopped else pytest.raises(NoAnswer, match="rehearses an outage"):
+        await desk.ask("sync")
 
 
 class OftenAway(MemoryTransport):

@@ -206,8 +206,7 @@ class Machine:
 
     async def _sync(self, session: Session, transport: DrillTransport, *, routine: bool) -> SyncResult:
         if self.heeds:
-            now = await ordered(session.agent)
-            transport.ends_ms = now.ends_ms if now.drill else None
+            transport.follow(await ordered(session.agent))
         return await session.sync(routine=routine)
 
     async def _serve(self, session: Session, transport: DrillTransport, scheduler: Scheduler) -> None:
