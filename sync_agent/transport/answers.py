@@ -101,12 +101,14 @@ def portal_in(response: Response, url: str) -> Seen | None:
     return seen if seen.trouble is Trouble.SIGN_IN and elsewhere else None
 
 
-def proxy_refusal(status: int, schemes: list[str], proxy: Proxy) -> Seen:
-    """What a proxy's own answer means; `schemes` are what it asks for in `Proxy-Authenticate`."""
+def proxy_refusal(status: int, schemes: list[str], proxy: Proxy, *, page: str = "") -> Seen:
+    """What a proxy's own answer means: what it asks for in `Proxy-Authenticate`, the address that it leads to."""
     if status == _PROXY_LOGIN:
         if schemes and not any(scheme.lower().startswith("basic") for scheme in schemes):
             return Seen(Trouble.PROXY_METHOD, proxy.authority)
         return Seen(Trouble.PROXY_SIGN_IN if proxy.name is None else Trouble.PROXY_PASSWORD, proxy.authority)
+    if status in _REDIRECTS or status == _SIGN_IN_FIRST:
+        return Seen(Trouble.SIGN_IN, _host_of(page))
     if status in _GATEWAY:
         return Seen(Trouble.GATEWAY, f"proxy {proxy.authority}, status {status}")
     return Seen(Trouble.PROXY_REFUSES, proxy.authority)
@@ -152,6 +154,13 @@ def _elsewhere(response: Response, url: str) -> Seen:
     return Seen(Trouble.SIGN_IN, fit(there.hostname or ""))
 
 
+def _host_of(address: str) -> str:
+    try:
+        return fit(urlsplit(address).hostname or "")
+    except ValueError:
+        return ""
+
+
 # --- when there was no answer ----------------------------------------------------------------------------------------
 
 
@@ -163,7 +172,10 @@ def unreachable(url: str, reason: BaseException, proxy: Proxy | None = None) -> 
 def _seen(reason: BaseException, proxy: Proxy | None) -> Seen:
     match reason:
         case aiohttp.ClientHttpProxyError(status=status, headers=headers) if proxy is not None:
-            return proxy_refusal(status, [] if headers is None else headers.getall("Proxy-Authenticate", []), proxy)
+            if headers is None:
+                return proxy_refusal(status, [], proxy)
+            schemes, page = headers.getall("Proxy-Authenticate", []), headers.get("Location", "")
+            return proxy_refusal(status, schemes, proxy, page=page)
         case aiohttp.ClientProxyConnectionError() | aiohttp.ClientConnectorDNSError() if proxy is not None:
             return Seen(Trouble.PROXY_GONE, proxy.authority)
         case aiohttp.ConnectionTimeoutError():

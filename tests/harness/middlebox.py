@@ -10,6 +10,7 @@ import base64
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from tests.harness.line import dial
@@ -113,9 +114,11 @@ class Middlebox:
     ) -> bool:
         host, _, port = authority.rpartition(":")
         there = self.names.get((host.strip("[]"), int(port)))
-        if there is None or weather.refuses_connect:
-            status = "403 Forbidden" if weather.refuses_connect else "502 Bad Gateway"
-            writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        if there is None or weather.refuses_connect is not None:
+            status = HTTPStatus(weather.refuses_connect or HTTPStatus.BAD_GATEWAY)
+            there_instead = f"Location: http://{PORTAL_HOST}/login\r\n" if status == HTTPStatus.FOUND else ""
+            ending = f"{there_instead}Content-Length: 0\r\nConnection: close\r\n\r\n"
+            writer.write(f"HTTP/1.1 {status} {status.phrase}\r\n{ending}".encode())
             await writer.drain()
             return False
         if weather.inspects and self.inspector is not None:

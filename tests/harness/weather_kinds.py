@@ -47,7 +47,7 @@ class Weather:
     `caches`: the first answer is given again for ever; `blocks`: a filter's page with status 403.
 
     The forward proxy: `login`: "name:password" that it asks for; `schemes`: what it accepts; `inspects`: it opens TLS
-    with a certificate of its own; `refuses_connect`: it lets nobody through.
+    with a certificate of its own; `refuses_connect`: the status with which it lets nobody through.
     """
 
     latency_s: float = 0.0
@@ -69,7 +69,7 @@ class Weather:
     login: str | None = None
     schemes: tuple[str, ...] = ("Basic",)
     inspects: bool = False
-    refuses_connect: bool = False
+    refuses_connect: int | None = None
 
 
 CLEAR = Weather()

@@ -114,6 +114,12 @@ async def test_a_proxy_that_asks_for_a_password_is_given_it_or_named(place: Plac
     assert SERVER_NAME in seen.remedy(url)
 
 
+async def test_a_proxy_that_lets_nobody_through_is_named(place: Place) -> None:
+    place.relay.weather = Weather(refuses_connect=403)
+    seen = await refusal(place.proxied())
+    assert seen == Seen(Trouble.PROXY_REFUSES, place.relay.proxy_url.removeprefix("http://"))
+
+
 async def test_a_script_leads_to_the_proxy(place: Place, tmp_path: Path) -> None:
     script = tmp_path / "proxy.pac"
     there = place.relay.proxy_url.removeprefix("http://")
@@ -146,6 +152,8 @@ async def test_a_proxy_of_the_systems_that_is_gone_is_passed_by_and_one_given_by
         (Weather(portal=Portal.PAGE), Seen(Trouble.SIGN_IN, "Wi-Fi gratuit")),
         (Weather(portal=Portal.STATUS_511), Seen(Trouble.SIGN_IN, "Wi-Fi gratuit")),
         (Weather(portal=Portal.REDIRECT, shows=Shown.PORTAL), Seen(Trouble.SIGN_IN, PORTAL_HOST)),
+        (Weather(refuses_connect=302), Seen(Trouble.SIGN_IN, PORTAL_HOST)),
+        (Weather(refuses_connect=511), Seen(Trouble.SIGN_IN, "")),
         (Weather(blocks=True), Seen(Trouble.BLOCKED, "Web filter")),
         (Weather(inspects=True), Seen(Trouble.INSPECTED, INSPECTOR)),
         (Weather(shows=Shown.INSPECTOR), Seen(Trouble.INSPECTED, INSPECTOR)),
