@@ -27,7 +27,7 @@ from typing import Final
 from protocol.errors import LocalFailure, RelaisError
 from protocol.folds.coursework import HandInState, Work
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Revocation
+from protocol.model.structure import Grant, Revocation
 from protocol.replica.at_work.destroyed import carried_out, destroyed_names
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView, Views
@@ -311,16 +311,19 @@ async def _chains(world: World) -> None:
 async def _discretion(world: World) -> None:
     for machine, agent in sound(world):
         door = agent.replica.door
-        opened = {
-            space
-            for grant in door.authorities_of(machine.device)
-            for space in (*door.lineage(grant.space), *door.below(grant.space))
-        }
+        named = {grant.space for grant in door.authorities_of(machine.device)} | _named_before(world, machine.device)
+        opened = {space for each in named for space in (*door.lineage(each), *door.below(each))}
         for space in (await machine.disk.store.spaces()).keys() - opened:
             held = [stored.entry for stored in await machine.disk.store.scan(space)]
             kinds = {entry.header.kind for entry in held if not _ends_right_of(entry, machine.device)}
             if kinds - SHOWN_TO_NEIGHBOURS:
                 raise BrokenError(f"{machine.name} holds what it may not read: {kinds} of {space.hex()[:8]}")
+
+
+def _named_before(world: World, device: bytes) -> set[bytes]:
+    """Where a device had rights that went with a server that burnt, as it was hearing what stood there before them."""
+    said = (entry for disk in world.burnt for entry in disk.store._entries.values() if entry.header.kind == Kind.GRANT)
+    return {entry.header.space for entry in said if Grant.parse(entry.payload or b"").signing == device}
 
 
 def _ends_right_of(entry: Entry, device: bytes) -> bool:

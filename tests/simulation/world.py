@@ -94,6 +94,8 @@ class World:
         self.old_backups: list[Disk] = []
         """Those of servers before this one."""
         self._old_disks: list[Disk] = []
+        self.burnt: list[Disk] = []
+        """Those of the server that are gone."""
         self._states: dict[tuple[int, bytes], int] = {}
         for number in plan.machines:
             self.enter(self.founding.machines[number], self.founding.machines[number].disk.image())
@@ -520,6 +522,7 @@ class World:
 
     def change_server_disk(self, disk: Disk) -> None:
         burnt, self.office.disk = self.office.disk, disk
+        self.burnt.append(burnt)
         self.ledger.burn(burnt, self.disks())
 
     def disks(self) -> list[Disk]:
