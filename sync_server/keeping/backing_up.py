@@ -40,10 +40,10 @@ from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.private_file import create_private, make_private_folder, remove_private
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.trust.kit import Kit
-from sync_server.handlers.by_kit.territory import kit_in, make_room, note_unfinished, passphrase_in
+from sync_server.handlers.by_kit.territory import kit_in, leave_nothing, make_room, note_unfinished, passphrase_in
 from sync_server.handlers.store.archive import HEAD, Head, read_head, read_whole
 from sync_server.handlers.store.restored import restored_mark
-from sync_server.keeping.beginning import check_folder, make_folder
+from sync_server.keeping.beginning import check_folder
 from sync_server.keeping.foreign_backup import check_made_by_us, keep_what_is_proven, packs_read_anew
 from sync_server.opened.data_folder import KEYS_FOLDER, UNFINISHED_FILE
 from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
@@ -144,7 +144,6 @@ async def restore(
         raise Refused(Code.WRONG_TERRITORY, f"{kit_file} is the kit of another territory than “{head.name}”")
     check_folder(folder)
     make_room(folder)
-    make_folder(folder)
 
     async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
         make_room(folder)
@@ -153,7 +152,7 @@ async def restore(
             await asyncio.to_thread(_unpack, file, folder)
             accounts = await _begin_generation(folder, head, kit, now_ms=now_ms, entropy=entropy, tell=tell)
         except RelaisError:
-            make_room(folder)  # names and keys of a server that it is not to be
+            leave_nothing(folder)  # names and keys of a server that it is not to be
             raise
         for account in accounts:
             tell(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -54,7 +53,6 @@ async def begin(
         known = known if given is None else replace(known, name=given)
     if kit is not None:
         _check_kit(folder, kit)
-    make_folder(folder)
 
     async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
         await begin_territory(folder, known, kit_file=place, passphrase=passphrase, now_ms=now_ms, entropy=entropy)
@@ -82,12 +80,6 @@ def check_folder(folder: Path) -> None:
         raise already_initialised(folder)
     if folder.exists() and not folder.is_dir():
         raise BadInput(Code.USAGE, f"{folder} is not a folder")
-
-
-def make_folder(folder: Path) -> None:
-    """Make DIR so that only its owner enters: names of pupils will lie in it. Who takes the lock says what is wrong."""
-    with contextlib.suppress(OSError):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _check_kit(folder: Path, kit: Path) -> None:

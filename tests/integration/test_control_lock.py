@@ -125,6 +125,26 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert names_in(tmp_path / "run") == ["lock"]
 
 
+@pytest.mark.parametrize("was_there", [False, True])
+@pytest.mark.parametrize("left", [None, "work.txt"])
+def test_a_folder_that_was_made_for_what_failed_goes_unless_something_lies_in_it(
+    tmp_path: Path, *, was_there: bool, left: str | None
+) -> None:
+    folder = tmp_path / "dir"
+    if was_there:
+        folder.mkdir()
+    owner = acquire(folder, create=True)
+    assert owner is not None
+    if left is not None:
+        (folder / left).write_bytes(b"")
+    with pytest.raises(ValueError, match="no answer"), owner, owner.beginning():
+        raise ValueError("no answer")
+    assert folder.exists() == (was_there or left is not None)
+    again = acquire(folder, create=True)
+    assert again is not None
+    again.release()
+
+
 def test_drafts_that_a_killed_owner_left_are_cleared(tmp_path: Path) -> None:
     with acquire(tmp_path) or pytest.fail("taken") as owner:
         (tmp_path / "run" / "control.json.dead").touch()

@@ -143,7 +143,7 @@ async def test_who_syncs_by_hand_in_a_drill_that_was_stopped_meanwhile_does_so_a
         await measure_commands.stop_drill(head.agent, None)
     await learn(head)
     desk = Desk(far.agent)
-    desk.table["sync"] = sync_alone(far.agent, lambda _url: MemoryTransport(room.frontage))
+    desk.table = {"sync": sync_alone(far.agent, lambda _url: MemoryTransport(room.frontage))}
     with nullcontext() if is_stopped else pytest.raises(NoAnswer, match="rehearses an outage"):
         await desk.ask("sync")
 

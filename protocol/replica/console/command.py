@@ -50,10 +50,10 @@ async def run_command(
 
     If the lock is free it is taken, `open_in_process()` yields the table and the operation runs here; with
     `serve_others` (for commands that may last) other commands are answered meanwhile. If a live owner holds it, the
-    owner runs the operation. `create` makes DIR. Raises the operation's errors, `LocalFailure(STORE_LOCKED)` after
-    `patience_s` seconds, and what `acquire` raises. Where root calls on a DIR of another account's, a process of that
-    account takes the lock instead (`stepping_down`), and nothing is made; `loads` are the modules that
-    `open_in_process` needs.
+    owner runs the operation. `create` makes DIR; one that was made goes where the operation fails. Raises the
+    operation's errors, `LocalFailure(STORE_LOCKED)` after `patience_s` seconds, and what `acquire` raises. Where root
+    calls on a DIR of another account's, a process of that account takes the lock instead (`stepping_down`), and
+    nothing is made; `loads` are the modules that `open_in_process` needs.
     """
     if create:
         refuse_for_others(data_dir)
@@ -68,7 +68,7 @@ async def run_command(
             if stand_in is not None:
                 stand_in.raise_failure()
             elif (owner := acquire(data_dir, create=create)) is not None:
-                with owner:
+                with owner, owner.beginning():
                     return await _run_here(owner, name, params, incoming, outgoing, open_in_process, serve_others)
             control = read_control(data_dir)
             if control is not None:

@@ -12,7 +12,6 @@ Rules:
 
 from __future__ import annotations
 
-import errno
 import inspect
 import json
 import os
@@ -27,7 +26,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TextIO, TypeAlias, TypeVar, cast
 
-from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
+from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.portable_names import displayable
 from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import DEFAULT_WIDTH_CHARS, readable
@@ -193,7 +192,7 @@ class Program:
         return Parsed(self._commands[call.command], call, found["arguments"])
 
     def _unforeseen(self, error: Exception, *, as_json: bool) -> int:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
             return _report(self.name, LocalFailure(Code.DISK_FULL, "the disk is full"), as_json=as_json)
         if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding() != _UTF8:
             lacks = f"files here are named in {error.encoding}, which lacks a character of “{error.object}”"

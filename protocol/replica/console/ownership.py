@@ -18,13 +18,13 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from protocol.errors import BadInput, Code, LocalFailure, RelaisError
+from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, RelaisError
 from protocol.limits import MAX_CONTROL_FILE_BYTES
 from protocol.replica.ballast import Ballast, Rank
 
@@ -53,9 +53,11 @@ class Control:
 class Ownership:
     """The lock on a data directory, held until `release` or the end of the process."""
 
-    def __init__(self, data_dir: Path, descriptor: int) -> None:
+    def __init__(self, data_dir: Path, descriptor: int, *, is_new: bool = False) -> None:
+        """`is_new`: DIR was made to be owned."""
         self.data_dir = data_dir
         self._descriptor: int | None = descriptor
+        self._is_new = is_new
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +78,28 @@ class Ownership:
             msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
         os.close(descriptor)
 
+    @contextlib.contextmanager
+    def beginning(self) -> Iterator[None]:
+        """If what is done fails, a DIR that was made for it goes, unless something else lies in it by then."""
+        try:
+            yield
+        except BaseException:
+            if self._is_new:
+                self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """Whoever waits for the lock finds its file gone, and begins anew."""
+        withdraw_control(self)
+        run = self.data_dir / RUN_FOLDER
+        with contextlib.suppress(OSError):
+            if [*self.data_dir.iterdir()] == [run] and [*run.iterdir()] == [run / LOCK_FILE]:
+                if sys.platform == "win32":
+                    self.release()  # nothing that is open is removed there
+                (run / LOCK_FILE).unlink()
+                run.rmdir()
+                self.data_dir.rmdir()
+
 
 def acquire(data_dir: Path, *, create: bool = False) -> Ownership | None:
     """The ownership of `data_dir`, or None while another process (or another part of this one) holds it.
@@ -85,9 +109,8 @@ def acquire(data_dir: Path, *, create: bool = False) -> Ownership | None:
     """
     run = data_dir / RUN_FOLDER
     try:
-        if create:
-            _make(data_dir)
-        elif not data_dir.is_dir():
+        is_new = create and _make(data_dir)
+        if not data_dir.is_dir():
             raise BadInput(Code.NOT_INITIALISED, f"there is no data folder at {data_dir}", data_dir=str(data_dir))
         _while_full(data_dir, lambda: run.mkdir(mode=0o700, exist_ok=True))
         descriptor = _while_full(data_dir, lambda: _lock(run / LOCK_FILE))
@@ -95,7 +118,7 @@ def acquire(data_dir: Path, *, create: bool = False) -> Ownership | None:
         raise _unusable(data_dir, reason) from reason
     if descriptor is None:
         return None
-    owner = Ownership(data_dir, descriptor)
+    owner = Ownership(data_dir, descriptor, is_new=is_new)
     withdraw_control(owner)
     return owner
 
@@ -154,15 +177,19 @@ def _while_full(data_dir: Path, work: Callable[[], T]) -> T:
         try:
             return work()
         except OSError as reason:
-            if reason.errno not in (errno.ENOSPC, errno.EDQUOT) or not Ballast(data_dir).give_up(Rank.START):
+            if reason.errno not in NO_ROOM or not Ballast(data_dir).give_up(Rank.START):
                 raise
 
 
-def _make(data_dir: Path) -> None:
+def _make(data_dir: Path) -> bool:
+    """Whether DIR was made: so that only its owner enters."""
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True)
     except (FileExistsError, NotADirectoryError):
+        if data_dir.is_dir():
+            return False
         raise BadInput(Code.USAGE, f"{data_dir} is not a folder", data_dir=str(data_dir)) from None
+    return True
 
 
 def _lock(path: Path) -> int | None:
@@ -208,7 +235,7 @@ def _clear_drafts(run: Path) -> None:
 
 
 def _unusable(data_dir: Path, reason: OSError) -> RelaisError:
-    if reason.errno in (errno.ENOSPC, errno.EDQUOT):
+    if reason.errno in NO_ROOM:
         return LocalFailure(Code.DISK_FULL, f"the disk that holds {data_dir} is full", data_dir=str(data_dir))
     if reason.errno == errno.EROFS:
         return LocalFailure(Code.READ_ONLY, f"the disk that holds {data_dir} may only be read", data_dir=str(data_dir))

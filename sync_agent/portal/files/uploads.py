@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,7 +26,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from blake3 import blake3
 
 from protocol.canonical import Value, encode
-from protocol.errors import BadInput, Code, LocalFailure, PeerFault, TooLarge
+from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_TEXT_CHARS, KiB
 from protocol.portable_names import check_portable, displayable, portable_form, portable_name
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
@@ -37,7 +36,6 @@ PIECE_TIMEOUT_S: Final = 60.0
 MAX_FIELD_BYTES: Final = 4 * MAX_TEXT_CHARS + KiB
 MAX_FIELDS: Final = 64
 _PREFIX: Final = ".upload-"
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +262,7 @@ def _temporary(folder: Path) -> IO[bytes]:
 
 
 def _trouble(reason: OSError) -> LocalFailure:
-    if reason.errno in _FULL:
+    if reason.errno in NO_ROOM:
         return LocalFailure(Code.DISK_FULL, "the disk is full; what was sent could not be kept")
     return LocalFailure(Code.STORAGE_FAILED, f"what was sent could not be kept: {reason.strerror}")
 

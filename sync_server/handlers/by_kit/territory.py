@@ -2,14 +2,15 @@
 
 Rules:
 - the root's private key is written into the kit and nowhere else, and used only here;
-- nothing counts before `territory.json` is there, which is written last; what an interrupted `init` left is thrown
-  away by the next one, its kit included, because nobody has been told of it;
+- nothing counts before `territory.json` is there, which is written last; what an `init` left that failed is thrown
+  away, and by the next one what an interrupted one left, its kit included, because nobody has been told of it;
 - a territory that begins again keeps its root: the server gets new keys, a new certificate, a new generation and an
   empty store, which the agents fill.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, RelaisError
 from protocol.identity import SEED_BYTES, AgreementKey, SigningKey
 from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
 from protocol.messages.enrollment import parse_chain
@@ -56,10 +57,14 @@ async def begin_territory(
     """
     make_room(folder, kit_file)
     text = None if kit_file is None else write_kit(kit, passphrase=passphrase, salt=entropy(SALT_BYTES)).encode()
-    note_unfinished(folder, text)
-    if kit_file is not None and text is not None:
-        write_private(kit_file, text)
-    await _begin(folder, kit, now_ms=now_ms, entropy=entropy)
+    try:
+        note_unfinished(folder, text)
+        if kit_file is not None and text is not None:
+            write_private(kit_file, text)
+        await _begin(folder, kit, now_ms=now_ms, entropy=entropy)
+    except RelaisError:
+        leave_nothing(folder, kit_file)
+        raise
 
 
 def kit_in(path: Path, passphrase: str | None) -> Kit:
@@ -122,6 +127,14 @@ def make_room(folder: Path, place: Path | None = None) -> None:
             place.unlink(missing_ok=True)
         for name in (PACKS, PARTS, DAMAGED):
             shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def leave_nothing(folder: Path, place: Path | None = None) -> None:
+    """Throw away what an `init` or a `restore` that failed has left, and the note that it was under way."""
+    make_room(folder, place)
+    with contextlib.suppress(OSError):
+        (folder / KEYS_FOLDER).rmdir()
+    remove_private(folder / UNFINISHED_FILE)
 
 
 def check_place(folder: Path, place: Path) -> None:

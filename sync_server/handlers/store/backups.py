@@ -12,7 +12,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -22,7 +21,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.errors import Code, LocalFailure
+from protocol.errors import NO_ROOM, Code, LocalFailure
 from protocol.identity import territory_id
 from protocol.limits import GiB
 from protocol.replica.console.operation import Outgoing
@@ -52,8 +51,7 @@ async def back_up(server: Server, version: str, outgoing: Outgoing) -> archive.H
         copy = server.folder / COPY_FILE
         await asyncio.to_thread(copy.unlink, missing_ok=True)
         try:
-            await asyncio.to_thread(_begin_private, copy)
-            await server.store.database.copy_to(copy)
+            await _copy_database(server, copy)
             found = await asyncio.to_thread(_look_at, copy)
             readable = [(pack, size) for pack, size in found.packs if await _is_whole(server, pack, size)]
             if len(readable) < len(found.packs):
@@ -96,12 +94,26 @@ def _head(server: Server, version: str, found: _Copy, packs: list[tuple[bytes, i
     )
 
 
+async def _copy_database(server: Server, copy: Path) -> None:
+    """The database as it is now, beside itself. Raises `LocalFailure`, which says that DIR's disk is the full one."""
+    try:
+        await asyncio.to_thread(_begin_private, copy)
+        await server.store.database.copy_to(copy)
+    except LocalFailure as failure:
+        if failure.code is not Code.DISK_FULL:
+            raise
+        raise LocalFailure(
+            Code.DISK_FULL,
+            f"the disk that holds {server.folder} is full: a backup begins with a copy of the database there",
+        ) from failure
+
+
 def _begin_private(copy: Path) -> None:
     """An empty file that no other account reads: the copy is written into it. Raises `LocalFailure`."""
     try:
         os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as reason:
-        code = Code.DISK_FULL if reason.errno in (errno.ENOSPC, errno.EDQUOT) else Code.STORAGE_FAILED
+        code = Code.DISK_FULL if reason.errno in NO_ROOM else Code.STORAGE_FAILED
         raise LocalFailure(code, f"{copy} cannot be written: {reason.strerror}") from reason
 
 
