@@ -92,17 +92,20 @@ class SignInBook:
         self._folded[space] = (view.basis, view.roster.unconfirmed, found)
         return found
 
+    async def spaces_on(self) -> list[bytes]:
+        """Where sign-in is on: there everybody's own things are shown to themselves only, on a list or not any more."""
+        return [space for space in sorted(await self._agent.spaces()) if (await self.of(space)).on]
+
     async def guarded(self) -> dict[bytes, tuple[bytes, SignIn | None]]:
         """Whose own things are shown to themselves only: person → the space that says so, and what proves them."""
         found: dict[bytes, tuple[bytes, SignIn | None]] = {}
-        for space in sorted(await self._agent.spaces()):
+        for space in await self.spaces_on():
             sign_ins = await self.of(space)
-            if sign_ins.on:
-                for person in (await self._agent.replica.view(space)).roster.persons:
-                    mine = sign_ins.persons.get(person)
-                    mine = mine if mine is not None and mine.is_set else None
-                    if person not in found or (found[person][1] is None and mine is not None):
-                        found[person] = (space, mine)
+            for person in (await self._agent.replica.view(space)).roster.persons:
+                mine = sign_ins.persons.get(person)
+                mine = mine if mine is not None and mine.is_set else None
+                if person not in found or (found[person][1] is None and mine is not None):
+                    found[person] = (space, mine)
         return found
 
     async def persons(self, space: bytes) -> list[Person]:

@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import PeerFault
+from protocol.folds.coursework import Work
 from protocol.folds.sign_in import KINDS, SignInWraps, unwrap
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.model.entry import Kind
-from protocol.model.structure import Revocation
+from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
+from protocol.roles import PersonRole
+from sync_agent.portal.each_page.visit import Visit
 from sync_agent.school.device_names import key_words
 from sync_agent.school.sign_in import TRIES_MARKS, SignInBook, Try
 from sync_agent.school.sign_in_tries import Tries
-from tests.harness.classroom import classroom
+from tests.harness.attack import attack
+from tests.harness.classroom import WORK, assignment, classroom
 from tests.harness.portal import portal
 from tests.harness.sign_in import PICTURES, WRONG, SignedClass, signed_class
 
@@ -29,6 +33,10 @@ LONG_MS = 3_600_000
 async def school(tmp_path: Path) -> AsyncIterator[SignedClass]:
     async with classroom(tmp_path) as room:
         yield await signed_class(room)
+
+
+def by_the_lists_alone(visit: Visit, work: Work) -> bool:
+    return not visit.guarded.isdisjoint((work.person, visit.owner(work)))
 
 
 async def missed(school: SignedClass, times: int) -> list[Try]:
@@ -123,6 +131,26 @@ async def test_two_tries_at_once_are_two_tries(school: SignedClass) -> None:
     book = SignInBook(school.pc.agent)
     ended = await asyncio.gather(*(book.attempt(school.lea, WRONG) for _ in range(8)))
     assert [each.how for each in ended] == [Try.WRONG] * 3 + [Try.WAIT] * 5
+
+
+@attack(
+    "a pupil acts as another on a shared PC",
+    off={"sync_agent.portal.each_page.visit.Visit.is_guarded": by_the_lists_alone},
+)
+async def test_what_was_handed_in_is_shown_to_nobody_else_though_a_list_says_that_its_pupil_has_left(
+    school: SignedClass,
+) -> None:
+    task = await assignment(school.room, school.teacher, school.pc)
+    work = (await school.room.hand_in(school.pc, task, WORK)).hex()
+    room = school.room
+    listed = (await room.territory.replica.view(room.space)).roster.persons[school.lea].entry
+    left = PersonRecord("Léa", PersonRole.PUPIL, left=True).encode()
+    await room.territory.say(room.space, Kind.PERSON, left, subject=school.lea, parents=(listed,))
+    await school.agree()
+    async with portal(school.pc.agent) as surfer:
+        assert work not in await surfer.page("/work")
+        assert work not in await surfer.page(f"/item/{task.hex()}")
+        assert (await surfer.get(f"/work/{work}")).status == 404
 
 
 async def test_neither_server_nor_recovery_kit_holds_anything_that_a_guess_could_be_tried_against(

@@ -77,6 +77,8 @@ class Visit:
     """How many classes of past years are here and not shown."""
     guarded: frozenset[bytes] = frozenset()
     """Whose own things this machine shows to themselves only, once they have signed in."""
+    signing_in: frozenset[bytes] = frozenset()
+    """The classes in which that holds of everybody, also of who has left their list."""
     adults: tuple[Person, ...] = ()
     """Adults of the classes who may sign in here."""
     hindered: Hindered = NOTHING_HINDERED
@@ -112,7 +114,7 @@ class Visit:
 
     def is_guarded(self, work: Work) -> bool:
         """Whether it is shown to whose it is alone, once they have signed in."""
-        return not self.guarded.isdisjoint((work.person, self.owner(work)))
+        return work.space in self.signing_in or not self.guarded.isdisjoint((work.person, self.owner(work)))
 
     def is_mine(self, work: Work) -> bool:
         """Whether all of a hand-in is shown: it is the person's own, or this is a teacher's device.
@@ -256,6 +258,7 @@ async def visit_of(
         stay=await own_stay(shelf.agent, is_refused=outcome is Outcome.REFUSED),
         past_classes=len((await past_spaces(shelf.agent)).intersection(await shelf.agent.spaces())),
         guarded=frozenset(guarded),
+        signing_in=frozenset(() if teaches else await shelf.sign_in.spaces_on()),
         hindered=await hindered(shelf.agent.replica.store) if teaches else NOTHING_HINDERED,
         adults=tuple(
             found
