@@ -180,7 +180,7 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
             str | None, Option("--kit", metavar="KIT", help="The recovery kit; without it, only say what would go.")
         ] = None,
         passphrase_file: KitPassphrase = None,
-        unopened_too: Annotated[bool, Option(help="Even if some work was opened by nobody.")] = False,
+        unopened_too: Annotated[bool, Option(help="Even if some work was opened by nobody, or is hidden.")] = False,
     ) -> JSON:
         """End of the year: a class and all that pupils did in it are forgotten everywhere. Carry lessons over first."""
         params: Params = {"space": space, "unopened_too": unopened_too}

@@ -140,6 +140,7 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: 
         "items": closing.items,
         "hand_ins": closing.hand_ins,
         "unopened": closing.unopened,
+        "hidden": closing.hidden,
         "opened_by": [
             {"name": name, "hand_ins": count}
             for name, count in sorted(closing.opened_by.items(), key=lambda each: (-each[1], each[0] or ""))

@@ -13,7 +13,7 @@ from protocol.errors import BadInput
 from protocol.folds.coursework import Work
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
-from protocol.model.structure import Grant, PersonKey
+from protocol.model.structure import Erasure, Grant, PersonKey, Revocation
 from protocol.model.work import Receipt
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole, Role
@@ -23,6 +23,7 @@ from tests.harness.territory import new_device
 from tests.integration.test_lifecycle import Year
 
 ROW = "work that nobody has opened is counted as opened"
+HIDDEN = "work is hidden, so that nobody counts it"
 
 
 @pytest.fixture
@@ -90,4 +91,61 @@ async def test_work_of_which_a_teacher_of_nobodys_says_that_it_was_opened_is_cou
 ) -> None:
     await _said_to_be_opened(year, bytes([7] * 16))
     lost = await year.do("lost", device=year.machine.agent.device.hex(), dry_run=True)
+    assert [each["hand_ins_readable"] for each in lost["held"]] == [1]
+
+
+HIDING = ["a work erased", "its pupil erased", "its assignment erased", "its PC cut off with all that it said"]
+
+
+async def _hide(year: Year, work: str, how: str) -> None:
+    """With the server's keys, on any computer of the class."""
+    server, clock = year.here.office.server, year.here.office.clock
+    kind, payload = {
+        "a work erased": (Kind.ERASE, Erasure(bytes.fromhex(work)).encode()),
+        "its pupil erased": (Kind.ERASE, Erasure(bytes.fromhex(year.pupil)).encode()),
+        "its assignment erased": (Kind.ERASE, Erasure(year.item).encode()),
+        "its PC cut off with all that it said": (Kind.REVOKE, Revocation(year.machine.agent.device, ()).encode()),
+    }[how]
+    given = next(each.grant for each in server.replica.door.authorities() if each.role is Role.SERVER)
+    at = (clock() << 16) + 1
+    keys, salt = server.keys.signing, bytes(SALT_BYTES)
+    said = compose(author=keys, space=year.here.space, kind=kind, grant=given, at=at, payload=payload, salt=salt)
+    assert (await server.replica.admit([said], source=b"a computer of the class", now_ms=clock())).admitted
+
+
+async def _none_is_hidden(*_: object) -> int:
+    return 0
+
+
+async def _only_what_is_shown(*_: object) -> tuple[Work, ...]:
+    return ()
+
+
+@pytest.mark.parametrize("how", HIDING)
+@attack(HIDDEN, off={"sync_server.handlers.by_kit.closing._hidden": _none_is_hidden})
+async def test_a_class_is_not_closed_with_work_that_somebody_has_hidden(year: Year, how: str) -> None:
+    await _hide(year, await year.work(opened=False), how)
+    told = await year.do("space close", space=year.here.office.space)
+    assert (told["hand_ins"], told["unopened"], told["hidden"]) == (0, 0, 1)
+    with pytest.raises(BadInput, match="1 of the hand-ins are hidden"):
+        await year.with_kit("space close", space=year.here.office.space)
+    told = await year.with_kit("space close", space=year.here.office.space, unopened_too=True)
+    assert told["closed"] is True
+
+
+@pytest.mark.parametrize("how", HIDING)
+@attack(HIDDEN, off={"protocol.replica.office.losses._hidden_works": _only_what_is_shown})
+async def test_work_that_somebody_has_hidden_is_counted_as_readable_with_its_pc(year: Year, how: str) -> None:
+    await _hide(year, await year.work(opened=False), how)
+    lost = await year.do("lost", device=year.machine.agent.device.hex(), dry_run=True)
+    assert [(each["hand_ins_made"], each["hand_ins_readable"]) for each in lost["held"]] == [(1, 1)]
+
+
+@pytest.mark.parametrize("how", HIDING)
+@attack(HIDDEN, off={"protocol.replica.office.losses._hidden_works": _only_what_is_shown})
+async def test_work_that_somebody_has_hidden_is_counted_as_readable_with_its_teachers_laptop(
+    year: Year, how: str
+) -> None:
+    await _hide(year, await year.work(opened=False), how)
+    lost = await year.do("lost", device=year.teacher.agent.device.hex(), dry_run=True)
     assert [each["hand_ins_readable"] for each in lost["held"]] == [1]

@@ -375,6 +375,14 @@ async def test_a_lost_laptop_is_cut_off_and_what_it_held_is_said(scene: Scene) -
     assert key.public not in await readers_of(scene.machine.agent, scene.here.space)
 
 
+async def test_what_a_lost_laptop_reads_is_said_though_all_that_it_said_is_held_back(scene: Scene) -> None:
+    await scene.opened_work()
+    device = scene.teacher.agent.device.hex()
+    await scene.office.do("lost", device=device, since="1h", anyway=True)
+    (held,) = (await scene.office.do("lost", device=device, dry_run=True))["held"]
+    assert held["hand_ins_readable"] == 1
+
+
 async def test_of_a_pupils_machine_it_is_said_that_it_opens_no_work(scene: Scene) -> None:
     await scene.opened_work()
     told = await scene.office.do("lost", device=scene.machine.agent.device.hex())

@@ -171,7 +171,8 @@ async def test_a_closed_class_is_hidden_at_the_next_contact_and_destroyed_a_week
     await year.work()
     told = await year.do("space close", space=year.here.office.space)
     assert told == {"closed": False, "pupils": 1, "items": 2, "hand_ins": 1, "unopened": 0} | {
-        "opened_by": [{"name": "Mme Petit", "hand_ins": 1}]
+        "hidden": 0,
+        "opened_by": [{"name": "Mme Petit", "hand_ins": 1}],
     }
     assert (await year.with_kit("space close", space=year.here.office.space))["closed"] is True
     await year.here.sync(year.machine)
@@ -235,6 +236,19 @@ async def test_a_class_with_work_that_nobody_has_opened_is_not_closed_unless_tha
         await year.with_kit("space close", space=year.here.office.space)
     assert caught.value.code is Code.NOT_YET
     assert (await year.with_kit("space close", space=year.here.office.space, unopened_too=True))["closed"] is True
+
+
+async def test_who_was_forgotten_before_keeps_no_class_from_being_closed(year: Year) -> None:
+    await year.work()
+    server, clock = year.here.office.server, year.here.office.clock
+    await year.do("erase", person=[year.pupil], dry_run=False)
+    eraser = Eraser(server.replica, server.holdings)
+    await eraser.sweep(clock())
+    assert (await year.do("space close", space=year.here.office.space))["hidden"] == 1, "until it is carried out"
+    clock.advance(ERASURE_DELAY_MS + 1)
+    assert (await eraser.sweep(clock())).entries
+    assert (await year.do("space close", space=year.here.office.space))["hidden"] == 0
+    assert (await year.with_kit("space close", space=year.here.office.space))["closed"] is True
 
 
 async def test_what_a_substitute_opened_counts_once_a_teacher_of_the_list_has_confirmed_them(year: Year) -> None:

@@ -12,17 +12,19 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, PeerFault, Refused
+from protocol.folds.coursework import Work, fold_coursework
 from protocol.folds.hand_in_keys import opened_by_the_listed
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey
 from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.confirmed_by_lost import Confirmed, confirmed_by_lost
@@ -32,7 +34,6 @@ from protocol.replica.office.phrases_of_lost import Drawn, phrases_of_lost
 from protocol.replica.office.spaces import space_records
 from protocol.replica.office.withdrawals import Kept, copies_let_in, revoke_device, rights_beyond
 from protocol.replica.office.words_of_office import NameOf, Said, let_in_by_held_codes, words_of_office
-from protocol.rights.roster import Roster
 from protocol.roles import DEVICES, HAS_READING_KEYS, Role
 from protocol.trust.person_keys import KeyWraps
 
@@ -47,7 +48,8 @@ class HeldSpace:
     `people` are the names on the list; `made` the hand-ins that were made on it: the names of their files are there;
     `opened` those that can be read with it, by its teacher's keys, or because it made them and keeps their keys until a
     teacher has opened them: who teaches by the class's list, and for whom they were meant. A machine is told by a
-    server that somebody has, and believes it of nobody else.
+    server that somebody has, and believes it of nobody else. Both count what is hidden, and not destroyed yet: whoever
+    has the device is shown it.
     """
 
     space: bytes
@@ -157,8 +159,8 @@ async def lost(
     for space in within:
         view = await replica.view(space)
         names += [view.roster.persons[person].name for person in persons if person in view.roster.persons]
-        keys = await _keys_held(replica, space, device, agreements, view.roster)
-        works = view.coursework.hand_ins.values()
+        keys = await _keys_held(replica, space, device, agreements)
+        works = [*view.coursework.hand_ins.values(), *(await _hidden_works(replica, view))]
         is_opened = opened_by_the_listed(view.roster, recovery)
         spaces.append(
             HeldSpace(
@@ -168,7 +170,8 @@ async def lost(
                 sum(not item.withdrawn for item in view.coursework.items.values()),
                 sum(work.author == device for work in works),
                 sum(
-                    not keys.isdisjoint(work.readers) or (work.author == device and not is_opened(work))
+                    not keys.isdisjoint(work.readers)
+                    or (work.author == device and not (work.id in view.coursework.hand_ins and is_opened(work)))
                     for work in works
                 ),
             )
@@ -199,13 +202,21 @@ async def _cut_off_with_it(office: Office, device: bytes, governs: Callable[[byt
     return kept
 
 
-async def _keys_held(
-    replica: Replica, space: bytes, device: bytes, agreements: set[bytes], roster: Roster
-) -> set[bytes]:
-    """The reading keys that the device made, or was given, in a space."""
+async def _hidden_works(replica: Replica, view: SpaceView) -> Iterable[Work]:
+    """What was handed in and is held back or erased, and not destroyed here."""
+    said = [one.entry for one in await replica.store.of_kinds(view.roster.space, [Kind.HAND_IN, Kind.WRAP])]
+    if not any(map(view.roster.hides, said)):
+        return ()
+    revealed = replace(view.roster, held_back=frozenset(), erased=frozenset())
+    found = fold_coursework(view.roster.space, said, revealed).hand_ins
+    return (work for name, work in found.items() if name not in view.coursework.hand_ins)
+
+
+async def _keys_held(replica: Replica, space: bytes, device: bytes, agreements: set[bytes]) -> set[bytes]:
+    """The reading keys that the device made, or was given, in a space; what is held back it has all the same."""
     found = set()
     for entry in await replica.store.scan_kinds([Kind.PERSON_KEY, Kind.KEY_WRAP]):
-        if entry.header.space != space or roster.hides(entry):
+        if entry.header.space != space:
             continue
         try:
             if entry.header.kind == Kind.PERSON_KEY:

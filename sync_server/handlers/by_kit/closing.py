@@ -5,6 +5,8 @@ Rules:
   with work that no teacher has opened is not closed unless that is wished. Who opened counts where the list of the
   class has them as a teacher, and the work was meant for them: whoever had the server's keys says so of all of it under
   a name of their own (docs/adr/0253);
+- nor is one with work that is hidden, by an erasure or a revocation of anybody's: what the kit closes is destroyed, and
+  what an erasure alone hides, or a revocation, is not;
 - one erasure of the space, signed by the root, in the space above: a tombstone that everybody keeps. Hidden wherever
   it arrives, destroyed there a week later; a machine that was off for months hears of it before anything else.
 """
@@ -20,12 +22,14 @@ from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import opened_by_the_listed
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
+from protocol.replica.at_work.destroyed import destroyed
 from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import said_already
 from protocol.replica.office.people import names_of_words
+from protocol.rights.door import covering_names
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
 from sync_server.opened.app import Server
@@ -35,6 +39,7 @@ from sync_server.opened.app import Server
 class Closing:
     """What goes with a class: pupils on its list, items, hand-ins, and how many of those nobody has opened.
 
+    `hidden` are further ones, which nobody is shown, and of which it cannot be told.
     `opened_by` is how many each person says to have opened, by the name that a list has for them, whether that counts
     or not.
     """
@@ -44,6 +49,7 @@ class Closing:
     hand_ins: int
     unopened: int
     opened_by: Mapping[str | None, int]
+    hidden: int
 
 
 async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unopened_too: bool) -> Closing:
@@ -64,6 +70,7 @@ async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unop
         len(works),
         sum(not is_opened(work) for work in works),
         await _opened_by(server, view.roster, works),
+        await _hidden(server, view.roster),
     )
     if kit is None or space in await said_already(server, above, by_kit=True):
         return found
@@ -80,8 +87,25 @@ async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unop
             f"nobody who teaches this class has opened {found.unopened} of the hand-ins; say --unopened-too if they "
             "may go",
         )
+    if found.hidden and not unopened_too:
+        raise BadInput(
+            Code.NOT_YET,
+            f"{found.hidden} of the hand-ins are hidden, by an erasure or since a device was cut off, and cannot be "
+            "counted as opened. `erasures` and `waiting` say by whose word, and how they are shown again; or say "
+            "--unopened-too if they may go",
+        )
     await write_as_root(server, kit, [Draft(above, Kind.ERASE, None, Erasure(space).encode())])
     return found
+
+
+async def _hidden(server: Server, roster: Roster) -> int:
+    """How many hand-ins are hidden and not destroyed here yet, those included of which the rest has not come."""
+    done = await destroyed(server.store)
+    gone = {name for name, record in done.items() if not roster.carried_out.isdisjoint(record.by or ())}
+    said = [one.entry for one in await server.store.of_kinds(roster.space, [Kind.HAND_IN])]
+    return sum(
+        (entry.payload is None or roster.hides(entry)) and gone.isdisjoint(covering_names(entry)) for entry in said
+    )
 
 
 async def _opened_by(server: Server, roster: Roster, works: Collection[Work]) -> Mapping[str | None, int]:
