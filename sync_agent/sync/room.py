@@ -12,6 +12,7 @@ Rules:
   have opened;
 - what one author claims beyond a fair share comes after all that others wrote: it may be that nothing stands behind it.
   Of hand-ins it lets nothing make way and fills no disk either;
+- while the disk does not give a list of files back that is here nothing makes way: of what it names nothing is known;
 - what is wished for and finds no room within the budget, beside what is here already, is noted as if it had made way.
 """
 
@@ -27,7 +28,7 @@ from typing import Final
 from protocol.clock import DAY_MS
 from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.limits import MiB
-from protocol.replica.content.holdings import Need
+from protocol.replica.content.holdings import Need, NotReadNow
 from sync_agent.app import Agent
 from sync_agent.machine.eviction import NOTHING, Piece, Worth, left_today, plan
 from sync_agent.machine.marks import MADE_WAY_MARK
@@ -138,9 +139,10 @@ class Room:
 
     async def _placed(self, wishes: Iterable[_Wish], left: int) -> tuple[set[Need], list[Need]]:
         """What finds room here, or could find it; and what does not. Nothing goes yet."""
-        may_go = all_packs = await self._may_go()
-        alone = left
-        pieces = await self._worths.pieces()
+        may_go, pieces = await self._may_go()
+        all_packs, alone = may_go, left
+        is_known = pieces is not None
+        pieces = pieces or []
         waits = await self._left_today() == 0
         fitting: set[Need] = set()
         homeless: list[Need] = []
@@ -158,7 +160,7 @@ class Room:
             if wish.size <= left:
                 left -= wish.size
                 fitting.add(wish.need)
-            elif wish.makes_way and not _finds_room(wish, alone, all_packs, pieces):
+            elif is_known and wish.makes_way and not _finds_room(wish, alone, all_packs, pieces):
                 homeless.append(wish.need)
         return fitting, homeless
 
@@ -251,15 +253,25 @@ class Room:
 
     # --- what goes ----------------------------------------------------------------------------------------------------
 
-    async def _may_go(self) -> dict[bytes, int]:
-        """The packs that lie here and not in the outbox, and their sizes."""
+    async def _may_go(self) -> tuple[dict[bytes, int], list[Piece] | None]:
+        """The packs that lie here and not in the outbox, their sizes, and what needs them.
+
+        None may go, and nothing is known, while a list of files is here and the disk does not give it back: what it
+        names would look as if nothing named it.
+        """
+        try:
+            pieces = await self._worths.pieces()
+        except NotReadNow as failure:
+            _log.warning("nothing makes way: %s", failure)
+            self._agent.is_disk_full = True
+            return {}, None
         unsent = {pack.hash for pack in await self._content.unsent_packs()}
-        return {pack: size for pack, size in (await self._content.pack_sizes()).items() if pack not in unsent}
+        return {pack: size for pack, size in (await self._content.pack_sizes()).items() if pack not in unsent}, pieces
 
     async def _make_way(self, wanted_bytes: int, before: tuple[Worth, int]) -> int:
         """Let content go that ranks below `before`, as far as there is such; how many bytes that freed."""
-        may_go = await self._may_go()
-        pieces = await self._worths.pieces()
+        may_go, found_here = await self._may_go()
+        pieces = found_here or []
         unnamed = plan(may_go, pieces, wanted_bytes, NOTHING)
         may_go = {pack: size for pack, size in may_go.items() if pack not in unnamed.packs}
         wanted = wanted_bytes - unnamed.freed_bytes

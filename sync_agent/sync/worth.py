@@ -62,7 +62,7 @@ class Worths:
         self._noted: dict[str, bytes] = {}
 
     async def pieces(self) -> list[Piece]:
-        """All content that is here, wholly or in part."""
+        """All content that is here, wholly or in part. Raises `NotReadNow`."""
         found: list[Piece] = []
         years = await self._years()
         ended = set(await self._agent.ended_classes())
@@ -198,7 +198,7 @@ class Worths:
         return is_safe_elsewhere(counted, agent.backup_ms, own_ms=own_ms, server_ms=agent.replica.proven_ms)
 
     async def _piece(self, need: Need, worth: Worth, at_ms: int) -> Piece:
-        packs = frozenset(pack.hash for pack in await self._agent.holdings.packs(need))
+        packs = frozenset(pack.hash for pack in await self._agent.holdings.packs_needed(need))
         return Piece(need, worth, await self._used_ms(need, at_ms), packs)
 
     async def _used_ms(self, need: Need, at_ms: int) -> int:

@@ -18,6 +18,7 @@ from protocol.replica.content.kept.sqlite_content import Place
 from protocol.replica.interfaces import PackBuild, PackInfo
 from protocol.transfer.chunking import chunk_list, cut
 from protocol.transfer.pack_writer import PackWriter
+from tests.harness.bad_disk import failing
 from tests.harness.content_stores import (
     FILES,
     add,
@@ -307,13 +308,6 @@ async def test_an_aborted_build_leaves_no_file(tmp_path: Path) -> None:
 
 
 # --- a disk that fails [6] --------------------------------------------------------------------------------------------
-
-
-def failing(error: int) -> object:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(error, os.strerror(error))
-
-    return fail
 
 
 async def test_after_a_failed_flush_packs_are_refused_until_the_store_is_opened_again(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -21,6 +23,7 @@ from sync_agent.machine.eviction import Worth
 from sync_agent.sync.room import UNSEEN_BYTES, Room
 from sync_agent.sync.session import Session
 from sync_agent.sync.worth import Worths
+from tests.harness.bad_disk import failing_to_open
 from tests.harness.classroom import SMALL, Classroom, Device, Files, assignment, work_of
 from tests.harness.commands import Desk
 from tests.harness.passing_days import pass_days
@@ -148,6 +151,27 @@ async def test_a_hand_in_that_awaits_receipts_and_a_teachers_own_lessons_never_m
     await machine.session.sync(routine=True)
     assert (await work_of(machine, room, hand_in)).opened
     assert await taken(machine) <= 1_500_000
+
+
+async def test_a_teachers_own_lesson_stays_where_the_disk_does_not_give_its_list_back_just_then(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.transfer.pack_writer.PACK_TARGET_BYTES", MB // 4)
+    teacher = await room.teacher()
+    (item,) = await published(room, teacher, 1)
+    await teacher.session.sync()
+    await teacher.agent.close()  # nothing is remembered then
+    teacher.agent = await Agent.open(teacher.agent.folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
+    desk = limited(teacher, MB // 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", failing_to_open(errno.EMFILE, ".pack"))
+        await Room(teacher.agent).fitting([])
+    assert await complete(desk, [item]) == [True]
+    assert teacher.agent.is_disk_full
+    # and once it does, nothing is left of that
+    await Room(teacher.agent).fitting([])
+    assert await complete(desk, [item]) == [True]
+    assert not teacher.agent.is_disk_full
 
 
 async def test_a_hand_in_that_nobody_opened_makes_way_once_the_server_and_a_later_backup_have_held_it_for_a_month(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
@@ -12,7 +13,7 @@ from blake3 import blake3
 
 from protocol.errors import Code, LocalFailure
 from protocol.portable_names import portability_problems
-from protocol.replica.content.holdings import Holdings, Need
+from protocol.replica.content.holdings import Holdings, Need, NotReadNow
 from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.content.kept.pack_files import PACKS
 from protocol.replica.content.kept.packs import PackFolder
@@ -23,6 +24,7 @@ from protocol.transfer import manifest
 from protocol.transfer.chunking import ChunkList, ChunkRef, chunk_list, cut, stream_id
 from protocol.transfer.manifest import ManifestEntry, encode_manifest
 from protocol.transfer.pack_writer import PackWriter
+from tests.harness.bad_disk import failing_to_open
 from tests.harness.caller import in_sealed_form, pack_files, pack_sealed
 
 SPACE, ELSEWHERE = bytes([1]) * 32, bytes([2]) * 32
@@ -263,6 +265,25 @@ async def test_what_a_disk_did_not_give_back_is_a_list_of_files_all_the_same(tmp
     found = await holdings.complete([need])
     await store.close()
     assert found == {need}
+
+
+async def test_what_a_list_that_cannot_be_read_just_now_names_is_not_known_and_is_given_another_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await SqliteStore.open(tmp_path)
+    content = await PackFolder.open(tmp_path, store)
+    (file,) = await put(content, b"here")
+    (stream,) = await put(content, encode_manifest([ManifestEntry("a", 4, file)]))
+    need, holdings = Need(SPACE, stream, sealed=False), Holdings(store, content)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", failing_to_open(errno.EMFILE, ".pack"))
+        assert len(await holdings.packs(need)) == 1
+        with pytest.raises(NotReadNow):
+            await holdings.packs_needed(need)
+        assert not await holdings.is_complete(need)
+        assert await holdings.chunks(need) is None
+    assert len(await holdings.packs(need)) == len(await holdings.packs_needed(need)) == 2
+    await store.close()
 
 
 async def test_of_what_is_no_list_of_files_only_so_much_is_remembered(

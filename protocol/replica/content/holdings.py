@@ -14,7 +14,8 @@ Rules:
 - what was open to all and has been destroyed is asked for, and given, as nobody's sealed work;
 - of what was found incomplete one part that lacks is remembered, and until it has come nothing else is looked at: a
   list of a few hundred bytes may name hundreds of thousands of chunks, and be named by thousands of entries;
-- which packs hold content is remembered until packs come or go: as many entries may ask for it;
+- which packs hold content is remembered until packs come or go: as many entries may ask for it. What a disk does not
+  give back just now is no list that lacks: what it names is not known, and nothing goes for that;
 - names are looked at once: a list of files is its content, and the mark says that its names were found portable.
 """
 
@@ -56,6 +57,10 @@ class Need:
 def work_need(work: Work) -> Need:
     """The content of a hand-in."""
     return Need(work.space, work.record.content.stream, sealed=True)
+
+
+class NotReadNow(LocalFailure):
+    """A list of files is here and cannot be read just now: which packs hold what it names is not known."""
 
 
 class _Parts(NamedTuple):
@@ -108,7 +113,7 @@ class Holdings:
         if self._is_nothing(need) or await self._lack_still([need]):
             return False
         known = self._complete
-        parts = await self._parts(need, all_of_it=False)
+        parts = await self._read_now(need, all_of_it=False)
         if parts is None:
             return False
         streams, chunks, before = parts
@@ -275,7 +280,7 @@ class Holdings:
 
     async def chunks(self, need: Need) -> list[ChunkRef] | None:
         """Every chunk that the content consists of, or None while a list of them is missing."""
-        parts = await self._parts(need)
+        parts = await self._read_now(need)
         return None if parts is None else parts.chunks
 
     async def lists(self, need: Need) -> dict[bytes, ChunkList] | None:
@@ -287,7 +292,21 @@ class Holdings:
         return {need.stream: outer, **await self._content.chunk_lists(list({file.stream for file in files}))}
 
     async def packs(self, need: Need, *, beyond: Sequence[Need] = ()) -> list[PackInfo]:
-        """The packs that hold this content, without those only needed for what lies in `beyond` too."""
+        """The packs that hold this content, to be given, without those only needed for what lies in `beyond` too.
+
+        What a disk does not give back just now is given another time.
+        """
+        try:
+            return await self._packs(need, beyond)
+        except NotReadNow:
+            return await self._content.packs_holding(need.space, list(await self._list_of(need) or ()), [need.stream])
+
+    async def packs_needed(self, need: Need) -> list[PackInfo]:
+        """The packs without which this content is not whole: others may go. Raises `NotReadNow`."""
+        return await self._packs(need)
+
+    async def _packs(self, need: Need, beyond: Sequence[Need] = ()) -> list[PackInfo]:
+        """See `packs`. Raises `NotReadNow`."""
         if self._is_no_work(need):
             return []
         if not beyond and (remembered := self._remembered(need)) is not None:
@@ -300,7 +319,7 @@ class Holdings:
             parts = _Parts([need.stream], list(await self._list_of(need) or ()))
         streams, chunks, _ = parts
         for known in beyond:
-            others = await self._parts(known)
+            others = await self._read_now(known)
             if others is not None:
                 streams = list(set(streams) - set(others.streams))
                 chunks = list(set(chunks) - set(others.chunks))
@@ -333,8 +352,18 @@ class Holdings:
         """Whether the store says so still: it takes such marks back together with content that is lost."""
         return await self._store.mark(_mark_of(space, stream)) == _HERE_AND_PORTABLE
 
+    async def _read_now(self, need: Need, *, all_of_it: bool = True) -> _Parts | None:
+        """As `_parts`; None too where a list cannot be read just now."""
+        try:
+            return await self._parts(need, all_of_it=all_of_it)
+        except NotReadNow:
+            return None
+
     async def _parts(self, need: Need, *, all_of_it: bool = True) -> _Parts | None:
-        """What content consists of, or, of a long list of files, what is new in it; None while a list is missing."""
+        """What content consists of, or, of a long list of files, what is new in it; None while a list is missing.
+
+        Raises `NotReadNow`.
+        """
         outer = await self._list_of(need)
         if outer is None:
             return None
@@ -351,8 +380,10 @@ class Holdings:
             data = await self._read(need.stream)
             before = None if all_of_it or len(data) < _LONG_LIST_BYTES else await self._before(need)
             known = () if before is None else await self.manifest(before)
-        except LocalFailure:
-            return None
+        except LocalFailure as failure:
+            if failure.code in (Code.DAMAGED, Code.INCOMPLETE):
+                return None
+            raise NotReadNow(failure.code, failure.message, **failure.facts) from failure
         try:
             files = self._decoded(need.stream, data, known)
         except LocalFailure:
