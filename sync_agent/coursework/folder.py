@@ -178,15 +178,11 @@ class TitleFolder:
                 Path(file.place).unlink(missing_ok=True)
         _remove_empty(self.place)
 
-    def move_from(self, former: Path) -> None:
-        """Take over the folder that the title had under another name, unless something lies here already."""
-        if not is_real_folder(former):
-            return
-        make_real_folder(self.place.parent, self.root)
-        if not os.path.lexists(self.place) or _is_same(former, self.place):
-            former.rename(self.place)
-        else:
-            self._away(former)
+    def put_away(self, known: Sequence[Notes]) -> None:
+        """Put the folder into .relais: `tidy` brings it back, under the name that the title has by then."""
+        self.tidy(known, {}, back=True)  # what a crash left there comes home before
+        if is_real_folder(self.place):
+            self._away(self.place)
 
     def tidy(self, known: Sequence[Notes], wanted: Mapping[str, Wanted], *, back: bool = False) -> None:
         """Look through what was put away, now or before a crash: ours is deleted, a person's comes back.

@@ -20,7 +20,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -356,7 +356,7 @@ class Materializer:
         known = await self._known(item.id) if seen is None else seen.known
         title = _Title(item.id, TitleFolder(self._root, place, item.id.hex()[:16]), known, at_ms * 10**6)
         if before is not None and (before.space, before.folder) != (now.space, now.folder):
-            await asyncio.to_thread(title.folder.move_from, await self._place(before))
+            await self._move(title, before, now)
         await asyncio.to_thread(title.folder.tidy, title.known, {}, back=True)
         if before == now:
             await self._look(title)
@@ -382,6 +382,23 @@ class Materializer:
         self._note_in_step(item.id, now)
         if len(self._places) >= _MARKED_FILES:
             await self._settle()
+
+    async def _move(self, title: _Title, before: Shown, now: Shown) -> None:
+        """Give the folder of a title its new name, by way of .relais, where it is known by the title itself.
+
+        The new name is noted while the folder lies there. So wherever this ends, by a crash or for want of room, what
+        is noted leads to what lies there: it is found again when the title makes way, is withdrawn or erased.
+        """
+        await self._settle()
+        former = TitleFolder(self._root, await self._place(before), title.item.hex()[:16])
+        await asyncio.to_thread(former.put_away, title.known)
+        try:
+            moved = replace(now, stream=before.stream).encode()
+            await self._store.set_marks({TREE_MARKS + title.item.hex(): moved})
+        except LocalFailure as failure:
+            if failure.code is Code.DISK_FULL:  # nothing is noted: it keeps its name for now
+                await asyncio.to_thread(former.tidy, title.known, {}, back=True)
+            raise
 
     def _note_in_step(self, item: bytes, now: Shown) -> None:
         if self._in_step is not None:

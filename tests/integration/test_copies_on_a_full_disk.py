@@ -1,0 +1,79 @@
+"""DIR/coursework on a disk that fills while it is brought in step: copies make way, what a person wrote stays seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync_agent.coursework.materializer import Materializer
+from sync_agent.machine.marks import TREE_FILES_MARKS, TREE_MARKS
+from tests.harness.small_disk import SmallDisk
+from tests.harness.tree import Pair, edit, files_of, opened
+
+pytestmark = pytest.mark.usefixtures("utc")
+WORK = b"le travail de Lea"
+
+
+class _Crash(BaseException):
+    """A program ends here."""
+
+
+async def _renamed_without_room(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A title is renamed and grows; for what is new there is no room, so that its former files have the new name."""
+    item = (await pair.publish({"film.bin": bytes(200_000), "corrige.txt": b"le corrige"}, title="Eau"))["item"]
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "devoir.odt", WORK)
+    await pair.publish({"film.bin": b"1" * 400_000, "autre.txt": b"x"}, item=item, title="La pluie")
+    SmallDisk(pair.room["renard"].folder, 100_000).mount(monkeypatch)
+    await pair.refresh()
+    assert set(files_of(pair.cm1)) == {"La pluie/film.bin", "La pluie/corrige.txt", "La pluie/devoir.odt"}
+    return item
+
+
+async def test_a_title_that_was_renamed_and_found_no_room_makes_way(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _renamed_without_room(pair, monkeypatch)
+    await pair.refresh(reserve_bytes=2**60)
+    assert files_of(pair.tree) == {"CM1/La pluie/devoir.odt": WORK}
+    async with opened(pair.room, "renard") as agent:
+        assert not await agent.replica.store.marks(TREE_MARKS)
+        assert not await agent.replica.store.marks(TREE_FILES_MARKS)
+    monkeypatch.undo()
+    await pair.refresh()
+    assert set(files_of(pair.cm1)) == {"La pluie/film.bin", "La pluie/autre.txt", "La pluie/devoir.odt"}
+
+
+async def test_a_title_that_was_renamed_and_found_no_room_goes_when_it_is_withdrawn(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = await _renamed_without_room(pair, monkeypatch)
+    monkeypatch.undo()
+    await pair.tell("withdraw", item=item)
+    await pair.refresh()
+    assert files_of(pair.tree) == {"CM1/La pluie/devoir.odt": WORK}
+
+
+@pytest.mark.parametrize("ends", ["before its new name is noted", "after"])
+async def test_a_title_that_is_withdrawn_after_a_crash_amid_its_renaming_goes(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    item = (await pair.publish({"film.bin": bytes(2000), "corrige.txt": b"le corrige"}, title="Eau"))["item"]
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "devoir.odt", WORK)
+    await pair.publish({"film.bin": b"1"}, item=item, title="La pluie")
+    async with opened(pair.room, "renard") as agent:
+        set_marks = agent.replica.store.set_marks
+
+        async def crash(marks: dict[str, bytes | None]) -> None:
+            if ends == "after":
+                await set_marks(marks)
+            raise _Crash
+
+        monkeypatch.setattr(agent.replica.store, "set_marks", crash)
+        with pytest.raises(_Crash):
+            await Materializer(agent).refresh(thorough=True)
+        monkeypatch.undo()
+    await pair.tell("withdraw", item=item)
+    await pair.refresh()
+    name = "Eau" if ends.startswith("before") else "La pluie"
+    assert files_of(pair.tree) == {f"CM1/{name}/devoir.odt": WORK}
