@@ -236,10 +236,13 @@ def with_topics(before: Coursework, space: bytes, topics: Topics, roster: Roster
         else:
             items.pop(item_id, None)
     hand_ins = dict(before.hand_ins)
-    moved = {name for name in topics.items if _due_ms(items.get(name)) != _due_ms(before.items.get(name))}
+    moved = {name for name in topics.items if _dates(items.get(name)) != _dates(before.items.get(name))}
     for work in before.hand_ins.values() if moved else ():
         if work.item in moved:
-            hand_ins[work.id] = replace(work, late=_is_late(work.at_ms, items.get(work.item)))
+            item, receipts_ms = items.get(work.item), _at_server_ms(work.witnesses)
+            hand_ins[work.id] = replace(
+                work, late=_is_late(work.at_ms, item), clock_doubtful=_is_doubtful(work.at_ms, item, receipts_ms)
+            )
     sealers = _Sealers.of(roster) if topics.handed_in else _Sealers()
     for entry in topics.handed_in:
         made = _work(entry, topics.works[entry.id], items, sealers)
@@ -319,6 +322,10 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], sea
     teacher = receipts(Kind.RECEIPT_TEACHER)
     notes = [other for other in of_kind[Kind.FEEDBACK] if parsed(other, Feedback.parse) is not None]
     at_ms = milliseconds_of(header.at)
+    witnesses = tuple(
+        Witness(_SAYS[other.header.kind], other.header.author, milliseconds_of(other.header.at), other.header.grant)
+        for other in sorted((*safe, *server, *teacher), key=lambda other: (other.header.at, other.id))
+    )
     readers, given, wrapped_by = _readers(header.author, of_kind[Kind.WRAP], sealers)
     return Work(
         id=entry.id,
@@ -338,14 +345,13 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], sea
         feedback=_note(notes),
         feedback_ids=tuple(other.id for other in heads(notes)),
         late=_is_late(at_ms, items.get(header.target)),
-        clock_doubtful=_is_doubtful(
-            at_ms, items.get(header.target), [milliseconds_of(other.header.at) for other in server]
-        ),
-        witnesses=tuple(
-            Witness(_SAYS[other.header.kind], other.header.author, milliseconds_of(other.header.at), other.header.grant)
-            for other in sorted((*safe, *server, *teacher), key=lambda other: (other.header.at, other.id))
-        ),
+        clock_doubtful=_is_doubtful(at_ms, items.get(header.target), _at_server_ms(witnesses)),
+        witnesses=witnesses,
     )
+
+
+def _at_server_ms(witnesses: Iterable[Witness]) -> list[int]:
+    return [one.at_ms for one in witnesses if one.says is HandInState.SERVER]
 
 
 def _is_doubtful(at_ms: int, item: Item | None, receipts_ms: Sequence[int]) -> bool:
@@ -355,10 +361,20 @@ def _is_doubtful(at_ms: int, item: Item | None, receipts_ms: Sequence[int]) -> b
     """
     if any(at_ms > seen_ms + MAX_CLOCK_LEAD_MS for seen_ms in receipts_ms):
         return True
-    first = None if item is None else item.versions.get(item.id)
-    if first is None or at_ms >= first.at_ms:
+    first_ms = _first_ms(item)
+    if first_ms is None or at_ms >= first_ms:
         return False
-    return all(first.at_ms <= seen_ms + MAX_CLOCK_LEAD_MS for seen_ms in receipts_ms)
+    return all(first_ms <= seen_ms + MAX_CLOCK_LEAD_MS for seen_ms in receipts_ms)
+
+
+def _dates(item: Item | None) -> tuple[int | None, int | None]:
+    """What the time of each work for it is compared with."""
+    return _due_ms(item), _first_ms(item)
+
+
+def _first_ms(item: Item | None) -> int | None:
+    first = None if item is None else item.versions.get(item.id)
+    return None if first is None else first.at_ms
 
 
 def _due_ms(item: Item | None) -> int | None:

@@ -18,7 +18,7 @@ from protocol.replica.interfaces import Stored
 from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.vouching import Vouch
 from protocol.roles import PersonRole, Role
-from tests.harness.history import NOW_MS, World, Writer
+from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
 from tests.harness.long_year import long_year
 
 MANY = settings(max_examples=40, deadline=None)
@@ -181,6 +181,45 @@ async def test_a_due_date_that_moves_is_heeded_by_all_work_that_was_handed_in_th
     moved = busy.world.say(busy.teacher, busy.room, Kind.REVISION, earlier, target=busy.item, parents=(busy.item,))
     assert await busy.reads(replica, moved) == 2
     assert all(work.late for work in (await replica.view(busy.room)).coursework.hand_ins.values())
+
+
+def handed_in_with_wrong_clocks(due_ms: int | None) -> tuple[World, list[Entry]]:
+    """An assignment, what becomes of it, and work for it and receipts by clocks that are right, ahead and behind."""
+    world = World(Random(11))
+    room = world.classes[0]
+    teachers = [world.enrol(Role.TEACHER, room) for _ in range(2)]
+    machines = [world.enrol(Role.MACHINE, room) for _ in range(3)]
+    for skew_ms, writer in zip([0, 14 * YEAR_MS, 0, 14 * YEAR_MS, -17 * YEAR_MS], teachers + machines, strict=True):
+        writer.skew_ms = skew_ms
+    pupil = world.person(room, PersonRole.PUPIL, "Léa")
+    known = len(world.entries)
+    for teacher in teachers:
+        first, later = (
+            Revision(ItemKind.ASSIGNMENT, "Devoir", None, at_ms, ContentRef(world.random.randbytes(32), 10, 1)).encode()
+            for at_ms in (None, due_ms)
+        )
+        item = world.say(teacher, room, Kind.REVISION, first)
+        for machine in machines:
+            content = ContentRef(world.random.randbytes(32), 100, 0)
+            work = world.say(machine, room, Kind.HAND_IN, HandIn(content, None).encode(), subject=pupil, target=item.id)
+            receipt = Receipt(content.stream).encode()
+            world.say(world.server, room, Kind.RECEIPT_SERVER, receipt, subject=pupil, target=work.id)
+        world.say(teacher, room, Kind.REVISION, later, target=item.id, parents=(item.id,))
+    return world, world.entries[known:]
+
+
+@given(order=st.randoms(use_true_random=False), due_ms=st.sampled_from([None, NOW_MS, NOW_MS + YEAR_MS]))
+@MANY
+async def test_whatever_the_clocks_say_and_whatever_comes_first_times_are_judged_as_in_the_whole_set(
+    order: Random, due_ms: int | None
+) -> None:
+    world, news = handed_in_with_wrong_clocks(due_ms)
+    replica = await opened(world)
+    await bring(replica, *(entry for entry in world.entries if entry not in news))
+    order.shuffle(news)
+    for entry in news:
+        await bring(replica, entry)
+        await assert_like_the_whole_set(replica, world.classes[0], await replica.view(world.classes[0]))
 
 
 async def test_a_device_that_is_let_in_above_makes_no_class_be_read_again() -> None:
