@@ -5,8 +5,9 @@ Rules:
   whoever has the server shuts her out for ten minutes, by an end that is past or an erasure, has what is handed in
   meanwhile sealed to somebody it named a week ago, and says that it was opened;
 - what she reads by another laptop that hers lead to, she has;
-- nobody waits for who was cut off, nor, after a week that this PC has watched, for whose right has ended by somebody's
-  word: a teacher who has left keeps no keys on PCs for ever.
+- so is who was cut off: that takes a server as long as an end does, and is taken back as easily (docs/adr/0263);
+- after a week that this PC has watched nobody waits for who has no right, is cut off, or is back and not confirmed
+  again: a teacher who has left, or lost a laptop, keeps no keys on PCs for ever.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ class FirstReaders:
 
     @classmethod
     async def of(cls, agent: Agent, roster: Roster) -> FirstReaders:
-        """Those of one class. Notes whose right has ended, since when: to be called at each look."""
+        """Those of one class. Notes who is gone from it, since when: to be called at each look."""
         prefix = f"{GONE_MARKS}{roster.space.hex()}/"
         noted = {name: int.from_bytes(mark, "big") for name, mark in (await agent.replica.store.marks(prefix)).items()}
         now_ms, living = agent.watched.now_ms(), set(_living(roster))
-        first = [each for each in _met_first(agent, roster) if not await _is_cut_off(agent, roster, *each)]
+        first = _met_first(agent, roster)
         gone = {
             name: noted.get(name, now_ms)
-            for _, device in first
-            if device not in living
+            for person, device in first
+            if device not in living or roster.is_away(device, person)
             for name in [f"{prefix}{device_id(device).hex()}"]
         }
         if gone != noted:
@@ -72,14 +73,6 @@ class FirstReaders:
         by = {device[0], *(each[0] for each in others if not self._roster.is_away(each, who))}
         mine = (each for each in said if each.header.space == self._roster.space and each.header.author in by)
         return frozenset(key.agreement for each in mine if (key := parsed(each, PersonKey.parse)) is not None)
-
-
-async def _is_cut_off(agent: Agent, roster: Roster, person: bytes, device: Device) -> bool:
-    """Whether a key was cut off, or is back and not confirmed again: not where its grants have ended, and no more."""
-    if device[0] not in roster.cut:
-        return roster.is_away(device, person)
-    about = [entry for entry, key in roster.revocations.items() if key == device[0]]
-    return any(each.header.target is None for each in (await agent.replica.store.get(about)).values())
 
 
 def _living(roster: Roster) -> Iterator[Device]:

@@ -39,8 +39,8 @@ HEARD_MARKS: Final = "heard/"
 """+ space in hex / person in hex → 8 bytes of ms, as `watched` counts, and a pair of keys, each: since when this one
 knows the devices that have said a reading key as this person's (`acquaintances`)."""
 GONE_MARKS: Final = "gone/"
-"""+ space in hex / device in hex → 8 bytes of ms as `watched` counts: since when the right of a device that was met
-first there has ended (`first_readers`)."""
+"""+ space in hex / device in hex → 8 bytes of ms as `watched` counts: since when a device that was met first there
+has no right, or is cut off (`first_readers`)."""
 KNOWN_READER_MARKS: Final = "known-reader/"
 """+ space in hex / device in hex → set once the teacher has seen that the device reads there."""
 KEY_MADE_MARKS: Final = "key-made/"

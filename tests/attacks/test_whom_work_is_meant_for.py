@@ -146,25 +146,55 @@ async def test_the_keys_of_what_is_handed_in_after_an_end_that_was_put_in_the_pa
         assert await named.is_kept(each)
 
 
-@pytest.mark.parametrize("how", ["erased", "her grant ended"])
+async def _cuts_her_off(here: SpiedClass) -> Authority:
+    """The server does, and names what she has written until now; the grant that she had."""
+    territory, laptop = here.room.territory, here.teacher.agent.device
+    (grant,) = territory.replica.door.authorities_of(laptop)
+    tips = await territory.replica.tips(here.room.space, laptop)
+    await territory.say(here.room.space, Kind.REVOKE, Revocation(laptop, tuple(tips)).encode())
+    return grant
+
+
+async def _lets_her_back(here: SpiedClass, was: Authority) -> None:
+    roster = (await here.room.territory.replica.view(here.room.space)).roster
+    cuts = tuple(entry for entry, key in roster.revocations.items() if key == was.key)
+    again = Grant(was.key, was.agreement, was.tls_sha256 or b"", was.role, was.person, None, None)
+    await here.room.territory.say(here.room.space, Kind.GRANT, again.encode(), parents=cuts)
+
+
+async def _ends_her_last_grant(here: SpiedClass) -> Authority:
+    territory, laptop = here.room.territory, here.teacher.agent.device
+    last = max(territory.replica.door.authorities_of(laptop), key=lambda each: each.at)
+    tips = await territory.replica.tips(here.room.space, laptop)
+    await territory.say(here.room.space, Kind.REVOKE, Revocation(laptop, tuple(tips)).encode(), target=last.grant)
+    return last
+
+
+@pytest.mark.parametrize("how", ["erased", "her grant ended", "cut off", "cut off for one breath before"])
 @attack(ROW, off=WAITS_FOR_NOBODY)
 async def test_the_keys_of_what_is_handed_in_while_she_is_shut_out_for_ten_minutes_wait_for_her(
     here: SpiedClass, how: str
 ) -> None:
     named, territory, space = await x_is_named(here), here.room.territory, here.room.space
+    if how == "cut off for one breath before":
+        await _lets_her_back(here, await _cuts_her_off(here))
+        await here.sync(here.machine, here.teacher, here.machine, here.teacher)
     await named.a_week_passes()
     if how == "erased":
         erasure = await territory.say(space, Kind.ERASE, Erasure(here.room.teacher_person).encode())
     else:
-        was = await ends_her_grant(here)
+        shut_out = {"her grant ended": ends_her_grant, "cut off": _cuts_her_off}.get(how, _ends_her_last_grant)
+        was = await shut_out(here)
     await here.sync(here.machine)
     work = await named.hand_in()
     await named.says_opened(work)
     territory.clock.advance(600_000)
     if how == "erased":
         await territory.say(space, Kind.RULING, Ruling((), (erasure.id,)).encode())
-    else:
+    elif how == "her grant ended":
         await grants_again(here, was)
+    else:
+        await _lets_her_back(here, was)
     for _ in range(3):
         await here.sync(here.machine, here.teacher)
     found = await work_of(here.teacher, here.room, work)
