@@ -266,7 +266,9 @@ class Materializer:
                 await self._make_way(shown)
 
     async def _shown(self) -> dict[bytes, Shown]:
-        marks = await self._store.marks(TREE_MARKS)
+        unwritten = {key: mark for key, mark in self._marks.items() if key.startswith(TREE_MARKS)}
+        noted = await self._store.marks(TREE_MARKS) | unwritten
+        marks = {key: mark for key, mark in noted.items() if mark is not None}
         read = {bytes.fromhex(key.removeprefix(TREE_MARKS)): Shown.read(data) for key, data in marks.items()}
         return {item: shown for item, shown in read.items() if shown is not None}
 
@@ -302,7 +304,6 @@ class Materializer:
         lacking = (await self._room.left()).lacking
         if lacking.is_nothing or not shown:
             return
-        await self._settle()
         takes, used_ms = {}, {}
         for item, title in shown.items():
             notes = {path: note for known in await self._known(item) for path, note in known.items()}
@@ -480,6 +481,8 @@ class Materializer:
     async def _foretell(self, title: _Title) -> None:
         """Note what is about to lie there beside what lies there, so that a crash in between makes nobody's edits."""
         before = title.known[0]
+        if TREE_FILES_MARKS + title.item.hex() in self._marks:
+            await self._settle()  # what is foretold goes by it
         if before:
             notes = encode_notes(note for path, note in title.notes.items() if before.get(path) != note)
             await self._store.set_marks({f"{TREE_FILES_MARKS}{title.item.hex()}{_NEXT}": notes})
@@ -493,7 +496,11 @@ class Materializer:
 
     async def _known(self, item: bytes) -> list[Notes]:
         keys = TREE_FILES_MARKS + item.hex()
-        return [decode_notes(await self._store.mark(key)) for key in (keys, keys + _NEXT)]
+        return [decode_notes(await self._mark(key)) for key in (keys, keys + _NEXT)]
+
+    async def _mark(self, key: str) -> bytes | None:
+        """What is noted, also where the store had no room for it yet."""
+        return self._marks[key] if key in self._marks else await self._store.mark(key)
 
     async def _place(self, shown: Shown) -> Path:
         name = await self._store.mark(SPACE_FOLDER_MARKS + shown.space.hex())

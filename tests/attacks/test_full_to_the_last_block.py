@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,55 +11,21 @@ from typing import Any
 import pytest
 
 from protocol.errors import Code, LocalFailure
-from protocol.limits import GiB, KiB
+from protocol.limits import KiB
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
 from protocol.model.work import ContentRef, ItemKind, Revision
-from protocol.replica import ballast
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.ballast import PARTS, Ballast, Rank
 from protocol.replica.console.ownership import acquire, publish_control
-from protocol.replica.storage import database
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device
 from tests.harness.commands import Desk
-from tests.harness.small_disk import SmallDisk
+from tests.harness.full_disk import FullDisk
 
 ROW = "a disk that is full hears nothing any more"
-
-
-class FullDisk:
-    """The disk of a device, which somebody fills; the database takes no more once nothing is free."""
-
-    def __init__(self, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = device.agent.folder
-        self.disk = SmallDisk(self.folder, GiB)
-        transact = database._transact
-
-        def writing(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]) -> Any:
-            lies_at = connection.execute("PRAGMA database_list").fetchone()[2]
-            if Path(lies_at).parent == self.folder and self.free_bytes <= 0:
-                error = sqlite3.OperationalError("database or disk is full")
-                error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_FULL, "SQLITE_FULL"
-                raise error
-            return transact(connection, work)
-
-        monkeypatch.setattr(database, "_transact", writing)
-        monkeypatch.setattr(ballast, "free_bytes", lambda folder: self.free_bytes if folder == self.folder else 0)
-        self._filled = 0
-
-    @property
-    def free_bytes(self) -> int:
-        return self.disk.free_bytes - self._filled
-
-    def fill(self, left_bytes: int = 0) -> None:
-        """Somebody takes all but this."""
-        self._filled += self.free_bytes - left_bytes
-
-    def make_room(self) -> None:
-        self._filled = 0
 
 
 async def kits_word(room: Classroom) -> list[Entry]:
@@ -102,7 +66,7 @@ async def test_a_disk_without_a_free_block_hears_rights_and_the_kits_word(
 ) -> None:
     pc = await room.machine()
     await pc.session.sync()
-    full = FullDisk(pc, monkeypatch)
+    full = FullDisk(pc.agent.folder, monkeypatch)
     Ballast(full.folder).keep()
     full.fill()
     assert not await hears(pc, await lesson(room, "Eau")), "as before: what is not rights has to wait"
@@ -117,7 +81,7 @@ async def test_what_was_given_up_for_rights_is_filled_by_nothing_else_and_comes_
 ) -> None:
     pc = await room.machine()
     await pc.session.sync()
-    full = FullDisk(pc, monkeypatch)
+    full = FullDisk(pc.agent.folder, monkeypatch)
     Ballast(full.folder).keep()
     full.fill()
     await pc.agent.replica.store.set_marks({"a note": bytes(10)})
@@ -143,7 +107,7 @@ async def test_a_program_starts_on_a_disk_without_a_free_block(
 ) -> None:
     pc = await room.machine()
     await pc.session.sync()
-    full = FullDisk(pc, monkeypatch)
+    full = FullDisk(pc.agent.folder, monkeypatch)
     Ballast(full.folder).keep()
     await pc.agent.close()
     full.fill()

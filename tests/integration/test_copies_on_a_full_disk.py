@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 
+from sync_agent.coursework.folder import make_durable
 from sync_agent.coursework.materializer import Materializer
 from sync_agent.machine.marks import TREE_FILES_MARKS, TREE_MARKS
+from tests.harness.full_disk import FullDisk
 from tests.harness.small_disk import SmallDisk
 from tests.harness.tree import Pair, edit, files_of, opened
 
@@ -77,3 +82,47 @@ async def test_a_title_that_is_withdrawn_after_a_crash_amid_its_renaming_goes(
     await pair.refresh()
     name = "Eau" if ends.startswith("before") else "La pluie"
     assert files_of(pair.tree) == {f"CM1/{name}/devoir.odt": WORK}
+
+
+async def test_copies_make_way_though_what_was_noted_of_them_found_no_room(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pair.publish({"film.bin": bytes(800_000)}, title="Ancien")
+    await pair.refresh()
+    await pair.publish({"page.html": b"<p>" * 9000}, title="Nouveau")
+    async with opened(pair.room, "renard") as agent:
+        disk = FullDisk(agent.folder, monkeypatch, 2_000_000)
+        disk.mount(monkeypatch)
+        tree = Materializer(agent, reserve_bytes=500_000)
+
+        def as_a_film_fills_the_disk(places: Sequence[Path]) -> None:
+            make_durable(places)
+            disk.fill()
+
+        with monkeypatch.context() as patch:
+            patch.setattr("sync_agent.coursework.materializer.make_durable", as_a_film_fills_the_disk)
+            await tree.refresh(thorough=True)
+        assert set(files_of(pair.cm1)) == {"Ancien/film.bin", "Nouveau/page.html"}
+        await tree.refresh(thorough=True)
+        assert set(files_of(pair.tree)) == {"CM1/Nouveau/page.html"}
+        assert disk.free_bytes >= 500_000
+        disk.fill()
+        await tree.refresh(thorough=True)
+        assert not files_of(pair.tree), "what was noted last is known as well"
+        disk.make_room()
+        await tree.refresh(thorough=True)
+        assert set(files_of(pair.cm1)) == {"Ancien/film.bin", "Nouveau/page.html"}
+
+
+async def test_a_name_that_could_not_be_noted_leaves_a_title_where_it_was(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = (await pair.publish({"film.bin": bytes(200_000)}, title="Eau"))["item"]
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "devoir.odt", WORK)
+    await pair.publish({"film.bin": b"1"}, item=item, title="La pluie")
+    async with opened(pair.room, "renard") as agent:
+        disk = FullDisk(agent.folder, monkeypatch)
+        disk.fill()
+        await Materializer(agent, reserve_bytes=0).refresh(thorough=True)
+    assert set(files_of(pair.tree)) == {"CM1/Eau/film.bin", "CM1/Eau/devoir.odt"}
