@@ -19,7 +19,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -174,8 +174,7 @@ class TitleFolder:
     def _thin_out(self, known: Sequence[Notes]) -> None:
         """Delete what is as we noted it where it lies: this disk has no block for a folder to put things away in."""
         for file in look_through(self.place, known, {}).values():
-            if file.stream is not None:
-                Path(file.place).unlink(missing_ok=True)
+            _deleted(file)
         _remove_empty(self.place)
 
     def put_away(self, known: Sequence[Notes]) -> None:
@@ -198,12 +197,23 @@ class TitleFolder:
                 make_real_folder(self.place.parent, self.root)
                 aside.rename(self.place)
                 continue
-            for file in look_through(aside, known, wanted).values():
-                if file.stream is None:
-                    self._rescue(file, dated=any(file.path in notes for notes in known))
-                else:
-                    Path(file.place).unlink()
-            _remove_empty(aside)
+            self._bring_back(aside, known, wanted)
+
+    def _bring_back(self, aside: Path, known: Sequence[Notes], wanted: Mapping[str, Wanted]) -> None:
+        """Delete what is ours of what was put away, then bring back the rest: on a full disk ours makes the room."""
+        theirs = [file for file in look_through(aside, known, wanted).values() if not _deleted(file)]
+        _remove_empty(aside)
+        is_home = bool(theirs) and not os.path.lexists(self.place)
+        if is_home:  # all by one rename, which takes no block
+            make_real_folder(self.place.parent, self.root)
+            aside.rename(self.place)
+            home = [self.place / Path(file.place).relative_to(aside) for file in theirs]
+            theirs = [replace(file, place=str(place)) for file, place in zip(theirs, home, strict=True)]
+        for file in theirs:
+            is_edit = any(file.path in notes for notes in known)
+            if is_edit or not is_home:
+                self._rescue(file, dated=is_edit)
+        _remove_empty(aside)
 
     def put(self, draft: Path, path: str) -> None:
         """Let a file that is written take its place, in one step; a person's file there has been moved before."""
@@ -219,7 +229,8 @@ class TitleFolder:
 
     def take_away(self, file: Lying) -> None:
         """Delete a file of ours, and the folders that are empty then."""
-        Path(file.place).unlink(missing_ok=True)
+        if not _deleted(file):
+            return
         for folder in Path(file.place).parents:
             if folder == self.place:
                 break
@@ -258,7 +269,10 @@ class TitleFolder:
         Path(file.place).rename(target)
 
     def _home(self, folder: str) -> Path:
-        """The folder below the title's where a person's file belongs; the title's own where something else is."""
+        """The folder below the title's where a person's file belongs; the title's own where something else is.
+
+        Where the disk has no block for one more folder, the one above it: there it is seen.
+        """
         make_real_folder(self.place, self.root)
         home = self.place
         for part in folder.split("/") if folder else ():
@@ -266,8 +280,21 @@ class TitleFolder:
             if not is_real_folder(home):
                 if os.path.lexists(home):
                     return self.place
-                home.mkdir()
+                try:
+                    home.mkdir()
+                except OSError as reason:
+                    if reason.errno not in NO_ROOM:
+                        raise
+                    return home.parent
         return home
+
+
+def _deleted(file: Lying) -> bool:
+    """Delete a file if it is ours; whether it is gone."""
+    if file.stream is None:
+        return False
+    Path(file.place).unlink(missing_ok=True)
+    return True
 
 
 @dataclass(frozen=True, slots=True)

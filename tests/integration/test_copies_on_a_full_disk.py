@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sync_agent.coursework.folder import make_durable
 from sync_agent.coursework.materializer import Materializer
+from sync_agent.coursework.space_folders import OUR_FOLDER
 from sync_agent.machine.marks import TREE_FILES_MARKS, TREE_MARKS
 from tests.harness.full_disk import FullDisk
 from tests.harness.small_disk import SmallDisk
-from tests.harness.tree import Pair, edit, files_of, opened
+from tests.harness.tree import DATED, LESSON, Pair, edit, files_of, opened
 
 pytestmark = pytest.mark.usefixtures("utc")
 WORK = b"le travail de Lea"
@@ -126,3 +129,41 @@ async def test_a_name_that_could_not_be_noted_leaves_a_title_where_it_was(
         disk.fill()
         await Materializer(agent, reserve_bytes=0).refresh(thorough=True)
     assert set(files_of(pair.tree)) == {"CM1/Eau/film.bin", "CM1/Eau/devoir.odt"}
+
+
+def _no_block_for(is_there: Callable[[Path], bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk has no block for folders that are made there."""
+    mkdir = Path.mkdir
+
+    def make(self: Path, *rest: Any, **named: Any) -> None:
+        if is_there(self):
+            raise OSError(errno.ENOSPC, "no space left")
+        mkdir(self, *rest, **named)
+
+    monkeypatch.setattr(Path, "mkdir", make)
+
+
+async def test_what_a_person_wrote_is_seen_and_copies_make_way_where_no_folder_can_be_made(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for title in ("Eau", "Terre"):
+        await pair.publish(LESSON, title=title)
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "devoir.odt", WORK)
+    edit(pair.cm1 / "Eau" / "exercice.odt", b"autre travail")
+    (pair.tree / OUR_FOLDER / "old-of-another").mkdir(parents=True)  # a crash left it: it takes no block now
+    _no_block_for(lambda place: pair.tree in place.parents, monkeypatch)
+    await pair.refresh(reserve_bytes=2**60)
+    assert files_of(pair.tree) == {"CM1/Eau/devoir.odt": WORK, f"CM1/Eau/{DATED}": b"autre travail"}
+
+
+async def test_what_a_person_wrote_stands_one_folder_higher_where_its_own_cannot_be_made(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = (await pair.publish({"a.html": b"a", "b/b.html": b"b", "c.html": b"c"}))["item"]
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "b" / "devoir.odt", WORK)
+    await pair.publish({"a.html": b"aa", "c.html": b"cc"}, item=item)
+    _no_block_for(lambda place: place == pair.cm1 / "Eau" / "b", monkeypatch)
+    await pair.refresh()
+    assert files_of(pair.tree) == {"CM1/Eau/a.html": b"aa", "CM1/Eau/c.html": b"cc", "CM1/Eau/devoir.odt": WORK}
