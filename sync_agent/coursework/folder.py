@@ -4,7 +4,8 @@ Rules:
 - a file is ours if it is as we noted it, or holds what we wrote or are about to write; everything else is a person's,
   and is never overwritten or deleted: it moves aside, under its own name or a dated one;
 - a revision is built beside, in DIR/coursework/.relais, and takes the place of the one before by two renames; what lay
-  there before is then looked through once more, so that a file saved in that very moment is kept as well;
+  there before is then looked through once more, so that a file saved in that very moment is kept as well; so is one
+  that was saved after that: each is looked at again as it goes;
 - no link is followed: a link that stands where a folder or file of ours belongs is a person's file like any other;
 - whatever a crash leaves in .relais is either built again or looked through again.
 
@@ -290,10 +291,16 @@ class TitleFolder:
 
 
 def _deleted(file: Lying) -> bool:
-    """Delete a file if it is ours; whether it is gone."""
+    """Delete a file if it is ours, and nobody has saved anything there since it was looked at; whether it is gone."""
     if file.stream is None:
         return False
-    Path(file.place).unlink(missing_ok=True)
+    try:
+        state = os.lstat(file.place)
+    except FileNotFoundError:
+        return True
+    if (state.st_size, state.st_mtime_ns) != (file.size, file.changed_ns):
+        return False
+    Path(file.place).unlink()
     return True
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sync_agent.coursework.folder import make_durable
+from sync_agent.coursework import folder as folder_steps
+from sync_agent.coursework.folder import Lying, make_durable
 from sync_agent.coursework.materializer import Materializer
 from sync_agent.coursework.space_folders import OUR_FOLDER
 from sync_agent.machine.marks import TREE_FILES_MARKS, TREE_MARKS
@@ -167,3 +168,28 @@ async def test_what_a_person_wrote_stands_one_folder_higher_where_its_own_cannot
     _no_block_for(lambda place: place == pair.cm1 / "Eau" / "b", monkeypatch)
     await pair.refresh()
     assert files_of(pair.tree) == {"CM1/Eau/a.html": b"aa", "CM1/Eau/c.html": b"cc", "CM1/Eau/devoir.odt": WORK}
+
+
+@pytest.mark.parametrize("put_away", [True, False], ids=["in .relais", "where it lies"])
+async def test_what_is_saved_after_a_copy_was_looked_at_stays_when_it_makes_way(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, *, put_away: bool
+) -> None:
+    await pair.publish(LESSON)
+    await pair.refresh()
+    look_through = folder_steps.look_through
+    saved = list[str]()
+
+    def saved_in_that_moment(place: Path, *rest: Any) -> Mapping[str, Lying]:
+        found = look_through(place, *rest)
+        if not saved and "exercice.odt" in found:
+            saved.append(found["exercice.odt"].place)
+            edit(Path(saved[0]), WORK)
+        return found
+
+    monkeypatch.setattr(folder_steps, "look_through", saved_in_that_moment)
+    if not put_away:
+        images = pair.cm1 / "Eau" / "images"
+        _no_block_for(lambda place: place.name == OUR_FOLDER and images.exists(), monkeypatch)
+    await pair.refresh(reserve_bytes=2**60)
+    assert (OUR_FOLDER in saved[0]) is put_away
+    assert list(files_of(pair.tree).values()) == [WORK]
