@@ -6,7 +6,7 @@ docs/protocol.md, "Sealed hand-ins".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -61,12 +61,14 @@ def is_given(work: Work, keys: Iterable[bytes], trusted: Collection[bytes]) -> b
 class Known:
     """The devices (`device_id`) of a class that a replica knows: since it first met the class, or for long.
 
-    `met_ms` is since when it has known each person there, by the ids that grants give.
+    `met_ms` is since when it has known each person there, by the ids that grants give; `hidden_as` as whose it has met
+    a device that said a key, of what is hidden now.
     """
 
     first: frozenset[bytes] = frozenset()
     long: frozenset[bytes] = frozenset()
     met_ms: Mapping[bytes, int] = field(default_factory=dict)
+    hidden_as: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
 
     def without_newcomers(self) -> Known:
         """Without those whom only time has made known: whoever has the server can wait for a week (docs/adr/0254)."""
@@ -95,18 +97,21 @@ def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes], 
     return any(said.says is HandInState.TEACHER and said.by in signers for said in work.witnesses)
 
 
-def opened_by_the_listed(roster: Roster, recovery: Collection[bytes]) -> Callable[[Work], bool]:
+def opened_by_the_listed(
+    roster: Roster, recovery: Collection[bytes], claimed: Container[bytes]
+) -> Callable[[Work], bool]:
     """Whether a hand-in was opened by whom it was meant for, to a replica that remembers nobody, as the server's.
 
     By a device that said a reading key to which its author sealed it first, and speaks for somebody whom the class's
     list has as a teacher, or by whom that one leads to. Whoever has the server's keys lets in as many others as they
-    like: what is counted so may be destroyed. Where it was sealed to recovery alone, by any teacher of the list.
+    like: what is counted so may be destroyed. Nor is a key that several have `claimed` anybody's here. Where a work was
+    sealed to recovery alone, by any teacher of the list.
     """
     listed = {one.id: roster.speaking.get(one.id, frozenset()) for one in _teachers_of(roster)}
     led: dict[frozenset[bytes], set[bytes]] = {}
 
     def signers(keys: frozenset[bytes]) -> set[bytes]:
-        said = {device for key in keys for device in roster.said_by.get(key, ())}
+        said = {device for key in keys if key not in claimed for device in roster.said_by.get(key, ())}
         return {
             device[0]
             for person, speaking in listed.items()
@@ -130,9 +135,10 @@ def _teachers_of(roster: Roster) -> Iterable[Person]:
 def _whose(key: bytes, roster: Roster, known: Known) -> set[bytes]:
     """Whose a reading key is: of several who say it, of whom this replica has known for longest.
 
-    Everybody sees a key, and nothing proves whose it is: who comes says hers, and the work of years was meant for them.
+    Everybody sees a key, and nothing proves whose it is: who comes says hers, and the work of years was meant for them;
+    or says it while she is hidden, for ten minutes.
     """
-    persons = roster.said_as.get(key, frozenset())
+    persons = roster.said_as.get(key, frozenset()) | known.hidden_as.get(key, frozenset())
     since_ms = {person: known.met_ms.get(person, NEVER_MS) for person in persons}
     return {person for person in persons if since_ms[person] == min(since_ms.values())}
 

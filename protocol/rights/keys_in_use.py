@@ -5,7 +5,7 @@ Rules:
 - what is spent (`spent_keys`) is sealed to no more;
 - a key in whose place its own device has said another is over, whatever else is hidden or held back of either.
 
-Pure; called by the roster alone.
+Pure; called by the roster, and by who weighs what the roster hides.
 """
 
 from __future__ import annotations
@@ -83,6 +83,18 @@ def said_by(entries: Iterable[Entry], door: Door) -> dict[bytes, frozenset[Devic
         if (key := parsed(entry, PersonKey.parse)) is not None:
             found[key.agreement].add(device)
     return {key: frozenset(devices) for key, devices in found.items()}
+
+
+def claimed_keys(entries: Iterable[Entry], door: Door) -> frozenset[bytes]:
+    """The reading keys that devices of several people have said: nothing proves whose such a key is.
+
+    Not those that one device has said as each whom it was granted as: a teacher who was added twice has one.
+    """
+    said: defaultdict[bytes, set[tuple[bytes, Device]]] = defaultdict(set)
+    for person, device, entry in by_their_own(entries, Kind.PERSON_KEY, door):
+        if (key := parsed(entry, PersonKey.parse)) is not None:
+            said[key.agreement].add((person, device))
+    return frozenset(key for key, by in said.items() if all(len(set(each)) > 1 for each in zip(*by, strict=True)))
 
 
 def phrases_of(

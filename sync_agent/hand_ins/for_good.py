@@ -7,19 +7,34 @@ has the server lets in as many teachers as they like, who say that they have ope
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from protocol.folds.coursework import Work
-from protocol.folds.hand_in_keys import is_opened_for_good
+from protocol.folds.hand_in_keys import Known, is_opened_for_good
+from protocol.model.entry import Kind
 from protocol.replica.at_work.keyring import recovery_keys
+from protocol.rights.keys_in_use import said_as
+from protocol.rights.roster import Roster
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import known_in
 
 
 async def opened_for_good(agent: Agent, space: bytes) -> Callable[[Work], bool]:
     """Whether a hand-in of a space was."""
-    roster, known = (await agent.replica.view(space)).roster, known_in(agent, space)
-    recovery = await recovery_keys(agent.replica)
+    roster = (await agent.replica.view(space)).roster
+    recovery, known = await recovery_keys(agent.replica), await known_for_good(agent, roster)
     return lambda work: is_opened_for_good(work, roster, recovery, known)
+
+
+async def known_for_good(agent: Agent, roster: Roster) -> Known:
+    """Whom this device knows in a class, and which of the keys that are hidden now were said by one whom it met."""
+    known = known_in(agent, roster.space)
+    if not roster.erased and not roster.held_back:
+        return known
+    met = {key for devices in agent.remembered.get(roster.space, {}).values() for key, _ in devices}
+    said = [one.entry for one in await agent.replica.store.of_kinds(roster.space, [Kind.PERSON_KEY])]
+    hidden = [entry for entry in said if entry.header.author in met and roster.hides(entry)]
+    return replace(known, hidden_as=said_as(hidden, agent.replica.door))
 
 
 async def still_to_arrive(agent: Agent, space: bytes) -> Callable[[Work], bool]:

@@ -33,8 +33,8 @@ from protocol.rights.roster import Roster
 from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import need_of, readable_version
+from sync_agent.hand_ins.for_good import known_for_good
 from sync_agent.hand_ins.wraps import Kept, mark_of
-from sync_agent.keys.acquaintances import known_in
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.machine.eviction import (
     Piece,
@@ -116,7 +116,7 @@ class Worths:
 
     async def _works_of(self, space: bytes, view: SpaceView, *, past: bool, reads: bool) -> list[Piece]:
         pieces = []
-        recovery, known = await recovery_keys(self._agent.replica), known_in(self._agent, space)
+        recovery, known = await recovery_keys(self._agent.replica), await known_for_good(self._agent, view.roster)
         for work in view.coursework.hand_ins.values():
             need = work_need(work)
             is_made_here = self._agent.made(work)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Container
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -33,7 +33,9 @@ async def year(tmp_path: Path) -> AsyncIterator[Year]:
         yield Year(here, teacher, machine, person, pupil, item, tmp_path)
 
 
-def _by_any_receipt(_roster: Roster, _recovery: Collection[bytes]) -> Callable[[Work], bool]:
+def _by_any_receipt(
+    _roster: Roster, _recovery: Collection[bytes], _claimed: Container[bytes]
+) -> Callable[[Work], bool]:
     return lambda work: work.opened
 
 
@@ -67,7 +69,7 @@ async def _listed(year: Year) -> bytes:
 
 
 @pytest.mark.parametrize("listed", [True, False])
-@attack(ROW, off={"sync_server.handlers.by_kit.closing.opened_by_the_listed": _by_any_receipt})
+@attack(ROW, off={"protocol.replica.office.opened.opened_by_the_listed": _by_any_receipt})
 async def test_a_class_is_not_closed_with_work_of_which_a_teacher_of_nobodys_says_that_it_was_opened(
     year: Year, *, listed: bool
 ) -> None:
@@ -78,14 +80,26 @@ async def test_a_class_is_not_closed_with_work_of_which_a_teacher_of_nobodys_say
         await year.with_kit("space close", space=year.here.office.space)
 
 
-@attack(ROW, off={"sync_server.handlers.by_kit.closing.opened_by_the_listed": _by_any_receipt})
+@attack(ROW, off={"protocol.replica.office.opened.opened_by_the_listed": _by_any_receipt})
 async def test_nor_with_work_of_which_somebody_on_no_list_says_so_who_says_the_teachers_key(year: Year) -> None:
     await _said_to_be_opened(year, bytes([7] * 16), claims_hers=True)
     with pytest.raises(BadInput, match="nobody who teaches this class has opened 1 of the hand-ins"):
         await year.with_kit("space close", space=year.here.office.space)
 
 
-@attack(ROW, off={"protocol.replica.office.losses.opened_by_the_listed": _by_any_receipt})
+@pytest.mark.parametrize("hidden", [False, True])
+@attack(ROW, off={"protocol.replica.office.opened.claimed_keys": lambda *_: frozenset()})
+async def test_nor_with_work_of_which_somebody_on_the_list_says_so_who_says_the_teachers_key(
+    year: Year, *, hidden: bool
+) -> None:
+    await _said_to_be_opened(year, await _listed(year), claims_hers=True)
+    if hidden:
+        await _say(year, Kind.REVOKE, Revocation(year.teacher.agent.device, ()).encode())
+    with pytest.raises(BadInput, match="nobody who teaches this class has opened 1 of the hand-ins"):
+        await year.with_kit("space close", space=year.here.office.space)
+
+
+@attack(ROW, off={"protocol.replica.office.opened.opened_by_the_listed": _by_any_receipt})
 async def test_work_of_which_a_teacher_of_nobodys_says_that_it_was_opened_is_counted_as_readable_with_its_pc(
     year: Year,
 ) -> None:
@@ -98,14 +112,18 @@ HIDING = ["a work erased", "its pupil erased", "its assignment erased", "its PC 
 
 
 async def _hide(year: Year, work: str, how: str) -> None:
-    """With the server's keys, on any computer of the class."""
-    server, clock = year.here.office.server, year.here.office.clock
     kind, payload = {
         "a work erased": (Kind.ERASE, Erasure(bytes.fromhex(work)).encode()),
         "its pupil erased": (Kind.ERASE, Erasure(bytes.fromhex(year.pupil)).encode()),
         "its assignment erased": (Kind.ERASE, Erasure(year.item).encode()),
         "its PC cut off with all that it said": (Kind.REVOKE, Revocation(year.machine.agent.device, ()).encode()),
     }[how]
+    await _say(year, kind, payload)
+
+
+async def _say(year: Year, kind: Kind, payload: bytes) -> None:
+    """With the server's keys; any computer of the class brings it."""
+    server, clock = year.here.office.server, year.here.office.clock
     given = next(each.grant for each in server.replica.door.authorities() if each.role is Role.SERVER)
     at = (clock() << 16) + 1
     keys, salt = server.keys.signing, bytes(SALT_BYTES)

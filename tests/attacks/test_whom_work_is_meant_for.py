@@ -18,7 +18,9 @@ from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as VouchedDevice
 from protocol.roles import PersonRole
+from sync_agent.app import Agent
 from sync_agent.hand_ins.wraps import Kept, mark_of
+from sync_agent.keys.acquaintances import known_in
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
@@ -94,6 +96,31 @@ async def test_who_says_her_key_as_his_lets_go_of_no_work_from_before_him(here: 
     await Desk(here.teacher.agent).ask("confirm-opened", id=work.hex())
     await here.sync(here.teacher, here.machine)
     assert not await named.is_kept(work), "she has opened it"
+
+
+async def _as_shown(agent: Agent, roster: Roster) -> Known:
+    return known_in(agent, roster.space)
+
+
+@pytest.mark.parametrize("how", ["erased", "cut off with all that she said"])
+@attack(ROW, off={"sync_agent.hand_ins.for_good.known_for_good": _as_shown})
+async def test_who_says_her_key_as_his_while_she_is_hidden_lets_go_of_no_work_from_before_him(
+    here: SpiedClass, how: str
+) -> None:
+    work = await here.room.hand_in(here.machine, here.item, {"autre.odt": b"encore" * 50})
+    await here.sync(here.machine)
+    named, territory, space = await x_is_named(here), here.room.territory, here.room.space
+    hers = here.teacher.agent.reading_key(space)
+    assert hers is not None
+    await here.say(Kind.PERSON_KEY, PersonKey(hers.public).encode(), named.person)
+    await named.a_week_passes()
+    if how == "erased":
+        await territory.say(space, Kind.ERASE, Erasure(here.room.teacher_person).encode())
+    else:
+        await territory.say(space, Kind.REVOKE, Revocation(here.teacher.agent.device, ()).encode())
+    await here.sync(here.machine)
+    await named.says_opened(work)
+    assert await named.is_kept(work)
 
 
 def _starts_as_lists_have_it(person: bytes, roster: Roster) -> tuple[VouchedDevice, ...]:

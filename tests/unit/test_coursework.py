@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -16,6 +17,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation, Ruling, Successor
 from protocol.model.work import EMPTY_PAYLOAD, ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision, Wraps
 from protocol.rights.door import Door
+from protocol.rights.keys_in_use import claimed_keys
 from protocol.rights.roster import Roster, fold_roster
 from protocol.roles import PersonRole, Role
 from tests.harness.history import YEAR_MS, World, Writer
@@ -335,6 +337,30 @@ def test_a_reading_key_counts_only_from_the_persons_own_device(room: ClassRoom) 
     colleague = room.world.enrol(Role.TEACHER, room.room, person=bytes(16))
     say(colleague, room.room, Kind.PERSON_KEY, PersonKey(bytes([3]) * 32).encode(), subject=room.adult)
     assert room.folds()[0].reading_keys == {room.adult: (own, own2)}
+
+
+def test_a_key_that_another_persons_device_says_too_is_claimed_and_one_of_who_was_added_twice_is_not(
+    room: ClassRoom,
+) -> None:
+    world, hers, own = room.world, bytes([1]) * 32, bytes([2]) * 32
+    door = Door(world.root.key.public)
+    for entry in world.entries:
+        door.learn(entry)
+    (grant,) = door.authorities_of(room.teacher.key.public)
+    again = world.person(room.room, PersonRole.TEACHER, "Petit")
+    payload = Grant(grant.key, grant.agreement, grant.tls_sha256, Role.TEACHER, again, None).encode()
+    twice = replace(room.teacher, grant=world.say(world.server, room.room, Kind.GRANT, payload).id)
+    other = world.enrol(Role.TEACHER, room.room, person=bytes(16))
+    for writer, person, key in (
+        (room.teacher, room.adult, hers),
+        (room.teacher, room.adult, own),
+        (twice, again, own),
+        (other, bytes(16), hers),
+    ):
+        world.say(writer, room.room, Kind.PERSON_KEY, PersonKey(key).encode(), subject=person)
+    for entry in world.entries:
+        door.learn(entry)
+    assert claimed_keys(world.entries, door) == {hers}
 
 
 def revoke(room: ClassRoom, by: Writer, victim: Writer, *heads: Entry) -> Entry:

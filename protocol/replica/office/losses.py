@@ -19,16 +19,15 @@ from typing import Final
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, PeerFault, Refused
 from protocol.folds.coursework import Work, fold_coursework
-from protocol.folds.hand_in_keys import opened_by_the_listed
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey
-from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.confirmed_by_lost import Confirmed, confirmed_by_lost
 from protocol.replica.office.grants import standing_grants
+from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.replica.office.people import first_names
 from protocol.replica.office.phrases_of_lost import Drawn, phrases_of_lost
 from protocol.replica.office.spaces import space_records
@@ -155,13 +154,12 @@ async def lost(
     spaces = []
     within = dict.fromkeys(space for grant in grants for space in replica.door.below(grant.space) if governs(space))
     agreements = {grant.agreement for grant in grants}
-    recovery = await recovery_keys(replica)
     for space in within:
         view = await replica.view(space)
         names += [view.roster.persons[person].name for person in persons if person in view.roster.persons]
         keys = await _keys_held(replica, space, device, agreements)
         works = [*view.coursework.hand_ins.values(), *(await _hidden_works(replica, view))]
-        is_opened = opened_by_the_listed(view.roster, recovery)
+        is_opened = await is_opened_by_the_listed(replica, view.roster)
         spaces.append(
             HeldSpace(
                 space,

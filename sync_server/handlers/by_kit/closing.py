@@ -19,15 +19,14 @@ from dataclasses import dataclass
 
 from protocol.errors import BadInput, Code
 from protocol.folds.coursework import Work
-from protocol.folds.hand_in_keys import opened_by_the_listed
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
 from protocol.replica.at_work.destroyed import destroyed
-from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import said_already
+from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.replica.office.people import names_of_words
 from protocol.rights.door import covering_names
 from protocol.rights.roster import Roster
@@ -63,7 +62,7 @@ async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unop
         raise BadInput(Code.USAGE, "a class is closed, not a school or the territory")
     view = await server.replica.view(space)
     works = view.coursework.hand_ins.values()
-    is_opened = opened_by_the_listed(view.roster, await recovery_keys(server.replica))
+    is_opened = await is_opened_by_the_listed(server.replica, view.roster)
     found = Closing(
         sum(person.role is PersonRole.PUPIL for person in view.roster.persons.values()),
         len(view.coursework.items),
