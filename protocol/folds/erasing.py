@@ -8,8 +8,8 @@ Rules:
   taken back, is another order, which waits and is counted like any other;
 - nothing is destroyed before `ERASURE_DELAY_MS` after an erasure in no doubt arrived at this replica: that somebody who
   was cut off since said it earlier, or said it without the signature that it takes, shortens nobody's week;
-- of persons whose erasure the kit has not signed, at most `MAX_ERASED_PER_DAY` a day: first who had stood on a list for
-  longest, up to a week, when an erasure of them came, then the oldest; one of whom nothing is here takes no place;
+- of persons whose erasure the kit has not signed, at most `MAX_ERASED_PER_DAY` a day: first whom a list has shown for
+  longest, up to a week, then the oldest; one of whom nothing is here takes no place;
 - all else (items, works, spaces) is destroyed only if the kit signed;
 - nothing is destroyed that the folds do not hide (`protocol.rights.door.covering_names`);
 - what was ordered only by devices that were cut off since waits until somebody else orders it too;
@@ -40,7 +40,7 @@ class Order:
     `seen_ms` is when this replica saw the first of them that is in no doubt, `kit_seen_ms` the first that the kit has
     signed; None: there is none such. `by` are those that lie in the space itself and have waited for long enough,
     `reached_by` all, those above it as well; `is_done` says that one of these was obeyed before, `is_here` that there
-    is anything to destroy. For `stood_ms` somebody was listed here, under no erasure, before the first one was seen.
+    is anything to destroy. For `stood_days` a class's list has shown somebody here.
     """
 
     covers: bytes
@@ -51,7 +51,7 @@ class Order:
     reached_by: frozenset[bytes] = frozenset()
     is_done: bool = False
     is_here: bool = True
-    stood_ms: int = 0
+    stood_days: int = 0
 
     @property
     def of_person(self) -> bool:
@@ -80,7 +80,7 @@ def due(orders: Iterable[Order], now_ms: int, today: Collection[bytes]) -> list[
     """
     found = []
     counted = set(today)
-    for order in sorted(orders, key=lambda order: (-order.stood_ms, order.seen_ms or 0, order.covers, order.space)):
+    for order in sorted(orders, key=lambda order: (-order.stood_days, order.seen_ms or 0, order.covers, order.space)):
         if order.is_done or order.is_signed(now_ms):
             found.append(order)
         elif not (order.is_ready(now_ms) and order.is_here):

@@ -44,7 +44,7 @@ from protocol.replica.upkeep.content_to_go import LEFT_MARKS
 from protocol.replica.upkeep.eraser import LOOKED_MARK
 from protocol.replica.upkeep.named_lists import LISTS_MARKS
 from protocol.replica.upkeep.orders import SEEN_MARKS
-from protocol.replica.upkeep.stood import COUNTED_MARKS, STOOD_MARKS
+from protocol.replica.upkeep.stood import LISTED_MARKS
 from protocol.trust.kit import Kit
 from sync_server.handlers.accounts.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in
 from sync_server.handlers.by_kit.replaced_keys import OWN_KEYS_MARKS
@@ -57,9 +57,8 @@ _MEMORIES: Final = (
     GIVEN_UP_MARKS,
     DONE_MARKS,
     SEEN_MARKS,
-    STOOD_MARKS,
+    LISTED_MARKS,
     AGAIN_MARK,
-    COUNTED_MARKS,
     LOOKED_MARK,
     ERASURE_READ_MARKS,
     LISTS_MARKS,

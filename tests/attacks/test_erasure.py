@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Seque
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import pytest
 
@@ -261,49 +261,121 @@ async def test_erasures_of_people_who_are_not_here_keep_nobody_from_being_forgot
     assert await left(territory, room.space, room.pupil_person) == 0
 
 
-async def make_up(territory: Territory, space: bytes, number: int) -> list[bytes]:
-    """Names with an erasure each, said in one breath, as whoever has the server's key may; the erasures' ids."""
-    drafts = []
-    for _ in range(number):
-        name = territory.entropy(16)
-        erasure = Erasure(name).encode()
-        drafts.append(Draft(territory.schools[0], Kind.ERASE, territory.certificate.id, erasure))
-        listed = PersonRecord("x", PersonRole.PUPIL).encode()
-        drafts.append(Draft(space, Kind.PERSON, territory.certificate.id, listed, subject=name))
+LISTED: Final = PersonRecord("x", PersonRole.PUPIL)
+
+
+async def make_up(territory: Territory, space: bytes, names: Iterable[bytes], *said: PersonRecord) -> None:
+    """List names, as whoever has the server's key may, one version of each after the other."""
+    right = territory.certificate.id
+    drafts = [Draft(space, Kind.PERSON, right, one.encode(), subject=name) for name in names for one in said]
+    await say_all(territory, drafts)
+
+
+async def erase_all(territory: Territory, names: Iterable[bytes]) -> list[bytes]:
+    """Have them erased in the school; the erasures' ids."""
+    school, right = territory.schools[0], territory.certificate.id
+    return await say_all(territory, [Draft(school, Kind.ERASE, right, Erasure(name).encode()) for name in names])
+
+
+async def say_all(territory: Territory, drafts: Sequence[Draft]) -> list[bytes]:
     said = await territory.replica.write(
         drafts, author=territory.keys.signing, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
     )
-    return [entry.id for entry in said if entry.header.kind == Kind.ERASE]
+    return [entry.id for entry in said]
+
+
+def made_up(territory: Territory, number: int = 40) -> list[bytes]:
+    return [territory.entropy(16) for _ in range(number)]
+
+
+async def is_forgotten_in_a_week(room: Classroom) -> bool:
+    """Whether the class's pupil is, once somebody asks for it."""
+    await room.territory.say(room.territory.schools[0], Kind.ERASE, Erasure(room.pupil_person).encode())
+    await pass_days(room.territory, 8)
+    return await left(room.territory, room.space, room.pupil_person) == 0
 
 
 @attack("erasures of nobody, without end", off={"protocol.replica.upkeep.eraser.stood": _nobody_stood})
 async def test_names_that_never_stood_on_a_list_come_after_who_did(room: Classroom) -> None:
-    territory = room.territory
-    await sweep(room, 7)
-    await make_up(territory, room.space, 40)
+    territory, names = room.territory, made_up(room.territory)
+    await pass_days(territory, 7)
+    await make_up(territory, room.space, names, LISTED)
+    await erase_all(territory, names)
     await sweep(room, 1)
-    await territory.say(territory.schools[0], Kind.ERASE, Erasure(room.pupil_person).encode())
-    await sweep(room, 7)
-    await sweep(room, 1)
-    assert await left(territory, room.space, room.pupil_person) == 0
+    assert await is_forgotten_in_a_week(room)
 
 
-@attack("erasures of nobody, without end", off={"protocol.replica.upkeep.stood.FULL_MS": 0})
+async def _all_that_were_ever_listed(replica: Replica, names: Collection[bytes]) -> dict[bytes, int]:
+    said = await replica.store.scan_kinds([Kind.PERSON])
+    return dict.fromkeys(names, 0) | dict.fromkeys((one.header.subject or b"" for one in said), 7)
+
+
+@pytest.mark.parametrize("how", ["left", "the same", "no record", "above", "for a breath", "held back"])
+@attack("erasures of nobody, without end", off={"protocol.replica.upkeep.eraser.stood": _all_that_were_ever_listed})
+async def test_names_that_no_list_ever_showed_come_after_who_stood_on_one(room: Classroom, how: str) -> None:
+    territory, names = room.territory, made_up(room.territory)
+    left_by_now = replace(LISTED, left=True)
+    said = {
+        "left": [left_by_now],
+        "the same": [replace(LISTED, same_as=room.pupil_person)],
+        "for a breath": [LISTED, left_by_now],
+    }
+    await pass_days(territory, 1)
+    if how == "no record":
+        right = territory.certificate.id
+        await say_all(territory, [Draft(room.space, Kind.PERSON, right, b"\xa0", subject=name) for name in names])
+    elif how == "held back":
+        head = await room.head()
+        await head.session.sync()
+        right = (await head.agent.right(room.space, Kind.PERSON)).grant
+        for name in names:
+            await head.agent.write(Draft(room.space, Kind.PERSON, right, LISTED.encode(), subject=name))
+        await head.session.sync()
+        await territory.say(territory.schools[0], Kind.REVOKE, Revocation(head.agent.device, ()).encode())
+    else:
+        await make_up(
+            territory, territory.schools[0] if how == "above" else room.space, names, *said.get(how, [LISTED])
+        )
+    await pass_days(territory, 8)
+    await erase_all(territory, names)
+    await sweep(room, 1)
+    assert await is_forgotten_in_a_week(room)
+
+
+async def test_whom_a_list_has_shown_for_a_week_is_forgotten_in_turn_though_they_have_left_or_were_taken_back(
+    room: Classroom,
+) -> None:
+    territory, (gone, back, *names) = room.territory, made_up(room.territory)
+    await make_up(territory, room.space, [gone, back], LISTED)
+    (erasure,) = await erase_all(territory, [back])
+    await pass_days(territory, 1)
+    await territory.say(territory.schools[0], Kind.RULING, Ruling((), (erasure,)).encode())
+    await pass_days(territory, 8)
+    await make_up(territory, room.space, [gone], replace(LISTED, left=True))
+    await make_up(territory, room.space, names, LISTED)
+    await erase_all(territory, names)
+    await pass_days(territory, 1)
+    await erase_all(territory, [gone, back])
+    assert await is_forgotten_in_a_week(room)
+    for name in (gone, back):
+        assert await left(territory, room.space, name) == 0
+
+
+@attack("erasures of nobody, without end", off={"protocol.replica.upkeep.stood.FULL_DAYS": 0})
 async def test_names_that_stood_hidden_come_no_earlier_once_they_are_erased_anew(room: Classroom) -> None:
-    territory, school = room.territory, room.territory.schools[0]
-    await sweep(room, 6)
-    said = await make_up(territory, room.space, 40)
-    await sweep(room, 6)
-    names = [Erasure.parse(one.payload or b"").covers for one in (await territory.replica.store.get(said)).values()]
-    await territory.say(school, Kind.RULING, Ruling((), tuple(said)).encode())
+    territory, names = room.territory, made_up(room.territory)
+    await pass_days(territory, 6)
+    await make_up(territory, room.space, names, LISTED)
+    said = await erase_all(territory, names)
+    await pass_days(territory, 6)
+    await say_all(
+        territory,
+        [Draft(territory.schools[0], Kind.RULING, territory.certificate.id, Ruling((), tuple(said)).encode())],
+    )
     await sweep(room, 1)
-    for name in names:
-        await territory.say(school, Kind.ERASE, Erasure(name).encode())
+    await erase_all(territory, names)
     await sweep(room, 1)
-    await territory.say(school, Kind.ERASE, Erasure(room.pupil_person).encode())
-    await sweep(room, 7)
-    await sweep(room, 1)
-    assert await left(territory, room.space, room.pupil_person) == 0
+    assert await is_forgotten_in_a_week(room)
 
 
 def _as_they_came(each: Iterable[T], _space_of: object) -> list[T]:

@@ -39,7 +39,7 @@ from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.replica.upkeep.come_again import here_less
 from protocol.replica.upkeep.content_to_go import ContentToGo
 from protocol.replica.upkeep.orders import Said, day_of, noted_since, noting, orders_of, said_in, seen_less, seen_since
-from protocol.replica.upkeep.stood import count_arrivals, stood, stood_less
+from protocol.replica.upkeep.stood import count_listed, stood
 from protocol.rights.door import covering_names
 
 SWEEP_INTERVAL_S: Final = 3600.0
@@ -93,7 +93,7 @@ class Eraser:
         """Destroy what is due at `now_ms`. Raises `LocalFailure`. May be repeated, and cut off anywhere."""
         await self._let_go_of_old(now_ms)
         carried = await self._carry_out(now_ms)
-        await count_arrivals(self._replica, now_ms)
+        await count_listed(self._replica, now_ms)
         await forget_reports(self._replica)
         # last: a part that cannot be removed keeps no erasure from being carried out
         await let_go_of_left(self._store, self._replica.content, now_ms)
@@ -182,15 +182,14 @@ class Eraser:
             }
             marks |= await waited_less(self._store, leapt_ms)
             marks |= await left_waited_less(self._store, leapt_ms)
-            marks |= await stood_less(self._store, leapt_ms)
             marks |= await here_less(self._store, leapt_ms)
         await self._store.set_marks(marks)
 
     async def _orders(self, said: Said, done: Mapping[bytes, Done], now_ms: int) -> list[Order]:
         """What is to be destroyed, and who of it is here."""
         orders = orders_of(self._replica, said, await seen_since(self._store, said, now_ms), done, now_ms)
-        stood_ms = await stood(self._replica, [order.covers for order in orders if order.of_person], now_ms)
-        orders = [replace(order, stood_ms=stood_ms.get(order.covers, 0)) for order in orders]
+        days = await stood(self._replica, [order.covers for order in orders if order.of_person])
+        orders = [replace(order, stood_days=days.get(order.covers, 0)) for order in orders]
         return await self._with_presence(orders, now_ms)
 
     async def _with_presence(self, orders: list[Order], now_ms: int) -> list[Order]:
