@@ -136,7 +136,7 @@ class Agent:
         self.room_limits = RoomLimits()
         self.is_quarantined = False
         """Whether the school's network and sticks are off."""
-        self._ballast = Ballast(folder)
+        self.ballast = Ballast(folder)
         self.is_disk_full = False
         """Whether content is not fetched for want of room on the disk."""
         self.evicted: set[tuple[bytes, bytes]] = set()
@@ -543,7 +543,7 @@ class Agent:
     @property
     def has_no_room(self) -> bool:
         """Whether people are told that the disk is full: what is missing, or what they do, finds no place."""
-        return self.is_disk_full or self._ballast.is_kept_from(Rank.OTHER)
+        return self.is_disk_full or self.ballast.is_kept_from(Rank.OTHER)
 
     async def opened_ms(self, stream: bytes) -> int:
         """When somebody last opened this content here; 0 if nobody has."""

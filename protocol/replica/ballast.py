@@ -4,7 +4,8 @@ Rules (docs/adr/0260):
 - a program that runs keeps three files of no meaning beside its database, while there is plenty of room, and makes them
   again once there is. They are given up one after the other, the least first, when what needs them finds the disk full;
 - what was given up for one is not for less: rights and revocations are written by the first, starting and the small
-  notes of a program by the second, what the kit signed by the third; all else waits until there is room besides;
+  notes of a program by the second, what the kit signed by the third; all else waits until there is room besides:
+  lessons and work, and the files that hold them, what is uploaded and what is kept for later;
 - what fills them cannot be compressed away.
 
 Everything here blocks for some milliseconds.
@@ -20,6 +21,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
+from protocol.errors import Code, LocalFailure
 from protocol.limits import MiB
 
 PLENTY_BYTES: Final = 128 * MiB
@@ -69,10 +71,21 @@ class Ballast:
                 return True
         return False
 
-    def is_kept_from(self, rank: Rank) -> bool:
-        """Whether what is free was given up for more than something of this rank; a start is never kept from it."""
+    def is_kept_from(self, rank: Rank, size: int = 0) -> bool:
+        """Whether what is free was given up for more than something of this rank; a start is never kept from it.
+
+        With `size`, whether so many bytes would take of it.
+        """
         given_up = 0 if rank >= Rank.START else self.given_up(rank)
-        return given_up > 0 and free_bytes(self._folder) < given_up
+        return given_up > 0 and free_bytes(self._folder) < given_up + size
+
+    def leave(self, size: int, rank: Rank = Rank.OTHER) -> None:
+        """Leave what was given up to what it was given up for: asked before each piece of a file.
+
+        Raises `LocalFailure(DISK_FULL)` for what has less than that rank.
+        """
+        if self.is_kept_from(rank, size):
+            raise LocalFailure(Code.DISK_FULL, "the disk is full: what is free is kept for rights, and for starting")
 
     def given_up(self, rank: Rank) -> int:
         """The bytes that were given up for more than something of this rank."""

@@ -6,8 +6,8 @@ Rules:
   mark they are noise, and go at the next look;
 - who was added twice finds again what was begun under the other id, if both came to this machine under one name: a list
   that calls two pupils one may be a thief's, and gives nobody another's draft (docs/adr/0180);
-- bounded in bytes and in number; handing in takes it away, and an erasure of its pupil, of what it is for, or of the
-  class, once that is carried out.
+- bounded in bytes and in number, and leaves alone what the disk keeps for rights (docs/adr/0260);
+- handing in takes it away, and an erasure of its pupil, of what it is for, or of the class, once that is carried out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from protocol.canonical import Value, decode, encode
-from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
+from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.fields import Fields
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_SEALED_MANIFEST_BYTES, MiB
 from protocol.replica.at_work.destroyed import destroyed_names
@@ -197,12 +197,17 @@ class Drafts:
             file = await asyncio.to_thread(_create, place)
             try:
                 async for chunk in chunks:
-                    await asyncio.to_thread(file.write, len(chunk).to_bytes(_LENGTH_BYTES, "big") + chunk)
+                    await asyncio.to_thread(self._add, file, len(chunk).to_bytes(_LENGTH_BYTES, "big") + chunk)
                 await asyncio.to_thread(_make_durable, file)
             finally:
                 await asyncio.to_thread(file.close)
         except OSError as reason:
-            raise LocalFailure(Code.STORAGE_FAILED, f"{place} cannot be written: {reason.strerror}") from reason
+            code = Code.DISK_FULL if reason.errno in NO_ROOM else Code.STORAGE_FAILED
+            raise LocalFailure(code, f"{place} cannot be written: {reason.strerror}") from reason
+
+    def _add(self, file: IO[bytes], data: bytes) -> None:
+        self._agent.ballast.leave(len(data))
+        file.write(data)
 
     async def _chunks(self, place: Path) -> AsyncIterator[tuple[bytes, bool]]:
         """The sealed chunks, each with whether it is the last."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from protocol.errors import Code, LocalFailure
-from protocol.limits import KiB
+from protocol.limits import KiB, MiB
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
 from protocol.model.work import ContentRef, ItemKind, Revision
@@ -20,8 +22,9 @@ from protocol.replica.ballast import PARTS, Ballast, Rank
 from protocol.replica.console.ownership import acquire, publish_control
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
+from sync_agent.hand_ins.drafts import Drafts
 from tests.harness.attack import attack
-from tests.harness.classroom import Classroom, Device
+from tests.harness.classroom import Classroom, Device, Given
 from tests.harness.commands import Desk
 from tests.harness.full_disk import FullDisk
 
@@ -56,7 +59,7 @@ async def hears(device: Device, entries: list[Entry]) -> bool:
     return True
 
 
-def _no(_ballast: Ballast, _rank: Rank) -> bool:
+def _no(_ballast: Ballast, _rank: Rank, _size: int = 0) -> bool:
     return False
 
 
@@ -99,6 +102,51 @@ async def test_what_was_given_up_for_rights_is_filled_by_nothing_else_and_comes_
     assert not (await Desk(pc.agent).ask("status"))["disk"]["full"]
     Ballast(full.folder).keep()
     assert Ballast(full.folder).given_up(Rank.OTHER) == 0
+
+
+def _nothing_is_left(_ballast: Ballast, _size: int, _rank: Rank = Rank.OTHER) -> None:
+    pass
+
+
+async def _keeps_for_later(pc: Device, size: int) -> None:
+    files = {"film.bin": bytes(size)}
+    entropy = pc.agent.entropy
+    await Drafts(pc.agent).keep(entropy(16), entropy(16), [("film.bin", size)], Given(files))
+
+
+async def _hands_in_or_publishes(pc: Device, size: int) -> None:
+    (space, *_) = await pc.agent.spaces()
+    build = await pc.agent.replica.content.build(space, unsent=True, sealed=True)
+    try:
+        for _ in range(0, size, 64 * KiB):
+            await build.chunk(pc.agent.entropy(min(size, 64 * KiB)))
+        await build.finish()
+    except LocalFailure:
+        await build.abort()
+        raise
+
+
+async def _is_sent_a_pack(pc: Device, size: int) -> None:
+    await pc.agent.replica.content.append_part(pc.agent.entropy(32), 0, bytes(size))
+
+
+@attack(ROW, off={"protocol.replica.ballast.Ballast.leave": _nothing_is_left})
+@pytest.mark.parametrize("writes", [_keeps_for_later, _hands_in_or_publishes, _is_sent_a_pack])
+async def test_files_take_nothing_of_what_was_given_up_for_rights(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch, writes: Callable[[Device, int], Awaitable[None]]
+) -> None:
+    pc = await room.machine()
+    await pc.session.sync()
+    full = FullDisk(pc.agent.folder, monkeypatch)
+    Ballast(full.folder).keep()
+    full.fill()  # films
+    for _ in range(len(PARTS)):
+        with contextlib.suppress(LocalFailure):
+            await pc.agent.replica.store.set_marks({"a note": pc.agent.entropy(8)})
+            while full.free_bytes > 0:
+                await writes(pc, max(1, min(MiB, full.free_bytes // 2)))
+    assert await hears(pc, await pupil(room, "Léa"))
+    assert await hears(pc, await kits_word(room))
 
 
 @attack(ROW, off={"protocol.replica.ballast.Ballast.give_up": _no})

@@ -155,8 +155,9 @@ class Database:
         self._recalled = {}
         if rank is None:
             return await self._guarded(transact)
-        if self.ballast.is_kept_from(rank):
-            raise LocalFailure(Code.DISK_FULL, "the disk is full")
+        while self.ballast.is_kept_from(rank) and self.ballast.give_up(rank):
+            pass  # its own part may be there still, where another was not made again
+        self.ballast.leave(0, rank)
         done = await self._while_full(rank, lambda: self._guarded(transact))
         if self.ballast.given_up(Rank.OTHER):
             await asyncio.to_thread(self.ballast.mend)

@@ -29,6 +29,7 @@ from protocol.canonical import Value, encode
 from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_TEXT_CHARS, KiB
 from protocol.portable_names import check_portable, displayable, portable_form, portable_name
+from protocol.replica.ballast import Ballast
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from sync_agent.portal.door import TOKEN_FIELD, broken_form
 
@@ -128,7 +129,7 @@ async def form_with_files(
     except (AssertionError, ValueError) as reason:
         raise broken_form(str(reason)) from reason
     with _temporary(folder) as store:
-        reading = _Reading(store, check, as_named=as_named)
+        reading = _Reading(store, Ballast(folder), check, as_named=as_named)
         try:
             await reading.take(reader)
         except (TimeoutError, ClientError, ConnectionError, EOFError, web.RequestPayloadError) as reason:
@@ -143,8 +144,11 @@ async def form_with_files(
 class _Reading:
     """A form while it comes."""
 
-    def __init__(self, store: IO[bytes], check: Callable[[str | None], None], *, as_named: bool) -> None:
+    def __init__(
+        self, store: IO[bytes], ballast: Ballast, check: Callable[[str | None], None], *, as_named: bool
+    ) -> None:
         self._store = store
+        self._ballast = ballast
         self._check = check
         self._as_named = as_named
         self._given: list[tuple[str, int, int]] = []
@@ -188,7 +192,7 @@ class _Reading:
             if size > MAX_FILE_BYTES:
                 raise BadInput(Code.FILE_TOO_LARGE, f"{displayable(name)} is larger than 4 GiB", path=displayable(name))
             hasher.update(piece)
-            await asyncio.to_thread(self._store.write, piece)
+            await asyncio.to_thread(self._write, piece)
         if not name and not size:  # the field was left empty
             return
         if len(self._given) >= MAX_FILES_PER_REVISION:
@@ -196,6 +200,10 @@ class _Reading:
         self._given.append((name, self._end, size))
         self._digests.append(hasher.digest())
         self._end += size
+
+    def _write(self, piece: bytes) -> None:
+        self._ballast.leave(len(piece))
+        self._store.write(piece)
 
     async def _piece(self, part: BodyPartReader) -> bytes:
         async with asyncio.timeout(PIECE_TIMEOUT_S):

@@ -75,6 +75,7 @@ class PackFolder:
         self._store = store
         self._index = ContentIndex(store.database)
         self._deltas = DeltaRows(store.database)
+        self._ballast = store.database.ballast
         self.delta_budget_bytes = delta_budget_bytes
         """How much room deltas may take; those that were used longest ago make way."""
         self._frames: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
@@ -113,7 +114,7 @@ class PackFolder:
         async def install(files: Sequence[tuple[str, FinishedPack]]) -> None:
             await self._take_in(space, files, unsent=unsent)
 
-        return self._build(space, self._index, install, sealed=sealed)
+        return self._build(space, self._index, install, sealed=sealed, leave_room=self._ballast.leave)
 
     async def ingest(
         self, space: bytes, data: bytes, *, unsent: bool = False, making: Making | None = None
@@ -220,6 +221,7 @@ class PackFolder:
         raise LocalFailure(Code.INCOMPLETE, "this content is not here", pack=pack.hex())
 
     async def keep_delta(self, about: DeltaInfo, data: bytes, *, unsent: bool = False) -> None:
+        self._ballast.leave(len(data))
         name = self._passing_name()
         await asyncio.to_thread(self._files.write_whole, name, data)
         await self._install_delta(name, about, unsent=unsent)
@@ -355,7 +357,15 @@ class PackFolder:
 
     # --- files and rows -----------------------------------------------------------------------------------------------
 
-    def _build(self, space: bytes, held: Held, install: Install, *, sealed: bool) -> FolderBuild:
+    def _build(
+        self,
+        space: bytes,
+        held: Held,
+        install: Install,
+        *,
+        sealed: bool,
+        leave_room: Callable[[int], None] | None = None,
+    ) -> FolderBuild:
         build = FolderBuild(
             space,
             index=held,
@@ -364,6 +374,7 @@ class PackFolder:
             install=install,
             start=self._start,
             sealed=sealed,
+            leave_room=leave_room,
         )
         self._builds.add(build)
         return build
@@ -383,6 +394,7 @@ class PackFolder:
 
     async def _ingest(self, space: bytes, data: bytes, making: Making | None, *, unsent: bool) -> FinishedPack:
         finished = await asyncio.to_thread(check_pack_bytes, data, making)
+        self._ballast.leave(len(data))
         name = self._passing_name()
         await asyncio.to_thread(self._files.write_whole, name, data)
         await self._take_in(space, [(name, finished)], unsent=unsent)
@@ -392,6 +404,7 @@ class PackFolder:
         name = part_name(pack, sender)
         async with self._part_lock(pack):
             self._being_written.note(name)
+            self._ballast.leave(len(data))
             return await asyncio.to_thread(self._files.extend, name, offset, data)
 
     async def _finish_part(

@@ -86,13 +86,16 @@ class FolderBuild:
         install: Install,
         start: Start,
         sealed: bool,
+        leave_room: Callable[[int], None] | None = None,
     ) -> None:
+        """`leave_room` raises `LocalFailure(DISK_FULL)` where what is free of the disk is kept for something else."""
         self._space = space
         self._index = index
         self._disk = disk
         self._passing_name = passing_name
         self._install = install
         self._start = start
+        self._leave_room = leave_room
         self._level = SEALED_LEVEL if sealed else LEVEL
         self._seen: set[bytes | ChunkRef] = set()
         self._gathered: list[_Chunk | _Stream] = []
@@ -200,6 +203,8 @@ class FolderBuild:
                 pack = self._pack()
                 pack.writer.add_stream(item.chunks)
             if data := pack.writer.take():
+                if self._leave_room is not None:
+                    self._leave_room(len(data))
                 self._disk.write(pack.file, data)
             if pack.writer.is_full:
                 self._close_pack()
