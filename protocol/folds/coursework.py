@@ -152,6 +152,11 @@ class Work:
         return HandInState.LOCAL
 
     @property
+    def received_ms(self) -> int:
+        """When the server had it, as its latest receipt says: no sooner than it had, if it does not lie."""
+        return max((each.at_ms for each in self.witnesses if each.says is HandInState.SERVER), default=0)
+
+    @property
     def said_under(self) -> tuple[bytes | None, ...]:
         """The grants under which somebody's word made that state: of who answered, else of all who opened it."""
         if self.feedback is not None:

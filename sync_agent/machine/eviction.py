@@ -7,7 +7,8 @@ Rules:
 - what people are shown goes only for something that was used later, so that content never pushes itself out in turns;
 - a hand-in of this device's goes like one that its teacher has opened once it has known of the server's receipt for
   thirty days that it has watched, and by the server's time, and the server has been backed up since: two places hold
-  it then. What time a receipt says of itself proves nothing, and a clock that was wrong neither;
+  it then. What time a receipt says of itself proves nothing, and a clock that was wrong neither; but of what a backup
+  was begun before it holds nothing;
 - with another store of the server's all of that begins anew: its backups hold nothing that it was not given
   (docs/adr/0254);
 - packs go whole. One goes once nothing of what it holds is to stay;

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -129,7 +130,7 @@ class Worths:
             elif not reads:
                 worth = Worth.PAST_YEAR if past else Worth.SHOWN
             else:
-                worth = await self._rare(need, work.at_ms, past=past, at_server=work.at_server)
+                worth = await self._rare(need, work.at_ms, past=past, held_ms=work.received_ms or None)
             pieces.append(await self._piece(need, worth, work.at_ms))
             note = work.feedback
             if note is not None and note.record.content is not None:
@@ -137,16 +138,19 @@ class Worths:
                 worth = (
                     Worth.KEPT
                     if self._is_own(note.author)
-                    else await self._rare(need, note.at_ms, past=past, at_server=True)
+                    else await self._rare(need, note.at_ms, past=past, held_ms=self.dated_ms(note.at_ms))
                 )
                 pieces.append(await self._piece(need, worth, note.at_ms))
         return pieces
 
-    async def _rare(self, need: Need, at_ms: int, *, past: bool, at_server: bool) -> Worth:
-        """What somebody else made of which there may be no other copy soon: this device's may be the last one."""
+    async def _rare(self, need: Need, at_ms: int, *, past: bool, held_ms: int | None) -> Worth:
+        """What somebody else made of which there may be no other copy soon: this device's may be the last one.
+
+        `held_ms` is before which the server did not hold it, None where it is not known to hold it at all.
+        """
         if past and await self._used_ms(need, at_ms) < year_began_ms(self._today()):
             return Worth.PAST_YEAR
-        if at_server and await self._is_held_for_long(need):
+        if held_ms is not None and await self._is_held_for_long(need, held_ms):
             return Worth.PAST_YEAR if past else Worth.SHOWN
         return Worth.KEPT
 
@@ -170,7 +174,7 @@ class Worths:
                 pieces.append(await self._piece(need, Worth.KEPT if is_kept else Worth.SHOWN, entry.timestamp_ms))
             elif header.kind == Kind.FEEDBACK and (need.space, need.stream) not in shown:
                 past, at_ms = header.space in over, entry.timestamp_ms
-                worth = Worth.KEPT if is_own else await self._rare(need, at_ms, past=past, at_server=True)
+                worth = Worth.KEPT if is_own else await self._rare(need, at_ms, past=past, held_ms=self.dated_ms(at_ms))
                 pieces.append(await self._piece(need, worth, at_ms))
         return pieces
 
@@ -180,21 +184,31 @@ class Worths:
         mark = await self._agent.replica.store.mark(mark_of(work.id))
         seen = None if mark is None else Kept.parse(mark).seen
         # of what gave up its key before the server had it nothing was noted
-        return await self._is_held_for_long(need) if seen is None else self._is_backed_up(seen)
+        return (
+            await self._is_held_for_long(need, work.received_ms)
+            if seen is None
+            else self._is_backed_up(seen, work.received_ms)
+        )
 
-    async def _is_held_for_long(self, need: Need) -> bool:
+    async def _is_held_for_long(self, need: Need, held_ms: int) -> bool:
         """Whether a backup has held something for a month; that begins when room first lacks here."""
         name = f"{RARE_MARKS}{need.stream.hex()}"
         mark = await self._agent.replica.store.mark(name)
         if mark is not None:
-            return self._is_backed_up(Seen.parse(mark))
+            return self._is_backed_up(Seen.parse(mark), held_ms)
         if (seen := self._agent.seen_now()) is not None:
             self._noted |= {name: seen.encode(), **self._agent.watched.marks()}
         return False
 
-    def _is_backed_up(self, seen: Seen | None) -> bool:
+    def _is_backed_up(self, seen: Seen, held_ms: int) -> bool:
+        """Whether what was seen so holds by now: by no month and no backup from before the server had it.
+
+        Without a line the server's time, as it was last proven, stands still, and a receipt comes by a stick.
+        """
         agent, own_ms = self._agent, self._agent.watched.now_ms()
         counted = with_this_store(seen, agent.store_since)
+        if counted is not None:
+            counted = replace(counted, server_ms=max(counted.server_ms, held_ms))
         return is_safe_elsewhere(counted, agent.backup_ms, own_ms=own_ms, server_ms=agent.replica.proven_ms)
 
     async def _piece(self, need: Need, worth: Worth, at_ms: int) -> Piece:
