@@ -24,6 +24,7 @@ from protocol.replica.content.kept.sqlite_content import ContentIndex
 from protocol.replica.content.packing.pack_remains import Remains, remains_of
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.upkeep.content_to_go import ContentToGo, _Named
+from protocol.roles import PersonRole
 from protocol.transfer.chunking import ChunkList, ChunkRef
 from protocol.transfer.pack_writer import PackWriter
 from protocol.trust.sealing import has_sealed_form
@@ -283,6 +284,24 @@ async def test_what_comes_again_goes_within_a_week_though_a_lesson_that_is_named
         await here.evil.agent.replica.content.ingest(room.space, pack)
     await pass_days(room.territory, 1, here.evil)
     assert await here.keepers() == ["the thief's PC"], "the list of an entry that names it may be on its way"
+    await pass_days(room.territory, 7, here.evil)
+    assert await here.keepers() == []
+
+
+@attack(ROW, off={"protocol.replica.upkeep.come_again.WAITING_MS": 1 << 60})
+async def test_what_comes_again_goes_within_a_week_though_a_server_takes_nothing_of_what_a_pc_has(here: Here) -> None:
+    room, content = here.room, here.late.agent.replica.content
+    packs = await content.packs_holding(room.space, here.chunks, [here.remark])
+    whole = [await content.read_pack(pack.hash, 0, pack.size) for pack in packs]
+    await here.forget_lea()
+    room.pupil_person = await room.territory.person("Tom", PersonRole.PUPIL, room.space)
+    await here.sync(here.evil)
+    await room.hand_in(here.evil, here.task, WORK)
+    assert await here.evil.agent.replica.content.unsent_packs()
+    for pack in whole:
+        await here.evil.agent.replica.content.ingest(room.space, pack)
+    await pass_days(room.territory, 1, here.evil)
+    assert await here.keepers() == ["the thief's PC"], "what is on its way may come to name it"
     await pass_days(room.territory, 7, here.evil)
     assert await here.keepers() == []
 

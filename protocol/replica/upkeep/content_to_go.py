@@ -85,21 +85,26 @@ class ContentToGo:
         """Let go of what was given up and has come again with some pack, unless an entry names it openly by now.
 
         Not while one may follow, since something is on its way from here, or name it in a list that is still to come:
-        for such a list a week is waited.
+        for either a week is waited. A server may take nothing for longer than that, and something lacks always.
         """
         streams = await self._holdings.come_again()
         overdue = await waited_for_long(self._store, streams, now_ms)
-        if not streams or await self._content.unsent_packs():
-            return
         spaces = await self._content.spaces_of(streams)
+        if streams != overdue and await self._may_follow(spaces):
+            streams = overdue
+        if streams:
+            await self._let_go_of(_Named(open=streams), spaces)
+
+    async def _may_follow(self, spaces: Iterable[bytes]) -> bool:
+        """Whether an entry of these spaces may still come to name what lies here."""
+        if await self._content.unsent_packs():
+            return True
         for space in spaces:
             coursework = (await self._replica.view(space)).coursework
             needs = [Need(space, ref.stream, sealed=False) for ref in live_content(coursework)]
             if await self._holdings.incomplete(needs, most=1):
-                streams = overdue
-                break
-        if streams:
-            await self._let_go_of(_Named(open=streams), spaces)
+                return True
+        return False
 
     async def _left_before(self) -> _Named:
         """What was to go with its entries, and could not."""
