@@ -8,7 +8,8 @@ laptop is linked with it as soon as it has her paper, and cannot know.
 
 - a human says so, and no program by itself: what a thief said, whom the server let in, looks the same;
 - so that she can tell, all that is known of it is shown: when it was reported, let in again, by whom, and until when
-  it spoke, how much it wrote, and whom it called hers, which a yes makes hers;
+  it spoke, how much it wrote, and whom it called hers, which a yes makes hers: by its word, by a phrase that it drew,
+  and by the words of those;
 - days are those that the authors of entries gave;
 - a yes is about what was shown: where there is more by now, it is shown again;
 - a no is not written: what nobody calls theirs counts for nobody.
@@ -17,7 +18,7 @@ laptop is linked with it as soon as it has her paper, and cannot know.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -29,7 +30,7 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
-from protocol.rights.vouching import Device, Vouch, device_id
+from protocol.rights.vouching import Device, Vouch, device_id, is_proof
 from protocol.trust.person_keys import PhraseKey
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import (
@@ -49,6 +50,8 @@ MAX_ASKED: Final = 20
 """Of so many in a class it is asked: whoever has the server invents them, and they stand behind those of who speaks."""
 MAX_TOLD: Final = 10
 """So many returns are told in words, and of each so many of the devices that it called its teacher's."""
+MAX_TRIED: Final = 64
+"""Of so many proofs it is looked at whether they are any."""
 CHANGED: Final = "more is known of that by now: look again (`key readers`) before you say so"
 
 
@@ -59,8 +62,9 @@ class FormerReturn:
     `id` names what was shown; `pair` are the device's keys; `grants` are those that a yes is about, with their classes.
     `reported_ms` is when it was last cut off before, `is_report` that this was for its own sake; `let_in_ms` when, and
     `let_in_by` as whom, somebody let it in again; `until_ms` when it was cut off since. `answers` is how many it wrote
-    to pupils, `phrases` how many phrases it drew, and `called_hers` whom it confirmed whom this device's teacher has
-    not. It `is_asked` of this device, or this one has said so; `waits_for` are others of hers that have not.
+    to pupils, `phrases` how many phrases it drew, and `called_hers` whom a yes makes hers besides, or confirmed by her:
+    whom it confirmed, who proved themselves by these phrases, and whom those lead to. It `is_asked` of this device, or
+    this one has said so; `waits_for` are others of hers that have not.
     """
 
     id: bytes
@@ -96,7 +100,7 @@ class FormerReturn:
 
     @property
     def called_told(self) -> Sequence[tuple[Device, str | None]]:
-        """Those of whom it said that they are to be trusted, as far as they are told one by one."""
+        """Those of `called_hers` that are told one by one."""
         return self.called_hers[:MAX_TOLD]
 
     @property
@@ -231,8 +235,10 @@ async def _back(
     said = [
         entry for entry in await store.authored(space, pair[0]) if entry.header.grant in ids and not roster.hides(entry)
     ]
-    called = {to for entry in said if (to := _confirmed_by(agent, entry)) is not None}.difference(own, [pair])
-    phrases = (parsed(entry, PhraseKey.parse) for entry in said if entry.header.kind == Kind.PHRASE)
+    phrases = [key for entry in said if (key := _phrase(entry)) is not None]
+    called = {to for entry in said if (to := _confirmed_by(agent, entry)) is not None}
+    called |= await _proven(agent, space, roster, phrases)
+    called = _led_to(roster, grants[0].person or b"", called.difference(own, [pair])).difference(own, [pair])
     return _Back(
         space=space,
         person=roster.who(grants[0].person or b""),
@@ -244,7 +250,7 @@ async def _back(
         let_in_by=named_by(agent, grants[0]),
         until_ms=None if until is None else until.timestamp_ms,
         answers=sum(entry.header.kind == Kind.FEEDBACK for entry in said),
-        phrases=frozenset(each.agreement for each in phrases if each is not None),
+        phrases=frozenset(each.agreement for each in phrases),
         called_hers={to: name_of(keys.get(to)) for to in called},
         is_asked=not waits_for,
         waits_for={device: name_of(keys.get(device)) for device in waits_for if device != own_device(agent)},
@@ -260,6 +266,37 @@ def _confirmed_by(agent: Agent, entry: Entry) -> Device | None:
     vouch = parsed(entry, Vouch.parse) if entry.header.kind == Kind.VOUCH else None
     named = agent.replica.door.authority(entry.header.target) if vouch is not None and vouch.proof is None else None
     return None if named is None else (named.key, named.agreement)
+
+
+def _phrase(entry: Entry) -> PhraseKey | None:
+    """The phrase that somebody drew."""
+    return parsed(entry, PhraseKey.parse) if entry.header.kind == Kind.PHRASE else None
+
+
+async def _proven(agent: Agent, space: bytes, roster: Roster, phrases: Iterable[PhraseKey]) -> set[Device]:
+    """Whom one of these phrases proves; where very many say so, too many rather than too few."""
+    signing = {each.signing for each in phrases if each.signing is not None}
+    found: set[Device] = set()
+    tried = 0
+    for entry in await agent.replica.store.scan_kinds([Kind.VOUCH]) if signing else ():
+        vouch, named = parsed(entry, Vouch.parse), agent.replica.door.authority(entry.header.target)
+        if entry.header.space != space or roster.hides(entry) or vouch is None or vouch.proof is None:
+            continue
+        if named is None or named.person is None:
+            continue
+        keys = signing if vouch.signing is None else signing & {vouch.signing}
+        device = named.key, named.agreement
+        tried += 0 if device in found else len(keys)
+        if keys and (
+            tried > MAX_TRIED or any(is_proof(vouch.proof, key, named.person, device, named.grant) for key in keys)
+        ):
+            found.add(device)
+    return found
+
+
+def _led_to(roster: Roster, person: bytes, called: Collection[Device]) -> set[Device]:
+    """Some devices that become a person's, with all that these and their words lead to as theirs."""
+    return {*called, *roster.voices.with_over().circle(roster.who(person), *called).own}
 
 
 async def _revocations_named(agent: Agent, roster: Roster, grants: Sequence[Authority]) -> set[bytes]:

@@ -106,7 +106,9 @@ def _question(each: FormerReturn, words: Mapping[Device, str]) -> str:
     since = [f"{did} {many} {what}{'s' if many > 1 else ''}" for did, many, what in counted if many]
     if each.called_hers:
         more = f" and {each.called_untold} more" if each.called_untold else ""
-        since.append(f"said that these are to be trusted: {listed(each.called_told, words)}{more}")
+        since.append(f"had these count as yours, or as confirmed by you: {listed(each.called_told, words)}{more}")
+    if each.phrases:
+        since.append("whoever knows such a phrase can still add a computer in your name once you say yes")
     until = "" if each.until_ms is None else f"; until {_day(each.until_ms)} it spoke for you"
     done = f", and {'; '.join(since)}" if since else ""
     return (

@@ -3,39 +3,72 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
+from random import Random
 
+from protocol.identity import AgreementKey
 from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Draft
+from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as VouchedDevice
-from protocol.rights.vouching import Vouch, device_words
+from protocol.rights.vouching import Vouch, device_words, drawn_by, phrase_signer, prove
 from protocol.roles import Role
+from protocol.trust.kit import Argon2Cost
+from protocol.trust.person_keys import PhraseKey
 from sync_agent.app import Agent
+from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import another_laptop, cut_off, let_in_again, report_on_a_heads
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import own_keys, spied_class
+from tests.harness.territory import new_device
 
 ROW = "a server's operator names a device of their own as a teacher's"
 
 
-async def _stolen_and_let_in_for_a_breath(here: Here) -> None:
-    """Her second laptop is stolen and reported; the server lets it in, it calls the thief's device hers, and is out."""
+async def _stolen_and_let_in_for_a_breath(here: Here, says: Callable[[Here, Device, bytes], Awaitable[None]]) -> None:
+    """Her second laptop is stolen and reported; the server lets it in, it says something, and is out."""
     lost = await another_laptop(here, here.teacher)
     head, _ = await confirmed_head(here)
     await here.sync(lost, head, here.teacher, here.machine)
     await report_on_a_heads(here, head, lost)
     await here.sync(head, here.teacher)
-    person, space = here.room.teacher_person, here.room.space
+    person = here.room.teacher_person
     grant = await let_in_again(here, lost, Role.TEACHER, person)
     await here.name_the_spy(person)
     await here.sync(lost)
-    await lost.agent.write(Draft(space, Kind.VOUCH, grant, Vouch().encode(), subject=person, target=here.grant))
+    await says(here, lost, grant)
     await here.sync(lost)
     await cut_off(here, lost)
     await here.sync(here.teacher, here.machine, here.teacher)
+
+
+async def _calls_the_spy_hers(here: Here, lost: Device, grant: bytes) -> None:
+    person, word = here.room.teacher_person, Vouch().encode()
+    await lost.agent.write(Draft(here.room.space, Kind.VOUCH, grant, word, subject=person, target=here.grant))
+
+
+async def _draws_a_phrase_that_proves_the_spy(here: Here, lost: Device, grant: bytes) -> None:
+    person, seed = here.room.teacher_person, bytes(range(32))
+    signer, key = phrase_signer(seed), AgreementKey(seed)
+    drawn = drawn_by(signer, person, own_device(lost.agent))
+    phrase = PhraseKey(key.public, bytes(16), Argon2Cost(8, 1, 1), signer.public, drawn)
+    await lost.agent.write(Draft(here.room.space, Kind.PHRASE, grant, phrase.encode(), subject=person))
+    await here.sync(lost)
+    proof = prove(signer, person, own_keys(here.spy), here.grant)
+    await here.say(Kind.VOUCH, proof.encode(), person, target=here.grant)
+
+
+async def _section(here: Here) -> str:
+    """What she is asked on her page."""
+    async with portal(here.teacher.agent) as surfer:
+        page = html.unescape(await surfer.page("/readers"))
+    return page.partition('id="h-former"')[2].partition("</section>")[0]
 
 
 def _nobody(_agent: Agent, _entry: Entry) -> VouchedDevice | None:
@@ -45,11 +78,43 @@ def _nobody(_agent: Agent, _entry: Entry) -> VouchedDevice | None:
 @attack(ROW, off={"sync_agent.keys.former_returns._confirmed_by": _nobody})
 async def test_whom_a_stolen_laptop_called_hers_is_shown_before_she_says_that_it_was_she(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
-        await _stolen_and_let_in_for_a_breath(here)
-        words = device_words(own_keys(here.spy))
-        async with portal(here.teacher.agent) as surfer:
-            page = html.unescape(await surfer.page("/readers")).partition('id="h-former"')[2].partition("</section>")[0]
+        await _stolen_and_let_in_for_a_breath(here, _calls_the_spy_hers)
+        words, page = device_words(own_keys(here.spy)), await _section(here)
         assert "(nommé par le serveur)" in page
         assert words in page
         roster = (await here.machine.agent.replica.view(here.room.space)).roster
         assert own_keys(here.spy) not in roster.speaking[here.room.teacher_person], "and nothing is said by itself"
+
+
+async def _none(*_given: object) -> set[VouchedDevice]:
+    return set()
+
+
+@attack(ROW, off={"sync_agent.keys.former_returns._proven": _none})
+async def test_nor_is_a_device_hidden_that_becomes_hers_by_a_phrase_which_the_stolen_one_drew(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        await _stolen_and_let_in_for_a_breath(here, _draws_a_phrase_that_proves_the_spy)
+        page, spy = await _section(here), own_keys(here.spy)
+        assert device_words(spy) in page
+        assert "qui la connaît peut encore ajouter un ordinateur à votre nom" in page
+        asked = [row for row in await Desk(here.teacher.agent).ask("key-readers") if row["state"] == "was that you?"]
+        await Desk(here.teacher.agent).ask("key-confirm", reader=asked[0]["id"], shown_as="own")
+        await here.sync(here.teacher, here.machine)
+        roster = (await here.machine.agent.replica.view(here.room.space)).roster
+        assert spy in roster.speaking[here.room.teacher_person], "which is what a yes does"
+
+
+def _no_further(_roster: Roster, _person: bytes, called: Collection[VouchedDevice]) -> set[VouchedDevice]:
+    return set(called)
+
+
+@attack(ROW, off={"sync_agent.keys.former_returns._led_to": _no_further})
+async def test_nor_is_one_that_the_device_which_it_called_hers_calls_hers_in_turn(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        person = here.room.teacher_person
+        await _stolen_and_let_in_for_a_breath(here, _calls_the_spy_hers)
+        second = new_device(Random(667).randbytes)
+        (granted,) = await here.room.territory.let_in(second, Role.TEACHER, here.room.space, person=person)
+        await here.say(Kind.VOUCH, Vouch().encode(), person, target=granted.id)
+        await here.sync(here.teacher)
+        assert device_words(own_keys(second)) in await _section(here)
