@@ -10,7 +10,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Revocation, Ruling
-from protocol.model.work import ContentRef, ItemKind, Revision
+from protocol.model.work import ContentRef, HandIn, ItemKind, Revision, content_of
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.interfaces import Deciding
@@ -332,6 +332,49 @@ async def test_what_is_given_while_a_sweep_is_under_way_stays(room: Classroom) -
     assert (await destroy_erased(teacher.agent)).entries
     assert await teacher.agent.replica.content.known_streams([stream])
     assert await read(teacher.agent.replica, stream) == MODEL
+
+
+async def _any_that_names_content(_content: ContentToGo, entries: Iterable[Entry], _going: frozenset[bytes]) -> bool:
+    return any(content_of(entry) for entry in entries)
+
+
+@pytest.mark.parametrize("kind", [Kind.HAND_IN, Kind.REVISION])
+@attack(
+    "a PC hands in what is to be forgotten",
+    off={"protocol.replica.upkeep.content_to_go.ContentToGo._may_keep": _any_that_names_content},
+)
+async def test_words_about_other_content_between_the_rounds_of_a_look_keep_no_remark(
+    room: Classroom, kind: Kind
+) -> None:
+    territory, lea = room.territory, room.pupil_person
+    teacher, pc = await room.teacher(), await room.machine()
+    remark = await remarked(room, teacher, pc)
+    lesson = (await room.publish(teacher, {"x.bin": b"une autre"})).item
+    await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
+    for device in (teacher, pc):
+        await device.session.sync()
+    await days_of_looking(room, pc)
+    items, writer = (await pc.agent.replica.view(room.space)).coursework.items, pc if kind == Kind.HAND_IN else teacher
+    listed = items[lesson].shown.record.content
+    assert listed is not None
+    content, forget = pc.agent.replica.content, pc.agent.replica.content.forget
+
+    async def says_something(
+        spaces: Collection[bytes], streams: Collection[bytes], deciding: Deciding = nullcontext
+    ) -> list[bytes]:
+        right = (await writer.agent.right(room.space, kind)).grant
+        for ref in (ContentRef(territory.entropy(32), 1000, 0), listed):
+            if kind == Kind.HAND_IN:
+                said = Draft(room.space, kind, right, HandIn(ref, None).encode(), subject=b"t" * 16, target=lesson)
+            else:
+                said = Draft(room.space, kind, right, Revision(ItemKind.LESSON, "x", None, None, ref).encode())
+            written = await writer.agent.write(said)
+            await pc.agent.replica.admit(written, source=b"thief", now_ms=territory.clock())
+        return await forget(spaces, streams, deciding)
+
+    content.forget = says_something  # type: ignore[method-assign]
+    assert (await destroy_erased(pc.agent)).entries
+    assert not await content.known_streams([remark])
 
 
 async def test_content_waits_for_the_next_look_while_something_is_written_and_no_payload_does(room: Classroom) -> None:

@@ -4,8 +4,9 @@ Rules:
 - it goes before its entries do: a sweep that was cut off finds it again; what comes again goes at the next look;
 - no hand-in keeps what is not sealed, and nothing else takes what is;
 - into a list of files it is looked once a sweep, however many entries name it (`named_lists`);
-- what comes into a class while it is looked through keeps content too: it is looked at before anything goes. Where it
-  comes faster than that, or something is being written here, the payloads go, and the content at the next look.
+- what comes into a class while it is looked through keeps content too: it is looked at before anything goes. Where
+  lists of files come faster than that, or something is being written here, the payloads go, and the content at the
+  next look.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class ContentToGo:
             return True
         shared = await self._content.sharing(going.open)
         await self._lists.seek(going.streams | shared)
-        left = _Left(dict.fromkeys(spaces, 0), frozenset(names))
+        left = _Left(dict.fromkeys(spaces, 0), frozenset(names), frozenset(going.streams | shared))
         unnamed = _Named()
         for _ in range(_ROUNDS):
             await self._read_on(left)
@@ -172,9 +173,25 @@ class ContentToGo:
         for space, count in left.read.items():
             if self._replica.filled(space) != left.filled[space]:
                 return True
-            if any(content_of(stored.entry) for stored in await self._store.scan(space, count)):
+            news = [stored.entry for stored in await self._store.scan(space, count)]
+            if await self._may_keep(news, left.going):
                 return True
         return False
+
+    async def _may_keep(self, entries: Iterable[Entry], going: frozenset[bytes]) -> bool:
+        """Whether one of these may keep any of what goes: others postpone nothing, however many come.
+
+        A hand-in names its own stream alone; and so does what has no list here, or one of which that is known.
+        """
+        streams: set[bytes] = set()
+        lists: set[bytes] = set()
+        for entry in entries:
+            content = content_of(entry)
+            if content is not None:
+                streams.add(content.stream)
+                if entry.header.kind != Kind.HAND_IN and not self._lists.names_none(content.stream):
+                    lists.add(content.stream)
+        return not going.isdisjoint(streams) or bool(await self._content.known_streams(list(lists)))
 
     async def _not_sealed(self, streams: Collection[bytes]) -> set[bytes]:
         """Those that are no sealed work, as their lists prove, which are here."""
@@ -225,10 +242,11 @@ class _Named:
 class _Left:
     """What entries name that stay: all but those `without`.
 
-    `read` are so many arrivals of each space, `filled` how often payloads had come there by then.
+    `read` are so many arrivals of each space, `filled` how often payloads had come there by then; `going` is what goes.
     """
 
     read: dict[bytes, int]
     without: frozenset[bytes]
+    going: frozenset[bytes]
     filled: dict[bytes, int] = field(default_factory=dict)
     named: _Named = field(default_factory=_Named)

@@ -64,6 +64,10 @@ class NamedLists:
                 await self._note(stream)
         return found
 
+    def names_none(self, stream: bytes) -> bool:
+        """Whether a list was looked into, and names nothing that is sought."""
+        return self._names.get(stream) == frozenset()
+
     async def files_in(self, stream: bytes) -> frozenset[bytes]:
         """What a list names of all streams that are here. Raises `LocalFailure`, if the disk fails."""
         found = self._files.get(stream)
