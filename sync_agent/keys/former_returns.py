@@ -12,13 +12,14 @@ laptop is linked with it as soon as it has her paper, and cannot know.
   and by the words of those;
 - days are those that the authors of entries gave;
 - a yes is about what was shown: where there is more by now, it is shown again;
-- a no is not written: what nobody calls theirs counts for nobody.
+- a no is said to nobody, for what nobody calls theirs counts for nobody: it is a mark of this device, which is asked
+  no more on its first page, but among the teacher's computers, where a yes can still be said (docs/adr/0266).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -43,9 +44,11 @@ from sync_agent.keys.confirming import (
     own_grants,
     own_in_use,
 )
+from sync_agent.machine.marks import NOT_MINE_MARKS
 
 ASKED: Final = "was that you?"
-"""How such a return stands, where states of readers are told in a word, until this device has said yes."""
+DECLINED: Final = "not you, or not known"
+"""How such a return stands, where states of readers are told in a word, until this device has said yes; or no."""
 MAX_ASKED: Final = 20
 """Of so many in a class it is asked: whoever has the server invents them, and they stand behind those of who speaks."""
 MAX_TOLD: Final = 10
@@ -64,7 +67,7 @@ class FormerReturn:
     `let_in_by` as whom, somebody let it in again; `until_ms` when it was cut off since. `answers` is how many it wrote
     to pupils, `phrases` how many phrases it drew, and `called_hers` whom a yes makes hers besides, or confirmed by her:
     whom it confirmed, who proved themselves by these phrases, and whom those lead to. It `is_asked` of this device, or
-    this one has said so; `waits_for` are others of hers that have not.
+    this one has said so; `waits_for` are others of hers that have not. It `is_declined` if the answer here was no.
     """
 
     id: bytes
@@ -81,11 +84,14 @@ class FormerReturn:
     phrases: int
     called_hers: tuple[tuple[Device, str | None], ...]
     is_asked: bool
+    is_declined: bool
     waits_for: tuple[tuple[Device, str | None], ...]
 
     @property
     def state(self) -> str:
         """The same in a word."""
+        if self.is_declined:
+            return DECLINED
         return ASKED if self.is_asked else WAITS
 
     @property
@@ -150,14 +156,17 @@ class _Back:
 
 
 async def list_former_returns(agent: Agent) -> list[FormerReturn]:
-    """Those that this device is asked of first, the latest of these first. Empty where it teaches nothing."""
+    """Those that wait for an answer here first, the latest of these first. Empty where this device teaches nothing."""
+    marks = await agent.replica.store.marks(NOT_MINE_MARKS)
+    declined = frozenset(bytes.fromhex(key.removeprefix(NOT_MINE_MARKS)) for key in marks)
     alike: defaultdict[tuple[Device, _Days], list[_Back]] = defaultdict(list)
     async for back in _unheard(agent):
         alike[back.pair, back.days].append(back)
-    return sorted(map(_joined, alike.values()), key=lambda each: (not each.is_asked, -each.let_in_ms, each.id))
+    joined = [_joined(backs, declined) for backs in alike.values()]
+    return sorted(joined, key=lambda each: (not each.is_asked, each.is_declined, -each.let_in_ms, each.id))
 
 
-def _joined(backs: Sequence[_Back]) -> FormerReturn:
+def _joined(backs: Sequence[_Back], declined: Container[bytes]) -> FormerReturn:
     """What is told of one in all the classes in which that is the same."""
     first = backs[0]
     grants = tuple(sorted((back.space, grant.grant) for back in backs for grant in back.grants))
@@ -178,6 +187,7 @@ def _joined(backs: Sequence[_Back]) -> FormerReturn:
         phrases=len(frozenset().union(*(back.phrases for back in backs))),
         called_hers=tuple(sorted(called.items(), key=lambda each: each[0])),
         is_asked=first.is_asked,
+        is_declined=first.is_asked and all(grant in declined for _, grant in grants),
         waits_for=tuple(sorted(waits_for.items(), key=lambda each: each[0])),
     )
 
@@ -335,6 +345,18 @@ async def confirm_former_return(agent: Agent, asked: FormerReturn, shown_as: str
         await agent.write(*drafts)
     agent.on_change()
     return len(asked.spaces)
+
+
+async def decline_former_return(agent: Agent, asked: bytes) -> None:
+    """Note on this device that this was not its teacher, or that she does not know: no page begins with it any more.
+
+    Nothing is said to anybody. Raises `BadInput(UNKNOWN_DEVICE)` where more is known of it by now than was shown.
+    """
+    each = await former_return(agent, asked)
+    if each is None:
+        raise BadInput(Code.UNKNOWN_DEVICE, CHANGED, reader=asked.hex())
+    await agent.replica.store.set_marks({NOT_MINE_MARKS + grant.hex(): b"" for _, grant in each.grants})
+    agent.on_change()
 
 
 async def former_return(agent: Agent, asked: bytes) -> FormerReturn | None:

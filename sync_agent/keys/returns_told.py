@@ -8,6 +8,7 @@ Rules (docs/adr/0258):
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput
@@ -79,7 +80,7 @@ def listed(named: Sequence[tuple[Device, str | None]], words: Mapping[Device, st
 
 async def asked_of_former_devices(agent: Agent, outgoing: Outgoing) -> list[JSON]:
     """Ask whatever there is to ask: the same rows."""
-    returns = [each for each in await list_former_returns(agent) if each.is_asked]
+    returns = [each for each in await list_former_returns(agent) if each.is_asked and not each.is_declined]
     await tell_of_former_returns(returns, outgoing)
     return await former_return_rows(agent, returns)
 
@@ -111,11 +112,20 @@ def _question(each: FormerReturn, words: Mapping[Device, str]) -> str:
         since.append("whoever knows such a phrase can still add a computer in your name once you say yes")
     until = "" if each.until_ms is None else f"; until {_day(each.until_ms)} it spoke for you"
     done = f", and {'; '.join(since)}" if since else ""
+    if each.is_declined:
+        return (
+            f"your computer {which} was {was}{until}{done}. You have said on this one that this was not you, or that "
+            "you do not know, so it counts for nobody; if it was you, "
+            f"`key confirm {each.id.hex()[:12]} --as own` still has all that count as yours. {_TELL}"
+        )
     return (
         f"your computer {which} was {was}{until}{done}. Was that you? If it was, "
         f"`key confirm {each.id.hex()[:12]} --as own` has all that count as yours; if it was not, or you do not know, "
-        "say nothing: it counts for nobody"
+        f"say nothing: it counts for nobody. {_TELL}"
     )
+
+
+_TELL: Final = "If it was not you, tell the head of your school, or whoever looks after the server"
 
 
 def _day(at_ms: int | None) -> str:

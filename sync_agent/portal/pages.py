@@ -90,7 +90,7 @@ class Pages:
     async def _former(self, visit: Visit) -> Sequence[FormerReturn]:
         """What is asked of former devices of the teacher's."""
         returns = await list_former_returns(self._shelf.agent) if visit.teaches else ()
-        return [each for each in returns if each.is_asked][:MAX_NOTICES]
+        return [each for each in returns if each.is_asked and not each.is_declined][:MAX_NOTICES]
 
     async def _card(self, visit: Visit, piece: Piece, refusals: Mapping[str, bytes]) -> Card:
         told = None

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from random import Random
 
+from protocol.clock import DAY_MS
 from protocol.identity import AgreementKey
 from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Draft
@@ -18,6 +19,7 @@ from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import PhraseKey
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_device
+from sync_agent.keys.former_returns import ASKED
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -97,11 +99,34 @@ async def test_nor_is_a_device_hidden_that_becomes_hers_by_a_phrase_which_the_st
         page, spy = await _section(here), own_keys(here.spy)
         assert device_words(spy) in page
         assert "qui la connaît peut encore ajouter un ordinateur à votre nom" in page
-        asked = [row for row in await Desk(here.teacher.agent).ask("key-readers") if row["state"] == "was that you?"]
+        asked = [row for row in await Desk(here.teacher.agent).ask("key-readers") if row["state"] == ASKED]
         await Desk(here.teacher.agent).ask("key-confirm", reader=asked[0]["id"], shown_as="own")
         await here.sync(here.teacher, here.machine)
         roster = (await here.machine.agent.replica.view(here.room.space)).roster
         assert spy in roster.speaking[here.room.teacher_person], "which is what a yes does"
+
+
+async def _is_not_noted(_agent: Agent, _asked: bytes) -> None:
+    pass
+
+
+@attack(ROW, off={"sync_agent.portal.teacher.readers.decline_former_return": _is_not_noted})
+async def test_who_says_no_is_asked_on_no_first_page_any_more_and_told_whom_to_tell(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        await _stolen_and_let_in_for_a_breath(here, _calls_the_spy_hers)
+        agent, question = here.teacher.agent, "Était-ce bien vous ?"
+        said = await agent.replica.position(here.room.space)
+        async with portal(agent) as surfer:
+            assert question in html.unescape(await surfer.page("/"))
+            (row,) = [row for row in await Desk(agent).ask("key-readers") if row["state"] == ASKED]
+            answered = await surfer.send("/readers", "/readers/not-me", {"reader": row["id"]})
+            here.room.territory.clock.advance(150 * DAY_MS)
+            await here.sync(here.teacher, here.machine)
+            home, page = [html.unescape(await surfer.page(place)) for place in ("/", answered.headers["Location"])]
+        assert question not in home, "who wants a clean page would press the only button that there is"
+        assert "prévenez la direction de l'école" in page
+        assert 'action="/readers/was-me"' in page, "it may have been hers all the same"
+        assert await agent.replica.position(here.room.space) == said, "nothing is said to anybody"
 
 
 def _no_further(_roster: Roster, _person: bytes, called: Collection[VouchedDevice]) -> set[VouchedDevice]:

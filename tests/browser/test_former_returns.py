@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.mark.parametrize("width", [1360, 360])
-async def test_she_is_asked_on_her_next_laptop_and_says_that_it_was_she(
+async def test_she_is_asked_on_her_next_laptop_says_no_and_then_that_it_was_she(
     tmp_path: Path, browser: Browser, width: int
 ) -> None:
     async with spied_class(tmp_path) as here:
@@ -30,6 +30,11 @@ async def test_she_is_asked_on_her_next_laptop_and_says_that_it_was_she(
             await page.goto(surfer.origin)
             await page.get_by_role("link", name="Était-ce bien vous ?").click()
             await expect(page.get_by_role("heading", name="Un ancien ordinateur")).to_be_visible()
+            assert await accessibility_faults(page) == []
+            await page.get_by_role("button", name="Non, ou je ne sais pas").click()
+            await expect(page.get_by_text("sur cet ordinateur seulement")).to_be_visible()
+            await expect(page.get_by_role("heading", name="Un ancien ordinateur")).to_have_count(0)
+            await page.get_by_text("vous avez répondu « Non, ou je ne sais pas »").click()
             assert await accessibility_faults(page) == []
             await page.get_by_role("button", name="Oui, c'était moi").click()
             await expect(page.get_by_text("compte de nouveau comme venant de vous")).to_be_visible()

@@ -15,6 +15,7 @@ from protocol.model.entry import Kind
 from protocol.rights.vouching import device_id, device_words
 from protocol.trust.kit import Argon2Cost
 from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.keys.former_returns import ASKED, DECLINED
 from sync_agent.keys.phrases import new_phrase
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -87,6 +88,28 @@ async def test_what_she_said_since_her_laptop_was_found_counts_again_once_her_ne
     await here.sync(new, here.machine)
     assert await _is_on_the_pupils_page(here)
     assert await _state(here) is HandInState.MARKED
+
+
+async def test_a_no_stays_on_this_laptop_among_her_computers_and_a_yes_may_follow_it(here: Here) -> None:
+    paper, head = await a_year_on_a_found_laptop(here, WORDS)
+    new, desk, _ = await her_next_laptop(here, paper, head)
+    (row,) = [row for row in await desk.ask("key-readers") if row["state"] == ASKED]
+    before = await _vouches(here, new)
+    async with portal(new.agent) as surfer:
+        page, action = "/readers", "/readers/not-me"
+        assert (await surfer.send(page, action, {"reader": row["id"]})).headers["Location"] == "/readers?done=not-me"
+        assert "Était-ce bien vous ?" not in html.unescape(await surfer.page("/"))
+        page_now = html.unescape(await surfer.page("/readers"))
+        assert 'id="h-former"' not in page_now
+        assert "vous avez répondu « Non, ou je ne sais pas »" in page_now
+        assert (await surfer.send(page, action, {"reader": bytes(32).hex()})).status == 400
+    assert await _vouches(here, new) == before
+    desk.told.clear()
+    assert [each["state"] for each in await desk.ask("key-readers", reader=row["id"])] == [DECLINED]
+    assert "You have said on this one that this was not you" in "".join(desk.told)
+    assert await desk.ask("key-confirm", reader=row["id"], shown_as="own") == {"spaces": 1}
+    await here.sync(new, here.machine)
+    assert await _is_on_the_pupils_page(here)
 
 
 async def test_who_types_the_paper_is_asked_in_words_and_nothing_is_said_without_an_answer(here: Here) -> None:

@@ -25,7 +25,7 @@ from sync_agent.keys.confirming import (
     own_grants,
     words_of,
 )
-from sync_agent.keys.former_returns import FormerReturn, list_former_returns
+from sync_agent.keys.former_returns import FormerReturn, decline_former_return, list_former_returns
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
@@ -110,7 +110,9 @@ class Readers:
         """The teacher's devices, then the colleagues': so many of each from the place that is asked for."""
         visit = await self._desk.visit(request)
         devices = shown(visit, await list_readers(self._agent))
-        former = _former(visit, await list_former_returns(self._agent))
+        returns = await list_former_returns(self._agent)
+        former = _former(visit, [each for each in returns if not each.is_declined])
+        declined = _former(visit, [each for each in returns if each.is_declined])
         mine = [each for each in devices if each.reader.mine]
         others = [each for each in devices if not each.reader.mine]
         start = _place(request)
@@ -119,17 +121,18 @@ class Readers:
             visit,
             "readers.html",
             former=former[start:end],
+            declined=declined[start:end],
             most=MAX_SHOWN,
             mine=mine[start:end],
             has_one=len(mine) == 1,
             teaches=bool(await own_grants(self._agent)),
             others=others[start:end],
             nobody=not others,
-            more=sum(max(0, len(some) - end) for some in (former, mine, others)),
+            more=sum(max(0, len(some) - end) for some in (former, declined, mine, others)),
             next=f"{ADDRESS}?from={end}",
             words=await words_of(
                 [
-                    *(device for each in former[start:end] for device in each.back.devices),
+                    *(device for each in (*former[start:end], *declined[start:end]) for device in each.back.devices),
                     *(each.reader.pair for each in (*mine[start:end], *others[start:end])),
                     *(device for each in mine[start:end] for device, _ in each.reader.waits_for[:MAX_SHOWN]),
                 ]
@@ -138,12 +141,15 @@ class Readers:
         )
 
     async def act(self, request: web.Request) -> web.StreamResponse:
-        """Confirm a device, or say that it has been seen."""
+        """Confirm a device, or say that it has been seen; answer what is asked of a former one."""
         fields = await self._desk.fields(request)
         match request.match_info["act"]:
             case "confirm" | "was-me":
                 shown = {key: fields[key] for key in ("reader", "shown_as", "person") if fields.get(key)}
                 await self._desk.do("key-confirm", shown)
+            case "not-me":
+                asked = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")
+                await decline_former_return(self._agent, asked)
             case "seen":
                 reader = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")
                 if all(each.id != reader for each in await list_readers(self._agent)):
