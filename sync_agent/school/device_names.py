@@ -10,7 +10,6 @@ from protocol.errors import PeerFault
 from protocol.folds.coursework import Work
 from protocol.identity import words_of
 from protocol.model.register import Health, RegisterKind, stored_register
-from protocol.replica.at_work.forgotten import forgotten_persons
 from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
 from sync_agent.machine.marks import CALLED_MARKS
@@ -75,7 +74,7 @@ async def note_met(agent: Agent) -> None:
     """Keep the names of those that are neighbours now: they are asked about on the day on which they are not there."""
     met = [(bytes.fromhex(key), name) for key, name in _neighbours(agent)]
     if met:
-        forgotten = await forgotten_persons(agent.replica.store)
+        forgotten = await agent.replica.forgotten()
         await note_called(agent, [(key, name) for key, name in met if await _may_be_named(agent, key, forgotten)])
 
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from protocol.errors import LocalFailure
-from protocol.replica.at_work.forgotten import forgotten_persons
+from protocol.replica.at_work.destroyed import forgotten_persons
 from protocol.replica.process.unforeseen import lasting
 from protocol.replica.upkeep.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Destroyed
 from sync_agent.app import Agent

@@ -17,7 +17,8 @@ from protocol.model.structure import Erasure
 from protocol.reconcile.checkpoint import EMPTY_CHAIN, Checkpoint
 from protocol.replica.answering.news import called_in
 from protocol.replica.answering.reports import keep_reports
-from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.destroyed import forgotten_persons
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.interfaces import RegisterRow
 from protocol.replica.storage.sqlite import DATABASE
 from protocol.replica.upkeep.eraser import Eraser
@@ -35,6 +36,7 @@ from tests.harness.server_in_process import office
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
 from tests.harness.territory import new_device
+from tests.harness.work import counted_work
 
 ROW = "a device that is called like another one"
 ASKS = "a head teacher's laptop asks what devices of others are called"
@@ -189,6 +191,35 @@ async def test_no_report_is_taken_of_a_laptop_whose_person_is_forgotten(tmp_path
         key, report = await forgotten_with_a_laptop(tmp_path, room, head)
         await keep_reports(head.agent.replica, [report.data], room.territory.clock())
         assert key not in await device_names(head.agent)
+
+
+async def _looked_at_each_time(replica: Replica) -> frozenset[bytes]:
+    return await forgotten_persons(replica.store)
+
+
+@attack(
+    "one machine keeps the server busy",
+    off={"protocol.replica.at_work.replica.Replica.forgotten": _looked_at_each_time},
+)
+async def test_a_report_of_a_laptop_whose_person_is_forgotten_has_nobody_read_all_names(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        replica, now_ms = room.territory.replica, room.territory.clock()
+        key, report = await forgotten_with_a_laptop(tmp_path, room, await room.head())
+        unsigned = report.data[:-32] + bytes(32)
+        costs = []
+        for _ in range(2):
+            with counted_work() as work:
+                await keep_reports(replica, [unsigned], now_ms)
+            costs.append(work.lines)
+            await keep_reports(replica, [report.data], now_ms)
+            with counted_work() as work:
+                await keep_reports(replica, [report.data], now_ms)
+            costs.append(work.lines)
+            assert key not in {row.device for row in await replica.store.registers()}
+            await room.territory.crowd(300, room.space)
+        made_up, said_again, *more = costs
+        assert more[0] < made_up + 300
+        assert more[1] < said_again + 300
 
 
 async def test_a_server_forgets_what_a_laptop_was_called_with_the_person_who_had_it(tmp_path: Path) -> None:

@@ -36,8 +36,6 @@ async def keep_reports(replica: Replica, registers: Sequence[bytes], now_ms: int
             if not is_ahead and is_report(claimed) and replica.door.authorities_of(claimed.device):
                 said[claimed.device].append((claimed.at_ms, data))
     rows = []
-    for device in await devices_of_forgotten(replica, said):
-        del said[device]
     for number, (device, claims) in enumerate(said.items()):
         if number % _REGISTERS_AT_ONCE == 0:
             await asyncio.sleep(0)
@@ -48,4 +46,6 @@ async def keep_reports(replica: Replica, registers: Sequence[bytes], now_ms: int
                 if await replica.readable(device):
                     rows.append(RegisterRow(register.kind, register.subject, device, register.at_ms, data))
                     break
-    return await replica.store.put_registers(rows)
+    # of whom that is, only what is signed is worth asking
+    forgotten = await devices_of_forgotten(replica, [row.device for row in rows])
+    return await replica.store.put_registers([row for row in rows if row.device not in forgotten])

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from protocol.model.entry import Kind
 from protocol.replica.interfaces import EntryStore
 
 DONE_MARKS: Final = "erased/"
@@ -55,6 +56,13 @@ async def destroyed(store: EntryStore) -> dict[bytes, Done]:
 async def destroyed_names(store: EntryStore) -> frozenset[bytes]:
     """Whom and what this replica has destroyed by now."""
     return frozenset(await destroyed(store))
+
+
+async def forgotten_persons(store: EntryStore) -> frozenset[bytes]:
+    """Of whom no name is left here. Who is only hidden may come back."""
+    said = await store.scan_kinds([Kind.PERSON])
+    named = {entry.header.subject for entry in said if entry.payload is not None}
+    return frozenset(person for entry in said if (person := entry.header.subject) is not None and person not in named)
 
 
 async def carried_out(store: EntryStore) -> frozenset[bytes]:

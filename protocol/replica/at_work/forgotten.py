@@ -8,17 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from protocol.model.entry import Kind
 from protocol.replica.at_work.destroyed import destroyed_names
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.interfaces import EntryStore
-
-
-async def forgotten_persons(store: EntryStore) -> set[bytes]:
-    """Of whom no name is left here. Who is only hidden may come back."""
-    said = await store.scan_kinds([Kind.PERSON])
-    named = {entry.header.subject for entry in said if entry.payload is not None}
-    return {person for entry in said if (person := entry.header.subject) is not None and person not in named}
 
 
 async def devices_of_forgotten(replica: Replica, devices: Iterable[bytes]) -> set[bytes]:
@@ -29,7 +20,7 @@ async def devices_of_forgotten(replica: Replica, devices: Iterable[bytes]) -> se
     gone = await destroyed_names(replica.store)
     some = {device: named for device, named in persons.items() if named and named <= gone}
     # to look at all names that there are is only worth it where somebody's devices may be concerned
-    forgotten = await forgotten_persons(replica.store) if some else set()
+    forgotten = await replica.forgotten() if some else frozenset[bytes]()
     return {device for device, named in some.items() if named <= forgotten}
 
 

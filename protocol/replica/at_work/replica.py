@@ -24,7 +24,7 @@ from protocol.reconcile.negentropy import Record, fingerprint_of
 from protocol.reconcile.sorted_records import SortedRecords
 from protocol.replica.at_work.bare_entries import BareEntries
 from protocol.replica.at_work.credentials import credentials_of
-from protocol.replica.at_work.destroyed import carried_out
+from protocol.replica.at_work.destroyed import carried_out, forgotten_persons
 from protocol.replica.at_work.passage import Passage
 from protocol.replica.at_work.quarantine import Quarantine, verified
 from protocol.replica.at_work.quotas import Quotas
@@ -118,6 +118,7 @@ class Replica:
         self._behind = False
         self._epoch = 0
         self._changes = 0
+        self._forgotten: tuple[int, frozenset[bytes]] | None = None
         """Grows with all that may change what folds say."""
         self.words_on_words = 0
         """Grows with what takes back, or holds back, what others have said: what was hidden may be shown again."""
@@ -331,6 +332,12 @@ class Replica:
             known = changes, await readable_by(self.door, self.view, key)
             _keep(self._readable, key, known, _CACHED_READERS)
         return dict(known[1])
+
+    async def forgotten(self) -> frozenset[bytes]:
+        """Of whom no name is left here: all names there are, looked at once until something changes."""
+        if self._forgotten is None or self._forgotten[0] != self._changes:
+            self._forgotten = self._changes, await forgotten_persons(self.store)
+        return self._forgotten[1]
 
     async def credentials(self, ids: Iterable[bytes]) -> tuple[Entry, ...]:
         """The entries of `ids` with all that a stranger needs to admit them, in an admissible order.
