@@ -11,7 +11,8 @@ laptop is linked with it as soon as it has her paper, and cannot know.
   it spoke, how much it wrote, and whom it called hers, which a yes makes hers: by its word, by a phrase that it drew,
   and by the words of those;
 - days are those that the authors of entries gave;
-- a yes is about what was shown: where there is more by now, it is shown again;
+- a yes is about what was shown: where there is more by now, it is shown again. What is withheld from this device until
+  after the yes is hers without a question;
 - a no is said to nobody, for what nobody calls theirs counts for nobody: it is a mark of this device, which is asked
   no more on its first page, but among the teacher's computers, where a yes can still be said (docs/adr/0266).
 """
@@ -139,6 +140,7 @@ class _Back:
     let_in_ms: int
     let_in_by: str
     until_ms: int | None
+    said: bytes
     answers: int
     phrases: frozenset[bytes]
     called_hers: Mapping[Device, str | None]
@@ -173,7 +175,7 @@ def _joined(backs: Sequence[_Back], declined: Container[bytes]) -> FormerReturn:
     called = {device: name for back in backs for device, name in back.called_hers.items()}
     waits_for = {device: name for back in backs for device, name in back.waits_for.items()}
     return FormerReturn(
-        id=blake3(b"".join((device_id(first.pair), *(grant for _, grant in grants)))).digest(),
+        id=_id(first.pair, [grant for _, grant in grants], [back.said for back in backs], called),
         pair=first.pair,
         person=first.person,
         name=first.name,
@@ -190,6 +192,12 @@ def _joined(backs: Sequence[_Back], declined: Container[bytes]) -> FormerReturn:
         is_declined=first.is_asked and all(grant in declined for _, grant in grants),
         waits_for=tuple(sorted(waits_for.items(), key=lambda each: each[0])),
     )
+
+
+def _id(pair: Device, grants: Iterable[bytes], said: Iterable[bytes], called: Iterable[Device]) -> bytes:
+    """The name of what is shown: another once there is more of it, so that a yes is about nothing else."""
+    told = b"".join((*sorted(said), *sorted(map(device_id, called))))
+    return blake3(b"".join((device_id(pair), *grants, blake3(told).digest()))).digest()
 
 
 async def _unheard(agent: Agent) -> AsyncIterator[_Back]:
@@ -259,6 +267,7 @@ async def _back(
         let_in_ms=milliseconds_of(grants[0].at),
         let_in_by=named_by(agent, grants[0]),
         until_ms=None if until is None else until.timestamp_ms,
+        said=blake3(b"".join(sorted(entry.id for entry in said))).digest(),
         answers=sum(entry.header.kind == Kind.FEEDBACK for entry in said),
         phrases=frozenset(each.agreement for each in phrases),
         called_hers={to: name_of(keys.get(to)) for to in called},

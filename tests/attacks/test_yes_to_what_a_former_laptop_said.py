@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 from random import Random
 
+import pytest
+from blake3 import blake3
+
 from protocol.clock import DAY_MS
+from protocol.errors import BadInput
 from protocol.identity import AgreementKey
 from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Draft
@@ -33,7 +37,9 @@ from tests.harness.territory import new_device
 ROW = "a server's operator names a device of their own as a teacher's"
 
 
-async def _stolen_and_let_in_for_a_breath(here: Here, says: Callable[[Here, Device, bytes], Awaitable[None]]) -> None:
+async def _stolen_and_let_in_for_a_breath(
+    here: Here, says: Callable[[Here, Device, bytes], Awaitable[None]], *, is_told: bool = True
+) -> None:
     """Her second laptop is stolen and reported; the server lets it in, it says something, and is out."""
     lost = await another_laptop(here, here.teacher)
     head, _ = await confirmed_head(here)
@@ -47,7 +53,8 @@ async def _stolen_and_let_in_for_a_breath(here: Here, says: Callable[[Here, Devi
     await says(here, lost, grant)
     await here.sync(lost)
     await cut_off(here, lost)
-    await here.sync(here.teacher, here.machine, here.teacher)
+    if is_told:
+        await here.sync(here.teacher, here.machine, here.teacher)
 
 
 async def _calls_the_spy_hers(here: Here, lost: Device, grant: bytes) -> None:
@@ -127,6 +134,27 @@ async def test_who_says_no_is_asked_on_no_first_page_any_more_and_told_whom_to_t
         assert "prévenez la direction de l'école" in page
         assert 'action="/readers/was-me"' in page, "it may have been hers all the same"
         assert await agent.replica.position(here.room.space) == said, "nothing is said to anybody"
+
+
+def _nothing_said(_pair: VouchedDevice, grants: Iterable[bytes], *_said: object) -> bytes:
+    return blake3(b"".join(grants)).digest()
+
+
+@attack(ROW, off={"sync_agent.keys.former_returns._id": _nothing_said})
+async def test_a_word_that_is_withheld_until_she_has_looked_is_shown_before_her_yes_is_taken(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        await _stolen_and_let_in_for_a_breath(here, _calls_the_spy_hers, is_told=False)
+        agent, desk = here.teacher.agent, Desk(here.teacher.agent)
+        said = [stored.entry for stored in await here.room.territory.replica.store.scan(here.room.space)]
+        withheld = [entry for entry in said if entry.header.target == here.grant and entry.header.kind == Kind.VOUCH]
+        told = [entry for entry in said if entry not in withheld]
+        await agent.replica.admit(told, source=b"the server", now_ms=agent.now_ms())
+        (looked_at,) = [row for row in await desk.ask("key-readers") if row["state"] == ASKED]
+        assert not looked_at["return"]["called_hers"]
+        await agent.replica.admit(withheld, source=b"the server", now_ms=agent.now_ms())
+        with pytest.raises(BadInput):
+            await desk.ask("key-confirm", reader=looked_at["id"], shown_as="own")
+        assert device_words(own_keys(here.spy)) in await _section(here)
 
 
 def _no_further(_roster: Roster, _person: bytes, called: Collection[VouchedDevice]) -> set[VouchedDevice]:
