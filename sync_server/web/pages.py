@@ -26,6 +26,7 @@ from sync_server.handlers.overview.figures import last_backup_ms
 from sync_server.handlers.overview.schools import SchoolQuery, class_rows, school_rows, select_schools
 from sync_server.handlers.overview.survey import Snapshot, Survey
 from sync_server.handlers.record.erasures import erasure_notices
+from sync_server.handlers.record.late_rights import late_right_notices
 from sync_server.handlers.store.notices import backup_notices, notices
 from sync_server.handlers.store.restored import restored
 from sync_server.web import addresses
@@ -105,7 +106,7 @@ class Pages:
         said = [*notices(self._server), *backup_notices(backup_ms, min(came, default=None), self._server.now_ms())]
         if (old := await restored(self._server)) is not None:
             said.append(old.notice)
-        said += await erasure_notices(self._server)
+        said += [*await erasure_notices(self._server), *await late_right_notices(self._server)]
         return self._reception.html(
             visit,
             "overview.html",

@@ -24,6 +24,7 @@ from protocol.roles import PersonRole, Role
 from sync_agent.keys.succession import _entries
 from sync_agent.school.office import SchoolOffice
 from sync_server.handlers.by_kit.waiting import list_waiting, rule
+from sync_server.handlers.record.late_rights import late_rights
 from sync_server.opened.app import Server
 from tests.simulation.at_school import a_while
 from tests.simulation.at_server import at_server, some_pupil
@@ -200,6 +201,15 @@ async def report_theft(world: World, device: bytes, *, by_kit: bool = False) -> 
         )
 
     return await at_server(world, f"lost {device.hex()[:8]}", reported)
+
+
+async def say_again_what_goes_on(world: World) -> bool:
+    """What the overview of a server asks for that was made anew; whether there was anything."""
+    server = world.office.server
+    going_on = [] if server is None else [each for each in await late_rights(server) if each in world.trust.stolen]
+    for device in going_on:
+        await report_theft(world, device)
+    return bool(going_on)
 
 
 async def _cuts(server: Server) -> list[bytes]:

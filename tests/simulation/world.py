@@ -45,7 +45,7 @@ from tests.simulation.school import EVENTS as OF_THE_HEAD
 from tests.simulation.signing_in import EVENTS as SIGNING_IN
 from tests.simulation.sticks import Sticks
 from tests.simulation.theft import EVENTS as OF_THIEVES
-from tests.simulation.theft import report_theft
+from tests.simulation.theft import report_theft, say_again_what_goes_on
 from tests.simulation.three_laptops import EVENTS as THREE_LAPTOPS
 from tests.simulation.trust import Trust, line_of
 from tests.simulation.usurping import EVENTS as OF_USURPERS
@@ -228,6 +228,8 @@ class World:
         if self.trust.stolen:
             await self._say_what_is_stolen()
         rounds = await (self._settle_orders() if self.orders.given else self.settle())
+        if not self.problems and await say_again_what_goes_on(self):
+            rounds += await self.settle()
         if not self.problems and await a_week_later(self):
             await self.settle()
             # a space that it had lost may have come back to the server with that: the hourly look destroys there too

@@ -1,0 +1,42 @@
+"""Rights that came to this server only after it had cut their device off (docs/operate.md, "Backups").
+
+A server that was made anew learns of rights as machines call. Whoever reports a laptop in those days cuts it off where
+it is known, and it goes on where a right of it comes later. Nothing in the set says that this is not meant: so who runs
+the server is told, and says it again.
+
+Rules:
+- what was given after the cut, as both date themselves, is a device that was found again: nothing is said of it;
+- a head teacher's word reaches her school alone: only what the server itself, or the kit, has cut off is looked at.
+"""
+
+from __future__ import annotations
+
+from protocol.model.entry import Kind, parsed
+from protocol.model.structure import Revocation
+from protocol.roles import Role
+from sync_server.handlers.store.notices import Notice
+from sync_server.opened.app import Server
+
+
+async def late_rights(server: Server) -> list[bytes]:
+    """The devices that were cut off here and have a right elsewhere which was given before that."""
+    replica, door = server.replica, server.replica.door
+    servers = {each.key for each in door.authorities() if each.role is Role.SERVER} | {*door.roots}
+    cut: dict[bytes, int] = {}
+    for entry in await server.store.scan_kinds([Kind.REVOKE]):
+        record = parsed(entry, Revocation.parse)
+        if record is not None and entry.header.target is None and entry.header.author in servers:
+            cut[record.key] = max(cut.get(record.key, 0), entry.header.at)
+    found: dict[bytes, None] = {}
+    for key, at in cut.items():
+        for space in {right.space for right in door.authorities_of(key)}:
+            held = (await replica.view(space)).roster.authority_of(key)
+            if held is not None and held.at < at:
+                found[key] = None
+    return list(found)
+
+
+async def late_right_notices(server: Server) -> list[Notice]:
+    """That somebody should say again which device was lost, which nobody sees who does not look for it."""
+    devices = await late_rights(server)
+    return [Notice("late-rights", {"count": len(devices), "device": devices[0].hex()})] if devices else []
