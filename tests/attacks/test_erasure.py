@@ -408,6 +408,37 @@ async def test_a_look_folds_each_class_once_however_many_erasures_were_said_by_t
     assert costs[2] < 1.5 * costs[1]
 
 
+async def _never_alike(*_: object) -> bool:
+    return False
+
+
+@attack("erasures of nobody, without end", off={"protocol.replica.upkeep.eraser.judge_alike": _never_alike})
+async def test_a_look_reads_all_that_was_ever_erased_once_however_much_comes_meanwhile(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    territory = room.territory
+    classes = [room.space, *[await territory.classroom(name) for name in ("CE1", "CE2", "CM1")]]
+    pupil = await territory.person("Léa", PersonRole.PUPIL, *classes)
+    await territory.say(territory.id, Kind.ERASE, Erasure(pupil).encode())
+    await erase_all(territory, made_up(territory, 100))
+    await pass_days(territory, 8)
+    sweep_space = Eraser._sweep_space
+
+    async def while_somebody_is_listed(eraser: Eraser, space: bytes, *sought: object) -> list[bytes]:
+        await territory.person("Tom", PersonRole.PUPIL, room.space)
+        return await sweep_space(eraser, space, *sought)  # type: ignore[arg-type]
+
+    costs = []
+    for step in (sweep_space, while_somebody_is_listed):
+        monkeypatch.setattr(Eraser, "_sweep_space", step)
+        for space in classes:
+            await territory.person("Zoé", PersonRole.PUPIL, space)
+        with counted_work() as work:
+            await Eraser(territory.replica, territory.holdings).sweep(territory.clock())
+        costs.append(work.lines)
+    assert costs[1] < 1.4 * costs[0]
+
+
 # --- erased before, or elsewhere --------------------------------------------------------------------------------------
 
 

@@ -38,7 +38,18 @@ from protocol.replica.content.kept.unnamed import let_go_of_unnamed, waited_less
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.replica.upkeep.come_again import here_less
 from protocol.replica.upkeep.content_to_go import ContentToGo
-from protocol.replica.upkeep.orders import Said, day_of, noted_since, noting, orders_of, said_in, seen_less, seen_since
+from protocol.replica.upkeep.orders import (
+    Judged,
+    Said,
+    day_of,
+    judge_alike,
+    noted_since,
+    noting,
+    orders_of,
+    said_in,
+    seen_less,
+    seen_since,
+)
 from protocol.replica.upkeep.stood import count_listed, stood
 from protocol.rights.door import covering_names
 
@@ -75,6 +86,12 @@ class _Obeyed:
     done: Mapping[bytes, Done] = field(default_factory=dict)
     now_ms: int = 0
     changes: int = -1
+    judged: Mapping[bytes, Judged] = field(default_factory=dict)
+
+    @property
+    def names(self) -> set[bytes]:
+        """What is to go."""
+        return {order.covers for order in self.orders}
 
 
 class Eraser:
@@ -121,7 +138,8 @@ class Eraser:
         today = day_of(now_ms)
         destroyed_today = {name for name, record in done.items() if 0 <= record.day - today <= _LATER_DAYS}
         obeyed = due(orders, now_ms, destroyed_today)
-        self._obeyed = _Obeyed(obeyed, done, now_ms, changes)
+        judged = said.judged_of({order.covers for order in obeyed})
+        self._obeyed = _Obeyed(obeyed, done, now_ms, changes, judged)
         names = {space: self._names_in(space) for space in self._replica.door.spaces()}
         noted = {space: read.get(ERASURE_READ_MARKS + space.hex()) for space in names}
         await self._seek(names, noted)
@@ -155,12 +173,19 @@ class Eraser:
             yield
 
     async def _count_still(self, obeyed: _Obeyed) -> bool:
-        """Whether each of these orders might be obeyed now as well."""
-        said = await said_in(self._replica, {order.covers for order in obeyed.orders})
+        """Whether each of these orders might be obeyed now as well.
+
+        All erasures are read for that only where a fold says something else of them than before: meanwhile nothing
+        comes in, at each step, and whoever may order says them without end.
+        """
+        if await judge_alike(self._replica, obeyed.judged):
+            return True
+        said = await said_in(self._replica, obeyed.names)
         noted = await noted_since(self._store)
         seen = {entry.id: noted.get(entry.id, obeyed.now_ms) for entry, _ in said.holding}
         orders = orders_of(self._replica, said, seen, obeyed.done, obeyed.now_ms)
         counting = {(each.covers, each.space) for each in orders if each.is_done or each.is_ready(obeyed.now_ms)}
+        self._obeyed = replace(self._obeyed, judged=said.judged_of(obeyed.names))
         return counting.issuperset((each.covers, each.space) for each in obeyed.orders)
 
     async def looked_ms(self) -> int | None:

@@ -27,17 +27,36 @@ from protocol.replica.at_work.destroyed import Done, destroyed
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import by_space
 from protocol.replica.interfaces import EntryStore
+from protocol.rights.roster import Roster
 
 SEEN_MARKS: Final = "erasure-seen/"
 """+ erasure in hex → 8 bytes of ms: since when this replica has seen it hold, in no doubt, without a break."""
 
 
+class Judged(NamedTuple):
+    """What the fold of a space says of the erasures in it: whether they hold hangs on nothing else."""
+
+    held_back: frozenset[bytes]
+    undone: frozenset[bytes]
+    carried_out: frozenset[bytes]
+    cut: frozenset[bytes]
+
+
 class Said(NamedTuple):
-    """The erasures that hold here, with what they cover, in order of arrival; which are in doubt; and the others."""
+    """The erasures that hold here, with what they cover, in order of arrival; which are in doubt; and the others.
+
+    `judged` is what their spaces said of them at first.
+    """
 
     holding: list[tuple[Entry, bytes]]
     doubtful: set[bytes]
     ended: dict[bytes, bytes]
+    judged: dict[bytes, Judged]
+
+    def judged_of(self, names: Collection[bytes]) -> dict[bytes, Judged]:
+        """What the spaces said in which erasures of these names hold."""
+        spaces = {entry.header.space for entry, covers in self.holding if covers in names}
+        return {space: self.judged[space] for space in spaces}
 
 
 async def said_in(replica: Replica, of: Collection[bytes] | None = None) -> Said:
@@ -49,6 +68,7 @@ async def said_in(replica: Replica, of: Collection[bytes] | None = None) -> Said
     found: list[tuple[int, Entry, bytes]] = []
     doubtful: set[bytes] = set()
     ended: dict[bytes, bytes] = {}
+    judged: dict[bytes, Judged] = {}
     arrived = enumerate(await replica.store.scan_kinds([Kind.ERASE]))
     for arrival, entry in by_space(arrived, lambda each: each[1].header.space):
         try:
@@ -58,6 +78,7 @@ async def said_in(replica: Replica, of: Collection[bytes] | None = None) -> Said
         if of is not None and covers not in of:
             continue
         roster = (await replica.view(entry.header.space)).roster
+        judged.setdefault(entry.header.space, _judged(roster))
         counts = entry.id not in roster.held_back and entry.id not in roster.undone
         if counts or entry.id in roster.carried_out:
             found.append((arrival, entry, covers))
@@ -66,7 +87,19 @@ async def said_in(replica: Replica, of: Collection[bytes] | None = None) -> Said
         else:
             ended[entry.id] = covers
     found.sort(key=lambda each: each[0])
-    return Said([(entry, covers) for _, entry, covers in found], doubtful, ended)
+    return Said([(entry, covers) for _, entry, covers in found], doubtful, ended, judged)
+
+
+async def judge_alike(replica: Replica, before: Mapping[bytes, Judged]) -> bool:
+    """Whether these spaces say of the erasures in them what they said before."""
+    for space, judged in before.items():
+        if _judged((await replica.view(space)).roster) != judged:
+            return False
+    return True
+
+
+def _judged(roster: Roster) -> Judged:
+    return Judged(roster.held_back, roster.undone, roster.carried_out, roster.cut)
 
 
 async def is_in_doubt(replica: Replica, erasure: Entry) -> bool:
