@@ -22,14 +22,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
+from weakref import WeakKeyDictionary
 
 from blake3 import blake3
 
 from protocol.clock import DAY_MS, milliseconds_of
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Entry, Kind, parsed
-from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, Vouch, device_id, is_proof
@@ -162,7 +163,7 @@ async def list_former_returns(agent: Agent) -> list[FormerReturn]:
     marks = await agent.replica.store.marks(NOT_MINE_MARKS)
     declined = frozenset(bytes.fromhex(key.removeprefix(NOT_MINE_MARKS)) for key in marks)
     alike: defaultdict[tuple[Device, _Days], list[_Back]] = defaultdict(list)
-    async for back in _unheard(agent):
+    for back in await _remembered(agent):
         alike[back.pair, back.days].append(back)
     joined = [_joined(backs, declined) for backs in alike.values()]
     return sorted(joined, key=lambda each: (not each.is_asked, each.is_declined, -each.let_in_ms, each.id))
@@ -200,6 +201,19 @@ def _id(pair: Device, grants: Iterable[bytes], said: Iterable[bytes], called: It
     return blake3(b"".join((device_id(pair), *grants, blake3(told).digest()))).digest()
 
 
+async def _remembered(agent: Agent) -> Sequence[_Back]:
+    """As `_unheard`, found out once for as long as nothing comes: each page asks, and a thief may have said much."""
+    changes = agent.replica.changes
+    known = _FOUND.get(agent.replica)
+    if known is None or known[0] != changes:
+        # what comes while this is found out counts for the next who asks
+        known = _FOUND[agent.replica] = changes, [back async for back in _unheard(agent)]
+    return known[1]
+
+
+_FOUND: Final[WeakKeyDictionary[Replica, tuple[int, Sequence[_Back]]]] = WeakKeyDictionary()
+
+
 async def _unheard(agent: Agent) -> AsyncIterator[_Back]:
     """In each class that this device teaches, the former returns that wait for its word, or for others' beside it."""
     grants, door, mine = await own_grants(agent), agent.replica.door, own_device(agent)
@@ -209,8 +223,6 @@ async def _unheard(agent: Agent) -> AsyncIterator[_Back]:
         teaching = await own_grant(agent, grants, space) if unheard and space not in roster.erased else None
         if teaching is None or teaching.person is None:
             continue
-        written = await agent.replica.store.authored(space, agent.device)
-        said = {each.header.target for each in written if each.header.kind == Kind.VOUCH and not roster.hides(each)}
         of_one: defaultdict[tuple[Device, int | None], list[Authority]] = defaultdict(list)
         for given in sorted(unheard, key=lambda each: (each.at, each.grant)):
             is_theirs = given.person is not None and roster.who(given.person) == roster.who(teaching.person)
@@ -218,29 +230,56 @@ async def _unheard(agent: Agent) -> AsyncIterator[_Back]:
                 of_one[(given.key, given.agreement), roster.again.get(given.grant)].append(given)
         if not of_one:
             continue
-        known = _Known(roster, own_in_use(agent, roster, teaching.person), await first_keys(agent, space, roster))
+        known = await _Known.of(agent, space, roster, teaching.person)
+        said = {each.header.target for each in known.vouches if each.header.author == agent.device}
         speaking = roster.speaking.get(roster.who(teaching.person), ())
         asked = sorted(of_one.items(), key=lambda one: (one[0][0] not in speaking, -one[1][0].at, one[1][0].grant))
+        await known.read({pair[0] for (pair, _), _ in asked[:MAX_ASKED]})
         for _, backs in asked[:MAX_ASKED]:
             waits_for = roster.voices.unheard_by[backs[0].grant]
             is_said = not said.isdisjoint(each.grant for each in backs)
             if is_said or mine in waits_for:
-                yield await _back(agent, space, known, backs, waits_for if is_said else frozenset())
+                yield await _back(agent, known, backs, waits_for if is_said else frozenset())
 
 
-class _Known(NamedTuple):
-    """What is known of a class: its roster, which of the teacher's devices this one leads to, and what each said."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a class, read once for all returns in it.
 
+    Its roster, which of the teacher's devices this one leads to, the first key of each, all confirmations, and what
+    some devices said, by the grants under which they did.
+    """
+
+    agent: Agent
+    space: bytes
     roster: Roster
     own: Collection[Device]
     keys: Mapping[Device, Entry]
+    vouches: Sequence[Entry]
+    said: defaultdict[bytes | None, list[Entry]]
+
+    @classmethod
+    async def of(cls, agent: Agent, space: bytes, roster: Roster, person: bytes) -> Self:
+        """Of a class in which a device stands for this teacher."""
+        vouches = [
+            entry
+            for entry in await agent.replica.store.scan_kinds([Kind.VOUCH])
+            if entry.header.space == space and not roster.hides(entry)
+        ]
+        own, keys = own_in_use(agent, roster, person), await first_keys(agent, space, roster)
+        return cls(agent, space, roster, own, keys, vouches, defaultdict(list))
+
+    async def read(self, authors: Iterable[bytes]) -> None:
+        """Read what these devices said."""
+        for author in authors:
+            for entry in await self.agent.replica.store.authored(self.space, author):
+                if not self.roster.hides(entry):
+                    self.said[entry.header.grant].append(entry)
 
 
-async def _back(
-    agent: Agent, space: bytes, known: _Known, grants: Sequence[Authority], waits_for: Collection[Device]
-) -> _Back:
+async def _back(agent: Agent, known: _Known, grants: Sequence[Authority], waits_for: Collection[Device]) -> _Back:
     """What is known of a return in a class."""
-    roster, own, keys = known
+    roster, own, keys = known.roster, known.own, known.keys
     pair = grants[0].key, grants[0].agreement
     store = agent.replica.store
     names = await _revocations_named(agent, roster, grants)
@@ -250,15 +289,13 @@ async def _back(
     before = max(named, key=lambda cut: (cut.header.target is None, *_when(cut)), default=None)
     since = [cut for name, cut in cuts.items() if name not in names and cut.header.target in {None, *ids}]
     until = min(since, key=_when, default=None)
-    said = [
-        entry for entry in await store.authored(space, pair[0]) if entry.header.grant in ids and not roster.hides(entry)
-    ]
+    said = [entry for name in ids for entry in known.said[name] if entry.header.author == pair[0]]
     phrases = [key for entry in said if (key := _phrase(entry)) is not None]
     called = {to for entry in said if (to := _confirmed_by(agent, entry)) is not None}
-    called |= await _proven(agent, space, roster, phrases)
+    called |= _proven(agent, known.vouches, phrases)
     called = _led_to(roster, grants[0].person or b"", called.difference(own, [pair])).difference(own, [pair])
     return _Back(
-        space=space,
+        space=known.space,
         person=roster.who(grants[0].person or b""),
         grants=grants,
         name=name_of(keys.get(pair)),
@@ -292,16 +329,14 @@ def _phrase(entry: Entry) -> PhraseKey | None:
     return parsed(entry, PhraseKey.parse) if entry.header.kind == Kind.PHRASE else None
 
 
-async def _proven(agent: Agent, space: bytes, roster: Roster, phrases: Iterable[PhraseKey]) -> set[Device]:
+def _proven(agent: Agent, vouches: Iterable[Entry], phrases: Iterable[PhraseKey]) -> set[Device]:
     """Whom one of these phrases proves; where very many say so, too many rather than too few."""
     signing = {each.signing for each in phrases if each.signing is not None}
     found: set[Device] = set()
     tried = 0
-    for entry in await agent.replica.store.scan_kinds([Kind.VOUCH]) if signing else ():
+    for entry in vouches if signing else ():
         vouch, named = parsed(entry, Vouch.parse), agent.replica.door.authority(entry.header.target)
-        if entry.header.space != space or roster.hides(entry) or vouch is None or vouch.proof is None:
-            continue
-        if named is None or named.person is None:
+        if vouch is None or vouch.proof is None or named is None or named.person is None:
             continue
         keys = signing if vouch.signing is None else signing & {vouch.signing}
         device = named.key, named.agreement

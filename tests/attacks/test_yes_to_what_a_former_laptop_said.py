@@ -95,7 +95,7 @@ async def test_whom_a_stolen_laptop_called_hers_is_shown_before_she_says_that_it
         assert own_keys(here.spy) not in roster.speaking[here.room.teacher_person], "and nothing is said by itself"
 
 
-async def _none(*_given: object) -> set[VouchedDevice]:
+def _none(*_given: object) -> set[VouchedDevice]:
     return set()
 
 

@@ -11,8 +11,9 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.folds.coursework import HandInState
-from protocol.model.entry import Kind
+from protocol.model.entry import Entry, Kind
 from protocol.rights.vouching import device_id, device_words
+from protocol.roles import Role
 from protocol.trust.kit import Argon2Cost
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.former_returns import ASKED, DECLINED
@@ -24,7 +25,9 @@ from tests.harness.lost_laptop import (
     a_year_on_a_found_laptop,
     another_laptop,
     confirm_each_other,
+    cut_off,
     her_next_laptop,
+    let_in_again,
     lost_and_found,
     report_on_a_heads,
 )
@@ -280,3 +283,33 @@ def _row_of(page: str, words: str) -> str:
     ]
     (row,) = rows
     return row
+
+
+async def test_what_a_former_laptop_said_is_read_once_for_all_its_returns_and_again_once_more_has_come(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = await another_laptop(here, here.teacher)
+    await here.sync(lost, here.teacher)
+    for day in range(3):
+        await cut_off(here, lost)
+        await let_in_again(here, lost, Role.TEACHER, here.room.teacher_person)
+        here.room.territory.clock.advance(2 * DAY_MS if day < 2 else 0)
+    await cut_off(here, lost)
+    await here.sync(here.teacher)
+    store, read = here.teacher.agent.replica.store, list[bytes]()
+    authored = store.authored
+
+    async def reading(space: bytes, author: bytes) -> list[Entry]:
+        read.append(author)
+        return await authored(space, author)
+
+    monkeypatch.setattr(store, "authored", reading)
+    async with portal(here.teacher.agent) as surfer:
+        for _ in range(3):
+            assert html.unescape(await surfer.page("/")).count("Était-ce bien vous ?") == 3
+        assert read == [lost.agent.device]
+        await here.room.publish(here.teacher, {"a.html": b"<p>"})
+        read.clear()
+        await surfer.page("/")
+        await surfer.page("/readers")
+    assert read == [lost.agent.device]
