@@ -511,9 +511,16 @@ class ContentStore(Protocol):
 
         A pack goes if it belongs to no other space and holds one of `streams`, or a chunk (key 8) that they alone name.
         What else it holds, streams and chunks, is written into a pack of its own first: what none names may be
-        arriving. What was moved aside as damaged, what is kept only to be quicker, and every unfinished part that
-        this program is not adding to goes as well: it may hold them. Packs go while a context is held that `deciding`
-        makes, nothing being added meanwhile; where that cannot be entered none of them goes, and it raises so.
+        arriving. What was moved aside as damaged goes as well: it may hold them. Packs go while a context is held that
+        `deciding` makes, nothing being added meanwhile; where that cannot be entered none of them goes, and it raises
+        so.
+        """
+        ...
+
+    async def forget_unfinished(self, spaces: Collection[bytes]) -> None:
+        """Remove what these spaces keep only to be quicker, and every part of a pack that this program adds nothing to.
+
+        Of what a part holds nobody can say whose it is.
         """
         ...
 

@@ -17,7 +17,7 @@ from protocol.folds.erasing import Order
 from protocol.identity import SigningKey
 from protocol.model.entry import Entry, Kind, commitment, compose
 from protocol.model.structure import Erasure, PersonRecord, Revocation, Ruling
-from protocol.model.work import Feedback
+from protocol.model.work import ContentRef, Feedback, HandIn
 from protocol.replica.at_work import views
 from protocol.replica.at_work.destroyed import DONE_MARKS, destroyed
 from protocol.replica.at_work.replica import Draft, Replica
@@ -437,6 +437,44 @@ async def test_a_look_reads_all_that_was_ever_erased_once_however_much_comes_mea
             await Eraser(territory.replica, territory.holdings).sweep(territory.clock())
         costs.append(work.lines)
     assert costs[1] < 1.4 * costs[0]
+
+
+def _each_time(*_: object) -> bool:
+    return True
+
+
+@attack(
+    "an erasure takes the work of others with it",
+    off={"protocol.replica.upkeep.eraser.Eraser._is_any_fresh": _each_time},
+)
+async def test_who_hands_in_for_somebody_forgotten_has_no_download_begin_anew(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.replica.content.kept.left_parts.BEING_WRITTEN_S", 0.0)  # the line is gone for now
+    territory, lea = room.territory, room.pupil_person
+    teacher, pc, evil = await room.teacher(), await room.machine(), await room.machine()
+    task = await assignment(room, teacher, pc)
+    await evil.session.sync()
+    await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
+    for device in (pc, evil):
+        await device.session.sync()
+    machines = [pc.agent.replica, territory.replica]
+    for replica in machines:
+        await replica.content.append_part(b"p" * 32, 0, b"of whatever")
+    await pass_days(territory, 6, pc)
+    for replica in machines:
+        await replica.content.append_part(b"p" * 32, 11, b", gone on with")
+    await pass_days(territory, 2, pc)
+    assert [await replica.content.part_size(b"p" * 32) for replica in machines] == [0, 0], "it may be hers"
+    for replica in machines:
+        await replica.content.append_part(b"p" * 32, 0, b"of a lesson")
+    right = (await evil.agent.right(room.space, Kind.HAND_IN)).grant
+    said = HandIn(ContentRef(territory.entropy(32), 1000, 0), None).encode()
+    await evil.agent.write(Draft(room.space, Kind.HAND_IN, right, said, subject=lea, target=task))
+    for device in (evil, pc):
+        await device.session.sync()
+    await pass_days(territory, 1, pc)
+    assert [await replica.content.part_size(b"p" * 32) for replica in machines] == [11, 11]
 
 
 # --- erased before, or elsewhere --------------------------------------------------------------------------------------

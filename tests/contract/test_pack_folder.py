@@ -268,7 +268,7 @@ async def test_what_is_forgotten_takes_the_parts_that_an_earlier_program_left_wh
         await content.append_part(b"q" * 32, 9, b", gone on with")
         for part in (tmp_path / "parts").iterdir():
             os.utime(part, (date_s, date_s))
-        await content.forget([SPACE], [])
+        await content.forget_unfinished([SPACE])
         assert await content.part_size(b"p" * 32) == 0
         assert await content.part_size(b"q" * 32) == 23
 
@@ -277,7 +277,7 @@ async def test_a_part_that_was_dated_just_now_by_an_earlier_program_goes_with_wh
     async with opened(tmp_path) as content:
         await content.append_part(b"p" * 32, 0, b"of a remark")
     async with opened(tmp_path) as content:
-        await content.forget([SPACE], [])
+        await content.forget_unfinished([SPACE])
         assert await content.part_size(b"p" * 32) == 0
 
 
@@ -288,14 +288,14 @@ async def test_what_a_program_has_added_to_within_ten_minutes_outlives_what_is_f
     async with opened(tmp_path, lambda: now_s[0]) as content:
         await content.append_part(b"p" * 32, 0, b"of a film")
         now_s[0] += 599
-        await content.forget([SPACE], [])
+        await content.forget_unfinished([SPACE])
         assert await content.part_size(b"p" * 32) == 9
         await content.mend_part(b"p" * 32, 0, b"OF")
         now_s[0] += 599
-        await content.forget([SPACE], [])
+        await content.forget_unfinished([SPACE])
         assert await content.part_size(b"p" * 32) == 9
         now_s[0] += 2
-        await content.forget([SPACE], [])
+        await content.forget_unfinished([SPACE])
         assert await content.part_size(b"p" * 32) == 0
 
 

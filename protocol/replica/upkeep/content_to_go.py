@@ -65,16 +65,21 @@ class ContentToGo:
         going.add(await self._named(gone, are_going=True))
         await self._lists.seek(going.streams | await self._content.sharing(going.open))
 
-    async def give_up_of(self, space: bytes, gone: Sequence[Entry]) -> None:
+    async def give_up_of(self, space: bytes, gone: Sequence[Entry], *, for_the_first_time: bool) -> None:
         """Let go of what only the entries that go name, in this space and in those that share packs with it.
 
         What is open is kept by entries alone that name it openly: a hand-in is sealed, and any PC of a class could name
         a remark as one. So could it name a list that repeats the remark's chunks, which goes with it. But whoever may
         say feedback could name the work of others in it: what has the form of sealed work, a hand-in keeps.
+
+        Where any of it goes `for_the_first_time`, parts of packs go too. Afterwards nothing asks for such content; and
+        any PC of a class may hand in for somebody who was destroyed, whenever it likes.
         """
         going = await self._named(gone, are_going=True)
         spaces = {space, *await self._content.spaces_of(going.streams)}
         await self._let_go_of(going, spaces, {entry.id for entry in gone})
+        if for_the_first_time:
+            await self._content.forget_unfinished(spaces)
 
     async def give_up_left(self) -> None:
         """Let go of what an earlier look has left, unless something names it by now."""

@@ -9,8 +9,8 @@ What is to go, and for how long it has waited, `orders` say, and `protocol.folds
   back, or cuts off who said it, while a class is looked through, is heeded, and the sweep begins anew. Other words
   postpone nothing, however many come: each time it begins anew there is an order less;
 - what waits in quarantine goes too, and by itself once it has waited for `HELD_MS`;
-- of what a part of a pack holds nobody can say whose it is: when content is given up, all parts go to which this
-  program is not adding, and by themselves after a week;
+- of what a part of a pack holds nobody can say whose it is: when content is given up for an order that was not obeyed
+  before, all parts go to which this program is not adding, and by themselves after a week;
 - what was moved aside as damaged goes when an order is carried out of whom anything is here, be it bare: what a
   database has lost came again as others have it, and the one that lies aside may have it whole;
 - content that only erased entries named is given up first (`content_to_go`).
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -285,13 +285,19 @@ class Eraser:
             return []
         gone = [stored.entry for stored in arrived if is_destroyed_by(stored.entry, covers)]
         if gone:
-            await self._content.give_up_of(space, gone)
+            await self._content.give_up_of(space, gone, for_the_first_time=self._is_any_fresh(space, gone))
         last = arrived[-1].arrival
         chain = await self._store.chain_at(space, last) or b""
         marks = {mark: last.to_bytes(8, "big") + chain + sought, **({LEFTOVERS_MARK: b"\1"} if gone else {})}
         async with self._still_obeying():
             await self._store.erase([entry.id for entry in gone], marks)
         return [entry.id for entry in gone]
+
+    def _is_any_fresh(self, space: bytes, gone: Iterable[Entry]) -> bool:
+        """Whether any of these goes for whom or what nothing went in this space before."""
+        line = self._replica.door.lineage(space)
+        fresh = {order.covers for order in self._obeyed.orders if not order.is_done and order.space in line}
+        return any(is_destroyed_by(entry, fresh) for entry in gone)
 
     async def _looked_at(self, space: bytes, sought: bytes, noted: bytes | None) -> int:
         """How many entries need no other look. The mark holds that number, the chain there, and what was sought."""

@@ -357,8 +357,10 @@ class MemoryPacks:
             self._move_out(pack, [chunk for chunk in pack.chunks if chunk not in alone], left)
             del self._packs[name]
             self.changes += 1
-        self._parts.clear()
         return list(gone)
+
+    async def forget_unfinished(self, spaces: Collection[bytes]) -> None:  # noqa: ARG002
+        self._parts.clear()
 
     async def unnamed(self, most: int) -> list[bytes]:
         named = self._named()

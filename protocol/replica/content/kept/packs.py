@@ -285,13 +285,13 @@ class PackFolder:
     async def forget(
         self, spaces: Collection[bytes], streams: Collection[bytes], deciding: Deciding = nullcontext
     ) -> list[bytes]:
-        gone = await self._give_up(lambda: self._index.given_up(spaces, streams), deciding)
+        return await self._give_up(lambda: self._index.given_up(spaces, streams), deciding)
+
+    async def forget_unfinished(self, spaces: Collection[bytes]) -> None:
         for space in spaces:
             for delta in await self._deltas.of_space(space):
                 await self.drop_delta(delta.hash)
-        # of what a part holds nobody knows whose it is
         await self.drop_lying(await self.lying_parts())
-        return gone
 
     async def unnamed(self, most: int) -> list[bytes]:
         return await self._index.unnamed(most)
