@@ -6,8 +6,9 @@ Rules:
 - what is said under a grant that let a device in again counts once each other device in use of its person's that it is
   linked with has spoken for that grant, or leads to who has, whatever it says; there may be none (docs/adr/0250);
 - past one that is in use and says so nobody is asked: whom that one confirmed came by its word (docs/adr/0257);
-- who waits itself is asked as well, until that confirms nobody more: two that wait for each other wait for nobody, but
-  who was found and confirmed again, however long ago, is in use before anybody is asked about another;
+- who waits itself is asked as well, and who all wait for one another alone wait for nobody: in `turns` (docs/adr/0265);
+- a device *goes on*, and counts as in use for others, though it waits itself, that held one grant while another was
+  ended, and was never reported, or counted again since it was reported last: by the parents of what it holds;
 - that stays so once the grant is over, or the device cut off again: else whoever has the server lets it say what he
   likes, and cuts it off with all that it said (docs/adr/0251);
 - returns of one device come one after another, by the reports that they name: a later one names what an earlier one
@@ -25,25 +26,26 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
-from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS, MAX_RETURNS_WEIGHED
+from protocol.limits import MAX_RETURNS_WEIGHED
 from protocol.model.ancestry import marked
 from protocol.model.entry import Entry, Kind
 from protocol.rights.asked import Asking, Bits, Heard, asked_about, leading_to, missing_of
 from protocol.rights.door import Authority, Door
-from protocol.rights.reachability import union
+from protocol.rights.turns import Lacking, Return, Together, Turns, held_by
 from protocol.rights.vouching import Device, Standing, Voices, Word
 
 LetInAgain: TypeAlias = Mapping[bytes, int]
 """The grants by which a device was let in again, those that are over included, with a bit for each revocation that they
-name, by themselves or through others of the same key."""
+name, by themselves or through others of the same key: those of reports are the lowest."""
+MAX_REVOCATIONS_TOLD_APART: Final = 4_096
+"""So many revocations of one key that are in force are told apart."""
 _NO_WORDS: Final = frozenset[Word]()
 _WEIGHED_AT_ONCE: Final = 1_024
-_NAMED_AS_MISSING: Final = 16
-_MAX_BITS: Final = 4_096
-"""So many revocations of one key that are in force are told apart."""
 
 
-def let_in_again(entries: Iterable[Entry], door: Door, reports: Mapping[bytes, bytes]) -> LetInAgain:
+def let_in_again(
+    entries: Iterable[Entry], door: Door, reports: Mapping[bytes, bytes], ends: Container[bytes] = ()
+) -> LetInAgain:
     """The grants that name reports of their own key, by themselves or through what else the key was given.
 
     `reports` are the revocations in force, each with its key: those that end one grant are named as well, and part what
@@ -65,17 +67,12 @@ def let_in_again(entries: Iterable[Entry], door: Door, reports: Mapping[bytes, b
         for grant, parents in grants.items():
             for name in parents:
                 named_by[name].append(grant)
-        names = sorted(named_by.keys() & of_key[key])
-        bits = marked({name: 1 << min(place, _MAX_BITS - 1) for place, name in enumerate(names)}, named_by)
+        names = sorted(named_by.keys() & of_key[key], key=lambda name: (name in ends, name))
+        bits = marked(
+            {name: 1 << min(place, MAX_REVOCATIONS_TOLD_APART - 1) for place, name in enumerate(names)}, named_by
+        )
         found.update((grant, bits[grant]) for grant in grants.keys() & bits.keys())
     return found
-
-
-class Return(NamedTuple):
-    """That a device was let in again: by what it has now, or by grants of former times that `named` the same."""
-
-    device: Device
-    named: int | None = None
 
 
 class Vouched(NamedTuple):
@@ -97,49 +94,12 @@ class _Said:
 _NOTHING_SAID: Final[Mapping[Return, _Said]] = MappingProxyType({})
 
 
-class _Together(NamedTuple):
-    """Returns of a person that are weighed in one walk, the first with the lowest bit."""
-
-    returns: Sequence[Return]
-    asking: Asking
-
-    def bits_of(self, those: Container[Return]) -> Bits:
-        """The bits of some."""
-        return union(1 << place for place, one in enumerate(self.returns) if one in those)
-
-    def of(self, bits: Bits) -> Iterable[tuple[Bits, Return]]:
-        """Those that have these bits, each with its own."""
-        while bits:
-            bit = bits & -bits
-            yield bit, self.returns[bit.bit_length() - 1]
-            bits ^= bit
-
-
-class _Left(NamedTuple):
-    """The returns for which somebody in use, or somebody who waits, has not spoken; and of whom in use each waits."""
-
-    by_those_in_use: set[Return]
-    by_those_that_wait: set[Return]
-    missing: Sequence[tuple[_Together, Mapping[Device, Bits]]]
-
-    def of_each(self) -> dict[Return, frozenset[Device]]:
-        """For which of those in use each waits; for some, where there are many: who invents some invents thousands."""
-        found: defaultdict[Return, set[Device]] = defaultdict(set)
-        for some, in_use in self.missing:
-            full = 0
-            for device, bits in sorted(in_use.items()):
-                for bit, one in some.of(bits & ~full):
-                    found[one].add(device)
-                    full |= bit if len(found[one]) >= _NAMED_AS_MISSING else 0
-        return {one: frozenset(others) for one, others in found.items()}
-
-
 class Returns:
     """The returns of a space, and what was said of them and since.
 
     `holding` are the grants that hold; `came_back` are the keys that were cut off once, or had a grant ended, and are
-    not cut off now; `going_on` are those of them that may never have been: beside what was ended they hold a grant that
-    names nothing of it.
+    not cut off now; `held_on` are those of them that hold a grant that does not name all that was
+    ended of them, and so held it while another one was ended: each with the bits of its reports.
     """
 
     def __init__(
@@ -147,12 +107,12 @@ class Returns:
         holding: Mapping[bytes, Authority],
         came_back: Container[bytes],
         again: LetInAgain,
-        going_on: Container[bytes],
+        held_on: Mapping[bytes, int],
     ) -> None:
         self._holding = holding
         self._came_back = came_back
         self._again = again
-        self._going_on = going_on
+        self._held_on = held_on
         self._now: defaultdict[Device, int] = defaultdict(int)
         for grant, named in again.items():
             if (held := holding.get(grant)) is not None and held.key in came_back:
@@ -193,15 +153,19 @@ class Returns:
         if not whose:
             return voices
         waiting, weighed = set(whose), self._weighed(whose)
-        together, heard, turns = list(self._together(weighed, whose)), self._heard(voices, whose), _Turns()
+        together, heard, turns = list(self._together(weighed, whose)), self._heard(voices, whose), Turns()
         while True:
-            left = self._left(together, heard, waiting, voices, cut)
-            again = turns.confirmed([one for one in weighed if one in waiting], left)
+            left = [one for one in weighed if one in waiting]
+            on = self._going_on(whose, waiting)
+            lacking = [
+                self._lacking(some, heard, waiting, _Use(some.asking.person, voices, cut, on)) for some in together
+            ]
+            again = turns.next(left, lacking)
             if not again:
                 break
             waiting.difference_update(again)
             voices = self._with_said(voices, again, heard)
-        missing = left.of_each()
+        missing = held_by(left, lacking)
         return replace(
             voices,
             unheard=frozenset(grant for one in waiting for grant in grants.get(one, ())),
@@ -231,12 +195,17 @@ class Returns:
         return self._said.get(device, _NOTHING_SAID)
 
     def _weighed(self, returns: Iterable[Return]) -> Sequence[Return]:
-        """Those that are: of each device's returns that are over the earliest, which name the fewest."""
+        """Those that are: of each device's returns that are over the earliest, which name the fewest.
+
+        Those that name all its reports, by which it may go on, are counted by themselves: invented ones that name less
+        stand before them.
+        """
         found: list[Return] = []
-        over: Counter[Device] = Counter()
+        over: Counter[tuple[Device, bool]] = Counter()
         for one in sorted(returns, key=lambda one: (self._named(one).bit_count(), self._named(one), one.device)):
-            over[one.device] += one.named is not None
-            if one.named is None or over[one.device] <= MAX_RETURNS_WEIGHED:
+            kind = one.device, self._names_all_reports(one)
+            over[kind] += one.named is not None
+            if one.named is None or over[kind] <= MAX_RETURNS_WEIGHED:
                 found.append(one)
         return found
 
@@ -275,7 +244,7 @@ class Returns:
                 heard.said.add((device, since), more.words | more.over)
         return heard
 
-    def _together(self, weighed: Iterable[Return], whose: Mapping[Return, Iterable[bytes]]) -> Iterable[_Together]:
+    def _together(self, weighed: Iterable[Return], whose: Mapping[Return, Iterable[bytes]]) -> Iterable[Together]:
         """Those that are weighed, by whose they are, so many at once."""
         of_person: defaultdict[bytes, list[Return]] = defaultdict(list)
         for one in weighed:
@@ -284,7 +253,7 @@ class Returns:
         for person, returns in of_person.items():
             for first in range(0, len(returns), _WEIGHED_AT_ONCE):
                 some = returns[first : first + _WEIGHED_AT_ONCE]
-                yield _Together(some, self._asking(person, some))
+                yield Together(some, self._asking(person, some))
 
     def _asking(self, person: bytes, returns: Sequence[Return]) -> Asking:
         """Who is asked about returns, whatever counts by now.
@@ -310,30 +279,37 @@ class Returns:
                     spoke[voice] |= bit
         return Asking(person, own, {device: list(bits.items()) for device, bits in before.items()}, spoke, over)
 
-    def _left(
-        self,
-        together: Iterable[_Together],
-        heard: Heard,
-        waiting: Container[Return],
-        voices: Voices,
-        cut: Container[bytes],
-    ) -> _Left:
-        """Which of the returns that wait still do, by what counts so far."""
-        left = _Left(set(), set(), missing := [])
-        for some in together:
-            use = _Use(some.asking.person, voices, cut, self._going_on)
-            bits, vouched = some.bits_of(waiting), self._vouched_for(some, waiting)
-            asked = asked_about(some.asking, heard, bits, use.is_in_use)
-            lacking = missing_of(asked, leading_to(some.asking, heard, bits, vouched))
-            in_use = {device: those for device, those in lacking.items() if those and use.is_in_use(device)}
-            waits = (those for device, those in lacking.items() if those and use.waits(device))
-            left.by_those_in_use.update(one for _, one in some.of(union(in_use.values())))
-            left.by_those_that_wait.update(one for _, one in some.of(union(waits)))
-            missing.append((some, in_use))
-        return left
+    def _going_on(self, whose: Mapping[Return, Collection[bytes]], waiting: Container[Return]) -> frozenset[Standing]:
+        """Who goes on, as whose, by what counts so far."""
+        found: set[Standing] = set()
+        for one, persons in whose.items():
+            reports = self._held_on.get(one.device[0])
+            counted = not reports if one.named is None else one not in waiting
+            if reports is not None and counted and self._named(one) & reports == reports:
+                found.update((one.device, person) for person in persons)
+        return frozenset(found)
+
+    def _lacking(self, some: Together, heard: Heard, waiting: Container[Return], use: _Use) -> Lacking:
+        """Whom the returns lack that wait still, by what counts so far."""
+        bits, vouched = some.bits_of(waiting), self._vouched_for(some, waiting)
+        asked = asked_about(some.asking, heard, bits, use.is_in_use)
+        lacked = missing_of(asked, leading_to(some.asking, heard, bits, vouched))
+        on = some.bits_of({one for one in some.returns if use.goes_on(one.device) and self._names_all_reports(one)})
+        in_use: dict[Device, Bits] = {}
+        going_on: dict[Device, Bits] = {}
+        waiting_too: dict[Device, Bits] = {}
+        for device, those in lacked.items():
+            if those and use.stands(device):
+                waits = going_on if use.goes_on(device) else waiting_too
+                (waits if use.waits(device) else in_use)[device] = those
+        return Lacking(some, in_use, going_on, waiting_too, on)
+
+    def _names_all_reports(self, one: Return) -> bool:
+        reports = self._held_on.get(one.device[0], 0)
+        return one.named is None or one.named & reports == reports
 
     def _vouched_for(
-        self, some: _Together, waiting: Container[Return]
+        self, some: Together, waiting: Container[Return]
     ) -> Mapping[Device, Sequence[tuple[Device, Word, Bits]]]:
         """Who has spoken for which of the returns that wait, and waits for nobody with that."""
         found: defaultdict[Device, list[tuple[Device, Word, Bits]]] = defaultdict(list)
@@ -353,44 +329,24 @@ class _Use(NamedTuple):
     person: bytes
     voices: Voices
     cut: Container[bytes]
-    going_on: Container[bytes]
+    on: Container[Standing]
 
     def is_in_use(self, device: Device) -> bool:
         """Whether it waits for nobody, or goes on.
 
-        Whoever has the server's key grants her laptop once more and ends that: it goes on all the while, and would be
-        asked about nobody if that made it wait.
+        Whoever has the server's key grants her laptop once more and ends what it had: it goes on all the while, and
+        would be asked about nobody if that made it wait.
         """
-        return self._stands(device) and (device not in self.voices.let_back or device[0] in self.going_on)
+        return self.stands(device) and (not self.waits(device) or self.goes_on(device))
 
-    def waits(self, device: Device) -> bool:
-        """Whether nothing has cut it off, and it is not in use."""
-        return self._stands(device) and not self.is_in_use(device)
-
-    def _stands(self, device: Device) -> bool:
+    def stands(self, device: Device) -> bool:
+        """Whether nothing has cut it off."""
         return device[0] not in self.cut and (device, self.person) in self.voices.standings
 
+    def waits(self, device: Device) -> bool:
+        """Whether it waits for others itself."""
+        return device in self.voices.let_back
 
-class _Turns:
-    """Which returns are confirmed in each turn: first, as long as there are any, those for which everybody speaks.
-
-    Of either kind there are so many: a line of those that server and thief invent takes no turn from the others.
-    """
-
-    def __init__(self) -> None:
-        self._by_all = self._by_those_in_use = MAX_CONFIRMED_AGAIN_STEPS
-
-    def confirmed(self, waiting: Sequence[Return], left: _Left) -> Sequence[Return]:
-        """The next ones; none once nobody is left who waits for nobody."""
-        again = by_all(waiting, left) if self._by_all else []
-        if again:
-            self._by_all -= 1
-        elif self._by_those_in_use:
-            self._by_those_in_use -= 1
-            again = [one for one in waiting if one not in left.by_those_in_use]
-        return again
-
-
-def by_all(waiting: Iterable[Return], left: _Left) -> Sequence[Return]:
-    """Those for which everybody speaks that they are linked with, who waits included."""
-    return [one for one in waiting if one not in left.by_those_in_use and one not in left.by_those_that_wait]
+    def goes_on(self, device: Device) -> bool:
+        """Whether it had come back or was never away, and nothing but grants of it was ended since, beside others."""
+        return (device, self.person) in self.on

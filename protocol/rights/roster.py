@@ -26,7 +26,7 @@ docs/protocol.md, "Roster".
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -45,7 +45,7 @@ from protocol.rights.keys_in_use import (
     said_as,
     said_by,
 )
-from protocol.rights.letting_back import LetInAgain, let_in_again
+from protocol.rights.letting_back import MAX_REVOCATIONS_TOLD_APART, LetInAgain, let_in_again
 from protocol.rights.revocations import ABOVE_ROOTS, cuts_of, doubtful, without_right
 from protocol.rights.speaking import (
     Remembered,
@@ -215,6 +215,9 @@ def fold_roster(
     undone = frozenset(_undone([*above, *own], held_back, door))
     carried_out = dict(_carried_out([*above, *own], destroyed, held, door))
     erased = {*_erased([*above, *own], held_back | undone), *carried_out.values()}
+    ends = frozenset(one.id for one in (*above, *own) if one.header.target is not None and one.id in revocations)
+    # a grant that overcomes too little of what cut its device off (rank 0) stays: somebody was let in by it once
+    counting = (each for each in (*above, *own) if held.get(each.id, 0) == 0)
     roster = Roster(
         space=space,
         persons={},
@@ -229,9 +232,8 @@ def fold_roster(
         void=frozenset(gone - held.keys()),
         awaited=cuts.awaited,
         revocations=revocations,
-        ends=frozenset(one.id for one in (*above, *own) if one.header.target is not None and one.id in revocations),
-        # a grant that overcomes too little of what cut its device off (rank 0) stays: somebody was let in by it once
-        again=let_in_again((each for each in (*above, *own) if held.get(each.id, 0) == 0), door, revocations),
+        ends=ends,
+        again=let_in_again(counting, door, revocations, ends),
         doubtful=frozenset(doubtful([*above, *own], held)),
     )
     persons, aliases = persons_of(each for each in own if each.header.kind == Kind.PERSON and not roster.hides(each))
@@ -255,7 +257,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         cut=cut,
         came_back=came_back,
         again=roster.again,
-        going_on=_going_on(roster),
+        held_on=_held_on(roster),
     )
     voices = hear(aliases=aliases)
     apart = hear(aliases={}) if aliases else voices
@@ -304,11 +306,16 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     )
 
 
-def _going_on(roster: Roster) -> frozenset[bytes]:
-    """The keys of which nothing but grants were ended, and that hold one that names nothing of that."""
-    cut_off = {key for name, key in roster.revocations.items() if name not in roster.ends}
-    holding = {each.key for each in roster.authorities if each.grant not in roster.again}
-    return frozenset(holding - cut_off)
+def _held_on(roster: Roster) -> Mapping[bytes, int]:
+    """The keys that hold a grant that does not name all that was ended of them, each with the bits of its reports.
+
+    Who names all was let in after the last of these; what names fewer held while another one was ended. By the parents
+    alone: no date says so.
+    """
+    ended = Counter(roster.revocations.values())
+    reports = Counter(key for name, key in roster.revocations.items() if name not in roster.ends)
+    held = {one.key for one in roster.authorities if roster.again.get(one.grant, 0).bit_count() < ended[one.key]}
+    return {key: (1 << reports[key]) - 1 for key in held if reports[key] < MAX_REVOCATIONS_TOLD_APART}
 
 
 def _not_confirmed_again(

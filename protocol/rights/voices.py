@@ -24,7 +24,8 @@ from protocol.limits import (
 )
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.rights.door import Authority, Door
-from protocol.rights.letting_back import LetInAgain, Return, Returns, Vouched
+from protocol.rights.letting_back import LetInAgain, Returns, Vouched
+from protocol.rights.turns import Return
 from protocol.rights.vouching import Device, Voices, Vouch, Word, is_drawn_by, is_proof
 from protocol.roles import HAS_READING_KEYS, Role
 from protocol.trust.person_keys import PhraseKey
@@ -44,17 +45,17 @@ def voices_of(
     cut: Container[bytes],
     came_back: Container[bytes],
     again: LetInAgain,
-    going_on: Container[bytes],
+    held_on: Mapping[bytes, int],
 ) -> Voices:
     """From the entries of a space that count, and the grants that hold there.
 
-    `cut` are the keys that are cut off, `came_back` those that were and have been let in `again`; `going_on` are those
-    of them of which only grants were ended, beside one that is held on.
+    `cut` are the keys that are cut off, `came_back` those that were and have been let in `again`; `held_on` are those
+    of them that held one grant while another was ended.
     """
     granted = {authority.grant: authority for authority in authorities if authority.role in HAS_READING_KEYS}
     words: defaultdict[Device, set[Word]] = defaultdict(set)
     over: defaultdict[Device, set[Word]] = defaultdict(set)
-    returns = Returns(granted, came_back, again, going_on)
+    returns = Returns(granted, came_back, again, held_on)
 
     def who(person: bytes) -> bytes:
         return aliases.get(person, person)

@@ -184,11 +184,11 @@ class Voices:
     """The grants that are over, or whose device was cut off again, by which it had been let in again, and that the
     others of its person have not confirmed."""
     unheard_by: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
-    """Which devices of their person's in use each of these waits for, some where there are many; of none that is not
+    """Which devices of their person's each of these waits for, some where there are many; of none that is not
     weighed."""
     waits_for: Mapping[Device, frozenset[Device]] = field(default_factory=dict)
-    """Of those `let_back`, which devices of its person's in use each waits for: they have not said that it is theirs,
-    nor lead to who has. Where there are many, some."""
+    """Of those `let_back`, which devices of its person's each waits for, in use or waiting themselves: they have not
+    said that it is theirs, nor lead to who has. Where there are many, some."""
 
     def with_over(self) -> Voices:
         """As if the grants that are over still held."""

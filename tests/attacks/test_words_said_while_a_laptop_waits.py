@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -18,8 +18,9 @@ from protocol.model.structure import Grant, Successor
 from protocol.model.work import Receipt
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Authority, Door
-from protocol.rights.letting_back import LetInAgain, Return, Returns
+from protocol.rights.letting_back import LetInAgain, Returns
 from protocol.rights.letting_back import let_in_again as let_in_again_to
+from protocol.rights.turns import Return
 from protocol.rights.voices import _Phrases
 from protocol.rights.vouching import Vouch, device_id, drawn_by, prove
 from protocol.roles import Role
@@ -227,8 +228,10 @@ async def test_a_found_laptop_that_is_stolen_later_waits_for_whom_it_has_confirm
     assert not await opens_what_is_handed_in_now(here, lost, new)
 
 
-def _named_by_grants_alone(entries: Iterable[Entry], door: Door, reports: Mapping[bytes, bytes]) -> LetInAgain:
-    return let_in_again_to([each for each in entries if each.header.kind != Kind.SUCCESSOR], door, reports)
+def _named_by_grants_alone(
+    entries: Iterable[Entry], door: Door, reports: Mapping[bytes, bytes], ends: Container[bytes]
+) -> LetInAgain:
+    return let_in_again_to([each for each in entries if each.header.kind != Kind.SUCCESSOR], door, reports, ends)
 
 
 @pytest.mark.parametrize("after", [_cut_off_with_all, _its_grant_is_ended])

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from protocol.folds.hand_in_keys import content_key_of
 from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
 from protocol.model.work import Feedback
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import device_id
+from protocol.roles import Role
 from protocol.trust.kit import Argon2Cost
 from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.phrases import new_phrase
 from sync_agent.machine.enrolled import PHRASE_FILE
 from sync_agent.machine.phrase_file import drawn_in
@@ -117,3 +121,26 @@ async def test_a_paper_that_she_draws_on_a_found_laptop_before_it_is_confirmed_o
     said = await here.room.territory.replica.store.scan_kinds([Kind.PHRASE])
     assert [entry for entry in said if entry.header.space == later]
     assert mine.key.agreement in {each.key.agreement for each in drawn_in(here.teacher.agent.secret(PHRASE_FILE))}
+
+
+async def test_two_laptops_on_which_she_was_head_for_some_weeks_go_on_when_that_is_over(here: Here) -> None:
+    territory, space, person = here.room.territory, here.room.space, here.room.teacher_person
+    school, first = territory.schools[0], here.teacher
+    second = await another_laptop(here, first)
+    stays = [
+        (laptop, (await territory.let_in(laptop.agent.keys, Role.HEAD, school, person=person))[0].id)
+        for laptop in (first, second)
+    ]
+    await here.sync(first, second, here.machine)
+    for laptop, grant in stays:
+        device = laptop.agent.device
+        said = [tip for where in (school, space) for tip in await territory.replica.tips(where, device)]
+        await territory.say(school, Kind.REVOKE, Revocation(device, tuple(said)).encode(), target=grant)
+    await here.sync(first, second, here.machine, first, second)
+    hers = {own_device(laptop.agent) for laptop in (first, second)}
+    assert hers <= (await _roster(here)).speaking[person]
+    work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
+    await here.sync(here.machine, first, second)
+    handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
+    for laptop in (first, second):
+        assert content_key_of(handed_in, reading_keys(laptop.agent)) is not None

@@ -220,6 +220,34 @@ def test_a_laptop_that_is_let_in_again_without_end_costs_no_more_than_was_said_o
     assert_grows_as_its_entries(*work)
 
 
+@pytest.mark.parametrize("linked", ["one behind the other", "each behind six", "in rings of two"])
+@pytest.mark.parametrize("held", [True, False], ids=["held by one in use", "held by nobody"])
+def test_laptops_without_end_that_wait_for_one_another_cost_no_more_than_they_are(linked: str, *, held: bool) -> None:
+    laptops, many = Laptops(), 40
+    world, room, person = laptops.world, laptops.room, bytes(15) + b"x"
+    before = [world.enrol(Role.TEACHER, room, by=laptops.head, person=person)]
+    if not held:
+        world.say(laptops.head, room, Kind.REVOKE, Revocation(before[0].key.public, ()).encode())
+
+    def confirms(writer: Writer, grant: bytes | None) -> bytes:
+        return world.say(writer, room, Kind.VOUCH, Vouch().encode(), subject=person, target=grant).id
+
+    work = [laptops.flood.folding()]
+    for start in (0, many):
+        for number in range(start, start + many):
+            laptop = world.enrol(Role.TEACHER, room, by=laptops.head, person=person)
+            given = world.entries[-1].payload or b""
+            ring = number % 2 and linked == "in rings of two"
+            ahead = {"each behind six": before[-6:], "in rings of two": before[:1]}.get(linked, before[-1:])
+            last = [confirms(laptop, other.grant) for other in ahead]
+            last += [confirms(before[-1], laptop.grant), confirms(laptop, before[-1].grant)] if ring else []
+            cut = world.say(laptops.head, room, Kind.REVOKE, Revocation(laptop.key.public, tuple(last[-1:])).encode())
+            laptop.grant = world.say(laptops.head, room, Kind.GRANT, given, parents=(cut.id,)).id
+            before.append(laptop)
+        work.append(laptops.flood.folding())
+    assert_grows_as_its_entries(*work)
+
+
 @pytest.mark.parametrize("persons", ["one", "many"])
 @pytest.mark.parametrize("confirmed_by", ["one in use", "the one before", "a head"])
 def test_laptops_without_end_that_were_let_in_again_thrice_and_are_linked_cost_no_more_than_they_are(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from random import Random
 
 import pytest
 
 from protocol.folds.growth import fold_space
-from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS, MAX_RETURNS_WEIGHED
+from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS, MAX_PARENTS, MAX_RETURNS_WEIGHED
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, PersonKey, Revocation
 from protocol.rights.door import Door
@@ -278,3 +279,169 @@ def test_a_device_that_disagrees_with_an_earlier_return_leaves_out_nobody_who_is
     life.confirms(first, spy)
     assert not life.speaks(first)
     assert not life.speaks(spy)
+
+
+def _has_it_replaced(life: Life, laptop: Laptop, *named: bytes) -> bytes:
+    """It is granted once more, and what it had ends."""
+    had = laptop.writer.grant
+    laptop.writer.grant = life.lets_in(laptop, *named, by=life.world.server)
+    life.says_a_key(laptop)
+    return life.loses(laptop, by=life.world.server, ends=had)
+
+
+def test_two_of_hers_of_which_only_rights_have_ended_go_on() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    for laptop in (first, second):
+        _has_it_replaced(life, laptop)
+    assert not life.roster().voices.let_back, "neither waits for the other one"
+    life.confirms(first, second)
+    assert life.speaks(first)
+    assert life.speaks(second)
+
+
+def test_so_do_two_that_were_found_and_confirmed_again_before() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    reports = []
+    for found, other in ((first, second), (second, first)):
+        reports.append(life.loses(found))
+        life.finds(found, reports[-1], asked=(other,))
+        life.confirms(found, other)
+    for laptop, report in zip((first, second), reports, strict=True):
+        _has_it_replaced(life, laptop, report)
+    assert not life.roster().voices.let_back
+    life.confirms(first, second)
+    assert life.speaks(first)
+    assert life.speaks(second)
+
+
+def test_one_of_which_only_a_right_has_ended_waits_for_none_that_was_reported() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    report = life.loses(first)
+    _has_it_replaced(life, second)
+    life.finds(first, report)
+    assert life.speaks(second)
+    assert life.waits_for(first) == {second.device}
+
+
+def test_whose_access_had_ended_is_asked_about_again_though_it_was_found_and_confirmed_once() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    report = life.loses(first)
+    life.finds(first, report, asked=(second,))
+    life.loses(first, ends=first.writer.grant)
+    first.writer.grant = life.lets_in(first, report, by=life.world.server)
+    life.says_a_key(first)
+    assert life.waits_for(first) == {second.device}
+
+
+def test_what_a_laptop_was_as_somebody_elses_makes_it_none_that_goes_on() -> None:
+    life = Life()
+    stolen = life.buys()
+    second = life.buys(stolen)
+    report = life.loses(stolen)
+    _has_it_replaced(life, second)
+    other = replace(stolen.given, person=life.world.person(life.room, PersonRole.TEACHER, "M. X"))
+    as_other = life.lets_in(Laptop(stolen.writer, other), report, by=life.world.server)
+    life.finds(stolen, report)
+    life.loses(stolen, by=life.world.server, ends=as_other)
+    assert stolen.device in life.roster().voices.let_back
+    assert life.speaks(second)
+
+
+def test_returns_that_a_server_invented_crowd_out_none_by_which_hers_goes_on() -> None:
+    life = Life()
+    stolen = life.buys()
+    second = life.buys(stolen)
+    reports = []
+    for _ in range(2):
+        reports.append(life.loses(second))
+        life.finds(second, *reports, asked=(stolen,))
+        life.confirms(second, stolen)
+    report = life.loses(stolen)
+    for _ in range(MAX_RETURNS_WEIGHED + 8):
+        extra = life.lets_in(second, *reports, by=life.world.server)
+        ended = life.loses(second, by=life.world.server, ends=extra)
+        life.loses(second, by=life.world.server, ends=life.lets_in(second, ended, by=life.world.server))
+    _has_it_replaced(life, second, *reports)
+    life.finds(stolen, report)
+    assert life.waits_for(stolen) == {second.device}
+
+
+def test_who_waits_for_one_that_waits_itself_is_told_so() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    drawer = life.buys()
+    life.confirms(drawer, second)
+    for laptop, lost in [(each, life.loses(each)) for each in (first, second)]:
+        life.finds(laptop, lost)
+    assert life.waits_for(first) == {second.device}
+    assert life.waits_for(second) == {drawer.device, first.device}
+    life.confirms(drawer, second)
+    assert not life.roster().voices.let_back, "the two wait for each other alone"
+
+
+def test_two_that_were_found_together_and_have_confirmed_each_other_since_are_asked_about_each_other() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    reports = [life.loses(each) for each in (first, second)]
+    for laptop, report in zip((first, second), reports, strict=True):
+        life.finds(laptop, report)
+    life.confirms(first, second)
+    life.confirms(second, first)
+    life.finds(first, reports[0], life.loses(first))
+    assert life.waits_for(first) == {second.device}
+    assert second.device not in life.roster().voices.let_back
+
+
+class _AnyDay:
+    """What happens to her laptops: each is bought, lost, found, granted once more, and confirmed or not."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.life = Life()
+        self.laptops = [self.life.buys()]
+        self.named: defaultdict[Device, list[bytes]] = defaultdict(list)
+
+    def happens(self) -> None:
+        what = self.random.choice([self._buys, self._loses, self._finds, self._has_replaced, self._confirms])
+        what(self.random.choice(self.laptops))
+
+    def _buys(self, laptop: Laptop) -> None:
+        if len(self.laptops) < 5:
+            self.laptops.append(self.life.buys(*[laptop][: self.random.randrange(2)]))
+
+    def _loses(self, laptop: Laptop) -> None:
+        self.named[laptop.device].append(self.life.loses(laptop))
+
+    def _finds(self, laptop: Laptop) -> None:
+        self.life.finds(laptop, *self.named[laptop.device][-MAX_PARENTS:])
+
+    def _has_replaced(self, laptop: Laptop) -> None:
+        named = self.named[laptop.device][-MAX_PARENTS:]
+        self.named[laptop.device].append(_has_it_replaced(self.life, laptop, *named))
+
+    def _confirms(self, laptop: Laptop) -> None:
+        self.life.confirms(self.random.choice(self.laptops), laptop)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_who_waits_waits_in_the_end_for_one_in_use_whatever_has_happened(seed: int) -> None:
+    """So that somebody can always answer: each page names whom its laptop waits for."""
+    days = _AnyDay(seed)
+    for _ in range(14):
+        days.happens()
+        voices = days.life.roster().voices
+        for waiting in voices.let_back:
+            behind = [waiting]
+            for one in behind:
+                behind += [other for other in sorted(voices.waits_for.get(one, ())) if other not in behind]
+            assert not voices.let_back.issuperset(behind)
