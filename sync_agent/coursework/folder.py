@@ -36,6 +36,8 @@ Notes: TypeAlias = Mapping[str, FileNote]
 _EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _FEW_FILES: Final = 32
+_TAG_CHARS: Final = 16
+_AWAY: Final = "old-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,11 @@ class Lying:
     def folder(self) -> str:
         """The folder that it lies in, as `folders_above` names them."""
         return _folder(self.path)
+
+
+def tag_of(item: bytes) -> str:
+    """What names an item in .relais."""
+    return item.hex()[:_TAG_CHARS]
 
 
 # --- what lies there --------------------------------------------------------------------------------------------------
@@ -127,7 +134,7 @@ class TitleFolder:
         self.place = place
         self._ours = root / OUR_FOLDER
         self.fresh = self._ours / f"new-{tag}"
-        self._old = f"old-{tag}-"
+        self._old = f"{_AWAY}{tag}-"
         self._drafts = (self._ours / f"draft-{tag}-{number}" for number in itertools.count(1))
 
     def begin(self) -> None:
@@ -351,6 +358,15 @@ def clear_ours(root: Path) -> None:
             left.unlink()
         elif left.name.startswith("new-") and is_real_folder(left):
             shutil.rmtree(left)
+
+
+def put_away(root: Path) -> frozenset[str]:
+    """Of which items something lies in .relais that was put away, by their tags."""
+    ours = root / OUR_FOLDER
+    if not is_real_folder(ours):
+        return frozenset()
+    begin = len(_AWAY)
+    return frozenset(left.name[begin : begin + _TAG_CHARS] for left in ours.iterdir() if left.name.startswith(_AWAY))
 
 
 def remove_ours(root: Path) -> None:

@@ -44,8 +44,10 @@ from sync_agent.coursework.folder import (
     folders_above,
     look_through,
     make_durable,
+    put_away,
     remove_drafts,
     remove_ours,
+    tag_of,
     write_files,
 )
 from sync_agent.coursework.reading import need_of, read_checked, readable_version
@@ -240,6 +242,8 @@ class Materializer:
         for gone in shown.keys() - items.keys() if here else ():
             await self._guarded(self._remove(gone, shown.pop(gone)))
         await self._make_way(shown)
+        if thorough:
+            await self._guarded(self._bring_home(shown))
         spaces = await space_folders(self._agent)
         if not spaces:
             return  # no rights yet, or none any more: what is there stays readable
@@ -264,6 +268,14 @@ class Materializer:
                 bringing = self._bring(item, version, before, now, place, set_aside=set_aside)
                 await self._guarded(self._if_it_fits(item.id, now, bringing))
                 await self._make_way(shown)
+
+    async def _bring_home(self, shown: Mapping[bytes, Shown]) -> None:
+        """What a crash left in .relais comes back, also of a title of which nothing can be brought in step now."""
+        left = await asyncio.to_thread(put_away, self._root)
+        for item, title in shown.items():
+            if tag_of(item) in left:
+                folder = TitleFolder(self._root, await self._place(title), tag_of(item))
+                await self._guarded(asyncio.to_thread(folder.tidy, await self._known(item), {}, back=True))
 
     async def _shown(self) -> dict[bytes, Shown]:
         unwritten = {key: mark for key, mark in self._marks.items() if key.startswith(TREE_MARKS)}
@@ -355,7 +367,7 @@ class Materializer:
         ):
             seen = None
         known = await self._known(item.id) if seen is None else seen.known
-        title = _Title(item.id, TitleFolder(self._root, place, item.id.hex()[:16]), known, at_ms * 10**6)
+        title = _Title(item.id, TitleFolder(self._root, place, tag_of(item.id)), known, at_ms * 10**6)
         if before is not None and (before.space, before.folder) != (now.space, now.folder):
             await self._move(title, before, now)
         await asyncio.to_thread(title.folder.tidy, title.known, {}, back=True)
@@ -391,7 +403,7 @@ class Materializer:
         is noted leads to what lies there: it is found again when the title makes way, is withdrawn or erased.
         """
         await self._settle()
-        former = TitleFolder(self._root, await self._place(before), title.item.hex()[:16])
+        former = TitleFolder(self._root, await self._place(before), tag_of(title.item))
         await asyncio.to_thread(former.put_away, title.known)
         try:
             moved = replace(now, stream=before.stream).encode()
@@ -489,7 +501,7 @@ class Materializer:
 
     async def _remove(self, item: bytes, shown: Shown) -> None:
         """Take a title away that is withdrawn, erased, or not for this device any more."""
-        folder = TitleFolder(self._root, await self._place(shown), item.hex()[:16])
+        folder = TitleFolder(self._root, await self._place(shown), tag_of(item))
         await asyncio.to_thread(folder.remove, await self._known(item))
         keys = TREE_FILES_MARKS + item.hex()
         self._marks |= {TREE_MARKS + item.hex(): None, keys: None, keys + _NEXT: None}

@@ -118,6 +118,33 @@ async def test_copies_make_way_though_what_was_noted_of_them_found_no_room(
         assert set(files_of(pair.cm1)) == {"Ancien/film.bin", "Nouveau/page.html"}
 
 
+async def test_what_a_crash_hid_is_seen_again_though_nothing_can_be_brought_in_step_any_more(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = (await pair.publish({"film.bin": bytes(2000)}, title="Eau"))["item"]
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "devoir.odt", WORK)
+    await pair.publish({"film.bin": b"1"}, item=item, title="La pluie")
+    async with opened(pair.room, "renard") as agent:
+
+        async def crash(_: Mapping[str, bytes | None]) -> None:
+            raise _Crash
+
+        with monkeypatch.context() as patch:
+            patch.setattr(agent.replica.store, "set_marks", crash)
+            with pytest.raises(_Crash):
+                await Materializer(agent).refresh(thorough=True)
+    assert list(files_of(pair.tree)) != ["CM1/Eau/devoir.odt"], "it lies in .relais"
+
+    async def none() -> dict[bytes, Any]:
+        return {}
+
+    async with opened(pair.room, "renard") as agent:
+        monkeypatch.setattr(agent, "spaces", none)  # its right has ended meanwhile
+        await Materializer(agent).refresh(thorough=True)
+    assert set(files_of(pair.tree)) == {"CM1/Eau/film.bin", "CM1/Eau/devoir.odt"}
+
+
 async def test_a_name_that_could_not_be_noted_leaves_a_title_where_it_was(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
