@@ -205,6 +205,7 @@ async def open_hand_in(agent: Agent, wanted: bytes, outgoing: Outgoing) -> None:
     async with aclosing(unsealed(agent, work, content_key)) as pieces:
         async for _ in pieces:
             pass
+    await agent.note_opened(work.record.content.stream)
     opened = -1
     async with aclosing(unsealed(agent, work, content_key)) as pieces:
         async for files, index, piece in pieces:

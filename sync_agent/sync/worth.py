@@ -7,7 +7,8 @@ Rules:
 - what is nobody's to bring again once it is gone, a pupil's work on the devices of those who read it and the files of
   feedback everywhere, stays after it was opened as well: until a backup of the server has held it for a month, or its
   school year is over by what is said of the class *and* by this device's own clock. Whoever has the server says of any
-  class that it is over, and names teachers whose feedback replaces another's;
+  class that it is over, and names teachers whose feedback replaces another's. What was handed in is no older than its
+  assignment or a receipt;
 - what is hidden (erased, or held back) is not worthless: work stays, and what was shown goes like what is, until the
   erasure destroys it, seven days after and five people a day.
 """
@@ -120,6 +121,7 @@ class Worths:
         recovery, known = await recovery_keys(self._agent.replica), await known_for_good(self._agent, view.roster)
         for work in view.coursework.hand_ins.values():
             need = work_need(work)
+            said_ms = self._last_said_ms(work, view.coursework.items.get(work.item))
             is_made_here = self._agent.made(work)
             heeded = known.without_newcomers() if is_made_here else known
             opened = is_opened_for_good(work, view.roster, recovery, heeded)
@@ -130,18 +132,28 @@ class Worths:
             elif not reads:
                 worth = Worth.PAST_YEAR if past else Worth.SHOWN
             else:
-                worth = await self._rare(need, work.at_ms, past=past, held_ms=work.received_ms or None)
-            pieces.append(await self._piece(need, worth, work.at_ms))
+                worth = await self._rare(need, said_ms, past=past, held_ms=work.received_ms or None)
+            pieces.append(await self._piece(need, worth, said_ms))
             note = work.feedback
             if note is not None and note.record.content is not None:
                 need = Need(space, note.record.content.stream, sealed=False)
+                noted_ms = max(self.dated_ms(note.at_ms), said_ms)
                 worth = (
                     Worth.KEPT
                     if self._is_own(note.author)
-                    else await self._rare(need, note.at_ms, past=past, held_ms=self.dated_ms(note.at_ms))
+                    else await self._rare(need, noted_ms, past=past, held_ms=self.dated_ms(note.at_ms))
                 )
-                pieces.append(await self._piece(need, worth, note.at_ms))
+                pieces.append(await self._piece(need, worth, noted_ms))
         return pieces
+
+    def _last_said_ms(self, work: Work, item: Item | None) -> int:
+        """When its assignment, itself or a receipt was last said: whatever clock was wrong, it is no older.
+
+        Nor is its feedback.
+        """
+        first = None if item is None else item.versions.get(item.id)
+        said_ms = [work.at_ms, *(one.at_ms for one in work.witnesses), *([] if first is None else [first.at_ms])]
+        return max(map(self.dated_ms, said_ms))
 
     async def _rare(self, need: Need, at_ms: int, *, past: bool, held_ms: int | None) -> Worth:
         """What somebody else made of which there may be no other copy soon: this device's may be the last one.

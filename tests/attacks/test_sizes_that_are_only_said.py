@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+import pytest
+
+from protocol.clock import DAY_MS
+from protocol.errors import Refused
+from protocol.folds.coursework import Item, Work
 from protocol.limits import GiB, MiB
 from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
 from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.content.holdings import Need
 from protocol.roles import PersonRole, Role
@@ -16,6 +22,7 @@ from sync_agent.app import RoomLimits
 from sync_agent.hand_ins.handing_in import give_feedback
 from sync_agent.machine.eviction import Worth
 from sync_agent.sync.room import Room
+from sync_agent.sync.worth import Worths
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, Given, assignment, work_of
 from tests.harness.commands import Desk
@@ -168,8 +175,8 @@ async def test_for_lessons_that_never_come_no_lesson_of_a_teachers_is_put_away(r
     assert (room.space, shown.record.content.stream) not in here.other.agent.evicted
 
 
-async def _shown(_self: object, _need: Need, _at_ms: int, *, past: bool, at_server: bool) -> Worth:
-    return Worth.PAST_YEAR if past or not at_server else Worth.SHOWN
+async def _shown(_self: object, _need: Need, _at_ms: int, *, past: bool, held_ms: int | None) -> Worth:
+    return Worth.PAST_YEAR if past or held_ms is None else Worth.SHOWN
 
 
 @attack(ROW, off={"sync_agent.sync.worth.Worths._rare": _shown})
@@ -184,6 +191,39 @@ async def test_what_is_really_sent_takes_no_opened_work_and_no_remark_of_this_ye
     assert await here.are_here(here.teacher, here.work, here.remark)
     assert await here.are_here(here.pupils, here.remark)
     assert await here.are_here(here.other, here.remark)
+
+
+def _its_own_date(_worths: Worths, work: Work, _item: Item | None) -> int:
+    return work.at_ms
+
+
+@attack(ROW, off={"sync_agent.sync.worth.Worths._last_said_ms": _its_own_date})
+async def test_work_that_is_dated_years_back_is_of_this_year_though_a_server_ends_who_reads_it(
+    room: Classroom,
+) -> None:
+    clock, teacher, pupils = room.territory.clock, await room.teacher(), await room.machine()
+    colleague = await room.teacher()
+    task = await assignment(room, teacher, pupils, colleague)
+    pupils.agent.now_ms = lambda: clock() - 17 * 365 * DAY_MS
+    pupils.agent.replica._last_at = 0  # as if no word of this year had reached it
+    hand_in = await room.hand_in(pupils, task, {"redaction.odt": Random(3).randbytes(300_000)})
+    for device in (pupils, teacher, colleague):
+        await device.session.sync()
+    await Desk(teacher.agent).files("open-hand-in", id=hand_in.hex())
+    stream = (await work_of(teacher, room, hand_in)).record.content.stream
+    assert await teacher.agent.opened_ms(stream), "as of a lesson, it is noted when it was used"
+    await Desk(teacher.agent).ask("confirm-opened", id=hand_in.hex())
+    for device in (teacher, colleague):
+        await device.session.sync()
+    (right,) = await colleague.agent.own_rights()
+    end = Revocation(colleague.agent.device, ()).encode()
+    await room.territory.say(room.space, Kind.REVOKE, end, target=right.grant)
+    with pytest.raises(Refused):
+        await colleague.session.sync()
+    assert room.space in await colleague.agent.ended_classes()
+    assert (await work_of(colleague, room, hand_in)).at_ms < clock() - 16 * 365 * DAY_MS
+    (work,) = [piece for piece in await Worths(colleague.agent).pieces() if piece.need.sealed]
+    assert work.worth is Worth.KEPT
 
 
 async def _nothing(*_: object) -> list[object]:
