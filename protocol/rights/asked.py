@@ -16,7 +16,7 @@ Pure; a part of `letting_back`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -38,11 +38,13 @@ class Words:
         self._about: defaultdict[tuple[Device, bytes], list[tuple[Device, Word]]] = defaultdict(list)
         self._by: defaultdict[tuple[Device, bytes], list[tuple[Device, Word]]] = defaultdict(list)
         self._heads: dict[Device, dict[Device, None]] = {}
+        self._shown: defaultdict[bytes, set[bytes]] = defaultdict(set)
 
     def add(self, by: Hashable, words: Iterable[Word]) -> None:
         """What is said from the one end alone: it leads on, and nobody is led back by it."""
         for word in words:
             self._of[by, word.person].append(word)
+            self._shown[word.person].add(word.shown)
             if word.head:
                 self._of_heads[by].append(word)
 
@@ -57,12 +59,20 @@ class Words:
                 if word.by is not None:
                     self._by[word.device, word.by].append((voice, word))
 
-    def onward(self, by: Hashable, person: bytes, spoken_as: bytes | None) -> Iterable[Place]:
-        """To which places what was said leads, of the person's own device (`spoken_as` None) or of a head's."""
+    def shown(self, person: bytes) -> frozenset[bytes]:
+        """As whose any device was shown that somebody spoke of as the person's."""
+        return frozenset(self._shown.get(person, ()))
+
+    def onward(self, by: Hashable, person: bytes, spoken_as: bytes | None, shown: Container[bytes]) -> Iterable[Place]:
+        """To which places what was said leads, of the person's own device (`spoken_as` None) or of a head's.
+
+        A head's leads to the person's under an id as which one of theirs was `shown`, and under no other: who speaks
+        for one head as thousands would lead to each further one as often.
+        """
         for word in self._of_heads.get(by, ()):
             if spoken_as is not None:
                 yield word.device, spoken_as
-            elif word.by is not None and not (word.is_own and word.person == person):
+            elif word.by in shown and not (word.is_own and word.person == person):
                 yield word.device, word.by
         for word in self._of.get((by, person), ()):
             if word.is_own if spoken_as is None else word.shown == spoken_as:
@@ -117,15 +127,16 @@ class Heard:
 def asked_about(asking: Asking, heard: Heard, waiting: Bits, is_in_use: Callable[[Device], bool]) -> dict[Device, Bits]:
     """About which of the returns that wait each device is asked."""
     person = asking.person
+    shown = heard.ever.shown(person) | heard.said.shown(person)
 
     def onward(place: Place) -> Iterable[tuple[Place, Bits]]:
         device, spoken_as = place
         own = asking.own.get(device, 0)
         if spoken_as is not None or not is_in_use(device):
-            for after in heard.ever.onward(device, person, spoken_as):
+            for after in heard.ever.onward(device, person, spoken_as, shown):
                 yield after, ~own
         for name, bits in asking.before.get(device, ()):
-            for after in heard.said.onward((device, name), person, spoken_as):
+            for after in heard.said.onward((device, name), person, spoken_as, shown):
                 yield after, bits
 
     found = _own_of(carried(_starts(asking, waiting), onward))

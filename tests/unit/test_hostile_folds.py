@@ -6,6 +6,7 @@ naming those before. The work is counted (`tests.harness.work`), never timed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -281,6 +282,29 @@ def test_laptops_without_end_that_were_let_in_again_thrice_and_are_linked_cost_n
                 others[person] = laptop
         work.append(laptops.flood.folding())
     assert_grows_as_its_entries(*work)
+
+
+def _a_laptop_that_spoke_for_a_line_of_heads(many: int) -> Flood:
+    """For the first of them, as somebody else each time; it was reported since, and let in again."""
+    flood = Flood()
+    world, room = flood.world, flood.room
+    laptop = world.enrol(Role.TEACHER, room, by=world.server, person=bytes(15) + b"x")
+    given = Grant.parse(world.entries[-1].payload or b"")
+    persons = [bytes(15) + bytes([number]) for number in range(many + 1)]
+    line = [world.enrol(Role.HEAD, world.school, person=person) for person in persons]
+    for head, after, person in zip(line, line[1:], persons[1:], strict=False):
+        world.say(head, room, Kind.VOUCH, Vouch().encode(), subject=person, target=after.grant)
+        as_other = replace(given, person=b"as somebody" + person[-5:])
+        laptop.grant = world.say(world.server, room, Kind.GRANT, as_other.encode()).id
+        world.say(laptop, room, Kind.VOUCH, Vouch().encode(), subject=persons[0], target=line[0].grant)
+    tips = tuple(world.tips.get((room, laptop.key.public), ())[:1])
+    cut = world.say(world.server, room, Kind.REVOKE, Revocation(laptop.key.public, tips).encode())
+    world.say(world.server, room, Kind.GRANT, given.encode(), parents=(cut.id,))
+    return flood
+
+
+def test_a_laptop_that_spoke_for_a_line_of_heads_as_many_others_costs_no_more_than_they_are() -> None:
+    assert_grows_as_its_entries(*(_a_laptop_that_spoke_for_a_line_of_heads(many).folding() for many in (0, 60, 120)))
 
 
 def test_machines_without_end_that_seal_to_others_cost_no_more_than_they_are() -> None:
