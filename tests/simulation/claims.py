@@ -136,12 +136,13 @@ async def grant_to_device(world: World, head: Machine, office: SchoolOffice, ran
         return "-"
     spoken_of = [each for each in there if each.device in world.trust.doubted or _is_falsely_granted(world, each)]
     machine = random.choice(spoken_of if spoken_of and random.random() < _LIKELY else there)
-    space = random_class(world, office, random)
+    device, space = machine.device, random_class(world, office, random)
     before = set(head.disk.store._entries)
-    await grant_device(office, machine.device, [space])
+    await grant_device(office, device, [space])
     for entry, _ in _written(head, before):
         await _check_as_first(world, head, office, entry)
-    await _check_said(world, head, office, machine, space)
+    if device == machine.device:  # it has not taken keys of its own meanwhile
+        await _check_said(world, head, office, machine, space)
     return machine.name
 
 
