@@ -8,11 +8,13 @@ Rules:
 - past one that is in use and says so nobody is asked: whom that one confirmed came by its word (docs/adr/0257);
 - who waits itself is asked as well, and who all wait for one another alone wait for nobody: in `turns` (docs/adr/0265);
 - a device *goes on*, and counts as in use for others, though it waits itself, that held one grant while another was
-  ended, and was never reported, or counted again since it was reported last: by the parents of what it holds;
+  ended, and was never reported, or counted again since it was reported last: by the parents of what it holds. Where it
+  would, if one of its returns that wait counted, what it has now waits until that is known;
 - that stays so once the grant is over, or the device cut off again: else whoever has the server lets it say what he
   likes, and cuts it off with all that it said (docs/adr/0251);
 - returns of one device come one after another, by the reports that they name: a later one names what an earlier one
-  did, and what cut it off since. Linked is who was so before or since an earlier one, never since a later one alone;
+  did, and what cut it off since, and what it has now comes last, whatever it names: a server ends what named more.
+  Linked is who was so before or since an earlier one, never since a later one alone;
 - a confirmation that a phrase proves was said under the grant under which the phrase was drawn.
 
 Pure; a part of `voices`.
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
@@ -49,7 +52,8 @@ def let_in_again(
     """The grants that name reports of their own key, by themselves or through what else the key was given.
 
     `reports` are the revocations in force, each with its key: those that end one grant are named as well, and part what
-    was said before from what is said since. What leads to a grant does so where rights are weighed (`revocations`).
+    was said before from what is said since. What leads to a grant does so where rights are weighed (`revocations`),
+    what is held back included.
     """
     if not reports:
         return {}
@@ -98,8 +102,8 @@ class Returns:
     """The returns of a space, and what was said of them and since.
 
     `holding` are the grants that hold; `came_back` are the keys that were cut off once, or had a grant ended, and are
-    not cut off now; `held_on` are those of them that hold a grant that does not name all that was
-    ended of them, and so held it while another one was ended: each with the bits of its reports.
+    not cut off now, each with the bits of its `reports`; `held_on` are those of them that hold a grant that does not
+    name all that was ended of them, and so held it while another one was ended: with the same bits.
     """
 
     def __init__(
@@ -108,11 +112,13 @@ class Returns:
         came_back: Container[bytes],
         again: LetInAgain,
         held_on: Mapping[bytes, int],
+        reports: Mapping[bytes, int],
     ) -> None:
         self._holding = holding
         self._came_back = came_back
         self._again = again
         self._held_on = held_on
+        self._reports = reports
         self._now: defaultdict[Device, int] = defaultdict(int)
         for grant, named in again.items():
             if (held := holding.get(grant)) is not None and held.key in came_back:
@@ -153,12 +159,14 @@ class Returns:
         if not whose:
             return voices
         waiting, weighed = set(whose), self._weighed(whose)
-        together, heard, turns = list(self._together(weighed, whose)), self._heard(voices, whose), Turns()
+        together, heard = list(self._together(weighed, whose)), self._heard(voices, whose)
+        turns = Turns(self._reports_of)
         while True:
             left = [one for one in weighed if one in waiting]
-            on = self._going_on(whose, waiting)
+            on, unsure = self._going_on(whose, waiting), self._that_may_go_on(whose, left)
             lacking = [
-                self._lacking(some, heard, waiting, _Use(some.asking.person, voices, cut, on)) for some in together
+                self._lacking(some, heard, waiting, _Use(some.asking.person, voices, cut, on, unsure - on))
+                for some in together
             ]
             again = turns.next(left, lacking)
             if not again:
@@ -217,6 +225,8 @@ class Returns:
         if one is None or one == back:
             return one is None
         names, earlier = self._named(one), self._named(back)
+        if one.named is None or back.named is None:  # what it has now came last: what named more was ended
+            return back.named is None or names == earlier
         return names == earlier or names & earlier != earlier
 
     def _with_said(self, voices: Voices, again: Collection[Return], heard: Heard) -> Voices:
@@ -281,15 +291,25 @@ class Returns:
 
     def _going_on(self, whose: Mapping[Return, Collection[bytes]], waiting: Container[Return]) -> frozenset[Standing]:
         """Who goes on, as whose, by what counts so far."""
-        found: set[Standing] = set()
-        for one, persons in whose.items():
-            reports = self._held_on.get(one.device[0])
-            counted = not reports if one.named is None else one not in waiting
-            if reports is not None and counted and self._named(one) & reports == reports:
-                found.update((one.device, person) for person in persons)
-        return frozenset(found)
+        return frozenset(
+            (one.device, person)
+            for one, persons in whose.items()
+            if self._lets_go_on(one) and (one.named is None or one not in waiting)
+            for person in persons
+        )
 
-    def _lacking(self, some: Together, heard: Heard, waiting: Container[Return], use: _Use) -> Lacking:
+    def _that_may_go_on(self, whose: Mapping[Return, Collection[bytes]], left: Iterable[Return]) -> frozenset[Standing]:
+        """Who would go on, as whose, if one that waits still counted."""
+        return frozenset((one.device, person) for one in left if self._lets_go_on(one) for person in whose[one])
+
+    def _lets_go_on(self, one: Return) -> bool:
+        """Whether its device goes on by it: what it has now where it was never reported, else by one that is over."""
+        reports = self._held_on.get(one.device[0])
+        if reports is None or (one.named is None and reports):
+            return False
+        return self._named(one) & reports == reports
+
+    def _lacking(self, some: Together, heard: Heard, waiting: AbstractSet[Return], use: _Use) -> Lacking:
         """Whom the returns lack that wait still, by what counts so far."""
         bits, vouched = some.bits_of(waiting), self._vouched_for(some, waiting)
         asked = asked_about(some.asking, heard, bits, use.is_in_use)
@@ -302,7 +322,13 @@ class Returns:
             if those and use.stands(device):
                 waits = going_on if use.goes_on(device) else waiting_too
                 (waits if use.waits(device) else in_use)[device] = those
-        return Lacking(some, in_use, going_on, waiting_too, on)
+        unsure = some.bits_of(
+            {one for one in some.returns if one.named is None and use.may_go_on(one.device)} & waiting
+        )
+        return Lacking(some, in_use, going_on, waiting_too, on, unsure)
+
+    def _reports_of(self, one: Return) -> Bits:
+        return self._named(one) & self._reports.get(one.device[0], 0)
 
     def _names_all_reports(self, one: Return) -> bool:
         reports = self._held_on.get(one.device[0], 0)
@@ -330,6 +356,7 @@ class _Use(NamedTuple):
     voices: Voices
     cut: Container[bytes]
     on: Container[Standing]
+    unsure: Container[Standing]
 
     def is_in_use(self, device: Device) -> bool:
         """Whether it waits for nobody, or goes on.
@@ -350,3 +377,7 @@ class _Use(NamedTuple):
     def goes_on(self, device: Device) -> bool:
         """Whether it had come back or was never away, and nothing but grants of it was ended since, beside others."""
         return (device, self.person) in self.on
+
+    def may_go_on(self, device: Device) -> bool:
+        """Whether it does if one of its returns that are over, and wait, counts."""
+        return (device, self.person) in self.unsure

@@ -216,8 +216,6 @@ def fold_roster(
     carried_out = dict(_carried_out([*above, *own], destroyed, held, door))
     erased = {*_erased([*above, *own], held_back | undone), *carried_out.values()}
     ends = frozenset(one.id for one in (*above, *own) if one.header.target is not None and one.id in revocations)
-    # a grant that overcomes too little of what cut its device off (rank 0) stays: somebody was let in by it once
-    counting = (each for each in (*above, *own) if held.get(each.id, 0) == 0)
     roster = Roster(
         space=space,
         persons={},
@@ -233,12 +231,27 @@ def fold_roster(
         awaited=cuts.awaited,
         revocations=revocations,
         ends=ends,
-        again=let_in_again(counting, door, revocations, ends),
+        again=_let_in_again((*above, *own), held, door, revocations, ends),
         doubtful=frozenset(doubtful([*above, *own], held)),
     )
     persons, aliases = persons_of(each for each in own if each.header.kind == Kind.PERSON and not roster.hides(each))
     said = [entry for entry in own if roster.tells_of_keys(entry)]
     return with_voices(replace(roster, persons=persons, aliases=aliases), said, door, remembered)
+
+
+def _let_in_again(
+    entries: Iterable[Entry],
+    held: Mapping[bytes, int],
+    door: Door,
+    revocations: Mapping[bytes, bytes],
+    ends: Container[bytes],
+) -> LetInAgain:
+    """The grants by which somebody was let in again: none that is held back, though names lead through such a one too.
+
+    One that overcomes too little of what cut its device off (rank 0) stays: somebody was let in by it once.
+    """
+    again = let_in_again(entries, door, revocations, ends)
+    return {grant: named for grant, named in again.items() if held.get(grant, 0) == 0}
 
 
 def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: Remembered = _NOTHING) -> Roster:
@@ -258,6 +271,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         came_back=came_back,
         again=roster.again,
         held_on=_held_on(roster),
+        reports=_reports(roster),
     )
     voices = hear(aliases=aliases)
     apart = hear(aliases={}) if aliases else voices
@@ -313,9 +327,16 @@ def _held_on(roster: Roster) -> Mapping[bytes, int]:
     alone: no date says so.
     """
     ended = Counter(roster.revocations.values())
-    reports = Counter(key for name, key in roster.revocations.items() if name not in roster.ends)
     held = {one.key for one in roster.authorities if roster.again.get(one.grant, 0).bit_count() < ended[one.key]}
-    return {key: (1 << reports[key]) - 1 for key in held if reports[key] < MAX_REVOCATIONS_TOLD_APART}
+    reported = {key for name, key in roster.revocations.items() if name not in roster.ends}
+    reports = _reports(roster)
+    return {key: reports.get(key, 0) for key in held if key in reports or key not in reported}
+
+
+def _reports(roster: Roster) -> Mapping[bytes, int]:
+    """The bits of the reports of each key of which these are told apart: the lowest ones (`let_in_again`)."""
+    many = Counter(key for name, key in roster.revocations.items() if name not in roster.ends)
+    return {key: (1 << reports) - 1 for key, reports in many.items() if reports < MAX_REVOCATIONS_TOLD_APART}
 
 
 def _not_confirmed_again(

@@ -5,12 +5,18 @@ The fold has no memory: at first all that ever came back wait, those that were c
 
 Rules (docs/adr/0265): in each turn count
 - those that lack nobody: who was found and confirmed again is in use before anybody else goes;
-- where there are none, as many as there are that lack nobody but one another, and none that goes on: who lacks one that
-  waits for somebody in use waits as well. Those of former times go first: what a laptop said before it was lost once
-  more may confirm another one of hers, which is asked about it then;
+- where there are none, those of former times, as many as there are that lack none in use and none that goes on, but
+  devices of which any return is among them: what a laptop said before it was lost once more may confirm another one of
+  hers, which is asked about it then. Of one device the earliest of these, by the reports that they name;
+- where there are none, as many as there are that lack nobody but devices whose present return is among them, and none
+  that goes on or may yet: who lacks one that waits for somebody in use waits as well;
 - where there are none, as many of those that *go on* as lack none in use, and none that goes on but one another: a
   laptop that was reported holds up none that was not.
-Of each kind there are so many turns: a line of those that server and thief invent takes none from the others.
+A device *may yet go on* while a return of former times by which it would (`letting_back`) waits: until that is known,
+what it has now goes with none that it might be asked about.
+Of each kind there are so many turns, and a line of those that server and thief invent takes none from the others, nor
+its place in the order from any: those of a kind that has no turn left go along with the next kind that has, and who
+lacks one of them does not.
 
 Pure; a part of `letting_back`.
 """
@@ -63,18 +69,26 @@ class Lacking(NamedTuple):
     waiting: Mapping[Device, Bits]
     on: Bits
     """The returns of devices that go on."""
+    unsure: Bits
+    """What those have now that may yet go on."""
 
     def of_anybody(self) -> Bits:
         """Those that lack somebody."""
         return union((*self.in_use.values(), *self.going_on.values(), *self.waiting.values()))
 
-    def of_holding(self) -> Bits:
-        """Those that lack one in use, or one that goes on."""
-        return union((*self.in_use.values(), *self.going_on.values()))
+    def held(self) -> Bits:
+        """Those that lack one in use, or one that goes on; and what those have now that may yet go on."""
+        return union((*self.in_use.values(), *self.going_on.values(), self.unsure))
 
-    def of_holding_who_goes_on(self) -> Bits:
+    def held_or_not_on(self) -> Bits:
         """Those that lack one in use; and those that do not go on, and lack somebody."""
         return union(self.in_use.values()) | self.of_anybody() & ~self.on
+
+    def behind(self, devices: Container[Device]) -> Bits:
+        """Those that lack one of these, which waits."""
+        return union(
+            bits for some in (self.going_on, self.waiting) for device, bits in some.items() if device in devices
+        )
 
     def held_by(self) -> Iterable[tuple[Device, Bits]]:
         """Whom each device holds up, those in use first: who goes on waits for none that does not."""
@@ -84,19 +98,27 @@ class Lacking(NamedTuple):
 
 
 class Turns:
-    """Which returns count next, as long as there are any."""
+    """Which returns count next, as long as there are any; `reports` are those that a return names, a bit for each."""
 
-    def __init__(self) -> None:
-        kinds = (alone, former_ones_together, together, together_of_those_that_go_on)
+    def __init__(self, reports: Callable[[Return], Bits]) -> None:
+        self._reports = reports
+        kinds = (alone, self._former_ones_together, together, together_of_those_that_go_on)
         self._left = dict.fromkeys(kinds, MAX_CONFIRMED_AGAIN_STEPS)
 
     def next(self, waiting: Sequence[Return], lacking: Sequence[Lacking]) -> Sequence[Return]:
         """Those of the next turn, of the first kind of which there are any; none once nobody is left."""
+        first: list[Return] = []
         for kind, left in self._left.items():
-            if left and (again := kind(waiting, lacking)):
+            behind = _behind(first, lacking)
+            again = [*first, *kind([one for one in waiting if one not in behind], lacking)]
+            if again and left:
                 self._left[kind] -= 1
-                return again
+                return list(dict.fromkeys(again))
+            first = again
         return ()
+
+    def _former_ones_together(self, waiting: Sequence[Return], lacking: Sequence[Lacking]) -> Sequence[Return]:
+        return _earliest(former_ones_together(waiting, lacking), self._reports)
 
 
 def alone(waiting: Sequence[Return], lacking: Sequence[Lacking]) -> Sequence[Return]:
@@ -105,20 +127,26 @@ def alone(waiting: Sequence[Return], lacking: Sequence[Lacking]) -> Sequence[Ret
     return [one for one in waiting if one not in held]
 
 
+def former_ones_together(waiting: Sequence[Return], lacking: Sequence[Lacking]) -> Sequence[Return]:
+    """Of former times as many as lack nobody but devices of which any return is among these, or could be.
+
+    What those have now may be held by another one: their word of former times counts all the same.
+    """
+    behind = [(each.together, each.waiting) for each in lacking]
+    going = _most(waiting, _those(lacking, Lacking.held), behind, lambda _: True)
+    return [one for one in going if one.named is not None]
+
+
 def together(waiting: Sequence[Return], lacking: Sequence[Lacking]) -> Sequence[Return]:
     """As many as lack nobody but one another."""
-    return _most(waiting, _those(lacking, Lacking.of_holding), [(each.together, each.waiting) for each in lacking])
-
-
-def former_ones_together(waiting: Sequence[Return], lacking: Sequence[Lacking]) -> Sequence[Return]:
-    """Of those the ones of former times."""
-    return [one for one in together(waiting, lacking) if one.named is not None]
+    behind = [(each.together, each.waiting) for each in lacking]
+    return _most(waiting, _those(lacking, Lacking.held), behind, _is_present)
 
 
 def together_of_those_that_go_on(waiting: Sequence[Return], lacking: Sequence[Lacking]) -> Sequence[Return]:
     """As many as go on, and of who is in use or goes on lack one another alone."""
-    held = _those(lacking, Lacking.of_holding_who_goes_on)
-    return _most(waiting, held, [(each.together, each.going_on) for each in lacking])
+    behind = [(each.together, each.going_on) for each in lacking]
+    return _most(waiting, _those(lacking, Lacking.held_or_not_on), behind, _is_present)
 
 
 def held_by(waiting: Sequence[Return], lacking: Sequence[Lacking]) -> Mapping[Return, frozenset[Device]]:
@@ -137,10 +165,35 @@ def _those(lacking: Iterable[Lacking], which: Callable[[Lacking], Bits]) -> set[
     return {one for each in lacking for _, one in each.together.of(which(each))}
 
 
+def _is_present(one: Return) -> bool:
+    return one.named is None
+
+
+def _behind(first: Iterable[Return], lacking: Iterable[Lacking]) -> Container[Return]:
+    """Who lacks a device of these."""
+    devices = {one.device for one in first}
+    return _those(lacking, lambda each: each.behind(devices)) if devices else ()
+
+
+def _earliest(returns: Sequence[Return], reports: Callable[[Return], Bits]) -> Sequence[Return]:
+    """Of each device those of which none names fewer of the same reports, but some: a later one names more."""
+    named: defaultdict[Device, set[Bits]] = defaultdict(set)
+    for one in returns:
+        named[one.device].add(reports(one))
+    return [
+        one
+        for one in returns
+        if not any(other and other & reports(one) == other != reports(one) for other in named[one.device])
+    ]
+
+
 def _most(
-    waiting: Sequence[Return], held: Container[Return], behind: Iterable[tuple[Together, Mapping[Device, Bits]]]
+    waiting: Sequence[Return],
+    held: Container[Return],
+    behind: Iterable[tuple[Together, Mapping[Device, Bits]]],
+    carries: Callable[[Return], bool],
 ) -> Sequence[Return]:
-    """The most that are not held, and of whom each of those devices goes that they are behind.
+    """The most that are not held, and of whom for each of those devices that they are behind one goes that `carries`.
 
     Each device is looked at once, and each return of a walk.
     """
@@ -149,13 +202,15 @@ def _most(
         for device, bits in devices.items():
             places[device].append((number, some, bits))
     going = {one for one in waiting if one not in held}
-    staying = [device for device in places if Return(device) not in going]
+    carrying = Counter(one.device for one in going if carries(one))
+    staying = [device for device in places if not carrying[device]]
     seen: Counter[int] = Counter()
     while staying:
         for number, some, bits in places[staying.pop()]:
             for _, one in some.of(bits & ~seen[number]):
                 if one in going:
                     going.remove(one)
-                    staying += [one.device] if one.named is None and one.device in places else []
+                    carrying[one.device] -= carries(one)
+                    staying += [one.device] if one.device in places and not carrying[one.device] else []
             seen[number] |= bits
     return [one for one in waiting if one in going]

@@ -46,6 +46,7 @@ def voices_of(
     came_back: Container[bytes],
     again: LetInAgain,
     held_on: Mapping[bytes, int],
+    reports: Mapping[bytes, int],
 ) -> Voices:
     """From the entries of a space that count, and the grants that hold there.
 
@@ -55,7 +56,7 @@ def voices_of(
     granted = {authority.grant: authority for authority in authorities if authority.role in HAS_READING_KEYS}
     words: defaultdict[Device, set[Word]] = defaultdict(set)
     over: defaultdict[Device, set[Word]] = defaultdict(set)
-    returns = Returns(granted, came_back, again, held_on)
+    returns = Returns(granted, came_back, again, held_on, reports)
 
     def who(person: bytes) -> bytes:
         return aliases.get(person, person)

@@ -147,7 +147,7 @@ async def test_so_is_one_that_was_found_and_confirmed_again_before(here: Here, t
     assert not await opens_what_is_handed_in_now(here, stolen, other)
 
 
-def _who_is_not_held(waiting: Sequence[Return], held: Container[Return], _: object) -> Sequence[Return]:
+def _who_is_not_held(waiting: Sequence[Return], held: Container[Return], *_: object) -> Sequence[Return]:
     return [one for one in waiting if one not in held]
 
 

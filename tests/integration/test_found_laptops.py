@@ -144,3 +144,23 @@ async def test_two_laptops_on_which_she_was_head_for_some_weeks_go_on_when_that_
     handed_in = (await territory.replica.view(space)).coursework.hand_ins[work]
     for laptop in (first, second):
         assert content_key_of(handed_in, reading_keys(laptop.agent)) is not None
+
+
+async def test_one_of_two_that_were_found_together_reads_on_while_a_third_one_lies_in_a_drawer(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    found, other = here.teacher, await another_laptop(here, here.teacher)
+    await here.sync(found, other, head, here.machine)
+    await lost_and_found(here, head, found, other)
+    await lost_and_found(here, head, other, found)
+    await confirm_each_other(here, found, other)
+    drawer = await another_laptop(here, found)
+    await here.sync(found, drawer, other, found, here.machine)
+    await confirm_each_other(here, drawer, other)
+    await here.sync(found, drawer, other, found, head, here.machine)
+    await lost_and_found(here, head, found, other)
+    await here.sync(here.machine, other, here.machine, other)
+    assert own_device(other.agent) in (await _roster(here)).speaking[here.room.teacher_person]
+    work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
+    await here.sync(here.machine, other)
+    handed_in = (await here.room.territory.replica.view(here.room.space)).coursework.hand_ins[work]
+    assert content_key_of(handed_in, reading_keys(other.agent)) is not None

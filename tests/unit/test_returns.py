@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -12,9 +13,11 @@ from protocol.folds.growth import fold_space
 from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS, MAX_PARENTS, MAX_RETURNS_WEIGHED
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, PersonKey, Revocation
+from protocol.rights.asked import Asking
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 from protocol.rights.speaking import Remembered
+from protocol.rights.turns import Lacking, Return, Together, Turns
 from protocol.rights.vouching import Device, Vouch
 from protocol.roles import PersonRole, Role
 from tests.harness.history import World, Writer
@@ -400,6 +403,44 @@ def test_two_that_were_found_together_and_have_confirmed_each_other_since_are_as
     life.finds(first, reports[0], life.loses(first))
     assert life.waits_for(first) == {second.device}
     assert second.device not in life.roster().voices.let_back
+
+
+def _found_together(life: Life) -> tuple[Laptop, Laptop, bytes]:
+    """Two of hers, found together, have confirmed each other since; and what had reported the first one."""
+    first = life.buys()
+    second = life.buys(first)
+    reports = [life.loses(each) for each in (first, second)]
+    for laptop, report in zip((first, second), reports, strict=True):
+        life.finds(laptop, report)
+    life.confirms(first, second)
+    life.confirms(second, first)
+    return first, second, reports[0]
+
+
+def test_one_of_two_that_were_found_together_speaks_on_though_a_third_one_is_not_asked_yet_about_the_other() -> None:
+    life = Life()
+    first, second, report = _found_together(life)
+    third = life.buys(first, second)
+    life.finds(first, report, life.loses(first))
+    assert life.speaks(second)
+    assert life.speaks(third)
+    assert life.waits_for(first) == {second.device, third.device}
+    life.confirms(second, first)
+    life.confirms(third, first)
+    assert not life.roster().voices.let_back
+
+
+def _lacks(returns: Sequence[Return], lacked: Mapping[Device, int]) -> Lacking:
+    """They wait, and some of them lack some of their devices."""
+    return Lacking(Together(returns, Asking(b"", {}, {}, {}, 0)), {}, {}, lacked, 0, 0)
+
+
+def test_who_lacks_one_whose_turn_it_is_goes_after_it_though_no_turn_of_that_kind_is_left() -> None:
+    first, second = [Return((name, b"")) for name in (b"a", b"b")]
+    turns = Turns(lambda _: 0)
+    for _ in range(2 * MAX_CONFIRMED_AGAIN_STEPS):
+        assert turns.next([first], [_lacks([first], {})]) == [first]
+    assert turns.next([first, second], [_lacks([first, second], {first.device: 0b10})]) == [first]
 
 
 class _AnyDay:
