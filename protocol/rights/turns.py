@@ -14,6 +14,8 @@ Rules (docs/adr/0265): in each turn count
   laptop that was reported holds up none that was not.
 A device *may yet go on* while a return of former times by which it would (`letting_back`) waits: until that is known,
 what it has now goes with none that it might be asked about.
+Of those that lack one another go first that lack none but who lacks them too (`innermost`): a third one that waits for
+two that wait for each other alone is asked about at these.
 Of each kind there are so many turns, and a line of those that server and thief invent takes none from the others, nor
 its place in the order from any: those of a kind that has no turn left go along with the next kind that has, and who
 lacks one of them does not.
@@ -29,6 +31,7 @@ from typing import Final, NamedTuple
 
 from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS
 from protocol.rights.asked import Asking, Bits
+from protocol.rights.innermost import Walk, innermost
 from protocol.rights.reachability import union
 from protocol.rights.vouching import Device
 
@@ -133,20 +136,20 @@ def former_ones_together(waiting: Sequence[Return], lacking: Sequence[Lacking]) 
     What those have now may be held by another one: their word of former times counts all the same.
     """
     behind = [(each.together, each.waiting) for each in lacking]
-    going = _most(waiting, _those(lacking, Lacking.held), behind, lambda _: True)
+    going = _first_of(waiting, _those(lacking, Lacking.held), behind, lambda _: True)
     return [one for one in going if one.named is not None]
 
 
 def together(waiting: Sequence[Return], lacking: Sequence[Lacking]) -> Sequence[Return]:
     """As many as lack nobody but one another."""
     behind = [(each.together, each.waiting) for each in lacking]
-    return _most(waiting, _those(lacking, Lacking.held), behind, _is_present)
+    return _first_of(waiting, _those(lacking, Lacking.held), behind, _is_present)
 
 
 def together_of_those_that_go_on(waiting: Sequence[Return], lacking: Sequence[Lacking]) -> Sequence[Return]:
     """As many as go on, and of who is in use or goes on lack one another alone."""
     behind = [(each.together, each.going_on) for each in lacking]
-    return _most(waiting, _those(lacking, Lacking.held_or_not_on), behind, _is_present)
+    return _first_of(waiting, _those(lacking, Lacking.held_or_not_on), behind, _is_present)
 
 
 def held_by(waiting: Sequence[Return], lacking: Sequence[Lacking]) -> Mapping[Return, frozenset[Device]]:
@@ -214,3 +217,20 @@ def _most(
                     staying += [one.device] if one.device in places and not carrying[one.device] else []
             seen[number] |= bits
     return [one for one in waiting if one in going]
+
+
+def _first_of(
+    waiting: Sequence[Return],
+    held: Container[Return],
+    behind: Sequence[tuple[Together, Mapping[Device, Bits]]],
+    carries: Callable[[Return], bool],
+) -> Sequence[Return]:
+    """Of the most those that go before the others: of devices that lack none but who lacks them too."""
+    going = _most(waiting, held, behind, carries)
+    if not going:
+        return ()
+    those = frozenset(going)
+    inner = innermost(
+        [Walk([one.device for one in some.returns], some.bits_of(those), lacked) for some, lacked in behind]
+    )
+    return _most([one for one in going if one.device in inner], (), behind, carries)

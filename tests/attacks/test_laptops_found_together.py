@@ -14,9 +14,11 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Door
+from protocol.rights.innermost import Walk
 from protocol.rights.letting_back import LetInAgain
 from protocol.rights.letting_back import let_in_again as those_let_in_again
 from protocol.rights.turns import Lacking, Return, Turns
+from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import Vouch, device_id
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import confirm, own_device
@@ -137,7 +139,17 @@ def _each_kind_by_itself(turns: Turns, waiting: Sequence[Return], lacking: Seque
     return ()
 
 
-@attack(ROW, off={"protocol.rights.turns.Turns.next": _each_kind_by_itself})
+def _any_of_them(walks: Sequence[Walk]) -> frozenset[VouchedDevice]:
+    return frozenset(device for walk in walks for device in walk.devices)
+
+
+IN_NO_ORDER: dict[str, object] = {
+    "protocol.rights.turns.Turns.next": _each_kind_by_itself,
+    "protocol.rights.turns.innermost": _any_of_them,
+}
+
+
+@attack(ROW, off=IN_NO_ORDER)
 async def test_a_line_of_invented_devices_lets_no_reported_laptop_in_before_hers(here: Here) -> None:
     head, stolen, other = await _two_laptops(here)
     await _found_together(here, head, stolen, other)
@@ -235,5 +247,26 @@ async def test_a_return_that_is_invented_beside_an_earlier_one_goes_after_that(h
     await let_in_again(here, stolen, Role.TEACHER, here.room.teacher_person)
     await cut_off(here, stolen, ends=grant)
     by_stolen, by_hers = await _opens_what_comes(here, stolen, other)
+    assert not by_stolen
+    assert by_hers
+
+
+@attack(ROW, off={"protocol.rights.turns.innermost": _any_of_them})
+async def test_a_third_laptop_that_is_reported_goes_after_two_that_wait_for_each_other_alone(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    stolen, first, second = here.teacher, await here.room.teacher(), await here.room.teacher()
+    await here.sync(first, second, stolen, head)
+    await confirm_each_other(here, first, second)
+    await here.sync(first, second, head, here.machine)
+    await lost_and_found(here, head, first, second)
+    await lost_and_found(here, head, second, first)
+    await confirm_each_other(here, first, second)
+    for other in (first, second):
+        await here.sync(first, second, stolen)
+        await confirm_each_other(here, stolen, other)
+    await here.sync(first, second, stolen, head, here.machine)
+    await _is_reported(here, head, stolen, first)
+    await let_in_again(here, stolen, Role.TEACHER, here.room.teacher_person)
+    by_stolen, by_hers = await _opens_what_comes(here, stolen, first)
     assert not by_stolen
     assert by_hers
