@@ -7,13 +7,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from random import Random
-from typing import Any, Final
+from typing import Any
 from unittest import mock
 
 from protocol.errors import RelaisError
 from protocol.messages.calls import SyncAnswer
 from protocol.messages.parts import Wanted
-from protocol.messages.wire import RECONCILE_PATH
 from protocol.model.ancestry import heads
 from protocol.model.entry import Entry, unsigned
 from protocol.replica.at_work.replica import Draft, Replica
@@ -31,12 +30,7 @@ from sync_agent.sync.content import SyncContent
 from sync_agent.sync.repair import SyncRepair
 from sync_agent.sync.run import Run
 from sync_agent.sync.session import Session
-from sync_agent.transport.answers import Response
-from tests.harness.wire import cut
 from tests.simulation.disk import Disk
-from tests.simulation.lines import Line
-
-_LOST: Final = 0.8
 
 
 def forgets_prev() -> AbstractContextManager[object]:
@@ -92,27 +86,6 @@ def never_reconciles() -> AbstractContextManager[object]:
         return
 
     return mock.patch.object(SyncRepair, "reconcile_if_needed", nothing)
-
-
-def forgets_doubts() -> AbstractContextManager[object]:
-    """That a set differs from the server's is known to the sync that saw it, and to no later one.
-
-    On lines that are bad hardly any question about a set gets through: elsewhere a sync seldom ends just there.
-    """
-    plain = Line.post
-
-    async def nothing(_repair: SyncRepair, _run: object) -> None:
-        return
-
-    async def post(self: Line, path: str, body: bytes) -> Response:
-        if path == RECONCILE_PATH and self.weather.lost and self._random.random() < _LOST:
-            raise cut()
-        return await plain(self, path, body)
-
-    patches = contextlib.ExitStack()
-    patches.enter_context(mock.patch.object(SyncRepair, "recall_doubts", nothing))
-    patches.enter_context(mock.patch.object(Line, "post", post))
-    return patches
 
 
 def never_forgives_a_refusal() -> AbstractContextManager[object]:
