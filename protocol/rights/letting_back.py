@@ -103,7 +103,7 @@ class Returns:
 
     `holding` are the grants that hold; `came_back` are the keys that were cut off once, or had a grant ended, and are
     not cut off now, each with the bits of its `reports`; `held_on` are those of them that hold a grant that does not
-    name all that was ended of them, and so held it while another one was ended: with the same bits.
+    name all that was ended of them, and so held it while another one was ended.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Returns:
         holding: Mapping[bytes, Authority],
         came_back: Container[bytes],
         again: LetInAgain,
-        held_on: Mapping[bytes, int],
+        held_on: Container[bytes],
         reports: Mapping[bytes, int],
     ) -> None:
         self._holding = holding
@@ -304,10 +304,10 @@ class Returns:
 
     def _lets_go_on(self, one: Return) -> bool:
         """Whether its device goes on by it: what it has now where it was never reported, else by one that is over."""
-        reports = self._held_on.get(one.device[0])
-        if reports is None or (one.named is None and reports):
+        key = one.device[0]
+        if key not in self._held_on or (one.named is None and self._reports.get(key, 0)):
             return False
-        return self._named(one) & reports == reports
+        return self._names_all_reports(one)
 
     def _lacking(self, some: Together, heard: Heard, waiting: AbstractSet[Return], use: _Use) -> Lacking:
         """Whom the returns lack that wait still, by what counts so far."""
@@ -331,8 +331,9 @@ class Returns:
         return self._named(one) & self._reports.get(one.device[0], 0)
 
     def _names_all_reports(self, one: Return) -> bool:
-        reports = self._held_on.get(one.device[0], 0)
-        return one.named is None or one.named & reports == reports
+        """Whether it names all reports of a key that may go on; all do of one that may not."""
+        key = one.device[0]
+        return one.named is None or key not in self._held_on or self._reports_of(one) == self._reports.get(key, 0)
 
     def _vouched_for(
         self, some: Together, waiting: Container[Return]

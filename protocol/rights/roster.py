@@ -262,6 +262,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     cut, aliases, given = roster.cut, roster.aliases, said
     said = [entry for entry in said if entry.id not in roster.held_back]
     came_back = frozenset(roster.revocations.values()) - cut
+    reports = _reports(roster)
     hear = partial(
         voices_of,
         said,
@@ -270,8 +271,8 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         cut=cut,
         came_back=came_back,
         again=roster.again,
-        held_on=_held_on(roster),
-        reports=_reports(roster),
+        held_on=_held_on(roster, reports),
+        reports=reports,
     )
     voices = hear(aliases=aliases)
     apart = hear(aliases={}) if aliases else voices
@@ -320,8 +321,8 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     )
 
 
-def _held_on(roster: Roster) -> Mapping[bytes, int]:
-    """The keys that hold a grant that does not name all that was ended of them, each with the bits of its reports.
+def _held_on(roster: Roster, reports: Mapping[bytes, int]) -> frozenset[bytes]:
+    """The keys that hold a grant that does not name all that was ended of them, and whose `reports` are told apart.
 
     Who names all was let in after the last of these; what names fewer held while another one was ended. By the parents
     alone: no date says so.
@@ -329,8 +330,7 @@ def _held_on(roster: Roster) -> Mapping[bytes, int]:
     ended = Counter(roster.revocations.values())
     held = {one.key for one in roster.authorities if roster.again.get(one.grant, 0).bit_count() < ended[one.key]}
     reported = {key for name, key in roster.revocations.items() if name not in roster.ends}
-    reports = _reports(roster)
-    return {key: reports.get(key, 0) for key in held if key in reports or key not in reported}
+    return frozenset(held - (reported - reports.keys()))
 
 
 def _reports(roster: Roster) -> Mapping[bytes, int]:

@@ -45,7 +45,7 @@ def voices_of(
     cut: Container[bytes],
     came_back: Container[bytes],
     again: LetInAgain,
-    held_on: Mapping[bytes, int],
+    held_on: Container[bytes],
     reports: Mapping[bytes, int],
 ) -> Voices:
     """From the entries of a space that count, and the grants that hold there.

@@ -97,7 +97,7 @@ async def _has_it_replaced(here: Here, other: Device) -> None:
     assert other.agent.device not in (await territory.replica.view(space)).roster.cut
 
 
-@attack(ROW, off={"protocol.rights.roster._held_on": lambda _: {}})
+@attack(ROW, off={"protocol.rights.roster._held_on": lambda *_: frozenset()})
 async def test_one_of_hers_whose_grant_a_server_replaces_is_asked_all_the_while(here: Here) -> None:
     head, _ = await confirmed_head(here)
     stolen, other = here.teacher, await here.room.teacher()
@@ -113,8 +113,8 @@ async def test_one_of_hers_whose_grant_a_server_replaces_is_asked_all_the_while(
     assert not await opens_what_is_handed_in_now(here, stolen, other)
 
 
-def _that_name_nothing(roster: Roster) -> Mapping[bytes, int]:
-    return {one.key: 0 for one in roster.authorities if one.grant not in roster.again}
+def _that_name_nothing(roster: Roster, _: Mapping[bytes, int]) -> frozenset[bytes]:
+    return frozenset(one.key for one in roster.authorities if one.grant not in roster.again)
 
 
 @attack(ROW, off={"protocol.rights.roster._held_on": _that_name_nothing})
@@ -143,8 +143,8 @@ async def _stolen_after_the_other_one_was_found(here: Here) -> tuple[Device, Dev
     return stolen, other, granted.grant
 
 
-def _never_reported(roster: Roster) -> Mapping[bytes, int]:
-    return {key: reports for key, reports in held_on(roster).items() if not reports}
+def _never_reported(roster: Roster, reports: Mapping[bytes, int]) -> frozenset[bytes]:
+    return held_on(roster, reports) - reports.keys()
 
 
 @pytest.mark.parametrize("times", [1, 2])
