@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-from protocol.rights.reachability import bits_led_to, union
+from protocol.rights.reachability import bits_led_to, places_of, union
 from protocol.rights.vouching import Device, Voices, Word
 
 _Place: TypeAlias = tuple[Device, bytes | None]
@@ -90,9 +90,8 @@ class Circles:
 
     def named_by_heads(self, heads: int, person: bytes, shown: bytes) -> Iterable[Device]:
         """The devices that these heads have confirmed as a person's, shown as who it is granted to."""
-        while heads:
-            yield from self._shown[person, shown][self._heads[(heads & -heads).bit_length() - 1]]
-            heads &= heads - 1
+        for place in places_of(heads):
+            yield from self._shown[person, shown][self._heads[place]]
 
 
 def _place_of(word: Word) -> _Place:

@@ -1,9 +1,9 @@
 """Of devices that lack one another, those that lack none but who lacks them too ("Confirmed devices", docs/adr/0265).
 
 Two of hers that wait for each other alone go before a third one that waits for them: they are asked about it then. In
-words of graphs: the strong components from which nothing leads on. Whoever invents some invents thousands that all lack
-all others: each device and each bit of a walk is looked at once, twice over. From those found it goes on for so many
-steps; a longer circle, as nobody has so many laptops, is left out in part.
+words of graphs: the strong components from which nothing leads on (S. R. Kosaraju; M. Sharir, 1981). Whoever invents
+some invents thousands that all lack all others: each device and each bit of a walk is looked at once, twice over. From
+those found it goes on for so many steps; a longer circle, as nobody has so many laptops, is left out in part.
 
 Pure; a part of `turns`.
 """
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS
 from protocol.rights.asked import Bits
-from protocol.rights.reachability import union
+from protocol.rights.reachability import bits_among, places_of
 from protocol.rights.vouching import Device
 
 
@@ -56,9 +56,9 @@ class _Behind:
         while places:
             walk = self._walks[places[-1]]
             if bits := walk.lacked[device] & self._left[places[-1]]:
-                bit = bits & -bits
-                self._left[places[-1]] ^= bit
-                return walk.devices[bit.bit_length() - 1]
+                place = next(places_of(bits))
+                self._left[places[-1]] ^= 1 << place
+                return walk.devices[place]
             places.pop()
         return None
 
@@ -83,7 +83,7 @@ def _with_whom_they_lack(walks: Sequence[Walk], first: Iterable[Device]) -> froz
     for _ in range(MAX_CONFIRMED_AGAIN_STEPS):
         further: set[Device] = set()
         for walk in walks:
-            bits = walk.going & union(1 << place for place, device in enumerate(walk.devices) if device in step)
+            bits = walk.going & bits_among(walk.devices, step)
             further.update(device for device, those in walk.lacked.items() if those & bits)
         step = frozenset(further - found)
         if not step:
@@ -93,6 +93,4 @@ def _with_whom_they_lack(walks: Sequence[Walk], first: Iterable[Device]) -> froz
 
 
 def _of(walk: Walk, bits: Bits) -> Iterable[Device]:
-    while bits:
-        yield walk.devices[(bits & -bits).bit_length() - 1]
-        bits &= bits - 1
+    return (walk.devices[place] for place in places_of(bits))

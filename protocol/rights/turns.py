@@ -32,7 +32,7 @@ from typing import Final, NamedTuple
 from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS
 from protocol.rights.asked import Asking, Bits
 from protocol.rights.innermost import Walk, innermost
-from protocol.rights.reachability import union
+from protocol.rights.reachability import bits_among, places_of, union
 from protocol.rights.vouching import Device
 
 _NAMED_AS_MISSING: Final = 16
@@ -53,14 +53,12 @@ class Together(NamedTuple):
 
     def bits_of(self, those: Container[Return]) -> Bits:
         """The bits of some."""
-        return union(1 << place for place, one in enumerate(self.returns) if one in those)
+        return bits_among(self.returns, those)
 
     def of(self, bits: Bits) -> Iterable[tuple[Bits, Return]]:
         """Those that have these bits, each with its own."""
-        while bits:
-            bit = bits & -bits
-            yield bit, self.returns[bit.bit_length() - 1]
-            bits ^= bit
+        for place in places_of(bits):
+            yield 1 << place, self.returns[place]
 
 
 class Lacking(NamedTuple):
