@@ -100,6 +100,11 @@ class Code(StrEnum):
     CONTESTED_ROOT = "contested-root"
 
 
+def disk_fault(reason: OSError) -> Code:
+    """The code of what a disk, or a system, did not let happen: that it is full, or something else."""
+    return Code.DISK_FULL if reason.errno in NO_ROOM else Code.STORAGE_FAILED
+
+
 class RelaisError(Exception):
     """Root of the tree.
 

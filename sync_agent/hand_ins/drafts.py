@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from protocol.canonical import Value, decode, encode
-from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault, RelaisError
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError, disk_fault
 from protocol.fields import Fields
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_SEALED_MANIFEST_BYTES, MiB
 from protocol.replica.at_work.destroyed import destroyed_names
@@ -202,7 +202,7 @@ class Drafts:
             finally:
                 await asyncio.to_thread(file.close)
         except OSError as reason:
-            code = Code.DISK_FULL if reason.errno in NO_ROOM else Code.STORAGE_FAILED
+            code = disk_fault(reason)
             raise LocalFailure(code, f"{place} cannot be written: {reason.strerror}") from reason
 
     def _add(self, file: IO[bytes], data: bytes) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from protocol.clock import rfc3339
-from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, Refused, RelaisError
+from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError, disk_fault
 from protocol.identity import SEED_BYTES, territory_id
 from protocol.messages.enrollment import parse_chain
 from protocol.model.entry import Kind
@@ -105,7 +105,7 @@ class BackupFile(Notices):
             raise self._failed(reason) from reason
 
     def _failed(self, reason: OSError) -> LocalFailure:
-        code = Code.DISK_FULL if reason.errno in NO_ROOM else Code.STORAGE_FAILED
+        code = disk_fault(reason)
         return LocalFailure(code, f"{self._target} cannot be written: {reason.strerror}", path=str(self._target))
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final, Self
 
-from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, disk_fault
 from protocol.portable_names import displayable
 from protocol.replica.console.frame import Notices
 from protocol.replica.private_file import create_private
@@ -88,7 +88,7 @@ class ZipOutlet(Notices):
         try:
             yield
         except OSError as reason:
-            code = Code.DISK_FULL if reason.errno in NO_ROOM else Code.STORAGE_FAILED
+            code = disk_fault(reason)
             raise LocalFailure(code, f"{self._target} cannot be written: {reason.strerror}") from reason
 
 

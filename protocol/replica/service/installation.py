@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 from xml.sax.saxutils import unescape
 
-from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, Refused
+from protocol.errors import BadInput, Code, LocalFailure, Refused, disk_fault
 from protocol.replica.console.operation import JSON
 from protocol.replica.service import launchd, systemd, windows
 from protocol.replica.service.definition import STOP_S, Nature, Scope, ServiceDefinition
@@ -285,7 +285,7 @@ def _no_right(file: Path, reason: OSError) -> Refused | LocalFailure:
         return Refused(
             Code.NO_RIGHT, f"{file} may not be written by you: use sudo, or --user for a service of your own account"
         )
-    code = Code.DISK_FULL if reason.errno in NO_ROOM else Code.STORAGE_FAILED
+    code = disk_fault(reason)
     return LocalFailure(code, f"{file} cannot be written: {reason.strerror}")
 
 

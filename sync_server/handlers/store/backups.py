@@ -21,7 +21,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.errors import NO_ROOM, Code, LocalFailure
+from protocol.errors import Code, LocalFailure, disk_fault
 from protocol.identity import territory_id
 from protocol.limits import GiB
 from protocol.replica.console.operation import Outgoing
@@ -113,7 +113,7 @@ def _begin_private(copy: Path) -> None:
     try:
         os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as reason:
-        code = Code.DISK_FULL if reason.errno in NO_ROOM else Code.STORAGE_FAILED
+        code = disk_fault(reason)
         raise LocalFailure(code, f"{copy} cannot be written: {reason.strerror}") from reason
 
 
