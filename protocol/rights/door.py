@@ -280,6 +280,11 @@ class Door:
         """All admitted grants, certificates and successors of one space, without those of the spaces above it."""
         return tuple(self._by_space.get(space, ()))
 
+    def server_keys(self) -> Sequence[bytes]:
+        """The keys that were ever a server's, each once."""
+        servers = (each.key for each in self.authorities_in(self.territory) if each.role is Role.SERVER)
+        return tuple(dict.fromkeys(servers))
+
     def rank_of(self, header: Header) -> int:
         """The rank with which an admitted entry was written."""
         if header.grant is None:

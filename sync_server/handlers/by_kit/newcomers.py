@@ -22,9 +22,7 @@ from sync_server.opened.app import Server
 
 def old_keys(server: Server) -> list[bytes]:
     """The keys of servers before this one."""
-    door = server.replica.door
-    keys = (each.key for each in door.authorities_in(door.territory) if each.role is Role.SERVER)
-    return [key for key in dict.fromkeys(keys) if key != server.keys.signing.public]
+    return [key for key in server.replica.door.server_keys() if key != server.keys.signing.public]
 
 
 async def keys_that_still_count(server: Server) -> list[bytes]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from protocol.model.entry import Kind, parsed
 from protocol.model.structure import Revocation
-from protocol.roles import Role
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
 
@@ -21,7 +20,7 @@ from sync_server.opened.app import Server
 async def late_rights(server: Server) -> list[bytes]:
     """The devices that were cut off here and have a right elsewhere which was given before that."""
     replica, door = server.replica, server.replica.door
-    servers = {each.key for each in door.authorities() if each.role is Role.SERVER} | {*door.roots}
+    servers = {*door.server_keys(), *door.roots}
     cut: dict[bytes, int] = {}
     for entry in await server.store.scan_kinds([Kind.REVOKE]):
         record = parsed(entry, Revocation.parse)
