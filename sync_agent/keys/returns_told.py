@@ -17,7 +17,7 @@ from protocol.replica.console.text import local_time
 from protocol.rights.vouching import Device, device_id
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import Reader, list_readers, named_rows, readers_json, words_of
-from sync_agent.keys.former_returns import MAX_TOLD, FormerReturn, list_former_returns
+from sync_agent.keys.former_returns import ASKED, MAX_TOLD, FormerReturn, list_former_returns
 from sync_agent.space_names import space_names
 
 
@@ -80,7 +80,7 @@ def listed(named: Sequence[tuple[Device, str | None]], words: Mapping[Device, st
 
 async def asked_of_former_devices(agent: Agent, outgoing: Outgoing) -> list[JSON]:
     """Ask whatever there is to ask: the same rows."""
-    returns = [each for each in await list_former_returns(agent) if each.is_asked and not each.is_declined]
+    returns = [each for each in await list_former_returns(agent) if each.state == ASKED]
     await tell_of_former_returns(returns, outgoing)
     return await former_return_rows(agent, returns)
 

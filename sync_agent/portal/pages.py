@@ -16,7 +16,7 @@ from protocol.model.work import ItemKind
 from protocol.replica.console import parameters as given
 from sync_agent.health import LastSync
 from sync_agent.keys.confirming import list_readers
-from sync_agent.keys.former_returns import FormerReturn, list_former_returns
+from sync_agent.keys.former_returns import ASKED, FormerReturn, list_former_returns
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import inside, see
 from sync_agent.portal.each_page.visit import Visit, remember_who
@@ -90,7 +90,7 @@ class Pages:
     async def _former(self, visit: Visit) -> Sequence[FormerReturn]:
         """What is asked of former devices of the teacher's."""
         returns = await list_former_returns(self._shelf.agent) if visit.teaches else ()
-        return [each for each in returns if each.is_asked and not each.is_declined][:MAX_NOTICES]
+        return [each for each in returns if each.state == ASKED][:MAX_NOTICES]
 
     async def _card(self, visit: Visit, piece: Piece, refusals: Mapping[str, bytes]) -> Card:
         told = None

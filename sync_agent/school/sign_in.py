@@ -98,8 +98,12 @@ class SignInBook:
 
     async def guarded(self) -> dict[bytes, tuple[bytes, SignIn | None]]:
         """Whose own things are shown to themselves only: person → the space that says so, and what proves them."""
+        return await self.guarded_in(await self.spaces_on())
+
+    async def guarded_in(self, spaces: Iterable[bytes]) -> dict[bytes, tuple[bytes, SignIn | None]]:
+        """The same of those of some spaces in which sign-in is on."""
         found: dict[bytes, tuple[bytes, SignIn | None]] = {}
-        for space in await self.spaces_on():
+        for space in spaces:
             sign_ins = await self.of(space)
             for person in (await self._agent.replica.view(space)).roster.persons:
                 mine = sign_ins.persons.get(person)

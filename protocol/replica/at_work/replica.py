@@ -118,8 +118,8 @@ class Replica:
         self._behind = False
         self._epoch = 0
         self._changes = 0
-        self._forgotten: tuple[int, frozenset[bytes]] | None = None
         """Grows with all that may change what folds say."""
+        self._forgotten: tuple[int, frozenset[bytes]] | None = None
         self.words_on_words = 0
         """Grows with what takes back, or holds back, what others have said: what was hidden may be shown again."""
         self._readable: OrderedDict[bytes, tuple[int, dict[bytes, Authority]]] = OrderedDict()

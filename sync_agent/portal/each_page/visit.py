@@ -229,7 +229,8 @@ async def visit_of(
     """The request, with what the pages need to know."""
     rooms = await shelf.rooms()
     teaches = await shelf.teaches()
-    guarded: Guarded = {} if teaches else await shelf.sign_in.guarded()
+    signing_in = [] if teaches else await shelf.sign_in.spaces_on()
+    guarded: Guarded = await shelf.sign_in.guarded_in(signing_in)
     if teaches:
         me = _person(rooms, await shelf.own_person())
     else:
@@ -258,7 +259,7 @@ async def visit_of(
         stay=await own_stay(shelf.agent, is_refused=outcome is Outcome.REFUSED),
         past_classes=len((await past_spaces(shelf.agent)).intersection(await shelf.agent.spaces())),
         guarded=frozenset(guarded),
-        signing_in=frozenset(() if teaches else await shelf.sign_in.spaces_on()),
+        signing_in=frozenset(signing_in),
         hindered=await hindered(shelf.agent.replica.store) if teaches else NOTHING_HINDERED,
         adults=tuple(
             found
