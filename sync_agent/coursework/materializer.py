@@ -20,18 +20,14 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
-from protocol import canonical
 from protocol.clock import DAY_MS
-from protocol.errors import NO_ROOM, Code, LocalFailure, PeerFault
-from protocol.fields import Fields
+from protocol.errors import NO_ROOM, Code, LocalFailure
 from protocol.folds.coursework import Item, Version
 from protocol.limits import MiB
-from protocol.model.entry import ID_BYTES
-from protocol.portable_names import portable_name
 from sync_agent.app import Agent
 from sync_agent.coursework.copies_room import MIN_BLOCK_BYTES, Taken, making_way, taken
 from sync_agent.coursework.file_notes import FileNote, decode_notes, encode_notes
@@ -52,7 +48,8 @@ from sync_agent.coursework.folder import (
 )
 from sync_agent.coursework.reading import need_of, read_checked, readable_version
 from sync_agent.coursework.rules import Wanted, wanted_files
-from sync_agent.coursework.space_folders import free_name, space_folders
+from sync_agent.coursework.space_folders import space_folders
+from sync_agent.coursework.titles import Shown, Title, named, noted
 from sync_agent.coursework.tree_room import NoRoom, TreeRoom
 from sync_agent.machine.marks import SPACE_FOLDER_MARKS, TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK
 from sync_agent.machine.plain_files import is_real_folder
@@ -71,74 +68,11 @@ _AT_ONCE_FILES: Final = 128
 _MARKED_FILES: Final = 256
 _SEEN_FILES: Final = 20_000
 _NEXT: Final = "/next"
-_MAX_MARK_BYTES: Final = 4096
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What the tree shows of an item: the manifest `stream`, in the folder `folder` of a space.
-
-    `wish` is the name that the folder would have if nothing else were there.
-    """
-
-    space: bytes
-    folder: str
-    wish: str
-    stream: bytes
-
-    def encode(self) -> bytes:
-        """As a mark."""
-        return canonical.encode({"space": self.space, "folder": self.folder, "wish": self.wish, "stream": self.stream})
-
-    @classmethod
-    def read(cls, data: bytes) -> Self | None:
-        """From a mark; None for what cannot be read."""
-        try:
-            fields = Fields(canonical.decode(data, max_bytes=_MAX_MARK_BYTES), "a title of the tree")
-            folder, wish = (fields.text(key, _MAX_MARK_BYTES) for key in ("folder", "wish"))
-            return cls(fields.octets("space", ID_BYTES), folder, wish, fields.octets("stream", ID_BYTES))
-        except PeerFault:
-            return None
-
-
-@dataclass(slots=True)
-class _Title:
-    """One title being brought in step: what was noted of it, what is wanted, what lies there, what was written."""
-
-    item: bytes
-    folder: TitleFolder
-    known: list[Notes]
-    changed_ns: int
-    wanted: Mapping[str, Wanted] = field(default_factory=dict)
-    lying: Mapping[str, Lying] = field(default_factory=dict)
-    notes: dict[str, FileNote] = field(default_factory=dict)
-    places: list[Path] = field(default_factory=list)
-
-    def is_as_noted(self) -> bool:
-        """Whether all that was written lies there as it was, and nothing else of ours."""
-        ours = {path: file.stream for path, file in self.lying.items() if file.stream is not None}
-        return ours == {path: note.stream for path, note in self.known[0].items()}
-
-    def stale(self) -> list[Wanted]:
-        """What is wanted and does not lie there."""
-        return [file for file in self.wanted.values() if not self._lies(file)]
-
-    def extra(self) -> list[Lying]:
-        """What is ours and not wanted any more."""
-        return [file for file in self.lying.values() if file.stream is not None and file.path not in self.wanted]
-
-    def fresh(self) -> list[Lying]:
-        """What lies there as it is wanted."""
-        return [self.lying[file.path] for file in self.wanted.values() if self._lies(file)]
-
-    def _lies(self, file: Wanted) -> bool:
-        found = self.lying.get(file.path)
-        return found is not None and found.stream == file.stream
-
-
-async def _write_batch(title: _Title, batch: Sequence[tuple[Wanted, NewFile]]) -> None:
+async def _write_batch(title: Title, batch: Sequence[tuple[Wanted, NewFile]]) -> None:
     """Write files of a title in a thread, and note what they are like. Raises `OSError`."""
     states = await asyncio.to_thread(write_files, [new for _, new in batch], title.changed_ns)
     for (file, _), (size, changed_ns) in zip(batch, states, strict=True):
@@ -257,7 +191,7 @@ class Materializer:
             version = complete.get(item.id)
             if version is None or item.id not in fits:
                 continue
-            before, now = shown.get(item.id), _named(item, version, shown)
+            before, now = shown.get(item.id), named(item, version, shown)
             was_seen = self._in_step is not None and self._in_step.get(item.id) == now
             if before != now or (thorough and not was_seen):
                 if await self._room.is_known_to_lack_for(item.id, now):
@@ -367,7 +301,7 @@ class Materializer:
         ):
             seen = None
         known = await self._known(item.id) if seen is None else seen.known
-        title = _Title(item.id, TitleFolder(self._root, place, tag_of(item.id)), known, at_ms * 10**6)
+        title = Title(item.id, TitleFolder(self._root, place, tag_of(item.id)), known, at_ms * 10**6)
         if before is not None and (before.space, before.folder) != (now.space, now.folder):
             await self._move(title, before, now)
         await asyncio.to_thread(title.folder.tidy, title.known, {}, back=True)
@@ -396,7 +330,7 @@ class Materializer:
         if len(self._places) >= _MARKED_FILES:
             await self._settle()
 
-    async def _move(self, title: _Title, before: Shown, now: Shown) -> None:
+    async def _move(self, title: Title, before: Shown, now: Shown) -> None:
         """Give the folder of a title its new name, by way of .relais, where it is known by the title itself.
 
         The new name is noted while the folder lies there. So wherever this ends, by a crash or for want of room, what
@@ -422,7 +356,7 @@ class Materializer:
         if self._in_step is not None and sum(len(one.lying) for one in self._seen.values()) < _SEEN_FILES:
             self._seen[item] = seen
 
-    async def _look_at_one(self, title: _Title, lying: Mapping[str, Lying]) -> bool:
+    async def _look_at_one(self, title: Title, lying: Mapping[str, Lying]) -> bool:
         """Where a single file is to change of what lay there a moment ago, look at its folder; False for more."""
         title.lying = lying
         touched = [*(file.path for file in title.stale()), *(file.path for file in title.extra())]
@@ -431,7 +365,7 @@ class Materializer:
         await self._look(title, folders_above(touched))
         return len(title.stale()) + len(title.extra()) <= 1
 
-    async def _look(self, title: _Title, within: frozenset[str] | None = None) -> None:
+    async def _look(self, title: Title, within: frozenset[str] | None = None) -> None:
         place = title.folder.place
         if await asyncio.to_thread(is_real_folder, place):
             found = await asyncio.to_thread(look_through, place, title.known, title.wanted, within)
@@ -442,9 +376,9 @@ class Materializer:
         else:
             title.lying = {}
 
-    async def _in_place(self, title: _Title, leave_after_ms: int | None) -> None:
+    async def _in_place(self, title: Title, leave_after_ms: int | None) -> None:
         """Change single files where they lie. Edits made after `leave_after_ms` are left for now."""
-        title.notes = _noted(title.fresh())
+        title.notes = noted(title.fresh())
         stale = title.stale()
         lying = folders_above(title.lying) if title.lying else frozenset()
         needed = await self._room.check(stale, folders_above(file.path for file in stale) - lying)
@@ -473,14 +407,14 @@ class Materializer:
         for extra in title.extra():
             await asyncio.to_thread(title.folder.take_away, extra)
 
-    async def _exchange(self, title: _Title) -> None:
+    async def _exchange(self, title: Title) -> None:
         """Build the version beside, and let it take the place of what lies there."""
         folder = title.folder
         stale = title.stale()
         needed = await self._room.check(stale, folders_above(title.wanted))
         await asyncio.to_thread(folder.begin)
         try:
-            title.notes = _noted(title.fresh())
+            title.notes = noted(title.fresh())
             await asyncio.to_thread(folder.keep, title.fresh())
             await self._write(title, [(file, folder.fresh / file.path) for file in stale], needed)
             await self._foretell(title)
@@ -490,7 +424,7 @@ class Materializer:
             await asyncio.to_thread(folder.drop)
             raise
 
-    async def _foretell(self, title: _Title) -> None:
+    async def _foretell(self, title: Title) -> None:
         """Note what is about to lie there beside what lies there, so that a crash in between makes nobody's edits."""
         before = title.known[0]
         if TREE_FILES_MARKS + title.item.hex() in self._marks:
@@ -520,7 +454,7 @@ class Materializer:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    async def _write(self, title: _Title, files: Sequence[tuple[Wanted, Path]], needed: Taken) -> None:
+    async def _write(self, title: Title, files: Sequence[tuple[Wanted, Path]], needed: Taken) -> None:
         """Write files from the store to these places; notes what they are like."""
         writing = Behind()
         try:
@@ -532,7 +466,7 @@ class Materializer:
             await writing.leave()
 
     async def _read_out(
-        self, title: _Title, files: Sequence[tuple[Wanted, Path]], writing: Behind
+        self, title: Title, files: Sequence[tuple[Wanted, Path]], writing: Behind
     ) -> AsyncGenerator[None, None]:
         """Read and check one batch of files while the one before is written; a turn for each."""
         batch: list[tuple[Wanted, NewFile]] = []
@@ -584,23 +518,3 @@ class Materializer:
 _FULL_SENTENCE: Final = (
     "there is too little room on this disk for the readable copies in “coursework”; the lessons themselves are here"
 )
-
-
-def _named(item: Item, version: Version, shown: Mapping[bytes, Shown]) -> Shown:
-    """What the tree is to show of an item: its folder keeps its name while the title stays."""
-    wish = portable_name(version.record.title)
-    before = shown.get(item.id)
-    if before is not None and (before.space, before.wish) == (item.space, wish):
-        folder = before.folder
-    else:
-        others = [one.folder for other, one in shown.items() if one.space == item.space and other != item.id]
-        folder = free_name(wish, others)
-    return Shown(item.space, folder, wish, version.record.content.stream)
-
-
-def _noted(files: Iterable[Lying]) -> dict[str, FileNote]:
-    return {
-        file.path: FileNote(file.path, file.size, file.changed_ns, 0, file.stream)
-        for file in files
-        if file.stream is not None
-    }
