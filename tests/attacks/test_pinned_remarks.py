@@ -268,6 +268,17 @@ async def test_the_pack_of_a_remark_that_somebody_brings_again_goes_at_the_next_
     assert await here.kept() == []
 
 
+async def comes_again_and_goes_within_a_week(here: Here, packs: Iterable[bytes], why_not_at_once: str) -> None:
+    """Somebody brings these to the thief's PC; they stay there a day, and no week."""
+    territory = here.room.territory
+    for pack in packs:
+        await here.evil.agent.replica.content.ingest(here.room.space, pack)
+    await pass_days(territory, 1, here.evil)
+    assert await here.keepers() == ["the thief's PC"], why_not_at_once
+    await pass_days(territory, 7, here.evil)
+    assert await here.keepers() == []
+
+
 @attack(ROW, off={"protocol.replica.upkeep.come_again.WAITING_MS": 1 << 60})
 async def test_what_comes_again_goes_within_a_week_though_a_lesson_that_is_named_never_comes(here: Here) -> None:
     room, content = here.room, here.room.territory.replica.content
@@ -280,12 +291,7 @@ async def test_what_comes_again_goes_within_a_week_though_a_lesson_that_is_named
     lesson = Revision(ItemKind.LESSON, "Les volcans", None, None, ContentRef(bytes([7]) * 32, 10, 1))
     await room.territory.say(room.space, Kind.REVISION, lesson.encode())
     await here.sync(here.evil, here.teacher)
-    for pack in packs:
-        await here.evil.agent.replica.content.ingest(room.space, pack)
-    await pass_days(room.territory, 1, here.evil)
-    assert await here.keepers() == ["the thief's PC"], "the list of an entry that names it may be on its way"
-    await pass_days(room.territory, 7, here.evil)
-    assert await here.keepers() == []
+    await comes_again_and_goes_within_a_week(here, packs, "the list of an entry that names it may be on its way")
 
 
 @attack(ROW, off={"protocol.replica.upkeep.come_again.WAITING_MS": 1 << 60})
@@ -298,12 +304,7 @@ async def test_what_comes_again_goes_within_a_week_though_a_server_takes_nothing
     await here.sync(here.evil)
     await room.hand_in(here.evil, here.task, WORK)
     assert await here.evil.agent.replica.content.unsent_packs()
-    for pack in whole:
-        await here.evil.agent.replica.content.ingest(room.space, pack)
-    await pass_days(room.territory, 1, here.evil)
-    assert await here.keepers() == ["the thief's PC"], "what is on its way may come to name it"
-    await pass_days(room.territory, 7, here.evil)
-    assert await here.keepers() == []
+    await comes_again_and_goes_within_a_week(here, whole, "what is on its way may come to name it")
 
 
 @pytest.fixture
