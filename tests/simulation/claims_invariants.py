@@ -19,7 +19,7 @@ from typing import Final
 
 from protocol.errors import PeerFault, Refused
 from protocol.model.entry import Kind
-from protocol.model.structure import PersonRecord, Revocation, Ruling
+from protocol.model.structure import PersonRecord, Ruling
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.people import spoken
 from protocol.roles import HAS_READING_KEYS, Role
@@ -32,6 +32,7 @@ from tests.simulation.claims import ids_of, laptops, let_in_as
 from tests.simulation.ledger import BrokenError
 from tests.simulation.machine import Machine, SimAgent
 from tests.simulation.sound import server_of, sound
+from tests.simulation.theft import is_held_by_kit
 from tests.simulation.trust import Device
 from tests.simulation.usurping import STRANGER
 from tests.simulation.world import World
@@ -120,32 +121,30 @@ async def _told(world: World) -> None:
 
 async def _kits_words(world: World) -> None:
     server = server_of(world.office)
-    kit = [entry for entry in await server.store.scan_kinds([Kind.RULING]) if entry.header.grant is None]
-    said = dict[bytes, bool]()
-    for each in sorted(kit, key=lambda entry: (entry.header.at, entry.id)):
+    said, by_kit = dict[bytes, bool](), dict[bytes, bool]()
+    rulings = await server.store.scan_kinds([Kind.RULING])
+    for each in sorted(rulings, key=lambda entry: (entry.header.at, entry.id)):
         ruling = Ruling.parse(each.payload or b"")
-        said |= dict.fromkeys(ruling.accepted, True) | dict.fromkeys(ruling.refused, False)
-    held_by_kit = {key for key in world.trust.cut_by_kit if await _is_cut_by_root(server, key)}
+        words = dict.fromkeys(ruling.accepted, True) | dict.fromkeys(ruling.refused, False)
+        said |= words
+        by_kit |= words if each.header.grant is None else {}
     accepted = await server.store.get(sorted(world.trust.accepted_by_server - world.trust.ruled_by_kit.keys()))
-    for entry in accepted.values() if held_by_kit else ():
+    for entry in accepted.values():
         held_back = (await server.view(entry.header.space)).roster.held_back
-        if entry.header.author in held_by_kit and entry.id not in held_back:
+        if entry.id not in held_back and await is_held_by_kit(server, entry):
             raise BrokenError(f"{entry.id.hex()[:8]} counts by the server's word, which the kit holds back")
     for name, counts in world.trust.ruled_by_kit.items():
         ruled = (await server.store.get([name])).get(name)
-        if ruled is None or said.get(name) is not counts:
+        if ruled is None or by_kit.get(name) is not counts:
             # a server that was restored has lost the last word, with what nobody had been told of it
+            continue
+        if said[name] is not counts and not await is_held_by_kit(server, ruled):
             continue
         roster = (await server.view(ruled.header.space)).roster
         if counts and name in roster.held_back:
             raise BrokenError(f"{name.hex()[:8]} waits, which the kit has accepted")
         if not counts and name in roster.held_back and name not in roster.refused:
             raise BrokenError(f"{name.hex()[:8]} waits, which the kit has refused")
-
-
-async def _is_cut_by_root(server: Replica, device: Device) -> bool:
-    said = [entry for entry in await server.store.scan_kinds([Kind.REVOKE]) if entry.header.grant is None]
-    return any(Revocation.parse(entry.payload or b"").key == device for entry in said)
 
 
 async def _drafts(world: World) -> None:

@@ -3,6 +3,7 @@
 14. A teacher's device gives reading keys, and what was opened, to devices that people have led it to, and to no others;
     to those that its teacher has confirmed it gives its keys. In a class it gives those of no other one.
 15. For whom a machine remembers a teacher's device, another that nobody confirmed reads no work and says nothing there.
+    Whom whoever has the server calls the same as one of theirs (docs/adr/0164) lets one read as it reads itself.
 16. An unconfirmed clone reads nothing where its original was cut off.
 17. A PIN that was set lets its pupil in at every machine of the school, and nothing else does; after too many tries no
     machine takes any more. The keys of that lie at the school's own machines alone.
@@ -11,7 +12,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from protocol.errors import PeerFault
@@ -24,6 +25,7 @@ from protocol.roles import HAS_READING_KEYS, HOLDS_SIGN_INS
 from protocol.trust.person_keys import KeyWraps
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.school.sign_in import SignInBook
+from tests.simulation.claims import let_in_as
 from tests.simulation.ledger import BrokenError
 from tests.simulation.machine import Machine, SimAgent
 from tests.simulation.signing_in import WRONG
@@ -32,10 +34,11 @@ from tests.simulation.trust import Device
 from tests.simulation.world import World
 
 
-def led_to(world: World, starts: Iterable[Device]) -> set[Device]:
-    """The devices to which people's words lead from some."""
+def led_to(world: World, starts: Iterable[Device], words: Collection[tuple[Device, Device]] = ()) -> set[Device]:
+    """The devices to which people's words lead from some, and these `words`."""
     found = set(starts)
-    while fresh := {named for by, named in world.trust.words if by in found} - found:
+    said = world.trust.words.union(words)
+    while fresh := {named for by, named in said if by in found} - found:
         found |= fresh
     return found
 
@@ -140,7 +143,18 @@ def _believed(world: World, machine: Machine, agent: SimAgent, space: bytes) -> 
     # of whom it remembers nobody, the first that it meets is the first
     unknown = {each.key for each in agent.replica.door.authorities() if each.person not in remembered}
     starts = {device[0] for devices in remembered.values() for device in devices}
-    return led_to(world, starts) | unknown
+    return led_to(world, starts, list(_claims_by_a_list(world))) | unknown
+
+
+def _claims_by_a_list(world: World) -> Iterable[tuple[Device, Device]]:
+    """What strangers said of devices of somebody whom lists call the same as them."""
+    persons = {each.device: let_in_as(each).person or b"" for each in world.machines}
+    for by, named in world.trust.claims:
+        same = {persons.get(by, b"")}
+        while fresh := {one for pair in world.trust.called_one if same & pair for one in pair} - same:
+            same |= fresh
+        if persons.get(named) in same:
+            yield by, named
 
 
 async def _copies_of_who_left(world: World) -> None:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.errors import RelaisError
 from protocol.identity import DeviceKeys
-from protocol.model.entry import Kind
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Revocation
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.arrivals import noted_since_ms
 from protocol.replica.office.erasures import erase_persons
 from protocol.replica.office.invitations import Wanted, invite
@@ -212,6 +214,22 @@ async def say_again_what_goes_on(world: World) -> bool:
     return bool(going_on)
 
 
+async def is_held_by_kit(replica: Replica, entry: Entry) -> bool:
+    """Whether the kit has cut off who wrote this, and names no later word of theirs as the last that counts."""
+    said = [one for one in await replica.store.scan_kinds([Kind.REVOKE]) if one.header.grant is None]
+    cuts = [Revocation.parse(one.payload or b"") for one in said]
+    return any([await _is_beyond(replica, entry, cut) for cut in cuts if cut.key == entry.header.author])
+
+
+async def _is_beyond(replica: Replica, entry: Entry, cut: Revocation) -> bool:
+    found, pending = set[bytes](), set(cut.heads)
+    while pending:
+        found |= pending
+        earlier = (await replica.store.get(sorted(pending))).values()
+        pending = {name for one in earlier for name in one.header.prev} - found
+    return entry.id not in found
+
+
 async def _cuts(server: Server) -> list[bytes]:
     return [entry.id for entry in await server.store.scan_kinds([Kind.REVOKE])]
 
@@ -229,9 +247,7 @@ async def judge_waiting(world: World, _machine: Machine, random: Random) -> str:
                 world.trust.accepted.add(entry.id)
                 if entry.header.kind == Kind.ERASE:
                     world.trust.erased_by_thief.clear()
-            if entry.header.author not in world.trust.cut_by_kit:
-                world.trust.ruled_by_kit.pop(entry.id, None)
-            elif sensible:
+            if sensible and entry.header.author in world.trust.cut_by_kit:
                 world.trust.accepted_by_server.add(entry.id)
             await rule(server, [entry.id], accept=sensible)
 

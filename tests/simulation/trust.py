@@ -132,6 +132,10 @@ class Trust:
     """Honest laptops that a head has reported whom whoever has the server invented."""
     strangers: set[Device] = field(default_factory=set)
     """Devices of somebody whom whoever has the server invented, and lists as a teacher."""
+    claims: set[tuple[Device, Device]] = field(default_factory=set)
+    """Of whose device one of these has said that it knows what its screen offers."""
+    called_one: set[frozenset[bytes]] = field(default_factory=set)
+    """Pairs of ids that a list of that server's calls one."""
     doubles: dict[bytes, bytes] = field(default_factory=dict)
     """The second id of a teacher who was added twice → the first."""
     false_grants: set[bytes] = field(default_factory=set)
@@ -145,7 +149,7 @@ class Trust:
     moved: set[bytes] = field(default_factory=set)
     """Entries in spaces in which nobody who may has said them (`replaying`)."""
     ruled_by_kit: dict[bytes, bool] = field(default_factory=dict)
-    """Of what was held back: whether the kit has accepted or refused it, where that was the last word."""
+    """Of what was held back: whether the kit has accepted or refused it, the last time."""
 
 
 def line_of(world: World, device: Device) -> set[Device]:

@@ -65,10 +65,11 @@ async def strangers_word(world: World, _machine: Machine, random: Random) -> str
     return there[0].name
 
 
-async def _claim_all(_world: World, machine: Machine, agent: SimAgent, _random: Random) -> str:
+async def _claim_all(world: World, machine: Machine, agent: SimAgent, _random: Random) -> str:
     await machine.sync()
     readers = [each for each in await list_readers(agent) if not (each.is_this or each.confirmed)]
     for reader in readers:
+        world.trust.claims.add((agent.device, reader.device))
         await confirm_reader(agent, reader.id, shown_as=reader.shown_as, person=reader.person)
     await machine.sync()
     return f"{len(readers)} devices"
@@ -82,7 +83,12 @@ async def false_same(world: World, _machine: Machine, random: Random) -> str:
     else:
         pair = [let_in_as(each).person or b"" for each in (strangers[0], random.choice(laptops(world)))]
         random.shuffle(pair)
-    return await at_server(world, f"{pair[0].hex()[:8]} is {pair[1].hex()[:8]}", lambda at: merge_persons(at, *pair))
+
+    async def listed(server: Server) -> None:
+        world.trust.called_one.add(frozenset(pair))
+        await merge_persons(server, *pair)
+
+    return await at_server(world, f"{pair[0].hex()[:8]} is {pair[1].hex()[:8]}", listed)
 
 
 async def false_grant(world: World, _machine: Machine, random: Random) -> str:
