@@ -16,8 +16,7 @@ Rules:
 - a grant that is held back gives no right to read, and what was written under it is held back with it;
 - who came back is no teacher's voice, and holds none of a teacher's keys in use, before each other device of theirs
   in use that it is linked with has confirmed it again; as whose it was, never, if it came back as something else;
-- an erasure counts unless it is held back or taken back; what this replica has destroyed stays erased here even then,
-  until the root lets go of it;
+- an erasure counts by what is said in its own space and above it (`erasures`);
 - a device that was let go comes back by a grant that names the revocations in `parents`, itself or through earlier
   grants, written by at least their rank: what it writes under that grant counts, and its earlier grants are held back.
 
@@ -34,9 +33,10 @@ from typing import Final, TypeVar
 
 from protocol.errors import PeerFault
 from protocol.model.ancestry import heads
-from protocol.model.entry import Entry, Kind, parsed
-from protocol.model.structure import Erasure, PersonRecord, Ruling
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import PersonRecord
 from protocol.rights.door import OF_KEYS, Authority, Door, covering_names
+from protocol.rights.erasures import erased_from_above, erasing_in, rulings_of
 from protocol.rights.keys_in_use import (
     Key,
     keys_in_use,
@@ -46,7 +46,7 @@ from protocol.rights.keys_in_use import (
     said_by,
 )
 from protocol.rights.letting_back import MAX_REVOCATIONS_TOLD_APART, LetInAgain, let_in_again
-from protocol.rights.revocations import ABOVE_ROOTS, cuts_of, doubtful, without_right
+from protocol.rights.revocations import cuts_of, doubtful, without_right
 from protocol.rights.speaking import (
     Remembered,
     Said,
@@ -60,7 +60,7 @@ from protocol.rights.speaking import (
 from protocol.rights.spent_keys import Doubted, keys_cut_off, keys_held, keys_spent
 from protocol.rights.voices import voices_of
 from protocol.rights.vouching import Away, Device, Standing, Voices
-from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
+from protocol.roles import HAS_READING_KEYS, PersonRole, Role
 from protocol.trust.person_keys import PhraseKey
 
 T = TypeVar("T")
@@ -96,9 +96,9 @@ class Roster:
     erased: frozenset[bytes]
     refused: frozenset[bytes] = frozenset()
     undone: frozenset[bytes] = frozenset()
-    """Erasures that a ruling has taken back."""
+    """Erasures in the space that a ruling has taken back."""
     carried_out: frozenset[bytes] = field(default=frozenset(), compare=False)
-    """Erasures that this replica has obeyed, and that hold here whoever takes them back but the root."""
+    """Erasures in the space that this replica has obeyed, and that hold here whoever takes them back but the root."""
     void: frozenset[bytes] = frozenset()
     """Grants that were ended, and successors that give no right: their key was cut, or there are too many."""
     awaited: frozenset[bytes] = frozenset()
@@ -188,7 +188,6 @@ class Roster:
 
 _ALSO_HELD_BACK: Final = frozenset({Kind.PERSON_KEY, Kind.KEY_WRAP})
 _NOTHING: Final = Remembered()
-_BY_ROOT: Final = RANK[Role.ROOT]
 
 
 def fold_roster(
@@ -212,9 +211,7 @@ def fold_roster(
     cut = cuts.keys | ({authority.key for authority in authorities} - {authority.key for authority in living})
     accepted, refused = _ruled([*above, *own], held, door)
     held_back = frozenset(held) - accepted
-    undone = frozenset(_undone([*above, *own], held_back, door))
-    carried_out = dict(_carried_out([*above, *own], destroyed, held, door))
-    erased = {*_erased([*above, *own], held_back | undone), *carried_out.values()}
+    erasing = erasing_in(space, [*above, *own], held, destroyed, door)
     ends = frozenset(one.id for one in (*above, *own) if one.header.target is not None and one.id in revocations)
     roster = Roster(
         space=space,
@@ -224,9 +221,9 @@ def fold_roster(
         cut=cut,
         held_back=held_back,
         refused=frozenset(refused),
-        erased=frozenset(erased),
-        undone=undone,
-        carried_out=frozenset(carried_out),
+        erased=erasing.covers | erased_from_above(space, above, authorities, destroyed, door),
+        undone=erasing.undone,
+        carried_out=erasing.carried_out,
         void=frozenset(gone - held.keys()),
         awaited=cuts.awaited,
         revocations=revocations,
@@ -404,52 +401,6 @@ def _ends_of(same: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     return ends
 
 
-def _undone(entries: Sequence[Entry], held: Container[bytes], door: Door, least: int = 0) -> Iterable[bytes]:
-    """The erasures that the latest ruling of at least their authors' rank, and of `least`, refuses."""
-    ranks = {one.id: max(least, door.rank_of(one.header)) for one in entries if one.header.kind == Kind.ERASE}
-    said: dict[bytes, bool] = {}
-    for entry, ruling in _rulings(entries, held, door) if ranks else ():
-        rank = door.rank_of(entry.header)
-        said |= {one: False for one in ruling.accepted if rank >= ranks.get(one, ABOVE_ROOTS)}
-        said |= {one: True for one in ruling.refused if rank >= ranks.get(one, ABOVE_ROOTS)}
-    return (one for one, undone in said.items() if undone)
-
-
-def _carried_out(
-    entries: Sequence[Entry], destroyed: frozenset[bytes], held: Mapping[bytes, int], door: Door
-) -> Iterable[tuple[bytes, bytes]]:
-    """The erasures that this replica has obeyed, with what they cover: it stays erased here until the root lets go.
-
-    Whoever has the server takes back what the server said, and cuts off who said anything else.
-    """
-    if not destroyed:
-        return
-    let_go = {name for name, rank in held.items() if rank >= _BY_ROOT}
-    let_go.update(_undone(entries, held, door, least=_BY_ROOT))
-    for entry in entries:
-        if entry.header.kind == Kind.ERASE and entry.id in destroyed and entry.id not in let_go:
-            erasure = parsed(entry, Erasure.parse)
-            if erasure is not None:
-                yield entry.id, erasure.covers
-
-
-def _rulings(entries: Iterable[Entry], held: Container[bytes], door: Door) -> Iterable[tuple[Entry, Ruling]]:
-    """The rulings that count, oldest first."""
-    rulings = [entry for entry in entries if entry.header.kind == Kind.RULING and entry.id not in held]
-    for entry in sorted(rulings, key=lambda entry: (door.said_at(entry.header), entry.id)):
-        if (ruling := parsed(entry, Ruling.parse)) is not None:
-            yield entry, ruling
-
-
-def _erased(entries: Iterable[Entry], without: Container[bytes]) -> Iterable[bytes]:
-    for entry in entries:
-        if entry.header.kind == Kind.ERASE and entry.payload is not None and entry.id not in without:
-            try:
-                yield Erasure.parse(entry.payload).covers
-            except PeerFault:
-                continue
-
-
 def _ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> tuple[set[bytes], set[bytes]]:
     """What of the held back humans have accepted and refused: the latest word of at least the revocation's rank.
 
@@ -457,7 +408,7 @@ def _ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> t
     """
     acceptable = {entry.id for entry in entries if entry.id in held and is_acceptable(entry.header.kind)}
     said: dict[bytes, bool] = {}
-    for entry, ruling in _rulings(entries, held, door) if held else ():
+    for entry, ruling in rulings_of(entries, held, door) if held else ():
         rank = door.rank_of(entry.header)
         said |= {one: True for one in ruling.accepted if one in acceptable and rank >= held[one]}
         said |= {one: False for one in ruling.refused if one in held and rank >= held[one]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -144,11 +144,11 @@ async def test_bare_headers_that_somebody_pushes_after_the_kits_word_blind_nobod
     assert shown[0].roster.persons == shown[1].roster.persons
 
 
-def _nothing_stays(*_: object) -> tuple[bytes, ...]:
-    return ()
+def _nothing_stays(*_: object) -> frozenset[bytes]:
+    return frozenset()
 
 
-@attack("a server shows again who was forgotten", off={"protocol.rights.roster._carried_out": _nothing_stays})
+@attack("a server shows again who was forgotten", off={"protocol.rights.erasures._carried_out": _nothing_stays})
 async def test_who_has_the_server_and_an_old_backup_brings_nobody_back_where_they_were_forgotten(
     room: Classroom,
 ) -> None:
@@ -165,7 +165,7 @@ async def test_who_has_the_server_and_an_old_backup_brings_nobody_back_where_the
     await territory.say(territory.id, Kind.RULING, Ruling((), (erasure.id,)).encode())
     for _ in range(3):
         await machine.session.sync()
-    assert erasure.id in (await machine.agent.replica.view(room.space)).roster.undone
+    assert erasure.id in (await machine.agent.replica.view(territory.id)).roster.undone
     kept = [stored.entry for stored in await machine.agent.replica.store.scan(room.space)]
     assert not any(entry.payload for entry in kept if entry.header.subject == person)
     assert person not in (await machine.agent.replica.view(room.space)).roster.persons
@@ -578,19 +578,15 @@ async def _names_too(store: EntryStore) -> frozenset[bytes]:
     return frozenset(found)
 
 
-def _by_name(entries: Sequence[Entry], done: frozenset[bytes], *_: object) -> Iterator[tuple[bytes, bytes]]:
-    for entry in entries:
-        if entry.header.kind == Kind.ERASE:
-            covers = Erasure.parse(entry.payload or b"").covers
-            if entry.id in done or covers in done:
-                yield entry.id, covers
+def _by_name(said: Mapping[bytes, bytes], done: frozenset[bytes], *_: object) -> frozenset[bytes]:
+    return frozenset(one for one, covers in said.items() if one in done or covers in done)
 
 
 @attack(
     "who was erased before",
     off={
         "protocol.replica.at_work.replica.carried_out": _names_too,
-        "protocol.rights.roster._carried_out": _by_name,
+        "protocol.rights.erasures._carried_out": _by_name,
         "protocol.replica.upkeep.orders._that_hold": lambda done, _ended: dict(done),
     },
 )

@@ -12,7 +12,8 @@ from protocol.model.structure import Ruling
 from protocol.replica.office import grants
 from protocol.replica.office.bureau import Office
 from protocol.rights.door import Authority, Door
-from protocol.rights.roster import _ruled, _rulings
+from protocol.rights.erasures import rulings_of
+from protocol.rights.roster import _ruled
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import Reader
 
@@ -113,9 +114,9 @@ def keeps_to_its_first_word() -> AbstractContextManager[object]:
     """Of several words on work that waits the earliest counts (docs/adr/0179)."""
 
     def newest_first(entries: Iterable[Entry], held: Container[bytes], door: Door) -> Iterable[tuple[Entry, Ruling]]:
-        return reversed(list(_rulings(entries, held, door)))
+        return reversed(list(rulings_of(entries, held, door)))
 
-    return mock.patch("protocol.rights.roster._rulings", newest_first)
+    return mock.patch("protocol.rights.roster.rulings_of", newest_first)
 
 
 def frees_what_the_kit_holds() -> AbstractContextManager[object]:

@@ -63,12 +63,12 @@ def destroys_by_a_thiefs_word() -> AbstractContextManager[object]:
 
 def takes_no_erasure_back() -> AbstractContextManager[object]:
     """A ruling that refuses an erasure changes nothing."""
-    return mock.patch("protocol.rights.roster._undone", return_value=())
+    return mock.patch("protocol.rights.erasures._undone", return_value=frozenset())
 
 
 def brings_back_what_it_destroyed() -> AbstractContextManager[object]:
     """Whoever takes an erasure back brings back what a replica had destroyed."""
-    return mock.patch("protocol.rights.roster._carried_out", return_value=())
+    return mock.patch("protocol.rights.erasures._carried_out", return_value=frozenset())
 
 
 def asks_for_the_first_page_only() -> AbstractContextManager[object]:

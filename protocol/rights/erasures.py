@@ -1,0 +1,119 @@
+"""Which erasures count in a space, and what they cover there (docs/protocol.md, "Erasure").
+
+Rules:
+- an erasure is weighed in the space in which it lies, by what is said there and above, and counts alike in all spaces
+  below: whoever has the server would else take it back in a class, where nobody misses anything then, and have it
+  carried out above (docs/adr/0267);
+- it counts unless it is held back, or the latest ruling of at least its author's rank refuses it;
+- what this replica has carried out stays erased here even then, until the root lets go of it.
+
+Pure; called by the roster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import Erasure, Ruling
+from protocol.rights.door import Authority, Door
+from protocol.rights.revocations import cuts_of
+from protocol.roles import RANK, Role
+
+_BY_ROOT: Final = RANK[Role.ROOT]
+
+
+class Erasing(NamedTuple):
+    """What the erasures that lie in one space do.
+
+    A ruling has `undone` some, others were `carried_out` here and hold for that; `covers` is what is erased by those
+    that count.
+    """
+
+    undone: frozenset[bytes] = frozenset()
+    carried_out: frozenset[bytes] = frozenset()
+    covers: frozenset[bytes] = frozenset()
+
+
+def erasing_in(
+    space: bytes, entries: Sequence[Entry], held: Mapping[bytes, int], destroyed: frozenset[bytes], door: Door
+) -> Erasing:
+    """What the erasures in a space do, by the `entries` there and above, of which some are `held` back at which rank.
+
+    `destroyed` are the erasures that this replica has obeyed.
+    """
+    said = {one.id: erasure.covers for one in entries if (erasure := _erasure_in(one, space)) is not None}
+    if not said:
+        return Erasing()
+    ranks = {one.id: door.rank_of(one.header) for one in entries if one.id in said}
+    rulings = list(rulings_of(entries, held, door))
+    undone = _undone(ranks, rulings, door)
+    carried_out = _carried_out(said, destroyed, held, ranks, rulings, door)
+    counting = said.keys() - held.keys() - undone | carried_out
+    return Erasing(undone, carried_out, frozenset(said[one] for one in counting))
+
+
+def erased_from_above(
+    space: bytes,
+    above: Sequence[Entry],
+    authorities: Sequence[Authority],
+    destroyed: frozenset[bytes],
+    door: Door,
+) -> frozenset[bytes]:
+    """What the erasures cover that lie above a space, each weighed where it lies.
+
+    `above` are the entries of those spaces, `authorities` the grants of all of them.
+    """
+    found: set[bytes] = set()
+    lying = {one.header.space for one in above if one.header.kind == Kind.ERASE}
+    line = door.lineage(space)
+    for place, member in enumerate(line[1:], start=1):
+        if member in lying:
+            reached = frozenset(line[place:])
+            there = [one for one in above if one.header.space in reached]
+            held = cuts_of(there, [each for each in authorities if each.space in reached], door).held
+            found |= erasing_in(member, there, held, destroyed, door).covers
+    return frozenset(found)
+
+
+def rulings_of(entries: Iterable[Entry], held: Container[bytes], door: Door) -> Iterable[tuple[Entry, Ruling]]:
+    """The rulings that count, oldest first."""
+    rulings = [entry for entry in entries if entry.header.kind == Kind.RULING and entry.id not in held]
+    for entry in sorted(rulings, key=lambda entry: (door.said_at(entry.header), entry.id)):
+        if (ruling := parsed(entry, Ruling.parse)) is not None:
+            yield entry, ruling
+
+
+def _undone(
+    ranks: Mapping[bytes, int], rulings: Iterable[tuple[Entry, Ruling]], door: Door, least: int = 0
+) -> frozenset[bytes]:
+    """The erasures of these `ranks` that the latest ruling of at least their authors' rank, and of `least`, refuses."""
+    said: dict[bytes, bool] = {}
+    for entry, ruling in rulings:
+        rank = door.rank_of(entry.header)
+        for names, undone in ((ruling.accepted, False), (ruling.refused, True)):
+            said |= {one: undone for one in names if one in ranks and rank >= max(least, ranks[one])}
+    return frozenset(one for one, undone in said.items() if undone)
+
+
+def _carried_out(
+    said: Mapping[bytes, bytes],
+    destroyed: frozenset[bytes],
+    held: Mapping[bytes, int],
+    ranks: Mapping[bytes, int],
+    rulings: Iterable[tuple[Entry, Ruling]],
+    door: Door,
+) -> frozenset[bytes]:
+    """Those that this replica has obeyed: what they cover stays erased here until the root lets go.
+
+    Whoever has the server takes back what the server said, and cuts off who said anything else.
+    """
+    obeyed = destroyed & said.keys()
+    let_go = {name for name in obeyed if held.get(name, 0) >= _BY_ROOT}
+    return obeyed - let_go - (_undone(ranks, rulings, door, least=_BY_ROOT) if obeyed else frozenset())
+
+
+def _erasure_in(entry: Entry, space: bytes) -> Erasure | None:
+    is_there = entry.header.kind == Kind.ERASE and entry.header.space == space
+    return parsed(entry, Erasure.parse) if is_there else None
