@@ -23,7 +23,7 @@ from protocol.canonical import Value, decode, encode
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError, disk_fault
 from protocol.fields import Fields
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_SEALED_MANIFEST_BYTES, MiB
-from protocol.replica.at_work.destroyed import destroyed_names
+from protocol.replica.at_work.destroyed import destroyed_names, is_among
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Incoming
 from protocol.replica.office.people import spoken, surely_called_first
 from protocol.rights.roster import Roster
@@ -167,7 +167,7 @@ class Drafts:
     async def sweep(self) -> None:
         """Take away the drafts of who, or for what, has been destroyed, and bytes that no mark knows.
 
-        Not of who is only hidden: that may be a thief's word, and be taken back.
+        Not of who is only hidden, nor for what came as a header alone: that may be a thief's word, and be taken back.
         """
         store = self._agent.replica.store
         # before the marks: what is kept from here on is not among them, and stays
@@ -176,8 +176,8 @@ class Drafts:
         destroyed = await destroyed_names(store)
         whose = {key: _named(key) for key in marks}
         items = await store.get([item for _, item in whose.values()])
-        bare = {name for name, item in items.items() if item.payload is None}
-        gone = [key for key, (person, item) in whose.items() if person in destroyed or item in bare]
+        ended = {name for name, item in items.items() if is_among(destroyed, item)}
+        gone = [key for key, (person, item) in whose.items() if person in destroyed or item in ended]
         await store.set_marks(dict.fromkeys(gone))
         known = {kept.name for key, mark in marks.items() if key not in gone and (kept := Kept.parse(mark))}
         await asyncio.to_thread(self._remove, lying - known)

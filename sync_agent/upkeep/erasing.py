@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from protocol.errors import LocalFailure
-from protocol.replica.at_work.destroyed import forgotten_persons
+from protocol.replica.at_work.destroyed import destroyed_names, forgotten_persons, is_among
 from protocol.replica.process.unforeseen import lasting
 from protocol.replica.upkeep.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Destroyed
 from sync_agent.app import Agent
@@ -31,8 +31,8 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     store = agent.replica.store
     await store.set_marks(agent.watched.marks())
     kept = {bytes.fromhex(key.removeprefix(HAND_IN_MARKS)): key for key in await store.marks(HAND_IN_MARKS)}
-    works = await store.get(list(kept))
-    over = {kept[name]: None for name, work in works.items() if work.payload is None}
+    works, names = await store.get(list(kept)), await destroyed_names(store)
+    over = {kept[name]: None for name, work in works.items() if work.payload is None and is_among(names, work)}
     await store.set_marks({**over, LEFTOVERS_MARK: b"\1"} if over else {})
     await Drafts(agent).sweep()
     tries = await store.marks(TRIES_MARKS)
