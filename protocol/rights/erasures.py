@@ -5,7 +5,8 @@ Rules:
   below: whoever has the server would else take it back in a class, where nobody misses anything then, and have it
   carried out above (docs/adr/0267);
 - it counts unless it is held back, or the latest ruling of at least its author's rank refuses it;
-- what this replica has carried out stays erased here even then, until the root lets go of it.
+- what this replica has carried out stays erased here even then, until a ruling of the root's refuses it: that the
+  root has cut off who said it says nothing of whom it names (docs/adr/0268).
 
 Pure; called by the roster.
 """
@@ -49,7 +50,7 @@ def erasing_in(
     ranks = {one.id: door.rank_of(one.header) for one in entries if one.id in said}
     rulings = list(rulings_of(entries, held, door))
     undone = _undone(ranks, rulings, door)
-    carried_out = _carried_out(said, destroyed, held, ranks, rulings, door)
+    carried_out = _carried_out(said, destroyed, ranks, rulings, door)
     counting = said.keys() - held.keys() - undone | carried_out
     return Erasing(undone, carried_out, frozenset(said[one] for one in counting))
 
@@ -100,7 +101,6 @@ def _undone(
 def _carried_out(
     said: Mapping[bytes, bytes],
     destroyed: frozenset[bytes],
-    held: Mapping[bytes, int],
     ranks: Mapping[bytes, int],
     rulings: Iterable[tuple[Entry, Ruling]],
     door: Door,
@@ -110,8 +110,7 @@ def _carried_out(
     Whoever has the server takes back what the server said, and cuts off who said anything else.
     """
     obeyed = destroyed & said.keys()
-    let_go = {name for name in obeyed if held.get(name, 0) >= _BY_ROOT}
-    return obeyed - let_go - (_undone(ranks, rulings, door, least=_BY_ROOT) if obeyed else frozenset())
+    return obeyed - _undone(ranks, rulings, door, least=_BY_ROOT) if obeyed else obeyed
 
 
 def _erasure_in(entry: Entry, space: bytes) -> Erasure | None:

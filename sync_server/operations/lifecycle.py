@@ -7,7 +7,6 @@ it: what its root says is signed there, and what its recovery key opens is opene
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
@@ -36,7 +35,7 @@ from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
 from sync_server.handlers.by_kit.waiting import list_waiting, rule
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record.audit import trail
-from sync_server.handlers.record.erasures import list_erasures, waiting_for_a_word
+from sync_server.handlers.record.erasures import list_erasures, said_of_held_back, waiting_for_a_word
 from sync_server.kit.away import KitAway
 from sync_server.opened.app import Server
 from sync_server.operations.command import Command, KitCommand
@@ -184,6 +183,8 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
             "nowhere before somebody says so again: `erasures` calls them waiting; `erase` says it, `unerase` takes it "
             "back"
         )
+    if shown_again := await said_of_held_back(server):
+        await outgoing.progress(shown_again)
     await _tell_of_orders(server, outgoing)
     await _tell_of_newcomers(server, outgoing, since_ms)
     return {"server": made.hex()}
@@ -192,15 +193,11 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
 async def _tell_of_orders(server: Server, outgoing: Outgoing) -> None:
     """What heads have ordered whose computers were let in since, which goes with that access, whoever they are."""
     keys = old_keys(server)
-    waiting = Counter(
-        each.entry.header.kind for each in await list_waiting(server) if each.entry.header.author not in keys
-    )
-    cuts, erasures = waiting[Kind.REVOKE], waiting[Kind.ERASE]
-    if cuts or erasures:
+    waiting = [each.entry.header for each in await list_waiting(server)]
+    if cuts := sum(header.kind == Kind.REVOKE and header.author not in keys for header in waiting):
         await outgoing.progress(
-            f"by others than the server, {cuts} revocations and {erasures} erasures count for nothing as well, and "
-            "wait: a laptop that was reported lost reads again, and who was forgotten is shown again, until each is "
-            "said again (`accept ID`). Look at them now: `waiting`"
+            f"by others than the server, {cuts} revocations count for nothing as well, and wait: a laptop that was "
+            "reported lost reads again until each is said again (`accept ID`). Look at them now: `waiting`"
         )
 
 

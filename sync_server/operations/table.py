@@ -28,7 +28,7 @@ from sync_server.handlers.overview.devices import Device
 from sync_server.handlers.overview.hand_ins import list_hand_ins
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record import measures
-from sync_server.handlers.record.erasures import waiting_for_a_word
+from sync_server.handlers.record.erasures import held_back, said_of_held_back, waiting_for_a_word
 from sync_server.handlers.record.proofs import check_proof
 from sync_server.handlers.store.backups import back_up, note_kept
 from sync_server.handlers.store.restored import restored
@@ -54,8 +54,8 @@ async def _operate(
     command: Command, server: Server, named: frozenset[str], params: Params, incoming: Incoming, outgoing: Outgoing
 ) -> JSON:
     del incoming
-    if command in _NAMING and (found := await restored(server)):
-        await outgoing.progress(found.sentence)
+    if command in _NAMING:
+        await _tell_who_may_be_forgotten(server, outgoing)
     return await command(server, await with_whole_ids(server, params, outgoing, named=named), outgoing)
 
 
@@ -63,12 +63,19 @@ async def _operate_with_kit(
     command: KitCommand, server: Server, named: frozenset[str], params: Params, incoming: Incoming, outgoing: Outgoing
 ) -> JSON:
     kit = KitAway.of(server, params.get("kit"), incoming, outgoing)
-    if command is lifecycle.KIT_COMMANDS["export-person"] and (found := await restored(server)):
-        await outgoing.progress(found.sentence)
+    if command is lifecycle.KIT_COMMANDS["export-person"]:
+        await _tell_who_may_be_forgotten(server, outgoing)
     # the kit's word is given for ids alone: names are what this store says (docs/adr/0128)
     return await command(
         server, await with_whole_ids(server, params, outgoing, named=named if kit is None else ()), outgoing, kit
     )
+
+
+async def _tell_who_may_be_forgotten(server: Server, outgoing: Outgoing) -> None:
+    old = await restored(server)
+    for said in (old and old.sentence, await said_of_held_back(server)):
+        if said:
+            await outgoing.progress(said)
 
 
 async def _space_add(server: Server, params: Params, outgoing: Outgoing) -> JSON:
@@ -111,6 +118,7 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         "chunks": held.chunks,
         "bytes": held.bytes,
         "erasures_waiting": await waiting_for_a_word(server),
+        "erasures_held_back": await held_back(server),
         "restored": None if (found := await restored(server)) is None else found.shown(),
         "unforeseen": [met.shown() for met in server.unforeseen.rows()],
         "version": installed_version(),
@@ -350,4 +358,4 @@ _COMMANDS: Final[Mapping[str, Command]] = {
 }
 
 _NAMING: Final = frozenset({commands.person_list, _hand_ins})
-"""What prints who is whom: beside it is said of a restored server that some may have been erased since."""
+"""What prints who is whom: beside it is said that some may have been erased, where that is so."""

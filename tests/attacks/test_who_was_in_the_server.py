@@ -17,6 +17,7 @@ from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant, Revocation
 from protocol.replica.office.arrivals import ARRIVAL_MARKS, note_arrivals
 from protocol.roles import Role
+from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.handlers.store.backups import back_up
 from sync_server.keeping.backing_up import BackupFile, restore
@@ -115,6 +116,45 @@ class School:
 
 def spy(number: int) -> DeviceKeys:
     return new_device(Random(number).randbytes)
+
+
+def _let_go_of_all(*_: object) -> frozenset[bytes]:
+    """What is held back, as it was while the root's cut let go of it."""
+    return frozenset()
+
+
+@pytest.mark.parametrize("since", ["230h", None])
+@attack(
+    "a server is made anew from before somebody was forgotten",
+    off={"protocol.rights.erasures._carried_out": _let_go_of_all},
+)
+async def test_who_was_forgotten_after_the_backup_is_back_on_no_machine_and_the_server_says_that_it_shows_them(
+    tmp_path: Path, since: str | None
+) -> None:
+    async with town(tmp_path) as here:
+        school = School(here, tmp_path)
+        await school.begin()
+        await here.sync()
+        backup, lea = await school.backup(), bytes.fromhex(school.lea)
+        await school.office.do("erase", person=[school.lea])
+        for _ in range(2):
+            await here.sync()
+        for day in range(10):
+            for device in here.devices:
+                await destroy_erased(device.agent)
+            school.clock.advance(DAY_MS if day else 0)
+        async with school.made_anew(backup):
+            await school.rotate(**({"since": since} if since else {}))
+            for _ in range(3):
+                await school.machines_call()
+                for device in here.devices:
+                    await destroy_erased(device.agent)
+            for device in here.devices:
+                assert lea not in (await device.agent.replica.view(here.space)).roster.persons
+            assert (await school.office.do("status"))["erasures_held_back"] == 1
+            (waiting,) = [row for row in await school.office.do("waiting") if row["kind"] == "erase"]
+            await school.office.do("accept", named=[waiting["id"]])
+            assert lea not in (await school.office.server.replica.view(here.space)).roster.persons
 
 
 @attack(WAS_IN, off={"sync_server.keeping.foreign_backup._MEMORIES": ()})

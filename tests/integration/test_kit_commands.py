@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey, SigningKey
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.rights.vouching import device_id, device_words
 from protocol.roles import Role
 from protocol.trust.kit import Kit
@@ -151,6 +153,30 @@ async def test_whom_keys_had_forgotten_that_were_replaced_since_are_told_until_s
     assert title.replace("\N{NO-BREAK SPACE}", " ") == "Effacements qui attendent : 1"
     await office.do("erase", person=[lea])
     assert (await office.do("status"))["erasures_waiting"] == 0
+
+
+async def test_whose_erasure_counts_no_more_is_told_beside_names_until_somebody_says_so_again(scene: Scene) -> None:
+    office = scene.office
+    lea = await office.add_person("Léa", "pupil")
+    await note_arrivals(office.server.store, office.clock())
+    office.clock.advance(1_000_000)
+    since = rfc3339(office.clock())
+    office.clock.advance(1_000_000)
+    await office.do("erase", person=[lea])
+    await scene.with_kit("rotate server", since=since)
+    assert any("is shown again" in line for line in office.said.lines)
+    status = await office.do("status")
+    assert (status["erasures_waiting"], status["erasures_held_back"]) == (0, 1)
+    (notice,) = await erasure_notices(office.server)
+    assert "accept ID" in notice_of(Words("fr", office.clock()), notice).remedy
+    office.said.lines.clear()
+    listed = await office.do("person list", space=office.space)
+    assert lea in {row["person"] for row in listed}
+    assert any("is shown again" in line for line in office.said.lines)
+    (waiting,) = [row for row in await office.do("waiting") if row["kind"] == "erase"]
+    await office.do("accept", named=[waiting["id"]])
+    assert (await office.do("status"))["erasures_held_back"] == 0
+    assert lea not in {row["person"] for row in await office.do("person list", space=office.space)}
 
 
 async def test_the_kits_keys_are_written_nowhere(scene: Scene, tmp_path: Path) -> None:

@@ -215,6 +215,7 @@ async def test_the_status_adds_up(desk: Office) -> None:
         "bytes",
         "version",
         "erasures_waiting",
+        "erasures_held_back",
         "restored",
         "unforeseen",
     }

@@ -145,14 +145,13 @@ async def _taken_back(world: World) -> None:
 
 
 async def _forgotten(world: World) -> None:
-    """The root alone lets go, by its own ruling or by what holds an erasure back when a server is made anew."""
+    """The root alone lets go, by its own ruling."""
     for machine, agent in sound(world):
         gone = world.trust.destroyed_at.get(machine.name, set()) if machine.remembers else set()
         for entry, covers in await ever_said(agent.replica) if gone else ():
             for space in agent.replica.door.below(entry.header.space) if covers in gone else ():
                 roster = (await agent.replica.view(space)).roster
-                counts = entry.id not in roster.held_back | world.trust.let_go_by_root
-                if covers in roster.persons and counts:
+                if covers in roster.persons and entry.id not in world.trust.let_go_by_root:
                     raise BrokenError(f"{machine.name} shows {covers.hex()[:8]} again, whom it had destroyed")
 
 

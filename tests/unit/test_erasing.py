@@ -298,7 +298,7 @@ async def test_a_replica_that_is_opened_anew_knows_what_it_has_destroyed(room: C
     assert not await shows(room, lea)
 
 
-async def test_cutting_off_who_erased_somebody_brings_nobody_back_unless_the_kit_does_it(room: Class) -> None:
+async def test_cutting_off_who_erased_somebody_brings_nobody_back_before_the_kits_word_on_that(room: Class) -> None:
     lea, world = room.pupils[0], room.world
     head = world.enrol(Role.HEAD, world.school)
     erasure = world.say(head, world.school, Kind.ERASE, Erasure(lea).encode())
@@ -311,6 +311,10 @@ async def test_cutting_off_who_erased_somebody_brings_nobody_back_unless_the_kit
     assert erasure.id in (await room.replica.view(room.room)).roster.held_back
     assert not await shows(room, lea)
     world.say(world.root, world.school, Kind.REVOKE, Revocation(head.key.public, ()).encode())
+    await room.bring()
+    await room.bring()
+    assert not await shows(room, lea)
+    world.say(world.root, world.school, Kind.RULING, Ruling((), (erasure.id,)).encode())
     await room.bring()
     await room.bring()
     assert await shows(room, lea)

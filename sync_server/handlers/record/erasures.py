@@ -1,4 +1,4 @@
-"""Which erasures are in force, whose word they are, which wait for another's (docs/protocol.md, "Erasure")."""
+"""Which erasures are in force, whose word they are, which wait for another's, or count no more ("Erasure")."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
 from protocol.replica.at_work.replica import Draft
-from protocol.replica.office.erasures import in_force
+from protocol.replica.office.erasures import ever_said, in_force
 from protocol.replica.upkeep.orders import destroyed_in, is_in_doubt
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
@@ -54,10 +54,41 @@ async def waiting_for_a_word(server: Server) -> int:
     return len({each.covers for each in await _in_doubt_alone(server) if not each.destroyed})
 
 
+async def held_back(server: Server) -> int:
+    """How many people's erasures count no more, of whom nobody has said since whether they are to be forgotten.
+
+    What asked for them is held back: a key that was in other hands by then said it, or a server from before a backup,
+    which was given other keys before it had come. They are shown again, but where they had been destroyed.
+    """
+    replica = server.replica
+    sure = {(entry.header.space, covers) for entry, covers in await in_force(replica)}
+    known = {entry.header.subject for entry in await replica.store.scan_kinds([Kind.PERSON, Kind.HAND_IN])}
+    found: set[bytes] = set()
+    for entry, covers in await ever_said(replica):
+        roster = (await replica.view(entry.header.space)).roster
+        is_open = entry.id in roster.held_back and entry.id not in roster.refused | roster.undone
+        line = replica.door.lineage(entry.header.space)
+        if is_open and covers in known and sure.isdisjoint((space, covers) for space in line):
+            found.add(covers)
+    return len(found)
+
+
+async def said_of_held_back(server: Server) -> str | None:
+    """What is to be said beside names, and after new keys were made; None where there is nothing."""
+    count = await held_back(server)
+    return (
+        f"who was forgotten by the word of keys that count no more ({count}) is shown again, but where they had been "
+        "destroyed: `waiting` names each erasure, `accept ID` says it again, `unerase PERSON --kit KIT` takes it back "
+        "everywhere. Print or pass on nothing of it before"
+        if count
+        else None
+    )
+
+
 async def erasure_notices(server: Server) -> list[Notice]:
-    """That somebody is hidden and destroyed nowhere, which nobody sees who does not ask for it."""
-    count = await waiting_for_a_word(server)
-    return [Notice("erasures-waiting", {"count": count})] if count else []
+    """That somebody is hidden and destroyed nowhere, or shown again, which nobody sees who does not ask for it."""
+    counts = {"erasures-waiting": await waiting_for_a_word(server), "erasures-held-back": await held_back(server)}
+    return [Notice(topic, {"count": count}) for topic, count in counts.items() if count]
 
 
 async def _in_doubt_alone(server: Server) -> list[Forgetting]:
