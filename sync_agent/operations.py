@@ -138,6 +138,7 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         "restore": commands.restore,
         "settle": commands.settle,
         "items": commands.items,
+        "versions": commands.versions,
         "cat": commands.cat,
         "fetch": commands.fetch,
         "checkout": commands.checkout,
@@ -205,6 +206,9 @@ class _Commands:
         if ended := await ended_names(self._agent):
             await outgoing.progress(f"not listed, since the access of this device has ended: {', '.join(ended)}")
         return await reading.list_items(self._agent, self._manifests)
+
+    async def versions(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await reading.list_versions(self._agent, _item(params))
 
     async def cat(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         await self._fetched(_item(params), None, outgoing)

@@ -16,6 +16,10 @@ ITEM_COLUMNS: Final = {
     "clock_doubtful": "time to check", "complete": "complete", "conflict": "conflict", "withdrawn": "withdrawn",
     "files": "files",
 }  # fmt: skip
+VERSION_COLUMNS: Final = {
+    "revision": "revision", "at": "published", "by": "by", "title": "title", "files": "files", "bytes": "bytes",
+    "shown": "shown",
+}  # fmt: skip
 HAND_IN_COLUMNS: Final = {
     "id": "hand-in", "title": "for", "name": "pupil", "state": "state", "by": "by", "to_open": "to open",
     "at": "handed in", "clock_doubtful": "time to check", "late": "late", "files": "files", "feedback": "feedback",
@@ -28,6 +32,12 @@ HAND_IN_TRIES: Final = 3
 async def items(call: Call) -> JSON:
     """List the coursework of this device, with the files of each item."""
     return await run_here(call, "items")
+
+
+@PROGRAM.command("versions", columns=VERSION_COLUMNS)
+async def versions(call: Call, item: Item) -> JSON:
+    """List all versions of an item, the newest first: `restore --revision` and `checkout --revision` take each."""
+    return await run_here(call, "versions", {"item": item})
 
 
 @PROGRAM.command("publish")
@@ -73,7 +83,9 @@ async def restore(
     call: Call,
     item: Item,
     *,
-    revision: Annotated[str | None, Option(metavar="R", help="Make this earlier version the shown one again.")] = None,
+    revision: Annotated[
+        str | None, Option(metavar="R", help="Make this earlier version the shown one again: from `versions`.")
+    ] = None,
 ) -> JSON:
     """Bring a withdrawn item back, or an earlier version of an item."""
     return await run_here(call, "restore", {"item": item, "revision": revision})
@@ -103,7 +115,9 @@ async def checkout(
     item: Item,
     folder: Folder,
     *,
-    revision: Annotated[str | None, Option(metavar="R", help="This version instead of the shown one.")] = None,
+    revision: Annotated[
+        str | None, Option(metavar="R", help="This version instead of the shown one: from `versions`.")
+    ] = None,
 ) -> JSON:
     """Write all files of an item, or of the feedback to a hand-in, into DIR; what was changed there is kept."""
     return await run_into(call, folder, "checkout", {"item": item, "revision": revision}, item=item)

@@ -21,6 +21,7 @@ from protocol.portable_names import portable_form
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.parameters import shown
 from protocol.replica.content.holdings import Holdings, Need, work_need
+from protocol.replica.office.people import names_of_words
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
@@ -89,6 +90,30 @@ async def list_items(agent: Agent, manifests: Manifests) -> list[JSON]:
     return rows
 
 
+async def list_versions(agent: Agent, wanted: bytes) -> list[JSON]:
+    """Every version of an item, each before those that it replaces, with time and by whom. Raises `UNKNOWN_ITEM`.
+
+    `by` is who has said it, as far as a list has a name and somebody of theirs has confirmed the device.
+    """
+    item = await find_item(agent, wanted)
+    versions = list(item.versions.values())
+    roster = (await agent.replica.view(item.space)).roster
+    names = await names_of_words(agent.replica, roster, {version.grant for version in versions})
+    return [
+        {
+            "revision": version.id.hex(),
+            "at": rfc3339(version.at_ms),
+            "author": _author(agent, version).hex(),
+            "by": names.get(version.grant),
+            "title": version.record.title,
+            "files": version.record.content.files,
+            "bytes": version.record.content.size,
+            "shown": version is item.shown,
+        }
+        for version in versions
+    ]
+
+
 async def list_people(agent: Agent, space: bytes) -> list[JSON]:
     """The class list of a space, by name; nobody where its year is past. Raises `BadInput(UNKNOWN_SPACE)`."""
     await agent.check_space(space)
@@ -119,11 +144,8 @@ async def files_of_versions(agent: Agent, manifests: Manifests, wanted: bytes) -
 
 
 async def _item_row(agent: Agent, manifests: Manifests, item: Item) -> dict[str, JSON]:
-    """The author is whom the grant of this very entry names, the same on all machines, else the device."""
     version = item.shown
     record = version.record
-    given = agent.replica.door.authority(version.grant)
-    person = None if given is None else given.person
     return {
         "item": item.id.hex(),
         "space": item.space.hex(),
@@ -132,8 +154,9 @@ async def _item_row(agent: Agent, manifests: Manifests, item: Item) -> dict[str,
         "subject": record.subject,
         "due": rfc3339(record.due_ms),
         "revision": version.id.hex(),
-        "author": (person or version.author).hex(),
+        "author": _author(agent, version).hex(),
         "at": rfc3339(version.at_ms),
+        "versions": len(item.versions),
         "clock_doubtful": item.clock_doubtful,
         "complete": await agent.holdings.is_complete(need_of(item, version)),
         "withdrawn": item.withdrawn,
@@ -141,6 +164,13 @@ async def _item_row(agent: Agent, manifests: Manifests, item: Item) -> dict[str,
         "heads": [head.id.hex() for head in item.heads],
         "files": await files_json(agent, manifests, record.content),
     }
+
+
+def _author(agent: Agent, version: Version) -> bytes:
+    """Whom the grant of this very entry names, the same on all machines, else the device."""
+    given = agent.replica.door.authority(version.grant)
+    person = None if given is None else given.person
+    return person or version.author
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

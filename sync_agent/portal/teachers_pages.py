@@ -56,6 +56,7 @@ class TeachersPages:
             post(address, teachers(lambda request: self._teaching.publish(request)))
         post("/item/{item}/withdraw", teachers(lambda request: self._teaching.withdraw(request)))
         post("/item/{item}/restore", teachers(lambda request: self._teaching.restore(request)))
+        post("/item/{item}/go-back", teachers(lambda request: self._teaching.go_back(request)))
         post("/item/{item}/settle", teachers(lambda request: self._teaching.settle(request)))
         post("/work/{work}/open", teachers(lambda request: self._teaching.open(request)))
         post("/work/{work}/feedback", teachers(lambda request: self._teaching.feedback(request)))

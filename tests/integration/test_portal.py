@@ -208,7 +208,7 @@ async def test_a_conflict_is_shown_looked_at_and_settled(room: Classroom) -> Non
         assert "Deux versions à départager" in page
         shown = await adult.lesson(item.hex(), "/", Accept="*/*")
         port = page.partition(".localhost:")[2].partition("/")[0]
-        second = await adult.lesson(item.hex(), "/", Host=f"{other[:32]}.localhost:{port}")
+        second = await adult.lesson(item.hex(), "/", Host=f"{other[32:]}.localhost:{port}")
         assert {shown.body, second.body} == {b"<h1>deux", b"<h1>trois"}
         done = await adult.send(f"/item/{item.hex()}", f"/item/{item.hex()}/settle", {"keep": other})
         assert done.status == 303
@@ -217,12 +217,38 @@ async def test_a_conflict_is_shown_looked_at_and_settled(room: Classroom) -> Non
     assert not row["conflict"]
 
 
+async def test_a_teacher_looks_at_earlier_versions_and_goes_back_to_the_first(room: Classroom) -> None:
+    teacher, pc = await room.teacher(), await room.machine()
+    await teacher.session.sync()
+    first = await room.publish(teacher, {"index.html": b"<h1>un"})
+    page = f"/item/{first.item.hex()}"
+    async with portal(teacher.agent) as adult:
+        assert "précédente" not in await adult.page(page)
+        for text in (b"<h1>deux", b"<h1>trois"):
+            await room.publish(teacher, {"index.html": text}, item=first.item)
+        shown = await adult.page(page)
+        assert "2 versions précédentes" in shown
+        assert shown.count("Mme Petit, ") == 2
+        port = shown.partition(".localhost:")[2].partition("/")[0]
+        here = {"Accept": "*/*", "Host": f"{first.revision.hex()[32:]}.localhost:{port}"}
+        assert (await adult.lesson(first.item.hex(), "/index.html", **here)).body == b"<h1>un"
+        done = await adult.send(page, f"{page}/go-back", {"revision": first.revision.hex()})
+        assert done.status == 303
+        assert "de nouveau celle que tous voient" in await adult.page(done.headers["Location"])
+        assert (await adult.lesson(first.item.hex(), "/index.html", Accept="*/*")).body == b"<h1>un"
+        assert "3 versions précédentes" in await adult.page(page)
+    await brought(teacher, pc)
+    async with portal(pc.agent) as pupil:
+        assert "précédente" not in await pupil.page(page)
+        assert (await pupil.lesson(first.item.hex(), "/index.html", **here)).status in {404, 421}
+
+
 async def test_a_pupils_machine_has_no_page_for_teachers(
     room: Classroom, assignment: tuple[Device, Device, str]
 ) -> None:
     _, pc, item = assignment
     async with portal(pc.agent) as surfer:
         assert (await surfer.get("/publish")).status == 404
-        for action in ("withdraw", "restore", "settle"):
+        for action in ("withdraw", "restore", "go-back", "settle"):
             assert (await surfer.send(f"/item/{item}", f"/item/{item}/{action}", {})).status == 404
         assert (await surfer.send("/who", "/publish", {"title": "x"}, [("a", b"a")])).status == 404

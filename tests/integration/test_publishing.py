@@ -79,6 +79,7 @@ async def test_what_is_published_is_listed_whole_and_read_back_byte_for_byte(des
         "clock_doubtful": False,
         "conflict": False,
         "heads": [published["revision"]],
+        "versions": 1,
         "files": [{"path": path, "size": len(LESSON[path])} for path in sorted(LESSON, key=str.encode)],
     }
     assert await desk.files("checkout", item=published["item"]) == LESSON
@@ -111,6 +112,29 @@ async def test_a_new_version_keeps_what_is_not_given(desk: Desk, space: str) -> 
     assert (row["revision"], row["heads"], row["conflict"]) == (second["revision"], [second["revision"]], False)
     assert await desk.files("checkout", item=first["item"]) == {"seul.txt": b"autre"}
     assert await desk.files("checkout", item=first["item"], revision=first["revision"]) == LESSON
+
+
+async def test_earlier_versions_are_listed_with_time_and_by_whom_and_each_is_brought_back(
+    room: Classroom, teacher: Device, desk: Desk, space: str
+) -> None:
+    await teacher.session.sync()
+    first = await desk.publish(LESSON, space=space, title="Eau")
+    item = first["item"]
+    room.territory.clock.advance(60_000)
+    second = await desk.publish({"seul.txt": b"autre"}, item=item, title="L'eau")
+    assert (await desk.item(item))["versions"] == 2
+    newer, older = await desk.ask("versions", item=item[:8])
+    assert [(row["revision"], row["title"], row["shown"]) for row in (newer, older)] == [
+        (second["revision"], "L'eau", True),
+        (first["revision"], "Eau", False),
+    ]
+    assert (older["by"], older["author"]) == ("Mme Petit", room.teacher_person.hex())
+    assert (older["files"], older["bytes"]) == (len(LESSON), sum(map(len, LESSON.values())))
+    assert older["at"] < newer["at"]
+    await desk.ask("restore", item=item, revision=older["revision"][:12])
+    assert await desk.files("checkout", item=item) == LESSON
+    assert [row["shown"] for row in await desk.ask("versions", item=item)] == [True, False, False]
+    assert (await refused(desk, "versions", item="ab" * 32)).code is Code.UNKNOWN_ITEM
 
 
 async def test_words_alone_can_be_changed_or_taken_away(desk: Desk, space: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from aiohttp import web
@@ -22,13 +23,21 @@ from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.everybody.class_work import rows_of
 from sync_agent.portal.files.delivery import deliver
-from sync_agent.portal.files.lessons import ORIGIN_DIGITS, address_in, large_address, print_address, printed
+from sync_agent.portal.files.lessons import (
+    ORIGIN_DIGITS,
+    address_in,
+    large_address,
+    name_of_version,
+    print_address,
+    printed,
+)
 from sync_agent.portal.shown.shelf import Piece, Shelf, entry_page
 
 SAVED_FILE: Final = {"Content-Security-Policy": SAVED_FILE_POLICY}
 PERSONAL_FILE: Final = {**SAVED_FILE, "Cache-Control": "no-store"}
 """For work and feedback: nothing of it stays in the browser of a PC that many use."""
 MAX_LISTED_FILES: Final = 500
+MAX_LISTED_VERSIONS: Final = 50
 
 
 class ItemPages:
@@ -74,6 +83,8 @@ class ItemPages:
             entry=entry,
             works=[(told, visit.state(self._shelf, piece.room, told)) for told in works],
             versions=await self._versions(visit, piece),
+            earlier=(earlier := await self._earlier(visit, piece)),
+            more_earlier=len(piece.item.versions) - len(piece.item.heads) - len(earlier),
             may_publish=visit.teaches and await self._shelf.may_publish(piece.room),
             rows=await rows_of(visit, self._shelf, piece),
             done=request.query.get("done"),
@@ -110,6 +121,14 @@ class ItemPages:
             raise BadInput(Code.UNKNOWN_ITEM, "this item has been withdrawn")
         return piece
 
+    async def _earlier(self, visit: Visit, piece: Piece) -> list[dict[str, object]]:
+        """What was shown before, for a teacher to bring back, the newest first; what is a head is none of it."""
+        if not visit.teaches:
+            return []
+        heads = {head.id for head in piece.item.heads}
+        earlier = (version for version in piece.item.versions.values() if version.id not in heads)
+        return [await self._version(visit, piece, version) for version in islice(earlier, MAX_LISTED_VERSIONS)]
+
     async def _versions(self, visit: Visit, piece: Piece) -> list[dict[str, object]]:
         """The heads of a conflict, for a teacher to choose from."""
         if not (visit.teaches and piece.item.conflict):
@@ -123,7 +142,6 @@ class ItemPages:
         return self._shelf.author_of(version.grant, piece.room)
 
     async def _version(self, visit: Visit, piece: Piece, head: Version) -> dict[str, object]:
-        files = await self._shelf.files(head.record.content)
         here = await self._shelf.is_here(piece.room.space, head.record.content)
         return {
             "id": head.id.hex(),
@@ -132,8 +150,8 @@ class ItemPages:
             "author": self._author(visit, piece, head) or visit.say("unknown.person"),
             "when": visit.say.when(head.at_ms, visit.now_ms),
             "size": head.record.content.size,
-            "files": len(files),
-            "address": self._desk.lesson_address(head.id, "") if here else None,
+            "files": head.record.content.files,
+            "address": self._desk.lesson_address(name_of_version(head.id), "") if here else None,
         }
 
     async def save(self, request: web.Request) -> web.StreamResponse:

@@ -7,7 +7,8 @@ Lessons are HTML from anywhere, run by a browser. Rules:
   whose policy keeps it at its origin: a lesson opens no other page, neither the portal's, another item's nor a site's;
 - a file is printed from a page of ours at the same origin, which is shown in the portal's frame as lessons are;
 - names that browsers do not resolve to this machine by themselves reach nothing: any other `Host` is refused;
-- a teacher's device also serves the versions of a conflict, at the origin of the version's own digits.
+- a teacher's device also serves every version of an item, at the origin of the last digits of the version's own: its
+  first are, of the first version, those of the item.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ _COMMON_HEADERS: Final[Mapping[str, str]] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
+
+
+def name_of_version(version: bytes) -> bytes:
+    """What `origin_of` is given for one version of an item."""
+    return version[-(ORIGIN_DIGITS // 2) :]
 
 
 def origin_of(name: bytes, port: int) -> str:
@@ -171,14 +177,11 @@ class Lessons:
     async def _version(self, item: Item, digits: str, *, teaches: bool) -> Version | None:
         if item.withdrawn and not teaches:
             return None
-        candidates: list[Version] = []
         if item.id.hex().startswith(digits):
             return await readable_version(self._shelf.agent.holdings, item)
-        if teaches and item.conflict:
-            candidates = [head for head in item.heads if head.id.hex().startswith(digits)]
-        for version in candidates:
-            if await self._shelf.agent.holdings.is_complete(need_of(item, version)):
-                return version
+        for version in item.versions.values() if teaches else ():
+            if version.id.hex().endswith(digits):
+                return version if await self._shelf.agent.holdings.is_complete(need_of(item, version)) else None
         return None
 
     def _listing(self, request: web.Request, folder: str, files: Sequence[ManifestEntry]) -> web.Response:

@@ -79,6 +79,10 @@ class Teaching:
         """Bring it back."""
         return await self._act(request, "restore", "restored")
 
+    async def go_back(self, request: web.Request) -> web.Response:
+        """Show an earlier version again."""
+        return await self._act(request, "restore", "went_back", "revision")
+
     async def settle(self, request: web.Request) -> web.Response:
         """Keep one of several versions."""
         return await self._act(request, "settle", "settled", "keep")
