@@ -3,6 +3,8 @@
 Rules:
 - a passphrase first, then a code or a passkey where the account has one;
 - every try is counted before it is judged, under the browser where the account knows it, else under name and address;
+- a right passphrase is not counted where a second step follows, and codes have a count of their own: who waits as the
+  page says gets in (docs/adr/0269);
 - an unknown name costs as much time as a known one;
 - browsers that the account knows have a queue of their own, which strangers with many addresses cannot fill.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
@@ -28,7 +31,7 @@ from sync_server.web import addresses
 from sync_server.web.known_browsers import known_as, token_for
 from sync_server.web.passkey_forms import asked_of, assertion_in, birth_in, label_in
 from sync_server.web.reception import Reception, Visit, form_of, leads_to
-from sync_server.web.signing_in import Throttle, Tickets
+from sync_server.web.signing_in import CODES, Throttle, Tickets
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +70,8 @@ class SignInPages:
         self._reception = reception
         self._entropy = entropy
         self._tickets = Tickets(entropy, clock_s)
-        self._throttle = Throttle(clock_s)
+        self._passphrases = Throttle(clock_s)
+        self._codes = Throttle(clock_s, CODES)
         self._of_strangers = _Queue(SIGN_INS_AT_ONCE)
         self._of_known = _Queue(KNOWN_SIGN_INS_AT_ONCE)
 
@@ -95,12 +99,12 @@ class SignInPages:
         name = form.get("name", "")
         account = await administrator(self._server, name)
         who = self._counted_as(visit, name, account)
-        wait_s = self._throttle.wait_s(who)
+        wait_s = self._passphrases.wait_s(who)
         queue = self._queue_of(visit, account)
         if wait_s > 0 or queue.is_full:
-            return self._wait_page(visit, onward, name, max(int(wait_s) + 1, 2))
+            return self._wait_page(visit, onward, name, wait_s)
         # counted before anything else happens, so that many attempts at once are not all free
-        self._throttle.failed(who)
+        counted = self._passphrases.failed(who)
         proven = await queue.proven(
             UNKNOWN_VERIFIER if account is None else account.verifier, form.get("passphrase", "")
         )
@@ -110,22 +114,23 @@ class SignInPages:
             return self._sign_in_page(visit, onward, name=name, wrong=wrong, status=HTTPStatus.FORBIDDEN)
         factors = await factors_of(self._server, account.name)
         if factors.are_asked_for:
-            return await self._code_page(visit, onward, account, self._tickets.begin(account))
+            self._passphrases.take_back(counted)
+            return await self._ask_more(visit, onward, account, self._tickets.begin(account, who))
         return self._let_in(visit, onward, account, factors, who)
 
     async def _second_step(self, visit: Visit) -> web.StreamResponse:
-        """A code or a passkey, after the passphrase. Failures count for name and address as wrong passphrases do."""
+        """A code or a passkey, after the passphrase. Failures make the next one wait, as wrong passphrases do."""
         form = await form_of(visit.request)
         onward, ticket = addresses.own_address(form.get("next")), form.get("ticket", "")
-        account = self._tickets.use(ticket)
+        account = self._tickets.whose(ticket)
         if account is None or not await self._reception.is_current(account):
             gone = visit.words("second.gone")
             return self._sign_in_page(visit, onward, wrong=gone, status=HTTPStatus.FORBIDDEN)
         who = self._counted_as(visit, account.name, account)
-        wait_s = self._throttle.wait_s(who)
-        if wait_s > 0:
-            return self._wait_page(visit, onward, account.name, max(int(wait_s) + 1, 2))
-        self._throttle.failed(who)
+        if self._codes.wait_s(who) > 0:
+            return await self._ask_more(visit, onward, account, ticket)
+        self._tickets.use(ticket)
+        self._codes.failed(who)
         # looked up before: who shows a factor that is being taken away is not let in by those that are left
         factors = await factors_of(self._server, account.name)
         by_passkey = "signature" in form
@@ -138,7 +143,7 @@ class SignInPages:
         if not proven:
             _log.warning("a second factor at sign-in to the administrators' pages was wrong, from %s", who[-1])
             wrong = visit.words("second.wrong_passkey" if by_passkey else "second.wrong")
-            return await self._code_page(visit, onward, account, ticket, wrong=wrong)
+            return await self._ask_more(visit, onward, account, ticket, wrong=wrong)
         self._tickets.end(ticket)
         return self._let_in(visit, onward, account, factors, who)
 
@@ -159,22 +164,38 @@ class SignInPages:
     def _let_in(
         self, visit: Visit, onward: str, account: Administrator, factors: Factors, who: tuple[str, ...]
     ) -> web.StreamResponse:
-        self._throttle.succeeded(who)
+        self._passphrases.succeeded(who)
+        self._codes.succeeded(who)
         self._reception.sessions.end(visit.request.cookies.get(self._reception.door.cookie))
         response = leads_to(onward)
         self._reception.door.set_known(response, token_for(account, self._server.keys.signing.seed, self._entropy))
         self._reception.door.set_cookie(response, self._reception.sessions.begin(account, factors))
         return response
 
-    async def _code_page(
+    async def _ask_more(
         self, visit: Visit, onward: str, account: Administrator, ticket: str, *, wrong: str | None = None
+    ) -> web.StreamResponse:
+        """The second step's page, with how long to wait; where that outlasts the ticket, the first step's."""
+        wait_s = self._codes.wait_s(self._counted_as(visit, account.name, account))
+        if wait_s > 0 and wait_s > self._tickets.left_s(ticket):
+            self._tickets.end(ticket)
+            return self._wait_page(visit, onward, account.name, wait_s, wrong=wrong)
+        if wait_s > 0:
+            said = " ".join(filter(None, (wrong, _told_to_wait(visit, wait_s))))
+            status = HTTPStatus.TOO_MANY_REQUESTS if wrong is None else HTTPStatus.FORBIDDEN
+            return _retry_after(await self._code_page(visit, onward, account, ticket, said, status), wait_s)
+        status = HTTPStatus.OK if wrong is None else HTTPStatus.FORBIDDEN
+        return await self._code_page(visit, onward, account, ticket, wrong, status)
+
+    async def _code_page(
+        self, visit: Visit, onward: str, account: Administrator, ticket: str, wrong: str | None, status: HTTPStatus
     ) -> web.StreamResponse:
         keys = await self._keys_of(account)
         return self._reception.html(
             visit,
             "second_step.html",
             "second.title",
-            status=HTTPStatus.OK if wrong is None else HTTPStatus.FORBIDDEN,
+            status=status,
             onward=onward,
             ticket=ticket,
             wrong=wrong,
@@ -211,9 +232,9 @@ class SignInPages:
         form = await form_of(visit.request)
         session = visit.signed_in
         who = (f"passkey {folded(session.account.name)}", f"address {self._reception.door.address_of(visit.request)}")
-        if self._throttle.wait_s(who) > 0:
+        if self._codes.wait_s(who) > 0:
             return await self._passkeys(visit, visit.words("passkey.wait"), HTTPStatus.TOO_MANY_REQUESTS)
-        self._throttle.failed(who)
+        self._codes.failed(who)
         challenge = self._reception.sessions.take_challenge(session)
         made = None
         if challenge is not None:
@@ -222,7 +243,7 @@ class SignInPages:
         if made is None:
             _log.warning("a passkey was not added to an administrator's account, from %s", who[1])
             return await self._passkeys(visit, visit.words("passkey.wrong"), HTTPStatus.FORBIDDEN)
-        self._throttle.succeeded(who)
+        self._codes.succeeded(who)
         # the others end by themselves: they were opened with less than the account asks for from now on
         session.factors = session.factors.with_passkey(made)
         return leads_to(f"{addresses.PASSKEYS}?added=1")
@@ -233,13 +254,12 @@ class SignInPages:
         self._reception.door.drop_cookie(response)
         return response
 
-    def _wait_page(self, visit: Visit, onward: str, name: str, wait_s: int) -> web.StreamResponse:
-        words = visit.words
-        span = words("sign_in.seconds", n=wait_s) if wait_s < 60 else words.span(wait_s * 1000)  # noqa: PLR2004
-        wrong = words("sign_in.wait", span=span)
-        response = self._sign_in_page(visit, onward, name=name, wrong=wrong, status=HTTPStatus.TOO_MANY_REQUESTS)
-        response.headers["Retry-After"] = str(wait_s)
-        return response
+    def _wait_page(
+        self, visit: Visit, onward: str, name: str, wait_s: float, *, wrong: str | None = None
+    ) -> web.StreamResponse:
+        said = " ".join(filter(None, (wrong, _told_to_wait(visit, wait_s))))
+        status = HTTPStatus.TOO_MANY_REQUESTS
+        return _retry_after(self._sign_in_page(visit, onward, name=name, wrong=said, status=status), wait_s)
 
     def _sign_in_page(
         self,
@@ -254,3 +274,20 @@ class SignInPages:
         return self._reception.html(
             visit, "sign_in.html", "sign_in.title", status=status, onward=onward, name=name, said=said, wrong=wrong
         )
+
+
+def _whole(wait_s: float) -> int:
+    """A wait as it is told: never shorter than it is."""
+    return max(int(wait_s) + 1, 2)
+
+
+def _told_to_wait(visit: Visit, wait_s: float) -> str:
+    words, told_s = visit.words, _whole(wait_s)
+    whole_minutes_ms = math.ceil(told_s / 60) * 60_000
+    span = words("sign_in.seconds", n=told_s) if told_s < 60 else words.span(whole_minutes_ms)  # noqa: PLR2004
+    return words("sign_in.wait", span=span)
+
+
+def _retry_after(response: web.StreamResponse, wait_s: float) -> web.StreamResponse:
+    response.headers["Retry-After"] = str(_whole(wait_s))
+    return response

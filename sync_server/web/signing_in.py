@@ -9,7 +9,9 @@ Rules:
 - where an account has a second factor, a passphrase opens nothing but the question for it;
 - what a passkey signs is a random challenge that is good for one answer and for a few minutes;
 - after a few failures a name, and an address, must wait, twice as long each time, and a browser that is known by itself
-  (`known_browsers`); unknown names cost the same time as known ones, and however long, the same room.
+  (`known_browsers`); unknown names cost the same time as known ones, and however long, the same room;
+- what is right costs no wait: a right passphrase is not counted where more is asked for, and forgives nothing there;
+  codes are counted by themselves: only who knows the passphrase makes somebody wait for one (docs/adr/0269).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import base64
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from blake3 import blake3
@@ -36,6 +38,7 @@ FORGOTTEN_AFTER_S: Final = 3600.0
 MAX_REMEMBERED: Final = 10_000
 TICKET_S: Final = 300.0
 TICKET_TRIES: Final = 5
+MAX_TICKETS_OF_ONE: Final = 10
 CHALLENGE_S: Final = 300.0
 
 _TOKEN_BYTES: Final = 32
@@ -126,6 +129,7 @@ class Sessions:
 @dataclass(slots=True)
 class _Ticket:
     account: Administrator
+    who: tuple[str, ...]
     begun_s: float
     tries: int = 0
     challenge: _Challenge = field(default_factory=_Challenge)
@@ -139,24 +143,37 @@ class Tickets:
         self._clock_s = clock_s
         self._by_hash: OrderedDict[bytes, _Ticket] = OrderedDict()
 
-    def begin(self, account: Administrator) -> str:
-        """A ticket's token. Beyond `MAX_SESSIONS` the oldest ends."""
+    def begin(self, account: Administrator, who: tuple[str, ...]) -> str:
+        """A ticket's token. Beyond `MAX_TICKETS_OF_ONE` the oldest of `who` ends, beyond `MAX_SESSIONS` that of all.
+
+        Right passphrases are free: who knows one must not push out the tickets of everybody else.
+        """
         token = _token(self._entropy)
-        self._by_hash[_hash(token)] = _Ticket(account, self._clock_s())
+        of_one = [name for name, ticket in self._by_hash.items() if ticket.who == who]
+        for name in of_one[: max(len(of_one) - MAX_TICKETS_OF_ONE + 1, 0)]:
+            del self._by_hash[name]
+        self._by_hash[_hash(token)] = _Ticket(account, who, self._clock_s())
         while len(self._by_hash) > MAX_SESSIONS:
             self._by_hash.popitem(last=False)
         return token
 
-    def use(self, token: str) -> Administrator | None:
-        """Whose ticket it is, for one try more; None once there were too many, or it is too old."""
+    def whose(self, token: str) -> Administrator | None:
+        """Whose ticket it is; None once there were too many tries, or it is too old."""
         found = self._by_hash.get(_hash(token))
-        if found is None:
-            return None
-        found.tries += 1
-        if found.tries > TICKET_TRIES or self._clock_s() - found.begun_s > TICKET_S:
-            self.end(token)
-            return None
-        return found.account
+        return None if found is None or self.left_s(token) < 0 else found.account
+
+    def use(self, token: str) -> None:
+        """One try more."""
+        found = self._by_hash.get(_hash(token))
+        if found is not None:
+            found.tries += 1
+
+    def left_s(self, token: str) -> float:
+        """How long a ticket can be used still; below 0 if no more."""
+        found = self._by_hash.get(_hash(token))
+        if found is None or found.tries >= TICKET_TRIES:
+            return -1.0
+        return found.begun_s + TICKET_S - self._clock_s()
 
     def challenge(self, token: str) -> bytes | None:
         """A new challenge for the passkeys of a ticket's account; an earlier one is good for nothing more."""
@@ -173,17 +190,41 @@ class Tickets:
         self._by_hash.pop(_hash(token), None)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many failures are free, how long a wait grows, and after how long without one they are forgotten."""
+
+    free: int
+    longest_wait_s: float
+    forgotten_after_s: float
+
+
+PASSPHRASES: Final = Pace(FREE_FAILURES, LONGEST_WAIT_S, FORGOTTEN_AFTER_S)
+# six digits are found by patience alone: whoever has the passphrase gets about a hundred tries a day
+CODES: Final = Pace(FREE_FAILURES, 900.0, 24 * 3600.0)
+
+
+@dataclass(frozen=True, slots=True)
 class _Failures:
     count: int
     last_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One attempt as it was counted, under one key, and what stood there before."""
+
+    key: bytes
+    before: _Failures | None
+    after: _Failures
+
+
 class Throttle:
     """How long a name or an address must wait before its next attempt. `clock_s` is a monotonic clock."""
 
-    def __init__(self, clock_s: Callable[[], float]) -> None:
+    def __init__(self, clock_s: Callable[[], float], pace: Pace = PASSPHRASES) -> None:
         self._clock_s = clock_s
+        self._pace = pace
         self._failures: OrderedDict[bytes, _Failures] = OrderedDict()
 
     def wait_s(self, who: Iterable[str]) -> float:
@@ -191,27 +232,45 @@ class Throttle:
         now_s = self._clock_s()
         return max((self._left_s(_hash(name), now_s) for name in who), default=0.0)
 
-    def failed(self, who: Iterable[str]) -> None:
-        """An attempt has failed."""
-        now_s = self._clock_s()
-        for key in map(_hash, who):
-            before = self._failures.pop(key, None)
-            fresh = before is None or now_s - before.last_s > FORGOTTEN_AFTER_S
-            self._failures[key] = _Failures(1 if fresh or before is None else before.count + 1, now_s)
+    def failed(self, who: Iterable[str]) -> tuple[Counted, ...]:
+        """An attempt has failed, or is about to be judged: then what is returned takes it back."""
+        counted = tuple(map(self._count, map(_hash, who)))
         while len(self._failures) > MAX_REMEMBERED:
             self._failures.popitem(last=False)
+        return counted
+
+    def take_back(self, counted: Iterable[Counted]) -> None:
+        """An attempt was right: it never counted, and began no wait. What went wrong before it still counts."""
+        for one in counted:
+            found = self._failures.get(one.key)
+            if found is None:
+                continue
+            # somebody else's attempt that came meanwhile stays, with the wait that it began
+            left = one.before if found is one.after else replace(found, count=found.count - 1)
+            if left is None or left.count < 1:
+                del self._failures[one.key]
+            else:
+                self._failures[one.key] = left
 
     def succeeded(self, who: Iterable[str]) -> None:
         """An attempt has succeeded: what went wrong before is forgotten."""
         for key in map(_hash, who):
             self._failures.pop(key, None)
 
+    def _count(self, key: bytes) -> Counted:
+        now_s = self._clock_s()
+        before = self._failures.pop(key, None)
+        if before is not None and now_s - before.last_s > self._pace.forgotten_after_s:
+            before = None
+        after = self._failures[key] = _Failures(1 if before is None else before.count + 1, now_s)
+        return Counted(key, before, after)
+
     def _left_s(self, key: bytes, now_s: float) -> float:
-        failures = self._failures.get(key)
-        if failures is None or failures.count < FREE_FAILURES or now_s - failures.last_s > FORGOTTEN_AFTER_S:
+        failures, pace = self._failures.get(key), self._pace
+        if failures is None or failures.count < pace.free or now_s - failures.last_s > pace.forgotten_after_s:
             return 0.0
         # the exponent is bounded, so that no number of attempts makes it a number that does not fit
-        wait_s = min(2.0 ** min(failures.count - FREE_FAILURES + 1, 16), LONGEST_WAIT_S)
+        wait_s = min(2.0 ** min(failures.count - pace.free + 1, 16), pace.longest_wait_s)
         return max(failures.last_s + wait_s - now_s, 0.0)
 
 

@@ -14,10 +14,17 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from sync_server.handlers.accounts.administrators import add_administrator, folded, remove_administrator, verifier_of
+from sync_server.handlers.accounts.administrators import (
+    Administrator,
+    add_administrator,
+    folded,
+    remove_administrator,
+    verifier_of,
+)
 from sync_server.web.door import Door
 from sync_server.web.sign_in_pages import MAX_WAITING_SIGN_INS, SignInPages
-from sync_server.web.signing_in import FREE_FAILURES, MAX_REMEMBERED, Throttle
+from sync_server.web.signing_in import FREE_FAILURES, MAX_REMEMBERED, MAX_SESSIONS, Pace, Throttle, Tickets
+from tests.harness.administration import ticket_in
 from tests.harness.attack import attack
 from tests.harness.fleet import ADMINISTRATOR, PASSPHRASE, pages_over
 from tests.harness.raw_device import Answer, http_call
@@ -140,6 +147,52 @@ async def test_strangers_with_many_addresses_fill_no_queue_of_a_browser_that_is_
             is_over.set()
             await asyncio.gather(*crowd)
     assert told == [303] * 4
+
+
+def all_forgotten(self: Throttle, counted: object) -> None:
+    """A right passphrase forgives what went wrong before."""
+    self._failures.clear()
+
+
+@attack("codes guessed by who has the passphrase", off={"sync_server.web.sign_in_pages.CODES": Pace(10**9, 0.0, 0.0)})
+async def test_who_has_the_passphrase_does_not_find_the_code_by_trying(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as made, pages_over(made, clock_s=lambda: 0.0) as (url, _):
+        await sign_in(made, url)
+        await made.do("administrator second-factor", name=ADMINISTRATOR)
+        judged = 0
+        for number in range(3 * FREE_FAILURES):
+            right = {"name": ADMINISTRATOR, "passphrase": PASSPHRASE}
+            ticket = ticket_in(await ask(url, "/admin/sign-in", right, {"Origin": url}))
+            guess = {"ticket": ticket, "code": f"{number:06}"}
+            judged += (await ask(url, "/admin/sign-in/code", guess, {"Origin": url})).status == 403
+    assert judged <= FREE_FAILURES
+
+
+@attack(
+    "codes guessed by who has the passphrase",
+    off={"sync_server.web.sign_in_pages.Throttle.take_back": all_forgotten},
+)
+async def test_a_right_passphrase_forgives_no_wrong_ones(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as made, pages_over(made, clock_s=lambda: 0.0) as (url, _):
+        await sign_in(made, url)
+        await made.do("administrator second-factor", name=ADMINISTRATOR)
+        own = {"name": ADMINISTRATOR, "passphrase": PASSPHRASE}
+        told = []
+        for number in range(2 * FREE_FAILURES):
+            # whose passphrase is known is of no use against somebody else's
+            await ask(url, "/admin/sign-in", own, {"Origin": url})
+            guess = {"name": "Somebody else", "passphrase": f"guess {number}"}
+            told.append((await ask(url, "/admin/sign-in", guess, {"Origin": url})).status)
+    assert told == [403] * FREE_FAILURES + [429] * FREE_FAILURES
+
+
+@attack("administrators kept out by strangers who guess", off={"sync_server.web.signing_in.MAX_TICKETS_OF_ONE": 10**9})
+async def test_who_has_one_passphrase_pushes_nobody_elses_second_step_out() -> None:
+    tickets = Tickets(os.urandom, lambda: 0.0)
+    anne = tickets.begin(Administrator("Anne", "", 0), ("name anne", "address 203.0.113.7"))
+    for _ in range(MAX_SESSIONS):
+        tickets.begin(Administrator("Benoît", "", 0), ("name benoît", "address 198.51.100.9"))
+    assert tickets.whose(anne) is not None
 
 
 @attack("strangers fill the server with names at sign-in", off={"sync_server.web.signing_in._hash": lambda text: text})

@@ -19,7 +19,7 @@ from sync_server.handlers.accounts.administrators import remove_administrator
 from sync_server.handlers.accounts.second_factor import STEP_S, code_at, use_second_factor
 from sync_server.handlers.store.backups import note_kept
 from sync_server.opened.app import Server
-from sync_server.web.signing_in import FREE_FAILURES
+from sync_server.web.signing_in import FREE_FAILURES, TICKET_S
 from sync_server.web.wording import Words
 from tests.harness.administration import NAME, ask, cookie_of, sign_in, ticket_in, with_account
 from tests.harness.fleet import PASSPHRASE, pages_over
@@ -219,6 +219,67 @@ async def test_guessing_codes_is_throttled_as_guessing_passphrases_is(made: Offi
         statuses = [(await with_code(url, ticket, "000000")).status for _ in range(FREE_FAILURES)]
         assert statuses == [403] * (FREE_FAILURES - 1) + [429]
         assert (await sign_in(url)).status == 429, "a right passphrase does not buy further tries"
+
+
+async def test_who_waits_as_told_and_knows_passphrase_and_code_gets_in(made: Office) -> None:
+    await with_account(made)
+    given = await made.do("administrator second-factor", name=NAME)
+    now_s = [0.0]
+    async with pages_over(made, clock_s=lambda: now_s[0]) as (url, _):
+        for _ in range(FREE_FAILURES):
+            await sign_in(url, passphrase="wrong")
+        told = await sign_in(url)
+        assert told.status == 429
+        now_s[0] += int(told.headers["retry-after"])
+        asked = await sign_in(url)
+        assert asked.status == 200
+        now_s[0] += 3
+        assert (await with_code(url, ticket_in(asked), given["recovery"][0])).status == 303
+
+
+async def test_strangers_who_guess_at_the_passphrase_make_nobody_wait_between_the_steps(made: Office) -> None:
+    await with_account(made)
+    given = await made.do("administrator second-factor", name=NAME)
+    async with pages_over(made, clock_s=standing_still) as (url, _):
+        asked = await sign_in(url)
+        for _ in range(FREE_FAILURES):
+            await sign_in(url, passphrase="wrong")
+        assert (await with_code(url, ticket_in(asked), given["recovery"][0])).status == 303
+
+
+async def test_a_code_that_comes_too_early_costs_no_try_and_the_page_says_how_long_to_wait(made: Office) -> None:
+    await with_account(made)
+    given = await made.do("administrator second-factor", name=NAME)
+    now_s = [0.0]
+    async with pages_over(made, clock_s=lambda: now_s[0]) as (url, _):
+        ticket = ticket_in(await sign_in(url))
+        for _ in range(FREE_FAILURES):
+            last = await with_code(url, ticket, "000000")
+        assert (last.status, "faux" in html.unescape(last.body.decode())) == (429, True), "the ticket is used up"
+        asked = await sign_in(url)
+        assert (asked.status, asked.headers["retry-after"]) == (429, "3")
+        early = await with_code(url, ticket_in(asked), given["recovery"][0])
+        assert (early.status, "Réessayez dans 3 s" in html.unescape(early.body.decode())) == (429, True)
+        now_s[0] += 3
+        assert (await with_code(url, ticket_in(early), given["recovery"][0])).status == 303
+
+
+async def test_a_wait_that_outlasts_the_second_step_is_told_at_the_first(made: Office) -> None:
+    await with_account(made)
+    given = await made.do("administrator second-factor", name=NAME)
+    now_s = [0.0]
+    async with pages_over(made, clock_s=lambda: now_s[0]) as (url, _):
+        wait_s = 0
+        while wait_s <= TICKET_S:
+            tried = await with_code(url, ticket_in(await sign_in(url)), "000000")
+            wait_s = int(tried.headers.get("retry-after", "0"))
+            now_s[0] += wait_s if wait_s <= TICKET_S else 0
+        assert ticket_in(tried) == ""
+        assert "Réessayez dans 9 min" in html.unescape(tried.body.decode()), "told in whole minutes, rounded up"
+        refused = await sign_in(url)
+        assert (refused.status, ticket_in(refused)) == (429, "")
+        now_s[0] += int(refused.headers["retry-after"])
+        assert (await with_code(url, ticket_in(await sign_in(url)), given["recovery"][0])).status == 303
 
 
 async def test_an_account_that_is_made_again_does_not_inherit_a_second_factor(made: Office) -> None:

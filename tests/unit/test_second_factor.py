@@ -18,6 +18,7 @@ from sync_server.handlers.accounts.second_factor import (
 from sync_server.web.signing_in import TICKET_S, TICKET_TRIES, Tickets
 from tests.unit.test_signing_in import ACCOUNT, Clock
 
+WHO = ("name anne", "address 203.0.113.7")
 SECRET = b"12345678901234567890"
 NOW_MS = 1_795_000_000_000
 NOW = NOW_MS // 1000 // STEP_S
@@ -79,12 +80,17 @@ def test_the_address_for_applications_names_who_and_where() -> None:
 def test_a_ticket_lasts_a_few_minutes_and_a_few_tries() -> None:
     clock = Clock()
     tickets = Tickets(Random(1).randbytes, clock)
-    token = tickets.begin(ACCOUNT)
-    assert [tickets.use(token) for _ in range(TICKET_TRIES + 1)] == [ACCOUNT] * TICKET_TRIES + [None]
-    late = tickets.begin(ACCOUNT)
-    clock.s += TICKET_S + 1
-    assert tickets.use(late) is None
-    assert tickets.use("another") is None
+    token = tickets.begin(ACCOUNT, WHO)
+    for _ in range(TICKET_TRIES):
+        assert tickets.whose(token) == ACCOUNT
+        tickets.use(token)
+    assert tickets.whose(token) is None
+    late = tickets.begin(ACCOUNT, WHO)
+    clock.s += TICKET_S
+    assert tickets.whose(late) == ACCOUNT
+    clock.s += 1
+    assert tickets.whose(late) is None
+    assert tickets.whose("another") is None
 
 
 def test_a_mark_of_something_else_is_refused() -> None:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from random import Random
 
+from protocol.clock import DAY_MS
 from sync_server.handlers.accounts.administrators import UNKNOWN_VERIFIER, Administrator, opens, verifier_of
 from sync_server.handlers.accounts.factors import Factors
 from sync_server.web import signing_in
-from sync_server.web.signing_in import FREE_FAILURES, IDLE_S, LONGEST_S, LONGEST_WAIT_S, Sessions, Throttle
+from sync_server.web.signing_in import CODES, FREE_FAILURES, IDLE_S, LONGEST_S, LONGEST_WAIT_S, Sessions, Throttle
 
 ACCOUNT = Administrator("Anne", "", 0)
 
@@ -80,6 +81,49 @@ def test_success_is_a_new_start() -> None:
         throttle.failed(["name anne"])
     throttle.succeeded(["name anne"])
     assert throttle.wait_s(["name anne"]) == 0
+
+
+def test_what_was_right_never_counted_and_began_no_wait() -> None:
+    clock = Clock()
+    throttle = Throttle(clock)
+    who = ["name anne"]
+    for _ in range(FREE_FAILURES):
+        throttle.failed(who)
+    clock.s += 2.0
+    throttle.take_back(throttle.failed(who))
+    assert throttle.wait_s(who) == 0, "the wait that was sat out does not begin anew"
+    throttle.failed(who)
+    assert throttle.wait_s(who) == 4.0, "and nothing was forgiven"
+
+
+def test_what_somebody_else_got_wrong_meanwhile_still_counts() -> None:
+    clock = Clock()
+    throttle = Throttle(clock)
+    who = ["name anne"]
+    for _ in range(FREE_FAILURES - 1):
+        throttle.failed(who)
+    right = throttle.failed(who)
+    clock.s += 2.0
+    throttle.failed(who)
+    throttle.take_back(right)
+    assert throttle.wait_s(who) == 2.0
+    throttle.succeeded(who)
+    throttle.take_back(right)
+    assert throttle.wait_s(who) == 0
+
+
+def test_who_has_the_passphrase_gets_a_hundred_tries_at_codes_in_a_day() -> None:
+    clock = Clock()
+    throttle = Throttle(clock, CODES)
+    who = ["name anne"]
+    tries = 0
+    while clock.s <= DAY_MS / 1000:
+        throttle.failed(who)
+        tries += 1
+        clock.s += throttle.wait_s(who)
+    assert tries < 120
+    # nor is it quicker to wait until they are forgotten
+    assert CODES.forgotten_after_s >= DAY_MS / 1000
 
 
 def test_a_stranger_who_tries_many_names_does_not_fill_the_memory() -> None:
