@@ -60,11 +60,19 @@ class FirstReaders:
 
     async def have(self, wrapped: Iterable[bytes]) -> bool:
         """Whether each of them reads by one of the keys that this device has wrapped a work for."""
+        done = frozenset(wrapped)
+        return not any(done.isdisjoint(keys) for keys in await self._all_keys())
+
+    async def of_these(self, readers: Iterable[bytes]) -> list[bytes]:
+        """Those of some reading keys that are theirs: for these, and nobody else, work waits that was opened."""
+        theirs = frozenset().union(*await self._all_keys())
+        return [reader for reader in readers if reader in theirs]
+
+    async def _all_keys(self) -> list[frozenset[bytes]]:
         if self._keys is None:
             said = await self._agent.replica.store.scan_kinds([Kind.PERSON_KEY]) if self._devices else []
             self._keys = [keys for each in self._devices if (keys := self._keys_of(*each, said))]
-        done = frozenset(wrapped)
-        return not any(done.isdisjoint(keys) for keys in self._keys)
+        return self._keys
 
     def _keys_of(self, person: bytes, device: Device, said: Iterable[Entry]) -> frozenset[bytes]:
         """The reading keys that it, or another of hers to which it leads, has said here: also what is hidden now."""

@@ -7,7 +7,9 @@ Rules:
   whoever was cut off count no more; who has been known here for longest comes first, and whoever finds no place in one
   wrap is given another;
 - the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key, once
-  those have a wrap whom it has known for longest (`first_readers`); the names of the files stay;
+  those have a wrap whom it has known for longest (`first_readers`); the names of the files stay. Until then, however
+  little that receipt counts later, it is wrapped for those alone: whoever has the server makes keys wait for somebody,
+  and names others months later (docs/adr/0269);
 - only this device's own wraps count as done: another's might not open;
 - what has been opened is wrapped for teachers who come later by the devices of those who can open it, once these have
   confirmed them, or a head teacher's device has that they confirmed (`confirming`): the server's word is not enough;
@@ -61,12 +63,14 @@ _PASSED_ON_AT_ONCE: Final = 256
 class Kept:
     """What a device keeps of a hand-in that it made: the content key until it is freed, path and size of each file.
 
-    `seen` is when it first knew that the server has it.
+    `seen` is when it first knew that the server has it; `opened` that it has known that it was opened for good, whoever
+    says what of that since.
     """
 
     content_key: bytes | None
     files: tuple[tuple[str, int], ...]
     seen: Seen | None = None
+    opened: bool = False
 
     @classmethod
     def parse(cls, mark: bytes) -> Self:
@@ -76,7 +80,8 @@ class Kept:
             key = fields.octets_or_none("key", CONTENT_KEY_BYTES)
             files = tuple(_file(row) for row in fields.rows("files", MAX_FILES_PER_REVISION))
             own_ms, server_ms = fields.count_or_none("seen"), fields.count_or_none("proven")
-            return cls(key, files, None if own_ms is None or server_ms is None else Seen(own_ms, server_ms))
+            seen = None if own_ms is None or server_ms is None else Seen(own_ms, server_ms)
+            return cls(key, files, seen, opened=fields.count_or_none("opened") is not None)
         except PeerFault as fault:
             raise LocalFailure(Code.DAMAGED, "what this device noted of a hand-in cannot be read") from fault
 
@@ -85,6 +90,8 @@ class Kept:
         said: dict[str, Value] = {"key": self.content_key, "files": [[path, size] for path, size in self.files]}
         if self.seen is not None:
             said |= {"seen": self.seen.own_ms, "proven": self.seen.server_ms}
+        if self.opened:
+            said["opened"] = 1
         return encode(said)
 
 
@@ -233,14 +240,19 @@ async def _tend_own(agent: Agent) -> int:
             classes[work.space] = await _Class.of(agent, view.roster)
         here = classes[work.space]
         done = here.said.get(work.id, ())
-        if here.is_opened(work) and await here.first.have(_wrapped(done)):
-            noted[mark_of(work.id)] = replace(mine, content_key=None).encode()
+        known = replace(mine, opened=mine.opened or here.is_opened(work))
+        if known.opened and await here.first.have(_wrapped(done)):
+            noted[mark_of(work.id)] = replace(known, content_key=None).encode()
             freed = True
             continue
-        if work.at_server and mine.seen is None and (seen := agent.seen_now()) is not None:
-            noted |= {mark_of(work.id): replace(mine, seen=seen).encode(), **agent.watched.marks()}
-        if mine.content_key is not None:
-            drafts += await _late_wraps(agent, work, mine.content_key, here.readers, done)
+        if work.at_server and known.seen is None and (seen := agent.seen_now()) is not None:
+            known = replace(known, seen=seen)
+            noted |= agent.watched.marks()
+        if known != mine:
+            noted[mark_of(work.id)] = known.encode()
+        if known.content_key is not None:
+            readers = await here.first.of_these(here.readers) if known.opened else here.readers
+            drafts += await _late_wraps(agent, work, known.content_key, readers, done)
     if noted:
         await agent.replica.store.set_marks(noted)
     if freed:

@@ -148,7 +148,9 @@ async def own_grant(agent: Agent, grants: Sequence[Authority], space: bytes) -> 
 async def remember_firsts(agent: Agent) -> None:
     """Note whom this device believes of each person: those that it saw first, and itself; and whom it met next.
 
-    By the ids under which they are granted: a list that calls two people one makes no memory of it.
+    By the ids under which they are granted: a list that calls two people one makes no memory of it. Itself as whose it
+    met the class, or as somebody's of whom it knows nobody there: whoever has the server grants a pupils' PC, or a
+    colleague's laptop, as hers (docs/adr/0269).
     """
     grants = await own_grants(agent)
     marks: dict[str, bytes | None] = {}
@@ -161,7 +163,7 @@ async def remember_firsts(agent: Agent) -> None:
         is_new = not known
         before = frozenset(device for devices in known.values() for device in devices)
         starts = {person: list(devices) for person, devices in roster.seen_first.items()}
-        if own is not None:
+        if own is not None and _is_first_itself(known, own):
             starts.setdefault(own, []).append(own_device(agent))
         for person, devices in starts.items():
             for device in devices:
@@ -176,6 +178,11 @@ async def remember_firsts(agent: Agent) -> None:
     if marks:
         await agent.replica.store.set_marks(marks)
         agent.bear_in_mind()
+
+
+def _is_first_itself(known: Mapping[bytes, Sequence[Device]], own: bytes) -> bool:
+    """Whether this device is one from which its person's voice starts here: nobody of theirs was known before."""
+    return not known.get(own)
 
 
 async def list_readers(agent: Agent) -> list[Reader]:

@@ -25,7 +25,7 @@ from protocol.replica.process.unforeseen import lasting
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels
 from sync_agent.hand_ins.copies import Copies
-from sync_agent.keys.space_keys import tend_space_keys
+from sync_agent.lan.exchange.after_news import tend_after_news
 from sync_agent.lan.exchange.link import STANDING, Link, LinkState
 from sync_agent.lan.exchange.listener import LanResponder, serving
 from sync_agent.lan.exchange.peer_sync import Tell, exchange_once, not_listening, sync_with
@@ -42,7 +42,6 @@ from sync_agent.machine.around import Around
 from sync_agent.machine.marks import NEIGHBOURS_MARK
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import Draw
-from sync_agent.school.sign_in import tend_sign_in
 from sync_agent.sync.electing import Found, Told
 from sync_agent.transport.sealed_calls import server_of
 
@@ -272,9 +271,7 @@ class Lan(Around):
             await asyncio.sleep(GATHER_S)
             self._news()
             try:
-                await self._copies.tend()
-                await tend_space_keys(self._agent)
-                await tend_sign_in(self._agent)
+                await tend_after_news(self._agent, self._copies)
             except LocalFailure as failure:
                 self._fail(failure)
             except RelaisError as error:

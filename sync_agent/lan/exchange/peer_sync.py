@@ -83,19 +83,17 @@ async def exchange_once(agent: Agent, address: Address) -> SyncResult:
     """Meet the device at an address, exchange, and let go."""
     # a daemon without neighbours keeps none of this in memory
     from sync_agent.hand_ins.copies import Copies  # noqa: PLC0415
-    from sync_agent.keys.space_keys import tend_space_keys  # noqa: PLC0415
+    from sync_agent.lan.exchange.after_news import tend_after_news  # noqa: PLC0415
     from sync_agent.lan.exchange.meeting import meet  # noqa: PLC0415
     from sync_agent.lan.exchange.peer_session import PeerSession  # noqa: PLC0415
     from sync_agent.lan.exchange.peer_transport import PeerTransport  # noqa: PLC0415
-    from sync_agent.school.sign_in import tend_sign_in  # noqa: PLC0415
 
     transport = PeerTransport(address)
     try:
         device = await meet(agent, transport)
         session = PeerSession(agent, transport, device)
         result = await session.exchange()
-        due = await Copies(agent, set).tend()
-        if due + await tend_space_keys(agent) + await tend_sign_in(agent):
+        if await tend_after_news(agent, Copies(agent, set)):
             result += await session.exchange()
     finally:
         await transport.close()
