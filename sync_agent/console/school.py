@@ -128,6 +128,15 @@ def _add_people(program: Program, run: Run) -> None:
         """Who is on the list of a class."""
         return await run(call, "person list", {"space": space})
 
+    @program.command("person rename", said="renamed, on every list")
+    async def person_rename(
+        call: Call,
+        person: Annotated[str, Argument(metavar="ID", help="Who, from `person list`.")],
+        name: Annotated[str, Argument(help="The new name.")],
+    ) -> JSON:
+        """Call somebody something else, on every list that they are on."""
+        return await run(call, "person rename", {"person": person, "name": name})
+
     @program.command("person doubles")
     async def person_doubles(call: Call, *, space: ClassSpace) -> JSON:
         """Who was probably added twice, by two people who did not know of each other."""

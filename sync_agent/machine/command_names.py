@@ -11,8 +11,8 @@ COURIER_CHECK: Final = "courier-check"
 COURIER_IMPORT: Final = "courier-import"
 COURIER_LET_IN: Final = "courier-let-in"
 SCHOOL: Final = (
-    "space add", "space list", "space rename", "person add", "person list", "person doubles", "person merge", "invite",
-    "devices", "grant", "ungrant", "revoke", "lost", "stays", "erase",
+    "space add", "space list", "space rename", "person add", "person list", "person rename", "person doubles",
+    "person merge", "invite", "devices", "grant", "ungrant", "revoke", "lost", "stays", "erase",
 )  # fmt: skip
 """What a head teacher's device does for its school (`school.commands`)."""
 LOOK_AT: Final = "look_at"

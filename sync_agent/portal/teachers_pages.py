@@ -81,6 +81,7 @@ class TeachersPages:
         get("/school/{space}", teachers(lambda request: self._school.show_class(request)))
         post("/school/{space}/rename", teachers(lambda request: self._school.rename(request)))
         post("/school/{space}/person", teachers(lambda request: self._school.add_person(request)))
+        post("/school/{space}/name", teachers(lambda request: self._school.rename_person(request)))
         post("/school/{space}/merge", teachers(lambda request: self._school.merge(request)))
         post("/school/{space}/leave", teachers(lambda request: self._school.leave(request)))
         post("/school/{space}/erase", teachers(lambda request: self._school.erase(request)))

@@ -19,6 +19,7 @@ from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.erasures import check_known, erase_persons, with_doubles
 from protocol.replica.office.grants import Standing
 from protocol.replica.office.names import device_id, invited_role, person_id, person_role
+from protocol.replica.office.namesakes import told_of_namesakes
 from protocol.replica.office.people import (
     add_person,
     described,
@@ -60,11 +61,8 @@ async def _person_add(office: SchoolOffice, params: Params, outgoing: Outgoing) 
     spaces = await open_spaces_named(office, given.texts(params, "space"))
     name, role = given.text(params, "name"), person_role(given.text(params, "role"))
     person = await add_person(office, name, role, spaces)
-    for space in spaces:
-        alike = [group for group in await duplicates_in(office.replica, space) if person in {each.id for each in group}]
-        if alike:
-            await outgoing.progress("somebody of that name is on this list already; `person merge` makes them one")
-            break
+    for warning in await told_of_namesakes(office, person, spaces, "`person merge` makes them one"):
+        await outgoing.progress(f"warning: {warning}")
     return {"person": person.hex()}
 
 
@@ -221,6 +219,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "space rename": commands.space_rename,
     "person add": _person_add,
     "person list": commands.person_list,
+    "person rename": commands.person_rename,
     "person doubles": _doubles,
     "person merge": _merge,
     "invite": _invite,

@@ -25,7 +25,7 @@ from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back, with_doubles
 from protocol.replica.office.names import device_id, entry_id, person_id
-from protocol.replica.office.people import described_with_doubles, rename_person
+from protocol.replica.office.people import described_with_doubles
 from protocol.replica.office.spaces import space_named
 from protocol.rights.vouching import device_words
 from sync_server.handlers.by_kit.closing import close_space
@@ -116,11 +116,6 @@ async def _named(server: Server, params: Params) -> list[bytes]:
     }
     texts = [whole(text, known, Code.UNKNOWN_HAND_IN, "entry") for text in given.texts(params, "named")]
     return [entry_id(text) for text in texts]
-
-
-async def _person_rename(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    await rename_person(server, person_id(given.text(params, "person")), given.text(params, "name"))
-    return {}
 
 
 async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> JSON:
@@ -325,7 +320,7 @@ async def _unerase(server: Server, params: Params, outgoing: Outgoing, kit: KitA
 COMMANDS: Final[Mapping[str, Command]] = {
     "confirm": _confirm,
     "waiting": _waiting,
-    "person rename": _person_rename,
+    "person rename": commands.person_rename,
     "person retire": _person_retire,
     "space rename": commands.space_rename,
     "lost": _lost,

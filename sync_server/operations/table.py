@@ -18,6 +18,7 @@ from protocol.replica.console.frame import installed_version
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params, Table
 from protocol.replica.office import commands
 from protocol.replica.office.names import invited_role, person_role
+from protocol.replica.office.namesakes import told_of_namesakes
 from protocol.replica.office.people import add_person
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named
 from sync_server.handlers.accounts.administrators import add_administrator, list_administrators, remove_administrator
@@ -86,10 +87,14 @@ async def _space_list(server: Server, _params: Params, _outgoing: Outgoing) -> J
     return commands.space_rows(await list_spaces(server))
 
 
-async def _person_add(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+async def _person_add(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     role = person_role(given.text(params, "role"))
     spaces = await open_spaces_named(server, given.texts(params, "space"))
-    return {"person": (await add_person(server, given.text(params, "name"), role, spaces)).hex()}
+    person = await add_person(server, given.text(params, "name"), role, spaces)
+    off_again = f"`person retire {person.hex()}` takes this one off again"
+    for warning in await told_of_namesakes(server, person, spaces, off_again):
+        await outgoing.progress(f"warning: {warning}")
+    return {"person": person.hex()}
 
 
 async def _grant(server: Server, params: Params, outgoing: Outgoing) -> JSON:

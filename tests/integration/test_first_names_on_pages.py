@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from protocol.roles import PersonRole
-from tests.harness.classroom import Classroom, classroom
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonRecord
+from protocol.replica.office.erasures import erase_persons
+from protocol.replica.office.people import add_person, merge_persons, rename_person
+from protocol.replica.office.withdrawals import ungrant_person
+from protocol.roles import PersonRole, Role
+from sync_agent.school.office import SchoolOffice
+from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.portal import portal
 
 
@@ -42,6 +48,57 @@ async def test_a_teacher_sees_whole_names_and_who_is_who_of_two_that_are_alike(r
         page = await surfer.page(f"/sign-ins/{room.space.hex()}")
         for name in ("Tom Durand", "Zoé Roux", "Ali (1)", "Ali (2)"):
             assert f"<h3>{name}</h3>" in page
+
+
+async def _shown(device: Device) -> dict[bytes, str]:
+    """What the page on which pupils choose their name calls them."""
+    await device.session.sync()
+    async with portal(device.agent) as surfer:
+        return {bytes.fromhex(value): name for value, name in _buttons(await surfer.page("/who"))}
+
+
+async def test_a_number_stays_whose_it_is_whoever_of_that_name_is_added_renamed_or_leaves(room: Classroom) -> None:
+    head, pcs = await room.head(), [await room.machine(), await room.machine()]
+    await head.session.sync()
+    office = await SchoolOffice.of(head.agent)
+    leas = [await add_person(office, "Noé", PersonRole.PUPIL, [room.space]) for _ in range(3)]
+    await head.session.sync()
+    first = {one: f"Noé ({number})" for number, one in enumerate(leas, 1)}
+    assert first.items() <= (await _shown(pcs[0])).items()
+    # others come, one under another name first; one leaves, one is given a last initial, one turns out to be another
+    renamed = await add_person(office, "Ana", PersonRole.PUPIL, [room.space])
+    later = [await add_person(office, "NOE", PersonRole.PUPIL, [room.space]) for _ in range(6)]
+    await rename_person(office, renamed, "Noé")
+    await ungrant_person(office, leas[0], [room.space])
+    await rename_person(office, later[0], "Noé D.")
+    await merge_persons(office, later[1], into=later[2])
+    await head.session.sync()
+    for pc in pcs:
+        shown = await _shown(pc)
+        assert [shown[one] for one in leas[1:]] == ["Noé (2)", "Noé (3)"]
+        assert [shown[one] for one in later[2:]] == [f"NOE ({number})" for number in (6, 7, 8, 9)]
+        assert shown[renamed] == "Noé (10)"
+        assert shown[later[0]] == "Noé D."
+
+
+async def test_of_whom_has_been_erased_no_gap_tells_the_name(room: Classroom) -> None:
+    head, pc = await room.head(), await room.machine()
+    leas = [await room.territory.person("Noé", PersonRole.PUPIL, room.space) for _ in range(3)]
+    await head.session.sync()
+    assert (await _shown(pc))[leas[2]] == "Noé (3)"
+    await erase_persons(await SchoolOffice.of(head.agent), [leas[0]])
+    await head.session.sync()
+    shown = await _shown(pc)
+    assert [shown.get(one) for one in leas] == [None, "Noé (1)", "Noé (2)"]
+
+
+async def test_who_joins_a_group_besides_keeps_the_number_of_the_class(room: Classroom) -> None:
+    territory = room.territory
+    group = await territory.classroom("Soutien", territory.replica.door.parent(room.space))
+    leas = [await territory.person("Noé", PersonRole.PUPIL, room.space) for _ in range(2)]
+    await territory.say(group, Kind.PERSON, PersonRecord("Noé", PersonRole.PUPIL).encode(), subject=leas[1])
+    shown = await _shown(await room.device(Role.MACHINE, room.space, group))
+    assert [shown[one] for one in leas] == ["Noé (1)", "Noé (2)"]
 
 
 def _buttons(page: str) -> list[tuple[str, str]]:

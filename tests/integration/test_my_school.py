@@ -56,8 +56,15 @@ async def test_she_makes_a_class_adds_people_and_gives_codes(room: Classroom) ->
         assert listed[1].startswith("ce0, CE2")
         await surfer.send(twin, f"{twin}/rename", {"name": "CE2 des Hirondelles"})
         assert (await surfer.send(twin, f"{twin}/rename", {"name": " "})).status == 400
-        for name, role in (("Zoé", "pupil"), ("zoe", "pupil"), ("M. Roux", "teacher")):
-            assert (await surfer.send(place, f"{place}/person", {"name": name, "role": role})).status == 303
+        for name, role, said in (
+            ("Zoé", "pupil", "person"),
+            ("zoe", "pupil", "namesake"),
+            ("M. Roux", "teacher", "person"),
+            ("Roux M.", "teacher", "person_twice"),
+        ):
+            added = await surfer.send(place, f"{place}/person", {"name": name, "role": role})
+            assert added.headers["Location"] == f"{place}?done={said}"
+        assert "donnez à chacun l'initiale" in html.unescape(await surfer.page(f"{place}?done=namesake"))
         page = await surfer.page(place)
         assert "Peut-être ajoutés deux fois" in page
         head.agent.listens_at = "0.0.0.0:8443"
@@ -156,6 +163,23 @@ async def test_she_makes_doubles_one_takes_somebody_off_and_forgets_only_what_is
         petit = room.teacher_person.hex()
         assert (await surfer.send(place, f"{place}/leave", {"person": petit})).status == 303
         assert "Mme Petit" not in await surfer.page(place)
+
+
+async def test_she_corrects_a_name_where_two_share_one(room: Classroom) -> None:
+    head = await head_of(room)
+    place = f"/school/{room.space.hex()}"
+    async with portal(head.agent) as surfer:
+        for _ in range(2):
+            await surfer.send(place, f"{place}/person", {"name": "Noé", "role": "pupil"})
+        second = re.search(
+            r'<h3>Noé \(2\)</h3>.*?name="person" value="([0-9a-f]{32})"', await surfer.page(place), re.DOTALL
+        )
+        assert second is not None
+        done = await surfer.send(place, f"{place}/name", {"person": second[1], "name": "Noé D."})
+        assert done.headers["Location"] == f"{place}?done=person_renamed"
+        page = await surfer.page(place)
+        assert "<h3>Noé</h3>" in page
+        assert "<h3>Noé D.</h3>" in page
 
 
 async def test_there_is_no_such_page_on_other_devices_nor_for_other_schools(room: Classroom) -> None:

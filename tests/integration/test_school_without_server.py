@@ -169,7 +169,9 @@ async def test_a_pupil_who_was_added_twice_by_two_people_is_shown_and_merged(roo
     await head.session.sync()
     assert (await room.territory.replica.view(room.space)).roster.who(bytes.fromhex(theirs)).hex() == mine
     await desk.ask("person add", name="Noé", role="pupil", space=[space])
-    assert desk.told == ["somebody of that name is on this list already; `person merge` makes them one"]
+    (warned,) = desk.told
+    assert "`person merge` makes them one" in warned
+    assert "shown as “Noé (3)”: better give each a last initial" in warned
 
 
 async def test_a_substitute_is_let_in_for_fifteen_days_and_the_head_teachers_device_ends_it(

@@ -71,6 +71,15 @@ async def test_somebody_on_several_lists_is_one_person(desk: Office) -> None:
     assert [row["name"] for row in await desk.do("person list", space=desk.space)] == ["Léa", "Mme Petit"]
 
 
+async def test_who_adds_a_namesake_is_told_how_the_two_are_told_apart(desk: Office) -> None:
+    await desk.add_person("Léa", "pupil")
+    assert desk.said.lines == []
+    twin = await desk.add_person("Lea", "pupil")
+    (warned,) = desk.said.lines
+    assert f"`person retire {twin}`" in warned
+    assert f'shown as “Lea (2)”: better give each a last initial before they hand in, `person rename {twin} "' in warned
+
+
 async def test_a_school_is_named_by_its_code_wherever_a_space_is_asked_for(desk: Office) -> None:
     person = await desk.add_person("M. Blanc", "admin", "0180001d")
     assert (await desk.do("person list", space="0180001D"))[0]["person"] == person

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from protocol.limits import MAX_NAME_CHARS
 from protocol.replica.console.by_name import compared
+from protocol.replica.office.namesakes import first_and_family
 from sync_agent.portal.shown import first_names
-from sync_agent.portal.shown.first_names import Pupil, first_and_family, told_apart, whole_names
+from sync_agent.portal.shown.first_names import Pupil, told_apart, whole_names
 
 
 def pupils(*names: str, room: str = "CM1") -> list[Pupil]:
@@ -47,6 +48,19 @@ def test_whom_no_name_tells_apart_is_told_by_the_class_first() -> None:
 def test_teachers_see_whole_names_and_the_same_numbers() -> None:
     assert list(whole_names(pupils("Léa Martin", "Léa Durand", "Tom")).values()) == ["Léa Martin", "Léa Durand", "Tom"]
     assert list(whole_names(pupils("Léa", "Léa")).values()) == ["Léa (1)", "Léa (2)"]
+
+
+def test_of_one_name_each_has_the_number_that_it_is_given_and_those_who_have_none_the_next() -> None:
+    late, early = Pupil(b"a", "Léa", "CM1", 3), Pupil(b"b", "LEA", "CM1", 1)
+    assert told_apart([late, early]) == {b"a": "Léa (3)", b"b": "LEA (1)"}
+    assert whole_names([late, early]) == {b"a": "Léa (3)", b"b": "LEA (1)"}
+    assert whole_names([Pupil(b"c", "Léa", "CM1"), early])[b"b"] == "LEA (2)"
+
+
+def test_whichever_part_of_a_name_stands_first_pupils_and_teachers_read_the_same_number() -> None:
+    listed = [Pupil(b"a", "MARTIN Léa", "CM1", 2), Pupil(b"b", "Léa Martin", "CM1", 1)]
+    assert told_apart(listed) == {b"a": "Léa MARTIN (2)", b"b": "Léa Martin (1)"}
+    assert whole_names(listed) == {b"a": "MARTIN Léa (2)", b"b": "Léa Martin (1)"}
 
 
 def test_capitals_say_which_part_is_the_family_name() -> None:

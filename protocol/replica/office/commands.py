@@ -22,7 +22,7 @@ from protocol.replica.office.confirmed_by_lost import Confirmed
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.names import device_id, lifetime_ms, moment_ms, person_id
-from protocol.replica.office.people import list_persons
+from protocol.replica.office.people import list_persons, rename_person
 from protocol.replica.office.phrases_of_lost import Drawn
 from protocol.replica.office.spaces import (
     ListedSpace,
@@ -77,6 +77,12 @@ def space_rows(spaces: Iterable[ListedSpace]) -> list[JSON]:
 async def space_rename(office: Office, params: Params, _outgoing: Outgoing) -> JSON:
     """`space rename`."""
     await rename_space(office, space_named(office, given.text(params, "space")), given.text(params, "name"))
+    return {}
+
+
+async def person_rename(office: Office, params: Params, _outgoing: Outgoing) -> JSON:
+    """`person rename`."""
+    await rename_person(office, person_id(given.text(params, "person")), given.text(params, "name"))
     return {}
 
 

@@ -145,15 +145,26 @@ class Visit:
 
     @property
     def pupils(self) -> list[Person]:
-        """All pupils of this device's classes, each once, by name."""
+        """All pupils of this device's classes, each once, by name; of one name, by their numbers."""
         found = {person.id: person for room in self.classes for person in room.pupils}
-        return sorted(found.values(), key=lambda person: (person.name.casefold(), person.id))
+        number = {one: pupil.number for one, pupil in self._listed.items()}
+        return sorted(found.values(), key=lambda person: (person.name.casefold(), number[person.id], person.id))
 
     @property
     def called(self) -> Mapping[bytes, str]:
         """What pupils are called on a machine that many use: by as little as tells them apart."""
-        listed = {one.id: Pupil(one.id, one.name, room.name) for room in self.classes for one in room.pupils}
-        return told_apart(listed.values())
+        return told_apart(self._listed.values())
+
+    @property
+    def _listed(self) -> dict[bytes, Pupil]:
+        """The pupils of this device's classes; who is in several is told by the one that listed them first."""
+        found: dict[bytes, tuple[int, Pupil]] = {}
+        for room in self.classes:
+            for one in room.pupils:
+                since = room.places[one.id].since if one.id in room.places else 0
+                if one.id not in found or since < found[one.id][0]:
+                    found[one.id] = since, Pupil(one.id, one.name, room.name, room.number_of(one.id))
+        return {person: pupil for person, (_, pupil) in found.items()}
 
     @property
     def my_name(self) -> str:

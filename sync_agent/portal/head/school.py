@@ -132,8 +132,20 @@ class SchoolPages:
         """Somebody more."""
         fields, _, room = await self._form(request)
         role = fields.get("role", "")
-        await self._desk.do("person add", {"name": fields.get("name", ""), "role": role, "space": [room.space.hex()]})
-        return see(f"/school/{room.space.hex()}?done=person")
+        done = await self._desk.do(
+            "person add", {"name": fields.get("name", ""), "role": role, "space": [room.space.hex()]}
+        )
+        added = bytes.fromhex(str(done["person"]))
+        groups = await duplicates_in(self._desk.shelf.agent.replica, room.space)
+        is_shared = any(added in {each.id for each in group} for group in groups)
+        said = "person" if not is_shared else "namesake" if role == PersonRole.PUPIL else "person_twice"
+        return see(f"/school/{room.space.hex()}?done={said}")
+
+    async def rename_person(self, request: web.Request) -> web.Response:
+        """Another name for somebody, on every list of the school."""
+        fields, _, room = await self._form(request)
+        await self._desk.do("person rename", {"person": fields.get("person", ""), "name": fields.get("name", "")})
+        return see(f"/school/{room.space.hex()}?done=person_renamed")
 
     async def merge(self, request: web.Request) -> web.Response:
         """Two are one."""
@@ -301,7 +313,13 @@ class SchoolPages:
         }
         persons = room.roster.persons.values()
         people = [
-            (role.value, sorted((each for each in persons if each.role is role), key=lambda each: each.name.casefold()))
+            (
+                role.value,
+                sorted(
+                    (each for each in persons if each.role is role),
+                    key=lambda each: (each.name.casefold(), room.number_of(each.id)),
+                ),
+            )
             for role in (*_ROLES, PersonRole.ADMIN)
         ]
         listens_at = self._desk.shelf.agent.listens_at

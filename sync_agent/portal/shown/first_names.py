@@ -4,7 +4,8 @@ Rules:
 - a first name alone, while nobody else in the list has it; of two who have it, as much of the family name as differs;
 - a part in capitals is the family name (MARTIN Léa), else the first part is the first name;
 - a page costs as much as its names are long, whoever wrote them: each is looked at once, not once a letter;
-- whom no name tells apart is told by the class, then by a number, which is the same on every machine.
+- whom no name tells apart is told by the class, then by a number, which is the same on every machine and stays
+  (`protocol.replica.office.namesakes`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TypeAlias
 from unicodedata import normalize
 
 from protocol.replica.console.by_name import compared
+from protocol.replica.office.namesakes import first_and_family, spelt
 
 _Fold: TypeAlias = Callable[[str], str]
 """`compared`, which looks at each name once."""
@@ -25,11 +27,12 @@ _Fold: TypeAlias = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class Pupil:
-    """Somebody in a list: an id, the name on the class list, and the class."""
+    """Somebody in a list: an id, the name on the class list, the class, and the number there of those of one name."""
 
     id: bytes
     name: str
     room: str
+    number: int = 0
 
 
 def told_apart(pupils: Iterable[Pupil]) -> dict[bytes, str]:
@@ -43,22 +46,14 @@ def told_apart(pupils: Iterable[Pupil]) -> dict[bytes, str]:
     # A family name that begins like somebody's second first name: all of it, then, and a number if that does not do.
     for group in _alike(listed, called, fold):
         called |= {pupil.id: " ".join(filter(None, parts[pupil.id])) for pupil in group}
-    return _numbered(listed, called, fold)
+    return _numbered(called, _alike(listed, called, fold))
 
 
 def whole_names(pupils: Iterable[Pupil]) -> dict[bytes, str]:
     """The same for their teachers, who see whole names."""
     listed = list(pupils)
-    return _numbered(listed, {pupil.id: pupil.name for pupil in listed}, cache(compared))
-
-
-def first_and_family(name: str) -> tuple[str, str]:
-    """The two parts of a name; the second is empty where there is only one."""
-    parts = name.split()
-    capitals = [part for part in parts if len(part) > 1 and part.isupper()]
-    if capitals and len(capitals) < len(parts):
-        return " ".join(part for part in parts if part not in capitals), " ".join(capitals)
-    return (parts[0], " ".join(parts[1:])) if parts else (name, "")
+    said = {pupil.id: spelt(pupil.name) for pupil in listed}
+    return _numbered({pupil.id: pupil.name for pupil in listed}, _alike(listed, said, cache(compared)))
 
 
 def _with_families(group: Mapping[bytes, tuple[str, str]], fold: _Fold) -> dict[bytes, str]:
@@ -101,13 +96,16 @@ def _alike(listed: Iterable[Pupil], called: Mapping[bytes, str], fold: _Fold) ->
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _numbered(listed: Sequence[Pupil], called: dict[bytes, str], fold: _Fold) -> dict[bytes, str]:
-    """With the class, and a number, for those whom their names do not tell apart."""
+def _numbered(called: Mapping[bytes, str], groups: Iterable[Sequence[Pupil]]) -> dict[bytes, str]:
+    """With the class, and a number, for those of each group, whom their names do not tell apart."""
     said = dict(called)
-    for group in _alike(listed, called, fold):
+    for group in groups:
         rooms = _by(group, lambda pupil: pupil.room)
         for room, classmates in rooms.items():
-            for number, pupil in enumerate(sorted(classmates, key=lambda pupil: pupil.id), 1):
+            number = 0
+            for pupil in sorted(classmates, key=lambda pupil: (pupil.number, pupil.id)):
+                # those of another name that looks the same here may have the same number
+                number = max(number + 1, pupil.number)
                 marks = [room] if len(rooms) > 1 else []
                 marks += [str(number)] if len(classmates) > 1 else []
                 said[pupil.id] = f"{called[pupil.id]} ({', '.join(marks)})"

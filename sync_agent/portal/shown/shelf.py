@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -22,6 +22,7 @@ from protocol.model.entry import Kind
 from protocol.model.work import ContentRef, ItemKind
 from protocol.replica.at_work.views import Basis
 from protocol.replica.content.holdings import Need
+from protocol.replica.office.namesakes import Place, alike, places_in
 from protocol.replica.office.people import first_names
 from protocol.replica.office.spaces import is_closed
 from protocol.rights.roster import Person, Roster
@@ -65,11 +66,14 @@ class Room:
     basis: Basis
     first_names: Mapping[bytes, str] = field(default_factory=dict)
     """What teachers were called here first who are listed as somebody else by now."""
+    places: Mapping[bytes, Place] = field(default_factory=dict)
+    """Of pupils whom nothing in their names tells from others of this device: where they stand among those here."""
 
     @property
     def pupils(self) -> list[Person]:
-        """Who learns here, by name."""
-        return _by_name(person for person in self.roster.persons.values() if person.role is PersonRole.PUPIL)
+        """Who learns here, by name; of one name, by their numbers."""
+        pupils = [person for person in self.roster.persons.values() if person.role is PersonRole.PUPIL]
+        return sorted(pupils, key=lambda one: (one.name.casefold(), self.number_of(one.id), one.id))
 
     @property
     def teachers(self) -> list[Person]:
@@ -96,7 +100,11 @@ class Room:
     @cached_property
     def whole_names(self) -> Mapping[bytes, str]:
         """The pupils' names for who teaches them; two who share one are told apart."""
-        return whole_names(Pupil(person.id, person.name, self.name) for person in self.pupils)
+        return whole_names(Pupil(one.id, one.name, self.name, self.number_of(one.id)) for one in self.pupils)
+
+    def number_of(self, person: bytes) -> int:
+        """By which number a pupil is told from those of the same name; 0 where there is none."""
+        return self.places[person].number if person in self.places else 0
 
     def versions_of(self, work: Work) -> list[Work]:
         """All that the same pupil handed in for the same assignment, newest first."""
@@ -162,6 +170,7 @@ class Shelf:
         self._manifests = Manifests()
         self._sealed_lists = SealedLists()
         self._texts: OrderedDict[bytes, str] = OrderedDict()
+        self._known_places: dict[bytes, tuple[Basis, frozenset[Person], Mapping[bytes, Place]]] = {}
         self.sign_in = SignInBook(agent)
         self.drafts = Drafts(agent)
 
@@ -182,7 +191,26 @@ class Shelf:
             is_class = door.parent(space) not in (None, door.territory)
             first = await first_names(self.agent.replica, _listed_as_others(view.roster))
             rooms.append(Room(space, names.get(space, ""), is_class, view.roster, view.coursework, view.basis, first))
-        return rooms
+        return await self._with_places(rooms)
+
+    async def _with_places(self, rooms: list[Room]) -> list[Room]:
+        """The rooms with the numbers of those of their pupils who share a name; lists are read where some do."""
+        groups = alike(one for room in rooms if room.is_class for one in room.roster.persons.values())
+        found = {person.id for group in groups for person in group}
+        placed = []
+        for room in rooms:
+            shared = [one for one in room.pupils if one.id in found] if room.is_class else []
+            places = await self._places(room, shared) if shared else {}
+            placed.append(replace(room, places=places) if places else room)
+        return placed
+
+    async def _places(self, room: Room, shared: Sequence[Person]) -> Mapping[bytes, Place]:
+        basis, whose = room.basis, frozenset(shared)
+        known = self._known_places.get(room.space)
+        if known is None or known[:2] != (basis, whose):
+            found = await places_in(self.agent.replica, room.roster, shared)
+            known = self._known_places[room.space] = basis, whose, found
+        return known[2]
 
     async def teaches(self) -> bool:
         """Whether this is a teacher's device."""

@@ -1,0 +1,115 @@
+"""Who of a class list are called alike, and the number by which each of them is known there.
+
+Rules:
+- two names are alike where people would take one for the other, whichever part of it stands first (MARTIN Léa);
+- a number says which of all whom the list ever called so came first: whoever comes later changes nobody's number, nor
+  does who leaves, is called something else by now, or turns out to be somebody else of the list;
+- dates say who came first, and the id where they are the same: so it is the same on every machine;
+- of whom somebody has had erased nothing is counted: a gap would tell what they were called. Numbers behind move down.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import PersonRecord
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.console.by_name import compared
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.people import duplicates_in
+from protocol.replica.office.spaces import space_records
+from protocol.rights.roster import Person, Roster
+from protocol.roles import PersonRole
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where somebody stands among those whom a list ever called alike: their number, and since when it lists them."""
+
+    number: int
+    since: int
+
+
+def first_and_family(name: str) -> tuple[str, str]:
+    """The two parts of a name; the second is empty where there is only one."""
+    parts = name.split()
+    capitals = [part for part in parts if len(part) > 1 and part.isupper()]
+    if capitals and len(capitals) < len(parts):
+        return " ".join(part for part in parts if part not in capitals), " ".join(capitals)
+    return (parts[0], " ".join(parts[1:])) if parts else (name, "")
+
+
+def spelt(name: str) -> str:
+    """A name in the order in which it is said: Léa MARTIN."""
+    return " ".join(filter(None, first_and_family(name)))
+
+
+def alike(persons: Iterable[Person]) -> list[list[Person]]:
+    """Pupils whom nothing in their names tells apart."""
+    groups: defaultdict[str, dict[bytes, Person]] = defaultdict(dict)
+    for person in persons:
+        if person.role is PersonRole.PUPIL:
+            groups[compared(spelt(person.name))].setdefault(person.id, person)
+    return [list(group.values()) for group in groups.values() if len(group) > 1]
+
+
+def places(entries: Iterable[Entry], persons: Collection[Person]) -> dict[bytes, Place]:
+    """The place of each of these pupils of one list, by the entries of it that count."""
+    names = {person.id: compared(spelt(person.name)) for person in persons}
+    called: defaultdict[str, dict[bytes, int]] = defaultdict(dict)
+    for entry in entries:
+        record, person, at = parsed(entry, PersonRecord.parse), entry.header.subject, entry.header.at
+        if record is not None and person is not None and record.role is PersonRole.PUPIL:
+            since = called[compared(spelt(record.name))]
+            since[person] = min(at, since.get(person, at))
+    numbers = {name: _numbers(called[name]) for name in set(names.values())}
+    return {
+        person: Place(numbers[name][person], called[name][person])
+        for person, name in names.items()
+        if person in called[name]
+    }
+
+
+def _numbers(since: Mapping[bytes, int]) -> dict[bytes, int]:
+    return {one: number for number, one in enumerate(sorted(since, key=lambda one: (since[one], one)), 1)}
+
+
+async def places_in(replica: Replica, roster: Roster, persons: Collection[Person]) -> dict[bytes, Place]:
+    """The place of each of these pupils of a roster's list."""
+    said = (one.entry for one in await replica.store.of_kinds(roster.space, [Kind.PERSON]))
+    return places((entry for entry in said if not roster.hides(entry)), persons)
+
+
+async def told_of_namesakes(office: Office, person: bytes, spaces: Sequence[bytes], if_one: str) -> list[str]:
+    """What to say to whoever has put somebody on lists that have one of that name already.
+
+    `if_one` says what to do where it is the same person.
+    """
+    told = []
+    for space in spaces:
+        groups = await duplicates_in(office.replica, space)
+        group = next((each for each in groups if person in {one.id for one in each}), None)
+        if group is not None:
+            told.append(await _told(office, space, person, group, if_one))
+    return told
+
+
+async def _told(office: Office, space: bytes, person: bytes, group: Sequence[Person], if_one: str) -> str:
+    view = await office.replica.view(space)
+    record = (await space_records(office)).get(space)
+    name = view.roster.persons[person].name
+    shared = [one for each in alike(group) for one in each]
+    place = (await places_in(office.replica, view.roster, shared)).get(person) if shared else None
+    told = (
+        f"somebody of that name is on the list of “{space.hex() if record is None else record.name}” already. "
+        f"If it is the same person, {if_one}"
+    )
+    if place is None:
+        return told
+    return (
+        f"{told}. If not, this one is shown as “{name} ({place.number})”: better give each a last initial before they "
+        f'hand in, `person rename {person.hex()} "{name} D."`'
+    )
