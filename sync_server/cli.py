@@ -32,6 +32,9 @@ DEVICE_COLUMNS: Final = {
     "last_full_sync": "in step", "via": "heard of", "backlog": "to send",
     "clone_of": "copy of", "confirmed": "confirmed",
 }  # fmt: skip
+ADMINISTRATOR_COLUMNS: Final = {
+    "administrator": "administrator", "since": "since", "second_factor": "asked for codes", "passkeys": "passkeys",
+}  # fmt: skip
 HAND_IN_COLUMNS: Final = {
     "id": "hand-in", "title": "for", "name": "pupil", "state": "state", "by": "by", "at": "handed in",
     "clock_doubtful": "time to check",
@@ -248,9 +251,9 @@ async def administrator_add(
     return await _run(call, "administrator add", {"name": name, "verifier": verifier})
 
 
-@PROGRAM.command("administrator list")
+@PROGRAM.command("administrator list", columns=ADMINISTRATOR_COLUMNS)
 async def administrator_list(call: Call) -> JSON:
-    """Who may sign in to the administrators' pages."""
+    """Who may sign in to the administrators' pages, and what each is asked for besides the passphrase."""
     return await _run(call, "administrator list", {})
 
 
@@ -269,7 +272,10 @@ async def administrator_second_factor(
     *,
     remove: Annotated[bool, Option("--remove", help="Take it away: the passphrase alone opens again.")] = False,
 ) -> JSON:
-    """Ask an administrator for a code of an application too (TOTP); prints its QR symbol, and recovery codes."""
+    """Ask an administrator for a code of an application too (TOTP); prints its QR symbol, and recovery codes.
+
+    Once more draws another: the codes, and the recovery codes, of the one before end with it.
+    """
     made = await _run(call, "administrator second-factor", {"name": name, "remove": remove})
     if isinstance(made, Mapping) and "uri" in made:
         import segno  # noqa: PLC0415 — loaded only when needed
@@ -280,6 +286,10 @@ async def administrator_second_factor(
             tell(line)
         tell("Read this symbol with the application that makes your codes. It is asked for from now on.")
         tell("Keep the recovery codes on paper: each opens once, when the application is lost. Neither is shown again.")
+        if made["replaced"]:
+            tell(
+                "The codes and the recovery codes from before open nothing any more: delete that entry, and the paper."
+            )
     return made
 
 

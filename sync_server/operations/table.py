@@ -22,6 +22,7 @@ from protocol.replica.office.namesakes import told_of_namesakes
 from protocol.replica.office.people import add_person
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named
 from sync_server.handlers.accounts.administrators import add_administrator, list_administrators, remove_administrator
+from sync_server.handlers.accounts.factors import factors_of
 from sync_server.handlers.accounts.passkeys import let_add_passkey, passkeys_of, remove_passkeys
 from sync_server.handlers.accounts.second_factor import drop_second_factor, set_second_factor
 from sync_server.handlers.by_kit.newcomers import keys_that_still_count
@@ -280,7 +281,12 @@ async def _administrator_add(server: Server, params: Params, _outgoing: Outgoing
 
 
 async def _administrator_list(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
-    return [{"administrator": each.name, "since": rfc3339(each.since_ms)} for each in await list_administrators(server)]
+    found: list[JSON] = []
+    for each in await list_administrators(server):
+        asked = await factors_of(server, each.name)
+        row = {"administrator": each.name, "since": rfc3339(each.since_ms)}
+        found.append({**row, "second_factor": asked.codes is not None, "passkeys": len(asked.passkeys)})
+    return found
 
 
 async def _administrator_second_factor(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
@@ -289,7 +295,7 @@ async def _administrator_second_factor(server: Server, params: Params, _outgoing
         await drop_second_factor(server, name)
         return {}
     made = await set_second_factor(server, name)
-    return {"uri": made.uri, "recovery": list(made.recovery)}
+    return {"uri": made.uri, "recovery": list(made.recovery), "replaced": made.replaced}
 
 
 async def _administrator_passkey(server: Server, params: Params, _outgoing: Outgoing) -> JSON:

@@ -181,6 +181,21 @@ async def test_where_there_is_a_second_factor_a_passphrase_opens_nothing_yet(mad
         assert (await sign_in(url)).status == 303
 
 
+async def test_another_second_factor_ends_the_one_before_and_the_list_says_who_has_one(made: Office) -> None:
+    await with_account(made)
+    (row,) = await made.do("administrator list")
+    assert (row["second_factor"], row["passkeys"]) == (False, 0)
+    first = await made.do("administrator second-factor", name=NAME)
+    assert first["replaced"] is False
+    (row,) = await made.do("administrator list")
+    assert (row["second_factor"], row["passkeys"]) == (True, 0)
+    assert (await made.do("administrator second-factor", name=NAME.upper()))["replaced"] is True
+    assert not await use_second_factor(made.server, NAME, first["recovery"][0])
+    await made.do("administrator second-factor", name=NAME, remove=True)
+    (row,) = await made.do("administrator list")
+    assert row["second_factor"] is False
+
+
 async def test_one_code_lets_one_in_however_many_send_it_at_once(made: Office) -> None:
     await with_account(made)
     given = await made.do("administrator second-factor", name=NAME)
@@ -451,6 +466,9 @@ def test_accounts_are_managed_by_command_with_and_without_a_running_server(tmp_p
         assert (again.status, again.code) == (2, "bad-name")
         server.ok("administrator", "add", "Benoît", "--passphrase-file", str(good))
         assert [row["administrator"] for row in server.ok("administrator", "list")] == [NAME, "Benoît"]
+        first, second = (server.run("administrator", "second-factor", NAME) for _ in range(2))
+        assert "from before" not in first.err
+        assert "The codes and the recovery codes from before open nothing any more" in second.err
         assert server.ok("administrator", "remove", "benoît") == {}
         gone = server.run("administrator", "remove", "Benoît")
         assert (gone.status, gone.code) == (2, "unknown-person")

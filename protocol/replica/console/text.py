@@ -30,7 +30,7 @@ _GAP: Final = "  "
 _CUT: Final = "…"
 _NARROWEST_CHARS: Final = 10
 _NOTHING: Final = frozenset({"-", "no", ""})
-_NO_IS_NEWS: Final = frozenset({"complete"})
+_NO_IS_NEWS: Final = frozenset({"complete", "second_factor"})
 """Columns that say "yes" where all is well."""
 _COMPARED: Final = frozenset({"words"})
 """Columns that are of no use when a part is missing."""

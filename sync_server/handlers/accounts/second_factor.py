@@ -65,10 +65,14 @@ class SecondFactor:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a new second factor shows once: where an application reads it, and the recovery codes."""
+    """What a new second factor shows once: where an application reads it, and the recovery codes.
+
+    `replaced`: there was one before, which opens nothing any more.
+    """
 
     uri: str
     recovery: tuple[str, ...]
+    replaced: bool = False
 
 
 def code_at(secret: bytes, step: int) -> str:
@@ -112,8 +116,9 @@ async def set_second_factor(server: Server, name: str) -> Made:
         raise BadInput(Code.UNKNOWN_PERSON, f"there is no administrator “{name}”")
     factor, made = new_factor(account.name, server.territory.name, server.entropy)
     async with server.using_codes:
+        before = await server.store.mark(_mark(name))
         await server.store.set_marks({_mark(name): factor.encode()})
-    return made
+    return replace(made, replaced=before is not None)
 
 
 async def drop_second_factor(server: Server, name: str) -> None:
