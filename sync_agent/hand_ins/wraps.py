@@ -9,7 +9,7 @@ Rules:
 - the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key, once
   those have a wrap whom it has known for longest (`first_readers`); the names of the files stay. Until then, however
   little that receipt counts later, it is wrapped for those alone: whoever has the server makes keys wait for somebody,
-  and names others months later (docs/adr/0269);
+  and names others months later (docs/adr/0270);
 - only this device's own wraps count as done: another's might not open;
 - what has been opened is wrapped for teachers who come later by the devices of those who can open it, once these have
   confirmed them, or a head teacher's device has that they confirmed (`confirming`): the server's word is not enough;

@@ -150,7 +150,7 @@ async def remember_firsts(agent: Agent) -> None:
 
     By the ids under which they are granted: a list that calls two people one makes no memory of it. Itself as whose it
     met the class, or as somebody's of whom it knows nobody there: whoever has the server grants a pupils' PC, or a
-    colleague's laptop, as hers (docs/adr/0269).
+    colleague's laptop, as hers (docs/adr/0270).
     """
     grants = await own_grants(agent)
     marks: dict[str, bytes | None] = {}

@@ -1,4 +1,4 @@
-"""Whoever has the server's key has a PC keep the keys of opened work, and names readers later (docs/adr/0269)."""
+"""Whoever has the server's key has a PC keep the keys of opened work, and names readers later (docs/adr/0270)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom a machine knows that had only neighbours for weeks, or is somebody's by the server's word (docs/adr/0269)."""
+"""Whom a machine knows that had only neighbours for weeks, or is somebody's by the server's word (docs/adr/0270)."""
 
 from __future__ import annotations
 

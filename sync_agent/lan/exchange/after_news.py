@@ -1,7 +1,7 @@
 """What is due once something has come from elsewhere than the server: a neighbour is heard as the server is (R18, R19).
 
 Whom this device meets, and what was opened, it notes at once: whoever has the server would else be whom it meets first
-after weeks among neighbours, and name readers of what it was told was opened (docs/adr/0269; docs/protocol.md, "Sealed
+after weeks among neighbours, and name readers of what it was told was opened (docs/adr/0270; docs/protocol.md, "Sealed
 hand-ins").
 """
 
