@@ -1,7 +1,8 @@
 """Work that a pupil has begun on this machine and not handed in: kept per pupil and assignment, sealed, and only here.
 
 Rules:
-- a draft never leaves the machine, and is no entry; the last one kept takes the place of the one before;
+- a draft never leaves the machine, and is no entry; the last one kept takes the place of the one before; the portal
+  puts the files of that into it (`files/joined.py`);
 - its bytes lie in DIR/drafts under a name drawn at random, sealed with a key that is a mark of the store; without the
   mark they are noise, and go at the next look;
 - who was added twice finds again what was begun under the other id, if both came to this machine under one name: a list
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Self
@@ -141,7 +142,7 @@ class Drafts:
         if kept is not None:
             await asyncio.to_thread((self._folder / kept.name).unlink, missing_ok=True)
 
-    async def incoming(self, kept: Kept) -> AsyncIterator[FileEvent]:
+    async def incoming(self, kept: Kept) -> AsyncGenerator[FileEvent, None]:
         """The files of a draft, as a command takes them. Raises `LocalFailure(DAMAGED)`."""
         reader, at = SealReader(kept.key), -1
         try:

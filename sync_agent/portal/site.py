@@ -97,7 +97,6 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     get(f"/large/{{digits:[0-9a-f]{{{ORIGIN_DIGITS}}}}}/{{path:.*}}", items.large)
     get(f"/print/{{digits:[0-9a-f]{{{ORIGIN_DIGITS}}}}}/{{path:.*}}", items.printing)
     post("/item/{item}/hand-in", works.hand_in)
-    post("/item/{item}/draft", works.draft)
     post("/item/{item}/fetch", items.fetch)
     get("/work", works.listed)
     get("/work/{work}", works.show)

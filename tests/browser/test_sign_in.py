@@ -74,8 +74,12 @@ async def test_a_pupil_keeps_work_for_later_and_hands_it_in(
         await page.get_by_role("button", name="Garder pour plus tard").click()
         await expect(page.get_by_role("heading", name="Commencé")).to_be_visible()
         await faultless(page)
-        await page.get_by_role("button", name="Rendre").first.click()
+        (tmp_path / "dessin.txt").write_text("un dessin")
+        await page.get_by_label("Ajouter des fichiers").set_input_files(tmp_path / "dessin.txt")
+        await page.get_by_role("button", name="Rendre", exact=True).click()
         await expect(page.get_by_text("Ton travail est gardé")).to_be_visible()
+        for name in ("recit.txt", "dessin.txt"):
+            await expect(page.get_by_text(name)).to_be_visible()
         assert somebody.complaints == []
 
 

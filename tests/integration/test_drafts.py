@@ -61,10 +61,11 @@ async def test_what_is_begun_is_kept_for_its_pupil_and_handed_in_later(school: S
         await surfer.send("/", "/sign-out", {})
         await sign_in(surfer, school.tom, "4711")
         assert "recit.odt" not in await surfer.page(page)
-        assert (await surfer.send(page, f"{page}/draft", {"act": "hand-in"})).status == 400
+        tom, draft = {"person": school.tom.hex()}, {"draft": on_disk(school)[0]}
+        assert (await surfer.send(page, action, {**tom, **draft}, [])).status == 400
     async with portal(school.pc.agent) as surfer:  # after a restart
         await sign_in(surfer, school.lea, PICTURES)
-        sent = await surfer.send(page, f"{page}/draft", {"act": "hand-in"})
+        sent = await surfer.send(page, action, {"person": school.lea.hex()}, [])
         assert sent.status == 303
         assert "Ton travail est gardé" in await surfer.page(sent.headers["Location"])
         assert "Gardé ici" not in await surfer.page(page)
@@ -73,6 +74,46 @@ async def test_what_is_begun_is_kept_for_its_pupil_and_handed_in_later(school: S
         await device.session.sync()
     work = sent.headers["Location"].split("/")[2].partition("?")[0]
     assert await Desk(school.teacher.agent).files("open-hand-in", id=work) == BEGUN
+
+
+async def test_what_is_chosen_besides_goes_with_what_was_begun_and_what_is_chosen_again_takes_its_place(
+    school: SignedClass,
+) -> None:
+    item = await assignment(school)
+    page, action, lea = f"/item/{item.hex()}", f"/item/{item.hex()}/hand-in", school.lea.hex()
+    async with portal(school.pc.agent) as surfer:
+        await sign_in(surfer, school.lea, PICTURES)
+        await surfer.send(page, action, {"person": lea, "later": "yes"}, [*BEGUN.items(), ("z.txt", b"z")])
+        shown = await surfer.page(page)
+        assert shown.count(">Rendre</button>") == 1, "there is one way to hand in, whatever was chosen"
+        await surfer.send(page, action, {"person": lea, "later": "yes"}, [("Recit.odt", b"fini"), ("m.png", b"m")])
+        sent = await surfer.send(page, action, {"person": lea}, [("b.txt", b"b"), ("m.png", b"mieux")])
+        assert "Gardé ici" not in await surfer.page(page)
+    await school.agree()
+    work = sent.headers["Location"].split("/")[2].partition("?")[0]
+    assert await Desk(school.teacher.agent).files("open-hand-in", id=work) == {
+        "Recit.odt": b"fini",
+        "a.txt": b"",
+        "b.txt": b"b",
+        "m.png": b"mieux",
+        "z.txt": b"z",
+    }
+
+
+async def test_what_was_chosen_is_kept_when_what_was_begun_is_thrown_away(school: SignedClass) -> None:
+    item = await assignment(school)
+    page, action, lea = f"/item/{item.hex()}", f"/item/{item.hex()}/hand-in", school.lea.hex()
+    async with portal(school.pc.agent) as surfer:
+        await sign_in(surfer, school.lea, PICTURES)
+        await surfer.send(page, action, {"person": lea, "later": "yes"}, list(BEGUN.items()))
+        await surfer.send(page, action, {"person": lea, "drop": "yes"}, [("dessin.png", b"d")])
+        shown = await surfer.page(page)
+        assert ("dessin.png" in shown, "recit.odt" in shown) == (True, False)
+        old = {"person": lea, "draft": "00" * 16}  # a page from before something else was kept
+        assert (await surfer.send(page, action, old, [])).status == 400
+        assert (await surfer.send(page, action, {**old, "later": "yes"}, [("b.txt", b"b")])).status == 303
+        assert "b.txt" in await surfer.page(page)
+        assert "dessin.png" in await surfer.page(page)
 
 
 async def added_twice(school: SignedClass, name: str) -> bytes:
@@ -108,7 +149,7 @@ async def test_who_was_added_twice_finds_what_was_begun_under_the_other_id_and_h
     async with portal(school.pc.agent) as surfer:
         await sign_in(surfer, other, "0815")
         assert "recit.odt" in await surfer.page(page)
-        sent = await surfer.send(page, f"{page}/draft", {"act": "hand-in"})
+        sent = await surfer.send(page, f"{page}/hand-in", {"person": other.hex()}, [])
         assert "Ton travail est gardé" in await surfer.page(sent.headers["Location"])
         assert "Gardé ici" not in await surfer.page(page)
     assert on_disk(school) == []
@@ -128,7 +169,7 @@ async def test_who_was_added_twice_is_shown_what_was_handed_in_under_the_other_i
             assert work.hex() in await surfer.page(page)
 
 
-async def test_what_is_begun_anew_under_the_one_id_takes_the_place_of_what_was_begun_under_the_other(
+async def test_what_is_begun_anew_under_the_one_id_goes_with_what_was_begun_under_the_other(
     school: SignedClass,
 ) -> None:
     item, drafts = await assignment(school), Drafts(school.pc.agent)
@@ -140,8 +181,9 @@ async def test_what_is_begun_anew_under_the_one_id_takes_the_place_of_what_was_b
         await sign_in(surfer, other, "0815")
         await surfer.send(page, f"{page}/hand-in", {"person": other.hex(), "later": "yes"}, [("b.txt", b"b")])
         shown = await surfer.page(page)
-        assert ("b.txt" in shown, "recit.odt" in shown) == (True, False)
-        await surfer.send(page, f"{page}/draft", {"act": "drop"})
+        assert ("b.txt" in shown, "recit.odt" in shown) == (True, True)
+        assert len(on_disk(school)) == 1
+        await surfer.send(page, f"{page}/hand-in", {"person": other.hex(), "drop": "yes"}, [])
         assert "recit.odt" not in await surfer.page(page)
     assert on_disk(school) == []
 
@@ -290,7 +332,7 @@ async def test_what_is_kept_while_the_draft_before_it_is_handed_in_stays(
     page = f"/item/{item.hex()}"
     async with portal(school.pc.agent) as surfer:
         await sign_in(surfer, school.lea, PICTURES)
-        assert (await surfer.send(page, f"{page}/draft", {"act": "hand-in"})).status == 303
+        assert (await surfer.send(page, f"{page}/hand-in", {"person": school.lea.hex()}, [])).status == 303
     left = await drafts.find(school.lea, item)
     assert left is not None
     assert left.files == (("b.txt", 1),)

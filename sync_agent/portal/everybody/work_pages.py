@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -9,20 +10,35 @@ from aiohttp import web
 from protocol.errors import BadInput, Code, Refused
 from protocol.folds.coursework import Item
 from protocol.replica.console import parameters as given
-from protocol.replica.console.operation import JSON, Params
+from protocol.replica.console.operation import JSON
 from protocol.trust.receipt_code import proof_code
+from sync_agent.hand_ins.drafts import Drafts, Kept
 from sync_agent.portal.each_page.desk import ONCE_FIELD, Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit, remember_who
 from sync_agent.portal.everybody.class_work import Standing, rows_of, standing_of
 from sync_agent.portal.everybody.item_pages import PERSONAL_FILE, ItemPages, save_file
-from sync_agent.portal.files.uploads import KeptFiles, form_with_files
+from sync_agent.portal.files.joined import JoinedFiles
+from sync_agent.portal.files.uploads import Form, KeptFiles, form_with_files
 from sync_agent.portal.shown.proof import attested, picture_of
 from sync_agent.portal.shown.shelf import Piece, newest_first
 from sync_agent.portal.wording import Words
 from sync_agent.school.device_names import machine_of
 
 MAX_LISTED_WORKS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What was kept for later, and under which of a pupil's ids."""
+
+    drafts: Drafts
+    owner: bytes
+    kept: Kept
+
+    def joined_with(self, added: KeptFiles) -> JoinedFiles:
+        """Its files, and those that a form brings."""
+        return JoinedFiles(self.kept.files, lambda: self.drafts.incoming(self.kept), added)
 
 
 class WorkPages:
@@ -38,13 +54,20 @@ class WorkPages:
         item = request.match_info["item"]
 
         async def act() -> str:
-            if not form.files.files:
+            piece = await self._items.visible(visit, request)
+            begun = await self._begun(visit, piece, chosen, form)
+            if form.text("drop"):
+                return await self._put_away(piece, chosen, begun, form.files)
+            files = form.files if begun is None else begun.joined_with(form.files)
+            if not files.sizes:
                 raise BadInput(Code.NOTHING_TO_SEND, "there is no file to hand in")
             if form.text("later"):
-                await self._keep_draft(await self._items.visible(visit, request), chosen, form.files)
+                await self._keep_draft(piece, chosen, files)
                 return f"/item/{item}?done=begun"
-            sizes: list[JSON] = [[path, size] for path, size in form.files.sizes]
-            done = await self._desk.do("hand-in", {"item": item, "person": person, "files": sizes}, form.files)
+            sizes: list[JSON] = [[path, size] for path, size in files.sizes]
+            done = await self._desk.do("hand-in", {"item": item, "person": person, "files": sizes}, files)
+            if begun is not None:
+                await self._shelf.drafts.drop(begun.owner, piece.item.id, only=begun.kept)
             return f"/work/{done['id']}?done=kept"
 
         folder = self._shelf.agent.folder
@@ -59,7 +82,7 @@ class WorkPages:
             remember_who(request, response, chosen)
         return response
 
-    async def _keep_draft(self, piece: Piece, person: bytes, files: KeptFiles) -> None:
+    async def _keep_draft(self, piece: Piece, person: bytes, files: KeptFiles | JoinedFiles) -> None:
         """Keep what was begun: for a pupil of the class, and for an assignment, as there are only so many places."""
         roster = (await self._shelf.agent.replica.view(piece.item.space)).roster
         if not piece.is_assignment:
@@ -71,29 +94,25 @@ class WorkPages:
         for other in others:
             await drafts.drop(other, piece.item.id)  # the last one takes the place of the one before
 
-    async def draft(self, request: web.Request) -> web.Response:
-        """Hand in what was kept for later, or put it away."""
-        fields = await self._desk.fields(request)
-        visit = await self._desk.visit(request)
-        piece = await self._items.visible(visit, request)
-        item, drafts = piece.item.id, self._shelf.drafts
-        me = None if visit.teaches else visit.me
-        begun = None if me is None else await drafts.begun_by(me.id, item, piece.room.roster)
-        if begun is None or me is None:
-            raise BadInput(Code.NOTHING_TO_SEND, "nothing has been kept for later here")
-        owner, kept = begun
-        if fields.get("act") == "drop":
-            await drafts.drop(owner, item)
-            return see(f"/item/{item.hex()}")
-        sizes: list[JSON] = [[path, size] for path, size in kept.files]
-        params: Params = {"item": item.hex(), "person": me.id.hex(), "files": sizes}
+    async def _begun(self, visit: Visit, piece: Piece, person: bytes, form: Form) -> _Begun | None:
+        """What this person kept for later and the form shows: nothing of another one's, or of what came since.
 
-        async def act() -> str:
-            done = await self._desk.do("hand-in", params, drafts.incoming(kept))
-            await drafts.drop(owner, item, only=kept)
-            return f"/work/{done['id']}?done=kept"
+        Whatever is kept for later goes with what was before, shown or not: it takes nobody's place unseen.
+        """
+        adds, is_theirs = bool(form.text("later")), visit.me is not None and visit.me.id == person
+        found = await self._shelf.drafts.begun_by(person, piece.item.id, piece.room.roster)
+        if visit.teaches or found is None or not (adds or (is_theirs and found[1].name == form.text("draft"))):
+            return None
+        return _Begun(self._shelf.drafts, *found)
 
-        return see(await self._desk.once(fields.get(ONCE_FIELD, ""), owner + item + kept.name.encode(), act))
+    async def _put_away(self, piece: Piece, person: bytes, begun: _Begun | None, chosen: KeptFiles) -> str:
+        """Drop what was begun; files that were chosen in the same form are no part of it, and are kept instead."""
+        if chosen.files:
+            await self._keep_draft(piece, person, chosen)
+            return f"/item/{piece.item.id.hex()}?done=begun"
+        if begun is not None:
+            await self._shelf.drafts.drop(begun.owner, piece.item.id)
+        return f"/item/{piece.item.id.hex()}"
 
     async def listed(self, request: web.Request) -> web.Response:
         """What was handed in: by the chosen person, or here by anybody; for a teacher, by assignment."""

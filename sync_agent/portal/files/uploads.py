@@ -63,14 +63,19 @@ class KeptFiles:
     async def __aiter__(self) -> AsyncIterator[FileEvent]:
         """The events in order, `Complete` last."""
         for file in self.files:
-            yield FileStart(file.path, file.size)
-            at, end = file.offset, file.offset + file.size
-            while at < end:
-                piece = await asyncio.to_thread(self._read, at, min(FILE_PIECE_BYTES, end - at))
-                yield FileData(piece)
-                at += len(piece)
-            yield FileEnd()
+            async for event in self.events_of(file):
+                yield event
         yield Complete()
+
+    async def events_of(self, file: Kept) -> AsyncIterator[FileEvent]:
+        """The events of one of the files."""
+        yield FileStart(file.path, file.size)
+        at, end = file.offset, file.offset + file.size
+        while at < end:
+            piece = await asyncio.to_thread(self._read, at, min(FILE_PIECE_BYTES, end - at))
+            yield FileData(piece)
+            at += len(piece)
+        yield FileEnd()
 
     def _read(self, offset: int, size: int) -> bytes:
         self._store.seek(offset)
