@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+from protocol.model.entry import Kind
 from protocol.roles import PersonRole
 from protocol.trust.receipt_code import proof_code
 from tests.harness.classroom import Classroom, Device, brought
@@ -210,3 +211,16 @@ async def test_what_a_power_cut_left_of_a_form_is_gone_at_the_next_start(
     left.write_bytes(b"a pupil's work")
     async with portal(pc.agent):
         assert not left.exists()
+
+
+async def test_an_assignment_for_a_whole_school_has_a_page_on_which_who_is_on_the_schools_list_is_named(
+    room: Classroom, assignment: tuple[Device, Device, str]
+) -> None:
+    _, machine, item = assignment
+    territory = room.territory
+    (first,) = (await territory.replica.store.get([bytes.fromhex(item)])).values()
+    await territory.person("Max", PersonRole.PUPIL, room.school)
+    said = await territory.say(room.school, Kind.REVISION, first.payload or b"")
+    await machine.session.sync()
+    async with portal(machine.agent) as surfer:
+        assert "Max</option>" in await surfer.page(f"/item/{said.id.hex()}")

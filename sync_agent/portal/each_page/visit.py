@@ -157,9 +157,9 @@ class Visit:
 
     @property
     def _listed(self) -> dict[bytes, Pupil]:
-        """The pupils of this device's classes; who is in several is told by the one that listed them first."""
+        """The pupils of all rooms, a school's included; who is in several is told by the one that listed them first."""
         found: dict[bytes, tuple[int, Pupil]] = {}
-        for room in self.classes:
+        for room in self.rooms:
             for one in room.pupils:
                 since = room.places[one.id].since if one.id in room.places else 0
                 if one.id not in found or since < found[one.id][0]:
