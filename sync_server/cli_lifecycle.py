@@ -299,7 +299,6 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         ] = None,
     ) -> JSON:
         """Give the territory another root, after a theft of the kit. Repeatable with the same files after a cut."""
-        from sync_server.keeping.beginning import kit_advice  # noqa: PLC0415
         from sync_server.keeping.new_root import NewKit  # noqa: PLC0415
 
         old = _kit_in(call, kit, passphrase_file)
@@ -310,7 +309,7 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         except BadInput as reason:
             raise made.failed(reason, has_signed=desk.has_signed) from reason
         kept = made.keep(done)
-        tell(kit_advice(Path(new_kit), protected=new_passphrase_file is not None))
+        tell(made.advice)
         return kept
 
     @program.command("audit")

@@ -15,6 +15,7 @@ from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.console.stepping_down import refuse_for_others
 from protocol.replica.office.names import name_of
+from sync_server.handlers.accounts.administrators import MIN_PASSPHRASE_CHARS
 from sync_server.handlers.by_kit.territory import begin_territory, check_place, kit_in, new_kit, passphrase_in
 from sync_server.opened.data_folder import DEFAULT_KIT, already_initialised, is_initialised
 
@@ -57,7 +58,7 @@ async def begin(
     async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
         await begin_territory(folder, known, kit_file=place, passphrase=passphrase, now_ms=now_ms, entropy=entropy)
         if place is not None:
-            tell(kit_advice(place, protected=passphrase is not None))
+            tell(kit_advice(place, passphrase))
         if recover is not None:
             tell(_EARLIER_KEYS)
         return {
@@ -88,10 +89,22 @@ def _check_kit(folder: Path, kit: Path) -> None:
         check_place(folder, kit)
 
 
-def kit_advice(place: Path, *, protected: bool) -> str:
+def kit_advice(place: Path, passphrase: str | None) -> str:
     """What to do with a kit that has just been written."""
-    bare = "" if protected else " It has no passphrase: whoever reads it can do both."
     return (
-        f"The recovery kit {place} can rebuild this territory, and erase it.{bare} "
+        f"The recovery kit {place} can rebuild this territory, and erase it.{_weakness(passphrase)} "
         "Print it, put it under lock and key, and take the file off this machine."
+    )
+
+
+def _weakness(passphrase: str | None) -> str:
+    # said and not refused: scripts begin territories with files that they had before anybody asked for a length
+    if passphrase is None:
+        return " It has no passphrase: whoever reads it can do both."
+    if len(passphrase) >= MIN_PASSPHRASE_CHARS:
+        return ""
+    return (
+        f" Its passphrase has fewer than {MIN_PASSPHRASE_CHARS} characters: whoever has the file finds it by trying. "
+        "A few words in a row are a good one: begin again with it while nobody has enrolled; later, "
+        "`rotate root --new-kit FILE --new-passphrase-file FILE` makes a kit with another."
     )

@@ -19,6 +19,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.private_file import remove_private, write_private
 from protocol.trust.kit import Kit, write_kit
 from sync_server.handlers.by_kit.territory import check_kit_place, kit_in, passphrase_in
+from sync_server.keeping.beginning import kit_advice
 from sync_server.kit.root_line import roots_in, rotations_to
 
 
@@ -52,6 +53,11 @@ class NewKit:
     def kit(self) -> Kit:
         """The new keys."""
         return self._kit
+
+    @property
+    def advice(self) -> str:
+        """What to do with the file."""
+        return kit_advice(self._place, self._passphrase)
 
     def failed(self, reason: BadInput, *, has_signed: bool) -> BadInput:
         """What to raise for a command that could not be done. The file goes if it was made here, and nothing signed.

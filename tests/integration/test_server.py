@@ -125,6 +125,19 @@ def test_a_kit_without_a_passphrase_is_said_to_be_one(server: Machine, tmp_path:
     assert f"{newer} can rebuild this territory, and erase it. It has no passphrase" in done.err
 
 
+def test_a_kit_whose_passphrase_is_soon_found_by_trying_is_said_to_be_one(tmp_path: Path) -> None:
+    weak, good, kit, newer = tmp_path / "weak", tmp_path / "good", tmp_path / "kit", tmp_path / "newer"
+    weak.write_text("toto\n")
+    good.write_text("une phrase que personne ne devine\n")
+    made = server_in(tmp_path / "server")
+    begun = made.run("init", "--name", "Cher", "--kit", str(kit), "--passphrase-file", str(weak))
+    assert begun.status == 0
+    assert "fewer than 12 characters" in begun.err
+    rotate = ("rotate", "root", "--kit", str(kit), "--passphrase-file", str(weak), "--new-kit", str(newer))
+    mended = made.run(*rotate, "--new-passphrase-file", str(good))
+    assert (mended.status, "fewer than" in mended.err) == (0, False)
+
+
 def test_an_init_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
     for number, pause_s in enumerate((0.05, 0.15, 0.2, 0.25, 0.3, 0.35)):
         server = server_in(tmp_path / str(number))
