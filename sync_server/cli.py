@@ -36,7 +36,7 @@ ADMINISTRATOR_COLUMNS: Final = {
     "administrator": "administrator", "since": "since", "second_factor": "asked for codes", "passkeys": "passkeys",
 }  # fmt: skip
 HAND_IN_COLUMNS: Final = {
-    "id": "hand-in", "title": "for", "name": "pupil", "state": "state", "by": "by", "at": "handed in",
+    "id": "hand-in", "title": "for", "called": "pupil", "state": "state", "by": "by", "at": "handed in",
     "clock_doubtful": "time to check",
 }  # fmt: skip
 
@@ -197,7 +197,7 @@ async def person_add(
     return await _run(call, "person add", {"name": name, "role": role, "space": space})
 
 
-@PROGRAM.command("person list")
+@PROGRAM.command("person list", columns={"person": "person", "called": "name", "role": "role"})
 async def person_list(call: Call, *, space: Space) -> JSON:
     """Who is on the list of a class."""
     return await _run(call, "person list", {"space": space})

@@ -21,9 +21,10 @@ VERSION_COLUMNS: Final = {
     "shown": "shown",
 }  # fmt: skip
 HAND_IN_COLUMNS: Final = {
-    "id": "hand-in", "title": "for", "name": "pupil", "state": "state", "by": "by", "to_open": "to open",
+    "id": "hand-in", "title": "for", "called": "pupil", "state": "state", "by": "by", "to_open": "to open",
     "at": "handed in", "clock_doubtful": "time to check", "late": "late", "files": "files", "feedback": "feedback",
 }  # fmt: skip
+PEOPLE_COLUMNS: Final = {"person": "person", "called": "name", "role": "role"}
 PAGE_LANGUAGES: Final = ("fr", "en")
 HAND_IN_TRIES: Final = 3
 
@@ -123,7 +124,7 @@ async def checkout(
     return await run_into(call, folder, "checkout", {"item": item, "revision": revision}, item=item)
 
 
-@PROGRAM.command("people")
+@PROGRAM.command("people", columns=PEOPLE_COLUMNS)
 async def people(call: Call, *, space: Annotated[str, Option(metavar="ID", help="The space, from `status`.")]) -> JSON:
     """Show the class list of a space."""
     return await run_here(call, "people", {"space": space})

@@ -123,7 +123,7 @@ def _add_people(program: Program, run: Run) -> None:
         """Put somebody on the list of a class, or of several; no server is needed."""
         return await run(call, "person add", {"name": name, "role": role, "space": space})
 
-    @program.command("person list")
+    @program.command("person list", columns={"person": "person", "called": "name", "role": "role"})
     async def person_list(call: Call, *, space: ClassSpace) -> JSON:
         """Who is on the list of a class."""
         return await run(call, "person list", {"space": space})

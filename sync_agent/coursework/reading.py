@@ -21,6 +21,7 @@ from protocol.portable_names import portable_form
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.parameters import shown
 from protocol.replica.content.holdings import Holdings, Need, work_need
+from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.people import names_of_words
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
@@ -119,10 +120,11 @@ async def list_people(agent: Agent, space: bytes) -> list[JSON]:
     await agent.check_space(space)
     if space in await past_spaces(agent):
         return []
-    persons = (await agent.replica.view(space)).roster.persons.values()
+    roster = (await agent.replica.view(space)).roster
+    called = await called_in(agent.replica, roster)
     return [
-        {"person": person.id.hex(), "name": person.name, "role": person.role.value}
-        for person in sorted(persons, key=lambda person: (person.name.casefold(), person.id))
+        {"person": person.id.hex(), "name": person.name, "role": person.role.value, "called": called[person.id]}
+        for person in sorted(roster.persons.values(), key=lambda person: (person.name.casefold(), person.id))
     ]
 
 

@@ -14,7 +14,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -38,6 +38,7 @@ from protocol.replica.console.operation import (
 )
 from protocol.replica.content.holdings import work_need
 from protocol.replica.interfaces import EntryStore
+from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.people import whose_words
 from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.transfer.chunking import ChunkRef
@@ -393,12 +394,13 @@ async def list_hand_ins(
         if not found:
             await find_item(agent, item)
     refused = await fate_marks(agent.replica.store)
-    eyes, said_by = await all_eyes(agent), {}
+    eyes, said_by, called = await all_eyes(agent), {}, {}
     for space in {work.space for work in found}:
         roster = (await agent.replica.view(space)).roster
+        called[space] = await called_in(agent.replica, roster)
         said_by[space] = await whose_words(agent.replica, roster, [work for work in found if work.space == space])
     return [
-        await _work_row(agent, work, refused.keys(), manifests, sealed_lists)
+        await _work_row(agent, work, refused.keys(), manifests, sealed_lists, called[work.space])
         | {"by": said_by[work.space](work), "to_open": work.space in eyes and eyes[work.space].have_to_open(work)}
         for work in sorted(found, key=lambda work: (work.at_ms, work.id))
     ]
@@ -421,7 +423,12 @@ def state_of(agent: Agent, work: Work, fates: Collection[str]) -> HandInState:
 
 
 async def _work_row(
-    agent: Agent, work: Work, refused: Collection[str], manifests: Manifests, sealed_lists: SealedLists
+    agent: Agent,
+    work: Work,
+    refused: Collection[str],
+    manifests: Manifests,
+    sealed_lists: SealedLists,
+    called: Mapping[bytes, str],
 ) -> dict[str, JSON]:
     state = state_of(agent, work, refused)
     note = None if work.feedback is None else work.feedback.record
@@ -436,6 +443,7 @@ async def _work_row(
         "at": rfc3339(work.at_ms),
         "title": None if item is None else item.shown.record.title,
         "name": None if person is None else person.name,
+        "called": None if person is None else called[person.id],
         "late": work.late,
         "clock_doubtful": work.clock_doubtful,
         "files": [{"path": path, "size": size} for path, size in await sealed_lists.of(agent, work)],

@@ -174,6 +174,7 @@ async def _hand_ins(server: Server, params: Params, _outgoing: Outgoing) -> JSON
             "at": rfc3339(each.work.at_ms),
             "clock_doubtful": each.work.clock_doubtful,
             "name": each.name,
+            "called": each.called,
             "title": each.title,
         }
         for each in await list_hand_ins(server, space)
@@ -195,6 +196,7 @@ async def _check_receipt(server: Server, params: Params, _outgoing: Outgoing) ->
         "space": work.space.hex(),
         "person": work.person.hex(),
         "name": proof.name,
+        "called": proof.called,
         "listed_as": None if proof.listed_as is None else proof.listed_as.hex(),
         "at": rfc3339(work.at_ms),
         "late": work.late,

@@ -16,7 +16,10 @@ from protocol.replica.office.withdrawals import ungrant_person
 from protocol.roles import PersonRole, Role
 from sync_agent.school.office import SchoolOffice
 from tests.harness.classroom import Classroom, Device, classroom
+from tests.harness.commands import Desk
 from tests.harness.portal import portal
+
+TASK = {"consigne.txt": b"Racontez."}
 
 
 @pytest.fixture
@@ -99,6 +102,30 @@ async def test_who_joins_a_group_besides_keeps_the_number_of_the_class(room: Cla
     await territory.say(group, Kind.PERSON, PersonRecord("Noé", PersonRole.PUPIL).encode(), subject=leas[1])
     shown = await _shown(await room.device(Role.MACHINE, room.space, group))
     assert [shown[one] for one in leas] == ["Noé (1)", "Noé (2)"]
+
+
+async def test_of_two_who_share_a_name_work_proof_and_lists_say_whose_it_is(room: Classroom) -> None:
+    noe = [await room.territory.person("Noé", PersonRole.PUPIL, room.space) for _ in range(2)][1]
+    teacher, pc = await room.teacher(), await room.machine()
+    for device in (teacher, pc):
+        await device.session.sync()
+    item = (await Desk(teacher.agent).publish(TASK, space=room.space.hex(), title="Eau", kind="assignment"))["item"]
+    for device in (teacher, pc):
+        await device.session.sync()
+    work = await Desk(pc.agent).hand_in(item, noe.hex(), {"a.txt": b"1"})
+    for device in (pc, teacher):
+        await device.session.sync()
+    for device in (pc, teacher):
+        async with portal(device.agent) as surfer:
+            assert "Travail de Noé (2)" in await surfer.page(f"/work/{work}")
+            assert "<dd>Noé (2)</dd>" in await surfer.page(f"/work/{work}/receipt")
+            assert "Noé (2)" in await surfer.page("/work")
+        (row,) = await Desk(device.agent).ask("hand-ins")
+        assert (row["name"], row["called"], row["person"]) == ("Noé", "Noé (2)", noe.hex())
+        proof = await Desk(device.agent).ask("receipt", id=work, page="fr")
+        assert "<dd>Noé (2)</dd>" in proof["page"]
+        people = await Desk(device.agent).ask("people", space=room.space.hex())
+        assert [each["called"] for each in people if each["person"] == noe.hex()] == ["Noé (2)"]
 
 
 def _buttons(page: str) -> list[tuple[str, str]]:

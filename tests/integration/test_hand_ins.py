@@ -101,6 +101,7 @@ async def test_work_handed_in_is_opened_by_the_teacher_byte_for_byte_and_the_pup
         "at": row["at"],
         "title": "Rédaction",
         "name": "Léa",
+        "called": "Léa",
         "clock_doubtful": False,
         "late": False,
         "files": listed,

@@ -76,6 +76,10 @@ async def test_a_proof_of_who_was_added_twice_has_the_name_of_the_list(here: Tow
     await here.sync(machine)
     found = await here.office.do("check-receipt", code=code)
     assert (found["name"], found["person"], found["listed_as"]) == ("Léa Martin", own, other)
+    await here.office.add_person("MARTIN Léa", "pupil")
+    assert (await here.office.do("check-receipt", code=code))["called"] == "Léa Martin (1)"
+    (row,) = await here.office.do("hand-ins", space=here.office.space)
+    assert (row["name"], row["called"]) == ("Léa Martin", "Léa Martin (1)")
     told = await Desk(machine.agent).ask("receipt", id=work, page="fr")
     assert told["name"] == "Léa Martin"
     assert "Léa Martin" in told["page"]

@@ -310,8 +310,8 @@ async def test_an_item_of_which_nothing_has_arrived_is_listed_and_cannot_be_read
 async def test_the_class_list_is_read_in_the_order_of_names(room: Classroom, teacher: Device, desk: Desk) -> None:
     await teacher.session.sync()
     assert await desk.ask("people", space=room.space.hex()) == [
-        {"person": room.pupil_person.hex(), "name": "Léa", "role": "pupil"},
-        {"person": room.teacher_person.hex(), "name": "Mme Petit", "role": "teacher"},
+        {"person": room.pupil_person.hex(), "name": "Léa", "role": "pupil", "called": "Léa"},
+        {"person": room.teacher_person.hex(), "name": "Mme Petit", "role": "teacher", "called": "Mme Petit"},
     ]
 
 

@@ -22,6 +22,7 @@ from protocol.replica.office.confirmed_by_lost import Confirmed
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.names import device_id, lifetime_ms, moment_ms, person_id
+from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.people import list_persons, rename_person
 from protocol.replica.office.phrases_of_lost import Drawn
 from protocol.replica.office.spaces import (
@@ -89,8 +90,9 @@ async def person_rename(office: Office, params: Params, _outgoing: Outgoing) -> 
 async def person_list(office: Office, params: Params, _outgoing: Outgoing) -> JSON:
     """`person list`."""
     space = space_named(office, given.text(params, "space"))
+    called = await called_in(office.replica, (await office.replica.view(space)).roster)
     return [
-        {"person": person.id.hex(), "name": person.name, "role": person.role.value}
+        {"person": person.id.hex(), "name": person.name, "role": person.role.value, "called": called[person.id]}
         for person in await list_persons(office, space)
     ]
 

@@ -83,6 +83,14 @@ async def places_in(replica: Replica, roster: Roster, persons: Collection[Person
     return places((entry for entry in said if not roster.hides(entry)), persons)
 
 
+async def called_in(replica: Replica, roster: Roster) -> dict[bytes, str]:
+    """What everybody on a roster's list is called: by their name, and the number where they share it."""
+    persons = roster.persons.values()
+    shared = [one for group in alike(persons) for one in group]
+    found = await places_in(replica, roster, shared) if shared else {}
+    return {one.id: f"{one.name} ({found[one.id].number})" if one.id in found else one.name for one in persons}
+
+
 async def told_of_namesakes(office: Office, person: bytes, spaces: Sequence[bytes], if_one: str) -> list[str]:
     """What to say to whoever has put somebody on lists that have one of that name already.
 
@@ -91,25 +99,22 @@ async def told_of_namesakes(office: Office, person: bytes, spaces: Sequence[byte
     told = []
     for space in spaces:
         groups = await duplicates_in(office.replica, space)
-        group = next((each for each in groups if person in {one.id for one in each}), None)
-        if group is not None:
-            told.append(await _told(office, space, person, group, if_one))
+        if any(person in {one.id for one in group} for group in groups):
+            told.append(await _told(office, space, person, if_one))
     return told
 
 
-async def _told(office: Office, space: bytes, person: bytes, group: Sequence[Person], if_one: str) -> str:
+async def _told(office: Office, space: bytes, person: bytes, if_one: str) -> str:
     view = await office.replica.view(space)
     record = (await space_records(office)).get(space)
-    name = view.roster.persons[person].name
-    shared = [one for each in alike(group) for one in each]
-    place = (await places_in(office.replica, view.roster, shared)).get(person) if shared else None
+    name, called = view.roster.persons[person].name, (await called_in(office.replica, view.roster))[person]
     told = (
         f"somebody of that name is on the list of “{space.hex() if record is None else record.name}” already. "
         f"If it is the same person, {if_one}"
     )
-    if place is None:
+    if called == name:
         return told
     return (
-        f"{told}. If not, this one is shown as “{name} ({place.number})”: better give each a last initial before they "
+        f"{told}. If not, this one is shown as “{called}”: better give each a last initial before they "
         f'hand in, `person rename {person.hex()} "{name} D."`'
     )

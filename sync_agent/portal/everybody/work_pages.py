@@ -134,7 +134,7 @@ class WorkPages:
                 "state": visit.state(self._shelf, room, one),
                 "title": _title(room.coursework.items.get(one.work.item), visit.say),
                 "older": one.work.id not in room.newest,
-                "name": room.name_of(one.work.person) or visit.say("unknown.person"),
+                "name": room.called(one.work.person) or visit.say("unknown.person"),
             }
             for room, one in told[:MAX_LISTED_WORKS]
         ]
@@ -174,7 +174,7 @@ class WorkPages:
             told=told,
             item=item if item is None or visit.teaches or not item.withdrawn else None,
             title=_title(item, visit.say),
-            name=room.name_of(work.person) or visit.say("unknown.person"),
+            name=room.called(work.person) or visit.say("unknown.person"),
             hint=visit.hint(self._shelf, room, told),
             standing=standing,
             files=await self._shelf.sealed_files(work) if mine else (),
@@ -204,7 +204,7 @@ class WorkPages:
             code=proof_code(work.id),
             picture=picture_of(proof_code(work.id)),
             title=_title(room.coursework.items.get(work.item), visit.say),
-            name=room.name_of(work.person) or visit.say("unknown.person"),
+            name=room.called(work.person) or visit.say("unknown.person"),
             place=room.name,
             said=attested(visit.say, work, lambda grant: visit.who_said(self._shelf, room, grant)),
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from protocol.clock import rfc3339
 from protocol.folds.coursework import HandInState, Work
 from protocol.replica.console.operation import JSON
+from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.people import names_of_words
 from protocol.trust.receipt_code import proof_code
 from sync_agent.app import Agent
@@ -28,7 +29,7 @@ async def proof_of(agent: Agent, wanted: bytes, language: str | None) -> dict[st
     view = await agent.replica.view(work.space)
     item, person = view.coursework.items.get(work.item), view.roster.persons.get(view.roster.who(work.person))
     title = None if item is None else item.shown.record.title
-    name = None if person is None else person.name
+    called = None if person is None else (await called_in(agent.replica, view.roster))[person.id]
     place = (await space_names(agent)).get(work.space)
     names = await names_of_words(agent.replica, view.roster, work.opened_under)
     proof: dict[str, JSON] = {
@@ -38,7 +39,8 @@ async def proof_of(agent: Agent, wanted: bytes, language: str | None) -> dict[st
         "title": title,
         "space": work.space.hex(),
         "person": work.person.hex(),
-        "name": name,
+        "name": None if person is None else person.name,
+        "called": called,
         "at": rfc3339(work.at_ms),
         "late": work.late,
         "state": state_of(agent, work, await fate_marks(agent.replica.store)).value,
@@ -53,7 +55,7 @@ async def proof_of(agent: Agent, wanted: bytes, language: str | None) -> dict[st
         ],
     }
     if language is not None:
-        proof["page"] = page(work, title=title, name=name, place=place, language=language, names=names)
+        proof["page"] = page(work, title=title, name=called, place=place, language=language, names=names)
     return proof
 
 

@@ -116,6 +116,10 @@ class Room:
         found = None if person is None else self.roster.persons.get(self.roster.who(person))
         return None if found is None else found.name
 
+    def called(self, person: bytes) -> str | None:
+        """What a pupil is called, told from who shares the name; None of whom the list has no name."""
+        return self.whole_names.get(self.roster.who(person)) or self.name_of(person)
+
     def voice_of(self, person: bytes | None) -> str | None:
         """The name of whose word something is (`Roster.spoken_as`): a list alone makes nobody somebody else."""
         return self.first_names.get(person or b"") if person in self.roster.aliases else self.name_of(person)

@@ -11,6 +11,7 @@ from protocol.errors import BadInput
 from protocol.folds.coursework import Item, Work
 from protocol.model.entry import Entry, Kind
 from protocol.replica.content.holdings import Need
+from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.people import names_of_words
 from protocol.trust.receipt_code import parse_proof
 from sync_server.opened.app import Server
@@ -33,8 +34,8 @@ class Finding(StrEnum):
 class Proof:
     """A proof as this server can judge it: the hand-in with its receipts, and whether its sealed content is here.
 
-    `name` is what the class list calls the pupil now; `listed_as` is another id than the work's, where the list says
-    that somebody was added twice.
+    `name` is what the class list calls the pupil now, and `called` that with what tells them from others of the name;
+    `listed_as` is another id than the work's, where the list says that somebody was added twice.
     """
 
     finding: Finding
@@ -42,6 +43,7 @@ class Proof:
     work: Work | None = None
     item: Item | None = None
     name: str | None = None
+    called: str | None = None
     listed_as: bytes | None = None
     content_here: bool = False
     names: Mapping[bytes | None, str] = field(default_factory=dict)
@@ -86,6 +88,7 @@ async def _judged(server: Server, entry: Entry) -> Proof:
         work,
         view.coursework.items.get(work.item),
         None if person is None else person.name,
+        (await called_in(server.replica, view.roster)).get(listed),
         None if listed == work.person else listed,
         content_here,
         await names_of_words(server.replica, view.roster, work.opened_under),
