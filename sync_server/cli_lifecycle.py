@@ -182,7 +182,10 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
         passphrase_file: KitPassphrase = None,
         unopened_too: Annotated[bool, Option(help="Even if some work was opened by nobody, or is hidden.")] = False,
     ) -> JSON:
-        """End of the year: a class and all that pupils did in it are forgotten everywhere. Carry lessons over first."""
+        """End of the year: a class and all that pupils did in it are forgotten everywhere. Carry lessons over first.
+
+        Without --kit nothing is closed: it says what would go.
+        """
         params: Params = {"space": space, "unopened_too": unopened_too}
         return await kits.run(call, "space close", params, _kit_or_none(call, kit, passphrase_file))
 

@@ -126,7 +126,9 @@ async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> 
 async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
     space = space_named(server, given.text(params, "space"))
     closing = await close_space(server, kit, space, unopened_too=params.get("unopened_too") is True)
-    if kit is not None:
+    if kit is None:
+        await outgoing.progress("nothing was closed: this is what would go. Closing the class takes the kit: --kit KIT")
+    else:
         await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
     return {
         "closed": kit is not None,

@@ -58,6 +58,10 @@ def test_a_class_a_person_and_a_device_are_named_by_their_names(town: School, tm
     by_name = server.run("space", "close", "CM1")
     assert by_name.code == "unknown-space"
     assert "“CM1” is not the id of a space here" in by_name.json["error"]["message"], "there is such a class"
+    looked_at = server.run("space", "close", town.space)
+    assert (looked_at.status, looked_at.json["closed"]) == (0, False)
+    assert "nothing was closed" in looked_at.err
+    assert "--kit KIT" in looked_at.err
     states = {row["name"]: row["state"] for row in server.ok("devices")}
     assert states["Renard"] != "retired"
     gone = server.run("revoke", "renard")
