@@ -51,13 +51,13 @@ class Why(StrEnum):
 
 _SENTENCES: Final[dict[Why, str]] = {
     Why.EMPTY: "a file or folder in this path has no name",
-    Why.ABSOLUTE: "the path starts at the root of a disk; it must be relative to the published folder",
+    Why.ABSOLUTE: "the path starts at the root of a disk",
     Why.DOTS: 'a folder cannot be called "." or ".."',
     Why.BACKSLASH: "the name contains a backslash, which separates folders on Windows",
     Why.UNDECODABLE: "the name is not valid text; rename the file",
     Why.CONTROL_CHARACTER: "the name contains an invisible control character",
     Why.UNASSIGNED_CHARACTER: "the name contains a character that no system knows yet",
-    Why.FORBIDDEN_CHARACTER: 'the name contains one of < > " | ? *, which Windows does not accept',
+    Why.FORBIDDEN_CHARACTER: 'the name contains one of < > : " | ? *, which Windows does not accept',
     Why.ALTERNATE_STREAM: "the name contains a colon, which Windows and macOS do not accept",
     Why.RESERVED_NAME: "Windows reserves this name for a device",
     Why.TRAILING_DOT: "the name ends with a dot, which Windows removes",
@@ -82,9 +82,16 @@ class Problem:
     why: Why
 
     @property
+    def shown_as(self) -> Why:
+        """The reason to tell people: a name like "a:b" begins as a path at a drive does, and has a colon in it."""
+        if self.why is Why.ABSOLUTE and _DRIVE.match(self.path) and not _SEPARATOR.search(self.path):
+            return Why.FORBIDDEN_CHARACTER if _FORBIDDEN.search(self.path) else Why.ALTERNATE_STREAM
+        return self.why
+
+    @property
     def sentence(self) -> str:
         """What is wrong, for a teacher."""
-        return _SENTENCES[self.why]
+        return _SENTENCES[self.shown_as]
 
 
 # Controls, line separators, direction overrides (they disguise an extension), byte order mark, noncharacters.
@@ -92,6 +99,7 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufef
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _FORBIDDEN: Final = re.compile(r'[<>"|?*]')
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
+_SEPARATOR: Final = re.compile(r"[/\\]")
 # Windows looks only at what comes before the first dot, without the spaces before it.
 _RESERVED: Final = re.compile(
     r"(?:CON|PRN|AUX|NUL|(?:COM|LPT)[1-9\u00b9\u00b2\u00b3]|CONIN\$|CONOUT\$) *(?:\.|$)", re.IGNORECASE

@@ -172,7 +172,8 @@ async def test_a_teacher_publishes_a_folder_and_changes_it(room: Classroom) -> N
     [
         ({"title": ""}, [("a.txt", b"a")], "Il manque quelque chose"),
         ({}, [], "au moins un fichier"),
-        ({}, [("CON.txt", b"a")], "CON.txt"),
+        ({}, [("CON.txt", b"a")], "<code>CON.txt</code> Windows réserve ce nom"),
+        ({"text": "t"}, [("mot.txt", b"a")], "l&#39;un de vos fichiers s&#39;appelle ainsi"),
         ({}, [("d/../a.txt", b"a")], "../a.txt"),
         ({}, [("a.txt", b"a"), ("A.txt", b"b")], "A.txt"),
         ({"due": "2026-13-45"}, [("a.txt", b"a")], "Cette date"),
@@ -184,12 +185,40 @@ async def test_what_cannot_be_published_is_named(
 ) -> None:
     teacher = await room.teacher()
     await teacher.session.sync()
-    given = {"space": room.space.hex(), "kind": "lesson", "title": "T", **fields}
+    given = {"space": room.space.hex(), "kind": "assignment", "title": "Raconte", **fields}
     async with portal(teacher.agent) as adult:
         answer = await adult.send("/publish", "/publish", given, files)
     assert answer.status == 400
     assert words in answer.text
+    assert f'value="{given["title"]}"' in answer.text, "what was written is still in the form"
+    assert 'value="assignment" required checked' in answer.text
     assert await Desk(teacher.agent).ask("items") == []
+
+
+async def test_all_names_that_do_not_fit_are_named_with_why_and_what_was_written_stays_in_the_form(
+    room: Classroom,
+) -> None:
+    teacher = await room.teacher()
+    await teacher.session.sync()
+    written = {"space": room.space.hex(), "title": "Les volcans", "text": "À lire.", "subject": "Géographie"}
+    bad = [("con.txt", b"a"), ("a:b?.txt", b"b"), ("bon.txt", b"c"), ("fin.", b"d"), ("x:y", b"e")]
+    async with portal(teacher.agent) as adult:
+        answer = await adult.send("/publish", "/publish", {**written, "due": "2027-01-15"}, bad)
+        for name, why in (
+            ("con.txt", "Windows réserve ce nom"),
+            ("a:b?.txt", "ce nom contient un de ces signes"),
+            ("fin.", "ce nom finit par un point"),
+            ("x:y", "ce nom contient « : »"),
+        ):
+            assert f"<code>{name}</code> {why}" in answer.text
+        assert "<code>bon.txt" not in answer.text
+        for kept in ("Les volcans", ">À lire.</textarea>", "Géographie", "2027-01-15", "à choisir de nouveau"):
+            assert kept in answer.text
+        many = await adult.send("/publish", "/publish", written, [(f"{number}?", b"x") for number in range(40)])
+        assert "… et 10 autres" in many.text
+        item = (await room.publish(teacher, {"a.txt": b"a"})).item.hex()
+        again = await adult.send(f"/item/{item}/publish", f"/item/{item}/publish", written, bad[:1])
+        assert "Les volcans" in again.text
 
 
 async def test_a_conflict_is_shown_looked_at_and_settled(room: Classroom) -> None:

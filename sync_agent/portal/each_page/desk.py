@@ -185,7 +185,7 @@ class Desk:
         except ExpiredPage:
             return await self._error(request, "expired", HTTPStatus.FORBIDDEN)
         except RelaisError as error:
-            status = _STATUS.get(error.code, HTTPStatus(error.http_status))
+            status = self.status(error)
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 _log.warning("a page could not be made: %s (%s)", error, error.code)
             return await self._error(request, error.code.value, status, str(error.facts.get("path", "")))
@@ -199,15 +199,25 @@ class Desk:
             _log.exception("a page failed in an unforeseen way")
             return await self._error(request, Code.INTERNAL.value, HTTPStatus.INTERNAL_SERVER_ERROR)
 
-    async def _error(self, request: web.Request, code: str, status: HTTPStatus, detail: str = "") -> web.Response:
-        visit = await self.visit(request)
+    def status(self, error: RelaisError) -> HTTPStatus:
+        """With what a page answers that could not be."""
+        return _STATUS.get(error.code, HTTPStatus(error.http_status))
+
+    def sentence(self, visit: Visit, error: RelaisError) -> str:
+        """What a page says of it."""
+        return self._sentence(visit, error.code.value, str(error.facts.get("path", "")))
+
+    def _sentence(self, visit: Visit, code: str, detail: str) -> str:
         key = f"error.{code}"
-        known = visit.say.has(key)
-        sentence = visit.say(
-            key if known else "error.other",
+        return visit.say(
+            key if visit.say.has(key) else "error.other",
             detail=visit.request.path if not detail else given.shown(detail),
             teacher=visit.teacher_name(),
         )
+
+    async def _error(self, request: web.Request, code: str, status: HTTPStatus, detail: str = "") -> web.Response:
+        visit = await self.visit(request)
+        known, sentence = visit.say.has(f"error.{code}"), self._sentence(visit, code, detail)
         return self.page(
             visit, "error.html", status=status, sentence=sentence, code=None if known else code, back=_back(request)
         )

@@ -28,7 +28,7 @@ from blake3 import blake3
 from protocol.canonical import Value, encode
 from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_TEXT_CHARS, KiB
-from protocol.portable_names import check_portable, displayable, portable_form, portable_name
+from protocol.portable_names import Problem, check_portable, displayable, portable_form, portable_name
 from protocol.replica.ballast import Ballast
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from sync_agent.portal.door import TOKEN_FIELD, broken_form
@@ -87,11 +87,15 @@ class KeptFiles:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a form held; `digest` is of all that it said, names and bytes of files included, its token apart."""
+    """What a form held; `digest` is of all that it said, names and bytes of files included, its token apart.
+
+    Where names do not fit, these are the `problems`, and it holds no files.
+    """
 
     fields: Mapping[str, str]
     files: KeptFiles
     digest: bytes
+    problems: Sequence[Problem] = ()
 
     def text(self, name: str) -> str:
         """A field, without spaces around it; empty if it was not there."""
@@ -125,9 +129,9 @@ async def form_with_files(
 ) -> AsyncIterator[Form]:
     """A form and its files, which go when the context ends. `folder` is where they wait.
 
-    With `as_named`, names that are not portable are refused, as publishing does; else the nearest portable ones are
-    taken, as one does for children. Raises what `check` raises of the token, `BadInput` (BAD_NAME, FILE_TOO_LARGE,
-    TOO_MANY_FILES), `PeerFault`, `TooLarge`, `LocalFailure(DISK_FULL)`.
+    With `as_named`, names that are not portable are the form's `problems`; else the nearest portable ones are taken, as
+    one does for children. Raises what `check` raises of the token, `BadInput` (FILE_TOO_LARGE, TOO_MANY_FILES),
+    `PeerFault`, `TooLarge`, `LocalFailure(DISK_FULL)`.
     """
     try:
         reader = await request.multipart()
@@ -143,7 +147,8 @@ async def form_with_files(
             raise broken_form(str(reason)) from reason
         except OSError as reason:
             raise _trouble(reason) from reason
-        yield Form(reading.fields, KeptFiles(store, reading.named()), reading.digest())
+        problems, named = reading.named()
+        yield Form(reading.fields, KeptFiles(store, named), reading.digest(), problems)
 
 
 class _Reading:
@@ -220,17 +225,16 @@ class _Reading:
         files: list[Value] = [[name, digest] for (name, _, _), digest in zip(self._given, self._digests, strict=True)]
         return blake3(encode([fields, files])).digest()
 
-    def named(self) -> list[Kept]:
-        """The files with the paths that they get. Raises `BadInput(BAD_NAME)`."""
+    def named(self) -> tuple[list[Problem], list[Kept]]:
+        """What keeps their names from fitting; where nothing does, the files with the paths that they get."""
         names = [_without_outer_folder(name.replace("\\", "/")) for name, _, _ in self._given]
         if not self._as_named:
             names = _made_portable(names)
         problems = check_portable(names)
         if problems:
-            raise BadInput(Code.BAD_NAME, f"{problems[0].path}: {problems[0].sentence}", path=problems[0].path)
-        return [
-            Kept(portable_form(name), offset, size) for name, (_, offset, size) in zip(names, self._given, strict=True)
-        ]
+            return problems, []
+        given = zip(names, self._given, strict=True)
+        return [], [Kept(portable_form(name), offset, size) for name, (_, offset, size) in given]
 
 
 def _without_outer_folder(name: str) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, RelaisError
 from protocol.model.work import ItemKind
 from protocol.portable_names import portable_name
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, NO_FILES, Outgoing, Table
 from sync_agent.coursework.dates import due_ms
+from sync_agent.coursework.texts import TEXT_FILE
 from sync_agent.portal.each_page.desk import ONCE_FIELD, Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
@@ -20,9 +23,22 @@ from sync_agent.portal.everybody.item_pages import PERSONAL_FILE, ItemPages
 from sync_agent.portal.files.archive import Archive
 from sync_agent.portal.files.saving import OneFile
 from sync_agent.portal.files.uploads import Form, form_with_files
+from sync_agent.portal.shown.shelf import Piece
 
+MAX_LISTED_NAMES: Final = 30
+_WRITTEN: Final = ("space", "kind", "title", "subject", "due", "text", "had_text")
 LEVELS: Final = ("level_1", "level_2", "level_3", "level_4")
 """The four levels of the Livret scolaire unique, keys `teach.…`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why nothing was published: a sentence, of each name that does not fit why, and how many more there are."""
+
+    status: HTTPStatus
+    sentence: str
+    names: Sequence[tuple[str, str]]
+    more: int
 
 
 class Teaching:
@@ -40,18 +56,26 @@ class Teaching:
         """The form for a new item, or for a new version of one."""
         visit = await self._desk.visit(request)
         piece = await self._items.visible(visit, request) if "item" in request.match_info else None
-        rooms = [room for room in visit.rooms if await self._shelf.may_publish(room)]
-        due, text = None, ""
+        values = {}
         if piece is not None:
-            due = None if piece.due_ms is None else visit.say.moment(piece.due_ms).date().isoformat()
-            text = await self._shelf.text(piece.room.space, piece.item.shown.record.content)
+            record = piece.item.shown.record
+            due = "" if piece.due_ms is None else visit.say.moment(piece.due_ms).date().isoformat()
+            text = await self._shelf.text(piece.room.space, record.content)
+            values = {"kind": record.kind.value, "title": record.title, "subject": record.subject or "", "due": due}
+            values |= {"text": text, "had_text": "yes" if text else ""}
+        return await self._publish_page(visit, piece, values)
+
+    async def _publish_page(
+        self, visit: Visit, piece: Piece | None, values: Mapping[str, str], refused: Refusal | None = None
+    ) -> web.Response:
+        rooms = [room for room in visit.rooms if await self._shelf.may_publish(room)]
         return self._desk.page(
             visit,
             "publish.html",
+            status=HTTPStatus.OK if refused is None else refused.status,
+            refused=refused,
             piece=piece,
-            record=None if piece is None else piece.item.shown.record,
-            text=text,
-            due=due,
+            values={name: values.get(name, "") for name in _WRITTEN},
             # classes first: that is where nearly everything is published
             choices=sorted(rooms, key=lambda room: not room.is_class),
             kinds=list(ItemKind),
@@ -59,17 +83,36 @@ class Teaching:
         )
 
     async def publish(self, request: web.Request) -> web.Response:
-        """Publish what the form says."""
+        """Publish what the form says; where that cannot be, the form again, with what was written into it."""
         item = request.match_info.get("item")
 
         async def act() -> str:
             params = _wish(form, item)
+            if form.problems:
+                raise BadInput(Code.BAD_NAME, "names do not fit")
             done = await self._desk.do("publish", params, form.files if form.files.files else NO_FILES)
             return f"/item/{done['item']}?done=published"
 
         check = self._desk.token_check(request)
         async with form_with_files(request, self._shelf.agent.folder, check, as_named=True) as form:
-            return see(await self._desk.once(form.text(ONCE_FIELD), form.digest, act))
+            try:
+                return see(await self._desk.once(form.text(ONCE_FIELD), form.digest, act))
+            except RelaisError as error:
+                return await self._again(request, form, error)
+
+    async def _again(self, request: web.Request, form: Form, error: RelaisError) -> web.Response:
+        """The form with what was written, why it was not published, and of each name that does not fit why."""
+        visit = await self._desk.visit(request)
+        piece = await self._items.visible(visit, request) if "item" in request.match_info else None
+        bad = () if error.code is not Code.BAD_NAME else form.problems[:MAX_LISTED_NAMES]
+        sentence = self._desk.sentence(visit, error)
+        if bad:
+            sentence = visit.say("teach.bad_names")
+        elif error.code is Code.BAD_NAME and error.facts.get("path") == TEXT_FILE:
+            sentence = visit.say("teach.two_texts", name=TEXT_FILE)
+        names = [(problem.path, visit.say(f"names.{problem.shown_as.value}")) for problem in bad]
+        refused = Refusal(self._desk.status(error), sentence, names, len(form.problems) - len(bad) if bad else 0)
+        return await self._publish_page(visit, piece, form.fields, refused)
 
     async def withdraw(self, request: web.Request) -> web.Response:
         """Take an item out of sight."""
