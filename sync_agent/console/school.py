@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Final, Protocol
 
 from protocol.replica.console.frame import Call, Program, tell
 from protocol.replica.console.loss_command import add_loss_command
@@ -24,6 +24,9 @@ class Run(Protocol):
     ) -> Awaitable[JSON]:
         """The command's result. Raises as it does."""
         ...
+
+
+_DOUBLES_COLUMNS: Final = {"person": "person", "called": "name", "role": "role", "like": "like", "keep": "keep"}
 
 
 def add_school_commands(program: Program, run: Run) -> None:
@@ -137,9 +140,9 @@ def _add_people(program: Program, run: Run) -> None:
         """Call somebody something else, on every list that they are on."""
         return await run(call, "person rename", {"person": person, "name": name})
 
-    @program.command("person doubles")
+    @program.command("person doubles", columns=_DOUBLES_COLUMNS)
     async def person_doubles(call: Call, *, space: ClassSpace) -> JSON:
-        """Who was probably added twice, by two people who did not know of each other."""
+        """Who was probably added twice, by two people who did not know of each other; the one to keep comes first."""
         return await run(call, "person doubles", {"space": space})
 
     @program.command("person merge", said="merged; nothing is lost, what is about either is shown as the one's")

@@ -19,7 +19,7 @@ from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.erasures import check_known, erase_persons, with_doubles
 from protocol.replica.office.grants import Standing
 from protocol.replica.office.names import device_id, invited_role, person_id, person_role
-from protocol.replica.office.namesakes import told_of_namesakes
+from protocol.replica.office.namesakes import called_in, told_of_namesakes
 from protocol.replica.office.people import (
     add_person,
     described,
@@ -68,8 +68,16 @@ async def _person_add(office: SchoolOffice, params: Params, outgoing: Outgoing) 
 
 async def _doubles(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
     space = space_named(office, given.text(params, "space"))
+    called = await called_in(office.replica, (await office.replica.view(space)).roster)
     return [
-        {"person": person.id.hex(), "name": person.name, "role": person.role.value, "like": group[0].id.hex()}
+        {
+            "person": person.id.hex(),
+            "name": person.name,
+            "role": person.role.value,
+            "like": group[0].id.hex(),
+            "called": called[person.id],
+            "keep": person is group[0],
+        }
         for group in await duplicates_in(office.replica, space)
         for person in group
     ]

@@ -146,7 +146,13 @@ async def test_she_makes_doubles_one_takes_somebody_off_and_forgets_only_what_is
     async with portal(head.agent) as surfer:
         await surfer.send(place, f"{place}/person", {"name": "LEA", "role": "pupil"})
         (other,) = set(re.findall(r'/erase.*?value="([0-9a-f]{32})"', await surfer.page(place), re.DOTALL)) - {lea}
-        assert (await surfer.send(place, f"{place}/merge", {"person": other, "into": lea})).status == 303
+        page = html.unescape(await surfer.page(place))
+        for said in ("Léa (1) · LEA (2)", "Léa (1) · 0 travail rendu", "Réunir LEA (2) avec Léa (1)</button>"):
+            assert said in page
+        assert (await surfer.send(place, f"{place}/merge", {"person": other, "into": lea})).status == 400
+        assert "Élèves (2)" in await surfer.page(place), "one click makes nobody one"
+        answer = {"person": other, "into": lea, "meant": "yes"}
+        assert (await surfer.send(place, f"{place}/merge", answer)).status == 303
         assert "Élèves (1)" in await surfer.page(place)
         page = html.unescape(await surfer.page(place))
         assert re.search(r"Avant le \w+ (?:1er|\d+) \w+.*peut encore revenir en arrière", page)

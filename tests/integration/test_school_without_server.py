@@ -164,6 +164,7 @@ async def test_a_pupil_who_was_added_twice_by_two_people_is_shown_and_merged(roo
     rows = await desk.ask("person doubles", space=space)
     assert {row["person"] for row in rows} == {mine, theirs}
     assert len({row["like"] for row in rows}) == 1
+    assert [(row["called"], row["keep"]) for row in rows] == [("Noé (1)", True), ("noe (2)", False)]
     await desk.ask("person merge", person=theirs, into=mine)
     assert await desk.ask("person doubles", space=space) == []
     await head.session.sync()

@@ -111,12 +111,17 @@ def uses_of(door: Door, coursework: Coursework) -> Counter[bytes]:
 
 
 async def duplicates_in(replica: Replica, space: bytes) -> list[list[Person]]:
-    """`probable_duplicates` of a space's list, the one first on whom the most hangs."""
-    view = await replica.view(space)
-    return probable_duplicates(view.roster.persons.values(), uses_of(replica.door, view.coursework))
+    """`probable_duplicates` of a space's list, the one first on whom the most hangs, else who was there first."""
+    view, since = await replica.view(space), dict[bytes, int]()
+    for one in await replica.store.of_kinds(space, [Kind.PERSON]):
+        person, at = one.entry.header.subject or b"", one.entry.header.at
+        since[person] = min(at, since.get(person, at))
+    return probable_duplicates(view.roster.persons.values(), uses_of(replica.door, view.coursework), since)
 
 
-def probable_duplicates(persons: Iterable[Person], uses: Mapping[bytes, int] = _NONE) -> list[list[Person]]:
+def probable_duplicates(
+    persons: Iterable[Person], uses: Mapping[bytes, int] = _NONE, since: Mapping[bytes, int] = _NONE
+) -> list[list[Person]]:
     """Persons of one list who may be one: the same role, and names that differ in nothing that a person would say.
 
     Of those who may be one the first is the one to keep: on whose id the most hangs, so that the others' names, and
@@ -126,7 +131,7 @@ def probable_duplicates(persons: Iterable[Person], uses: Mapping[bytes, int] = _
     for person in persons:
         alike[person.role.value, spoken(person.name)].append(person)
     groups = [
-        sorted(group, key=lambda person: (-uses.get(person.id, 0), person.id))
+        sorted(group, key=lambda person: (-uses.get(person.id, 0), since.get(person.id, 0), person.id))
         for group in alike.values()
         if len(group) > 1
     ]

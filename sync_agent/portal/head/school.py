@@ -27,6 +27,7 @@ from protocol.replica.office.names import device_id
 from protocol.replica.office.people import MAX_NAMES_SHOWN, doubles_of, duplicates_in, mentioned
 from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
+from protocol.rights.roster import Person
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import words_of
 from sync_agent.lan.finding.multicast import reached_at
@@ -148,8 +149,10 @@ class SchoolPages:
         return see(f"/school/{room.space.hex()}?done=person_renamed")
 
     async def merge(self, request: web.Request) -> web.Response:
-        """Two are one."""
+        """Two are one, if it is meant."""
         fields, _, room = await self._form(request)
+        if fields.get("meant") != "yes":
+            raise BadInput(Code.USAGE, "what cannot be undone must be meant: tick the box")
         await self._desk.do("person merge", {"person": fields.get("person", ""), "into": fields.get("into", "")})
         return see(f"/school/{room.space.hex()}?done=merged")
 
@@ -332,7 +335,7 @@ class SchoolPages:
             left_off=left_off,
             reported={key: say.when(said_ms, visit.now_ms) for key, said_ms in reported.items()},
             people=[(role, listed) for role, listed in people if listed],
-            doubles=await duplicates_in(self._desk.shelf.agent.replica, room.space),
+            doubles=await self._doubles(visit, room),
             teachers=room.teachers,
             devices=[(device, self._called(visit, device)) for device in devices if room.space in device.spaces],
             other_devices=[
@@ -351,6 +354,23 @@ class SchoolPages:
             server=self._desk.shelf.agent.enrolment.server_url,
             done=done,
         )
+
+    async def _doubles(self, visit: Visit, room: Room) -> list[dict[str, object]]:
+        """Who may have been added twice: whom to keep, who may be the same, and what is either's."""
+        replica, say = self._desk.shelf.agent.replica, visit.say
+
+        def shown(person: Person) -> dict[str, object]:
+            works = sum(work.person == person.id for work in room.coursework.hand_ins.values())
+            devices = {grant.key for grant in room.roster.authorities if grant.person == person.id}
+            is_pupil = person.role is PersonRole.PUPIL
+            has = say.count("school.has_works", works) if is_pupil else say.count("school.has_devices", len(devices))
+            return {"id": person.id, "called": room.called(person.id) or person.name, "has": has}
+
+        return [
+            {"kept": shown(group[0]), "other": shown(other)}
+            for group in await duplicates_in(replica, room.space)
+            for other in group[1:]
+        ]
 
     async def _called_by_key(self, visit: Visit, office: SchoolOffice) -> Callable[[bytes, bytes | None], str]:
         """What people know a device by, as this person's, or else as whoever's it is."""
