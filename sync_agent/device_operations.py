@@ -197,7 +197,7 @@ class _DeviceCommands:
     async def sign_in_switch(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.school import sign_in_commands
 
-        return await sign_in_commands.switch(self._book(), params)
+        return await sign_in_commands.switch(self._book(), params, outgoing)
 
     async def sign_in_set(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.school import sign_in_commands

@@ -46,7 +46,10 @@ def _add_sign_in(program: Program, run: Run) -> None:
 
     @program.command("sign-in on", said="on; the class's machines learn of it with their next sync")
     async def sign_in_on(call: Call, *, space: ClassSpace) -> JSON:
-        """Have shared machines show a pupil's work and feedback to that pupil only, once signed in."""
+        """Have shared machines show a pupil's work and feedback to that pupil only, once signed in.
+
+        Who has no pictures, PIN or password yet cannot hand in there: it says how many those are.
+        """
         return await run(call, "sign-in-switch", {"space": space, "on": True})
 
     @program.command("sign-in off", said="off; the class's machines learn of it with their next sync")

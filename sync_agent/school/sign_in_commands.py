@@ -12,10 +12,16 @@ from protocol.errors import BadInput, Code
 from protocol.folds.sign_in import Method
 from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console import parameters as given
-from protocol.replica.console.operation import JSON, Params
+from protocol.replica.console.operation import JSON, Outgoing, Params
+from protocol.roles import PersonRole
 from sync_agent.school.sign_in import SignInBook, drawn_pictures
 
 _DRAWN_PIN_DIGITS: Final = 6
+_SHUT_OUT: Final = (
+    "{without} nothing to sign in with yet, and cannot hand in on shared machines until then. `sign-in list` says who; "
+    "`sign-in set --space ID --person ID` draws three pictures for one (--method pin: a PIN); the class's sign-in "
+    "page on this computer draws them for all, and cards to print"
+)
 
 
 async def listing(book: SignInBook, params: Params) -> JSON:
@@ -38,11 +44,18 @@ async def listing(book: SignInBook, params: Params) -> JSON:
     return {"on": sign_ins.on, "people": rows}
 
 
-async def switch(book: SignInBook, params: Params) -> JSON:
-    """Switch it on or off."""
-    space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
-    await book.switch(space, on=given.flag(params, "on"))
-    return {}
+async def switch(book: SignInBook, params: Params, outgoing: Outgoing) -> JSON:
+    """Switch it on or off; on, it says how many pupils are shut out because they have nothing to sign in with."""
+    space, on = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space"), given.flag(params, "on")
+    await book.switch(space, on=on)
+    if not on:
+        return {}
+    known = (await book.of(space)).persons
+    pupils = [person.id for person in await book.persons(space) if person.role is PersonRole.PUPIL]
+    without = sum(pupil not in known or not known[pupil].is_set for pupil in pupils)
+    if without:
+        await outgoing.progress(_SHUT_OUT.format(without="1 pupil has" if without == 1 else f"{without} pupils have"))
+    return {"without": without}
 
 
 async def set_secret(book: SignInBook, params: Params, entropy: Entropy) -> JSON:

@@ -69,6 +69,18 @@ async def timed_portal(device: Device, clock: Hand) -> AsyncIterator[Surfer]:
         yield Surfer(session, URL(url))
 
 
+async def test_who_switches_it_on_is_told_how_many_have_nothing_to_sign_in_with(school: SignedClass) -> None:
+    desk, space = Desk(school.teacher.agent), school.room.space.hex()
+    await desk.ask("sign-in-switch", space=space, on=False)
+    newcomer = await school.room.territory.person("Zoé", PersonRole.PUPIL, school.room.space)
+    await school.agree()
+    assert await desk.ask("sign-in-switch", space=space, on=True) == {"without": 1}
+    assert "1 pupil has nothing to sign in with yet" in desk.told[-1]
+    await desk.ask("sign-in-set", space=space, person=newcomer.hex(), method="pictures", secret=None)
+    assert await desk.ask("sign-in-switch", space=space, on=True) == {"without": 0}
+    assert await desk.ask("sign-in-switch", space=space, on=False) == {}
+
+
 # --- the pupil --------------------------------------------------------------------------------------------------------
 
 
