@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from protocol.limits import MAX_FOLDERS_PER_REVISION, MAX_PATH_BYTES, MAX_PATH_COMPONENT_BYTES, MAX_PATH_DEPTH
+
+MAX_TOLD_NAMES: Final = 50
 
 
 class Why(StrEnum):
@@ -149,6 +151,18 @@ def displayable(path: str) -> str:
         else char.encode("unicode_escape", "surrogatepass").decode()
         for char in path
     )
+
+
+def told(problems: Sequence[Problem]) -> str:
+    """All of these in one sentence: the names reason by reason, each once, so that one look at a folder mends them."""
+    if len(problems) == 1:
+        return f"{problems[0].path}: {problems[0].sentence}"
+    by_sentence: dict[str, list[str]] = {}
+    for problem in problems[:MAX_TOLD_NAMES]:
+        by_sentence.setdefault(problem.sentence, []).append(problem.path)
+    reasons = [f"{', '.join(paths)}: {sentence}" for sentence, paths in by_sentence.items()]
+    left = len(problems) - MAX_TOLD_NAMES
+    return f"{'; '.join(reasons)}{f' (and {left} more)' if left > 0 else ''}"
 
 
 def portable_name(name: str) -> str:

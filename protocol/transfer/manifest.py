@@ -29,6 +29,7 @@ from protocol.portable_names import (
     is_portable_form,
     portability_problems,
     portable_form,
+    told,
 )
 from protocol.transfer.chunking import HASH_BYTES
 
@@ -60,7 +61,7 @@ def encode_manifest(entries: Iterable[ManifestEntry]) -> bytes:
         )
     problems = check_portable(entry.path for entry in listed)
     if problems:
-        raise BadInput(Code.BAD_NAME, _complaint(problems), problems=problems)
+        raise BadInput(Code.BAD_NAME, told(problems), problems=problems)
     records = sorted(map(_sortable, listed))
     data = b"".join([MANIFEST_MAGIC, *(_HEAD.pack(len(path), size) + path + stream for path, size, stream in records)])
     if len(data) > MAX_MANIFEST_BYTES:
@@ -198,9 +199,3 @@ def _bad_name(problem: Problem) -> PeerFault:
         path=problem.path,
         why=problem.why,
     )
-
-
-def _complaint(problems: list[Problem]) -> str:
-    first = problems[0]
-    others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{first.path}: {first.sentence}{others}"

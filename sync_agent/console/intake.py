@@ -23,7 +23,7 @@ from typing import BinaryIO, Final, TypeAlias
 
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_FOLDERS_PER_REVISION
-from protocol.portable_names import check_portable, displayable, portable_form
+from protocol.portable_names import check_portable, displayable, portable_form, told
 from protocol.replica.console.operation import (
     NO_FILES,
     Complete,
@@ -107,13 +107,7 @@ def survey(paths: Sequence[str], folder: Path, keys: frozenset[Identity] = froze
         )
     problems = check_portable(source.path for source in found)
     if problems:
-        others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise BadInput(
-            Code.BAD_NAME,
-            f"{problems[0].path}: {problems[0].sentence}{others}",
-            path=problems[0].path,
-            problems=problems,
-        )
+        raise BadInput(Code.BAD_NAME, told(problems), path=problems[0].path, problems=problems)
     return sorted(found, key=lambda source: portable_form(source.path).encode())
 
 

@@ -172,7 +172,7 @@ async def test_a_teacher_publishes_a_folder_and_changes_it(room: Classroom) -> N
     [
         ({"title": ""}, [("a.txt", b"a")], "Il manque quelque chose"),
         ({}, [], "au moins un fichier"),
-        ({}, [("CON.txt", b"a")], "<code>CON.txt</code> Windows réserve ce nom"),
+        ({}, [("CON.txt", b"a")], "<code>CON.txt</code> – Windows réserve ce nom"),
         ({"text": "t"}, [("mot.txt", b"a")], "l&#39;un de vos fichiers s&#39;appelle ainsi"),
         ({}, [("d/../a.txt", b"a")], "../a.txt"),
         ({}, [("a.txt", b"a"), ("A.txt", b"b")], "A.txt"),
@@ -210,7 +210,7 @@ async def test_all_names_that_do_not_fit_are_named_with_why_and_what_was_written
             ("fin.", "ce nom finit par un point"),
             ("x:y", "ce nom contient « : »"),
         ):
-            assert f"<code>{name}</code> {why}" in answer.text
+            assert f"<code>{name}</code> – {why}" in answer.text
         assert "<code>bon.txt" not in answer.text
         for kept in ("Les volcans", ">À lire.</textarea>", "Géographie", "2027-01-15", "à choisir de nouveau"):
             assert kept in answer.text

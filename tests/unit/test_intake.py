@@ -245,6 +245,19 @@ async def test_a_name_that_not_every_system_keeps_is_named(tmp_path: Path, name:
     assert name.encode("unicode_escape").decode()[:2] in error.message
 
 
+@posix
+async def test_of_several_such_names_all_are_named_with_the_reason_of_each(tmp_path: Path) -> None:
+    names = ("a:b?.txt", "aux.txt", "con.txt", "fin.", "q?")
+    make(tmp_path, "bon.txt", *(f"cours/{name}" for name in names))
+    message = (await refused(tmp_path, "bon.txt", "cours")).message
+    assert all(name in message for name in names)
+    assert "bon.txt" not in message
+    assert message.count("Windows reserves this name for a device") == 1
+    assert "root of a disk" not in message, "a colon in a name makes no path of it"
+    make(tmp_path, *(f"viel/{number}?" for number in range(60)))
+    assert (await refused(tmp_path, "viel")).message.endswith("(and 10 more)")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps such names")
 async def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     os.close(os.open(os.fsencode(tmp_path) + b"/\xff.txt", os.O_CREAT | os.O_WRONLY))
