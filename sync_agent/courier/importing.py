@@ -31,11 +31,9 @@ from sync_agent.app import Agent
 from sync_agent.courier.erasures import Erased
 from sync_agent.courier.opening import OpeningBundle
 from sync_agent.courier.survey import COURIER, Wishes, admit_from_disk, keeps_reports
-from sync_agent.hand_ins.wraps import tend_hand_ins
-from sync_agent.keys.space_keys import tend_space_keys
 from sync_agent.machine.marks import BROUGHT_MARKS
 from sync_agent.machine.write_behind import WriteBehind
-from sync_agent.school.sign_in import tend_sign_in
+from sync_agent.sync.after_news import tend_after_news
 
 _AT_ONCE_BYTES: Final = 2 * MiB
 """So much of a pack is written at once: a system writes large parts much faster than small ones."""
@@ -87,9 +85,7 @@ async def take_bundles(agent: Agent, incoming: Incoming) -> Taken:
         if bundle is not None:
             await bundle.leave()
         if taken.is_news:
-            await tend_hand_ins(agent)
-            await tend_space_keys(agent)
-            await tend_sign_in(agent)
+            await tend_after_news(agent)
             agent.on_change()
     return taken
 

@@ -26,7 +26,6 @@ from sync_agent.app import Agent
 from sync_agent.enrollment.by_code import Enrolled, check_name, finish, let_in
 from sync_agent.keys.binding import Hardware
 from sync_agent.keys.hardware import hardware
-from sync_agent.keys.reading_key import tend_reading_keys
 from sync_agent.lan.exchange.meeting import MISDIRECTED
 from sync_agent.lan.exchange.peer_sync import Tell, sync_with
 from sync_agent.lan.exchange.peer_transport import PeerTransport
@@ -77,8 +76,6 @@ async def enroll_by_peer(
 
     async def sync() -> SyncResult:
         await sync_with(agent, [address], tell)
-        if await tend_reading_keys(agent):
-            await sync_with(agent, [address], tell)
         return SyncResult()
 
     try:

@@ -25,7 +25,7 @@ from protocol.replica.process.unforeseen import lasting
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels
 from sync_agent.hand_ins.copies import Copies
-from sync_agent.lan.exchange.after_news import tend_after_news
+from sync_agent.lan.exchange.after_news import AfterNews
 from sync_agent.lan.exchange.link import STANDING, Link, LinkState
 from sync_agent.lan.exchange.listener import LanResponder, serving
 from sync_agent.lan.exchange.peer_sync import Tell, exchange_once, not_listening, sync_with
@@ -266,12 +266,13 @@ class Lan(Around):
         """After what came from elsewhere than the server: second copies, and whoever else is to be told."""
         server = await server_of(self._agent.replica)
         listener = self.responder.listeners.add(server.key)
+        after_news = AfterNews(self._agent, self._copies)
         while True:
             await listener.news()
             await asyncio.sleep(GATHER_S)
             self._news()
             try:
-                await tend_after_news(self._agent, self._copies)
+                await after_news.tend()
             except LocalFailure as failure:
                 self._fail(failure)
             except RelaisError as error:

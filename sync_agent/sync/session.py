@@ -18,24 +18,21 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
+from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.messages.calls import SyncAnswer
 from protocol.messages.parts import SpacePage
 from protocol.reconcile.checkpoint import Checkpoint
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import note_server_levels
 from sync_agent.hand_ins.copies import note_forgotten
-from sync_agent.hand_ins.wraps import tend_hand_ins
 from sync_agent.health import LastSync, note_taken
-from sync_agent.keys.reading_key import tend_reading_keys
-from sync_agent.keys.space_keys import tend_space_keys
 from sync_agent.machine.marks import DISK_FULL_MARK, PROVEN_MARKS
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.network.trouble import seen_in
 from sync_agent.pacing.budget import Hold
 from sync_agent.pacing.spending import held_back
 from sync_agent.school.device_names import note_called
-from sync_agent.school.sign_in import tend_sign_in
+from sync_agent.sync.after_news import tend_after_news
 from sync_agent.sync.asking import Asked, Asking
 from sync_agent.sync.carried_reports import sent_marks
 from sync_agent.sync.content import SyncContent
@@ -289,13 +286,7 @@ class Session:
         latest = await self._store.latest()
         if (run.received or run.sent or latest != self._tended) and not run.said.fetching:
             self._tended = latest
-            try:
-                said += await tend_reading_keys(self.agent)
-                said += await tend_hand_ins(self.agent)
-                said += await tend_space_keys(self.agent)
-                said += await tend_sign_in(self.agent)
-            except (BadInput, Refused) as lost:
-                _log.info("this device has lost a right: %s", lost)
+            said = await tend_after_news(self.agent)
         run.rounds_alone += said > 0
         return said > 0
 

@@ -175,7 +175,7 @@ async def test_keys_of_an_earlier_version_are_not_sealed_anew_to_a_laptop_that_w
     agent, old = second.agent, AgreementKey(b"\7" * 32)
     await here.sync(head)
     with monkeypatch.context() as before_the_update:
-        before_the_update.setattr("sync_agent.sync.session.tend_reading_keys", _nothing_due)
+        before_the_update.setattr("sync_agent.sync.after_news.tend_reading_keys", _nothing_due)
         await here.sync(second)
         (agent.folder / PERSON_KEY_FILE).write_bytes(old.seed)
         for space in (here.room.space, elsewhere):

@@ -97,7 +97,7 @@ async def test_whoever_is_named_months_later_is_given_none_of_it_though_its_key_
         assert not await here.opens(work)
 
 
-@attack(ROW, off={"sync_agent.lan.exchange.after_news.tend_hand_ins": _nothing})
+@attack(ROW, off={"sync_agent.lan.exchange.after_news.tend_after_news": _nothing})
 async def test_what_a_neighbour_says_was_opened_is_given_to_nobody_by_the_next_look_at_the_server(
     tmp_path: Path,
 ) -> None:

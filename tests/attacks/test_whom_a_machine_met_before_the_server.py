@@ -27,7 +27,7 @@ async def _nothing(*_: object) -> int:
 
 @attack(
     "a machine that had only neighbours meets the server",
-    off={"sync_agent.lan.exchange.after_news.tend_hand_ins": _nothing},
+    off={"sync_agent.lan.exchange.after_news.tend_after_news": _nothing},
 )
 async def test_a_pc_that_worked_by_its_neighbours_for_weeks_knows_its_teacher_before_whom_a_server_names(
     tmp_path: Path,

@@ -74,7 +74,7 @@ async def test_keys_of_an_earlier_version_open_what_was_sealed_to_them_and_are_r
     said = Draft(space, Kind.PERSON_KEY, grant, PersonKey(old.public).encode(), subject=here.room.teacher_person)
     await agent.write(said)
     with pytest.MonkeyPatch.context() as before_the_update:
-        before_the_update.setattr("sync_agent.sync.session.tend_reading_keys", _nothing_due)
+        before_the_update.setattr("sync_agent.sync.after_news.tend_reading_keys", _nothing_due)
         await here.sync(here.teacher, here.machine)
         work = (await here.room.hand_in(here.machine, here.item, {"a.odt": b"alt"})).hex()
         await here.sync(here.machine, here.teacher)

@@ -448,6 +448,6 @@ async def test_a_sync_ends_though_there_is_something_to_say_at_each_look(
         await agent.write(Draft(room.space, Kind.PERSON_KEY, grant, key, subject=room.teacher_person))
         return 1
 
-    monkeypatch.setattr("sync_agent.sync.session.tend_hand_ins", speaks)
+    monkeypatch.setattr("sync_agent.sync.after_news.tend_hand_ins", speaks)
     await room.publish(teacher, SMALL)
     await teacher.session.sync()

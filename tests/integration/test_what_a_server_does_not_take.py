@@ -106,7 +106,7 @@ async def test_what_a_cut_kept_a_teachers_device_from_saying_goes_in_the_sync_af
     device = await room.teacher()
     with monkeypatch.context() as patched:
         patched.setattr(
-            "sync_agent.sync.session.tend_reading_keys", AsyncMock(side_effect=LocalFailure(Code.INTERNAL, "cut"))
+            "sync_agent.sync.after_news.tend_reading_keys", AsyncMock(side_effect=LocalFailure(Code.INTERNAL, "cut"))
         )
         with pytest.raises(LocalFailure):
             await device.session.sync()

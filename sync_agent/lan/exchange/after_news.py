@@ -1,31 +1,43 @@
-"""What is due once something has come from elsewhere than the server: a neighbour is heard as the server is (R18, R19).
-
-Whom this device meets, and what was opened, it notes at once: whoever has the server would else be whom it meets first
-after weeks among neighbours, and name readers of what it was told was opened (docs/adr/0270; docs/protocol.md, "Sealed
-hand-ins").
-"""
+"""What is due once something has come from a neighbour, who is heard as the server is (R18, R19)."""
 
 from __future__ import annotations
 
 import logging
+from typing import Final
 
-from protocol.errors import BadInput, Refused
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies
-from sync_agent.hand_ins.wraps import tend_hand_ins
-from sync_agent.keys.space_keys import tend_space_keys
-from sync_agent.school.sign_in import tend_sign_in
+from sync_agent.sync.after_news import tend_after_news
+
+MAX_LOOKS_ALONE: Final = 16
+"""So often something may follow from what this device itself has said, until something else has come."""
 
 _log = logging.getLogger(__name__)
 
 
-async def tend_after_news(agent: Agent, copies: Copies) -> int:
-    """Say what follows from what came; how many entries that took. Raises `LocalFailure`."""
-    said = await copies.tend()
-    try:
-        said += await tend_hand_ins(agent)
-        said += await tend_space_keys(agent)
-        said += await tend_sign_in(agent)
-    except (BadInput, Refused) as lost:
-        _log.info("this device has lost a right: %s", lost)
-    return said
+class AfterNews:
+    """Looks at what has come each time that it is told of news. Its own words are such too, and may call for more."""
+
+    def __init__(self, agent: Agent, copies: Copies) -> None:
+        self._agent = agent
+        self._copies = copies
+        self._seen: tuple[int, bytes] | None = None
+        self._alone = 0
+
+    async def tend(self) -> int:
+        """Say what follows from what came; how many entries that took. Raises `LocalFailure`.
+
+        What is due at each look, whoever brings that about, is not said without end.
+        """
+        store = self._agent.replica.store
+        if await store.latest() != self._seen:
+            self._alone = 0
+        said = await self._copies.tend()
+        if self._alone < MAX_LOOKS_ALONE:
+            follows = await tend_after_news(self._agent)
+            said += follows
+            self._alone += follows > 0
+            if self._alone == MAX_LOOKS_ALONE:
+                _log.warning("there is something to say at each look here; what is left waits for news of others")
+        self._seen = await store.latest()
+        return said

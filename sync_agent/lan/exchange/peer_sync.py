@@ -83,7 +83,7 @@ async def exchange_once(agent: Agent, address: Address) -> SyncResult:
     """Meet the device at an address, exchange, and let go."""
     # a daemon without neighbours keeps none of this in memory
     from sync_agent.hand_ins.copies import Copies  # noqa: PLC0415
-    from sync_agent.lan.exchange.after_news import tend_after_news  # noqa: PLC0415
+    from sync_agent.lan.exchange.after_news import AfterNews  # noqa: PLC0415
     from sync_agent.lan.exchange.meeting import meet  # noqa: PLC0415
     from sync_agent.lan.exchange.peer_session import PeerSession  # noqa: PLC0415
     from sync_agent.lan.exchange.peer_transport import PeerTransport  # noqa: PLC0415
@@ -93,7 +93,7 @@ async def exchange_once(agent: Agent, address: Address) -> SyncResult:
         device = await meet(agent, transport)
         session = PeerSession(agent, transport, device)
         result = await session.exchange()
-        if await tend_after_news(agent, Copies(agent, set)):
+        if await AfterNews(agent, Copies(agent, set)).tend():
             result += await session.exchange()
     finally:
         await transport.close()
