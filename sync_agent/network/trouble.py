@@ -39,6 +39,7 @@ class Trouble(StrEnum):
     STRANGER = "another-program"
     MOVED = "moved"
     SECURE = "secure-only"
+    PLAIN = "plain-only"
     ALTERED = "altered"
     CERTIFICATE = "certificate"
     INSPECTED = "inspected"
@@ -108,6 +109,11 @@ WORDS: Final[Mapping[Trouble, Words]] = {
         "what answers there takes secure connections only: try https:// ({about})",
         "give the address with https:// ({about}); a device that is enrolled already enrols in another folder, with a "
         "new code",
+    ),
+    Trouble.PLAIN: Words(
+        "no secure connection could be made: what answers there speaks plain HTTP ({about})",
+        "on the server's own machine give the address with http:// ({about}); elsewhere compare it, and the port, with "
+        "the one that you were given: a server that others reach takes secure connections",
     ),
     Trouble.ALTERED: Words(
         "what it answers was changed on the way, by a filter, an antivirus or a cache",

@@ -21,6 +21,7 @@ from sync_agent.network.proxies import Proxy
 from sync_agent.network.trouble import Seen, Trouble, fit
 
 LOOK_S: Final = 10.0
+_HTTP: Final = b"HTTP/"
 _NO_CHECK_TIME: Final = 0x200000
 _NAME_MISMATCH: Final = frozenset({62, 64})
 _KEYCHAINS: Final = (
@@ -86,6 +87,22 @@ async def speaks_tls(host: str, port: int) -> bool:
         async with asyncio.timeout(LOOK_S):
             return bool(await _shown(host, port, None))
     except (OSError, TimeoutError, ValueError, EOFError):
+        return False
+
+
+async def speaks_plainly(host: str, port: int) -> bool:
+    """Whether HTTP is answered there in clear, and no secure connection. Nothing is said but that somebody asks."""
+    if await speaks_tls(host, port):
+        return False
+    try:
+        async with asyncio.timeout(LOOK_S):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(b"HEAD / HTTP/1.0\r\n\r\n")
+                return await reader.readexactly(len(_HTTP)) == _HTTP
+            finally:
+                writer.transport.abort()
+    except (OSError, TimeoutError, EOFError):
         return False
 
 

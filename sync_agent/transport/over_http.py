@@ -36,7 +36,7 @@ from sync_agent.network.proxies import Proxy
 from sync_agent.network.route import Route
 from sync_agent.network.settings import Network
 from sync_agent.network.trouble import Seen, Trouble, no_answer, seen_in
-from sync_agent.network.trust import speaks_tls, who_vouches
+from sync_agent.network.trust import speaks_plainly, speaks_tls, who_vouches
 from sync_agent.transport.answers import Response, error_in, portal_in, recognised, unreachable
 from sync_agent.transport.connections import Connections
 from sync_agent.transport.http_parts import (
@@ -94,8 +94,8 @@ _HTTPS_PORT: Final = 443
 _HTTP_PORT: Final = 80
 _NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 _BY_ANOTHER_WAY: Final = frozenset({Trouble.PROXY_GONE, Trouble.PROXY_KIND})
-_MISLED: Final = frozenset({Trouble.SIGN_IN, Trouble.STRANGER, Trouble.CERTIFICATE, Trouble.INSPECTED})
-_LOOK_CLOSER: Final = frozenset({Trouble.CERTIFICATE, Trouble.INSPECTED, Trouble.SILENT, Trouble.CUT})
+_MISLED: Final = frozenset({Trouble.SIGN_IN, Trouble.STRANGER, Trouble.PLAIN, Trouble.CERTIFICATE, Trouble.INSPECTED})
+_LOOK_CLOSER: Final = frozenset({Trouble.PLAIN, Trouble.CERTIFICATE, Trouble.INSPECTED, Trouble.SILENT, Trouble.CUT})
 _NOT_UNDERSTOOD: Final = frozenset({Trouble.CUT, Trouble.STRANGER, Trouble.OTHER})
 
 
@@ -561,6 +561,8 @@ class HttpTransport:
             refused = reason.certificate_error
             if isinstance(refused, ssl.SSLCertVerificationError):
                 seen = await who_vouches(host, port, proxy, refused)
+        elif isinstance(reason, aiohttp.ClientSSLError) and proxy is None and await speaks_plainly(host, port):
+            seen = Seen(Trouble.PLAIN, f"http://{parts.netloc}")
         if seen.trouble is Trouble.OFFLINE and self._network.leads_out():
             seen = Seen(Trouble.NO_WAY_OUT)  # it was a router that said so, not this machine's own system
         if parts.scheme == "http" and proxy is None and seen.trouble in _NOT_UNDERSTOOD and not self._was_answered:

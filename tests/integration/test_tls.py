@@ -229,6 +229,25 @@ async def test_what_is_no_call_carries_the_headers_that_browsers_need(made: Offi
         assert set(call.headers) == {"content-type", "content-length"}, "a call's answer costs few bytes"
 
 
+def test_who_asks_a_server_on_loopback_for_a_secure_connection_is_told_that_it_speaks_plainly(tmp_path: Path) -> None:
+    server = Machine("server", tmp_path / "server", "sync-server")
+    server.ok("init", "--name", "Cher", "--kit", str(tmp_path / "kit"))
+    space = server.ok("space", "add", "CM1", "--school", "0180001D")["space"]
+    code = server.ok("invite", "--role", "machine", "--space", space)["code"]
+    try:
+        url = server.start("--listen", "127.0.0.1:0").rpartition(" ")[2]
+        agent = Machine("Renard", tmp_path / "agent", "sync-agent")
+        secure = agent.run("enroll", "--server", url.replace("http://", "https://"), "--code", code)
+        assert (secure.status, "certificate" in secure.err) == (3, False)
+        assert f"what answers there speaks plain HTTP ({url})" in secure.err
+        assert f"give the address with http:// ({url})" in secure.err
+        assert "the code is still good" in secure.err
+        assert agent.ok("enroll", "--server", url, "--code", code)["spaces"] == [space]
+    finally:
+        if server.daemon is not None:
+            server.kill()
+
+
 def test_the_programs_speak_tls_by_themselves(tmp_path: Path) -> None:
     server = Machine("server", tmp_path / "server", "sync-server")
     server.ok("init", "--name", "Cher", "--kit", str(tmp_path / "kit"))
