@@ -234,8 +234,8 @@ async def _drill_stop(server: Server, params: Params, _outgoing: Outgoing) -> JS
 
 
 async def _drill_report(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    school = given.text(params, "school")
-    return await measures.report_drill(server, _school(server, params), school)
+    space = _school(server, params)
+    return await measures.report_drill(server, space, given.text(params, "school"))
 
 
 async def _quarantine_start(server: Server, params: Params, _outgoing: Outgoing) -> JSON:

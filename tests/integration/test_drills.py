@@ -328,6 +328,9 @@ async def test_a_full_disk_does_not_end_heeding(room: Classroom, monkeypatch: py
 async def test_the_server_orders_and_reports_too(tmp_path: Path) -> None:
     async with office(tmp_path / "server") as desk:
         uai = next(row["school"] for row in await desk.do("space list"))
+        for command in ("start", "stop", "report"):
+            with pytest.raises(BadInput, match="say which school with --school UAI"):
+                await desk.do(f"drill {command}", school=None)
         with pytest.raises(BadInput):
             await desk.do("drill report", school=uai)
         with pytest.raises(BadInput):
