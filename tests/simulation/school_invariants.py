@@ -171,7 +171,9 @@ async def _sign_ins(world: World) -> None:
     if not world.trust.pins:
         return
     server = server_of(world.office)
-    own = {each.agreement for each in server.door.authorities() if each.role in HOLDS_SIGN_INS}
+    # who was let go takes along whom a server that was made anew has never heard of
+    doors = [server.door, *(machine.agent.replica.door for machine in world.machines if machine.agent is not None)]
+    own = {each.agreement for door in doors for each in door.authorities() if each.role in HOLDS_SIGN_INS}
     for entry in await server.store.scan_kinds([Kind.SIGN_IN_WRAP]):
         if entry.payload is not None and any(to not in own for to, _ in SignInWraps.parse(entry.payload).wraps):
             raise BrokenError("a key of sign-in lies at who is no machine of the school")
