@@ -100,7 +100,10 @@ async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unop
 async def _hidden(server: Server, roster: Roster) -> int:
     """How many hand-ins are hidden and not destroyed here yet, those included of which the rest has not come."""
     done = await destroyed(server.store)
-    gone = {name for name, record in done.items() if not roster.carried_out.isdisjoint(record.by or ())}
+    # an erasure is carried out where it lies, which is above the class for whoever is forgotten everywhere
+    above = [(await server.replica.view(each)).roster for each in server.replica.door.lineage(roster.space)[1:]]
+    carried_out = roster.carried_out.union(*(each.carried_out for each in above))
+    gone = {name for name, record in done.items() if not carried_out.isdisjoint(record.by or ())}
     said = [one.entry for one in await server.store.of_kinds(roster.space, [Kind.HAND_IN])]
     return sum(
         (entry.payload is None or roster.hides(entry)) and gone.isdisjoint(covering_names(entry)) for entry in said
