@@ -297,14 +297,17 @@ class _Commands:
     async def feedback(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.hand_ins import handing_in
 
-        await handing_in.give_feedback(
+        before = await handing_in.give_feedback(
             self._agent,
             _work(params),
             given.text(params, "text"),
             given.text_or_none(params, "mark"),
             redo=given.flag(params, "redo"),
             incoming=incoming,
+            take_back=given.flag(params, "take_back"),
         )
+        if before is not None:
+            await outgoing.progress(await handing_in.told_of_replaced(self._agent, _work(params), before))
         return {}
 
     async def sync(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:

@@ -184,11 +184,12 @@ async def feedback(
     text: Annotated[str, Option(help="What the pupil reads.")],
     mark: Annotated[str | None, Option(help="A mark or a level.")] = None,
     redo: Annotated[bool, Option(help="Ask for another try.")] = False,
+    take_back: Annotated[bool, Option(help="Take back what was said, to the wrong pupil say; with --text ''.")] = False,
 ) -> JSON:
-    """Give feedback on a pupil's work, with files if there are any."""
+    """Give feedback on a pupil's work, with files if there are any; it takes the place of what was said before."""
     from sync_agent.console.intake import files_of  # noqa: PLC0415 — loaded only when needed
 
-    params: dict[str, JSON] = {"id": hand_in, "text": text, "mark": mark, "redo": redo}
+    params: dict[str, JSON] = {"id": hand_in, "text": text, "mark": mark, "redo": redo, "take_back": take_back}
     return await run_with(call, "feedback", params, files_of(paths or [], required=False, data_dir=call.data_dir))
 
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
-from protocol.folds.coursework import HandInState, Work
+from protocol.folds.coursework import FeedbackNote, HandInState, Work
 from protocol.folds.hand_in_keys import wraps_for
 from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.model.entry import Kind
@@ -36,10 +36,11 @@ from protocol.replica.console.operation import (
     Outgoing,
     Restart,
 )
+from protocol.replica.console.parameters import shown
 from protocol.replica.content.holdings import work_need
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.namesakes import called_in
-from protocol.replica.office.people import whose_words
+from protocol.replica.office.people import names_of_words, whose_words
 from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.transfer.chunking import ChunkRef
 from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
@@ -308,13 +309,21 @@ def _cannot_read(work: Work) -> Refused:
 
 
 async def give_feedback(
-    agent: Agent, wanted: bytes, words: str, mark: str | None, *, redo: bool, incoming: Incoming
-) -> None:
-    """Say something about a hand-in, with files if there are any; it takes the place of what was said before.
+    agent: Agent,
+    wanted: bytes,
+    words: str,
+    mark: str | None,
+    *,
+    redo: bool,
+    incoming: Incoming,
+    take_back: bool = False,
+) -> FeedbackNote | None:
+    """Say something about a hand-in, with files if there are any; gives what was said before, whose place it takes.
 
-    Nothing takes back what was said to the wrong pupil.
+    With `take_back` nothing takes the place of what was said, to the wrong pupil say; else nothing is no feedback.
 
-    Raises `BadInput` (UNKNOWN_HAND_IN, USAGE for what is too long …), `Refused(NO_RIGHT)`, `LocalFailure`.
+    Raises `BadInput` (UNKNOWN_HAND_IN, NOTHING_TO_SEND, USAGE for what is too long …), `Refused(NO_RIGHT)`,
+    `LocalFailure`.
     """
     work = await find_work(agent, wanted)
     authority = await agent.right(work.space, Kind.FEEDBACK)
@@ -323,13 +332,13 @@ async def give_feedback(
     check_text(words, "text", MAX_TEXT_CHARS)
     check_text(mark or "", "mark", MAX_MARK_CHARS)
     content = await store_files(agent, work.space, incoming)
-    if content is None and not (words.strip() or mark or redo or work.feedback):
-        raise BadInput(Code.NOTHING_TO_SEND, "feedback says something: a text, a mark, another try, or files")
+    _check_says_something(work, take_back=take_back, says=bool(content or words.strip() or mark or redo))
     async with agent.writing:
         work = await find_work(agent, wanted)
         record = Feedback(words, mark or None, redo, content)
-        if work.feedback is not None and work.feedback.record == record and await _is_hers(agent, work):
-            return
+        before = work.feedback
+        if before is not None and before.record == record and await _is_hers(agent, work):
+            return None
         await agent.write(
             Draft(
                 work.space,
@@ -341,6 +350,29 @@ async def give_feedback(
                 parents=work.feedback_ids[:MAX_PARENTS],
             )
         )
+    return before
+
+
+def _check_says_something(work: Work, *, take_back: bool, says: bool) -> None:
+    if take_back and says:
+        raise BadInput(Code.USAGE, "to take back what was said, say nothing else: no text, mark, try or file")
+    if take_back and work.feedback is None:
+        raise BadInput(Code.NOTHING_TO_SEND, "nothing has been said of this work that could be taken back")
+    if not says and not take_back:
+        add = "" if work.feedback is None else "; `--take-back` takes back what was said"
+        raise BadInput(Code.NOTHING_TO_SEND, f"feedback says something: a text, a mark, another try, or files{add}")
+
+
+async def told_of_replaced(agent: Agent, wanted: bytes, before: FeedbackNote) -> str:
+    """What is no longer said of a hand-in, and whose word it was."""
+    roster = (await agent.replica.view((await find_work(agent, wanted)).space)).roster
+    by = (await names_of_words(agent.replica, roster, {before.grant})).get(before.grant)
+    note, count = before.record, 0 if before.record.content is None else before.record.content.files
+    beside = [f"mark {shown(note.mark)}"] if note.mark else []
+    beside += ["another try"] if note.redo else []
+    beside += [f"{count} {'file' if count == 1 else 'files'}"] if count else []
+    also = f" ({', '.join(beside)})" if beside else ""
+    return f"this takes the place of what {by or 'somebody'} had said: “{shown(note.text)}”{also}"
 
 
 async def _is_hers(agent: Agent, work: Work) -> bool:

@@ -132,7 +132,12 @@ def test_work_goes_to_the_teacher_and_feedback_comes_back(room: Class, tmp_path:
     (row,) = renard.ok("hand-ins", "--item", task)
     assert (row["state"], row["feedback"]["mark"]) == ("redo", "B")
     assert renard.ok("cat", handed["id"], "corrigé.txt", raw=True) == b"Bien"
-    assert laptop.ok("feedback", handed["id"], "--text", "") == {}  # it was meant for somebody else
+    check(laptop.run("feedback", handed["id"], "--text", ""), 2, "nothing-to-send")
+    taken_back = laptop.run("feedback", handed["id"], "--text", "", "--take-back")  # it was meant for somebody else
+    assert (taken_back.status, taken_back.json) == (0, {})
+    assert (
+        "this takes the place of what Mme Petit had said: “À reprendre” (mark B, another try, 1 file)" in taken_back.err
+    )
     asyncio.run(meet(laptop, renard))
     (row,) = renard.ok("hand-ins", "--item", task)
     assert row["feedback"]["mark"] is None

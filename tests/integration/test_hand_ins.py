@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.errors import Code, LocalFailure, Refused, RelaisError
+from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
 from protocol.folds.hand_in_keys import wraps_for
 from protocol.identity import AgreementKey
 from protocol.limits import ACQUAINTANCE_MS, MAX_READING_KEYS_PER_DEVICE, SEALED_CHUNK_BYTES
@@ -146,7 +146,12 @@ async def test_later_feedback_takes_the_place_of_the_first_and_the_same_again_ch
     before = await here.teacher.agent.replica.store.unsent_totals()
     await here.teacher.ask("feedback", Given({"a.txt": b"a"}), id=work, text="À revoir", redo=True)
     assert await here.teacher.agent.replica.store.unsent_totals() == before
+    assert here.teacher.told == []
+    with pytest.raises(BadInput, match="--take-back"):
+        await here.teacher.ask("feedback", id=work, text=" ")
     await here.teacher.ask("feedback", id=work, text="Mieux")
+    (told,) = here.teacher.told
+    assert told.endswith("had said: “À revoir” (another try, 1 file)")
     row = await here.teacher.work(work)
     assert (row["state"], row["feedback"]) == ("marked", {"text": "Mieux", "mark": None, "redo": False, "files": []})
     assert await here.teacher.files("checkout", item=work) == {}
@@ -249,7 +254,10 @@ async def test_a_pupils_machine_gives_no_feedback_and_too_many_words_are_refused
     assert (await refused(here.teacher, "feedback", id=work, text="x" * 16_001)).code is Code.USAGE
     assert (await refused(here.teacher, "feedback", id=work, text="x", mark="y" * 65)).code is Code.USAGE
     assert (await refused(here.teacher, "feedback", id="ab" * 32, text="x")).code is Code.UNKNOWN_HAND_IN
+    with pytest.raises(BadInput, match="could be taken back"):
+        await here.teacher.ask("feedback", id=work, text="", take_back=True)
     await here.teacher.ask("feedback", id=work, text="é" * 16_000)
+    assert (await refused(here.teacher, "feedback", id=work, text="x", take_back=True)).code is Code.USAGE
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------
