@@ -177,7 +177,20 @@ class _Commands:
         from sync_agent.coursework import publisher
 
         published = await publisher.publish(self._agent, _wish(params), incoming, outgoing)
+        if params.get("item") is None:
+            await self._tell_of_others(published.item, outgoing)
         return {"item": published.item.hex(), "revision": published.revision.hex()}
+
+    async def _tell_of_others(self, wanted: bytes, outgoing: Outgoing) -> None:
+        """Say of a new item that there is one of its title: it was meant as a new version, perhaps."""
+        item = await reading.find_item(self._agent, wanted)
+        coursework = (await self._agent.replica.view(item.space)).coursework
+        for other in reading.others_called(coursework, item)[:1]:
+            what, number = other.shown.record.kind.value, other.id.hex()[:12]
+            await outgoing.progress(
+                f"there is a {what} “{other.shown.record.title}” here already; both are shown now. If this is a new "
+                f"version of it: `publish … --item {number}`, and `withdraw {item.id.hex()[:12]}`"
+            )
 
     async def withdraw(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.coursework import publisher

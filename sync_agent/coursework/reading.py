@@ -15,7 +15,7 @@ from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure
-from protocol.folds.coursework import Item, Version, Work
+from protocol.folds.coursework import Coursework, Item, Version, Work
 from protocol.model.work import ContentRef
 from protocol.portable_names import portable_form
 from protocol.replica.console.operation import JSON, Outgoing
@@ -76,6 +76,18 @@ async def find_work(agent: Agent, wanted: bytes) -> Work:
         if work is not None:
             return work
     raise BadInput(Code.UNKNOWN_HAND_IN, f"there is no hand-in “{wanted.hex()}” here", hand_in=wanted.hex())
+
+
+def others_called(coursework: Coursework, item: Item) -> list[Item]:
+    """Items of the same kind that are there under the same title, but for capitals and spaces; the last said first."""
+    title, kind = _plain(item), item.shown.record.kind
+    found = (other for other in coursework.items.values() if other.id != item.id and not other.withdrawn)
+    alike = [other for other in found if other.shown.record.kind is kind and _plain(other) == title]
+    return sorted(alike, key=lambda other: (other.shown.at_ms, other.id), reverse=True)
+
+
+def _plain(item: Item) -> str:
+    return " ".join(portable_form(item.shown.record.title).casefold().split())
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------

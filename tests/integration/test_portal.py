@@ -195,6 +195,21 @@ async def test_what_cannot_be_published_is_named(
     assert await Desk(teacher.agent).ask("items") == []
 
 
+async def test_a_teacher_who_publishes_a_title_again_is_led_to_the_first(room: Classroom) -> None:
+    teacher = await room.teacher()
+    await teacher.session.sync()
+    fields = {"space": room.space.hex(), "kind": "lesson", "title": "Volcans"}
+    async with portal(teacher.agent) as adult:
+        first, second = [
+            (await adult.send("/publish", "/publish", fields, [("a.txt", data)])).headers["Location"]
+            for data in (b"a", b"b")
+        ]
+        assert "déjà un élément de ce titre" not in await adult.page(second.partition("?")[0])
+        page = await adult.page(second)
+        assert "déjà un élément de ce titre" in page
+        assert f'href="{first.partition("?")[0]}"' in page
+
+
 async def test_all_names_that_do_not_fit_are_named_with_why_and_what_was_written_stays_in_the_form(
     room: Classroom,
 ) -> None:

@@ -145,6 +145,26 @@ async def test_words_alone_can_be_changed_or_taken_away(desk: Desk, space: str) 
     assert await desk.files("checkout", item=first["item"]) == LESSON
 
 
+async def test_who_publishes_a_title_again_as_a_new_item_is_told_how_to_make_a_new_version(
+    desk: Desk, space: str
+) -> None:
+    first = (await desk.publish(LESSON, space=space, title="Le cycle de l'eau"))["item"]
+    assert desk.told == []
+    second = (await desk.publish(LESSON, space=space, title="le  cycle de l'Eau"))["item"]
+    (told,) = desk.told
+    assert "there is a lesson “Le cycle de l'eau” here already" in told
+    assert f"`publish … --item {first[:12]}`" in told
+    assert f"`withdraw {second[:12]}`" in told
+    await desk.publish(LESSON, space=space, title="Le cycle de l'eau", kind="assignment")
+    assert desk.told == []
+    await desk.publish({"a.txt": b"a"}, item=first)
+    assert desk.told == []
+    for item in (first, second):
+        await desk.ask("withdraw", item=item)
+    await desk.publish(LESSON, space=space, title="Le cycle de l'eau")
+    assert desk.told == []
+
+
 async def test_the_same_files_and_words_again_are_the_same_revision(desk: Desk, space: str) -> None:
     first = await desk.publish(LESSON, space=space, title="Eau")
     before = await fingerprint(desk)

@@ -9,12 +9,13 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import BadInput, Code
-from protocol.folds.coursework import Version
+from protocol.folds.coursework import Item, Version
 from protocol.model.work import ContentRef
 from protocol.portable_names import portable_form
 from protocol.replica.console import parameters as given
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.coursework.kept_edits import kept_edits
+from sync_agent.coursework.reading import others_called
 from sync_agent.coursework.texts import TEXT_FILE
 from sync_agent.hand_ins.drafts import Kept
 from sync_agent.portal.door import SAVED_FILE_POLICY
@@ -87,7 +88,8 @@ class ItemPages:
             more_earlier=len(piece.item.versions) - len(piece.item.heads) - len(earlier),
             may_publish=visit.teaches and await self._shelf.may_publish(piece.room),
             rows=await rows_of(visit, self._shelf, piece),
-            done=request.query.get("done"),
+            done=(done := request.query.get("done")),
+            twin=_twin(piece) if done == "published" and visit.teaches else None,
             draft=await self._draft_of(visit, piece),
             edits=await kept_edits(self._shelf.agent, piece.item.id),
         )
@@ -168,6 +170,11 @@ class ItemPages:
         piece = await self.visible(visit, request)
         await self._desk.do("fetch", {"item": piece.item.id.hex()})
         return see(f"/item/{piece.item.id.hex()}")
+
+
+def _twin(piece: Piece) -> Item | None:
+    """Another item of a new one's title: it was meant as a new version, perhaps."""
+    return next(iter(others_called(piece.room.coursework, piece.item)), None) if len(piece.item.versions) == 1 else None
 
 
 async def save_file(
