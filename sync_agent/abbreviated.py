@@ -94,11 +94,12 @@ def _is_school(agent: Agent, text: str) -> bool:
 async def _known(agent: Agent, key: str) -> Iterable[bytes]:
     if key == "reader":
         from sync_agent.keys.former_returns import list_former_returns  # noqa: PLC0415 — only for who types an id
+        from sync_agent.keys.past_readers import list_past_readers  # noqa: PLC0415 — only for who types an id
 
         former = [each.id for each in await list_former_returns(agent)]
-        return dict.fromkeys(
-            [*(name for reader in await list_readers(agent) for name in (reader.id, reader.device)), *former]
-        )
+        readers = await list_readers(agent)
+        past = [each.id for each in await list_past_readers(agent, readers)]
+        return dict.fromkeys([*(name for reader in readers for name in (reader.id, reader.device)), *former, *past])
     if key == "device":
         return dict.fromkeys(authority.key for authority in agent.replica.door.authorities())
     spaces = await agent.spaces()

@@ -172,7 +172,8 @@ async def remember_firsts(agent: Agent) -> None:
                     known[person] = (*believed, device)
                     marks[_mark(FIRST_MARKS, space, person)] = b"".join(map(b"".join, known[person]))
             if is_new and own is not None:
-                marks |= {_mark(KNOWN_READER_MARKS, space, device_id(device)): b"" for device in devices}
+                here = (each for each in devices if _is_here(roster, each))
+                marks |= {_mark(KNOWN_READER_MARKS, space, device_id(device)): b"" for device in here}
         marks |= meet(agent, space, (device for devices in known.values() for device in devices), before, now_ms)
         marks |= hear(agent, roster, now_ms)
     if marks:
@@ -183,6 +184,11 @@ async def remember_firsts(agent: Agent) -> None:
 def _is_first_itself(known: Mapping[bytes, Sequence[Device]], own: bytes) -> bool:
     """Whether this device is one from which its person's voice starts here: nobody of theirs was known before."""
     return not known.get(own)
+
+
+def _is_here(roster: Roster, device: Device) -> bool:
+    """Whether a device is among those that a teacher's page shows as readers: who is cut off already never was."""
+    return device[0] not in roster.cut and any((one.key, one.agreement) == device for one in roster.authorities)
 
 
 async def list_readers(agent: Agent) -> list[Reader]:

@@ -18,6 +18,7 @@ from protocol.rights.vouching import Device, device_id
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import Reader, list_readers, named_rows, readers_json, words_of
 from sync_agent.keys.former_returns import ASKED, MAX_TOLD, FormerReturn, list_former_returns
+from sync_agent.keys.past_readers import list_past_readers, past_named, past_reader_rows, tell_of_past_readers
 from sync_agent.space_names import space_names
 
 
@@ -133,7 +134,10 @@ def _day(at_ms: int | None) -> str:
 
 
 async def readers_told(agent: Agent, reader: bytes | None, outgoing: Outgoing) -> list[JSON]:
-    """Who reads, or one of them, and before these what is asked of former devices. Raises as `readers_json`."""
+    """Who reads, or one of them; before these what is asked of former devices, after them who could read for a time.
+
+    Raises as `readers_json`.
+    """
     returns = [
         each
         for each in await list_former_returns(agent)
@@ -142,10 +146,12 @@ async def readers_told(agent: Agent, reader: bytes | None, outgoing: Outgoing) -
     await tell_of_former_returns(returns, outgoing)
     readers = await list_readers(agent)
     await tell_who_waits(readers, outgoing)
-    asked = await former_return_rows(agent, returns)
+    past = past_named(await list_past_readers(agent, readers), reader)
+    await tell_of_past_readers(agent, past, outgoing)
+    asked, could_read = await former_return_rows(agent, returns), await past_reader_rows(agent, past)
     try:
-        return [*asked, *await readers_json(agent, readers, reader)]
+        return [*asked, *await readers_json(agent, readers, reader), *could_read]
     except BadInput:
-        if asked:
-            return asked
+        if asked or could_read:
+            return [*asked, *could_read]
         raise

@@ -43,6 +43,9 @@ GONE_MARKS: Final = "gone/"
 has no right, or is cut off (`first_readers`)."""
 KNOWN_READER_MARKS: Final = "known-reader/"
 """+ space in hex / device in hex → set once the teacher has seen that the device reads there."""
+PAST_KEYS_MARKS: Final = "past-keys/"
+"""+ space in hex → the beginnings of keys of which nobody here knows whose they are, of which the teacher has seen that
+work was sealed to them (`past_readers`)."""
 NOT_MINE_MARKS: Final = "not-mine/"
 """+ grant in hex → set once the teacher has said on this device that what a former one of hers said under it was not
 hers, or that she does not know (`former_returns`)."""

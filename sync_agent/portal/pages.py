@@ -15,14 +15,12 @@ from protocol.folds.coursework import HandInState, Work
 from protocol.model.work import ItemKind
 from protocol.replica.console import parameters as given
 from sync_agent.health import LastSync
-from sync_agent.keys.confirming import list_readers
 from sync_agent.keys.former_returns import ASKED, FormerReturn, list_former_returns
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import inside, see
 from sync_agent.portal.each_page.visit import Visit, remember_who
 from sync_agent.portal.shown.shelf import Piece, Told, by_due, newest_first
-from sync_agent.portal.teacher.readers import MAX_NOTICES, notices_of
-from sync_agent.portal.teacher.readers import shown as shown_devices
+from sync_agent.portal.teacher.readers import MAX_NOTICES, home_notices
 from sync_agent.portal.wording import Words
 from sync_agent.school.device_names import key_words
 from sync_agent.status import fingerprint_words
@@ -83,7 +81,7 @@ class Pages:
             withdrawn=newest_first(withdrawn),
             unopened=sum(card.unopened for card in assignments),
             many_rooms=len(visit.classes) > 1,
-            readers=notices_of(shown_devices(visit, await list_readers(self._shelf.agent)) if visit.teaches else ()),
+            readers=await home_notices(visit, self._shelf.agent),
             former=await self._former(visit),
         )
 

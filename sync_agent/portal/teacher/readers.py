@@ -15,6 +15,7 @@ from aiohttp import web
 
 from protocol.errors import BadInput, Code
 from protocol.replica.console import parameters as given
+from sync_agent.app import Agent
 from sync_agent.keys.confirming import (
     NOT_HERE,
     WAITS,
@@ -26,6 +27,7 @@ from sync_agent.keys.confirming import (
     words_of,
 )
 from sync_agent.keys.former_returns import FormerReturn, decline_former_return, list_former_returns
+from sync_agent.keys.past_readers import PastReader, acknowledge_past, list_past_readers, one_past_reader
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
@@ -78,25 +80,69 @@ class Former:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """Somebody who could read for a time: who, by which computers, in which classes, on which days."""
+
+    reader: PastReader
+    who: str
+    computers: str
+    rooms: tuple[str, ...]
+    days: str
+
+
+def past_shown(visit: Visit, readers: Sequence[PastReader]) -> list[Past]:
+    """The same as a page shows them."""
+    return [_past(visit, each) for each in readers]
+
+
+def _past(visit: Visit, reader: PastReader) -> Past:
+    say = visit.say
+    computers = ", ".join(dict.fromkeys(name or say("unknown.device") for _, name in reader.devices))
+    who = reader.called or say("readers.past_nobody")
+    first, last = (say.day(at_ms, visit.now_ms) for at_ms in (reader.first_ms, reader.last_ms))
+    return Past(
+        reader,
+        say("readers.past_own", name=computers) if reader.mine else who,
+        computers,
+        tuple(room.name for room in visit.rooms if room.space in reader.spaces),
+        first if first == last else say("readers.past_days", first=first, last=last),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Notices:
     """Devices on the home page: those that may be the teacher's own, colleagues' that are new, and how many more.
 
-    This one itself `waits_for` these.
+    This one itself `waits_for` these. Then who could read for a time and was not looked at, and how many more of them.
     """
 
     asked: Sequence[Shown]
     news: Sequence[Shown]
     more: int
     waits_for: Sequence[str | None]
+    past: Sequence[Past]
+    past_more: int
 
 
-def notices_of(devices: Sequence[Shown]) -> Notices:
+def notices_of(devices: Sequence[Shown], past: Sequence[Past]) -> Notices:
     """The first of each kind."""
     asked = [each for each in devices if each.reader.state == YOURS]
     news = [each for each in devices if not each.reader.mine and each.is_news]
     left = sum(max(0, len(some) - MAX_NOTICES) for some in (asked, news))
     waits_for = [name for each in devices if each.reader.is_this for _, name in each.reader.waits_for]
-    return Notices(asked[:MAX_NOTICES], news[:MAX_NOTICES], left, waits_for[:MAX_NOTICES])
+    told = [each for each in past if each.reader.is_news]
+    past_more = max(0, len(told) - MAX_NOTICES)
+    return Notices(
+        asked[:MAX_NOTICES], news[:MAX_NOTICES], left, waits_for[:MAX_NOTICES], told[:MAX_NOTICES], past_more
+    )
+
+
+async def home_notices(visit: Visit, agent: Agent) -> Notices:
+    """What a teacher's home page says of who reads; nothing on anybody else's."""
+    if not visit.teaches:
+        return notices_of((), ())
+    readers = await list_readers(agent)
+    return notices_of(shown(visit, readers), past_shown(visit, await list_past_readers(agent, readers)))
 
 
 class Readers:
@@ -109,7 +155,9 @@ class Readers:
     async def show(self, request: web.Request) -> web.StreamResponse:
         """The teacher's devices, then the colleagues': so many of each from the place that is asked for."""
         visit = await self._desk.visit(request)
-        devices = shown(visit, await list_readers(self._agent))
+        readers = await list_readers(self._agent)
+        devices = shown(visit, readers)
+        past = past_shown(visit, await list_past_readers(self._agent, readers))
         returns = await list_former_returns(self._agent)
         former = _former(visit, [each for each in returns if not each.is_declined])
         declined = _former(visit, [each for each in returns if each.is_declined])
@@ -128,7 +176,8 @@ class Readers:
             teaches=bool(await own_grants(self._agent)),
             others=others[start:end],
             nobody=not others,
-            more=sum(max(0, len(some) - end) for some in (former, declined, mine, others)),
+            past=past[start:end],
+            more=sum(max(0, len(some) - end) for some in (former, declined, mine, others, past)),
             next=f"{ADDRESS}?from={end}",
             words=await words_of(
                 [
@@ -143,7 +192,8 @@ class Readers:
     async def act(self, request: web.Request) -> web.StreamResponse:
         """Confirm a device, or say that it has been seen; answer what is asked of a former one."""
         fields = await self._desk.fields(request)
-        match request.match_info["act"]:
+        done = request.match_info["act"]
+        match done:
             case "confirm" | "was-me":
                 shown = {key: fields[key] for key in ("reader", "shown_as", "person") if fields.get(key)}
                 await self._desk.do("key-confirm", shown)
@@ -155,9 +205,14 @@ class Readers:
                 if all(each.id != reader for each in await list_readers(self._agent)):
                     raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE)
                 await acknowledge(self._agent, reader)
+            case "seen-past":
+                reader = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")
+                readers = await list_readers(self._agent)
+                await acknowledge_past(self._agent, await one_past_reader(self._agent, readers, reader))
+                done = "seen"
             case _:
                 raise web.HTTPNotFound
-        return see(f"{ADDRESS}?done={request.match_info['act']}")
+        return see(f"{ADDRESS}?done={done}")
 
 
 def _former(visit: Visit, returns: Sequence[FormerReturn]) -> list[Former]:

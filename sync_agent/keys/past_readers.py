@@ -1,0 +1,406 @@
+"""“Ont pu lire pendant un temps”: who could read a class's work, and reads it no more.
+
+Rules (docs/threat-model.md; docs/adr/0272):
+- whoever has the server lets somebody in while PCs alone are answered, and cuts him off before a teacher's laptop hears
+  of either: what PCs have sealed to him stays in the set, and tells;
+- whether his right, his keys or these wraps are held back by now changes nothing of what he could read;
+- a wrap counts from who had the content key: from the device that handed in, whichever of its keys it wrote with, from
+  teachers' devices and the root; a machine's about others' work does not;
+- of who is erased, and of keys of which nobody here knows whose they are, the number of works alone is told, together;
+- days are those of the wraps, which PCs date, and names those that came first: neither is his to choose;
+- whom the teacher has looked at as a reader, or confirmed, is here without being news; anybody else is until looked at;
+- each wrap is read once while this program runs: there are thousands, and every page asks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, NamedTuple, Self, TypeAlias
+from weakref import WeakKeyDictionary
+
+from blake3 import blake3
+
+from protocol.clock import rfc3339
+from protocol.errors import BadInput, Code
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import PersonKey, RecoveryKey
+from protocol.model.work import Wraps
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.console.operation import JSON, Outgoing
+from protocol.replica.console.text import local_time
+from protocol.replica.office.people import first_names
+from protocol.rights.door import Authority, Door
+from protocol.rights.keys_in_use import by_their_own
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device, device_id
+from protocol.roles import HAS_READING_KEYS
+from sync_agent.app import Agent
+from sync_agent.keys.confirming import NOT_HERE, Reader, named_by, own_device, own_grant, own_grants
+from sync_agent.machine.marks import KNOWN_READER_MARKS, PAST_KEYS_MARKS
+from sync_agent.space_names import space_names
+
+COULD_READ: Final = "could read"
+"""How such a reader stands, where states of readers are told in a word."""
+MAX_TOLD: Final = 10
+"""So many that are news are told in words."""
+MAX_KEYS_NOTED: Final = 1_000
+"""So many keys that nobody knows are noted as looked at in a class: more of them stay news."""
+_BEGINNING_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PastReader:
+    """Somebody, by the id that grants give, to whom work was sealed and who reads here no more by these devices.
+
+    `id` names what is shown; `person` and `called` are None of all those of whom nobody here knows who they are, who
+    are one: then `keys` are theirs. `devices` are told with what they called themselves, `noted` is what looking at
+    this notes; `mine` says that they bear this device's teacher's name.
+    """
+
+    id: bytes
+    person: bytes | None
+    called: str | None
+    devices: tuple[tuple[Device, str | None], ...]
+    spaces: tuple[bytes, ...]
+    named_by: tuple[str, ...]
+    first_ms: int
+    last_ms: int
+    works: int
+    mine: bool
+    is_news: bool
+    noted: tuple[tuple[bytes, bytes], ...]
+
+
+class _Wrap(NamedTuple):
+    """What counts of a wrap: `by_reader` says that a teacher's device, or the root, wrote it."""
+
+    space: bytes
+    work: bytes
+    author: bytes
+    by_reader: bool
+    at_ms: int
+    keys: tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class _Span:
+    """Which works were sealed to a key, from when until when."""
+
+    works: set[bytes] = field(default_factory=set)
+    first_ms: int = 1 << 63
+    last_ms: int = 0
+
+    def add(self, works: Iterable[bytes], first_ms: int, last_ms: int) -> None:
+        self.works.update(works)
+        self.first_ms, self.last_ms = min(self.first_ms, first_ms), max(self.last_ms, last_ms)
+
+
+_Standing: TypeAlias = "tuple[bytes, bytes]"
+"""A line of keys, as whose it is listed."""
+_Sealed: TypeAlias = "Mapping[bytes, Mapping[bytes, _Span]]"
+"""By class and key."""
+
+
+@dataclass(slots=True)
+class _Read:
+    """What has been read of a replica's wraps, up to an arrival; and what that says, until more comes."""
+
+    filled: int
+    after: int = 0
+    authors: dict[bytes, bytes] = field(default_factory=dict)
+    wraps: dict[bytes, _Wrap] = field(default_factory=dict)
+    keys: dict[bytes, bytes] = field(default_factory=dict)
+    sealed: _Sealed = field(default_factory=dict)
+
+
+_READ: Final[WeakKeyDictionary[Replica, _Read]] = WeakKeyDictionary()
+
+
+async def _sealed(agent: Agent, spaces: Iterable[bytes]) -> _Sealed:
+    """To which keys the work of these classes was sealed: what has come since the last look is read alone."""
+    replica = agent.replica
+    # what came bare, and was passed over, may have got its payload since
+    filled = sum(map(replica.filled, spaces))
+    latest = await replica.store.latest()
+    read = _READ.get(replica)
+    if read is None or read.filled != filled:
+        read = _READ[replica] = _Read(filled)
+    if latest is None or latest[0] == read.after:
+        return read.sealed
+    came = await replica.store.scan_kinds([Kind.HAND_IN, Kind.WRAP], read.after)
+    for entry in came:
+        if entry.header.kind == Kind.HAND_IN:
+            read.authors[entry.id] = entry.header.author
+        elif (wrap := _wrap(entry, replica.door, read.keys)) is not None:
+            read.wraps[entry.id] = wrap
+    if came:
+        read.sealed = _by_key(read, replica.door)
+    read.after = latest[0]
+    return read.sealed
+
+
+def _wrap(entry: Entry, door: Door, known: dict[bytes, bytes]) -> _Wrap | None:
+    """What counts of an entry; of the few keys there are, each lies in memory once."""
+    header, said = entry.header, parsed(entry, Wraps.parse)
+    if said is None or header.target is None:
+        return None
+    given = door.authority(header.grant)
+    by_reader = header.grant is None or (given is not None and given.role in HAS_READING_KEYS)
+    keys = tuple(known.setdefault(key, key) for key, _ in said.wraps)
+    return _Wrap(header.space, header.target, header.author, by_reader, entry.timestamp_ms, keys)
+
+
+def _by_key(read: _Read, door: Door) -> _Sealed:
+    """A device that took keys of its own wraps what it handed in before with the new ones."""
+    found: defaultdict[bytes, defaultdict[bytes, _Span]] = defaultdict(lambda: defaultdict(_Span))
+    for wrap in read.wraps.values():
+        author = read.authors.get(wrap.work)
+        if author is not None and (wrap.by_reader or door.origin(wrap.author) == door.origin(author)):
+            for key in wrap.keys:
+                found[wrap.space][key].add([wrap.work], wrap.at_ms, wrap.at_ms)
+    return found
+
+
+@dataclass(slots=True)
+class _Past:
+    """What is found of one such reader, in all classes."""
+
+    person: bytes | None
+    span: _Span = field(default_factory=_Span)
+    devices: dict[Device, str | None] = field(default_factory=dict)
+    spaces: dict[bytes, None] = field(default_factory=dict)
+    named_by: dict[str, None] = field(default_factory=dict)
+    noted: set[tuple[bytes, bytes]] = field(default_factory=set)
+    mine: bool = False
+    is_news: bool = False
+
+    def add(self, space: bytes, noted: bytes, span: _Span, *, is_news: bool) -> None:
+        """That so much was sealed in a class to a key of this device's; or to this key."""
+        self.spaces[space] = None
+        self.noted.add((space, noted))
+        self.span.add(span.works, span.first_ms, span.last_ms)
+        self.is_news |= is_news
+
+    def shown(self, names: Mapping[bytes, str]) -> PastReader:
+        noted = tuple(sorted(self.noted))
+        return PastReader(
+            id=blake3(b"".join((self.person or b"", *(part for each in noted for part in each)))).digest(),
+            person=self.person,
+            called=None if self.person is None else names.get(self.person),
+            devices=tuple(self.devices.items()),
+            spaces=tuple(self.spaces),
+            named_by=tuple(self.named_by),
+            first_ms=self.span.first_ms,
+            last_ms=self.span.last_ms,
+            works=len(self.span.works),
+            mine=self.mine,
+            is_news=self.is_news,
+            noted=noted,
+        )
+
+
+class _Sayer(NamedTuple):
+    """Who said a reading key, as whose, and what its device calls itself."""
+
+    given: Authority
+    person: bytes
+    name: str | None
+
+
+async def list_past_readers(agent: Agent, readers: Sequence[Reader]) -> list[PastReader]:
+    """Those who are not among the `readers` of today (`list_readers`), what is news first, then the latest.
+
+    Empty where this device teaches nothing.
+    """
+    grants = await own_grants(agent)
+    spaces = await agent.spaces() if grants else []
+    sealed = await _sealed(agent, spaces) if grants else {}
+    sealed = {space: sealed[space] for space in spaces if space in sealed}
+    if not sealed:
+        return []
+    said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY])
+    recovery = await _recovery_keys_ever(agent.replica)
+    found: dict[bytes | None, _Past] = {}
+    for space, spans in sealed.items():
+        mine = await own_grant(agent, grants, space)
+        if mine is not None and mine.person is not None:
+            here = await _Class.of(agent, space, mine.person, readers, said)
+            here.add_to(found, {key: span for key, span in spans.items() if key not in recovery})
+    names = await first_names(agent.replica, {person for person in found if person is not None})
+    return sorted((each.shown(names) for each in found.values()), key=_place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """What is known of one class: who said each key, who is listed, who of these reads; what of this its teacher knows.
+
+    `own` is the id as which this device is granted there.
+    """
+
+    space: bytes
+    own: bytes
+    roster: Roster
+    door: Door
+    named_by: Callable[[Authority], str]
+    sayers: Mapping[bytes, Collection[_Sayer]]
+    listed: frozenset[_Standing]
+    reading: frozenset[_Standing]
+    known: frozenset[bytes]
+    known_keys: frozenset[bytes]
+
+    @classmethod
+    async def of(cls, agent: Agent, space: bytes, own: bytes, readers: Iterable[Reader], said: Iterable[Entry]) -> Self:
+        """From the marks of this device, and the words that lead on from it: what it met first may be a server's."""
+        roster, door, store = (await agent.replica.view(space)).roster, agent.replica.door, agent.replica.store
+        circle = roster.voices.with_over().circle(roster.who(own), own_device(agent))
+        seen = (bytes.fromhex(mark.removeprefix(_known(space))) for mark in await store.marks(_known(space)))
+        return cls(
+            space,
+            own,
+            roster,
+            door,
+            partial(named_by, agent),
+            _sayers((each for each in said if each.header.space == space), roster, door),
+            _standing((each for each in readers if each.space == space), door),
+            _standing((each for each in readers if each.space == space and each.speaks), door),
+            frozenset(map(device_id, circle.own | circle.others)).union(seen),
+            _beginnings(await store.mark(f"{PAST_KEYS_MARKS}{space.hex()}")),
+        )
+
+    def add_to(self, found: dict[bytes | None, _Past], spans: Mapping[bytes, _Span]) -> None:
+        """To what other classes told, what this one tells."""
+        for key, span in spans.items():
+            if not self.sayers[key] and (nameless := _nameless(found)) is not None:
+                nameless.add(self.space, key, span, is_news=key[:_BEGINNING_BYTES] not in self.known_keys)
+            for sayer in self.sayers[key]:
+                given, device = sayer.given, device_id((sayer.given.key, sayer.given.agreement))
+                standing = self.door.origin(given.key), self.roster.who(sayer.person)
+                # of one that waits, and that she does not know, the list says that nothing is given to it
+                if standing not in (self.listed if device in self.known else self.reading):
+                    past = found.setdefault(sayer.person, _Past(sayer.person))
+                    past.add(self.space, device, span, is_news=device not in self.known)
+                    past.devices[given.key, given.agreement] = sayer.name
+                    past.named_by[self.named_by(given)] = None
+                    # by no list, which would take the name off him
+                    past.mine |= sayer.person == self.own
+
+
+def _nameless(found: dict[bytes | None, _Past]) -> _Past | None:
+    """The one that stands for all of whom nobody here knows who they are."""
+    return found.setdefault(None, _Past(None))
+
+
+def _place(past: PastReader) -> tuple[bool, int, bytes]:
+    return not past.is_news, -past.last_ms, past.id
+
+
+def _sayers(said: Iterable[Entry], roster: Roster, door: Door) -> Mapping[bytes, Collection[_Sayer]]:
+    """Who has said each key, held back or not; nobody who is erased."""
+    found: defaultdict[bytes, dict[tuple[Device, bytes], _Sayer]] = defaultdict(dict)
+    for person, device, entry in by_their_own(said, Kind.PERSON_KEY, door):
+        key, given = parsed(entry, PersonKey.parse), door.authority(entry.header.grant)
+        if key is not None and given is not None and not roster.is_erased(entry):
+            found[key.agreement].setdefault((device, person), _Sayer(given, person, key.name))
+    return defaultdict(tuple, {key: tuple(sayers.values()) for key, sayers in found.items()})
+
+
+def _standing(readers: Iterable[Reader], door: Door) -> frozenset[_Standing]:
+    return frozenset((door.origin(reader.device), reader.person) for reader in readers)
+
+
+async def _recovery_keys_ever(replica: Replica) -> frozenset[bytes]:
+    """The kits' keys, those in whose place another came included: they are no reader's."""
+    said = await replica.store.scan_kinds([Kind.RECOVERY_KEY])
+    return frozenset(key.agreement for each in said if (key := parsed(each, RecoveryKey.parse)) is not None)
+
+
+# --- looked at --------------------------------------------------------------------------------------------------------
+
+
+async def acknowledge_past(agent: Agent, past: PastReader) -> None:
+    """Somebody has seen that these could read: it is no news any more."""
+    if past.person is not None:
+        marks = {f"{_known(space)}{device.hex()}": b"" for space, device in past.noted}
+    else:
+        by_space: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        for space, key in past.noted:
+            by_space[space].append(key[:_BEGINNING_BYTES])
+        marks = {f"{PAST_KEYS_MARKS}{space.hex()}": b"".join(keys[:MAX_KEYS_NOTED]) for space, keys in by_space.items()}
+    await agent.replica.store.set_marks(marks)
+    agent.on_change()
+
+
+def _known(space: bytes) -> str:
+    return f"{KNOWN_READER_MARKS}{space.hex()}/"
+
+
+def _beginnings(mark: bytes | None) -> frozenset[bytes]:
+    value = mark or b""
+    return frozenset(value[at : at + _BEGINNING_BYTES] for at in range(0, len(value), _BEGINNING_BYTES))
+
+
+# --- what commands say ------------------------------------------------------------------------------------------------
+
+
+async def past_reader_rows(agent: Agent, listed: Sequence[PastReader]) -> list[JSON]:
+    """The rows of `key readers` about them."""
+    names = await space_names(agent)
+    return [
+        {
+            "id": each.id.hex(),
+            "device": each.devices[0][0][0].hex() if each.devices else None,
+            "name": ", ".join(dict.fromkeys(name for _, name in each.devices if name)) or None,
+            "person": None if each.person is None else each.person.hex(),
+            "teacher": each.called,
+            "space": ", ".join(names.get(space, space.hex()) for space in each.spaces),
+            "state": COULD_READ,
+            "shown_as": "own" if each.mine else "other",
+            "words": None,
+            "since": rfc3339(each.first_ms),
+            "named_by": ", ".join(each.named_by) or None,
+            "past": {
+                "until": rfc3339(each.last_ms),
+                "works": each.works,
+                "devices": [device[0].hex() for device, _ in each.devices],
+                "is_news": each.is_news,
+            },
+        }
+        for each in listed
+    ]
+
+
+async def tell_of_past_readers(agent: Agent, listed: Sequence[PastReader], outgoing: Outgoing) -> None:
+    """The first of those that are news, in words."""
+    names = await space_names(agent)
+    news = [each for each in listed if each.is_news]
+    for each in news[:MAX_TOLD]:
+        who = f"“{each.called}”" if each.called else "somebody whose name is not known here"
+        where = ", ".join(names.get(space, space.hex()) for space in each.spaces)
+        many = f"{each.works} piece{'s' if each.works > 1 else ''} of pupils' work"
+        days = " to ".join(dict.fromkeys(local_time(rfc3339(at_ms) or "") for at_ms in (each.first_ms, each.last_ms)))
+        await outgoing.progress(
+            f"{who} could read {many} ({where}), sealed to them {days}, and reads no more. If that surprises you, ask "
+            "the head of your school why, or whoever looks after the server"
+        )
+    if len(news) > MAX_TOLD:
+        await outgoing.progress(f"and {len(news) - MAX_TOLD} more of these; `key readers --json` lists all")
+
+
+def past_named(listed: Iterable[PastReader], asked: bytes | None) -> list[PastReader]:
+    """All of them, or those that an id, or a device of theirs, names."""
+    return [
+        each
+        for each in listed
+        if asked in {None, each.id} or any(asked in {device[0], device_id(device)} for device, _ in each.devices)
+    ]
+
+
+async def one_past_reader(agent: Agent, readers: Sequence[Reader], asked: bytes) -> PastReader:
+    """The one that this id shows. Raises `BadInput(UNKNOWN_DEVICE)`, also where there is more to it by now."""
+    for each in await list_past_readers(agent, readers):
+        if each.id == asked:
+            return each
+    raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=asked.hex())

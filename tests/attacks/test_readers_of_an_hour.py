@@ -1,0 +1,159 @@
+"""Whoever has the server lets somebody read while PCs alone are answered (docs/threat-model.md; docs/adr/0272)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure, PersonRecord, Revocation
+from protocol.model.work import Wraps
+from protocol.replica.at_work.replica import Draft
+from protocol.rights.door import Door
+from protocol.rights.roster import Roster
+from protocol.roles import PersonRole, Role
+from sync_agent.keys.confirming import list_readers
+from sync_agent.keys.past_readers import PastReader, _by_key, _Read, _Sayer, _sayers, _Sealed, list_past_readers
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head
+from tests.harness.portal import portal
+from tests.harness.spied_class import SpiedClass, spied_class
+
+ROW = "a reader of an hour"
+NEWS = "M. X a pu lire 2 travaux d'élèves (CM1)"
+
+
+async def _nobody(*_: object) -> list[PastReader]:
+    return []
+
+
+def _by_what_counts(said: Iterable[Entry], roster: Roster, door: Door) -> Mapping[bytes, Collection[_Sayer]]:
+    return _sayers([entry for entry in said if not roster.hides(entry)], roster, door)
+
+
+def _whoever_wraps(read: _Read, door: Door) -> _Sealed:
+    return _by_key(
+        replace(read, wraps={name: wrap._replace(by_reader=True) for name, wrap in read.wraps.items()}), door
+    )
+
+
+@dataclass
+class Hour:
+    """A class in which M. X read for an hour, while the server answered the PC alone; and the head's computer."""
+
+    here: SpiedClass
+    head: Device
+    x: bytes
+
+    async def is_over(self, *heads: bytes) -> None:
+        """He is cut off but for what these lead to, and taken off the list; then everybody is answered again."""
+        territory, space = self.here.room.territory, self.here.room.space
+        shown = (await territory.replica.view(space)).roster.persons[self.x].entry
+        await territory.say(space, Kind.REVOKE, Revocation(self.here.spy.signing.public, heads).encode())
+        gone = PersonRecord("M. X", PersonRole.TEACHER, left=True).encode()
+        await territory.say(space, Kind.PERSON, gone, subject=self.x, parents=(shown,))
+        for _ in range(3):
+            await self.here.sync(*self.here.room.devices)
+        assert await self.here.room.agree()
+
+    async def all_that_he_said(self) -> list[bytes]:
+        """The heads that leave it standing."""
+        here = self.here
+        return await here.room.territory.replica.tips(here.room.space, here.spy.signing.public)
+
+    async def told(self, device: Device) -> list[PastReader]:
+        """Who could read for a time, as a device tells it."""
+        return await list_past_readers(device.agent, await list_readers(device.agent))
+
+
+@pytest.fixture
+async def hour(tmp_path: Path) -> AsyncIterator[Hour]:
+    async with spied_class(tmp_path) as here:
+        room = here.room
+        head, _ = await confirmed_head(here)
+        waiting = await room.hand_in(here.machine, here.item, {"w.odt": b"waits for its teacher"})
+        await here.sync(here.machine)
+        x = await room.territory.person("M. X", PersonRole.TEACHER, room.space)
+        await here.name_the_spy(x)
+        await here.sync(here.machine)
+        new = await room.hand_in(here.machine, here.item, {"n.odt": b"handed in meanwhile"})
+        await here.sync(here.machine)
+        assert await here.opens(waiting)
+        assert await here.opens(new)
+        yield Hour(here, head, x)
+
+
+@attack(
+    ROW,
+    off={
+        "sync_agent.portal.teacher.readers.list_past_readers": _nobody,
+        "sync_agent.keys.returns_told.list_past_readers": _nobody,
+    },
+)
+async def test_who_read_for_an_hour_that_no_teacher_heard_of_is_told_to_each_of_them(hour: Hour) -> None:
+    await hour.is_over(*await hour.all_that_he_said())
+    for device in (hour.here.teacher, hour.head):
+        async with portal(device.agent) as surfer:
+            assert NEWS in (await surfer.page("/")).replace("&#39;", "'")
+            assert "Ont pu lire pendant un temps" in await surfer.page("/readers")
+        rows = await Desk(device.agent).ask("key-readers")
+        (told,) = [row for row in rows if row["state"] == "could read"]
+        assert (told["teacher"], told["past"]["works"]) == ("M. X", 2)
+
+
+@attack(ROW, off={"sync_agent.keys.past_readers._sayers": _by_what_counts})
+async def test_so_is_who_was_cut_off_with_all_that_he_ever_said(hour: Hour) -> None:
+    await hour.is_over()
+    (told,) = await hour.told(hour.here.teacher)
+    assert (told.called, told.works, told.is_news) == ("M. X", 2, True)
+
+
+@attack(ROW, off={"sync_agent.keys.past_readers._nameless": lambda *_: None})
+async def test_of_who_was_erased_it_is_told_that_somebody_could_read(hour: Hour) -> None:
+    await hour.is_over()
+    territory, space = hour.here.room.territory, hour.here.room.space
+    await territory.say(space, Kind.ERASE, Erasure(hour.x).encode())
+    await hour.here.sync(hour.here.machine, hour.here.teacher)
+    told = next(iter(await hour.told(hour.here.teacher)), None)
+    assert told is not None
+    assert (told.person, told.called, told.devices, told.works, told.is_news) == (None, None, (), 2, True)
+    async with portal(hour.here.teacher.agent) as surfer:
+        page = await surfer.page("/")
+        assert "Quelqu&#39;un dont le nom n&#39;est pas, ou plus, connu ici a pu lire 2" in page
+        assert "M. X" not in page
+        await surfer.send("/readers", "/readers/seen-past", {"reader": told.id.hex()})
+        assert "a pu lire" not in await surfer.page("/")
+
+
+@attack(ROW, off={"sync_agent.keys.confirming._is_here": lambda *_: True})
+async def test_a_laptop_that_meets_the_class_afterwards_tells_of_it_as_well(hour: Hour) -> None:
+    await hour.is_over(*await hour.all_that_he_said())
+    room = hour.here.room
+    colleague = await room.device(
+        Role.TEACHER, person=await room.territory.person("Mme Roy", PersonRole.TEACHER, room.space)
+    )
+    await hour.here.sync(colleague, hour.here.machine, colleague)
+    assert [each.called for each in await hour.told(colleague) if each.is_news] == ["M. X"]
+
+
+@attack(ROW, off={"sync_agent.keys.past_readers._by_key": _whoever_wraps})
+async def test_a_machine_that_wraps_what_others_handed_in_names_no_colleague_as_its_reader(hour: Hour) -> None:
+    here = hour.here
+    other = await here.room.machine()
+    await here.sync(other)
+    agent = other.agent
+    right = await agent.right(here.room.space, Kind.WRAP)
+    false = Wraps(((bytes(31) + b"\x09", bytes(80)),))
+    async with agent.writing:
+        draft = Draft(
+            here.room.space, Kind.WRAP, right.grant, false.encode(), subject=here.room.pupil_person, target=here.work
+        )
+        await agent.write(draft)
+    await here.sync(other)
+    await hour.is_over()
+    assert [each.called for each in await hour.told(here.teacher)] == ["M. X"]
