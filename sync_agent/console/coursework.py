@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from protocol.errors import BadInput, Code, LocalFailure
-from protocol.replica.console.frame import Call
+from protocol.replica.console.frame import Call, tell
 from protocol.replica.console.operation import JSON, Params
 from protocol.replica.console.options import Argument, Option
 from sync_agent.console.calls import PROGRAM, Folder, HandInId, Item, Paths, run_here, run_into, run_with
@@ -27,6 +27,7 @@ HAND_IN_COLUMNS: Final = {
 PEOPLE_COLUMNS: Final = {"person": "person", "called": "name", "role": "role"}
 PAGE_LANGUAGES: Final = ("fr", "en")
 HAND_IN_TRIES: Final = 3
+MAX_TOLD_PATHS: Final = 10
 
 
 @PROGRAM.command("items", columns=ITEM_COLUMNS)
@@ -59,7 +60,7 @@ async def publish(
     ] = None,
 ) -> JSON:
     """Publish files, folders or a text as a lesson, an assignment or an announcement."""
-    from sync_agent.console.intake import files_of  # noqa: PLC0415
+    from sync_agent.console.intake import files_of, left_behind  # noqa: PLC0415
     from sync_agent.coursework.dates import due_ms  # noqa: PLC0415 — loaded only when needed
 
     params: dict[str, JSON] = {"space": space, "title": title, "kind": kind, "item": item}
@@ -70,7 +71,12 @@ async def publish(
     if text is not None:
         params["text"] = text
     required = item is None and not text
-    return await run_with(call, "publish", params, files_of(paths or [], required=required, data_dir=call.data_dir))
+    incoming = files_of(paths or [], required=required, data_dir=call.data_dir)
+    done = await run_with(call, "publish", params, incoming)
+    if unmeant := left_behind(incoming):
+        more = f" and {len(unmeant) - MAX_TOLD_PATHS} more" if len(unmeant) > MAX_TOLD_PATHS else ""
+        tell(f"published too, though a program left it in the folder: {', '.join(unmeant[:MAX_TOLD_PATHS])}{more}")
+    return done
 
 
 @PROGRAM.command("withdraw", said="withdrawn; it disappears from every device with its next sync")

@@ -17,7 +17,7 @@ import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
@@ -57,11 +57,12 @@ class Likeness:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file to send: where it lies, the path that it gets, and what it was when it was found."""
+    """A file to send: where it lies, the path that it gets, what it was when it was found, and whether in a folder."""
 
     place: str
     path: str
     likeness: Likeness
+    in_folder: bool = True
 
 
 def files_of(
@@ -81,6 +82,14 @@ def files_of(
 def sizes_of(incoming: Incoming) -> list[tuple[str, int]]:
     """Path and size of each file that `files_of` found, in the order in which they come; nothing for other input."""
     return incoming.sizes() if isinstance(incoming, Intake) else []
+
+
+def left_behind(incoming: Incoming) -> list[str]:
+    """The paths, of what `files_of` found in folders, that programs leave there: they are sent, and hardly meant."""
+    from sync_agent.watching.rules import is_left_behind  # noqa: PLC0415 — loaded only when needed
+
+    found = incoming.found if isinstance(incoming, Intake) else []
+    return [displayable(source.path) for source in found if source.in_folder and is_left_behind(source.path)]
 
 
 def survey(paths: Sequence[str], folder: Path, keys: frozenset[Identity] = frozenset()) -> list[Source]:
@@ -125,17 +134,17 @@ class Intake:
     ) -> None:
         self._paths = paths
         self._folder = folder
-        self._found = found
+        self.found = found
         self._keys = keys
         self._pause = pause
 
     def sizes(self) -> list[tuple[str, int]]:
         """Path and size in bytes of each file as it was found, in their order."""
-        return [(portable_form(source.path), source.likeness.size) for source in self._found]
+        return [(portable_form(source.path), source.likeness.size) for source in self.found]
 
     async def __aiter__(self) -> AsyncIterator[FileEvent]:
         """The events in order. Raises `LocalFailure(CHANGING_FILE)` after three tries, and what `survey` raises."""
-        found = self._found
+        found = self.found
         for tries_left in reversed(range(TRIES)):
             try:
                 for source in found:
@@ -247,7 +256,8 @@ def _keys_in(data_dir: Path) -> frozenset[Identity]:
 def _walk(named: Path, keys: frozenset[Identity]) -> Iterator[Source]:
     state = _state(named, keys)
     if not stat.S_ISDIR(state.st_mode):
-        yield _source(named, Path(os.path.abspath(named)).name, state)  # noqa: PTH100 — "." and ".." only, links stay
+        name = Path(os.path.abspath(named)).name  # noqa: PTH100 — "." and ".." only, links stay
+        yield replace(_source(named, name, state), in_folder=False)
         return
     pending = [_Folder(named, "", frozenset({(state.st_dev, state.st_ino)}))]
     folders = 0

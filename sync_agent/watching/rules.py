@@ -76,6 +76,11 @@ def standing(name: str) -> Standing:
     return Standing.WORKING if _WORKING.fullmatch(name) else Standing.CONTENT
 
 
+def is_left_behind(path: str) -> bool:
+    """Whether a path in a folder is, by any name in it, one of these: nobody means to publish it (docs/adr/0233)."""
+    return any(standing(name) is not Standing.CONTENT for name in path.split("/"))
+
+
 def may_be_a_title(name: str) -> bool:
     """Whether an entry of a watched folder is a title. Hidden ones are not."""
     return not name.startswith(".") and standing(name) is Standing.CONTENT

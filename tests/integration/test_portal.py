@@ -195,6 +195,23 @@ async def test_what_cannot_be_published_is_named(
     assert await Desk(teacher.agent).ask("items") == []
 
 
+async def test_what_programs_left_in_a_folder_is_not_published_with_it_and_named(room: Classroom) -> None:
+    teacher = await room.teacher()
+    await teacher.session.sync()
+    fields = {"space": room.space.hex(), "kind": "lesson", "title": "Volcans"}
+    left = [(f"volcans/{path}", b"x") for path in ("Thumbs.db", "images/.DS_Store", "~$fiche.docx", "a.part")]
+    async with portal(teacher.agent) as adult:
+        meant = [("volcans/images/a.png", b"a"), ("~$choisi.docx", b"named by itself")]
+        sent = await adult.send("/publish", "/publish", fields, left + meant)
+        page = await adult.page(sent.headers["Location"])
+        for name, _ in left:
+            assert f"<code>{name.removeprefix('volcans/')}</code>" in page
+        assert "ne sont pas publiés" not in await adult.page(sent.headers["Location"].partition("?")[0])
+        assert (await adult.send("/publish", "/publish", fields, left)).status == 400
+    (row,) = await Desk(teacher.agent).ask("items")
+    assert [file["path"] for file in row["files"]] == ["images/a.png", "~$choisi.docx"]
+
+
 async def test_a_teacher_who_publishes_a_title_again_is_led_to_the_first(room: Classroom) -> None:
     teacher = await room.teacher()
     await teacher.session.sync()

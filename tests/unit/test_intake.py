@@ -20,7 +20,7 @@ from protocol.replica.console.operation import (
     Restart,
 )
 from sync_agent.console import intake
-from sync_agent.console.intake import Intake, files_of, survey
+from sync_agent.console.intake import Intake, files_of, left_behind, sizes_of, survey
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="made with POSIX calls")
 
@@ -226,6 +226,13 @@ async def test_too_many_files_are_refused_while_walking(tmp_path: Path, monkeypa
 async def test_a_folder_without_a_file_is_nothing_to_send(tmp_path: Path) -> None:
     (tmp_path / "vide" / "vide").mkdir(parents=True)
     assert (await refused(tmp_path, "vide")).code == Code.NOTHING_TO_SEND
+
+
+async def test_what_programs_left_in_a_folder_is_sent_and_told_of_and_what_is_named_is_meant(tmp_path: Path) -> None:
+    make(tmp_path, "cours/Thumbs.db", "cours/fiche.odt", "cours/.git/HEAD", "cours/.htaccess", "plan.bak")
+    incoming = files_of(["cours", "plan.bak"], folder=tmp_path)
+    assert len(sizes_of(incoming)) == 5
+    assert left_behind(incoming) == [".git/HEAD", "Thumbs.db"]
 
 
 async def test_two_files_with_one_path_are_refused(tmp_path: Path) -> None:

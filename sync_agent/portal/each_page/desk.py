@@ -12,7 +12,7 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -66,6 +66,7 @@ class Desk:
         self._table = table
         self._outcome = outcome
         self.sessions = sessions
+        self._left_out: OrderedDict[str, Sequence[str]] = OrderedDict()
         self._once: OrderedDict[tuple[str, bytes], asyncio.Future[str]] = OrderedDict()
 
     # --- showing ------------------------------------------------------------------------------------------------------
@@ -140,6 +141,17 @@ class Desk:
         """Run a command that gives an object. Raises as it does."""
         done = await self._table[name](params, incoming, Quiet())
         return done if isinstance(done, Mapping) else {}
+
+    def note_left_out(self, item: str, paths: Sequence[str]) -> None:
+        """Keep what was not published with an item, for the page that follows."""
+        self._left_out[item] = paths
+        self._left_out.move_to_end(item)
+        while len(self._left_out) > _REMEMBERED_FORMS:
+            self._left_out.popitem(last=False)
+
+    def left_out(self, item: str) -> Sequence[str]:
+        """What was not published with an item the last time."""
+        return self._left_out.get(item, ())
 
     async def fields(self, request: web.Request) -> dict[str, str]:
         """The fields of a form without files, its token checked."""

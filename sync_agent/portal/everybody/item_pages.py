@@ -89,6 +89,7 @@ class ItemPages:
             may_publish=visit.teaches and await self._shelf.may_publish(piece.room),
             rows=await rows_of(visit, self._shelf, piece),
             done=(done := request.query.get("done")),
+            left_out=self._desk.left_out(piece.item.id.hex()) if done == "published" and visit.teaches else (),
             twin=_twin(piece) if done == "published" and visit.teaches else None,
             draft=await self._draft_of(visit, piece),
             edits=await kept_edits(self._shelf.agent, piece.item.id),

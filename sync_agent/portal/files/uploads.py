@@ -32,6 +32,7 @@ from protocol.portable_names import Problem, check_portable, displayable, portab
 from protocol.replica.ballast import Ballast
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from sync_agent.portal.door import TOKEN_FIELD, broken_form
+from sync_agent.watching.rules import is_left_behind
 
 PIECE_TIMEOUT_S: Final = 60.0
 MAX_FIELD_BYTES: Final = 4 * MAX_TEXT_CHARS + KiB
@@ -89,13 +90,15 @@ class KeptFiles:
 class Form:
     """What a form held; `digest` is of all that it said, names and bytes of files included, its token apart.
 
-    Where names do not fit, these are the `problems`, and it holds no files.
+    Where names do not fit, these are the `problems`, and it holds no files. `left_out` are the paths of what programs
+    left in a folder.
     """
 
     fields: Mapping[str, str]
     files: KeptFiles
     digest: bytes
     problems: Sequence[Problem] = ()
+    left_out: Sequence[str] = ()
 
     def text(self, name: str) -> str:
         """A field, without spaces around it; empty if it was not there."""
@@ -129,9 +132,9 @@ async def form_with_files(
 ) -> AsyncIterator[Form]:
     """A form and its files, which go when the context ends. `folder` is where they wait.
 
-    With `as_named`, names that are not portable are the form's `problems`; else the nearest portable ones are taken, as
-    one does for children. Raises what `check` raises of the token, `BadInput` (FILE_TOO_LARGE, TOO_MANY_FILES),
-    `PeerFault`, `TooLarge`, `LocalFailure(DISK_FULL)`.
+    With `as_named`, what programs left in a folder is left out (docs/adr/0233), and names that are not portable are the
+    form's `problems`; else the nearest portable ones are taken, as one does for children. Raises what `check` raises of
+    the token, `BadInput` (FILE_TOO_LARGE, TOO_MANY_FILES), `PeerFault`, `TooLarge`, `LocalFailure(DISK_FULL)`.
     """
     try:
         reader = await request.multipart()
@@ -148,7 +151,7 @@ async def form_with_files(
         except OSError as reason:
             raise _trouble(reason) from reason
         problems, named = reading.named()
-        yield Form(reading.fields, KeptFiles(store, named), reading.digest(), problems)
+        yield Form(reading.fields, KeptFiles(store, named), reading.digest(), problems, reading.left_out)
 
 
 class _Reading:
@@ -165,6 +168,7 @@ class _Reading:
         self._digests: list[bytes] = []
         self._end = 0
         self.fields: dict[str, str] = {}
+        self.left_out: list[str] = []
 
     async def take(self, reader: MultipartReader) -> None:
         checked = False
@@ -197,6 +201,12 @@ class _Reading:
 
     async def _file(self, part: BodyPartReader, name: str) -> None:
         size, hasher = 0, blake3()
+        inside = name.replace("\\", "/").partition("/")[2]
+        if self._as_named and inside and is_left_behind(inside):
+            while await self._piece(part):
+                pass
+            self.left_out += [displayable(inside)] if len(self.left_out) < MAX_FILES_PER_REVISION else []
+            return
         while piece := await self._piece(part):
             size += len(piece)
             if size > MAX_FILE_BYTES:

@@ -91,6 +91,7 @@ class Teaching:
             if form.problems:
                 raise BadInput(Code.BAD_NAME, "names do not fit")
             done = await self._desk.do("publish", params, form.files if form.files.files else NO_FILES)
+            self._desk.note_left_out(str(done["item"]), form.left_out[:MAX_LISTED_NAMES])
             return f"/item/{done['item']}?done=published"
 
         check = self._desk.token_check(request)
