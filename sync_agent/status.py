@@ -11,6 +11,7 @@ from sync_agent.coursework.past_years import past_spaces
 from sync_agent.health import LastSync
 from sync_agent.machine.marks import PROVEN_MARKS, TREE_TROUBLE_MARK
 from sync_agent.network.trouble import in_touch
+from sync_agent.school.held_back import held_back_status
 from sync_agent.school.measures import ordered
 from sync_agent.school.own_stay import stay_status
 from sync_agent.space_names import space_names
@@ -36,6 +37,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "spaces": await _spaces(agent),
         "ended": await _ended(agent),
         "waits_for": await _waits_for(agent),
+        "held_back": await held_back_status(agent),
         "backlog": await _backlog(agent),
         "peers": agent.neighbours(),
         "school": await _measures(agent),

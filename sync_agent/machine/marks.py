@@ -49,6 +49,8 @@ work was sealed to them (`past_readers`)."""
 NOT_MINE_MARKS: Final = "not-mine/"
 """+ grant in hex → set once the teacher has said on this device that what a former one of hers said under it was not
 hers, or that she does not know (`former_returns`)."""
+HELD_BACK_SEEN_MARKS: Final = "held-back-seen/"
+"""+ entry in hex → set once whoever works here has seen that this word of this device's is held back (`held_back`)."""
 KEY_MADE_MARKS: Final = "key-made/"
 """+ space in hex → the beginnings of the keys of the teacher's devices for whose loss this one made its newest key."""
 PHRASE_OVER_MARKS: Final = "phrase-over/"

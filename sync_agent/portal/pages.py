@@ -20,9 +20,11 @@ from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import inside, see
 from sync_agent.portal.each_page.visit import Visit, remember_who
 from sync_agent.portal.shown.shelf import Piece, Told, by_due, newest_first
+from sync_agent.portal.teacher.held_back import news_of
 from sync_agent.portal.teacher.readers import MAX_NOTICES, home_notices
 from sync_agent.portal.wording import Words
 from sync_agent.school.device_names import key_words
+from sync_agent.school.held_back import own_held_back
 from sync_agent.status import fingerprint_words
 
 MAX_CARD_CHARS: Final = 300
@@ -83,6 +85,7 @@ class Pages:
             many_rooms=len(visit.classes) > 1,
             readers=await home_notices(visit, self._shelf.agent),
             former=await self._former(visit),
+            held_back=news_of(await own_held_back(self._shelf.agent)) if visit.teaches else 0,
         )
 
     async def _former(self, visit: Visit) -> Sequence[FormerReturn]:

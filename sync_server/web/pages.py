@@ -19,7 +19,7 @@ from protocol.replica.at_work.replica import Entropy
 from protocol.replica.office.grants import confirm_clone, is_listed_but_revoked
 from protocol.replica.office.names import device_id, entry_id
 from sync_server.config import RunConfig
-from sync_server.handlers.by_kit.waiting import list_waiting, rule
+from sync_server.handlers.by_kit.waiting import list_waiting, rule, waiting_notices
 from sync_server.handlers.overview.device_query import matching, select, tally, versions_of, worst
 from sync_server.handlers.overview.devices import Device, DeviceState
 from sync_server.handlers.overview.figures import last_backup_ms
@@ -107,6 +107,7 @@ class Pages:
         if (old := await restored(self._server)) is not None:
             said.append(old.notice)
         said += [*await erasure_notices(self._server), *await late_right_notices(self._server)]
+        said += await waiting_notices(self._server)
         return self._reception.html(
             visit,
             "overview.html",

@@ -14,12 +14,14 @@ from protocol.errors import BadInput, Code
 from protocol.identity import territory_id
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, Invite, PersonRecord
+from protocol.model.work import EMPTY_PAYLOAD
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import PersonRole, Role
 from protocol.trust.invitation import Invitation
 from sync_server.handlers.accounts.administrators import add_administrator, verifier_of
+from sync_server.handlers.by_kit.waiting import waiting_notices
 from sync_server.handlers.record.erasures import confirm_destroyed
 from tests.harness.administration import NAME, ask, cookie_of, sign_in
 from tests.harness.classroom import Device
@@ -220,6 +222,21 @@ async def test_a_device_that_came_since_is_taken_at_its_word_or_not_at_all(theft
     assert await other.listed() == {"Noé", "Zoé"}
     await other.office.do("lost", device=other.device, since="36h")
     assert await other.listed() == {"Noé"}
+
+
+async def test_the_overview_says_that_what_a_teacher_said_waits_until_somebody_has_said_whether_it_counts(
+    theft: Theft,
+) -> None:
+    await theft.say(Draft(theft.here.space, Kind.WITHDRAW, None, EMPTY_PAYLOAD, target=bytes(32)))
+    await theft.office.do("lost", device=theft.device, since="36h")
+    (notice,) = await waiting_notices(theft.office.server)
+    assert (notice.topic, notice.facts["count"]) == ("words-waiting", 1)
+    await add_administrator(theft.office.server, NAME, verifier_of(PASSPHRASE, bytes(16)))
+    async with pages_over(theft.office) as (url, _):
+        page = (await ask(url, "/admin/", Cookie=cookie_of(await sign_in(url)))).body.decode()
+        assert "travaux mis de côté" in page
+    await theft.office.do("refuse", named=[(await theft.waiting())["withdraw"]])
+    assert await waiting_notices(theft.office.server) == []
 
 
 async def test_an_administrator_decides_on_a_page_about_what_waits(theft: Theft) -> None:

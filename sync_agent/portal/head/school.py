@@ -11,8 +11,9 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from aiohttp import web
@@ -37,15 +38,17 @@ from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.shown.proof import picture_of
 from sync_agent.portal.shown.shelf import Room
-from sync_agent.school.device_names import key_words
+from sync_agent.school.device_names import device_names, key_words
 from sync_agent.school.devices import LET_IN, SchoolDevice, counted_again, reported_ms, school_devices
 from sync_agent.school.forgetting import forgettings
+from sync_agent.school.held_back import held_back_in_school
 from sync_agent.school.office import SchoolOffice
 
 _ROLES: Final = (PersonRole.PUPIL, PersonRole.TEACHER, PersonRole.GUARDIAN)
 _STAYS: Final = ("", "15d", "30d", "90d")
 _ALSO: Final = "also-"
 MAX_ASKED_ABOUT: Final = 20
+MAX_DEVICES_NAMED: Final = 5
 _CODE_LASTS: Final = "72h"
 _CODE_LASTS_MS: Final = 72 * 3600 * 1000
 
@@ -83,6 +86,7 @@ class SchoolPages:
             }
             for stay in await stays_of(office)
         ]
+        held_back = await held_back_in_school(office.replica, office.home)
         return self._desk.page(
             visit,
             "school.html",
@@ -90,8 +94,21 @@ class SchoolPages:
             stays=stays,
             forgetting=await self._forgetting(visit, office),
             taken_back=len(await counted_again(office)),
+            held_back=sum(held_back.values()),
+            held_back_of=await self._whose(visit, office, held_back),
             done=request.query.get("done"),
         )
+
+    async def _whose(self, visit: Visit, office: SchoolOffice, devices: Collection[bytes]) -> str:
+        """The first of some devices by name, and whose they are said to be: whoever has the server invents others."""
+        names = await device_names(office.agent) if devices else {}
+        told = []
+        for device in islice(devices, MAX_DEVICES_NAMED):
+            persons = (each.person for each in office.replica.door.authorities_of(device))
+            person = next((each for each in persons if each is not None), None)
+            called = names.get(device) or key_words(device)
+            told.append(called if person is None else f"{called} ({self._name(visit, person)})")
+        return ", ".join([*told, *(["…"] if len(devices) > len(told) else [])])
 
     async def _forgetting(self, visit: Visit, office: SchoolOffice) -> list[dict[str, object]]:
         """Who is to be forgotten, at whose word, and from when on for good."""

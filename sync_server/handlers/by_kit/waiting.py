@@ -27,6 +27,7 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.words_of_office import about
 from protocol.rights.roster import Roster, is_acceptable
+from sync_server.handlers.store.notices import Notice
 from sync_server.kit.away import KitAway
 from sync_server.kit.errands import may_be_judged_by_kit
 from sync_server.opened.app import Server
@@ -67,6 +68,15 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
             title = item.shown.record.title if item is not None else _title(entry) or await about(server, entry, named)
             found.append(Waiting(entry, None if person is None else person.name, title, refused))
     return sorted(found, key=lambda waiting: (waiting.entry.header.at, waiting.entry.id))
+
+
+async def waiting_notices(server: Server) -> list[Notice]:
+    """That words of people wait, which nobody sees who does not ask: a thief holds an honest teacher's back."""
+    count = 0
+    for space, entries in (await _held(server)).items():
+        refused = (await server.replica.view(space)).roster.refused
+        count += sum(entry.header.kind in _BY_PEOPLE and entry.id not in refused for entry in entries)
+    return [Notice("words-waiting", {"count": count})] if count else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +214,8 @@ def _said_again(server: Server, entry: Entry, roster: Roster) -> Draft:
     )
 
 
+_BY_PEOPLE: Final = frozenset({Kind.REVISION, Kind.WITHDRAW, Kind.RESTORE, Kind.FEEDBACK, Kind.HAND_IN})
+"""What somebody misses who does not hear of it. Erasures have a notice of their own."""
 _What: TypeAlias = tuple[bytes, int, bytes | None, bytes | None, bytes | None]
 
 

@@ -1,0 +1,197 @@
+"""What was said on this device and is held back: words that count for nobody until a human says so (docs/adr/0273).
+
+Rules (docs/protocol.md, "Roster"):
+- a revocation that names what a device had said by then holds back what it said since, and whoever has the server's key
+  lets the device in again in the same breath: her last word is gone everywhere, and the one before is in force again;
+- so each device tells of its own words, and of no other's: what a thief said on a lost laptop is no news on the next
+  one, and she alone knows which words were hers;
+- told is what people said: answers, lessons, work, and what runs a school. Keys, wraps and receipts of programs are
+  said again by programs;
+- what this device has said about the same since, and counts, is no news any more; what somebody has refused is: a thief
+  would refuse it;
+- who has looked is told no more of these words on the first page, by a mark of this device; `status` counts them on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from protocol.clock import rfc3339
+from protocol.model.entry import Entry, Kind
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.console.operation import JSON
+from protocol.rights.roster import Roster, is_acceptable
+from sync_agent.app import Agent
+from sync_agent.machine.marks import HELD_BACK_SEEN_MARKS
+
+_LISTED: Final = 20
+MAX_COUNTED: Final = 1_000
+"""So many words of others are counted in a class: a thief's may be tens of thousands."""
+
+_Topic: TypeAlias = tuple[str, bytes | None, bytes | None, bytes | None]
+
+TOPICS: Final[Mapping[int, str]] = {
+    Kind.FEEDBACK: "answer",
+    Kind.RECEIPT_TEACHER: "opened",
+    Kind.REVISION: "version",
+    Kind.WITHDRAW: "shown",
+    Kind.RESTORE: "shown",
+    Kind.HAND_IN: "work",
+    Kind.PERSON: "list",
+    Kind.SPACE_CHANGE: "list",
+    Kind.GRANT: "right",
+    Kind.INVITE: "right",
+    Kind.REVOKE: "right",
+    Kind.ERASE: "erasure",
+    Kind.RULING: "right",
+}
+"""What people say, by kind, and what it is about."""
+_BY_WORDS: Final = frozenset({"right", "erasure"})
+"""Of these the same is said again only by the very same words."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldWord:
+    """A word of this device's that is held back; `refused` if a human has said that it does not count, `seen` here."""
+
+    entry: Entry
+    refused: bool
+    seen: bool
+
+    @property
+    def topic(self) -> str:
+        """What it is about, in a word."""
+        return TOPICS[self.entry.header.kind]
+
+
+async def own_held_back(agent: Agent) -> list[HeldWord]:
+    """What this device said in the spaces that it has, and is held back; newest first."""
+    found: list[HeldWord] = []
+    for space in await agent.spaces():
+        roster = (await agent.replica.view(space)).roster
+        if roster.held_back:
+            said = await agent.replica.store.authored(space, agent.device)
+            held = await _not_said_by_others(agent, _not_said_since(said, roster), roster)
+            seen = await _seen(agent) if held else set()
+            found += [HeldWord(entry, entry.id in roster.refused, entry.id in seen) for entry in held]
+    return sorted(found, key=lambda word: (word.entry.header.at, word.entry.id), reverse=True)
+
+
+async def acknowledge_held_back(agent: Agent) -> None:
+    """Tell no more on the first page of what is held back now."""
+    marks: dict[str, bytes | None] = {
+        HELD_BACK_SEEN_MARKS + word.entry.id.hex(): b"" for word in await own_held_back(agent) if not word.seen
+    }
+    if marks:
+        await agent.replica.store.set_marks(marks)
+
+
+async def held_back_status(agent: Agent) -> dict[str, JSON]:
+    """For `status`: how many words, of which kinds, the last of them, and what to do about it."""
+    words = await own_held_back(agent)
+    kinds = Counter(_kind(word.entry) for word in words)
+    return {
+        "count": len(words),
+        "refused": sum(word.refused for word in words),
+        "kinds": dict(sorted(kinds.items())),
+        "words": [
+            {
+                "id": word.entry.id.hex(),
+                "kind": _kind(word.entry),
+                "space": word.entry.header.space.hex(),
+                "target": None if word.entry.header.target is None else word.entry.header.target.hex(),
+                "at": rfc3339(word.entry.timestamp_ms),
+                "refused": word.refused,
+            }
+            for word in words[:_LISTED]
+        ],
+        "message": _sentence(kinds) if words else None,
+    }
+
+
+async def held_back_in_school(replica: Replica, school: bytes) -> dict[bytes, int]:
+    """How many words of each device wait in the spaces of a school for somebody who says whether they count."""
+    counts: Counter[bytes] = Counter()
+    for space in replica.door.below(school):
+        roster = (await replica.view(space)).roster
+        waiting = sorted(roster.held_back - roster.refused)
+        for entry in (await replica.store.get(waiting[:MAX_COUNTED])).values() if waiting else ():
+            counts[entry.header.author] += _waits(entry, roster)
+    return {device: count for device, count in counts.most_common() if count}
+
+
+def _waits(entry: Entry, roster: Roster) -> bool:
+    """Whether a word is held back with who said it: the grants from before somebody was let in again are so as well."""
+    if entry.id not in roster.held_back or entry.header.kind not in TOPICS or roster.is_erased(entry):
+        return False
+    is_with_its_author = entry.header.author in roster.revocations.values()
+    return is_acceptable(entry.header.kind) or is_with_its_author or entry.header.grant in roster.held_back
+
+
+def _not_said_since(said: Sequence[Entry], roster: Roster) -> list[Entry]:
+    """Of what one device said in a space the words that are held back, but where it spoke of the same since."""
+    words = [entry for entry in said if entry.header.kind in TOPICS]
+    last = _last_said(entry for entry in words if entry.id not in roster.held_back)
+    return [
+        entry
+        for entry in words
+        if _waits(entry, roster)
+        if entry.header.at > max(last.get(topic, 0) for topic in (_topic(entry), *_answered(entry)))
+    ]
+
+
+async def _not_said_by_others(agent: Agent, held: Sequence[Entry], roster: Roster) -> list[Entry]:
+    """These without what runs a school and somebody else has said since: that is how it is let count."""
+    kinds = {entry.header.kind for entry in held if not is_acceptable(entry.header.kind)}
+    others = await agent.replica.store.scan_kinds(sorted(kinds)) if kinds else ()
+    last: dict[tuple[object, ...], int] = {}
+    for entry in others:
+        if entry.header.space == roster.space and entry.id not in roster.held_back:
+            last[_words(entry)] = max(last.get(_words(entry), 0), entry.header.at)
+    return [entry for entry in held if entry.header.at > last.get(_words(entry), 0)]
+
+
+def _words(entry: Entry) -> tuple[object, ...]:
+    return entry.header.kind, entry.header.subject, entry.header.target, entry.payload
+
+
+def _last_said(words: Iterable[Entry]) -> dict[_Topic, int]:
+    """When each thing was last spoken of."""
+    last: dict[_Topic, int] = {}
+    for entry in words:
+        last[_topic(entry)] = max(last.get(_topic(entry), 0), entry.header.at)
+    return last
+
+
+def _topic(entry: Entry) -> _Topic:
+    """What a word is about: an answer about a work, a version of an item, somebody on a list."""
+    header, topic = entry.header, TOPICS[entry.header.kind]
+    target = header.target or (entry.id if header.kind == Kind.REVISION else None)
+    return topic, header.subject, target, entry.payload if topic in _BY_WORDS else None
+
+
+def _answered(entry: Entry) -> tuple[_Topic, ...]:
+    """An answer says as well that a work was opened."""
+    header = entry.header
+    return (("answer", header.subject, header.target, None),) if header.kind == Kind.RECEIPT_TEACHER else ()
+
+
+async def _seen(agent: Agent) -> Collection[bytes]:
+    marks = await agent.replica.store.marks(HELD_BACK_SEEN_MARKS)
+    return {bytes.fromhex(name.removeprefix(HELD_BACK_SEEN_MARKS)) for name in marks}
+
+
+def _kind(entry: Entry) -> str:
+    return Kind(entry.header.kind).name.lower().replace("_", "-")
+
+
+def _sentence(kinds: Mapping[str, int]) -> str:
+    told = ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items()))
+    return (
+        f"said on this device and held back: {told}. The access of this device was cut off meanwhile, and these words "
+        "count for nobody; what was said before them counts. If they are yours, say them again, or ask who looks "
+        "after the server to let them count (`sync-server waiting`, `sync-server accept ID`)"
+    )
