@@ -32,7 +32,7 @@ from protocol.rights.vouching import Circle, Device, Vouch, Word, device_id, dev
 from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import hear, meet, meeting_ms
-from sync_agent.machine.marks import FIRST_MARKS, KNOWN_READER_MARKS
+from sync_agent.machine.marks import FIRST_MARKS, KNOWN_READER_MARKS, WAS_THERE
 from sync_agent.space_names import space_names
 
 MAX_LISTED_WORDS: Final = 50
@@ -52,7 +52,8 @@ class Reader:
     `id` names its `pair` of keys; `person` is who lists say that it is, `called` whose word it is here; `mine` says
     that it stands for the teacher of this device, `shown_as` whether it is shown as "own", as a "head" teacher's or as
     an "other" one's, `confirmed` that this device's teacher has confirmed it as that, `speaks` that its words count as
-    that teacher's here; `named_by` is the role that let it in; `is_news` that nobody has looked at it here.
+    that teacher's here; `named_by` is the role that let it in; `is_news` that nobody has looked at it here, `was_there`
+    that this is all, since it read already when this device met the class.
     One of the teacher's that is back `waits_for` these, with their names; if not `is_asked`, this device has said all
     that it can. This device itself waits for one that `is_awaited`.
     """
@@ -71,6 +72,7 @@ class Reader:
     confirmed: bool
     speaks: bool
     is_news: bool
+    was_there: bool
     waits_for: tuple[tuple[Device, str | None], ...] = ()
     is_asked: bool = True
     is_awaited: bool = False
@@ -171,9 +173,8 @@ async def remember_firsts(agent: Agent) -> None:
                 if device not in believed:
                     known[person] = (*believed, device)
                     marks[_mark(FIRST_MARKS, space, person)] = b"".join(map(b"".join, known[person]))
-            if is_new and own is not None:
-                here = (each for each in devices if _is_here(roster, each))
-                marks |= {_mark(KNOWN_READER_MARKS, space, device_id(device)): b"" for device in here}
+        if is_new and own is not None:
+            marks |= _there_already(roster, starts)
         marks |= meet(agent, space, (device for devices in known.values() for device in devices), before, now_ms)
         marks |= hear(agent, roster, now_ms)
     if marks:
@@ -184,6 +185,16 @@ async def remember_firsts(agent: Agent) -> None:
 def _is_first_itself(known: Mapping[bytes, Sequence[Device]], own: bytes) -> bool:
     """Whether this device is one from which its person's voice starts here: nobody of theirs was known before."""
     return not known.get(own)
+
+
+def _there_already(roster: Roster, starts: Mapping[bytes, Iterable[Device]]) -> dict[str, bytes]:
+    """The marks of those who read a class when it is met: they are told of once too, and plainly (`Reader.was_there`).
+
+    A server in wrong hands lets somebody in before a new year's class, or a new laptop, comes (docs/adr/0272).
+    """
+    devices = {device for theirs in (*starts.values(), *roster.speaking.values()) for device in theirs}
+    here = (device for device in devices if _is_here(roster, device))
+    return {_mark(KNOWN_READER_MARKS, roster.space, device_id(device)): WAS_THERE for device in here}
 
 
 def _is_here(roster: Roster, device: Device) -> bool:
@@ -228,7 +239,9 @@ async def list_readers(agent: Agent) -> list[Reader]:
                     shown_as=(shown_as := _shown_as(grant, is_own=is_mine)),
                     confirmed=device in {"own": own, "head": circle.heads, "other": circle.others}[shown_as],
                     speaks=grant.grant not in roster.unconfirmed,
-                    is_news=_mark(KNOWN_READER_MARKS, space, device_id(device)) not in seen,
+                    is_news=(mark := seen.get(_mark(KNOWN_READER_MARKS, space, device_id(device))))
+                    in {None, WAS_THERE},
+                    was_there=mark == WAS_THERE,
                 )
             )
     return sorted(found, key=_place)

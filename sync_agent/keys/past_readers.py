@@ -39,7 +39,7 @@ from protocol.rights.vouching import Device, device_id
 from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import NOT_HERE, Reader, named_by, own_device, own_grant, own_grants
-from sync_agent.machine.marks import KNOWN_READER_MARKS, PAST_KEYS_MARKS
+from sync_agent.machine.marks import KNOWN_READER_MARKS, PAST_KEYS_MARKS, WAS_THERE
 from sync_agent.space_names import space_names
 
 COULD_READ: Final = "could read"
@@ -256,7 +256,8 @@ class _Class:
         """From the marks of this device, and the words that lead on from it: what it met first may be a server's."""
         roster, door, store = (await agent.replica.view(space)).roster, agent.replica.door, agent.replica.store
         circle = roster.voices.with_over().circle(roster.who(own), own_device(agent))
-        seen = (bytes.fromhex(mark.removeprefix(_known(space))) for mark in await store.marks(_known(space)))
+        marks = await store.marks(_known(space))
+        seen = (bytes.fromhex(name.removeprefix(_known(space))) for name, mark in marks.items() if mark != WAS_THERE)
         return cls(
             space,
             own,

@@ -42,7 +42,9 @@ GONE_MARKS: Final = "gone/"
 """+ space in hex / device in hex → 8 bytes of ms as `watched` counts: since when a device that was met first there
 has no right, or is cut off (`first_readers`)."""
 KNOWN_READER_MARKS: Final = "known-reader/"
-"""+ space in hex / device in hex → set once the teacher has seen that the device reads there."""
+"""+ space in hex / device in hex → empty once the teacher has seen that the device reads there; `WAS_THERE` until
+then, if it did when this one met the class."""
+WAS_THERE: Final = b"there"
 PAST_KEYS_MARKS: Final = "past-keys/"
 """+ space in hex → the beginnings of keys of which nobody here knows whose they are, of which the teacher has seen that
 work was sealed to them (`past_readers`)."""

@@ -1,4 +1,4 @@
-"""A teacher is told who could read for a time, in a real browser."""
+"""A teacher is told who reads already, and who could read for a time, in a real browser."""
 
 from __future__ import annotations
 
@@ -42,4 +42,29 @@ async def test_she_reads_who_could_read_for_a_time_and_has_seen_it(
             await expect(page.get_by_text("C'est noté.")).to_be_visible()
             await page.goto(surfer.origin)
             await expect(page.get_by_text("a pu lire")).to_have_count(0)
+            assert somebody.complaints == []
+
+
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_she_reads_once_who_was_there_when_her_computer_got_the_class(
+    tmp_path: Path, browser: Browser, width: int
+) -> None:
+    async with spied_class(tmp_path) as here:
+        for name in ("M. Durand", "Mme Lefèvre-Vandenbroucke"):
+            person = await here.room.territory.person(name, PersonRole.TEACHER, here.room.space)
+            await here.sync(await here.room.device(Role.TEACHER, person=person))
+        person = await here.room.territory.person("Mme Roy", PersonRole.TEACHER, here.room.space)
+        laptop = await here.room.device(Role.TEACHER, person=person)
+        await here.sync(laptop)
+        async with portal(laptop.agent) as surfer, visitor(browser, width=width) as somebody:
+            page = await somebody.page()
+            await page.goto(surfer.origin)
+            assert await accessibility_faults(page) == []
+            await page.get_by_role("link", name="Lisent aussi les travaux de vos classes").click()
+            assert await accessibility_faults(page) == []
+            await page.get_by_role("button", name="J'ai vu ces noms").click()
+            await expect(page.get_by_text("C'est noté.")).to_be_visible()
+            await expect(page.get_by_role("button", name="J'ai vu ces noms")).to_have_count(0)
+            await page.goto(surfer.origin)
+            await expect(page.get_by_text("aussi les travaux de vos classes")).to_have_count(0)
             assert somebody.complaints == []

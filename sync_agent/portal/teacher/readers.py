@@ -7,7 +7,7 @@ Only a human's word, after comparing six words on both screens, gives a device k
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,12 +42,16 @@ MAX_PLACE_DIGITS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A device, in the classes that it reads as that: what is said of it, and of whom."""
+    """A device, in the classes that it reads as that: what is said of it, and of whom.
+
+    `is_news` says that nobody has looked at it, `was_there` that it is news as one that read when the class was met.
+    """
 
     reader: Reader
     teacher: str
     rooms: tuple[str, ...]
     is_news: bool
+    was_there: bool
 
 
 def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
@@ -66,9 +70,16 @@ def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
                 next((name for name in names if name is not None), visit.say("unknown.person")),
                 tuple(room.name for room in rooms),
                 any(reader.is_news for reader in theirs),
+                _was_there(theirs),
             )
         )
     return found
+
+
+def _was_there(alike: Sequence[Reader]) -> bool:
+    """Whether all that is news of a device is that it was there before: who came to one class since is told as new."""
+    news = [reader for reader in alike if reader.is_news]
+    return bool(news) and all(reader.was_there for reader in news)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +124,16 @@ def _past(visit: Visit, reader: PastReader) -> Past:
 class Notices:
     """Devices on the home page: those that may be the teacher's own, colleagues' that are new, and how many more.
 
-    This one itself `waits_for` these. Then who could read for a time and was not looked at, and how many more of them.
+    This one itself `waits_for` these. `there` are the people who read already when this device met a class, by name
+    with their classes. Then who could read for a time and was not looked at, and how many more of them.
     """
 
     asked: Sequence[Shown]
     news: Sequence[Shown]
     more: int
     waits_for: Sequence[str | None]
+    there: Sequence[str]
+    there_more: int
     past: Sequence[Past]
     past_more: int
 
@@ -127,14 +141,31 @@ class Notices:
 def notices_of(devices: Sequence[Shown], past: Sequence[Past]) -> Notices:
     """The first of each kind."""
     asked = [each for each in devices if each.reader.state == YOURS]
-    news = [each for each in devices if not each.reader.mine and each.is_news]
+    others = [each for each in devices if not each.reader.mine and each.is_news]
+    news = [each for each in others if not each.was_there]
+    there = _by_teacher(each for each in others if each.was_there)
     left = sum(max(0, len(some) - MAX_NOTICES) for some in (asked, news))
     waits_for = [name for each in devices if each.reader.is_this for _, name in each.reader.waits_for]
     told = [each for each in past if each.reader.is_news]
-    past_more = max(0, len(told) - MAX_NOTICES)
+    there_more, past_more = (max(0, len(some) - MAX_NOTICES) for some in (there, told))
     return Notices(
-        asked[:MAX_NOTICES], news[:MAX_NOTICES], left, waits_for[:MAX_NOTICES], told[:MAX_NOTICES], past_more
+        asked[:MAX_NOTICES],
+        news[:MAX_NOTICES],
+        left,
+        waits_for[:MAX_NOTICES],
+        there[:MAX_NOTICES],
+        there_more,
+        told[:MAX_NOTICES],
+        past_more,
     )
+
+
+def _by_teacher(devices: Iterable[Shown]) -> list[str]:
+    """Each name once, however many computers somebody has, with the classes."""
+    rooms: defaultdict[tuple[bytes, str], dict[str, None]] = defaultdict(dict)
+    for each in devices:
+        rooms[each.reader.called, each.teacher].update(dict.fromkeys(each.rooms))
+    return [f"{name} ({', '.join(where)})" for (_, name), where in rooms.items()]
 
 
 async def home_notices(visit: Visit, agent: Agent) -> Notices:
@@ -176,6 +207,7 @@ class Readers:
             teaches=bool(await own_grants(self._agent)),
             others=others[start:end],
             nobody=not others,
+            there=[each for each in others[start:end] if each.was_there],
             past=past[start:end],
             more=sum(max(0, len(some) - end) for some in (former, declined, mine, others, past)),
             next=f"{ADDRESS}?from={end}",
@@ -205,6 +237,14 @@ class Readers:
                 if all(each.id != reader for each in await list_readers(self._agent)):
                     raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE)
                 await acknowledge(self._agent, reader)
+            case "seen-all":
+                shown_there = [
+                    given.identifier({"reader": one}, "reader", Code.UNKNOWN_DEVICE, "device")
+                    for one in fields.get("readers", "").split(",")[:MAX_SHOWN]
+                ]
+                for reader in {each.id for each in await list_readers(self._agent)}.intersection(shown_there):
+                    await acknowledge(self._agent, reader)
+                done = "seen"
             case "seen-past":
                 reader = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")
                 readers = await list_readers(self._agent)
