@@ -150,6 +150,8 @@ class Agent:
         self.store_generation: bytes | None = None
         self.fetch_now: Callable[[], Awaitable[object]] | None = None
         """Syncs at once, where a scheduler runs."""
+        self.tell_drill: Callable[[], Awaitable[bool]] | None = None
+        """Brings the order of a drill to the server before this device falls silent; whether it is there."""
         self._asked: dict[tuple[bytes, bytes], Need] = {}
         self.rebuilt: int | None = None
         """How many entries came out of a damaged database when this was opened; None if it was whole."""

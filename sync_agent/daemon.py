@@ -174,6 +174,17 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
     return sync_operation(agent, sync, exchange, is_daemon=False)
 
 
+async def tell_drill_alone(agent: Agent, connect: Connect = HttpTransport) -> bool:
+    """Bring the order of a drill to the server, on a way of its own; whether it has it."""
+    url = agent.enrolment.server_url
+    transport = DrillTransport(PacedTransport(connect(url), agent.budget), url)
+    transport.hold_to(agent.replica.territory.__eq__)
+    try:
+        return await DrillEnd(agent, transport, lambda: None).tell()
+    finally:
+        await transport.close()
+
+
 def post_alone(agent: Agent, connect: Connect = HttpTransport) -> Callable[[str, bytes], Awaitable[Response]]:
     """One call to the server for somebody else, on a way of its own."""
 
@@ -267,7 +278,11 @@ async def _serve(
     transport = _way_to_server(agent, connect)
     try:
         agent.is_quarantined = (await ordered(agent)).quarantined
-        heeding = Heeding(agent, transport, place.gives_way.set, quarantined=agent.is_quarantined)
+
+        async def tell_drill() -> bool:
+            return await drill_end.tell()
+
+        heeding = Heeding(agent, transport, place.gives_way.set, quarantined=agent.is_quarantined, tell=tell_drill)
         drill_end = DrillEnd(agent, transport, heeding.look)
         session = Session(agent, transport)
         folders = Folders(agent)
@@ -298,6 +313,12 @@ async def _serve(
             return await scheduler.sync_now()
 
         agent.fetch_now = fetched
+
+        async def told() -> bool:
+            # nobody waits for a server that did not answer just now: it is told before the way is cut, or later
+            return scheduler.outcome is not Outcome.NO_ANSWER and await drill_end.tell()
+
+        agent.tell_drill = told
         async with _school(agent, config, session, scheduler, folders, reached, heeding) as school:
             answering = Answering()
 

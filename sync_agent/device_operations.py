@@ -118,9 +118,15 @@ class _DeviceCommands:
         from sync_agent.school import measure_commands
 
         minutes = given.count_or_none(params, "minutes")
-        return await measure_commands.start_drill(
+        begun = await measure_commands.start_drill(
             self._agent, given.text_or_none(params, "school"), USUAL_MINUTES if minutes is None else minutes
         )
+        if not begun["at_server"]:
+            await outgoing.progress(
+                "the server does not have the order: only devices in touch with this one hear of the drill, until the "
+                "server answers here; `run` tells it then"
+            )
+        return begun
 
     async def drill_stop(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.school import measure_commands

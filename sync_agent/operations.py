@@ -62,6 +62,14 @@ async def opened(
     try:
         if begin is not None and not agent.budget.is_paused and (await ordered(agent)).drill is None:
             await begin(agent.enrolment.server_url)
+
+        async def tell_drill() -> bool:
+            from sync_agent.daemon import tell_drill_alone
+            from sync_agent.transport.over_http import HttpTransport
+
+            return await tell_drill_alone(agent, connect or HttpTransport)
+
+        agent.tell_drill = tell_drill
         yield table(agent, connect)
     finally:
         await agent.close()

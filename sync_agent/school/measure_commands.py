@@ -25,7 +25,10 @@ from sync_agent.space_names import space_names
 
 
 async def start_drill(agent: Agent, school: str | None, minutes: int) -> dict[str, JSON]:
-    """Begin one. Raises `BadInput`, `Refused(NO_RIGHT)`."""
+    """Begin one; whether the server has the order, of which the others hear there.
+
+    Raises `BadInput`, `Refused(NO_RIGHT)`.
+    """
     space, right = await _led(agent, school)
     measures, now_ms = await measures_of(agent.replica, space), agent.now_ms()
     drill = drill_draft(
@@ -38,7 +41,8 @@ async def start_drill(agent: Agent, school: str | None, minutes: int) -> dict[st
         true_ms=await true_ms(agent, now_ms),
     )
     (entry,) = await agent.write(drill)
-    return {"drill": entry.id.hex()}
+    at_server = agent.tell_drill is not None and await agent.tell_drill()
+    return {"drill": entry.id.hex(), "at_server": at_server}
 
 
 async def stop_drill(agent: Agent, school: str | None) -> dict[str, JSON]:

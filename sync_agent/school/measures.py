@@ -3,7 +3,8 @@
 Rules:
 - while a drill runs, the server is as good as out of reach: nothing goes there and nothing comes from there, and people
   are told why; it ends by itself, by this machine's clock as the server last set it right;
-- what alone passes is the question whether the drill was stopped (`sync.drill_end`);
+- what alone passes is the order, before whoever gave it falls silent, and the question whether the drill was stopped
+  (`sync.drill_end`);
 - drills take three hours of a day at most, whatever is ordered: who has a stolen key must not keep from machines for
   good that it was cut off (docs/adr/0103);
 - a drill that is heard of hours before its time never begins: it was meant for then, and a clock was ahead;
@@ -21,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -33,7 +34,7 @@ from protocol.limits import MAX_DRILL_MINUTES
 from protocol.replica.office.measures import measures_of
 from sync_agent.app import Agent
 from sync_agent.health import LastSync
-from sync_agent.machine.marks import DRILL_MARK, EARLY_DRILLS_MARK
+from sync_agent.machine.marks import DRILL_MARK, DRILL_TOLD_MARK, EARLY_DRILLS_MARK
 from sync_agent.network.trouble import Seen, Trouble, no_answer
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ async def ordered(agent: Agent) -> Ordered:
     if drill is None:
         return Ordered()
     return Ordered(drill=drill[0], ends_ms=drill[0].end_here_ms(drill[1]) + skew_ms)
+
+
+async def is_told(agent: Agent, drill: Drill) -> bool:
+    """Whether the server has the order of a drill: only who gave it can be the one to bring it."""
+    return drill.by != agent.device or await agent.replica.store.mark(DRILL_TOLD_MARK) == drill.id
 
 
 async def true_ms(agent: Agent, own_ms: int) -> int:
@@ -225,15 +231,26 @@ class DrillTransport:
 
 
 class Heeding:
-    """Follows what is ordered while `run` is up. `changed` is called when the quarantine begins or ends."""
+    """Follows what is ordered while `run` is up. `changed` is called when the quarantine begins or ends.
+
+    `tell` brings the order of a drill that was given here to the server, before the way there is cut; it takes a moment
+    at most.
+    """
 
     def __init__(
-        self, agent: Agent, transport: DrillTransport, changed: Callable[[], None], *, quarantined: bool
+        self,
+        agent: Agent,
+        transport: DrillTransport,
+        changed: Callable[[], None],
+        *,
+        quarantined: bool,
+        tell: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._agent = agent
         self._transport = transport
         self._changed = changed
         self._quarantined = quarantined
+        self._tell = tell
         self._moved = asyncio.Event()
 
     def look(self) -> None:
@@ -260,6 +277,9 @@ class Heeding:
         self._moved.clear()
         now = await ordered(self._agent)
         before = self._transport.ends_ms
+        if before is None and now.drill is not None and self._tell is not None:
+            await self._tell()
+            now = await ordered(self._agent)
         self._transport.follow(now)
         if before is None and now.drill is not None:
             await self._transport.renew()

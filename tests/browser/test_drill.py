@@ -153,6 +153,33 @@ async def test_from_her_school_to_a_report_to_sign_without_a_manual(
             await picture(page, f"9-en{path.replace('/', '-')}")
 
 
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_a_drill_that_she_begins_with_nobody_on_her_network_is_heard_of_by_those_who_reach_the_server(
+    town: School, browser: Browser, width: int
+) -> None:
+    head, pc = head_of(town), town.enrol("Renard")
+    pc.start()
+    head_url, _ = opened(head)
+
+    async def is_heard() -> bool:
+        return bool(pc.ok("status")["school"]["drill_until"])
+
+    async with visitor(browser, width=width) as somebody:
+        page = await somebody.page()
+        await page.goto(f"{head_url}/drill")
+        await expect(page.get_by_text("Le serveur répond : l'ordre y part d'abord")).to_be_visible()
+        await faultless(page)
+        await picture(page, f"alone-before-{width}")
+        await page.get_by_role("button", name="Commencer l'exercice").click()
+        await expect(page.get_by_text("Le serveur a l'ordre.")).to_be_visible()
+        await until(is_heard)
+        await faultless(page)
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        await picture(page, f"alone-during-{width}")
+        assert somebody.complaints == []
+    assert head.ok("status")["school"]["drill_until"]
+
+
 async def test_under_quarantine_a_pupil_reads_prints_and_hands_in_and_the_head_teacher_sees_whose_it_is_to_lift(
     town: School, browser: Browser
 ) -> None:

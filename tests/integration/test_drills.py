@@ -34,7 +34,7 @@ from sync_agent.school.measures import DrillTransport, Heeding, Ordered, ordered
 from sync_agent.status import status
 from sync_agent.sync.drill_end import DrillEnd
 from sync_agent.transport.answers import Response
-from tests.harness.classroom import SMALL, WORK, Classroom, assignment
+from tests.harness.classroom import SMALL, WORK, Classroom, Device, assignment
 from tests.harness.commands import Desk
 from tests.harness.couriers import bring, export, know_keys
 from tests.harness.lan import exchange
@@ -189,6 +189,71 @@ async def test_whether_it_is_over_is_asked_now_and_then_in_a_drill_alone_and_in_
         assert max(pauses) <= 300
     finally:
         asking.cancel()
+
+
+def leading(head: Device, way: DrillTransport) -> tuple[DrillEnd, Heeding]:
+    """What `run` has on her device."""
+    telling = DrillEnd(head.agent, way, lambda: None)
+    head.agent.tell_drill = telling.tell
+    return telling, Heeding(head.agent, way, lambda: None, quarantined=False, tell=telling.tell)
+
+
+async def test_the_order_of_a_drill_is_at_the_server_before_her_device_falls_silent(room: Classroom) -> None:
+    head, far = await head_of(room), await room.machine()
+    way = rehearsing(head)
+    _, heeding = leading(head, way)
+    assert (await Desk(head.agent).ask("drill start", minutes=30))["at_server"] is True
+    await heeding.heed()
+    with pytest.raises(NoAnswer):
+        await head.session.sync()
+    await learn(far)
+    assert (await ordered(far.agent)).drill, "it reaches nobody but the server"
+    async with portal(head.agent) as surfer:
+        assert "Le serveur a l'ordre." in html.unescape(await surfer.page("/drill"))
+
+
+async def test_an_order_that_found_no_server_is_brought_once_one_answers_and_nothing_else_is(room: Classroom) -> None:
+    head, far = await head_of(room), await room.machine()
+    line = OftenAway(room.frontage)
+    way = DrillTransport(line, head.agent.enrolment.server_url)
+    telling, heeding = leading(head, way)
+    desk = Desk(head.agent)
+    assert (await desk.ask("drill start", minutes=30))["at_server"] is False
+    assert "the server does not have the order" in desk.told[0]
+    await heeding.heed()
+    assert way.ends_ms is not None, "nobody is held up"
+    async with portal(head.agent) as surfer:
+        assert "Le serveur n'a pas encore l'ordre" in html.unescape(await surfer.page("/drill"))
+        await learn(far)
+        assert not (await ordered(far.agent)).drill
+        line.is_cut = False
+        lesson = (await room.publish(head, SMALL)).item
+        await telling.ask_first()
+        assert way.ends_ms is not None
+        assert "Le serveur a l'ordre." in html.unescape(await surfer.page("/drill"))
+    await learn(far)
+    assert (await ordered(far.agent)).drill
+    assert lesson not in (await room.territory.replica.view(room.space)).coursework.items
+
+
+class NeverAnswers(MemoryTransport):
+    """A way on which a call is taken and never answered."""
+
+    async def post(self, path: str, body: bytes) -> Response:
+        await asyncio.Event().wait()
+        return await super().post(path, body)
+
+
+async def test_a_server_that_takes_the_call_and_says_nothing_holds_up_no_drill(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.sync.drill_end.TELL_S", 0.01)
+    head = await head_of(room)
+    way = DrillTransport(NeverAnswers(room.frontage), head.agent.enrolment.server_url)
+    _, heeding = leading(head, way)
+    assert (await Desk(head.agent).ask("drill start", minutes=30))["at_server"] is False
+    await heeding.heed()
+    assert way.ends_ms is not None
 
 
 async def test_only_a_head_teacher_or_the_server_leads(room: Classroom) -> None:

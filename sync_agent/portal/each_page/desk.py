@@ -125,7 +125,9 @@ class Desk:
         told = (exchange.waiting, exchange.missing, exchange.refused, exchange.held.hold or 0, visit.hindered.stamp)
         isolated = exchange.standing.value if visit.ordered.quarantined else 0
         ordered = (isolated, int(visit.ordered.drill is not None), visit.pulse, visit.apart or 0)
-        return "-".join(map(str, (*told, *ordered, *sets, day)))
+        # who is about to begin a drill reads who would hear of it
+        near = (int(exchange.outcome is Outcome.DONE), exchange.neighbours) if visit.leads else ()
+        return "-".join(map(str, (*told, *ordered, *near, *sets, day)))
 
     def lesson_origin(self, name: bytes) -> str:
         """Where an item's (or a version's) files are served."""

@@ -2,6 +2,7 @@
 
 Rules:
 - the page says what to do now, what has been seen so far, and how long it still lasts; it needs no manual;
+- it says who has heard of the order, as far as this device knows: nobody reads that all PCs play who cannot know it;
 - what changes by itself keeps itself current (`pulse`), what a person presses stays where it is.
 """
 
@@ -19,8 +20,9 @@ from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import DRILL, see
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.head.drill_steps import Watcher, steps_of
+from sync_agent.scheduler import Outcome
 from sync_agent.school.device_names import key_words
-from sync_agent.school.measures import schools_of
+from sync_agent.school.measures import is_told, schools_of
 
 LENGTHS: Final = (15, USUAL_MINUTES, 60)
 SHOWN_FOR_MS: Final = 24 * 60 * MINUTE_MS
@@ -55,6 +57,8 @@ class Drills:
             steps=steps,
             left=max(0, -(-(now.ends_ms - visit.now_ms) // MINUTE_MS)),
             elsewhere_ms=elsewhere_ms,
+            order=None if drill is None else await self._order(drill),
+            reached=visit.exchange.outcome is Outcome.DONE,
             listens=self._agent.listens_at is not None,
             near=max(self._agent.around.found(), self._agent.live_neighbours()),
             lengths=LENGTHS,
@@ -99,6 +103,12 @@ class Drills:
             case _:
                 raise web.HTTPNotFound
         return see(DRILL)
+
+    async def _order(self, drill: Drill) -> str:
+        """Who has the order of a drill, as far as is known here: `server`, `here` alone, or who gave it `elsewhere`."""
+        if drill.by != self._agent.device:
+            return "elsewhere"
+        return "server" if await is_told(self._agent, drill) else "here"
 
     async def _drills(self) -> list[Drill]:
         """The drills of this device's schools, the newest first."""
