@@ -8,7 +8,7 @@ of arrival.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from protocol.model.entry import Entry
 
@@ -40,22 +40,35 @@ def depths(known: Mapping[bytes, Entry]) -> dict[bytes, int]:
     Iterative, because a lesson may be revised more often than the interpreter may recurse. A cycle cannot exist, as
     an id is a hash over its parents.
     """
-    depth: dict[bytes, int] = {}
+    return _along(known, lambda _entry: 1)
+
+
+def moments(known: Mapping[bytes, Entry]) -> dict[bytes, int]:
+    """For each entry, the time as which it counts: its own, or just after that of all that it names as its parents.
+
+    So whoever has heard of a word can take its place, whatever date that bears.
+    """
+    return _along(known, lambda entry: entry.header.at)
+
+
+def _along(known: Mapping[bytes, Entry], least: Callable[[Entry], int]) -> dict[bytes, int]:
+    """A number for each entry: its `least`, or one more than that of each of its parents."""
+    found: dict[bytes, int] = {}
     for start in known:
         stack = [start]
         while stack:
             here = stack[-1]
-            if here in depth:
+            if here in found:
                 stack.pop()
                 continue
             parents = [parent for parent in known[here].header.parents if parent in known]
-            waiting = [parent for parent in parents if parent not in depth]
+            waiting = [parent for parent in parents if parent not in found]
             if waiting:
                 stack.extend(waiting)
             else:
-                depth[here] = 1 + max((depth[parent] for parent in parents), default=0)
+                found[here] = max(least(known[here]), *(1 + found[parent] for parent in parents), 0)
                 stack.pop()
-    return depth
+    return found
 
 
 def ancestors(starts: Iterable[bytes], known: Mapping[bytes, Entry]) -> set[bytes]:

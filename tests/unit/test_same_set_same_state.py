@@ -7,9 +7,9 @@ from random import Random
 
 from protocol.identity import AgreementKey
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Grant, PersonKey, Revocation, SpaceRecord
+from protocol.model.structure import Grant, PersonKey, Revocation, SpaceChange, SpaceRecord
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.at_work.space_names import made_spaces
+from protocol.replica.at_work.space_names import changed_names, made_spaces
 from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.storage.memory import MemoryStore
 from protocol.roles import Role
@@ -37,6 +37,22 @@ async def test_who_was_cut_off_takes_no_name_of_a_school_by_dating_another_back(
     world.say(admin, world.territory, Kind.SPACE, SpaceRecord("Autre", uai="0180001X").encode())
     world.say(world.server, world.territory, Kind.REVOKE, Revocation(admin.key.public, ()).encode())
     assert (await made_spaces(await holding(world, world.entries)))[world.school].name == "École"
+
+
+async def test_a_name_that_took_the_place_of_a_thiefs_stays_once_that_is_held_back() -> None:
+    world = World(Random(3))
+    room, _ = world.classes
+    thief = world.enrol(Role.ADMIN, world.territory)
+    first = world.say(world.server, room, Kind.SPACE_CHANGE, SpaceChange("Un").encode())
+    second = world.say(world.server, room, Kind.SPACE_CHANGE, SpaceChange("Deux").encode(), parents=(first.id,))
+    thief.skew_ms = 10**12
+    stolen = world.say(thief, room, Kind.SPACE_CHANGE, SpaceChange("Volé").encode(), parents=(second.id,))
+    world.say(world.server, room, Kind.SPACE_CHANGE, SpaceChange("Trois").encode(), parents=(stolen.id,))
+    for order in (world.entries, world.entries[::-1]):
+        assert await changed_names(await holding(world, order)) == {room: "Trois"}
+    world.say(world.server, world.territory, Kind.REVOKE, Revocation(thief.key.public, ()).encode())
+    for order in (world.entries, world.entries[::-1]):
+        assert await changed_names(await holding(world, order)) == {room: "Trois"}
 
 
 async def test_which_reading_keys_are_spent_does_not_hang_on_another_class() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from protocol.errors import PeerFault
-from protocol.model.entry import Kind
+from protocol.model.ancestry import moments
+from protocol.model.entry import Entry, Kind
 from protocol.model.structure import SpaceChange, SpaceRecord
 from protocol.replica.at_work.replica import Replica
 
@@ -25,14 +28,28 @@ async def made_spaces(replica: Replica) -> dict[bytes, SpaceRecord]:
 
 async def changed_names(replica: Replica) -> dict[bytes, str]:
     """The names of renamed spaces; those that were never renamed are not in it."""
-    entries = await replica.store.scan_kinds([Kind.SPACE_CHANGE])
-    found: dict[bytes, str] = {}
-    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
-        space = entry.header.space
-        if (await replica.view(space)).roster.hides(entry):
+    return {space: name for space, (name, _) in (await changes_shown(replica)).items()}
+
+
+async def changes_shown(replica: Replica) -> dict[bytes, tuple[str, bytes]]:
+    """The names of renamed spaces, each with the entry that says so.
+
+    The latest counts, of those that name what they replace by what that is: of a clock that was years ahead, and of a
+    thief, nobody could take a name back otherwise.
+    """
+    counting: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
+    names: dict[bytes, str] = {}
+    for entry in await replica.store.scan_kinds([Kind.SPACE_CHANGE]):
+        if (await replica.view(entry.header.space)).roster.hides(entry):
             continue
         try:
-            found[space] = SpaceChange.parse(entry.payload or b"").name
+            names[entry.id] = SpaceChange.parse(entry.payload or b"").name
         except PeerFault:
             continue
+        counting[entry.header.space][entry.id] = entry
+    found = {}
+    for space, changes in counting.items():
+        said = moments(changes)
+        latest = max(changes, key=lambda name: (said[name], name))
+        found[space] = names[latest], latest
     return found

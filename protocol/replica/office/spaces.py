@@ -15,7 +15,7 @@ from protocol.identity import normal_uai, school_id, uai_warning
 from protocol.model.entry import ID_BYTES, Kind
 from protocol.model.structure import SpaceChange, SpaceRecord
 from protocol.replica.at_work.replica import Draft, Replica
-from protocol.replica.at_work.space_names import changed_names, made_spaces
+from protocol.replica.at_work.space_names import changed_names, changes_shown, made_spaces
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import distinct, hex_or_none, name_of, school_year
 from protocol.rights.door import Door
@@ -162,6 +162,8 @@ async def space_records(office: Office) -> dict[bytes, SpaceRecord]:
 
 
 async def rename_space(office: Office, space: bytes, name: str) -> None:
-    """Call a space something else, everywhere. Raises `BadInput(BAD_NAME)`."""
+    """Call a space something else, everywhere, whatever date its name bears. Raises `BadInput(BAD_NAME)`."""
     change = SpaceChange(name_of(name, "a space"))
-    await office.say([Draft(space, Kind.SPACE_CHANGE, None, change.encode())])
+    _, shown = (await changes_shown(office.replica)).get(space, (None, None))
+    parents = () if shown is None else (shown,)
+    await office.say([Draft(space, Kind.SPACE_CHANGE, None, change.encode(), parents=parents)])

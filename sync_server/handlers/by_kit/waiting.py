@@ -24,6 +24,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Ruling
 from protocol.model.work import Revision
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.words_of_office import about
 from protocol.rights.roster import Roster, is_acceptable
@@ -108,7 +109,8 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
             with_wraps = [entry for entry in with_wraps if not wanted.isdisjoint(_names(entry))]
         ruled += sum(entry.header.kind != Kind.WRAP for entry in chosen)
         again = [entry for entry in chosen if entry.header.kind in _SAID_AGAIN] if accept else []
-        drafts += [_said_again(server, entry, roster) for entry in again]
+        shown = (await changes_shown(server.replica)).get(space) if again else None
+        drafts += [_said_again(server, entry, roster, None if shown is None else shown[1]) for entry in again]
         taken = {entry.id for entry in again}
         judged += [(space, entry.id) for entry in chosen if entry.header.kind != Kind.WRAP and entry.id not in taken]
         for ruling in _rulings([entry.id for entry in with_wraps], taken, accept=accept):
@@ -199,10 +201,14 @@ def _may_be_accepted(entry: Entry, roster: Roster) -> bool:
     return entry.header.kind in _SAID_AGAIN and (is_held_with_its_author or entry.header.grant in roster.held_back)
 
 
-def _said_again(server: Server, entry: Entry, roster: Roster) -> Draft:
-    """The same in the server's own name; of somebody who is listed, in the place of what the list shows."""
+def _said_again(server: Server, entry: Entry, roster: Roster, name: bytes | None) -> Draft:
+    """The same in the server's own name; of somebody who is listed, or a class, in the place of what is shown.
+
+    `name` is the entry by which the class has its name now, if it was ever renamed.
+    """
     header = entry.header
     listed = None if header.subject is None else roster.persons.get(header.subject)
+    replaced = name if header.kind == Kind.SPACE_CHANGE else None if listed is None else listed.entry
     return Draft(
         header.space,
         Kind(header.kind),
@@ -210,7 +216,7 @@ def _said_again(server: Server, entry: Entry, roster: Roster) -> Draft:
         entry.payload or b"",
         subject=header.subject,
         target=header.target,
-        parents=() if listed is None else (listed.entry,),
+        parents=() if replaced is None else (replaced,),
     )
 
 
