@@ -211,7 +211,10 @@ async def _what_lea_began_is_not_toms(tmp_path: Path, *, is_erased: bool = False
         school = await signed_class(room)
         item = (await room.publish(school.teacher, {"a.html": b"a"}, kind=ItemKind.ASSIGNMENT)).item
         await school.agree()
-        await Drafts(school.pc.agent).keep(school.lea, item, [("recit.odt", 1)], Given({"recit.odt": b"a"}))
+        drafts = Drafts(school.pc.agent)
+        await drafts.keep(school.lea, item, [("recit.odt", 1)], Given({"recit.odt": b"a"}))
+        begun = await drafts.find(school.lea, item)
+        assert begun is not None
         listed = await _is_called_tom(school)
         if is_erased:
             await room.territory.say(room.territory.id, Kind.ERASE, Erasure(listed).encode())
@@ -220,4 +223,5 @@ async def _what_lea_began_is_not_toms(tmp_path: Path, *, is_erased: bool = False
         async with portal(school.pc.agent) as surfer:
             await sign_in(surfer, school.tom, "4711")
             assert "recit.odt" not in await surfer.page(page)
-            assert (await surfer.send(page, f"{page}/draft", {"act": "hand-in"})).status == 400
+            answer = {"person": school.tom.hex(), "draft": begun.name}
+            assert (await surfer.send(page, f"{page}/hand-in", answer, [])).status == 400
