@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import BadInput, Code, PeerFault, Refused
-from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import JSON
@@ -49,11 +49,12 @@ NOT_HERE: Final = "no such device teaches in a class of this one"
 class Reader:
     """A device that stands for a teacher in a class.
 
-    `id` names its `pair` of keys; `person` is who lists say that it is, `called` whose word it is here; `mine` says
-    that it stands for the teacher of this device, `shown_as` whether it is shown as "own", as a "head" teacher's or as
-    an "other" one's, `confirmed` that this device's teacher has confirmed it as that, `speaks` that its words count as
-    that teacher's here; `named_by` is the role that let it in; `is_news` that nobody has looked at it here, `was_there`
-    that this is all, since it read already when this device met the class.
+    `id` names its `pair` of keys; `person` is who lists say that it is, `called` whose word it is here, `granted` the
+    id that its grant gives it; `mine` says that it stands for the teacher of this device, `shown_as` whether it is
+    shown as "own", as a "head" teacher's or as an "other" one's, `confirmed` that this device's teacher has confirmed
+    it as that, `speaks` that its words count as that teacher's here; `named_by` is the role that let it in; `is_news`
+    that nobody has looked at it here as that, `was_there` that this is all, since it read already when this device met
+    the class.
     One of the teacher's that is back `waits_for` these, with their names; if not `is_asked`, this device has said all
     that it can. This device itself waits for one that `is_awaited`.
     """
@@ -62,6 +63,7 @@ class Reader:
     pair: Device
     person: bytes
     called: bytes
+    granted: bytes
     space: bytes
     name: str | None
     since_ms: int | None
@@ -221,6 +223,9 @@ async def list_readers(agent: Agent) -> list[Reader]:
             if key is None or grant.person is None or grant.key in roster.cut:
                 continue
             is_mine = _is_own(roster, mine, grant)
+            shown_as, speaks = _shown_as(grant, is_own=is_mine), grant.grant not in roster.unconfirmed
+            confirmed = device in {"own": own, "head": circle.heads, "other": circle.others}[shown_as]
+            mark = seen.get(_mark(KNOWN_READER_MARKS, space, device_id(device)))
             found.append(
                 Reader(
                     id=device_id(device),
@@ -230,17 +235,17 @@ async def list_readers(agent: Agent) -> list[Reader]:
                     is_asked=device not in spoken_for or this in waits_for.get(device, ()),
                     is_awaited=device in waits_for.get(this, ()),
                     called=roster.spoken_as(grant) or grant.person,
+                    granted=grant.person,
                     space=space,
                     name=name_of(key),
                     since_ms=milliseconds_of(key.header.at),
                     named_by=named_by(agent, grant),
                     is_this=device == this,
                     mine=is_mine,
-                    shown_as=(shown_as := _shown_as(grant, is_own=is_mine)),
-                    confirmed=device in {"own": own, "head": circle.heads, "other": circle.others}[shown_as],
-                    speaks=grant.grant not in roster.unconfirmed,
-                    is_news=(mark := seen.get(_mark(KNOWN_READER_MARKS, space, device_id(device))))
-                    in {None, WAS_THERE},
+                    shown_as=shown_as,
+                    confirmed=confirmed,
+                    speaks=speaks,
+                    is_news=not confirmed and not is_looked_at(mark, grant.person, speaks=speaks),
                     was_there=mark == WAS_THERE,
                 )
             )
@@ -364,7 +369,7 @@ async def confirm(
         drafts = [each for place in meant for each in _word_at(agent, place)]
         if drafts:
             await agent.write(*drafts)
-    await acknowledge(agent, reader)
+    await acknowledge(agent, [reader])
     return Confirmed(
         len(drafts), list(dict.fromkeys((each.space, each.shown_as) for each in places if each not in meant))
     )
@@ -418,11 +423,35 @@ def _meant(places: Sequence[_Place], shown_as: str | None, person: bytes | None)
     return meant
 
 
-async def acknowledge(agent: Agent, reader: bytes) -> None:
-    """Somebody has seen that a device reads here: it is no news any more."""
-    spaces = await agent.spaces()
-    await agent.replica.store.set_marks({_mark(KNOWN_READER_MARKS, space, reader): b"" for space in spaces})
+async def acknowledge(agent: Agent, readers: Collection[bytes]) -> None:
+    """Somebody has seen that these devices read, as whom and where they are shown now: that is no news any more."""
+    shown = [each for each in await list_readers(agent) if each.id in readers]
+    marks = await looked_at(agent, [(each.space, each.id, each.granted, each.speaks) for each in shown])
+    await agent.replica.store.set_marks(marks)
     agent.on_change()
+
+
+async def looked_at(agent: Agent, shown: Iterable[tuple[bytes, bytes, bytes, bool]]) -> dict[str, bytes]:
+    """The marks by which devices in classes, each as whose and whether it spoke, are no news any more."""
+    known, marks = await agent.replica.store.marks(KNOWN_READER_MARKS), dict[str, bytes]()
+    for space, device, person, speaks in shown:
+        name = _mark(KNOWN_READER_MARKS, space, device)
+        before = marks.get(name, known.get(name))
+        if not is_looked_at(before, person, speaks=speaks):
+            marks[name] = (b"" if before in {None, WAS_THERE} else before or b"") + bytes([speaks]) + person
+    return marks
+
+
+def is_looked_at(mark: bytes | None, person: bytes, *, speaks: bool) -> bool:
+    """Whether the teacher has seen a device as this person's; or, of one that waits, as one that waits.
+
+    A server in wrong hands shows it as another's first, or as one to which nothing is given.
+    """
+    if mark is None or mark == WAS_THERE:
+        return False
+    seen = {mark[at : at + 1 + PERSON_BYTES] for at in range(0, len(mark), 1 + PERSON_BYTES)}
+    # an earlier version noted nothing but the device
+    return not mark or any(bytes([kind]) + person in seen for kind in {1, int(speaks)})
 
 
 async def reported(agent: Agent) -> frozenset[bytes]:

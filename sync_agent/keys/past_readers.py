@@ -38,8 +38,17 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
 from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import NOT_HERE, Reader, named_by, own_device, own_grant, own_grants
-from sync_agent.machine.marks import KNOWN_READER_MARKS, PAST_KEYS_MARKS, WAS_THERE
+from sync_agent.keys.confirming import (
+    NOT_HERE,
+    Reader,
+    is_looked_at,
+    looked_at,
+    named_by,
+    own_device,
+    own_grant,
+    own_grants,
+)
+from sync_agent.machine.marks import KNOWN_READER_MARKS, PAST_KEYS_MARKS
 from sync_agent.space_names import space_names
 
 COULD_READ: Final = "could read"
@@ -248,7 +257,8 @@ class _Class:
     sayers: Mapping[bytes, Collection[_Sayer]]
     listed: frozenset[_Standing]
     reading: frozenset[_Standing]
-    known: frozenset[bytes]
+    confirmed: frozenset[bytes]
+    marks: Mapping[bytes, bytes]
     known_keys: frozenset[bytes]
 
     @classmethod
@@ -256,8 +266,7 @@ class _Class:
         """From the marks of this device, and the words that lead on from it: what it met first may be a server's."""
         roster, door, store = (await agent.replica.view(space)).roster, agent.replica.door, agent.replica.store
         circle = roster.voices.with_over().circle(roster.who(own), own_device(agent))
-        marks = await store.marks(_known(space))
-        seen = (bytes.fromhex(name.removeprefix(_known(space))) for name, mark in marks.items() if mark != WAS_THERE)
+        prefix = f"{KNOWN_READER_MARKS}{space.hex()}/"
         return cls(
             space,
             own,
@@ -267,9 +276,14 @@ class _Class:
             _sayers((each for each in said if each.header.space == space), roster, door),
             _standing((each for each in readers if each.space == space), door),
             _standing((each for each in readers if each.space == space and each.speaks), door),
-            frozenset(map(device_id, circle.own | circle.others)).union(seen),
+            frozenset(map(device_id, circle.own | circle.others)),
+            {bytes.fromhex(name.removeprefix(prefix)): mark for name, mark in (await store.marks(prefix)).items()},
             _beginnings(await store.mark(f"{PAST_KEYS_MARKS}{space.hex()}")),
         )
+
+    def knows(self, device: bytes, person: bytes) -> bool:
+        """Whether the teacher has confirmed this device, or looked at it as this person's that reads."""
+        return device in self.confirmed or is_looked_at(self.marks.get(device), person, speaks=True)
 
     def add_to(self, found: dict[bytes | None, _Past], spans: Mapping[bytes, _Span]) -> None:
         """To what other classes told, what this one tells."""
@@ -280,9 +294,10 @@ class _Class:
                 given, device = sayer.given, device_id((sayer.given.key, sayer.given.agreement))
                 standing = self.door.origin(given.key), self.roster.who(sayer.person)
                 # of one that waits, and that she does not know, the list says that nothing is given to it
-                if standing not in (self.listed if device in self.known else self.reading):
+                is_known = self.knows(device, sayer.person)
+                if standing not in (self.listed if is_known else self.reading):
                     past = found.setdefault(sayer.person, _Past(sayer.person))
-                    past.add(self.space, device, span, is_news=device not in self.known)
+                    past.add(self.space, device, span, is_news=not is_known)
                     past.devices[given.key, given.agreement] = sayer.name
                     past.named_by[self.named_by(given)] = None
                     # by no list, which would take the name off him
@@ -324,7 +339,7 @@ async def _recovery_keys_ever(replica: Replica) -> frozenset[bytes]:
 async def acknowledge_past(agent: Agent, past: PastReader) -> None:
     """Somebody has seen that these could read: it is no news any more."""
     if past.person is not None:
-        marks = {f"{_known(space)}{device.hex()}": b"" for space, device in past.noted}
+        marks = await looked_at(agent, [(space, device, past.person, True) for space, device in past.noted])
     else:
         by_space: defaultdict[bytes, list[bytes]] = defaultdict(list)
         for space, key in past.noted:
@@ -332,10 +347,6 @@ async def acknowledge_past(agent: Agent, past: PastReader) -> None:
         marks = {f"{PAST_KEYS_MARKS}{space.hex()}": b"".join(keys[:MAX_KEYS_NOTED]) for space, keys in by_space.items()}
     await agent.replica.store.set_marks(marks)
     agent.on_change()
-
-
-def _known(space: bytes) -> str:
-    return f"{KNOWN_READER_MARKS}{space.hex()}/"
 
 
 def _beginnings(mark: bytes | None) -> frozenset[bytes]:

@@ -42,8 +42,9 @@ GONE_MARKS: Final = "gone/"
 """+ space in hex / device in hex → 8 bytes of ms as `watched` counts: since when a device that was met first there
 has no right, or is cut off (`first_readers`)."""
 KNOWN_READER_MARKS: Final = "known-reader/"
-"""+ space in hex / device in hex → empty once the teacher has seen that the device reads there; `WAS_THERE` until
-then, if it did when this one met the class."""
+"""+ space in hex / device in hex → as whom the teacher has seen that the device reads there: 1 + 16 bytes each, whether
+it spoke and the person; empty, from an earlier version: as anybody. `WAS_THERE` until then, if it did when this one met
+the class."""
 WAS_THERE: Final = b"there"
 PAST_KEYS_MARKS: Final = "past-keys/"
 """+ space in hex → the beginnings of keys of which nobody here knows whose they are, of which the teacher has seen that

@@ -14,9 +14,12 @@ from protocol.model.work import Wraps
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device as Keys
+from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import list_readers
 from sync_agent.keys.past_readers import PastReader, _by_key, _Read, _Sayer, _sayers, _Sealed, list_past_readers
+from sync_agent.machine.marks import KNOWN_READER_MARKS
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -30,6 +33,11 @@ NEWS = "M. X a pu lire 2 travaux d'élèves (CM1)"
 
 async def _nobody(*_: object) -> list[PastReader]:
     return []
+
+
+def _all_are_known(roster: Roster, starts: Mapping[bytes, Iterable[Keys]]) -> dict[str, bytes]:
+    devices = (device_id(device) for theirs in starts.values() for device in theirs)
+    return {f"{KNOWN_READER_MARKS}{roster.space.hex()}/{device.hex()}": b"" for device in devices}
 
 
 def _by_what_counts(said: Iterable[Entry], roster: Roster, door: Door) -> Mapping[bytes, Collection[_Sayer]]:
@@ -130,7 +138,7 @@ async def test_of_who_was_erased_it_is_told_that_somebody_could_read(hour: Hour)
         assert "a pu lire" not in await surfer.page("/")
 
 
-@attack(ROW, off={"sync_agent.keys.confirming._is_here": lambda *_: True, "sync_agent.keys.confirming.WAS_THERE": b""})
+@attack(ROW, off={"sync_agent.keys.confirming._there_already": _all_are_known})
 async def test_a_laptop_that_meets_the_class_afterwards_tells_of_it_as_well(hour: Hour) -> None:
     await hour.is_over(*await hour.all_that_he_said())
     room = hour.here.room

@@ -44,14 +44,21 @@ MAX_PLACE_DIGITS: Final = 6
 class Shown:
     """A device, in the classes that it reads as that: what is said of it, and of whom.
 
-    `is_news` says that nobody has looked at it, `was_there` that it is news as one that read when the class was met.
+    `news` are the classes in which nobody has looked at it as that, since `news_ms`; `was_there` says that it is news
+    as one that read when these were met.
     """
 
     reader: Reader
     teacher: str
     rooms: tuple[str, ...]
-    is_news: bool
+    news: tuple[str, ...]
+    news_ms: int
     was_there: bool
+
+    @property
+    def is_news(self) -> bool:
+        """Whether there are any."""
+        return bool(self.news)
 
 
 def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
@@ -61,7 +68,7 @@ def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
     for reader in readers:
         alike[reader.id, reader.shown_as, b"" if reader.mine else reader.person].append(reader)
     for theirs in alike.values():
-        spaces = {reader.space for reader in theirs}
+        spaces, news = {reader.space for reader in theirs}, [reader for reader in theirs if reader.is_news]
         rooms = [room for room in visit.rooms if room.space in spaces]
         names = (room.voice_of(theirs[0].called) for room in rooms)
         found.append(
@@ -69,17 +76,13 @@ def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
                 min(theirs, key=lambda reader: (reader.confirmed, reader.state == WAITS, not reader.waits_for)),
                 next((name for name in names if name is not None), visit.say("unknown.person")),
                 tuple(room.name for room in rooms),
-                any(reader.is_news for reader in theirs),
-                _was_there(theirs),
+                tuple(room.name for room in rooms if room.space in {reader.space for reader in news}),
+                min((reader.since_ms or 0 for reader in news), default=0),
+                # who came to one class since is told as new
+                bool(news) and all(reader.was_there for reader in news),
             )
         )
     return found
-
-
-def _was_there(alike: Sequence[Reader]) -> bool:
-    """Whether all that is news of a device is that it was there before: who came to one class since is told as new."""
-    news = [reader for reader in alike if reader.is_news]
-    return bool(news) and all(reader.was_there for reader in news)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ def _by_teacher(devices: Iterable[Shown]) -> list[str]:
     """Each name once, however many computers somebody has, with the classes."""
     rooms: defaultdict[tuple[bytes, str], dict[str, None]] = defaultdict(dict)
     for each in devices:
-        rooms[each.reader.called, each.teacher].update(dict.fromkeys(each.rooms))
+        rooms[each.reader.called, each.teacher].update(dict.fromkeys(each.news))
     return [f"{name} ({', '.join(where)})" for (_, name), where in rooms.items()]
 
 
@@ -236,14 +239,13 @@ class Readers:
                 reader = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")
                 if all(each.id != reader for each in await list_readers(self._agent)):
                     raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE)
-                await acknowledge(self._agent, reader)
+                await acknowledge(self._agent, [reader])
             case "seen-all":
                 shown_there = [
                     given.identifier({"reader": one}, "reader", Code.UNKNOWN_DEVICE, "device")
                     for one in fields.get("readers", "").split(",")[:MAX_SHOWN]
                 ]
-                for reader in {each.id for each in await list_readers(self._agent)}.intersection(shown_there):
-                    await acknowledge(self._agent, reader)
+                await acknowledge(self._agent, shown_there)
                 done = "seen"
             case "seen-past":
                 reader = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")

@@ -1,0 +1,80 @@
+"""Whoever has the server shows a device first in another class, or as another's (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.roles import PersonRole, Role
+from sync_agent.app import Agent
+from sync_agent.keys.confirming import list_readers
+from sync_agent.machine.marks import KNOWN_READER_MARKS, WAS_THERE
+from tests.harness.attack import attack
+from tests.harness.classroom import classroom
+from tests.harness.portal import portal
+from tests.harness.spied_class import SpiedClass
+from tests.harness.territory import new_device
+
+ROW = "a reader who was looked at as something else"
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[SpiedClass]:
+    """A teacher of two classes, and a device of the server's."""
+    async with classroom(tmp_path, spaces=2) as room:
+        petit = await room.device(Role.TEACHER, *room.territory.classes, person=room.teacher_person)
+        machine = await room.machine()
+        here = SpiedClass(room, petit, machine, b"", b"", new_device(Random(666).randbytes))
+        await here.sync(petit, machine, petit)
+        yield here
+
+
+async def _everywhere(agent: Agent, shown: Iterable[tuple[bytes, bytes, bytes, bool]]) -> dict[str, bytes]:
+    devices = [device for _, device, *_ in shown]
+    names = [f"{space.hex()}/{device.hex()}" for space in await agent.spaces() for device in devices]
+    return {f"{KNOWN_READER_MARKS}{name}": b"" for name in names}
+
+
+def _as_anybody(mark: bytes | None, *_: object, **__: object) -> bool:
+    return mark not in {None, WAS_THERE}
+
+
+async def looked_at(here: SpiedClass) -> None:
+    await here.sync(here.teacher)
+    async with portal(here.teacher.agent) as surfer:
+        for each in await list_readers(here.teacher.agent):
+            if not each.mine:
+                await surfer.send("/readers", "/readers/seen", {"reader": each.id.hex()})
+        assert "M. X" not in await surfer.page("/")
+
+
+@attack(ROW, off={"sync_agent.keys.confirming.looked_at": _everywhere})
+async def test_whom_she_has_looked_at_in_one_class_is_news_in_the_next(here: SpiedClass) -> None:
+    territory, (first, second) = here.room.territory, here.room.territory.classes
+    x = await territory.person("M. X", PersonRole.TEACHER, first, second)
+    await here.name_the_spy(x, back_ms=0)
+    await looked_at(here)
+    other = replace(here, room=replace(here.room, space=second if here.room.space == first else first))
+    await other.name_the_spy(x, back_ms=0)
+    await here.sync(here.teacher)
+    async with portal(here.teacher.agent) as surfer:
+        assert "M. X" in await surfer.page("/")
+
+
+@attack(ROW, off={"sync_agent.keys.confirming.is_looked_at": _as_anybody})
+async def test_a_device_that_waited_in_a_colleagues_name_is_news_as_somebody_else(here: SpiedClass) -> None:
+    territory, space = here.room.territory, here.room.space
+    durand = await territory.person("M. Durand", PersonRole.TEACHER, space)
+    await here.sync(await here.room.device(Role.TEACHER, person=durand))
+    await here.sync(here.teacher)
+    await here.name_the_spy(durand, back_ms=0)
+    await looked_at(here)
+    x = await territory.person("M. X", PersonRole.TEACHER, space)
+    await here.name_the_spy(x, back_ms=0)
+    await here.sync(here.teacher)
+    async with portal(here.teacher.agent) as surfer:
+        assert "M. X" in await surfer.page("/")
