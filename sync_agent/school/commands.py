@@ -19,7 +19,7 @@ from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.erasures import check_known, erase_persons, with_doubles
 from protocol.replica.office.grants import Standing
 from protocol.replica.office.names import device_id, invited_role, person_id, person_role
-from protocol.replica.office.namesakes import called_in, told_of_namesakes
+from protocol.replica.office.namesakes import called_in, told_of_namesakes, told_of_numbers
 from protocol.replica.office.people import (
     add_person,
     described,
@@ -204,6 +204,8 @@ async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
     await check_known(office, persons)
     for line in await described_alone(office, persons):
         await outgoing.progress(f"to be forgotten: {line}")
+    for line in await told_of_numbers(office, persons):
+        await outgoing.progress(line)
     if params.get("dry_run") is True:
         return {}
     if params.get("alone") is not True and set(await with_doubles(office.replica, persons)) != set(persons):

@@ -25,6 +25,7 @@ from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back, with_doubles
 from protocol.replica.office.names import device_id, entry_id, person_id
+from protocol.replica.office.namesakes import told_of_numbers
 from protocol.replica.office.people import described_with_doubles
 from protocol.replica.office.spaces import space_named
 from protocol.rights.vouching import device_words
@@ -270,6 +271,8 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
     for person in persons:
         for line in await described_with_doubles(server, person):
             await outgoing.progress(f"to be forgotten: {line}")
+    for line in await told_of_numbers(server, await with_doubles(server.replica, persons)):
+        await outgoing.progress(line)
     if params.get("dry_run") is True:
         return {}
     await erase_persons(server, await with_doubles(server.replica, persons), kit)

@@ -89,6 +89,12 @@ async def test_of_whom_has_been_erased_no_gap_tells_the_name(room: Classroom) ->
     leas = [await room.territory.person("Noé", PersonRole.PUPIL, room.space) for _ in range(3)]
     await head.session.sync()
     assert (await _shown(pc))[leas[2]] == "Noé (3)"
+    desk = Desk(head.agent)
+    await desk.ask("erase", person=[leas[0].hex()], dry_run=True)
+    assert "then known in “CM1”" in desk.told[-1]
+    assert "“Noé (2)” as “Noé (1)”, “Noé (3)” as “Noé (2)”" in desk.told[-1]
+    async with portal(head.agent) as surfer:
+        assert "Qui porte le même nom peut alors changer de numéro" in await surfer.page(f"/school/{room.space.hex()}")
     await erase_persons(await SchoolOffice.of(head.agent), [leas[0]])
     await head.session.sync()
     shown = await _shown(pc)

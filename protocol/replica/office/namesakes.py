@@ -19,7 +19,7 @@ from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.by_name import compared
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.people import duplicates_in
+from protocol.replica.office.people import duplicates_in, mentioned
 from protocol.replica.office.spaces import space_records
 from protocol.rights.roster import Person, Roster
 from protocol.roles import PersonRole
@@ -77,18 +77,42 @@ def _numbers(since: Mapping[bytes, int]) -> dict[bytes, int]:
     return {one: number for number, one in enumerate(sorted(since, key=lambda one: (since[one], one)), 1)}
 
 
-async def places_in(replica: Replica, roster: Roster, persons: Collection[Person]) -> dict[bytes, Place]:
-    """The place of each of these pupils of a roster's list."""
+async def places_in(
+    replica: Replica, roster: Roster, persons: Collection[Person], without: Collection[bytes] = ()
+) -> dict[bytes, Place]:
+    """The place of each of these pupils of a roster's list; of those `without` nothing is counted."""
     said = (one.entry for one in await replica.store.of_kinds(roster.space, [Kind.PERSON]))
-    return places((entry for entry in said if not roster.hides(entry)), persons)
+    return places((one for one in said if not roster.hides(one) and one.header.subject not in without), persons)
 
 
-async def called_in(replica: Replica, roster: Roster) -> dict[bytes, str]:
-    """What everybody on a roster's list is called: by their name, and the number where they share it."""
-    persons = roster.persons.values()
+async def called_in(replica: Replica, roster: Roster, without: Collection[bytes] = ()) -> dict[bytes, str]:
+    """What everybody on a roster's list is called: by their name, and the number where they share it.
+
+    `without` are those of whom nothing is counted, as if they had been erased.
+    """
+    persons = [person for person in roster.persons.values() if person.id not in without]
     shared = [one for group in alike(persons) for one in group]
-    found = await places_in(replica, roster, shared) if shared else {}
+    found = await places_in(replica, roster, shared, without) if shared else {}
     return {one.id: f"{one.name} ({found[one.id].number})" if one.id in found else one.name for one in persons}
+
+
+async def told_of_numbers(office: Office, erased: Collection[bytes]) -> list[str]:
+    """What to say to whoever has these erased: who of their namesakes is called something else then."""
+    told = []
+    records = await space_records(office)
+    # who has left a list keeps their place there, too
+    for space in {space for each in (await mentioned(office.replica, erased)).values() for space in each.spaces}:
+        roster = (await office.replica.view(space)).roster
+        after = await called_in(office.replica, roster, erased)
+        changed = [
+            f"“{was}” as “{after[one]}”"
+            for one, was in (await called_in(office.replica, roster)).items()
+            if one in after and after[one] != was
+        ]
+        if changed:
+            name = records[space].name if space in records else space.hex()
+            told.append(f"then known in “{name}”, so that no gap tells of whom that was: {', '.join(sorted(changed))}")
+    return told
 
 
 async def told_of_namesakes(office: Office, person: bytes, spaces: Sequence[bytes], if_one: str) -> list[str]:
