@@ -14,6 +14,7 @@ Rules (docs/threat-model.md; docs/adr/0272):
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +59,7 @@ MAX_TOLD: Final = 10
 MAX_KEYS_NOTED: Final = 1_000
 """So many keys that nobody knows are noted as looked at in a class: more of them stay news."""
 _BEGINNING_BYTES: Final = 8
+_READ_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +117,31 @@ _Sealed: TypeAlias = "Mapping[bytes, Mapping[bytes, _Span]]"
 
 @dataclass(slots=True)
 class _Read:
-    """What has been read of a replica's wraps, up to an arrival; and what that says, until more comes."""
+    """What has been read of a replica's wraps, up to an arrival, and which still wait for their hand-in."""
 
     filled: int
     after: int = 0
     authors: dict[bytes, bytes] = field(default_factory=dict)
-    wraps: dict[bytes, _Wrap] = field(default_factory=dict)
-    keys: dict[bytes, bytes] = field(default_factory=dict)
-    sealed: _Sealed = field(default_factory=dict)
+    waiting: defaultdict[bytes, list[_Wrap]] = field(default_factory=lambda: defaultdict(list))
+    sealed: defaultdict[bytes, dict[bytes, _Span]] = field(default_factory=lambda: defaultdict(dict))
+
+    def take(self, entry: Entry, door: Door) -> None:
+        """One more, or one that was taken already."""
+        if entry.header.kind == Kind.HAND_IN:
+            self.authors[entry.id] = entry.header.author
+            for waited in self.waiting.pop(entry.id, ()):
+                self._add(waited, door)
+        elif (wrap := _wrap(entry, door)) is not None:
+            self._add(wrap, door)
+
+    def _add(self, wrap: _Wrap, door: Door) -> None:
+        author = self.authors.get(wrap.work)
+        if author is None:
+            self.waiting[wrap.work].append(wrap)
+        elif _counts(wrap, author, door):
+            sealed = self.sealed[wrap.space]
+            for key in wrap.keys:
+                sealed.setdefault(key, _Span()).add([wrap.work], wrap.at_ms, wrap.at_ms)
 
 
 _READ: Final[WeakKeyDictionary[Replica, _Read]] = WeakKeyDictionary()
@@ -140,37 +159,29 @@ async def _sealed(agent: Agent, spaces: Iterable[bytes]) -> _Sealed:
     if latest is None or latest[0] == read.after:
         return read.sealed
     came = await replica.store.scan_kinds([Kind.HAND_IN, Kind.WRAP], read.after)
-    for entry in came:
-        if entry.header.kind == Kind.HAND_IN:
-            read.authors[entry.id] = entry.header.author
-        elif (wrap := _wrap(entry, replica.door, read.keys)) is not None:
-            read.wraps[entry.id] = wrap
-    if came:
-        read.sealed = _by_key(read, replica.door)
-    read.after = latest[0]
+    for start in range(0, len(came), _READ_AT_ONCE):
+        for entry in came[start : start + _READ_AT_ONCE]:
+            read.take(entry, replica.door)
+        # the first look reads thousands, while other pages wait
+        await asyncio.sleep(0)
+    read.after = max(read.after, latest[0])
     return read.sealed
 
 
-def _wrap(entry: Entry, door: Door, known: dict[bytes, bytes]) -> _Wrap | None:
-    """What counts of an entry; of the few keys there are, each lies in memory once."""
+def _wrap(entry: Entry, door: Door) -> _Wrap | None:
+    """What counts of an entry."""
     header, said = entry.header, parsed(entry, Wraps.parse)
     if said is None or header.target is None:
         return None
     given = door.authority(header.grant)
     by_reader = header.grant is None or (given is not None and given.role in HAS_READING_KEYS)
-    keys = tuple(known.setdefault(key, key) for key, _ in said.wraps)
+    keys = tuple(key for key, _ in said.wraps)
     return _Wrap(header.space, header.target, header.author, by_reader, entry.timestamp_ms, keys)
 
 
-def _by_key(read: _Read, door: Door) -> _Sealed:
-    """A device that took keys of its own wraps what it handed in before with the new ones."""
-    found: defaultdict[bytes, defaultdict[bytes, _Span]] = defaultdict(lambda: defaultdict(_Span))
-    for wrap in read.wraps.values():
-        author = read.authors.get(wrap.work)
-        if author is not None and (wrap.by_reader or door.origin(wrap.author) == door.origin(author)):
-            for key in wrap.keys:
-                found[wrap.space][key].add([wrap.work], wrap.at_ms, wrap.at_ms)
-    return found
+def _counts(wrap: _Wrap, author: bytes, door: Door) -> bool:
+    """Whether who wrote it had the content key: a device that took keys of its own goes on with its earlier work."""
+    return wrap.by_reader or door.origin(wrap.author) == door.origin(author)
 
 
 @dataclass(slots=True)

@@ -150,9 +150,9 @@ async def test_what_was_sealed_is_read_once_however_often_a_page_asks(
     read: list[bytes] = []
     plain = past_readers._wrap
 
-    def counted(entry: Entry, door: Door, known: dict[bytes, bytes]) -> past_readers._Wrap | None:
+    def counted(entry: Entry, door: Door) -> past_readers._Wrap | None:
         read.append(entry.id)
-        return plain(entry, door, known)
+        return plain(entry, door)
 
     monkeypatch.setattr(past_readers, "_wrap", counted)
     for _ in range(3):
