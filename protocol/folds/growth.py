@@ -122,8 +122,11 @@ def fold_space(
 def growth_of(fold: SpaceFold, fresh: Sequence[Entry], above: Iterable[Heard], door: Door) -> Growth | None:
     """How a fold grows by what came into its space, in order of arrival, and above it; None where it does not."""
     roster, index = fold.roster, fold.index
-    let_in = _let_in(roster, [*above, *map(Heard.of, fresh)], door)
+    heard_above = list(above)
+    let_in = _let_in(roster, [*heard_above, *map(Heard.of, fresh)], door)
     if let_in is None or any(entry.header.kind in _ORDERS for entry in fresh):
+        return None
+    if _may_move_erasures(roster, heard_above):
         return None
     seen = [entry for entry in fresh if not roster.hides(entry)]
     persons = dict.fromkeys(one for entry in seen if (one := _person_named(entry)) is not None)
@@ -159,6 +162,11 @@ def grown(
     if topics.items or topics.works:
         coursework = with_topics(coursework, roster.space, topics, roster)
     return SpaceFold(roster, coursework, fold.measures, _grown_index(fold.index, growth, counting, said, topics))
+
+
+def _may_move_erasures(roster: Roster, above: Iterable[Heard]) -> bool:
+    """Whether erasures above may count now, or no more: by a further right a revocation may hold no longer."""
+    return roster.erasures_above and any(one.kind in _LETS_IN for one in above)
 
 
 def _let_in(roster: Roster, heard: Iterable[Heard], door: Door) -> bool | None:

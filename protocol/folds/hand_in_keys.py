@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from protocol.errors import PeerFault
-from protocol.folds.coursework import HandInState, Work
+from protocol.folds.coursework import HandInState, Witness, Work
 from protocol.identity import AgreementKey
 from protocol.model.work import Wraps
 from protocol.rights.roster import Person, Roster
@@ -88,13 +88,21 @@ def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes], 
         return False
     meant = {one for key in keys for one in _whose(key, roster, known)} if keys else roster.seen_first.keys()
     counting = known.first | known.long if keys else known.long
-    devices: set[Device] = set()
+    signers: set[bytes] = set()
+    back: set[bytes] = set()
     for person in meant:
         for start in _starts_of(person, roster):
             if device_id(start) in counting:
-                devices |= _who_may_say(roster, roster.who(person), start)
-    signers = {key for key, _ in devices}
-    return any(said.says is HandInState.TEACHER and said.by in signers for said in work.witnesses)
+                who = roster.who(person)
+                signers |= {key for key, _ in _who_may_say(roster, who, start)}
+                back |= {key for key, _ in _circle_from(roster, who, start)}
+    said = (each for each in work.witnesses if each.says is HandInState.TEACHER)
+    return any(each.by in signers or (each.by in back and _was_before(each, roster)) for each in said)
+
+
+def _was_before(said: Witness, roster: Roster) -> bool:
+    """Whether something was said before somebody was cut off, and let in again as something else: by whom it was."""
+    return said.grant not in roster.again
 
 
 def opened_by_the_listed(
@@ -150,8 +158,12 @@ def _starts_of(person: bytes, roster: Roster) -> Iterable[Device]:
 
 def _who_may_say(roster: Roster, person: bytes, start: Device) -> set[Device]:
     """Those whose receipts let go of a person's work: none that was cut off as theirs and is back as another's."""
+    return {device for device in _circle_from(roster, person, start) if (device, person) not in roster.away.back}
+
+
+def _circle_from(roster: Roster, person: bytes, start: Device) -> frozenset[Device]:
     circle = roster.voices.circle(person, start)
-    return {device for device in circle.own | circle.others if (device, roster.who(person)) not in roster.away.back}
+    return circle.own | circle.others
 
 
 def _ends(roster: Roster) -> dict[bytes, int | None]:

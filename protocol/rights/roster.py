@@ -99,6 +99,8 @@ class Roster:
     """Erasures in the space that a ruling has taken back."""
     carried_out: frozenset[bytes] = field(default=frozenset(), compare=False)
     """Erasures in the space that this replica has obeyed, and that hold here whoever takes them back but the root."""
+    erasures_above: bool = False
+    """Whether erasures lie in spaces above it, in force or not."""
     void: frozenset[bytes] = frozenset()
     """Grants that were ended, and successors that give no right: their key was cut, or there are too many."""
     awaited: frozenset[bytes] = frozenset()
@@ -224,6 +226,7 @@ def fold_roster(
         erased=erasing.covers | erased_from_above(space, above, authorities, destroyed, door),
         undone=erasing.undone,
         carried_out=erasing.carried_out,
+        erasures_above=any(one.header.kind == Kind.ERASE for one in above),
         void=frozenset(gone - held.keys()),
         awaited=cuts.awaited,
         revocations=revocations,

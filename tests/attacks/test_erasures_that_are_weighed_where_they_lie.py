@@ -13,6 +13,7 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS
+from protocol.identity import DeviceKeys
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Erasure, Revocation, Ruling
 from protocol.rights.door import Door
@@ -172,3 +173,77 @@ async def test_who_reads_a_class_from_now_on_is_named_on_its_teachers_page_or_no
             await device.session.sync()
         async with portal(teacher.agent) as surfer:
             assert "M. X" in await surfer.page("/readers") or not await here.opens(work)
+
+
+class _Office:
+    """Devices that whoever has the server's key lets in above the class, and what they say there."""
+
+    def __init__(self, room: Classroom) -> None:
+        self.room, self.territory = room, room.territory
+        self.said = 0
+
+    async def let_in(self, keys: DeviceKeys, role: Role, space: bytes | None = None) -> bytes:
+        (grant,) = await self.territory.let_in(keys, role, space or self.territory.id)
+        return grant.id
+
+    async def say(self, keys: DeviceKeys, grant: bytes, kind: Kind, payload: bytes) -> Entry:
+        self.said += 1
+        entry = compose(
+            author=keys.signing,
+            space=self.territory.id,
+            kind=kind,
+            grant=grant,
+            at=(self.territory.clock() << 16) + self.said,
+            payload=payload,
+            salt=bytes(16),
+        )
+        done = await self.territory.replica.admit([entry], source=b"server", now_ms=self.territory.clock())
+        assert done.admitted
+        return entry
+
+
+@attack(ROW, off={"protocol.folds.growth._may_move_erasures": lambda *_: False})
+async def test_a_right_that_is_given_above_moves_the_lists_of_a_machine_that_goes_on_running(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        machine, office = await room.machine(), _Office(room)
+        await machine.session.sync()
+        head, cutting = new_device(Random(71).randbytes), new_device(Random(72).randbytes)
+        grant = await office.let_in(head, Role.HEAD)
+        # in the class it outranks who cuts it off above, all along: nothing of that is in force there
+        await office.let_in(head, Role.ADMIN, room.space)
+        by = await office.let_in(cutting, Role.ADMIN)
+        await office.say(head, grant, Kind.ERASE, Erasure(room.pupil_person).encode())
+        await office.say(cutting, by, Kind.REVOKE, Revocation(head.signing.public, ()).encode())
+        await machine.session.sync()
+        assert room.pupil_person in (await machine.agent.replica.view(room.space)).roster.persons
+        await office.let_in(head, Role.ADMIN)  # nobody cuts it off any more
+        await machine.session.sync()
+        assert room.pupil_person not in (await machine.agent.replica.view(room.space)).roster.persons
+
+
+@attack(ROW, off={"protocol.replica.at_work.bare_entries._WEIGHTY": {Kind.ERASE, Kind.REVOKE, Kind.RULING}})
+async def test_what_lacks_since_a_right_was_given_is_asked_for(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        teacher, machine, office = await room.teacher(), await room.machine(), _Office(room)
+        work = await room.hand_in(machine, await assignment(room, teacher, machine), WORK)
+        for device in (machine, teacher):
+            await device.session.sync()
+        devices = [new_device(Random(number).randbytes) for number in (71, 72, 73)]
+        roles = (Role.HEAD, Role.HEAD, Role.ADMIN)
+        erasing, taking_back, cutting = [
+            (keys, await office.let_in(keys, role)) for keys, role in zip(devices, roles, strict=True)
+        ]
+        erasure = await office.say(*erasing, Kind.ERASE, Erasure(work).encode())
+        await office.say(*taking_back, Kind.RULING, Ruling((), (erasure.id,)).encode())
+        await office.say(*cutting, Kind.REVOKE, Revocation(taking_back[0].signing.public, ()).encode())
+        await give_feedback(teacher.agent, work, "Bravo", "18/20", redo=False, incoming=Given({}))
+        (said,) = await _new_in(room, teacher.session.sync, {Kind.FEEDBACK})
+        await _given_bare(room, [said], machine)
+        assert not await machine.agent.replica.bare.lacking()
+        await office.let_in(taking_back[0], Role.ADMIN)
+        await _pass_days(room, 2, machine, teacher)
+        await machine.session.sync()
+        await _pass_days(room, 1, machine, teacher)
+        shown = (await machine.agent.replica.view(room.space)).coursework.hand_ins[work]
+        assert shown.feedback is not None
+        assert shown.feedback.record.text == "Bravo"

@@ -97,7 +97,13 @@ async def test_whoever_is_named_months_later_is_given_none_of_it_though_its_key_
         assert not await here.opens(work)
 
 
-@attack(ROW, off={"sync_agent.lan.exchange.after_news.tend_after_news": _nothing})
+@attack(
+    ROW,
+    off={
+        "sync_agent.lan.exchange.after_news.tend_after_news": _nothing,
+        "protocol.folds.hand_in_keys._was_before": lambda *_: False,
+    },
+)
 async def test_what_a_neighbour_says_was_opened_is_given_to_nobody_by_the_next_look_at_the_server(
     tmp_path: Path,
 ) -> None:
@@ -112,5 +118,23 @@ async def test_what_a_neighbour_says_was_opened_is_given_to_nobody_by_the_next_l
         cut = await _cut(room, petit)
         await room.territory.say(room.space, Kind.GRANT, _given(hers, Role.MACHINE), parents=(cut,))
         await here.name_the_spy(await room.territory.person("M. X", PersonRole.TEACHER, room.space))
+        await here.sync(machine)
+        assert not await here.opens(work)
+
+
+@attack(ROW, off={"protocol.folds.hand_in_keys._was_before": lambda *_: False})
+async def test_her_receipt_of_before_counts_where_a_pc_hears_with_it_that_her_laptop_is_none(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        room, machine, petit = here.room, here.machine, here.teacher
+        work = await room.hand_in(machine, here.item, {"r.odt": b"the work of a pupil"})
+        await here.sync(machine, petit)
+        await _opens(petit, work)
+        await here.sync(petit)
+        (hers,) = room.territory.replica.door.authorities_of(petit.agent.device)
+        cut = await _cut(room, petit)
+        await room.territory.say(room.space, Kind.GRANT, _given(hers, Role.MACHINE), parents=(cut,))
+        await here.name_the_spy(await room.territory.person("M. X", PersonRole.TEACHER, room.space))
+        await here.sync(petit)
+        await exchange(machine.agent, petit.agent)
         await here.sync(machine)
         assert not await here.opens(work)

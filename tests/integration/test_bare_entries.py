@@ -10,7 +10,7 @@ import pytest
 
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Ruling
-from protocol.replica.at_work.bare_entries import Rounds, page_of
+from protocol.replica.at_work.bare_entries import Lacking, Rounds, page_of
 from protocol.replica.at_work.replica import Replica
 from protocol.rights.door import is_erasable
 from protocol.roles import PersonRole
@@ -114,7 +114,22 @@ def test_everybody_is_asked_once_and_after_a_while_again(monkeypatch: pytest.Mon
     assert rounds.next(b"other", lacking, {here}) == tuple(ids[:2])
     assert any(rounds.next(b"one", lacking, {here}) for _ in range(50)), "somebody may have it by then"
     assert rounds.next(b"third", lacking, set()) == ()
-    assert rounds.next(b"one", lacking[1:], {here}) == tuple(ids[1:])
+    late = bytes([9]) * 32
+    assert rounds.next(b"one", ((here, late), *lacking), {here}) == (ids[2], late)
+
+
+def test_whoever_brings_more_each_time_has_nothing_that_lacked_before_left_unasked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("protocol.replica.at_work.bare_entries.MAX_BARE_IDS", 2)
+    rounds, here, elsewhere = Rounds(), bytes(32), bytes([1]) * 32
+    lacking: Lacking = tuple((elsewhere, bytes([0, number]) * 16) for number in range(5))
+    wanted = tuple((here, bytes([1, number]) * 16) for number in range(5))
+    asked: set[bytes] = set()
+    for number in range(5):
+        lacking = (*lacking, (here, bytes([2, number]) * 16))
+        asked.update(rounds.next(b"one", (*lacking, *wanted), {here}))
+    assert asked >= {name for _, name in wanted}, "and what no space in common holds ends nothing"
 
 
 @pytest.mark.parametrize("copies", [2, 3, 4])

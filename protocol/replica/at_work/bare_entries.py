@@ -12,21 +12,36 @@ Rules:
 
 from __future__ import annotations
 
+from bisect import bisect
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from protocol.limits import MAX_BARE_IDS, PAGE_BYTES
-from protocol.model.entry import PERSON_BYTES, Entry, Kind, commitment, parsed
+from protocol.model.entry import ID_BYTES, PERSON_BYTES, Entry, Kind, commitment, parsed
 from protocol.model.payload_rules import fault_of
 from protocol.model.structure import Erasure
 from protocol.replica.at_work.views import Views, by_space
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.rights.door import Door, covering_names, is_erasable
 
-_WEIGHTY: Final = frozenset({Kind.ERASE, Kind.REVOKE, Kind.RULING, Kind.ROOT_ROTATION, Kind.ROOT_ACCOUNT})
-"""What may put an erasure out of force, or into it."""
+_WEIGHTY: Final = frozenset(
+    {
+        Kind.ERASE,
+        Kind.REVOKE,
+        Kind.RULING,
+        Kind.ROOT_ROTATION,
+        Kind.ROOT_ACCOUNT,
+        Kind.CERTIFICATE,
+        Kind.GRANT,
+        Kind.SUCCESSOR,
+    }
+)
+"""What may put an erasure out of force, or into it: by a further right a revocation of who said so holds no more."""
 
+_BEYOND_ALL: Final = b"\xff" * (ID_BYTES + 1)
 _LEFT_ALONE: Final = 29
 """With the two calls beside a prime: of copies that call by turns with one key each is asked in time."""
 
@@ -36,25 +51,49 @@ Lacking = tuple[tuple[bytes, bytes], ...]
 
 @dataclass(slots=True)
 class Rounds:
-    """Whom has been asked for what: everybody once for each, and again after a while, since nobody may have it."""
+    """Whom has been asked for what: everybody once for each, and again after a while, since nobody may have it.
+
+    What comes to lack meanwhile comes after what lacked before: whoever brings bare headers without end has the others
+    asked for all the same.
+    """
 
     _lacking: Lacking = ()
+    _numbered: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    """(number, space, id) of each that lacks, in the order in which they came to."""
+    _given: int = 0
     _reached: dict[bytes, int] = field(default_factory=dict)
-    """Where the next ids to ask somebody for begin; beyond the end, how many times they have been left alone."""
+    """The number up to which somebody was asked."""
+    _left_alone: Counter[bytes] = field(default_factory=Counter)
 
     def next(self, asked: bytes, lacking: Lacking, spaces: Collection[bytes]) -> tuple[bytes, ...]:
         """The ids to ask one device for now, of spaces in common."""
         if lacking != self._lacking:
-            self._lacking = lacking
-            self._reached.clear()
+            self._number(lacking)
         if not lacking:
             return ()
-        first = self._reached.get(asked, 0)
-        if first >= len(lacking):
-            self._reached[asked] = 0 if first >= len(lacking) + _LEFT_ALONE else first + 1
-            return ()
-        self._reached[asked] = min(first + MAX_BARE_IDS, len(lacking))
-        return tuple(name for space, name in lacking[first : first + MAX_BARE_IDS] if space in spaces)
+        first = bisect(self._numbered, (self._reached.get(asked, 0), _BEYOND_ALL))
+        left = (each for each in islice(self._numbered, first, None) if each[1] in spaces)
+        chosen = list(islice(left, MAX_BARE_IDS))
+        if chosen:
+            self._reached[asked] = chosen[-1][0]
+        else:
+            self._leave_alone(asked)
+        return tuple(name for _, _, name in chosen)
+
+    def _number(self, lacking: Lacking) -> None:
+        numbers = {name: number for number, _, name in self._numbered}
+        for _, name in lacking:
+            if name not in numbers:
+                self._given += 1
+                numbers[name] = self._given
+        self._lacking = lacking
+        self._numbered = sorted((numbers[name], space, name) for space, name in lacking)
+
+    def _leave_alone(self, asked: bytes) -> None:
+        self._left_alone[asked] += 1
+        if self._left_alone[asked] > _LEFT_ALONE:
+            del self._left_alone[asked]
+            self._reached.pop(asked, None)
 
 
 class BareEntries:
