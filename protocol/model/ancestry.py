@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from protocol.model.entry import Entry
+from protocol.model.entry import Entry, Header
 
 
 def heads(entries: Iterable[Entry]) -> list[Entry]:
@@ -43,12 +43,17 @@ def depths(known: Mapping[bytes, Entry]) -> dict[bytes, int]:
     return _along(known, lambda _entry: 1)
 
 
-def moments(known: Mapping[bytes, Entry]) -> dict[bytes, int]:
+def _date_of(header: Header) -> int:
+    """The time that an entry bears."""
+    return header.at
+
+
+def moments(known: Mapping[bytes, Entry], said_at: Callable[[Header], int] = _date_of) -> dict[bytes, int]:
     """For each entry, the time as which it counts: its own, or just after that of all that it names as its parents.
 
     So whoever has heard of a word can take its place, whatever date that bears.
     """
-    return _along(known, lambda entry: entry.header.at)
+    return _along(known, lambda entry: said_at(entry.header))
 
 
 def _along(known: Mapping[bytes, Entry], least: Callable[[Entry], int]) -> dict[bytes, int]:

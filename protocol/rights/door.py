@@ -248,6 +248,14 @@ class Door:
         ended = None if header.grant is not None else self._replaced_at.get(header.author)
         return header.at if ended is None else min(header.at, ended)
 
+    def standing_of(self, header: Header) -> int:
+        """The rank by which an admitted word stands above others of the same thing, whatever their dates.
+
+        Of a root in whose place another stands as a server's: whoever runs the territory now takes its word back.
+        """
+        is_over = header.grant is None and header.author in self._replaced_at
+        return RANK[Role.SERVER] if is_over else self.rank_of(header)
+
     def is_false_root(self, header: Header) -> bool:
         """Whether an admitted entry was written as a root by a key that is none of the territory's."""
         return header.grant is None and header.author not in self._roots

@@ -4,7 +4,7 @@ Rules:
 - an erasure is weighed in the space in which it lies, by what is said there and above, and counts alike in all spaces
   below: whoever has the server would else take it back in a class, where nobody misses anything then, and have it
   carried out above (docs/adr/0267);
-- it counts unless it is held back, or the latest ruling of at least its author's rank refuses it;
+- it counts unless it is held back, or refused by the ruling of at least its author's rank that stands above the others;
 - what this replica has carried out stays erased here even then, until a ruling of the root's refuses it: that the
   root has cut off who said it says nothing of whom it names (docs/adr/0268).
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from protocol.model.ancestry import moments
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Erasure, Ruling
 from protocol.rights.door import Authority, Door
@@ -79,9 +80,14 @@ def erased_from_above(
 
 
 def rulings_of(entries: Iterable[Entry], held: Container[bytes], door: Door) -> Iterable[tuple[Entry, Ruling]]:
-    """The rulings that count, oldest first."""
-    rulings = [entry for entry in entries if entry.header.kind == Kind.RULING and entry.id not in held]
-    for entry in sorted(rulings, key=lambda entry: (door.said_at(entry.header), entry.id)):
+    """The rulings that count: those of a higher rank after the others, of one rank the oldest first.
+
+    By their dates alone whoever had the server's key for an hour would stand above the kit's word, and above all that
+    a server says after it (docs/adr/0275).
+    """
+    rulings = {entry.id: entry for entry in entries if entry.header.kind == Kind.RULING and entry.id not in held}
+    said = moments(rulings, door.said_at)
+    for entry in sorted(rulings.values(), key=lambda one: (door.standing_of(one.header), said[one.id], one.id)):
         if (ruling := parsed(entry, Ruling.parse)) is not None:
             yield entry, ruling
 
@@ -89,7 +95,7 @@ def rulings_of(entries: Iterable[Entry], held: Container[bytes], door: Door) -> 
 def _undone(
     ranks: Mapping[bytes, int], rulings: Iterable[tuple[Entry, Ruling]], door: Door, least: int = 0
 ) -> frozenset[bytes]:
-    """The erasures of these `ranks` that the latest ruling of at least their authors' rank, and of `least`, refuses."""
+    """The erasures of these `ranks` that the foremost ruling of at least their rank, and of `least`, refuses."""
     said: dict[bytes, bool] = {}
     for entry, ruling in rulings:
         rank = door.rank_of(entry.header)

@@ -10,7 +10,7 @@ ruling that refuses it; afterwards by the kit alone, where a payload is left.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.model.entry import Entry, Kind
@@ -21,6 +21,7 @@ from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.people import doubles_of
+from protocol.rights.erasures import rulings_of
 from protocol.roles import RANK, Role
 
 
@@ -99,11 +100,13 @@ async def take_back(office: Office, covers: bytes, kit: RootKit | None = None) -
             "or put the person on the list again, as somebody new",
         )
     rank = office.rank if kit is None else RANK[Role.ROOT]
-    drafts = [
-        Draft(entry.header.space, Kind.RULING, None, Ruling((), (entry.id,)).encode())
-        for entry, covered in said
-        if covered == covers and replica.door.rank_of(entry.header) <= rank
-    ]
+    drafts = []
+    for entry, covered in said:
+        if covered == covers and replica.door.rank_of(entry.header) <= rank:
+            space, ruling = entry.header.space, Ruling((), (entry.id,)).encode()
+            # the kit signs nothing that names parents, and stands above all of them
+            parents = await ruling_before(replica, space, [entry.id], rank) if kit is None else ()
+            drafts.append(Draft(space, Kind.RULING, None, ruling, parents=parents))
     if not drafts and is_left and kit is None:
         raise BadInput(
             Code.NOT_YET, f"the kit has said so: `sync-server unerase {covers.hex()} --kit KIT` takes that back"
@@ -112,6 +115,19 @@ async def take_back(office: Office, covers: bytes, kit: RootKit | None = None) -
         raise BadInput(Code.UNKNOWN_PERSON, f"no erasure of {covers.hex()} can be taken back; `erasures` shows them")
     await _say(office, drafts, kit)
     return len(drafts)
+
+
+async def ruling_before(replica: Replica, space: bytes, names: Collection[bytes], rank: int) -> tuple[bytes, ...]:
+    """The ruling that one of this rank, about these entries of a space, has to name: it counts as later, then."""
+    line = replica.door.lineage(space)
+    rulings = [each for each in await replica.store.scan_kinds([Kind.RULING]) if each.header.space in line]
+    held = (await replica.view(space)).roster.held_back if rulings else frozenset[bytes]()
+    before = [
+        entry.id
+        for entry, ruling in rulings_of(rulings, held, replica.door)
+        if replica.door.standing_of(entry.header) <= rank and not {*ruling.accepted, *ruling.refused}.isdisjoint(names)
+    ]
+    return tuple(before[-1:])
 
 
 async def _done_at(replica: Replica, said: Sequence[tuple[Entry, bytes]]) -> set[tuple[bytes, bytes]]:

@@ -26,6 +26,7 @@ from protocol.model.work import Revision
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
+from protocol.replica.office.erasures import ruling_before
 from protocol.replica.office.words_of_office import about
 from protocol.rights.roster import Roster, is_acceptable
 from sync_server.handlers.store.notices import Notice
@@ -114,7 +115,11 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
         taken = {entry.id for entry in again}
         judged += [(space, entry.id) for entry in chosen if entry.header.kind != Kind.WRAP and entry.id not in taken]
         for ruling in _rulings([entry.id for entry in with_wraps], taken, accept=accept):
-            drafts.append(Draft(space, Kind.RULING, server.grant if kit is None else None, ruling.encode()))
+            names = (*ruling.accepted, *ruling.refused)
+            # the kit signs nothing that names parents, and stands above all of them
+            parents = await ruling_before(server.replica, space, names, server.rank) if kit is None else ()
+            grant = server.grant if kit is None else None
+            drafts.append(Draft(space, Kind.RULING, grant, ruling.encode(), parents=parents))
     if unknown := wanted - found:
         raise BadInput(
             Code.UNKNOWN_HAND_IN,
