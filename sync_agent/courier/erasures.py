@@ -7,42 +7,20 @@ may be the only place that still has what it covered: what is merely bare here s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from protocol.folds.erasing import is_covered
 from protocol.model.entry import Entry
-from protocol.replica.upkeep.orders import destroyed_in
-from protocol.rights.door import Door
+from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
 from sync_agent.upkeep.erasing import destroy_erased
 
 
-class Erased:
-    """What is destroyed in each space, by erasures in force. Made by `of`."""
+async def destroyed_by_now(agent: Agent) -> DestroyedHere:
+    """As things stand once what is due has been destroyed. Raises `LocalFailure`."""
+    await destroy_erased(agent)
+    return await DestroyedHere.of(agent.replica)
 
-    def __init__(self, names: Mapping[bytes, set[bytes]], door: Door) -> None:
-        self._names = names
-        self._door = door
 
-    @classmethod
-    async def of(cls, agent: Agent) -> Erased:
-        """As things stand once what is due has been destroyed. Raises `LocalFailure`."""
-        await destroy_erased(agent)
-        return cls(await destroyed_in(agent.replica), agent.replica.door)
-
-    @property
-    def is_any(self) -> bool:
-        """Whether anything was destroyed here."""
-        return any(self._names.values())
-
-    def covers(self, entry: Entry) -> bool:
-        """Whether an entry is to be nothing but a header."""
-        if not self._names:
-            return False
-        names = {name for space in self._door.lineage(entry.header.space) for name in self._names.get(space, ())}
-        return is_covered(entry, names)
-
-    def spare(self, entry: Entry) -> Entry:
-        """The entry as it may come in."""
-        return replace(entry, salt=None, payload=None) if self.covers(entry) else entry
+def spare(entry: Entry, destroyed: DestroyedHere) -> Entry:
+    """The entry as it may come in."""
+    return replace(entry, salt=None, payload=None) if destroyed.covers(entry) else entry

@@ -36,9 +36,10 @@ from protocol.replica.console.operation import Incoming, Outgoing
 from protocol.replica.content.holdings import Need, work_need
 from protocol.replica.interfaces import PackInfo, ReadInto, RegisterRow
 from protocol.replica.process.native_memory import REUSED_PIECE_BYTES
+from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
 from sync_agent.courier.disk import is_set_aside
-from sync_agent.courier.erasures import Erased
+from sync_agent.courier.erasures import destroyed_by_now
 from sync_agent.courier.survey import IN_CLEAR, Card, by_space, keeps_reports, survey
 from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.health import REPORT_AGE_MS, own_report
@@ -136,7 +137,7 @@ async def write_bundles(
     for space, cards in by_space(found.spoilt).items():
         there.setdefault(space, _There()).spoilt = cards
     reports = await _reports(agent, [card for each in there.values() for card in each.counted])
-    gone = await Erased.of(agent)
+    gone = await destroyed_by_now(agent)
     parts, stale = [], list[Card]()
     for space in await agent.spaces():
         secret = await agent.keyring.current(space)
@@ -151,7 +152,7 @@ async def write_bundles(
     written.waits = sum(pack.size for pack in waiting)
     closed = {pack.hash for pack in waiting}
     going = [card for card in stale if closed.isdisjoint(pack.hash for pack in card.index.packs)]
-    unreadable = [name for name in found.damaged if is_set_aside(name)] if gone.is_any else []
+    unreadable = [name for name in found.damaged if is_set_aside(name)] if gone.names else []
     written.replaced = list(dict.fromkeys([*(card.name for card in going), *unreadable]))
     carried: list[bytes] = []
     for part in parts:
@@ -221,7 +222,7 @@ def _size_of(part: _Part) -> int:
     return size + size // _SEALS_SHARE + _ENTRY_BYTES * (len(part.ids) + len(part.bare) + len(part.registers))
 
 
-async def _plan(agent: Agent, part: _Part, there: _There, gone: Erased) -> list[Card]:
+async def _plan(agent: Agent, part: _Part, there: _There, gone: DestroyedHere) -> list[Card]:
     """Fill in what the disk lacks; the bundles that are to be removed afterwards."""
     cards = there.cards
     order, bare, part.heard = await _arrivals(agent, part.space)
@@ -289,7 +290,7 @@ async def _arrivals(agent: Agent, space: bytes) -> tuple[list[bytes], set[bytes]
     return order, bare, heard
 
 
-async def _erased(agent: Agent, bare: set[bytes], gone: Erased) -> set[bytes]:
+async def _erased(agent: Agent, bare: set[bytes], gone: DestroyedHere) -> set[bytes]:
     """Those of the bare headers that stay so: of others the disk may hold the whole entry, and nobody else."""
     return {name for name, entry in (await agent.replica.store.get(list(bare))).items() if gone.covers(entry)}
 

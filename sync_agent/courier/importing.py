@@ -27,8 +27,9 @@ from protocol.replica.answering.allowances import Allowance
 from protocol.replica.at_work.forgotten import devices_of_forgotten
 from protocol.replica.console.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from protocol.replica.interfaces import ContentStore, RegisterRow
+from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
-from sync_agent.courier.erasures import Erased
+from sync_agent.courier.erasures import destroyed_by_now, spare
 from sync_agent.courier.opening import OpeningBundle
 from sync_agent.courier.survey import COURIER, Wishes, admit_from_disk, keeps_reports
 from sync_agent.machine.marks import BROUGHT_MARKS
@@ -64,7 +65,7 @@ class Taken:
 async def take_bundles(agent: Agent, incoming: Incoming) -> Taken:
     """Take in whole bundles as they come. Raises `LocalFailure`; what was taken before stays."""
     taken = Taken()
-    keeps, erased = await keeps_reports(agent), await Erased.of(agent)
+    keeps, erased = await keeps_reports(agent), await destroyed_by_now(agent)
     bundle: _Bundle | None = None
     try:
         async for event in incoming:
@@ -93,7 +94,7 @@ async def take_bundles(agent: Agent, incoming: Incoming) -> Taken:
 class _Bundle:
     """One bundle on its way in. The first fault ends it; the others go on."""
 
-    def __init__(self, agent: Agent, name: str, size: int, taken: Taken, erased: Erased, *, keeps: bool) -> None:
+    def __init__(self, agent: Agent, name: str, size: int, taken: Taken, erased: DestroyedHere, *, keeps: bool) -> None:
         self._agent = agent
         self._erased = erased
         self._name = name
@@ -166,7 +167,7 @@ class _Bundle:
         agent = self._agent
         await self._finished()
         # Entries name the space that they are of; a bundle of one space has no business with another.
-        mine = [self._erased.spare(entry) for entry in entries if entry.header.space == self._opening.space]
+        mine = [spare(entry, self._erased) for entry in entries if entry.header.space == self._opening.space]
         admission = await admit_from_disk(agent, mine)
         self._taken.entries += len(admission.admitted) + len(admission.released)
         self._taken.unheld += len(admission.unheld)

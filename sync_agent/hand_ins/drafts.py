@@ -24,9 +24,10 @@ from protocol.canonical import Value, decode, encode
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError, disk_fault
 from protocol.fields import Fields
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_SEALED_MANIFEST_BYTES, MiB
-from protocol.replica.at_work.destroyed import destroyed_names, is_among
+from protocol.model.entry import Entry
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Incoming
 from protocol.replica.office.people import spoken, surely_called_first
+from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
 from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter
 from sync_agent.app import Agent
@@ -169,16 +170,16 @@ class Drafts:
         """Take away the drafts of who, or for what, has been destroyed, and bytes that no mark knows.
 
         Not of who is only hidden, nor for what came as a header alone: that may be a thief's word, and be taken back.
+        It goes by what was destroyed in their class: whoever has the server erases anybody in a school of its own.
         """
         store = self._agent.replica.store
         # before the marks: what is kept from here on is not among them, and stays
         lying = set(await asyncio.to_thread(self._lying)) - _BEING_WRITTEN
         marks = await store.marks(DRAFT_MARKS)
-        destroyed = await destroyed_names(store)
+        destroyed = await DestroyedHere.of(self._agent.replica)
         whose = {key: _named(key) for key in marks}
         items = await store.get([item for _, item in whose.values()])
-        ended = {name for name, item in items.items() if is_among(destroyed, item)}
-        gone = [key for key, (person, item) in whose.items() if person in destroyed or item in ended]
+        gone = [key for key, (person, item) in whose.items() if _is_over(person, items.get(item), destroyed)]
         await store.set_marks(dict.fromkeys(gone))
         known = {kept.name for key, mark in marks.items() if key not in gone and (kept := Kept.parse(mark))}
         await asyncio.to_thread(self._remove, lying - known)
@@ -239,6 +240,12 @@ def _next(file: IO[bytes]) -> bytes:
 
 def _mark(person: bytes, item: bytes) -> str:
     return f"{DRAFT_MARKS}{person.hex()}/{item.hex()}"
+
+
+def _is_over(person: bytes, item: Entry | None, destroyed: DestroyedHere) -> bool:
+    if item is None:
+        return person in destroyed.names
+    return person in destroyed.at(item.header.space) or destroyed.covers(item)
 
 
 def _named(key: str) -> tuple[bytes, bytes]:

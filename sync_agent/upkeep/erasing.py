@@ -12,9 +12,10 @@ import logging
 from collections.abc import AsyncIterator
 
 from protocol.errors import LocalFailure
-from protocol.replica.at_work.destroyed import destroyed_names, forgotten_persons, is_among
+from protocol.replica.at_work.destroyed import forgotten_persons
 from protocol.replica.process.unforeseen import lasting
 from protocol.replica.upkeep.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Destroyed
+from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.machine.marks import HAND_IN_MARKS
@@ -31,8 +32,8 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     store = agent.replica.store
     await store.set_marks(agent.watched.marks())
     kept = {bytes.fromhex(key.removeprefix(HAND_IN_MARKS)): key for key in await store.marks(HAND_IN_MARKS)}
-    works, names = await store.get(list(kept)), await destroyed_names(store)
-    over = {kept[name]: None for name, work in works.items() if work.payload is None and is_among(names, work)}
+    works, here = await store.get(list(kept)), await DestroyedHere.of(agent.replica)
+    over = {kept[name]: None for name, work in works.items() if work.payload is None and here.covers(work)}
     await store.set_marks({**over, LEFTOVERS_MARK: b"\1"} if over else {})
     await Drafts(agent).sweep()
     tries = await store.marks(TRIES_MARKS)

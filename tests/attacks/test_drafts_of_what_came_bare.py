@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from pathlib import Path
 
+from protocol.clock import DAY_MS
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Erasure, Ruling
+from protocol.model.structure import Erasure, PersonRecord, Ruling
 from protocol.model.work import ItemKind, Revision
+from protocol.replica.upkeep.orders import DestroyedHere
+from protocol.roles import PersonRole, Role
 from sync_agent.hand_ins.drafts import DRAFT_MARKS
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
@@ -16,13 +18,17 @@ from tests.harness.portal import portal
 from tests.harness.sign_in import PICTURES, sign_in, signed_class
 
 
-def _whatever_is_bare(_: Container[bytes], entry: Entry) -> bool:
-    return entry.payload is None
+def _whatever_is_bare(_person: bytes, item: Entry | None, _destroyed: DestroyedHere) -> bool:
+    return item is not None and item.payload is None
+
+
+def _of_who_was_destroyed_anywhere(person: bytes, _item: Entry | None, destroyed: DestroyedHere) -> bool:
+    return person in destroyed.names
 
 
 @attack(
     "a header that came alone passes for something destroyed",
-    off={"sync_agent.hand_ins.drafts.is_among": _whatever_is_bare},
+    off={"sync_agent.hand_ins.drafts._is_over": _whatever_is_bare},
 )
 async def test_who_has_the_server_has_no_drafts_go_by_giving_an_assignments_first_version_as_a_header(
     tmp_path: Path,
@@ -48,4 +54,33 @@ async def test_who_has_the_server_has_no_drafts_go_by_giving_an_assignments_firs
             fields = {"person": school.lea.hex(), "later": "yes"}
             assert (await surfer.send(page, f"{page}/hand-in", fields, [("recit.odt", b"Il etait")])).status == 303
         await destroy_erased(machine.agent)
+        assert len(await machine.agent.replica.store.marks(DRAFT_MARKS)) == 1
+
+
+@attack(
+    "a header that came alone passes for something destroyed",
+    off={"sync_agent.hand_ins.drafts._is_over": _of_who_was_destroyed_anywhere},
+)
+async def test_nor_by_erasing_a_pupil_in_a_school_of_its_own_invention(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        school, territory = await signed_class(room), room.territory
+        machine = school.pc
+        item = (await room.publish(school.teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+        for device in (school.teacher, machine):
+            await device.session.sync()
+        invented = await territory.school("École B", "0180009Z")
+        await territory.let_in(machine.agent.keys, Role.MACHINE, invented)
+        await territory.say(invented, Kind.PERSON, PersonRecord("x", PersonRole.PUPIL).encode(), subject=school.lea)
+        await territory.say(invented, Kind.ERASE, Erasure(school.lea).encode())
+        for _ in range(2):
+            await machine.session.sync()
+        async with portal(machine.agent) as surfer:
+            await sign_in(surfer, school.lea, PICTURES)
+            page = f"/item/{item.hex()}"
+            fields = {"person": school.lea.hex(), "later": "yes"}
+            assert (await surfer.send(page, f"{page}/hand-in", fields, [("recit.odt", b"Il etait")])).status == 303
+        for _ in range(9):
+            await destroy_erased(machine.agent)
+            territory.clock.advance(DAY_MS)
+        assert school.lea in (await machine.agent.replica.view(room.space)).roster.persons
         assert len(await machine.agent.replica.store.marks(DRAFT_MARKS)) == 1

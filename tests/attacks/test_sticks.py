@@ -264,7 +264,7 @@ async def test_what_was_set_aside_as_damaged_keeps_nothing_erased_on_a_stick(tmp
         assert somebodys.exists()
 
 
-@attack("a hostile stick", off={"sync_agent.courier.erasures.Erased.covers": lambda _erased, _entry: True})
+@attack("a hostile stick", off={"protocol.replica.upkeep.orders.DestroyedHere.covers": lambda _erased, _entry: True})
 async def test_what_a_thief_had_erased_stays_on_a_stick_that_has_it_and_comes_back_from_there(tmp_path: Path) -> None:
     stick = tmp_path / "stick"
     stick.mkdir()

@@ -13,8 +13,9 @@ from protocol.folds.sign_in import Method
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, PersonRecord
 from protocol.model.work import ItemKind
-from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.operation import FileEvent
+from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.roles import PersonRole
 from sync_agent.hand_ins import drafts as module
 from sync_agent.hand_ins.drafts import DRAFT_MARKS, Drafts, Kept
@@ -283,11 +284,11 @@ async def test_drafts_of_a_closed_class_go_with_it(school: SignedClass) -> None:
 async def test_what_is_kept_while_bytes_are_swept_stays(school: SignedClass, monkeypatch: pytest.MonkeyPatch) -> None:
     item, drafts = await assignment(school), Drafts(school.pc.agent)
 
-    async def meanwhile(_store: object) -> set[bytes]:
+    async def meanwhile(replica: Replica) -> DestroyedHere:
         await drafts.keep(school.lea, item, sizes(BEGUN), Given(BEGUN))
-        return set()
+        return DestroyedHere({}, replica.door)
 
-    monkeypatch.setattr("sync_agent.hand_ins.drafts.destroyed_names", meanwhile)
+    monkeypatch.setattr("sync_agent.hand_ins.drafts.DestroyedHere.of", meanwhile)
     await drafts.sweep()
     kept = await drafts.find(school.lea, item)
     assert kept is not None

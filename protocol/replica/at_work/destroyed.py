@@ -12,13 +12,11 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Kind
 from protocol.replica.interfaces import EntryStore
-from protocol.rights.door import covering_names
 
 DONE_MARKS: Final = "erased/"
 """+ what was destroyed in hex → `Done`."""
@@ -58,11 +56,6 @@ async def destroyed(store: EntryStore) -> dict[bytes, Done]:
 async def destroyed_names(store: EntryStore) -> frozenset[bytes]:
     """Whom and what this replica has destroyed by now."""
     return frozenset(await destroyed(store))
-
-
-def is_among(destroyed: Container[bytes], entry: Entry) -> bool:
-    """Whether an entry went with what was destroyed here. One that came as a header alone did not (docs/adr/0267)."""
-    return any(name in destroyed for name in covering_names(entry))
 
 
 async def forgotten_persons(store: EntryStore) -> frozenset[bytes]:

@@ -17,16 +17,17 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from protocol.errors import PeerFault
-from protocol.folds.erasing import Order, has_waited
+from protocol.folds.erasing import Order, has_waited, is_covered
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
 from protocol.replica.at_work.destroyed import Done, destroyed
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import by_space
 from protocol.replica.interfaces import EntryStore
+from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 
 SEEN_MARKS: Final = "erasure-seen/"
@@ -182,6 +183,34 @@ def noting(
         if record != done.get(name):
             found[name] = record
     return found
+
+
+class DestroyedHere:
+    """Whom and what a replica has destroyed, by the spaces in which it did. Made by `of`."""
+
+    def __init__(self, names: Mapping[bytes, set[bytes]], door: Door) -> None:
+        """`names` as `destroyed_in` says them."""
+        self._names = names
+        self._door = door
+
+    @classmethod
+    async def of(cls, replica: Replica) -> Self:
+        """As things stand."""
+        return cls(await destroyed_in(replica), replica.door)
+
+    @property
+    def names(self) -> set[bytes]:
+        """All of them, wherever that was."""
+        return {name for names in self._names.values() for name in names}
+
+    def at(self, space: bytes) -> set[bytes]:
+        """The names that were destroyed in a space, or above it."""
+        line = self._door.lineage(space) if self._names else ()
+        return {name for member in line for name in self._names.get(member, ())}
+
+    def covers(self, entry: Entry) -> bool:
+        """Whether an entry went with them: one that came as a header alone did not (docs/adr/0267)."""
+        return is_covered(entry, self.at(entry.header.space))
 
 
 async def destroyed_in(replica: Replica) -> dict[bytes, set[bytes]]:
