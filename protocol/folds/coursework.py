@@ -348,11 +348,22 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], sea
         at_server=bool(server),
         opened=bool(teacher),
         feedback=_note(notes),
-        feedback_ids=tuple(other.id for other in heads(notes)),
+        feedback_ids=_ids_to_replace(notes),
         late=_is_late(at_ms, items.get(header.target)),
         clock_doubtful=_is_doubtful(at_ms, items.get(header.target), _at_server_ms(witnesses)),
         witnesses=witnesses,
     )
+
+
+def _ids_to_replace(notes: Sequence[Entry]) -> tuple[bytes, ...]:
+    """What a further note of the same work names: the heads, then what these have replaced.
+
+    Else it would stand behind an older one as soon as what it replaces is held back, a thief's say: of several heads
+    the longest line is shown.
+    """
+    newest = [note.id for note in heads(notes)]
+    before = (note.id for note in in_order_of_showing({note.id: note for note in notes}))
+    return tuple(dict.fromkeys((*newest, *before)))
 
 
 def _at_server_ms(witnesses: Iterable[Witness]) -> list[int]:
