@@ -28,6 +28,7 @@ from sync_agent.app import Agent
 from sync_agent.machine.marks import HELD_BACK_SEEN_MARKS
 
 _LISTED: Final = 20
+_FEW: Final = 200
 MAX_COUNTED: Final = 1_000
 """So many words of others are counted in a class: a thief's may be tens of thousands."""
 
@@ -72,12 +73,20 @@ async def own_held_back(agent: Agent) -> list[HeldWord]:
     found: list[HeldWord] = []
     for space in await agent.spaces():
         roster = (await agent.replica.view(space)).roster
-        if roster.held_back:
+        if await _may_hold_own(agent, roster.held_back):
             said = await agent.replica.store.authored(space, agent.device)
             held = await _not_said_by_others(agent, _not_said_since(said, roster), roster)
             seen = await _seen(agent) if held else set()
             found += [HeldWord(entry, entry.id in roster.refused, entry.id in seen) for entry in held]
     return sorted(found, key=lambda word: (word.entry.header.at, word.entry.id), reverse=True)
+
+
+async def _may_hold_own(agent: Agent, held_back: Collection[bytes]) -> bool:
+    """Whether some of these may be this device's: of few it is looked at, before all that it ever said is read."""
+    if not 0 < len(held_back) <= _FEW:
+        return bool(held_back)
+    held = await agent.replica.store.get(sorted(held_back))
+    return any(entry.header.author == agent.device for entry in held.values())
 
 
 async def acknowledge_held_back(agent: Agent) -> None:
