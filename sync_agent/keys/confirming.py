@@ -167,7 +167,7 @@ async def remember_firsts(agent: Agent) -> None:
         is_new = not known
         before = frozenset(device for devices in known.values() for device in devices)
         starts = {person: list(devices) for person, devices in roster.seen_first.items()}
-        if own is not None and _is_first_itself(known, own):
+        if own is not None and _is_first_itself(known.get(own, ()), {agent.device, *agent.former}):
             starts.setdefault(own, []).append(own_device(agent))
         for person, devices in starts.items():
             for device in devices:
@@ -184,9 +184,12 @@ async def remember_firsts(agent: Agent) -> None:
         agent.bear_in_mind()
 
 
-def _is_first_itself(known: Mapping[bytes, Sequence[Device]], own: bytes) -> bool:
-    """Whether this device is one from which its person's voice starts here: nobody of theirs was known before."""
-    return not known.get(own)
+def _is_first_itself(known: Sequence[Device], own_keys: Container[bytes]) -> bool:
+    """Whether this device is one from which its person's voice starts here: nobody of theirs was known before.
+
+    Or it was itself among those, with keys that it had before: a laptop that gave way to its copy, and is hers again.
+    """
+    return not known or any(key in own_keys for key, _ in known)
 
 
 def _there_already(roster: Roster, starts: Mapping[bytes, Iterable[Device]]) -> dict[str, bytes]:

@@ -414,3 +414,24 @@ async def test_two_copies_that_are_started_anew_before_each_contact_stay_one_dev
     assert not await teacher.agent.missing()
     for work in works:
         assert (await work_of(teacher, room, work)).at_server
+
+
+async def test_a_laptop_that_gave_way_to_its_copy_and_is_hers_again_speaks_for_her_on_its_own_screen(
+    room: Classroom,
+) -> None:
+    territory, person = room.territory, room.teacher_person
+    teacher, machine = await room.teacher(), await room.machine()
+    for device in (teacher, machine):
+        await device.session.sync()
+    disk, place = await image_of(room, teacher), Place(pc(2))
+    moved = await started(room, disk, "moved", place)
+    original = await started(room, disk, "original", Place(pc(1)), seed=8)
+    await in_turn(moved, original)
+    assert place.gives_way.is_set()
+    again = await started(room, await stopped(room, moved), "moved", place, seed=9)
+    await again.session.sync()
+    await stopped(room, original)
+    (grant,) = await territory.let_in(again.agent.keys, Role.TEACHER, room.space, person=person)
+    for _ in range(3):
+        await again.session.sync()
+    assert (await again.agent.replica.view(room.space)).roster.speaks(grant.id)
