@@ -41,7 +41,9 @@ async def test_a_teacher_comes_into_a_space_with_their_devices(desk: Office) -> 
     person = await desk.add_person("Mme Petit", "teacher")
     laptop = await desk.enrol(await desk.invite("teacher", person=person))
     await desk.do("grant", person=person, space=[other])
-    assert await desk.do("person list", space=other) == [{"person": person, "name": "Mme Petit", "role": "teacher"}]
+    assert await desk.do("person list", space=other) == [
+        {"person": person, "name": "Mme Petit", "role": "teacher", "called": "Mme Petit"}
+    ]
     assert other in await laptop.spaces()
 
 
