@@ -18,6 +18,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from itertools import zip_longest
 from typing import Final, Self
 
 from protocol.canonical import Value, decode, encode
-from protocol.errors import Code, LocalFailure, PeerFault
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
 from protocol.fields import Fields
 from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import info_of, is_given, teachers_keys, wraps_for
@@ -54,6 +55,8 @@ from sync_agent.keys.confirming import circle_of, own_grant, own_grants, remembe
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.machine.eviction import Seen
 from sync_agent.machine.marks import HAND_IN_MARKS
+
+_log = logging.getLogger(__name__)
 
 _MAX_MARK_BYTES: Final = 2 * MAX_SEALED_MANIFEST_BYTES
 _PASSED_ON_AT_ONCE: Final = 256
@@ -252,7 +255,7 @@ async def _tend_own(agent: Agent) -> int:
             noted[mark_of(work.id)] = known.encode()
         if known.content_key is not None:
             readers = await here.first.of_these(here.readers) if known.opened else here.readers
-            drafts += await _late_wraps(agent, work, known.content_key, readers, done)
+            drafts += await _late_wraps_there(agent, work, known.content_key, readers, done)
     if noted:
         await agent.replica.store.set_marks(noted)
     if freed:
@@ -289,6 +292,17 @@ async def _own_wraps(agent: Agent, space: bytes) -> dict[bytes, list[Entry]]:
             if entry.header.kind == Kind.WRAP and entry.header.target is not None:
                 found[entry.header.target].append(entry)
     return found
+
+
+async def _late_wraps_there(
+    agent: Agent, work: Work, content_key: bytes, readers: Sequence[bytes], said: Sequence[Entry]
+) -> list[Draft]:
+    """None where this device may say no more: that a class is lost keeps no other from being looked after."""
+    try:
+        return await _late_wraps(agent, work, content_key, readers, said)
+    except (BadInput, Refused) as lost:
+        _log.info("a hand-in is wrapped for nobody more in a class that was lost: %s", lost)
+        return []
 
 
 async def _late_wraps(

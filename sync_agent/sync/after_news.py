@@ -27,11 +27,9 @@ _log = logging.getLogger(__name__)
 async def tend_after_news(agent: Agent) -> int:
     """Say what follows from what came; how many entries that took. Raises `LocalFailure`."""
     said = 0
-    try:
-        said += await tend_reading_keys(agent)
-        said += await tend_hand_ins(agent)
-        said += await tend_space_keys(agent)
-        said += await tend_sign_in(agent)
-    except (BadInput, Refused) as lost:
-        _log.info("this device has lost a right: %s", lost)
+    for tend in (tend_reading_keys, tend_hand_ins, tend_space_keys, tend_sign_in):
+        try:
+            said += await tend(agent)
+        except (BadInput, Refused) as lost:
+            _log.info("this device has lost a right: %s", lost)
     return said

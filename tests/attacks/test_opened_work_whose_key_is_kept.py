@@ -9,15 +9,21 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS
+from protocol.folds.hand_in_keys import content_key_of
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Revocation
+from protocol.model.work import ItemKind
+from protocol.replica.console.frame import Notices
 from protocol.rights.door import Authority
 from protocol.roles import PersonRole, Role
+from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.hand_ins.first_readers import FirstReaders
-from sync_agent.hand_ins.wraps import Kept, mark_of, tend_hand_ins
+from sync_agent.hand_ins.handing_in import hand_in
+from sync_agent.hand_ins.wraps import Kept, _late_wraps, mark_of, tend_hand_ins
+from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
-from tests.harness.classroom import Classroom, Device, assignment, classroom
+from tests.harness.classroom import SMALL, Classroom, Device, Given, assignment, classroom
 from tests.harness.commands import Desk
 from tests.harness.lan import exchange
 from tests.harness.spied_class import SpiedClass, spied_class
@@ -138,3 +144,49 @@ async def test_her_receipt_of_before_counts_where_a_pc_hears_with_it_that_her_la
         await exchange(machine.agent, petit.agent)
         await here.sync(machine)
         assert not await here.opens(work)
+
+
+@attack(ROW, off={"sync_agent.hand_ins.wraps._late_wraps_there": _late_wraps})
+async def test_a_class_in_which_a_pc_may_write_no_more_keeps_no_other_from_being_looked_after(tmp_path: Path) -> None:
+    async with classroom(tmp_path, spaces=2) as room:
+        territory, one = room.territory, room.space
+        two = territory.classes[1]
+        tom = await territory.person("Tom", PersonRole.PUPIL, two)
+        dupont = await territory.person("M. Dupont", PersonRole.TEACHER, two)
+        petit, other = await room.teacher(), await room.device(Role.TEACHER, two, person=dupont)
+        machine = await room.device(Role.MACHINE, one, two)
+        for device in (petit, other, machine):
+            await device.session.sync()
+        items = [await _published(petit, one), await _published(other, two)]
+        for device in (petit, other, machine):
+            await device.session.sync()
+        await _handed_in(machine, items[1], tom)  # nobody opens it
+        opened, waiting = [await _handed_in(machine, items[0], room.pupil_person) for _ in range(2)]
+        for device in (machine, petit, other):
+            await device.session.sync()
+        # the server calls it an administrator's there: it reads, and writes no wrap; and names somebody
+        (was,) = [each for each in territory.replica.door.authorities_of(machine.agent.device) if each.space == two]
+        tips = tuple(await territory.replica.tips(two, machine.agent.device))
+        await territory.say(two, Kind.REVOKE, Revocation(machine.agent.device, tips).encode(), target=was.grant)
+        await territory.say(two, Kind.GRANT, _given(was, Role.ADMIN))
+        anybody = await territory.person("Mme Roy", PersonRole.TEACHER, two)
+        await (await room.device(Role.TEACHER, two, person=anybody)).session.sync()
+        await machine.session.sync()
+        await _opens(petit, opened)
+        for _ in range(2):
+            await petit.session.sync()
+            await machine.session.sync()
+        assert not await _has_its_key(machine, opened)
+        late = await room.device(Role.TEACHER, person=await territory.person("Mme Tard", PersonRole.TEACHER, one))
+        for device in (late, machine, late):
+            await device.session.sync()
+        found = (await late.agent.replica.view(one)).coursework.hand_ins[waiting]
+        assert content_key_of(found, reading_keys(late.agent)) is not None
+
+
+async def _published(device: Device, space: bytes) -> bytes:
+    return (await publish(device.agent, Wish(space, None, ItemKind.ASSIGNMENT, "Devoir"), Given(SMALL), Notices())).item
+
+
+async def _handed_in(device: Device, item: bytes, person: bytes) -> bytes:
+    return await hand_in(device.agent, item, person, [("a.odt", 5)], Given({"a.odt": b"hello"}), Notices())

@@ -105,19 +105,23 @@ class BareEntries:
         self._door = door
         self._views = views
         self._lacking: Lacking | None = None
+        self._changes = 0
 
     def note(self, admitted: Iterable[Entry]) -> None:
         """Entries have come in: what is lacking may have changed."""
         if any(entry.header.kind in _WEIGHTY or entry.payload is None for entry in admitted):
-            self._lacking = None
+            self._forget()
 
     async def lacking(self) -> Lacking:
         """What is held bare although no erasure in force covers it: others may have the payloads."""
         if not self._door.has_erasures:
             return ()
-        if self._lacking is None:
-            self._lacking = await self._find()
-        return self._lacking
+        if self._lacking is not None:
+            return self._lacking
+        changes, found = self._changes, await self._find()
+        if changes == self._changes:
+            self._lacking = found
+        return found
 
     async def fill(self, entries: Iterable[Entry]) -> list[Entry]:
         """Take the payloads that belong to entries which are lacking them, for good; those entries."""
@@ -127,8 +131,12 @@ class BareEntries:
             # an erasure yet to come has more to destroy there than what arrives from now on
             await self._store.fill(found, {ERASURE_READ_MARKS + space.hex(): None for space in spaces})
             self._views.note_filled(spaces)
-            self._lacking = None
+            self._forget()
         return found
+
+    def _forget(self) -> None:
+        self._lacking = None
+        self._changes += 1
 
     async def whole(self, ids: Sequence[bytes], spaces: Iterable[bytes]) -> list[Entry]:
         """Of these entries those that are whole here, lie in one of `spaces`, and that nothing erases."""

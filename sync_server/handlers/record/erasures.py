@@ -66,7 +66,7 @@ async def held_back(server: Server) -> int:
     found: set[bytes] = set()
     for entry, covers in await ever_said(replica):
         roster = (await replica.view(entry.header.space)).roster
-        is_open = entry.id in roster.held_back and entry.id not in roster.refused | roster.undone
+        is_open = entry.id in roster.held_back and entry.id not in roster.refused
         line = replica.door.lineage(entry.header.space)
         if is_open and covers in known and sure.isdisjoint((space, covers) for space in line):
             found.add(covers)
