@@ -257,7 +257,14 @@ async def courier_export(call: Call, folder: Folder) -> JSON:
     """Bring onto a stick what it lacks of this device's spaces, sealed; say when it may be removed."""
     from sync_agent.courier.commands import export_to  # noqa: PLC0415 — loaded only when needed
 
-    return await export_to(folder_named(folder), _territory(call.data_dir), _runner(call))
+    place = folder_named(folder)
+    written = await export_to(place, _territory(call.data_dir), _runner(call))
+    if _on_one_disk(place, call.data_dir):
+        tell(
+            f"{place} lies on the disk of this computer's own data: if a stick is to carry it, look whether one is "
+            "plugged in there"
+        )
+    return written
 
 
 @PROGRAM.command("courier import")
@@ -268,6 +275,13 @@ async def courier_import(
     from sync_agent.courier.commands import import_from  # noqa: PLC0415 — loaded only when needed
 
     return await import_from(folder_named(folder), _territory(call.data_dir), _runner(call))
+
+
+def _on_one_disk(place: Path, other: Path) -> bool:
+    try:
+        return place.stat().st_dev == other.stat().st_dev
+    except OSError:
+        return False  # pulled out since: it was no disk of the computer's own
 
 
 def _runner(call: Call) -> Callable[[str, Params, Incoming, Outgoing], Awaitable[JSON]]:

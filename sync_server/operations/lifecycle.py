@@ -241,6 +241,12 @@ async def _audit(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
 async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
     if kit is not None:
         check_kit(server, kit)
+    person = person_id(given.text(params, "person"))
+    if any(covers == person for _, covers in await in_force(server.replica)):
+        await outgoing.progress(
+            "this person is to be forgotten, and hidden until then: the page shows nothing of it. `erasures` says when "
+            f"that was ordered; `unerase {person.hex()}` takes it back, for as long as it was not carried out"
+        )
 
     async def open_key(work: Work) -> bytes | None:
         return None if kit is None else await kit.content_key(work)
@@ -248,7 +254,7 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit
     return await export_person(
         server.replica,
         server.holdings,
-        person_id(given.text(params, "person")),
+        person,
         open_key,
         outgoing,
         say=Words(DEFAULT_LANGUAGE, server.now_ms()),

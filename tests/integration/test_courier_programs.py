@@ -76,7 +76,8 @@ def test_an_export_killed_at_any_moment_leaves_a_disk_that_holds_no_lie(here: Sc
         going.send_signal(signal.SIGKILL)
         going.wait()
         assert renard.run("courier", "import", str(stick)).status == 0
-    teacher.ok("courier", "export", str(stick))
+    done = teacher.run("courier", "export", str(stick))
+    assert "the disk of this computer's own data" in done.err, "a stick that is not plugged in is a folder of the PC's"
     renard.ok("courier", "import", str(stick))
     assert [found["complete"] for found in renard.ok("items")] == [True]
     renard.ok("checkout", item, str(tmp_path / "out"))

@@ -18,6 +18,7 @@ from protocol.identity import AgreementKey, SigningKey
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.console.operation import NO_FILES
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.rights.vouching import device_id, device_words
 from protocol.roles import Role
@@ -39,7 +40,7 @@ from sync_server.opened.data_folder import KEYS_FILE, NEXT_KEYS_FILE
 from sync_server.web.views import notice_of
 from sync_server.web.wording import Words
 from tests.harness.classroom import WORK, Device
-from tests.harness.commands import Desk
+from tests.harness.commands import Desk, Received
 from tests.harness.office_devices import Town, town
 from tests.harness.territory import new_device
 
@@ -177,6 +178,15 @@ async def test_whose_erasure_counts_no_more_is_told_beside_names_until_somebody_
     await office.do("accept", named=[waiting["id"]])
     assert (await office.do("status"))["erasures_held_back"] == 0
     assert lea not in {row["person"] for row in await office.do("person list", space=office.space)}
+
+
+async def test_an_export_of_who_is_to_be_forgotten_says_why_its_page_is_empty(scene: Scene) -> None:
+    office = scene.office
+    lea = await office.add_person("Léa", "pupil")
+    await office.do("erase", person=[lea])
+    got = Received()
+    await office.table["export-person"]({"person": lea}, NO_FILES, got)
+    assert any("to be forgotten, and hidden" in line for line in got.lines)
 
 
 async def test_the_kits_keys_are_written_nowhere(scene: Scene, tmp_path: Path) -> None:
