@@ -15,7 +15,7 @@ from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, classroom
 from tests.harness.portal import portal
-from tests.harness.sign_in import PICTURES, sign_in, signed_class
+from tests.harness.sign_in import PICTURES, SignedClass, sign_in, signed_class
 
 
 def _whatever_is_bare(_person: bytes, item: Entry | None, _destroyed: DestroyedHere) -> bool:
@@ -24,6 +24,14 @@ def _whatever_is_bare(_person: bytes, item: Entry | None, _destroyed: DestroyedH
 
 def _of_who_was_destroyed_anywhere(person: bytes, _item: Entry | None, destroyed: DestroyedHere) -> bool:
     return person in destroyed.names
+
+
+async def _begun(school: SignedClass, item: bytes) -> None:
+    """Léa keeps what she has begun for later."""
+    async with portal(school.pc.agent) as surfer:
+        await sign_in(surfer, school.lea, PICTURES)
+        page, fields = f"/item/{item.hex()}", {"person": school.lea.hex(), "later": "yes"}
+        assert (await surfer.send(page, f"{page}/hand-in", fields, [("recit.odt", b"Il etait")])).status == 303
 
 
 @attack(
@@ -48,11 +56,7 @@ async def test_who_has_the_server_has_no_drafts_go_by_giving_an_assignments_firs
         await territory.say(room.space, Kind.REVISION, again.encode(), target=item, parents=(item,))
         for _ in range(2):
             await machine.session.sync()
-        async with portal(machine.agent) as surfer:
-            await sign_in(surfer, school.lea, PICTURES)
-            page = f"/item/{item.hex()}"
-            fields = {"person": school.lea.hex(), "later": "yes"}
-            assert (await surfer.send(page, f"{page}/hand-in", fields, [("recit.odt", b"Il etait")])).status == 303
+        await _begun(school, item)
         await destroy_erased(machine.agent)
         assert len(await machine.agent.replica.store.marks(DRAFT_MARKS)) == 1
 
@@ -74,11 +78,7 @@ async def test_nor_by_erasing_a_pupil_in_a_school_of_its_own_invention(tmp_path:
         await territory.say(invented, Kind.ERASE, Erasure(school.lea).encode())
         for _ in range(2):
             await machine.session.sync()
-        async with portal(machine.agent) as surfer:
-            await sign_in(surfer, school.lea, PICTURES)
-            page = f"/item/{item.hex()}"
-            fields = {"person": school.lea.hex(), "later": "yes"}
-            assert (await surfer.send(page, f"{page}/hand-in", fields, [("recit.odt", b"Il etait")])).status == 303
+        await _begun(school, item)
         for _ in range(9):
             await destroy_erased(machine.agent)
             territory.clock.advance(DAY_MS)
