@@ -127,6 +127,7 @@ class Door:
         self._by_key: defaultdict[bytes, list[Authority]] = defaultdict(list)
         self._by_space: defaultdict[bytes, list[Authority]] = defaultdict(list)
         self._origins: dict[bytes, bytes] = {}
+        self._began: dict[bytes, bytes] = {}
         self._parents: dict[bytes, bytes] = {}
         self._children: defaultdict[bytes, dict[bytes, None]] = defaultdict(dict)
         self._erased: dict[bytes, set[bytes]] = {}
@@ -180,6 +181,7 @@ class Door:
                     self._origins[authority.key] = authority.key
                 else:
                     self._origins.setdefault(authority.key, self._origins.get(before_it, before_it))
+                    self._began.setdefault(authority.key, self._began.get(before_it, before_it))
                 self._by_key[authority.key].append(authority)
                 self._by_space[authority.space].append(authority)
             self._authorities[entry.id] = authority
@@ -283,6 +285,10 @@ class Door:
         granted a right, as a clone that was confirmed, is a device of its own from then on.
         """
         return self._origins.get(key, key)
+
+    def began_as(self, key: bytes) -> bytes:
+        """As `origin`, whoever was granted what since: which machine it is hangs on no right."""
+        return self._began.get(key, key)
 
     def authorities_in(self, space: bytes) -> Sequence[Authority]:
         """All admitted grants, certificates and successors of one space, without those of the spaces above it."""

@@ -180,8 +180,11 @@ def _wrap(entry: Entry, door: Door) -> _Wrap | None:
 
 
 def _counts(wrap: _Wrap, author: bytes, door: Door) -> bool:
-    """Whether who wrote it had the content key: a device that took keys of its own goes on with its earlier work."""
-    return wrap.by_reader or door.origin(wrap.author) == door.origin(author)
+    """Whether who wrote it had the content key: a device that took keys of its own goes on with its earlier work.
+
+    Also one whose later key was granted a right: whoever has the server gives it one.
+    """
+    return wrap.by_reader or door.began_as(wrap.author) == door.began_as(author)
 
 
 @dataclass(slots=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
+from typing import Final
 
 import pytest
 
+from protocol.messages.lives import Twin
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, PersonRecord, Revocation
 from protocol.model.work import Wraps
@@ -17,9 +20,12 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as Keys
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
+from sync_agent.keys.binding import Part
 from sync_agent.keys.confirming import list_readers
 from sync_agent.keys.past_readers import PastReader, _Sayer, _sayers, list_past_readers
+from sync_agent.keys.succession import TELLINGS, Place, bind
 from sync_agent.machine.marks import KNOWN_READER_MARKS
+from sync_agent.sync.session import Session
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -159,3 +165,47 @@ async def test_a_machine_that_wraps_what_others_handed_in_names_no_colleague_as_
     await here.sync(other)
     await hour.is_over()
     assert [each.called for each in await hour.told(here.teacher)] == ["M. X"]
+
+
+_HERE: Final = {part: frozenset({f"{part} of this PC"}) for part in Part}
+
+
+async def _begun_again(here: SpiedClass, place: Place) -> None:
+    """The PC's program is started anew: if it was told that it is one of two, with keys of its own."""
+    room, machine = here.room, here.machine
+    folder = machine.agent.folder
+    room.devices.remove(machine)
+    await machine.way.close()
+    await machine.agent.close()
+    agent = await place.open(folder, room.territory.clock, Random(9).randbytes)
+    way = room.way(room.frontage)
+    here.machine = Device(agent, Session(agent, way), way)
+    room.devices.append(here.machine)
+
+
+@attack(ROW, off={"protocol.rights.door.Door.began_as": Door.origin})
+async def test_so_is_he_where_the_pc_has_keys_of_its_own_by_then_to_which_the_server_gave_its_right(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space = here.room.territory, here.room.space
+        place, first = Place(_HERE), here.machine.agent.device
+        bind(here.machine.agent.folder, _HERE, Random(9).randbytes)
+        await _begun_again(here, place)
+        work = await here.room.hand_in(here.machine, here.item, {"a.odt": b"waits for its teacher"})
+        await here.sync(here.machine)
+        for _ in range(TELLINGS):
+            here.machine.agent.on_twin(Twin.LATER)
+        await _begun_again(here, place)
+        assert here.machine.agent.device != first
+        for _ in range(2):
+            await here.sync(here.machine)
+        await territory.let_in(here.machine.agent.keys, Role.MACHINE, space)
+        await here.sync(here.machine)
+        hour = Hour(here, here.teacher, await territory.person("M. X", PersonRole.TEACHER, space))
+        await here.name_the_spy(hour.x)
+        for _ in range(2):
+            await here.sync(here.machine)
+        assert await here.opens(work)
+        await hour.is_over(*await hour.all_that_he_said())
+        assert [(each.called, each.is_news) for each in await hour.told(here.teacher)] == [("M. X", True)]
