@@ -119,14 +119,13 @@ def fold_space(
     )
 
 
-def growth_of(fold: SpaceFold, fresh: Sequence[Entry], above: Iterable[Heard], door: Door) -> Growth | None:
+def growth_of(fold: SpaceFold, fresh: Sequence[Entry], above: Sequence[Heard], door: Door) -> Growth | None:
     """How a fold grows by what came into its space, in order of arrival, and above it; None where it does not."""
     roster, index = fold.roster, fold.index
-    heard_above = list(above)
-    let_in = _let_in(roster, [*heard_above, *map(Heard.of, fresh)], door)
+    let_in = _let_in(roster, [*above, *map(Heard.of, fresh)], door)
     if let_in is None or any(entry.header.kind in _ORDERS for entry in fresh):
         return None
-    if _may_move_erasures(roster, heard_above):
+    if _may_move_erasures(roster, above):
         return None
     seen = [entry for entry in fresh if not roster.hides(entry)]
     persons = dict.fromkeys(one for entry in seen if (one := _person_named(entry)) is not None)

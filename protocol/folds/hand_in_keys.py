@@ -94,8 +94,8 @@ def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes], 
         for start in _starts_of(person, roster):
             if device_id(start) in counting:
                 who = roster.who(person)
-                signers |= {key for key, _ in _who_may_say(roster, who, start)}
-                back |= {key for key, _ in _circle_from(roster, who, start)}
+                for device in _circle_from(roster, who, start):
+                    (signers if _may_say(roster, who, device) else back).add(device[0])
     said = (each for each in work.witnesses if each.says is HandInState.TEACHER)
     return any(each.by in signers or (each.by in back and _was_before(each, roster)) for each in said)
 
@@ -124,7 +124,8 @@ def opened_by_the_listed(
             device[0]
             for person, speaking in listed.items()
             for start in (speaking & said if keys else speaking)
-            for device in _who_may_say(roster, person, start)
+            for device in _circle_from(roster, person, start)
+            if _may_say(roster, person, device)
         }
 
     def is_opened(work: Work) -> bool:
@@ -156,9 +157,9 @@ def _starts_of(person: bytes, roster: Roster) -> Iterable[Device]:
     return roster.seen_first.get(person, ())
 
 
-def _who_may_say(roster: Roster, person: bytes, start: Device) -> set[Device]:
-    """Those whose receipts let go of a person's work: none that was cut off as theirs and is back as another's."""
-    return {device for device in _circle_from(roster, person, start) if (device, person) not in roster.away.back}
+def _may_say(roster: Roster, person: bytes, device: Device) -> bool:
+    """Whether a device's receipts let go of a person's work: none that was cut off as theirs and is back otherwise."""
+    return (device, person) not in roster.away.back
 
 
 def _circle_from(roster: Roster, person: bytes, start: Device) -> frozenset[Device]:

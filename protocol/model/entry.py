@@ -89,6 +89,11 @@ class Kind(IntEnum):
     RECEIPT_SERVER = 96
 
 
+def kind_name(kind: int) -> str:
+    """What people are told a known kind is, in a word: `receipt-teacher`. Raises `ValueError` for an unknown one."""
+    return Kind(kind).name.lower().replace("_", "-")
+
+
 def class_of(kind: int) -> int:
     """The class number of a kind's number."""
     return kind >> 4

@@ -181,6 +181,10 @@ class Roster:
         """Whether an erasure that counts covers an entry."""
         return not self.erased.isdisjoint(covering_names(entry))
 
+    def is_held_with_its_author(self, entry: Entry) -> bool:
+        """Whether who said an entry was cut off here, or its grant counts no more: held back, it is so with them."""
+        return entry.header.author in self.revocations.values() or entry.header.grant in self.held_back
+
     def tells_of_keys(self, entry: Entry) -> bool:
         """Whether the fold weighs what an entry says of keys: that one was given or replaced also if held back."""
         if entry.header.kind in _ALSO_HELD_BACK:
@@ -206,15 +210,16 @@ def fold_roster(
     alone decides.
     """
     authorities = authorities_over(space, door)
-    cuts = cuts_of([*above, *own], authorities, door)
+    entries = [*above, *own]
+    cuts = cuts_of(entries, authorities, door)
     held, revocations = cuts.held, cuts.in_force
     gone = without_right(authorities, cuts)
     living = tuple(authority for authority in authorities if authority.grant not in gone)
     cut = cuts.keys | ({authority.key for authority in authorities} - {authority.key for authority in living})
-    accepted, refused = _ruled([*above, *own], held, door)
+    accepted, refused = _ruled(entries, held, door)
     held_back = frozenset(held) - accepted
-    erasing = erasing_in(space, [*above, *own], held, destroyed, door)
-    ends = frozenset(one.id for one in (*above, *own) if one.header.target is not None and one.id in revocations)
+    erasing = erasing_in(space, entries, held, destroyed, door)
+    ends = frozenset(one.id for one in entries if one.header.target is not None and one.id in revocations)
     roster = Roster(
         space=space,
         persons={},
@@ -231,8 +236,8 @@ def fold_roster(
         awaited=cuts.awaited,
         revocations=revocations,
         ends=ends,
-        again=_let_in_again((*above, *own), held, door, revocations, ends),
-        doubtful=frozenset(doubtful([*above, *own], held)),
+        again=_let_in_again(entries, held, door, revocations, ends),
+        doubtful=frozenset(doubtful(entries, held)),
     )
     persons, aliases = persons_of(each for each in own if each.header.kind == Kind.PERSON and not roster.hides(each))
     said = [entry for entry in own if roster.tells_of_keys(entry)]

@@ -15,14 +15,15 @@ Rules (docs/protocol.md, "Roster"):
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from protocol.clock import rfc3339
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, kind_name
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
+from protocol.replica.office.words_of_office import last_said
 from protocol.rights.roster import Roster, is_acceptable
 from sync_agent.app import Agent
 from sync_agent.machine.marks import HELD_BACK_SEEN_MARKS
@@ -101,7 +102,7 @@ async def acknowledge_held_back(agent: Agent) -> None:
 async def held_back_status(agent: Agent) -> dict[str, JSON]:
     """For `status`: how many words, of which kinds, the last of them, and what to do about it."""
     words = await own_held_back(agent)
-    kinds = Counter(_kind(word.entry) for word in words)
+    kinds = Counter(kind_name(word.entry.header.kind) for word in words)
     return {
         "count": len(words),
         "refused": sum(word.refused for word in words),
@@ -109,7 +110,7 @@ async def held_back_status(agent: Agent) -> dict[str, JSON]:
         "words": [
             {
                 "id": word.entry.id.hex(),
-                "kind": _kind(word.entry),
+                "kind": kind_name(word.entry.header.kind),
                 "space": word.entry.header.space.hex(),
                 "target": None if word.entry.header.target is None else word.entry.header.target.hex(),
                 "at": rfc3339(word.entry.timestamp_ms),
@@ -136,14 +137,13 @@ def _waits(entry: Entry, roster: Roster) -> bool:
     """Whether a word is held back with who said it: the grants from before somebody was let in again are so as well."""
     if entry.id not in roster.held_back or entry.header.kind not in TOPICS or roster.is_erased(entry):
         return False
-    is_with_its_author = entry.header.author in roster.revocations.values()
-    return is_acceptable(entry.header.kind) or is_with_its_author or entry.header.grant in roster.held_back
+    return is_acceptable(entry.header.kind) or roster.is_held_with_its_author(entry)
 
 
 def _not_said_since(said: Sequence[Entry], roster: Roster) -> list[Entry]:
     """Of what one device said in a space the words that are held back, but where it spoke of the same since."""
     words = [entry for entry in said if entry.header.kind in TOPICS]
-    last = _last_said(entry for entry in words if entry.id not in roster.held_back)
+    last = last_said((entry for entry in words if entry.id not in roster.held_back), _topic)
     return [
         entry
         for entry in words
@@ -156,23 +156,13 @@ async def _not_said_by_others(agent: Agent, held: Sequence[Entry], roster: Roste
     """These without what runs a school and somebody else has said since: that is how it is let count."""
     kinds = {entry.header.kind for entry in held if not is_acceptable(entry.header.kind)}
     others = await agent.replica.store.scan_kinds(sorted(kinds)) if kinds else ()
-    last: dict[tuple[object, ...], int] = {}
-    for entry in others:
-        if entry.header.space == roster.space and entry.id not in roster.held_back:
-            last[_words(entry)] = max(last.get(_words(entry), 0), entry.header.at)
+    counting = (one for one in others if one.header.space == roster.space and one.id not in roster.held_back)
+    last = last_said(counting, _words)
     return [entry for entry in held if entry.header.at > last.get(_words(entry), 0)]
 
 
 def _words(entry: Entry) -> tuple[object, ...]:
     return entry.header.kind, entry.header.subject, entry.header.target, entry.payload
-
-
-def _last_said(words: Iterable[Entry]) -> dict[_Topic, int]:
-    """When each thing was last spoken of."""
-    last: dict[_Topic, int] = {}
-    for entry in words:
-        last[_topic(entry)] = max(last.get(_topic(entry), 0), entry.header.at)
-    return last
 
 
 def _topic(entry: Entry) -> _Topic:
@@ -191,10 +181,6 @@ def _answered(entry: Entry) -> tuple[_Topic, ...]:
 async def _seen(agent: Agent) -> Collection[bytes]:
     marks = await agent.replica.store.marks(HELD_BACK_SEEN_MARKS)
     return {bytes.fromhex(name.removeprefix(HELD_BACK_SEEN_MARKS)) for name in marks}
-
-
-def _kind(entry: Entry) -> str:
-    return Kind(entry.header.kind).name.lower().replace("_", "-")
 
 
 def _sentence(kinds: Mapping[str, int]) -> str:

@@ -14,7 +14,7 @@ from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, Refused
 from protocol.folds.coursework import Work
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Kind, kind_name
 from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.console import parameters as given
@@ -63,7 +63,7 @@ async def _waiting(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
         {
             "id": each.entry.id.hex(),
             "space": each.entry.header.space.hex(),
-            "kind": _kind(each.entry),
+            "kind": kind_name(each.entry.header.kind),
             "device": each.entry.header.author.hex(),
             "person": None if each.entry.header.subject is None else each.entry.header.subject.hex(),
             "name": each.name,
@@ -72,10 +72,6 @@ async def _waiting(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
         }
         for each in await list_waiting(server, refused=params.get("refused") is True)
     ]
-
-
-def _kind(entry: Entry) -> str:
-    return Kind(entry.header.kind).name.lower().replace("_", "-")
 
 
 async def _accept(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.model.entry import Kind
+from protocol.model.entry import kind_name
 from sync_server.handlers.by_kit.waiting import Waiting
 from sync_server.handlers.overview.device_query import WORST_FIRST
 from sync_server.handlers.overview.devices import Device, DeviceState, Remark, remarks_on
@@ -300,7 +300,7 @@ class WaitingView:
     def __init__(self, waiting: Waiting, found: Snapshot, words: Words) -> None:
         header = waiting.entry.header
         self.id = waiting.entry.id.hex()
-        self.kind = Kind(header.kind).name.lower().replace("_", "-")
+        self.kind = kind_name(header.kind)
         self.name = waiting.name
         self.title = waiting.title
         self.at_ms = waiting.entry.timestamp_ms

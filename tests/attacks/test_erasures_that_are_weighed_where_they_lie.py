@@ -221,7 +221,7 @@ async def test_a_right_that_is_given_above_moves_the_lists_of_a_machine_that_goe
         assert room.pupil_person not in (await machine.agent.replica.view(room.space)).roster.persons
 
 
-@attack(ROW, off={"protocol.replica.at_work.bare_entries._WEIGHTY": {Kind.ERASE, Kind.REVOKE, Kind.RULING}})
+@attack(ROW, off={"protocol.replica.at_work.bare_entries.HEEDED_ABOVE": {Kind.ERASE, Kind.REVOKE, Kind.RULING}})
 async def test_what_lacks_since_a_right_was_given_is_asked_for(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         teacher, machine, office = await room.teacher(), await room.machine(), _Office(room)

@@ -20,7 +20,7 @@ from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.folds.coursework import Work
 from protocol.limits import MAX_PAYLOAD_BYTES
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, kind_name
 from protocol.model.structure import PersonRecord
 from protocol.portable_names import portable_name
 from protocol.replica.at_work.replica import Replica
@@ -114,7 +114,7 @@ class Gathering:
             "id": entry.id.hex(),
             "space": header.space.hex(),
             "space_name": self._spaces.get(header.space),
-            "kind": Kind(header.kind).name.lower().replace("_", "-") if known else header.kind,
+            "kind": kind_name(header.kind) if known else header.kind,
             "at": rfc3339(entry.timestamp_ms),
             "author": header.author.hex(),
             "target": None if header.target is None else header.target.hex(),

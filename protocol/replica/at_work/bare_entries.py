@@ -23,23 +23,9 @@ from protocol.limits import MAX_BARE_IDS, PAGE_BYTES
 from protocol.model.entry import ID_BYTES, PERSON_BYTES, Entry, Kind, commitment, parsed
 from protocol.model.payload_rules import fault_of
 from protocol.model.structure import Erasure
-from protocol.replica.at_work.views import Views, by_space
+from protocol.replica.at_work.views import HEEDED_ABOVE, Views, by_space
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.rights.door import Door, covering_names, is_erasable
-
-_WEIGHTY: Final = frozenset(
-    {
-        Kind.ERASE,
-        Kind.REVOKE,
-        Kind.RULING,
-        Kind.ROOT_ROTATION,
-        Kind.ROOT_ACCOUNT,
-        Kind.CERTIFICATE,
-        Kind.GRANT,
-        Kind.SUCCESSOR,
-    }
-)
-"""What may put an erasure out of force, or into it: by a further right a revocation of who said so holds no more."""
 
 _BEYOND_ALL: Final = b"\xff" * (ID_BYTES + 1)
 _LEFT_ALONE: Final = 29
@@ -109,7 +95,7 @@ class BareEntries:
 
     def note(self, admitted: Iterable[Entry]) -> None:
         """Entries have come in: what is lacking may have changed."""
-        if any(entry.header.kind in _WEIGHTY or entry.payload is None for entry in admitted):
+        if any(entry.header.kind in HEEDED_ABOVE or entry.payload is None for entry in admitted):
             self._forget()
 
     async def lacking(self) -> Lacking:

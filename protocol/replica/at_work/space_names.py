@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from protocol.errors import PeerFault
 from protocol.model.ancestry import moments
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import SpaceChange, SpaceRecord
 from protocol.replica.at_work.replica import Replica
 
@@ -42,11 +41,9 @@ async def changes_shown(replica: Replica) -> dict[bytes, tuple[str, bytes]]:
     for entry in await replica.store.scan_kinds([Kind.SPACE_CHANGE]):
         if (await replica.view(entry.header.space)).roster.hides(entry):
             continue
-        try:
-            names[entry.id] = SpaceChange.parse(entry.payload or b"").name
-        except PeerFault:
-            continue
-        counting[entry.header.space][entry.id] = entry
+        if (change := parsed(entry, SpaceChange.parse)) is not None:
+            names[entry.id] = change.name
+            counting[entry.header.space][entry.id] = entry
     found = {}
     for space, changes in counting.items():
         said = moments(changes)

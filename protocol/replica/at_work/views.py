@@ -37,7 +37,7 @@ _NOTHING: Final = Remembered()
 _EMPTY_BYTES: Final = 8_000
 _INDEXED_BYTES: Final = 120
 _FOLDED_BYTES: Final[Mapping[int, int]] = {Kind.PERSON: 150, Kind.REVISION: 1_500, Kind.HAND_IN: 2_400, Kind.WRAP: 700}
-_HEEDED_ABOVE: Final = frozenset(
+HEEDED_ABOVE: Final = frozenset(
     {
         Kind.CERTIFICATE,
         Kind.GRANT,
@@ -49,6 +49,7 @@ _HEEDED_ABOVE: Final = frozenset(
         Kind.RULING,
     }
 )
+"""What moves folds in the spaces below it: what may put an erasure in force, or out of it, is among it."""
 _ALONE: Final = frozenset({Kind.ERASE, Kind.RULING})
 _CUTTING: Final = frozenset({Kind.REVOKE, Kind.ROOT_ROTATION, Kind.ROOT_ACCOUNT})
 
@@ -102,7 +103,7 @@ class _Above:
 
     def add(self, entries: Sequence[Entry]) -> None:
         self.count += len(entries)
-        self.heeded += [Heard.of(entry) for entry in entries if entry.header.kind in _HEEDED_ABOVE]
+        self.heeded += [Heard.of(entry) for entry in entries if entry.header.kind in HEEDED_ABOVE]
         self.revokes = self.revokes or any(entry.header.kind in _CUTTING for entry in entries)
         self.erasures += [entry for entry in entries if entry.header.kind in _ALONE]
 

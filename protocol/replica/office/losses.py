@@ -19,7 +19,7 @@ from typing import Final
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, PeerFault, Refused
 from protocol.folds.coursework import Work, fold_coursework
-from protocol.model.entry import Kind
+from protocol.model.entry import Kind, kind_name
 from protocol.model.structure import PersonKey
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
@@ -102,7 +102,7 @@ class Loss:
             "said": [
                 {
                     "id": each.entry.id.hex(),
-                    "kind": Kind(each.entry.header.kind).name.lower().replace("_", "-"),
+                    "kind": kind_name(each.entry.header.kind),
                     "at": rfc3339(each.entry.timestamp_ms),
                     "about": each.about,
                     "counts": each.counts,

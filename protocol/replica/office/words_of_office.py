@@ -8,9 +8,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from protocol.errors import PeerFault
 from protocol.model.entry import Entry, Kind
@@ -20,6 +20,8 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Authority
 from protocol.rights.successions import successors_of
+
+T = TypeVar("T")
 
 NameOf: TypeAlias = Callable[[bytes], str | None]
 """What a device calls itself, as far as this office knows."""
@@ -88,6 +90,15 @@ async def counts(replica: Replica, entry: Entry) -> bool:
         return await _in_force(replica, granted)
     roster = (await replica.view(entry.header.space)).roster
     return entry.id not in roster.held_back and entry.id not in roster.undone
+
+
+def last_said(words: Iterable[Entry], about: Callable[[Entry], T]) -> dict[T, int]:
+    """When each thing that words are `about` was last spoken of, by their dates."""
+    last: dict[T, int] = {}
+    for entry in words:
+        topic = about(entry)
+        last[topic] = max(last.get(topic, 0), entry.header.at)
+    return last
 
 
 async def _in_force(replica: Replica, grant: Authority) -> bool:

@@ -210,7 +210,7 @@ class DestroyedHere:
 
     def covers(self, entry: Entry) -> bool:
         """Whether an entry went with them: one that came as a header alone did not (docs/adr/0267)."""
-        return is_covered(entry, self.at(entry.header.space))
+        return bool(self._names) and is_covered(entry, self.at(entry.header.space))
 
 
 async def destroyed_in(replica: Replica) -> dict[bytes, set[bytes]]:

@@ -19,16 +19,16 @@ from dataclasses import dataclass
 
 from protocol.errors import BadInput, Code
 from protocol.folds.coursework import Work
+from protocol.folds.erasing import is_covered
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
-from protocol.replica.at_work.destroyed import destroyed
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import said_already
 from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.replica.office.people import names_of_words
-from protocol.rights.door import covering_names
+from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
 from sync_server.opened.app import Server
@@ -99,15 +99,9 @@ async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unop
 
 async def _hidden(server: Server, roster: Roster) -> int:
     """How many hand-ins are hidden and not destroyed here yet, those included of which the rest has not come."""
-    done = await destroyed(server.store)
-    # an erasure is carried out where it lies, which is above the class for whoever is forgotten everywhere
-    above = [(await server.replica.view(each)).roster for each in server.replica.door.lineage(roster.space)[1:]]
-    carried_out = roster.carried_out.union(*(each.carried_out for each in above))
-    gone = {name for name, record in done.items() if not carried_out.isdisjoint(record.by or ())}
+    gone = (await DestroyedHere.of(server.replica)).at(roster.space)
     said = [one.entry for one in await server.store.of_kinds(roster.space, [Kind.HAND_IN])]
-    return sum(
-        (entry.payload is None or roster.hides(entry)) and gone.isdisjoint(covering_names(entry)) for entry in said
-    )
+    return sum((entry.payload is None or roster.hides(entry)) and not is_covered(entry, gone) for entry in said)
 
 
 async def _opened_by(server: Server, roster: Roster, works: Collection[Work]) -> Mapping[str | None, int]:

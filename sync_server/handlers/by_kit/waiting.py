@@ -27,7 +27,7 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import ruling_before
-from protocol.replica.office.words_of_office import about
+from protocol.replica.office.words_of_office import about, last_said
 from protocol.rights.roster import Roster, is_acceptable
 from sync_server.handlers.store.notices import Notice
 from sync_server.kit.away import KitAway
@@ -200,10 +200,8 @@ async def _held(server: Server) -> dict[bytes, list[Entry]]:
 
 def _may_be_accepted(entry: Entry, roster: Roster) -> bool:
     """Work, and what was said of rights and names by who was cut off, or under access that does not count any more."""
-    if is_acceptable(entry.header.kind):
-        return True
-    is_held_with_its_author = entry.header.author in roster.revocations.values()
-    return entry.header.kind in _SAID_AGAIN and (is_held_with_its_author or entry.header.grant in roster.held_back)
+    kind = entry.header.kind
+    return is_acceptable(kind) or (kind in _SAID_AGAIN and roster.is_held_with_its_author(entry))
 
 
 def _said_again(server: Server, entry: Entry, roster: Roster, name: bytes | None) -> Draft:
@@ -238,11 +236,10 @@ def _what(entry: Entry) -> _What:
 
 async def _last_said(server: Server) -> dict[_What, int]:
     """Of what is accepted by being said again: when each word that counts was last said."""
-    found: dict[_What, int] = {}
-    for entry in await server.store.scan_kinds(sorted(_SAID_AGAIN)):
-        if entry.id not in (await server.replica.view(entry.header.space)).roster.held_back:
-            found[_what(entry)] = max(found.get(_what(entry), 0), entry.header.at)
-    return found
+    said = await server.store.scan_kinds(sorted(_SAID_AGAIN))
+    return last_said(
+        [one for one in said if one.id not in (await server.replica.view(one.header.space)).roster.held_back], _what
+    )
 
 
 def _with_wraps(chosen: Collection[Entry], all_held: Iterable[Entry]) -> list[Entry]:

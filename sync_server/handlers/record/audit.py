@@ -12,7 +12,7 @@ from typing import Final
 
 from protocol.errors import PeerFault
 from protocol.folds.measures import QuarantineOrder
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, kind_name
 from protocol.model.structure import Certificate, Erasure, Grant, Invite, RecoveryKey, Revocation, Rewrap, Ruling
 from protocol.rights.vouching import Vouch
 from sync_server.opened.app import Server
@@ -62,7 +62,7 @@ async def trail(server: Server) -> list[Act]:
         if entry.header.kind == Kind.VOUCH:
             whom = door.authority(entry.header.target)
             about = f"{'' if whom is None else whom.key.hex()} {about}".strip()
-        found.append(Act(entry, Kind(entry.header.kind).name.lower().replace("_", "-"), role, about))
+        found.append(Act(entry, kind_name(entry.header.kind), role, about))
     return sorted(found, key=lambda act: (act.entry.header.at, act.entry.id))
 
 

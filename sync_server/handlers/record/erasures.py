@@ -8,7 +8,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.erasures import ever_said, in_force
-from protocol.replica.upkeep.orders import destroyed_in, is_in_doubt
+from protocol.replica.upkeep.orders import DestroyedHere, is_in_doubt
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
 
@@ -25,13 +25,9 @@ class Forgetting:
 
 async def list_erasures(server: Server) -> list[Forgetting]:
     """Every erasure that counts, in order of arrival."""
-    done = await destroyed_in(server.replica)
-
-    def is_done(entry: Entry, covers: bytes) -> bool:
-        return any(covers in done.get(space, ()) for space in server.replica.door.lineage(entry.header.space))
-
+    here = await DestroyedHere.of(server.replica)
     return [
-        Forgetting(entry, covers, is_done(entry, covers), await is_in_doubt(server.replica, entry))
+        Forgetting(entry, covers, covers in here.at(entry.header.space), await is_in_doubt(server.replica, entry))
         for entry, covers in await in_force(server.replica)
     ]
 
