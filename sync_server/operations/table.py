@@ -135,9 +135,9 @@ async def _devices(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
     devices = await list_devices(server)
     for key in (device.id.hex() for device in devices if device.let_in_since):
         await outgoing.progress(
-            f"the device {key} was cut off here, and a head's computer, or an administrator's, has let it in since, "
-            f"perhaps without having heard of that: `lost {key}` cuts it off again, `grant --device {key} --space …` "
-            "agrees"
+            f"the device {key} was cut off here, or came in by a code of one that was, and a head's computer, or an "
+            f"administrator's, has let it in, perhaps without having heard of that: `lost {key}` cuts it off, "
+            f"`grant --device {key} --space …` agrees"
         )
     return [_device_row(device) for device in devices]
 

@@ -10,15 +10,16 @@ import os
 from pathlib import Path
 
 from protocol.clock import DAY_MS
-from protocol.identity import DeviceKeys
+from protocol.identity import DeviceKeys, SigningKey
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Invite
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.words_of_office import let_in_by_held_codes
+from protocol.replica.office.held_codes import go_on_with_reports, let_in_by_held_codes
 from protocol.roles import Role
 from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.handlers.overview.members import list_devices
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town
@@ -126,3 +127,101 @@ async def test_who_used_a_thiefs_code_for_one_more_class_stays_in_the_class_of_b
         readable = await here.office.server.replica.readable(laptop.agent.device)
         assert here.space in readable
         assert other not in readable
+
+
+GRANT_COMES_LATER = "a device is lost"
+
+
+async def _nobody(*_: object) -> list[bytes]:
+    return []
+
+
+class LateGrant:
+    """A head's stolen laptop has made a code; the grant that somebody got by it was lost with a server's disk.
+
+    It has been reported at the server, as it was restored, since before that.
+    """
+
+    def __init__(self, here: Town) -> None:
+        self.here = here
+        self.keys = DeviceKeys.create(os.urandom(32), os.urandom(32), os.urandom(32))
+
+    async def begin(self) -> None:
+        here, server = self.here, self.here.office.server
+        self.head, self.school = await a_head(here)
+        self.other_head = await here.head_of_the_school()
+        self.laptop, _ = await those_there(here)
+        self.made = await self._say(self.head, await self._right_of(self.head), Kind.INVITE, self.school, code(here))
+        await note_arrivals(server.store, here.office.clock())
+        await here.office.do("lost", device=self.head.agent.device.hex(), since="12h")
+
+    async def comes(self) -> None:
+        """The server's own word, on a laptop that had heard it from the server as it was before."""
+        server = self.here.office.server
+        granted = named(self.keys, self.made)
+        await self._say(self.laptop, server.grant, Kind.GRANT, self.here.space, granted, server.keys.signing)
+
+    async def comes_from_another_head(self) -> None:
+        """The word of another head's computer, which had not heard of the theft."""
+        under = await self._right_of(self.other_head)
+        await self._say(self.other_head, under, Kind.GRANT, self.here.space, named(self.keys, self.made))
+
+    async def may_read(self) -> bool:
+        return self.here.space in await self.here.office.server.replica.readable(self.keys.signing.public)
+
+    async def is_told(self) -> bool:
+        (row,) = [each for each in await list_devices(self.here.office.server) if each.id == self.keys.signing.public]
+        return row.let_in_since
+
+    async def let_in_by_name(self) -> None:
+        await self.here.office.do("grant", device=self.keys.signing.public.hex(), space=[self.here.space.hex()])
+
+    async def _right_of(self, head: Device) -> bytes:
+        return max(await head.agent.replica.authorities(head.agent.device), key=lambda each: each.rank).grant
+
+    async def _say(
+        self, on: Device, under: bytes, kind: Kind, space: bytes, payload: bytes, author: SigningKey | None = None
+    ) -> bytes:
+        (said,) = await on.agent.replica.write(
+            [Draft(space, kind, under, payload)],
+            author=author or on.agent.keys.signing,
+            now_ms=self.here.office.clock(),
+            entropy=os.urandom,
+        )
+        await self.here.sync(on)
+        return said.id
+
+
+@attack(GRANT_COMES_LATER, off={"protocol.replica.office.held_codes.makers_of_held_codes": _nobody})
+async def test_whom_a_restored_server_had_let_in_by_a_thiefs_code_goes_when_it_hears_of_it(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        thief = LateGrant(here)
+        await thief.begin()
+        await thief.comes()
+        await go_on_with_reports(here.office.server)
+        assert not await thief.may_read()
+
+
+async def test_who_came_by_a_thiefs_code_and_was_let_in_by_name_stays(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        thief = LateGrant(here)
+        await thief.begin()
+        await thief.comes()
+        assert await go_on_with_reports(here.office.server) == 1
+        await thief.let_in_by_name()
+        assert await go_on_with_reports(here.office.server) == 0
+        assert await thief.may_read()
+
+
+@attack(GRANT_COMES_LATER, off={"sync_server.handlers.overview.members.makers_of_held_codes": _nobody})
+async def test_whom_another_heads_computer_let_in_by_a_thiefs_code_is_told_until_an_administrator_agrees(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        thief = LateGrant(here)
+        await thief.begin()
+        await thief.comes_from_another_head()
+        assert await go_on_with_reports(here.office.server) == 0  # by a thief's word a server cuts nobody off
+        assert await thief.is_told()
+        await thief.let_in_by_name()
+        assert not await thief.is_told()

@@ -185,14 +185,17 @@ async def _check_as_first(world: World, head: Machine, office: SchoolOffice, ent
 
 
 async def _check_said(world: World, head: Machine, office: SchoolOffice, machine: Machine, space: bytes) -> None:
-    """Who was named is in by the office's own word, or the root's: not only by others', which go as their keys do."""
+    """Who was named is in by the office's own word, or the root's: not only by others', which go as their keys do.
+
+    With the keys that it has now: those it has taken since somebody copied the first ones, too.
+    """
     if not await _knew_first(world, head, office, machine):
         return
-    first, granted = let_in_as(machine), (await office.replica.view(space)).roster.authorities
+    agreement, granted = machine.keys.agreement.public, (await office.replica.view(space)).roster.authorities
     own = [
         each for each in granted if each.key == machine.device and each.author in (head.device, world.kit.root.public)
     ]
-    if not any(each.agreement == first.agreement for each in own):
+    if not any(each.agreement == agreement for each in own):
         raise BrokenError(f"{machine.name} was let in by name, and nothing was said of it")
 
 

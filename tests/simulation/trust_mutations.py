@@ -42,6 +42,11 @@ def forgets_whom_a_thief_let_in() -> AbstractContextManager[object]:
     return mock.patch("protocol.replica.office.losses.let_in_by_held_codes", _nobody)
 
 
+def ends_a_report_with_the_report() -> AbstractContextManager[object]:
+    """Whoever came in by a thief's code stays where a restored server hears of it later (docs/adr/0276)."""
+    return mock.patch("tests.simulation.office.go_on_with_reports", mock.AsyncMock(return_value=0))
+
+
 def tells_of_no_copies() -> AbstractContextManager[object]:
     """Whoever reports a theft hears nothing of keys that a thief has made, and somebody let in (docs/adr/0235)."""
     return mock.patch("protocol.replica.office.losses.copies_let_in", mock.AsyncMock(return_value=()))

@@ -101,7 +101,7 @@ async def reports_taken_back(office: Office) -> dict[bytes, TakenBack]:
     names = {*outranked, *(name for each in rosters.values() for name in (*each.doubtful, *_overcome(each)))}
     elsewhere = _let_in_elsewhere(office, rosters, said, came)
     orders = {entry.id: entry for entry in said if entry.id in names or entry.id in elsewhere}
-    keys = {key for entry in orders.values() if (key := _key_of(entry)) is not None}
+    keys = {key for entry in orders.values() if (key := key_cut_off(entry)) is not None}
     persons = {each.person for key in keys for each in replica.door.authorities_of(key) if each.person is not None}
     found: dict[bytes, TakenBack] = {}
     counting: dict[bytes, TakenBack] = {}
@@ -128,7 +128,7 @@ def _outranked(
     rights: dict[bytes, defaultdict[bytes, list[Authority]]] = {}
     found = set()
     for order in said:
-        key, roster = _key_of(order), rosters.get(order.header.space)
+        key, roster = key_cut_off(order), rosters.get(order.header.space)
         if key is None or roster is None or order.id in roster.held_back or order.id in roster.revocations:
             continue
         if order.header.space not in rights:
@@ -151,7 +151,9 @@ def _let_in_elsewhere(
     root, or whoever reported it.
     """
     school = dict.fromkeys(office.replica.door.below(office.home))
-    reports = [(order, key) for order in said if order.header.space in school and (key := _key_of(order)) is not None]
+    reports = [
+        (order, key) for order in said if order.header.space in school and (key := key_cut_off(order)) is not None
+    ]
     reported = {key for _, key in reports}
     reading: defaultdict[bytes, dict[bytes, list[Authority]]] = defaultdict(dict)
     for space in school:
@@ -192,7 +194,7 @@ async def _orders(
     """
     found = []
     for entry in await office.replica.store.scan_kinds([Kind.REVOKE]):
-        key = _key_of(entry)
+        key = key_cut_off(entry)
         if key is None or key not in keys:
             continue
         roster = (await office.replica.view(entry.header.space)).roster
@@ -202,7 +204,7 @@ async def _orders(
     return sorted(found, key=lambda each: (each[0].header.at, each[0].id))
 
 
-def _key_of(order: Entry) -> bytes | None:
+def key_cut_off(order: Entry) -> bytes | None:
     """Which device a revocation cuts off; None for one that ends a grant, or says nothing."""
     if order.header.kind != Kind.REVOKE or order.header.target is not None or order.payload is None:
         return None

@@ -27,12 +27,13 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.confirmed_by_lost import Confirmed, confirmed_by_lost
 from protocol.replica.office.grants import standing_grants
+from protocol.replica.office.held_codes import let_in_by_held_codes
 from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.replica.office.people import first_names
 from protocol.replica.office.phrases_of_lost import Drawn, phrases_of_lost
 from protocol.replica.office.spaces import space_records
 from protocol.replica.office.withdrawals import Kept, copies_let_in, revoke_device, rights_beyond
-from protocol.replica.office.words_of_office import NameOf, Said, let_in_by_held_codes, words_of_office
+from protocol.replica.office.words_of_office import NameOf, Said, words_of_office
 from protocol.roles import DEVICES, HAS_READING_KEYS, Role
 from protocol.trust.person_keys import KeyWraps
 

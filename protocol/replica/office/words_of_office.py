@@ -62,32 +62,11 @@ async def words_of_office(office: Office, device: bytes, name_of: NameOf) -> tup
     )
 
 
-async def let_in_by_held_codes(office: Office, device: bytes) -> dict[bytes, frozenset[bytes] | None]:
-    """Who came in by a code of this device, or of its successors, which a revocation holds back: and to which spaces.
-
-    None is everywhere: that was the first way in. Which code a grant names is for its author to say: only one that
-    counts, and that somebody else wrote, shows that a device came by it. Whoever was here before is out where the code
-    led, and stays where it had been.
-    """
-    replica = office.replica
-    line = {device, *successors_of(device, replica.door.authorities())}
-    made = [entry for entry in await replica.store.scan_kinds([Kind.INVITE]) if entry.header.author in line]
-    held = {entry.id for entry in made if entry.id in (await replica.view(entry.header.space)).roster.held_back}
-    by_others = [grant for grant in replica.door.authorities() if grant.invite in held and grant.author not in line]
-    found: dict[bytes, frozenset[bytes] | None] = {}
-    for key in dict.fromkeys(grant.key for grant in by_others):
-        counting = [grant for grant in replica.door.authorities_of(key) if await _in_force(replica, grant)]
-        led = frozenset(grant.space for grant in counting if grant in by_others)
-        if led:
-            found[key] = None if counting[0] in by_others else led
-    return found
-
-
 async def counts(replica: Replica, entry: Entry) -> bool:
     """Whether an entry is in force where it lies."""
     granted = replica.door.authority(entry.id)
     if granted is not None:
-        return await _in_force(replica, granted)
+        return await in_force(replica, granted)
     roster = (await replica.view(entry.header.space)).roster
     return entry.id not in roster.held_back and entry.id not in roster.undone
 
@@ -101,7 +80,7 @@ def last_said(words: Iterable[Entry], about: Callable[[Entry], T]) -> dict[T, in
     return last
 
 
-async def _in_force(replica: Replica, grant: Authority) -> bool:
+async def in_force(replica: Replica, grant: Authority) -> bool:
     """Whether a grant itself lets in, where it was given."""
     roster = (await replica.view(grant.space)).roster
     return grant.grant not in roster.held_back and grant.grant not in roster.undone and grant.key not in roster.cut

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from protocol.model.entry import Kind
+from protocol.replica.office.held_codes import let_in_by_held_codes
 from protocol.replica.office.withdrawals import revoke_device
-from protocol.replica.office.words_of_office import let_in_by_held_codes
 from protocol.rights.vouching import Device
 from protocol.roles import Role
 from sync_server.opened.app import Server

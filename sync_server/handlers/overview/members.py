@@ -12,6 +12,8 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from protocol.errors import PeerFault
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
+from protocol.replica.office.device_cuts import key_cut_off
+from protocol.replica.office.held_codes import let_in_by_held_codes, makers_of_held_codes
 from protocol.rights.door import Authority, Door
 from protocol.roles import DEVICES, Role
 from sync_server.handlers.overview.devices import Device, Member, device_of
@@ -33,7 +35,7 @@ class Members:
         if counts == self._entries:
             return self._members
         authorities = [each for each in self._server.replica.door.authorities() if each.role in DEVICES]
-        revoked = {key for entry in await self._server.store.scan_kinds([Kind.REVOKE]) if (key := _key_cut_by(entry))}
+        revoked = {key for entry in await self._server.store.scan_kinds([Kind.REVOKE]) if (key := _key_revoked(entry))}
         reached = _reached_by(revoked, authorities)
         doubtful: dict[bytes, list[Authority]] = {}
         for authority in authorities:
@@ -63,7 +65,7 @@ class Members:
         orders = {
             key: entry.id
             for entry in await store.scan_kinds([Kind.REVOKE])
-            if entry.header.target is None and _is_by_server(door, entry.header.grant) and (key := _key_cut_by(entry))
+            if _is_by_server(door, entry.header.grant) and (key := key_cut_off(entry))
         }
         standing: dict[bytes, list[Authority]] = {}
         for each in authorities:
@@ -76,7 +78,20 @@ class Members:
         came = {entry.id: place for place, entry in enumerate(said)}
         return {
             key for key, held in by_others.items() if all(came.get(each.grant, 0) > came[orders[key]] for each in held)
-        }
+        } | await self._let_in_by_codes(orders, closed)
+
+    async def _let_in_by_codes(self, cut: Iterable[bytes], closed: Container[bytes]) -> set[bytes]:
+        """Who came in elsewhere by codes of those `cut` off that their report holds back (docs/adr/0276)."""
+        door, found = self._server.replica.door, set[bytes]()
+        for maker in await makers_of_held_codes(self._server, cut):
+            elsewhere = await let_in_by_held_codes(
+                self._server, maker, counted=lambda grant: not _is_by_server(door, grant.under)
+            )
+            for key, led in elsewhere.items():
+                there = [each for each in door.authorities_of(key) if led is None or each.space in led]
+                if not any(each.grant not in closed and _is_by_server(door, each.under) for each in there):
+                    found.add(key)
+        return found
 
 
 async def list_devices(server: Server) -> list[Device]:
@@ -122,7 +137,7 @@ def _reached_by(revoked: Iterable[bytes], authorities: Collection[Authority]) ->
     return reached
 
 
-def _key_cut_by(entry: Entry) -> bytes | None:
+def _key_revoked(entry: Entry) -> bytes | None:
     try:
         return Revocation.parse(entry.payload or b"").key
     except PeerFault:
