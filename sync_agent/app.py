@@ -256,10 +256,16 @@ class Agent:
         yield from (met_ms for heard in self.heard.values() for met in heard.values() for met_ms in met.values())
 
     def bear_in_mind(self) -> None:
-        """Let folds go by what this device has seen first, and since when it knows whom, from now on."""
+        """Let folds go by what this device has seen first, and since when it knows whom, from now on.
+
+        By copies: of what is noted here in place no fold could tell that it has changed.
+        """
         spaces = {*self.remembered, *self.heard}
         self.replica.remember(
-            {space: Remembered(self.remembered.get(space, {}), self.heard.get(space, {})) for space in spaces}
+            {
+                space: Remembered(dict(self.remembered.get(space, {})), dict(self.heard.get(space, {})))
+                for space in spaces
+            }
         )
 
     async def keep_copies(self) -> None:

@@ -125,6 +125,8 @@ class Roster:
     """From which devices that starts: those that this replica saw first."""
     seen_first: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
     """The same, under the ids alone that grants give them."""
+    speaking_alone: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
+    """The devices that speak for each of these ids without that a list has to call it the same as another."""
     say_keys: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
     """The devices that say a reading key as each id, as grants give it: the earliest by date first."""
     by_a_list_alone: Mapping[bytes, bytes | None] = field(default_factory=dict)
@@ -316,6 +318,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         speaking=speaking.listed,
         starts=joined(starts, spoke),
         seen_first=starts,
+        speaking_alone=speaking.own,
         say_keys=apart.firsts,
         by_a_list_alone={
             **dict(by_a_list_alone(roster.authorities, aliases, speaking)),

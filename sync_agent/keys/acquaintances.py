@@ -10,7 +10,9 @@ Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
 - nobody met later is ever as early as somebody met before;
 - of each id, as grants give it, it is noted as well when each device was met that has said a reading key and speaks
   here: the earliest, and no more of one than `MAX_MET_OF_ONE`. From there a voice goes on that is led to nobody in use
-  (docs/adr/0246); whom the server alone names is not among them, and takes no place.
+  (docs/adr/0246); whom the server alone names is not among them, and takes no place;
+- nor is, of an id that began here, whom the devices of another id alone lead to: that a list calls the two one is no
+  word of hers (docs/adr/0277).
 """
 
 from __future__ import annotations
@@ -64,7 +66,12 @@ def hear(agent: Agent, roster: Roster, now_ms: int) -> dict[str, bytes]:
     heard, marks = agent.heard.setdefault(roster.space, {}), dict[str, bytes]()
     for person, devices in roster.say_keys.items():
         met = heard.get(person, {})
-        new = [each for each in devices if each not in met and _speaks(roster, person, each)]
+        began = agent.remembered.get(roster.space, {}).get(person)
+        new = [
+            each
+            for each in devices
+            if each not in met and _speaks(roster, person, each) and (not began or _is_that_ones(roster, person, each))
+        ]
         new = new[: max(0, MAX_MET_OF_ONE - len(met))]
         if new:
             heard[person] = {**met, **dict.fromkeys(new, now_ms)}
@@ -74,6 +81,11 @@ def hear(agent: Agent, roster: Roster, now_ms: int) -> dict[str, bytes]:
 
 def _speaks(roster: Roster, person: bytes, device: Device) -> bool:
     return device in roster.speaking.get(roster.who(person), ())
+
+
+def _is_that_ones(roster: Roster, person: bytes, device: Device) -> bool:
+    """Whether a device speaks for this very id: one to which only another id's devices lead is that one's."""
+    return device in roster.speaking_alone.get(person, ())
 
 
 def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:

@@ -378,3 +378,15 @@ async def test_a_head_teachers_computer_that_is_nobodys_says_so_and_not_that_nob
         page = await surfer.page("/readers")
     assert "Personne d'autre ne lit" not in html.unescape(page)
     assert "n'est celui d'aucun enseignant" in html.unescape(page)
+
+
+async def test_whom_a_running_program_notes_counts_there_at_once(room: Classroom) -> None:
+    laptop, other, machine = await room.teacher(), await room.teacher(), await room.machine()
+    await sync(laptop, machine)
+    person, agent = room.teacher_person, machine.agent
+    known = (await agent.replica.view(room.space)).roster.seen_first[person]
+    assert known == (own_device(laptop.agent),)
+    agent.remembered[room.space][person] = (*known, own_device(other.agent))
+    agent.bear_in_mind()
+    shown = (await agent.replica.view(room.space)).roster.seen_first[person]
+    assert shown == (own_device(laptop.agent), own_device(other.agent))
