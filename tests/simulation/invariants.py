@@ -186,7 +186,7 @@ async def _work_of_the_destroyed(world: World, agent: SimAgent) -> set[bytes]:
     works: list[Work] = []
     for space in await agent.spaces() if await destroyed_names(server.store) else ():
         roster = (await server.view(space)).roster
-        shown = (await agent.replica.view(space)).coursework.hand_ins.values() if roster.carried_out else ()
+        shown = (await agent.replica.view(space)).coursework.hand_ins.values() if roster.erased else ()
         works += [work for work in shown if work.person in roster.erased]
     notes = [work.feedback.record.content for work in works if work.feedback is not None]
     return {content.stream for content in (*notes, *(work.record.content for work in works)) if content is not None}
