@@ -5,7 +5,9 @@ Rules (docs/threat-model.md; docs/adr/0272):
   of either: what PCs have sealed to him stays in the set, and tells;
 - whether his right, his keys or these wraps are held back by now changes nothing of what he could read;
 - a wrap counts from who had the content key: from the device that handed in, whichever of its keys it wrote with, from
-  teachers' devices and the root; a machine's about others' work does not;
+  the root, and from teachers' devices that this one knows (`acquaintances`); a machine's about others' work does not,
+  nor does that of a device that a server invents: it would name honest people, and hide others behind keys of nobody;
+- of a work that is held back nothing is told while it is: it is shown to nobody, and would name whom it likes;
 - of who is erased, and of keys of which nobody here knows whose they are, the number of works alone is told, together;
 - days are those of the wraps, which PCs date, and names those that came first: neither is his to choose;
 - whom the teacher has looked at as a reader, or confirmed, is here without being news; anybody else is until looked at;
@@ -26,7 +28,7 @@ from blake3 import blake3
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
-from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.entry import Entry, Header, Kind, parsed
 from protocol.model.structure import PersonKey, RecoveryKey
 from protocol.model.work import Wraps
 from protocol.replica.at_work.replica import Replica
@@ -39,6 +41,7 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
 from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent
+from sync_agent.keys.acquaintances import known_in
 from sync_agent.keys.confirming import (
     NOT_HERE,
     Reader,
@@ -56,6 +59,8 @@ COULD_READ: Final = "could read"
 """How such a reader stands, where states of readers are told in a word."""
 MAX_TOLD: Final = 10
 """So many that are news are told in words."""
+MAX_KEYS_OF_ONE: Final = 2_000
+"""So many keys of one work are read."""
 MAX_KEYS_NOTED: Final = 1_000
 """So many keys that nobody knows are noted as looked at in a class: more of them stay news."""
 _BEGINNING_BYTES: Final = 8
@@ -85,15 +90,8 @@ class PastReader:
     noted: tuple[tuple[bytes, bytes], ...]
 
 
-class _Wrap(NamedTuple):
-    """What counts of a wrap: `by_reader` says that a teacher's device, or the root, wrote it."""
-
-    space: bytes
-    work: bytes
-    author: bytes
-    by_reader: bool
-    at_ms: int
-    keys: tuple[bytes, ...]
+Days: TypeAlias = "tuple[int, int]"
+"""When something was sealed first, and when last (ms)."""
 
 
 @dataclass(slots=True)
@@ -104,87 +102,118 @@ class _Span:
     first_ms: int = 1 << 63
     last_ms: int = 0
 
-    def add(self, works: Iterable[bytes], first_ms: int, last_ms: int) -> None:
+    def add(self, works: Iterable[bytes], days: Days) -> None:
         self.works.update(works)
-        self.first_ms, self.last_ms = min(self.first_ms, first_ms), max(self.last_ms, last_ms)
+        self.first_ms, self.last_ms = min(self.first_ms, days[0]), max(self.last_ms, days[1])
 
 
 _Standing: TypeAlias = "tuple[bytes, bytes]"
 """A line of keys, as whose it is listed."""
-_Sealed: TypeAlias = "Mapping[bytes, Mapping[bytes, _Span]]"
-"""By class and key."""
+_Sealed: TypeAlias = "Mapping[bytes, Mapping[bytes, Days]]"
+"""The keys to which a class's works were sealed, by work."""
 
 
 @dataclass(slots=True)
 class _Read:
-    """What has been read of a replica's wraps, up to an arrival, and which still wait for their hand-in."""
+    """What has been read of a replica's wraps, up to an arrival.
+
+    By name alone are kept those that wait for the hand-in that they are about, and those by teachers' devices that this
+    one does not know, by class and device: whoever has the server makes as many of both as it likes.
+    """
 
     filled: int
     after: int = 0
     authors: dict[bytes, bytes] = field(default_factory=dict)
-    waiting: defaultdict[bytes, list[_Wrap]] = field(default_factory=lambda: defaultdict(list))
-    sealed: defaultdict[bytes, dict[bytes, _Span]] = field(default_factory=lambda: defaultdict(dict))
+    waiting: defaultdict[bytes, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    aside: defaultdict[tuple[bytes, bytes], list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    sealed: defaultdict[bytes, dict[bytes, dict[bytes, Days]]] = field(default_factory=lambda: defaultdict(dict))
 
-    def take(self, entry: Entry, door: Door) -> None:
-        """One more, or one that was taken already."""
-        if entry.header.kind == Kind.HAND_IN:
-            self.authors[entry.id] = entry.header.author
-            for waited in self.waiting.pop(entry.id, ()):
-                self._add(waited, door)
-        elif (wrap := _wrap(entry, door)) is not None:
-            self._add(wrap, door)
+    def take(self, entry: Entry, door: Door, known: Mapping[bytes, Collection[bytes]]) -> list[bytes]:
+        """One more, or one that was taken already; which others to take again."""
+        header = entry.header
+        if header.kind == Kind.HAND_IN:
+            self.authors[entry.id] = header.author
+            return self.waiting.pop(entry.id, [])
+        author = None if header.target is None else self.authors.get(header.target)
+        if header.target is not None and author is None:
+            self.waiting[header.target].append(entry.id)
+        elif author is not None and (_has_the_key(header, author, door)):
+            self._add(entry)
+        elif author is not None and (reader := _reader(header, door)) is not None:
+            if reader in known.get(header.space, ()):
+                self._add(entry)
+            else:
+                self.aside[header.space, reader].append(entry.id)
+        return []
 
-    def _add(self, wrap: _Wrap, door: Door) -> None:
-        author = self.authors.get(wrap.work)
-        if author is None:
-            self.waiting[wrap.work].append(wrap)
-        elif _counts(wrap, author, door):
-            sealed = self.sealed[wrap.space]
-            for key in wrap.keys:
-                sealed.setdefault(key, _Span()).add([wrap.work], wrap.at_ms, wrap.at_ms)
+    def known_by_now(self, known: Mapping[bytes, Collection[bytes]]) -> list[bytes]:
+        """Those that were set aside, and count since."""
+        met = [each for each in self.aside if each[1] in known.get(each[0], ())]
+        return [name for each in met for name in self.aside.pop(each)]
+
+    def _add(self, entry: Entry) -> None:
+        header, said, at_ms = entry.header, parsed(entry, Wraps.parse), entry.timestamp_ms
+        if said is None or header.target is None:
+            return
+        keys = self.sealed[header.space].setdefault(header.target, {})
+        for key, _ in said.wraps:
+            first_ms, last_ms = keys.get(key, (at_ms, at_ms))
+            if key in keys or len(keys) < MAX_KEYS_OF_ONE:
+                keys[key] = min(first_ms, at_ms), max(last_ms, at_ms)
 
 
 _READ: Final[WeakKeyDictionary[Replica, _Read]] = WeakKeyDictionary()
 
 
-async def _sealed(agent: Agent, spaces: Iterable[bytes]) -> _Sealed:
-    """To which keys the work of these classes was sealed: what has come since the last look is read alone."""
+async def _sealed(agent: Agent, known: Mapping[bytes, Collection[bytes]]) -> Mapping[bytes, _Sealed]:
+    """To which keys the work of these classes was sealed: what has come since the last look is read alone.
+
+    `known` are the devices, in each, whose word about others' work counts.
+    """
     replica = agent.replica
     # what came bare, and was passed over, may have got its payload since
-    filled = sum(map(replica.filled, spaces))
+    filled = sum(map(replica.filled, known))
     latest = await replica.store.latest()
     read = _READ.get(replica)
     if read is None or read.filled != filled:
         read = _READ[replica] = _Read(filled)
-    if latest is None or latest[0] == read.after:
-        return read.sealed
-    came = await replica.store.scan_kinds([Kind.HAND_IN, Kind.WRAP], read.after)
-    for start in range(0, len(came), _READ_AT_ONCE):
-        for entry in came[start : start + _READ_AT_ONCE]:
-            read.take(entry, replica.door)
-        # the first look reads thousands, while other pages wait
-        await asyncio.sleep(0)
-    read.after = max(read.after, latest[0])
+    again = read.known_by_now(known)
+    if latest is not None and latest[0] != read.after:
+        again += await _take(
+            read, await replica.store.scan_kinds([Kind.HAND_IN, Kind.WRAP], read.after), replica, known
+        )
+        read.after = max(read.after, latest[0])
+    if again:
+        await _take(read, list((await replica.store.get(again)).values()), replica, known)
     return read.sealed
 
 
-def _wrap(entry: Entry, door: Door) -> _Wrap | None:
-    """What counts of an entry."""
-    header, said = entry.header, parsed(entry, Wraps.parse)
-    if said is None or header.target is None:
-        return None
-    given = door.authority(header.grant)
-    by_reader = header.grant is None or (given is not None and given.role in HAS_READING_KEYS)
-    keys = tuple(key for key, _ in said.wraps)
-    return _Wrap(header.space, header.target, header.author, by_reader, entry.timestamp_ms, keys)
+async def _take(
+    read: _Read, came: Sequence[Entry], replica: Replica, known: Mapping[bytes, Collection[bytes]]
+) -> list[bytes]:
+    again = []
+    for start in range(0, len(came), _READ_AT_ONCE):
+        for entry in came[start : start + _READ_AT_ONCE]:
+            again += read.take(entry, replica.door, known)
+        # the first look reads thousands, while other pages wait
+        await asyncio.sleep(0)
+    return again
 
 
-def _counts(wrap: _Wrap, author: bytes, door: Door) -> bool:
-    """Whether who wrote it had the content key: a device that took keys of its own goes on with its earlier work.
+def _has_the_key(header: Header, author: bytes, door: Door) -> bool:
+    """Whether who wrote a wrap handed the work in: a device that took keys of its own goes on with its earlier work.
 
-    Also one whose later key was granted a right: whoever has the server gives it one.
+    Also one whose later key was granted a right: whoever has the server gives it one. And the root has every key.
     """
-    return wrap.by_reader or door.began_as(wrap.author) == door.began_as(author)
+    return header.grant is None or door.began_as(header.author) == door.began_as(author)
+
+
+def _reader(header: Header, door: Door) -> bytes | None:
+    """The device of a teacher's that wrote it."""
+    given = door.authority(header.grant)
+    if given is None or given.role not in HAS_READING_KEYS:
+        return None
+    return device_id((given.key, given.agreement))
 
 
 @dataclass(slots=True)
@@ -204,7 +233,7 @@ class _Past:
         """That so much was sealed in a class to a key of this device's; or to this key."""
         self.spaces[space] = None
         self.noted.add((space, noted))
-        self.span.add(span.works, span.first_ms, span.last_ms)
+        self.span.add(span.works, (span.first_ms, span.last_ms))
         self.is_news |= is_news
 
     def shown(self, names: Mapping[bytes, str]) -> PastReader:
@@ -239,28 +268,40 @@ async def list_past_readers(agent: Agent, readers: Sequence[Reader]) -> list[Pas
     Empty where this device teaches nothing.
     """
     grants = await own_grants(agent)
-    spaces = await agent.spaces() if grants else []
-    sealed = await _sealed(agent, spaces) if grants else {}
-    sealed = {space: sealed[space] for space in spaces if space in sealed}
-    if not sealed:
-        return []
-    said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY])
-    recovery = await _recovery_keys_ever(agent.replica)
-    found: dict[bytes | None, _Past] = {}
-    for space, spans in sealed.items():
+    said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY]) if grants else []
+    classes = []
+    for space in await agent.spaces() if grants else ():
         mine = await own_grant(agent, grants, space)
         if mine is not None and mine.person is not None:
-            here = await _Class.of(agent, space, mine.person, readers, said)
-            here.add_to(found, {key: span for key, span in spans.items() if key not in recovery})
+            classes.append(await _Class.of(agent, space, mine.person, readers, said))
+    if not classes:
+        return []
+    sealed = await _sealed(agent, {each.space: each.known_teachers for each in classes})
+    recovery = await _recovery_keys_ever(agent.replica)
+    found: dict[bytes | None, _Past] = {}
+    for here in classes:
+        here.add_to(found, _spans(sealed.get(here.space, {}), here.roster, recovery))
     names = await first_names(agent.replica, {person for person in found if person is not None})
     return sorted((each.shown(names) for each in found.values()), key=_place)
+
+
+def _spans(sealed: _Sealed, roster: Roster, recovery: Collection[bytes]) -> Mapping[bytes, _Span]:
+    """What was sealed to each key, of the works that count here."""
+    spans: dict[bytes, _Span] = {}
+    for work, keys in sealed.items():
+        if work not in roster.held_back:
+            for key, days in keys.items():
+                if key not in recovery:
+                    spans.setdefault(key, _Span()).add([work], days)
+    return spans
 
 
 @dataclass(frozen=True, slots=True)
 class _Class:
     """What is known of one class: who said each key, who is listed, who of these reads; what of this its teacher knows.
 
-    `own` is the id as which this device is granted there.
+    `own` is the id as which this device is granted there. `known_teachers` are the devices whose word about others'
+    work counts: those that this one leads to, and old acquaintances.
     """
 
     space: bytes
@@ -272,6 +313,7 @@ class _Class:
     listed: frozenset[_Standing]
     reading: frozenset[_Standing]
     confirmed: frozenset[bytes]
+    known_teachers: frozenset[bytes]
     marks: Mapping[bytes, bytes]
     known_keys: frozenset[bytes]
 
@@ -281,6 +323,10 @@ class _Class:
         roster, door, store = (await agent.replica.view(space)).roster, agent.replica.door, agent.replica.store
         circle = roster.voices.with_over().circle(roster.who(own), own_device(agent))
         prefix = f"{KNOWN_READER_MARKS}{space.hex()}/"
+        confirmed, acquainted = frozenset(map(device_id, circle.own | circle.others)), known_in(agent, space)
+        itself_before = {
+            device_id((one.key, one.agreement)) for key in agent.former for one in door.authorities_of(key)
+        }
         return cls(
             space,
             own,
@@ -290,7 +336,8 @@ class _Class:
             _sayers((each for each in said if each.header.space == space), roster, door),
             _standing((each for each in readers if each.space == space), door),
             _standing((each for each in readers if each.space == space and each.speaks), door),
-            frozenset(map(device_id, circle.own | circle.others)),
+            confirmed,
+            confirmed | acquainted.first | acquainted.long | itself_before,
             {bytes.fromhex(name.removeprefix(prefix)): mark for name, mark in (await store.marks(prefix)).items()},
             _beginnings(await store.mark(f"{PAST_KEYS_MARKS}{space.hex()}")),
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Final
 
 import pytest
 
+from protocol.limits import MAX_READERS_PER_HAND_IN
 from protocol.messages.lives import Twin
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, PersonRecord, Revocation
@@ -22,7 +23,18 @@ from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.binding import Part
 from sync_agent.keys.confirming import list_readers
-from sync_agent.keys.past_readers import PastReader, _Sayer, _sayers, list_past_readers
+from sync_agent.keys.key_wraps import reading_keys
+from sync_agent.keys.past_readers import (
+    MAX_KEYS_NOTED,
+    PastReader,
+    _Sayer,
+    _sayers,
+    _Sealed,
+    _Span,
+    _spans,
+    acknowledge_past,
+    list_past_readers,
+)
 from sync_agent.keys.succession import TELLINGS, Place, bind
 from sync_agent.machine.marks import KNOWN_READER_MARKS
 from sync_agent.sync.session import Session
@@ -32,6 +44,7 @@ from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, spied_class
+from tests.harness.territory import new_device
 
 ROW = "a reader of an hour"
 NEWS = "M. X a pu lire 2 travaux d'élèves (CM1)"
@@ -48,6 +61,10 @@ def _all_are_known(roster: Roster, starts: Mapping[bytes, Iterable[Keys]]) -> di
 
 def _by_what_counts(said: Iterable[Entry], roster: Roster, door: Door) -> Mapping[bytes, Collection[_Sayer]]:
     return _sayers([entry for entry in said if not roster.hides(entry)], roster, door)
+
+
+def _whatever_is_held_back(sealed: _Sealed, roster: Roster, recovery: Collection[bytes]) -> Mapping[bytes, _Span]:
+    return _spans(sealed, replace(roster, held_back=frozenset()), recovery)
 
 
 @dataclass
@@ -149,7 +166,7 @@ async def test_a_laptop_that_meets_the_class_afterwards_tells_of_it_as_well(hour
     assert [each.called for each in await hour.told(colleague) if each.is_news] == ["M. X"]
 
 
-@attack(ROW, off={"sync_agent.keys.past_readers._counts": lambda *_: True})
+@attack(ROW, off={"sync_agent.keys.past_readers._has_the_key": lambda *_: True})
 async def test_a_machine_that_wraps_what_others_handed_in_names_no_colleague_as_its_reader(hour: Hour) -> None:
     here = hour.here
     other = await here.room.machine()
@@ -163,6 +180,82 @@ async def test_a_machine_that_wraps_what_others_handed_in_names_no_colleague_as_
         )
         await agent.write(draft)
     await here.sync(other)
+    await hour.is_over()
+    assert [each.called for each in await hour.told(here.teacher)] == ["M. X"]
+
+
+async def _left_before(here: SpiedClass) -> bytes:
+    """The reading key of an honest colleague, who left before anything of what is handed in now."""
+    territory, space = here.room.territory, here.room.space
+    roy = await territory.person("M. Roy", PersonRole.TEACHER, space)
+    colleague = await here.room.device(Role.TEACHER, person=roy)
+    await here.sync(colleague, here.teacher)
+    (key, *_) = reading_keys(colleague.agent)
+    here.room.devices.remove(colleague)
+    await colleague.way.close()
+    await colleague.agent.close()
+    shown = (await territory.replica.view(space)).roster.persons[roy].entry
+    heads = await territory.replica.tips(space, colleague.agent.device)
+    await territory.say(space, Kind.REVOKE, Revocation(colleague.agent.device, tuple(heads)).encode())
+    gone = PersonRecord("M. Roy", PersonRole.TEACHER, left=True).encode()
+    await territory.say(space, Kind.PERSON, gone, subject=roy, parents=(shown,))
+    await here.sync()
+    return key
+
+
+async def _cut_off(spy: SpiedClass) -> None:
+    """With all that it ever said."""
+    await spy.room.territory.say(spy.room.space, Kind.REVOKE, Revocation(spy.spy.signing.public, ()).encode())
+
+
+async def _says_sealed(hour: Hour, spy: SpiedClass, work: bytes, keys: Iterable[bytes]) -> None:
+    """A device says that it has sealed a work to these keys."""
+    listed = sorted(keys)
+    for start in range(0, len(listed), MAX_READERS_PER_HAND_IN):
+        sealed = tuple((key, bytes(80)) for key in listed[start : start + MAX_READERS_PER_HAND_IN])
+        await spy.say(Kind.WRAP, Wraps(sealed).encode(), hour.here.room.pupil_person, target=work)
+
+
+async def _invented_teacher(hour: Hour) -> SpiedClass:
+    """A device of the server's, as a teacher's whom it has made up."""
+    here = hour.here
+    spy = replace(here, spy=new_device(Random(88).randbytes))
+    await spy.name_the_spy(await here.room.territory.person("N. N.", PersonRole.TEACHER, here.room.space))
+    return spy
+
+
+@attack(ROW, off={"sync_agent.keys.past_readers._has_the_key": lambda *_: True})
+async def test_a_teachers_device_that_the_server_invents_names_no_colleague_who_has_left(hour: Hour) -> None:
+    key, spy = await _left_before(hour.here), await _invented_teacher(hour)
+    await _says_sealed(hour, spy, hour.here.work, [key])
+    await _cut_off(spy)
+    await hour.is_over()
+    assert [each.called for each in await hour.told(hour.here.teacher)] == ["M. X"]
+
+
+@attack(ROW, off={"sync_agent.keys.past_readers._has_the_key": lambda *_: True})
+async def test_nor_does_it_hide_anybody_behind_keys_of_nobody(hour: Hour) -> None:
+    spy = await _invented_teacher(hour)
+    works = (await hour.here.room.territory.replica.view(hour.here.room.space)).coursework.hand_ins
+    for work in works:
+        await _says_sealed(hour, spy, work, map(Random(7).randbytes, [32] * (MAX_KEYS_NOTED + 1)))
+    await _cut_off(spy)
+    await hour.is_over()
+    for each in await hour.told(hour.here.teacher):
+        await acknowledge_past(hour.here.teacher.agent, each)
+    assert not [each for each in await hour.told(hour.here.teacher) if each.is_news]
+
+
+@attack(ROW, off={"sync_agent.keys.past_readers._spans": _whatever_is_held_back})
+async def test_nor_a_pc_that_it_invents_with_work_that_nobody_is_shown(hour: Hour) -> None:
+    here = hour.here
+    key, spy = await _left_before(here), replace(here, spy=new_device(Random(89).randbytes))
+    (granted,) = await here.room.territory.let_in(spy.spy, Role.MACHINE, here.room.space)
+    spy.grant = granted.id
+    content = (await here.room.territory.replica.store.get([here.work]))[here.work].payload or b""
+    made = await spy.say(Kind.HAND_IN, content, here.room.pupil_person, target=here.item)
+    await _says_sealed(hour, spy, made.id, [key])
+    await _cut_off(spy)
     await hour.is_over()
     assert [each.called for each in await hour.told(here.teacher)] == ["M. X"]
 

@@ -12,7 +12,6 @@ import pytest
 
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
-from protocol.rights.door import Door
 from protocol.roles import PersonRole, Role
 from sync_agent.keys import past_readers
 from sync_agent.keys.confirming import list_readers
@@ -148,13 +147,13 @@ async def test_what_was_sealed_is_read_once_however_often_a_page_asks(
     here: SpiedClass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[bytes] = []
-    plain = past_readers._wrap
+    plain = past_readers._Read._add
 
-    def counted(entry: Entry, door: Door) -> past_readers._Wrap | None:
+    def counted(this: past_readers._Read, entry: Entry) -> None:
         read.append(entry.id)
-        return plain(entry, door)
+        plain(this, entry)
 
-    monkeypatch.setattr(past_readers, "_wrap", counted)
+    monkeypatch.setattr(past_readers._Read, "_add", counted)
     for _ in range(3):
         await hand_in(here)
         for _ in range(2):
