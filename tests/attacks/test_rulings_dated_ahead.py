@@ -12,9 +12,10 @@ from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Erasure, Revocation, Ruling
 from protocol.model.work import EMPTY_PAYLOAD
 from protocol.replica.at_work.replica import Draft
-from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.handlers.by_kit.territory import kit_in, new_kit
 from tests.harness.attack import attack
 from tests.harness.office_devices import Town, town
+from tests.harness.server_in_process import Sayings, rotate_root
 
 ROW = "a ruling is dated ahead"
 
@@ -86,3 +87,31 @@ async def test_what_a_thief_refused_ahead_counts_once_the_server_accepts_it(tmp_
         with contextlib.suppress(Refused):  # "the kit's word stands above the server's", where a thief's does
             await here.office.do("accept", named=[said.id.hex()])
         assert said.id not in (await server.replica.view(here.space)).roster.held_back
+
+
+@attack(ROW, off={"sync_server.operations.lifecycle.to_rule_anew": lambda *_: ()})
+async def test_whom_a_new_root_would_hide_again_is_named_as_it_takes_over_and_is_shown_by_its_word(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        pupil = await _forgotten_by_a_thief(here)
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        await here.office.with_kit("unerase", kit, covers=pupil.hex())
+        new = new_kit("Cher", os.urandom)
+        said = Sayings()
+        await rotate_root(here.office.server, kit, new, said=said)
+        assert any(f"unerase {pupil.hex()} --kit" in line for line in said.lines)
+        await here.office.with_kit("unerase", new, covers=pupil.hex())
+        assert await _is_listed(here, pupil)
+
+
+async def test_a_new_root_that_hides_nobody_has_nothing_to_rule_anew(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        pupil = await here.office.add_person("Léa", "pupil")
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        await here.office.do("erase", person=[pupil])
+        await here.office.with_kit("unerase", kit, covers=pupil)
+        said = Sayings()
+        await rotate_root(here.office.server, kit, new_kit("Cher", os.urandom), said=said)
+        assert await _is_listed(here, bytes.fromhex(pupil))
+        assert not any("unerase" in line for line in said.lines)
