@@ -80,13 +80,14 @@ async def _secrets(agent: Agent, spaces: Sequence[bytes]) -> dict[bytes, bytes]:
 async def chain_for(agent: Agent, common: Collection[bytes]) -> tuple[Entry, ...]:
     """This device's grants that hold in one of the common spaces, or below one, with what they hang on.
 
-    Those that are in doubt here may hold for who asks.
+    Those that are in doubt here may hold for who asks. One that names another X25519 key beside its own, as whoever has
+    the server writes it, would have its neighbours seal to a key that it does not hold.
     """
-    replica = agent.replica
+    replica, own = agent.replica, agent.keys.agreement.public
     grants = [
         grant
-        for grant in (*await replica.authorities(agent.device), *await grants_in_doubt(agent, agent.device))
-        if any(replica.door.opens(grant, space) for space in common)
+        for grant in (*await agent.own_rights(), *await grants_in_doubt(agent, agent.device))
+        if grant.agreement == own and any(replica.door.opens(grant, space) for space in common)
     ]
     # those above the common spaces say most; the caller has them, most likely
     grants.sort(key=lambda grant: (len(replica.door.lineage(grant.space)), grant.grant))
