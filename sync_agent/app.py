@@ -20,6 +20,7 @@ from protocol.limits import MAX_NAME_CHARS
 from protocol.messages.lives import NONCE_BYTES, Life, Twin
 from protocol.model.entry import Entry, Kind, class_of
 from protocol.replica.answering.allowances import Allowances
+from protocol.replica.at_work.bare_entries import Rounds
 from protocol.replica.at_work.keyring import Keyring
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.ballast import Ballast, Rank
@@ -115,6 +116,8 @@ class Agent:
         self.agreements = (keys.agreement, *(each.agreement for each in former))
         """The keys that open what was sealed to this device, the newest first."""
         self.keyring = Keyring(replica, self.agreements, (keys.signing.public,))
+        self.rounds = Rounds()
+        """Whom this device has asked for payloads that it lacks, over whichever link."""
         self.former = frozenset(each.signing.public for each in former)
         """Keys that this device had before: what they wrote before it had its own is its own too."""
         self._taken_along: frozenset[bytes] = frozenset()

@@ -10,7 +10,6 @@ from typing import Final
 
 from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.model.entry import Entry
-from protocol.replica.at_work.bare_entries import Rounds
 from sync_agent.app import Agent
 from sync_agent.transport.sealed_calls import SealedCalls
 
@@ -24,20 +23,23 @@ class Payloads:
         """Over the calls to the server, or to a neighbour."""
         self._agent = agent
         self._calls = calls
-        self._rounds = Rounds()
+        self._has_begun = False
 
     async def ask(self) -> int:
         """Ask for what is lacking and was not asked for yet; how many entries are whole now."""
-        replica = self._agent.replica
+        replica, rounds = self._agent.replica, self._agent.rounds
         taken = 0
         for _ in range(_ROUNDS_AT_ONCE):
-            lacking = await replica.bare.lacking()
-            spaces = await self._agent.spaces() if lacking else ()
-            ids = self._rounds.next(b"", lacking, spaces)
+            if not (lacking := await replica.bare.lacking()):
+                break
+            source = (await self._calls.server()).key
+            if not self._has_begun:
+                rounds.begin(source)
+                self._has_begun = True
+            ids = rounds.next(source, lacking, await self._agent.spaces())
             if not ids:
                 break
             answer = await self._calls.sync(SyncRequest(bare=ids))
-            source = (await self._calls.server()).key
             came = _asked_for(answer.whole, ids)
             admission = await replica.admit(came, source=source, now_ms=self._agent.now_ms())
             taken += len(admission.filled)

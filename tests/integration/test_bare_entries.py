@@ -132,6 +132,31 @@ def test_whoever_brings_more_each_time_has_nothing_that_lacked_before_left_unask
     assert asked >= {name for _, name in wanted}, "and what no space in common holds ends nothing"
 
 
+def test_whoever_brings_one_header_more_with_each_call_is_asked_again_all_the_same() -> None:
+    rounds, here, first = Rounds(), bytes(32), bytes([9]) * 32
+    lacking: Lacking = ((here, first),)
+    assert rounds.next(b"one", lacking, {here}) == (first,)
+    asked = []
+    for number in range(100):
+        lacking = (*lacking, (here, number.to_bytes(32, "big")))
+        asked.append(first in rounds.next(b"one", lacking, {here}))
+    assert any(asked), "it may have it by then"
+
+
+def test_over_new_links_what_lacks_is_asked_for_from_where_the_last_one_came_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("protocol.replica.at_work.bare_entries.MAX_BARE_IDS", 2)
+    rounds, here = Rounds(), bytes(32)
+    lacking: Lacking = tuple((here, bytes([number]) * 32) for number in range(5))
+    asked = []
+    for _ in range(4):
+        rounds.begin(b"one")
+        asked.append(rounds.next(b"one", lacking, {here}))
+    ids = [name for _, name in lacking]
+    assert asked == [tuple(ids[:2]), tuple(ids[2:4]), tuple(ids[4:]), tuple(ids[:2])]
+
+
 @pytest.mark.parametrize("copies", [2, 3, 4])
 def test_copies_of_a_device_that_call_by_turns_are_all_asked(copies: int) -> None:
     rounds, here = Rounds(), bytes(32)

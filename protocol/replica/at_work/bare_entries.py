@@ -28,8 +28,8 @@ from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.rights.door import Door, covering_names, is_erasable
 
 _BEYOND_ALL: Final = b"\xff" * (ID_BYTES + 1)
-_LEFT_ALONE: Final = 29
-"""With the two calls beside a prime: of copies that call by turns with one key each is asked in time."""
+_LEFT_ALONE: Final = 30
+"""With the call beside a prime: of copies that call by turns with one key each is asked in time."""
 
 Lacking = tuple[tuple[bytes, bytes], ...]
 """(space, id) of entries whose payloads are asked for."""
@@ -40,7 +40,7 @@ class Rounds:
     """Whom has been asked for what: everybody once for each, and again after a while, since nobody may have it.
 
     What comes to lack meanwhile comes after what lacked before: whoever brings bare headers without end has the others
-    asked for all the same.
+    asked for all the same; and who brings one with each call is asked again for what lacked before in time.
     """
 
     _lacking: Lacking = ()
@@ -62,9 +62,15 @@ class Rounds:
         chosen = list(islice(left, MAX_BARE_IDS))
         if chosen:
             self._reached[asked] = chosen[-1][0]
-        else:
+        if len(chosen) < MAX_BARE_IDS:
             self._leave_alone(asked)
         return tuple(name for _, _, name in chosen)
+
+    def begin(self, asked: bytes) -> None:
+        """A new link: who was asked for all that lacks is asked again, anybody else goes on from there."""
+        if self._left_alone[asked]:
+            del self._left_alone[asked]
+            self._reached.pop(asked, None)
 
     def _number(self, lacking: Lacking) -> None:
         numbers = {name: number for number, _, name in self._numbered}
