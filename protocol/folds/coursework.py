@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from protocol.clock import milliseconds_of
 from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_FORMER_KEYS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
-from protocol.model.ancestry import heads, in_order_of_showing
+from protocol.model.ancestry import heads, in_order_of_showing, replaced_by, to_replace
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import ContentRef, Feedback, HandIn, Receipt, Revision, Wraps
 from protocol.rights.roster import Roster
@@ -63,12 +63,14 @@ class Item:
     """A piece of coursework as its entries make it.
 
     `heads` has the shown one first, and so has `versions`, which goes on as they are to be shown while those before
-    have not arrived as a whole (R17).
+    have not arrived as a whole (R17). `line` is what a further revision replaces: the shown one, and what that did;
+    `switches` what a further word on whether it is withdrawn does.
     """
 
     id: bytes
     space: bytes
     heads: tuple[Version, ...]
+    line: tuple[bytes, ...]
     versions: Mapping[bytes, Version]
     withdrawn: bool
     switches: tuple[bytes, ...]
@@ -288,14 +290,17 @@ def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
         )
         for entry in in_order_of_showing({entry.id: entry for entry in readable})
     }
-    newest = heads(entry for entry in about if entry.header.kind in _SWITCHES)
+    switches = [entry for entry in about if entry.header.kind in _SWITCHES]
+    newest = heads(switches)
+    shown = heads(readable)
     return Item(
         id=item_id,
         space=space,
-        heads=tuple(versions[entry.id] for entry in heads(readable)),
+        heads=tuple(versions[entry.id] for entry in shown),
+        line=to_replace(replaced_by(shown[0].id, {entry.id: entry for entry in readable}).values()),
         versions=versions,
         withdrawn=bool(newest) and newest[0].header.kind == Kind.WITHDRAW,
-        switches=tuple(entry.id for entry in newest),
+        switches=to_replace(switches),
         clock_doubtful=any(
             version.at_ms < versions[parent].at_ms
             for version in versions.values()
@@ -348,22 +353,11 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], sea
         at_server=bool(server),
         opened=bool(teacher),
         feedback=_note(notes),
-        feedback_ids=_ids_to_replace(notes),
+        feedback_ids=to_replace(notes),
         late=_is_late(at_ms, items.get(header.target)),
         clock_doubtful=_is_doubtful(at_ms, items.get(header.target), _at_server_ms(witnesses)),
         witnesses=witnesses,
     )
-
-
-def _ids_to_replace(notes: Sequence[Entry]) -> tuple[bytes, ...]:
-    """What a further note of the same work names: the heads, then what these have replaced.
-
-    Else it would stand behind an older one as soon as what it replaces is held back, a thief's say: of several heads
-    the longest line is shown.
-    """
-    newest = [note.id for note in heads(notes)]
-    before = (note.id for note in in_order_of_showing({note.id: note for note in notes}))
-    return tuple(dict.fromkeys((*newest, *before)))
 
 
 def _at_server_ms(witnesses: Iterable[Witness]) -> list[int]:

@@ -41,7 +41,7 @@ from protocol.limits import (
     SIGN_IN_PICTURES,
     SIGN_IN_PICTURES_CHOSEN,
 )
-from protocol.model.ancestry import heads
+from protocol.model.ancestry import heads, to_replace
 from protocol.model.entry import ID_BYTES, Entry, Kind, KindClass
 from protocol.rights.door import WRITERS
 from protocol.rights.given_keys import GivenKeys, GivenKeysFold
@@ -209,11 +209,11 @@ KINDS: Final = (Kind.SIGN_IN, Kind.SIGN_IN_WRAP, Kind.SIGN_IN_LOCK)
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """What is in force for one person: the entry, the entries that another would replace, where it was locked."""
+    """What is in force for one person: the entry, the line that another would replace, where it was locked."""
 
     entry: bytes
     record: SignInRecord
-    heads: tuple[bytes, ...]
+    line: tuple[bytes, ...]
     locked_by: tuple[bytes, ...] = ()
 
     @property
@@ -262,11 +262,11 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
     for subject, written in versions.items():
         shown = heads(written)
         locked = tuple(sorted(set(locks[subject or None, shown[0].id])))
-        found[subject] = SignIn(shown[0].id, records[shown[0].id], tuple(each.id for each in shown), locked)
+        found[subject] = SignIn(shown[0].id, records[shown[0].id], to_replace(written), locked)
     switch = found.pop(b"", None)
     return SignIns(
         on=switch is not None and switch.record.on,
-        switch=() if switch is None else switch.heads,
+        switch=() if switch is None else switch.line,
         persons=found,
         given=given.result(),
     )

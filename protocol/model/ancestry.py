@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
+from protocol.limits import MAX_PARENTS
 from protocol.model.entry import Entry, Header
 
 
@@ -32,6 +33,35 @@ def in_order_of_showing(known: Mapping[bytes, Entry]) -> list[Entry]:
         return list(known.values())
     depth = depths(known)
     return sorted(known.values(), key=lambda entry: (depth[entry.id], entry.header.at, entry.id), reverse=True)
+
+
+def to_replace(entries: Iterable[Entry]) -> tuple[bytes, ...]:
+    """What a further word about a thing names as its parents: the heads, then what these have replaced.
+
+    Else it would stand behind an older one as soon as what it replaces is held back, a thief's say: of several heads
+    the longest line is shown. As many as one entry names, of each author the foremost before the others: nobody fills
+    the places by saying much.
+    """
+    known = {entry.id: entry for entry in entries}
+    newest = heads(known.values())
+    authors: set[bytes] = set()
+    foremost, others = list[bytes](), list[bytes]()
+    for entry in in_order_of_showing(known):
+        (others if entry.header.author in authors else foremost).append(entry.id)
+        authors.add(entry.header.author)
+    return tuple(dict.fromkeys((*(entry.id for entry in newest), *foremost, *others)))[:MAX_PARENTS]
+
+
+def replaced_by(start: bytes, known: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
+    """An entry and all that it replaces through `parents`, as far as it is known."""
+    found: dict[bytes, Entry] = {}
+    pending = [start]
+    while pending:
+        here = pending.pop()
+        if here in known and here not in found:
+            found[here] = known[here]
+            pending.extend(known[here].header.parents)
+    return found
 
 
 def depths(known: Mapping[bytes, Entry]) -> dict[bytes, int]:

@@ -119,7 +119,7 @@ async def publish(
             authority.grant,
             record.encode(),
             target=None if item is None else item.id,
-            parents=() if item is None else (item.shown.id,),
+            parents=() if item is None else item.line,
         )
         noted = None if marks is None else (lambda entries: marks(wish.item or entries[0].id))
         (entry,) = await agent.write(draft, marks=noted)
@@ -154,9 +154,8 @@ async def restore_revision(agent: Agent, wanted: bytes, revision: bytes, outgoin
             await outgoing.progress("files of that version are not here any more; they come with the next sync")
         if item.shown.record != version.record:
             payload = version.record.encode()
-            parents = (item.shown.id,)
             await agent.write(
-                Draft(item.space, Kind.REVISION, authority.grant, payload, target=item.id, parents=parents)
+                Draft(item.space, Kind.REVISION, authority.grant, payload, target=item.id, parents=item.line)
             )
     await restore(agent, wanted)
 
@@ -192,8 +191,7 @@ async def _switch(agent: Agent, wanted: bytes, kind: Kind) -> None:
         authority = await agent.right(item.space, kind)
         if item.withdrawn is (kind is Kind.WITHDRAW):
             return
-        parents = item.switches[:MAX_PARENTS]
-        draft = Draft(item.space, kind, authority.grant, EMPTY_PAYLOAD, target=item.id, parents=parents)
+        draft = Draft(item.space, kind, authority.grant, EMPTY_PAYLOAD, target=item.id, parents=item.switches)
         await agent.write(draft)
 
 

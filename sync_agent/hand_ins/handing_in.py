@@ -22,7 +22,7 @@ from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
 from protocol.folds.coursework import FeedbackNote, HandInState, Work
 from protocol.folds.hand_in_keys import wraps_for
-from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
+from protocol.limits import MAX_TEXT_CHARS
 from protocol.model.entry import Kind
 from protocol.model.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
 from protocol.replica.at_work.replica import Draft
@@ -347,7 +347,7 @@ async def give_feedback(
                 record.encode(),
                 subject=work.person,
                 target=work.id,
-                parents=work.feedback_ids[:MAX_PARENTS],
+                parents=work.feedback_ids,
             )
         )
     return before

@@ -37,7 +37,7 @@ from protocol.folds.sign_in import (
     normal,
     unwrap,
 )
-from protocol.limits import MAX_PARENTS, MAX_WRAPS_PER_ENTRY, SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
+from protocol.limits import MAX_WRAPS_PER_ENTRY, SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
 from protocol.model.entry import Kind
 from protocol.replica.at_work.replica import Draft, Entropy
 from protocol.replica.at_work.views import Basis
@@ -167,9 +167,7 @@ class SignInBook:
             sign_ins = await self.of(space)
             if sign_ins.on != on:
                 record = SignInRecord(on=on).encode()
-                await self._agent.write(
-                    Draft(space, Kind.SIGN_IN, right.grant, record, parents=sign_ins.switch[:MAX_PARENTS])
-                )
+                await self._agent.write(Draft(space, Kind.SIGN_IN, right.grant, record, parents=sign_ins.switch))
 
     async def set(self, space: bytes, secrets: Mapping[bytes, tuple[Method, str]]) -> None:
         """Say what proves these persons from now on: a method and a secret each; it lifts their locks.
@@ -222,7 +220,7 @@ class SignInBook:
                         right.grant,
                         SignInRecord(key.commitment, sealed).encode(),
                         subject=person,
-                        parents=() if before is None else before.heads[:MAX_PARENTS],
+                        parents=() if before is None else before.line,
                     )
                 )
             await agent.write(*drafts)

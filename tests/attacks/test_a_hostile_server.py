@@ -190,7 +190,7 @@ async def test_what_an_unconfirmed_device_says_changes_no_pupils_way_to_sign_in(
     key = SignInKey(bytes(32))
     sealed = key.seal(Verifier.of(Method.PIN, "0000", bytes(16)), room.space, pupil, bytes(12))
     await here.say(
-        Kind.SIGN_IN, SignInRecord(key.commitment, sealed).encode(), pupil, parents=before.persons[pupil].heads
+        Kind.SIGN_IN, SignInRecord(key.commitment, sealed).encode(), pupil, parents=before.persons[pupil].line
     )
     await here.say(Kind.SIGN_IN, SignInRecord(on=False).encode(), None, parents=before.switch)
     await here.sync()

@@ -72,7 +72,9 @@ async def test_who_waits_gets_the_result_and_the_telling_ends_with_it() -> None:
 def item(name: int, due_ms: int | None, size: int) -> Item:
     record = Revision(ItemKind.LESSON, "t", None, due_ms, ContentRef(bytes(32), size, 1))
     head = Version(bytes([name]) * 32, bytes(32), 0, record, ())
-    return Item(head.id, bytes(32), (head,), {head.id: head}, withdrawn=False, switches=(), clock_doubtful=False)
+    return Item(
+        head.id, bytes(32), (head,), (head.id,), {head.id: head}, withdrawn=False, switches=(), clock_doubtful=False
+    )
 
 
 def test_what_is_due_soonest_comes_first_then_small_before_large() -> None:

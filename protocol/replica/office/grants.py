@@ -340,7 +340,7 @@ async def _listing_drafts(office: Office, person: bytes, spaces: Iterable[bytes]
             near = (each for near, each in listed.items() if line.intersection(office.replica.door.lineage(near)))
             known = next(near, next(iter(listed.values())))
             record = PersonRecord(known.name, known.role)
-            drafts.append(list_draft(person, record, space, () if here is None else [here.entry]))
+            drafts.append(list_draft(person, record, space, () if here is None else here.line))
     return drafts
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from protocol.errors import BadInput, Code, PeerFault
+from protocol.errors import BadInput, Code
 from protocol.folds.coursework import Coursework, Work
-from protocol.model.ancestry import heads
-from protocol.model.entry import PERSON_BYTES, Entry, Kind
+from protocol.model.ancestry import heads, to_replace
+from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.office.bureau import Office
@@ -25,12 +25,13 @@ from protocol.roles import PersonRole
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What the list of a space last said of somebody, and the entry that says it."""
+    """What a space's list last said of somebody, the entry that says it, and the line that a further one replaces."""
 
     name: str
     role: PersonRole
     left: bool
     entry: bytes
+    line: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,11 @@ async def merge_persons(office: Office, person: bytes, into: bytes) -> int:
         if listed.role is not next(iter(kept.values())).role:
             raise BadInput(Code.USAGE, f"a {listed.role} cannot be the same as somebody in another role")
         record = PersonRecord(listed.name, listed.role, left=True, same_as=into)
-        drafts.append(list_draft(person, record, space, [listed.entry]))
+        drafts.append(list_draft(person, record, space, listed.line))
         if space not in kept or kept[space].left:
             here = kept.get(space)
             again = PersonRecord(next(iter(kept.values())).name, listed.role)
-            drafts.append(list_draft(into, again, space, () if here is None else [here.entry]))
+            drafts.append(list_draft(into, again, space, () if here is None else here.line))
     await office.say(drafts)
     return len(other)
 
@@ -96,7 +97,7 @@ async def rename_person(office: Office, person: bytes, name: str) -> None:
     said = name_of(name, "a person")
     await office.say(
         [
-            list_draft(person, PersonRecord(said, listed.role), space, [listed.entry])
+            list_draft(person, PersonRecord(said, listed.role), space, listed.line)
             for space, listed in (await listings(office.replica, person)).items()
             if not listed.left and listed.name != said
         ]
@@ -159,8 +160,7 @@ async def listings(replica: Replica, person: bytes) -> dict[bytes, Listing]:
     found = {}
     for space, entries in (await _mentions(replica, [person]))[person].items():
         roster = (await replica.view(space)).roster
-        kept = heads([entry for entry in entries if not roster.hides(entry)])
-        listing = _listing(kept[0]) if kept else None
+        listing = _listing([entry for entry in entries if not roster.hides(entry)])
         if listing is not None:
             found[space] = listing
     if not found:
@@ -214,9 +214,9 @@ async def mentioned(replica: Replica, persons: Collection[bytes]) -> dict[bytes,
     names: dict[bytes, dict[str, None]] = {person: {} for person in persons}
     spaces: dict[bytes, dict[bytes, None]] = {person: {} for person in persons}
     for entry in await replica.store.scan_kinds([Kind.PERSON]):
-        person, listing = entry.header.subject or b"", _listing(entry)
-        if person in names and listing is not None:
-            names[person].setdefault(listing.name)
+        person, record = entry.header.subject or b"", parsed(entry, PersonRecord.parse)
+        if person in names and record is not None:
+            names[person].setdefault(record.name)
             spaces[person].setdefault(entry.header.space)
     return {person: Mentioned(tuple(names[person]), tuple(spaces[person])) for person in persons}
 
@@ -229,10 +229,10 @@ async def first_names(replica: Replica, persons: Collection[bytes]) -> dict[byte
     found: dict[bytes, str] = {}
     for entry in await replica.store.scan_kinds([Kind.PERSON]) if persons else ():
         person = entry.header.subject or b""
-        if person in persons and person not in found and entry.payload is not None:
-            listing = _listing(entry)
-            if listing is not None and not (await replica.view(entry.header.space)).roster.hides(entry):
-                found[person] = listing.name
+        if person in persons and person not in found:
+            record = parsed(entry, PersonRecord.parse)
+            if record is not None and not (await replica.view(entry.header.space)).roster.hides(entry):
+                found[person] = record.name
     return found
 
 
@@ -262,7 +262,7 @@ async def surely_called_first(replica: Replica, persons: Collection[bytes]) -> d
     first: dict[bytes, Entry] = {}
     for entry in await replica.store.scan_kinds([Kind.PERSON]) if persons else ():
         person = entry.header.subject or b""
-        if person in persons and _listing(entry) is not None:
+        if person in persons and parsed(entry, PersonRecord.parse) is not None:
             first.setdefault(person, entry)
     held = [one for one, each in first.items() if (await replica.view(each.header.space)).roster.hides(each)]
     return await first_names(replica, first.keys() - set(held))
@@ -316,9 +316,11 @@ def list_draft(person: bytes, record: PersonRecord, space: bytes, replaced: Sequ
     return Draft(space, Kind.PERSON, None, record.encode(), subject=person, parents=tuple(replaced))
 
 
-def _listing(entry: Entry) -> Listing | None:
-    try:
-        record = PersonRecord.parse(entry.payload or b"")
-    except PeerFault:
+def _listing(entries: Iterable[Entry]) -> Listing | None:
+    """What these make of one person on one list."""
+    readable = [entry for entry in entries if parsed(entry, PersonRecord.parse) is not None]
+    if not readable:
         return None
-    return Listing(record.name, record.role, record.left, entry.id)
+    shown = heads(readable)[0]
+    said = PersonRecord.parse(shown.payload or b"")
+    return Listing(said.name, said.role, said.left, shown.id, to_replace(readable))
