@@ -11,7 +11,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
 
 from protocol.errors import Refused
 from protocol.model.entry import Entry, Kind
@@ -34,7 +35,8 @@ async def let_in_by_held_codes(
     """
     replica = office.replica
     line = {device, *successors_of(device, replica.door.authorities())}
-    held = {code.id for code in await _held_codes(replica) if code.header.author in line}
+    made = [code for code in await replica.store.scan_kinds([Kind.INVITE]) if code.header.author in line]
+    held = {code.id for code in made if await _is_held(replica, code)}
     by_others = [
         grant
         for grant in replica.door.authorities()
@@ -49,11 +51,32 @@ async def let_in_by_held_codes(
     return found
 
 
-async def makers_of_held_codes(office: Office, cut: Iterable[bytes]) -> list[bytes]:
+async def makers_of_held_codes(office: Office, cut: Collection[bytes]) -> list[bytes]:
     """Those of the `cut` keys that made a code which a revocation holds back, or of which a key came that did."""
-    makers = {code.header.author for code in await _held_codes(office.replica)}
-    authorities = office.replica.door.authorities() if makers else ()
-    return [key for key in cut if makers and not makers.isdisjoint({key, *successors_of(key, authorities)})]
+    replica = office.replica
+    before: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for given in replica.door.authorities() if cut else ():
+        if given.predecessor is not None:
+            before[given.key].add(given.predecessor)
+    wanted, found = frozenset(cut), set[bytes]()
+    lines: dict[bytes, frozenset[bytes]] = {}
+    for code in await replica.store.scan_kinds([Kind.INVITE]) if cut else ():
+        author = code.header.author
+        if author not in lines:
+            lines[author] = wanted.intersection(_all_before(author, before))
+        if not lines[author] <= found and await _is_held(replica, code):
+            found |= lines[author]
+    return [key for key in cut if key in found]
+
+
+def _all_before(key: bytes, before: Mapping[bytes, Collection[bytes]]) -> set[bytes]:
+    """A key, and those that it came of."""
+    found, pending = {key}, [key]
+    for here in pending:
+        fresh = set(before.get(here, ())) - found
+        found |= fresh
+        pending += fresh
+    return found
 
 
 async def go_on_with_reports(office: Office) -> int:
@@ -77,6 +100,5 @@ async def go_on_with_reports(office: Office) -> int:
     return done
 
 
-async def _held_codes(replica: Replica) -> list[Entry]:
-    made = await replica.store.scan_kinds([Kind.INVITE])
-    return [code for code in made if code.id in (await replica.view(code.header.space)).roster.held_back]
+async def _is_held(replica: Replica, code: Entry) -> bool:
+    return code.id in (await replica.view(code.header.space)).roster.held_back

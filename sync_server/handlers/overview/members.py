@@ -80,7 +80,7 @@ class Members:
             key for key, held in by_others.items() if all(came.get(each.grant, 0) > came[orders[key]] for each in held)
         } | await self._let_in_by_codes(orders, closed)
 
-    async def _let_in_by_codes(self, cut: Iterable[bytes], closed: Container[bytes]) -> set[bytes]:
+    async def _let_in_by_codes(self, cut: Collection[bytes], closed: Container[bytes]) -> set[bytes]:
         """Who came in elsewhere by codes of those `cut` off that their report holds back (docs/adr/0276)."""
         door, found = self._server.replica.door, set[bytes]()
         for maker in await makers_of_held_codes(self._server, cut):
