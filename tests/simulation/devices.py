@@ -108,6 +108,8 @@ async def _take_keys(world: World, machine: Machine, random: Random) -> bool:
     world.trust.heirs[keys.signing.public] = agent.device
     if agent.device in world.doubtful:
         world.doubtful.add(keys.signing.public)
+    if agent.device in world.trust.thieves:
+        world.trust.thieves.add(keys.signing.public)
     await agent.replica.admit(said, source=agent.device, now_ms=agent.now_ms(), unsent=True)
     if not await agent.replica.readable(keys.signing.public):
         return False
