@@ -8,7 +8,8 @@ Rules (docs/threat-model.md; docs/adr/0272):
   the root, and from teachers' devices that this one knows (`acquaintances`); a machine's about others' work does not,
   nor does that of a device that a server invents: it would name honest people, and hide others behind keys of nobody;
 - of a work that is held back nothing is told while it is: it is shown to nobody, and would name whom it likes;
-- of who is erased, and of keys of which nobody here knows whose they are, the number of works alone is told, together;
+- of who is erased, and of keys of which nobody here knows whose they are, the number of works alone is told, together,
+  and looking at it notes the works: one PC makes as many keys as it likes, and would keep the alarm up for good;
 - days are those of the wraps, which PCs date, and names those that came first: neither is his to choose;
 - whom the teacher has looked at as a reader, or confirmed, is here without being news; anybody else is until looked at;
 - each wrap is read once while this program runs: there are thousands, and every page asks.
@@ -17,8 +18,8 @@ Rules (docs/threat-model.md; docs/adr/0272):
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple, Self, TypeAlias
@@ -52,17 +53,18 @@ from sync_agent.keys.confirming import (
     own_grant,
     own_grants,
 )
-from sync_agent.machine.marks import KNOWN_READER_MARKS, PAST_KEYS_MARKS
+from sync_agent.machine.marks import KNOWN_READER_MARKS, PAST_WORKS_MARKS
 from sync_agent.space_names import space_names
 
 COULD_READ: Final = "could read"
 """How such a reader stands, where states of readers are told in a word."""
 MAX_TOLD: Final = 10
 """So many that are news are told in words."""
-MAX_KEYS_OF_ONE: Final = 2_000
-"""So many keys of one work are read."""
-MAX_KEYS_NOTED: Final = 1_000
-"""So many keys that nobody knows are noted as looked at in a class: more of them stay news."""
+MAX_SEALED_BY_ONE: Final = 50_000
+"""So many keys, counted by each work, are read of what one machine has sealed: further ones are keys of nobody."""
+_KEYS_OF_NOBODY: Final = b""
+MAX_WORKS_NOTED: Final = 4_000
+"""So many works that nobody knows who could read are noted as looked at in a class: more of them stay news."""
 _BEGINNING_BYTES: Final = 8
 _READ_AT_ONCE: Final = 200
 
@@ -72,8 +74,8 @@ class PastReader:
     """Somebody, by the id that grants give, to whom work was sealed and who reads here no more by these devices.
 
     `id` names what is shown; `person` and `called` are None of all those of whom nobody here knows who they are, who
-    are one: then `keys` are theirs. `devices` are told with what they called themselves, `noted` is what looking at
-    this notes; `mine` says that they bear this device's teacher's name.
+    are one. `devices` are told with what they called themselves, `noted` is what looking at this notes; `mine` says
+    that they bear this device's teacher's name.
     """
 
     id: bytes
@@ -126,6 +128,7 @@ class _Read:
     authors: dict[bytes, bytes] = field(default_factory=dict)
     waiting: defaultdict[bytes, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     aside: defaultdict[tuple[bytes, bytes], list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    by_line: Counter[bytes] = field(default_factory=Counter)
     sealed: defaultdict[bytes, dict[bytes, dict[bytes, Days]]] = field(default_factory=lambda: defaultdict(dict))
 
     def take(self, entry: Entry, door: Door, known: Mapping[bytes, Collection[bytes]]) -> list[bytes]:
@@ -138,10 +141,10 @@ class _Read:
         if header.target is not None and author is None:
             self.waiting[header.target].append(entry.id)
         elif author is not None and (_has_the_key(header, author, door)):
-            self._add(entry)
+            self._add(entry, door)
         elif author is not None and (reader := _reader(header, door)) is not None:
             if reader in known.get(header.space, ()):
-                self._add(entry)
+                self._add(entry, door)
             else:
                 self.aside[header.space, reader].append(entry.id)
         return []
@@ -151,15 +154,16 @@ class _Read:
         met = [each for each in self.aside if each[1] in known.get(each[0], ())]
         return [name for each in met for name in self.aside.pop(each)]
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: Entry, door: Door) -> None:
         header, said, at_ms = entry.header, parsed(entry, Wraps.parse), entry.timestamp_ms
         if said is None or header.target is None:
             return
-        keys = self.sealed[header.space].setdefault(header.target, {})
-        for key, _ in said.wraps:
+        keys, line = self.sealed[header.space].setdefault(header.target, {}), door.began_as(header.author)
+        for named, _ in said.wraps:
+            key = named if named in keys or self.by_line[line] < MAX_SEALED_BY_ONE else _KEYS_OF_NOBODY
+            self.by_line[line] += key not in keys
             first_ms, last_ms = keys.get(key, (at_ms, at_ms))
-            if key in keys or len(keys) < MAX_KEYS_OF_ONE:
-                keys[key] = min(first_ms, at_ms), max(last_ms, at_ms)
+            keys[key] = min(first_ms, at_ms), max(last_ms, at_ms)
 
 
 _READ: Final[WeakKeyDictionary[Replica, _Read]] = WeakKeyDictionary()
@@ -229,10 +233,10 @@ class _Past:
     mine: bool = False
     is_news: bool = False
 
-    def add(self, space: bytes, noted: bytes, span: _Span, *, is_news: bool) -> None:
-        """That so much was sealed in a class to a key of this device's; or to this key."""
+    def add(self, space: bytes, noted: Iterable[bytes], span: _Span, *, is_news: bool) -> None:
+        """That so much was sealed in a class to a key of this device's; or to keys of nobody, of these works."""
         self.spaces[space] = None
-        self.noted.add((space, noted))
+        self.noted.update((space, each) for each in noted)
         self.span.add(span.works, (span.first_ms, span.last_ms))
         self.is_news |= is_news
 
@@ -315,7 +319,7 @@ class _Class:
     confirmed: frozenset[bytes]
     known_teachers: frozenset[bytes]
     marks: Mapping[bytes, bytes]
-    known_keys: frozenset[bytes]
+    known_works: frozenset[bytes]
 
     @classmethod
     async def of(cls, agent: Agent, space: bytes, own: bytes, readers: Iterable[Reader], said: Iterable[Entry]) -> Self:
@@ -339,7 +343,7 @@ class _Class:
             confirmed,
             confirmed | acquainted.first | acquainted.long | itself_before,
             {bytes.fromhex(name.removeprefix(prefix)): mark for name, mark in (await store.marks(prefix)).items()},
-            _beginnings(await store.mark(f"{PAST_KEYS_MARKS}{space.hex()}")),
+            _beginnings(await store.mark(f"{PAST_WORKS_MARKS}{space.hex()}")),
         )
 
     def knows(self, device: bytes, person: bytes) -> bool:
@@ -350,7 +354,7 @@ class _Class:
         """To what other classes told, what this one tells."""
         for key, span in spans.items():
             if not self.sayers[key] and (nameless := _nameless(found)) is not None:
-                nameless.add(self.space, key, span, is_news=key[:_BEGINNING_BYTES] not in self.known_keys)
+                nameless.add(self.space, span.works, span, is_news=not _are_looked_at(span.works, self.known_works))
             for sayer in self.sayers[key]:
                 given, device = sayer.given, device_id((sayer.given.key, sayer.given.agreement))
                 standing = self.door.origin(given.key), self.roster.who(sayer.person)
@@ -358,11 +362,16 @@ class _Class:
                 is_known = self.knows(device, sayer.person)
                 if standing not in (self.listed if is_known else self.reading):
                     past = found.setdefault(sayer.person, _Past(sayer.person))
-                    past.add(self.space, device, span, is_news=not is_known)
+                    past.add(self.space, [device], span, is_news=not is_known)
                     past.devices[given.key, given.agreement] = sayer.name
                     past.named_by[self.named_by(given)] = None
                     # by no list, which would take the name off him
                     past.mine |= sayer.person == self.own
+
+
+def _are_looked_at(works: Iterable[bytes], known: Container[bytes]) -> bool:
+    """Whether the teacher has seen of all these works that keys of nobody open them."""
+    return all(work[:_BEGINNING_BYTES] in known for work in works)
 
 
 def _nameless(found: dict[bytes | None, _Past]) -> _Past | None:
@@ -403,9 +412,11 @@ async def acknowledge_past(agent: Agent, past: PastReader) -> None:
         marks = await looked_at(agent, [(space, device, past.person, True) for space, device in past.noted])
     else:
         by_space: defaultdict[bytes, list[bytes]] = defaultdict(list)
-        for space, key in past.noted:
-            by_space[space].append(key[:_BEGINNING_BYTES])
-        marks = {f"{PAST_KEYS_MARKS}{space.hex()}": b"".join(keys[:MAX_KEYS_NOTED]) for space, keys in by_space.items()}
+        for space, work in past.noted:
+            by_space[space].append(work[:_BEGINNING_BYTES])
+        marks = {
+            f"{PAST_WORKS_MARKS}{space.hex()}": b"".join(works[:MAX_WORKS_NOTED]) for space, works in by_space.items()
+        }
     await agent.replica.store.set_marks(marks)
     agent.on_change()
 

@@ -46,9 +46,9 @@ KNOWN_READER_MARKS: Final = "known-reader/"
 it spoke and the person; empty, from an earlier version: as anybody. `WAS_THERE` until then, if it did when this one met
 the class."""
 WAS_THERE: Final = b"there"
-PAST_KEYS_MARKS: Final = "past-keys/"
-"""+ space in hex → the beginnings of keys of which nobody here knows whose they are, of which the teacher has seen that
-work was sealed to them (`past_readers`)."""
+PAST_WORKS_MARKS: Final = "past-works/"
+"""+ space in hex → the beginnings of hand-ins that were sealed to keys of which nobody here knows whose they are, as
+the teacher has seen (`past_readers`)."""
 NOT_MINE_MARKS: Final = "not-mine/"
 """+ grant in hex → set once the teacher has said on this device that what a former one of hers said under it was not
 hers, or that she does not know (`former_returns`)."""

@@ -25,7 +25,6 @@ from sync_agent.keys.binding import Part
 from sync_agent.keys.confirming import list_readers
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.past_readers import (
-    MAX_KEYS_NOTED,
     PastReader,
     _Sayer,
     _sayers,
@@ -233,12 +232,18 @@ async def test_a_teachers_device_that_the_server_invents_names_no_colleague_who_
     assert [each.called for each in await hour.told(hour.here.teacher)] == ["M. X"]
 
 
-@attack(ROW, off={"sync_agent.keys.past_readers._has_the_key": lambda *_: True})
+@attack(
+    ROW,
+    off={
+        "sync_agent.keys.past_readers._has_the_key": lambda *_: True,
+        "sync_agent.keys.past_readers._are_looked_at": lambda *_: False,
+    },
+)
 async def test_nor_does_it_hide_anybody_behind_keys_of_nobody(hour: Hour) -> None:
     spy = await _invented_teacher(hour)
     works = (await hour.here.room.territory.replica.view(hour.here.room.space)).coursework.hand_ins
     for work in works:
-        await _says_sealed(hour, spy, work, map(Random(7).randbytes, [32] * (MAX_KEYS_NOTED + 1)))
+        await _says_sealed(hour, spy, work, map(Random(7).randbytes, [32] * 1_001))
     await _cut_off(spy)
     await hour.is_over()
     for each in await hour.told(hour.here.teacher):
@@ -258,6 +263,26 @@ async def test_nor_a_pc_that_it_invents_with_work_that_nobody_is_shown(hour: Hou
     await _cut_off(spy)
     await hour.is_over()
     assert [each.called for each in await hour.told(here.teacher)] == ["M. X"]
+
+
+@attack(ROW, off={"sync_agent.keys.past_readers._are_looked_at": lambda *_: False})
+async def test_nor_does_a_pc_keep_an_alarm_up_with_keys_of_nobody_for_work_that_is_handed_in_on_it(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        machine, teacher = here.machine.agent, here.teacher.agent
+        work = await here.room.hand_in(here.machine, here.item, {"a.odt": b"mine"})
+        right = await machine.right(here.room.space, Kind.WRAP)
+        keys = list(map(Random(8).randbytes, [32] * 1_001))
+        for start in range(0, len(keys), MAX_READERS_PER_HAND_IN):
+            said = Wraps(tuple((key, bytes(80)) for key in sorted(keys[start : start + MAX_READERS_PER_HAND_IN])))
+            draft = Draft(here.room.space, Kind.WRAP, right.grant, said.encode(), here.room.pupil_person, work)
+            await machine.write(draft)
+            await here.sync(here.machine, here.teacher)
+            told = await list_past_readers(teacher, await list_readers(teacher))
+            assert [(each.person, each.works) for each in told] == [(None, 1)]
+            assert not start or not told[0].is_news, "she has looked at that work"
+            await acknowledge_past(teacher, told[0])
 
 
 _HERE: Final = {part: frozenset({f"{part} of this PC"}) for part in Part}

@@ -12,6 +12,7 @@ import pytest
 
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
+from protocol.rights.door import Door
 from protocol.roles import PersonRole, Role
 from sync_agent.keys import past_readers
 from sync_agent.keys.confirming import list_readers
@@ -149,9 +150,9 @@ async def test_what_was_sealed_is_read_once_however_often_a_page_asks(
     read: list[bytes] = []
     plain = past_readers._Read._add
 
-    def counted(this: past_readers._Read, entry: Entry) -> None:
+    def counted(this: past_readers._Read, entry: Entry, door: Door) -> None:
         read.append(entry.id)
-        plain(this, entry)
+        plain(this, entry, door)
 
     monkeypatch.setattr(past_readers._Read, "_add", counted)
     for _ in range(3):
