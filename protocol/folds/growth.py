@@ -108,7 +108,7 @@ def fold_space(
     return SpaceFold(
         roster,
         with_topics(Coursework({}, {}), space, topics, roster),
-        fold_measures(counting, roster, door),
+        fold_measures(own, roster, door),
         Index(
             _joined(_by_person(counting)),
             _joined(topics.items),

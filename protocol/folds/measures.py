@@ -12,16 +12,15 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
 from protocol.canonical import encode
 from protocol.clock import milliseconds_of
-from protocol.errors import PeerFault
 from protocol.fields import Fields, compact
 from protocol.limits import DRILL_DAY_MS, MAX_DRILL_LEAD_MS, MAX_DRILL_MINUTES, MIN_DRILL_COUNTED_MINUTES
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 from protocol.roles import RANK, Role
@@ -155,18 +154,28 @@ class Quarantine:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What was ordered in a school: drills, the newest first, and the quarantines in force, the oldest first."""
+    """What was ordered in a school: drills, the newest first, and the quarantines in force, the oldest first.
+
+    `doubted` are those that are held back and that nobody has lifted: machines that meet nobody who could tell them so
+    still keep to them.
+    """
 
     drills: tuple[Drill, ...] = ()
     quarantines: tuple[Quarantine, ...] = ()
+    doubted: tuple[Quarantine, ...] = ()
 
 
 def fold_measures(own: Iterable[Entry], roster: Roster, door: Door) -> Measures:
     """The measures of a school, from its own entries."""
-    orders = [entry for entry in own if entry.header.kind in _KINDS and not roster.hides(entry)]
-    if not orders:
+    said = [entry for entry in own if entry.header.kind in _KINDS and not roster.is_erased(entry)]
+    orders = [entry for entry in said if entry.id not in roster.held_back]
+    if not said:
         return Measures()
-    return Measures(_drills(orders), _quarantines(orders, door))
+    lifts = _lifts(orders, door)
+    ever = _not_lifted(said, lifts, door)
+    in_force = tuple(each for each in ever if each.id not in roster.held_back)
+    doubted = tuple(each for each in ever if each.id in roster.held_back)
+    return Measures(_drills(orders), in_force, doubted)
 
 
 _KINDS: Final = frozenset({Kind.DRILL, Kind.QUARANTINE})
@@ -176,13 +185,10 @@ def _drills(orders: Iterable[Entry]) -> tuple[Drill, ...]:
     begun: list[tuple[Entry, int]] = []
     stopped: dict[bytes, int] = {}
     for entry in orders:
-        if entry.header.kind != Kind.DRILL or entry.payload is None:
+        order = parsed(entry, DrillOrder.parse) if entry.header.kind == Kind.DRILL else None
+        if order is None:
             continue
-        try:
-            minutes = DrillOrder.parse(entry.payload).minutes
-        except PeerFault:
-            continue
-        target, at_ms = entry.header.target, milliseconds_of(entry.header.at)
+        minutes, target, at_ms = order.minutes, entry.header.target, milliseconds_of(entry.header.at)
         if target is not None:
             stopped[target] = min(stopped.get(target, at_ms), at_ms)
         elif minutes:
@@ -202,21 +208,23 @@ def _drills(orders: Iterable[Entry]) -> tuple[Drill, ...]:
     )
 
 
-def _quarantines(orders: Iterable[Entry], door: Door) -> tuple[Quarantine, ...]:
-    imposed: dict[bytes, Quarantine] = {}
-    lifts: list[tuple[int, bytes]] = []
+def _lifts(orders: Iterable[Entry], door: Door) -> Mapping[bytes, int]:
+    """The quarantines that counting orders lift, each with the highest rank that does."""
+    lifts: dict[bytes, int] = {}
     for entry in orders:
-        if entry.header.kind != Kind.QUARANTINE or entry.payload is None:
-            continue
-        try:
-            order = QuarantineOrder.parse(entry.payload)
-        except PeerFault:
-            continue
+        order = parsed(entry, QuarantineOrder.parse) if entry.header.kind == Kind.QUARANTINE else None
+        if order is not None and not order.on:
+            rank = door.rank_of(entry.header)
+            lifts |= {parent: max(rank, lifts.get(parent, 0)) for parent in entry.header.parents}
+    return lifts
+
+
+def _not_lifted(orders: Iterable[Entry], lifts: Mapping[bytes, int], door: Door) -> list[Quarantine]:
+    """The quarantines that nobody of their rank has lifted, the oldest first."""
+    found = []
+    for entry in orders:
+        order = parsed(entry, QuarantineOrder.parse) if entry.header.kind == Kind.QUARANTINE else None
         header, rank = entry.header, door.rank_of(entry.header)
-        if order.on:
-            imposed[entry.id] = Quarantine(entry.id, header.author, milliseconds_of(header.at), rank)
-        lifts += [(rank, parent) for parent in header.parents if not order.on]
-    lifted = {name for rank, name in lifts if name in imposed and rank >= imposed[name].rank}
-    return tuple(
-        sorted((each for each in imposed.values() if each.id not in lifted), key=lambda each: (each.at_ms, each.id))
-    )
+        if order is not None and order.on and lifts.get(entry.id, -1) < rank:
+            found.append(Quarantine(entry.id, header.author, milliseconds_of(header.at), rank))
+    return sorted(found, key=lambda each: (each.at_ms, each.id))

@@ -82,7 +82,7 @@ async def stop_quarantine(agent: Agent, school: str | None) -> dict[str, JSON]:
     drafts = lift_drafts(measures, space, right.grant, right.rank)
     if drafts:
         await agent.write(*drafts)
-    return {"lifted": len(measures.quarantines)}
+    return {"lifted": sum(len(each.parents) for each in drafts)}
 
 
 async def _led(agent: Agent, school: str | None) -> tuple[bytes, Authority]:

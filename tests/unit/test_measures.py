@@ -110,5 +110,7 @@ def test_who_was_cut_off_orders_nothing(world: World) -> None:
     head = world.enrol(Role.HEAD, world.school)
     world.say(world.server, world.school, Kind.REVOKE, Revocation(head.key.public, ()).encode())
     order(world, head, Kind.DRILL, DrillOrder(30).encode())
-    order(world, head, Kind.QUARANTINE, ON)
-    assert measures(world) == Measures()
+    imposed = order(world, head, Kind.QUARANTINE, ON)
+    found = measures(world)
+    assert (found.drills, found.quarantines) == ((), ())
+    assert [each.id for each in found.doubted] == [imposed.id], "a machine that did not hear of it keeps to it"

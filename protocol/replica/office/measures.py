@@ -19,6 +19,8 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.operation import JSON
 
 USUAL_MINUTES: Final = 30
+_MOST_DOUBTED: Final = 256
+"""So many that are held back are lifted at once, the newest: a thief imposes as many as he likes."""
 
 
 async def measures_of(replica: Replica, school: bytes) -> Measures:
@@ -85,10 +87,14 @@ def quarantine_drafts(measures: Measures, school: bytes, grant: bytes) -> list[D
 
 
 def lift_drafts(measures: Measures, school: bytes, grant: bytes, rank: int) -> list[Draft]:
-    """The order that lifts the quarantines. Raises `Refused(NO_RIGHT)` where a higher rank has imposed one."""
+    """The order that lifts the quarantines. Raises `Refused(NO_RIGHT)` where a higher rank has imposed one.
+
+    Those that are held back as well, a thief's perhaps: a PC that keeps to one of them hears of its end alone.
+    """
     if any(each.rank > rank for each in measures.quarantines):
         raise Refused(Code.NO_RIGHT, "who runs the system has imposed this quarantine, and alone can lift it")
-    names = [each.id for each in measures.quarantines]
+    doubted = [each for each in measures.doubted if each.rank <= rank][-_MOST_DOUBTED:]
+    names = [each.id for each in (*measures.quarantines, *doubted)]
     payload = QuarantineOrder(on=False).encode()
     return [
         Draft(school, Kind.QUARANTINE, grant, payload, parents=tuple(names[at : at + MAX_PARENTS]))
