@@ -10,7 +10,8 @@ from typing import Final
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.folds.coursework import HandInState, Work
-from protocol.model.entry import Entry
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant
 from protocol.roles import READS_HAND_INS, Role
 from protocol.trust.kit import Kit
 from sync_agent.hand_ins.copies import lasting_state
@@ -526,6 +527,12 @@ class World:
         burnt, self.office.disk = self.office.disk, disk
         self.burnt.append(burnt)
         self.ledger.burn(burnt, self.disks())
+        # what only the burnt disk knew of, nobody has confirmed any more
+        said = [
+            entry for each in (disk, *(one.disk for one in self.machines)) for entry in each.store._entries.values()
+        ]
+        granted = {Grant.parse(entry.payload or b"").signing for entry in said if entry.header.kind == Kind.GRANT}
+        self.trust.confirmed &= granted
 
     def disks(self) -> list[Disk]:
         """Those that count: the server's, and those of machines that were not let go."""
