@@ -17,11 +17,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
+from functools import partial
 from typing import TypeVar
 
 from protocol.clock import milliseconds_of
 from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_FORMER_KEYS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
-from protocol.model.ancestry import heads, in_order_of_showing, replaced_by, to_replace
+from protocol.model.ancestry import along, heads, in_order_of_showing, replaced_by, to_replace
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import ContentRef, Feedback, HandIn, Receipt, Revision, Wraps
 from protocol.rights.roster import Roster
@@ -138,6 +139,8 @@ class Work:
     """The devices that wrapped the content key for each reader; a root of the territory among them."""
     meant_for: frozenset[bytes] = frozenset()
     """Whom its author sealed it to first: the readers that there were when it was handed in."""
+    replaces: tuple[bytes, ...] = ()
+    """What its author knew of, of the same pupil's for the same item: it comes after these, whatever their dates."""
 
     @property
     def state(self) -> HandInState:
@@ -169,6 +172,37 @@ class Work:
     def opened_under(self) -> tuple[bytes | None, ...]:
         """The grants under which it was said that it has been opened, oldest first."""
         return tuple(each.grant for each in self.witnesses if each.says is HandInState.TEACHER)
+
+
+def latest_first(works: Iterable[Work], now_ms: int) -> list[Work]:
+    """Works by when they count as handed in: by their own dates, which machines choose.
+
+    But none long after the server's receipt for it (`MAX_CLOCK_LEAD_MS`); none, without one, that is dated long after
+    now; and each after those that it replaces: neither a clock that is years ahead nor a machine that dates what it
+    hands in at the end of time keeps what a pupil hands in from being the last (docs/adr/0282).
+    """
+    known = {work.id: work for work in works}
+    moments = along(known, partial(_counts_from_ms, now_ms=now_ms), lambda work: work.replaces)
+    return sorted(known.values(), key=lambda work: (moments[work.id], work.id), reverse=True)
+
+
+def by_turns(works: Sequence[Work], most: int) -> list[Work]:
+    """So many of these, in their order: of each machine's the first before the second of any."""
+    if len(works) <= most:
+        return list(works)
+    places: Counter[bytes] = Counter()
+    turn: dict[bytes, int] = {}
+    for work in works:
+        turn[work.id] = places[work.author]
+        places[work.author] += 1
+    chosen = {work.id for work in sorted(works, key=lambda work: turn[work.id])[:most]}
+    return [work for work in works if work.id in chosen]
+
+
+def _counts_from_ms(work: Work, *, now_ms: int) -> int:
+    if received := _at_server_ms(work.witnesses):
+        return min(work.at_ms, min(received) + MAX_CLOCK_LEAD_MS)
+    return work.at_ms if work.at_ms <= now_ms + MAX_CLOCK_LEAD_MS else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +383,7 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], sea
         given=given,
         wrapped_by=wrapped_by,
         meant_for=_first_readers(header.author, of_kind[Kind.WRAP]),
+        replaces=header.parents,
         copies=frozenset(other.header.author for other in safe),
         at_server=bool(server),
         opened=bool(teacher),

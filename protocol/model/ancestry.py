@@ -8,10 +8,13 @@ of arrival.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from protocol.limits import MAX_PARENTS
 from protocol.model.entry import Entry, Header
+
+T = TypeVar("T")
 
 
 def heads(entries: Iterable[Entry]) -> list[Entry]:
@@ -70,7 +73,7 @@ def depths(known: Mapping[bytes, Entry]) -> dict[bytes, int]:
     Iterative, because a lesson may be revised more often than the interpreter may recurse. A cycle cannot exist, as
     an id is a hash over its parents.
     """
-    return _along(known, lambda _entry: 1)
+    return along(known, lambda _entry: 1, _parents_of)
 
 
 def _date_of(header: Header) -> int:
@@ -83,11 +86,17 @@ def moments(known: Mapping[bytes, Entry], said_at: Callable[[Header], int] = _da
 
     So whoever has heard of a word can take its place, whatever date that bears.
     """
-    return _along(known, lambda entry: said_at(entry.header))
+    return along(known, lambda entry: said_at(entry.header), _parents_of)
 
 
-def _along(known: Mapping[bytes, Entry], least: Callable[[Entry], int]) -> dict[bytes, int]:
-    """A number for each entry: its `least`, or one more than that of each of its parents."""
+def _parents_of(entry: Entry) -> Sequence[bytes]:
+    return entry.header.parents
+
+
+def along(
+    known: Mapping[bytes, T], least: Callable[[T], int], parents_of: Callable[[T], Sequence[bytes]]
+) -> dict[bytes, int]:
+    """A number for each thing: its `least`, or one more than that of each of its parents."""
     found: dict[bytes, int] = {}
     for start in known:
         stack = [start]
@@ -96,7 +105,7 @@ def _along(known: Mapping[bytes, Entry], least: Callable[[Entry], int]) -> dict[
             if here in found:
                 stack.pop()
                 continue
-            parents = [parent for parent in known[here].header.parents if parent in known]
+            parents = [parent for parent in parents_of(known[here]) if parent in known]
             waiting = [parent for parent in parents if parent not in found]
             if waiting:
                 stack.extend(waiting)

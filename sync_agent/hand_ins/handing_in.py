@@ -20,9 +20,9 @@ from typing import Final
 
 from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
-from protocol.folds.coursework import FeedbackNote, HandInState, Work
+from protocol.folds.coursework import FeedbackNote, HandInState, Item, Work, by_turns, latest_first
 from protocol.folds.hand_in_keys import wraps_for
-from protocol.limits import MAX_TEXT_CHARS
+from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.model.entry import Kind
 from protocol.model.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
 from protocol.replica.at_work.replica import Draft
@@ -98,7 +98,13 @@ async def hand_in(
         info = wrap_info(space=item.space, item=item.id, person=person, author=agent.device, commitment=content.stream)
         record = HandIn(content, item.shown.id, agent.enrolment.device_name)
         hand_in_draft = Draft(
-            item.space, Kind.HAND_IN, authority.grant, record.encode(), subject=person, target=item.id
+            item.space,
+            Kind.HAND_IN,
+            authority.grant,
+            record.encode(),
+            subject=person,
+            target=item.id,
+            parents=await _before(agent, item, person),
         )
         wrap_draft = Draft(
             item.space,
@@ -112,6 +118,15 @@ async def hand_in(
         entries = await agent.write(hand_in_draft, wrap_draft, marks=lambda written: {mark_of(written[0].id): kept})
         await wrap_for_the_rest(agent, entries[0], content_key)
     return entries[0].id
+
+
+async def _before(agent: Agent, item: Item, person: bytes) -> tuple[bytes, ...]:
+    """What is known of this pupil's for this item: what is handed in now comes after it, whatever dates it bears."""
+    view = await agent.replica.view(item.space)
+    who = view.roster.who
+    works = [each for each in view.coursework.hand_ins.values() if each.item == item.id]
+    mine = latest_first((each for each in works if who(each.person) == who(person)), agent.now_ms())
+    return tuple(each.id for each in by_turns(mine, MAX_PARENTS))
 
 
 async def _check_days_bound(agent: Agent, space: bytes, person: bytes) -> None:
@@ -434,7 +449,7 @@ async def list_hand_ins(
     return [
         await _work_row(agent, work, refused.keys(), manifests, sealed_lists, called[work.space])
         | {"by": said_by[work.space](work), "to_open": work.space in eyes and eyes[work.space].have_to_open(work)}
-        for work in sorted(found, key=lambda work: (work.at_ms, work.id))
+        for work in reversed(latest_first(found, agent.now_ms()))
     ]
 
 

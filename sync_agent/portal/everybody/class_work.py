@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.folds.coursework import Work
+from protocol.folds.coursework import Work, by_turns
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.shown.shelf import Piece, Room, Shelf
 
@@ -36,7 +36,7 @@ async def rows_of(visit: Visit, shelf: Shelf, piece: Piece) -> list[dict[str, ob
         {
             "name": name,
             "work": works[0] if works else None,
-            "earlier": works[1 : MAX_EARLIER + 1],
+            "earlier": by_turns(works[1:], MAX_EARLIER),
             "still_earlier": max(0, len(works) - 1 - MAX_EARLIER),
             "standing": await standing_of(visit, shelf, piece.room, works[0])
             if works

@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import BadInput, Code, Refused
-from protocol.folds.coursework import Item
+from protocol.folds.coursework import Item, by_turns, latest_first
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON
 from protocol.trust.receipt_code import proof_code
@@ -126,8 +126,9 @@ class WorkPages:
             for work in room.coursework.hand_ins.values()
             if (visit.sees(work, made_here=self._shelf.agent.made(work)) if visit.me is None else visit.is_mine(work))
         ]
-        told.sort(key=lambda pair: (pair[1].work.at_ms, pair[1].work.id), reverse=True)
-        unlisted = max(0, len(told) - MAX_LISTED_WORKS)
+        in_rooms = {one.work.id: (room, one) for room, one in told}
+        listed = by_turns(latest_first((one.work for _, one in told), visit.now_ms), MAX_LISTED_WORKS)
+        unlisted = len(told) - len(listed)
         rows = [
             {
                 "told": one,
@@ -136,7 +137,7 @@ class WorkPages:
                 "older": one.work.id not in room.newest,
                 "name": room.called(one.work.person) or visit.say("unknown.person"),
             }
-            for room, one in told[:MAX_LISTED_WORKS]
+            for room, one in (in_rooms[work.id] for work in listed)
         ]
         return self._desk.page(visit, "works.html", rows=rows, unlisted=unlisted)
 
@@ -183,7 +184,7 @@ class WorkPages:
             answerer=visit.answerer(self._shelf, room, work),
             mine=mine,
             newest=versions[0],
-            others=[each for each in versions[: MAX_LISTED_WORKS + 1] if each.id != work.id][:MAX_LISTED_WORKS],
+            others=by_turns([each for each in versions if each.id != work.id], MAX_LISTED_WORKS),
             unlisted=max(0, len(versions) - 1 - MAX_LISTED_WORKS),
             machine=await machine_of(agent, work),
             done=request.query.get("done"),

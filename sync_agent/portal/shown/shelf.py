@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Final
 
 from protocol.errors import BadInput, Code, LocalFailure, Refused
-from protocol.folds.coursework import Coursework, HandInState, Item, Version, Work
+from protocol.folds.coursework import Coursework, HandInState, Item, Version, Work, latest_first
 from protocol.model.entry import Kind
 from protocol.model.work import ContentRef, ItemKind
 from protocol.replica.at_work.views import Basis
@@ -55,7 +55,8 @@ _REMEMBERED_TEXTS: Final = 64
 class Room:
     """A space of this device as people see it.
 
-    `is_class`: it is one, and not what lies above. `basis` changes whenever what its folds heed has grown.
+    `is_class`: it is one, and not what lies above. `basis` changes whenever what its folds heed has grown. `now_ms` is
+    when it is looked at.
     """
 
     space: bytes
@@ -64,6 +65,7 @@ class Room:
     roster: Roster
     coursework: Coursework
     basis: Basis
+    now_ms: int
     first_names: Mapping[bytes, str] = field(default_factory=dict)
     """What teachers were called here first who are listed as somebody else by now."""
     places: Mapping[bytes, Place] = field(default_factory=dict)
@@ -84,7 +86,7 @@ class Room:
     def works(self) -> Mapping[bytes, Sequence[Work]]:
         """What was handed in for each item, newest first: sorted once for a page, whoever hands in how often."""
         found: defaultdict[bytes, list[Work]] = defaultdict(list)
-        for work in sorted(self.coursework.hand_ins.values(), key=lambda work: (work.at_ms, work.id), reverse=True):
+        for work in latest_first(self.coursework.hand_ins.values(), self.now_ms):
             found[work.item].append(work)
         return found
 
@@ -184,7 +186,7 @@ class Shelf:
         """The spaces of this device, those above first; no class that is closed, or of a past year."""
         door = self.agent.replica.door
         names = await space_names(self.agent)
-        rooms = []
+        rooms, now_ms = [], self.agent.now_ms()
         past = await past_spaces(self.agent)
         for space in await self.agent.spaces():
             if space in past:
@@ -194,7 +196,9 @@ class Shelf:
                 continue
             is_class = door.parent(space) not in (None, door.territory)
             first = await first_names(self.agent.replica, _listed_as_others(view.roster))
-            rooms.append(Room(space, names.get(space, ""), is_class, view.roster, view.coursework, view.basis, first))
+            rooms.append(
+                Room(space, names.get(space, ""), is_class, view.roster, view.coursework, view.basis, now_ms, first)
+            )
         return await self._with_places(rooms)
 
     async def _with_places(self, rooms: list[Room]) -> list[Room]:
