@@ -21,8 +21,10 @@ from typing import Final
 
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import BadInput, Code, PeerFault, Refused
+from protocol.folds.coursework import Coursework
 from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
 from protocol.model.structure import PersonKey
+from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.people import first_names
@@ -207,17 +209,38 @@ def _is_here(roster: Roster, device: Device) -> bool:
     return device[0] not in roster.cut and any((one.key, one.agreement) == device for one in roster.authorities)
 
 
-async def list_readers(agent: Agent) -> list[Reader]:
-    """The devices of teachers in the classes of this one, this one's own first. Empty where it teaches nothing."""
-    grants = await own_grants(agent)
-    seen = await agent.replica.store.marks(KNOWN_READER_MARKS)
-    found = []
+async def read_here(agent: Agent) -> list[tuple[bytes, Authority]]:
+    """The spaces of whose readers this device's teacher is told, each with the grant as whose: her classes.
+
+    And what lies above them, where work is handed in there: nobody else may teach there whose pages would tell, and
+    whoever has the server lists her pupils, and names somebody who reads (docs/adr/0283).
+    """
+    grants, door = await own_grants(agent), agent.replica.door
+    found: dict[bytes, Authority] = {}
     for space in await agent.spaces() if grants else ():
         mine = await own_grant(agent, grants, space)
-        if mine is None or mine.person is None:
-            continue
+        if mine is not None and mine.person is not None:
+            found[space] = mine
+    for space, mine in list(found.items()):
+        for above in door.lineage(space):
+            if above not in found and _takes_work((await agent.replica.view(above)).coursework):
+                found[above] = mine
+    return list(found.items())
+
+
+def _takes_work(coursework: Coursework) -> bool:
+    return bool(coursework.hand_ins) or any(
+        item.shown.record.kind is ItemKind.ASSIGNMENT for item in coursework.items.values()
+    )
+
+
+async def list_readers(agent: Agent) -> list[Reader]:
+    """The devices of teachers in the classes of this one, this one's own first. Empty where it teaches nothing."""
+    seen = await agent.replica.store.marks(KNOWN_READER_MARKS)
+    found = []
+    for space, mine in await read_here(agent):
         roster = (await agent.replica.view(space)).roster
-        circle, own = circle_of(agent, roster, mine.person), own_in_use(agent, roster, mine.person)
+        circle, own = circle_of(agent, roster, mine.person or b""), own_in_use(agent, roster, mine.person or b"")
         waits_for, this = roster.voices.waits_for, own_device(agent)
         spoken_for = {word.device for word in roster.voices.words.get(this, ()) if word.is_own}
         said = await first_keys(agent, space, roster)

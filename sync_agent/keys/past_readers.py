@@ -50,8 +50,7 @@ from sync_agent.keys.confirming import (
     looked_at,
     named_by,
     own_device,
-    own_grant,
-    own_grants,
+    read_here,
 )
 from sync_agent.machine.marks import KNOWN_READER_MARKS, PAST_WORKS_MARKS
 from sync_agent.space_names import space_names
@@ -271,15 +270,11 @@ async def list_past_readers(agent: Agent, readers: Sequence[Reader]) -> list[Pas
 
     Empty where this device teaches nothing.
     """
-    grants = await own_grants(agent)
-    said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY]) if grants else []
-    classes = []
-    for space in await agent.spaces() if grants else ():
-        mine = await own_grant(agent, grants, space)
-        if mine is not None and mine.person is not None:
-            classes.append(await _Class.of(agent, space, mine.person, readers, said))
-    if not classes:
+    places = await read_here(agent)
+    if not places:
         return []
+    said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY])
+    classes = [await _Class.of(agent, space, mine.person or b"", readers, said) for space, mine in places]
     sealed = await _sealed(agent, {each.space: each.known_teachers for each in classes})
     recovery = await _recovery_keys_ever(agent.replica)
     found: dict[bytes | None, _Past] = {}

@@ -1,0 +1,85 @@
+"""Whoever has the server lists pupils in a whole school, and names somebody who reads there (docs/adr/0283)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from protocol.folds.hand_in_keys import content_key_of
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import PersonKey, PersonRecord
+from protocol.rights.door import Authority
+from protocol.roles import PersonRole, Role
+from sync_agent.app import Agent
+from sync_agent.keys.confirming import list_readers, own_grant, own_grants
+from sync_agent.keys.past_readers import list_past_readers
+from tests.harness.attack import attack
+from tests.harness.portal import portal
+from tests.harness.spied_class import SpiedClass, spied_class
+
+ROW = "a reader above the class"
+
+
+async def _her_classes_alone(agent: Agent) -> list[tuple[bytes, Authority]]:
+    grants = await own_grants(agent)
+    mine = [(space, await own_grant(agent, grants, space)) for space in await agent.spaces()]
+    return [(space, grant) for space, grant in mine if grant is not None]
+
+
+async def _names_a_reader(here: SpiedClass, space: bytes) -> bytes:
+    """M. X teaches in this space above the class, in which Léa is listed and there is an assignment; its id."""
+    room, territory = here.room, here.room.territory
+    (first,) = (await territory.replica.store.get([here.item])).values()
+    lea = PersonRecord("Léa", PersonRole.PUPIL).encode()
+    await territory.say(space, Kind.PERSON, lea, subject=room.pupil_person)
+    x = await territory.person("M. X", PersonRole.TEACHER, space)
+    (grant,) = await territory.let_in(here.spy, Role.TEACHER, space, person=x)
+    key = compose(
+        author=here.spy.signing,
+        space=space,
+        kind=Kind.PERSON_KEY,
+        grant=grant.id,
+        at=territory.clock() << 16,
+        payload=PersonKey(here.spy.agreement.public).encode(),
+        salt=bytes(16),
+        subject=x,
+    )
+    assert (await territory.replica.admit([key], source=b"the operator", now_ms=territory.clock())).admitted
+    item = await territory.say(space, Kind.REVISION, first.payload or b"")
+    await territory.let_in(here.machine.agent.keys, Role.MACHINE, space)
+    for _ in range(2):
+        await here.sync()
+    return item.id
+
+
+@pytest.mark.parametrize("above", ["the school", "the territory"])
+@attack(
+    ROW,
+    off={
+        "sync_agent.keys.confirming.read_here": _her_classes_alone,
+        "sync_agent.keys.past_readers.read_here": _her_classes_alone,
+    },
+)
+async def test_who_reads_what_is_handed_in_above_her_class_is_told_on_her_first_page(
+    tmp_path: Path, above: str
+) -> None:
+    async with spied_class(tmp_path) as here:
+        space = here.room.school if above == "the school" else here.room.territory.replica.territory
+        item = await _names_a_reader(here, space)
+        work = await here.room.hand_in(here.machine, item, {"journal.odt": b"mine"})
+        await here.sync(here.machine, here.teacher)
+        made = (await here.room.territory.replica.view(space)).coursework.hand_ins[work]
+        assert content_key_of(made, {here.spy.agreement.public: here.spy.agreement}) is not None
+        teacher = here.teacher.agent
+        assert "M. X" in [each.called for each in await list_past_readers(teacher, [])]
+        assert space in [each.space for each in await list_readers(teacher) if each.is_news]
+        async with portal(teacher) as surfer:
+            assert "M. X" in await surfer.page("/")
+
+
+async def test_a_school_without_work_of_its_own_adds_nobody_to_her_readers(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        await here.room.head()
+        await here.sync()
+        assert {each.space for each in await list_readers(here.teacher.agent)} == {here.room.space}
