@@ -404,6 +404,7 @@ class _Commands:
     async def export_person(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from protocol.replica.access.export import export_person
         from protocol.replica.catalogues import DEFAULT_LANGUAGE
+        from protocol.replica.upkeep.orders import ends_of
         from sync_agent.hand_ins.opening import opening_key
         from sync_agent.portal.wording import Register, Words
 
@@ -423,6 +424,7 @@ class _Commands:
             say=Words(DEFAULT_LANGUAGE, Register.ADULT),
             territory_name=agent.enrolment.territory_name,
             now_ms=agent.now_ms(),
+            ends=await ends_of(agent.replica, agent.now_ms()),
         )
 
 

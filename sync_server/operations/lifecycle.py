@@ -28,6 +28,7 @@ from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.namesakes import told_of_numbers
 from protocol.replica.office.people import described_with_doubles
 from protocol.replica.office.spaces import space_named
+from protocol.replica.upkeep.orders import ends_of
 from protocol.rights.vouching import device_words
 from sync_server.handlers.by_kit.closing import close_space
 from sync_server.handlers.by_kit.newcomers import came_in_elsewhere, cut_off_with_codes, old_keys
@@ -242,11 +243,6 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit
     if kit is not None:
         check_kit(server, kit)
     person = person_id(given.text(params, "person"))
-    if any(covers == person for _, covers in await in_force(server.replica)):
-        await outgoing.progress(
-            "this person is to be forgotten, and hidden until then: the page shows nothing of it. `erasures` says when "
-            f"that was ordered; `unerase {person.hex()}` takes it back, for as long as it was not carried out"
-        )
 
     async def open_key(work: Work) -> bytes | None:
         return None if kit is None else await kit.content_key(work)
@@ -260,6 +256,7 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit
         say=Words(DEFAULT_LANGUAGE, server.now_ms()),
         territory_name=server.territory_name,
         now_ms=server.now_ms(),
+        ends=await ends_of(server.replica, server.now_ms()),
     )
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import html
 import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
+from protocol.limits import ERASURE_DELAY_MS
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure, Revocation, Ruling
 from protocol.replica.access.archive import ZipOutlet
 from protocol.replica.access.export import export_person
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
+from protocol.replica.upkeep.orders import ends_of
 from protocol.roles import PersonRole
 from sync_server.web.wording import Words
 from tests.harness.classroom import Classroom, Device, Given
@@ -43,7 +52,9 @@ async def a_year(room: Classroom) -> tuple[Device, Device]:
     return teacher, pc
 
 
-async def exported(room: Classroom, *keys: AgreementKey) -> tuple[dict[str, bytes], dict[str, int]]:
+async def exported(
+    room: Classroom, *keys: AgreementKey, language: str = DEFAULT_LANGUAGE
+) -> tuple[dict[str, bytes], dict[str, Any]]:
     """What the server sends."""
     got, territory = Received(), room.territory
 
@@ -56,9 +67,10 @@ async def exported(room: Classroom, *keys: AgreementKey) -> tuple[dict[str, byte
         room.pupil_person,
         opening,
         got,
-        say=Words(DEFAULT_LANGUAGE, 0),
+        say=Words(language, 0, dt.UTC),
         territory_name="Cher",
         now_ms=territory.clock(),
+        ends=await ends_of(territory.replica, territory.clock()),
     )
     return got.files, counted  # type: ignore[return-value]
 
@@ -106,6 +118,96 @@ async def test_a_shared_machine_writes_nobodys_and_nobody_writes_a_strangers(roo
     with pytest.raises(BadInput) as unknown:
         await Desk(teacher.agent).files("export-person", person="ab" * 16)
     assert unknown.value.code is Code.UNKNOWN_PERSON
+
+
+async def erased(room: Classroom, covers: bytes, *, by_kit: bool = False, space: bytes | None = None) -> Entry:
+    """By the server, or by the kit."""
+    territory = room.territory
+    (said,) = await territory.replica.write(
+        [
+            Draft(
+                space or territory.id,
+                Kind.ERASE,
+                None if by_kit else territory.certificate.id,
+                Erasure(covers).encode(),
+            )
+        ],
+        author=territory.keys.root if by_kit else territory.keys.signing,
+        now_ms=territory.clock(),
+        entropy=territory.entropy,
+        unsent=False,
+    )
+    return said
+
+
+def said_in(page: bytes) -> str:
+    return html.unescape(page.decode()).replace("\N{NO-BREAK SPACE}", " ").replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize(
+    ("language", "words", "hidden"),
+    [
+        ("fr", "Jusqu'au {day} à {clock}, il peut encore être annulé", "1 travail rendu est caché, et encore gardé"),
+        ("en", "Until {day}, {clock}, it can still be taken back", "1 piece of work that was handed in is hidden"),
+    ],
+)
+async def test_in_the_week_after_an_erasure_an_archive_says_until_when_it_can_be_taken_back_and_what_is_hidden(
+    room: Classroom, language: str, words: str, hidden: str
+) -> None:
+    await a_year(room)
+    await erased(room, room.pupil_person)
+    final_ms = room.territory.clock() + ERASURE_DELAY_MS
+    files, counted = await exported(room, language=language)
+    until = {"until": rfc3339(final_ms), "by_kit": False, "hand_ins_hidden": 1}
+    assert (counted["hand_ins"], counted["erasure"]) == (0, until)
+    assert json.loads(files["donnees.json"])["erasure"] == until
+    say, page = Words(language, 0, dt.UTC), said_in(files["index.html"])
+    clock = said_in(say.clock(final_ms).encode())
+    assert words.format(day=f"{say.moment(final_ms):%d/%m/%Y}", clock=clock) in page
+    assert hidden in page
+    assert say("family.no_work") not in page
+
+
+async def test_that_she_is_to_be_forgotten_is_told_by_a_teachers_device_too_and_no_more_once_it_is_taken_back(
+    room: Classroom,
+) -> None:
+    teacher, _ = await a_year(room)
+    said = await erased(room, room.pupil_person)
+    await teacher.session.sync()
+    desk = Desk(teacher.agent)
+    files = await desk.files("export-person", person=room.pupil_person.hex())
+    assert "Un effacement est en cours" in said_in(files["index.html"])
+    (line,) = desk.told
+    assert "still held (1). Until" in line
+    assert f"`sync-server unerase {room.pupil_person.hex()}` takes that back" in line
+    taken_back = Ruling((), (said.id,)).encode()
+    await room.territory.say(room.territory.id, Kind.RULING, taken_back)
+    await teacher.session.sync()
+    files = await desk.files("export-person", person=room.pupil_person.hex())
+    assert "effacement est en cours" not in said_in(files["index.html"])
+    assert json.loads(files["donnees.json"])["erasure"] is None
+    assert desk.told == []
+
+
+async def test_an_archive_says_so_too_while_the_whole_class_is_hidden_by_the_kit(room: Classroom) -> None:
+    await a_year(room)
+    await erased(room, room.space, by_kit=True, space=room.school)
+    _, counted = await exported(room)
+    assert (counted["erasure"]["by_kit"], counted["erasure"]["hand_ins_hidden"]) == (True, 1)
+
+
+async def test_what_was_erased_by_who_was_cut_off_since_has_no_end_until_somebody_else_says_so(room: Classroom) -> None:
+    await a_year(room)
+    head = (await room.head()).agent
+    right = await head.right(room.school, Kind.ERASE)
+    (said,) = await head.write(Draft(room.school, Kind.ERASE, right.grant, Erasure(room.pupil_person).encode()))
+    await room.devices[-1].session.sync()
+    _, counted = await exported(room)
+    assert counted["erasure"]["until"] is not None
+    await room.territory.say(room.school, Kind.REVOKE, Revocation(head.device, (said.id,)).encode())
+    files, counted = await exported(room)
+    assert counted["erasure"] == {"until": None, "by_kit": False, "hand_ins_hidden": 1}
+    assert "Rien n'en est détruit tant que personne d'autre ne le confirme" in said_in(files["index.html"])
 
 
 async def cut_off(place: Path) -> None:

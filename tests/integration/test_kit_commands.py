@@ -187,6 +187,7 @@ async def test_an_export_of_who_is_to_be_forgotten_says_why_its_page_is_empty(sc
     got = Received()
     await office.table["export-person"]({"person": lea}, NO_FILES, got)
     assert any("to be forgotten, and hidden" in line for line in got.lines)
+    assert "Un effacement est en cours" in got.files["index.html"].decode()
 
 
 async def test_the_kits_keys_are_written_nowhere(scene: Scene, tmp_path: Path) -> None:

@@ -27,12 +27,14 @@ async def export_person(
     say: Say,
     territory_name: str,
     now_ms: int,
+    ends: Mapping[bytes, int | None],
 ) -> JSON:
     """Send the files of the archive, the page last, in the words of `say`; what it counted.
 
+    `ends` says of each erasure until when it can be taken back here (`upkeep.orders.ends_of`).
     Raises as `Gathering.gather`.
     """
-    found = await Gathering(replica, holdings, open_key, outgoing).gather(person)
+    found = await Gathering(replica, holdings, open_key, outgoing).gather(person, ends)
     made = rfc3339(now_ms) or ""
     data = json.dumps(
         {"territory": territory_name, "made": made, **_mapping(found.as_json())}, ensure_ascii=False, indent=1
@@ -43,7 +45,8 @@ async def export_person(
         await outgoing.data(content)
         await outgoing.end()
     opened = sum(row["files"] is not None for row in found.works)
-    return {"entries": len(found.entries), "hand_ins": len(found.works), "opened": opened}
+    counted: dict[str, JSON] = {"entries": len(found.entries), "hand_ins": len(found.works), "opened": opened}
+    return counted if found.erasure is None else counted | {"erasure": found.erasure.as_json()}
 
 
 def _mapping(value: JSON) -> Mapping[str, JSON]:

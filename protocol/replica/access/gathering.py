@@ -6,12 +6,13 @@ Rules:
 - who was added twice has an archive for each id, and whoever writes one is told of the others: a list that calls two
   children one may be a thief's, and hands nobody's work to another family (docs/adr/0160);
 - work is opened only as far as the caller can; what stays sealed is named with its size;
-- a file that is not here, or is damaged, is named as missing; the rest goes on.
+- a file that is not here, or is damaged, is named as missing; the rest goes on;
+- what an erasure hides is among the entries, and said to be hidden: nobody is to read that there was nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -23,6 +24,7 @@ from protocol.limits import MAX_PAYLOAD_BYTES
 from protocol.model.entry import Entry, Kind, kind_name
 from protocol.model.structure import PersonRecord
 from protocol.portable_names import portable_name
+from protocol.replica.access.under_way import UnderWay, under_way
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.console.operation import JSON, Outgoing
@@ -46,6 +48,7 @@ class Gathered:
     names: list[dict[str, JSON]] = field(default_factory=list)
     works: list[dict[str, JSON]] = field(default_factory=list)
     entries: list[JSON] = field(default_factory=list)
+    erasure: UnderWay | None = None
 
     def as_json(self) -> JSON:
         """All of it."""
@@ -53,6 +56,7 @@ class Gathered:
             "person": self.person.hex(),
             "names": list(self.names),
             "works": list(self.works),
+            "erasure": None if self.erasure is None else self.erasure.as_json(),
             "entries": self.entries,
         }
 
@@ -73,10 +77,13 @@ class Gathering:
         self._outgoing = outgoing
         self._spaces: dict[bytes, str] = {}
 
-    async def gather(self, person: bytes) -> Gathered:
-        """Raises `BadInput(UNKNOWN_PERSON)` if nothing here is about that person, `LocalFailure`."""
+    async def gather(self, person: bytes, ends: Mapping[bytes, int | None]) -> Gathered:
+        """`ends` says of each erasure until when it can be taken back here.
+
+        Raises `BadInput(UNKNOWN_PERSON)` if nothing here is about that person, `LocalFailure`.
+        """
         await self._read_names_of_spaces()
-        found = Gathered(person)
+        found, hidden = Gathered(person), list[Entry]()
         for space in self._replica.door.spaces():
             view = await self._replica.view(space)
             held = [stored.entry for stored in await self._replica.store.scan(space)]
@@ -84,6 +91,8 @@ class Gathering:
                 found.entries.append(self._row(entry, hidden=view.roster.hides(entry)))
                 if entry.header.kind == Kind.PERSON and (name := self._name(entry)) is not None:
                     found.names.append(name)
+                if entry.payload is not None and view.roster.is_erased(entry):
+                    hidden.append(entry)
             works = [work for work in view.coursework.hand_ins.values() if _is_of(work.person, person)]
             said_by = await whose_words(self._replica, view.roster, works)
             for work in sorted(works, key=lambda work: (work.at_ms, work.id)):
@@ -94,6 +103,9 @@ class Gathering:
         if not found.entries:
             raise BadInput(Code.UNKNOWN_PERSON, f"nothing here is about {person.hex()}")
         await self._tell_of_doubles(person)
+        found.erasure = await under_way(self._replica, hidden, ends)
+        if found.erasure is not None:
+            await self._outgoing.progress(found.erasure.sentence)
         return found
 
     async def _tell_of_doubles(self, person: bytes) -> None:

@@ -5,12 +5,14 @@ Its words are the programs' (`family.…` in their catalogues): here is only wha
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from html import escape
 from typing import Final, Protocol
 from urllib.parse import quote
 
 from protocol.replica.access.gathering import Gathered
+from protocol.replica.access.under_way import UnderWay
 from protocol.replica.console.operation import JSON
 
 _STYLE: Final = (
@@ -31,28 +33,53 @@ class Say(Protocol):
         """The text of a key, with facts in place of the names in braces."""
         ...
 
+    def count(self, key: str, number: int, **facts: object) -> str:
+        """The text for so many."""
+        ...
+
+    def moment(self, at_ms: int) -> dt.datetime:
+        """A time as clocks here show it."""
+        ...
+
+    def clock(self, at_ms: int) -> str:
+        """An hour of the day."""
+        ...
+
 
 def page_of(found: Gathered, say: Say, territory: str, made: str, data: str) -> bytes:
     """The page. `made` is when, `data` the name of the file with all of it."""
     title = str(found.names[-1]["name"]) if found.names else found.person.hex()
     heads = "".join(f"<th>{_e(say(f'family.{column}'))}</th>" for column in _COLUMNS)
     names = "".join(_name(row, say) for row in found.names)
-    works = "".join(_work(row, say) for row in found.works) or f"<p>{_e(say('family.no_work'))}</p>"
+    hidden = 0 if found.erasure is None else found.erasure.hand_ins
+    works = "".join(_work(row, say) for row in found.works)
+    if hidden:
+        works += f"<p>{_e(say.count('family.hidden', hidden))}</p>"
     text = f"""<!doctype html>
 <html lang="{_e(say.language)}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{_e(say("family.title", name=title))}</title><style>{_STYLE}</style></head><body>
 <h1>{_e(say("family.title", name=title))}</h1>
 <p>{_e(say("family.made", territory=territory, day=made))} <code>{found.person.hex()}</code></p>
+{_erasure(found.erasure, say)}
 <h2>{_e(say("family.names"))}</h2>
 <table><thead><tr>{heads}</tr></thead><tbody>{names}</tbody></table>
 <h2>{_e(say("family.works"))}</h2>
-{works}
+{works or f"<p>{_e(say('family.no_work'))}</p>"}
 <h2>{_e(say("family.rest"))}</h2>
 <p>{_e(say("family.rest_means", n=len(found.entries)))} <a href="{quote(data)}">{_e(data)}</a></p>
 <p>{_e(say("family.rights"))}</p>
 </body></html>
 """
     return text.encode()
+
+
+def _erasure(erasure: UnderWay | None, say: Say) -> str:
+    if erasure is None:
+        return ""
+    if erasure.final_ms is None:
+        return f"<p><strong>{_e(say('family.erasure_waits'))}</strong></p>"
+    day = f"{say.moment(erasure.final_ms):%d/%m/%Y}"
+    return f"<p><strong>{_e(say('family.erasure', day=day, clock=say.clock(erasure.final_ms)))}</strong></p>"
 
 
 def _name(row: Mapping[str, JSON], say: Say) -> str:

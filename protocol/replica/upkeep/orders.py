@@ -21,12 +21,14 @@ from typing import Final, NamedTuple, Self
 
 from protocol.errors import PeerFault
 from protocol.folds.erasing import Order, has_waited, is_covered
+from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
 from protocol.replica.at_work.destroyed import Done, destroyed
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import by_space
 from protocol.replica.interfaces import EntryStore
+from protocol.replica.office.erasures import in_force
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 
@@ -156,6 +158,18 @@ async def noted_since(store: EntryStore) -> dict[bytes, int]:
     return {
         bytes.fromhex(key.removeprefix(SEEN_MARKS)): int.from_bytes(at, "big", signed=True)
         for key, at in (await store.marks(SEEN_MARKS)).items()
+    }
+
+
+async def ends_of(replica: Replica, now_ms: int) -> dict[bytes, int | None]:
+    """Until when each erasure in force can be taken back here, in ms; None of one in doubt, which destroys nothing.
+
+    Where none has been noted yet, its week begins now.
+    """
+    noted = await noted_since(replica.store)
+    return {
+        entry.id: None if await is_in_doubt(replica, entry) else noted.get(entry.id, now_ms) + ERASURE_DELAY_MS
+        for entry, _ in await in_force(replica)
     }
 
 
