@@ -203,18 +203,15 @@ class _Commands:
     async def withdraw(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.coursework import publisher
 
-        await publisher.withdraw(self._agent, _item(params))
-        return {}
+        return {"changed": await publisher.withdraw(self._agent, _item(params))}
 
     async def restore(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.coursework import publisher
 
         revision = given.identifier_or_none(params, "revision", Code.UNKNOWN_REVISION, "revision")
         if revision is None:
-            await publisher.restore(self._agent, _item(params))
-        else:
-            await publisher.restore_revision(self._agent, _item(params), revision, outgoing)
-        return {}
+            return {"changed": await publisher.restore(self._agent, _item(params))}
+        return {"changed": await publisher.restore_revision(self._agent, _item(params), revision, outgoing)}
 
     async def settle(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.coursework import publisher

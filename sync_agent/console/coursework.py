@@ -32,7 +32,7 @@ MAX_TOLD_PATHS: Final = 10
 
 @PROGRAM.command("items", columns=ITEM_COLUMNS)
 async def items(call: Call) -> JSON:
-    """List the coursework of this device, with the files of each item."""
+    """List the coursework of this device, and how many files each item has; `--json` names them."""
     return await run_here(call, "items")
 
 
@@ -79,13 +79,21 @@ async def publish(
     return done
 
 
-@PROGRAM.command("withdraw", said="withdrawn; it disappears from every device with its next sync")
+@PROGRAM.command(
+    "withdraw",
+    said="withdrawn; it disappears from every device with its next sync",
+    unchanged="nothing to do: it is withdrawn already",
+)
 async def withdraw(call: Call, item: Item) -> JSON:
     """Take an item out of sight on every device; `restore` brings it back."""
     return await run_here(call, "withdraw", {"item": item})
 
 
-@PROGRAM.command("restore", said="it is shown again, on every device with its next sync")
+@PROGRAM.command(
+    "restore",
+    said="it is shown again, on every device with its next sync",
+    unchanged="nothing to do: it is shown already, as you want it",
+)
 async def restore(
     call: Call,
     item: Item,

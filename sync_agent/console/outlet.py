@@ -62,13 +62,14 @@ class Edit:
 class FolderOutlet(Notices):
     """Writes files into `folder`. A context: a file that was not finished is gone at its end.
 
-    `edits` are those that had to make way.
+    `edits` are those that had to make way, `files` how many came.
     """
 
     def __init__(self, folder: Path, *, from_others: bool = False) -> None:
         """`from_others` says that they are pupils' work, which who opens it has not made."""
         self._folder = folder
         self.edits: list[Edit] = []
+        self.files = 0
         self._from_others = from_others
         self._folder_mode = 0o700 if from_others else 0o777
         self._path = ""
@@ -109,6 +110,7 @@ class FolderOutlet(Notices):
     async def end(self) -> None:
         """Let the file appear. Raises `BadInput(BAD_NAME)` if a folder has its name, and as `data` does."""
         await asyncio.to_thread(self._finish)
+        self.files += 1
 
     def _begin(self, parts: list[str]) -> None:
         try:

@@ -126,21 +126,21 @@ async def publish(
     return Published(entry.id if item is None else item.id, entry.id)
 
 
-async def withdraw(agent: Agent, wanted: bytes) -> None:
-    """Take an item out of sight everywhere; nothing changes if it is already."""
-    await _switch(agent, wanted, Kind.WITHDRAW)
+async def withdraw(agent: Agent, wanted: bytes) -> bool:
+    """Take an item out of sight everywhere; False where it is already, and nothing changes."""
+    return await _switch(agent, wanted, Kind.WITHDRAW)
 
 
-async def restore(agent: Agent, wanted: bytes) -> None:
-    """Bring a withdrawn item back; nothing changes if it is there."""
-    await _switch(agent, wanted, Kind.RESTORE)
+async def restore(agent: Agent, wanted: bytes) -> bool:
+    """Bring a withdrawn item back; False where it is there, and nothing changes."""
+    return await _switch(agent, wanted, Kind.RESTORE)
 
 
-async def restore_revision(agent: Agent, wanted: bytes, revision: bytes, outgoing: Outgoing) -> None:
+async def restore_revision(agent: Agent, wanted: bytes, revision: bytes, outgoing: Outgoing) -> bool:
     """Say an earlier revision of an item once more, in place of the shown head; withdrawn, it comes back as well.
 
-    Nothing changes if the item is there and already says that. Raises `BadInput` (UNKNOWN_ITEM, UNKNOWN_REVISION),
-    `Refused(NO_RIGHT)`.
+    False where the item is there and already says that: nothing changes. Raises `BadInput` (UNKNOWN_ITEM,
+    UNKNOWN_REVISION), `Refused(NO_RIGHT)`.
     """
     async with agent.writing:
         item = await find_item(agent, wanted)
@@ -152,12 +152,13 @@ async def restore_revision(agent: Agent, wanted: bytes, revision: bytes, outgoin
             )
         if not await agent.holdings.is_complete(need_of(item, version)):
             await outgoing.progress("files of that version are not here any more; they come with the next sync")
-        if item.shown.record != version.record:
+        says_another = item.shown.record != version.record
+        if says_another:
             payload = version.record.encode()
             await agent.write(
                 Draft(item.space, Kind.REVISION, authority.grant, payload, target=item.id, parents=item.line)
             )
-    await restore(agent, wanted)
+    return await restore(agent, wanted) or says_another
 
 
 async def settle(agent: Agent, wanted: bytes, keep: bytes) -> None:
@@ -185,14 +186,16 @@ async def settle(agent: Agent, wanted: bytes, keep: bytes) -> None:
             keep = entry.id
 
 
-async def _switch(agent: Agent, wanted: bytes, kind: Kind) -> None:
+async def _switch(agent: Agent, wanted: bytes, kind: Kind) -> bool:
+    """False where the item is so already."""
     async with agent.writing:
         item = await find_item(agent, wanted)
         authority = await agent.right(item.space, kind)
         if item.withdrawn is (kind is Kind.WITHDRAW):
-            return
+            return False
         draft = Draft(item.space, kind, authority.grant, EMPTY_PAYLOAD, target=item.id, parents=item.switches)
         await agent.write(draft)
+    return True
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

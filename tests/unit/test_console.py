@@ -598,3 +598,40 @@ def test_what_could_be_done_in_part_only_is_not_said_to_be_done(
 
     assert program.main(["revoke", "--data", str(tmp_path)]) == 0
     assert ("cut off" in capfd.readouterr().err) is told
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_what_was_so_already_is_not_said_to_be_done_now(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], *, changed: bool
+) -> None:
+    program = Program("sync-agent", "a program", lambda: "1")
+
+    @program.command("withdraw", said="withdrawn", unchanged="it was so already")
+    def withdraw(_call: Call) -> JSON:
+        """Withdraw."""
+        return {"changed": changed}
+
+    assert program.main(["withdraw", "--data", str(tmp_path)]) == 0
+    told = capfd.readouterr()
+    assert (told.out, told.err) == ("", "withdrawn\n" if changed else "it was so already\n")
+    assert program.main(["withdraw", "--json", "--data", str(tmp_path)]) == 0
+    assert json.loads(capfd.readouterr().out) == {"changed": changed}
+
+
+def test_a_table_is_cut_to_the_terminal_and_is_whole_where_it_goes_into_another_program(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Program("sync-agent", "a program", lambda: "1")
+    folder = "/home/petit/" + "leçons/" * 40
+
+    @program.command("list")
+    def listed(_call: Call) -> JSON:
+        """List."""
+        return [{"folder": folder, "title": "Eau"}]
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert program.main(["list", "--data", str(tmp_path)]) == 0
+    assert folder in capfd.readouterr().out
+    monkeypatch.setenv("COLUMNS", "80")
+    assert program.main(["list", "--data", str(tmp_path)]) == 0
+    assert max(map(len, capfd.readouterr().out.splitlines())) == 80

@@ -45,6 +45,12 @@ def test_words_that_people_compare_are_whole_in_the_narrowest_terminal() -> None
     assert "…" in readable(rows, 80), "what is only read gives way"
 
 
+def test_what_is_wrong_with_something_is_said_whole_in_the_narrowest_terminal() -> None:
+    problem = "another name in this folder looks the same; only the way its accents are stored differs"
+    rows: JSON = [{"folder": "/home/petit/leçons de sciences", "title": "Le cycle de l'eau", "problem": problem}]
+    assert readable(rows, 60).splitlines()[1].endswith(problem)
+
+
 def test_names_give_way_before_ids_and_times() -> None:
     seen = "2026-11-28T08:11:30.000Z"
     rows: JSON = [{"device": ITEM, "name": "Portable de Mme Petit-Lavandière", "last_seen": seen, "title": "Eau " * 20}]

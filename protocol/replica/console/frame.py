@@ -29,7 +29,7 @@ from typing import Any, Final, TextIO, TypeAlias, TypeVar, cast
 from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.portable_names import displayable
 from protocol.replica.console.operation import JSON
-from protocol.replica.console.text import DEFAULT_WIDTH_CHARS, readable
+from protocol.replica.console.text import readable
 
 INTERRUPTED_STATUS: Final = 130
 _TAKEN_OVER: Final = "_PARSED"
@@ -40,6 +40,7 @@ _OBEYED: Final = re.compile("[\x7f-\x9f]")
 """What terminals may obey, and JSON leaves as it is."""
 SMALL: Final = {"FROZENLIST_NO_EXTENSIONS": "1"}
 """aiohttp's list of a handful of handlers, compiled, is the only thing that loads the C++ library: 1.5 MB."""
+_CHANGED: Final = "changed"
 _FALSE: Final = frozenset({"", "0", "false", "no", "off", "f", "n"})
 
 Handler: TypeAlias = "Callable[..., JSON] | Callable[..., Awaitable[JSON]]"
@@ -65,6 +66,7 @@ class Command:
     raw: bool
     lasting: bool
     said: str | None
+    unchanged: str | None
     columns: Mapping[str, str] | None
 
 
@@ -112,6 +114,7 @@ class Program:
         raw: bool = False,
         lasting: bool = False,
         said: str | None = None,
+        unchanged: str | None = None,
         columns: Mapping[str, str] | None = None,
     ) -> Callable[[_H], _H]:
         """Enter a function as the command `name` (`"items"`, `"space add"`).
@@ -120,11 +123,12 @@ class Program:
         itself and its result is not shown. `lasting`: once its options are parsed the command begins anew in the same
         process without what parsing has loaded, which a daemon would keep in memory for weeks. `said`: one line for
         people once it is done, where there is no result to show; not where a part of it could not be (`remains`).
+        `unchanged`: that line where all was so already: the result's `changed` is false, which people are not shown.
         `columns`: those that people see of a result that is a table, with their headings.
         """
 
         def enter(handler: _H) -> _H:
-            self._commands[name] = Command(handler, verdict, raw, lasting, said, columns)
+            self._commands[name] = Command(handler, verdict, raw, lasting, said, unchanged, columns)
             return handler
 
         return enter
@@ -268,14 +272,27 @@ def _perform(parsed: Parsed) -> int:
 
         result = asyncio.run(cast("Coroutine[Any, Any, JSON]", result))
     if not parsed.command.raw:
-        width = shutil.get_terminal_size((DEFAULT_WIDTH_CHARS, 24)).columns
-        now = datetime.now(UTC)
-        text = _document(result) if parsed.call.json else readable(result, width, parsed.command.columns, now)
-        _write(text)
-    remains = isinstance(result, dict) and result.get("remains")
-    if parsed.command.said is not None and not parsed.call.json and not remains:
-        tell(parsed.command.said)
+        _write(_document(result) if parsed.call.json else _for_people(parsed.command, result))
+    if not parsed.call.json and (line := _said(parsed.command, result)) is not None:
+        tell(line)
     return 1 if parsed.command.verdict and not result.get("ok", result.get("valid")) else 0
+
+
+def _for_people(command: Command, result: JSON) -> str:
+    """The result as text: as wide as the terminal, and whole where it goes into a file or another program."""
+    if command.unchanged is not None and isinstance(result, dict):
+        result = {key: value for key, value in result.items() if key != _CHANGED}
+    width = shutil.get_terminal_size((sys.maxsize, 24)).columns
+    return readable(result, width, command.columns, datetime.now(UTC))
+
+
+def _said(command: Command, result: JSON) -> str | None:
+    """The line for people once a command is done."""
+    if not isinstance(result, dict):
+        return command.said
+    if result.get("remains"):
+        return None
+    return command.unchanged if result.get(_CHANGED) is False else command.said
 
 
 def _report(where: str, error: RelaisError, *, as_json: bool) -> int:

@@ -3,8 +3,8 @@
 Rules:
 - a table fits the terminal: ids are shortened to a beginning that commands take as well, times are this machine's, to
   the minute, and said in words, columns in which nothing stands are left out unless "no" is the news, and the widest
-  give way, names and sentences before ids and times; words that people compare on two screens are never cut, and a
-  line is rather too long;
+  give way, names and sentences before ids and times; words that people compare on two screens, and what is wrong with
+  something, are never cut, and a line is rather too long, as all are where no terminal is (a file, another program);
 - problems are sentences with what to do about each, and are never cut;
 - one fact alone, as a command prints for copying, is whole; a time stands behind the words for it, and among other
   facts, as in `status`, is said in words only, wherever it stands;
@@ -32,7 +32,7 @@ _NARROWEST_CHARS: Final = 10
 _NOTHING: Final = frozenset({"-", "no", ""})
 _NO_IS_NEWS: Final = frozenset({"complete", "second_factor"})
 """Columns that say "yes" where all is well."""
-_COMPARED: Final = frozenset({"words"})
+_WHOLE: Final = frozenset({"words", "problem"})
 """Columns that are of no use when a part is missing."""
 _NEAR: Final = {-1: "yesterday", 0: "today", 1: "tomorrow"}
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -92,9 +92,9 @@ def _table(
     shown = filled or list(range(len(columns)))
     lines = [[line[index] for index in shown] for line in ([displayable(headings[key]) for key in columns], *grid)]
     wished = [max(len(line[index]) for line in lines) for index in range(len(shown))]
-    compared = frozenset(at for at, index in enumerate(shown) if columns[index] in _COMPARED)
+    whole = frozenset(at for at, index in enumerate(shown) if columns[index] in _WHOLE)
     exact = frozenset(at for at, index in enumerate(shown) if any(_is_exact(row.get(columns[index])) for row in rows))
-    widths = _fitted(_fitted(wished, width, compared | exact), width, compared)
+    widths = _fitted(_fitted(wished, width, whole | exact), width, whole)
     for line in lines:
         cells = (_shortened(cell, room).ljust(room) for cell, room in zip(line, widths, strict=True))
         yield _GAP.join(cells).rstrip()
