@@ -13,12 +13,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console import parameters as given
 from protocol.replica.console.frame import tell
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
+from protocol.replica.console.text import local_time
 from protocol.roles import SEES_ALL_WORK
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.app import Agent
@@ -187,6 +189,8 @@ class _Commands:
         published = await publisher.publish(self._agent, _wish(params), incoming, outgoing)
         if params.get("item") is None:
             await self._tell_of_others(published.item, outgoing)
+        if params.get("due_ms") is not None:
+            await self._tell_of_due(published.item, outgoing)
         return {"item": published.item.hex(), "revision": published.revision.hex()}
 
     async def _tell_of_others(self, wanted: bytes, outgoing: Outgoing) -> None:
@@ -198,6 +202,20 @@ class _Commands:
             await outgoing.progress(
                 f"there is a {what} “{other.shown.record.title}” here already; both are shown now. If this is a new "
                 f"version of it: `publish … --item {number}`, and `withdraw {item.id.hex()[:12]}`"
+            )
+
+    async def _tell_of_due(self, wanted: bytes, outgoing: Outgoing) -> None:
+        """Say of a date that was given what is odd about it: that of a lesson, and one that is past."""
+        record = (await reading.find_item(self._agent, wanted)).shown.record
+        if record.kind is not ItemKind.ASSIGNMENT:
+            await outgoing.progress(
+                f"nothing is handed in for this {record.kind.value}: its date is shown on its own page only. If it is "
+                f"work to hand in: `publish --item {wanted.hex()[:12]} --kind {ItemKind.ASSIGNMENT.value}`"
+            )
+        elif record.due_ms is not None and record.due_ms < self._agent.now_ms():
+            await outgoing.progress(
+                f"that date is past ({local_time(rfc3339(record.due_ms) or '')}): whatever is handed in is late. For "
+                f"another one: `publish --item {wanted.hex()[:12]} --due DATE`"
             )
 
     async def withdraw(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:

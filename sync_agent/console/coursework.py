@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -165,12 +166,23 @@ async def hand_in(
         incoming = files_of(paths or [], data_dir=call.data_dir)
         params: dict[str, JSON] = {"item": item, "person": person, "files": sizes_of(incoming)}
         try:
-            return await run_with(call, "hand-in", params, incoming)
+            kept = await run_with(call, "hand-in", params, incoming)
         except LocalFailure as failure:
             if failure.code is not Code.CHANGING_FILE or not tries_left:
                 raise
+        else:
+            _tell_of_empty(sizes_of(incoming))
+            return kept
         await asyncio.sleep(PAUSE_S)
     raise AssertionError
+
+
+def _tell_of_empty(sizes: Sequence[tuple[str, int]]) -> None:
+    """Hint at files in which nothing is: a pupil has not saved them yet, perhaps."""
+    empty = [path for path, size in sizes if size == 0]
+    if empty:
+        more = f" and {len(empty) - MAX_TOLD_PATHS} more" if len(empty) > MAX_TOLD_PATHS else ""
+        tell(f"empty (0 bytes): {', '.join(empty[:MAX_TOLD_PATHS])}{more}; not saved yet? Save it, and hand in again")
 
 
 @PROGRAM.command("hand-ins", columns=HAND_IN_COLUMNS)

@@ -143,6 +143,17 @@ def test_work_goes_to_the_teacher_and_feedback_comes_back(room: Class, tmp_path:
     assert row["feedback"]["mark"] is None
 
 
+def test_who_hands_in_an_empty_file_is_told_that_nothing_is_in_it(room: Class, tmp_path: Path) -> None:
+    laptop = room["laptop"]
+    task = publish(laptop, room, lay(tmp_path / "consigne", {"consigne.txt": b"Racontez."}), kind="assignment")
+    lay(tmp_path, {"vide.odt": b"", "plein.odt": b"a"})
+    words = ["hand-in", task, "plein.odt", "--person", room.pupil_person]
+    assert "empty" not in laptop.run(*words, cwd=tmp_path).err
+    told = laptop.run(*words, "vide.odt", cwd=tmp_path)
+    assert told.status == 0
+    assert "empty (0 bytes): vide.odt;" in told.err
+
+
 def test_a_proof_to_print_takes_the_place_of_no_other_file(room: Class, tmp_path: Path) -> None:
     laptop = room["laptop"]
     task = publish(laptop, room, lay(tmp_path / "consigne", {"consigne.txt": b"Racontez."}), kind="assignment")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import pytest
@@ -225,6 +226,29 @@ async def test_a_teacher_who_publishes_a_title_again_is_led_to_the_first(room: C
         page = await adult.page(second)
         assert "déjà un élément de ce titre" in page
         assert f'href="{first.partition("?")[0]}"' in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "due", "said"),
+    [
+        ("assignment", "2020-01-15", "La date indiquée est déjà passée"),
+        ("assignment", "2126-01-15", None),
+        ("assignment", "", None),
+        ("lesson", "2126-01-15", "Rien n'est à rendre ici"),
+    ],
+)
+async def test_a_teacher_is_told_of_a_date_that_is_past_or_means_nothing_when_it_was_published(
+    room: Classroom, kind: str, due: str, said: str | None
+) -> None:
+    teacher = await room.teacher()
+    await teacher.session.sync()
+    fields = {"space": room.space.hex(), "kind": kind, "title": "Volcans", "due": due}
+    async with portal(teacher.agent) as adult:
+        place = (await adult.send("/publish", "/publish", fields, [("a.txt", b"a")])).headers["Location"]
+        page = html.unescape(await adult.page(place))
+        for sentence in ("La date indiquée est déjà passée", "Rien n'est à rendre ici"):
+            assert (sentence in page) is (sentence == said)
+        assert said is None or said not in html.unescape(await adult.page(place.partition("?")[0]))
 
 
 async def test_all_names_that_do_not_fit_are_named_with_why_and_what_was_written_stays_in_the_form(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import io
 import zipfile
 
@@ -14,6 +15,10 @@ from protocol.trust.receipt_code import proof_code
 from tests.harness.classroom import Classroom, Device, brought
 from tests.harness.commands import Desk
 from tests.harness.portal import LESSON, portal
+
+
+def flat(page: str) -> str:
+    return html.unescape(page).replace("\N{NO-BREAK SPACE}", " ")
 
 
 async def test_a_pupil_hands_in_sees_that_it_is_kept_and_reads_the_answer(
@@ -57,6 +62,21 @@ async def test_a_pupil_hands_in_sees_that_it_is_kept_and_reads_the_answer(
         saved = await surfer.get(f"/work/{work}/note/note.txt")
         assert (saved.body, saved.headers["Content-Disposition"][:10]) == (b"bravo", "attachment")
         assert saved.headers["Cache-Control"] == "no-store"  # many use this browser
+
+
+async def test_a_pupil_who_hands_in_an_empty_file_reads_so_and_so_does_the_teacher(
+    room: Classroom, assignment: tuple[Device, Device, str]
+) -> None:
+    teacher, pc, item = assignment
+    fields = {"person": room.pupil_person.hex()}
+    async with portal(pc.agent) as surfer:
+        for name, data, is_told in (("vide.odt", b"", True), ("plein.odt", b"a", False)):
+            sent = await surfer.send(f"/item/{item}", f"/item/{item}/hand-in", fields, [(name, data), ("b.txt", b"b")])
+            place = sent.headers["Location"].partition("?")[0]
+            assert (f"est vide : {name}." in flat(await surfer.page(place))) is is_told
+            await brought(pc, teacher)
+            async with portal(teacher.agent) as adult:
+                assert (f"Fichier vide : {name}." in flat(await adult.page(place))) is is_told
 
 
 async def test_the_proof_of_a_hand_in_is_a_page_to_print_for_who_may_see_how_far_it_has_come(

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, LocalFailure, RelaisError
 from protocol.limits import MAX_CHUNK_BYTES, MAX_PARENTS, MiB
 from protocol.model.entry import Kind
@@ -163,6 +164,24 @@ async def test_who_publishes_a_title_again_as_a_new_item_is_told_how_to_make_a_n
         await desk.ask("withdraw", item=item)
     await desk.publish(LESSON, space=space, title="Le cycle de l'eau")
     assert desk.told == []
+
+
+async def test_who_gives_a_date_that_is_past_or_that_of_a_lesson_is_told_so(desk: Desk, space: str) -> None:
+    tomorrow_ms = desk.agent.now_ms() + DAY_MS
+    item = (await desk.publish(LESSON, space=space, title="Raconte", kind="assignment", due_ms=5))["item"]
+    (told,) = desk.told
+    assert "that date is past" in told
+    assert f"`publish --item {item[:12]} --due DATE`" in told
+    await desk.publish(None, item=item, title="Racontez")
+    assert desk.told == [], "nobody has given it now"
+    await desk.publish(None, item=item, due_ms=tomorrow_ms)
+    assert desk.told == []
+    lesson = (await desk.publish(LESSON, space=space, title="Eau", due_ms=tomorrow_ms))["item"]
+    (told,) = desk.told
+    assert "nothing is handed in for this lesson" in told
+    assert f"`publish --item {lesson[:12]} --kind assignment`" in told
+    await desk.publish(None, item=lesson, kind="assignment")
+    assert (await desk.item(lesson))["due"] is not None
 
 
 async def test_the_same_files_and_words_again_are_the_same_revision(desk: Desk, space: str) -> None:

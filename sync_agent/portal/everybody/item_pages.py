@@ -91,6 +91,7 @@ class ItemPages:
             done=(done := request.query.get("done")),
             left_out=self._desk.left_out(piece.item.id.hex()) if done == "published" and visit.teaches else (),
             twin=_twin(piece) if done == "published" and visit.teaches else None,
+            dated=_dated(piece, visit.now_ms) if done == "published" and visit.teaches else None,
             draft=await self._draft_of(visit, piece),
             edits=await kept_edits(self._shelf.agent, piece.item.id),
         )
@@ -176,6 +177,15 @@ class ItemPages:
 def _twin(piece: Piece) -> Item | None:
     """Another item of a new one's title: it was meant as a new version, perhaps."""
     return next(iter(others_called(piece.room.coursework, piece.item)), None) if len(piece.item.versions) == 1 else None
+
+
+def _dated(piece: Piece, now_ms: int) -> str | None:
+    """What is odd about the date of something just published: the key of its sentence, or nothing."""
+    if piece.due_ms is None:
+        return None
+    if not piece.is_assignment:
+        return "teach.due_for_nothing"
+    return "teach.due_past" if piece.due_ms < now_ms else None
 
 
 async def save_file(

@@ -167,6 +167,7 @@ class WorkPages:
         if visit.teaches:
             standing = await standing_of(visit, self._shelf, room, work)
         versions = [each for each in room.versions_of(work) if visit.sees(each, made_here=agent.made(each))]
+        files = await self._shelf.sealed_files(work) if mine else ()
         return self._desk.page(
             visit,
             "work.html",
@@ -178,7 +179,8 @@ class WorkPages:
             name=room.called(work.person) or visit.say("unknown.person"),
             hint=visit.hint(self._shelf, room, told),
             standing=standing,
-            files=await self._shelf.sealed_files(work) if mine else (),
+            files=files,
+            empty=", ".join(path for path, size in files if size == 0),
             note=note,
             note_files=await self._shelf.files(None if note is None else note.content),
             answerer=visit.answerer(self._shelf, room, work),
