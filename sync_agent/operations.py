@@ -32,7 +32,7 @@ from sync_agent.machine.command_names import ARE_OF_VERSIONS, COURIER_LET_IN
 from sync_agent.machine.enrolled import ENROLMENT_FILE
 from sync_agent.machine.few_threads import use_few_threads
 from sync_agent.machine.progress import telling
-from sync_agent.network.trouble import Seen
+from sync_agent.network.trouble import AT_A_DEVICE, Seen
 from sync_agent.school.measures import ordered
 from sync_agent.sync.withdrawn import ended_names
 
@@ -133,7 +133,11 @@ def _without_work(operation: Operation) -> Operation:
             sentence = error.message.replace("; the work is kept", "; nothing has changed, and the code is still good")
             seen = error.facts.get("seen")
             if isinstance(seen, Seen):
-                sentence = f"{sentence}. What helps: {seen.remedy(str(params.get('server') or ''))}"
+                words = AT_A_DEVICE.get(seen.trouble) if params.get("peer") else None
+                if words is not None:
+                    sentence = sentence.replace(seen.sentence(), words.seen)
+                remedy = seen.remedy(str(params.get("server") or "")) if words is None else words.remedy
+                sentence = f"{sentence}. What helps: {remedy}"
             raise NoAnswer(error.code, sentence, **error.facts) from error
 
     return operate

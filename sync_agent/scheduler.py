@@ -218,7 +218,8 @@ class Scheduler:
             _log.warning("%s", error)
         elif error is None and before.failures:
             lasted_s = self._monotonic() - before.failing_since_s
-            _log.info("the server is reached again, after %d failures in %d s", before.failures, lasted_s)
+            failures = "1 failure" if before.failures == 1 else f"{before.failures} failures"
+            _log.info("the server is reached again, after %s in %d s", failures, lasted_s)
         self._seen = seen
         if pause.at_least_s:
             await self._pause(self._stopping, pause.at_least_s)

@@ -165,12 +165,22 @@ class CourierDisk:
         """Make the folders, and remove what an earlier try left unfinished. Raises `LocalFailure`, `BadInput`."""
         try:
             self._check_own()
-            self.place.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
             passing = (entry.name for entry in entries_in(self.place) if _PASSES.fullmatch(entry.name))
             for name in list(islice(passing, MAX_BUNDLES_PER_DISK)):
                 (self.place / name).unlink(missing_ok=True)
         except OSError as reason:
             raise trouble_of(self.place, reason) from reason
+
+    def _make_folder(self) -> None:
+        try:
+            self.place.mkdir(parents=True, exist_ok=True)
+        except (
+            FileNotFoundError
+        ) as reason:  # all above it is made as well: this is no place for files, and no stick is out
+            shown = displayable(str(self.place))
+            sentence = f"no folder can be made at {shown}; choose another place"
+            raise LocalFailure(Code.STORAGE_FAILED, sentence, path=shown) from reason
 
     def passing(self) -> Path:
         """A new passing name, under which a file is written before it counts."""

@@ -155,7 +155,7 @@ WORDS: Final[Mapping[Trouble, Words]] = {
     ),
     Trouble.DRILL: Words(
         "the school rehearses an outage until {about}",
-        "nothing is wrong; it ends by itself, and everything is sent then",
+        "there is nothing to mend: it ends by itself, and everything is sent then",
     ),
     Trouble.SERVER: Words(
         "it answers, and can take nothing now ({about})",
@@ -163,6 +163,14 @@ WORDS: Final[Mapping[Trouble, Words]] = {
     ),
     Trouble.OTHER: Words("the network gives an error", _WAIT),
 }
+
+AT_A_DEVICE: Final[Mapping[Trouble, Words]] = {
+    Trouble.NO_SERVER: Words(
+        "the machine is there, but no Relais answers at this port",
+        "look on that computer whether Relais runs, with --lan: `sync-agent peer address` says there how it is reached",
+    ),
+}
+"""What has other words where a device of the school was to answer, and no server."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from protocol.messages.parts import InlinePack
 from protocol.replica.console.frame import Notices
 from protocol.replica.upkeep.eraser import Eraser
 from sync_server.handlers.store.backups import back_up, note_kept
+from sync_server.handlers.store.restored import Restored
 from sync_server.opened.app import opened
 from sync_server.opened.data_folder import COPY_FILE
 from tests.harness.backups import Case, handed_in, members_of, noise, rewritten
@@ -51,6 +52,11 @@ def publish(here: School, agent: Machine, title: str, *more: str, size: int = 30
     (folder / "page.html").write_text(f"<h1>{title}</h1>", encoding="utf-8")
     item: str = agent.ok("publish", str(folder), "--space", here.space, "--title", title, *more)["item"]
     return item
+
+
+@pytest.mark.parametrize(("unheard", "said"), [(1, "1 has not called since"), (2, "2 have not called since")])
+def test_how_many_have_not_called_since_a_restore_is_said_of_one_as_of_several(unheard: int, said: str) -> None:
+    assert said in Restored(0, 0, unheard).sentence
 
 
 def restored(here: School, backup: Path, name: str = "restored") -> Machine:

@@ -140,6 +140,13 @@ def test_a_stick_whose_file_system_is_gone_was_pulled_out() -> None:
         assert "pulled out" in courier_disk.trouble_of(Path("/media/usb"), OSError(number, "it is gone")).message
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a place that takes no folders, as Linux has one")
+def test_a_place_that_takes_no_folder_is_no_stick_that_was_pulled_out() -> None:
+    with pytest.raises(LocalFailure, match="no folder can be made at /proc/clé") as raised:
+        courier_disk.CourierDisk(Path("/proc/clé"), bytes(32)).make()
+    assert raised.value.code is Code.STORAGE_FAILED
+
+
 async def test_a_disk_that_answers_even_closing_with_an_error_is_said_to_be_pulled_out(
     room: Classroom, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

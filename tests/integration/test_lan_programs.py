@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from protocol.roles import Role
+from protocol.trust.invitation import SECRET_BYTES, Invitation
 from tests.harness.enrolled import Class, enrolled_class
 from tests.harness.machines import Machine
 from tests.harness.patience import eventually
@@ -68,6 +69,18 @@ def test_a_lesson_and_the_work_on_it_pass_while_no_server_answers(school: Class,
     other = prof.ok("publish", str(lesson), "--space", school.space, "--title", "Encore")["item"]
     eventually("news passes again", lambda: has(renard, other) and has(hibou, other))
     assert [machine.stop() for machine in (renard, hibou, prof)] == [0, 0, 0]
+
+
+def test_who_enrols_at_a_computer_where_nothing_answers_is_sent_to_it_and_not_to_the_servers_operator(
+    tmp_path: Path,
+) -> None:
+    code = Invitation.create(bytes(32), bytes(SECRET_BYTES)).code()
+    newcomer = Machine("nouveau", tmp_path / "nouveau", "sync-agent")
+    refused = newcomer.run("enroll", "--peer", "127.0.0.1:9", "--code", code)
+    assert (refused.status, refused.code) == (3, "unreachable")
+    assert "no Relais answers at this port" in refused.err
+    assert "`sync-agent peer address`" in refused.err
+    assert "server" not in refused.err
 
 
 def test_sync_with_peers_asks_only_them_and_says_when_none_answers(school: Class, ended: None, tmp_path: Path) -> None:

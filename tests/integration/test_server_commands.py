@@ -12,6 +12,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.identity import DeviceKeys, school_id
+from protocol.limits import MAX_INVITED_DEVICES
 from protocol.messages.calls import SyncRequest
 from protocol.model.entry import Entry, Kind
 from protocol.model.register import Health, RegisterKind, compose_register
@@ -87,6 +88,14 @@ async def test_a_school_is_named_by_its_code_wherever_a_space_is_asked_for(desk:
     assert (await desk.do("person list", space="0180001D"))[0]["person"] == person
     school = school_id(desk.server.replica.territory, "0180001D").hex()
     assert (await desk.do("person list", space=school))[0]["person"] == person
+
+
+@pytest.mark.parametrize("uses", [-3, 0, MAX_INVITED_DEVICES + 1])
+async def test_a_number_of_devices_that_no_code_lets_in_is_answered_with_those_that_one_does(
+    desk: Office, uses: int
+) -> None:
+    with pytest.raises(BadInput, match=f"between 1 and {MAX_INVITED_DEVICES}"):
+        await desk.do("invite", role="machine", space=[desk.space], uses=uses, ttl="1h")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from protocol.errors import BadInput, Code
 from protocol.replica.console.by_name import Named, by_name, compared
+from protocol.replica.office.people import spoken
 
 LEA, LEO, ZOE = (Named(bytes([number]) * 16, name, "pupil, CM1") for number, name in enumerate(("Léa", "Léo", "Zoé")))
 CLASS = [LEA, LEO, ZOE, Named(b"\x09" * 16, None)]
@@ -59,3 +60,9 @@ def test_where_nothing_has_a_name_the_answer_says_what_to_type() -> None:
 
 def test_letters_of_several_signs_are_compared_as_they_are_said() -> None:
     assert compared("Cœur  de Straße") == compared("CŒUR DE STRASSE")
+    assert compared("Nœlle") == compared("noelle") == compared("NOËLLE")
+    assert compared("Lætitia") == compared("laetitia")
+
+
+def test_who_was_added_twice_is_found_whatever_keyboard_wrote_their_ligatures() -> None:
+    assert spoken("Nœlle Bœuf") == spoken("BOEUF Noelle")

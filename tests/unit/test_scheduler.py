@@ -162,6 +162,23 @@ async def test_the_loop_follows_the_rules_and_stops_when_told() -> None:
     assert stage.syncs == [True] * 5
 
 
+@pytest.mark.parametrize(("failures", "said"), [(1, "after 1 failure in"), (2, "after 2 failures in")])
+async def test_the_log_counts_what_failed_before_the_server_was_reached_again(
+    caplog: pytest.LogCaptureFixture, failures: int, said: str
+) -> None:
+    stage = Stage(results=[*[UNREACHABLE] * failures, SyncResult()])
+    scheduler = stage.scheduler()
+
+    async def on_pause(_event: asyncio.Event, _delay_s: float) -> None:
+        if len(stage.pauses) > failures:
+            scheduler.stop()
+
+    stage.on_pause = on_pause
+    with caplog.at_level("INFO", "sync_agent.scheduler"):
+        await scheduler.run_forever()
+    assert said in caplog.messages[-1]
+
+
 async def test_an_error_that_nobody_foresaw_is_a_failed_sync_that_is_counted() -> None:
     stage, noted = Stage(), Unforeseen(int)
     scheduler = stage.scheduler(noted)

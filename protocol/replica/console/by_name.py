@@ -1,7 +1,8 @@
 """What people type where an id is asked for: the name of a class, a person or a device, if only one has it here.
 
 Rules:
-- a name is compared as people say it: case, accents and white space make no difference; a part of one is no name;
+- a name is compared as people say it: case, accents, ligatures (œ is oe) and white space make no difference; a part of
+  one is no name;
 - who is meant is never guessed: of several none is taken, and the answer shows what tells them apart;
 - what is over, a closed class say, is meant by its name only where nothing else has it.
 """
@@ -19,6 +20,8 @@ from protocol.replica.console.abbreviations import SHORTEST_CHARS
 from protocol.replica.console.parameters import shown
 
 _LISTED_AT_MOST: Final = 8
+_LIGATURES: Final = str.maketrans({"œ": "oe", "æ": "ae"})
+"""Unicode takes these for letters of their own, and French spells them in two where a keyboard has none."""
 _DIGITS: Final = frozenset(string.hexdigits)
 
 
@@ -43,8 +46,13 @@ def is_whole(text: str, size: int) -> bool:
 
 def compared(name: str) -> str:
     """Equal for two names that people would take for one."""
-    plain = (char for char in unicodedata.normalize("NFKD", name) if not unicodedata.combining(char))
-    return " ".join("".join(plain).casefold().split())
+    return " ".join(plain(name).split())
+
+
+def plain(text: str) -> str:
+    """Text without case, accents and ligatures: not every keyboard has them, and a list may be typed on another."""
+    bare = (char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return "".join(bare).casefold().translate(_LIGATURES)
 
 
 def by_name(text: str, known: Iterable[Named], code: Code, what: str) -> Named:

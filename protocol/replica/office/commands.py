@@ -104,7 +104,7 @@ async def new_code(office: Office, params: Params, role: Role) -> JSON:
         role=role,
         spaces=await open_spaces_named(office, given.texts(params, "space")),
         person=None if person is None else person_id(person),
-        uses=given.count_or_none(params, "uses") or 0,
+        uses=given.count(params, "uses"),
         lifetime_ms=lifetime_ms(given.text(params, "ttl")),
         stay_ms=None if stay is None else lifetime_ms(stay),
     )

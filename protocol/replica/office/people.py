@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from protocol.model.ancestry import heads, to_replace
 from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.console.by_name import plain
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import name_of
 from protocol.replica.office.spaces import space_records
@@ -140,9 +140,8 @@ def probable_duplicates(
 
 
 def spoken(name: str) -> str:
-    """A name without case, accents, punctuation and order of its parts: Léa Martin, MARTIN Lea."""
-    plain = unicodedata.normalize("NFKD", name.casefold())
-    kept = "".join(char if char.isalnum() else " " for char in plain if not unicodedata.combining(char))
+    """A name without case, accents, ligatures, punctuation and order of its parts: Léa Martin, MARTIN Lea."""
+    kept = "".join(char if char.isalnum() else " " for char in plain(name))
     return " ".join(sorted(kept.split()))
 
 

@@ -50,9 +50,10 @@ class Restored:
     @property
     def sentence(self) -> str:
         """Beside what names persons."""
+        unheard = f"{self.unheard} {'has' if self.unheard == 1 else 'have'}"
         return (
             f"this server was restored from a backup of {local_time(rfc3339(self.backup_ms) or '')}: who was erased "
-            f"after that may be named here until a machine has called that knows of it; {self.unheard} have not called "
+            f"after that may be named here until a machine has called that knows of it; {unheard} not called "
             "since. Print or pass on nothing of it before"
         )
 
