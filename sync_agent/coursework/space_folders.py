@@ -13,10 +13,12 @@ from protocol.limits import MAX_PATH_COMPONENT_BYTES
 from protocol.portable_names import portable_form, portable_name
 from sync_agent.app import Agent
 from sync_agent.machine.marks import SPACE_FOLDER_MARKS
-from sync_agent.space_names import space_names
+from sync_agent.space_names import space_names, unnamed_schools
 
 OUR_FOLDER: Final = ".relais"
 """In DIR/coursework: what is being built or taken away. No space has this name."""
+WHOLE_SCHOOL: Final = "Toute l'école"
+"""What the folder of a school is called that has no name but its UAI, which stands behind."""
 _MAX_EXTENSION_CHARS: Final = 16
 
 
@@ -57,6 +59,7 @@ async def space_folders(agent: Agent) -> dict[bytes, str]:
     fresh = {}
     if any(space not in known for space in spaces):
         names = await space_names(agent)
+        names |= {space: f"{WHOLE_SCHOOL} ({uai})" for space, uai in (await unnamed_schools(agent, names)).items()}
         for space in spaces:
             if space not in known:
                 known[space] = fresh[space] = free_name(

@@ -12,11 +12,12 @@ from protocol.clock import DAY_MS, at_from
 from protocol.errors import Refused
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
-from protocol.model.structure import Erasure, Revocation
+from protocol.model.structure import Erasure, Revocation, SpaceChange
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.erasures import in_force
 from protocol.rights.vouching import device_words
 from protocol.roles import Role
+from sync_agent.coursework.space_folders import space_folders
 from sync_agent.keys.confirming import own_device
 from sync_agent.scheduler import Outcome
 from sync_agent.status import status
@@ -87,9 +88,27 @@ async def test_she_makes_a_class_adds_people_and_gives_codes(room: Classroom) ->
         words = (await status(head.agent))["fingerprint"]
         assert len(str(words).split()) == 3
         assert str(words) in html.unescape(code), "what the new computer shows too"
+        assert f"Les trois mots de « {head.agent.enrolment.territory_name} »" in html.unescape(
+            await surfer.page("/state")
+        ).replace("\N{NO-BREAK SPACE}", " ")
         assert str(words) in html.unescape(await surfer.page("/state"))
         assert re.search(r"(?:[0-9A-Z]{4}-){8}", await surfer.page(place)) is None  # shown once
         assert "CE2" in await surfer.page("/school")
+
+
+async def test_a_school_without_a_name_is_the_whole_school_on_pages_and_in_folders(room: Classroom) -> None:
+    school = await room.territory.school("0180009Z", "0180009Z")
+    head = await room.device(Role.HEAD, school)
+    await head.session.sync()
+    async with portal(head.agent) as surfer:
+        assert ">Toute l'école (0180009Z)<" in html.unescape(await surfer.page("/publish"))
+        assert "The whole school (0180009Z)" in await surfer.page("/publish?lang=en")
+        assert (await space_folders(head.agent))[school] == "Toute l'école (0180009Z)"
+        await room.territory.say(school, Kind.SPACE_CHANGE, SpaceChange("École de Bourges").encode())
+        await head.session.sync()
+        page = await surfer.page("/publish")
+    assert "École de Bourges" in page
+    assert "0180009Z" not in page
 
 
 async def test_she_sees_who_had_people_of_her_school_forgotten_while_it_can_be_undone(room: Classroom) -> None:

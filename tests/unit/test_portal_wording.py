@@ -420,3 +420,19 @@ def test_both_programs_give_a_family_the_same_page_with_words_for_every_state_an
         assert here == there
         assert {f"family.state_{state}" for state in HandInState} <= here.keys()
         assert {f"family.role_{role}" for role in PersonRole} <= here.keys()
+
+
+def test_the_page_of_a_drill_says_what_a_quarantine_does_and_not_to_cut_the_network() -> None:
+    for language, stops, order in (("fr", "la quarantaine arrête", "coupez"), ("en", "the quarantine stops", "switch")):
+        said = plain(say(language, ADULT)("drill.quarantine_intro"))
+        assert stops in said
+        assert order not in said
+
+
+def test_a_parent_is_called_a_parent_wherever_a_role_is_named() -> None:
+    for catalogues in (CATALOGUES, SERVERS):
+        for language in catalogues.languages:
+            texts = catalogues.texts(language)
+            named = [text for key, text in texts.items() if key.endswith("_guardian")]
+            assert named
+            assert all("parent" in text.casefold() for text in named)

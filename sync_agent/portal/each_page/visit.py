@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from aiohttp import web
@@ -248,10 +248,11 @@ async def visit_of(
         me = _signed_in(request, rooms, sessions, guarded) or _chosen(request, rooms, guarded)
     language, role = _language(request), await shelf.agent.role()
     visit_id = door.visit_of(request)
+    say = Words(language, _register(request, rooms, me, teaches=teaches))
     return Visit(
         request=request,
-        say=Words(language, _register(request, rooms, me, teaches=teaches)),
-        rooms=rooms,
+        say=say,
+        rooms=[_named(room, say) for room in rooms],
         me=me,
         teaches=teaches,
         device_name=shelf.agent.enrolment.device_name,
@@ -280,6 +281,11 @@ async def visit_of(
             and found.role is not PersonRole.PUPIL
         ),
     )
+
+
+def _named(room: Room, say: Words) -> Room:
+    """A room as people call it: a school that has no name but its UAI is the whole school to them."""
+    return room if room.uai is None else replace(room, name=say("unknown.school", uai=room.uai))
 
 
 async def _ordered(agent: Agent) -> Ordered:

@@ -43,7 +43,7 @@ from sync_agent.portal.shown.first_names import Pupil, whole_names
 from sync_agent.portal.shown.standing import Exchange
 from sync_agent.scheduler import Outcome
 from sync_agent.school.sign_in import SignInBook
-from sync_agent.space_names import space_names
+from sync_agent.space_names import space_names, unnamed_schools
 
 _INDEXES: Final = ("index.html", "index.htm", "index.xhtml")
 _PAGE_ENDINGS: Final = (".html", ".htm", ".xhtml")
@@ -68,6 +68,8 @@ class Room:
     now_ms: int
     first_names: Mapping[bytes, str] = field(default_factory=dict)
     """What teachers were called here first who are listed as somebody else by now."""
+    uai: str | None = None
+    """That of a school that has no other name."""
     places: Mapping[bytes, Place] = field(default_factory=dict)
     """Of pupils whom nothing in their names tells from others of this device: where they stand among those here."""
 
@@ -186,6 +188,7 @@ class Shelf:
         """The spaces of this device, those above first; no class that is closed, or of a past year."""
         door = self.agent.replica.door
         names = await space_names(self.agent)
+        unnamed = await unnamed_schools(self.agent, names)
         rooms, now_ms = [], self.agent.now_ms()
         past = await past_spaces(self.agent)
         for space in await self.agent.spaces():
@@ -196,9 +199,8 @@ class Shelf:
                 continue
             is_class = door.parent(space) not in (None, door.territory)
             first = await first_names(self.agent.replica, _listed_as_others(view.roster))
-            rooms.append(
-                Room(space, names.get(space, ""), is_class, view.roster, view.coursework, view.basis, now_ms, first)
-            )
+            name, uai = names.get(space, ""), unnamed.get(space)
+            rooms.append(Room(space, name, is_class, view.roster, view.coursework, view.basis, now_ms, first, uai))
         return await self._with_places(rooms)
 
     async def _with_places(self, rooms: list[Room]) -> list[Room]:
