@@ -18,7 +18,7 @@ import hmac
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Self
 
@@ -42,7 +42,7 @@ from protocol.limits import (
     SIGN_IN_PICTURES_CHOSEN,
 )
 from protocol.model.ancestry import heads, to_replace
-from protocol.model.entry import ID_BYTES, Entry, Kind, KindClass
+from protocol.model.entry import ID_BYTES, Entry, Kind, KindClass, parsed
 from protocol.rights.door import WRITERS
 from protocol.rights.given_keys import GivenKeys, GivenKeysFold
 from protocol.rights.roster import Roster
@@ -223,13 +223,27 @@ class SignIn:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyUse:
+    """Since when a key is in use, by the date of the earliest sign-in under it, and which devices have set such."""
+
+    since: int
+    by: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class SignIns:
-    """Sign-in of one space. `on`: shared machines show a person's own things to that person only."""
+    """Sign-in of one space. `on`: shared machines show a person's own things to that person only.
+
+    `uses` are the keys under which something counts that was set; `claimed` those under which a device has set
+    something that is cut off since, what is held back of it included.
+    """
 
     on: bool
     switch: tuple[bytes, ...]
     persons: Mapping[bytes, SignIn]
     given: GivenKeys
+    uses: Mapping[bytes, KeyUse] = field(default_factory=dict)
+    claimed: frozenset[bytes] = frozenset()
 
 
 def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
@@ -237,13 +251,14 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
 
     What is held back, erased, said by a device that nobody has confirmed, or cannot be read, is passed over.
     """
+    entries = sorted(entries, key=lambda entry: (entry.header.at, entry.id))
     versions: defaultdict[bytes, list[Entry]] = defaultdict(list)
     records: dict[bytes, SignInRecord] = {}
     given = GivenKeysFold(
         roster, lambda grant: grant.role in WRITERS[KindClass.ANSWER] and grant.grant not in roster.unconfirmed
     )
     locks: defaultdict[tuple[bytes | None, bytes | None], list[bytes]] = defaultdict(list)
-    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
+    for entry in entries:
         if entry.payload is None or roster.hides(entry):
             continue
         header = entry.header
@@ -269,7 +284,26 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
         switch=() if switch is None else switch.line,
         persons=found,
         given=given.result(),
+        uses=_uses(versions.values(), records),
+        claimed=_claimed(entries, roster),
     )
+
+
+def _uses(versions: Iterable[Iterable[Entry]], records: Mapping[bytes, SignInRecord]) -> dict[bytes, KeyUse]:
+    found: dict[bytes, KeyUse] = {}
+    for entry in (entry for written in versions for entry in written):
+        name, header = records[entry.id].key, entry.header
+        if name is not None:
+            before = found.get(name, KeyUse(header.at, frozenset()))
+            found[name] = KeyUse(min(before.since, header.at), before.by | {header.author})
+    return found
+
+
+def _claimed(entries: Iterable[Entry], roster: Roster) -> frozenset[bytes]:
+    """Who drew a key has it, though all that it ever said is held back since."""
+    said = (one for one in entries if one.header.kind == Kind.SIGN_IN and one.header.author in roster.cut)
+    records = (parsed(entry, SignInRecord.parse) for entry in said)
+    return frozenset(record.key for record in records if record is not None and record.key is not None)
 
 
 def holders(roster: Roster, territory: bytes) -> list[bytes]:
@@ -289,10 +323,13 @@ def holders(roster: Roster, territory: bytes) -> list[bytes]:
 
 
 def newest_key(sign_ins: SignIns, wanted: Sequence[bytes]) -> bytes | None:
-    """The name of a key in use that nobody else than `wanted` was ever given: what is set next may lie under it."""
+    """The name of a key in use that nobody else than `wanted` was ever given: what is set next may lie under it.
+
+    Nor one that a device that is cut off may have drawn.
+    """
     allowed = set(wanted)
     in_use = {sign_in.record.key for sign_in in sign_ins.persons.values() if sign_in.record.key is not None}
-    good = [name for name in in_use if allowed.issuperset(sign_ins.given.of(name))]
+    good = [name for name in in_use - sign_ins.claimed if allowed.issuperset(sign_ins.given.of(name))]
     return min(good, default=None)
 
 

@@ -41,7 +41,7 @@ def add_school_commands(program: Program, run: Run) -> None:
 def _add_sign_in(program: Program, run: Run) -> None:
     @program.command("sign-in list")
     async def sign_in_list(call: Call, *, space: ClassSpace) -> JSON:
-        """Say whether the class signs in, who with what, and who is locked out."""
+        """Say whether the class signs in, who with what, who is locked out, and what a lost computer could open."""
         return await run(call, "sign-in-list", {"space": space})
 
     @program.command("sign-in on", said="on; the class's machines learn of it with their next sync")

@@ -5,6 +5,7 @@ Rules:
 - verifiers and keys lie in the set, sealed to the school's own devices, and travel like everything else: a reset made
   offline reaches a PC over the school's network, a stick or the server, which cannot read it;
 - who holds a key wraps it for devices that came later, whatever machines say that cannot know;
+- who is let try again has what they had, under the same key: whoever could open it still can (docs/adr/0281);
 - the tenth miss in a row is said in an entry, so that the other machines of the class take no more tries either.
 
 docs/protocol.md, "Sign-in".
@@ -19,6 +20,7 @@ from enum import Enum, auto
 from typing import Final
 
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
+from protocol.folds.opened_sign_ins import gone_from, opened_by
 from protocol.folds.sign_in import (
     KINDS,
     NONCE_BYTES,
@@ -112,6 +114,14 @@ class SignInBook:
                     found[person] = (space, mine)
         return found
 
+    async def opened_by_gone(self, space: bytes) -> dict[bytes, list[bytes]]:
+        """Whose sign-in in force could be opened by devices that are cut off: person → those devices."""
+        replica = self._agent.replica
+        roster = (await replica.view(space)).roster
+        revocations = await replica.store.get(list(roster.revocations))
+        said_at = {name: entry.header.at for name, entry in revocations.items()}
+        return opened_by(await self.of(space), gone_from(roster, replica.door, said_at))
+
     async def persons(self, space: bytes) -> list[Person]:
         """Who is on the list of a space, by name. Raises `BadInput(UNKNOWN_SPACE)`."""
         await self._agent.check_space(space)
@@ -188,10 +198,14 @@ class SignInBook:
 
     async def unlock(self, space: bytes, person: bytes) -> None:
         """Let a person try again with the secret that they have. Raises `BadInput(UNKNOWN_PERSON)`, `Refused`."""
-        verifier = await self._verifier(space, (await self.of(space)).persons.get(person), person)
-        if verifier is None:
-            raise BadInput(Code.UNKNOWN_PERSON, "nothing is set for that person here; set it anew")
-        await self._say(space, {person: verifier})
+        agent = self._agent
+        async with agent.writing:
+            mine = (await self.of(space)).persons.get(person)
+            if mine is None or await self._verifier(space, mine, person) is None:
+                raise BadInput(Code.UNKNOWN_PERSON, "nothing is set for that person here; set it anew")
+            right = await agent.right(space, Kind.SIGN_IN)
+            said = Draft(space, Kind.SIGN_IN, right.grant, mine.record.encode(), subject=person, parents=mine.line)
+            await agent.write(said)
 
     async def method(self, space: bytes, person: bytes) -> Method | None:
         """By what a person signs in, as far as this device can tell."""

@@ -25,9 +25,9 @@ _SHUT_OUT: Final = (
 
 
 async def listing(book: SignInBook, params: Params) -> JSON:
-    """Who signs in with what, and who is locked out."""
+    """Who signs in with what, who is locked out, and whose secret devices could open that are cut off."""
     space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
-    sign_ins = await book.of(space)
+    sign_ins, opened = await book.of(space), await book.opened_by_gone(space)
     rows: list[JSON] = []
     for person in await book.persons(space):
         mine = sign_ins.persons.get(person.id)
@@ -39,6 +39,7 @@ async def listing(book: SignInBook, params: Params) -> JSON:
                 "set": mine is not None and mine.is_set,
                 "method": None if method is None else method.name.lower(),
                 "locked": mine is not None and bool(mine.locked_by),
+                "opened_by_lost": person.id in opened,
             }
         )
     return {"on": sign_ins.on, "people": rows}

@@ -9,6 +9,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, expect
 
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
 from protocol.model.work import ItemKind
 from tests.harness.browser import accessibility_faults, hears, looks_often, visitor
 from tests.harness.classroom import classroom
@@ -97,6 +99,27 @@ async def test_a_teacher_prints_cards_without_any_script(school: SignedClass, br
         await faultless(page)
         await page.get_by_role("button", name="Nouvelles images pour Tom").click()
         await expect(page.get_by_role("heading", name="Cartes à imprimer")).to_be_visible()
+        await faultless(page)
+
+
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_a_teacher_draws_new_pictures_for_all_whose_secret_a_lost_computer_could_open(
+    school: SignedClass, browser: Browser, width: int
+) -> None:
+    lost, territory = await school.room.machine(), school.room.territory
+    for device in (lost, school.teacher, school.pc, lost, school.pc):
+        await device.session.sync()
+    await territory.say(school.room.space, Kind.REVOKE, Revocation(lost.agent.device, ()).encode())
+    await school.agree()
+    async with portal(school.teacher.agent) as surfer, visitor(browser, width=width) as somebody:
+        page = await somebody.page()
+        await page.goto(f"{surfer.origin}/sign-ins/{school.room.space.hex()}")
+        await expect(page.get_by_role("heading", name="Des images et des codes à changer")).to_be_visible()
+        await faultless(page)
+        await page.get_by_role("button", name="Tirer de nouvelles images pour ces 2 élèves").click()
+        await expect(page.get_by_role("heading", name="Cartes à imprimer")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Des images et des codes à changer")).not_to_be_visible()
+        await expect(page.locator(".sign-cards > li")).to_have_count(2)
         await faultless(page)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
+from protocol.folds.sign_in import Method
 from protocol.identity import territory_id
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, Invite, PersonRecord
@@ -20,6 +21,7 @@ from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import PersonRole, Role
 from protocol.trust.invitation import Invitation
+from sync_agent.school.sign_in import SignInBook
 from sync_server.handlers.accounts.administrators import add_administrator, verifier_of
 from sync_server.handlers.by_kit.waiting import waiting_notices
 from sync_server.handlers.record.erasures import confirm_destroyed
@@ -118,6 +120,16 @@ async def test_without_a_time_the_list_says_what_the_device_has_said(theft: Thef
         ("erase", theft.lea, True),
         ("person", "Noé", True),
     ]
+
+
+async def test_the_server_says_of_which_classes_a_device_could_open_how_pupils_sign_in(theft: Theft) -> None:
+    space = theft.here.space
+    await SignInBook(theft.head.agent).set(space, {NOE: (Method.PIN, "4711")})
+    await theft.here.sync(theft.head)
+    loss = await theft.office.do("lost", device=theft.device)
+    assert [(row["space"], row["pupils"]) for row in loss["sign_ins"]] == [(space.hex(), 1)]
+    loss = await theft.office.do("lost", device=theft.device, since="1h")
+    assert loss["sign_ins"] == [], "what it set since then counts no more"
 
 
 async def test_who_was_let_in_by_a_code_of_the_device_is_its_doing(theft: Theft) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -10,6 +11,7 @@ import pytest
 
 from protocol.canonical import encode
 from protocol.errors import Code, PeerFault
+from protocol.folds.opened_sign_ins import Gone, gone_from, opened_by
 from protocol.folds.sign_in import (
     Method,
     SignInKey,
@@ -26,12 +28,12 @@ from protocol.folds.sign_in import (
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import PersonKey
+from protocol.model.structure import PersonKey, Revocation
 from protocol.rights.roster import fold_roster
 from protocol.roles import Role
 from sync_agent.school.sign_in import drawn_pictures
 from sync_agent.school.sign_in_tries import Tries
-from tests.harness.history import World
+from tests.harness.history import World, Writer
 from tests.unit.test_rights import opened
 
 SPACE, OTHER = b"s" * 32, b"o" * 32
@@ -230,6 +232,66 @@ def test_what_is_set_after_a_device_was_let_go_lies_under_another_key() -> None:
     room.world.say(room.teacher, room.space, Kind.SIGN_IN_WRAP, wraps.encode())
     assert newest_key(room.fold(), [b"a" * 32, b"b" * 32, b"c" * 32]) == KEY.commitment
     assert newest_key(room.fold(), [b"a" * 32]) is None
+
+
+def wrapped(room: Room, by: Writer, *recipients: bytes) -> None:
+    wraps = SignInWraps(KEY.commitment, tuple((one, bytes(80)) for one in recipients))
+    room.world.say(by, room.space, Kind.SIGN_IN_WRAP, wraps.encode())
+
+
+def gone(at: int, key: bytes = b"x" * 32) -> Gone:
+    return Gone(key, frozenset({b"a" * 32}), at)
+
+
+def test_a_machines_word_says_who_could_open_a_key_only_of_keys_from_before_it_was_cut_off() -> None:
+    room = Room()
+    at = room.set(LEA).header.at
+    wrapped(room, room.machine, b"a" * 32)
+    wrapped(room, room.teacher, b"b" * 32)
+    assert opened_by(room.fold(), [gone(at + 1)]) == {LEA: [b"x" * 32]}
+    assert opened_by(room.fold(), [gone(at)]) == {}
+
+
+def test_a_teachers_word_says_at_any_time_who_could_open_a_key() -> None:
+    room = Room()
+    at = room.set(LEA).header.at
+    assert opened_by(room.fold(), [gone(at - 1)]) == {}
+    wrapped(room, room.teacher, b"a" * 32)
+    assert opened_by(room.fold(), [gone(at - 1)]) == {LEA: [b"x" * 32]}
+
+
+def test_who_has_set_something_under_a_key_has_it_though_it_gave_itself_none() -> None:
+    room = Room()
+    room.set(LEA)
+    room.set(TOM)
+    assert set(opened_by(room.fold(), [gone(0, room.teacher.key.public)])) == {LEA, TOM}
+
+
+def test_a_device_whose_one_right_ended_is_not_taken_for_lost_and_a_revoked_one_is() -> None:
+    for whole in (False, True):
+        room = Room()
+        room.set(LEA)
+        door = opened(room.world)
+        grant = door.authorities_of(room.machine.key.public)[0]
+        wrapped(room, room.teacher, grant.agreement)
+        cut = Revocation(room.machine.key.public, ()).encode()
+        ends = None if whole else grant.grant
+        revoked = room.world.say(room.world.server, room.space, Kind.REVOKE, cut, target=ends)
+        own = room.world.in_space(room.space)
+        door, above = opened(room.world), [entry for entry in room.world.entries if entry not in own]
+        roster = fold_roster(room.space, own, above, door)
+        assert room.machine.key.public in roster.cut
+        found = gone_from(roster, door, {revoked.id: revoked.header.at})
+        expected = [Gone(room.machine.key.public, frozenset({grant.agreement}), revoked.header.at)] if whole else []
+        assert found == expected
+        assert opened_by(fold_sign_ins(own, roster), found) == ({LEA: [room.machine.key.public]} if whole else {})
+
+
+def test_what_is_set_next_lies_under_no_key_under_which_a_device_has_set_something_that_is_cut_off() -> None:
+    room = Room()
+    room.set(LEA)
+    assert newest_key(room.fold(), []) == KEY.commitment
+    assert newest_key(replace(room.fold(), claimed=frozenset({KEY.commitment})), []) is None
 
 
 # --- tries ------------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from protocol.replica.office.names import device_id, lifetime_ms, moment_ms, per
 from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.people import list_persons, rename_person
 from protocol.replica.office.phrases_of_lost import Drawn
+from protocol.replica.office.sign_ins_of_lost import OpenedSignIns
 from protocol.replica.office.spaces import (
     ListedSpace,
     add_space,
@@ -49,6 +50,7 @@ class Seen:
 
 UNSEEN: Final = Seen()
 STRANGE: Final = "strange"
+MAX_TOLD_SPACES: Final = 20
 MAX_TOLD_DEVICES: Final = 20
 """Of so many devices the words are told: each set takes a hundredth of a second, and a thief names thousands."""
 
@@ -273,6 +275,7 @@ async def report_loss(
     await _tell_of_copies(loss.copies, outgoing)
     await _tell_of_confirmed(loss.confirmed, outgoing)
     await _tell_of_phrases(device, loss.phrases, outgoing)
+    await _tell_of_sign_ins(loss.sign_ins, outgoing)
     last_seen = rfc3339(seen.get(device, UNSEEN).at_ms)
     return {"device": device.hex(), "name": named(device), "last_seen": last_seen, "revoked": cut, **loss.rows()}
 
@@ -312,6 +315,19 @@ async def _tell_of_phrases(device: bytes, phrases: Sequence[Drawn], outgoing: Ou
             f"phrases were drawn on it: {listed}. With such a paper a computer that comes in as this person's is "
             "theirs, and opens their pupils' work: ask whether they drew each. One that is not theirs, and whatever "
             f"else the device said since, counts no more by `lost {device.hex()} --since TIME`, with a time before it"
+        )
+
+
+async def _tell_of_sign_ins(sign_ins: Sequence[OpenedSignIns], outgoing: Outgoing) -> None:
+    """In which classes somebody who has a lost device signs in as a pupil (docs/adr/0281)."""
+    if sign_ins:
+        places = [f"“{each.name}” ({each.pupils} pupil{'' if each.pupils == 1 else 's'})" for each in sign_ins]
+        more = f" and {len(places) - MAX_TOLD_SPACES} more (`sign_ins` of `lost --json`)"
+        listed = ", ".join(places[:MAX_TOLD_SPACES]) + (more if len(places) > MAX_TOLD_SPACES else "")
+        await outgoing.progress(
+            f"by what pupils sign in on shared computers (pictures, PINs) can be found out with it in {listed}, and "
+            "stays good until it is drawn anew: a teacher of the class does that, on the class's page of sign-ins, "
+            "which says so too"
         )
 
 

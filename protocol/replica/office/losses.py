@@ -7,7 +7,8 @@ Rules:
 - a second report takes back what a first one had let stand, wherever it is made: revocations intersect;
 - a copy of it that somebody has let in by name is a device like any other, and stays: that is said (docs/adr/0235);
 - so does whom it alone has confirmed as its person's, unless a time is given: that is said too (docs/adr/0247);
-- and so do the phrases that it drew: the day of each is said (docs/adr/0247).
+- and so do the phrases that it drew: the day of each is said (docs/adr/0247);
+- and by what pupils sign in goes on, which it could open: the classes are said (docs/adr/0281).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from protocol.replica.office.held_codes import let_in_by_held_codes
 from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.replica.office.people import first_names
 from protocol.replica.office.phrases_of_lost import Drawn, phrases_of_lost
+from protocol.replica.office.sign_ins_of_lost import OpenedSignIns, sign_ins_of_lost
 from protocol.replica.office.spaces import space_records
 from protocol.replica.office.withdrawals import Kept, copies_let_in, revoke_device, rights_beyond
 from protocol.replica.office.words_of_office import NameOf, Said, words_of_office
@@ -78,6 +80,7 @@ class Loss:
     copies: tuple[Kept, ...]
     confirmed: tuple[Confirmed, ...]
     phrases: tuple[Drawn, ...]
+    sign_ins: tuple[OpenedSignIns, ...]
 
     @property
     def teaches(self) -> bool:
@@ -114,6 +117,7 @@ class Loss:
             "copies": [each.row() for each in self.copies],
             "confirmed": [each.row() for each in self.confirmed],
             "phrases": [each.row() for each in self.phrases],
+            "sign_ins": [each.row() for each in self.sign_ins],
         }
 
 
@@ -187,7 +191,8 @@ async def lost(
     copies = await copies_let_in(office, device, governs, only_held_back=is_dated)
     confirmed = () if is_dated else await confirmed_by_lost(office, device, within)
     phrases = await phrases_of_lost(office, device, within)
-    return Loss(role, name, tuple(spaces), said, tuple(kept), tuple(copies), confirmed, phrases)
+    sign_ins = await sign_ins_of_lost(office, device, agreements, [(each.space, each.name) for each in spaces])
+    return Loss(role, name, tuple(spaces), said, tuple(kept), tuple(copies), confirmed, phrases, sign_ins)
 
 
 async def _cut_off_with_it(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> list[Kept]:

@@ -111,6 +111,7 @@ class Losses:
             confirmed=confirmed,
             phrases=days[:MAX_PHRASES_SHOWN],
             more_phrases=max(0, len(days) - MAX_PHRASES_SHOWN),
+            sign_in_pages=[room.space.hex() for room in visit.classes],
             since=since,
         )
 

@@ -3,7 +3,8 @@
 Rules:
 - pictures are drawn by the machine, shown once on cards to print, and kept nowhere in clear;
 - everything here works with no network, and reaches the class's machines by whatever path comes first;
-- a lock is a machine's word, and is shown with whose: one that locks pupils for fun is found, and cut off.
+- a lock is a machine's word, and is shown with whose: one that locks pupils for fun is found, and cut off;
+- whose secret a computer could open that is lost is named until another one is set (docs/adr/0281).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from sync_agent.portal.shown.shelf import Room
 from sync_agent.school.device_names import device_names, key_words
 from sync_agent.school.sign_in import drawn_pictures
 
+MAX_LOST_NAMED: Final = 5
 _CODES: Final = {"pin": Method.PIN, "password": Method.PASSWORD}
 
 
@@ -51,11 +53,14 @@ class ClassSignIns:
         return await self._page(visit, room, cards=cards, done="on" if on else "off")
 
     async def draw(self, request: web.Request) -> web.Response:
-        """New pictures for one pupil, or for all who have nothing yet."""
+        """New pictures for one pupil, for all whose secret a lost computer could open, or who have nothing yet."""
         fields = await self._desk.fields(request)
         visit = await self._desk.visit(request)
         room = await self._room(visit, request)
-        chosen = [self._pupil(room, fields)] if fields.get("person") else await self._without(room)
+        if fields.get("person"):
+            chosen = [self._pupil(room, fields)]
+        else:
+            chosen = await (self._opened(room) if fields.get("opened") else self._without(room))
         return await self._page(visit, room, cards=await self._draw(room, chosen), done="drawn" if chosen else None)
 
     async def set(self, request: web.Request) -> web.Response:
@@ -101,6 +106,10 @@ class ClassSignIns:
         persons = (await self._book.of(room.space)).persons
         return [pupil for pupil in room.pupils if pupil.id not in persons or not persons[pupil.id].is_set]
 
+    async def _opened(self, room: Room) -> list[Person]:
+        opened = await self._book.opened_by_gone(room.space)
+        return [pupil for pupil in room.pupils if pupil.id in opened]
+
     async def _draw(self, room: Room, pupils: Sequence[Person]) -> Sequence[tuple[Person, list[int]]]:
         """Pictures for each, and what to print."""
         drawn = {pupil.id: drawn_pictures(self._desk.shelf.agent.entropy) for pupil in pupils}
@@ -113,6 +122,8 @@ class ClassSignIns:
     ) -> web.Response:
         sign_ins = await self._book.of(room.space)
         names = await device_names(self._desk.shelf.agent)
+        opened = await self._book.opened_by_gone(room.space)
+        lost = list(dict.fromkeys(device for pupil in room.pupils for device in opened.get(pupil.id, ())))
         rows = []
         for pupil in room.pupils:
             mine = sign_ins.persons.get(pupil.id)
@@ -126,12 +137,19 @@ class ClassSignIns:
             names=room.whole_names,
             on=sign_ins.on,
             rows=rows,
+            opened=[pupil for pupil in room.pupils if pupil.id in opened],
+            lost=[_named(device, names) for device in lost[:MAX_LOST_NAMED]],
+            more_lost=len(lost) > MAX_LOST_NAMED,
             cards=cards,
             done=done if rows else None,
         )
 
 
 def _where(sign_in: SignIn | None, names: Mapping[bytes, str | None]) -> list[str]:
-    """The machines that say that somebody missed too often: each by its name, and by words that it did not choose."""
+    """The machines that say that somebody missed too often, by their names and by words that they did not choose."""
     locked_by = () if sign_in is None else sign_in.locked_by
-    return [f"{names.get(device) or ''} ({key_words(device)})".strip() for device in locked_by]
+    return [_named(device, names) for device in locked_by]
+
+
+def _named(device: bytes, names: Mapping[bytes, str | None]) -> str:
+    return f"{names.get(device) or ''} ({key_words(device)})".strip()
