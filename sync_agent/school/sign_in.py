@@ -65,11 +65,15 @@ class Try(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """How a try ended, how long to wait before the next, and whose verifier it was: a session stands on that entry."""
+    """How a try ended, how long to wait before the next, and whose verifier it was: a session stands on that entry.
+
+    `missed` is how many tries in a row had failed here before the one that was right.
+    """
 
     how: Try
     wait_ms: int = 0
     entry: bytes = b""
+    missed: int = 0
 
 
 class SignInBook:
@@ -279,7 +283,7 @@ class SignInBook:
         await store.set_marks({_mark(person): tries.encode()})
         if await asyncio.to_thread(verifier.proves, form):
             await store.set_marks({_mark(person): None})
-            return Tried(Try.PROVEN, entry=mine.entry)
+            return Tried(Try.PROVEN, entry=mine.entry, missed=tries.count - 1)
         if tries.is_locked:
             await self._say_locked(space, person, mine.entry)
             return Tried(Try.LOCKED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from sync_agent.school.sign_in_tries import Tries
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, assignment, classroom
 from tests.harness.portal import portal
-from tests.harness.sign_in import PICTURES, WRONG, SignedClass, signed_class
+from tests.harness.sign_in import PICTURES, WRONG, SignedClass, sign_in, signed_class
 
 LONG_MS = 3_600_000
 
@@ -102,6 +103,26 @@ async def test_between_tries_one_waits_and_the_right_answer_waits_as_long(school
         assert "Attends un petit moment" in (await surfer.get(f"/sign-in/{school.lea.hex()}")).text
     school.room.territory.clock.advance(15_000)
     assert (await book.attempt(school.lea, PICTURES)).how is Try.PROVEN
+
+
+@attack(
+    "brute force of PINs and picture passwords",
+    off={"sync_agent.portal.everybody.signing_in.MIN_MISSES_TOLD": MAX_SIGN_IN_TRIES},
+)
+async def test_who_signs_in_is_told_how_many_tries_had_failed_in_their_name_on_that_computer(
+    school: SignedClass,
+) -> None:
+    async with portal(school.pc.agent) as surfer:
+        await missed(school, 2)
+        assert (await sign_in(surfer, school.lea, PICTURES)).headers["Location"] == "/", "one misses that often oneself"
+        await missed(school, 4)
+        assert "essais ratés" not in await surfer.page("/?missed=10"), "no more than there can be"
+        there = (await sign_in(surfer, school.lea, PICTURES)).headers["Location"]
+        told = html.unescape(await surfer.page(there))
+        assert "Il y a eu 4 essais ratés à ton nom sur cet ordinateur. Si ce n'était pas toi, dis-le à" in told
+        assert "essais ratés" not in await surfer.page("/"), "once"
+    async with portal(school.teacher.agent) as surfer:
+        assert "essais ratés" not in await surfer.page(there), "who is signed in alone"
 
 
 async def test_other_machines_take_no_more_tries_once_they_have_heard_of_the_lock(school: SignedClass) -> None:

@@ -15,7 +15,7 @@ from protocol.model.work import ItemKind
 from tests.harness.browser import accessibility_faults, hears, looks_often, visitor
 from tests.harness.classroom import classroom
 from tests.harness.portal import portal
-from tests.harness.sign_in import SignedClass, signed_class
+from tests.harness.sign_in import SignedClass, sign_in, signed_class
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -121,6 +121,22 @@ async def test_a_teacher_draws_new_pictures_for_all_whose_secret_a_lost_computer
         await expect(page.get_by_role("heading", name="Des images et des codes à changer")).not_to_be_visible()
         await expect(page.locator(".sign-cards > li")).to_have_count(2)
         await faultless(page)
+
+
+async def test_a_pupil_is_told_of_failed_tries_in_their_name(school: SignedClass, browser: Browser) -> None:
+    async with portal(school.pc.agent) as surfer, visitor(browser, width=360) as somebody:
+        for _ in range(3):
+            await sign_in(surfer, school.tom, "0000")
+        school.room.territory.clock.advance(60_000)
+        page = await somebody.page()
+        await page.goto(f"{surfer.origin}/sign-in/{school.tom.hex()}")
+        await page.get_by_label("Ton code secret").fill("4711")
+        await page.get_by_role("button", name="Oui, je suis Tom").click()
+        await expect(page.get_by_text("Il y a eu 3 essais ratés à ton nom sur cet ordinateur.")).to_be_visible()
+        await faultless(page)
+        await page.get_by_role("link", name="Accueil").click()
+        await expect(page.get_by_role("heading", name="Bonjour Tom")).to_be_visible()
+        await expect(page.get_by_text("essais ratés")).not_to_be_visible()
 
 
 async def test_a_page_that_is_being_left_does_not_bring_the_pupil_back_to_it(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 from aiohttp import web
 
 DRILL: Final = "/drill"
+MISSED: Final = "missed"
+"""Tells the page to which a sign-in leads how many tries had failed before."""
 
 
 def see(place: str) -> web.Response:
@@ -19,3 +22,10 @@ def inside(place: str | None) -> str:
     if not place or not place.startswith("/") or place.startswith(("//", "/\\")):
         return "/"
     return place if place.isprintable() else "/"
+
+
+def after_misses(place: str, missed: int) -> str:
+    """The same page of ours, which says that so many tries to sign in had failed."""
+    parts = urlsplit(place)
+    query = f"{parts.query}&{MISSED}={missed}" if parts.query else f"{MISSED}={missed}"
+    return urlunsplit(("", "", parts.path, query, parts.fragment))

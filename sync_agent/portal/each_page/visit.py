@@ -17,6 +17,7 @@ from aiohttp import web
 from protocol.errors import Code, LocalFailure
 from protocol.folds.coursework import HandInState, Work
 from protocol.folds.sign_in import SignIn
+from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.model.entry import PERSON_BYTES
 from protocol.rights.roster import Person
 from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
@@ -25,6 +26,7 @@ from sync_agent.coursework.past_years import past_spaces
 from sync_agent.hand_ins.looked_at import Eyes, all_eyes
 from sync_agent.keys.confirming import own_grants
 from sync_agent.portal.door import VISIT_COOKIE, Door, cookie_name
+from sync_agent.portal.each_page.navigation import MISSED
 from sync_agent.portal.each_page.sessions import Sessions
 from sync_agent.portal.shown.first_names import Pupil, told_apart
 from sync_agent.portal.shown.shelf import Piece, Room, Shelf, Told
@@ -40,11 +42,13 @@ LANGUAGE_COOKIE: Final = "relais-language"
 REGISTER_COOKIE: Final = "relais-register"
 WHO_COOKIE: Final = "relais-who"
 SESSION_COOKIE: Final = "relais-signed-in"
+MIN_MISSES_TOLD: Final = 3
 Guarded: TypeAlias = Mapping[bytes, tuple[bytes, SignIn | None]]
 
 PULSE_MS: Final = 8_000
 _PREFERENCE_S: Final = 365 * 86_400
 _WHO_S: Final = 2 * 3_600
+_MISSES_TOLD: Final = frozenset(map(str, range(MIN_MISSES_TOLD, MAX_SIGN_IN_TRIES)))
 _SECONDARY: Final = re.compile(
     r"\b(?:6|5|4|3)\s?(?:e|è|ème|eme|ième)\b|\b(?:2n?de|1[eè]re|tle|term|seconde|premi[eè]re|terminale|bts)\b",
     re.IGNORECASE,
@@ -103,6 +107,12 @@ class Visit:
     def signed_in(self) -> bool:
         """Whether somebody is signed in here."""
         return self.me is not None and self.is_signed_in(self.me.id)
+
+    @property
+    def missed(self) -> int:
+        """On the page to which a sign-in led: how many tries had failed before it, if that is worth telling; else 0."""
+        text = self.request.query.get(MISSED, "") if self.signed_in else ""
+        return int(text) if text in _MISSES_TOLD else 0
 
     def is_signed_in(self, person: bytes) -> bool:
         """Whether it is this person who is signed in here."""

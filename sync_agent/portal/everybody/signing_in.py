@@ -3,7 +3,8 @@
 Rules:
 - each picture is a button, so that nothing needs a script; what has been chosen so far travels in the form;
 - the page asks whether it is them, by name, and leads back from there: what is then shown is the answer;
-- what went wrong is said in one sentence.
+- what went wrong is said in one sentence;
+- who signs in after others have tried hears of it: each machine counts alone, and only the tenth miss locks.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from protocol.folds.sign_in import Method
 from protocol.limits import SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
 from protocol.replica.console import parameters as given
 from sync_agent.portal.each_page.desk import Desk
-from sync_agent.portal.each_page.navigation import inside, see
-from sync_agent.portal.each_page.visit import Visit, remember_session, session_token
+from sync_agent.portal.each_page.navigation import after_misses, inside, see
+from sync_agent.portal.each_page.visit import MIN_MISSES_TOLD, Visit, remember_session, session_token
 from sync_agent.school.sign_in import Try
 
 PICTURES: Final = tuple(range(1, SIGN_IN_PICTURES + 1))
@@ -53,7 +54,7 @@ class SigningIn:
         tried = await self._book.attempt(person, secret)
         if tried.how is not Try.PROVEN:
             return await self._page(visit, person, back=back, problem=tried.how, wait_ms=tried.wait_ms)
-        response = see(back)
+        response = see(back if tried.missed < MIN_MISSES_TOLD else after_misses(back, tried.missed))
         remember_session(request, response, self._desk.sessions.begin(person, tried.entry))
         return response
 
