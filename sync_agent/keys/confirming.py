@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.clock import milliseconds_of, rfc3339
-from protocol.errors import BadInput, Code, PeerFault, Refused
+from protocol.errors import BadInput, Code, Refused
 from protocol.folds.coursework import Coursework
 from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
 from protocol.model.structure import PersonKey
@@ -28,7 +28,7 @@ from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.people import first_names
-from protocol.rights.door import Authority
+from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device, Vouch, Word, device_id, device_words
 from protocol.roles import HAS_READING_KEYS, Role
@@ -236,14 +236,16 @@ def _takes_work(coursework: Coursework) -> bool:
 
 async def list_readers(agent: Agent) -> list[Reader]:
     """The devices of teachers in the classes of this one, this one's own first. Empty where it teaches nothing."""
+    places = await read_here(agent)
     seen = await agent.replica.store.marks(KNOWN_READER_MARKS)
+    in_class = await said_keys(agent) if places else {}
     found = []
-    for space, mine in await read_here(agent):
+    for space, mine in places:
         roster = (await agent.replica.view(space)).roster
         circle, own = circle_of(agent, roster, mine.person or b""), own_in_use(agent, roster, mine.person or b"")
         waits_for, this = roster.voices.waits_for, own_device(agent)
         spoken_for = {word.device for word in roster.voices.words.get(this, ()) if word.is_own}
-        said = await first_keys(agent, space, roster)
+        said = first_keys(in_class.get(space, ()), roster, agent.replica.door)
         for device, grant in _speakers(roster):
             key = said.get(device)
             if key is None or grant.person is None or grant.key in roster.cut:
@@ -579,18 +581,21 @@ def name_of(key: Entry | None) -> str | None:
     return None if said is None else said.name
 
 
-async def first_keys(agent: Agent, space: bytes, roster: Roster) -> dict[Device, Entry]:
-    """The first entry by which each device said a reading key in a space, of those that nothing holds back."""
+async def said_keys(agent: Agent) -> Mapping[bytes, Sequence[Entry]]:
+    """What was ever said of reading keys, by space: read once for all classes, of which there may be thousands."""
+    found: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for entry in await agent.replica.store.scan_kinds([Kind.PERSON_KEY]):
+        found[entry.header.space].append(entry)
+    return found
+
+
+def first_keys(said: Iterable[Entry], roster: Roster, door: Door) -> dict[Device, Entry]:
+    """The first entry by which each device said a reading key, of those `said` in a space that nothing holds back."""
     found: dict[Device, Entry] = {}
-    said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY])
-    entries = [entry for entry in said if entry.header.space == space and not roster.hides(entry)]
-    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
-        grant = agent.replica.door.authority(entry.header.grant)
-        try:
-            PersonKey.parse(entry.payload or b"")
-        except PeerFault:
-            continue
-        if grant is not None:
+    counting = [entry for entry in said if not roster.hides(entry)]
+    for entry in sorted(counting, key=lambda entry: (entry.header.at, entry.id)):
+        grant = door.authority(entry.header.grant)
+        if grant is not None and parsed(entry, PersonKey.parse) is not None:
             found.setdefault((grant.key, grant.agreement), entry)
     return found
 

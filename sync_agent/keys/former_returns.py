@@ -261,12 +261,13 @@ class _Known:
     @classmethod
     async def of(cls, agent: Agent, space: bytes, roster: Roster, person: bytes) -> Self:
         """Of a class in which a device stands for this teacher."""
-        vouches = [
-            entry
-            for entry in await agent.replica.store.scan_kinds([Kind.VOUCH])
-            if entry.header.space == space and not roster.hides(entry)
-        ]
-        own, keys = own_in_use(agent, roster, person), await first_keys(agent, space, roster)
+        said = await agent.replica.store.of_kinds(space, [Kind.VOUCH, Kind.PERSON_KEY])
+        by_kind: defaultdict[int, list[Entry]] = defaultdict(list)
+        for stored in said:
+            by_kind[stored.entry.header.kind].append(stored.entry)
+        vouches = [entry for entry in by_kind[Kind.VOUCH] if not roster.hides(entry)]
+        own = own_in_use(agent, roster, person)
+        keys = first_keys(by_kind[Kind.PERSON_KEY], roster, agent.replica.door)
         return cls(agent, space, roster, own, keys, vouches, defaultdict(list))
 
     async def read(self, authors: Iterable[bytes]) -> None:

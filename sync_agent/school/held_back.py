@@ -72,9 +72,10 @@ class HeldWord:
 async def own_held_back(agent: Agent) -> list[HeldWord]:
     """What this device said in the spaces that it has, and is held back; newest first."""
     found: list[HeldWord] = []
+    authors: dict[bytes, bytes] = {}
     for space in await agent.spaces():
         roster = (await agent.replica.view(space)).roster
-        if await _may_hold_own(agent, roster.held_back):
+        if await _may_hold_own(agent, roster.held_back, authors):
             said = await agent.replica.store.authored(space, agent.device)
             held = await _not_said_by_others(agent, _not_said_since(said, roster), roster)
             seen = await _seen(agent) if held else set()
@@ -82,12 +83,16 @@ async def own_held_back(agent: Agent) -> list[HeldWord]:
     return sorted(found, key=lambda word: (word.entry.header.at, word.entry.id), reverse=True)
 
 
-async def _may_hold_own(agent: Agent, held_back: Collection[bytes]) -> bool:
-    """Whether some of these may be this device's: of few it is looked at, before all that it ever said is read."""
+async def _may_hold_own(agent: Agent, held_back: Collection[bytes], authors: dict[bytes, bytes]) -> bool:
+    """Whether some of these may be this device's: of few it is looked at, before all that it ever said is read.
+
+    `authors` are those that are known by now: what is held back in a school is so in each of its classes.
+    """
     if not 0 < len(held_back) <= _FEW:
         return bool(held_back)
-    held = await agent.replica.store.get(sorted(held_back))
-    return any(entry.header.author == agent.device for entry in held.values())
+    fresh = sorted(name for name in held_back if name not in authors)
+    authors |= {name: entry.header.author for name, entry in (await agent.replica.store.get(fresh)).items()}
+    return any(authors.get(name) == agent.device for name in held_back)
 
 
 async def acknowledge_held_back(agent: Agent) -> None:
@@ -125,12 +130,31 @@ async def held_back_status(agent: Agent) -> dict[str, JSON]:
 async def held_back_in_school(replica: Replica, school: bytes) -> dict[bytes, int]:
     """How many words of each device wait in the spaces of a school for somebody who says whether they count."""
     counts: Counter[bytes] = Counter()
+    sizes = await replica.store.spaces()
     for space in replica.door.below(school):
-        roster = (await replica.view(space)).roster
-        waiting = sorted(roster.held_back - roster.refused)
-        for entry in (await replica.store.get(waiting[:MAX_COUNTED])).values() if waiting else ():
-            counts[entry.header.author] += _waits(entry, roster)
+        # a class in which nobody has said anything costs nothing: whoever has the server makes thousands
+        if sizes.get(space):
+            roster = (await replica.view(space)).roster
+            for entry in await _held_in(replica, roster, sizes[space]):
+                counts[entry.header.author] += _waits(entry, roster)
     return {device: count for device, count in counts.most_common() if count}
+
+
+async def _held_in(replica: Replica, roster: Roster, size: int) -> list[Entry]:
+    """The first of what is held back in a space of so many entries, and not above it, where it is counted itself.
+
+    What is held back above, a thief's words by the thousand, is so in each class: in no class more of it is looked at
+    than has been said in the class.
+    """
+    space, waiting, store = roster.space, roster.held_back, replica.store
+    if size <= len(waiting):
+        said = [stored.entry for stored in await store.of_kinds(space, TOPICS)]
+        return [entry for entry in said if entry.id in waiting and entry.id not in roster.refused][:MAX_COUNTED]
+    for above in replica.door.lineage(space)[1:]:
+        waiting -= (await replica.view(above)).roster.held_back
+    names = sorted(waiting - roster.refused)[:MAX_COUNTED]
+    found = await store.get(names) if names else {}
+    return [entry for entry in found.values() if entry.header.space == space]
 
 
 def _waits(entry: Entry, roster: Roster) -> bool:
