@@ -132,8 +132,8 @@ async def test_who_used_a_thiefs_code_for_one_more_class_stays_in_the_class_of_b
 GRANT_COMES_LATER = "a device is lost"
 
 
-async def _nobody(*_: object) -> list[bytes]:
-    return []
+async def _nobody(*_: object, **__: object) -> dict[bytes, dict[bytes, None]]:
+    return {}
 
 
 class LateGrant:
@@ -192,7 +192,7 @@ class LateGrant:
         return said.id
 
 
-@attack(GRANT_COMES_LATER, off={"protocol.replica.office.held_codes.makers_of_held_codes": _nobody})
+@attack(GRANT_COMES_LATER, off={"protocol.replica.office.held_codes.let_in_by_codes_of": _nobody})
 async def test_whom_a_restored_server_had_let_in_by_a_thiefs_code_goes_when_it_hears_of_it(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         thief = LateGrant(here)
@@ -213,7 +213,7 @@ async def test_who_came_by_a_thiefs_code_and_was_let_in_by_name_stays(tmp_path: 
         assert await thief.may_read()
 
 
-@attack(GRANT_COMES_LATER, off={"sync_server.handlers.overview.members.makers_of_held_codes": _nobody})
+@attack(GRANT_COMES_LATER, off={"sync_server.handlers.overview.members.let_in_by_codes_of": _nobody})
 async def test_whom_another_heads_computer_let_in_by_a_thiefs_code_is_told_until_an_administrator_agrees(
     tmp_path: Path,
 ) -> None:

@@ -6,19 +6,28 @@ So is a server of what it cut off, and a head's computer lets in that has not he
 from __future__ import annotations
 
 import html
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+from protocol.clock import DAY_MS
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Grant, Revocation
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.arrivals import note_arrivals
+from protocol.roles import Role
+from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.handlers.overview.devices import Remark, remarks_on
 from sync_server.handlers.overview.members import list_devices
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head, take_back
-from tests.harness.office_devices import town
+from tests.harness.office_devices import Town, town
 from tests.harness.portal import portal
 from tests.harness.server_in_process import Office
 from tests.harness.spied_class import SpiedClass, spied_class
+from tests.harness.territory import new_device
 from tests.integration.test_my_school import a_class_more
 
 REPORTED = "reported lost, or cut off"
@@ -114,6 +123,72 @@ async def test_of_a_computer_that_was_in_another_class_before_it_left_one_nothin
         )
         await desk.do("grant", device=device, space=[desk.space])
         assert not [line for line in await _told_of_devices(desk) if "has let it in, perhaps" in line]
+
+
+class _Thief:
+    """Has copied the server's key a day after all that came before."""
+
+    def __init__(self, here: Town) -> None:
+        self._here = here
+        self._key, self._grant = here.office.server.keys.signing, here.office.server.grant
+
+    async def comes_a_day_later(self) -> None:
+        await note_arrivals(self._here.office.server.store, self._here.office.clock())
+        self._here.office.clock.advance(DAY_MS)
+
+    async def cuts_off(self, device: bytes) -> None:
+        said = compose(
+            author=self._key,
+            space=self._here.space,
+            kind=Kind.REVOKE,
+            grant=self._grant,
+            at=self._here.office.clock() << 16,
+            payload=Revocation(device, ()).encode(),
+            salt=bytes(16),
+        )
+        done = await self._here.office.server.replica.admit([said], source=b"thief", now_ms=self._here.office.clock())
+        assert done.admitted
+
+    async def is_shut_out(self) -> None:
+        kit = kit_in(self._here.folder / "server" / "kit", None)
+        await self._here.office.with_kit("rotate server", kit, since="12h")
+
+
+async def test_a_later_order_that_is_held_back_takes_no_warning_away(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        desk, head, pc, thief = here.office, await here.head_of_the_school(), await here.device("machine"), _Thief(here)
+        device = pc.agent.device
+        await here.sync(head)
+        await desk.do("lost", device=device.hex())
+        made = await Desk(head.agent).ask("space add", name="CE2", year="2026-2027")
+        await Desk(head.agent).ask("grant", device=device.hex(), space=[made["space"]])
+        await here.sync(head)
+        await thief.comes_a_day_later()
+        await thief.cuts_off(device)
+        await thief.is_shut_out()
+        assert [line for line in await _told_of_devices(desk) if "has let it in, perhaps" in line]
+
+
+async def test_of_whom_a_thief_of_the_key_alone_has_cut_off_nothing_is_told(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        desk, head, thief = here.office, await here.head_of_the_school(), _Thief(here)
+        keys = new_device(os.urandom)
+        await thief.comes_a_day_later()
+        await thief.cuts_off(keys.signing.public)
+        made = await Desk(head.agent).ask("space add", name="CE2", year="2026-2027")
+        granted = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.MACHINE, None, None)
+        under = max(await head.agent.own_rights(), key=lambda each: each.rank).grant
+        space = bytes.fromhex(made["space"])
+        await head.agent.replica.write(
+            [Draft(space, Kind.GRANT, under, granted.encode())],
+            author=head.agent.keys.signing,
+            now_ms=desk.clock(),
+            entropy=os.urandom,
+        )
+        await here.sync(head)
+        await thief.is_shut_out()
+        (row,) = [each for each in await list_devices(desk.server) if each.id == keys.signing.public]
+        assert not row.let_in_since
 
 
 async def _told_of_devices(desk: Office) -> list[str]:

@@ -19,6 +19,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Authority
+from protocol.rights.roster import Roster
 from protocol.rights.successions import successors_of
 
 T = TypeVar("T")
@@ -82,7 +83,11 @@ def last_said(words: Iterable[Entry], about: Callable[[Entry], T]) -> dict[T, in
 
 async def in_force(replica: Replica, grant: Authority) -> bool:
     """Whether a grant itself lets in, where it was given."""
-    roster = (await replica.view(grant.space)).roster
+    return lets_in((await replica.view(grant.space)).roster, grant)
+
+
+def lets_in(roster: Roster, grant: Authority) -> bool:
+    """The same of a grant in the space of this roster."""
     return grant.grant not in roster.held_back and grant.grant not in roster.undone and grant.key not in roster.cut
 
 

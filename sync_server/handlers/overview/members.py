@@ -7,13 +7,14 @@ are, and is made anew only when a grant or a revocation has come.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping
 
 from protocol.errors import PeerFault
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
-from protocol.replica.office.device_cuts import key_cut_off
-from protocol.replica.office.held_codes import let_in_by_held_codes, makers_of_held_codes
+from protocol.replica.office.device_cuts import not_held_back, orders_by_key
+from protocol.replica.office.held_codes import let_in_by_codes_of
 from protocol.rights.door import Authority, Door
 from protocol.roles import DEVICES, Role
 from sync_server.handlers.overview.devices import Device, Member, device_of
@@ -62,11 +63,8 @@ class Members:
     async def _let_in_since(self, authorities: Iterable[Authority], closed: Container[bytes]) -> set[bytes]:
         """Whom a server has cut off, and who reads by what others have said, which came since (docs/adr/0236)."""
         door, store = self._server.replica.door, self._server.store
-        orders = {
-            key: entry.id
-            for entry in await store.scan_kinds([Kind.REVOKE])
-            if _is_by_server(door, entry.header.grant) and (key := key_cut_off(entry))
-        }
+        said = await store.scan_kinds([Kind.REVOKE])
+        orders = orders_by_key(entry for entry in said if _is_by_server(door, entry.header.grant))
         standing: dict[bytes, list[Authority]] = {}
         for each in authorities:
             if each.key in orders and each.grant not in closed:
@@ -74,20 +72,25 @@ class Members:
         by_others = {
             key: held for key, held in standing.items() if not any(_is_by_server(door, each.under) for each in held)
         }
-        said = await store.scan_kinds([Kind.REVOKE, Kind.GRANT, Kind.SUCCESSOR]) if by_others else ()
-        came = {entry.id: place for place, entry in enumerate(said)}
-        return {
-            key for key, held in by_others.items() if all(came.get(each.grant, 0) > came[orders[key]] for each in held)
-        } | await self._let_in_by_codes(orders, closed)
+        rights = await store.scan_kinds([Kind.REVOKE, Kind.GRANT, Kind.SUCCESSOR]) if by_others else ()
+        came = {entry.id: place for place, entry in enumerate(rights)}
+        found = set[bytes]()
+        for key, held in by_others.items():
+            # one that is held back is no order, nor does it take the place of one that is
+            *_, last = [None, *(await not_held_back(self._server.replica, orders[key]))]
+            if last is not None and all(came.get(each.grant, 0) > came[last.id] for each in held):
+                found.add(key)
+        return found | await self._let_in_by_codes(orders, closed)
 
-    async def _let_in_by_codes(self, cut: Collection[bytes], closed: Container[bytes]) -> set[bytes]:
-        """Who came in elsewhere by codes of those `cut` off that their report holds back (docs/adr/0276)."""
-        door, found = self._server.replica.door, set[bytes]()
-        for maker in await makers_of_held_codes(self._server, cut):
-            elsewhere = await let_in_by_held_codes(
-                self._server, maker, counted=lambda grant: not _is_by_server(door, grant.under)
-            )
-            for key, led in elsewhere.items():
+    async def _let_in_by_codes(self, orders: Mapping[bytes, Collection[Entry]], closed: Container[bytes]) -> set[bytes]:
+        """Who came in elsewhere by codes of whom these orders cut off that their report holds back (docs/adr/0276)."""
+        replica, found = self._server.replica, set[bytes]()
+        door = replica.door
+        by_others = await let_in_by_codes_of(
+            self._server, orders, counted=lambda grant: not _is_by_server(door, grant.under)
+        )
+        for maker, elsewhere in by_others.items():
+            for key, led in elsewhere.items() if await not_held_back(replica, orders[maker]) else ():
                 there = [each for each in door.authorities_of(key) if led is None or each.space in led]
                 if not any(each.grant not in closed and _is_by_server(door, each.under) for each in there):
                     found.add(key)
@@ -129,11 +132,16 @@ def _members(
     return tuple(members)
 
 
-def _reached_by(revoked: Iterable[bytes], authorities: Collection[Authority]) -> set[bytes]:
+def _reached_by(revoked: Collection[bytes], authorities: Collection[Authority]) -> set[bytes]:
     """The keys that were cut off, whom they have let in, and whom these have: all whose access may be gone with it."""
-    reached = set(revoked)
-    while more := {each.key for each in authorities if each.author in reached} - reached:
-        reached |= more
+    let_in: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for each in authorities:
+        let_in[each.author].append(each.key)
+    reached, pending = set(revoked), list(revoked)
+    for author in pending:
+        fresh = set(let_in.get(author, ())) - reached
+        reached |= fresh
+        pending += fresh
     return reached
 
 
