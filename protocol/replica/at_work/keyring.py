@@ -27,8 +27,10 @@ from protocol.identity import AgreementKey
 from protocol.limits import MAX_WRAPS_PER_ENTRY
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import RecoveryKey
+from protocol.replica.at_work.deserted import deserted_in
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.at_work.views import Basis
+from protocol.rights.roster import Roster
 
 _KINDS: Final = frozenset({Kind.SPACE_KEY, Kind.SPACE_WRAP})
 
@@ -114,8 +116,7 @@ class Keyring:
         """Of those that the key in force is for, whoever was not given the key of this name, perhaps an earlier one."""
         keys = await self.keys(space)
         roster = (await self._replica.view(space)).roster
-        below = [await self.keys(child) for child in self._replica.door.children(space) if child not in roster.erased]
-        wanted = recipients(roster, await self._recovery_keys(), below)
+        wanted = recipients(roster, await self._recovery_keys(), await self._keys_below(space, roster))
         return keys.given.lacking(commitment, wanted, self._signing)
 
     async def wraps_due(self, space: bytes, grant: bytes, entropy: Entropy) -> list[Draft]:
@@ -130,12 +131,17 @@ class Keyring:
         secret = SpaceSecret(entropy(SPACE_KEY_BYTES))
         record = secret.record(keys.next_epoch, cuts)
         roster = (await self._replica.view(space)).roster
-        below = [await self.keys(child) for child in self._replica.door.children(space) if child not in roster.erased]
-        wanted = recipients(roster, await self._recovery_keys(), below)
+        wanted = recipients(roster, await self._recovery_keys(), await self._keys_below(space, roster))
         return [
             Draft(space, Kind.SPACE_KEY, grant, record.encode()),
             *_wrap_drafts(space, secret, wanted, grant, entropy),
         ]
+
+    async def _keys_below(self, space: bytes, roster: Roster) -> list[SpaceKeys]:
+        """The keys of the spaces in one to which its own is sealed; of those that have none nothing is folded."""
+        passed_over = roster.erased | await deserted_in(self._replica, space)
+        children = [child for child in self._replica.door.children(space) if child not in passed_over]
+        return [await self.keys(child) for child in children if await self.entries(child)]
 
     async def _recovery_keys(self) -> list[bytes]:
         basis = (await self._replica.view(self._replica.territory)).basis
@@ -152,7 +158,7 @@ class Keyring:
                 if (secret := _unwrapped(sealed, own, space, commitment)) is not None:
                     return secret
         for child in self._replica.door.children(space):
-            for record in (await self.keys(child)).records:
+            for record in (await self.keys(child)).records if await self.entries(child) else ():
                 through = await self._through(child, record, wraps.get(record.agreement, ()), space, commitment)
                 if through is not None:
                     return through

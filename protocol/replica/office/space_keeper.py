@@ -8,7 +8,10 @@ Rules:
 - who may make such keys draws a new one of ours with each that is for other revocations, and with each revocation: of
   what others' words make due so many of one space are made in a day at once, and then one an hour, so that a stolen
   laptop costs no more (docs/adr/0151); what somebody orders here waits for nothing;
-- a space that was closed gets none any more: what its keys were is hidden with the rest of it.
+- a space that was closed gets none any more: what its keys were is hidden with the rest of it;
+- nor does one whose making is held back, while nobody is in it by right: a thief makes them by the thousand, and what
+  is written into them in this office's name no report takes back (docs/adr/0284);
+- of spaces beside one another those into which somebody was let come first.
 
 docs/protocol.md, "Space keys".
 """
@@ -16,13 +19,14 @@ docs/protocol.md, "Space keys".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from protocol.clock import DAY_MS
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_SPACE_KEYS_AT_ONCE, SPACE_KEY_PAUSE_MS
 from protocol.model.entry import Entry, Kind
+from protocol.replica.at_work.deserted import deserted_among
 from protocol.replica.at_work.keyring import CUTTING, Keyring, cuts_of
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 
@@ -76,7 +80,7 @@ class SpaceKeeper:
         near = {other for space in touched for other in (space, *self._replica.door.below(space))}
         written: list[Entry] = []
         async with self.resting:
-            for beside in self._touched(touched):
+            for beside in await self._touched(touched):
                 made = {entry.header.space for entry in written if entry.header.kind == Kind.SPACE_KEY}
                 concerned = [
                     space
@@ -91,22 +95,25 @@ class SpaceKeeper:
         counts = await self._replica.store.spaces()
         written = 0
         grown = [space for space, count in counts.items() if self._seen.get(space) != count or space in self._waiting]
-        for beside in self._touched(grown):
+        for beside in await self._touched(grown):
             async with self.resting:
                 written += len(await self._tend(beside, somebody_waits=False, at_once=False))
         # what has come meanwhile, and what was written here, is looked at the next time
         self._seen = counts
         return written
 
-    def _touched(self, spaces: Iterable[bytes]) -> Iterator[list[bytes]]:
+    async def _touched(self, spaces: Iterable[bytes]) -> list[list[bytes]]:
         """The spaces whose keys hang on these, children before parents, some at once that lie beside one another."""
         door = self._replica.door
-        touched = {other for space in spaces for other in (*door.lineage(space), *door.below(space))}
+        near = {other for space in spaces for other in (*door.lineage(space), *door.below(space))}
+        touched = near - await deserted_among(self._replica, near)
         depths = {space: len(door.lineage(space)) for space in touched}
+        rounds = []
         for depth in sorted(set(depths.values()), reverse=True):
-            beside = sorted(space for space in touched if depths[space] == depth)
-            for first in range(0, len(beside), _AT_ONCE):
-                yield beside[first : first + _AT_ONCE]
+            beside = (space for space in touched if depths[space] == depth)
+            in_turn = sorted(beside, key=lambda space: (not door.authorities_in(space), space))
+            rounds += [in_turn[first : first + _AT_ONCE] for first in range(0, len(in_turn), _AT_ONCE)]
+        return rounds
 
     async def _tend(self, beside: Sequence[bytes], *, somebody_waits: bool, at_once: bool) -> list[Entry]:
         """What is due in spaces of which none lies in another, said in one transaction."""
