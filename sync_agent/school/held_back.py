@@ -23,6 +23,7 @@ from protocol.clock import rfc3339
 from protocol.model.entry import Entry, Kind, kind_name
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
+from protocol.replica.office.held_in_space import held_in
 from protocol.replica.office.words_of_office import last_said
 from protocol.rights.roster import Roster, is_acceptable
 from sync_agent.app import Agent
@@ -132,29 +133,11 @@ async def held_back_in_school(replica: Replica, school: bytes) -> dict[bytes, in
     counts: Counter[bytes] = Counter()
     sizes = await replica.store.spaces()
     for space in replica.door.below(school):
-        # a class in which nobody has said anything costs nothing: whoever has the server makes thousands
-        if sizes.get(space):
+        if held := await held_in(replica, space, sizes.get(space, 0), TOPICS, most=MAX_COUNTED):
             roster = (await replica.view(space)).roster
-            for entry in await _held_in(replica, roster, sizes[space]):
+            for entry in held:
                 counts[entry.header.author] += _waits(entry, roster)
     return {device: count for device, count in counts.most_common() if count}
-
-
-async def _held_in(replica: Replica, roster: Roster, size: int) -> list[Entry]:
-    """The first of what is held back in a space of so many entries, and not above it, where it is counted itself.
-
-    What is held back above, a thief's words by the thousand, is so in each class: in no class more of it is looked at
-    than has been said in the class.
-    """
-    space, waiting, store = roster.space, roster.held_back, replica.store
-    if size <= len(waiting):
-        said = [stored.entry for stored in await store.of_kinds(space, TOPICS)]
-        return [entry for entry in said if entry.id in waiting and entry.id not in roster.refused][:MAX_COUNTED]
-    for above in replica.door.lineage(space)[1:]:
-        waiting -= (await replica.view(above)).roster.held_back
-    names = sorted(waiting - roster.refused)[:MAX_COUNTED]
-    found = await store.get(names) if names else {}
-    return [entry for entry in found.values() if entry.header.space == space]
 
 
 def _waits(entry: Entry, roster: Roster) -> bool:

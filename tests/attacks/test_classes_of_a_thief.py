@@ -17,6 +17,7 @@ from protocol.replica.at_work import views
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.roles import Role
 from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.handlers.by_kit.waiting import list_waiting
 from tests.harness.attack import attack
 from tests.harness.server_in_process import Office, office
 from tests.harness.territory import new_device
@@ -127,6 +128,8 @@ async def test_none_of_them_is_folded_to_find_that_out(
     await here.server.space_keeper.tend_grown()
     assert bytes.fromhex(here.space) in folded
     assert not set(folded).intersection(invented)
+    await list_waiting(here.server)
+    assert not set(folded).intersection(invented[1:]), "nor where nobody has said anything, for the list of what waits"
 
 
 async def test_a_class_that_is_held_back_has_keys_once_somebody_is_let_in(here: Office, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import ruling_before
+from protocol.replica.office.held_in_space import held_in
 from protocol.replica.office.words_of_office import about, last_said
 from protocol.rights.roster import Roster, is_acceptable
 from sync_server.handlers.store.notices import Notice
@@ -185,15 +186,17 @@ _SAID_AGAIN: Final = frozenset(
 )
 
 
+_MAY_WAIT: Final = frozenset(kind for kind in Kind if kind in _SAID_AGAIN or is_acceptable(kind))
+
+
 async def _held(server: Server) -> dict[bytes, list[Entry]]:
     """What is held back and could be accepted, by space."""
-    found = {}
-    for space in server.replica.door.spaces():
-        roster = (await server.replica.view(space)).roster
-        if roster.held_back:
-            entries = (await server.store.get(list(roster.held_back))).values()
-            own = [entry for entry in entries if entry.header.space == space and _may_be_accepted(entry, roster)]
-            if own:
+    replica, found = server.replica, {}
+    sizes = await server.store.spaces()
+    for space in replica.door.spaces():
+        if held := await held_in(replica, space, sizes.get(space, 0), _MAY_WAIT):
+            roster = (await replica.view(space)).roster
+            if own := [entry for entry in held if _may_be_accepted(entry, roster)]:
                 found[space] = own
     return found
 
