@@ -15,7 +15,7 @@ from protocol.errors import Code, LocalFailure, Refused
 from protocol.limits import MiB
 from protocol.replica.console.frame import Notices, tell
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params
-from protocol.replica.console.parameters import count_or_none
+from protocol.replica.console.parameters import count_or_none, flag
 from sync_agent.app import Agent
 from sync_agent.courier.checking import hollow_bundles
 from sync_agent.courier.disk import BundlesIn, BundlesOut, CardsIn, CourierDisk, Found
@@ -53,7 +53,8 @@ async def export_here(agent: Agent, params: Params, incoming: Incoming, outgoing
     """The operation `courier-export`: cards in, bundles out."""
     await check_open(agent)
     hollow = frozenset(_names(params, "hollow"))
-    written = await write_bundles(agent, incoming, outgoing, count_or_none(params, "room"), hollow)
+    room, removes = count_or_none(params, "room"), not flag(params, "keep")
+    written = await write_bundles(agent, incoming, outgoing, room, hollow, removes=removes)
     return {
         "entries": written.entries,
         "bytes": written.size,
@@ -149,8 +150,13 @@ def _names_who_lets_in(disk: CourierDisk, chain: bytes) -> bool:
     return host_in(chain, disk.is_territory) is not None
 
 
-async def export_to(folder: Path, territory: bytes, run: Run, say: Callable[[str], None] = tell) -> dict[str, JSON]:
-    """Bring onto the disk what it lacks; the keys of the contract. Raises `LocalFailure`, `BadInput`, `Refused`."""
+async def export_to(
+    folder: Path, territory: bytes, run: Run, say: Callable[[str], None] = tell, *, keep: bool = False
+) -> dict[str, JSON]:
+    """Bring onto the disk what it lacks; the keys of the contract. Raises `LocalFailure`, `BadInput`, `Refused`.
+
+    `keep`: nothing is removed from it, since what it holds could not be taken in as a whole.
+    """
     disk = CourierDisk(folder, territory)
     await asyncio.to_thread(disk.make)
     await pass_on_letters(disk, run, say)
@@ -164,7 +170,7 @@ async def export_to(folder: Path, territory: bytes, run: Run, say: Callable[[str
             aside = await asyncio.to_thread(disk.set_aside_before)
             room = await asyncio.to_thread(disk.room)
             async with BundlesOut(disk) as out:
-                params: Params = {"room": room, "hollow": list(hollow)}
+                params: Params = {"room": room, "hollow": list(hollow), "keep": keep}
                 result = _read(await run(COURIER_EXPORT, params, CardsIn(disk, [*whole, *aside]), out))
                 await out.settle()
             entries, size = entries + _count(result, "entries"), size + _count(result, "bytes")

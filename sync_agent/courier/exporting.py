@@ -7,9 +7,7 @@ Rules:
 - content goes along while it is of use: coursework and feedback in force, a hand-in until its teacher has opened it;
 - coursework that lies there under an earlier key is written again one old bundle after the other, as far as there is
   room for it beside all else: what then lies there twice goes, and makes room for the next;
-- a bundle of which nearly nothing is of use any more is written anew and then removed, but never while the disk knows
-  more of its space than this device; one that holds what was destroyed here, as soon as all that it names
-  is here; no other that may be the last to hold what is merely bare here;
+- what lies there for nothing any more is removed afterwards (`removing`), unless it is only to be added to;
 - what was set aside as damaged, or does not open to its end, counts for nothing, and goes as the others do
   (docs/adr/0245, 0249); where not even its front can be read, once anything was destroyed here.
 
@@ -40,6 +38,7 @@ from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
 from sync_agent.courier.disk import is_set_aside
 from sync_agent.courier.erasures import destroyed_by_now
+from sync_agent.courier.removing import Known, leaving
 from sync_agent.courier.survey import IN_CLEAR, Card, by_space, keeps_reports, survey
 from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.health import REPORT_AGE_MS, own_report
@@ -49,8 +48,6 @@ _SEALED_AT_ONCE_BYTES: Final = 4 * MiB
 _ENTRIES_AT_ONCE: Final = 256
 _REGISTERS_AT_ONCE: Final = 128
 _ENTRIES_PER_BUNDLE: Final = 8192
-_WASTE_BYTES: Final = 16 * MiB
-_WASTE_SHARE: Final = 4
 _ENTRY_BYTES: Final = 1_024
 _FRONT_BYTES: Final = 16_384
 _SEALS_SHARE: Final = 64
@@ -123,11 +120,17 @@ class _There:
 
 
 async def write_bundles(
-    agent: Agent, incoming: Incoming, outgoing: Outgoing, room: int | None = None, hollow: Collection[str] = ()
+    agent: Agent,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    room: int | None = None,
+    hollow: Collection[str] = (),
+    *,
+    removes: bool = True,
 ) -> Written:
     """Write bundles with what the disk, whose cards come in, lacks; `room` are the bytes for which it has some.
 
-    What lies there and is `hollow` counts for nothing.
+    What lies there and is `hollow` counts for nothing. Unless it `removes`, all that lies there stays.
 
     Raises what `outgoing` raises, `LocalFailure`.
     """
@@ -146,13 +149,13 @@ async def write_bundles(
             continue
         part = _Part(space, secret, await _preface(agent, space, secret))
         part.registers = reports.pop(space, [])
-        stale += await _plan(agent, part, there.get(space, _There()), gone)
+        stale += await _plan(agent, part, there.get(space, _There()), gone, removes=removes)
         parts.append(part)
     waiting = _let_again(parts, room)
     written.waits = sum(pack.size for pack in waiting)
     closed = {pack.hash for pack in waiting}
     going = [card for card in stale if closed.isdisjoint(pack.hash for pack in card.index.packs)]
-    unreadable = [name for name in found.damaged if is_set_aside(name)] if gone.names else []
+    unreadable = [name for name in found.damaged if is_set_aside(name)] if removes and gone.names else []
     written.replaced = list(dict.fromkeys([*(card.name for card in going), *unreadable]))
     carried: list[bytes] = []
     for part in parts:
@@ -222,20 +225,16 @@ def _size_of(part: _Part) -> int:
     return size + size // _SEALS_SHARE + _ENTRY_BYTES * (len(part.ids) + len(part.bare) + len(part.registers))
 
 
-async def _plan(agent: Agent, part: _Part, there: _There, gone: DestroyedHere) -> list[Card]:
+async def _plan(agent: Agent, part: _Part, there: _There, gone: DestroyedHere, *, removes: bool) -> list[Card]:
     """Fill in what the disk lacks; the bundles that are to be removed afterwards."""
-    cards = there.cards
     order, bare, part.heard = await _arrivals(agent, part.space)
-    erased = await _erased(agent, bare, gone)
     urgent, course = await _content(agent, part.space)
-    of_use = {pack.hash for pack in (*urgent, *course)}
-    here = set(order)
-    stale = [card for card in cards if _is_read(card, here) and not erased.isdisjoint(card.index.entries)]
-    if all(_is_read(card, here) for card in cards):
-        kept_there = bare - erased
-        waste = [*there.replaceable, *(card for card in cards if _is_waste(card, of_use))]
-        waste = [card for card in waste if kept_there.isdisjoint(card.index.entries)]
-        stale += [card for card in waste if card not in stale]
+    stale = []
+    if removes:
+        destroyed = frozenset(await _erased(agent, bare, gone))
+        of_use = frozenset(pack.hash for pack in (*urgent, *course))
+        held = Known(frozenset(order), frozenset(bare) - destroyed, destroyed, of_use)
+        stale = await leaving(agent, part.space, there.cards, there.replaceable, held)
     staying = [card for card in there.counted if card not in stale]
     closed = {pack.hash for card in there.earlier for pack in card.index.packs}
     known = {name for card in staying for name in (*card.index.entries, *card.index.bare)}
@@ -259,18 +258,6 @@ def _again(there: _There, packs: Iterable[PackNote]) -> list[_Again]:
         if some:
             found.append(_Again(some, stays=card.name not in replaceable))
     return found
-
-
-def _is_read(card: Card, here: set[bytes]) -> bool:
-    """Whether all entries that a bundle names are here."""
-    return here.issuperset((*card.index.entries, *card.index.bare))
-
-
-def _is_waste(card: Card, of_use: set[bytes]) -> bool:
-    """Whether a bundle holds little but content that is of no use any more."""
-    waste = sum(pack.size for pack in card.index.packs if pack.hash not in of_use)
-    total = sum(pack.size for pack in card.index.packs)
-    return waste >= _WASTE_BYTES and (total - waste) * _WASTE_SHARE < total
 
 
 async def _arrivals(agent: Agent, space: bytes) -> tuple[list[bytes], set[bytes], set[bytes]]:

@@ -7,6 +7,7 @@ Rules:
   can be taken at any time; one that was in a bad state is tried again now and then;
 - a stick that was pulled out is soon in again, and another one takes its place between two looks: one that could not be
   read or written to the end is tried again at once, then more and more seldom;
+- after an import that failed nothing is removed from it: what could not be taken in may lie there alone;
 - people are told when not to pull it out, and when they may; a disk in a bad state is said, and harms nothing else.
 
 docs/protocol.md, "Courier disks".
@@ -160,7 +161,7 @@ class CourierWatch:
 
     async def _serve(self, folder: Path, stick: _Plugged) -> None:
         self._agent.stick = StickStanding.BUSY
-        standing, told = StickStanding.DONE, list[str]()
+        standing, told, keep = StickStanding.DONE, list[str](), False
         territory = self._agent.replica.territory
         try:
             try:
@@ -170,8 +171,8 @@ class CourierWatch:
                     raise
                 # An empty folder, or another territory's, is a stick that is to be filled.
                 if error.code not in (Code.MISSING_FILE, Code.WRONG_TERRITORY, Code.CANNOT_READ):
-                    standing = self._told(folder, stick, error)
-            written = await export_to(folder, territory, self._run, told.append)
+                    standing, keep = self._told(folder, stick, error), True
+            written = await export_to(folder, territory, self._run, told.append, keep=keep)
             if written.get("waits") and standing is StickStanding.DONE:
                 standing = StickStanding.CROWDED
         except RelaisError as error:

@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from protocol.bundles.form import HEAD_BYTES, NONCE_BYTES, TRAILER_BYTES, Head, Index, PackNote, Trailer, head_size
 from protocol.bundles.writer import BundleWriter
-from protocol.errors import BadInput, LocalFailure, NoAnswer, PeerFault, Refused
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused
 from protocol.folds.measures import QuarantineOrder
 from protocol.limits import (
     MAX_BUNDLE_FRONTS_PER_LOOK_BYTES,
@@ -34,11 +34,13 @@ from protocol.model.work import ItemKind
 from protocol.replica.answering.allowances import Allowance, Allowances
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import FileData, FileStart
+from protocol.replica.content.holdings import work_need
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.courier.disk import CardsIn, CourierDisk
 from sync_agent.courier.letters import Letter, name_of, read_letters
-from sync_agent.courier.survey import survey
+from sync_agent.courier.removing import Known
+from sync_agent.courier.survey import Card, survey
 from sync_agent.courier.watch import CourierWatch, disks_of
 from sync_agent.machine.plain_files import is_plain_folder
 from sync_agent.operations import table
@@ -47,7 +49,7 @@ from sync_agent.transport.server_chain import host_in
 from tests.harness.attack import attack
 from tests.harness.caller import pack_files
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, classroom
-from tests.harness.couriers import bring, bundles, courier_class, export, know_keys, set_aside
+from tests.harness.couriers import bring, bundles, courier_class, export, know_keys, overhear, set_aside
 from tests.harness.office_devices import Town, town
 from tests.harness.passing_days import pass_days
 from tests.integration.test_enrolment_by_stick import enrol, place_of
@@ -193,22 +195,27 @@ async def test_a_pack_under_anothers_name_is_told_before_its_bundle_ends_and_tak
         assert await lea.files(item) == lesson
 
 
-async def erase_the_pupil(room: Classroom, lea: Device) -> None:
-    """By the kit; eight days later nothing of it is left at `lea`."""
+async def forget(room: Classroom, person: bytes, device: Device) -> None:
+    """By the kit, and eight days later nothing of them is left at `device`."""
     territory = room.territory
     await territory.replica.write(
-        [Draft(territory.id, Kind.ERASE, None, Erasure(room.pupil_person).encode())],
+        [Draft(territory.id, Kind.ERASE, None, Erasure(person).encode())],
         author=territory.keys.root,
         now_ms=territory.clock(),
         entropy=territory.entropy,
         unsent=False,
     )
-    await lea.session.sync()
-    await pass_days(territory, 8, lea)
-    await lea.session.sync()
+    await device.session.sync()
+    await pass_days(territory, 8, device)
+    await device.session.sync()
 
 
-@attack("a hostile stick", off={"sync_agent.courier.exporting._is_read": lambda *_: False})
+async def erase_the_pupil(room: Classroom, lea: Device) -> None:
+    """The one who hands in."""
+    await forget(room, room.pupil_person, lea)
+
+
+@attack("a hostile stick", off={"sync_agent.courier.removing.is_read": lambda *_: False})
 async def test_an_id_that_somebody_made_up_keeps_nothing_erased_on_a_stick(tmp_path: Path) -> None:
     stick = tmp_path / "stick"
     async with courier_class(tmp_path / "room") as room:
@@ -225,6 +232,100 @@ async def test_an_id_that_somebody_made_up_keeps_nothing_erased_on_a_stick(tmp_p
         names = {entry.id for entry in told if entry.header.subject == room.pupil_person}
         assert names
         assert all(names.isdisjoint(card.index.entries) for card in found.cards)
+
+
+async def is_whole(teacher: Device, room: Classroom, work: bytes) -> bool:
+    """Whether a teacher has what was handed in."""
+    made = (await teacher.agent.replica.view(room.space)).coursework.hand_ins.get(work)
+    return made is not None and await teacher.agent.holdings.is_complete(work_need(made))
+
+
+async def nothing_is_missed(*_: object, **__: object) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("is_forgotten", [True, False], ids=["beside-who-was-forgotten", "large"])
+@attack("a hostile stick", off={"sync_agent.courier.removing.Missing.is_in": nothing_is_missed})
+async def test_work_that_a_pc_has_heard_of_and_does_not_hold_leaves_no_stick_there(
+    tmp_path: Path, is_forgotten: bool
+) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    async with courier_class(tmp_path / "room") as room:
+        tom = await room.territory.person("Tom", PersonRole.PUPIL, room.space)
+        teacher, lea, other = await room.teacher(), await room.machine(), await room.machine()
+        await know_keys(room, teacher, lea, other)
+        task = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+        for device in (teacher, lea, other):
+            await device.session.sync()
+        work = await room.hand_in(lea, task, {"film.bin": Random(4).randbytes(300_000)})
+        await export(lea, stick)
+        await overhear(other, lea, room.space)
+        with pytest.MonkeyPatch.context() as patch:
+            if is_forgotten:
+                await forget(room, tom, other)
+            else:
+                patch.setattr("sync_agent.courier.removing._WASTE_BYTES", 100_000)
+            await export(other, stick)
+        await bring(teacher, stick)
+        assert await is_whole(teacher, room, work)
+
+
+@attack("a hostile stick", off={"sync_agent.courier.commands.flag": lambda _params, _key: False})
+async def test_a_pc_that_had_no_room_for_what_a_stick_brings_removes_nothing_from_it(tmp_path: Path) -> None:
+    stick = tmp_path / "sticks" / "USB" / "Relais"
+    stick.mkdir(parents=True)
+    async with courier_class(tmp_path / "room") as room:
+        tom = await room.territory.person("Tom", PersonRole.PUPIL, room.space)
+        teacher, lea, other = await room.teacher(), await room.machine(), await room.machine()
+        await know_keys(room, teacher, lea, other)
+        await export(lea, stick)
+        await export(teacher, stick)
+        await forget(room, tom, other)
+        await room.publish(teacher, {"film.bin": Random(5).randbytes(300_000)})
+        await export(teacher, stick)
+        before, agent = set(bundles(stick)), other.agent
+
+        async def no_room(*_: object) -> None:
+            raise LocalFailure(Code.DISK_FULL, "the disk is full")
+
+        watch = CourierWatch(
+            agent, table(agent), disks_of(str(tmp_path / "sticks")), monotonic=time.monotonic, say=lambda _: None
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(agent.replica.content, "append_part", no_room)
+            await watch.look()
+        assert agent.stick == "full"
+        assert before <= set(bundles(stick))
+
+
+def names_erased_in_words(card: Card, known: Known) -> bool:
+    return not known.destroyed.isdisjoint(card.index.entries)
+
+
+@attack("a hostile stick", off={"sync_agent.courier.removing.holds_erased": names_erased_in_words})
+async def test_sealed_work_of_who_was_erased_leaves_a_stick_that_has_it_in_a_bundle_without_words(
+    tmp_path: Path,
+) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    async with courier_class(tmp_path / "room") as room:
+        teacher, lea = await room.teacher(), await room.machine()
+        await know_keys(room, teacher, lea)
+        task = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+        for device in (teacher, lea):
+            await device.session.sync()
+        work = await room.hand_in(lea, task, WORK)
+        await lea.session.sync()
+        made = (await lea.agent.replica.view(room.space)).coursework.hand_ins[work]
+        (info,) = await lea.agent.holdings.packs(work_need(made))
+        pack, read = bytearray(info.size), await lea.agent.replica.content.pack_reader(info.hash)
+        read(0, memoryview(pack))
+        await put_bundle(lea, room, stick, Index(packs=(PackNote(info.hash, info.size, (work,)),)), [bytes(pack)])
+        (path,) = bundles(stick)
+        await erase_the_pupil(room, lea)
+        await export(lea, stick)
+        assert not path.exists()
 
 
 async def damage_all(device: Device, stick: Path, at: int) -> None:

@@ -146,6 +146,13 @@ async def a_class(room: Classroom) -> tuple[Device, Device, Device]:
     return teacher, one, other
 
 
+async def overhear(device: Device, other: Device, space: bytes) -> None:
+    """By the school's network, `device` hears all that `other` has said, and takes no content."""
+    said = await other.agent.replica.store.authored(space, other.agent.device)
+    chain = await other.agent.replica.credentials([said[0].header.grant or b""])
+    await device.agent.replica.admit([*chain, *said], source=other.agent.device, now_ms=other.agent.now_ms())
+
+
 async def code_of(awaitable: object) -> Code:
     """With what something is refused."""
     with pytest.raises(RelaisError) as raised:

@@ -19,6 +19,7 @@ from protocol.model.structure import Erasure, Revocation
 from protocol.model.work import ItemKind
 from protocol.roles import Role
 from sync_agent.courier import exporting as courier_export
+from sync_agent.courier import removing
 from sync_agent.courier.survey import admit_from_disk
 from sync_agent.courier.watch import CourierWatch, disks_of
 from sync_agent.operations import table
@@ -321,7 +322,7 @@ async def test_an_old_disk_brings_back_nothing_that_was_erased(room: Classroom, 
 async def test_what_is_of_no_use_any_more_leaves_the_disk(
     room: Classroom, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier_export, "_WASTE_BYTES", 100_000)
+    monkeypatch.setattr(removing, "_WASTE_BYTES", 100_000)
     teacher, one, _ = await a_class(room)
     item = (await room.publish(teacher, {"a.bin": Random(7).randbytes(500_000)})).item
     await export(teacher, disk)
