@@ -7,7 +7,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -26,7 +26,7 @@ from protocol.bundles.form import (
     Index,
     Trailer,
 )
-from protocol.canonical import Value, decode
+from protocol.canonical import decode
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import (
     BUNDLE_CHUNK_BYTES,
@@ -40,10 +40,11 @@ from protocol.model.entry import ID_BYTES, Entry, from_wire
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """A batch of entries; `bad` of them could not be read."""
+    """A batch of entries; `bad` of them could not be read, `unknown` are the ids of those in a later form."""
 
     entries: tuple[Entry, ...]
     bad: int
+    unknown: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +202,13 @@ def _batch(kind: int, body: bytes) -> Event | None:
         raise PeerFault(Code.MALFORMED, "a part of a bundle is no list")
     if kind == REGISTERS:
         return Registers(tuple(row for row in rows if type(row) is bytes and len(row) <= MAX_REGISTER_BYTES))
-    found = list(_readable(rows))
-    return Entries(tuple(found), len(rows) - len(found))
-
-
-def _readable(rows: Iterable[Value]) -> Iterator[Entry]:
-    """One bad entry does not spoil what came beside it."""
+    found: list[Entry] = []
+    unknown: set[bytes] = set()
     for row in rows:
+        # one bad entry does not spoil what came beside it
         try:
-            yield from_wire(row)
-        except PeerFault:
-            continue
+            found.append(from_wire(row))
+        except PeerFault as fault:
+            if fault.code is Code.UNKNOWN_FORMAT and type(row) is list and type(row[0]) is bytes:
+                unknown.add(blake3(row[0]).digest())
+    return Entries(tuple(found), len(rows) - len(found), frozenset(unknown))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -17,7 +18,7 @@ from protocol.replica.console.frame import Notices, tell
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params
 from protocol.replica.console.parameters import count_or_none, flag
 from sync_agent.app import Agent
-from sync_agent.courier.checking import hollow_bundles
+from sync_agent.courier.checking import check_bundles
 from sync_agent.courier.disk import BundlesIn, BundlesOut, CardsIn, CourierDisk, Found
 from sync_agent.courier.exporting import write_bundles
 from sync_agent.courier.importing import take_bundles
@@ -91,9 +92,10 @@ async def survey_here(agent: Agent, incoming: Incoming) -> JSON:
 
 
 async def check_here(agent: Agent, incoming: Incoming) -> JSON:
-    """The operation `courier-check`: bundles in, the names of those that do not open to their ends out."""
+    """The operation `courier-check`: bundles in, the names of those on which nobody counts out."""
     await check_open(agent)
-    return {"hollow": await hollow_bundles(agent, incoming)}
+    checked = await check_bundles(agent, incoming)
+    return {"hollow": checked.hollow, "lacking": checked.lacking}
 
 
 async def import_here(agent: Agent, incoming: Incoming) -> JSON:
@@ -160,17 +162,16 @@ async def export_to(
     disk = CourierDisk(folder, territory)
     await asyncio.to_thread(disk.make)
     await pass_on_letters(disk, run, say)
-    hollow: list[str] | None = None
-    entries = size = unread = 0
+    entries = size = 0
     try:
+        checked = await _check(disk, run)
+        await asyncio.to_thread(disk.set_aside, checked.lacking)
         while True:
             whole = [found for found in await asyncio.to_thread(disk.bundles) if found.whole]
-            if hollow is None:
-                hollow, unread = await _check(disk, whole, run)
             aside = await asyncio.to_thread(disk.set_aside_before)
             room = await asyncio.to_thread(disk.room)
             async with BundlesOut(disk) as out:
-                params: Params = {"room": room, "hollow": list(hollow), "keep": keep}
+                params: Params = {"room": room, "hollow": list(checked.hollow), "keep": keep}
                 result = _read(await run(COURIER_EXPORT, params, CardsIn(disk, [*whole, *aside]), out))
                 await out.settle()
             entries, size = entries + _count(result, "entries"), size + _count(result, "bytes")
@@ -184,33 +185,57 @@ async def export_to(
         raise Refused(
             Code.CANNOT_READ, "the keys of this device's spaces have not reached it yet; it has to meet the server once"
         )
-    if waits := _count({"waits": 0, **result}, "waits"):
-        say(
-            "everything new is on the disk and was read back; you may remove it. Of what lay on it before, "
+    result = {"waits": 0, **result}
+    say(_done(_count(result, "waits"), checked))
+    told: dict[str, JSON] = {"entries": entries, "bytes": size}
+    if checked.lacking:
+        told["damaged"] = list(checked.lacking)
+    return {**told, "waits": result["waits"]} if result["waits"] else told
+
+
+def _done(waits: int, checked: _Checked) -> str:
+    """What people are told once an export has come to its end."""
+    note = ""
+    if checked.lacking:
+        note = (
+            f"{_counted(len(checked.lacking))} hollow: somebody has emptied what was there. That was set aside, "
+            "and what this computer has of it is written again; "
+        )
+    if waits:
+        return (
+            f"{note}everything new is on the disk and was read back; you may remove it. Of what lay on it before, "
             f"{-(-waits // _MB)} MB are closed to computers that came since, and find no room to be written again: "
             "fill another disk for these computers"
         )
-        return {"entries": entries, "bytes": size, "waits": waits}
-    say(
-        "everything is on the disk and was read back; you may remove it"
-        if not unread
-        else "everything is on the disk, and what is new was read back; you may remove it. Of what lay on it before, "
-        f"{-(-unread // _MB)} MB were looked at where they begin"
-    )
-    return {"entries": entries, "bytes": size}
+    if checked.unread_bytes:
+        return (
+            f"{note}everything is on the disk, and what is new was read back; you may remove it. Of what lay on it "
+            f"before, {-(-checked.unread_bytes // _MB)} MB were looked at where they begin"
+        )
+    return f"{note}everything is on the disk and was read back; you may remove it"
 
 
-async def _check(disk: CourierDisk, whole: Sequence[Found], run: Run) -> tuple[list[str], int]:
-    """The bundles on the disk that do not open to their ends, as far as it is looked; how many bytes it was not.
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What an export found out of what lies on a disk: on which bundles nobody counts, and how much it did not read.
 
-    Raises `LocalFailure`.
+    `lacking` are those of them that open to their ends and do not hold what they list.
     """
-    checked = _to_check(whole)
-    unread = sum(found.size for found in whole) - sum(found.size for found in checked)
-    if not checked:
-        return [], unread
-    found = _read(await run(COURIER_CHECK, {}, BundlesIn(disk, checked, anyway=True), Notices()))
-    return _names(found, "hollow"), unread
+
+    hollow: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+    unread_bytes: int = 0
+
+
+async def _check(disk: CourierDisk, run: Run) -> _Checked:
+    """Open what lies on the disk to its end, as far as it is looked. Raises `LocalFailure`, `BadInput`."""
+    whole = [found for found in await asyncio.to_thread(disk.bundles) if found.whole]
+    some = _to_check(whole)
+    unread = sum(found.size for found in whole) - sum(found.size for found in some)
+    if not some:
+        return _Checked(unread_bytes=unread)
+    found = _read(await run(COURIER_CHECK, {}, BundlesIn(disk, some, anyway=True), Notices()))
+    return _Checked(tuple(_names(found, "hollow")), tuple(_names(found, "lacking")), unread)
 
 
 def _to_check(whole: Sequence[Found]) -> list[Found]:

@@ -8,8 +8,8 @@ Rules:
 - coursework that lies there under an earlier key is written again one old bundle after the other, as far as there is
   room for it beside all else: what then lies there twice goes, and makes room for the next;
 - what lies there for nothing any more is removed afterwards (`removing`), unless it is only to be added to;
-- what was set aside as damaged, or does not open to its end, counts for nothing, and goes as the others do
-  (docs/adr/0245, 0249); where not even its front can be read, once anything was destroyed here.
+- what was set aside as damaged, or does not open to its end, or lacks what it lists, counts for nothing, and goes as
+  the others do (docs/adr/0245, 0249, 0280); where not even its front can be read, once anything was destroyed here.
 
 docs/protocol.md, "Courier disks".
 """

@@ -4,7 +4,8 @@ Rules:
 - everything goes through the ordinary door, as from a neighbour: the server may hold or lack what a disk brought, so
   that its space is compared with the server's at the next sync (`peer_news`), and nothing of it waits to be sent;
 - what an erasure has done away with comes in as a bare header: an old disk brings nothing back;
-- a damaged bundle spoils no other, and what was read of it before the damage stays;
+- a damaged bundle spoils no other, and what was read of it before the damage stays; so does what came out of one that
+  lacks something of what its index lists, which counts as damaged;
 - what was taken is durable at each step: a disk that is pulled out costs what had not come yet.
 """
 
@@ -176,6 +177,7 @@ class _Bundle:
             now = agent.now_ms().to_bytes(8, "big")
             await agent.replica.store.set_marks({f"{BROUGHT_MARKS}{work.id.hex()}": now for work in works})
         self._wishes = None
+        self._opening.refuse(each.id for each in admission.refused if each.code is Code.BAD_SIGNATURE)
         if admission.refused:
             _log.warning("bundle %s: %d entries that the door refuses", self._name, len(admission.refused))
 

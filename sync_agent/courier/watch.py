@@ -171,16 +171,18 @@ class CourierWatch:
                     raise
                 # An empty folder, or another territory's, is a stick that is to be filled.
                 if error.code not in (Code.MISSING_FILE, Code.WRONG_TERRITORY, Code.CANNOT_READ):
-                    standing, keep = self._told(folder, stick, error), True
+                    standing, keep = self._told(folder, stick, error.code, str(error)), True
             written = await export_to(folder, territory, self._run, told.append, keep=keep)
-            if written.get("waits") and standing is StickStanding.DONE:
+            if standing is StickStanding.DONE and written.get("damaged"):
+                standing = self._told(folder, stick, Code.DAMAGED, told[-1])
+            elif standing is StickStanding.DONE and written.get("waits"):
                 standing = StickStanding.CROWDED
         except RelaisError as error:
             if error.code is Code.QUARANTINED:
                 # it was looked at for the end of the quarantine; all pages say that sticks are off
                 self._agent.stick, stick.standing = None, None
                 return
-            standing = self._told(folder, stick, error)
+            standing = self._told(folder, stick, error.code, str(error))
         self._agent.stick = stick.standing = standing
         if standing is StickStanding.DONE:
             stick.told = ""
@@ -189,11 +191,11 @@ class CourierWatch:
             stick.told = told[-1]
             self._say(f"{folder}: {told[-1]}")
 
-    def _told(self, folder: Path, stick: _Plugged, error: RelaisError) -> StickStanding:
-        if stick.told != str(error):
-            stick.told = str(error)
-            self._say(f"{folder}: {error}")
-        return _STANDINGS.get(error.code, StickStanding.FAILED)
+    def _told(self, folder: Path, stick: _Plugged, code: Code, sentence: str) -> StickStanding:
+        if stick.told != sentence:
+            stick.told = sentence
+            self._say(f"{folder}: {sentence}")
+        return _STANDINGS.get(code, StickStanding.FAILED)
 
     async def _run(self, name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         return await self._table[name](params, incoming, outgoing)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -16,10 +18,22 @@ from typing import cast
 import pytest
 from blake3 import blake3
 
-from protocol.bundles.form import HEAD_BYTES, NONCE_BYTES, TRAILER_BYTES, Head, Index, PackNote, Trailer, head_size
+from protocol.bundles.form import (
+    HEAD_BYTES,
+    NONCE_BYTES,
+    TRAILER_BYTES,
+    Head,
+    Index,
+    PackNote,
+    Trailer,
+    head_size,
+    parse_head,
+)
+from protocol.bundles.reader import BundleReader, Entries, PackData, PackEnd, PackStart, Registers
 from protocol.bundles.writer import BundleWriter
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused
 from protocol.folds.measures import QuarantineOrder
+from protocol.folds.space_keys import SpaceSecret
 from protocol.limits import (
     MAX_BUNDLE_FRONTS_PER_LOOK_BYTES,
     MAX_BUNDLE_INDEX_BYTES,
@@ -641,3 +655,88 @@ async def test_a_bundle_that_a_carrier_has_hollowed_out_is_written_again_by_who_
         with pytest.raises(LocalFailure, match="damaged"):
             await bring(teacher, stick)
         assert work in (await teacher.agent.replica.view(room.space)).coursework.hand_ins
+
+
+def read_bundle(secret: SpaceSecret, data: bytes) -> tuple[Index, list[Entry], list[bytes], list[bytes]]:
+    """What a bundle lists, and what it holds: entries, registers, packs."""
+    head = parse_head(data[: head_size(data[:HEAD_BYTES])])
+    index, entries, registers, packs = Index(), list[Entry](), list[bytes](), list[bytes]()
+    for event in BundleReader(secret.bundle, head, len(data)).feed(data[len(head.data) :]):
+        match event:
+            case Index():
+                index = event
+            case Entries():
+                entries += event.entries
+            case Registers():
+                registers += event.data
+            case PackStart():
+                packs.append(b"")
+            case PackData():
+                packs[-1] += event.data
+            case PackEnd():
+                pass
+    return index, entries, registers, packs
+
+
+def hollow_under_the_key(secret: SpaceSecret, path: Path, what: str) -> None:
+    """What a carrier with a class's key can do: the same index, sealed as it should be, and not what it lists."""
+    data = path.read_bytes()
+    head = parse_head(data[: head_size(data[:HEAD_BYTES])])
+    if head.commitment != secret.commitment:
+        return
+    index, entries, registers, packs = read_bundle(secret, data)
+    match what:
+        case "nothing":
+            entries, registers, packs = [], [], []
+        case "headers":
+            entries = [replace(entry, salt=None, payload=None) for entry in entries]
+        case "signatures":
+            entries = [replace(entry, signature=bytes(64)) for entry in entries]
+        case _:
+            packs = [bytes(len(pack)) for pack in packs]
+    writer = BundleWriter(
+        secret.bundle,
+        territory=head.territory,
+        space=head.space,
+        commitment=head.commitment,
+        nonce=os.urandom(NONCE_BYTES),
+        preface=head.preface,
+        index=index,
+    )
+    pieces = [writer.begin(), bytes(writer.entries(entries)), bytes(writer.registers(registers))]
+    for note, pack in zip(index.packs, packs, strict=False):
+        pieces += [bytes(writer.pack(note)), bytes(writer.data(pack))]
+    pieces.append(writer.finish())
+    path.unlink()
+    path.with_name(f"{Trailer.parse(pieces[-1][-TRAILER_BYTES:]).name}.rls").write_bytes(b"".join(pieces))
+
+
+@pytest.mark.parametrize("what", ["nothing", "headers", "signatures", "packs"])
+@attack("a hostile stick", off={"protocol.bundles.listed.Listed.check": lambda _listed: None})
+async def test_a_bundle_that_one_of_the_class_has_hollowed_out_is_set_aside_and_written_again(
+    tmp_path: Path, what: str
+) -> None:
+    stick, elsewhere = tmp_path / "stick", tmp_path / "elsewhere"
+    stick.mkdir()
+    async with courier_class(tmp_path / "room") as room:
+        teacher, machine, thief = await room.teacher(), await room.machine(), await room.machine()
+        await know_keys(room, teacher, machine, thief)
+        task = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+        for device in (teacher, machine, thief):
+            await device.session.sync()
+        work = await room.hand_in(machine, task, WORK)
+        await export(machine, stick)
+        secret = await thief.agent.keyring.current(room.space)
+        assert secret is not None
+        for path in bundles(stick):
+            hollow_under_the_key(secret, path, what)
+        shutil.copytree(stick, elsewhere)
+        written = await export(machine, stick)
+        assert written.get("damaged"), "its author's computer says so"
+        assert len(set_aside(stick)) == len(written["damaged"])
+        assert await export(machine, stick) == {"entries": 0, "bytes": 0}, "it is written again, once"
+        with pytest.raises(LocalFailure, match="damaged"):
+            await bring(teacher, elsewhere)
+        assert set_aside(elsewhere)
+        await bring(teacher, stick)
+        assert await is_whole(teacher, room, work)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from random import Random
 
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.bundles.form import (
+    ENTRIES,
     HEAD_BYTES,
+    RECORD,
     TRAILER_BYTES,
     BundleKeys,
     Head,
@@ -24,13 +28,16 @@ from protocol.bundles.form import (
     head_size,
     parse_head,
 )
+from protocol.bundles.listed import Listed
 from protocol.bundles.reader import BundleReader, Entries, Event, PackData, PackEnd, PackStart, Registers
 from protocol.bundles.writer import BundleWriter
+from protocol.canonical import encode
 from protocol.errors import PeerFault
 from protocol.folds.space_keys import SpaceSecret
 from protocol.identity import SigningKey
 from protocol.limits import BUNDLE_CHUNK_BYTES, MAX_BUNDLE_BYTES, MAX_BUNDLE_INDEX_BYTES, MAX_PACK_BYTES
 from protocol.model.entry import Entry, Kind, compose
+from protocol.model.register import RegisterKind, compose_register
 
 VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "bundle.json").read_text(encoding="utf-8"))
 SECRET = SpaceSecret(bytes(range(32)))
@@ -241,3 +248,71 @@ def test_the_head_belongs_to_what_follows() -> None:
     assert BundleKeys(SECRET.bundle, head).open_index(sealed).is_empty
     with pytest.raises(PeerFault):
         BundleKeys(SECRET.bundle, moved).open_index(sealed)
+
+
+# --- what an index lists, held against what comes out -----------------------------------------------------------------
+
+
+def held_against(index: Index, *said: Event) -> bool:
+    """Whether all that an index lists has come out."""
+    listed = Listed()
+    for event in (index, *said):
+        listed.came(event)
+    try:
+        listed.check()
+    except PeerFault:
+        return False
+    return True
+
+
+def test_an_entry_has_come_out_with_its_words_where_it_is_listed_as_whole() -> None:
+    one = entry(1)
+    header = replace(one, salt=None, payload=None)
+    assert held_against(Index(entries=(one.id,)), Entries((one,), 0))
+    assert not held_against(Index(entries=(one.id,)), Entries((header,), 0))
+    assert not held_against(Index(entries=(one.id,)), Entries((), 1))
+    assert held_against(Index(bare=(one.id,)), Entries((header,), 0))
+    assert held_against(Index(bare=(one.id,)), Entries((one,), 0))
+    assert not held_against(Index(bare=(one.id,)))
+    assert held_against(Index(), Entries((one,), 0)), "what is not listed is nobody's loss"
+
+
+def test_an_entry_of_a_later_form_has_come_out_under_its_own_name_alone() -> None:
+    header = encode([99, b"of a later version"])
+    name = blake3(header).digest()
+    making = writer(Index(entries=(name,)))
+    record = encode([[header, bytes(64), None, None], [encode([99, b"another"]), bytes(64), None, None], [], 1])
+    body = bytes(making.data(RECORD.pack(ENTRIES, len(record)) + record))
+    (index, batch) = events(making.begin() + body + making.finish())
+    assert isinstance(index, Index)
+    assert isinstance(batch, Entries)
+    assert (batch.entries, batch.bad) == ((), 4)
+    assert held_against(index, batch)
+    assert not held_against(Index(entries=(bytes(32),)), batch)
+
+
+def test_what_a_door_refuses_has_not_come_out() -> None:
+    one, listed = entry(1), Listed()
+    listed.came(Index(entries=(one.id,)))
+    listed.came(Entries((one,), 0))
+    listed.refuse([one.id])
+    with pytest.raises(PeerFault, match="does not hold what its index lists"):
+        listed.check()
+
+
+def test_a_pack_has_come_out_with_all_its_bytes() -> None:
+    pack = Random(7).randbytes(100)
+    note = PackNote(blake3(pack).digest(), len(pack))
+    start = PackStart(note.hash, note.size)
+    assert held_against(Index(packs=(note,)), start, PackData(memoryview(pack)), PackEnd())
+    assert not held_against(Index(packs=(note,)), start, PackData(memoryview(bytes(100))), PackEnd())
+    assert not held_against(Index(packs=(note,)), start, PackData(memoryview(pack)))
+
+
+def test_a_report_has_come_out_if_its_device_has_signed_it() -> None:
+    register = compose_register(AUTHOR, RegisterKind.HEALTH, AUTHOR.public, 5, b"")
+    changed = register.data[:-1] + bytes([register.data[-1] ^ 1])
+    note = RegisterNote(AUTHOR.public, 5)
+    assert held_against(Index(registers=(note,)), Registers((b"junk", register.data)))
+    assert not held_against(Index(registers=(note,)), Registers((changed,)))
+    assert not held_against(Index(registers=(RegisterNote(AUTHOR.public, 6),)), Registers((register.data,)))
