@@ -57,6 +57,7 @@ from sync_agent.machine.marks import (
     EVICTED_MARKS,
     FIRST_MARKS,
     HAND_IN_MARKS,
+    HAND_IN_NAMES_MARKS,
     HEARD_MARKS,
     MET_MARKS,
     OPENED_MARKS,
@@ -289,8 +290,9 @@ class Agent:
         """Hold beside the database what it holds itself, and no more: something in it has been let go of for good."""
         store = self.replica.store
         unsent = await store.unsent(MAX_FILE_BYTES)
-        names = {f"{HAND_IN_MARKS}{entry.id.hex()}" for entry in unsent}
-        marks = {name: mark for name, mark in (await store.marks(HAND_IN_MARKS)).items() if name in names}
+        works = [entry.id.hex() for entry in unsent if entry.header.kind == Kind.HAND_IN]
+        names = [f"{prefix}{work}" for work in works for prefix in (HAND_IN_MARKS, HAND_IN_NAMES_MARKS)]
+        marks = {name: mark for name in names if (mark := await store.mark(name)) is not None}
         self._outbox_used = bool(unsent)
         await asyncio.to_thread(self._outbox.replace, unsent, marks)
         await store.scrub()

@@ -39,7 +39,7 @@ from sync_agent.sync.withdrawn import ended_names
 if TYPE_CHECKING:
     from protocol.folds.coursework import Work
     from sync_agent.coursework.publisher import Wish
-    from sync_agent.hand_ins.handing_in import SealedLists
+    from sync_agent.hand_ins.file_names import SealedLists
     from sync_agent.transport.answers import Response
     from sync_agent.transport.interface import Transport
 
@@ -315,10 +315,10 @@ class _Commands:
         return {"id": work.hex(), "state": "local"}
 
     async def hand_ins(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.hand_ins import handing_in
+        from sync_agent.hand_ins import file_names, handing_in
 
         item = given.identifier_or_none(params, "item", Code.UNKNOWN_ITEM, "item")
-        self._sealed_lists = self._sealed_lists or handing_in.SealedLists()
+        self._sealed_lists = self._sealed_lists or file_names.SealedLists()
         return await handing_in.list_hand_ins(self._agent, item, self._manifests, self._sealed_lists)
 
     async def open_hand_in(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:

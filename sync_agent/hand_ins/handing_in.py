@@ -3,7 +3,7 @@
 Rules:
 - the work is sealed while it arrives, under a key of its own, in constant memory; only readers learn names and sizes;
 - the packs become durable first, then in one transaction the hand-in, the wraps of its key for all readers, and the
-  mark with the key: no moment exists in which the hand-in is there and its key is lost;
+  marks with the key and the names of its files: no moment exists in which the hand-in is there and its key is lost;
 - the key is kept in the mark, so that readers who come later can be given it (`sync_agent.hand_ins.wraps`);
 - a hand-in is opened whole or not at all: it is read to its end once before a file appears, and the receipt is written
   after the last file is where the teacher wanted it;
@@ -48,6 +48,7 @@ from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.coursework.reading import Manifests, files_json, find_item, find_work, read_checked
 from sync_agent.hand_ins.copies import lasting_state
+from sync_agent.hand_ins.file_names import SealedLists, check_number, encoded, names_mark_of
 from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.hand_ins.looked_at import all_eyes, eyes_in
 from sync_agent.hand_ins.opening import opening_key
@@ -72,7 +73,8 @@ async def hand_in(
 ) -> bytes:
     """Seal `files` (path, size), whose bytes `incoming` brings in this order, as the work of `person`; its id.
 
-    Raises `BadInput` (UNKNOWN_ITEM, NOT_AN_ASSIGNMENT, UNKNOWN_PERSON, NOTHING_TO_SEND, BAD_NAME, TOO_MANY_HAND_INS …),
+    Raises `BadInput` (UNKNOWN_ITEM, NOT_AN_ASSIGNMENT, UNKNOWN_PERSON, NOTHING_TO_SEND, BAD_NAME, TOO_MANY_FILES,
+    TOO_MANY_HAND_INS …),
     `Refused(NO_RIGHT)`, `LocalFailure` (CHANGING_FILE when the bytes are not those of `files`, DISK_FULL …).
     """
     item = await find_item(agent, wanted)
@@ -85,6 +87,7 @@ async def hand_in(
         raise BadInput(Code.UNKNOWN_PERSON, f"nobody on this class list is “{person.hex()}”", person=person.hex())
     if known.role is not PersonRole.PUPIL:
         raise BadInput(Code.UNKNOWN_PERSON, f"“{known.name}” is no pupil of this class", person=person.hex())
+    check_number(len(files))
     await _check_days_bound(agent, item.space, person)
     authority = await agent.right(item.space, Kind.HAND_IN)
     if item.withdrawn:
@@ -114,8 +117,12 @@ async def hand_in(
             subject=person,
             of_previous=True,
         )
-        kept = Kept(content_key, tuple(files)).encode()
-        entries = await agent.write(hand_in_draft, wrap_draft, marks=lambda written: {mark_of(written[0].id): kept})
+        kept, names = Kept(content_key).encode(), encoded(files)
+        entries = await agent.write(
+            hand_in_draft,
+            wrap_draft,
+            marks=lambda written: {mark_of(written[0].id): kept, names_mark_of(written[0].id): names},
+        )
         await wrap_for_the_rest(agent, entries[0], content_key)
     return entries[0].id
 
@@ -398,28 +405,6 @@ async def _is_hers(agent: Agent, work: Work) -> bool:
 # --- listing ----------------------------------------------------------------------------------------------------------
 
 
-class SealedLists:
-    """The lists of files inside hand-ins that this device opened before, so that a list of a class stays quick."""
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, tuple[tuple[str, int], ...]] = {}
-
-    async def of(self, agent: Agent, work: Work) -> Sequence[tuple[str, int]]:
-        """Path and size of each file, as far as this device may know them."""
-        mark = await agent.replica.store.mark(mark_of(work.id))
-        if mark is not None:
-            return Kept.parse(mark).files
-        if work.id not in self._known:
-            content_key = await opening_key(agent, work)
-            if content_key is None or not await agent.holdings.is_complete(work_need(work)):
-                return ()
-            try:
-                self._known[work.id] = await _sealed_list(agent, work, content_key)
-            except (PeerFault, LocalFailure):
-                return ()
-        return self._known[work.id]
-
-
 async def list_hand_ins(
     agent: Agent, item: bytes | None, manifests: Manifests, sealed_lists: SealedLists
 ) -> list[JSON]:
@@ -503,17 +488,3 @@ async def _work_row(
             "files": await files_json(agent, manifests, note.content),
         },
     }
-
-
-async def _sealed_list(agent: Agent, work: Work, content_key: bytes) -> tuple[tuple[str, int], ...]:
-    """The list of files at the head of a hand-in; no more of it is read."""
-    stream = work.record.content.stream
-    left = len(await agent.replica.content.chunk_list(stream) or ())
-    reader = SealReader(content_key)
-    async with aclosing(read_checked(agent, stream)) as sealed:
-        async for chunk in sealed:
-            left -= 1
-            reader.feed(chunk, last=left == 0)
-            if reader.files is not None:
-                return tuple((file.path, file.size) for file in reader.files)
-    return ()

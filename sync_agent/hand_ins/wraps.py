@@ -31,13 +31,10 @@ from protocol.fields import Fields
 from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import info_of, is_given, teachers_keys, wraps_for
 from protocol.limits import (
-    MAX_FILE_BYTES,
-    MAX_FILES_PER_REVISION,
     MAX_LATE_WRAPS_FOR_STRANGERS,
     MAX_LATE_WRAPS_PER_DEVICE,
     MAX_READERS_OF_ONE_WORK,
     MAX_READERS_PER_HAND_IN,
-    MAX_SEALED_MANIFEST_BYTES,
 )
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import Wraps
@@ -47,6 +44,7 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device
 from protocol.trust.sealing import CONTENT_KEY_BYTES
 from sync_agent.app import Agent
+from sync_agent.hand_ins.file_names import MAX_MARK_BYTES, encoded, names_in, names_mark_of
 from sync_agent.hand_ins.first_readers import FirstReaders
 from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.hand_ins.opening import opening_key
@@ -58,39 +56,39 @@ from sync_agent.machine.marks import HAND_IN_MARKS
 
 _log = logging.getLogger(__name__)
 
-_MAX_MARK_BYTES: Final = 2 * MAX_SEALED_MANIFEST_BYTES
 _PASSED_ON_AT_ONCE: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a device keeps of a hand-in that it made: the content key until it is freed, path and size of each file.
+    """What a device keeps of a hand-in that it made: the content key until it is freed.
 
     `seen` is when it first knew that the server has it; `opened` that it has known that it was opened for good, whoever
-    says what of that since.
+    says what of that since. `has_names` is so of a mark from an earlier version, which held the names of the files too
+    (`file_names`).
     """
 
     content_key: bytes | None
-    files: tuple[tuple[str, int], ...]
     seen: Seen | None = None
     opened: bool = False
+    has_names: bool = False
 
     @classmethod
     def parse(cls, mark: bytes) -> Self:
         """From the store. Raises `LocalFailure(DAMAGED)`."""
         try:
-            fields = Fields(decode(mark, max_bytes=_MAX_MARK_BYTES), "what is kept of a hand-in")
+            fields = Fields(decode(mark, max_bytes=MAX_MARK_BYTES), "what is kept of a hand-in")
             key = fields.octets_or_none("key", CONTENT_KEY_BYTES)
-            files = tuple(_file(row) for row in fields.rows("files", MAX_FILES_PER_REVISION))
             own_ms, server_ms = fields.count_or_none("seen"), fields.count_or_none("proven")
             seen = None if own_ms is None or server_ms is None else Seen(own_ms, server_ms)
-            return cls(key, files, seen, opened=fields.count_or_none("opened") is not None)
+            opened = fields.count_or_none("opened") is not None
+            return cls(key, seen, opened=opened, has_names=fields.has("files"))
         except PeerFault as fault:
             raise LocalFailure(Code.DAMAGED, "what this device noted of a hand-in cannot be read") from fault
 
     def encode(self) -> bytes:
-        """For the store."""
-        said: dict[str, Value] = {"key": self.content_key, "files": [[path, size] for path, size in self.files]}
+        """For the store, without the names."""
+        said: dict[str, Value] = {"key": self.content_key}
         if self.seen is not None:
             said |= {"seen": self.seen.own_ms, "proven": self.seen.server_ms}
         if self.opened:
@@ -226,6 +224,8 @@ async def _tend_own(agent: Agent) -> int:
     """What this device owes to the readers of the work that it made."""
     marks = await agent.replica.store.marks(HAND_IN_MARKS)
     kept = {bytes.fromhex(name.removeprefix(HAND_IN_MARKS)): Kept.parse(mark) for name, mark in marks.items()}
+    for hand_in in [each for each in kept if kept[each].has_names]:
+        kept[hand_in] = await _without_names(agent, hand_in, kept[hand_in], marks[mark_of(hand_in)])
     open_keys = {hand_in: kept[hand_in] for hand_in in kept if kept[hand_in].content_key is not None}
     if not open_keys:
         return 0
@@ -261,6 +261,14 @@ async def _tend_own(agent: Agent) -> int:
     if freed:
         await agent.forget_copies()  # a key that was given up lies there as well
     return await agent.write_unasked(*drafts)
+
+
+async def _without_names(agent: Agent, hand_in: bytes, kept: Kept, mark: bytes) -> Kept:
+    """Put the names that an earlier version kept beside a key where they are read when somebody asks for them."""
+    alone = replace(kept, has_names=False)
+    names = encoded(names_in(mark) or ())
+    await agent.replica.store.set_marks({names_mark_of(hand_in): names, mark_of(hand_in): alone.encode()})
+    return alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,10 +360,3 @@ def _wrapped(wraps: Iterable[Entry]) -> set[bytes]:
     """The readers for whom some wraps are."""
     records = (parsed(entry, Wraps.parse) for entry in wraps)
     return {reader for record in records if record is not None for reader, _ in record.wraps}
-
-
-def _file(row: Value) -> tuple[str, int]:
-    match row:
-        case [str(path), int(size)] if 0 <= size <= MAX_FILE_BYTES:
-            return path, size
-    raise PeerFault(Code.MALFORMED, "a file of a hand-in has the wrong form")

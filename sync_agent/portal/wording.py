@@ -105,7 +105,11 @@ class Words:
     def _list(self, key: str) -> Sequence[str]:
         return self(key).split()
 
-    # --- sizes --------------------------------------------------------------------------------------------------------
+    # --- numbers and sizes --------------------------------------------------------------------------------------------
+
+    def number(self, number: int) -> str:
+        """1 000."""
+        return f"{number:,}".replace(",", self("size.thousands"))
 
     def size(self, size_bytes: int) -> str:
         """1,2 Mo."""

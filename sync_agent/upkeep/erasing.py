@@ -18,6 +18,7 @@ from protocol.replica.upkeep.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Des
 from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
 from sync_agent.hand_ins.drafts import Drafts
+from sync_agent.hand_ins.file_names import names_mark_of
 from sync_agent.machine.marks import HAND_IN_MARKS
 from sync_agent.school.device_names import names_to_drop
 from sync_agent.school.sign_in import TRIES_MARKS
@@ -33,7 +34,8 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     await store.set_marks(agent.watched.marks())
     kept = {bytes.fromhex(key.removeprefix(HAND_IN_MARKS)): key for key in await store.marks(HAND_IN_MARKS)}
     works, here = await store.get(list(kept)), await DestroyedHere.of(agent.replica)
-    over = {kept[name]: None for name, work in works.items() if work.payload is None and here.covers(work)}
+    erased = [name for name, work in works.items() if work.payload is None and here.covers(work)]
+    over = {mark: None for name in erased for mark in (kept[name], names_mark_of(name))}
     await store.set_marks({**over, LEFTOVERS_MARK: b"\1"} if over else {})
     await Drafts(agent).sweep()
     tries = await store.marks(TRIES_MARKS)

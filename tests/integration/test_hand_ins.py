@@ -8,11 +8,12 @@ from random import Random
 
 import pytest
 
+from protocol.canonical import Value, encode
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
 from protocol.folds.hand_in_keys import wraps_for
 from protocol.identity import AgreementKey
-from protocol.limits import ACQUAINTANCE_MS, MAX_READING_KEYS_PER_DEVICE, SEALED_CHUNK_BYTES
+from protocol.limits import ACQUAINTANCE_MS, MAX_FILES_PER_HAND_IN, MAX_READING_KEYS_PER_DEVICE, SEALED_CHUNK_BYTES
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, PersonKey, Revocation
 from protocol.model.work import ContentRef, HandIn, Wraps
@@ -21,7 +22,9 @@ from protocol.replica.console.operation import JSON, NO_FILES, Complete, FileDat
 from protocol.roles import PersonRole, Role
 from protocol.transfer.chunking import ChunkRef
 from protocol.trust.sealing import SealedFile, SealWriter, wrap_info
+from sync_agent.hand_ins.file_names import SealedLists, names_in, names_mark_of
 from sync_agent.hand_ins.wraps import Kept, mark_of, readers_of
+from sync_agent.machine.eviction import Seen
 from sync_agent.machine.marks import HAND_IN_MARKS, REFUSED_MARKS
 from tests.harness.classroom import Classroom, Device, Files, Given, classroom
 from tests.harness.commands import Desk, Events, Received, changed_once
@@ -240,6 +243,7 @@ async def test_work_goes_to_an_assignment_of_this_class_for_a_pupil_on_its_list(
         ("ab" * 32, here.pupil, files, Code.UNKNOWN_ITEM),
         (here.item, here.pupil, [], Code.NOTHING_TO_SEND),
         (here.item, here.pupil, [["../a", 1]], Code.BAD_NAME),
+        (here.item, here.pupil, [[f"{n:04}", 0] for n in range(MAX_FILES_PER_HAND_IN + 1)], Code.TOO_MANY_FILES),
     ]
     for item, person, given, code in cases:
         error = await refused(here.pupils, "hand-in", item=item, person=person, files=given)
@@ -363,8 +367,45 @@ async def test_the_content_key_is_kept_until_the_teacher_has_opened_the_work(her
     await here.sync()
     kept = await here.kept(work)
     assert kept.content_key is None
-    assert dict(kept.files) == {path: len(data) for path, data in WORK.items()}
+    names = names_in(await store.mark(names_mark_of(bytes.fromhex(work))) or b"")
+    assert dict(names or ()) == {path: len(data) for path, data in WORK.items()}
     assert len(await store.marks(HAND_IN_MARKS)) == 1
+
+
+async def test_a_class_project_of_as_many_files_as_a_pupil_hands_in_at_once_is_handed_in_and_opened(here: Room) -> None:
+    project = {f"jeu/niveau-{n:04}.json": b"%d" % n for n in range(MAX_FILES_PER_HAND_IN)}
+    work = await here.pupils.hand_in(here.item, here.pupil, project)
+    await here.sync()
+    assert await here.teacher.files("open-hand-in", id=work) == project
+    assert len((await here.pupils.work(work))["files"]) == MAX_FILES_PER_HAND_IN
+
+
+async def test_names_that_an_earlier_version_kept_beside_the_key_are_told_as_before_and_put_away(here: Room) -> None:
+    work = await here.pupils.hand_in(here.item, here.pupil, WORK)
+    store, name = here.pupils.agent.replica.store, bytes.fromhex(work)
+    files: list[Value] = [[path, len(data)] for path, data in WORK.items()]
+    key = (await here.kept(work)).content_key
+    together = encode({"key": key, "files": files, "seen": 7, "proven": 8})
+    await store.set_marks({mark_of(name): together, names_mark_of(name): None})
+    listed = [{"path": path, "size": len(data)} for path, data in WORK.items()]
+    assert (await here.pupils.work(work))["files"] == listed
+    await here.sync()
+    kept = await here.kept(work)
+    assert (kept.content_key, kept.seen, kept.has_names) == (key, Seen(7, 8), False)
+    assert (await here.pupils.work(work))["files"] == listed
+
+
+async def test_lists_of_files_are_kept_for_so_many_names_in_all(here: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync_agent.hand_ins.file_names._MAX_NAMES_KEPT", 5)
+    lists, coursework = SealedLists(), here.teacher.agent.replica.view
+    works = [await here.pupils.hand_in(here.item, here.pupil, {f"{n}{m}": b"" for m in range(2)}) for n in range(4)]
+    await here.sync()
+    found = (await coursework(here.room.space)).coursework.hand_ins
+    for _ in range(2):
+        for number, work in enumerate(works):
+            names = await lists.of(here.teacher.agent, found[bytes.fromhex(work)])
+            assert names == ((f"{number}0", 0), (f"{number}1", 0))
+            assert lists.names_kept <= 5
 
 
 async def test_the_receipt_of_a_teacher_who_has_just_come_frees_the_key_once_she_has_been_known_for_a_week(

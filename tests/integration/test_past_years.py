@@ -23,7 +23,8 @@ from sync_agent.coursework.past_years import (
     past_spaces,
 )
 from sync_agent.coursework.reading import Manifests, list_people
-from sync_agent.hand_ins.handing_in import SealedLists, list_hand_ins
+from sync_agent.hand_ins.file_names import SealedLists
+from sync_agent.hand_ins.handing_in import list_hand_ins
 from sync_agent.status import status
 from tests.harness.classroom import Classroom, Device
 from tests.harness.commands import Desk

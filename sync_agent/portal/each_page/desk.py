@@ -202,7 +202,8 @@ class Desk:
             status = self.status(error)
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 _log.warning("a page could not be made: %s (%s)", error, error.code)
-            return await self._error(request, error.code.value, status, str(error.facts.get("path", "")))
+            visit = await self.visit(request)
+            return self._error_page(visit, error.code.value, status, self.sentence(visit, error))
         except web.HTTPException as refusal:
             if refusal.status < HTTPStatus.BAD_REQUEST:
                 raise
@@ -219,22 +220,24 @@ class Desk:
 
     def sentence(self, visit: Visit, error: RelaisError) -> str:
         """What a page says of it."""
-        return self._sentence(visit, error.code.value, str(error.facts.get("path", "")))
+        path, most = error.facts.get("path", ""), error.facts.get("max")
+        return self._sentence(visit, error.code.value, str(path), most if isinstance(most, int) else None)
 
-    def _sentence(self, visit: Visit, code: str, detail: str) -> str:
+    def _sentence(self, visit: Visit, code: str, detail: str, most: int | None = None) -> str:
+        """With a bound of which there is a sentence that names it, that one."""
         key = f"error.{code}"
-        return visit.say(
-            key if visit.say.has(key) else "error.other",
-            detail=visit.request.path if not detail else given.shown(detail),
-            teacher=visit.teacher_name(),
-        )
+        facts = {"detail": visit.request.path if not detail else given.shown(detail), "teacher": visit.teacher_name()}
+        if most is not None and visit.say.has(f"{key}-most"):
+            return visit.say(f"{key}-most", **facts, most=visit.say.number(most))
+        return visit.say(key if visit.say.has(key) else "error.other", **facts)
 
-    async def _error(self, request: web.Request, code: str, status: HTTPStatus, detail: str = "") -> web.Response:
+    async def _error(self, request: web.Request, code: str, status: HTTPStatus) -> web.Response:
         visit = await self.visit(request)
-        known, sentence = visit.say.has(f"error.{code}"), self._sentence(visit, code, detail)
-        return self.page(
-            visit, "error.html", status=status, sentence=sentence, code=None if known else code, back=_back(request)
-        )
+        return self._error_page(visit, code, status, self._sentence(visit, code, ""))
+
+    def _error_page(self, visit: Visit, code: str, status: HTTPStatus, sentence: str) -> web.Response:
+        told = None if visit.say.has(f"error.{code}") else code
+        return self.page(visit, "error.html", status=status, sentence=sentence, code=told, back=_back(visit.request))
 
 
 def _back(request: web.Request) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import web
 
@@ -34,11 +34,18 @@ from sync_agent.portal.files.lessons import (
 )
 from sync_agent.portal.shown.shelf import Piece, Shelf, entry_page
 
+T = TypeVar("T")
+
 SAVED_FILE: Final = {"Content-Security-Policy": SAVED_FILE_POLICY}
 PERSONAL_FILE: Final = {**SAVED_FILE, "Cache-Control": "no-store"}
 """For work and feedback: nothing of it stays in the browser of a PC that many use."""
 MAX_LISTED_FILES: Final = 500
 MAX_LISTED_VERSIONS: Final = 50
+
+
+def listed_files(files: Sequence[T]) -> Sequence[T]:
+    """Those of the files of something that its page lists: of a browser's, and of whoever looks, the patience ends."""
+    return files[:MAX_LISTED_FILES]
 
 
 class ItemPages:
@@ -76,8 +83,8 @@ class ItemPages:
             due=visit.due(piece),
             text=text,
             late=piece.due_ms is not None and piece.due_ms < visit.now_ms,
-            files=files[:MAX_LISTED_FILES],
-            more_files=max(0, len(files) - MAX_LISTED_FILES),
+            files=listed_files(files),
+            more_files=len(files) - len(listed_files(files)),
             address=lambda path: self._desk.lesson_address(piece.item.id, path),
             large=lambda path: large_address(piece.item.id.hex()[:ORIGIN_DIGITS], path),
             printing=lambda path: print_address(piece.item.id.hex()[:ORIGIN_DIGITS], path),

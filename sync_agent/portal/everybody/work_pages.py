@@ -9,15 +9,17 @@ from aiohttp import web
 
 from protocol.errors import BadInput, Code, Refused
 from protocol.folds.coursework import Item, by_turns, latest_first
+from protocol.limits import MAX_FILES_PER_HAND_IN
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON
 from protocol.trust.receipt_code import proof_code
 from sync_agent.hand_ins.drafts import Drafts, Kept
+from sync_agent.hand_ins.file_names import check_number
 from sync_agent.portal.each_page.desk import ONCE_FIELD, Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit, remember_who
 from sync_agent.portal.everybody.class_work import Standing, rows_of, standing_of
-from sync_agent.portal.everybody.item_pages import PERSONAL_FILE, ItemPages, save_file
+from sync_agent.portal.everybody.item_pages import PERSONAL_FILE, ItemPages, listed_files, save_file
 from sync_agent.portal.files.joined import JoinedFiles
 from sync_agent.portal.files.uploads import Form, KeptFiles, form_with_files
 from sync_agent.portal.shown.proof import attested, picture_of
@@ -61,6 +63,7 @@ class WorkPages:
             files = form.files if begun is None else begun.joined_with(form.files)
             if not files.sizes:
                 raise BadInput(Code.NOTHING_TO_SEND, "there is no file to hand in")
+            check_number(len(files.sizes))  # with what was begun, before more than that is kept for later
             if form.text("later"):
                 await self._keep_draft(piece, chosen, files)
                 return f"/item/{item}?done=begun"
@@ -72,7 +75,8 @@ class WorkPages:
 
         folder = self._shelf.agent.folder
         visit = await self._desk.visit(request)
-        async with form_with_files(request, folder, self._desk.token_check(request), as_named=False) as form:
+        check = self._desk.token_check(request)
+        async with form_with_files(request, folder, check, as_named=False, most_files=MAX_FILES_PER_HAND_IN) as form:
             person = form.text("person")
             chosen = given.person({"person": person}, "person")
             if chosen in visit.guarded and not visit.is_signed_in(chosen):
@@ -166,8 +170,8 @@ class WorkPages:
         standing = Standing(told.state.value, words)
         if visit.teaches:
             standing = await standing_of(visit, self._shelf, room, work)
-        versions = [each for each in room.versions_of(work) if visit.sees(each, made_here=agent.made(each))]
         files = await self._shelf.sealed_files(work) if mine else ()
+        versions = [each for each in room.versions_of(work) if visit.sees(each, made_here=agent.made(each))]
         return self._desk.page(
             visit,
             "work.html",
@@ -179,8 +183,9 @@ class WorkPages:
             name=room.called(work.person) or visit.say("unknown.person"),
             hint=visit.hint(self._shelf, room, told),
             standing=standing,
-            files=files,
-            empty=", ".join(path for path, size in files if size == 0),
+            files=listed_files(files),
+            more_files=len(files) - len(listed_files(files)),
+            empty=", ".join(path for path, size in listed_files(files) if size == 0),
             note=note,
             note_files=await self._shelf.files(None if note is None else note.content),
             answerer=visit.answerer(self._shelf, room, work),

@@ -128,7 +128,12 @@ async def simple_form(request: web.Request, check: Callable[[str | None], None])
 
 @asynccontextmanager
 async def form_with_files(
-    request: web.Request, folder: Path, check: Callable[[str | None], None], *, as_named: bool
+    request: web.Request,
+    folder: Path,
+    check: Callable[[str | None], None],
+    *,
+    as_named: bool,
+    most_files: int = MAX_FILES_PER_REVISION,
 ) -> AsyncIterator[Form]:
     """A form and its files, which go when the context ends. `folder` is where they wait.
 
@@ -141,7 +146,7 @@ async def form_with_files(
     except (AssertionError, ValueError) as reason:
         raise broken_form(str(reason)) from reason
     with _temporary(folder) as store:
-        reading = _Reading(store, Ballast(folder), check, as_named=as_named)
+        reading = _Reading(store, Ballast(folder), check, as_named=as_named, most_files=most_files)
         try:
             await reading.take(reader)
         except (TimeoutError, ClientError, ConnectionError, EOFError, web.RequestPayloadError) as reason:
@@ -158,12 +163,19 @@ class _Reading:
     """A form while it comes."""
 
     def __init__(
-        self, store: IO[bytes], ballast: Ballast, check: Callable[[str | None], None], *, as_named: bool
+        self,
+        store: IO[bytes],
+        ballast: Ballast,
+        check: Callable[[str | None], None],
+        *,
+        as_named: bool,
+        most_files: int,
     ) -> None:
         self._store = store
         self._ballast = ballast
         self._check = check
         self._as_named = as_named
+        self._most_files = most_files
         self._given: list[tuple[str, int, int]] = []
         self._digests: list[bytes] = []
         self._end = 0
@@ -215,8 +227,8 @@ class _Reading:
             await asyncio.to_thread(self._write, piece)
         if not name and not size:  # the field was left empty
             return
-        if len(self._given) >= MAX_FILES_PER_REVISION:
-            raise BadInput(Code.TOO_MANY_FILES, f"there are more than {MAX_FILES_PER_REVISION} files")
+        if len(self._given) >= self._most_files:
+            raise BadInput(Code.TOO_MANY_FILES, f"there are more than {self._most_files} files", max=self._most_files)
         self._given.append((name, self._end, size))
         self._digests.append(hasher.digest())
         self._end += size

@@ -33,7 +33,8 @@ from sync_agent.coursework.past_years import past_spaces
 from sync_agent.coursework.reading import Manifests, need_of, read_checked, readable_version
 from sync_agent.coursework.texts import text_file, text_of
 from sync_agent.hand_ins.drafts import Drafts
-from sync_agent.hand_ins.handing_in import SealedLists, fate_marks, state_of
+from sync_agent.hand_ins.file_names import SealedLists
+from sync_agent.hand_ins.handing_in import fate_marks, state_of
 from sync_agent.health import LastSync
 from sync_agent.keys.confirming import is_unconfirmed
 from sync_agent.machine.marks import PROVEN_MARKS, REFUSED_MARKS
