@@ -9,6 +9,8 @@ Rules:
   key is for it (`protocol.rights.vouching`);
 - of several verifiers of a person the shown head counts, as with a name; so does the switch, which is about nobody;
 - a lock names the verifier that was guessed at: another verifier, or the same one said again, lifts it;
+- a switch that says on stays on though it is held back, until a word that counts has taken its place, or names what
+  cut somebody off: a report opens nothing, and one word of a teacher's settles it for good (docs/adr/0285);
 - nothing here heeds a clock: how long one waits between tries is each machine's (`sync_agent.school.sign_in_tries`).
 """
 
@@ -33,6 +35,7 @@ from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import AgreementKey, tagged
 from protocol.limits import (
+    MAX_PARENTS,
     MAX_SIGN_IN_CHARS,
     MAX_WRAPS_PER_ENTRY,
     MIN_PASSPHRASE_CHARS,
@@ -41,7 +44,7 @@ from protocol.limits import (
     SIGN_IN_PICTURES,
     SIGN_IN_PICTURES_CHOSEN,
 )
-from protocol.model.ancestry import heads, to_replace
+from protocol.model.ancestry import heads, marked, to_replace
 from protocol.model.entry import ID_BYTES, Entry, Kind, KindClass, parsed
 from protocol.rights.door import WRITERS
 from protocol.rights.given_keys import GivenKeys, GivenKeysFold
@@ -234,14 +237,16 @@ class KeyUse:
 class SignIns:
     """Sign-in of one space. `on`: shared machines show a person's own things to that person only.
 
-    `uses` are the keys under which something counts that was set; `claimed` those under which a device has set
-    something that is cut off since, what is held back of it included.
+    `switch` is what another word about it names; `unsettled` are the words that say on, are held back, and count
+    nevertheless. `uses` are the keys under which something counts that was set; `claimed` those under which a device
+    has set something that is cut off since, what is held back of it included.
     """
 
     on: bool
     switch: tuple[bytes, ...]
     persons: Mapping[bytes, SignIn]
     given: GivenKeys
+    unsettled: frozenset[bytes] = frozenset()
     uses: Mapping[bytes, KeyUse] = field(default_factory=dict)
     claimed: frozenset[bytes] = frozenset()
 
@@ -249,7 +254,8 @@ class SignIns:
 def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
     """Sign-in of a space from its entries.
 
-    What is held back, erased, said by a device that nobody has confirmed, or cannot be read, is passed over.
+    What is held back, erased, said by a device that nobody has confirmed, or cannot be read, is passed over, but for a
+    switch that is held back.
     """
     entries = sorted(entries, key=lambda entry: (entry.header.at, entry.id))
     versions: defaultdict[bytes, list[Entry]] = defaultdict(list)
@@ -279,11 +285,14 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
         locked = tuple(sorted(set(locks[subject or None, shown[0].id])))
         found[subject] = SignIn(shown[0].id, records[shown[0].id], to_replace(written), locked)
     switch = found.pop(b"", None)
+    unsettled = _unsettled(entries, versions[b""], roster)
+    settling = _to_settle(unsettled, roster)
     return SignIns(
-        on=switch is not None and switch.record.on,
-        switch=() if switch is None else switch.line,
+        on=(switch is not None and switch.record.on) or bool(unsettled),
+        switch=(*settling, *(() if switch is None else switch.line))[:MAX_PARENTS],
         persons=found,
         given=given.result(),
+        unsettled=frozenset(one.id for one in unsettled),
         uses=_uses(versions.values(), records),
         claimed=_claimed(entries, roster),
     )
@@ -304,6 +313,63 @@ def _claimed(entries: Iterable[Entry], roster: Roster) -> frozenset[bytes]:
     said = (one for one in entries if one.header.kind == Kind.SIGN_IN and one.header.author in roster.cut)
     records = (parsed(entry, SignInRecord.parse) for entry in said)
     return frozenset(record.key for record in records if record is not None and record.key is not None)
+
+
+def _unsettled(entries: Iterable[Entry], counting: Sequence[Entry], roster: Roster) -> list[Entry]:
+    """The switches that say on, are held back, and no word that counts has settled.
+
+    It settles what it leads to; and by naming what cut somebody off, all that this one says at any time, and whatever
+    else is held back: who was cut off goes on saying on, and whoever has the server lets others in, and cuts them off.
+    Not what a teacher's device said after that word, which was cut off since.
+    """
+    held = [one for one in entries if one.id in roster.held_back and not roster.is_erased(one) and _says_on(one)]
+    if not held:
+        return []
+    known = {one.id: one for one in (*counting, *held)}
+    settled: set[bytes] = set()  # by being led to
+    pending = [word.id for word in counting]
+    while pending:
+        here = pending.pop()
+        if here in known and here not in settled:
+            settled.add(here)
+            pending.extend(known[here].header.parents)
+    naming = {word.id: _cut_by(word, roster) for word in counting}
+    cut = frozenset[bytes]().union(*naming.values())
+    following: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for one in known.values():
+        for parent in one.header.parents:
+            following[parent].append(one.id)
+    later = marked({word: 1 for word, keys in naming.items() if keys}, following)
+
+    def is_settled(one: Entry) -> bool:
+        is_of_others = one.header.author not in cut and one.header.grant not in roster.unconfirmed
+        return one.id in settled or (bool(cut) and not (is_of_others and one.id in later))
+
+    return [one for one in held if not is_settled(one)]
+
+
+def _cut_by(word: Entry, roster: Roster) -> frozenset[bytes]:
+    """The keys of whose being cut off a word says that it knows."""
+    return frozenset(roster.revocations[name] for name in word.header.parents if name in roster.revocations)
+
+
+def _to_settle(unsettled: Sequence[Entry], roster: Roster) -> tuple[bytes, ...]:
+    """What a word that settles these names: what cut their authors off, or somebody, and some of them."""
+    authors = {one.header.author for one in unsettled}
+    named = {key: name for name, key in sorted(roster.revocations.items()) if key in authors}
+    others = sorted(roster.revocations)[:1] if unsettled else []
+    last = sorted(unsettled, key=lambda one: (one.header.at, one.id), reverse=True)
+    reports = tuple(dict.fromkeys((*named.values(), *others)))[: MAX_PARENTS // 4]
+    return (*reports, *(one.id for one in last[: MAX_PARENTS // 4]))
+
+
+def _says_on(entry: Entry) -> bool:
+    if entry.header.kind != Kind.SIGN_IN or entry.header.subject is not None or entry.payload is None:
+        return False
+    try:
+        return SignInRecord.parse(entry.payload).on
+    except PeerFault:
+        return False
 
 
 def holders(roster: Roster, territory: bytes) -> list[bytes]:

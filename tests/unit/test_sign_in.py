@@ -155,6 +155,20 @@ class Room:
         record = SignInRecord(on=on) if person is None else SignInRecord(KEY.commitment, b"sealed")
         return self.world.say(self.teacher, self.space, Kind.SIGN_IN, record.encode(), subject=person, parents=parents)
 
+    def colleague(self) -> tuple[Writer, Entry]:
+        """Another teacher of the class, and the word by which hers counts."""
+        person = len(self.world.entries).to_bytes(16, "big")
+        made = self.world.enrol(Role.TEACHER, self.space, person=person)
+        key = PersonKey(person + person)
+        return made, self.world.say(made, self.space, Kind.PERSON_KEY, key.encode(), subject=person)
+
+    def switch(self, author: Writer, *parents: bytes, on: bool) -> Entry:
+        return self.world.say(author, self.space, Kind.SIGN_IN, SignInRecord(on=on).encode(), parents=parents)
+
+    def report(self, author: Writer, *heads: bytes) -> Entry:
+        cut = Revocation(author.key.public, heads).encode()
+        return self.world.say(self.world.server, self.space, Kind.REVOKE, cut)
+
     def lock(self, person: bytes, target: bytes) -> Entry:
         return self.world.say(self.machine, self.space, Kind.SIGN_IN_LOCK, b"\x80", subject=person, target=target)
 
@@ -323,3 +337,46 @@ def test_pictures_are_drawn_evenly() -> None:
     assert all(normal(Method.PICTURES, text) for text in drawn)
     assert min(counts) > 850
     assert max(counts) < 1_150
+
+
+def test_a_switch_that_is_held_back_stays_on_until_a_word_that_counts_names_what_cut_its_author_off() -> None:
+    room = Room()
+    on = room.set(None, on=True)
+    report = room.report(room.teacher)
+    assert (room.fold().on, room.fold().unsettled) == (True, frozenset({on.id}))
+    assert room.fold().switch == (report.id, on.id)
+    other, _ = room.colleague()
+    off = room.switch(other, report.id, on=False)
+    assert (room.fold().on, room.fold().unsettled) == (False, frozenset())
+    room.set(None, off.id, on=True)  # whoever has the laptop goes on saying so
+    assert not room.fold().on
+
+
+def test_a_word_that_takes_the_place_of_a_switch_settles_it_before_and_after_that_is_held_back() -> None:
+    room = Room()
+    on = room.set(None, on=True)
+    other, _ = room.colleague()
+    room.switch(other, on.id, on=False)
+    assert not room.fold().on
+    room.report(room.teacher)
+    assert not room.fold().on
+
+
+def test_what_was_switched_on_since_by_a_laptop_that_is_reported_later_stays_on() -> None:
+    room = Room()
+    room.set(None, on=True)
+    first = room.report(room.teacher)
+    third, _ = room.colleague()
+    second, key = room.colleague()
+    off = room.switch(third, first.id, on=False)
+    on = room.switch(second, off.id, on=True)
+    room.report(second, key.id)
+    assert (room.fold().on, room.fold().unsettled) == (True, frozenset({on.id}))
+
+
+def test_a_switch_that_is_held_back_and_says_off_switches_nothing_off() -> None:
+    room = Room()
+    on = room.set(None, on=True)
+    room.set(None, on.id, on=False)
+    room.report(room.teacher, on.id)
+    assert room.fold().on

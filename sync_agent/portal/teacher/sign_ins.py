@@ -136,6 +136,7 @@ class ClassSignIns:
             room=room,
             names=room.whole_names,
             on=sign_ins.on,
+            unsettled=bool(sign_ins.unsettled),
             rows=rows,
             opened=[pupil for pupil in room.pupils if pupil.id in opened],
             lost=[_named(device, names) for device in lost[:MAX_LOST_NAMED]],
