@@ -34,7 +34,6 @@ from sync_server.handlers.by_kit.closing import close_space
 from sync_server.handlers.by_kit.newcomers import came_in_elsewhere, cut_off_with_codes, old_keys
 from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
-from sync_server.handlers.by_kit.ruled_anew import counting, to_rule_anew
 from sync_server.handlers.by_kit.waiting import list_waiting, rule
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record.audit import trail
@@ -216,9 +215,8 @@ async def _tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int |
 
 
 async def _rotate_root(server: Server, _params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
-    before = await counting(server)
-    chain = await rotate_root(server, _needed(kit))
-    for line in to_rule_anew(before, await counting(server)):
+    chain, told = await rotate_root(server, _needed(kit))
+    for line in told:
         await outgoing.progress(line)
     await outgoing.progress("devices follow at their next call; codes that were made before are refused from now on")
     return {"chain": chain.hex(), "version": len(server.replica.door.roots) - 1}

@@ -69,7 +69,7 @@ async def typed(here: Town, folder: Path, answer: Answer) -> JSON:
 
 
 async def honest(here: Town, away: KitAway) -> JSON:
-    chain = await rotate_root(here.office.server, away)
+    chain, _ = await rotate_root(here.office.server, away)
     return {"chain": chain.hex(), "version": 1}
 
 

@@ -89,7 +89,7 @@ async def test_what_a_thief_refused_ahead_counts_once_the_server_accepts_it(tmp_
         assert said.id not in (await server.replica.view(here.space)).roster.held_back
 
 
-@attack(ROW, off={"sync_server.operations.lifecycle.to_rule_anew": lambda *_: ()})
+@attack(ROW, off={"sync_server.handlers.by_kit.rotation.to_rule_anew": lambda *_: ()})
 async def test_whom_a_new_root_would_hide_again_is_named_as_it_takes_over_and_is_shown_by_its_word(
     tmp_path: Path,
 ) -> None:

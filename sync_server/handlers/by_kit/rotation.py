@@ -44,6 +44,7 @@ from protocol.replica.office.heads import (
     with_earlier,
 )
 from sync_server.handlers.by_kit.replaced_keys import note_as_own, replaced_keys
+from sync_server.handlers.by_kit.ruled_anew import counting, to_rule_anew
 from sync_server.kit.away import KitAway, RootAway
 from sync_server.opened.app import Server
 from sync_server.opened.data_folder import NEXT_KEYS_FILE
@@ -106,20 +107,23 @@ async def _earlier(server: Server, old: bytes, stays: Collection[bytes] | None) 
     return await earlier_words(old, server.replica.door.spaces(), server.store, stays)
 
 
-async def rotate_root(server: Server, kit: KitAway) -> bytes:
-    """The new root of `kit` takes over; the rotations so far, as they are sent, for the new kit.
+async def rotate_root(server: Server, kit: KitAway) -> tuple[bytes, Sequence[str]]:
+    """The new root of `kit` takes over; the rotations so far, as they are sent, for the new kit, and what to tell.
 
     May be repeated after its answer was lost. Raises `BadInput(BAD_KIT | USAGE)`, `LocalFailure`.
     """
     replica = server.replica
     if kit.new_root is None or kit.new_recovery is None:
         raise BadInput(Code.USAGE, "no root is named that takes over")
+    told: Sequence[str] = ()
     async with server.rotating:
         if replica.door.root_now != kit.new_root.public:
             check_kit(server, kit)
+            before = await counting(server)
             await _take_over(server, kit, kit.new_root, RecoveryKey(kit.new_recovery))
+            told = to_rule_anew(before, await counting(server))
     chain = await replica.credentials([server.grant])
-    return encode_chain([entry for entry in chain if entry.header.kind == Kind.ROOT_ROTATION])
+    return encode_chain([entry for entry in chain if entry.header.kind == Kind.ROOT_ROTATION]), told
 
 
 async def _take_over(server: Server, kit: KitAway, new: RootAway, recovery: RecoveryKey) -> None:

@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from protocol.replica.office.erasures import in_force
@@ -31,16 +30,17 @@ async def counting(server: Server) -> Counting:
     return Counting(hidden, held)
 
 
-def to_rule_anew(before: Counting, now: Counting) -> Iterable[str]:
+def to_rule_anew(before: Counting, now: Counting) -> list[str]:
     """What to tell whoever has replaced the root."""
-    for name in sorted(now.hidden - before.hidden):
-        yield (
-            f"{name.hex()} is hidden again, and destroyed in a week: the earlier kit had taken that back, and a word "
-            f"that is dated ahead stands above it now. `sync-server unerase {name.hex()} --kit KIT`, with the new kit, "
-            "takes it back for good"
-        )
+    told = [
+        f"{name.hex()} is hidden again, and destroyed in a week: the earlier kit had taken that back, and a word that "
+        f"is dated ahead stands above it now. `sync-server unerase {name.hex()} --kit KIT`, with the new kit, takes it "
+        "back for good"
+        for name in sorted(now.hidden - before.hidden)
+    ]
     if waiting := now.held - before.held:
-        yield (
+        told.append(
             f"{len(waiting)} entries that the earlier kit had let count are held back again: `sync-server waiting` "
             "lists them, `accept ID --kit KIT`, with the new kit, lets each count for good"
         )
+    return told
