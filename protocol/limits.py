@@ -151,7 +151,7 @@ MAX_IDATS_PER_PNG: Final = 65_536
 SEALED_CHUNK_BYTES: Final = 64 * KiB
 MIN_SEALED_BYTES: Final = 4 * KiB
 MAX_SEALED_MANIFEST_BYTES: Final = 8 * MiB
-MAX_FILES_PER_HAND_IN: Final = 1_000  # that are handed in at once; of others `MAX_FILES_PER_REVISION` are read
+MAX_FILES_PER_HAND_IN: Final = 1_000  # in a form of the portal; by a command, `MAX_FILES_PER_REVISION`
 
 # envelope and messages
 MAX_REQUEST_BYTES: Final = 4 * MiB

@@ -1,8 +1,9 @@
 """The names of the files inside hand-ins, as far as this device may know them (docs/protocol.md, "Sealed hand-ins").
 
 Rules:
-- what is handed in here has as many files as a pupil hands in at once, and no more: their names stay for good, and of
-  the work of one a form of tens of thousands of empty files would be as dear as a class's;
+- what is handed in by a form has as many files as a pupil hands in at once, and no more: their names stay for good, and
+  of the work of one a form of tens of thousands of empty files would be as dear as a class's. Who runs the computer
+  hands in more by the command;
 - the names lie in a mark of their own: keys are looked at after each piece of news, names when somebody asks for those
   of one work;
 - what others have made may have more files, as sealed lists have a wider bound: those that were opened are kept in

@@ -48,7 +48,7 @@ from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.coursework.reading import Manifests, files_json, find_item, find_work, read_checked
 from sync_agent.hand_ins.copies import lasting_state
-from sync_agent.hand_ins.file_names import SealedLists, check_number, encoded, names_mark_of
+from sync_agent.hand_ins.file_names import SealedLists, encoded, names_mark_of
 from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.hand_ins.looked_at import all_eyes, eyes_in
 from sync_agent.hand_ins.opening import opening_key
@@ -73,8 +73,7 @@ async def hand_in(
 ) -> bytes:
     """Seal `files` (path, size), whose bytes `incoming` brings in this order, as the work of `person`; its id.
 
-    Raises `BadInput` (UNKNOWN_ITEM, NOT_AN_ASSIGNMENT, UNKNOWN_PERSON, NOTHING_TO_SEND, BAD_NAME, TOO_MANY_FILES,
-    TOO_MANY_HAND_INS …),
+    Raises `BadInput` (UNKNOWN_ITEM, NOT_AN_ASSIGNMENT, UNKNOWN_PERSON, NOTHING_TO_SEND, BAD_NAME, TOO_MANY_HAND_INS …),
     `Refused(NO_RIGHT)`, `LocalFailure` (CHANGING_FILE when the bytes are not those of `files`, DISK_FULL …).
     """
     item = await find_item(agent, wanted)
@@ -87,7 +86,6 @@ async def hand_in(
         raise BadInput(Code.UNKNOWN_PERSON, f"nobody on this class list is “{person.hex()}”", person=person.hex())
     if known.role is not PersonRole.PUPIL:
         raise BadInput(Code.UNKNOWN_PERSON, f"“{known.name}” is no pupil of this class", person=person.hex())
-    check_number(len(files))
     await _check_days_bound(agent, item.space, person)
     authority = await agent.right(item.space, Kind.HAND_IN)
     if item.withdrawn:

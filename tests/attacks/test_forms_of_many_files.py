@@ -49,7 +49,6 @@ def few(monkeypatch: pytest.MonkeyPatch) -> int:
     off={
         "sync_agent.portal.everybody.work_pages.form_with_files": _of_any_number,
         "sync_agent.portal.everybody.work_pages.check_number": lambda _: None,
-        "sync_agent.hand_ins.handing_in.check_number": lambda _: None,
     },
 )
 @pytest.mark.parametrize("later", [False, True], ids=["handed in", "for later"])
@@ -98,9 +97,7 @@ async def test_a_page_of_more_files_than_anybody_looks_through_says_how_many_the
     teacher, pc = await room.teacher(), await room.machine()
     item = await assignment(room, teacher, pc)
     files = {f"{number:06}-{'a' * 40}.txt": b"" for number in range(2_000)}
-    with pytest.MonkeyPatch.context() as other_program:
-        other_program.setattr("sync_agent.hand_ins.handing_in.check_number", lambda _: None)
-        work = f"/work/{(await room.hand_in(pc, item, files)).hex()}"
+    work = f"/work/{(await room.hand_in(pc, item, files)).hex()}"
     for device in (pc, teacher):
         await device.session.sync()
     for device, whose in ((teacher, None), (pc, room.pupil_person)):
