@@ -100,6 +100,6 @@ BROKEN_RULES: Final = {
         BrokenRule(class_mutations.lets_a_right_hold_everywhere, 594),
         BrokenRule(class_mutations.takes_what_it_did_not_ask_for, 72),
         BrokenRule(class_mutations.takes_all_that_neighbours_push, 72),
-        BrokenRule(class_mutations.takes_any_class_from_a_bundle, 300),
+        BrokenRule(class_mutations.takes_any_class_from_a_bundle, 594),
     )
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 from unittest import mock
 
@@ -39,7 +39,10 @@ def believes_what_a_thief_brought() -> AbstractContextManager[object]:
 
 def forgets_whom_a_thief_let_in() -> AbstractContextManager[object]:
     """Whoever came in by a thief's code stays."""
-    return mock.patch("protocol.replica.office.losses.let_in_by_held_codes", _nobody)
+    stack = ExitStack()
+    stack.enter_context(mock.patch("protocol.replica.office.losses.let_in_by_held_codes", _nobody))
+    stack.enter_context(ends_a_report_with_the_report())  # which would see to it
+    return stack
 
 
 def ends_a_report_with_the_report() -> AbstractContextManager[object]:
