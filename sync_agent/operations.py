@@ -210,13 +210,16 @@ class _Commands:
 
     async def _tell_of_due(self, wanted: bytes, outgoing: Outgoing) -> None:
         """Say of a date that was given what is odd about it: that of a lesson, and one that is past."""
+        from sync_agent.coursework.odd_dates import OddDate, odd_date
+
         record = (await reading.find_item(self._agent, wanted)).shown.record
-        if record.kind is not ItemKind.ASSIGNMENT:
+        odd = odd_date(record, self._agent.now_ms())
+        if odd is OddDate.FOR_NOTHING:
             await outgoing.progress(
                 f"nothing is handed in for this {record.kind.value}: its date is shown on its own page only. If it is "
                 f"work to hand in: `publish --item {wanted.hex()[:12]} --kind {ItemKind.ASSIGNMENT.value}`"
             )
-        elif record.due_ms is not None and record.due_ms < self._agent.now_ms():
+        elif odd is OddDate.PAST:
             await outgoing.progress(
                 f"that date is past ({local_time(rfc3339(record.due_ms) or '')}): whatever is handed in is late. For "
                 f"another one: `publish --item {wanted.hex()[:12]} --due DATE`"

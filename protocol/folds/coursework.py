@@ -310,7 +310,7 @@ _SAYS: Mapping[int, HandInState] = {
 def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
     revisions = [entry for entry in about if entry.header.kind == Kind.REVISION]
     records = {entry.id: record for entry in revisions if (record := parsed(entry, Revision.parse)) is not None}
-    readable = [entry for entry in revisions if entry.id in records]
+    readable = {entry.id: entry for entry in revisions if entry.id in records}
     if not readable:
         return None
     versions = {
@@ -322,16 +322,16 @@ def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
             entry.header.parents,
             entry.header.grant,
         )
-        for entry in in_order_of_showing({entry.id: entry for entry in readable})
+        for entry in in_order_of_showing(readable)
     }
     switches = [entry for entry in about if entry.header.kind in _SWITCHES]
     newest = heads(switches)
-    shown = heads(readable)
+    shown = heads(readable.values())
     return Item(
         id=item_id,
         space=space,
         heads=tuple(versions[entry.id] for entry in shown),
-        line=to_replace(replaced_by(shown[0].id, {entry.id: entry for entry in readable}).values()),
+        line=to_replace(replaced_by(shown[0].id, readable).values()),
         versions=versions,
         withdrawn=bool(newest) and newest[0].header.kind == Kind.WITHDRAW,
         switches=to_replace(switches),

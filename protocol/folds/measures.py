@@ -12,7 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -168,14 +168,14 @@ class Measures:
 def fold_measures(own: Iterable[Entry], roster: Roster, door: Door) -> Measures:
     """The measures of a school, from its own entries."""
     said = [entry for entry in own if entry.header.kind in _KINDS and not roster.is_erased(entry)]
-    orders = [entry for entry in said if entry.id not in roster.held_back]
     if not said:
         return Measures()
-    lifts = _lifts(orders, door)
-    ever = _not_lifted(said, lifts, door)
-    in_force = tuple(each for each in ever if each.id not in roster.held_back)
-    doubted = tuple(each for each in ever if each.id in roster.held_back)
-    return Measures(_drills(orders), in_force, doubted)
+    ever = _not_lifted(said, roster.held_back, door)
+    return Measures(
+        _drills(entry for entry in said if entry.id not in roster.held_back),
+        tuple(each for each in ever if each.id not in roster.held_back),
+        tuple(each for each in ever if each.id in roster.held_back),
+    )
 
 
 _KINDS: Final = frozenset({Kind.DRILL, Kind.QUARANTINE})
@@ -208,23 +208,16 @@ def _drills(orders: Iterable[Entry]) -> tuple[Drill, ...]:
     )
 
 
-def _lifts(orders: Iterable[Entry], door: Door) -> Mapping[bytes, int]:
-    """The quarantines that counting orders lift, each with the highest rank that does."""
+def _not_lifted(orders: Iterable[Entry], held_back: Container[bytes], door: Door) -> list[Quarantine]:
+    """The quarantines, held back or not, that nobody of their rank whose word counts has lifted; the oldest first."""
+    imposed: list[Quarantine] = []
     lifts: dict[bytes, int] = {}
     for entry in orders:
         order = parsed(entry, QuarantineOrder.parse) if entry.header.kind == Kind.QUARANTINE else None
-        if order is not None and not order.on:
-            rank = door.rank_of(entry.header)
-            lifts |= {parent: max(rank, lifts.get(parent, 0)) for parent in entry.header.parents}
-    return lifts
-
-
-def _not_lifted(orders: Iterable[Entry], lifts: Mapping[bytes, int], door: Door) -> list[Quarantine]:
-    """The quarantines that nobody of their rank has lifted, the oldest first."""
-    found = []
-    for entry in orders:
-        order = parsed(entry, QuarantineOrder.parse) if entry.header.kind == Kind.QUARANTINE else None
         header, rank = entry.header, door.rank_of(entry.header)
-        if order is not None and order.on and lifts.get(entry.id, -1) < rank:
-            found.append(Quarantine(entry.id, header.author, milliseconds_of(header.at), rank))
-    return sorted(found, key=lambda each: (each.at_ms, each.id))
+        if order is not None and order.on:
+            imposed.append(Quarantine(entry.id, header.author, milliseconds_of(header.at), rank))
+        elif order is not None and entry.id not in held_back:
+            lifts |= {parent: max(rank, lifts.get(parent, 0)) for parent in header.parents}
+    left = (each for each in imposed if lifts.get(each.id, -1) < each.rank)
+    return sorted(left, key=lambda each: (each.at_ms, each.id))

@@ -364,12 +364,9 @@ def _to_settle(unsettled: Sequence[Entry], roster: Roster) -> tuple[bytes, ...]:
 
 
 def _says_on(entry: Entry) -> bool:
-    if entry.header.kind != Kind.SIGN_IN or entry.header.subject is not None or entry.payload is None:
-        return False
-    try:
-        return SignInRecord.parse(entry.payload).on
-    except PeerFault:
-        return False
+    is_switch = entry.header.kind == Kind.SIGN_IN and entry.header.subject is None
+    record = parsed(entry, SignInRecord.parse) if is_switch else None
+    return record is not None and record.on
 
 
 def holders(roster: Roster, territory: bytes) -> list[bytes]:

@@ -175,9 +175,8 @@ class CourierDisk:
     def _make_folder(self) -> None:
         try:
             self.place.mkdir(parents=True, exist_ok=True)
-        except (
-            FileNotFoundError
-        ) as reason:  # all above it is made as well: this is no place for files, and no stick is out
+        except FileNotFoundError as reason:
+            # all above it is made as well: this is no place for files, and no stick is out
             shown = displayable(str(self.place))
             sentence = f"no folder can be made at {shown}; choose another place"
             raise LocalFailure(Code.STORAGE_FAILED, sentence, path=shown) from reason

@@ -44,17 +44,12 @@ Names: TypeAlias = Sequence[tuple[str, int]]
 def check_number(files: int) -> None:
     """Whether so many files are handed in at once. Raises `BadInput(TOO_MANY_FILES)`."""
     if files > MAX_FILES_PER_HAND_IN:
-        raise too_many()
-
-
-def too_many() -> BadInput:
-    """That there are more files than are handed in at once."""
-    return BadInput(
-        Code.TOO_MANY_FILES,
-        f"there are more than {MAX_FILES_PER_HAND_IN} files; nothing was handed in. Put them into one archive (a ZIP "
-        "file, say), or hand in fewer",
-        max=MAX_FILES_PER_HAND_IN,
-    )
+        raise BadInput(
+            Code.TOO_MANY_FILES,
+            f"there are more than {MAX_FILES_PER_HAND_IN} files; nothing was handed in. Put them into one archive (a "
+            "ZIP file, say), or hand in fewer",
+            max=MAX_FILES_PER_HAND_IN,
+        )
 
 
 def names_mark_of(hand_in: bytes) -> str:

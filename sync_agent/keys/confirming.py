@@ -17,7 +17,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import BadInput, Code, Refused
@@ -34,6 +34,7 @@ from protocol.rights.vouching import Circle, Device, Vouch, Word, device_id, dev
 from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import hear, meet, meeting_ms
+from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.machine.marks import FIRST_MARKS, KNOWN_READER_MARKS, WAS_THERE
 from sync_agent.space_names import space_names
 
@@ -209,23 +210,31 @@ def _is_here(roster: Roster, device: Device) -> bool:
     return device[0] not in roster.cut and any((one.key, one.agreement) == device for one in roster.authorities)
 
 
-async def read_here(agent: Agent) -> list[tuple[bytes, Authority]]:
-    """The spaces of whose readers this device's teacher is told, each with the grant as whose: her classes.
+class ReadHere(NamedTuple):
+    """A space of whose readers this device's teacher is told; as whom it is granted there, or below, by which grant."""
+
+    space: bytes
+    person: bytes
+    mine: Authority
+
+
+async def read_here(agent: Agent) -> list[ReadHere]:
+    """The spaces of whose readers this device's teacher is told: her classes.
 
     And what lies above them, where work is handed in there: nobody else may teach there whose pages would tell, and
     whoever has the server lists her pupils, and names somebody who reads (docs/adr/0283).
     """
     grants, door = await own_grants(agent), agent.replica.door
-    found: dict[bytes, Authority] = {}
+    found: dict[bytes, ReadHere] = {}
     for space in await agent.spaces() if grants else ():
         mine = await own_grant(agent, grants, space)
         if mine is not None and mine.person is not None:
-            found[space] = mine
-    for space, mine in list(found.items()):
-        for above in door.lineage(space):
+            found[space] = ReadHere(space, mine.person, mine)
+    for place in list(found.values()):
+        for above in door.lineage(place.space):
             if above not in found and _takes_work((await agent.replica.view(above)).coursework):
-                found[above] = mine
-    return list(found.items())
+                found[above] = place._replace(space=above)
+    return list(found.values())
 
 
 def _takes_work(coursework: Coursework) -> bool:
@@ -238,11 +247,11 @@ async def list_readers(agent: Agent) -> list[Reader]:
     """The devices of teachers in the classes of this one, this one's own first. Empty where it teaches nothing."""
     places = await read_here(agent)
     seen = await agent.replica.store.marks(KNOWN_READER_MARKS)
-    in_class = await said_keys(agent) if places else {}
+    in_class = await said_by_space(agent, Kind.PERSON_KEY) if places else {}
     found = []
-    for space, mine in places:
+    for space, person, mine in places:
         roster = (await agent.replica.view(space)).roster
-        circle, own = circle_of(agent, roster, mine.person or b""), own_in_use(agent, roster, mine.person or b"")
+        circle, own = circle_of(agent, roster, person), own_in_use(agent, roster, person)
         waits_for, this = roster.voices.waits_for, own_device(agent)
         spoken_for = {word.device for word in roster.voices.words.get(this, ()) if word.is_own}
         said = first_keys(in_class.get(space, ()), roster, agent.replica.door)
@@ -579,14 +588,6 @@ def name_of(key: Entry | None) -> str | None:
     """What a device calls itself where it says a key."""
     said = None if key is None else parsed(key, PersonKey.parse)
     return None if said is None else said.name
-
-
-async def said_keys(agent: Agent) -> Mapping[bytes, Sequence[Entry]]:
-    """What was ever said of reading keys, by space: read once for all classes, of which there may be thousands."""
-    found: defaultdict[bytes, list[Entry]] = defaultdict(list)
-    for entry in await agent.replica.store.scan_kinds([Kind.PERSON_KEY]):
-        found[entry.header.space].append(entry)
-    return found
 
 
 def first_keys(said: Iterable[Entry], roster: Roster, door: Door) -> dict[Device, Entry]:

@@ -52,6 +52,7 @@ from sync_agent.keys.confirming import (
     own_device,
     read_here,
 )
+from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.machine.marks import KNOWN_READER_MARKS, PAST_WORKS_MARKS
 from sync_agent.space_names import space_names
 
@@ -136,16 +137,15 @@ class _Read:
         if header.kind == Kind.HAND_IN:
             self.authors[entry.id] = header.author
             return self.waiting.pop(entry.id, [])
-        author = None if header.target is None else self.authors.get(header.target)
-        if header.target is not None and author is None:
+        if header.target is None:
+            return []
+        author, reader = self.authors.get(header.target), _reader(header, door)
+        if author is None:
             self.waiting[header.target].append(entry.id)
-        elif author is not None and (_has_the_key(header, author, door)):
+        elif _has_the_key(header, author, door) or reader in known.get(header.space, ()):
             self._add(entry, door)
-        elif author is not None and (reader := _reader(header, door)) is not None:
-            if reader in known.get(header.space, ()):
-                self._add(entry, door)
-            else:
-                self.aside[header.space, reader].append(entry.id)
+        elif reader is not None:
+            self.aside[header.space, reader].append(entry.id)
         return []
 
     def known_by_now(self, known: Mapping[bytes, Collection[bytes]]) -> list[bytes]:
@@ -182,9 +182,8 @@ async def _sealed(agent: Agent, known: Mapping[bytes, Collection[bytes]]) -> Map
         read = _READ[replica] = _Read(filled)
     again = read.known_by_now(known)
     if latest is not None and latest[0] != read.after:
-        again += await _take(
-            read, await replica.store.scan_kinds([Kind.HAND_IN, Kind.WRAP], read.after), replica, known
-        )
+        came = await replica.store.scan_kinds([Kind.HAND_IN, Kind.WRAP], read.after)
+        again += await _take(read, came, replica, known)
         read.after = max(read.after, latest[0])
     if again:
         await _take(read, list((await replica.store.get(again)).values()), replica, known)
@@ -273,8 +272,8 @@ async def list_past_readers(agent: Agent, readers: Sequence[Reader]) -> list[Pas
     places = await read_here(agent)
     if not places:
         return []
-    said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY])
-    classes = [await _Class.of(agent, space, mine.person or b"", readers, said) for space, mine in places]
+    said = await said_by_space(agent, Kind.PERSON_KEY)
+    classes = [await _Class.of(agent, each.space, each.person, readers, said.get(each.space, ())) for each in places]
     sealed = await _sealed(agent, {each.space: each.known_teachers for each in classes})
     recovery = await _recovery_keys_ever(agent.replica)
     found: dict[bytes | None, _Past] = {}
@@ -332,7 +331,7 @@ class _Class:
             roster,
             door,
             partial(named_by, agent),
-            _sayers((each for each in said if each.header.space == space), roster, door),
+            _sayers(said, roster, door),
             _standing((each for each in readers if each.space == space), door),
             _standing((each for each in readers if each.space == space and each.speaks), door),
             confirmed,

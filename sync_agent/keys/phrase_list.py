@@ -18,7 +18,8 @@ from protocol.rights.vouching import Device, is_drawn_by
 from protocol.trust.person_keys import PhraseKey
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import circle_of, list_readers
-from sync_agent.keys.places import Place, about, by_space, places_or_refuse
+from sync_agent.keys.places import Place, about, places_or_refuse
+from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.space_names import space_names
 
 
@@ -71,7 +72,7 @@ def _state(known: Sequence[_Known]) -> str:
 
 
 async def _known(agent: Agent) -> list[_Known]:
-    said = await by_space(agent, Kind.PHRASE)
+    said = await said_by_space(agent, Kind.PHRASE)
     found: list[_Known] = []
     for place in await places_or_refuse(agent):
         own = circle_of(agent, place.roster, place.person).own

@@ -38,7 +38,8 @@ from protocol.trust.person_keys import (
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_device
 from sync_agent.keys.key_wraps import keys_to_pass_on, lacking, open_given_keys, opened, reading_keys, seals
-from sync_agent.keys.places import Place, about, by_space, draft, places_or_refuse
+from sync_agent.keys.places import Place, about, draft, places_or_refuse
+from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.machine.enrolled import PHRASE_FILE
 from sync_agent.machine.phrase_file import DrawnPhrase, drawn_in, file_of
 
@@ -200,7 +201,7 @@ def _is_by(agent: Agent, entry: Entry, said: SaidPhrase) -> bool:
 async def _phrases_said(agent: Agent, place: Place) -> list[SaidPhrase]:
     """Every phrase that was ever drawn: what an older one opened, it opens still."""
     found = []
-    said = (await by_space(agent, Kind.PHRASE)).get(place.space, ())
+    said = (await said_by_space(agent, Kind.PHRASE)).get(place.space, ())
     for entry in about(agent, said, place.person, place.roster):
         header = entry.header
         try:

@@ -7,7 +7,6 @@ Rules ("Reading keys"):
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
@@ -27,6 +26,7 @@ from protocol.trust.person_keys import (
 )
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_in_use
+from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.machine.marks import PHRASE_OVER_MARKS
 from sync_agent.machine.reading_key_file import OwnKey
 
@@ -148,7 +148,8 @@ class Held:
     @classmethod
     async def by(cls, agent: Agent) -> Self:
         """What an agent holds."""
-        return cls(agent.own_reading_keys(), await by_space(agent, Kind.KEY_WRAP), await by_space(agent, Kind.PHRASE))
+        wraps, phrases = await said_by_space(agent, Kind.KEY_WRAP), await said_by_space(agent, Kind.PHRASE)
+        return cls(agent.own_reading_keys(), wraps, phrases)
 
 
 async def places_of(agent: Agent) -> list[Place]:
@@ -180,14 +181,6 @@ def _nearest_first(teaching: Iterable[Authority], door: Door) -> list[Authority]
     """The grant of the class before that of the school, the last before those that it may have let back in."""
     ranked = sorted(enumerate(teaching), key=lambda each: (-len(door.lineage(each[1].space)), -each[0]))
     return [grant for _, grant in ranked]
-
-
-async def by_space(agent: Agent, kind: Kind) -> dict[bytes, list[Entry]]:
-    """The entries of a kind, read once for all spaces."""
-    found: defaultdict[bytes, list[Entry]] = defaultdict(list)
-    for entry in await agent.replica.store.scan_kinds([kind]):
-        found[entry.header.space].append(entry)
-    return found
 
 
 async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, held: Held) -> Place:

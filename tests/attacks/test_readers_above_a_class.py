@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from protocol.folds.hand_in_keys import content_key_of
-from protocol.model.entry import Kind, compose
-from protocol.model.structure import PersonKey, PersonRecord
-from protocol.rights.door import Authority
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonRecord
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import list_readers, own_grant, own_grants
+from sync_agent.keys.confirming import ReadHere, list_readers, own_grant, own_grants
 from sync_agent.keys.past_readers import list_past_readers
 from tests.harness.attack import attack
 from tests.harness.portal import portal
@@ -21,10 +20,10 @@ from tests.harness.spied_class import SpiedClass, spied_class
 ROW = "a reader above the class"
 
 
-async def _her_classes_alone(agent: Agent) -> list[tuple[bytes, Authority]]:
+async def _her_classes_alone(agent: Agent) -> list[ReadHere]:
     grants = await own_grants(agent)
     mine = [(space, await own_grant(agent, grants, space)) for space in await agent.spaces()]
-    return [(space, grant) for space, grant in mine if grant is not None]
+    return [ReadHere(space, grant.person or b"", grant) for space, grant in mine if grant is not None]
 
 
 async def _names_a_reader(here: SpiedClass, space: bytes) -> bytes:
@@ -34,18 +33,7 @@ async def _names_a_reader(here: SpiedClass, space: bytes) -> bytes:
     lea = PersonRecord("Léa", PersonRole.PUPIL).encode()
     await territory.say(space, Kind.PERSON, lea, subject=room.pupil_person)
     x = await territory.person("M. X", PersonRole.TEACHER, space)
-    (grant,) = await territory.let_in(here.spy, Role.TEACHER, space, person=x)
-    key = compose(
-        author=here.spy.signing,
-        space=space,
-        kind=Kind.PERSON_KEY,
-        grant=grant.id,
-        at=territory.clock() << 16,
-        payload=PersonKey(here.spy.agreement.public).encode(),
-        salt=bytes(16),
-        subject=x,
-    )
-    assert (await territory.replica.admit([key], source=b"the operator", now_ms=territory.clock())).admitted
+    await here.name_the_spy(x, space=space)
     item = await territory.say(space, Kind.REVISION, first.payload or b"")
     await territory.let_in(here.machine.agent.keys, Role.MACHINE, space)
     for _ in range(2):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -209,10 +209,15 @@ async def _cut_off(spy: SpiedClass) -> None:
 
 async def _says_sealed(hour: Hour, spy: SpiedClass, work: bytes, keys: Iterable[bytes]) -> None:
     """A device says that it has sealed a work to these keys."""
+    for wraps in _wraps(keys):
+        await spy.say(Kind.WRAP, wraps, hour.here.room.pupil_person, target=work)
+
+
+def _wraps(keys: Iterable[bytes]) -> Iterator[bytes]:
+    """Payloads that say so."""
     listed = sorted(keys)
     for start in range(0, len(listed), MAX_READERS_PER_HAND_IN):
-        sealed = tuple((key, bytes(80)) for key in listed[start : start + MAX_READERS_PER_HAND_IN])
-        await spy.say(Kind.WRAP, Wraps(sealed).encode(), hour.here.room.pupil_person, target=work)
+        yield Wraps(tuple((key, bytes(80)) for key in listed[start : start + MAX_READERS_PER_HAND_IN])).encode()
 
 
 async def _invented_teacher(hour: Hour) -> SpiedClass:
@@ -273,15 +278,12 @@ async def test_nor_does_a_pc_keep_an_alarm_up_with_keys_of_nobody_for_work_that_
         machine, teacher = here.machine.agent, here.teacher.agent
         work = await here.room.hand_in(here.machine, here.item, {"a.odt": b"mine"})
         right = await machine.right(here.room.space, Kind.WRAP)
-        keys = list(map(Random(8).randbytes, [32] * 1_001))
-        for start in range(0, len(keys), MAX_READERS_PER_HAND_IN):
-            said = Wraps(tuple((key, bytes(80)) for key in sorted(keys[start : start + MAX_READERS_PER_HAND_IN])))
-            draft = Draft(here.room.space, Kind.WRAP, right.grant, said.encode(), here.room.pupil_person, work)
-            await machine.write(draft)
+        for number, said in enumerate(_wraps(map(Random(8).randbytes, [32] * 1_001))):
+            await machine.write(Draft(here.room.space, Kind.WRAP, right.grant, said, here.room.pupil_person, work))
             await here.sync(here.machine, here.teacher)
             told = await list_past_readers(teacher, await list_readers(teacher))
             assert [(each.person, each.works) for each in told] == [(None, 1)]
-            assert not start or not told[0].is_news, "she has looked at that work"
+            assert not number or not told[0].is_news, "she has looked at that work"
             await acknowledge_past(teacher, told[0])
 
 

@@ -42,11 +42,17 @@ class SpiedClass:
         for device in devices or (self.teacher, self.machine):
             await device.session.sync()
 
-    async def name_the_spy(self, person: bytes, role: Role = Role.TEACHER, *, back_ms: int = 10**9) -> None:
-        """The server grants it what a teacher's device has; it says a key of its own, dated as it pleases."""
-        (grant,) = await self.room.territory.let_in(self.spy, role, self.room.space, person=person)
+    async def name_the_spy(
+        self, person: bytes, role: Role = Role.TEACHER, *, back_ms: int = 10**9, space: bytes | None = None
+    ) -> None:
+        """The server grants it what a teacher's device has, in the class or in another `space`.
+
+        It says a key of its own there, dated as it pleases.
+        """
+        (grant,) = await self.room.territory.let_in(self.spy, role, space or self.room.space, person=person)
         self.grant = grant.id
-        await self.say(Kind.PERSON_KEY, PersonKey(self.spy.agreement.public).encode(), person, back_ms=back_ms)
+        key = PersonKey(self.spy.agreement.public).encode()
+        await self.say(Kind.PERSON_KEY, key, person, back_ms=back_ms, space=space)
 
     async def say(
         self,
@@ -57,12 +63,13 @@ class SpiedClass:
         target: bytes | None = None,
         parents: tuple[bytes, ...] = (),
         back_ms: int = 0,
+        space: bytes | None = None,
     ) -> Entry:
         territory = self.room.territory
         self.said += 1
         entry = compose(
             author=self.spy.signing,
-            space=self.room.space,
+            space=space or self.room.space,
             kind=kind,
             grant=self.grant,
             at=(max(territory.clock() - back_ms, 1) << 16) + self.said,

@@ -15,14 +15,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 from protocol.errors import PeerFault
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonRecord, Revocation
-from protocol.replica.at_work.replica import Replica
-from protocol.replica.at_work.views import by_space
 from protocol.replica.office.bureau import Office, is_ours, is_own
 from protocol.rights.door import Authority
 from protocol.rights.reachability import bits_led_to
@@ -209,12 +206,9 @@ async def _orders(
 
 def key_cut_off(order: Entry) -> bytes | None:
     """Which device a revocation cuts off; None for one that ends a grant, or says nothing."""
-    if order.header.kind != Kind.REVOKE or order.header.target is not None or order.payload is None:
-        return None
-    try:
-        return Revocation.parse(order.payload).key
-    except PeerFault:
-        return None
+    is_one = order.header.kind == Kind.REVOKE and order.header.target is None
+    said = parsed(order, Revocation.parse) if is_one else None
+    return None if said is None else said.key
 
 
 def orders_by_key(said: Iterable[Entry]) -> dict[bytes, list[Entry]]:
@@ -224,15 +218,6 @@ def orders_by_key(said: Iterable[Entry]) -> dict[bytes, list[Entry]]:
         if (key := key_cut_off(entry)) is not None:
             found.setdefault(key, []).append(entry)
     return found
-
-
-async def not_held_back(replica: Replica, entries: Collection[Entry]) -> list[Entry]:
-    """Those of these that nothing holds back where they lie, in their order; each space is looked at once."""
-    held = set[bytes]()
-    for space, said in groupby(by_space(entries, lambda entry: entry.header.space), lambda entry: entry.header.space):
-        held_back = (await replica.view(space)).roster.held_back
-        held.update(entry.id for entry in said if entry.id in held_back)
-    return [entry for entry in entries if entry.id not in held]
 
 
 def _is_in_doubt(office: Office, roster: Roster, order: Entry) -> bool:

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from itertools import groupby
 
 from protocol.errors import Refused
 from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.at_work.views import by_space
 from protocol.replica.office.bureau import Office, is_ours
-from protocol.replica.office.device_cuts import not_held_back, orders_by_key
+from protocol.replica.office.device_cuts import orders_by_key
+from protocol.replica.office.held_in_space import counting_where_they_lie, not_held_back
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.office.words_of_office import in_force, lets_in
 from protocol.rights.door import Authority
@@ -46,7 +45,7 @@ async def let_in_by_codes_of(
     """
     replica = office.replica
     naming = [each for each in replica.door.authorities() if each.invite is not None and counted(each)]
-    standing = await _in_force(replica, naming if makers else [])
+    standing = await counting_where_they_lie(replica, naming if makers else [], lambda grant: grant.space, lets_in)
     held = await _held_codes(replica, {each.invite for each in standing if each.invite is not None})
     lines = _Lines(replica.door.authorities() if held else [])
     by_maker: defaultdict[bytes, defaultdict[bytes, list[Authority]]] = defaultdict(lambda: defaultdict(list))
@@ -65,15 +64,6 @@ async def _led(replica: Replica, key: bytes, by_codes: Collection[Authority]) ->
     counting = [grant for grant in replica.door.authorities_of(key) if await in_force(replica, grant)]
     is_first = counting[0].grant in {grant.grant for grant in by_codes}
     return None if is_first else frozenset(grant.space for grant in by_codes)
-
-
-async def _in_force(replica: Replica, grants: Iterable[Authority]) -> list[Authority]:
-    """Those of these grants that let in, in their order; each space is looked at once."""
-    listed, standing = list(grants), set[bytes]()
-    for space, given in groupby(by_space(listed, lambda grant: grant.space), key=lambda grant: grant.space):
-        roster = (await replica.view(space)).roster
-        standing.update(grant.grant for grant in given if lets_in(roster, grant))
-    return [grant for grant in listed if grant.grant in standing]
 
 
 async def _held_codes(replica: Replica, names: Collection[bytes]) -> dict[bytes, bytes]:

@@ -1,15 +1,21 @@
-"""What is held back in a space, and lies in it.
+"""What is held back, and what is not, in the space in which it lies.
 
 What is held back above, a thief's words by the thousand, is so in each space below it. Whoever looks through many
-spaces looks in each at no more than has been said in it.
+spaces looks in each at no more than has been said in it, and at each once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from itertools import groupby
+from typing import TypeVar
 
 from protocol.model.entry import Entry
 from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.views import by_space
+from protocol.rights.roster import Roster
+
+T = TypeVar("T")
 
 
 async def held_in(
@@ -31,3 +37,22 @@ async def held_in(
     names = sorted(waiting)[:most]
     found = await replica.store.get(names) if names else {}
     return [entry for entry in found.values() if entry.header.space == space and entry.header.kind in kinds]
+
+
+async def not_held_back(replica: Replica, entries: Collection[Entry]) -> list[Entry]:
+    """Those of these that nothing holds back where they lie, in their order."""
+    return await counting_where_they_lie(
+        replica, entries, lambda entry: entry.header.space, lambda roster, entry: entry.id not in roster.held_back
+    )
+
+
+async def counting_where_they_lie(
+    replica: Replica, things: Collection[T], space_of: Callable[[T], bytes], counts: Callable[[Roster, T], bool]
+) -> list[T]:
+    """Those of these that count by the roster of their own space, in their order; each space is looked at once."""
+    numbered = by_space(enumerate(things), lambda each: space_of(each[1]))
+    found: list[tuple[int, T]] = []
+    for space, lying in groupby(numbered, lambda each: space_of(each[1])):
+        roster = (await replica.view(space)).roster
+        found += [each for each in lying if counts(roster, each[1])]
+    return [thing for _, thing in sorted(found, key=lambda each: each[0])]

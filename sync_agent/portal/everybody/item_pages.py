@@ -15,6 +15,7 @@ from protocol.portable_names import portable_form
 from protocol.replica.console import parameters as given
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.coursework.kept_edits import kept_edits
+from sync_agent.coursework.odd_dates import OddDate, odd_date
 from sync_agent.coursework.reading import others_called
 from sync_agent.coursework.texts import TEXT_FILE
 from sync_agent.hand_ins.drafts import Kept
@@ -41,6 +42,7 @@ PERSONAL_FILE: Final = {**SAVED_FILE, "Cache-Control": "no-store"}
 """For work and feedback: nothing of it stays in the browser of a PC that many use."""
 MAX_LISTED_FILES: Final = 500
 MAX_LISTED_VERSIONS: Final = 50
+_ODD_DATES: Final = {OddDate.FOR_NOTHING: "teach.due_for_nothing", OddDate.PAST: "teach.due_past"}
 
 
 def listed_files(files: Sequence[T]) -> Sequence[T]:
@@ -188,11 +190,8 @@ def _twin(piece: Piece) -> Item | None:
 
 def _dated(piece: Piece, now_ms: int) -> str | None:
     """What is odd about the date of something just published: the key of its sentence, or nothing."""
-    if piece.due_ms is None:
-        return None
-    if not piece.is_assignment:
-        return "teach.due_for_nothing"
-    return "teach.due_past" if piece.due_ms < now_ms else None
+    odd = odd_date(piece.item.shown.record, now_ms)
+    return None if odd is None else _ODD_DATES[odd]
 
 
 async def save_file(

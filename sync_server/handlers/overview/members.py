@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping
 
-from protocol.errors import PeerFault
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Revocation
-from protocol.replica.office.device_cuts import not_held_back, orders_by_key
+from protocol.replica.office.device_cuts import orders_by_key
 from protocol.replica.office.held_codes import let_in_by_codes_of
+from protocol.replica.office.held_in_space import not_held_back
 from protocol.rights.door import Authority, Door
 from protocol.roles import DEVICES, Role
 from sync_server.handlers.overview.devices import Device, Member, device_of
@@ -146,7 +146,5 @@ def _reached_by(revoked: Collection[bytes], authorities: Collection[Authority]) 
 
 
 def _key_revoked(entry: Entry) -> bytes | None:
-    try:
-        return Revocation.parse(entry.payload or b"").key
-    except PeerFault:
-        return None
+    said = parsed(entry, Revocation.parse)
+    return None if said is None else said.key
