@@ -18,6 +18,7 @@ from protocol.limits import MAX_PHRASES_LOOKED_AT, MAX_READING_KEYS_PER_DEVICE
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.rights.door import Door
+from protocol.rights.successions import successors_of
 from protocol.rights.vouching import Device, is_drawn_by
 from protocol.roles import HAS_READING_KEYS
 from protocol.trust.person_keys import PhraseKey
@@ -86,15 +87,17 @@ def said_by(entries: Iterable[Entry], door: Door) -> dict[bytes, frozenset[Devic
 
 
 def claimed_keys(entries: Iterable[Entry], door: Door) -> frozenset[bytes]:
-    """The reading keys that devices of several people have said: nothing proves whose such a key is.
+    """The reading keys that several devices have said: nothing proves whose such a key is, nor which of them made it.
 
-    Not those that one device has said as each whom it was granted as: a teacher who was added twice has one.
+    Each device makes its own: only what came of one by successors has the same, and no key succeeds another unasked.
     """
-    said: defaultdict[bytes, set[tuple[bytes, Device]]] = defaultdict(set)
-    for person, device, entry in by_their_own(entries, Kind.PERSON_KEY, door):
-        if (key := parsed(entry, PersonKey.parse)) is not None:
-            said[key.agreement].add((person, device))
-    return frozenset(key for key, by in said.items() if all(len(set(each)) > 1 for each in zip(*by, strict=True)))
+    several = {key: {key for key, _ in devices} for key, devices in said_by(entries, door).items() if len(devices) > 1}
+    authorities = door.authorities() if several else ()
+    return frozenset(
+        agreement
+        for agreement, keys in several.items()
+        if not any(keys <= {first, *successors_of(first, authorities)} for first in keys)
+    )
 
 
 def phrases_of(

@@ -39,7 +39,9 @@ def _by_any_receipt(
     return lambda work: work.opened
 
 
-async def _said_to_be_opened(year: Year, person: bytes, *, claims_hers: bool = False) -> str:
+async def _said_to_be_opened(
+    year: Year, person: bytes, *, claims_hers: bool = False, since_ms: int | None = None
+) -> str:
     """A work that nobody has opened, and what a teacher of the thief's says of it; a pupils' PC brings that."""
     work = bytes.fromhex(await year.work(opened=False))
     server, clock, spy = year.here.office.server, year.here.office.clock, new_device(Random(666).randbytes)
@@ -47,7 +49,7 @@ async def _said_to_be_opened(year: Year, person: bytes, *, claims_hers: bool = F
     given = next(each.grant for each in server.replica.door.authorities() if each.role is Role.SERVER)
     let_in = Grant(spy.signing.public, spy.agreement.public, None, Role.TEACHER, person, None, None)
     say = partial(compose, space=year.here.space, salt=bytes(SALT_BYTES))
-    at = clock() << 16
+    at = (clock() if since_ms is None else since_ms) << 16
     grant = say(author=server.keys.signing, kind=Kind.GRANT, grant=given, at=at + 1, payload=let_in.encode())
     (hers,) = view.roster.reading_keys[bytes.fromhex(year.person)][:1]
     key = PersonKey(hers if claims_hers else spy.agreement.public).encode()
@@ -95,6 +97,15 @@ async def test_nor_with_work_of_which_somebody_on_the_list_says_so_who_says_the_
     await _said_to_be_opened(year, await _listed(year), claims_hers=True)
     if hidden:
         await _say(year, Kind.REVOKE, Revocation(year.teacher.agent.device, ()).encode())
+    with pytest.raises(BadInput, match="nobody who teaches this class has opened 1 of the hand-ins"):
+        await year.with_kit("space close", space=year.here.office.space)
+
+
+@attack(ROW, off={"protocol.replica.office.opened.claimed_keys": lambda *_: frozenset()})
+async def test_nor_with_work_of_which_a_device_says_so_that_the_server_calls_the_teachers_own_and_that_says_her_key(
+    year: Year,
+) -> None:
+    await _said_to_be_opened(year, bytes.fromhex(year.person), claims_hers=True, since_ms=1)
     with pytest.raises(BadInput, match="nobody who teaches this class has opened 1 of the hand-ins"):
         await year.with_kit("space close", space=year.here.office.space)
 

@@ -363,6 +363,20 @@ def test_a_key_that_another_persons_device_says_too_is_claimed_and_one_of_who_wa
     assert claimed_keys(world.entries, door) == {hers}
 
 
+def test_a_key_that_two_devices_of_one_person_say_is_claimed_unless_one_came_of_the_other(room: ClassRoom) -> None:
+    world, copied, taken = room.world, bytes([1]) * 32, bytes([2]) * 32
+    twin = later_key(room, room.teacher)
+    given = Grant(twin.key.public, bytes([9]) * 32, None, Role.TEACHER, room.adult, None)
+    twin = replace(twin, grant=world.say(world.server, room.room, Kind.GRANT, given.encode()).id)
+    other = world.enrol(Role.TEACHER, room.room, person=room.adult)
+    for writer, key in ((room.teacher, copied), (twin, copied), (room.teacher, taken), (other, taken)):
+        world.say(writer, room.room, Kind.PERSON_KEY, PersonKey(key).encode(), subject=room.adult)
+    door = Door(world.root.key.public)
+    for entry in world.entries:
+        door.learn(entry)
+    assert claimed_keys(world.entries, door) == {taken}
+
+
 def revoke(room: ClassRoom, by: Writer, victim: Writer, *heads: Entry) -> Entry:
     payload = Revocation(victim.key.public, tuple(head.id for head in heads)).encode()
     return room.world.say(by, room.room, Kind.REVOKE, payload)
