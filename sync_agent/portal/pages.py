@@ -119,7 +119,8 @@ class Pages:
     async def who(self, request: web.Request) -> web.Response:
         """The class list, to choose a name from."""
         visit = await self._desk.visit(request)
-        return self._desk.page(visit, "who.html", back=inside(request.query.get("back")))
+        back, space = inside(request.query.get("back")), request.query.get("space", "")
+        return self._desk.page(visit, "who.html", back=back, space=space)
 
     async def choose(self, request: web.Request) -> web.Response:
         """Remember, or forget, a name."""
@@ -130,8 +131,9 @@ class Pages:
         if person is not None and person not in known:
             raise BadInput(Code.UNKNOWN_PERSON, "nobody on this class list has that id")
         back = inside(fields.get("back"))
-        if person in visit.guarded:
-            return see(f"/sign-in/{fields['person']}?{urlencode({'back': back})}")
+        if person in visit.guards.guarded:
+            query = {"back": back} | ({"space": fields["space"]} if fields.get("space") else {})
+            return see(f"/sign-in/{fields['person']}?{urlencode(query)}")
         response = see(back)
         remember_who(request, response, person)
         return response

@@ -2,6 +2,8 @@
 
 Rules:
 - a space whose teacher has not switched it on works as without it;
+- who has proven in one class who they are has proven it in no other: whoever has the server makes up classes, lists
+  anybody in them, and sets there by what they sign in (docs/adr/0288);
 - verifiers and keys lie in the set, sealed to the school's own devices, and travel like everything else: a reset made
   offline reaches a PC over the school's network, a stick or the server, which cannot read it;
 - who holds a key wraps it for devices that came later, whatever machines say that cannot know;
@@ -14,8 +16,9 @@ docs/protocol.md, "Sign-in".
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
@@ -49,7 +52,7 @@ from sync_agent.keys.space_keys import has_sealed_enough
 from sync_agent.school.sign_in_tries import Tries
 
 TRIES_MARKS: Final = "sign-in-tries/"
-"""+ person in hex → how often somebody failed here to sign in as that person (`sign_in_tries`)."""
+"""+ person in hex / space in hex → how often somebody failed here to sign in there as that person (`sign_in_tries`)."""
 
 
 class Try(Enum):
@@ -61,6 +64,20 @@ class Try(Enum):
     LOCKED = auto()
     UNSET = auto()
     NO_KEY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What shared machines show to nobody but whose it is.
+
+    `spaces` are those in which sign-in is on: there it holds of everybody, on a list or not any more. `guarded` is who
+    is on the list of one of these; `ways` where somebody can sign in, and by what: person → space → what is set. In
+    the others also who has left their list can.
+    """
+
+    spaces: frozenset[bytes] = frozenset()
+    guarded: frozenset[bytes] = frozenset()
+    ways: Mapping[bytes, Mapping[bytes, SignIn | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,25 +115,19 @@ class SignInBook:
         self._folded[space] = (view.basis, view.roster.unconfirmed, found)
         return found
 
-    async def spaces_on(self) -> list[bytes]:
-        """Where sign-in is on: there everybody's own things are shown to themselves only, on a list or not any more."""
-        return [space for space in sorted(await self._agent.spaces()) if (await self.of(space)).on]
-
-    async def guarded(self) -> dict[bytes, tuple[bytes, SignIn | None]]:
-        """Whose own things are shown to themselves only: person → the space that says so, and what proves them."""
-        return await self.guarded_in(await self.spaces_on())
-
-    async def guarded_in(self, spaces: Iterable[bytes]) -> dict[bytes, tuple[bytes, SignIn | None]]:
-        """The same of those of some spaces in which sign-in is on."""
-        found: dict[bytes, tuple[bytes, SignIn | None]] = {}
+    async def guards(self, among: Iterable[bytes] | None = None) -> Guards:
+        """Where sign-in is on, `among` some spaces or all of this device, and who signs in there by what."""
+        asked = await self._agent.spaces() if among is None else among
+        spaces = [space for space in sorted(asked) if (await self.of(space)).on]
+        ways: defaultdict[bytes, dict[bytes, SignIn | None]] = defaultdict(dict)
+        guarded: set[bytes] = set()
         for space in spaces:
-            sign_ins = await self.of(space)
-            for person in (await self._agent.replica.view(space)).roster.persons:
-                mine = sign_ins.persons.get(person)
-                mine = mine if mine is not None and mine.is_set else None
-                if person not in found or (found[person][1] is None and mine is not None):
-                    found[person] = (space, mine)
-        return found
+            sign_ins = {person: each for person, each in (await self.of(space)).persons.items() if each.is_set}
+            listed = (await self._agent.replica.view(space)).roster.persons
+            guarded |= listed.keys()
+            for person in {**listed, **sign_ins}:
+                ways[person][space] = sign_ins.get(person)
+        return Guards(frozenset(spaces), frozenset(guarded), dict(ways))
 
     async def opened_by_gone(self, space: bytes) -> dict[bytes, list[bytes]]:
         """Whose sign-in in force could be opened by devices that are cut off: person → those devices."""
@@ -249,31 +260,31 @@ class SignInBook:
 
     # --- what a pupil does --------------------------------------------------------------------------------------------
 
-    async def attempt(self, person: bytes, secret: str) -> Tried:
+    async def attempt(self, space: bytes, person: bytes, secret: str) -> Tried:
         """Try to sign in as somebody. One after the other, so that nobody tries twice at once."""
         async with self._one_at_a_time:
-            return await self._attempt(person, secret)
+            return await self._attempt(space, person, secret)
 
-    async def standing(self, person: bytes) -> tuple[Tried, Method | None]:
+    async def standing(self, space: bytes, person: bytes) -> tuple[Tried, Method | None]:
         """How a try would end before anything is shown (LOCKED, WAIT, UNSET, NO_KEY, else WRONG), and by what."""
-        space, mine = (await self.guarded()).get(person, (b"", None))
+        mine = await self._way(space, person)
         if mine is None:
             return Tried(Try.UNSET), None
         verifier = await self._verifier(space, mine, person)
         if verifier is None:
             return Tried(Try.NO_KEY), None
-        tries = Tries.of(await self._agent.replica.store.mark(_mark(person)), mine.entry)
+        tries = Tries.of(await self._agent.replica.store.mark(_mark(space, person)), mine.entry)
         if mine.locked_by or tries.is_locked:
             return Tried(Try.LOCKED), verifier.method
         wait_ms = tries.wait_ms(self._agent.now_ms())
         return Tried(Try.WAIT if wait_ms else Try.WRONG, wait_ms), verifier.method
 
-    async def _attempt(self, person: bytes, secret: str) -> Tried:
-        before, _ = await self.standing(person)
+    async def _attempt(self, space: bytes, person: bytes, secret: str) -> Tried:
+        before, _ = await self.standing(space, person)
         if before.how is not Try.WRONG:
             return before
         store, now_ms = self._agent.replica.store, self._agent.now_ms()
-        space, mine = (await self.guarded()).get(person, (b"", None))
+        mine = await self._way(space, person)
         if mine is None:  # what guarded them was taken back meanwhile
             return Tried(Try.UNSET)
         verifier = await self._verifier(space, mine, person)
@@ -282,15 +293,19 @@ class SignInBook:
         form = normal(verifier.method, secret)
         if form is None:
             return Tried(Try.WRONG)
-        tries = Tries.of(await store.mark(_mark(person)), mine.entry).missed(now_ms)
-        await store.set_marks({_mark(person): tries.encode()})
+        tries = Tries.of(await store.mark(_mark(space, person)), mine.entry).missed(now_ms)
+        await store.set_marks({_mark(space, person): tries.encode()})
         if await asyncio.to_thread(verifier.proves, form):
-            await store.set_marks({_mark(person): None})
+            await store.set_marks({_mark(space, person): None})
             return Tried(Try.PROVEN, entry=mine.entry, missed=tries.count - 1)
         if tries.is_locked:
             await self._say_locked(space, person, mine.entry)
             return Tried(Try.LOCKED)
         return Tried(Try.WRONG, tries.wait_ms(now_ms))
+
+    async def _way(self, space: bytes, person: bytes) -> SignIn | None:
+        """By what somebody signs in in a space."""
+        return (await self.guards((space,))).ways.get(person, {}).get(space)
 
     async def _say_locked(self, space: bytes, person: bytes, entry: bytes) -> None:
         async with self._agent.writing:
@@ -336,8 +351,8 @@ _TOO_WEAK: Final[Mapping[Method, str]] = {
 }
 
 
-def _mark(person: bytes) -> str:
-    return f"{TRIES_MARKS}{person.hex()}"
+def _mark(space: bytes, person: bytes) -> str:
+    return f"{TRIES_MARKS}{person.hex()}/{space.hex()}"
 
 
 def _wrap_drafts(

@@ -41,7 +41,7 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     tries = await store.marks(TRIES_MARKS)
     # who is only hidden keeps the count of their misses: they may come back
     forgotten = await forgotten_persons(store)
-    gone = [key for key in tries if bytes.fromhex(key.removeprefix(TRIES_MARKS)) in forgotten]
+    gone = [key for key in tries if bytes.fromhex(key.removeprefix(TRIES_MARKS).partition("/")[0]) in forgotten]
     gone += await names_to_drop(agent, forgotten)
     await store.set_marks({**dict.fromkeys(gone), LEFTOVERS_MARK: b"\1"} if gone else {})
     if await store.mark(LEFTOVERS_MARK) is not None:

@@ -197,7 +197,7 @@ async def test_what_an_unconfirmed_device_says_changes_no_pupils_way_to_sign_in(
     await here.sync()
     sign_ins = await SignInBook(here.machine.agent).of(room.space)
     assert sign_ins.on
-    assert (await SignInBook(here.machine.agent).attempt(pupil, PICTURES)).how is Try.PROVEN
+    assert (await SignInBook(here.machine.agent).attempt(room.space, pupil, PICTURES)).how is Try.PROVEN
     assert all(here.spy.agreement.public not in sign_ins.given.of(name) for name in sign_ins.given.seals)
 
 

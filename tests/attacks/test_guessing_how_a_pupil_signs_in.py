@@ -37,14 +37,14 @@ async def school(tmp_path: Path) -> AsyncIterator[SignedClass]:
 
 
 def by_the_lists_alone(visit: Visit, work: Work) -> bool:
-    return not visit.guarded.isdisjoint((work.person, visit.owner(work)))
+    return not visit.guards.guarded.isdisjoint((work.person, visit.owner(work)))
 
 
 async def missed(school: SignedClass, times: int) -> list[Try]:
     """Somebody tries one after the other, each time as soon as it is allowed; a restart in between helps nothing."""
     ended = []
     for _ in range(times):
-        ended.append((await SignInBook(school.pc.agent).attempt(school.lea, WRONG)).how)
+        ended.append((await SignInBook(school.pc.agent).attempt(school.room.space, school.lea, WRONG)).how)
         school.room.territory.clock.advance(LONG_MS)
     return ended
 
@@ -53,8 +53,10 @@ async def test_the_tenth_miss_locks_that_pupil_and_nobody_else_until_a_teacher_u
     ended = await missed(school, MAX_SIGN_IN_TRIES + 5)
     assert ended == [Try.WRONG] * (MAX_SIGN_IN_TRIES - 1) + [Try.LOCKED] * 6
     book = SignInBook(school.pc.agent)
-    assert (await book.attempt(school.lea, PICTURES)).how is Try.LOCKED  # not even the right ones
-    assert (await book.attempt(school.tom, "4711")).how is Try.PROVEN  # throttled per pupil, never per machine
+    assert (await book.attempt(school.room.space, school.lea, PICTURES)).how is Try.LOCKED  # not even the right ones
+    assert (
+        await book.attempt(school.room.space, school.tom, "4711")
+    ).how is Try.PROVEN  # throttled per pupil, never per machine
 
     async with portal(school.pc.agent) as surfer:
         assert "C&#39;est bloqué. Va voir Mme Petit" in (await surfer.get(f"/sign-in/{school.lea.hex()}")).text
@@ -65,7 +67,7 @@ async def test_the_tenth_miss_locks_that_pupil_and_nobody_else_until_a_teacher_u
         assert "bloqué après trop d&#39;essais" in await surfer.page(page)
         await surfer.send(page, f"{page}/unlock", {"person": school.lea.hex()})
     await school.agree()
-    assert (await book.attempt(school.lea, PICTURES)).how is Try.PROVEN
+    assert (await book.attempt(school.room.space, school.lea, PICTURES)).how is Try.PROVEN
 
 
 async def test_a_machine_that_locks_for_fun_is_named_and_its_locks_end_with_its_right(school: SignedClass) -> None:
@@ -81,7 +83,7 @@ async def test_a_machine_that_locks_for_fun_is_named_and_its_locks_end_with_its_
         )
     for device in (hostile, school.pc, school.teacher):
         await device.session.sync()
-    assert (await SignInBook(school.pc.agent).attempt(school.lea, PICTURES)).how is Try.LOCKED
+    assert (await SignInBook(school.pc.agent).attempt(school.room.space, school.lea, PICTURES)).how is Try.LOCKED
     async with portal(school.teacher.agent) as surfer:
         page = await surfer.page(f"/sign-ins/{space.hex()}")
         assert page.count(key_words(agent.device)) == 2
@@ -91,18 +93,18 @@ async def test_a_machine_that_locks_for_fun_is_named_and_its_locks_end_with_its_
     )
     for device in (school.pc, school.teacher):
         await device.session.sync()
-    assert (await SignInBook(school.pc.agent).attempt(school.lea, PICTURES)).how is Try.PROVEN
+    assert (await SignInBook(school.pc.agent).attempt(school.room.space, school.lea, PICTURES)).how is Try.PROVEN
 
 
 async def test_between_tries_one_waits_and_the_right_answer_waits_as_long(school: SignedClass) -> None:
     book = SignInBook(school.pc.agent)
     for _ in range(3):
-        await book.attempt(school.lea, WRONG)
-    assert (await book.attempt(school.lea, PICTURES)).how is Try.WAIT
+        await book.attempt(school.room.space, school.lea, WRONG)
+    assert (await book.attempt(school.room.space, school.lea, PICTURES)).how is Try.WAIT
     async with portal(school.pc.agent) as surfer:
         assert "Attends un petit moment" in (await surfer.get(f"/sign-in/{school.lea.hex()}")).text
     school.room.territory.clock.advance(15_000)
-    assert (await book.attempt(school.lea, PICTURES)).how is Try.PROVEN
+    assert (await book.attempt(school.room.space, school.lea, PICTURES)).how is Try.PROVEN
 
 
 @attack(
@@ -129,16 +131,16 @@ async def test_other_machines_take_no_more_tries_once_they_have_heard_of_the_loc
     other = await school.room.machine()
     for device in (other, school.teacher, other):
         await device.session.sync()
-    assert (await SignInBook(other.agent).standing(school.lea))[0].how is Try.WRONG
+    assert (await SignInBook(other.agent).standing(school.room.space, school.lea))[0].how is Try.WRONG
     await missed(school, MAX_SIGN_IN_TRIES)
     for device in (school.pc, other):
         await device.session.sync()
-    assert (await SignInBook(other.agent).attempt(school.lea, PICTURES)).how is Try.LOCKED
+    assert (await SignInBook(other.agent).attempt(school.room.space, school.lea, PICTURES)).how is Try.LOCKED
 
 
 async def test_a_try_that_is_cut_off_before_its_answer_has_been_counted(school: SignedClass) -> None:
     store = school.pc.agent.replica.store
-    task = asyncio.create_task(SignInBook(school.pc.agent).attempt(school.lea, WRONG))
+    task = asyncio.create_task(SignInBook(school.pc.agent).attempt(school.room.space, school.lea, WRONG))
     while not (counted := await store.marks(TRIES_MARKS)):  # noqa: ASYNC110  (what the task itself brings about)
         await asyncio.sleep(0)
     task.cancel()
@@ -150,7 +152,7 @@ async def test_a_try_that_is_cut_off_before_its_answer_has_been_counted(school: 
 
 async def test_two_tries_at_once_are_two_tries(school: SignedClass) -> None:
     book = SignInBook(school.pc.agent)
-    ended = await asyncio.gather(*(book.attempt(school.lea, WRONG) for _ in range(8)))
+    ended = await asyncio.gather(*(book.attempt(school.room.space, school.lea, WRONG) for _ in range(8)))
     assert [each.how for each in ended] == [Try.WRONG] * 3 + [Try.WAIT] * 5
 
 

@@ -76,7 +76,7 @@ async def test_pupils_sign_in_on_a_new_pc_of_a_class_in_which_one_machine_lies(t
             await seal_noise(room, hostile, Kind.SIGN_IN_WRAP, SignInWraps, names, own.public)
         for device in (school.pc, new):
             await device.session.sync()
-        assert (await school.fold_of(new).attempt(school.lea, PICTURES)).how is Try.PROVEN
+        assert (await school.fold_of(new).attempt(school.room.space, school.lea, PICTURES)).how is Try.PROVEN
 
 
 async def test_once_all_have_what_they_need_nobody_says_more(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ async def test_once_all_have_what_they_need_nobody_says_more(tmp_path: Path) -> 
             await device.session.sync()
             await tend_keys(room)
         assert await room.territory.replica.store.spaces() == before
-        assert (await school.fold_of(new).attempt(school.lea, PICTURES)).how is Try.PROVEN
+        assert (await school.fold_of(new).attempt(school.room.space, school.lea, PICTURES)).how is Try.PROVEN
 
 
 @attack(
@@ -129,4 +129,4 @@ async def test_who_calls_anothers_agreement_key_its_own_speaks_for_nobody(tmp_pa
         assert len(admission.admitted) == 1 + len(noise)
         for device in (school.pc, new):
             await device.session.sync()
-        assert (await school.fold_of(new).attempt(school.lea, PICTURES)).how is Try.PROVEN
+        assert (await school.fold_of(new).attempt(school.room.space, school.lea, PICTURES)).how is Try.PROVEN

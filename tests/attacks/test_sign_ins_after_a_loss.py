@@ -138,7 +138,9 @@ async def test_the_classs_page_says_whose_secret_a_lost_computer_could_open_unti
     await school.agree(lost)
     assert (await Desk(school.head.agent).ask("lost", device=lost.agent.device.hex()))["sign_ins"] == []
     book = SignInBook(other.agent)
-    assert (await book.attempt(signed.tom, "4711")).how is Try.WRONG, "what the thief found is good no more"
+    assert (await book.attempt(school.space, signed.tom, "4711")).how is Try.WRONG, (
+        "what the thief found is good no more"
+    )
 
 
 @attack(ROW, off={"sync_agent.school.sign_in.opened_by": _none})
@@ -183,7 +185,7 @@ async def test_what_is_drawn_after_a_report_lies_under_a_key_that_the_lost_lapto
     given = await school.sealed_to(await school.key_of(school.second, signed.lea))
     assert signed.pc.agent.keys.agreement.public in given
     assert lost.agent.keys.agreement.public not in given
-    assert (await SignInBook(signed.pc.agent).attempt(signed.lea, "1-2-3")).how is Try.PROVEN
+    assert (await SignInBook(signed.pc.agent).attempt(school.space, signed.lea, "1-2-3")).how is Try.PROVEN
 
 
 async def _thief_sets(school: School, lost: Device, person: bytes) -> bytes:

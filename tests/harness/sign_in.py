@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from protocol.folds.sign_in import Method
-from protocol.roles import PersonRole
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonRecord
+from protocol.roles import PersonRole, Role
 from sync_agent.school.sign_in import SignInBook
 from tests.harness.classroom import Classroom, Device
 from tests.harness.portal import Answer, Surfer
@@ -42,6 +45,44 @@ class SignedClass:
         return SignInBook(device.agent)
 
 
+async def class_beside(
+    school: SignedClass, name: str, teacher: str, *, pictures: str | None, first: bool = False
+) -> bytes:
+    """Another class of the PC's, with a teacher of its own, that lists Léa, and has sign-in if it sets pictures.
+
+    Whoever has the server makes such a class, also one whose id is the `first`.
+    """
+    room, territory = school.room, school.room.territory
+    space = await territory.classroom(name)
+    while first and space > room.space:
+        space = await territory.classroom(name)
+    person = await territory.person(teacher, PersonRole.TEACHER, space)
+    device = await room.device(Role.TEACHER, space, person=person)
+    await territory.let_in(school.pc.agent.keys, Role.MACHINE, space)
+    await territory.say(space, Kind.PERSON, PersonRecord("Léa", PersonRole.PUPIL).encode(), subject=school.lea)
+    await _agree(device, school.pc, device)
+    if pictures is not None:
+        book = SignInBook(device.agent)
+        await book.set(space, {school.lea: (Method.PICTURES, pictures)})
+        await book.switch(space, on=True)
+    await _agree(device, school.pc, device, school.pc)
+    return space
+
+
+async def leaves(school: SignedClass) -> None:
+    """Léa is taken off the list of her class."""
+    room = school.room
+    listed = (await room.territory.replica.view(room.space)).roster.persons[school.lea].entry
+    left = PersonRecord("Léa", PersonRole.PUPIL, left=True).encode()
+    await room.territory.say(room.space, Kind.PERSON, left, subject=school.lea, parents=(listed,))
+    await school.agree()
+
+
+async def _agree(*devices: Device) -> None:
+    for device in devices:
+        await device.session.sync()
+
+
 async def signed_class(room: Classroom) -> SignedClass:
     """Sign-in is on; Léa has `PICTURES`, Tom a PIN; everybody knows."""
     tom = await room.territory.person("Tom", PersonRole.PUPIL, room.space)
@@ -53,13 +94,14 @@ async def signed_class(room: Classroom) -> SignedClass:
     return made
 
 
-async def sign_in(surfer: Surfer, person: bytes, secret: str) -> Answer:
-    """Show pictures one by one, or a code; what the last page answers."""
-    page = f"/sign-in/{person.hex()}"
+async def sign_in(surfer: Surfer, person: bytes, secret: str, space: bytes | None = None) -> Answer:
+    """Show pictures one by one, or a code, in a class where there are several; what the last page answers."""
+    at, there = f"/sign-in/{person.hex()}", {} if space is None else {"space": space.hex()}
+    page = f"{at}?{urlencode(there)}"
     if "-" not in secret:
-        return await surfer.send(page, page, {"secret": secret})
+        return await surfer.send(page, at, {"secret": secret, **there})
     parts = secret.split("-")
     for shown in range(len(parts) - 1):
         chosen = "-".join(parts[:shown])
-        assert (await surfer.send(page, page, {"picture": parts[shown], "chosen": chosen})).status == 200
-    return await surfer.send(page, page, {"picture": parts[-1], "chosen": "-".join(parts[:-1])})
+        assert (await surfer.send(page, at, {"picture": parts[shown], "chosen": chosen, **there})).status == 200
+    return await surfer.send(page, at, {"picture": parts[-1], "chosen": "-".join(parts[:-1]), **there})

@@ -239,7 +239,7 @@ async def test_pupils_sign_in_on_a_clone_at_once_and_with_no_server(room: Classr
     disk = await image_of(room, school.pc)
     clone = await started(room, disk, "pc2", Place(pc(2)))
     assert clone.agent.former
-    assert (await school.fold_of(clone).attempt(school.lea, PICTURES)).how is Try.PROVEN
+    assert (await school.fold_of(clone).attempt(school.room.space, school.lea, PICTURES)).how is Try.PROVEN
 
 
 async def test_a_machine_with_a_new_disk_stays_who_it_is(room: Classroom) -> None:

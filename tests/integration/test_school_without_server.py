@@ -221,7 +221,7 @@ async def test_she_resets_a_pupils_pictures_and_forgets_a_pupil_in_her_school(ro
     await book.set(room.space, {room.pupil_person: (Method.PICTURES, "1-2-3")})
     await book.switch(room.space, on=True)
     await exchange(head.agent, pc.agent)
-    assert (await SignInBook(pc.agent).attempt(room.pupil_person, "1-2-3")).how is Try.PROVEN
+    assert (await SignInBook(pc.agent).attempt(room.space, room.pupil_person, "1-2-3")).how is Try.PROVEN
     await Desk(head.agent).ask("erase", person=[room.pupil_person.hex()])
     await exchange(head.agent, pc.agent)
     assert room.pupil_person not in (await pc.agent.replica.view(room.space)).roster.persons

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import html
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from yarl import URL
 
 from protocol.errors import BadInput, Code, Refused
-from protocol.folds.sign_in import Method, SignIn
+from protocol.folds.sign_in import Method
 from protocol.model.entry import Kind
 from protocol.model.structure import Revocation
 from protocol.model.work import ItemKind
@@ -22,12 +23,12 @@ from sync_agent.operations import table
 from sync_agent.portal.each_page.sessions import IDLE_S
 from sync_agent.portal.site import serve_portal
 from sync_agent.scheduler import Outcome
-from sync_agent.school.sign_in import SignInBook, Try, tend_sign_in
+from sync_agent.school.sign_in import Guards, SignInBook, Try, tend_sign_in
 from tests.harness.classroom import WORK, Device, Given, classroom
 from tests.harness.commands import Desk
 from tests.harness.portal import Surfer, portal
 from tests.harness.raw_device import http_call
-from tests.harness.sign_in import PICTURES, WRONG, SignedClass, sign_in, signed_class
+from tests.harness.sign_in import PICTURES, WRONG, SignedClass, class_beside, leaves, sign_in, signed_class
 
 
 @pytest.fixture
@@ -187,6 +188,60 @@ async def test_a_pupil_without_pictures_and_a_machine_without_the_key_say_whom_t
         assert (await sign_in(surfer, school.lea, PICTURES)).status == 303
 
 
+async def test_a_pupil_of_two_classes_signs_in_in_each_and_is_shown_what_is_hers_there(school: SignedClass) -> None:
+    item, work = await handed_in(school)
+    support = await class_beside(school, "Soutien", "M. Roche", pictures="1-2-3")
+    async with portal(school.pc.agent) as surfer:
+        assert (await sign_in(surfer, school.lea, "1-2-3", support)).status == 303
+        assert work not in await surfer.page("/work")
+        page = f"/item/{item}"
+        assert "Dis d&#39;abord qui tu es" in await surfer.page(page)
+        there = f"/sign-in/{school.lea.hex()}?back=%2Fwork&amp;space={school.room.space.hex()}"
+        assert there in await surfer.page("/work"), "the way to it is shown"
+        assert "Classe : CM1" in await surfer.page(html.unescape(there))
+        assert (await sign_in(surfer, school.lea, PICTURES, school.room.space)).status == 303
+        assert work in await surfer.page("/work")
+        assert "Tu rends ton travail : Léa" in await surfer.page(page)
+        await school.book.set(school.room.space, {school.lea: (Method.PICTURES, "4-4-4")})
+        await school.agree()
+        assert (await surfer.get(f"/work/{work}")).status == 404
+        assert school.lea.hex() in (await surfer.get("/live")).text, "in the other class she is still signed in"
+
+
+async def test_a_pupil_who_has_moved_to_a_class_without_sign_in_still_signs_in_for_what_was_before(
+    school: SignedClass,
+) -> None:
+    _, work = await handed_in(school)
+    await class_beside(school, "CM2", "M. Roche", pictures=None)
+    await leaves(school)
+    async with portal(school.pc.agent) as surfer:
+        assert (await surfer.send("/who", "/who", {"person": school.lea.hex()})).headers["Location"] == "/"
+        page = await surfer.page("/work")
+        assert (work in page, "Dire qui je suis (CM1)" in page) == (False, True)
+        assert (await sign_in(surfer, school.lea, PICTURES, school.room.space)).status == 303
+        assert work in await surfer.page("/work")
+        assert "Bravo Léa" in await surfer.page(f"/work/{work}")
+
+
+async def test_once_it_is_switched_on_what_was_handed_in_before_is_shown_to_who_signs_in(school: SignedClass) -> None:
+    space, lea = school.room.space, school.lea.hex()
+    await school.book.switch(space, on=False)
+    await school.agree()
+    item, work = await handed_in(school)
+    async with portal(school.pc.agent) as surfer:
+        await surfer.send("/who", "/who", {"person": lea})
+        begun = {"person": lea, "later": "yes"}
+        await surfer.send(f"/item/{item}", f"/item/{item}/hand-in", begun, [("recit.odt", b"begun")])
+        assert "Bravo Léa" in await surfer.page(f"/work/{work}")
+        await school.book.switch(space, on=True)
+        await school.agree()
+        assert (await surfer.get(f"/work/{work}")).status == 404
+        assert "recit.odt" not in await surfer.page(f"/item/{item}")
+        assert (await sign_in(surfer, school.lea, PICTURES)).status == 303
+        assert "recit.odt" in await surfer.page(f"/item/{item}")
+        assert "Bravo Léa" in await surfer.page(f"/work/{work}")
+
+
 # --- the teacher ------------------------------------------------------------------------------------------------------
 
 
@@ -223,7 +278,7 @@ async def test_a_teacher_gives_a_password_and_new_pictures_and_unlocks(school: S
         assert (await surfer.send(page, f"{page}/draw", {"person": "ab" * 16})).status == 400
         assert (await surfer.send(page, f"{page}/unlock", {"person": tom})).status == 303
         assert (await surfer.get(f"/sign-ins/{'ab' * 32}")).status == 400
-    assert (await school.book.attempt(school.tom, "4711")).how is Try.WRONG
+    assert (await school.book.attempt(school.room.space, school.tom, "4711")).how is Try.WRONG
 
 
 async def test_what_may_not_be_set_is_refused(school: SignedClass) -> None:
@@ -244,7 +299,7 @@ async def test_after_a_device_was_let_go_what_is_set_is_not_for_it(school: Signe
     lost = await school.room.machine()
     for device in (lost, school.teacher, lost):
         await device.session.sync()
-    assert (await school.fold_of(lost).standing(school.lea))[1] is Method.PICTURES
+    assert (await school.fold_of(lost).standing(school.room.space, school.lea))[1] is Method.PICTURES
     cut = Revocation(lost.agent.device, ()).encode()
     await school.room.territory.say(school.room.space, Kind.REVOKE, cut)
     await school.agree()
@@ -277,10 +332,10 @@ class SwitchedOff(SignInBook):
 
     looks = 0
 
-    async def guarded(self) -> dict[bytes, tuple[bytes, SignIn | None]]:
+    async def guards(self, among: Iterable[bytes] | None = None) -> Guards:
         self.looks += 1
-        return await super().guarded() if self.looks == 1 else {}
+        return await super().guards(among) if self.looks == 1 else Guards()
 
 
 async def test_who_tries_while_sign_in_is_switched_off_is_told_so(school: SignedClass) -> None:
-    assert (await SwitchedOff(school.pc.agent).attempt(school.tom, "4711")).how is Try.UNSET
+    assert (await SwitchedOff(school.pc.agent).attempt(school.room.space, school.tom, "4711")).how is Try.UNSET

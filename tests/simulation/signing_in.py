@@ -60,24 +60,27 @@ async def sign_in_unlock(_world: World, _machine: Machine, agent: SimAgent, rand
 async def sign_in(world: World, machine: Machine, agent: SimAgent, random: Random) -> str:
     """A pupil shows a PIN; or somebody guesses until the machine takes no more."""
     book = SignInBook(agent)
-    guarded = sorted(person for person, (_, mine) in (await book.guarded()).items() if mine is not None)
-    if not guarded:
+    ways = (await book.guards()).ways
+    known = sorted(
+        (person, space) for person, there in ways.items() for space, mine in there.items() if mine is not None
+    )
+    if not known:
         return "-"
-    person = random.choice(guarded)
+    person, space = random.choice(known)
     if random.random() < 0.3:
-        return f"{person.hex()[:8]} {await guess(world, machine, book, person)}"
-    tried = await book.attempt(person, random.choice(sorted(world.trust.pins[person])))
+        return f"{person.hex()[:8]} {await guess(world, machine, book, space, person)}"
+    tried = await book.attempt(space, person, random.choice(sorted(world.trust.pins[person])))
     return f"{person.hex()[:8]} {tried.how.name}"
 
 
-async def guess(world: World, machine: Machine, book: SignInBook, person: bytes) -> str:
+async def guess(world: World, machine: Machine, book: SignInBook, space: bytes, person: bytes) -> str:
     """As often as one may, with what is nobody's PIN."""
     for _ in range(MAX_SIGN_IN_TRIES + 1):
-        tried = await book.attempt(person, WRONG)
+        tried = await book.attempt(space, person, WRONG)
         if tried.how is Try.PROVEN:
             raise BrokenError("a wrong PIN lets somebody in")
         if tried.how is Try.LOCKED:
-            entry = (await book.guarded())[person][1]
+            entry = (await book.guards((space,))).ways[person][space]
             if world.says(machine) and entry is not None:
                 world.trust.locked.add((person, entry.entry))
             return "LOCKED"

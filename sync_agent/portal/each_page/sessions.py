@@ -2,7 +2,8 @@
 
 Rules:
 - a session ends after `IDLE_S` without use; what an open page fetches by itself is no use;
-- it stands on the verifier that proved the person: when a teacher sets another, it is over;
+- it stands on the verifiers that proved the person, each in its class alone: when a teacher sets another, it is over
+  there; whoever signs in in a second class goes on in the first;
 - a restart ends all; few are kept, the least used goes first.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,10 +23,10 @@ _TOKEN_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A person, the entry with the verifier that proved them, and when they last did something."""
+    """A person, the entries with the verifiers that proved them, by space, and when they last did something."""
 
     person: bytes
-    entry: bytes
+    proofs: Mapping[bytes, bytes]
     used_s: float
 
 
@@ -36,10 +37,14 @@ class Sessions:
         self._clock_s = clock_s
         self._open: OrderedDict[str, Session] = OrderedDict()
 
-    def begin(self, person: bytes, entry: bytes) -> str:
-        """A new session; its token."""
+    def begin(self, person: bytes, space: bytes, entry: bytes, before: str = "") -> str:
+        """A new session; its token. That of `before` ends, and is part of it if it was the same person's."""
+        known = self.find(before, used=False)
+        proofs = {} if known is None or known.person != person else known.proofs
+        if known is not None:
+            self.end(before)
         token = secrets.token_urlsafe(_TOKEN_BYTES)
-        self._open[token] = Session(person, entry, self._clock_s())
+        self._open[token] = Session(person, {**proofs, space: entry}, self._clock_s())
         while len(self._open) > MAX_SESSIONS:
             self._open.popitem(last=False)
         return token

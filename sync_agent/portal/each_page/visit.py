@@ -3,6 +3,9 @@
 Choices that a browser remembers are cookies without meaning for anybody else: the language, the register, and on a
 shared PC the name that was chosen, which goes with the browser's session or after two hours. Where a class signs in,
 who it is stands in a session of this portal (`sessions`), and a name that was merely chosen counts for nothing.
+
+What lies in a class with sign-in belongs to who has signed in in that very class, whatever other lists say of whom, and
+wherever else somebody has signed in: another class may be one that a thief has made up (docs/adr/0288).
 """
 
 from __future__ import annotations
@@ -10,13 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias
+from typing import Final
+from urllib.parse import urlencode
 
 from aiohttp import web
 
 from protocol.errors import Code, LocalFailure
 from protocol.folds.coursework import HandInState, Work
-from protocol.folds.sign_in import SignIn
 from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.model.entry import PERSON_BYTES
 from protocol.rights.roster import Person
@@ -35,6 +38,7 @@ from sync_agent.portal.wording import CATALOGUES, Register, Words
 from sync_agent.scheduler import Outcome
 from sync_agent.school.measures import NOTHING_ORDERED, Ordered, ordered
 from sync_agent.school.own_stay import OwnStay, own_stay
+from sync_agent.school.sign_in import Guards
 from sync_agent.sync.withdrawn import ended_names
 from sync_agent.watching.titles import NOTHING_HINDERED, Hindered, hindered
 
@@ -43,8 +47,8 @@ REGISTER_COOKIE: Final = "relais-register"
 WHO_COOKIE: Final = "relais-who"
 SESSION_COOKIE: Final = "relais-signed-in"
 MIN_MISSES_TOLD: Final = 3
-Guarded: TypeAlias = Mapping[bytes, tuple[bytes, SignIn | None]]
 
+NO_GUARDS: Final = Guards()
 PULSE_MS: Final = 8_000
 _PREFERENCE_S: Final = 365 * 86_400
 _WHO_S: Final = 2 * 3_600
@@ -79,10 +83,10 @@ class Visit:
     """The access of this device that ends first, if it has an end."""
     past_classes: int = 0
     """How many classes of past years are here and not shown."""
-    guarded: frozenset[bytes] = frozenset()
-    """Whose own things this machine shows to themselves only, once they have signed in."""
-    signing_in: frozenset[bytes] = frozenset()
-    """The classes in which that holds of everybody, also of who has left their list."""
+    guards: Guards = NO_GUARDS
+    """Whose own things this machine shows to themselves only, and where that holds of everybody."""
+    proven: frozenset[bytes] = frozenset()
+    """The classes in which `me` has signed in."""
     adults: tuple[Person, ...] = ()
     """Adults of the classes who may sign in here."""
     hindered: Hindered = NOTHING_HINDERED
@@ -94,7 +98,7 @@ class Visit:
     apart: Code | None = None
     """What keeps this device from the others of the school, by its stable name."""
     my_ids: Mapping[bytes, Collection[bytes]] = field(default_factory=dict)
-    """Under which ids, by space, what was handed in is that of who was chosen or signed in."""
+    """Under which ids, by space, what was handed in is that of `me`: nothing where they have still to sign in."""
     eyes: Mapping[bytes, Eyes] = field(default_factory=dict)
     """Of a teacher's device, whose words spare its person a look at work, by space."""
 
@@ -106,7 +110,7 @@ class Visit:
     @property
     def signed_in(self) -> bool:
         """Whether somebody is signed in here."""
-        return self.me is not None and self.is_signed_in(self.me.id)
+        return bool(self.proven)
 
     @property
     def missed(self) -> int:
@@ -114,9 +118,36 @@ class Visit:
         text = self.request.query.get(MISSED, "") if self.signed_in else ""
         return int(text) if text in _MISSES_TOLD else 0
 
-    def is_signed_in(self, person: bytes) -> bool:
-        """Whether it is this person who is signed in here."""
-        return not self.teaches and self.me is not None and self.me.id == person and person in self.guarded
+    def may_be(self, person: bytes, space: bytes) -> bool:
+        """Whether who sits here hands in under this name in a space, and changes what was begun there."""
+        is_me = self.me is not None and self.me.id == person and space in self.my_ids
+        return is_me or (space not in self.guards.spaces and person not in self.guards.guarded)
+
+    def ways_of(self, person: bytes) -> list[Room]:
+        """The classes in which somebody can sign in, those first that list them."""
+        there = self.guards.ways.get(person, {})
+        return sorted((room for room in self.rooms if room.space in there), key=lambda room: not room.lists(person))
+
+    @property
+    def unproven(self) -> list[Room]:
+        """The classes in which `me` has something to sign in with, and has not signed in."""
+        if self.me is None or self.teaches:
+            return []
+        there = self.guards.ways.get(self.me.id, {})
+        return [
+            room for room in self.ways_of(self.me.id) if there[room.space] is not None and room.space not in self.proven
+        ]
+
+    def signs_in_at(self, room: Room, back: str) -> str | None:
+        """Where who sits here says who they are before they hand in something there; None where they need not."""
+        if self.teaches or room.space in self.my_ids:
+            return None
+        if room.space not in self.guards.spaces and not self.guards.guarded.issuperset(one.id for one in room.pupils):
+            return None
+        query = urlencode({"back": back, "space": room.space.hex()})
+        if self.me is not None and self.signed_in and room in self.ways_of(self.me.id):
+            return f"/sign-in/{self.me.id.hex()}?{query}"
+        return f"/who?{query}"
 
     def sees(self, work: Work, *, made_here: bool) -> bool:
         """Whether a hand-in is shown at all: a teacher's device, its pupil, or, where nobody signs in, its machine."""
@@ -124,7 +155,8 @@ class Visit:
 
     def is_guarded(self, work: Work) -> bool:
         """Whether it is shown to whose it is alone, once they have signed in."""
-        return work.space in self.signing_in or not self.guarded.isdisjoint((work.person, self.owner(work)))
+        guards = self.guards
+        return work.space in guards.spaces or not guards.guarded.isdisjoint((work.person, self.owner(work)))
 
     def is_mine(self, work: Work) -> bool:
         """Whether all of a hand-in is shown: it is the person's own, or this is a teacher's device.
@@ -250,12 +282,14 @@ async def visit_of(
     """The request, with what the pages need to know."""
     rooms = await shelf.rooms()
     teaches = await shelf.teaches()
-    signing_in = [] if teaches else await shelf.sign_in.spaces_on()
-    guarded: Guarded = await shelf.sign_in.guarded_in(signing_in)
+    guards = NO_GUARDS if teaches else await shelf.sign_in.guards(room.space for room in rooms)
+    proven: frozenset[bytes] = frozenset()
     if teaches:
         me = _person(rooms, await shelf.own_person())
     else:
-        me = _signed_in(request, rooms, sessions, guarded) or _chosen(request, rooms, guarded)
+        me, proven = _signed_in(request, rooms, sessions, guards)
+        me = me or _chosen(request, rooms, guards)
+    own = _own(rooms, guards, proven)
     language, role = _language(request), await shelf.agent.role()
     visit_id = door.visit_of(request)
     say = Words(language, _register(request, rooms, me, teaches=teaches))
@@ -276,17 +310,18 @@ async def visit_of(
         ordered=await _ordered(shelf.agent),
         leads=role is Role.HEAD,
         apart=None if (problem := shelf.agent.network_problem()) is None else problem[0],
-        my_ids={} if me is None else {room.space: await shelf.drafts.ids_of(me.id, room.roster) for room in rooms},
+        my_ids={room.space: await shelf.drafts.ids_of(me.id, room.roster) for room in own} if me is not None else {},
         eyes=await all_eyes(shelf.agent) if teaches else {},
         stay=await own_stay(shelf.agent, is_refused=outcome is Outcome.REFUSED),
         past_classes=len((await past_spaces(shelf.agent)).intersection(await shelf.agent.spaces())),
-        guarded=frozenset(guarded),
-        signing_in=frozenset(signing_in),
+        guards=guards,
+        proven=proven,
         hindered=await hindered(shelf.agent.replica.store) if teaches else NOTHING_HINDERED,
         adults=tuple(
             found
-            for person, (_, proof) in guarded.items()
-            if proof is not None
+            for person, ways in guards.ways.items()
+            if person in guards.guarded
+            and any(proof is not None for proof in ways.values())
             and (found := _person(rooms, person)) is not None
             and found.role is not PersonRole.PUPIL
         ),
@@ -365,12 +400,22 @@ def register_of_classes(names: list[str]) -> Register:
     return Register.TEEN if names and all(_SECONDARY.search(name) for name in names) else Register.YOUNG
 
 
-def _signed_in(request: web.Request, rooms: list[Room], sessions: Sessions, guarded: Guarded) -> Person | None:
+def _own(rooms: Collection[Room], guards: Guards, proven: Collection[bytes]) -> list[Room]:
+    """Where whoever is somebody here is shown what is theirs: in a class with sign-in, if they signed in there."""
+    return [room for room in rooms if room.space not in guards.spaces or room.space in proven]
+
+
+def _signed_in(
+    request: web.Request, rooms: list[Room], sessions: Sessions, guards: Guards
+) -> tuple[Person | None, frozenset[bytes]]:
+    """Who is signed in, and in which classes: in those where what proved them is what proves them now."""
     session = sessions.find(session_token(request), used=_by_a_person(request))
-    if session is None:
-        return None
-    _, proof = guarded.get(session.person, (b"", None))
-    return _person(rooms, session.person) if proof is not None and proof.entry == session.entry else None
+    found = None if session is None else _person(rooms, session.person)
+    if session is None or found is None:
+        return None, frozenset()
+    set_now = {space: way.entry for space, way in guards.ways.get(found.id, {}).items() if way is not None}
+    proven = frozenset(space for space, entry in session.proofs.items() if set_now.get(space) == entry)
+    return (found if proven else None), proven
 
 
 def _by_a_person(request: web.Request) -> bool:
@@ -378,13 +423,14 @@ def _by_a_person(request: web.Request) -> bool:
     return request.path != "/live" and request.headers.get("Sec-Fetch-Dest", "document") != "empty"
 
 
-def _chosen(request: web.Request, rooms: list[Room], guarded: Guarded) -> Person | None:
+def _chosen(request: web.Request, rooms: list[Room], guards: Guards) -> Person | None:
     try:
         person = bytes.fromhex(request.cookies.get(cookie_name(request, WHO_COOKIE), ""))
     except ValueError:
         return None
     found = _person(rooms, person) if len(person) == PERSON_BYTES else None
-    return found if found is not None and found.role is PersonRole.PUPIL and person not in guarded else None
+    is_free = found is not None and found.role is PersonRole.PUPIL and person not in guards.guarded
+    return found if is_free else None
 
 
 def _person(rooms: list[Room], person: bytes | None) -> Person | None:

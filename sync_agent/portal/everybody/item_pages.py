@@ -102,6 +102,7 @@ class ItemPages:
             twin=_twin(piece) if done == "published" and visit.teaches else None,
             dated=_dated(piece, visit.now_ms) if done == "published" and visit.teaches else None,
             draft=await self._draft_of(visit, piece),
+            sign_in_at=visit.signs_in_at(piece.room, f"/item/{piece.item.id.hex()}"),
             edits=await kept_edits(self._shelf.agent, piece.item.id),
         )
 
@@ -121,7 +122,7 @@ class ItemPages:
 
     async def _draft_of(self, visit: Visit, piece: Piece) -> Kept | None:
         """What the person at this machine has begun for it."""
-        if visit.me is None or visit.teaches or not piece.is_assignment:
+        if visit.me is None or visit.teaches or not piece.is_assignment or piece.room.space not in visit.my_ids:
             return None
         found = await self._shelf.drafts.begun_by(visit.me.id, piece.item.id, piece.room.roster)
         return None if found is None else found[1]

@@ -56,7 +56,6 @@ class WorkPages:
         item = request.match_info["item"]
 
         async def act() -> str:
-            piece = await self._items.visible(visit, request)
             begun = await self._begun(visit, piece, chosen, form)
             if form.text("drop"):
                 return await self._put_away(piece, chosen, begun, form.files)
@@ -79,10 +78,11 @@ class WorkPages:
         async with form_with_files(request, folder, check, as_named=False, most_files=MAX_FILES_PER_HAND_IN) as form:
             person = form.text("person")
             chosen = given.person({"person": person}, "person")
-            if chosen in visit.guarded and not visit.is_signed_in(chosen):
+            piece = await self._items.visible(visit, request)
+            if not visit.may_be(chosen, piece.room.space):
                 raise Refused(Code.NOT_SIGNED_IN, "this person is not signed in here")
             response = see(await self._desk.once(form.text(ONCE_FIELD), form.digest, act))
-        if chosen not in visit.guarded:
+        if chosen not in visit.guards.guarded:
             remember_who(request, response, chosen)
         return response
 

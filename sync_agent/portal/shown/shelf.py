@@ -80,6 +80,10 @@ class Room:
         pupils = [person for person in self.roster.persons.values() if person.role is PersonRole.PUPIL]
         return sorted(pupils, key=lambda one: (one.name.casefold(), self.number_of(one.id), one.id))
 
+    def lists(self, person: bytes) -> bool:
+        """Whether somebody is on its list."""
+        return person in self.roster.persons
+
     @property
     def teachers(self) -> list[Person]:
         """Who teaches here, by name."""

@@ -1,0 +1,125 @@
+"""Whoever has the server makes up another class on a shared PC, and lists there who signs in (docs/adr/0288)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from protocol.limits import MAX_SIGN_IN_TRIES
+from protocol.model.work import ItemKind
+from sync_agent.hand_ins.drafts import Drafts
+from sync_agent.hand_ins.handing_in import give_feedback
+from sync_agent.school.sign_in import TRIES_MARKS, SignInBook, Try
+from tests.harness.attack import attack
+from tests.harness.classroom import SMALL, WORK, Classroom, Given
+from tests.harness.portal import Surfer, portal
+from tests.harness.sign_in import PICTURES, WRONG, SignedClass, class_beside, leaves, sign_in, signed_class
+
+ROW = "a pupil acts as another on a shared PC"
+OFF = {"sync_agent.portal.each_page.visit._own": lambda rooms, *_: rooms}
+WORDS = "Viens me voir ce soir."
+OTHERS = "1-2-3"
+
+
+@dataclass
+class Hers:
+    """What there is of Léa's in her class: an answered work, and something begun for another assignment."""
+
+    school: SignedClass
+    work: str
+    item: str
+    begun: str
+
+    async def shown(self, surfer: Surfer) -> set[str]:
+        """The pages that show whoever sits here something of it."""
+        works = [f"/work/{self.work}{part}" for part in ("", "/receipt", "/note/mot.txt")]
+        found = {path for path in works if (await surfer.get(path)).status != 404}
+        hers = (self.work, "recit.odt", "Regarde ta correction")
+        for path in ("/", "/work", f"/item/{self.item}", f"/item/{self.begun}"):
+            page = await surfer.page(path)
+            found |= {path} if any(each in page for each in hers) else set()
+        return found
+
+    async def hand_in(self, surfer: Surfer, back: str, files: list[tuple[str, bytes]], **fields: str) -> int:
+        """Hand in in her name, or something else with that form; the status."""
+        action = f"/item/{self.begun}/hand-in"
+        return (await surfer.send(back, action, {"person": self.school.lea.hex(), **fields}, files)).status
+
+    async def is_begun(self) -> bool:
+        """Whether what she has begun is still there, as she left it."""
+        kept = await Drafts(self.school.pc.agent).find(self.school.lea, bytes.fromhex(self.begun))
+        return kept is not None and [path for path, _ in kept.files] == ["recit.odt"]
+
+
+@pytest.fixture
+async def hers(room: Classroom) -> Hers:
+    school = await signed_class(room)
+    item = (await room.publish(school.teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+    begun = (await room.publish(school.teacher, {"b.html": b"<p>b"}, kind=ItemKind.ASSIGNMENT)).item
+    await school.agree()
+    work = await room.hand_in(school.pc, item, WORK)
+    await school.agree()
+    given = Given({"mot.txt": b"secret"})
+    await give_feedback(school.teacher.agent, work, WORDS, "4/20", redo=False, incoming=given)
+    for _ in range(2):
+        await school.agree()
+    await Drafts(school.pc.agent).keep(school.lea, begun, [("recit.odt", 5)], Given({"recit.odt": b"begun"}))
+    room.territory.clock.advance(60_000)
+    return Hers(school, work.hex(), item.hex(), begun.hex())
+
+
+@attack(ROW, off=OFF)
+async def test_whom_a_class_without_sign_in_lists_is_shown_nothing_of_one_with_it_and_drops_nothing_there(
+    hers: Hers,
+) -> None:
+    school = hers.school
+    await class_beside(school, "CM1 ", "M. X", pictures=None)
+    await leaves(school)
+    async with portal(school.pc.agent) as surfer:
+        chosen = await surfer.send("/who", "/who", {"person": school.lea.hex()})
+        assert chosen.headers["Location"] == "/", "that list asks nobody who they are"
+        assert await hers.shown(surfer) == set()
+        assert await hers.hand_in(surfer, "/who", [], drop="yes", later="yes") == 403
+        assert await hers.hand_in(surfer, "/who", [("a.txt", b"x")], later="yes") == 403
+    assert await hers.is_begun()
+
+
+@attack(ROW, off=OFF)
+async def test_by_what_another_class_has_somebody_sign_in_nobody_is_her_in_hers(hers: Hers) -> None:
+    school = hers.school
+    made_up = await class_beside(school, "Soutien", "M. X", pictures=OTHERS, first=True)
+    async with portal(school.pc.agent) as surfer:
+        assert (await sign_in(surfer, school.lea, OTHERS, made_up)).status == 303
+        assert await hers.shown(surfer) == set()
+        assert await hers.hand_in(surfer, "/", [("a.txt", b"x")]) == 403
+        assert await hers.hand_in(surfer, "/", [], drop="yes", later="yes") == 403
+    assert await hers.is_begun()
+
+
+async def test_what_another_class_has_set_keeps_nobody_out_of_hers(hers: Hers) -> None:
+    school = hers.school
+    await class_beside(school, "Soutien", "M. X", pictures=OTHERS, first=True)
+    async with portal(school.pc.agent) as surfer:
+        asked = await surfer.page(f"/sign-in/{school.lea.hex()}")
+        assert "Dans quelle classe ?" in asked
+        assert f"space={school.room.space.hex()}" in asked
+        assert (await sign_in(surfer, school.lea, PICTURES, school.room.space)).status == 303
+        assert len(await hers.shown(surfer)) == 7
+        assert await hers.hand_in(surfer, f"/item/{hers.begun}", [("a.txt", b"x")]) == 303
+
+
+def _of_a_person(_: bytes, person: bytes) -> str:
+    return f"{TRIES_MARKS}{person.hex()}"
+
+
+@attack("brute force of PINs and picture passwords", off={"sync_agent.school.sign_in._mark": _of_a_person})
+async def test_who_signs_in_in_another_class_in_between_has_no_more_tries_in_hers(hers: Hers) -> None:
+    school, hers_alone = hers.school, hers.school.room.space
+    made_up = await class_beside(school, "Soutien", "M. X", pictures=OTHERS)
+    book = SignInBook(school.pc.agent)
+    for _ in range(MAX_SIGN_IN_TRIES):
+        await book.attempt(hers_alone, school.lea, WRONG)
+        assert (await book.attempt(made_up, school.lea, OTHERS)).how is Try.PROVEN
+        school.room.territory.clock.advance(3_600_000)
+    assert (await book.attempt(hers_alone, school.lea, PICTURES)).how is Try.LOCKED
