@@ -43,7 +43,9 @@ _ASKED: Final[Mapping[str, tuple[int, Code, str]]] = {
 """In this order: where somebody is looked for follows from the class, or the item, that is named beside them."""
 _NAMED: Final = frozenset({"space", "from", "to", "person", "into", "device"})
 _BY_ID_ALONE: Final[Mapping[str, str]] = {"grant": "device", "erase": "person"}
-"""What is named by no name: what would be let in gives it to itself, and who is to be forgotten has left the lists."""
+"""What is named by no name: what would be let in gives it to itself, and who is to be forgotten has left the lists.
+
+Nor is anybody with `--renamed-too`, who has by now a name that was another's (docs/adr/0289)."""
 
 
 _SHOWN_ALONE: Final = ("key-readers", "reader")
@@ -144,7 +146,7 @@ async def _called(agent: Agent, name: str, key: str, text: str, beside: Params) 
                 device=one.id.hex(),
             )
         case _:
-            if _BY_ID_ALONE.get(name) == key:
+            if _BY_ID_ALONE.get(name) == key or beside.get("renamed_too") is True:
                 raise BadInput(
                     code, f"“{shown(text)}” may be somebody else's name too; give the id, from `person list`"
                 )

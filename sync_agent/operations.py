@@ -399,8 +399,9 @@ class _Commands:
 
         space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
         person = None if params.get("person") is None else given.person(params, "person")
-        written, closed = await portfolio(self._agent, space, person, outgoing)
-        return {"hand_ins": written, "not_opened": closed}
+        renamed_too = params.get("renamed_too") is True
+        done = await portfolio(self._agent, space, person, outgoing, renamed_too=renamed_too)
+        return {"hand_ins": done.written, "not_opened": done.closed, "renamed": done.renamed}
 
     async def key_readers(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.keys.returns_told import readers_told
@@ -447,6 +448,7 @@ class _Commands:
             territory_name=agent.enrolment.territory_name,
             now_ms=agent.now_ms(),
             ends=await ends_of(agent.replica, agent.now_ms()),
+            renamed_too=params.get("renamed_too") is True,
         )
 
 

@@ -33,6 +33,10 @@ KitPassphrase = Annotated[
 ]
 Ruled = Annotated[list[str], Argument(metavar="ID…", help="Entries or devices, from `waiting`.")]
 
+RenamedToo = Annotated[
+    bool, Option("--renamed-too", help="Even if somebody else had this name before: I mean the one with this id.")
+]
+
 RulingKit = Annotated[
     str | None, Option("--kit", metavar="KIT", help="The recovery kit, for what waits by its own word; whole ids only.")
 ]
@@ -181,12 +185,15 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
         ] = None,
         passphrase_file: KitPassphrase = None,
         unopened_too: Annotated[bool, Option(help="Even if some work was opened by nobody, or is hidden.")] = False,
+        renamed_too: Annotated[
+            bool, Option(help="Even if another class of the school had its name: I mean the one with this id.")
+        ] = False,
     ) -> JSON:
         """End of the year: a class and all that pupils did in it are forgotten everywhere. Carry lessons over first.
 
         Without --kit nothing is closed: it says what would go.
         """
-        params: Params = {"space": space, "unopened_too": unopened_too}
+        params: Params = {"space": space, "unopened_too": unopened_too, "renamed_too": renamed_too}
         return await kits.run(call, "space close", params, _kit_or_none(call, kit, passphrase_file))
 
 
@@ -202,10 +209,11 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
             str | None, Option(metavar="KIT", help="The recovery kit, for more than five persons a day.")
         ] = None,
         passphrase_file: KitPassphrase = None,
+        renamed_too: RenamedToo = False,
         dry_run: Annotated[bool, Option(help="Only say who that is.")] = False,
     ) -> JSON:
         """Forget people everywhere: names, work, feedback. Hidden at once; each machine destroys it a week later."""
-        params: Params = {"person": list(person), "dry_run": dry_run}
+        params: Params = {"person": list(person), "renamed_too": renamed_too, "dry_run": dry_run}
         return await kits.run(call, "erase", params, _kit_or_none(call, kit, passphrase_file))
 
     @program.command("erasures")
@@ -237,13 +245,14 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
             str | None, Option(metavar="KIT", help="The recovery kit, which opens sealed work as well.")
         ] = None,
         passphrase_file: KitPassphrase = None,
+        renamed_too: RenamedToo = False,
     ) -> JSON:
         """Write all that is held about somebody into a ZIP that a family can read."""
         import asyncio  # noqa: PLC0415 — loaded only when needed
 
         from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415
 
-        params: Params = {"person": person}
+        params: Params = {"person": person, "renamed_too": renamed_too}
         check_initialised(call.data_dir)
         found = _kit_or_none(call, kit, passphrase_file)
         with ZipOutlet(Path(file)) as archive:

@@ -290,6 +290,10 @@ async def portfolio(
     *,
     space: Annotated[str, Option(metavar="ID", help="The class.")],
     person: Annotated[str | None, Option(metavar="ID", help="One pupil only, from `people`.")] = None,
+    renamed_too: Annotated[
+        bool, Option(help="With --person: even if somebody else had this name before, the one with this id.")
+    ] = False,
 ) -> JSON:
     """Write pupils' work and what was said of it into DIR, a folder for each pupil, for families to keep."""
-    return await run_into(call, folder, "portfolio", {"space": space, "person": person}, from_others=True)
+    params: Params = {"space": space, "person": person, "renamed_too": renamed_too}
+    return await run_into(call, folder, "portfolio", params, from_others=True)

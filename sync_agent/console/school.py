@@ -14,6 +14,9 @@ from protocol.replica.console.options import Argument, Option
 ClassSpace = Annotated[str, Option("--space", metavar="ID", help="The space, from `status`.")]
 ClassSpaces = Annotated[list[str], Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
 ClassPerson = Annotated[str, Option("--person", metavar="ID", help="Who: an id from `people`.")]
+RenamedToo = Annotated[
+    bool, Option("--renamed-too", help="Even if somebody else had this name before: I mean the one with this id.")
+]
 
 
 class Run(Protocol):
@@ -168,16 +171,20 @@ def _add_forgetting(program: Program, run: Run) -> None:
             list[str], Option("--person", metavar="ID", help="Who: an id from `people`; may be repeated.")
         ],
         alone: Annotated[bool, Option(help="Nobody but whom you name, whoever is listed as the same person.")] = False,
+        renamed_too: RenamedToo = False,
         dry_run: Annotated[bool, Option(help="Only say who that is.")] = False,
     ) -> JSON:
         """Forget a pupil in the whole school: hidden at once; each machine destroys it seven days later."""
-        return await run(call, "erase", {"person": list(person), "alone": alone, "dry_run": dry_run})
+        params: Params = {"person": list(person), "alone": alone, "renamed_too": renamed_too, "dry_run": dry_run}
+        return await run(call, "erase", params)
 
     @program.command("export-person")
     async def export_person(
         call: Call,
         person: Annotated[str, Argument(metavar="ID", help="Who: an id from `people`.")],
         file: Annotated[str, Argument(metavar="FILE", help="The ZIP to write.")],
+        *,
+        renamed_too: RenamedToo = False,
     ) -> JSON:
         """Write all that this device holds about somebody into a ZIP that a family can read."""
         import asyncio  # noqa: PLC0415 — loaded only when needed
@@ -185,7 +192,8 @@ def _add_forgetting(program: Program, run: Run) -> None:
         from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415
 
         with ZipOutlet(Path(file)) as archive:
-            counted = await run(call, "export-person", {"person": person}, outgoing=archive, lasting=True)
+            params: Params = {"person": person, "renamed_too": renamed_too}
+            counted = await run(call, "export-person", params, outgoing=archive, lasting=True)
             await asyncio.to_thread(archive.keep)
         return counted
 

@@ -8,12 +8,14 @@ Rules:
   for itself (docs/adr/0253);
 - assignments and announcements are of their year and stay;
 - a portfolio is what a family may have: what the pupil handed in, as files, and what was said of it. It is written from
-  what this device can open, which writes no receipt; what it cannot open is named.
+  what this device can open, which writes no receipt; what it cannot open is named;
+- a folder is called after the pupil, and by what else the lists called them; that of one who has by now a name that was
+  another's is not written before it is asked for by the id (docs/adr/0289).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Container, Sequence
+from collections.abc import AsyncIterator, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +27,9 @@ from protocol.model.work import ItemKind
 from protocol.portable_names import portable_name
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
 from protocol.replica.content.holdings import work_need
+from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.people import first_names, whose_words
+from protocol.replica.office.taken_names import ask_about_names, called_otherwise, taken_names
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
@@ -42,6 +46,7 @@ from sync_agent.keys.confirming import circle_ever, own_grant, own_grants
 from sync_agent.keys.key_wraps import open_given_keys
 
 SAID_FILE: Final = "correction.txt"
+_BEFORE_CHARS: Final = 40
 
 
 # --- lessons ----------------------------------------------------------------------------------------------------------
@@ -149,11 +154,24 @@ class _Files:
 # --- portfolios -------------------------------------------------------------------------------------------------------
 
 
-async def portfolio(agent: Agent, space: bytes, person: bytes | None, outgoing: Outgoing) -> tuple[int, int]:
-    """Give the files of pupils' work, a folder for each pupil; how many pieces of work, and how many do not open here.
+@dataclass(frozen=True, slots=True)
+class Portfolios:
+    """How much work was written, how much does not open here, and how much waits for its pupil to be asked for."""
 
-    Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_PERSON), `Refused(CANNOT_READ)` where there is work and none of it opens,
-    `LocalFailure`.
+    written: int
+    closed: int
+    renamed: int
+
+
+async def portfolio(
+    agent: Agent, space: bytes, person: bytes | None, outgoing: Outgoing, *, renamed_too: bool = False
+) -> Portfolios:
+    """Give the files of pupils' work, a folder for each pupil.
+
+    `renamed_too` says that the one `person` is meant, whoever had the name before.
+
+    Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_PERSON; NOT_YET for a person whose name was another's), `LocalFailure`,
+    `Refused(CANNOT_READ)` where there is work and none of it opens.
     """
     await agent.check_space(space)
     view = await agent.replica.view(space)
@@ -161,15 +179,19 @@ async def portfolio(agent: Agent, space: bytes, person: bytes | None, outgoing: 
     pupils = listed | await _called_the_same(agent, view.roster, listed)
     if person is not None and person not in pupils:
         raise BadInput(Code.UNKNOWN_PERSON, f"no pupil of this class is “{person.hex()}”", person=person.hex())
+    waiting = await _waiting(agent, listed, person, outgoing, renamed_too=renamed_too)
+    folders = await _folders(agent, pupils)
     await open_given_keys(agent)
-    written = closed = 0
+    written = closed = renamed = 0
     for work in sorted(view.coursework.hand_ins.values(), key=lambda work: (work.at_ms, work.id)):
         if work.person not in pupils or person not in (None, work.person):
             continue
         item = view.coursework.items.get(work.item)
         title = work.item.hex()[:8] if item is None else item.shown.record.title
-        folder = f"{_named(pupils[work.person], work.person)}/{_day(work.at_ms)} {_named(title, work.id)}"
-        if await _give(agent, work, folder, outgoing):
+        folder = f"{folders[work.person]}/{_day(work.at_ms)} {_named(title, work.id)}"
+        if work.person in waiting:
+            renamed += 1
+        elif await _give(agent, work, folder, outgoing):
             written += 1
         else:
             closed += 1
@@ -187,7 +209,37 @@ async def portfolio(agent: Agent, space: bytes, person: bytes | None, outgoing: 
             "computer that opens its work",
             not_opened=closed,
         )
-    return written, closed
+    return Portfolios(written, closed, renamed)
+
+
+async def _waiting(
+    agent: Agent, pupils: Mapping[bytes, str], person: bytes | None, outgoing: Outgoing, *, renamed_too: bool
+) -> Collection[bytes]:
+    """Whose portfolio is not written before who asks has named that id: they have by now a name that was another's.
+
+    Raises `BadInput(NOT_YET)` if it is the one that was asked for.
+    """
+    if person is not None:
+        said = "nothing has been written yet"
+        await ask_about_names(agent.replica, [person], [person], outgoing, said, is_meant=renamed_too)
+        return ()
+    waiting = await taken_names(agent.replica, {pupil: [name] for pupil, name in pupils.items()})
+    for each in waiting.values():
+        await outgoing.progress(
+            f"not written: {each.sentence()}. `--person {each.person.hex()} --renamed-too` writes what is this one's"
+        )
+    return waiting
+
+
+async def _folders(agent: Agent, pupils: Mapping[bytes, str]) -> dict[bytes, str]:
+    """The folder of each of these pupils: one who had another name has both, for who hands it out."""
+    found = {}
+    for pupil, names in (await mentioned(agent.replica, pupils)).items():
+        name = pupils[pupil]
+        before = called_otherwise(name, names.names)
+        also = f" (auparavant {before[0][:_BEFORE_CHARS].strip()})" if before else ""
+        found[pupil] = _named(f"{name}{also}", pupil)
+    return found
 
 
 async def _called_the_same(agent: Agent, roster: Roster, pupils: Container[bytes]) -> dict[bytes, str]:

@@ -29,6 +29,7 @@ from protocol.replica.office.people import (
 )
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named, space_records, uai_of
 from protocol.replica.office.stays import stays_of
+from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names
 from protocol.rights.vouching import device_words
 from protocol.roles import RANK
 from sync_agent.app import Agent
@@ -199,14 +200,17 @@ async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> 
 
 
 async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
-    """Nobody goes whom who asks has not named: the lists of her school come from the server too (docs/adr/0160)."""
+    """Nobody goes whom who asks has not named: lists of her school come from the server too (docs/adr/0160, 0289)."""
     persons = [person_id(text) for text in given.texts(params, "person")]
     await check_known(office, persons)
     for line in await described_alone(office, persons):
         await outgoing.progress(f"to be forgotten: {line}")
     for line in await told_of_numbers(office, persons):
         await outgoing.progress(line)
-    if params.get("dry_run") is True:
+    dry = params.get("dry_run") is True
+    is_meant = dry or params.get("renamed_too") is True
+    await ask_about_names(office.replica, persons, persons, outgoing, NOBODY_YET, is_meant=is_meant)
+    if dry:
         return {}
     if params.get("alone") is not True and set(await with_doubles(office.replica, persons)) != set(persons):
         raise BadInput(

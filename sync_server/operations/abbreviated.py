@@ -26,7 +26,9 @@ async def with_whole_ids(server: Server, params: Params, outgoing: Outgoing, *, 
     Of parameters that are not `named` only beginnings count. A school's code (UAI) is a name of its own and stays as it
     is.
     """
-    typed = _Typed(server, outgoing, named)
+    # who has by now a name that was another's is meant by the id alone (docs/adr/0289)
+    by_id = {"person"} if params.get("renamed_too") is True else set()
+    typed = _Typed(server, outgoing, set(named) - by_id)
     found = dict(params)
     for key, read in (("space", typed.space), ("device", typed.device), ("person", typed.person)):
         match params.get(key):

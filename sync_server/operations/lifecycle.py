@@ -28,9 +28,10 @@ from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.namesakes import told_of_numbers
 from protocol.replica.office.people import described_with_doubles
 from protocol.replica.office.spaces import space_named
+from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names
 from protocol.replica.upkeep.orders import ends_of
 from protocol.rights.vouching import device_words
-from sync_server.handlers.by_kit.closing import close_space
+from sync_server.handlers.by_kit.closing import close_space, which_class
 from sync_server.handlers.by_kit.newcomers import came_in_elsewhere, cut_off_with_codes, old_keys
 from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
@@ -123,13 +124,30 @@ async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> 
 
 async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
     space = space_named(server, given.text(params, "space"))
-    closing = await close_space(server, kit, space, unopened_too=params.get("unopened_too") is True)
+    unopened_too, renamed_too = (params.get(key) is True for key in ("unopened_too", "renamed_too"))
+    which = await which_class(server, space)
+    await outgoing.progress(f"the class: {which.sentence()}")
+    if which.taken:
+        await outgoing.progress(
+            "warning: another class of the school has, or had, the name that this one has by now. Look which of them "
+            "is meant: `space rename` puts a name right, --renamed-too closes this one"
+        )
+    closing = await close_space(server, kit, space, unopened_too=unopened_too, renamed_too=renamed_too)
     if kit is None:
         await outgoing.progress("nothing was closed: this is what would go. Closing the class takes the kit: --kit KIT")
     else:
         await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
     return {
         "closed": kit is not None,
+        "name": which.name,
+        "year": which.past.year,
+        "made": rfc3339(which.past.made_ms),
+        "names": [
+            {"name": name, "since": rfc3339(since_ms)}
+            for name, since_ms in zip(which.past.names.names, which.past.names.since_ms, strict=True)
+        ],
+        "last": rfc3339(which.last_ms),
+        "taken": which.taken,
         "pupils": closing.pupils,
         "items": closing.items,
         "hand_ins": closing.hand_ins,
@@ -255,6 +273,7 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit
         territory_name=server.territory_name,
         now_ms=server.now_ms(),
         ends=await ends_of(server.replica, server.now_ms()),
+        renamed_too=params.get("renamed_too") is True,
     )
 
 
@@ -272,11 +291,15 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
     for person in persons:
         for line in await described_with_doubles(server, person):
             await outgoing.progress(f"to be forgotten: {line}")
-    for line in await told_of_numbers(server, await with_doubles(server.replica, persons)):
+    going = await with_doubles(server.replica, persons)
+    for line in await told_of_numbers(server, going):
         await outgoing.progress(line)
-    if params.get("dry_run") is True:
+    dry = params.get("dry_run") is True
+    is_meant = dry or params.get("renamed_too") is True
+    await ask_about_names(server.replica, going, persons, outgoing, NOBODY_YET, is_meant=is_meant)
+    if dry:
         return {}
-    await erase_persons(server, await with_doubles(server.replica, persons), kit)
+    await erase_persons(server, going, kit)
     if kit is None and len(persons) > MAX_ERASED_PER_DAY:
         await outgoing.progress(f"without --kit, each machine destroys {MAX_ERASED_PER_DAY} persons a day")
     await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")

@@ -632,9 +632,16 @@ async def whoever_is_said_to_be(replica: Replica, person: bytes) -> Doubles:
     return Doubles(frozenset(other for each in rosters for other, one in each.aliases.items() if one == person))
 
 
+async def nobody_is_asked_about(*_: object, **__: object) -> None:
+    """Who has by now a name that was another's is not asked about."""
+
+
 @attack(
     "others are said to be the same as who is to be forgotten",
-    off={"protocol.replica.office.erasures.doubles_of": whoever_is_said_to_be},
+    off={
+        "protocol.replica.office.erasures.doubles_of": whoever_is_said_to_be,
+        "sync_server.operations.lifecycle.ask_about_names": nobody_is_asked_about,
+    },
 )
 async def test_a_list_elsewhere_makes_no_erasure_of_one_an_erasure_of_all(tmp_path: Path) -> None:
     async with office(tmp_path / "server") as desk:

@@ -11,7 +11,8 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, PersonRecord
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.office.people import first_names, mentioned
+from protocol.replica.office.mentioned import mentioned
+from protocol.replica.office.people import first_names
 from protocol.rights.vouching import Vouch
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent

@@ -13,9 +13,9 @@ from protocol.errors import BadInput
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.office import erasures, people
+from protocol.replica.office import erasures
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.people import Mentioned
+from protocol.replica.office.mentioned import Mentioned, mentioned
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
@@ -78,7 +78,7 @@ async def _with_all_who_are_said_to_be(office: Office, persons: Sequence[bytes])
 
 async def _called_now(replica: Replica, persons: Collection[bytes]) -> dict[bytes, Mentioned]:
     """What the lists say today."""
-    found = await people.mentioned(replica, persons)
+    found = await mentioned(replica, persons)
     return {person: Mentioned(each.names[-1:], each.spaces) for person, each in found.items()}
 
 

@@ -1,14 +1,15 @@
-"""A pupil who was added twice is forgotten in a real browser, on the head teacher's computer, without a server."""
+"""A pupil is forgotten in a real browser, on the head teacher's computer: added twice, or under another's name."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, expect
 
 from protocol.replica.office.erasures import in_force
-from protocol.replica.office.people import add_person, merge_persons
+from protocol.replica.office.people import add_person, merge_persons, rename_person
 from protocol.roles import PersonRole
 from sync_agent.school.office import SchoolOffice
 from tests.harness.browser import accessibility_faults, visitor
@@ -44,3 +45,34 @@ async def test_she_ticks_who_is_the_same_person_and_nobody_else_is_forgotten(
             await expect(page.get_by_text("Effacé ici, et partout au prochain échange.")).to_be_visible()
             assert somebody.complaints == []
         assert {covers for _, covers in await in_force(head.agent.replica)} == {lea, doubles[0]}
+
+
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_she_says_that_she_means_the_one_who_has_by_now_a_name_that_was_anothers(
+    tmp_path: Path, browser: Browser, width: int
+) -> None:
+    async with classroom(tmp_path) as room:
+        head, lea = await room.head(), room.pupil_person
+        await head.session.sync()
+        office = await SchoolOffice.of(head.agent)
+        tom = await add_person(office, "Tom", PersonRole.PUPIL, [room.space])
+        for one, name in ((lea, "Tom"), (tom, "Léa")):
+            await rename_person(office, one, name)
+        async with portal(head.agent) as surfer, visitor(browser, width=width) as somebody:
+            page = await somebody.page()
+            await page.goto(f"{surfer.origin}/school/{room.space.hex()}")
+            row = page.get_by_role("listitem").filter(has_text="Léa")
+            await row.get_by_text("Effacer…").click()
+            await row.get_by_label("Oui, c'est bien ce que je veux").check()
+            await row.get_by_role("button", name="Effacer Léa").click()
+            await expect(page.get_by_role("heading", name="Est-ce bien cette personne ?")).to_be_visible()
+            await expect(page.get_by_role("main").get_by_role("listitem")).to_have_text(
+                [re.compile("^Tom, depuis"), re.compile("^Léa, depuis")]
+            )
+            assert await accessibility_faults(page) == []
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            await page.get_by_label("Oui, je parle bien de la personne appelée d'abord Tom").check()
+            await page.get_by_role("button", name="Effacer Léa").click()
+            await expect(page.get_by_text("Effacé ici, et partout au prochain échange.")).to_be_visible()
+            assert somebody.complaints == []
+        assert {covers for _, covers in await in_force(head.agent.replica)} == {tom}

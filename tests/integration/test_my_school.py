@@ -127,7 +127,7 @@ async def test_she_sees_who_had_people_of_her_school_forgotten_while_it_can_be_u
         people = (await head.agent.replica.view(room.space)).roster.persons.values()
         (tom,) = [person.id for person in people if person.name == "Tom"]
         place = f"/school/{room.space.hex()}"
-        await surfer.send(place, f"{place}/erase", {"person": tom.hex(), "meant": "yes"})
+        await surfer.send(place, f"{place}/erase", {"person": tom.hex(), "meant": "yes", "asked": "yes"})
         assert "1 personne de l'école, à la demande de : cet ordinateur" in html.unescape(await surfer.page("/school"))
         await pass_days(territory, 9, head)
         assert "Effacements en attente" not in await surfer.page("/school")
@@ -397,3 +397,17 @@ async def test_she_reports_a_stolen_laptop_and_reads_what_it_held(room: Classroo
     assert not (await head.agent.replica.view(room.space)).roster.may_read(laptop.agent.device)
     async with portal(pc.agent) as surfer:
         assert (await surfer.get("/lost")).status == 404
+
+
+async def test_who_is_to_be_forgotten_is_shown_once_more_with_the_only_name_that_the_lists_had(
+    room: Classroom,
+) -> None:
+    head = await head_of(room)
+    place, lea = f"/school/{room.space.hex()}", room.pupil_person
+    async with portal(head.agent) as surfer:
+        asked = await surfer.send(place, f"{place}/erase", {"person": lea.hex(), "meant": "yes"})
+        assert "Les listes n'ont jamais donné à cette personne d'autre nom que Léa." in html.unescape(asked.text)
+        assert not await in_force(head.agent.replica), "nobody is forgotten yet"
+        answer = {"person": lea.hex(), "meant": "yes", "asked": "yes"}
+        assert (await surfer.send(place, f"{place}/erase", answer)).status == 303
+    assert [covers for _, covers in await in_force(head.agent.replica)] == [lea]

@@ -84,3 +84,11 @@ async def test_a_code_and_the_device_that_used_it_show_the_words_of_the_territor
         root = room.territory.keys.root.public
         assert status["territory"] == territory_id(root).hex()
         assert status["fingerprint"] == " ".join(words_of(territory_id(root)))
+
+
+async def test_a_spelling_that_was_corrected_is_said_and_asked_about_nowhere(desk: Office) -> None:
+    lea, _ = [await desk.add_person(name, "pupil") for name in ("Léaa", "Tom")]
+    await desk.do("person rename", person=lea, name="Léa")
+    await desk.do("erase", person=[lea])
+    assert "to be forgotten: “Léa” (called so since" in desk.said.lines[0]
+    assert not any(line.startswith("warning") for line in desk.said.lines)

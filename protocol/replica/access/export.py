@@ -12,6 +12,7 @@ from protocol.replica.access.page import Say, page_of
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings
+from protocol.replica.office.taken_names import ask_about_names
 
 PAGE: Final = "index.html"
 DATA: Final = "donnees.json"
@@ -28,12 +29,15 @@ async def export_person(
     territory_name: str,
     now_ms: int,
     ends: Mapping[bytes, int | None],
+    renamed_too: bool = False,
 ) -> JSON:
     """Send the files of the archive, the page last, in the words of `say`; what it counted.
 
     `ends` says of each erasure until when it can be taken back here (`upkeep.orders.ends_of`).
-    Raises as `Gathering.gather`.
+    Raises as `Gathering.gather`, and `BadInput(NOT_YET)` for somebody who has by now a name that was another's, unless
+    `renamed_too`.
     """
+    await ask_about_names(replica, [person], [person], outgoing, "nothing has been written yet", is_meant=renamed_too)
     found = await Gathering(replica, holdings, open_key, outgoing).gather(person, ends)
     made = rfc3339(now_ms) or ""
     data = json.dumps(

@@ -5,6 +5,7 @@ Rules:
   that this version does not know, held back, or hidden by an erasure and not destroyed yet;
 - who was added twice has an archive for each id, and whoever writes one is told of the others: a list that calls two
   children one may be a thief's, and hands nobody's work to another family (docs/adr/0160);
+- whoever writes one is told of every name that lists ever had for whose it is (docs/adr/0289);
 - work is opened only as far as the caller can; what stays sealed is named with its size;
 - a file that is not here, or is damaged, is named as missing; the rest goes on;
 - what an erasure hides is among the entries, and said to be hidden: nobody is to read that there was nothing.
@@ -29,7 +30,9 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings
-from protocol.replica.office.people import doubles_of, mentioned, whose_words
+from protocol.replica.office.mentioned import mentioned
+from protocol.replica.office.people import doubles_of, whose_words
+from protocol.replica.office.taken_names import names_now
 from protocol.trust.sealing import SealReader
 
 WORK_FOLDER: Final = "travaux"
@@ -102,11 +105,18 @@ class Gathering:
                 found.works.append(row | {"by": said_by(work)})
         if not found.entries:
             raise BadInput(Code.UNKNOWN_PERSON, f"nothing here is about {person.hex()}")
+        await self._tell_of_names(person)
         await self._tell_of_doubles(person)
         found.erasure = await under_way(self._replica, hidden, ends)
         if found.erasure is not None:
             await self._outgoing.progress(found.erasure.sentence)
         return found
+
+    async def _tell_of_names(self, person: bytes) -> None:
+        names = (await mentioned(self._replica, [person]))[person]
+        for now in sorted((await names_now(self._replica, [person]))[person]):
+            if names.names != (now,):
+                await self._outgoing.progress(f"what is about {names.called(now)}, {person.hex()}")
 
     async def _tell_of_doubles(self, person: bytes) -> None:
         doubles = await doubles_of(self._replica, person)

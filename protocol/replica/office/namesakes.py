@@ -19,7 +19,8 @@ from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.by_name import compared
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.people import duplicates_in, mentioned
+from protocol.replica.office.mentioned import mentioned
+from protocol.replica.office.people import duplicates_in
 from protocol.replica.office.spaces import space_records
 from protocol.rights.roster import Person, Roster
 from protocol.roles import PersonRole

@@ -16,6 +16,7 @@ from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.by_name import plain
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.names import name_of
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Door
@@ -43,23 +44,6 @@ class Doubles:
 
 
 _NONE: Final[Mapping[bytes, int]] = MappingProxyType({})
-MAX_NAMES_SHOWN: Final = 4
-"""Of all that somebody was ever called: the first that came here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mentioned:
-    """What lists ever called somebody, in the order in which that came here, and which lists.
-
-    Whoever writes a list chooses what somebody is called now, and dates it as they please; not what was here before.
-    """
-
-    names: tuple[str, ...] = ()
-    spaces: tuple[bytes, ...] = ()
-
-    def shown(self) -> str:
-        """The names for a line of a command."""
-        return ", then ".join(f"“{name}”" for name in self.names[:MAX_NAMES_SHOWN]) or "somebody without a name here"
 
 
 async def add_person(office: Office, name: str, role: PersonRole, spaces: Sequence[bytes]) -> bytes:
@@ -208,18 +192,6 @@ async def _mentions(replica: Replica, persons: Collection[bytes]) -> dict[bytes,
     return found
 
 
-async def mentioned(replica: Replica, persons: Collection[bytes]) -> dict[bytes, Mentioned]:
-    """What each of these people was ever called, and where."""
-    names: dict[bytes, dict[str, None]] = {person: {} for person in persons}
-    spaces: dict[bytes, dict[bytes, None]] = {person: {} for person in persons}
-    for entry in await replica.store.scan_kinds([Kind.PERSON]):
-        person, record = entry.header.subject or b"", parsed(entry, PersonRecord.parse)
-        if person in names and record is not None:
-            names[person].setdefault(record.name)
-            spaces[person].setdefault(entry.header.space)
-    return {person: Mentioned(tuple(names[person]), tuple(spaces[person])) for person in persons}
-
-
 async def first_names(replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:
     """What each of these people was called here first: whoever has the server calls them what it likes since.
 
@@ -268,7 +240,10 @@ async def surely_called_first(replica: Replica, persons: Collection[bytes]) -> d
 
 
 async def described(office: Office, person: bytes) -> str:
-    """Somebody as people know them: “Léa”, pupil, CM1-CM2. Without a name here, the id."""
+    """Somebody as people know them: “Léa”, pupil, CM1-CM2. Without a name here, the id.
+
+    With every name that lists ever had for them, and since when: whoever writes one exchanges two (docs/adr/0289).
+    """
     try:
         found = await listings(office.replica, person)
     except BadInput:
@@ -276,7 +251,8 @@ async def described(office: Office, person: bytes) -> str:
     records = await space_records(office)
     listed = next((each for each in found.values() if not each.left), next(iter(found.values())))
     places = [records[space].name for space in found if space in records]
-    return ", ".join([f"“{listed.name}”", listed.role.value, *sorted(places)])
+    called = (await mentioned(office.replica, [person]))[person].called(listed.name)
+    return ", ".join([called, listed.role.value, *sorted(places)])
 
 
 async def described_with_doubles(office: Office, person: bytes) -> list[str]:

@@ -12,11 +12,12 @@ from typing import Final
 
 from protocol.errors import BadInput, Code
 from protocol.identity import normal_uai, school_id, uai_warning
-from protocol.model.entry import ID_BYTES, Kind
+from protocol.model.entry import ID_BYTES, Kind, parsed
 from protocol.model.structure import SpaceChange, SpaceRecord
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.at_work.space_names import changed_names, changes_shown, made_spaces
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.mentioned import Mentioned, day_of
 from protocol.replica.office.names import distinct, hex_or_none, name_of, school_year
 from protocol.rights.door import Door
 
@@ -32,6 +33,23 @@ class ListedSpace:
     school: str
     entries: int
     fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SpacePast:
+    """A class as it was made, and every name that it ever had, each since when by its own date, the first that came.
+
+    Whoever has the server's key gives one class the name of another; not its year, nor when it was made.
+    """
+
+    year: str | None
+    made_ms: int
+    names: Mentioned
+
+    def told(self, now: str) -> str:
+        """The class, called `now`, for whoever ends it."""
+        of_year = "without a school year" if self.year is None else f"of the school year {self.year}"
+        return f"{self.names.called(now)}, {of_year}, made {day_of(self.made_ms)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +177,25 @@ async def space_records(office: Office) -> dict[bytes, SpaceRecord]:
         if space in records:
             records[space] = replace(records[space], name=name)
     return records
+
+
+async def pasts_beside(office: Office, space: bytes) -> dict[bytes, SpacePast]:
+    """The past of a class, and of each other that lies where it does."""
+    replica, door = office.replica, office.replica.door
+    names: dict[bytes, dict[str, int]] = {}
+    made: dict[bytes, tuple[str | None, int]] = {}
+    for entry in await replica.store.scan_kinds([Kind.SPACE]):
+        record = parsed(entry, SpaceRecord.parse)
+        if record is not None and door.parent(one := record.space_of(entry, replica.territory)) == door.parent(space):
+            names[one] = {record.name: entry.timestamp_ms}
+            made[one] = record.year, entry.timestamp_ms
+    for entry in await replica.store.scan_kinds([Kind.SPACE_CHANGE]):
+        change = parsed(entry, SpaceChange.parse)
+        if change is not None and entry.header.space in names:
+            names[entry.header.space].setdefault(change.name, entry.timestamp_ms)
+    return {
+        one: SpacePast(*made[one], Mentioned(tuple(said), since_ms=tuple(said.values()))) for one, said in names.items()
+    }
 
 
 async def rename_space(office: Office, space: bytes, name: str) -> None:

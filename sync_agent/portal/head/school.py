@@ -3,8 +3,9 @@
 Rules:
 - every form is the command of the same name, with the same checks;
 - a code is shown once, on the page that answers;
-- what forgets somebody asks to be meant: a box to tick beside the button; and so does each other id that lists call
-  the same person's, with all names that it ever had (docs/adr/0160);
+- what forgets somebody asks to be meant: a box to tick beside the button, and a page more, with all names that lists
+  ever had for whom it is; there is a box for one who has by now a name that was another's (docs/adr/0289), and one for
+  each other id that lists call the same person's (docs/adr/0160);
 - a teacher's computer comes in once somebody has seen its six words, unless it is known here as hers.
 """
 
@@ -24,10 +25,12 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.commands import MAX_TOLD_DEVICES, STRANGE
 from protocol.replica.office.grants import standings_of
+from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.office.names import device_id
-from protocol.replica.office.people import MAX_NAMES_SHOWN, doubles_of, duplicates_in, mentioned
+from protocol.replica.office.people import doubles_of, duplicates_in
 from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
+from protocol.replica.office.taken_names import names_now, taken_names
 from protocol.rights.roster import Person
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import words_of
@@ -182,30 +185,45 @@ class SchoolPages:
         return see(f"/school/{room.space.hex()}?done={left}")
 
     async def erase(self, request: web.Request) -> web.Response:
-        """Forget somebody, if it is meant; of whom lists call the same, those who are ticked."""
+        """Forget somebody, if it is meant, seen by all their names; of whom lists call the same, those ticked."""
         fields, visit, room = await self._form(request)
         if fields.get("meant") != "yes":
             raise BadInput(Code.USAGE, "what cannot be undone must be meant: tick the box")
-        person, asked = given.person(fields, "person"), fields.get("asked") == "yes"
-        if not asked and (others := await self._said_to_be(visit, person)):
-            return self._desk.page(
-                visit,
-                "school_erase.html",
-                room=room,
-                person=person,
-                name=self._name(visit, person),
-                others=others[:MAX_ASKED_ABOUT],
-                unlisted=max(0, len(others) - MAX_ASKED_ABOUT),
-                back_until=visit.say.day(visit.now_ms + ERASURE_DELAY_MS, visit.now_ms),
-            )
+        person = given.person(fields, "person")
+        if fields.get("asked") != "yes":
+            return await self._who_goes(visit, room, person)
         also: list[JSON] = [field.removeprefix(_ALSO) for field in fields if field.startswith(_ALSO)]
-        await self._desk.do("erase", {"person": [person.hex(), *also], "alone": asked})
+        whom: dict[str, JSON] = {"person": [person.hex(), *also], "renamed_too": fields.get("renamed") == "yes"}
+        await self._desk.do("erase", whom | {"alone": True})
         return see(f"/school/{room.space.hex()}?done=erased")
 
-    async def _said_to_be(self, visit: Visit, person: bytes) -> list[dict[str, object]]:
+    async def _who_goes(self, visit: Visit, room: Room, person: bytes) -> web.Response:
+        """Who is to be forgotten: what lists ever called them, and who is said to be the same person."""
+        say, replica = visit.say, self._desk.shelf.agent.replica
+        same = sorted((await doubles_of(replica, person)).same)
+        others = await self._said_to_be(visit, same)
+        taken = await taken_names(replica, await names_now(replica, [person, *same]), [person])
+        called = (await mentioned(replica, [person]))[person]
+        since = [say.day(at_ms, visit.now_ms) for at_ms in called.since_ms]
+        return self._desk.page(
+            visit,
+            "school_erase.html",
+            room=room,
+            person=person,
+            name=self._name(visit, person),
+            called=list(zip(called.names, since, strict=False))[:MAX_NAMES_SHOWN],
+            taken=[
+                {"now": each.now, "others": list(each.others.names[:MAX_NAMES_SHOWN])}
+                for each in islice(taken.values(), MAX_ASKED_ABOUT)
+            ],
+            others=others[:MAX_ASKED_ABOUT],
+            unlisted=max(0, len(others) - MAX_ASKED_ABOUT),
+            back_until=say.day(visit.now_ms + ERASURE_DELAY_MS, visit.now_ms),
+        )
+
+    async def _said_to_be(self, visit: Visit, same: Collection[bytes]) -> list[dict[str, object]]:
         """Whom all lists call the same person: what each was ever called, the first that was heard first, and where."""
-        replica = self._desk.shelf.agent.replica
-        named = await mentioned(replica, sorted((await doubles_of(replica, person)).same))
+        named = await mentioned(self._desk.shelf.agent.replica, same)
         places = {room.space: room.name for room in visit.classes}
         return [
             {

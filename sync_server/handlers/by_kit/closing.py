@@ -7,6 +7,9 @@ Rules:
   a name of their own (docs/adr/0253);
 - nor is one with work that is hidden, by an erasure or a revocation of anybody's: what the kit closes is destroyed, and
   what an erasure alone hides, or a revocation, is not;
+- whoever has the server's key gives one class the name of another: which class this is is said by its year, by all that
+  it was ever called, and by when something was done in it last. One that has by now the name of another of the school
+  is not closed unless it is said that this one is meant (docs/adr/0289);
 - one erasure of the space, signed by the root, in the space above: a tombstone that everybody keeps. Hidden wherever
   it arrives, destroyed there a week later; a machine that was off for months hears of it before anything else.
 """
@@ -26,8 +29,11 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import said_already
+from protocol.replica.office.mentioned import day_of
 from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.replica.office.people import names_of_words
+from protocol.replica.office.spaces import SpacePast, pasts_beside, space_records, uai_of
+from protocol.replica.office.taken_names import is_taken
 from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
@@ -51,15 +57,34 @@ class Closing:
     hidden: int
 
 
-async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unopened_too: bool) -> Closing:
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which class it is: its name by now, what it was, when a lesson, assignment or work came last, by its own date.
+
+    `taken` says that it has by now a name that is or was another's of the school.
+    """
+
+    name: str
+    school: str | None
+    past: SpacePast
+    last_ms: int | None
+    taken: bool
+
+    def sentence(self) -> str:
+        """For whoever closes it."""
+        last = "nothing was done in it" if self.last_ms is None else f"last at work {day_of(self.last_ms)}"
+        return f"{self.past.told(self.name)}, in the school {self.school or '?'}; {last}"
+
+
+async def close_space(
+    server: Server, kit: RootKit | None, space: bytes, *, unopened_too: bool, renamed_too: bool
+) -> Closing:
     """Close a class; without a kit only say what would go.
 
-    Raises `BadInput` (BAD_KIT, NOT_YET while there is work that nobody has opened, USAGE for what is no class).
+    Raises `BadInput` (BAD_KIT, USAGE for what is no class; NOT_YET while there is work that nobody has opened, or if
+    another class had its name).
     """
-    door = server.replica.door
-    above = door.parent(space)
-    if above is None or above == door.territory:
-        raise BadInput(Code.USAGE, "a class is closed, not a school or the territory")
+    above = _above(server, space)
     view = await server.replica.view(space)
     works = view.coursework.hand_ins.values()
     is_opened = await is_opened_by_the_listed(server.replica, view.roster)
@@ -74,6 +99,12 @@ async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unop
     if kit is None or space in await said_already(server, above, by_kit=True):
         return found
     check_kit(server, kit)
+    if not renamed_too and (await which_class(server, space)).taken:
+        raise BadInput(
+            Code.NOT_YET,
+            "this class has by now a name that another class of the school had, and nothing has been closed yet. "
+            "Whoever has the server, or the school, can exchange two names: say --renamed-too if this one is meant",
+        )
     if space in view.roster.erased and not unopened_too:
         raise BadInput(
             Code.NOT_YET,
@@ -95,6 +126,30 @@ async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unop
         )
     await write_as_root(server, kit, [Draft(above, Kind.ERASE, None, Erasure(space).encode())])
     return found
+
+
+def _above(server: Server, space: bytes) -> bytes:
+    """The school in which a class lies. Raises `BadInput(USAGE)` for what is no class."""
+    door = server.replica.door
+    above = door.parent(space)
+    if above is None or above == door.territory:
+        raise BadInput(Code.USAGE, "a class is closed, not a school or the territory")
+    return above
+
+
+async def which_class(server: Server, space: bytes) -> Which:
+    """Which class that is, for whoever closes it. Raises `BadInput(USAGE)` for what is no class."""
+    school = await uai_of(server, _above(server, space))
+    coursework = (await server.replica.view(space)).coursework
+    pasts, name = await pasts_beside(server, space), (await space_records(server))[space].name
+    others = [other for one, past in pasts.items() if one != space for other in past.names.names]
+    now_ms = server.now_ms()
+    said = [work.at_ms for work in coursework.hand_ins.values()]
+    said += [version.at_ms for item in coursework.items.values() for version in item.versions.values()]
+    past = pasts[space]
+    # what is dated ahead is no later than now
+    last_ms = max((min(at_ms, now_ms) for at_ms in said), default=None)
+    return Which(name, school, past, last_ms, is_taken(name, past.names.names, others))
 
 
 async def _hidden(server: Server, roster: Roster) -> int:

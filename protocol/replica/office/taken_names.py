@@ -1,0 +1,151 @@
+"""Who, or which class, has by now a name that was another's: whoever orders something by it is asked (docs/adr/0289).
+
+Rules:
+- whoever writes a list, or has the server's key, exchanges the names of two pupils, or of two classes, by two words.
+  What cannot be undone, and what hands somebody's work out, would go by what is shown by then: so it waits there for
+  who orders it to say, by the id, that this one is meant;
+- every name counts that was ever said here, those included that are held back by now: dates and order are chosen by
+  who says them;
+- it is asked about where one is called by now what another of the same list, or school, was ever called, and was once
+  called otherwise. More or less of a name is that name (Léa, Léa M.), unless it was so before as well, or no more than
+  the spelling changed. Who was always called so, as two children may be, is not asked about;
+- who is named in the same breath is no other: of two names that were exchanged both go.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import cache
+from typing import Final, TypeAlias
+
+from protocol.errors import BadInput, Code
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.console.operation import Outgoing
+from protocol.replica.office.mentioned import Mentioned, mentioned
+from protocol.replica.office.people import listings, spoken
+
+_Words: TypeAlias = frozenset[str]
+"""The parts of a name, as people say them."""
+
+NOBODY_YET: Final = "nobody has been forgotten yet"
+MAX_NAMES_HELD: Final = 64
+"""So many names of one person are held against others', the first that came here: a list can be full of them."""
+_RESPELT: Final = 0.75
+"""How much of two names is the same where one is the other, spelt anew: Lucs and Lucas, not Tom and Léa."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Somebody called `now` what another was called too, and what either was ever called."""
+
+    person: bytes
+    now: str
+    names: Mentioned
+    other: bytes
+    others: Mentioned
+
+    def sentence(self) -> str:
+        """For whoever asked for it."""
+        return (
+            f"{self.person.hex()}, {self.names.called(self.now)}, has by now a name that another on the same list had: "
+            f"{self.other.hex()}, {self.others.shown()}. Whoever writes a list, or has the server, can exchange two "
+            "names: find out which id is whose (`person rename` puts a name right)"
+        )
+
+
+def is_taken(now: str, own: Iterable[str], others: Iterable[str]) -> bool:
+    """Whether one who was called `own`, and is called `now`, has by now a name that is one of `others`."""
+    return _is_taken(_words(now), {_words(name) for name in own}, map(_words, others))
+
+
+def called_otherwise(now: str, own: Iterable[str]) -> list[str]:
+    """What of `own` is another name than `now`, and not the same with other letters, or with more or less of it."""
+    shown = _words(now)
+    return [
+        name
+        for name in own
+        if not (_is_more_of(_words(name), shown) or _is_respelt(_words(name), shown) or name == now)
+    ]
+
+
+def _is_taken(now: _Words, own: Iterable[_Words], others: Iterable[_Words]) -> bool:
+    earlier = [words for words in own if words != now]
+    unlike = [before for before in earlier if not _is_respelt(before, now)]
+    return bool(earlier) and any(
+        other == now or (_is_more_of(other, now) and any(not _is_more_of(other, before) for before in unlike))
+        for other in others
+    )
+
+
+def _words(name: str) -> _Words:
+    return frozenset(spoken(name).split())
+
+
+def _is_more_of(one: _Words, other: _Words) -> bool:
+    """Whether one name is the other, or that and something more."""
+    return bool(one and other) and (one <= other or other <= one)
+
+
+def _is_respelt(one: _Words, other: _Words) -> bool:
+    return SequenceMatcher(None, " ".join(sorted(one)), " ".join(sorted(other))).ratio() >= _RESPELT
+
+
+async def taken_names(
+    replica: Replica, called: Mapping[bytes, Collection[str]], named: Collection[bytes] = ()
+) -> dict[bytes, Taken]:
+    """Who of these people, `called` so by now, has a name that was another's, of whom is not `named` besides."""
+    everybody, words = await mentioned(replica), cache(_words)
+    listed: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for other, each in everybody.items():
+        for space in each.spaces:
+            listed[space].append(other)
+    found = {}
+    for person, names in called.items():
+        own = everybody.get(person, Mentioned())
+        beside = {one: None for space in own.spaces for one in listed[space] if one != person and one not in named}
+        said = {words(name) for name in own.names[:MAX_NAMES_HELD]}
+        for now in sorted(names):
+            for other in beside:
+                if person not in found and _is_taken(words(now), said, map(words, everybody[other].names)):
+                    found[person] = Taken(person, now, own, other, everybody[other])
+    return found
+
+
+async def names_now(replica: Replica, persons: Collection[bytes]) -> dict[bytes, frozenset[str]]:
+    """What lists call each of these people by now; of whom none has a name, nothing."""
+    found = {}
+    for person in persons:
+        try:
+            found[person] = frozenset(each.name for each in (await listings(replica, person)).values())
+        except BadInput:
+            found[person] = frozenset()
+    return found
+
+
+async def ask_about_names(
+    replica: Replica,
+    persons: Collection[bytes],
+    named: Collection[bytes],
+    outgoing: Outgoing,
+    nothing_yet: str,
+    *,
+    is_meant: bool,
+) -> None:
+    """Say who of these people has by now a name that was another's, and of whom not to go on before that is meant.
+
+    `named` are those of them that whoever asks has named; `nothing_yet` says what has not been done. Raises
+    `BadInput(NOT_YET)`.
+    """
+    taken = await taken_names(replica, await names_now(replica, persons), named)
+    for each in taken.values():
+        await outgoing.progress(f"warning: {each.sentence()}")
+    if taken and not is_meant:
+        whose = "; ".join(f"“{each.now}”, {each.person.hex()}" for each in taken.values())
+        raise BadInput(
+            Code.NOT_YET,
+            f"{nothing_yet}, since this name was another's on the same list: {whose}. --renamed-too says that who has "
+            "this id is meant all the same",
+        )
