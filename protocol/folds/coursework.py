@@ -20,7 +20,7 @@ from enum import IntEnum, StrEnum
 from functools import partial
 from typing import TypeVar
 
-from protocol.clock import milliseconds_of
+from protocol.clock import MAX_TIME_MS, milliseconds_of
 from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_FORMER_KEYS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
 from protocol.model.ancestry import along, heads, in_order_of_showing, replaced_by, to_replace
 from protocol.model.entry import Entry, Kind, parsed
@@ -177,9 +177,10 @@ class Work:
 def latest_first(works: Iterable[Work], now_ms: int) -> list[Work]:
     """Works by when they count as handed in: by their own dates, which machines choose.
 
-    But none long after the server's receipt for it (`MAX_CLOCK_LEAD_MS`); none, without one, that is dated long after
-    now; and each after those that it replaces: neither a clock that is years ahead nor a machine that dates what it
-    hands in at the end of time keeps what a pupil hands in from being the last (docs/adr/0282).
+    But what is dated long after now (`MAX_CLOCK_LEAD_MS`) by the server's receipt, or before all others; and each after
+    those that it replaces: neither a clock that is years ahead nor a machine that dates what it hands in at the end of
+    time keeps what a pupil hands in from being the last, nor does whoever has the server by dating receipts: they count
+    for nothing that is not dated so (docs/adr/0282, 0294).
     """
     known = {work.id: work for work in works}
     moments = along(known, partial(_counts_from_ms, now_ms=now_ms), lambda work: work.replaces)
@@ -200,9 +201,10 @@ def by_turns(works: Sequence[Work], most: int) -> list[Work]:
 
 
 def _counts_from_ms(work: Work, *, now_ms: int) -> int:
-    if received := _at_server_ms(work.witnesses):
-        return min(work.at_ms, min(received) + MAX_CLOCK_LEAD_MS)
-    return work.at_ms if work.at_ms <= now_ms + MAX_CLOCK_LEAD_MS else 0
+    latest_ms = now_ms + MAX_CLOCK_LEAD_MS
+    own = [work.at_ms] if work.at_ms <= latest_ms else _at_server_ms(work.witnesses)
+    possible = [each for each in own if each <= latest_ms]
+    return MAX_TIME_MS + 1 + min(possible) if possible else work.at_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from protocol.clock import DAY_MS, MAX_AT, at_from
-from protocol.folds.coursework import Work
+from protocol.folds.coursework import HandInState, Work
 from protocol.model.entry import Kind, compose
-from protocol.model.work import ContentRef, HandIn, ItemKind
+from protocol.model.work import ContentRef, HandIn, ItemKind, Receipt
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Classroom, Device, classroom
 from tests.harness.portal import portal
@@ -71,6 +71,48 @@ class Dated:
         await self.sync()
         return {each.id.hex() for each in made}
 
+    async def shown_a_false_one(self, dated_at: int, receipt_at: int | None) -> str:
+        """One that whoever has the server brings her teacher, and her PC not yet, with a receipt of that date."""
+        agent, room, now_ms = self.hostile.agent, self.room, self.room.territory.clock()
+        right, stream = await agent.right(room.space, Kind.HAND_IN), Random(dated_at).randbytes(32)
+        made = compose(
+            author=agent.keys.signing,
+            space=room.space,
+            kind=Kind.HAND_IN,
+            grant=right.grant,
+            at=dated_at,
+            payload=HandIn(ContentRef(stream, 4096, 0), self.item, "PC").encode(),
+            salt=bytes(16),
+            subject=room.pupil_person,
+            target=self.item,
+        )
+        await self.teacher.agent.replica.admit([made], source=b"server", now_ms=now_ms)
+        if receipt_at is not None:
+            await self.receives(made.id, receipt_at)
+        return made.id.hex()
+
+    async def receives(self, work: bytes, at: int) -> None:
+        """Whoever has the server's key tells her teacher that it had a work then."""
+        territory, replica = self.room.territory, self.teacher.agent.replica
+        known = (await replica.view(self.room.space)).coursework.hand_ins[work]
+        receipt = compose(
+            author=territory.keys.signing,
+            space=self.room.space,
+            kind=Kind.RECEIPT_SERVER,
+            grant=territory.certificate.id,
+            at=at,
+            payload=Receipt(known.record.content.stream).encode(),
+            salt=bytes(16),
+            subject=known.person,
+            target=work,
+        )
+        await replica.admit([receipt], source=b"server", now_ms=territory.clock())
+
+    async def last(self) -> str:
+        """Which work her teacher is shown first."""
+        async with portal(self.teacher.agent) as surfer:
+            return str(re.findall(r'href="/work/([0-9a-f]{64})', await surfer.page("/work"))[0])
+
     async def sync(self) -> None:
         for _ in range(2):
             for device in (self.honest, self.teacher):
@@ -112,6 +154,28 @@ async def test_what_a_pupil_had_handed_in_before_stays_on_the_teachers_pages(dat
     async with portal(dated.teacher.agent) as surfer:
         assert hers in await surfer.page("/work")
         assert hers in await surfer.page(f"/work/{min(false)}")
+
+
+def _by_receipts_of_any_date(work: Work, *, now_ms: int) -> int:
+    if received := [each.at_ms for each in work.witnesses if each.says is HandInState.SERVER]:
+        return min(work.at_ms, min(received) + DAY_MS)
+    return work.at_ms if work.at_ms <= now_ms + DAY_MS else 0
+
+
+@attack(ROW, off={"protocol.folds.coursework._counts_from_ms": _by_receipts_of_any_date})
+async def test_no_receipt_that_is_dated_ahead_as_well_keeps_hers_from_being_the_last(dated: Dated) -> None:
+    ahead_ms = dated.room.territory.clock() + 5_000 * DAY_MS
+    await dated.shown_a_false_one(at_from(ahead_ms), at_from(ahead_ms, 1))
+    hers = await dated.hers()
+    assert await dated.last() == hers
+
+
+@attack(ROW, off={"protocol.folds.coursework._counts_from_ms": _by_receipts_of_any_date})
+async def test_no_receipt_of_years_ago_puts_hers_before_what_it_does_not_name(dated: Dated) -> None:
+    await dated.shown_a_false_one(at_from(dated.room.territory.clock()), None)
+    hers = await dated.hers()
+    await dated.receives(bytes.fromhex(hers), 1 << 16)
+    assert await dated.last() == hers
 
 
 async def test_a_pc_whose_clock_was_years_ahead_for_an_hour_hands_in_no_last_work_for_years(dated: Dated) -> None:
