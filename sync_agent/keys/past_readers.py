@@ -12,7 +12,9 @@ Rules (docs/threat-model.md; docs/adr/0272):
   and looking at it notes the works: one PC makes as many keys as it likes, and would keep the alarm up for good;
 - days are those of the wraps, which PCs date, and names those that came first: neither is his to choose;
 - whom the teacher has looked at as a reader, or confirmed, is here without being news; anybody else is until looked at;
-- each wrap is read once while this program runs: there are thousands, and every page asks.
+- keys that somebody has said in the class, and the kit's, have their names however much is sealed: only of keys that
+  nobody has said a machine's seals are read to a bound, and those that fell under it anew once a key of them is said;
+- each wrap is read once while this program runs, but for these: there are thousands, and every page asks.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ COULD_READ: Final = "could read"
 MAX_TOLD: Final = 10
 """So many that are news are told in words."""
 MAX_SEALED_BY_ONE: Final = 50_000
-"""So many keys, counted by each work, are read of what one machine has sealed: further ones are keys of nobody."""
+"""So many keys that nobody has said, counted by each work, are read of what one machine has sealed: of further ones
+alone it is not kept which they are."""
 _KEYS_OF_NOBODY: Final = b""
 MAX_WORKS_NOTED: Final = 4_000
 """So many works that nobody knows who could read are noted as looked at in a class: more of them stay news."""
@@ -111,8 +114,14 @@ class _Span:
 
 _Standing: TypeAlias = "tuple[bytes, bytes]"
 """A line of keys, as whose it is listed."""
-_Sealed: TypeAlias = "Mapping[bytes, Mapping[bytes, Days]]"
-"""The keys to which a class's works were sealed, by work."""
+
+
+class _Seal(NamedTuple):
+    """Which work was sealed, when, and to which keys."""
+
+    work: bytes
+    at_ms: int
+    keys: tuple[bytes, ...]
 
 
 @dataclass(slots=True)
@@ -120,7 +129,8 @@ class _Read:
     """What has been read of a replica's wraps, up to an arrival.
 
     By name alone are kept those that wait for the hand-in that they are about, and those by teachers' devices that this
-    one does not know, by class and device: whoever has the server makes as many of both as it likes.
+    one does not know, by class and device: whoever has the server makes as many of both as it likes; and those of which
+    keys of nobody fell under the bound. `said` are the keys of each class that have a name.
     """
 
     filled: int
@@ -129,7 +139,10 @@ class _Read:
     waiting: defaultdict[bytes, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     aside: defaultdict[tuple[bytes, bytes], list[bytes]] = field(default_factory=lambda: defaultdict(list))
     by_line: Counter[bytes] = field(default_factory=Counter)
-    sealed: defaultdict[bytes, dict[bytes, dict[bytes, Days]]] = field(default_factory=lambda: defaultdict(dict))
+    over: defaultdict[bytes, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    said: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
+    sealed: defaultdict[bytes, dict[bytes, _Seal]] = field(default_factory=lambda: defaultdict(dict))
+    alike: dict[tuple[bytes, ...], tuple[bytes, ...]] = field(default_factory=dict)
 
     def take(self, entry: Entry, door: Door, known: Mapping[bytes, Collection[bytes]]) -> list[bytes]:
         """One more, or one that was taken already; which others to take again."""
@@ -153,25 +166,42 @@ class _Read:
         met = [each for each in self.aside if each[1] in known.get(each[0], ())]
         return [name for each in met for name in self.aside.pop(each)]
 
+    def said_by_now(self, said: Mapping[bytes, frozenset[bytes]]) -> list[bytes]:
+        """Those of which keys fell under the bound, where a key is said that was not when they were read."""
+        before = self.said
+        more = [space for space, keys in said.items() if space in self.over and keys - before.get(space, frozenset())]
+        self.said = {**self.said, **said}
+        return [name for space in more for name in self.over.pop(space)]
+
     def _add(self, entry: Entry, door: Door) -> None:
-        header, said, at_ms = entry.header, parsed(entry, Wraps.parse), entry.timestamp_ms
-        if said is None or header.target is None:
+        header, record = entry.header, parsed(entry, Wraps.parse)
+        if record is None or header.target is None:
             return
-        keys, line = self.sealed[header.space].setdefault(header.target, {}), door.began_as(header.author)
-        for named, _ in said.wraps:
-            key = named if named in keys or self.by_line[line] < MAX_SEALED_BY_ONE else _KEYS_OF_NOBODY
-            self.by_line[line] += key not in keys
-            first_ms, last_ms = keys.get(key, (at_ms, at_ms))
-            keys[key] = min(first_ms, at_ms), max(last_ms, at_ms)
+        said, line = self.said.get(header.space, frozenset()), door.began_as(header.author)
+        keys, is_over = dict[bytes, None](), False
+        for named, _ in record.wraps:
+            has_room = self.by_line[line] < MAX_SEALED_BY_ONE
+            if named not in said and has_room:
+                self.by_line[line] += named not in keys
+            is_over |= named not in said and not has_room
+            keys[named if named in said or has_room else _KEYS_OF_NOBODY] = None
+        if is_over:
+            self.over[header.space].append(entry.id)
+        # a machine seals one work after the other to the same keys
+        alike = tuple(keys)
+        alike = self.alike.setdefault(alike, alike)
+        self.sealed[header.space][entry.id] = _Seal(header.target, entry.timestamp_ms, alike)
 
 
 _READ: Final[WeakKeyDictionary[Replica, _Read]] = WeakKeyDictionary()
 
 
-async def _sealed(agent: Agent, known: Mapping[bytes, Collection[bytes]]) -> Mapping[bytes, _Sealed]:
+async def _sealed(
+    agent: Agent, known: Mapping[bytes, Collection[bytes]], said: Mapping[bytes, frozenset[bytes]]
+) -> Mapping[bytes, Mapping[bytes, _Seal]]:
     """To which keys the work of these classes was sealed: what has come since the last look is read alone.
 
-    `known` are the devices, in each, whose word about others' work counts.
+    `known` are the devices, in each, whose word about others' work counts, and `said` the keys that have a name there.
     """
     replica = agent.replica
     # what came bare, and was passed over, may have got its payload since
@@ -180,7 +210,7 @@ async def _sealed(agent: Agent, known: Mapping[bytes, Collection[bytes]]) -> Map
     read = _READ.get(replica)
     if read is None or read.filled != filled:
         read = _READ[replica] = _Read(filled)
-    again = read.known_by_now(known)
+    again = read.known_by_now(known) + read.said_by_now(said)
     if latest is not None and latest[0] != read.after:
         came = await replica.store.scan_kinds([Kind.HAND_IN, Kind.WRAP], read.after)
         again += await _take(read, came, replica, known)
@@ -274,24 +304,28 @@ async def list_past_readers(agent: Agent, readers: Sequence[Reader]) -> list[Pas
         return []
     said = await said_by_space(agent, Kind.PERSON_KEY)
     classes = [await _Class.of(agent, each.space, each.person, readers, said.get(each.space, ())) for each in places]
-    sealed = await _sealed(agent, {each.space: each.known_teachers for each in classes})
     recovery = await _recovery_keys_ever(agent.replica)
+    known = {each.space: each.known_teachers for each in classes}
+    sealed = await _sealed(agent, known, {each.space: _have_a_name(each, recovery) for each in classes})
     found: dict[bytes | None, _Past] = {}
     for here in classes:
-        here.add_to(found, _spans(sealed.get(here.space, {}), here.roster, recovery))
+        here.add_to(found, _spans(sealed.get(here.space, {}).values(), here.roster), recovery)
     names = await first_names(agent.replica, {person for person in found if person is not None})
     return sorted((each.shown(names) for each in found.values()), key=_place)
 
 
-def _spans(sealed: _Sealed, roster: Roster, recovery: Collection[bytes]) -> Mapping[bytes, _Span]:
-    """What was sealed to each key, of the works that count here."""
-    spans: dict[bytes, _Span] = {}
-    for work, keys in sealed.items():
-        if work not in roster.held_back:
-            for key, days in keys.items():
-                if key not in recovery:
-                    spans.setdefault(key, _Span()).add([work], days)
+def _spans(sealed: Iterable[_Seal], roster: Roster) -> Mapping[tuple[bytes, ...], _Span]:
+    """What was sealed to the same keys, of the works that count here: a machine seals most of its work to the same."""
+    spans: dict[tuple[bytes, ...], _Span] = {}
+    for seal in sealed:
+        if seal.work not in roster.held_back:
+            spans.setdefault(seal.keys, _Span()).add([seal.work], (seal.at_ms, seal.at_ms))
     return spans
+
+
+def _have_a_name(here: _Class, recovery: frozenset[bytes]) -> frozenset[bytes]:
+    """The keys of which it is known whose they are: no flood of seals makes them keys of nobody."""
+    return recovery.union(here.sayers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,12 +378,19 @@ class _Class:
         """Whether the teacher has confirmed this device, or looked at it as this person's that reads."""
         return device in self.confirmed or is_looked_at(self.marks.get(device), person, speaks=True)
 
-    def add_to(self, found: dict[bytes | None, _Past], spans: Mapping[bytes, _Span]) -> None:
-        """To what other classes told, what this one tells."""
-        for key, span in spans.items():
-            if not self.sayers[key] and (nameless := _nameless(found)) is not None:
+    def add_to(
+        self,
+        found: dict[bytes | None, _Past],
+        spans: Mapping[tuple[bytes, ...], _Span],
+        recovery: Collection[bytes],
+    ) -> None:
+        """To what other classes told, what this one tells; the kits' keys are no reader's."""
+        for keys, span in spans.items():
+            readers = [key for key in keys if key not in recovery]
+            of_nobody = not all(key in self.sayers for key in readers)
+            if of_nobody and (nameless := _nameless(found)) is not None:
                 nameless.add(self.space, span.works, span, is_news=not _are_looked_at(span.works, self.known_works))
-            for sayer in self.sayers[key]:
+            for sayer in (sayer for key in readers for sayer in self.sayers.get(key, ())):
                 given, device = sayer.given, device_id((sayer.given.key, sayer.given.agreement))
                 standing = self.door.origin(given.key), self.roster.who(sayer.person)
                 # of one that waits, and that she does not know, the list says that nothing is given to it
@@ -384,7 +425,7 @@ def _sayers(said: Iterable[Entry], roster: Roster, door: Door) -> Mapping[bytes,
         key, given = parsed(entry, PersonKey.parse), door.authority(entry.header.grant)
         if key is not None and given is not None and not roster.is_erased(entry):
             found[key.agreement].setdefault((device, person), _Sayer(given, person, key.name))
-    return defaultdict(tuple, {key: tuple(sayers.values()) for key, sayers in found.items()})
+    return {key: tuple(sayers.values()) for key, sayers in found.items()}
 
 
 def _standing(readers: Iterable[Reader], door: Door) -> frozenset[_Standing]:

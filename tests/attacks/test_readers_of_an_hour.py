@@ -10,10 +10,11 @@ from typing import Final
 
 import pytest
 
-from protocol.limits import MAX_READERS_PER_HAND_IN
+from protocol.identity import AgreementKey
+from protocol.limits import MAX_READERS_PER_HAND_IN, MAX_READING_KEYS_PER_DEVICE
 from protocol.messages.lives import Twin
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Erasure, PersonRecord, Revocation
+from protocol.model.structure import Erasure, PersonKey, PersonRecord, Revocation
 from protocol.model.work import Wraps
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Door
@@ -26,9 +27,10 @@ from sync_agent.keys.confirming import list_readers
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.past_readers import (
     PastReader,
+    _Read,
     _Sayer,
     _sayers,
-    _Sealed,
+    _Seal,
     _Span,
     _spans,
     acknowledge_past,
@@ -62,8 +64,8 @@ def _by_what_counts(said: Iterable[Entry], roster: Roster, door: Door) -> Mappin
     return _sayers([entry for entry in said if not roster.hides(entry)], roster, door)
 
 
-def _whatever_is_held_back(sealed: _Sealed, roster: Roster, recovery: Collection[bytes]) -> Mapping[bytes, _Span]:
-    return _spans(sealed, replace(roster, held_back=frozenset()), recovery)
+def _whatever_is_held_back(sealed: Iterable[_Seal], roster: Roster) -> Mapping[tuple[bytes, ...], _Span]:
+    return _spans(sealed, replace(roster, held_back=frozenset()))
 
 
 @dataclass
@@ -285,6 +287,76 @@ async def test_nor_does_a_pc_keep_an_alarm_up_with_keys_of_nobody_for_work_that_
             assert [(each.person, each.works) for each in told] == [(None, 1)]
             assert not number or not told[0].is_news, "she has looked at that work"
             await acknowledge_past(teacher, told[0])
+
+
+async def _reads_for_an_hour(here: SpiedClass, name: str, works: int) -> None:
+    """Somebody whom the server names, with as many keys as count of a device, while the PC alone is answered."""
+    territory, space = here.room.territory, here.room.space
+    spy = replace(here, spy=new_device(Random(name).randbytes))
+    person = await territory.person(name, PersonRole.TEACHER, space)
+    await spy.name_the_spy(person)
+    for number in range(1, MAX_READING_KEYS_PER_DEVICE):
+        made = AgreementKey(Random(f"{name} {number}").randbytes(32))
+        await spy.say(Kind.PERSON_KEY, PersonKey(made.public).encode(), person)
+    await here.sync(here.machine)
+    for number in range(works):
+        await here.room.hand_in(here.machine, here.item, {"a.odt": f"{name} {number}".encode()})
+    await here.sync(here.machine)
+    await _cut_off(spy)
+    for _ in range(2):
+        await here.sync()
+
+
+async def _news_once(teacher: Device) -> list[tuple[str | None, int]]:
+    """Of whom she is told, and looks at them."""
+    news = [each for each in await list_past_readers(teacher.agent, await list_readers(teacher.agent)) if each.is_news]
+    for each in news:
+        await acknowledge_past(teacher.agent, each)
+    return [(each.called, each.works) for each in news]
+
+
+@attack(ROW, off={"sync_agent.keys.past_readers._have_a_name": lambda *_: frozenset()})
+async def test_a_flood_of_work_that_was_sealed_to_one_of_them_makes_no_alarm_and_hides_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.keys.past_readers.MAX_SEALED_BY_ONE", 10)
+    async with spied_class(tmp_path) as here:
+        await _reads_for_an_hour(here, "M. X", 6)
+        # one that waited was sealed to him as well
+        assert [called for called, _ in await _news_once(here.teacher)] == ["M. X"]
+        await here.room.hand_in(here.machine, here.item, {"a.odt": b"sealed to Mme Petit, and to nobody else"})
+        await here.sync(here.machine, here.teacher)
+        assert await _news_once(here.teacher) == []
+        await _reads_for_an_hour(here, "M. Y", 1)
+        assert "M. Y" in [called for called, _ in await _news_once(here.teacher)]
+
+
+def _never_again(read: _Read, said: Mapping[bytes, frozenset[bytes]]) -> list[bytes]:
+    read.said = said
+    return []
+
+
+@attack(ROW, off={"sync_agent.keys.past_readers._Read.said_by_now": _never_again})
+async def test_nor_does_it_where_his_keys_are_heard_of_after_what_was_sealed_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.keys.past_readers.MAX_SEALED_BY_ONE", 10)
+    async with spied_class(tmp_path) as here:
+        right = await here.machine.agent.right(here.room.space, Kind.WRAP)
+        of_x = new_device(Random("M. X").randbytes).agreement.public
+        for number in range(3):
+            work = await here.room.hand_in(here.machine, here.item, {"a.odt": bytes([number])})
+            said = Wraps(tuple((key, bytes(80)) for key in sorted({of_x, *map(Random(number).randbytes, [32] * 9)})))
+            draft = Draft(here.room.space, Kind.WRAP, right.grant, said.encode(), here.room.pupil_person, work)
+            await here.machine.agent.write(draft)
+        await here.sync(here.machine, here.teacher)
+        assert [called for called, _ in await _news_once(here.teacher)] == [None]
+        # the PC hears of it too late to seal anything else to him
+        spy = replace(here, spy=new_device(Random("M. X").randbytes))
+        await spy.name_the_spy(await here.room.territory.person("M. X", PersonRole.TEACHER, here.room.space))
+        await _cut_off(spy)
+        await here.sync(here.teacher)
+        assert await _news_once(here.teacher) == [("M. X", 3)]
 
 
 _HERE: Final = {part: frozenset({f"{part} of this PC"}) for part in Part}
