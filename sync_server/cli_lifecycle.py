@@ -230,9 +230,12 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
             str | None, Option(metavar="KIT", help="The recovery kit, for what has been destroyed somewhere.")
         ] = None,
         passphrase_file: KitPassphrase = None,
+        counting_too: Annotated[
+            bool, Option(help="Also what counts and nobody has called in question, or is said more than once.")
+        ] = False,
     ) -> JSON:
         """Take an erasure back: within a week, or while it waits; afterwards with the kit, as far as anybody has it."""
-        params: Params = {"covers": covers}
+        params: Params = {"covers": covers, "counting_too": counting_too}
         return await kits.run(call, "unerase", params, _kit_or_none(call, kit, passphrase_file))
 
     @program.command("export-person")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.office.erasures import in_force
-from protocol.replica.upkeep.orders import is_in_doubt, noted_since
+from protocol.replica.office.erasures import in_force, is_in_doubt
+from protocol.replica.upkeep.orders import noted_since
 
 
 @dataclass(frozen=True, slots=True)

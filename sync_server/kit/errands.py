@@ -113,14 +113,15 @@ class Closing(Errand):
 
 
 class TakingBack(Errand):
-    """`unerase`: the erasures that cover this name, by its whole id as it was typed."""
+    """`unerase`: the erasures that cover this name, by its whole id as it was typed; the kit's own if that was said."""
 
     elsewhere = frozenset({Kind.RULING})
 
-    def __init__(self, kit: Kit, covers: str) -> None:
+    def __init__(self, kit: Kit, covers: str, *, counting_too: bool) -> None:
         """Raises `BadInput` for an id that was cut short: a person's may begin as that of a class does."""
         super().__init__(kit)
         self._covers = _whole(covers, PERSON_BYTES, ID_BYTES)
+        self._counting_too = counting_too
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """A ruling that refuses erasures of it, which are shown."""
@@ -131,6 +132,18 @@ class TakingBack(Errand):
         ]
         if ruling.accepted or len(refused) != len(ruling.refused):
             raise uncalled_for(entry)
+        self._check_own(refused)
+        self.looked_at += [
+            f"by the kit's word counts no more, written by {_whose(each)}: the erasure {each.id.hex()}"
+            for each in refused
+        ]
+
+    def _check_own(self, refused: Collection[Entry]) -> None:
+        if not self._counting_too and any(each.header.grant is None for each in refused):
+            raise BadInput(
+                Code.NOT_YET,
+                "the kit itself has said so, and nothing was taken back of that: if it is to go, say --counting-too",
+            )
 
     def _is_meant(self, erasure: Entry, ruling: Entry) -> bool:
         return erasure.header.space == ruling.header.space and _erased(erasure) == self._covers
@@ -334,7 +347,7 @@ def errand_of(command: str, kit: Kit, params: Params, new: Kit | None, entropy: 
         case "erase":
             return Erasing(kit, given.texts(params, "person"))
         case "unerase":
-            return TakingBack(kit, given.text(params, "covers"))
+            return TakingBack(kit, given.text(params, "covers"), counting_too=params.get("counting_too") is True)
         case "space close":
             return Closing(kit, given.text(params, "space"))
         case "accept" | "refuse":
@@ -409,6 +422,10 @@ def _octets(text: str) -> bytes | None:
 def _erased(entry: Entry) -> bytes:
     _check_kind(entry, Kind.ERASE)
     return Erasure.parse(entry.payload or b"").covers
+
+
+def _whose(entry: Entry) -> str:
+    return "the kit" if entry.header.grant is None else f"the key {entry.header.author.hex()}"
 
 
 def _roots_before(kit: Kit) -> set[bytes]:

@@ -23,12 +23,13 @@ from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.as_root import check_kit
-from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back, with_doubles
+from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, with_doubles
 from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.namesakes import told_of_numbers
 from protocol.replica.office.people import described_with_doubles
 from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names
+from protocol.replica.office.taking_back import Standing, take_back, told_of
 from protocol.replica.upkeep.orders import ends_of
 from protocol.rights.vouching import device_words
 from sync_server.handlers.by_kit.closing import close_space, which_class
@@ -336,14 +337,19 @@ async def _unerase(server: Server, params: Params, outgoing: Outgoing, kit: KitA
     covers = next((one for one in known if one.hex() == full), None)
     if covers is None:
         raise BadInput(Code.UNKNOWN_PERSON, f"nothing that “{text}” names is erased; `erasures` shows what is")
-    taken_back = await take_back(server, covers, kit)
+    done = await take_back(server, covers, kit, counting_too=params.get("counting_too") is True)
     rank_of = server.replica.door.rank_of
     if any(one == covers and rank_of(each.header) > server.rank for each, one in await in_force(server.replica)):
         await outgoing.progress(
             "it stays hidden: the kit has said so as well, and "
             f"`sync-server unerase {covers.hex()} --kit KIT` takes that back"
         )
-    return {"covers": covers.hex(), "taken_back": taken_back}
+    left = [each for each in done.left if each.standing is not Standing.TAKEN_BACK]
+    for line in told_of(server, left):
+        await outgoing.progress(line)
+    if left:
+        await outgoing.progress("that stands, and was not taken back; if it is to go as well, say --counting-too")
+    return {"covers": covers.hex(), "taken_back": len(done.taken), "left": [each.entry.id.hex() for each in left]}
 
 
 COMMANDS: Final[Mapping[str, Command]] = {

@@ -59,7 +59,7 @@ async def test_whom_the_kit_shows_again_is_shown_whatever_date_a_thief_gave_his_
     async with town(tmp_path) as here:
         pupil = await _forgotten_by_a_thief(here)
         kit = kit_in(tmp_path / "server" / "kit", None)
-        await here.office.with_kit("unerase", kit, covers=pupil.hex())
+        await here.office.with_kit("unerase", kit, covers=pupil.hex(), counting_too=True)
         assert await _is_listed(here, pupil)
 
 
@@ -96,12 +96,12 @@ async def test_whom_a_new_root_would_hide_again_is_named_as_it_takes_over_and_is
     async with town(tmp_path) as here:
         pupil = await _forgotten_by_a_thief(here)
         kit = kit_in(tmp_path / "server" / "kit", None)
-        await here.office.with_kit("unerase", kit, covers=pupil.hex())
+        await here.office.with_kit("unerase", kit, covers=pupil.hex(), counting_too=True)
         new = new_kit("Cher", os.urandom)
         said = Sayings()
         await rotate_root(here.office.server, kit, new, said=said)
-        assert any(f"unerase {pupil.hex()} --kit" in line for line in said.lines)
-        await here.office.with_kit("unerase", new, covers=pupil.hex())
+        assert any(f"unerase {pupil.hex()} --kit KIT --counting-too" in line for line in said.lines)
+        await here.office.with_kit("unerase", new, covers=pupil.hex(), counting_too=True)
         assert await _is_listed(here, pupil)
 
 
@@ -110,7 +110,7 @@ async def test_a_new_root_that_hides_nobody_has_nothing_to_rule_anew(tmp_path: P
         pupil = await here.office.add_person("Léa", "pupil")
         kit = kit_in(tmp_path / "server" / "kit", None)
         await here.office.do("erase", person=[pupil])
-        await here.office.with_kit("unerase", kit, covers=pupil)
+        await here.office.with_kit("unerase", kit, covers=pupil, counting_too=True)
         said = Sayings()
         await rotate_root(here.office.server, kit, new_kit("Cher", os.urandom), said=said)
         assert await _is_listed(here, bytes.fromhex(pupil))

@@ -241,7 +241,7 @@ async def test_the_class_that_is_closed_and_the_erasure_that_is_taken_back_are_t
         (about_tom,) = [each.id for each in said if Erasure.parse(each.payload or b"").covers.hex() == tom]
         ruling = Draft(here.office.server.replica.territory, Kind.RULING, None, Ruling((), (about_tom,)).encode())
         with pytest.raises(PeerFault, match="does not need"):
-            await Thief(here, kit, "unerase", covers=lea).has_signed(ruling)
+            await Thief(here, kit, "unerase", covers=lea, counting_too=True).has_signed(ruling)
         assert bytes.fromhex(tom) in (await here.office.server.replica.view(here.space)).roster.erased
 
 
@@ -414,11 +414,24 @@ async def test_an_erasure_is_taken_back_in_its_own_space(tmp_path: Path) -> None
         lea = await here.office.add_person("Léa", "pupil")
         await here.office.with_kit("erase", kit, person=[lea])
         (said,) = await here.office.server.store.scan_kinds([Kind.ERASE])
-        thief = Thief(here, kit, "unerase", covers=lea)
+        thief = Thief(here, kit, "unerase", covers=lea, counting_too=True)
         ruling = Ruling((), (said.id,)).encode()
         with pytest.raises(PeerFault, match="does not need"):
             await thief.has_signed_of_a_header(Draft(here.space, Kind.RULING, None, ruling))
         await thief.has_signed_of_a_header(Draft(said.header.space, Kind.RULING, None, ruling))
+
+
+@attack(KIT_ROW, off={"sync_server.kit.errands.TakingBack._check_own": lambda *_: None})
+async def test_what_the_kit_itself_has_erased_is_taken_back_where_that_was_typed_alone(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        lea = await here.office.add_person("Léa", "pupil")
+        await here.office.with_kit("erase", kit, person=[lea])
+        (said,) = await here.office.server.store.scan_kinds([Kind.ERASE])
+        ruling = Draft(said.header.space, Kind.RULING, None, Ruling((), (said.id,)).encode())
+        with pytest.raises(BadInput, match="the kit itself has said so"):
+            await Thief(here, kit, "unerase", covers=lea).has_signed(ruling)
+        await Thief(here, kit, "unerase", covers=lea, counting_too=True).has_signed(ruling)
 
 
 async def test_no_key_of_the_kit_leaves_the_command(tmp_path: Path) -> None:

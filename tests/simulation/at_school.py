@@ -13,9 +13,8 @@ from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, R
 from protocol.limits import ERASURE_DELAY_MS, MAX_UNWATCHED_MS
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Need
-from protocol.replica.office.erasures import in_force
+from protocol.replica.office.erasures import in_force, is_in_doubt
 from protocol.replica.office.stays import end_stays
-from protocol.replica.upkeep.orders import is_in_doubt
 from sync_agent.school.office import end_what_is_over
 from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.handlers.record.erasures import confirm_destroyed

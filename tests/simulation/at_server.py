@@ -12,9 +12,10 @@ from protocol.model.structure import Revocation, Ruling
 from protocol.replica.at_work.destroyed import destroyed_names
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.office.bureau import Office as Bureau
-from protocol.replica.office.erasures import erase_persons, in_force, take_back, with_doubles
+from protocol.replica.office.erasures import erase_persons, in_force, with_doubles
 from protocol.replica.office.grants import grant_device
 from protocol.replica.office.people import add_person
+from protocol.replica.office.taking_back import take_back
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.roles import PersonRole, Role
 from tests.simulation.at_school import a_while
@@ -146,7 +147,7 @@ async def unerase(world: World, _machine: Machine, random: Random) -> str:
             ruling = Ruling((), tuple(said)).encode()
             await server.write([Draft(server.replica.territory, Kind.RULING, server.grant, ruling)])
         else:
-            await take_back(server, pupil)
+            await take_back(server, pupil, counting_too=True)
         world.trust.taken_back.update(said)
 
     return await at_server(world, f"unerase {pupil.hex()[:8]}", taken_back)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from protocol.replica.office.erasures import ever_said, take_back
+from protocol.replica.office.erasures import ever_said
+from protocol.replica.office.taking_back import take_back
 from sync_server.handlers.by_kit.closing import close_space
 from sync_server.opened.app import Server
 from tests.simulation.at_school import a_while
@@ -32,7 +33,7 @@ async def unerase(world: World, _machine: Machine, random: Random) -> str:
     async def taken_back(server: Server) -> None:
         said = [entry.id for entry, covers in await ever_said(server.replica) if covers == pupil]
         world.trust.let_go_by_root.update(said)
-        await take_back(server, pupil, world.kit)
+        await take_back(server, pupil, world.kit, counting_too=True)
         world.trust.taken_back.update(said)
 
     return await at_server(world, f"unerase {pupil.hex()[:8]} by the kit", taken_back)

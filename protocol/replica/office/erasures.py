@@ -3,26 +3,22 @@
 The server's lies in the territory's space, a head teacher's in the school's, which is as far as her pupils go.
 
 Everywhere it arrives, the folds pass over all that is about the person at once; each replica destroys it a week later
-(`folds.erasing`). The entry names a pseudonymous id and nothing else. Within that week it can be taken back, by a
-ruling that refuses it; afterwards by the kit alone, where a payload is left.
+(`folds.erasing`). The entry names a pseudonymous id and nothing else. How it is taken back stands in `taking_back`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Erasure, Ruling
-from protocol.replica.at_work.destroyed import destroyed, destroyed_names
+from protocol.model.structure import Erasure
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.people import doubles_of
-from protocol.rights.erasures import rulings_of
-from protocol.roles import RANK, Role
 
 
 async def check_known(office: Office, persons: Sequence[bytes]) -> None:
@@ -47,7 +43,7 @@ async def erase_persons(office: Office, persons: Sequence[bytes], kit: RootKit |
     wanted = [person for person in dict.fromkeys(persons) if person not in said]
     drafts = [Draft(home, Kind.ERASE, None, Erasure(person).encode()) for person in wanted]
     if drafts:
-        await _say(office, drafts, kit)
+        await say_as(office, drafts, kit)
     return len(drafts)
 
 
@@ -80,71 +76,25 @@ async def in_force(replica: Replica) -> list[tuple[Entry, bytes]]:
     return found
 
 
-async def take_back(office: Office, covers: bytes, kit: RootKit | None = None) -> int:
-    """Have somebody or something shown again that was erased; how many erasures that takes back.
-
-    What has been destroyed stays so, and what comes of it later is destroyed too, unless the kit says otherwise: then
-    it comes back from whoever still has it. Raises `BadInput(UNKNOWN_PERSON)` if nothing that may be taken back covers
-    it, `BadInput(NOT_YET)` if it takes the kit.
-    """
-    replica = office.replica
-    said = await ever_said(replica)
-    if kit is None:
-        done = await _done_at(replica, said)
-        said = [(one, of) for one, of in await in_force(replica) if (one.header.space, of) not in done]
-    is_left = any(covered == covers for _, covered in said)
-    if kit is None and not is_left and covers in await destroyed_names(replica.store):
-        raise BadInput(
-            Code.NOT_YET,
-            f"{covers.hex()} has been destroyed here, and only the recovery kit takes that back (--kit); "
-            "or put the person on the list again, as somebody new",
-        )
-    rank = office.rank if kit is None else RANK[Role.ROOT]
-    drafts = []
-    for entry, covered in said:
-        if covered == covers and replica.door.rank_of(entry.header) <= rank:
-            space, ruling = entry.header.space, Ruling((), (entry.id,)).encode()
-            # the kit signs nothing that names parents, and stands above all of them
-            parents = await ruling_before(replica, space, [entry.id], rank) if kit is None else ()
-            drafts.append(Draft(space, Kind.RULING, None, ruling, parents=parents))
-    if not drafts and is_left and kit is None:
-        raise BadInput(
-            Code.NOT_YET, f"the kit has said so: `sync-server unerase {covers.hex()} --kit KIT` takes that back"
-        )
-    if not drafts:
-        raise BadInput(Code.UNKNOWN_PERSON, f"no erasure of {covers.hex()} can be taken back; `erasures` shows them")
-    await _say(office, drafts, kit)
-    return len(drafts)
+async def is_in_doubt(replica: Replica, erasure: Entry) -> bool:
+    """Whether who said an erasure has been cut off since: a thief may have said it. The kit's word is in no doubt."""
+    if erasure.header.grant is None:
+        return False
+    return erasure.header.author in (await replica.view(erasure.header.space)).roster.cut
 
 
-async def ruling_before(replica: Replica, space: bytes, names: Collection[bytes], rank: int) -> tuple[bytes, ...]:
-    """The ruling that one of this rank, about these entries of a space, has to name: it counts as later, then."""
-    line = replica.door.lineage(space)
-    rulings = [each for each in await replica.store.scan_kinds([Kind.RULING]) if each.header.space in line]
-    held = (await replica.view(space)).roster.held_back if rulings else frozenset[bytes]()
-    before = [
-        entry.id
-        for entry, ruling in rulings_of(rulings, held, replica.door)
-        if replica.door.standing_of(entry.header) <= rank and not {*ruling.accepted, *ruling.refused}.isdisjoint(names)
-    ]
-    return tuple(before[-1:])
+async def erased_besides(replica: Replica) -> Callable[[bytes, bytes], bool]:
+    """Whether an erasure that counts covers a name in a space, or above it, whatever else is said of it there."""
+    counting = {(entry.header.space, covers) for entry, covers in await in_force(replica)}
+    lineage = replica.door.lineage
+
+    def is_erased(space: bytes, covers: bytes) -> bool:
+        return not counting.isdisjoint((above, covers) for above in lineage(space))
+
+    return is_erased
 
 
-async def _done_at(replica: Replica, said: Sequence[tuple[Entry, bytes]]) -> set[tuple[bytes, bytes]]:
-    """In which spaces this replica has destroyed which names: what else is said of them there is of no use any more.
-
-    Of what an earlier version has destroyed nobody knows where: everywhere.
-    """
-    done = await destroyed(replica.store)
-    pairs = ((entry, covers, done.get(covers)) for entry, covers in said)
-    return {
-        (entry.header.space, covers)
-        for entry, covers, record in pairs
-        if record is not None and (record.by is None or entry.id in record.by)
-    }
-
-
-async def _say(office: Office, drafts: Sequence[Draft], kit: RootKit | None) -> None:
+async def say_as(office: Office, drafts: Sequence[Draft], kit: RootKit | None) -> None:
     """As this office, or as the root."""
     if kit is None:
         await office.say(drafts)

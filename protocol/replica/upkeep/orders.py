@@ -28,7 +28,7 @@ from protocol.replica.at_work.destroyed import Done, destroyed
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import by_space
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.office.erasures import in_force
+from protocol.replica.office.erasures import in_force, is_in_doubt
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 
@@ -103,13 +103,6 @@ async def judge_alike(replica: Replica, before: Mapping[bytes, Judged]) -> bool:
 
 def _judged(roster: Roster) -> Judged:
     return Judged(roster.held_back, roster.undone, roster.carried_out, roster.cut)
-
-
-async def is_in_doubt(replica: Replica, erasure: Entry) -> bool:
-    """Whether who said an erasure has been cut off since: a thief may have said it. The kit's word is in no doubt."""
-    if erasure.header.grant is None:
-        return False
-    return erasure.header.author in (await replica.view(erasure.header.space)).roster.cut
 
 
 def orders_of(

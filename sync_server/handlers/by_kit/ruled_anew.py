@@ -34,8 +34,8 @@ def to_rule_anew(before: Counting, now: Counting) -> list[str]:
     """What to tell whoever has replaced the root."""
     told = [
         f"{name.hex()} is hidden again, and destroyed in a week: the earlier kit had taken that back, and a word that "
-        f"is dated ahead stands above it now. `sync-server unerase {name.hex()} --kit KIT`, with the new kit, takes it "
-        "back for good"
+        f"is dated ahead stands above it now. `sync-server unerase {name.hex()} --kit KIT --counting-too`, with the "
+        "new kit, takes it back for good"
         for name in sorted(now.hidden - before.hidden)
     ]
     if waiting := now.held - before.held:

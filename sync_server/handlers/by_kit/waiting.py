@@ -7,6 +7,8 @@ Rules:
   rights; what was said again waits no more, whoever holds it back;
 - of a device as a whole only its work is accepted: what it said of rights, names and erasures is accepted one by one,
   each by its own id, since a thief's stands beside the owner's;
+- whom another erasure covers as far, which counts, waits for nothing: they are forgotten whatever is said of this
+  one, and who takes back all that waits would bring them back (docs/adr/0290);
 - keys are never accepted: who was cut off comes back by a grant;
 - what the kit's word holds back the server's does not free: that is said, and not counted. With the kit the root says
   it, of work alone, and of what was named by its whole id (docs/adr/0179).
@@ -20,14 +22,15 @@ from typing import Final, TypeAlias
 
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.limits import MAX_RULED_ENTRIES
-from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Ruling
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import Erasure, Ruling
 from protocol.model.work import Revision
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
-from protocol.replica.office.erasures import ruling_before
+from protocol.replica.office.erasures import erased_besides
 from protocol.replica.office.held_in_space import held_in
+from protocol.replica.office.taking_back import ruling_before
 from protocol.replica.office.words_of_office import about, last_said
 from protocol.rights.roster import Roster, is_acceptable
 from sync_server.handlers.store.notices import Notice
@@ -58,6 +61,7 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
 
     held = await _held(server)
     said = await _last_said(server) if held and not refused else {}
+    is_erased_besides = await erased_besides(server.replica)
     for space, entries in held.items():
         view = await server.replica.view(space)
         for entry in entries:
@@ -65,6 +69,9 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
                 continue
             if said.get(_what(entry), 0) > entry.header.at:
                 continue  # the kit's word holds it back as before; what it says counts
+            erasure = parsed(entry, Erasure.parse) if entry.header.kind == Kind.ERASE and not refused else None
+            if erasure is not None and is_erased_besides(space, erasure.covers):
+                continue
             subject, target = entry.header.subject, entry.header.target
             person = None if subject is None else view.roster.persons.get(view.roster.who(subject))
             item = None if target is None else view.coursework.items.get(target)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
 from protocol.replica.at_work.replica import Draft
-from protocol.replica.office.erasures import ever_said, in_force
-from protocol.replica.upkeep.orders import DestroyedHere, is_in_doubt
+from protocol.replica.office.erasures import erased_besides, ever_said, in_force, is_in_doubt
+from protocol.replica.upkeep.orders import DestroyedHere
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
 
@@ -57,14 +57,13 @@ async def held_back(server: Server) -> int:
     which was given other keys before it had come. They are shown again, but where they had been destroyed.
     """
     replica = server.replica
-    sure = {(entry.header.space, covers) for entry, covers in await in_force(replica)}
+    is_erased_besides = await erased_besides(replica)
     known = {entry.header.subject for entry in await replica.store.scan_kinds([Kind.PERSON, Kind.HAND_IN])}
     found: set[bytes] = set()
     for entry, covers in await ever_said(replica):
         roster = (await replica.view(entry.header.space)).roster
         is_open = entry.id in roster.held_back and entry.id not in roster.refused
-        line = replica.door.lineage(entry.header.space)
-        if is_open and covers in known and sure.isdisjoint((space, covers) for space in line):
+        if is_open and covers in known and not is_erased_besides(entry.header.space, covers):
             found.add(covers)
     return len(found)
 

@@ -1,0 +1,185 @@
+"""Taking an erasure back: a ruling that refuses it, within its week; afterwards the kit's, where a payload is left.
+
+Rules:
+- what was said of a name stands side by side: an office's word that everybody has obeyed, and a thief's of yesterday.
+  Only what is in question goes by itself: what is held back; else, of what hides the name, the only one;
+- what else counts goes where somebody has been told its dates, and whose word each is, and says so: a decoy among a
+  thief's erasures would have the kit bring back whoever was forgotten long before (docs/adr/0290);
+- with the kit nothing goes unasked that counts and that nobody questions.
+
+docs/protocol.md, "Erasure".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from enum import Enum
+from typing import Final, NamedTuple
+
+from protocol.clock import rfc3339
+from protocol.errors import BadInput, Code
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Ruling
+from protocol.replica.at_work.destroyed import destroyed, destroyed_names
+from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.at_work.signer import RootKit
+from protocol.replica.console.text import local_time
+from protocol.replica.office.bureau import Office, is_own
+from protocol.replica.office.erasures import ever_said, in_force, is_in_doubt, say_as
+from protocol.rights.erasures import rulings_of
+from protocol.roles import RANK, Role
+
+MAX_NAMED: Final = 10
+"""How many erasures of one name are told: who has the server's key says as many as they like."""
+
+
+class Standing(Enum):
+    """How an erasure stands where it lies, and as it is told."""
+
+    HELD_BACK = "held back"
+    DOUBTFUL = "by a key that was cut off since"
+    COUNTING = "in question by nobody"
+    TAKEN_BACK = "taken back already"
+
+
+class Weighed(NamedTuple):
+    """An erasure of the name, and how it stands."""
+
+    entry: Entry
+    standing: Standing
+
+
+class TakenBack(NamedTuple):
+    """What was taken back, and what else is said of the name and goes on standing; both in order of arrival."""
+
+    taken: Sequence[Weighed]
+    left: Sequence[Weighed]
+
+
+async def take_back(
+    office: Office, covers: bytes, kit: RootKit | None = None, *, counting_too: bool = False
+) -> TakenBack:
+    """Have somebody or something shown again that was erased: what is in question, or with `counting_too` all of it.
+
+    What has been destroyed stays so, and what comes of it later is destroyed too, unless the kit says otherwise: then
+    it comes back from whoever still has it. Raises `BadInput(UNKNOWN_PERSON)` if nothing that may be taken back covers
+    it, `BadInput(NOT_YET)` if it takes the kit, or to be asked for with its dates.
+    """
+    replica = office.replica
+    said = [entry for entry, of in await _of_use(replica, by_kit=kit is not None) if of == covers]
+    if kit is None and not said and covers in await destroyed_names(replica.store):
+        raise BadInput(
+            Code.NOT_YET,
+            f"{covers.hex()} has been destroyed here, and only the recovery kit takes that back (--kit); "
+            "or put the person on the list again, as somebody new",
+        )
+    rank = office.rank if kit is None else RANK[Role.ROOT]
+    known = [Weighed(one, await _standing(replica, one)) for one in said if replica.door.rank_of(one.header) <= rank]
+    if not known and said and kit is None:
+        raise BadInput(
+            Code.NOT_YET, f"the kit has said so: `sync-server unerase {covers.hex()} --kit KIT` takes that back"
+        )
+    if not known:
+        raise BadInput(Code.UNKNOWN_PERSON, f"no erasure of {covers.hex()} can be taken back; `erasures` shows them")
+    if kit is None:  # what is held back makes the rest no thief's
+        aside = [one for one, of in await ever_said(replica) if of == covers and one not in said]
+        known += [each for each in [Weighed(one, await _standing(replica, one)) for one in aside] if _is_held(each)]
+    taken = known if counting_too else _in_question(known, by_kit=kit is not None)
+    if not taken:
+        raise BadInput(
+            Code.NOT_YET,
+            f"nothing was taken back: {'; '.join(told_of(office, known))}. If that is to go, say it with "
+            "--counting-too",
+        )
+    if kit is None:
+        taken = [each for each in taken if not _is_held(each)]
+    drafts = []
+    for entry, _ in taken:
+        # the kit signs nothing that names parents, and stands above all of them
+        parents = await ruling_before(replica, entry.header.space, [entry.id], rank) if kit is None else ()
+        ruling = Ruling((), (entry.id,)).encode()
+        drafts.append(Draft(entry.header.space, Kind.RULING, None, ruling, parents=parents))
+    await say_as(office, drafts, kit)
+    return TakenBack(taken, [each for each in known if each not in taken])
+
+
+def told_of(office: Office, known: Sequence[Weighed]) -> list[str]:
+    """For people, in order of arrival: whose word each is, its date, which is its author's word, and how it stands."""
+    lines = [
+        f"forgotten by {_whose(office, entry)}, dated {local_time(rfc3339(entry.timestamp_ms) or '')}: {standing.value}"
+        for entry, standing in known[:MAX_NAMED]
+    ]
+    more = len(known) - MAX_NAMED
+    return [*lines, f"and by {more} more that came later"] if more > 0 else lines
+
+
+async def ruling_before(replica: Replica, space: bytes, names: Collection[bytes], rank: int) -> tuple[bytes, ...]:
+    """The ruling that one of this rank, about these entries of a space, has to name: it counts as later, then."""
+    line = replica.door.lineage(space)
+    rulings = [each for each in await replica.store.scan_kinds([Kind.RULING]) if each.header.space in line]
+    held = (await replica.view(space)).roster.held_back if rulings else frozenset[bytes]()
+    before = [
+        entry.id
+        for entry, ruling in rulings_of(rulings, held, replica.door)
+        if replica.door.standing_of(entry.header) <= rank and not {*ruling.accepted, *ruling.refused}.isdisjoint(names)
+    ]
+    return tuple(before[-1:])
+
+
+def _in_question(known: Sequence[Weighed], *, by_kit: bool) -> list[Weighed]:
+    """Which of them go without being asked for with their dates; none where somebody has to be asked."""
+    held = [each for each in known if _is_held(each)]
+    hiding = [each for each in known if each.standing in {Standing.DOUBTFUL, Standing.COUNTING}]
+    if held and not by_kit:
+        return []
+    if held or not hiding:
+        return held or list(known)
+    is_plain = len(hiding) == 1 and not (by_kit and hiding[0].standing is Standing.COUNTING)
+    return hiding if is_plain else []
+
+
+def _is_held(each: Weighed) -> bool:
+    return each.standing is Standing.HELD_BACK
+
+
+async def _standing(replica: Replica, erasure: Entry) -> Standing:
+    roster = (await replica.view(erasure.header.space)).roster
+    if erasure.id in roster.held_back:
+        return Standing.HELD_BACK
+    if erasure.id in roster.undone and erasure.id not in roster.carried_out:
+        return Standing.TAKEN_BACK
+    return Standing.DOUBTFUL if await is_in_doubt(replica, erasure) else Standing.COUNTING
+
+
+def _whose(office: Office, erasure: Entry) -> str:
+    header, door = erasure.header, office.replica.door
+    if header.grant is None:
+        return "the kit"
+    if is_own(office, erasure):
+        return "this server"
+    author = door.authority(header.grant)
+    is_server = author is not None and author.role is Role.SERVER
+    return f"{'another key of the server' if is_server else 'the device'} {header.author.hex()}"
+
+
+async def _of_use(replica: Replica, *, by_kit: bool) -> list[tuple[Entry, bytes]]:
+    """The erasures of which somebody may say that they do not count; without the kit, while nothing is destroyed."""
+    if by_kit:
+        return await ever_said(replica)
+    said = await in_force(replica)
+    done = await _done_at(replica, said)
+    return [(one, of) for one, of in said if (one.header.space, of) not in done]
+
+
+async def _done_at(replica: Replica, said: Sequence[tuple[Entry, bytes]]) -> set[tuple[bytes, bytes]]:
+    """In which spaces this replica has destroyed which names: what else is said of them there is of no use any more.
+
+    Of what an earlier version has destroyed nobody knows where: everywhere.
+    """
+    done = await destroyed(replica.store)
+    pairs = ((entry, covers, done.get(covers)) for entry, covers in said)
+    return {
+        (entry.header.space, covers)
+        for entry, covers, record in pairs
+        if record is not None and (record.by is None or entry.id in record.by)
+    }
