@@ -31,7 +31,9 @@ async def known_for_good(agent: Agent, roster: Roster) -> Known:
     known = known_in(agent, roster.space)
     if not roster.erased and not roster.held_back:
         return known
-    met = {key for devices in agent.remembered.get(roster.space, {}).values() for key, _ in devices}
+    # a teacher's later laptops, to which the first one led, are no start of a voice, and are heard of all the same
+    persons = (agent.remembered.get(roster.space, {}), agent.heard.get(roster.space, {}))
+    met = {key for each in persons for devices in each.values() for key, _ in devices}
     said = [one.entry for one in await agent.replica.store.of_kinds(roster.space, [Kind.PERSON_KEY])]
     hidden = [entry for entry in said if entry.header.author in met and roster.hides(entry)]
     return replace(known, hidden_as=said_as(hidden, agent.replica.door))

@@ -17,10 +17,13 @@ from protocol.model.work import Receipt
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as VouchedDevice
+from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
+from sync_agent.hand_ins.for_good import known_for_good
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.acquaintances import known_in
+from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
@@ -118,6 +121,33 @@ async def test_who_says_her_key_as_his_while_she_is_hidden_lets_go_of_no_work_fr
         await territory.say(space, Kind.ERASE, Erasure(here.room.teacher_person).encode())
     else:
         await territory.say(space, Kind.REVOKE, Revocation(here.teacher.agent.device, ()).encode())
+    await here.sync(here.machine)
+    await named.says_opened(work)
+    assert await named.is_kept(work)
+
+
+async def _met_as_starts_alone(agent: Agent, roster: Roster) -> Known:
+    agent.heard.clear()
+    return await known_for_good(agent, roster)
+
+
+@pytest.mark.parametrize("how", ["erased", "cut off with all that it said"])
+@attack(ROW, off={"sync_agent.hand_ins.for_good.known_for_good": _met_as_starts_alone})
+async def test_nor_who_says_the_key_of_her_second_laptop_while_that_is_hidden(here: SpiedClass, how: str) -> None:
+    territory, space, teacher = here.room.territory, here.room.space, here.teacher
+    second = await here.room.teacher()
+    await here.sync(teacher, second, here.machine, teacher)
+    await confirm(teacher.agent, device_id(own_device(second.agent)), shown_as="own")
+    await here.sync(teacher, second, here.machine, teacher)
+    work = await here.room.hand_in(here.machine, here.item, {"autre.odt": b"encore" * 50})
+    named, its = await x_is_named(here), second.agent.reading_key(space)
+    assert its is not None
+    await here.say(Kind.PERSON_KEY, PersonKey(its.public).encode(), named.person)
+    await named.a_week_passes()
+    if how == "erased":
+        await territory.say(space, Kind.ERASE, Erasure(here.room.teacher_person).encode())
+    else:
+        await territory.say(space, Kind.REVOKE, Revocation(second.agent.device, ()).encode())
     await here.sync(here.machine)
     await named.says_opened(work)
     assert await named.is_kept(work)

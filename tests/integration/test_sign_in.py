@@ -13,11 +13,12 @@ from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from yarl import URL
 
 from protocol.errors import BadInput, Code, Refused
-from protocol.folds.sign_in import Method
+from protocol.folds.sign_in import Method, SignInWraps
 from protocol.model.entry import Kind
 from protocol.model.structure import Revocation
 from protocol.model.work import ItemKind
-from protocol.roles import PersonRole
+from protocol.replica.at_work.replica import Draft
+from protocol.roles import PersonRole, Role
 from sync_agent.machine.addresses import Address
 from sync_agent.operations import table
 from sync_agent.portal.each_page.sessions import IDLE_S
@@ -184,6 +185,37 @@ async def test_a_pupil_without_pictures_and_a_machine_without_the_key_say_whom_t
     # whoever holds the key wraps it for the newcomer
     for device in (school.pc, newcomer):
         await device.session.sync()
+    async with portal(newcomer.agent) as surfer:
+        assert (await sign_in(surfer, school.lea, PICTURES)).status == 303
+
+
+async def _teacher_of(school: SignedClass, name: str, space: bytes) -> Device:
+    person = await school.room.territory.person(name, PersonRole.TEACHER, space)
+    device = await school.room.device(Role.TEACHER, space, person=person)
+    await device.session.sync()
+    return device
+
+
+async def test_a_key_that_a_pc_was_given_where_it_may_say_nothing_keeps_no_newcomer_waiting_for_the_classs(
+    school: SignedClass,
+) -> None:
+    room, above, pc = school.room, school.room.school, school.pc.agent
+    zoe = await room.territory.person("Zoé", PersonRole.PUPIL, above)
+    giver = await _teacher_of(school, "M. X", above)
+    book = SignInBook(giver.agent)
+    await book.set(above, {zoe: (Method.PIN, "4711")})
+    name, mine = (await book.of(above)).persons[zoe].record.key, pc.keys.agreement.public
+    assert name is not None
+    key, right = await book.key(above, name), await giver.agent.right(above, Kind.SIGN_IN_WRAP)
+    assert key is not None
+    wraps = SignInWraps(name, ((mine, key.wrap(above, mine, bytes(range(32)))),))
+    await giver.agent.write(Draft(above, Kind.SIGN_IN_WRAP, right.grant, wraps.encode()))
+    await giver.session.sync()
+    await _teacher_of(school, "Mme Roche", above)  # to whom nobody has given it
+    newcomer = await room.machine()
+    for device in (school.pc, newcomer, school.pc, newcomer):
+        await device.session.sync()
+    assert await school.fold_of(school.pc).key(above, name) is not None
     async with portal(newcomer.agent) as surfer:
         assert (await sign_in(surfer, school.lea, PICTURES)).status == 303
 
