@@ -227,7 +227,10 @@ async def test_a_pupil_of_two_classes_signs_in_in_each_and_is_shown_what_is_hers
         assert (await sign_in(surfer, school.lea, "1-2-3", support)).status == 303
         assert work not in await surfer.page("/work")
         page = f"/item/{item}"
-        assert "Dis d&#39;abord qui tu es" in await surfer.page(page)
+        asked = await surfer.page(page)
+        assert "Dis d&#39;abord qui tu es" in asked
+        assert "Dire qui je suis (CM1)" in asked
+        assert "rien rendu" not in await surfer.page("/work"), "what she handed in elsewhere is not shown yet"
         there = f"/sign-in/{school.lea.hex()}?back=%2Fwork&amp;space={school.room.space.hex()}"
         assert there in await surfer.page("/work"), "the way to it is shown"
         assert "Classe : CM1" in await surfer.page(html.unescape(there))
