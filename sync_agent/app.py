@@ -35,7 +35,7 @@ from protocol.replica.upkeep.rebuild import open_or_rebuild
 from protocol.rights.door import WRITERS, Authority
 from protocol.rights.speaking import Remembered
 from protocol.rights.vouching import Device
-from protocol.roles import READS_HAND_INS, Role
+from protocol.roles import READS_HAND_INS, SHARED, Role
 from protocol.transfer.deflate_parameters import Profile
 from sync_agent.machine.around import Around
 from sync_agent.machine.enrolled import (
@@ -468,9 +468,23 @@ class Agent:
             number += len(said)
         return number
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether this was first let in as a machine that is nobody's own, or is a copy of one.
+
+        It stays one, whoever calls it a teacher's later: nobody honest does (docs/adr/0287).
+        """
+        door = self.replica.door
+        first = next(iter(door.authorities_of(self.device)), None)
+        while first is not None and first.predecessor is not None:
+            first = next(iter(door.authorities_of(first.predecessor)), None)
+        return first is not None and first.role in SHARED
+
     async def role(self) -> Role | None:
-        """The highest role that the device has anywhere."""
+        """The highest role that the device has anywhere, and may have (`is_shared`)."""
         grants = await self.replica.authorities(self.device)
+        if grants and self.is_shared:
+            return next((grant.role for grant in grants if grant.role in SHARED), Role.MACHINE)
         return max(grants, key=lambda grant: grant.rank).role if grants else None
 
     async def needs(self, space: bytes, authority: Authority) -> list[Need]:

@@ -1,4 +1,7 @@
-"""Whoever has the server makes up another class on a shared PC, and lists there who signs in (docs/adr/0288)."""
+"""What whoever has the server does to be shown, on a shared PC, what is behind a sign-in (docs/adr/0287, 0288).
+
+They make up another class there, and list in it who signs in; or they call the PC a teacher's.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,17 @@ from dataclasses import dataclass
 
 import pytest
 
+from protocol.errors import Refused
 from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.model.work import ItemKind
+from protocol.roles import PersonRole, Role
+from sync_agent.app import Agent
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.hand_ins.handing_in import give_feedback
 from sync_agent.school.sign_in import TRIES_MARKS, SignInBook, Try
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, WORK, Classroom, Given
+from tests.harness.commands import Desk
 from tests.harness.portal import Surfer, portal
 from tests.harness.sign_in import PICTURES, WRONG, SignedClass, class_beside, leaves, sign_in, signed_class
 
@@ -123,3 +130,39 @@ async def test_who_signs_in_in_another_class_in_between_has_no_more_tries_in_her
         assert (await book.attempt(made_up, school.lea, OTHERS)).how is Try.PROVEN
         school.room.territory.clock.advance(3_600_000)
     assert (await book.attempt(hers_alone, school.lea, PICTURES)).how is Try.LOCKED
+
+
+def _never(_: Agent) -> bool:
+    return False
+
+
+NO_TEACHERS = "a server grants a pupils' PC a teacher's right, as hers"
+
+
+async def _called_a_teachers(hers: Hers, role: Role, where: str, *, named: bool) -> None:
+    """The PC has another right: in a class that is made up, in Léa's or above it, by a name or by none."""
+    school, territory = hers.school, hers.school.room.territory
+    spaces = {"hers": school.room.space, "above": territory.replica.door.parent(school.room.space)}
+    space = spaces.get(where) or await territory.classroom("Soutien")
+    person = await territory.person("M. X", PersonRole.TEACHER, space) if named else None
+    await territory.let_in(school.pc.agent.keys, role, space, person=person)
+    for _ in range(2):
+        await school.agree()
+
+
+@pytest.mark.parametrize("where", ["made up", "hers", "above"])
+@pytest.mark.parametrize(("role", "named"), [(Role.TEACHER, True), (Role.HEAD, False), (Role.ADMIN, False)])
+@attack(NO_TEACHERS, off={"sync_agent.app.Agent.is_shared": property(_never)})
+async def test_a_shared_pc_that_a_server_calls_a_teachers_shows_what_it_showed(
+    hers: Hers, role: Role, where: str, named: bool
+) -> None:
+    await _called_a_teachers(hers, role, where, named=named)
+    agent = hers.school.pc.agent
+    async with portal(agent) as surfer:
+        assert await hers.shown(surfer) == set()
+        assert (await surfer.send("/", f"/work/{hers.work}/open", {"path": ""})).status == 404
+        assert {(await surfer.get(page)).status for page in ("/publish", "/readers", "/school", "/drill")} == {404}
+        assert (await sign_in(surfer, hers.school.lea, PICTURES)).status == 303
+        assert len(await hers.shown(surfer)) == 7, "pupils use it as before"
+    with pytest.raises(Refused):
+        await Desk(agent).ask("export-person", person=hers.school.lea.hex())

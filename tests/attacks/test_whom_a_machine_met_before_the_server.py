@@ -15,6 +15,7 @@ from protocol.roles import Role
 from sync_agent.keys.key_wraps import reading_keys
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, classroom
+from tests.harness.commands import Desk
 from tests.harness.lan import exchange
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, own_keys, spied_class
@@ -61,11 +62,10 @@ async def test_what_a_pupil_says_at_a_pc_that_a_server_calls_hers_is_no_word_of_
             await here.sync(machine)
         await here.name_the_spy(room.teacher_person)
         await here.sync(machine)
-        async with portal(machine.agent) as surfer:
-            form = {"reader": device_id(own_keys(here.spy)).hex(), "shown_as": "own"}
-            await surfer.send("/readers", "/readers/confirm", form)
-            page = f"/work/{here.work.hex()}"
-            await surfer.send(page, f"{page}/feedback", {"text": "Viens me voir ce soir."}, files=[])
+        # the pages stay a shared PC's (docs/adr/0287)
+        desk = Desk(machine.agent)
+        await desk.ask("key-confirm", reader=device_id(own_keys(here.spy)).hex(), shown_as="own")
+        await desk.ask("feedback", id=here.work.hex(), text="Viens me voir ce soir.", mark=None, redo=False)
         await here.sync(machine)
         tips = tuple(await territory.replica.tips(room.space, machine.agent.device))
         end = Revocation(machine.agent.device, tips).encode()

@@ -242,6 +242,15 @@ async def test_pupils_sign_in_on_a_clone_at_once_and_with_no_server(room: Classr
     assert (await school.fold_of(clone).attempt(school.room.space, school.lea, PICTURES)).how is Try.PROVEN
 
 
+async def test_a_copy_of_a_shared_pc_is_one_whoever_calls_it_a_teachers(room: Classroom) -> None:
+    clone = await started(room, await image_of(room, await room.machine()), "pc2", Place(pc(2)))
+    assert clone.agent.former
+    await clone.session.sync()
+    await room.territory.let_in(clone.agent.keys, Role.TEACHER, room.space, person=room.teacher_person)
+    await clone.session.sync()
+    assert await clone.agent.role() is Role.MACHINE
+
+
 async def test_a_machine_with_a_new_disk_stays_who_it_is(room: Classroom) -> None:
     machine = await room.machine()
     key = machine.agent.device
@@ -435,3 +444,4 @@ async def test_a_laptop_that_gave_way_to_its_copy_and_is_hers_again_speaks_for_h
     for _ in range(3):
         await again.session.sync()
     assert (await again.agent.replica.view(room.space)).roster.speaks(grant.id)
+    assert await again.agent.role() is Role.TEACHER
