@@ -133,7 +133,8 @@ async def _called(agent: Agent, name: str, key: str, text: str, beside: Params) 
             return by_name(text, await _spaces(agent, also_over=key == "from"), code, what)
         case "device" if key == "reader":
             readers = await list_readers(agent)
-            shown_here = {each.device: Named(each.device, each.name, key_words(each.device)) for each in readers}
+            door = agent.replica.door
+            shown_here = {each.device: Named(each.device, each.name, key_words(each.device, door)) for each in readers}
             return by_name(text, list(shown_here.values()), code, what)
         case "device":
             one = by_name(text, await _devices(agent), code, what)
@@ -174,7 +175,7 @@ async def _spaces(agent: Agent, *, also_over: bool) -> list[Named]:
 async def _devices(agent: Agent) -> list[Named]:
     names = await device_names(agent)
     keys = dict.fromkeys(authority.key for authority in agent.replica.door.authorities())
-    return [Named(key, names.get(key), key_words(key)) for key in keys]
+    return [Named(key, names.get(key), key_words(key, agent.replica.door)) for key in keys]
 
 
 async def _persons(agent: Agent, spaces: Iterable[bytes]) -> list[Named]:

@@ -154,7 +154,7 @@ class Pages:
             last_ms=None if last is None else last.at_ms,
             territory=agent.enrolment.territory_name,
             fingerprint=fingerprint_words(agent),
-            words=key_words(agent.device),
+            words=key_words(agent.device, agent.replica.door),
             free=await agent.replica.content.free_bytes(),
             content=content_bytes,
             budget=agent.budget.shown(),

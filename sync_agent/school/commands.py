@@ -166,7 +166,7 @@ async def _devices(office: SchoolOffice, _params: Params, outgoing: Outgoing) ->
         {
             "device": row.key.hex(),
             "name": row.name,
-            "words": key_words(row.key),
+            "words": key_words(row.key, office.replica.door),
             "role": row.role.value,
             "person": None if row.person is None else row.person.hex(),
             "spaces": [space.hex() for space in row.spaces],

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+from weakref import WeakKeyDictionary
 
 from blake3 import blake3
 
@@ -10,19 +15,48 @@ from protocol.errors import PeerFault
 from protocol.folds.coursework import Work
 from protocol.identity import words_of
 from protocol.model.register import Health, RegisterKind, stored_register
+from protocol.rights.door import Door
 from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
 from sync_agent.machine.marks import CALLED_MARKS
 
 
-def key_words(device: bytes) -> str:
+def three_words(device: bytes) -> str:
     """Three words for a device's key, which it cannot choose as it does its name."""
     return " ".join(words_of(blake3(device).digest()))
 
 
+def key_words(device: bytes, door: Door) -> str:
+    """`three_words`, and three more where another key that was ever let in has the same.
+
+    Three are soon found: whoever lets in what they like makes keys until one has those of an honest computer.
+    """
+    alike = _ALIKE.setdefault(door, _Alike())
+    alike.take(door)
+    words, digest = three_words(device), blake3(device).digest()
+    return f"{words} {' '.join(words_of(digest[3:]))}" if alike.keys[words] - {device} else words
+
+
+@dataclass(slots=True)
+class _Alike:
+    """The keys of so many grants, by their three words."""
+
+    read: int = 0
+    keys: defaultdict[str, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+
+    def take(self, door: Door) -> None:
+        """Read those that have come since."""
+        for given in islice(door.authorities(), self.read, None):
+            self.keys[three_words(given.key)].add(given.key)
+            self.read += 1
+
+
+_ALIKE: Final[WeakKeyDictionary[Door, _Alike]] = WeakKeyDictionary()
+
+
 async def machine_of(agent: Agent, work: Work) -> str:
     """What people called the machine on which something was handed in, by its own word, and the words of its key."""
-    words = key_words(work.author)
+    words = key_words(work.author, agent.replica.door)
     name = work.record.machine or (await device_names(agent)).get(work.author)
     return f"{name} ({words})" if name else words
 

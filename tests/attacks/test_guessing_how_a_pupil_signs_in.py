@@ -19,7 +19,7 @@ from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.roles import PersonRole
 from sync_agent.portal.each_page.visit import Visit
-from sync_agent.school.device_names import key_words
+from sync_agent.school.device_names import three_words
 from sync_agent.school.sign_in import TRIES_MARKS, SignInBook, Try
 from sync_agent.school.sign_in_tries import Tries
 from tests.harness.attack import attack
@@ -86,8 +86,8 @@ async def test_a_machine_that_locks_for_fun_is_named_and_its_locks_end_with_its_
     assert (await SignInBook(school.pc.agent).attempt(school.room.space, school.lea, PICTURES)).how is Try.LOCKED
     async with portal(school.teacher.agent) as surfer:
         page = await surfer.page(f"/sign-ins/{space.hex()}")
-        assert page.count(key_words(agent.device)) == 2
-        assert key_words(school.pc.agent.device) not in page
+        assert page.count(three_words(agent.device)) == 2
+        assert three_words(school.pc.agent.device) not in page
     await school.room.territory.say(
         space, Kind.REVOKE, Revocation(agent.device, tuple(await agent.replica.tips(space, agent.device))).encode()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
 from sync_agent.health import own_report
 from sync_agent.machine.marks import CALLED_MARKS
-from sync_agent.school.device_names import device_names, key_words
+from sync_agent.school.device_names import device_names, three_words
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, classroom, open_device
@@ -74,7 +75,7 @@ async def test_what_the_server_calls_a_device_lets_it_in_nowhere(here: Here) -> 
     space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
     with pytest.raises(BadInput) as refused:
         await desk.ask("grant", device="portable petit", space=[space])
-    assert key_words(spy) in refused.value.message, "whoever is asked about is told by what nobody chooses"
+    assert three_words(spy) in refused.value.message, "whoever is asked about is told by what nobody chooses"
     assert not any(space in row["spaces"] for row in await desk.ask("devices") if row["device"] == spy.hex())
 
 
@@ -113,7 +114,7 @@ async def test_a_teachers_laptop_keeps_no_name_that_the_server_says(
     assert CALLED not in (await device_names(here.teacher.agent)).values()
 
 
-@attack(ROW, off={"sync_agent.portal.head.school.key_words": lambda _: "…"})
+@attack(ROW, off={"sync_agent.portal.head.school.key_words": lambda *_: "…"})
 async def test_who_is_to_choose_a_device_on_the_page_sees_words_that_nobody_chose(here: Here) -> None:
     await here.name_the_spy(here.room.teacher_person)
     spy = here.spy.signing.public
@@ -121,7 +122,22 @@ async def test_who_is_to_choose_a_device_on_the_page_sees_words_that_nobody_chos
     space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
     async with portal(desk.agent) as surfer:
         page = await surfer.page(f"/school/{space}")
-    assert re.search(rf"{CALLED} \([^)]*{key_words(spy)}\)", page)
+    assert re.search(rf"{CALLED} \([^)]*{three_words(spy)}\)", page)
+
+
+@attack(ROW, off={"sync_agent.portal.head.losses.key_words": lambda device, _door: three_words(device)})
+async def test_a_key_that_was_made_until_it_had_the_three_words_of_an_honest_computers_has_three_more(
+    here: Here,
+) -> None:
+    alike = [new_device(Random(seed).randbytes) for seed in (3_365, 12_442)]
+    assert len({three_words(keys.signing.public) for keys in alike}) == 1
+    for keys in alike:
+        await here.room.territory.let_in(keys, Role.MACHINE, here.room.space)
+    head = await head_who_is_told(here, alike[0].signing.public)
+    three = three_words(alike[0].signing.public)
+    async with portal(head.agent) as surfer:
+        told = re.findall(rf"{three}((?: \w+){{3}})", html.unescape(await surfer.page("/lost")))
+    assert len(set(told)) == 2
 
 
 @attack("a lent laptop's name outlives who had it", off={"sync_agent.upkeep.erasing.names_to_drop": nobodys})

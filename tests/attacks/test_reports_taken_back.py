@@ -16,7 +16,7 @@ from protocol.replica.office.device_cuts import TakenBack
 from protocol.rights.door import Authority
 from protocol.roles import Role
 from sync_agent.keys.key_wraps import reading_keys
-from sync_agent.school.device_names import key_words
+from sync_agent.school.device_names import three_words
 from sync_agent.school.office import SchoolOffice
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
@@ -100,7 +100,7 @@ async def test_a_report_that_a_server_takes_back_is_told_on_every_heads_computer
         assert "Un poste signalé perdu compte de nouveau" in html.unescape(await surfer.page("/school"))
         page = html.unescape(await surfer.page("/lost"))
         row = page.partition('<ul class="works-list">')[2].partition("</li>")[0]
-        assert key_words(laptop) in row, "it stands first"
+        assert three_words(laptop) in row, "it stands first"
         assert TAKEN_BACK in row
         assert page.count(TAKEN_BACK) == 1
         assert (await surfer.send("/lost", "/lost", {"device": laptop.hex(), "meant": "yes"})).status == 200

@@ -20,7 +20,7 @@ from protocol.replica.office.arrivals import note_arrivals
 from protocol.rights.vouching import device_id
 from protocol.roles import Role
 from sync_agent.keys.confirming import confirm, own_device
-from sync_agent.school.device_names import key_words
+from sync_agent.school.device_names import three_words
 from sync_agent.school.sign_in import SignInBook, Try
 from tests.harness.attack import attack
 from tests.harness.classroom import Device, classroom
@@ -130,7 +130,7 @@ async def test_the_classs_page_says_whose_secret_a_lost_computer_could_open_unti
         await school.report(lost)
         said = await school.notice(surfer)
         assert "Ces secrets ont été choisis avant qu'un ordinateur ne soit perdu, volé ou retiré :" in said
-        assert key_words(lost.agent.device) in said
+        assert three_words(lost.agent.device) in said
         assert "<strong>Léa, Tom</strong>" in said
         drawn = await surfer.send(school.page, f"{school.page}/draw", {"opened": "yes"})
         assert "Cartes à imprimer" in drawn.text

@@ -9,7 +9,7 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.replica.office.arrivals import note_arrivals
-from sync_agent.school.device_names import key_words
+from sync_agent.school.device_names import three_words
 from tests.harness.commands import Desk
 from tests.harness.office_devices import town
 from tests.harness.portal import portal
@@ -50,6 +50,6 @@ async def test_a_heads_page_names_the_copies_of_a_lost_computer_that_somebody_ha
             page = html.unescape((await surfer.send("/lost", "/lost", {"device": pc.id, "meant": "yes"})).text)
             named = page.partition('id="h-copies"')[2].partition("</section>")[0]
             assert "CE2" in named
-            assert key_words(bytes.fromhex(copy)) in named
+            assert three_words(bytes.fromhex(copy)) in named
             assert (await surfer.send("/lost", "/lost", {"device": copy, "meant": "yes"})).status == 200
         assert not await head.agent.replica.readable(bytes.fromhex(copy))

@@ -29,7 +29,7 @@ from sync_agent.machine.around import Around
 from sync_agent.machine.marks import DRILL_MARK, EARLY_DRILLS_MARK
 from sync_agent.network.trouble import Trouble, seen_in
 from sync_agent.school import measure_commands
-from sync_agent.school.device_names import key_words
+from sync_agent.school.device_names import three_words
 from sync_agent.school.measures import DrillTransport, Heeding, Ordered, ordered
 from sync_agent.status import status
 from sync_agent.sync.drill_end import DrillEnd
@@ -496,7 +496,7 @@ async def test_a_head_teacher_is_led_through_a_drill_by_what_her_device_sees_of_
         report = html.unescape(await surfer.page("/drill/report"))
         for words in ("2 sur 2 au serveur.", "sur 2 postes en lien", "30 minutes prévues", "Mme Petit"):
             assert words in report
-        assert key_words(teacher.agent.device) in report, "it has not told this device its name"
+        assert three_words(teacher.agent.device) in report, "it has not told this device its name"
         assert teacher.agent.device.hex()[:8] not in report
         assert "Outage drill" in await surfer.page("/drill?lang=en")
 

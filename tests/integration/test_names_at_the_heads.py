@@ -13,7 +13,7 @@ from protocol.errors import BadInput, Code, NoAnswer
 from protocol.messages.wire import Call
 from sync_agent.enrollment.by_stick import enroll_by_stick
 from sync_agent.machine.marks import CALLED_MARKS
-from sync_agent.school.device_names import device_names, key_words, note_met
+from sync_agent.school.device_names import device_names, note_met, three_words
 from sync_agent.school.office import noting_arrivals
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Device
@@ -48,7 +48,7 @@ async def test_a_pc_that_the_server_let_in_has_its_name_at_the_heads_and_at_no_p
     rows = await Desk(head.agent).ask("devices")
     assert name in {row["name"] for row in rows}
     async with portal(head.agent) as surfer:
-        told = f"{name} ({key_words(renard.agent.device)})"
+        told = f"{name} ({three_words(renard.agent.device)})"
         assert told in html.unescape(await surfer.page(f"/school/{here.space.hex()}")), (
             "what it cannot choose stands beside"
         )

@@ -25,7 +25,7 @@ from sync_agent.lan.peer_commands import peer_add
 from sync_agent.lan.school_lan import Lan
 from sync_agent.machine.addresses import Address, address_of
 from sync_agent.machine.marks import PLACES_MARK
-from sync_agent.school.device_names import key_words
+from sync_agent.school.device_names import three_words
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.enrolled import Class, enrolled_class
 from tests.harness.lan import listening_device
@@ -238,7 +238,7 @@ async def test_the_page_shows_the_own_address_and_links_another(room: Classroom)
         await learn(teacher, other, pc)
         page = await surfer.page("/nearby")
         assert "Poste 4" in page
-        assert key_words(teacher.agent.device) in page
+        assert three_words(teacher.agent.device) in page
         assert "Dupont" not in page, "nobody signs in at a computer of a school to see who is there"
         assert "Other computers" in await surfer.page("/nearby?lang=en")
 

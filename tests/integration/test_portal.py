@@ -10,7 +10,7 @@ import pytest
 from protocol.errors import Code
 from sync_agent.coursework.publisher import withdraw
 from sync_agent.scheduler import Outcome
-from sync_agent.school.device_names import key_words
+from sync_agent.school.device_names import three_words
 from sync_agent.watching.files import Obstacle
 from sync_agent.watching.titles import Brake, Title, hindered
 from tests.harness.classroom import Classroom, Device, brought
@@ -128,7 +128,7 @@ async def test_an_item_whose_files_have_not_all_come_is_arriving(room: Classroom
 async def test_a_machine_shows_the_words_by_which_its_head_teacher_tells_it_from_others(room: Classroom) -> None:
     pc = await room.machine()
     async with portal(pc.agent) as surfer:
-        assert key_words(pc.agent.device) in await surfer.page("/state")
+        assert three_words(pc.agent.device) in await surfer.page("/state")
 
 
 async def test_language_and_register_are_chosen_once(room: Classroom) -> None:

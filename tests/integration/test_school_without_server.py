@@ -26,7 +26,7 @@ from sync_agent.enrollment.by_code import Enrolled
 from sync_agent.enrollment.by_peer import enroll_by_peer
 from sync_agent.lan.exchange.peer_transport import PeerTransport
 from sync_agent.machine.addresses import Address
-from sync_agent.school.device_names import key_words
+from sync_agent.school.device_names import three_words
 from sync_agent.school.office import SchoolOffice, end_what_is_over
 from sync_agent.school.sign_in import SignInBook, Try
 from tests.harness.classroom import SMALL, Classroom, Device
@@ -372,7 +372,7 @@ async def test_a_known_pc_and_a_teacher_with_her_laptop_are_let_into_another_cla
     space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
     rows = {row["device"]: row for row in await desk.ask("devices")}
     assert rows[pc.agent.device.hex()]["spaces"] == [room.space.hex()]
-    assert rows[pc.agent.device.hex()]["words"] == key_words(pc.agent.device), "it may have told no name here"
+    assert rows[pc.agent.device.hex()]["words"] == three_words(pc.agent.device), "it may have told no name here"
     assert (rows[teacher.agent.device.hex()]["role"], rows[teacher.agent.device.hex()]["person"]) == (
         "teacher",
         room.teacher_person.hex(),

@@ -9,7 +9,7 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.model.work import ItemKind
-from sync_agent.school.device_names import key_words
+from sync_agent.school.device_names import three_words
 from tests.harness.classroom import SMALL, WORK, Classroom, Device
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
@@ -36,7 +36,7 @@ async def test_a_teacher_reads_what_the_machine_is_called_and_its_keys_words(
     for device in (pc, teacher):
         await device.session.sync()
     async with portal(teacher.agent) as adult:
-        assert f"Rendu sur le poste Renard ({key_words(pc.agent.device)}) :" in await adult.page(f"/work/{work}")
+        assert f"Rendu sur le poste Renard ({three_words(pc.agent.device)}) :" in await adult.page(f"/work/{work}")
 
 
 async def test_an_earlier_version_is_called_so_and_leads_to_the_last_one(

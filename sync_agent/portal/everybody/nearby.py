@@ -58,9 +58,8 @@ class Nearby:
         for row in self._agent.neighbours():
             if isinstance(row, dict) and row["device"] is not None and row["state"] in _STANDING:
                 device = bytes.fromhex(str(row["device"]))
-                others.append(
-                    key_words(device) if self._is_somebodys(device) else str(row["name"] or key_words(device))
-                )
+                words = key_words(device, self._agent.replica.door)
+                others.append(words if self._is_somebodys(device) else str(row["name"] or words))
         return others
 
     def _is_somebodys(self, device: bytes) -> bool:

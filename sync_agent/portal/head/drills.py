@@ -16,6 +16,7 @@ from aiohttp import web
 from protocol.folds.measures import MINUTE_MS, Drill
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.measures import USUAL_MINUTES, measures_of
+from protocol.rights.door import Door
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import DRILL, see
 from sync_agent.portal.each_page.visit import Visit
@@ -80,7 +81,7 @@ class Drills:
             "drill_report.html",
             drill=drill,
             report=told,
-            words=_words(told.get("devices")),
+            words=_words(told.get("devices"), self._agent.replica.door),
             steps=steps_of(seen, visit.say, is_over=True),
             is_over=is_over,
             leader=self._leader(visit, drill),
@@ -135,8 +136,8 @@ class Drills:
         return next((name for name in names if name is not None), None)
 
 
-def _words(devices: JSON) -> dict[str, str]:
-    """Three words for each device of a report, by its id: for those that told nobody here their names."""
+def _words(devices: JSON, door: Door) -> dict[str, str]:
+    """Words for each device of a report, by its id: for those that told nobody here their names."""
     listed = devices if isinstance(devices, Sequence) else ()
     named = [str(each["device"]) for each in listed if isinstance(each, Mapping)]
-    return {name: key_words(bytes.fromhex(name)) for name in named}
+    return {name: key_words(bytes.fromhex(name), door) for name in named}

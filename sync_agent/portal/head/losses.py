@@ -26,6 +26,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.office.arrivals import noted_since_ms
 from protocol.replica.office.device_cuts import reports_taken_back
 from protocol.replica.office.spaces import space_records
+from protocol.rights.door import Door
 from protocol.roles import DEVICES
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.visit import Visit
@@ -99,8 +100,8 @@ class Losses:
             if refusal.code is not Code.BAD_DATE:
                 raise
             return await self._list(visit, office, too_early=True)
-        words = key_words(bytes.fromhex(str(told["device"])))
-        copies, confirmed = (_named_in(told[which]) for which in ("copies", "confirmed"))
+        words = key_words(bytes.fromhex(str(told["device"])), office.replica.door)
+        copies, confirmed = (_named_in(told[which], office.replica.door) for which in ("copies", "confirmed"))
         days = _days(visit, told["phrases"])
         return self._desk.page(
             visit,
@@ -143,7 +144,7 @@ class Losses:
             report = taken_back.get(key)
             reported = None if report is None else visit.say.when(report.said_ms, visit.now_ms)
             by_rank = report is not None and report.by_rank
-            words, where = key_words(key), tuple(rooms.get(key, cut_off_in.get(key, ())))
+            words, where = key_words(key, door), tuple(rooms.get(key, cut_off_in.get(key, ())))
             into = () if report is None else report.let_into
             let_into = ", ".join(records[space].name if space in records else space.hex() for space in into)
             device = names.get(key)
@@ -160,7 +161,7 @@ def _days(visit: Visit, phrases: JSON) -> list[str]:
     return [visit.say.when(int(moment.timestamp() * 1000), visit.now_ms) for moment in moments]
 
 
-def _named_in(rows: JSON) -> dict[str, str]:
+def _named_in(rows: JSON, door: Door) -> dict[str, str]:
     """The devices of some rows, by three words of their key: so the page of losses lists them."""
     keys = [str(row["device"]) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    return {key: key_words(bytes.fromhex(key)) for key in keys}
+    return {key: key_words(bytes.fromhex(key), door) for key in keys}

@@ -109,7 +109,7 @@ class SchoolPages:
         for device in islice(devices, MAX_DEVICES_NAMED):
             persons = (each.person for each in office.replica.door.authorities_of(device))
             person = next((each for each in persons if each is not None), None)
-            called = names.get(device) or key_words(device)
+            called = names.get(device) or key_words(device, office.replica.door)
             told.append(called if person is None else f"{called} ({self._name(visit, person)})")
         return ", ".join([*told, *(["…"] if len(devices) > len(told) else [])])
 
@@ -124,7 +124,7 @@ class SchoolPages:
             elif given is None:
                 by = say("school.by_kit")
             else:
-                by = say("school.by_server") if given.role is Role.SERVER else key_words(each.by)
+                by = say("school.by_server") if given.role is Role.SERVER else key_words(each.by, agent.replica.door)
             day = say.day(each.final_ms, visit.now_ms)
             rows.append({"by": by, "persons": each.persons, "day": day, "in_doubt": each.in_doubt})
         return rows
@@ -413,14 +413,14 @@ class SchoolPages:
 
         def called(key: bytes, person: bytes | None) -> str:
             if key not in devices:
-                return key_words(key)
+                return key_words(key, office.replica.door)
             return self._called(visit, devices[key] if person is None else replace(devices[key], person=person))
 
         return called
 
     def _called(self, visit: Visit, device: SchoolDevice) -> str:
         """What people know a device by: the name that it gives itself, whose it is, and words that it cannot choose."""
-        words = key_words(device.key)
+        words = key_words(device.key, self._desk.shelf.agent.replica.door)
         beside = [] if device.person is None else [self._name(visit, device.person)]
         beside += [] if device.name is None else [words]
         return f"{device.name or words} ({' · '.join(beside)})" if beside else words

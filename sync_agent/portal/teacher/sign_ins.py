@@ -18,6 +18,7 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.folds.sign_in import Method, SignIn
 from protocol.model.entry import Kind
 from protocol.replica.console import parameters as given
+from protocol.rights.door import Door
 from protocol.rights.roster import Person
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
@@ -121,7 +122,7 @@ class ClassSignIns:
         self, visit: Visit, room: Room, *, cards: Sequence[tuple[Person, list[int]]] = (), done: str | None = None
     ) -> web.Response:
         sign_ins = await self._book.of(room.space)
-        names = await device_names(self._desk.shelf.agent)
+        names, door = await device_names(self._desk.shelf.agent), self._desk.shelf.agent.replica.door
         opened = await self._book.opened_by_gone(room.space)
         lost = list(dict.fromkeys(device for pupil in room.pupils for device in opened.get(pupil.id, ())))
         rows = []
@@ -129,7 +130,7 @@ class ClassSignIns:
             mine = sign_ins.persons.get(pupil.id)
             method = await self._book.method(room.space, pupil.id) if mine is not None and mine.is_set else None
             known = "unset" if mine is None or not mine.is_set else "unknown" if method is None else method.name.lower()
-            rows.append({"pupil": pupil, "method": known, "locked": _where(mine, names)})
+            rows.append({"pupil": pupil, "method": known, "locked": _where(mine, names, door)})
         return self._desk.page(
             visit,
             "sign_ins.html",
@@ -139,18 +140,18 @@ class ClassSignIns:
             unsettled=bool(sign_ins.unsettled),
             rows=rows,
             opened=[pupil for pupil in room.pupils if pupil.id in opened],
-            lost=[_named(device, names) for device in lost[:MAX_LOST_NAMED]],
+            lost=[_named(device, names, door) for device in lost[:MAX_LOST_NAMED]],
             more_lost=len(lost) > MAX_LOST_NAMED,
             cards=cards,
             done=done if rows else None,
         )
 
 
-def _where(sign_in: SignIn | None, names: Mapping[bytes, str | None]) -> list[str]:
+def _where(sign_in: SignIn | None, names: Mapping[bytes, str | None], door: Door) -> list[str]:
     """The machines that say that somebody missed too often, by their names and by words that they did not choose."""
     locked_by = () if sign_in is None else sign_in.locked_by
-    return [_named(device, names) for device in locked_by]
+    return [_named(device, names, door) for device in locked_by]
 
 
-def _named(device: bytes, names: Mapping[bytes, str | None]) -> str:
-    return f"{names.get(device) or ''} ({key_words(device)})".strip()
+def _named(device: bytes, names: Mapping[bytes, str | None], door: Door) -> str:
+    return f"{names.get(device) or ''} ({key_words(device, door)})".strip()
