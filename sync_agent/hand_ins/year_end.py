@@ -10,7 +10,8 @@ Rules:
 - a portfolio is what a family may have: what the pupil handed in, as files, and what was said of it. It is written from
   what this device can open, which writes no receipt; what it cannot open is named;
 - a folder is called after the pupil, and by what else the lists called them; that of one who has by now a name that was
-  another's is not written before it is asked for by the id (docs/adr/0289).
+  another's is not written before it is asked for by the id (docs/adr/0289);
+- who was a pupil of the list and is none by now has a folder as well, which says so (docs/adr/0295).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from protocol.portable_names import portable_name
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
 from protocol.replica.content.holdings import work_need
 from protocol.replica.office.mentioned import mentioned
+from protocol.replica.office.off_the_list import OffTheList, off_the_list
 from protocol.replica.office.people import first_names, whose_words
 from protocol.replica.office.taken_names import ask_about_names, called_otherwise, taken_names
 from protocol.rights.door import Authority
@@ -47,6 +49,7 @@ from sync_agent.keys.key_wraps import open_given_keys
 
 SAID_FILE: Final = "correction.txt"
 _BEFORE_CHARS: Final = 40
+_GONE: Final = " (plus sur la liste)"
 
 
 # --- lessons ----------------------------------------------------------------------------------------------------------
@@ -176,11 +179,14 @@ async def portfolio(
     await agent.check_space(space)
     view = await agent.replica.view(space)
     listed = {one.id: one.name for one in view.roster.persons.values() if one.role is PersonRole.PUPIL}
-    pupils = listed | await _called_the_same(agent, view.roster, listed)
+    off = await off_the_list(agent.replica, space)
+    gone = {each.person: each.name for each in off.gone}
+    pupils = listed | gone | await _called_the_same(agent, view.roster, listed)
     if person is not None and person not in pupils:
         raise BadInput(Code.UNKNOWN_PERSON, f"no pupil of this class is “{person.hex()}”", person=person.hex())
-    waiting = await _waiting(agent, listed, person, outgoing, renamed_too=renamed_too)
-    folders = await _folders(agent, pupils)
+    waiting = await _waiting(agent, listed | gone, person, outgoing, renamed_too=renamed_too)
+    await _tell_of_gone(off, person, waiting, outgoing)
+    folders = await _folders(agent, pupils, gone)
     await open_given_keys(agent)
     written = closed = renamed = 0
     for work in sorted(view.coursework.hand_ins.values(), key=lambda work: (work.at_ms, work.id)):
@@ -196,7 +202,7 @@ async def portfolio(
         else:
             closed += 1
             await outgoing.progress(f"does not open on this device: {pupils[work.person]}, {title}")
-    for other in pupils.keys() - listed.keys():
+    for other in pupils.keys() - listed.keys() - gone.keys():
         if person == view.roster.who(other):
             await outgoing.progress(
                 f"not in it: {pupils[other]}, {other.hex()}: the list says that this is the same person, added twice; "
@@ -231,14 +237,25 @@ async def _waiting(
     return waiting
 
 
-async def _folders(agent: Agent, pupils: Mapping[bytes, str]) -> dict[bytes, str]:
-    """The folder of each of these pupils: one who had another name has both, for who hands it out."""
+async def _tell_of_gone(off: OffTheList, person: bytes | None, waiting: Collection[bytes], outgoing: Outgoing) -> None:
+    """Say whose folders are written though the list has them no more, and how much is nobody's that it ever had."""
+    for each in off.gone:
+        if person in (None, each.person) and each.person not in waiting:
+            await outgoing.progress(f"in it all the same: {each.sentence()}")
+    if person is None and off.strangers:
+        await outgoing.progress(
+            f"not in it: {off.of_strangers} hand-ins of {off.strangers} ids that never were pupils of this list"
+        )
+
+
+async def _folders(agent: Agent, pupils: Mapping[bytes, str], gone: Container[bytes]) -> dict[bytes, str]:
+    """The folder of each of these pupils, for who hands it out: with the name before, and whether they are gone."""
     found = {}
     for pupil, names in (await mentioned(agent.replica, pupils)).items():
         name = pupils[pupil]
         before = called_otherwise(name, names.names)
         also = f" (auparavant {before[0][:_BEFORE_CHARS].strip()})" if before else ""
-        found[pupil] = _named(f"{name}{also}", pupil)
+        found[pupil] = _named(f"{name}{also}{_GONE if pupil in gone else ''}", pupil)
     return found
 
 

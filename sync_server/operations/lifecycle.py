@@ -26,6 +26,7 @@ from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, with_doubles
 from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.namesakes import told_of_numbers
+from protocol.replica.office.off_the_list import OffTheList, off_the_list
 from protocol.replica.office.people import described_with_doubles
 from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names
@@ -44,6 +45,9 @@ from sync_server.kit.away import KitAway
 from sync_server.opened.app import Server
 from sync_server.operations.command import Command, KitCommand
 from sync_server.web.wording import Words
+
+MAX_TOLD_GONE: Final = 40
+"""Of so many who are off a class's list it is told who they are: the first that came here."""
 
 
 async def _revoke(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
@@ -133,6 +137,8 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: 
             "warning: another class of the school has, or had, the name that this one has by now. Look which of them "
             "is meant: `space rename` puts a name right, --renamed-too closes this one"
         )
+    off = await off_the_list(server.replica, space)
+    await _tell_of_gone(off, outgoing)
     closing = await close_space(server, kit, space, unopened_too=unopened_too, renamed_too=renamed_too)
     if kit is None:
         await outgoing.progress("nothing was closed: this is what would go. Closing the class takes the kit: --kit KIT")
@@ -158,7 +164,23 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: 
             {"name": name, "hand_ins": count}
             for name, count in sorted(closing.opened_by.items(), key=lambda each: (-each[1], each[0] or ""))
         ],
+        "off_the_list": [
+            {"person": each.person.hex(), "name": each.name, "hand_ins": each.hand_ins} for each in off.gone
+        ],
+        "never_listed": off.of_strangers,
     }
+
+
+async def _tell_of_gone(off: OffTheList, outgoing: Outgoing) -> None:
+    """Whose work goes with a class though its list has them no more, before it does."""
+    for each in off.gone[:MAX_TOLD_GONE]:
+        await outgoing.progress(f"goes with it: the work of {each.sentence()}. `portfolio` writes it as well")
+    if len(off.gone) > MAX_TOLD_GONE:
+        await outgoing.progress(f"and {len(off.gone) - MAX_TOLD_GONE} more, further down in the answer")
+    if off.strangers:
+        await outgoing.progress(
+            f"goes with it: {off.of_strangers} hand-ins of {off.strangers} ids that never were pupils of its list"
+        )
 
 
 async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:

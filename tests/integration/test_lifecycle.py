@@ -175,6 +175,8 @@ async def test_a_closed_class_is_hidden_at_the_next_contact_and_destroyed_a_week
     assert told == {"closed": False, "pupils": 1, "items": 2, "hand_ins": 1, "unopened": 0} | {
         "hidden": 0,
         "opened_by": [{"name": "Mme Petit", "hand_ins": 1}],
+        "off_the_list": [],
+        "never_listed": 0,
     }
     assert (await year.with_kit("space close", space=year.here.office.space))["closed"] is True
     await year.here.sync(year.machine)

@@ -7,6 +7,8 @@ Rules:
   a name of their own (docs/adr/0253);
 - nor is one with work that is hidden, by an erasure or a revocation of anybody's: what the kit closes is destroyed, and
   what an erasure alone hides, or a revocation, is not;
+- who was a pupil of the class, has work there and stands on its list no more is named before: one word takes anybody
+  off it (`off_the_list`, docs/adr/0295);
 - whoever has the server's key gives one class the name of another: which class this is is said by its year, by all that
   it was ever called, and by when something was done in it last. One that has by now the name of another of the school
   is not closed unless it is said that this one is meant (docs/adr/0289);
