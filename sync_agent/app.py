@@ -41,6 +41,7 @@ from sync_agent.machine.around import Around
 from sync_agent.machine.enrolled import (
     DAMAGED_FILE,
     DEVICE_KEYS_FILE,
+    GIVEN_KEYS_FILE,
     INTRODUCTION_FILE,
     OUTBOX_FILE,
     PERSON_KEY_FILE,
@@ -184,6 +185,8 @@ class Agent:
         """Where other devices of the school reach this one."""
         self.given_reading_keys: dict[tuple[bytes, bytes], dict[bytes, AgreementKey]] = {}
         """By class, teacher and public half: those that this device was given there; opened once."""
+        self.kept_reading_keys: dict[tuple[bytes, bytes], dict[bytes, AgreementKey]] = {}
+        """Those of its file of given ones that the set gives it no more."""
         self.keys_to_pass_on: dict[tuple[bytes, bytes], frozenset[bytes]] = {}
         """Which of these it seals to others of its teacher's: their public halves."""
         self.given_before: dict[bytes, AgreementKey] = {}
@@ -325,6 +328,22 @@ class Agent:
     def _own_keys(self) -> OwnKeys:
         file = self.secret(READING_KEYS_FILE) if self.has_secret(READING_KEYS_FILE) else None
         return own_keys_in(file, self.secret(PERSON_KEY_FILE))
+
+    def kept_of_given(self) -> tuple[OwnKey, ...]:
+        """The reading keys that this device was given, as they are kept in DIR."""
+        return own_keys_in(self.secret(GIVEN_KEYS_FILE), b"").keys
+
+    def keep_of_given(self, keys: Sequence[OwnKey]) -> None:
+        """Let these alone be in that file. On a full disk it stays as it is: the next look does it."""
+        if tuple(keys) != self.kept_of_given():
+            with contextlib.suppress(LocalFailure):
+                self.keep_secret(GIVEN_KEYS_FILE, file_of(keys))
+
+    def let_go_of_given(self, destroyed: Collection[bytes]) -> None:
+        """Keep no key any more that was given in a class that was closed and destroyed here, or in a school."""
+        lineage = self.replica.door.lineage
+        kept = self.kept_of_given()
+        self.keep_of_given([each for each in kept if each.space and not set(lineage(each.space)) & set(destroyed)])
 
     def rename(self, name: str) -> None:
         """Call this device something else; the server hears of it with the next report. Raises `BadInput(BAD_NAME)`."""

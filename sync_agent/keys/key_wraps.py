@@ -1,7 +1,10 @@
 """Reading keys that are sealed to devices of a teacher, and opened on them (docs/protocol.md, "Reading keys").
 
 Rules:
-- those that were given lie in the set, sealed, and nowhere else; each is of one class and of one teacher;
+- those that were given lie in the set, sealed; each is of one class and of one teacher. What this device has opened, as
+  given by who speaks as its teacher, it keeps in DIR too, until the class is closed and destroyed: whoever has the
+  server erases the teacher, and with her all that was sealed to her devices. Once she is shown again it seals that to
+  itself, and to hers, anew (docs/adr/0292);
 - in a class nothing is sealed but what was made for it, or was given there: a copy of a seal opens nothing elsewhere;
 - of what others seal to a device it keeps a bounded number, which follows from the set alone, and passes on what was
   given by who speaks as its teacher, or did, and nothing hides: whoever may let devices in, and who holds a reported
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Final, NamedTuple, TypeAlias
 
@@ -36,6 +39,7 @@ from protocol.trust.person_keys import (
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_in_use
 from sync_agent.keys.places import Place, draft
+from sync_agent.machine.reading_key_file import OwnKey, with_given
 
 Given: TypeAlias = tuple[bytes, bytes]
 """A class, and as whose device this one was given keys there."""
@@ -56,7 +60,8 @@ class _Seal(NamedTuple):
 
 def reading_keys(agent: Agent) -> dict[bytes, AgreementKey]:
     """All reading keys that this device can use, of all classes, by public half."""
-    given = {name: key for keys in agent.given_reading_keys.values() for name, key in keys.items()}
+    both = (*agent.kept_reading_keys.values(), *agent.given_reading_keys.values())
+    given = {name: key for keys in both for name, key in keys.items()}
     return {**agent.given_before, **given, **{each.key.public: each.key for each in agent.own_reading_keys()}}
 
 
@@ -67,18 +72,26 @@ def keys_of(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
     version has sealed to this device is bound to no class, and goes no further.
     """
     own = {key.public: key for key in (*place.made, *place.before)}
-    return {**agent.given_reading_keys.get((place.space, place.whose), {}), **own}
+    return {**kept_alone(agent, place), **agent.given_reading_keys.get((place.space, place.whose), {}), **own}
+
+
+def kept_alone(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
+    """Those that this device was given there and that the set gives it no more."""
+    return agent.kept_reading_keys.get((place.space, place.whose), {})
 
 
 def keys_to_pass_on(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
     """Those of `keys_of` that this device seals to others of its teacher's: what it made, and what these gave it."""
     own = {key.public for key in (*place.made, *place.before)}
-    named = own | agent.keys_to_pass_on.get((place.space, place.whose), frozenset())
+    named = own | agent.keys_to_pass_on.get((place.space, place.whose), frozenset()) | kept_alone(agent, place).keys()
     return {name: key for name, key in keys_of(agent, place).items() if name in named}
 
 
 async def open_given_keys(agent: Agent) -> None:
-    """Open what other devices of this teacher have sealed to this one, of the keys that are kept (`_kept_of`)."""
+    """Open what other devices of this teacher have sealed to this one, of the keys that are kept (`_kept_of`).
+
+    What they gave is made durable, and what was made so before is there though the set has lost it.
+    """
     persons = {
         grant.person
         for grant in await agent.own_rights()
@@ -123,6 +136,31 @@ async def open_given_keys(agent: Agent) -> None:
                     agent.given_before |= opened(None, seal.person, [seal.record], mine)
                     agent.seals_that_open_nothing.add(tried)
         agent.given_reading_keys[space, whose] = found
+    await _keep_given(agent, persons, sealed)
+
+
+async def _keep_given(
+    agent: Agent, persons: Collection[bytes], sealed: Mapping[Given, Mapping[bytes, Sequence[_Seal]]]
+) -> None:
+    """Keep what was opened, as far as it was theirs to give; and have at hand what was kept and opens no more."""
+    own = {each.key.public for each in agent.own_reading_keys()}
+    found = [
+        OwnKey(key, space, seal.person)
+        for (space, whose), keys in agent.given_reading_keys.items()
+        for name, key in keys.items()
+        if (seal := next((seal for seal in sealed[space, whose].get(name, ()) if seal.is_theirs), None)) is not None
+        if name not in own
+    ]
+    kept = with_given(agent.kept_of_given(), found)
+    agent.keep_of_given(kept)
+    alone: defaultdict[Given, dict[bytes, AgreementKey]] = defaultdict(dict)
+    for each in kept if persons else ():
+        if each.space is not None and each.person is not None and agent.replica.door.parent(each.space) is not None:
+            who = (await agent.replica.view(each.space)).roster.who
+            given = each.space, who(each.person)
+            if given[1] in map(who, persons) and each.key.public not in agent.given_reading_keys.get(given, {}):
+                alone[given][each.key.public] = each.key
+    agent.kept_reading_keys = dict(alone)
 
 
 def _is_given(agent: Agent, entry: Entry, roster: Roster) -> bool:

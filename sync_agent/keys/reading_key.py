@@ -4,7 +4,7 @@ Rules:
 - each device of a teacher makes a key of its own for each class where its grant makes its person a teacher, and is
   given those of the teacher's other devices in that class once one of them has confirmed it, so that it reads what came
   before (`confirming`): the server's word alone gives it none;
-- a key is durable in DIR before an entry names it; those that were given lie in the set, sealed, and nowhere else;
+- a key is durable in DIR before an entry names it; those that were given lie in the set, sealed, and in a file of DIR;
 - it is said in its class alone, and sealed there alone, to each confirmed device of the same person and to the phrase
   in force that one of these drew: who is not let into a class, or was cut off there, is given its keys in no other;
 - what it says it says with its own two keys, as whose it came in first: under any other grant nobody hears it;
@@ -40,7 +40,15 @@ from protocol.model.structure import PersonKey
 from protocol.replica.at_work.replica import Draft
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import confirmations_due, remember_firsts, reported
-from sync_agent.keys.key_wraps import keys_of, keys_to_pass_on, lacking, open_given_keys, reading_keys, seals
+from sync_agent.keys.key_wraps import (
+    kept_alone,
+    keys_of,
+    keys_to_pass_on,
+    lacking,
+    open_given_keys,
+    reading_keys,
+    seals,
+)
 from sync_agent.keys.phrases import phrases_due
 from sync_agent.keys.places import Place, draft, ever_own, mark_of_phrases_over, phrases_over_mark, places_of
 from sync_agent.machine.marks import KEY_MADE_MARKS
@@ -251,10 +259,12 @@ def _seals_due(agent: Agent, place: Place, away: Container[bytes]) -> tuple[list
     current = b"" if place.current is None else place.current.public
     for to, device in sorted(wanted.items()):
         # what a device says that it gave itself goes with its word: another one says it as well, for when it is lost;
-        # and it gives itself what it made: its disk may be restored from a copy that is older than a class
+        # and it gives itself what it made, and what the set gives it no more: its disk may be restored from a copy that
+        # is older than a class, and of a lost laptop people ask what it had
         is_this = to == agent.keys.agreement.public
         sealers = {each[0] for each in own if is_this or each[1] != to}
-        lacked = lacking(place, to, {key.public: key for key in place.made} if is_this else keys, sealers)
+        for_itself = {**kept_alone(agent, place), **{key.public: key for key in place.made}}
+        lacked = lacking(place, to, for_itself if is_this else keys, sealers)
         newest[to] = {name: key for name, key in lacked.items() if name == current}
         due[to] = {name: key for name, key in lacked.items() if name != current}
         earlier[to] = {} if is_this or device in away else lacking(place, to, of_all, sealers)

@@ -21,6 +21,8 @@ from protocol.replica.private_file import read_private, write_private
 ENROLMENT_FILE: Final = "enrolment.json"
 DEVICE_KEYS_FILE: Final = "keys/device"
 READING_KEYS_FILE: Final = "keys/reading"
+GIVEN_KEYS_FILE: Final = "keys/given"
+"""Reading keys that its teacher's other devices gave this one."""
 PERSON_KEY_FILE: Final = "keys/person"
 """Reading keys as an earlier version made them, one set for all classes."""
 PHRASE_FILE: Final = "keys/phrase"

@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from protocol.errors import LocalFailure
-from protocol.replica.at_work.destroyed import forgotten_persons
+from protocol.replica.at_work.destroyed import destroyed_names, forgotten_persons
 from protocol.replica.process.unforeseen import lasting
 from protocol.replica.upkeep.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Destroyed
 from protocol.replica.upkeep.orders import DestroyedHere
@@ -38,6 +38,7 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     over = {mark: None for name in erased for mark in (kept[name], names_mark_of(name))}
     await store.set_marks({**over, LEFTOVERS_MARK: b"\1"} if over else {})
     await Drafts(agent).sweep()
+    agent.let_go_of_given(await destroyed_names(store))
     tries = await store.marks(TRIES_MARKS)
     # who is only hidden keeps the count of their misses: they may come back
     forgotten = await forgotten_persons(store)

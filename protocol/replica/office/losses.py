@@ -20,8 +20,9 @@ from typing import Final
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, PeerFault, Refused
 from protocol.folds.coursework import Work, fold_coursework
-from protocol.model.entry import Kind, kind_name
-from protocol.model.structure import PersonKey
+from protocol.model.entry import Kind, kind_name, parsed
+from protocol.model.structure import PersonKey, RecoveryKey
+from protocol.replica.at_work.destroyed import destroyed_names
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON
@@ -159,11 +160,14 @@ async def lost(
     spaces = []
     within = dict.fromkeys(space for grant in grants for space in replica.door.below(grant.space) if governs(space))
     agreements = {grant.agreement for grant in grants}
+    forgotten = await destroyed_names(replica.store)
     for space in within:
         view = await replica.view(space)
         names += [view.roster.persons[person].name for person in persons if person in view.roster.persons]
-        keys = await _keys_held(replica, space, device, agreements)
         works = [*view.coursework.hand_ins.values(), *(await _hidden_works(replica, view))]
+        keys = await _keys_held(replica, space, device, agreements)
+        if not forgotten.isdisjoint(persons):
+            keys |= await _keys_of_nobody(replica, space, works)
         is_opened = await is_opened_by_the_listed(replica, view.roster)
         spaces.append(
             HeldSpace(
@@ -233,3 +237,15 @@ async def _keys_held(replica: Replica, space: bytes, device: bytes, agreements: 
         except PeerFault:
             continue
     return found
+
+
+async def _keys_of_nobody(replica: Replica, space: bytes, works: Iterable[Work]) -> set[bytes]:
+    """The keys to which these were sealed of which nothing says any more whose they are.
+
+    Whose teacher was destroyed here has its keys all the same, and those that it was given.
+    """
+    entries = [one.entry for one in await replica.store.of_kinds(space, [Kind.PERSON_KEY])]
+    said = {key.agreement for each in entries if (key := parsed(each, PersonKey.parse)) is not None}
+    kits = await replica.store.scan_kinds([Kind.RECOVERY_KEY])
+    said |= {kit.agreement for each in kits if (kit := parsed(each, RecoveryKey.parse)) is not None}
+    return {reader for work in works for reader in work.readers} - said
