@@ -60,11 +60,13 @@ from sync_agent.machine.marks import (
     HAND_IN_MARKS,
     HAND_IN_NAMES_MARKS,
     HEARD_MARKS,
+    MACHINES_MARKS,
     MET_MARKS,
     OPENED_MARKS,
     STORE_SINCE_MARK,
     evicted_mark,
     heard_in,
+    machines_in,
     met_in,
     remembered_in,
     stays,
@@ -197,6 +199,8 @@ class Agent:
         """By space and person: the devices that this one saw first (`confirming`)."""
         self.met: dict[bytes, dict[bytes, int]] = {}
         """By space and device: since when this one knows them (`acquaintances`)."""
+        self.machines: dict[bytes, dict[bytes, int]] = {}
+        """By space and beginning of their keys: since when this one knows the machines there (`known_machines`)."""
         self.heard: dict[bytes, dict[bytes, dict[Device, int]]] = {}
         """By space and person: the devices that have said a reading key, and since when this one knows them."""
 
@@ -250,6 +254,7 @@ class Agent:
         agent.heard = heard_in(await replica.store.marks(HEARD_MARKS))
         agent.bear_in_mind()
         agent.met = met_in(await replica.store.marks(MET_MARKS))
+        agent.machines = machines_in(await replica.store.marks(MACHINES_MARKS))
         latest_ms = max(agent.meetings_ms(), default=0)
         agent.watched.resume(await replica.store.mark(WATCHED_MARK), latest_ms)
         if agent.former:

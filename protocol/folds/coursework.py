@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from functools import partial
@@ -187,16 +187,31 @@ def latest_first(works: Iterable[Work], now_ms: int) -> list[Work]:
     return sorted(known.values(), key=lambda work: (moments[work.id], work.id), reverse=True)
 
 
-def by_turns(works: Sequence[Work], most: int) -> list[Work]:
-    """So many of these, in their order: of each machine's the first before the second of any."""
+def _all_are_known(_work: Work) -> int | None:
+    return 0
+
+
+def by_turns(
+    works: Sequence[Work], most: int, known_since_ms: Callable[[Work], int | None] = _all_are_known
+) -> list[Work]:
+    """So many of these, in their order: of each machine's the first before the second of any.
+
+    `known_since_ms` says since when the machine is known on which a work was handed in; None where it is not. Known
+    ones have half of the places at least, in each turn who was known first before others; and so have all others:
+    whoever has the server has as many machines as they like, and code on a known one hands in as often as it likes.
+    """
     if len(works) <= most:
         return list(works)
     places: Counter[bytes] = Counter()
-    turn: dict[bytes, int] = {}
+    known, others = list[tuple[int, int, Work]](), list[tuple[int, int, Work]]()
     for work in works:
-        turn[work.id] = places[work.author]
+        since_ms, turn = known_since_ms(work), places[work.author]
+        (others if since_ms is None else known).append((turn, since_ms or 0, work))
         places[work.author] += 1
-    chosen = {work.id for work in sorted(works, key=lambda work: turn[work.id])[:most]}
+    of_known = max((most + 1) // 2, most - len(others))
+    in_turn = [sorted(group, key=lambda each: each[:2]) for group in (known, others)]
+    first = in_turn[0][:of_known]
+    chosen = {work.id for *_, work in (*first, *in_turn[1][: most - len(first)])}
     return [work for work in works if work.id in chosen]
 
 

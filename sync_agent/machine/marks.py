@@ -41,6 +41,9 @@ MET_MARKS: Final = "met/"
 HEARD_MARKS: Final = "heard/"
 """+ space in hex / person in hex → 8 bytes of ms, as `watched` counts, and a pair of keys, each: since when this one
 knows the devices that have said a reading key as this person's (`acquaintances`)."""
+MACHINES_MARKS: Final = "machines/"
+"""+ space in hex → the beginning of a key, and 8 bytes of ms as `watched` counts, each: since when this one knows the
+machines that may write there (`known_machines`)."""
 GONE_MARKS: Final = "gone/"
 """+ space in hex / device in hex → 8 bytes of ms as `watched` counts: since when a device that was met first there
 has no right, or is cut off (`first_readers`)."""
@@ -127,6 +130,8 @@ TREE_TROUBLE_MARK: Final = "coursework-trouble"
 """→ code and sentence, parted by a line feed: why DIR/coursework could not be kept in step the last time."""
 
 _TIME_BYTES: Final = 8
+MACHINE_BYTES: Final = 8
+"""So much of a machine's key is noted."""
 _HEARD_BYTES: Final = _TIME_BYTES + 2 * KEY_BYTES
 
 
@@ -170,6 +175,24 @@ def heard_mark(space: bytes, person: bytes, heard: Mapping[Device, int]) -> dict
     """The mark from which that is read."""
     value = b"".join(met_ms.to_bytes(_TIME_BYTES, "big") + b"".join(device) for device, met_ms in heard.items())
     return {f"{HEARD_MARKS}{space.hex()}/{person.hex()}": value}
+
+
+def machines_in(marks: Mapping[str, bytes]) -> dict[bytes, dict[bytes, int]]:
+    """Since when the machines of each class are known, from their marks."""
+    row = MACHINE_BYTES + _TIME_BYTES
+    return {
+        bytes.fromhex(name.removeprefix(MACHINES_MARKS)): {
+            value[at : at + MACHINE_BYTES]: int.from_bytes(value[at + MACHINE_BYTES : at + row], "big")
+            for at in range(0, len(value), row)
+        }
+        for name, value in marks.items()
+    }
+
+
+def machines_mark(space: bytes, machines: Mapping[bytes, int]) -> dict[str, bytes]:
+    """The mark from which that is read."""
+    value = b"".join(machine + since_ms.to_bytes(_TIME_BYTES, "big") for machine, since_ms in machines.items())
+    return {f"{MACHINES_MARKS}{space.hex()}": value}
 
 
 def stays(mark: str) -> bool:

@@ -16,6 +16,7 @@ import logging
 
 from protocol.errors import BadInput, Refused
 from sync_agent.app import Agent
+from sync_agent.hand_ins.known_machines import note_machines
 from sync_agent.hand_ins.wraps import tend_hand_ins
 from sync_agent.keys.reading_key import tend_reading_keys
 from sync_agent.keys.space_keys import tend_space_keys
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 async def tend_after_news(agent: Agent) -> int:
     """Say what follows from what came; how many entries that took. Raises `LocalFailure`."""
+    await note_machines(agent)
     said = 0
     for tend in (tend_reading_keys, tend_hand_ins, tend_space_keys, tend_sign_in):
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -15,9 +15,12 @@ from protocol.clock import DAY_MS, MAX_AT, at_from
 from protocol.folds.coursework import HandInState, Work
 from protocol.model.entry import Kind, compose
 from protocol.model.work import ContentRef, HandIn, ItemKind, Receipt
+from protocol.roles import Role
+from sync_agent.app import Agent
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Classroom, Device, classroom
 from tests.harness.portal import portal
+from tests.harness.territory import new_device
 
 ROW = "work is dated ahead"
 
@@ -26,8 +29,12 @@ def _by_their_dates(works: Iterable[Work], _now_ms: int) -> list[Work]:
     return sorted(works, key=lambda work: (work.at_ms, work.id), reverse=True)
 
 
-def _the_first_of_them(works: Sequence[Work], most: int) -> list[Work]:
+def _the_first_of_them(works: Sequence[Work], most: int, _known_since_ms: object = None) -> list[Work]:
     return list(works[:most])
+
+
+def _all_are_known(_agent: Agent) -> Callable[[Work], int | None]:
+    return lambda _work: 0
 
 
 def _off(**places: object) -> dict[str, object]:
@@ -35,6 +42,7 @@ def _off(**places: object) -> dict[str, object]:
     modules = {
         "latest_first": ("hand_ins.handing_in", "portal.shown.shelf", "portal.everybody.work_pages"),
         "by_turns": ("hand_ins.handing_in", "portal.everybody.work_pages", "portal.everybody.class_work"),
+        "known_since": ("portal.everybody.work_pages", "portal.everybody.class_work"),
     }
     return {f"sync_agent.{module}.{name}": place for name, place in places.items() for module in modules[name]}
 
@@ -70,6 +78,28 @@ class Dated:
         await room.territory.replica.admit(made, source=agent.device, now_ms=room.territory.clock())
         await self.sync()
         return {each.id.hex() for each in made}
+
+    async def false_on_invented_machines(self, count: int) -> None:
+        """One work in the pupil's name on each of so many machines, which whoever has the server lets in."""
+        territory, room, made = self.room.territory, self.room, []
+        for number in range(count):
+            keys = new_device(Random(10_000 + number).randbytes)
+            (grant,) = await territory.let_in(keys, Role.MACHINE, room.space)
+            made.append(
+                compose(
+                    author=keys.signing,
+                    space=room.space,
+                    kind=Kind.HAND_IN,
+                    grant=grant.id,
+                    at=at_from(territory.clock() + 60_000, number),
+                    payload=HandIn(ContentRef(Random(number).randbytes(32), 4096, 0), self.item, "PC").encode(),
+                    salt=bytes(16),
+                    subject=room.pupil_person,
+                    target=self.item,
+                )
+            )
+        await territory.replica.admit(made, source=b"operator", now_ms=territory.clock())
+        await self.sync()
 
     async def shown_a_false_one(self, dated_at: int, receipt_at: int | None) -> str:
         """One that whoever has the server brings her teacher, and her PC not yet, with a receipt of that date."""
@@ -153,6 +183,27 @@ async def test_what_a_pupil_had_handed_in_before_stays_on_the_teachers_pages(dat
     false = await dated.false(205, at_from(dated.room.territory.clock() + 60_000, 0))
     async with portal(dated.teacher.agent) as surfer:
         assert hers in await surfer.page("/work")
+        assert hers in await surfer.page(f"/work/{min(false)}")
+
+
+@attack(ROW, off=_off(known_since=_all_are_known))
+async def test_so_it_does_where_whoever_has_the_server_lets_in_as_many_machines_as_they_like(dated: Dated) -> None:
+    first, second = await dated.hers(), await dated.hers()
+    await dated.false_on_invented_machines(206)
+    async with portal(dated.teacher.agent) as surfer:
+        page = await surfer.page(f"/work/{await dated.last()}")
+        assert second in await surfer.page("/work")
+        assert (first in page, second in page) == (True, True)
+
+
+@attack(ROW, off=_off(by_turns=_the_first_of_them))
+async def test_also_on_a_pc_that_came_today(dated: Dated) -> None:
+    dated.honest = await dated.room.machine()
+    await dated.honest.session.sync()
+    await dated.sync()
+    hers = await dated.hers()
+    false = await dated.false(205, at_from(dated.room.territory.clock() + 60_000, 0))
+    async with portal(dated.teacher.agent) as surfer:
         assert hers in await surfer.page(f"/work/{min(false)}")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.folds.coursework import Work, by_turns
+from sync_agent.hand_ins.known_machines import known_since
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.shown.shelf import Piece, Room, Shelf
 
@@ -25,7 +26,7 @@ async def rows_of(visit: Visit, shelf: Shelf, piece: Piece) -> list[dict[str, ob
     """A row for each pupil of an assignment's class, with what they handed in last and a few versions before it."""
     if not (visit.teaches and piece.is_assignment):
         return []
-    persons = piece.room.whole_names
+    persons, since = piece.room.whole_names, known_since(shelf.agent)
     by_person: defaultdict[bytes, list[Work]] = defaultdict(list)
     for work in piece.works_of(None):
         by_person[visit.owner(work)].append(work)
@@ -36,7 +37,7 @@ async def rows_of(visit: Visit, shelf: Shelf, piece: Piece) -> list[dict[str, ob
         {
             "name": name,
             "work": works[0] if works else None,
-            "earlier": by_turns(works[1:], MAX_EARLIER),
+            "earlier": by_turns(works[1:], MAX_EARLIER, since),
             "still_earlier": max(0, len(works) - 1 - MAX_EARLIER),
             "standing": await standing_of(visit, shelf, piece.room, works[0])
             if works

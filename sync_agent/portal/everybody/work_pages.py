@@ -15,6 +15,7 @@ from protocol.replica.console.operation import JSON
 from protocol.trust.receipt_code import proof_code
 from sync_agent.hand_ins.drafts import Drafts, Kept
 from sync_agent.hand_ins.file_names import check_number
+from sync_agent.hand_ins.known_machines import known_since
 from sync_agent.portal.each_page.desk import ONCE_FIELD, Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit, remember_who
@@ -131,7 +132,8 @@ class WorkPages:
             if (visit.sees(work, made_here=self._shelf.agent.made(work)) if visit.me is None else visit.is_mine(work))
         ]
         in_rooms = {one.work.id: (room, one) for room, one in told}
-        listed = by_turns(latest_first((one.work for _, one in told), visit.now_ms), MAX_LISTED_WORKS)
+        in_order = latest_first((one.work for _, one in told), visit.now_ms)
+        listed = by_turns(in_order, MAX_LISTED_WORKS, known_since(self._shelf.agent))
         unlisted = len(told) - len(listed)
         rows = [
             {
@@ -191,7 +193,7 @@ class WorkPages:
             answerer=visit.answerer(self._shelf, room, work),
             mine=mine,
             newest=versions[0],
-            others=by_turns([each for each in versions if each.id != work.id], MAX_LISTED_WORKS),
+            others=by_turns([each for each in versions if each.id != work.id], MAX_LISTED_WORKS, known_since(agent)),
             unlisted=max(0, len(versions) - 1 - MAX_LISTED_WORKS),
             machine=await machine_of(agent, work),
             done=request.query.get("done"),
