@@ -34,10 +34,11 @@ from protocol.replica.office.taking_back import Standing, take_back, told_of
 from protocol.replica.upkeep.orders import ends_of
 from protocol.rights.vouching import device_words
 from sync_server.handlers.by_kit.closing import close_space, which_class
+from sync_server.handlers.by_kit.held_rights import told_of_accepted, words_of
 from sync_server.handlers.by_kit.newcomers import came_in_elsewhere, cut_off_with_codes, old_keys
 from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
-from sync_server.handlers.by_kit.waiting import list_waiting, rule
+from sync_server.handlers.by_kit.waiting import Waiting, list_waiting, rule
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record.audit import trail
 from sync_server.handlers.record.erasures import list_erasures, said_of_held_back, waiting_for_a_word
@@ -66,19 +67,26 @@ async def _confirm(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
 
 
 async def _waiting(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    rows = await list_waiting(server, refused=params.get("refused") is True)
+    words = await words_of(server, {each.entry.id: each.gives for each in rows})
     return [
         {
             "id": each.entry.id.hex(),
             "space": each.entry.header.space.hex(),
             "kind": kind_name(each.entry.header.kind),
             "device": each.entry.header.author.hex(),
-            "person": None if each.entry.header.subject is None else each.entry.header.subject.hex(),
+            "person": None if (person := _about(each)) is None else person.hex(),
             "name": each.name,
             "title": each.title,
             "at": rfc3339(each.entry.timestamp_ms),
+            "words": words.get(each.entry.id),
         }
-        for each in await list_waiting(server, refused=params.get("refused") is True)
+        for each in rows
     ]
+
+
+def _about(waiting: Waiting) -> bytes | None:
+    return waiting.entry.header.subject if waiting.gives is None else waiting.gives.person
 
 
 async def _accept(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
@@ -91,12 +99,16 @@ async def _refuse(server: Server, params: Params, outgoing: Outgoing, kit: KitAw
 
 async def _ruled(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None, *, accept: bool) -> int:
     """For how many entries the word counts. Raises `Refused(NO_RIGHT)` where it does for none of them."""
-    ruled = await rule(server, await _named(server, params), accept=accept, kit=kit)
+    named = await _named(server, params)
+    told = await told_of_accepted(server, (await server.store.get(named)).values()) if accept else []
+    ruled = await rule(server, named, accept=accept, kit=kit)
+    for line in told:
+        await outgoing.progress(line)
     if ruled.beyond:
-        told = _beyond(ruled.beyond, "accept" if accept else "refuse", is_by_kit=kit is not None)
+        beyond = _beyond(ruled.beyond, "accept" if accept else "refuse", is_by_kit=kit is not None)
         if not ruled.counting:
-            raise Refused(Code.NO_RIGHT, told)
-        await outgoing.progress(told)
+            raise Refused(Code.NO_RIGHT, beyond)
+        await outgoing.progress(beyond)
     return ruled.counting
 
 

@@ -19,6 +19,7 @@ from protocol.replica.at_work.replica import Entropy
 from protocol.replica.office.grants import confirm_clone, is_listed_but_revoked
 from protocol.replica.office.names import device_id, entry_id
 from sync_server.config import RunConfig
+from sync_server.handlers.by_kit.held_rights import words_of
 from sync_server.handlers.by_kit.waiting import list_waiting, rule, waiting_notices
 from sync_server.handlers.overview.device_query import matching, select, tally, versions_of, worst
 from sync_server.handlers.overview.devices import Device, DeviceState
@@ -174,7 +175,9 @@ class Pages:
     async def _waiting(self, visit: Visit, wrong: str | None = None) -> web.StreamResponse:
         """What came from devices after they were cut off, and waits for somebody to judge."""
         found = await self._survey.snapshot()
-        rows = [WaitingView(each, found, visit.words) for each in await list_waiting(self._server)]
+        waiting = await list_waiting(self._server)
+        words = await words_of(self._server, {each.entry.id: each.gives for each in waiting})
+        rows = [WaitingView(each, found, visit.words, words.get(each.entry.id)) for each in waiting]
         return self._reception.html(visit, "waiting.html", "waiting.title", rows=rows, wrong=wrong)
 
     async def _rule(self, visit: Visit) -> web.StreamResponse:

@@ -297,8 +297,10 @@ def _pending(standing: Standing, words: Words) -> str:
 class WaitingView:
     """What waits for a decision, as a row: what, of whom, from which device, and what it says of its time."""
 
-    def __init__(self, waiting: Waiting, found: Snapshot, words: Words) -> None:
+    def __init__(self, waiting: Waiting, found: Snapshot, words: Words, six_words: str | None) -> None:
         header = waiting.entry.header
+        self.six_words = six_words
+        self.person = None if waiting.gives is None or waiting.gives.person is None else waiting.gives.person.hex()[:8]
         self.id = waiting.entry.id.hex()
         self.kind = kind_name(header.kind)
         self.name = waiting.name

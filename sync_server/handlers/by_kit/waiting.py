@@ -17,7 +17,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from protocol.errors import BadInput, Code, PeerFault
@@ -33,6 +33,7 @@ from protocol.replica.office.held_in_space import held_in
 from protocol.replica.office.taking_back import ruling_before
 from protocol.replica.office.words_of_office import about, last_said
 from protocol.rights.roster import Roster, is_acceptable
+from sync_server.handlers.by_kit.held_rights import LetsIn, lets_in, names_of
 from sync_server.handlers.store.notices import Notice
 from sync_server.kit.away import KitAway
 from sync_server.kit.errands import may_be_judged_by_kit
@@ -43,13 +44,15 @@ from sync_server.opened.app import Server
 class Waiting:
     """Something that a device which was cut off has written, or so it says, and that waits for somebody to judge.
 
-    `name` is the pupil's, `title` the item's, where they are known.
+    `name` is the pupil's, `title` the item's, where they are known; of a right or a code, which `gives` says, `name` is
+    all that lists ever called the one as whom it lets in.
     """
 
     entry: Entry
     name: str | None
     title: str | None
     refused: bool
+    gives: LetsIn | None = None
 
 
 async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting]:
@@ -76,7 +79,9 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
             person = None if subject is None else view.roster.persons.get(view.roster.who(subject))
             item = None if target is None else view.coursework.items.get(target)
             title = item.shown.record.title if item is not None else _title(entry) or await about(server, entry, named)
-            found.append(Waiting(entry, None if person is None else person.name, title, refused))
+            found.append(Waiting(entry, None if person is None else person.name, title, refused, lets_in(entry)))
+    names = await names_of(server.replica, (each.gives for each in found))
+    found = [each if each.gives is None else replace(each, name=names.get(each.gives.person or b"")) for each in found]
     return sorted(found, key=lambda waiting: (waiting.entry.header.at, waiting.entry.id))
 
 

@@ -1,0 +1,86 @@
+"""Of a right, or a code, that waits for somebody to judge: as whose it lets in, and by which words its device is known.
+
+Rules:
+- a grant names somebody by an id, and any device; what that calls itself its owner has chosen. So as whose it lets in
+  is said by the id and by every name that lists ever had for it, held back or not, and of a device that is somebody's
+  own the six words that its own page shows: whoever accepts it compares them;
+- words take a hundredth of a second each, and a thief names thousands of devices: `waiting` has those of the rights
+  that came here first, `accept` those of what it lets count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import Grant, Invite
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
+from protocol.replica.office.people import described
+from protocol.rights.vouching import Device, device_words
+from protocol.roles import SHARED, Role
+from sync_server.opened.app import Server
+
+MAX_WORDS: Final = 200
+"""Of so many devices `waiting` has the words."""
+MAX_TOLD: Final = 20
+"""Of so many what `accept` lets in is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetsIn:
+    """Whom a right or a code lets in: the role, as whose, and which device, which a code does not say."""
+
+    role: Role
+    person: bytes | None
+    device: Device | None
+
+
+def lets_in(entry: Entry) -> LetsIn | None:
+    """Whom an entry lets in, if it is such a one."""
+    if entry.header.kind == Kind.GRANT and (grant := parsed(entry, Grant.parse)) is not None:
+        return LetsIn(grant.role, grant.person, (grant.signing, grant.agreement))
+    if entry.header.kind == Kind.INVITE and (invite := parsed(entry, Invite.parse)) is not None:
+        return LetsIn(invite.role, invite.person, None)
+    return None
+
+
+async def names_of(replica: Replica, given: Iterable[LetsIn | None]) -> Mapping[bytes, str]:
+    """What lists ever called those as whom these let in; of whom none ever had a name, nothing."""
+    persons = {each.person for each in given if each is not None and each.person is not None}
+    found = await mentioned(replica, persons) if persons else {}
+    return {person: ", ".join(each.names[:MAX_NAMES_SHOWN]) for person, each in found.items() if each.names}
+
+
+async def words_of(server: Server, given: Mapping[bytes, LetsIn | None]) -> Mapping[bytes, str]:
+    """The words of the devices that these grants, by their entries, let in: those that came here first."""
+    arrived = [each.grant for each in server.replica.door.authorities() if each.grant in given]
+    devices = {entry: device for entry in arrived if (device := _own_device(given[entry])) is not None}
+    told = set(list(dict.fromkeys(devices.values()))[:MAX_WORDS])
+    words = await asyncio.to_thread(lambda: {device: device_words(device) for device in told})
+    return {entry: words[device] for entry, device in devices.items() if device in words}
+
+
+async def told_of_accepted(server: Server, entries: Iterable[Entry]) -> list[str]:
+    """What to say to whoever lets such entries count."""
+    told = []
+    given = [each for each in map(lets_in, entries) if each is not None]
+    for each in given[:MAX_TOLD]:
+        whose = "nobody" if each.person is None else f"{await described(server, each.person)} ({each.person.hex()})"
+        if each.device is None:
+            told.append(f"a code that lets in a {each.role} counts again, as the one of {whose}")
+        elif (device := _own_device(each)) is not None:
+            words = await asyncio.to_thread(device_words, device)
+            told.append(
+                f"the device {device[0].hex()} is let in as a {each.role}, of {whose}: the page on its own screen has "
+                f"to show “{words}”; if it does not, `sync-server revoke {device[0].hex()}`"
+            )
+    return told + ([f"and {len(given) - MAX_TOLD} more rights and codes"] if len(given) > MAX_TOLD else [])
+
+
+def _own_device(given: LetsIn | None) -> Device | None:
+    """The device, if it is somebody's own."""
+    return None if given is None or given.role in SHARED else given.device
