@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -406,7 +406,9 @@ async def confirm(
         drafts = [each for place in meant for each in _word_at(agent, place)]
         if drafts:
             await agent.write(*drafts)
-    await acknowledge(agent, [reader])
+    there = {(place.space, place.shown_as) for place in meant}
+    shown = await list_readers(agent)
+    await acknowledge(agent, (each for each in shown if each.id == reader and (each.space, each.shown_as) in there))
     return Confirmed(
         len(drafts), list(dict.fromkeys((each.space, each.shown_as) for each in places if each not in meant))
     )
@@ -460,10 +462,9 @@ def _meant(places: Sequence[_Place], shown_as: str | None, person: bytes | None)
     return meant
 
 
-async def acknowledge(agent: Agent, readers: Collection[bytes]) -> None:
-    """Somebody has seen that these devices read, as whom and where they are shown now: that is no news any more."""
-    shown = [each for each in await list_readers(agent) if each.id in readers]
-    marks = await looked_at(agent, [(each.space, each.id, each.granted, each.speaks) for each in shown])
+async def acknowledge(agent: Agent, shown: Iterable[Reader]) -> None:
+    """Somebody has seen that these devices read, each where and as what it is shown: that is no news any more."""
+    marks = await looked_at(agent, ((each.space, each.id, each.granted, each.speaks) for each in shown))
     await agent.replica.store.set_marks(marks)
     agent.on_change()
 

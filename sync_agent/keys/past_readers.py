@@ -23,7 +23,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Final, NamedTuple, Self, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -38,6 +38,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.text import local_time
 from protocol.replica.office.people import first_names
+from protocol.rights.circles import Circles
 from protocol.rights.door import Authority, Door
 from protocol.rights.keys_in_use import by_their_own
 from protocol.rights.roster import Roster
@@ -78,7 +79,8 @@ class PastReader:
 
     `id` names what is shown; `person` and `called` are None of all those of whom nobody here knows who they are, who
     are one. `devices` are told with what they called themselves, `noted` is what looking at this notes; `mine` says
-    that they bear this device's teacher's name.
+    that they bear this device's teacher's name, `claimed` that grants alone call them that person's, and no word of
+    one of theirs ever did: whoever has the server lets a device in as an honest colleague's.
     """
 
     id: bytes
@@ -91,6 +93,7 @@ class PastReader:
     last_ms: int
     works: int
     mine: bool
+    claimed: bool
     is_news: bool
     noted: tuple[tuple[bytes, bytes], ...]
 
@@ -253,6 +256,7 @@ class _Past:
     """What is found of one such reader, in all classes."""
 
     person: bytes | None
+    claimed: bool = False
     span: _Span = field(default_factory=_Span)
     devices: dict[Device, str | None] = field(default_factory=dict)
     spaces: dict[bytes, None] = field(default_factory=dict)
@@ -281,9 +285,14 @@ class _Past:
             last_ms=self.span.last_ms,
             works=len(self.span.works),
             mine=self.mine,
+            claimed=self.claimed,
             is_news=self.is_news,
             noted=noted,
         )
+
+
+_Found: TypeAlias = "dict[tuple[bytes | None, bool], _Past]"
+"""What is found, by person, and whether grants alone call the devices theirs."""
 
 
 class _Sayer(NamedTuple):
@@ -307,10 +316,10 @@ async def list_past_readers(agent: Agent, readers: Sequence[Reader]) -> list[Pas
     recovery = await _recovery_keys_ever(agent.replica)
     known = {each.space: each.known_teachers for each in classes}
     sealed = await _sealed(agent, known, {each.space: _have_a_name(each, recovery) for each in classes})
-    found: dict[bytes | None, _Past] = {}
+    found: _Found = {}
     for here in classes:
         here.add_to(found, _spans(sealed.get(here.space, {}).values(), here.roster), recovery)
-    names = await first_names(agent.replica, {person for person in found if person is not None})
+    names = await first_names(agent.replica, {person for person, _ in found if person is not None})
     return sorted((each.shown(names) for each in found.values()), key=_place)
 
 
@@ -348,12 +357,17 @@ class _Class:
     known_teachers: frozenset[bytes]
     marks: Mapping[bytes, bytes]
     known_works: frozenset[bytes]
+    circles: Callable[[], Circles]
+    """Whom words ever led to; asked for seldom."""
+    led: dict[bytes, frozenset[Device]] = field(default_factory=dict)
+    """To which devices those of a person ever led, as far as that was asked."""
 
     @classmethod
     async def of(cls, agent: Agent, space: bytes, own: bytes, readers: Iterable[Reader], said: Iterable[Entry]) -> Self:
         """From the marks of this device, and the words that lead on from it: what it met first may be a server's."""
         roster, door, store = (await agent.replica.view(space)).roster, agent.replica.door, agent.replica.store
-        circle = roster.voices.with_over().circle(roster.who(own), own_device(agent))
+        ever = roster.voices.with_over()
+        circle = ever.circle(roster.who(own), own_device(agent))
         prefix = f"{KNOWN_READER_MARKS}{space.hex()}/"
         confirmed, acquainted = frozenset(map(device_id, circle.own | circle.others)), known_in(agent, space)
         itself_before = {
@@ -372,6 +386,7 @@ class _Class:
             confirmed | acquainted.first | acquainted.long | itself_before,
             {bytes.fromhex(name.removeprefix(prefix)): mark for name, mark in (await store.marks(prefix)).items()},
             _beginnings(await store.mark(f"{PAST_WORKS_MARKS}{space.hex()}")),
+            cache(partial(Circles, ever)),
         )
 
     def knows(self, device: bytes, person: bytes) -> bool:
@@ -380,7 +395,7 @@ class _Class:
 
     def add_to(
         self,
-        found: dict[bytes | None, _Past],
+        found: _Found,
         spans: Mapping[tuple[bytes, ...], _Span],
         recovery: Collection[bytes],
     ) -> None:
@@ -390,18 +405,35 @@ class _Class:
             of_nobody = not all(key in self.sayers for key in readers)
             if of_nobody and (nameless := _nameless(found)) is not None:
                 nameless.add(self.space, span.works, span, is_news=not _are_looked_at(span.works, self.known_works))
-            for sayer in (sayer for key in readers for sayer in self.sayers.get(key, ())):
+            for sayer in (sayer for key in readers for sayer in self._whose(key)):
                 given, device = sayer.given, device_id((sayer.given.key, sayer.given.agreement))
                 standing = self.door.origin(given.key), self.roster.who(sayer.person)
                 # of one that waits, and that she does not know, the list says that nothing is given to it
                 is_known = self.knows(device, sayer.person)
                 if standing not in (self.listed if is_known else self.reading):
-                    past = found.setdefault(sayer.person, _Past(sayer.person))
+                    claimed = not self._is_led_to(sayer)
+                    past = found.setdefault((sayer.person, claimed), _Past(sayer.person, claimed))
                     past.add(self.space, [device], span, is_news=not is_known)
                     past.devices[given.key, given.agreement] = sayer.name
                     past.named_by[self.named_by(given)] = None
                     # by no list, which would take the name off him
                     past.mine |= sayer.person == self.own
+
+    def _whose(self, key: bytes) -> Iterable[_Sayer]:
+        """Who said a key; of a device that said it as several people, those alone who called it theirs, if any did."""
+        sayers = self.sayers.get(key, ())
+        if len(sayers) == 1:
+            return sayers
+        theirs = {sayer.given.key for sayer in sayers if self._is_led_to(sayer)}
+        return (sayer for sayer in sayers if sayer.given.key not in theirs or self._is_led_to(sayer))
+
+    def _is_led_to(self, sayer: _Sayer) -> bool:
+        """Whether a voice of this person's started from a device, or a word of theirs ever led to it."""
+        if (led := self.led.get(sayer.person)) is None:
+            circle = self.circles().of(self.roster.who(sayer.person))
+            starts = self.roster.seen_first.get(sayer.person, ())
+            led = self.led[sayer.person] = frozenset(device for start in starts for device in circle.start(start))
+        return (sayer.given.key, sayer.given.agreement) in led
 
 
 def _are_looked_at(works: Iterable[bytes], known: Container[bytes]) -> bool:
@@ -409,9 +441,9 @@ def _are_looked_at(works: Iterable[bytes], known: Container[bytes]) -> bool:
     return all(work[:_BEGINNING_BYTES] in known for work in works)
 
 
-def _nameless(found: dict[bytes | None, _Past]) -> _Past | None:
+def _nameless(found: _Found) -> _Past | None:
     """The one that stands for all of whom nobody here knows who they are."""
-    return found.setdefault(None, _Past(None))
+    return found.setdefault((None, False), _Past(None))
 
 
 def _place(past: PastReader) -> tuple[bool, int, bytes]:
@@ -485,6 +517,7 @@ async def past_reader_rows(agent: Agent, listed: Sequence[PastReader]) -> list[J
                 "works": each.works,
                 "devices": [device[0].hex() for device, _ in each.devices],
                 "is_news": each.is_news,
+                "confirmed": not each.claimed and each.person is not None,
             },
         }
         for each in listed
@@ -497,6 +530,8 @@ async def tell_of_past_readers(agent: Agent, listed: Sequence[PastReader], outgo
     news = [each for each in listed if each.is_news]
     for each in news[:MAX_TOLD]:
         who = f"“{each.called}”" if each.called else "somebody whose name is not known here"
+        if each.claimed:
+            who = f"a computer that was let in as {who}, and that none of theirs has confirmed,"
         where = ", ".join(names.get(space, space.hex()) for space in each.spaces)
         many = f"{each.works} piece{'s' if each.works > 1 else ''} of pupils' work"
         days = " to ".join(dict.fromkeys(local_time(rfc3339(at_ms) or "") for at_ms in (each.first_ms, each.last_ms)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Final
 import pytest
 
 from protocol.identity import AgreementKey
-from protocol.limits import MAX_READERS_PER_HAND_IN, MAX_READING_KEYS_PER_DEVICE
+from protocol.limits import MAX_READERS_PER_HAND_IN, MAX_READING_KEYS_PER_DEVICE, SALT_BYTES
 from protocol.messages.lives import Twin
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Erasure, PersonKey, PersonRecord, Revocation
 from protocol.model.work import Wraps
 from protocol.replica.at_work.replica import Draft
@@ -401,3 +402,52 @@ async def test_so_is_he_where_the_pc_has_keys_of_its_own_by_then_to_which_the_se
         assert await here.opens(work)
         await hour.is_over(*await hour.all_that_he_said())
         assert [(each.called, each.is_news) for each in await hour.told(here.teacher)] == [("M. X", True)]
+
+
+# --- nor does an honest colleague bear the thief's reading ------------------------------------------------------------
+
+
+def _whoever_a_grant_calls_it(_self: object, _sayer: _Sayer) -> bool:
+    return True
+
+
+async def _says_it_as(hour: Hour, name: str) -> bytes:
+    """A colleague with a laptop of his own, whom everybody knows, as whom the thief's device says its key as well."""
+    here, territory, space = hour.here, hour.here.room.territory, hour.here.room.space
+    durand = await territory.person(name, PersonRole.TEACHER, space)
+    colleague = await here.room.device(Role.TEACHER, person=durand)
+    for _ in range(2):
+        await here.sync(colleague, here.teacher, here.machine, hour.head)
+    (grant,) = await territory.let_in(here.spy, Role.TEACHER, space, person=durand)
+    key = PersonKey(here.spy.agreement.public).encode()
+    at, salt = (territory.clock() << 16) + 9, bytes(SALT_BYTES)
+    said = compose(
+        author=here.spy.signing,
+        space=space,
+        kind=Kind.PERSON_KEY,
+        grant=grant.id,
+        at=at,
+        payload=key,
+        salt=salt,
+        subject=durand,
+    )
+    await territory.replica.admit([said], source=b"the server", now_ms=territory.clock())
+    return durand
+
+
+@attack(ROW, off={"sync_agent.keys.past_readers._Class._is_led_to": _whoever_a_grant_calls_it})
+async def test_a_colleague_as_whom_a_thiefs_device_was_let_in_too_is_not_named_for_what_it_read(hour: Hour) -> None:
+    await _says_it_as(hour, "M. Durand")
+    await hour.is_over(*await hour.all_that_he_said())
+    assert {past.called for past in await hour.told(hour.here.teacher)} == {"M. X"}
+
+
+@attack(ROW, off={"sync_agent.keys.past_readers._Class._is_led_to": _whoever_a_grant_calls_it})
+async def test_what_a_device_read_in_a_colleagues_name_alone_is_said_to_be_an_unconfirmed_devices(
+    hour: Hour,
+) -> None:
+    await _says_it_as(hour, "M. Durand")
+    await hour.is_over()  # nothing that he said as M. X is known by now
+    async with portal(hour.here.teacher.agent) as surfer:
+        page = html.unescape(await surfer.page("/readers"))
+    assert "<h3>M. Durand</h3>" not in page.partition('id="h-past"')[2]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import re
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -11,8 +12,9 @@ import pytest
 
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import list_readers
+from sync_agent.keys.confirming import Reader, list_readers
 from sync_agent.machine.marks import KNOWN_READER_MARKS, WAS_THERE
+from sync_agent.portal.teacher.readers import rows
 from tests.harness.attack import attack
 from tests.harness.classroom import classroom
 from tests.harness.portal import portal
@@ -46,9 +48,8 @@ def _as_anybody(mark: bytes | None, *_: object, **__: object) -> bool:
 async def looked_at(here: SpiedClass) -> None:
     await here.sync(here.teacher)
     async with portal(here.teacher.agent) as surfer:
-        for each in await list_readers(here.teacher.agent):
-            if not each.mine:
-                await surfer.send("/readers", "/readers/seen", {"reader": each.id.hex()})
+        for row in rows(each for each in await list_readers(here.teacher.agent) if not each.mine):
+            await surfer.send("/readers", "/readers/seen", {"rows": row})
         assert "M. X" not in await surfer.page("/")
 
 
@@ -77,4 +78,25 @@ async def test_a_device_that_waited_in_a_colleagues_name_is_news_as_somebody_els
     await here.name_the_spy(x, back_ms=0)
     await here.sync(here.teacher)
     async with portal(here.teacher.agent) as surfer:
+        assert "M. X" in await surfer.page("/")
+
+
+def _by_device(theirs: Sequence[Reader]) -> str:
+    return theirs[0].id.hex()
+
+
+@attack(ROW, off={"sync_agent.portal.teacher.readers._seen": _by_device})
+async def test_a_click_is_about_what_the_page_showed_and_not_about_what_has_come_since(here: SpiedClass) -> None:
+    territory, space, teacher = here.room.territory, here.room.space, here.teacher
+    durand = await territory.person("M. Durand", PersonRole.TEACHER, space)
+    await here.sync(await here.room.device(Role.TEACHER, person=durand), teacher)
+    await here.name_the_spy(durand, back_ms=0)
+    await here.sync(teacher)
+    async with portal(teacher.agent) as surfer:
+        page = await surfer.page("/readers")
+        shown = re.findall(r'name="rows" value="([0-9a-f,]+)"', page)
+        await here.name_the_spy(await territory.person("M. X", PersonRole.TEACHER, space), back_ms=0)
+        await here.sync(teacher)
+        for row in shown:
+            await surfer.send("/readers", "/readers/seen", {"rows": row})
         assert "M. X" in await surfer.page("/")

@@ -21,6 +21,7 @@ from sync_agent.keys.acquaintances import known_in
 from sync_agent.keys.confirming import list_readers, own_device
 from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from sync_agent.machine.marks import FIRST_MARKS, MET_MARKS, met_in, remembered_in
+from sync_agent.portal.teacher.readers import rows
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
@@ -306,9 +307,9 @@ async def test_a_colleague_is_news_until_somebody_has_looked(room: Classroom) ->
         assert "M. Durand lit les travaux de cette classe" in await surfer.page("/")
         (row,) = [row for row in await list_readers(laptop.agent) if row.device == colleague.agent.device]
         assert "nommé par le serveur" in await surfer.page("/readers")
-        await surfer.send("/readers", "/readers/seen", {"reader": row.id.hex()})
+        await surfer.send("/readers", "/readers/seen", {"rows": ",".join(rows([row]))})
         assert "lit les travaux de cette classe" not in await surfer.page("/")
-        wrong = await surfer.send("/readers", "/readers/seen", {"reader": "00" * 32})
+        wrong = await surfer.send("/readers", "/readers/seen", {"rows": "00" * 16})
         assert wrong.status >= 400
     async with portal(colleague.agent) as surfer:
         assert "lit les travaux de cette classe" not in await surfer.page("/"), "who was there before is no news"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
+from blake3 import blake3
 
 from protocol.errors import BadInput, Code
 from protocol.replica.console import parameters as given
@@ -38,6 +39,7 @@ MAX_SHOWN: Final = 20
 MAX_NOTICES: Final = 10
 """Of each kind, on the home page."""
 MAX_PLACE_DIGITS: Final = 6
+_SEEN_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,12 @@ class Shown:
     """A device, in the classes that it reads as that: what is said of it, and of whom.
 
     `news` are the classes in which nobody has looked at it as that, since `news_ms`; `was_there` says that it is news
-    as one that read when these were met.
+    as one that read when these were met; `seen` names just this row: with another class, or as something else, it is
+    another, and that is all that a click on it is about.
     """
 
     reader: Reader
+    seen: str
     teacher: str
     rooms: tuple[str, ...]
     news: tuple[str, ...]
@@ -64,16 +68,14 @@ class Shown:
 def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
     """One for each device and as what it is shown; it counts as confirmed, or said, once it is so in all of these."""
     found = []
-    alike: defaultdict[tuple[bytes, str, bytes], list[Reader]] = defaultdict(list)
-    for reader in readers:
-        alike[reader.id, reader.shown_as, b"" if reader.mine else reader.person].append(reader)
-    for theirs in alike.values():
+    for seen, theirs in rows(readers).items():
         spaces, news = {reader.space for reader in theirs}, [reader for reader in theirs if reader.is_news]
         rooms = [room for room in visit.rooms if room.space in spaces]
         names = (room.voice_of(theirs[0].called) for room in rooms)
         found.append(
             Shown(
                 min(theirs, key=lambda reader: (reader.confirmed, reader.state == WAITS, not reader.waits_for)),
+                seen,
                 next((name for name in names if name is not None), visit.say("unknown.person")),
                 tuple(room.name for room in rooms),
                 tuple(room.name for room in rooms if room.space in {reader.space for reader in news}),
@@ -83,6 +85,19 @@ def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
             )
         )
     return found
+
+
+def rows(readers: Iterable[Reader]) -> dict[str, list[Reader]]:
+    """Each device as what it is shown, in the classes in which it is that, by `Shown.seen`."""
+    alike: defaultdict[tuple[bytes, str, bytes], list[Reader]] = defaultdict(list)
+    for reader in readers:
+        alike[reader.id, reader.shown_as, b"" if reader.mine else reader.person].append(reader)
+    return {_seen(theirs): theirs for theirs in alike.values()}
+
+
+def _seen(theirs: Sequence[Reader]) -> str:
+    told = (each.space + each.id + each.granted + each.person + bytes([each.speaks, each.mine]) for each in theirs)
+    return blake3(b"".join(sorted(told))).hexdigest(_SEEN_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +128,8 @@ def _past(visit: Visit, reader: PastReader) -> Past:
     say = visit.say
     computers = ", ".join(dict.fromkeys(name or say("unknown.device") for _, name in reader.devices))
     who = reader.called or say("readers.past_nobody")
+    if reader.claimed:
+        who = say("readers.past_claimed", name=who)
     first, last = (say.day(at_ms, visit.now_ms) for at_ms in (reader.first_ms, reader.last_ms))
     return Past(
         reader,
@@ -236,17 +253,11 @@ class Readers:
                 asked = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")
                 await decline_former_return(self._agent, asked)
             case "seen":
-                reader = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")
-                if all(each.id != reader for each in await list_readers(self._agent)):
-                    raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE)
-                await acknowledge(self._agent, [reader])
-            case "seen-all":
-                shown_there = [
-                    given.identifier({"reader": one}, "reader", Code.UNKNOWN_DEVICE, "device")
-                    for one in fields.get("readers", "").split(",")[:MAX_SHOWN]
-                ]
-                await acknowledge(self._agent, shown_there)
-                done = "seen"
+                shown_now = rows(await list_readers(self._agent))
+                seen = [row for one in fields.get("rows", "").split(",")[:MAX_SHOWN] for row in shown_now.get(one, ())]
+                if not seen:
+                    raise BadInput(Code.UNKNOWN_DEVICE, f"{NOT_HERE}, or not as it was shown: look again")
+                await acknowledge(self._agent, seen)
             case "seen-past":
                 reader = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")
                 readers = await list_readers(self._agent)
