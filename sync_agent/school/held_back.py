@@ -15,7 +15,7 @@ Rules (docs/protocol.md, "Roster"):
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -96,11 +96,10 @@ async def _may_hold_own(agent: Agent, held_back: Collection[bytes], authors: dic
     return any(authors.get(name) == agent.device for name in held_back)
 
 
-async def acknowledge_held_back(agent: Agent) -> None:
-    """Tell no more on the first page of what is held back now."""
-    marks: dict[str, bytes | None] = {
-        HELD_BACK_SEEN_MARKS + word.entry.id.hex(): b"" for word in await own_held_back(agent) if not word.seen
-    }
+async def acknowledge_held_back(agent: Agent, shown: Container[bytes]) -> None:
+    """Tell no more on the first page of these of what is held back: somebody has looked at them."""
+    words = [word.entry.id for word in await own_held_back(agent) if not word.seen]
+    marks: dict[str, bytes | None] = {HELD_BACK_SEEN_MARKS + one.hex(): b"" for one in words if one in shown}
     if marks:
         await agent.replica.store.set_marks(marks)
 

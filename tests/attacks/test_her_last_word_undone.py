@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from html import unescape
 from pathlib import Path
 
 from protocol.model.entry import Kind
 from protocol.model.structure import Ruling
+from sync_agent.app import Agent
+from sync_agent.machine.marks import HELD_BACK_SEEN_MARKS
+from sync_agent.school.held_back import own_held_back
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
-from tests.harness.last_word import AFTER, NOTICE, her_last_word, told_by_status, undone
+from tests.harness.last_word import (
+    AFTER,
+    BEFORE,
+    NOTICE,
+    her_last_word,
+    hold_back_since,
+    told_by_status,
+    undone,
+)
 from tests.harness.portal import portal
 from tests.harness.spied_class import spied_class
 
@@ -47,6 +59,33 @@ async def test_her_first_page_and_status_say_that_her_last_word_is_held_back_unt
         assert (await told_by_status(here))["count"] == 0
         async with portal(here.teacher.agent) as surfer:
             assert NOTICE not in await surfer.page("/")
+
+
+async def _whatever_is_held_back(agent: Agent, _shown: object) -> None:
+    words = await own_held_back(agent)
+    await agent.replica.store.set_marks({HELD_BACK_SEEN_MARKS + word.entry.id.hex(): b"" for word in words})
+
+
+@attack(ROW, off={"sync_agent.portal.teacher.held_back.acknowledge_held_back": _whatever_is_held_back})
+async def test_what_is_held_back_while_the_page_lies_open_is_not_seen_with_what_it_shows(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        desk, territory, space = Desk(here.teacher.agent), here.room.territory, here.room.space
+        other = await here.room.hand_in(here.machine, here.item, {"b.txt": b"y"})
+        await here.sync()
+        await here.sync()
+        before = []
+        for work, text in ((here.work, BEFORE), (here.work, AFTER), (other, "Vu.")):
+            before.append(tuple(await territory.replica.tips(space, here.teacher.agent.device)))
+            await desk.ask("feedback", id=work.hex(), text=text)
+            await here.sync(here.teacher)
+        await hold_back_since(here, before[2])
+        async with portal(here.teacher.agent) as surfer:
+            page = unescape(await surfer.page("/held-back"))
+            assert ("Vu." in page, AFTER in page) == (True, False)
+            await hold_back_since(here, before[1])
+            (shown,) = re.findall(r'name="words" value="([0-9a-f,]+)"', page)
+            await surfer.send("/held-back", "/held-back/seen", {"words": shown})
+            assert NOTICE in await surfer.page("/")
 
 
 @attack(ROW, off=OFF)

@@ -28,7 +28,7 @@ async def test_what_she_has_seen_leaves_her_first_page_and_status_counts_it_on(t
     async with spied_class(tmp_path) as here:
         await undone(here)
         async with portal(here.teacher.agent) as surfer:
-            await surfer.send("/held-back", "/held-back/seen", {})
+            await surfer.send("/held-back", "/held-back/seen", {"words": (await her_last_word(here)).hex()})
             assert NOTICE not in await surfer.page("/")
             assert AFTER in unescape(await surfer.page("/held-back"))
         assert (await told_by_status(here))["count"] == 1

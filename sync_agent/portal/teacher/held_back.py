@@ -11,10 +11,11 @@ from typing import Final
 
 from aiohttp import web
 
-from protocol.errors import PeerFault
+from protocol.errors import Code, PeerFault
 from protocol.folds.coursework import item_named, work_named
 from protocol.model.entry import Entry, Kind
 from protocol.model.work import Feedback, Revision
+from protocol.replica.console import parameters as given
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
@@ -45,9 +46,9 @@ class HeldBack:
         self._agent = desk.shelf.agent
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        """The words, newest first."""
+        """The words: first those at which nobody has looked, each newest first."""
         visit = await self._desk.visit(request)
-        words = await own_held_back(self._agent)
+        words = sorted(await own_held_back(self._agent), key=lambda word: word.seen)
         return self._desk.page(
             visit,
             "held_back.html",
@@ -57,9 +58,13 @@ class HeldBack:
         )
 
     async def seen(self, request: web.Request) -> web.StreamResponse:
-        """She has looked: the first page tells no more of these."""
-        await self._desk.fields(request)
-        await acknowledge_held_back(self._agent)
+        """She has looked at what the page showed: the first page tells no more of these, and of what came since."""
+        fields = await self._desk.fields(request)
+        shown = [
+            given.identifier({"word": one}, "word", Code.USAGE, "entry")
+            for one in fields.get("words", "").split(",")[:MAX_SHOWN]
+        ]
+        await acknowledge_held_back(self._agent, frozenset(shown))
         return see("/")
 
 
