@@ -80,7 +80,8 @@ class PastReader:
     `id` names what is shown; `person` and `called` are None of all those of whom nobody here knows who they are, who
     are one. `devices` are told with what they called themselves, `noted` is what looking at this notes; `mine` says
     that they bear this device's teacher's name, `claimed` that grants alone call them that person's, and no word of
-    one of theirs ever did: whoever has the server lets a device in as an honest colleague's.
+    one of theirs ever did: whoever has the server lets a device in as an honest colleague's. `still` says that it has
+    that grant: here nothing is given to it, and computers that were told otherwise seal work to it.
     """
 
     id: bytes
@@ -94,6 +95,7 @@ class PastReader:
     works: int
     mine: bool
     claimed: bool
+    still: bool
     is_news: bool
     noted: tuple[tuple[bytes, bytes], ...]
 
@@ -263,6 +265,7 @@ class _Past:
     named_by: dict[str, None] = field(default_factory=dict)
     noted: set[tuple[bytes, bytes]] = field(default_factory=set)
     mine: bool = False
+    still: bool = False
     is_news: bool = False
 
     def add(self, space: bytes, noted: Iterable[bytes], span: _Span, *, is_news: bool) -> None:
@@ -286,6 +289,7 @@ class _Past:
             works=len(self.span.works),
             mine=self.mine,
             claimed=self.claimed,
+            still=self.still,
             is_news=self.is_news,
             noted=noted,
         )
@@ -357,6 +361,8 @@ class _Class:
     known_teachers: frozenset[bytes]
     marks: Mapping[bytes, bytes]
     known_works: frozenset[bytes]
+    given: frozenset[bytes]
+    """The grants that give something."""
     circles: Callable[[], Circles]
     """Whom words ever led to; asked for seldom."""
     led: dict[bytes, frozenset[Device]] = field(default_factory=dict)
@@ -386,6 +392,7 @@ class _Class:
             confirmed | acquainted.first | acquainted.long | itself_before,
             {bytes.fromhex(name.removeprefix(prefix)): mark for name, mark in (await store.marks(prefix)).items()},
             _beginnings(await store.mark(f"{PAST_WORKS_MARKS}{space.hex()}")),
+            frozenset(each.grant for each in roster.authorities),
             cache(partial(Circles, ever)),
         )
 
@@ -418,6 +425,7 @@ class _Class:
                     past.named_by[self.named_by(given)] = None
                     # by no list, which would take the name off him
                     past.mine |= sayer.person == self.own
+                    past.still |= claimed and given.grant in self.given and self.roster.may_read(given.key)
 
     def _whose(self, key: bytes) -> Iterable[_Sayer]:
         """Who said a key; of a device that said it as several people, those alone who called it theirs, if any did."""
@@ -518,6 +526,7 @@ async def past_reader_rows(agent: Agent, listed: Sequence[PastReader]) -> list[J
                 "devices": [device[0].hex() for device, _ in each.devices],
                 "is_news": each.is_news,
                 "confirmed": not each.claimed and each.person is not None,
+                "still": each.still,
             },
         }
         for each in listed
@@ -535,8 +544,11 @@ async def tell_of_past_readers(agent: Agent, listed: Sequence[PastReader], outgo
         where = ", ".join(names.get(space, space.hex()) for space in each.spaces)
         many = f"{each.works} piece{'s' if each.works > 1 else ''} of pupils' work"
         days = " to ".join(dict.fromkeys(local_time(rfc3339(at_ms) or "") for at_ms in (each.first_ms, each.last_ms)))
+        ends = "reads no more"
+        if each.still:
+            ends = "is let in still: nothing is given to it here, and some computers of the school take it for a reader"
         await outgoing.progress(
-            f"{who} could read {many} ({where}), sealed to them {days}, and reads no more. If that surprises you, ask "
+            f"{who} could read {many} ({where}), sealed to them {days}, and {ends}. If that surprises you, ask "
             "the head of your school why, or whoever looks after the server"
         )
     if len(news) > MAX_TOLD:

@@ -44,6 +44,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
+from tests.harness.lost_laptop import let_in_again
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, spied_class
 from tests.harness.territory import new_device
@@ -451,3 +452,31 @@ async def test_what_a_device_read_in_a_colleagues_name_alone_is_said_to_be_an_un
     async with portal(hour.here.teacher.agent) as surfer:
         page = html.unescape(await surfer.page("/readers"))
     assert "<h3>M. Durand</h3>" not in page.partition('id="h-past"')[2]
+
+
+def _none_is_let_in_still(_self: Roster, _key: bytes) -> bool:
+    return False
+
+
+@attack(ROW, off={"protocol.rights.roster.Roster.may_read": _none_is_let_in_still})
+async def test_who_reads_on_in_her_name_on_computers_that_were_told_so_is_not_said_to_read_no_more(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        hers, territory, space = here.teacher, here.room.territory, here.room.space
+        said = tuple(await territory.replica.tips(space, hers.agent.device))
+        await territory.say(space, Kind.REVOKE, Revocation(hers.agent.device, said).encode())
+        await here.name_the_spy(here.room.teacher_person)
+        await here.sync(here.machine)
+        await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
+        for _ in range(2):
+            await here.sync()
+        work = await here.room.hand_in(here.machine, here.item, {"n.txt": b"n"})
+        await here.sync(here.machine, hers)
+        assert await here.opens(work)
+        async with portal(hers.agent) as surfer:
+            home, page = [html.unescape(await surfer.page(path)) for path in ("/", "/readers")]
+        assert "peut lire 1 travail d'élève (CM1)" in home
+        assert "ne lit plus" not in home
+        assert "lui donnent encore des travaux" in page
+        assert "Personne d'autre ne lit" not in page

@@ -226,7 +226,7 @@ class Readers:
             has_one=len(mine) == 1,
             teaches=bool(await own_grants(self._agent)),
             others=others[start:end],
-            nobody=not others,
+            nobody=not others and not any(each.reader.still for each in past),
             there=[each for each in others[start:end] if each.was_there],
             past=past[start:end],
             more=sum(max(0, len(some) - end) for some in (former, declined, mine, others, past)),
