@@ -25,6 +25,7 @@ from protocol.replica.at_work.forgotten import devices_of_forgotten
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.bureau import Met
+from protocol.replica.office.known_here import begin_noting, note_codes
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.private_file import remove_private
 from protocol.replica.process.unforeseen import Unforeseen
@@ -172,6 +173,7 @@ class Server:
         holdings = Holdings(store, replica.content)
         await holdings.load()
         server = cls(folder, territory, keys, store, replica, holdings, chain, now_ms=now_ms, entropy=entropy)
+        await begin_noting(store, replica.door.root_now)
         await server.contacts.load()
         await server.reports.load()
         return server
@@ -185,7 +187,9 @@ class Server:
 
     async def write(self, drafts: Sequence[Draft]) -> list[Entry]:
         """Say something as the server: all drafts in one durable transaction. Raises `LocalFailure`."""
-        return await self.responder.say(drafts)
+        said = await self.responder.say(drafts)
+        await note_codes(self.store, said)
+        return said
 
     async def say(self, drafts: Sequence[Draft]) -> list[Entry]:
         """As `Office.say`: the certificate holds everywhere."""

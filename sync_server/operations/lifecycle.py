@@ -35,7 +35,12 @@ from protocol.replica.upkeep.orders import ends_of
 from protocol.rights.vouching import device_words
 from sync_server.handlers.by_kit.closing import close_space, which_class
 from sync_server.handlers.by_kit.held_rights import told_of_accepted, words_of
-from sync_server.handlers.by_kit.newcomers import came_in_elsewhere, cut_off_with_codes, old_keys
+from sync_server.handlers.by_kit.newcomers import (
+    came_in_elsewhere,
+    cut_off_where_given_on,
+    cut_off_with_codes,
+    old_keys,
+)
 from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
 from sync_server.handlers.by_kit.waiting import Waiting, list_waiting, rule
@@ -258,6 +263,16 @@ async def _tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int |
                 f"cut off: the device {device.hex()}, which came in by a code that counts no more; if the school knows "
                 f"it, `sync-server grant --device {device.hex()} --space …` lets it back in"
             )
+        given_on = await cut_off_where_given_on(server, old)
+        for pair in given_on[: commands.MAX_TOLD_DEVICES]:
+            words = await asyncio.to_thread(device_words, pair)
+            await outgoing.progress(
+                f"cut off: the device {pair[0].hex()} (“{words}”), a teacher's by a word that counts no more, which "
+                "was let into more classes since; if the school knows it, and its own page shows these words, "
+                f"`sync-server grant --device {pair[0].hex()} --space …` lets it back in"
+            )
+        if len(given_on) > commands.MAX_TOLD_DEVICES:
+            await outgoing.progress(f"and {len(given_on) - commands.MAX_TOLD_DEVICES} more; `devices` lists all")
         return
     for pair in await came_in_elsewhere(server, old):
         words = await asyncio.to_thread(device_words, pair)

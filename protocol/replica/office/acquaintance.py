@@ -14,10 +14,12 @@ from enum import Enum
 
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut
+from protocol.replica.office.held_in_space import counting_where_they_lie
+from protocol.replica.office.known_here import KnownHere, teachers_devices
 from protocol.rights.reachability import bits_led_to
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
-from protocol.roles import HAS_READING_KEYS, RANK, Role
+from protocol.roles import RANK, Role
 
 
 class Acquaintance(Enum):
@@ -40,10 +42,11 @@ async def acquaintances_of(
     whoever was met before, as a lost laptop: `cuts` are those that stand. Another head's computer makes nobody begin
     anew, for a server invents such; but what it has reported leads nowhere.
 
-    The server asks nobody: what it says itself it need not doubt, and what it lets in is believed by nobody for that.
+    The server goes by what it knows itself (`known_here`), and by what that leads to: whoever has its key says the
+    rest.
     """
     if office.rank >= RANK[Role.SERVER]:
-        return lambda _: Acquaintance.KNOWN
+        return await _at_the_server(office, person, cuts)
     rosters = [(await office.replica.view(space)).roster for space in office.replica.door.spaces()]
     called = _called(office, person)
     gone = {cut.key for cut in cuts if cut.is_ours}.intersection(key for key, _ in called)
@@ -71,13 +74,32 @@ async def acquaintances_of(
     return acquaintance
 
 
+async def _at_the_server(
+    office: Office, person: bytes, cuts: Collection[DeviceCut]
+) -> Callable[[Device], Acquaintance]:
+    """The same at a server; where it knows none of somebody's, who came first begins anew, and is told."""
+    gone = {cut.key for cut in cuts}
+    said = [each for each in teachers_devices(office, person) if each.key not in gone]
+    called = await counting_where_they_lie(
+        office.replica, said, lambda each: each.space, lambda roster, each: each.grant not in roster.held_back
+    )
+    known = await (await KnownHere.of(office)).known_of(called)
+    begun = known or {(each.key, each.agreement) for each in called[:1]}
+    words = _own_words([(await office.replica.view(space)).roster for space in office.replica.door.spaces()], gone)
+    for each in called:
+        if each.predecessor is not None:  # keys that a copy made for itself, by the word of those before
+            words[each.key, each.agreement] |= {
+                (one.key, one.agreement) for one in called if one.key == each.predecessor
+            }
+    places = [*((each.key, each.agreement) for each in called), *words]
+    leading = bits_led_to(places, lambda device: words.get(device, ()), lambda device: int(device in begun))
+    led = Acquaintance.KNOWN if known else Acquaintance.NEW
+    return lambda device: led if leading.get(device) else Acquaintance.UNKNOWN
+
+
 def _called(office: Office, person: bytes) -> set[Device]:
     """All that any grant ever called a teacher's, held back or not."""
-    return {
-        (grant.key, grant.agreement)
-        for grant in office.replica.door.authorities()
-        if grant.person == person and grant.role in HAS_READING_KEYS
-    }
+    return {(grant.key, grant.agreement) for grant in teachers_devices(office, person)}
 
 
 def _confirmed_by(voice: Device, person: bytes, rosters: Sequence[Roster]) -> set[Device]:
@@ -86,7 +108,7 @@ def _confirmed_by(voice: Device, person: bytes, rosters: Sequence[Roster]) -> se
     return {word.device for word in said if word.shown == person}
 
 
-def _own_words(rosters: Sequence[Roster], silent: Collection[bytes]) -> dict[Device, set[Device]]:
+def _own_words(rosters: Sequence[Roster], silent: Collection[bytes]) -> defaultdict[Device, set[Device]]:
     """By which others each device was confirmed as one of their own, in whatever class.
 
     Of what a `silent` device says, one that was reported, only that counts which a class keeps in which it is cut off.

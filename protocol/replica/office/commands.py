@@ -37,7 +37,7 @@ from protocol.replica.office.spaces import (
 )
 from protocol.replica.office.withdrawals import Kept, Withdrawn
 from protocol.rights.vouching import device_words
-from protocol.roles import Role
+from protocol.roles import RANK, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,8 @@ async def let_in_person(
         if words is not None:
             shows = f"the page on its own screen has to show “{words}”"
             if comes_along:
-                await outgoing.progress(f"the device {device} comes along, and is new here for a week: {shows}")
+                as_new = "is new here for a week" if office.rank < RANK[Role.SERVER] else "nobody here knows it yet"
+                await outgoing.progress(f"the device {device} comes along, and {as_new}: {shows}")
                 continue
             why = f"nothing here says that it is this person's; {shows}"
         await outgoing.progress(

@@ -24,9 +24,10 @@ from protocol.model.structure import Grant, Invite
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.known_codes import KnownCodes
+from protocol.replica.office.known_here import note_enrolled
 from protocol.replica.office.names import distinct
 from protocol.rights.door import Authority
-from protocol.roles import DEVICES, RANK
+from protocol.roles import DEVICES, RANK, SHARED
 from protocol.trust.envelope import OpenedRequest
 
 
@@ -70,6 +71,8 @@ class Enrolment:
             now_ms = office.now_ms()
             # before there is a grant: who hears of that is told the name with it
             self._enrolled(opened.device, request.name, now_ms)
+            if invite.role not in SHARED:
+                await note_enrolled(office, invite.person, (opened.device, request.agreement), entry)
             grants = grants or await self._grant(opened.device, request, entry, invite)
         entries = await office.replica.credentials([*grants, entry.id])
         return EnrollAnswer(now_ms, office.territory_name, entries, self._server_url).encode()

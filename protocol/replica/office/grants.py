@@ -30,10 +30,11 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
+from protocol.replica.office.known_here import How, note_device
 from protocol.replica.office.people import list_draft, listings
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
-from protocol.roles import DEVICES, HAS_READING_KEYS, RANK, Role
+from protocol.roles import DEVICES, HAS_READING_KEYS, RANK, SHARED, Role
 
 
 class Standing(NamedTuple):
@@ -81,6 +82,8 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], c
     cuts = await standing_cuts(office, [device], persons)
     ends = [grant.until_ms for grant in await standing_grants(office, device)]
     drafts += await _grant_drafts(office, like, spaces)
+    if like.role not in SHARED:
+        await note_device(office, standing.person, standing.device, How.NAME)
     await write_and_tend(office, drafts)
     places = dict.fromkeys(cut.space for cut in cuts)
     still_out = [space for space in places if device in (await office.replica.view(space)).roster.cut]
@@ -165,6 +168,8 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
         if acquaintance is not Acquaintance.KNOWN:
             looked.append(Looked(pair, acquaintance))
         if acquaintance is not Acquaintance.UNKNOWN:
+            if acquaintance is Acquaintance.NEW:
+                await note_device(office, person, pair, How.TOLD)
             drafts += await _grant_drafts(office, await _repeated(office, named, known), spaces)
     await write_and_tend(office, drafts)
     return looked
@@ -205,6 +210,8 @@ async def confirm_clone(office: Office, device: bytes, *, restore: bool = False)
         if restore and before is not None and before.grant not in held_back:
             like = replace(grant, role=before.role, person=before.person)
         drafts += await _grant_drafts(office, like, [grant.space])
+        if like.role not in SHARED:
+            await note_device(office, like.person, (like.key, like.agreement), How.NAME)
     await write_and_tend(office, drafts)
 
 

@@ -23,16 +23,18 @@ from typing import Final, TypeAlias
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.limits import MAX_RULED_ENTRIES
 from protocol.model.entry import Entry, Kind, parsed
-from protocol.model.structure import Erasure, Ruling
+from protocol.model.structure import Erasure, Grant, Ruling
 from protocol.model.work import Revision
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import erased_besides
 from protocol.replica.office.held_in_space import held_in
+from protocol.replica.office.known_here import How, note_device
 from protocol.replica.office.taking_back import ruling_before
 from protocol.replica.office.words_of_office import about, last_said
 from protocol.rights.roster import Roster, is_acceptable
+from protocol.roles import SHARED
 from sync_server.handlers.by_kit.held_rights import LetsIn, lets_in, names_of
 from sync_server.handlers.store.notices import Notice
 from sync_server.kit.away import KitAway
@@ -125,6 +127,7 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
         again = [entry for entry in chosen if entry.header.kind in _SAID_AGAIN] if accept else []
         shown = (await changes_shown(server.replica)).get(space) if again else None
         drafts += [_said_again(server, entry, roster, None if shown is None else shown[1]) for entry in again]
+        await _note_let_in(server, again)
         taken = {entry.id for entry in again}
         judged += [(space, entry.id) for entry in chosen if entry.header.kind != Kind.WRAP and entry.id not in taken]
         for ruling in _rulings([entry.id for entry in with_wraps], taken, accept=accept):
@@ -217,6 +220,14 @@ def _may_be_accepted(entry: Entry, roster: Roster) -> bool:
     """Work, and what was said of rights and names by who was cut off, or under access that does not count any more."""
     kind = entry.header.kind
     return is_acceptable(kind) or (kind in _SAID_AGAIN and roster.is_held_with_its_author(entry))
+
+
+async def _note_let_in(server: Server, again: Iterable[Entry]) -> None:
+    """Whose devices those are of which somebody says a grant again, by its own id."""
+    for entry in again:
+        given = parsed(entry, Grant.parse) if entry.header.kind == Kind.GRANT else None
+        if given is not None and given.role not in SHARED:
+            await note_device(server, given.person, (given.signing, given.agreement), How.NAME)
 
 
 def _said_again(server: Server, entry: Entry, roster: Roster, name: bytes | None) -> Draft:

@@ -1,0 +1,167 @@
+"""Of which devices a server itself knows whose they are: its key's word alone is a thief's as well (docs/adr/0293).
+
+Rules:
+- known is what came in by a code that was made here, by hand or by a school's computer that is known itself, and what
+  somebody let in by the device's own name: noted as that happens, for whoever has a copy of the key says all the rest;
+- so is what such a computer has let in itself, unless by a code of nobody's;
+- of what was here before anything was noted: whom the key let in that is the server's now, and who came first;
+- who came along and was told of counts until somebody is known.
+
+Notes are marks of this replica, by pseudonymous ids, and no part of any set. docs/protocol.md, "Confirmed devices".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Final, Self
+
+from protocol.model.entry import Entry, Kind
+from protocol.replica.interfaces import EntryStore
+from protocol.replica.office.bureau import Office
+from protocol.rights.door import Authority
+from protocol.rights.vouching import Device
+from protocol.roles import HAS_READING_KEYS, RANK, Role
+
+WHOSE_MARKS: Final = "whose-device/"
+"""+ person-device-agreement in hex → `How`: as what it came in here."""
+CODE_MARKS: Final = "codes-made/"
+"""+ entry in hex: the codes that this server has made."""
+WHOSE_SINCE_MARK: Final = "whose-device-since"
+"""Since what arrival that is noted (as `EntryStore.latest` says it)."""
+_NUMBER_BYTES: Final = 8
+
+
+class How(Enum):
+    """By what a device is known as somebody's."""
+
+    CODE = b"code"
+    NAME = b"name"
+    TOLD = b"told"
+
+
+async def begin_noting(store: EntryStore, root: bytes) -> None:
+    """From here on what comes in is noted; where the store was made anew since, from now on."""
+    since = await _since(store)
+    if since is not None and await store.authored_by_then(root, since) is not None:
+        return
+    latest = await store.latest()
+    if latest is not None:
+        await store.set_marks({WHOSE_SINCE_MARK: latest[0].to_bytes(_NUMBER_BYTES, "big") + latest[1]})
+
+
+async def note_codes(store: EntryStore, said: Iterable[Entry]) -> None:
+    """Those of these that are codes were made here."""
+    marks: dict[str, bytes | None] = {CODE_MARKS + one.id.hex(): b"" for one in said if one.header.kind == Kind.INVITE}
+    if marks:
+        await store.set_marks(marks)
+
+
+async def note_device(office: Office, person: bytes | None, device: Device, how: How) -> None:
+    """How a device came in here as somebody's, or as nobody's who runs a school, at a server.
+
+    What was known better stays.
+    """
+    if office.rank < RANK[Role.SERVER]:
+        return
+    mark = _mark(person, device)
+    before = (await office.replica.store.marks(mark)).get(mark)
+    if before is None or how is How.NAME or before == How.TOLD.value:
+        await office.replica.store.set_marks({mark: how.value})
+
+
+async def note_enrolled(office: Office, person: bytes | None, device: Device, code: Entry) -> None:
+    """The same of one that shows a code, if that is none that somebody else has made with this server's key."""
+    if office.rank < RANK[Role.SERVER]:
+        return
+    mark = CODE_MARKS + code.id.hex()
+    is_made_here = mark in await office.replica.store.marks(mark)
+    if is_made_here or await (await KnownHere.of(office)).is_made_by_somebody_known(code):
+        await note_device(office, person, device, How.CODE)
+
+
+async def let_in_by_name(store: EntryStore) -> set[Device]:
+    """The devices that somebody has let in by their own names."""
+    noted = await store.marks(WHOSE_MARKS)
+    return {_device(mark) for mark, how in noted.items() if how == How.NAME.value}
+
+
+class KnownHere:
+    """What a server knows of whose devices are. Made by `of`."""
+
+    def __init__(self, office: Office, notes: Mapping[str, bytes], codes: Collection[str], later: set[bytes]) -> None:
+        """`later` are the grants and codes that came after the first note."""
+        self._office = office
+        self._notes = notes
+        self._codes = codes
+        self._later = later
+
+    @classmethod
+    async def of(cls, office: Office) -> Self:
+        """As things stand."""
+        store = office.replica.store
+        since = await _since(store)
+        later = await store.scan_kinds([Kind.GRANT, Kind.INVITE], 0 if since is None else since[0])
+        notes, codes = await store.marks(WHOSE_MARKS), await store.marks(CODE_MARKS)
+        return cls(office, notes, codes.keys(), {entry.id for entry in later})
+
+    async def known_of(self, called: Sequence[Authority]) -> set[Device]:
+        """Which of the devices that these grants `called` one person's are so; the grants in order of arrival."""
+        known = {_pair(each) for each in called if self._is_noted(each, How.CODE, How.NAME)}
+        known |= {_pair(each) for each in called[:1] if each.grant not in self._later}
+        own = self._office.own_device[0]
+        known |= {_pair(each) for each in called if each.author == own and each.grant not in self._later}
+        for each in called:
+            if _pair(each) not in known and await self._is_by_a_school(each):
+                known.add(_pair(each))
+        told = {_pair(each) for each in called if self._is_noted(each, How.TOLD)}
+        return known or told
+
+    async def is_made_by_somebody_known(self, code: Entry) -> bool:
+        """Whether a code was made here, or by a school's computer that is known."""
+        if code.id not in self._later or CODE_MARKS + code.id.hex() in self._codes:
+            return True
+        return self._is_school(self._office.replica.door.authority(code.header.grant))
+
+    async def _is_by_a_school(self, given: Authority) -> bool:
+        """Whether a school's computer that is known has let a device in, by no code of nobody's."""
+        door = self._office.replica.door
+        if given.predecessor is not None or not self._is_school(door.authority(given.under)):
+            return False
+        if given.invite is None:
+            return True
+        code = (await self._office.replica.store.get([given.invite])).get(given.invite)
+        return code is not None and await self.is_made_by_somebody_known(code)
+
+    def _is_school(self, right: Authority | None) -> bool:
+        """Whether a right to let in is a school's, and of a computer that is known."""
+        if right is None or right.rank >= RANK[Role.SERVER]:
+            return False
+        return right.grant not in self._later or self._is_noted(right, How.CODE, How.NAME)
+
+    def _is_noted(self, given: Authority, *hows: How) -> bool:
+        return self._notes.get(_mark(given.person, _pair(given))) in {each.value for each in hows}
+
+
+def teachers_devices(office: Office, person: bytes) -> list[Authority]:
+    """All grants that ever called a device a teacher's own, in order of arrival, held back or not."""
+    given = office.replica.door.authorities()
+    return [each for each in given if each.person == person and each.role in HAS_READING_KEYS]
+
+
+async def _since(store: EntryStore) -> tuple[int, bytes] | None:
+    value = (await store.marks(WHOSE_SINCE_MARK)).get(WHOSE_SINCE_MARK)
+    return None if value is None else (int.from_bytes(value[:_NUMBER_BYTES], "big"), value[_NUMBER_BYTES:])
+
+
+def _pair(given: Authority) -> Device:
+    return given.key, given.agreement
+
+
+def _mark(person: bytes | None, device: Device) -> str:
+    return f"{WHOSE_MARKS}{'' if person is None else person.hex()}-{device[0].hex()}-{device[1].hex()}"
+
+
+def _device(mark: str) -> Device:
+    _, key, agreement = mark.removeprefix(WHOSE_MARKS).split("-")
+    return bytes.fromhex(key), bytes.fromhex(agreement)

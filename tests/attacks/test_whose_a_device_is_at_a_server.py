@@ -1,0 +1,251 @@
+"""A server's own `grant --person` takes along what its key called somebody's, in other hands (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from protocol.clock import DAY_MS
+from protocol.errors import Refused
+from protocol.identity import DeviceKeys, SigningKey
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Grant, Invite
+from protocol.replica.office import known_here
+from protocol.replica.office.acquaintance import Acquaintance
+from protocol.replica.office.arrivals import note_arrivals
+from protocol.rights.vouching import Device as Pair
+from protocol.rights.vouching import device_id, device_words
+from protocol.roles import Role
+from protocol.trust.invitation import Invitation
+from sync_agent.keys.confirming import confirm, own_device
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.office_devices import town
+from tests.harness.territory import new_device
+from tests.integration.test_lifecycle import Year
+
+ROW = "a thief's device comes along into the next class"
+
+
+async def _everybody(*_: object) -> Callable[[Pair], Acquaintance]:
+    """As it was while the server asked nobody."""
+    return lambda _: Acquaintance.KNOWN
+
+
+async def _all_codes_alike(*_: object) -> bool:
+    return True
+
+
+def _any_school(_: object, right: object) -> bool:
+    return right is not None
+
+
+async def _nobody_given_on(*_: object) -> list[Pair]:
+    return []
+
+
+class Thieving:
+    """A class at work, and somebody with a copy of the server's key, and a device of their own."""
+
+    def __init__(self, year: Year) -> None:
+        self.year, self.here, self.office, self.clock = year, year.here, year.here.office, year.here.office.clock
+        self.said = 0
+        self.key: SigningKey = self.office.server.keys.signing
+        self.right = self.office.server.grant
+        self.stolen_ms = 0
+
+    async def is_stolen(self) -> None:
+        await note_arrivals(self.office.server.store, self.clock())
+        self.stolen_ms = self.clock()
+        self.clock.advance(3_600_000)
+
+    async def brings(
+        self,
+        kind: Kind,
+        payload: bytes,
+        *,
+        space: bytes | None = None,
+        key: SigningKey | None = None,
+        under: bytes = b"",
+    ) -> Entry:
+        """An entry with the stolen key, or another, by way of some PC."""
+        self.said += 1
+        entry = compose(
+            author=key or self.key,
+            space=space or self.here.space,
+            kind=kind,
+            grant=under or self.right,
+            at=(self.clock() << 16) + self.said,
+            payload=payload,
+            salt=bytes(16),
+        )
+        admission = await self.office.server.replica.admit([entry], source=b"a PC", now_ms=self.clock())
+        assert admission.admitted
+        await note_arrivals(self.office.server.store, self.clock())
+        return entry
+
+    def let_in(self, spy: DeviceKeys, role: Role = Role.TEACHER, person: str | None = None) -> bytes:
+        whose = bytes.fromhex(person or self.year.person) if role is Role.TEACHER else None
+        return Grant(spy.signing.public, spy.agreement.public, spy.tls.fingerprint, role, whose, None).encode()
+
+    async def new_keys(self, *, since: bool = False) -> None:
+        ago_s = (self.clock() - self.stolen_ms) // 1000 - 60
+        await self.year.with_kit("rotate server", **({"since": f"{ago_s}s"} if since else {}))
+        for device in self.here.devices:
+            with suppress(Refused):  # whom this keeps out
+                await self.here.sync(device)
+        self.clock.advance(DAY_MS)
+
+    async def next_class(self, *persons: str) -> bytes:
+        """A class of the next year, into which these teachers are let."""
+        made = await self.year.do("space add", name="CM2", school="0180001D", year="2027-2028")
+        del self.office.said.lines[:]
+        for person in persons or (self.year.person,):
+            await self.year.do("grant", person=person, space=[made["space"]])
+        await note_arrivals(self.office.server.store, self.clock())
+        return bytes.fromhex(made["space"])
+
+    async def reads(self, device: Device | DeviceKeys, space: bytes) -> bool:
+        key = device.agent.device if isinstance(device, Device) else device.signing.public
+        return space in await self.office.server.replica.readable(key)
+
+
+@pytest.fixture
+async def thieving(tmp_path: Path) -> AsyncIterator[Thieving]:
+    async with town(tmp_path) as here:
+        teacher, machine, person, pupil, item = await here.class_at_work()
+        yield Thieving(Year(here, teacher, machine, person, pupil, item, tmp_path))
+
+
+def spy() -> DeviceKeys:
+    return new_device(os.urandom)
+
+
+@attack(ROW, off={"protocol.replica.office.grants.acquaintances_of": _everybody})
+async def test_a_device_that_a_stolen_key_called_a_teachers_does_not_come_along_and_is_told(thieving: Thieving) -> None:
+    his = spy()
+    await thieving.is_stolen()
+    await thieving.brings(Kind.GRANT, thieving.let_in(his))
+    await thieving.new_keys()
+    space = await thieving.next_class()
+    assert [await thieving.reads(each, space) for each in (thieving.year.teacher, his)] == [True, False]
+    (line,) = thieving.office.said.lines
+    assert device_words((his.signing.public, his.agreement.public)) in line
+
+
+@attack(ROW, off={"protocol.replica.office.known_here.KnownHere.is_made_by_somebody_known": _all_codes_alike})
+async def test_nor_one_that_came_in_at_the_server_by_a_code_that_the_stolen_key_made(thieving: Thieving) -> None:
+    his, server = spy(), thieving.office.server
+    await thieving.is_stolen()
+    code = Invitation.create(server.replica.territory, os.urandom(10))
+    lasts_ms = thieving.clock() + DAY_MS
+    made = Invite(
+        code.secret_hash, Role.TEACHER, (thieving.here.space,), bytes.fromhex(thieving.year.person), 1, lasts_ms
+    )
+    await thieving.brings(Kind.INVITE, made.encode())
+    await thieving.office.enrol(code.code(), his)
+    await thieving.new_keys()
+    assert not await thieving.reads(his, await thieving.next_class())
+
+
+@attack(ROW, off={"protocol.replica.office.known_here.KnownHere._is_school": _any_school})
+async def test_nor_one_that_was_let_in_by_a_head_teacher_whom_the_stolen_key_made_up(thieving: Thieving) -> None:
+    his, head = spy(), spy()
+    await thieving.is_stolen()
+    right = await thieving.brings(Kind.GRANT, thieving.let_in(head, Role.HEAD), space=thieving.here.school)
+    await thieving.brings(Kind.GRANT, thieving.let_in(his), key=head.signing, under=right.id)
+    await thieving.new_keys()
+    assert not await thieving.reads(his, await thieving.next_class())
+
+
+@attack(ROW, off={"sync_server.operations.lifecycle.cut_off_where_given_on": _nobody_given_on})
+async def test_what_the_server_gave_on_to_it_ends_when_the_words_of_the_stolen_key_do(thieving: Thieving) -> None:
+    his, person = spy(), await thieving.office.add_person("M. Durand", "teacher")  # who has no computer yet
+    await thieving.is_stolen()
+    await thieving.brings(Kind.GRANT, thieving.let_in(his, person=person))
+    await thieving.new_keys()
+    space = await thieving.next_class(person)
+    (line,) = thieving.office.said.lines
+    assert "comes along, and nobody here knows it yet" in line
+    assert await thieving.reads(his, space)
+    await thieving.new_keys(since=True)
+    assert not await thieving.reads(his, space)
+    assert any(device_words((his.signing.public, his.agreement.public)) in each for each in thieving.office.said.lines)
+
+
+async def test_who_was_let_in_by_name_after_the_theft_stays_when_the_words_of_the_stolen_key_end(
+    thieving: Thieving,
+) -> None:
+    person = await thieving.office.add_person("M. Durand", "teacher")
+    await thieving.is_stolen()
+    laptop = await thieving.here.device("teacher", person)
+    await note_arrivals(thieving.office.server.store, thieving.clock())
+    await thieving.new_keys(since=True)
+    assert not await thieving.reads(laptop, thieving.here.space)
+    space = thieving.here.space.hex()
+    await thieving.year.do("grant", device=laptop.agent.device.hex(), space=[space])
+    await thieving.new_keys(since=True)
+    assert await thieving.reads(laptop, thieving.here.space)
+
+
+async def test_in_an_ordinary_year_teachers_computers_come_along_after_any_new_keys_and_nothing_is_told(
+    thieving: Thieving,
+) -> None:
+    head = await thieving.here.head_of_the_school()
+    persons = [thieving.year.person, *[await thieving.office.add_person(f"M. {n}", "teacher") for n in range(3)]]
+    laptops = [thieving.year.teacher, *[await thieving.here.device("teacher", person) for person in persons]]
+    given = Grant(*_of(by_head := spy()), Role.TEACHER, bytes.fromhex(persons[0]), None)  # on « Mon école »
+    right = next(each.grant for each in thieving.office.server.replica.door.authorities_of(head.agent.device))
+    await thieving.brings(Kind.GRANT, given.encode(), key=head.agent.keys.signing, under=right)
+    for _ in range(2):
+        await thieving.new_keys()
+    space = await thieving.next_class(*persons)
+    everybody: list[Device | DeviceKeys] = [*laptops, by_head]
+    assert all([await thieving.reads(each, space) for each in everybody])
+    assert thieving.office.said.lines == []
+
+
+async def test_of_what_came_before_anything_was_noted_who_came_first_comes_along_and_whom_that_one_confirmed(
+    thieving: Thieving,
+) -> None:
+    second = await thieving.here.device("teacher", thieving.year.person)
+    await _as_before_the_upgrade(thieving)
+    await thieving.new_keys()
+    space = await thieving.next_class()
+    assert [await thieving.reads(each, space) for each in (thieving.year.teacher, second)] == [True, False]
+    assert device_words(own_device(second.agent)) in thieving.office.said.lines[0]
+    await thieving.here.sync()
+    await confirm(thieving.year.teacher.agent, device_id(own_device(second.agent)), shown_as="own")
+    await thieving.here.sync()
+    space = await thieving.next_class()
+    assert [await thieving.reads(each, space) for each in (thieving.year.teacher, second)] == [True, True]
+    assert thieving.office.said.lines == []
+
+
+async def test_where_nobody_is_known_who_came_first_comes_along_and_is_told_once(thieving: Thieving) -> None:
+    store = thieving.office.server.store
+    notes = await store.marks(known_here.WHOSE_MARKS)
+    await store.set_marks(dict.fromkeys(notes))  # as after `init --recover`: all comes from others
+    first = await thieving.next_class()
+    assert await thieving.reads(thieving.year.teacher, first)
+    (line,) = thieving.office.said.lines
+    assert "comes along" in line
+    assert device_words(own_device(thieving.year.teacher.agent)) in line
+    second = await thieving.next_class()
+    assert await thieving.reads(thieving.year.teacher, second)
+    assert thieving.office.said.lines == []
+
+
+async def _as_before_the_upgrade(thieving: Thieving) -> None:
+    store = thieving.office.server.store
+    notes = {**await store.marks(known_here.WHOSE_MARKS), **await store.marks(known_here.CODE_MARKS)}
+    await store.set_marks(dict.fromkeys([*notes, known_here.WHOSE_SINCE_MARK]))
+    await known_here.begin_noting(store, thieving.office.server.replica.door.root_now)
+
+
+def _of(keys: DeviceKeys) -> tuple[bytes, bytes, bytes]:
+    return keys.signing.public, keys.agreement.public, keys.tls.fingerprint
