@@ -35,7 +35,7 @@ from protocol.replica.upkeep.rebuild import open_or_rebuild
 from protocol.rights.door import WRITERS, Authority
 from protocol.rights.speaking import Remembered
 from protocol.rights.vouching import Device
-from protocol.roles import READS_HAND_INS, SHARED, Role
+from protocol.roles import RANK, READS_HAND_INS, SHARED, Role
 from protocol.transfer.deflate_parameters import Profile
 from sync_agent.machine.around import Around
 from sync_agent.machine.enrolled import (
@@ -504,12 +504,17 @@ class Agent:
             first = next(iter(door.authorities_of(first.predecessor)), None)
         return first is not None and first.role in SHARED
 
+    async def roles(self) -> frozenset[Role]:
+        """The roles that the device has somewhere, and may have (`is_shared`).
+
+        What one of them lets it do, none of the others takes away: whoever has the server gives it more.
+        """
+        roles = frozenset(grant.role for grant in await self.replica.authorities(self.device))
+        return (roles & SHARED or frozenset({Role.MACHINE})) if roles and self.is_shared else roles
+
     async def role(self) -> Role | None:
-        """The highest role that the device has anywhere, and may have (`is_shared`)."""
-        grants = await self.replica.authorities(self.device)
-        if grants and self.is_shared:
-            return next((grant.role for grant in grants if grant.role in SHARED), Role.MACHINE)
-        return max(grants, key=lambda grant: grant.rank).role if grants else None
+        """The highest of these."""
+        return max(await self.roles(), key=RANK.__getitem__, default=None)
 
     async def needs(self, space: bytes, authority: Authority) -> list[Need]:
         """The content that this device should hold of a space (R1).

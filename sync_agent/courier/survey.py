@@ -194,7 +194,7 @@ async def hear_orders(agent: Agent, incoming: Incoming) -> list[str]:
 
 async def keeps_reports(agent: Agent) -> bool:
     """Whether other devices' health is this device's to carry: it flows up, never down to pupils' machines."""
-    return await agent.role() in KEEPS_REPORTS
+    return not KEEPS_REPORTS.isdisjoint(await agent.roles())
 
 
 class Wishes:

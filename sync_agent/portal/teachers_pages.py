@@ -114,7 +114,7 @@ class TeachersPages:
         """`handler`, on a head teacher's device."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
-            if await self._desk.shelf.agent.role() is not Role.HEAD:
+            if Role.HEAD not in await self._desk.shelf.agent.roles():
                 raise web.HTTPNotFound
             return await handler(request)
 

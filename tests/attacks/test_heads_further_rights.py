@@ -16,11 +16,13 @@ from protocol.replica.office.spaces import uai_of
 from protocol.rights.door import Authority
 from protocol.roles import RANK, Role
 from sync_agent.app import Agent
+from sync_agent.courier.survey import keeps_reports
 from sync_agent.school.office import SchoolOffice, end_what_is_over
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
+from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
 
@@ -167,3 +169,23 @@ async def test_a_laptop_that_a_heads_right_names_with_a_thiefs_key_runs_no_schoo
     assert await end_what_is_over(here.teacher.agent) == 0
     with pytest.raises(Refused):
         await SchoolOffice.of(here.teacher.agent)
+
+
+async def _the_highest_alone(agent: Agent) -> frozenset[Role]:
+    grants = await agent.replica.authorities(agent.device)
+    return frozenset({max(grants, key=lambda grant: grant.rank).role})
+
+
+@attack(ROW, off={"sync_agent.app.Agent.roles": _the_highest_alone})
+async def test_a_heads_computer_leads_drills_and_keeps_reports_whatever_higher_right_a_server_gives_it(
+    here: Here,
+) -> None:
+    head, _ = await confirmed_head(here)
+    elsewhere = await here.room.territory.school("Inventée", "0999999Z")
+    await here.room.territory.let_in(head.agent.keys, Role.ADMIN, elsewhere)
+    for _ in range(2):
+        await here.sync(head)
+    assert await head.agent.role() is Role.ADMIN
+    assert await keeps_reports(head.agent)
+    async with portal(head.agent) as surfer:
+        assert (await surfer.get("/drill")).status == 200

@@ -202,7 +202,7 @@ class LanResponder(Responder):
 
     async def _held(self) -> dict[bytes, int]:
         """How many entries of each space are here; only on a device whose person leads drills, who alone asks."""
-        if await self._agent.role() is not Role.HEAD:
+        if Role.HEAD not in await self._agent.roles():
             return {}
         return {space: (await self.replica.position(space)).count for space in await self._agent.spaces()}
 

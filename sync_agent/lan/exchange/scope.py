@@ -68,7 +68,7 @@ class LanScope(Scope):
 
     async def keeps_reports(self) -> bool:
         """A teacher's device or a relay does: it passes them on."""
-        return await self._agent.role() in KEEPS_REPORTS
+        return not KEEPS_REPORTS.isdisjoint(await self._agent.roles())
 
     async def lets_send(self, pack: bytes, sender: bytes) -> bool:
         """While it does not come from elsewhere; but nobody keeps others away for long by sending little."""

@@ -290,7 +290,7 @@ async def visit_of(
         me, proven = _signed_in(request, rooms, sessions, guards)
         me = me or _chosen(request, rooms, guards)
     own = _own(rooms, guards, proven)
-    language, role = _language(request), await shelf.agent.role()
+    language, roles = _language(request), await shelf.agent.roles()
     visit_id = door.visit_of(request)
     say = Words(language, _register(request, rooms, me, teaches=teaches))
     return Visit(
@@ -306,9 +306,9 @@ async def visit_of(
         now_ms=shelf.agent.now_ms(),
         reads=teaches and bool(await own_grants(shelf.agent)),
         ended=tuple(await ended_names(shelf.agent)),
-        runs_school=role in RUNS_A_SCHOOL,
+        runs_school=not RUNS_A_SCHOOL.isdisjoint(roles),
         ordered=await _ordered(shelf.agent),
-        leads=role is Role.HEAD,
+        leads=Role.HEAD in roles,
         apart=None if (problem := shelf.agent.network_problem()) is None else problem[0],
         my_ids={room.space: await shelf.drafts.ids_of(me.id, room.roster) for room in own} if me is not None else {},
         eyes=await all_eyes(shelf.agent) if teaches else {},
