@@ -29,7 +29,10 @@ class Run(Protocol):
         ...
 
 
-_DOUBLES_COLUMNS: Final = {"person": "person", "called": "name", "role": "role", "like": "like", "keep": "keep"}
+_DOUBLES_COLUMNS: Final = {
+    "person": "person", "called": "name", "role": "role", "like": "like", "keep": "keep",
+    "listed": "listed", "listed_by": "by", "let_in": "computers",
+}  # fmt: skip
 
 
 def add_school_commands(program: Program, run: Run) -> None:
@@ -148,7 +151,11 @@ def _add_people(program: Program, run: Run) -> None:
 
     @program.command("person doubles", columns=_DOUBLES_COLUMNS)
     async def person_doubles(call: Call, *, space: ClassSpace) -> JSON:
-        """Who was probably added twice, by two people who did not know of each other; the one to keep comes first."""
+        """Who was probably added twice, by two people who did not know of each other; the one to keep comes first.
+
+        Of each since when and by whose word it is on a list, and has computers: whoever adds a second one may do so to
+        pass for the first. Dates are those of who wrote them; whom this device heard of first comes first.
+        """
         return await run(call, "person doubles", {"space": space})
 
     @program.command("person merge", said="merged; nothing is lost, what is about either is shown as the one's")

@@ -18,6 +18,8 @@ from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.erasures import check_known, erase_persons, with_doubles
 from protocol.replica.office.grants import Standing
+from protocol.replica.office.heard import Known, known_of, said_by
+from protocol.replica.office.mentioned import day_of
 from protocol.replica.office.names import device_id, invited_role, person_id, person_role
 from protocol.replica.office.namesakes import called_in, told_of_namesakes, told_of_numbers
 from protocol.replica.office.people import (
@@ -70,6 +72,8 @@ async def _person_add(office: SchoolOffice, params: Params, outgoing: Outgoing) 
 async def _doubles(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
     space = space_named(office, given.text(params, "space"))
     called = await called_in(office.replica, (await office.replica.view(space)).roster)
+    groups = await duplicates_in(office.replica, space)
+    known = await known_of(office.replica, {person.id for group in groups for person in group})
     return [
         {
             "person": person.id.hex(),
@@ -78,10 +82,29 @@ async def _doubles(office: SchoolOffice, params: Params, _outgoing: Outgoing) ->
             "like": group[0].id.hex(),
             "called": called[person.id],
             "keep": person is group[0],
+            **_since_when(office, known[person.id]),
         }
-        for group in await duplicates_in(office.replica, space)
+        for group in groups
         for person in group
     ]
+
+
+def _since_when(office: SchoolOffice, known: Known) -> dict[str, JSON]:
+    """Since when somebody is on a list, and which devices are let in as theirs since when, and by whose word each."""
+    own = office.own_device[0]
+    devices: list[JSON] = [
+        {"device": device.hex(), "since": rfc3339(word.at_ms), "by": said_by(office.replica, word, own)}
+        for device, word in known.devices.items()
+    ]
+    return {
+        "listed": None if known.listed is None else rfc3339(known.listed.at_ms),
+        "listed_by": None if known.listed is None else said_by(office.replica, known.listed, own),
+        "devices": devices,
+        "let_in": ", ".join(
+            f"{device.hex()[:8]} since {day_of(word.at_ms)} by {said_by(office.replica, word, own)}"
+            for device, word in known.devices.items()
+        ),
+    }
 
 
 async def _merge(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:

@@ -19,8 +19,10 @@ from protocol.replica.office import grants, withdrawals
 from protocol.replica.office.acquaintance import Acquaintance
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.confirmed_by_lost import Confirmed
+from protocol.replica.office.heard import devices_of_the_same
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import NEW_KEYS, lost
+from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.names import device_id, lifetime_ms, moment_ms, person_id
 from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.people import list_persons, rename_person
@@ -36,7 +38,7 @@ from protocol.replica.office.spaces import (
     spaces_named,
 )
 from protocol.replica.office.withdrawals import Kept, Withdrawn
-from protocol.rights.vouching import device_words
+from protocol.rights.vouching import Device, device_words
 from protocol.roles import RANK, Role
 
 
@@ -185,10 +187,30 @@ async def let_in_person(
             f"the device {device} stays out: {why}; to let it in all the same: "
             f"`{program} grant --device {device} --space …`"
         )
-    left_off = max(0, len(looked) - MAX_TOLD_DEVICES)
+    same = await devices_of_the_same(office.replica, person, spaces)
+    rows += await _told_of_the_same(office, same[:MAX_TOLD_DEVICES], program, outgoing)
+    left_off = max(0, len(looked) - MAX_TOLD_DEVICES) + max(0, len(same) - MAX_TOLD_DEVICES)
     if left_off:
         await outgoing.progress(f"and {left_off} more that grants call this person's; `devices` lists all")
     return LookedAt(rows, left_off)
+
+
+async def _told_of_the_same(
+    office: Office, same: Sequence[tuple[Device, bytes]], program: str, outgoing: Outgoing
+) -> list[JSON]:
+    """Which devices stay out that are known as somebody's whom a list calls the same as who is let in."""
+    rows: list[JSON] = []
+    names = await mentioned(office.replica, {other for _, other in same}) if same else {}
+    for device, other in same:
+        key, words = device[0].hex(), await asyncio.to_thread(device_words, device)
+        chosen = grants.Standing(device, other, teaches=True).name
+        rows.append({"device": key, "comes_along": False, "words": words, "chosen": chosen, "same": other.hex()})
+        await outgoing.progress(
+            f"the device {key} stays out: it is known here as the one of {names[other].shown()}, {other.hex()}, whom a "
+            f"list calls the same person; the page on its own screen has to show “{words}”; to let it in all the same: "
+            f"`{program} grant --device {key} --space …`"
+        )
+    return rows
 
 
 async def ungrant(office: Office, params: Params, outgoing: Outgoing, *, looked: bool = False) -> JSON:

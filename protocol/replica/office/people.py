@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -16,6 +16,7 @@ from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.by_name import plain
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.heard import heard_first
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.names import name_of
 from protocol.replica.office.spaces import space_records
@@ -88,35 +89,33 @@ async def rename_person(office: Office, person: bytes, name: str) -> None:
     )
 
 
-def uses_of(door: Door, coursework: Coursework) -> Counter[bytes]:
-    """How much hangs on each id: rights of devices, and work that was handed in."""
-    uses = Counter(grant.person for grant in door.authorities() if grant.person is not None)
-    uses.update(work.person for work in coursework.hand_ins.values())
-    return uses
+def used_ids(door: Door, coursework: Coursework) -> set[bytes]:
+    """On which ids something hangs: a device's right, or work that was handed in."""
+    used = {grant.person for grant in door.authorities() if grant.person is not None}
+    return used | {work.person for work in coursework.hand_ins.values()}
 
 
 async def duplicates_in(replica: Replica, space: bytes) -> list[list[Person]]:
-    """`probable_duplicates` of a space's list, the one first on whom the most hangs, else who was there first."""
-    view, since = await replica.view(space), dict[bytes, int]()
-    for one in await replica.store.of_kinds(space, [Kind.PERSON]):
-        person, at = one.entry.header.subject or b"", one.entry.header.at
-        since[person] = min(at, since.get(person, at))
-    return probable_duplicates(view.roster.persons.values(), uses_of(replica.door, view.coursework), since)
+    """`probable_duplicates` of a space's list, the one to keep first."""
+    view, heard = await replica.view(space), await heard_first(replica)
+    used = used_ids(replica.door, view.coursework)
+    return probable_duplicates(view.roster.persons.values(), used, {one: place for place, one in enumerate(heard)})
 
 
 def probable_duplicates(
-    persons: Iterable[Person], uses: Mapping[bytes, int] = _NONE, since: Mapping[bytes, int] = _NONE
+    persons: Iterable[Person], used: Container[bytes] = (), heard: Mapping[bytes, int] = _NONE
 ) -> list[list[Person]]:
     """Persons of one list who may be one: the same role, and names that differ in nothing that a person would say.
 
-    Of those who may be one the first is the one to keep: on whose id the most hangs, so that the others' names, and
-    what is theirs, go where devices and work are.
+    Of those who may be one the first is the one to keep: of those on whose id something hangs, so that the others'
+    names, and what is theirs, go where devices and work are, who was heard first here. How much hangs on an id who made
+    it up decides (docs/adr/0296).
     """
     alike: defaultdict[tuple[str, str], list[Person]] = defaultdict(list)
     for person in persons:
         alike[person.role.value, spoken(person.name)].append(person)
     groups = [
-        sorted(group, key=lambda person: (-uses.get(person.id, 0), since.get(person.id, 0), person.id))
+        sorted(group, key=lambda person: (person.id not in used, heard.get(person.id, 0), person.id))
         for group in alike.values()
         if len(group) > 1
     ]

@@ -25,6 +25,7 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.commands import MAX_TOLD_DEVICES, STRANGE
 from protocol.replica.office.grants import standings_of
+from protocol.replica.office.heard import Word, known_of
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.office.names import device_id
 from protocol.replica.office.people import doubles_of, duplicates_in
@@ -60,7 +61,8 @@ _CODE_LASTS_MS: Final = 72 * 3600 * 1000
 class Inspected:
     """A computer at which somebody has to look: its words, unless none would let it in, and whether it came in.
 
-    `seen` names what the words are of, for who lets it in having seen them.
+    `seen` names what the words are of, for who lets it in having seen them; `other` is as whose it is known here, if it
+    is another id's that a list calls the same person.
     """
 
     device: bytes
@@ -68,6 +70,7 @@ class Inspected:
     words: str | None
     is_in: bool
     seen: str
+    other: str | None = None
 
 
 class SchoolPages:
@@ -118,16 +121,20 @@ class SchoolPages:
         agent, say = self._desk.shelf.agent, visit.say
         rows: list[dict[str, object]] = []
         for each in await forgettings(agent.replica, office.governs, visit.now_ms):
-            given = agent.replica.door.authority(each.grant)
-            if each.by == agent.device:
-                by = say("school.by_this")
-            elif given is None:
-                by = say("school.by_kit")
-            else:
-                by = say("school.by_server") if given.role is Role.SERVER else key_words(each.by, agent.replica.door)
+            by = self._by(visit, each.by, each.grant) or key_words(each.by, agent.replica.door)
             day = say.day(each.final_ms, visit.now_ms)
             rows.append({"by": by, "persons": each.persons, "day": day, "in_doubt": each.in_doubt})
         return rows
+
+    def _by(self, visit: Visit, author: bytes, grant: bytes | None) -> str | None:
+        """Whose word something is that was said under a grant; None where it is another device's."""
+        agent, say = self._desk.shelf.agent, visit.say
+        if author == agent.device:
+            return say("school.by_this")
+        given = agent.replica.door.authority(grant)
+        if given is None:
+            return say("school.by_kit")
+        return say("school.by_server") if given.role is Role.SERVER else None
 
     async def add_class(self, request: web.Request) -> web.Response:
         """A class more."""
@@ -280,7 +287,9 @@ class SchoolPages:
             assert isinstance(row, dict)  # noqa: S101  (as `let_in_person` answers)
             device, words = bytes.fromhex(str(row["device"])), row["words"]
             comes, seen = bool(row["comes_along"]), "" if words is None else str(row[CHOSEN])
-            found.append(Inspected(device, called(device, None), None if words is None else str(words), comes, seen))
+            other = None if (same := row.get("same")) is None else self._name(visit, bytes.fromhex(str(same)))
+            shown = None if words is None else str(words)
+            found.append(Inspected(device, called(device, None), shown, comes, seen, other))
         return found, int(str(answered[LEFT_OFF]))
 
     async def code(self, request: web.Request) -> web.Response:
@@ -370,7 +379,7 @@ class SchoolPages:
             left_off=left_off,
             reported={key: say.when(said_ms, visit.now_ms) for key, said_ms in reported.items()},
             people=[(role, listed) for role, listed in people if listed],
-            doubles=await self._doubles(visit, room),
+            doubles=await self._doubles(visit, office, room),
             teachers=room.teachers,
             devices=[(device, self._called(visit, device)) for device in devices if room.space in device.spaces],
             other_devices=[
@@ -390,20 +399,45 @@ class SchoolPages:
             done=done,
         )
 
-    async def _doubles(self, visit: Visit, room: Room) -> list[dict[str, object]]:
-        """Who may have been added twice: whom to keep, who may be the same, and what is either's."""
+    async def _doubles(self, visit: Visit, office: SchoolOffice, room: Room) -> list[dict[str, object]]:
+        """Who may have been added twice: whom to keep, who may be the same, and what is either's.
+
+        And since when each is known here, and by whose word: whoever adds a second one may mean to pass for the first.
+        """
         replica, say = self._desk.shelf.agent.replica, visit.say
+        groups = await duplicates_in(replica, room.space)
+        known = await known_of(replica, {person.id for group in groups for person in group})
+        called = await self._called_by_key(visit, office)
+
+        def said(key: str, word: Word, **facts: str) -> str:
+            by = self._by(visit, word.by, word.grant) or called(word.by, None)
+            return say(key, day=say.day(word.at_ms, visit.now_ms), by=by, **facts)
+
+        def since(person: Person) -> list[str]:
+            one = known[person.id]
+            lines = [] if one.listed is None else [said("school.double_listed", one.listed)]
+            devices = list(one.devices.items())
+            for device, word in devices[:MAX_DEVICES_NAMED]:
+                lines.append(said("school.double_device", word, name=called(device, person.id)))
+            more = len(devices) - MAX_DEVICES_NAMED
+            return [*lines, say.count("school.double_more", more)] if more > 0 else lines
 
         def shown(person: Person) -> dict[str, object]:
             works = sum(work.person == person.id for work in room.coursework.hand_ins.values())
             devices = {grant.key for grant in room.roster.authorities if grant.person == person.id}
             is_pupil = person.role is PersonRole.PUPIL
             has = say.count("school.has_works", works) if is_pupil else say.count("school.has_devices", len(devices))
-            return {"id": person.id, "called": room.called(person.id) or person.name, "has": has}
+            name = room.called(person.id) or person.name
+            return {"id": person.id, "called": name, "has": has, "since": since(person)}
 
         return [
-            {"kept": shown(group[0]), "other": shown(other)}
-            for group in await duplicates_in(replica, room.space)
+            {
+                "kept": shown(group[0]),
+                "other": shown(other),
+                "is_kept_first": known[group[0].id].place < known[other.id].place,
+                "is_teacher": group[0].role is not PersonRole.PUPIL,
+            }
+            for group in groups
             for other in group[1:]
         ]
 
