@@ -7,7 +7,7 @@ it: what its root says is signed there, and what its recovery key opens is opene
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from protocol.clock import rfc3339
@@ -39,6 +39,7 @@ from sync_server.handlers.by_kit.newcomers import (
     came_in_elsewhere,
     cut_off_where_given_on,
     cut_off_with_codes,
+    given_on_elsewhere,
     old_keys,
 )
 from sync_server.handlers.by_kit.rewrapping import rewrap
@@ -263,16 +264,7 @@ async def _tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int |
                 f"cut off: the device {device.hex()}, which came in by a code that counts no more; if the school knows "
                 f"it, `sync-server grant --device {device.hex()} --space …` lets it back in"
             )
-        given_on = await cut_off_where_given_on(server, old)
-        for pair in given_on[: commands.MAX_TOLD_DEVICES]:
-            words = await asyncio.to_thread(device_words, pair)
-            await outgoing.progress(
-                f"cut off: the device {pair[0].hex()} (“{words}”), a teacher's by a word that counts no more, which "
-                "was let into more classes since; if the school knows it, and its own page shows these words, "
-                f"`sync-server grant --device {pair[0].hex()} --space …` lets it back in"
-            )
-        if len(given_on) > commands.MAX_TOLD_DEVICES:
-            await outgoing.progress(f"and {len(given_on) - commands.MAX_TOLD_DEVICES} more; `devices` lists all")
+        await _tell_of_given_on(server, outgoing, old)
         return
     for pair in await came_in_elsewhere(server, old):
         words = await asyncio.to_thread(device_words, pair)
@@ -280,6 +272,28 @@ async def _tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int |
             f"the device {pair[0].hex()} (“{words}”) was let in at a head teacher's computer by a code of the old key, "
             f"and stays; if the school does not know it: `sync-server revoke {pair[0].hex()}`"
         )
+
+
+async def _tell_of_given_on(server: Server, outgoing: Outgoing, old: Collection[bytes]) -> None:
+    """Which devices that old keys had called a teacher's were let in further since, and are cut off there, or stay."""
+    cut_off = [(pair, True) for pair in await cut_off_where_given_on(server, old)]
+    told = [*cut_off, *((pair, False) for pair in await given_on_elsewhere(server, old))]
+    for pair, is_cut in told[: commands.MAX_TOLD_DEVICES]:
+        device, words = pair[0].hex(), await asyncio.to_thread(device_words, pair)
+        which = f"the device {device} (“{words}”), a teacher's by a word that counts no more, which"
+        if is_cut:
+            line = (
+                f"cut off: {which} was let into more classes since; if the school knows it, and its own page shows "
+                f"these words, `sync-server grant --device {device} --space …` lets it back in"
+            )
+        else:
+            line = (
+                f"not cut off: {which} a head teacher's computer has let in besides; if its own page does not show "
+                f"these words: `sync-server revoke {device}`"
+            )
+        await outgoing.progress(line)
+    if len(told) > commands.MAX_TOLD_DEVICES:
+        await outgoing.progress(f"and {len(told) - commands.MAX_TOLD_DEVICES} more; `devices` lists all")
 
 
 async def _rotate_root(server: Server, _params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:

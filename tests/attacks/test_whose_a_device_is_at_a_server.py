@@ -177,6 +177,22 @@ async def test_what_the_server_gave_on_to_it_ends_when_the_words_of_the_stolen_k
     assert any(device_words((his.signing.public, his.agreement.public)) in each for each in thieving.office.said.lines)
 
 
+@attack(ROW, off={"sync_server.operations.lifecycle.given_on_elsewhere": _nobody_given_on})
+async def test_what_a_head_teacher_gave_on_to_it_is_named_when_the_words_of_the_stolen_key_end(
+    thieving: Thieving,
+) -> None:
+    his, head = spy(), await thieving.here.head_of_the_school()
+    right = next(each.grant for each in thieving.office.server.replica.door.authorities_of(head.agent.device))
+    await thieving.is_stolen()
+    await thieving.brings(Kind.GRANT, thieving.let_in(his))
+    thieving.clock.advance(DAY_MS)
+    await thieving.brings(Kind.GRANT, thieving.let_in(his), key=head.agent.keys.signing, under=right)
+    await thieving.new_keys(since=True)
+    assert await thieving.reads(his, thieving.here.space)
+    words = device_words((his.signing.public, his.agreement.public))
+    assert any(words in line and "not cut off" in line for line in thieving.office.said.lines)
+
+
 async def test_who_was_let_in_by_name_after_the_theft_stays_when_the_words_of_the_stolen_key_end(
     thieving: Thieving,
 ) -> None:

@@ -16,6 +16,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut
 from protocol.replica.office.held_in_space import counting_where_they_lie
 from protocol.replica.office.known_here import KnownHere, teachers_devices
+from protocol.rights.door import Authority
 from protocol.rights.reachability import bits_led_to
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
@@ -85,16 +86,38 @@ async def _at_the_server(
     )
     known = await (await KnownHere.of(office)).known_of(called)
     begun = known or {(each.key, each.agreement) for each in called[:1]}
-    words = _own_words([(await office.replica.view(space)).roster for space in office.replica.door.spaces()], gone)
-    for each in called:
-        if each.predecessor is not None:  # keys that a copy made for itself, by the word of those before
-            words[each.key, each.agreement] |= {
-                (one.key, one.agreement) for one in called if one.key == each.predecessor
-            }
-    places = [*((each.key, each.agreement) for each in called), *words]
-    leading = bits_led_to(places, lambda device: words.get(device, ()), lambda device: int(device in begun))
+    led_to = await _led_to(office, begun, called, gone)
     led = Acquaintance.KNOWN if known else Acquaintance.NEW
-    return lambda device: led if leading.get(device) else Acquaintance.UNKNOWN
+    return lambda device: led if device in led_to else Acquaintance.UNKNOWN
+
+
+async def _led_to(
+    office: Office, begun: Collection[Device], called: Sequence[Authority], silent: Collection[bytes]
+) -> set[Device]:
+    """The devices to which these lead, themselves included: by words, or as copies that made keys for themselves.
+
+    Looked at are the classes of devices that are led to alone: grants name a thief's in as many as he likes.
+    """
+    door, confirmed = office.replica.door, defaultdict[Device, set[Device]](set)
+    spaces, copies = defaultdict[Device, set[bytes]](set), defaultdict[bytes, set[Device]](set)
+    for each in called:
+        spaces[each.key, each.agreement].add(each.space)
+        if each.predecessor is not None:
+            copies[each.predecessor].add((each.key, each.agreement))
+    found, pending, looked = set(begun), list(begun), set[bytes]()
+    while pending:
+        device = pending.pop()
+        confirmed[device] |= copies[device[0]]
+        near = {below for space in spaces[device] if space != office.home for below in door.below(space)}
+        for space in near - looked:
+            for other, words_by in _own_words([(await office.replica.view(space)).roster], silent).items():
+                for by in words_by:
+                    confirmed[by].add(other)
+        looked |= near
+        fresh = {other for by in found for other in confirmed[by]} - found
+        found |= fresh
+        pending += fresh
+    return found
 
 
 def _called(office: Office, person: bytes) -> set[Device]:
@@ -108,7 +131,7 @@ def _confirmed_by(voice: Device, person: bytes, rosters: Sequence[Roster]) -> se
     return {word.device for word in said if word.shown == person}
 
 
-def _own_words(rosters: Sequence[Roster], silent: Collection[bytes]) -> defaultdict[Device, set[Device]]:
+def _own_words(rosters: Sequence[Roster], silent: Collection[bytes]) -> dict[Device, set[Device]]:
     """By which others each device was confirmed as one of their own, in whatever class.
 
     Of what a `silent` device says, one that was reported, only that counts which a class keeps in which it is cut off.

@@ -70,17 +70,29 @@ async def cut_off_where_given_on(server: Server, old: Collection[bytes]) -> list
 
     Those that were cut off by this.
     """
-    door, by_name = server.replica.door, await let_in_by_name(server.store)
     found = []
+    for key, standing in (await _given_on(server, old)).items():
+        by_servers = [each for each in standing if not _is_below(server.replica.door.authority(each.under))]
+        if by_servers:
+            await revoke_device(server, key, anyway=True, within=frozenset(each.space for each in by_servers))
+            found.append((key, by_servers[0].agreement))
+    return found
+
+
+async def given_on_elsewhere(server: Server, old: Collection[bytes]) -> list[Device]:
+    """Such devices as a head teacher's computer has let in further: that is her word, and stays."""
+    return [(key, standing[0].agreement) for key, standing in (await _given_on(server, old)).items()]
+
+
+async def _given_on(server: Server, old: Collection[bytes]) -> dict[bytes, list[Authority]]:
+    """By what teachers' devices are in still whose first grant is these keys', and held back; not those named since."""
+    door, by_name = server.replica.door, await let_in_by_name(server.store)
+    found = {}
     for key in await _begun_by_what_is_held_back(server, old):
         standing = [each for each in door.authorities_of(key) if await in_force(server.replica, each)]
-        if not standing or any([await _is_let_in_anew(server, each, old, by_name) for each in standing]):
-            continue
-        given_on = [each for each in standing if each.role in HAS_READING_KEYS and _is_by_a_server(server, each)]
-        if given_on:
-            await revoke_device(server, key, anyway=True, within=frozenset(each.space for each in given_on))
-            found.append((key, given_on[0].agreement))
-    return found
+        if not any([await _is_let_in_anew(server, each, old, by_name) for each in standing]):
+            found[key] = [each for each in standing if each.role in HAS_READING_KEYS]
+    return {key: standing for key, standing in found.items() if standing}
 
 
 async def _begun_by_what_is_held_back(server: Server, old: Collection[bytes]) -> list[bytes]:
@@ -110,10 +122,6 @@ async def _is_let_in_anew(server: Server, given: Authority, old: Collection[byte
         return True
     code = None if given.invite is None else (await server.store.get([given.invite])).get(given.invite)
     return code is not None and code.header.author not in old and bool(await not_held_back(server.replica, [code]))
-
-
-def _is_by_a_server(server: Server, given: Authority) -> bool:
-    return not _is_below(server.replica.door.authority(given.under))
 
 
 def _is_below(right: Authority | None) -> bool:
