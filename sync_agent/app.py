@@ -513,8 +513,8 @@ class Agent:
         return (roles & SHARED or frozenset({Role.MACHINE})) if roles and self.is_shared else roles
 
     async def role(self) -> Role | None:
-        """The highest of these."""
-        return max(await self.roles(), key=RANK.__getitem__, default=None)
+        """The highest of these: a relay is more than a machine."""
+        return max(await self.roles(), key=lambda role: (RANK[role], role is Role.RELAY), default=None)
 
     async def needs(self, space: bytes, authority: Authority) -> list[Need]:
         """The content that this device should hold of a space (R1).
