@@ -23,7 +23,7 @@ from typing import Final
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, Refused
 from protocol.folds.coursework import Item, Work
-from protocol.limits import FILE_PIECE_BYTES
+from protocol.limits import FILE_PIECE_BYTES, MAX_PATH_COMPONENT_BYTES
 from protocol.model.work import ItemKind
 from protocol.portable_names import portable_name
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
@@ -49,6 +49,8 @@ from sync_agent.keys.key_wraps import open_given_keys
 
 SAID_FILE: Final = "correction.txt"
 _BEFORE_CHARS: Final = 40
+_CUT_BYTES: Final = 4
+"""Names that end so near to the longest possible may have been cut within a character."""
 _GONE: Final = " (plus sur la liste)"
 
 
@@ -194,7 +196,7 @@ async def portfolio(
             continue
         item = view.coursework.items.get(work.item)
         title = work.item.hex()[:8] if item is None else item.shown.record.title
-        folder = f"{folders[work.person]}/{_day(work.at_ms)} {_named(title, work.id)}"
+        folder = f"{folders[work.person]}/{_named(title, work.id, first=f'{_day(work.at_ms)} ')}"
         if work.person in waiting:
             renamed += 1
         elif await _give(agent, work, folder, outgoing):
@@ -255,7 +257,7 @@ async def _folders(agent: Agent, pupils: Mapping[bytes, str], gone: Container[by
         name = pupils[pupil]
         before = called_otherwise(name, names.names)
         also = f" (auparavant {before[0][:_BEFORE_CHARS].strip()})" if before else ""
-        found[pupil] = _named(f"{name}{also}{_GONE if pupil in gone else ''}", pupil)
+        found[pupil] = _named(name, pupil, then=f"{also}{_GONE if pupil in gone else ''}")
     return found
 
 
@@ -303,9 +305,16 @@ def _beside_what_is_said(path: str, files: Sequence[SealedFile]) -> str:
     return f"{free_name(first, taken, is_file=not slash)}{slash}{rest}"
 
 
-def _named(name: str, one: bytes) -> str:
-    """A name as part of a path, with the beginning of an id, so that two of one name do not meet."""
-    return portable_name(f"{name} ({one.hex()[:8]})")
+def _named(name: str, one: bytes, *, first: str = "", then: str = "") -> str:
+    """A name as part of a path, with the beginning of an id, so that two of one name do not meet.
+
+    Of a long name as much as leaves room for what tells of it.
+    """
+    for kept in range(len(name), -1, -1):
+        text = portable_name(f"{first}{name[:kept].rstrip()}{then} ({one.hex()[:8]})")
+        if len(text.encode()) <= MAX_PATH_COMPONENT_BYTES - _CUT_BYTES:
+            break
+    return text
 
 
 def _day(at_ms: int) -> str:
