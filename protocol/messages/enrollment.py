@@ -18,17 +18,18 @@ from protocol.limits import MAX_CREDENTIALS, MAX_ENROLMENT_BYTES, MAX_MESSAGE_BY
 from protocol.messages.errors import answered
 from protocol.messages.parts import MAX_ENTRIES, read_entries, wire_rows
 from protocol.model.entry import Entry
-from protocol.trust.invitation import invitation_hash, told_of, veiled
+from protocol.trust.invitation import invitation_hash, is_proof, told_of, veiled
 
 _SECRET_BYTES: Final = 10
+_PROOF_BYTES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class EnrollRequest:
     """A device asks to be let in. Its Ed25519 key is the one that signs the envelope.
 
-    `secret` is the code's as it was told: veiled (`protocol.trust.invitation`), or, by devices of earlier versions,
-    `in_clear`.
+    `secret` is what the code shows as it was told: veiled (`protocol.trust.invitation`), or, by devices of earlier
+    versions, `in_clear`; `proof` that the device has the whole code, unless that is of an earlier version.
     """
 
     secret: bytes
@@ -36,16 +37,22 @@ class EnrollRequest:
     tls_sha256: bytes
     name: str
     in_clear: bool = False
+    proof: bytes | None = None
 
     def encode(self) -> bytes:
         """The message's bytes."""
         told = "secret" if self.in_clear else "veiled"
-        return encode({told: self.secret, "agreement": self.agreement, "tls": self.tls_sha256, "name": self.name})
+        keys = {"agreement": self.agreement, "tls": self.tls_sha256}
+        return encode(compact(**{told: self.secret}, **keys, name=self.name, proof=self.proof))
 
     def tells(self, secret_hash: bytes, device: bytes) -> bool:
         """Whether `device`, which signed the envelope, shows the code whose secret has this hash."""
         secret = self.secret if self.in_clear else veiled(self.secret, secret_hash, device)
         return hmac.compare_digest(invitation_hash(secret), secret_hash)
+
+    def proves(self, key: bytes | None, device: bytes) -> bool:
+        """Whether `device`, which signed the envelope, has the whole code whose `invite` holds this key, or none."""
+        return key is None or (self.proof is not None and is_proof(key, device, self.proof))
 
     def told_of(self, hashes: Sequence[bytes], device: bytes) -> bytes | None:
         """Which of these codes, by the hash of its secret, `device` shows, which signed the envelope."""
@@ -65,6 +72,7 @@ class EnrollRequest:
             fields.octets("tls", 32),
             fields.text("name", MAX_NAME_CHARS),
             in_clear,
+            fields.octets_or_none("proof", _PROOF_BYTES),
         )
 
 

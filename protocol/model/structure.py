@@ -162,7 +162,7 @@ class Invite:
     """What an enrolment code opens: a role in spaces.
 
     `uses` counts the devices it may admit, `expires_ms` is a time; `until_ms` is when the grants that it leads to are
-    meant to end.
+    meant to end. Where there is a `key`, who shows the code proves by it that they have the whole one.
     """
 
     secret_hash: bytes
@@ -172,6 +172,7 @@ class Invite:
     uses: int
     expires_ms: int
     until_ms: int | None = None
+    key: bytes | None = None
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
@@ -185,6 +186,7 @@ class Invite:
             fields.count("uses"),
             fields.count("expires"),
             fields.count_or_none("until"),
+            fields.octets_or_none("key", ID_BYTES),
         )
 
     def encode(self) -> bytes:
@@ -198,6 +200,7 @@ class Invite:
                 uses=self.uses,
                 expires=self.expires_ms,
                 until=self.until_ms,
+                key=self.key,
             )
         )
 

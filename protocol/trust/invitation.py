@@ -2,6 +2,13 @@
 
 A code is 36 characters of Crockford's base32 in nine groups of four: version (1), fingerprint of the root and secret
 (32 for 10 + 10 bytes), checksum (3). It is read whatever the case, spaces and dashes, with O as 0 and I and L as 1.
+
+Rules:
+- nobody is told the secret: who lets in is shown what is derived from it, and a signature for the one device that shows
+  it, by a key that is derived from it too. Who was told so lets nobody else in with it, at any office that knows the
+  code's `invite`;
+- codes of version 0, made by earlier programs, have no such key, and are told as they are: whoever reads them, a server
+  in wrong hands say, can use them.
 """
 
 from __future__ import annotations
@@ -15,7 +22,7 @@ from typing import Final
 from blake3 import blake3
 
 from protocol.errors import Code, Refused
-from protocol.identity import tagged
+from protocol.identity import SigningKey, tagged, verify
 from protocol.limits import MAX_CODE_CHARS
 
 FINGERPRINT_BYTES: Final = 10
@@ -24,7 +31,11 @@ SECRET_BYTES: Final = 10
 _DOMAIN: Final = b"relais/0 invitation"
 _CHECK: Final = b"relais/0 code check"
 _VEIL: Final = b"relais/0 code told"
-_VERSION: Final = 0
+_SHOWN: Final = b"relais/0 code shown"
+_KEY: Final = b"relais/0 code key"
+_PROOF: Final = b"relais/0 code proof"
+_TOLD_AS_IT_IS: Final = 0
+_VERSION: Final = 1
 _CHARS: Final = 36
 _CHECK_CHARS: Final = 3
 _GROUP_CHARS: Final = 4
@@ -36,10 +47,11 @@ _READ_AS: Final = str.maketrans({"O": "0", "I": "1", "L": "1"})
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """What a code holds: the first bytes of the territory's id, and the secret whose hash an `invite` entry names."""
+    """What a code holds: the first bytes of the territory's id, and a secret, whose version says how it is told."""
 
     fingerprint: bytes
     secret: bytes
+    version: int = _VERSION
 
     @classmethod
     def create(cls, territory: bytes, secret: bytes) -> Invitation:
@@ -51,13 +63,36 @@ class Invitation:
         return hmac.compare_digest(self.fingerprint, territory[:FINGERPRINT_BYTES])
 
     @property
+    def shown(self) -> bytes:
+        """What who lets in is told, `SECRET_BYTES` of it: from version 1 on it does not say what the secret is."""
+        if self.version == _TOLD_AS_IT_IS:
+            return self.secret
+        return blake3(tagged(_SHOWN, self.secret)).digest(length=SECRET_BYTES)
+
+    @property
     def secret_hash(self) -> bytes:
-        """BLAKE3-256 over a prefix and the secret: what an `invite` entry holds."""
-        return invitation_hash(self.secret)
+        """BLAKE3-256 over a prefix and what is shown: what an `invite` entry holds."""
+        return invitation_hash(self.shown)
+
+    @property
+    def key(self) -> bytes | None:
+        """The Ed25519 key that an `invite` entry holds too, by which a device proves that it has the whole code."""
+        signing = self._signing()
+        return None if signing is None else signing.public
+
+    def proof(self, device: bytes) -> bytes | None:
+        """That a device, by its Ed25519 key, has the whole code: good for no other; None for a code of version 0."""
+        signing = self._signing()
+        return None if signing is None else signing.sign(_PROOF, device)
+
+    def _signing(self) -> SigningKey | None:
+        if self.version == _TOLD_AS_IT_IS:
+            return None
+        return SigningKey(blake3(tagged(_KEY, self.secret)).digest())
 
     def code(self) -> str:
         """The code, in groups of four joined by dashes."""
-        body = ALPHABET[_VERSION] + to_base32(self.fingerprint + self.secret)
+        body = ALPHABET[self.version] + to_base32(self.fingerprint + self.secret)
         whole = body + _checksum(body)
         return "-".join(whole[at : at + _GROUP_CHARS] for at in range(0, _CHARS, _GROUP_CHARS))
 
@@ -66,12 +101,17 @@ class Invitation:
 
 
 def invitation_hash(secret: bytes) -> bytes:
-    """The hash under which an `invite` entry keeps a code's secret."""
+    """The hash under which an `invite` entry keeps what a code shows."""
     return blake3(tagged(_DOMAIN, secret)).digest()
 
 
+def is_proof(key: bytes, device: bytes, proof: bytes) -> bool:
+    """Whether this proves that a device has the whole code, of which an `invite` holds this key."""
+    return verify(key, _PROOF, device, proof)
+
+
 def veiled(secret: bytes, secret_hash: bytes, device: bytes) -> bytes:
-    """The secret as a device (by its Ed25519 key) tells it: readable only to who knows the hash; and, done again, back.
+    """What a code shows, as a device (by its Ed25519 key) tells it: only who knows the hash reads it; twice is back.
 
     Only who reads the space of an `invite` knows its hash. A key that was cut off before the code was made does not,
     and what it is told lets nobody in.
@@ -81,7 +121,7 @@ def veiled(secret: bytes, secret_hash: bytes, device: bytes) -> bytes:
 
 
 def told_of(hashes: Iterable[bytes], told: bytes, device: bytes) -> bytes | None:
-    """By the hash of its secret, the code that a device told, veiled; None: it is none of these.
+    """By the hash of what it shows, the code that a device told, veiled; None: it is none of these.
 
     What `veiled` and `invitation_hash` say of each, for many: whoever tells a wrong one has all of them tried.
     """
@@ -108,10 +148,11 @@ def parse_code(text: str) -> Invitation:
     body, check = typed[:-_CHECK_CHARS], typed[-_CHECK_CHARS:]
     if check != _checksum(body):
         raise _wrong("the code is mistyped somewhere: please compare it with the original")
-    if body[0] != ALPHABET[_VERSION]:
+    version = ALPHABET.index(body[0])
+    if version > _VERSION:
         raise _wrong("this code was made for a newer version of the program: please update it")
     both = from_base32(body[1:], FINGERPRINT_BYTES + SECRET_BYTES)
-    return Invitation(both[:FINGERPRINT_BYTES], both[FINGERPRINT_BYTES:])
+    return Invitation(both[:FINGERPRINT_BYTES], both[FINGERPRINT_BYTES:], version)
 
 
 def as_typed(text: str) -> str:

@@ -2,8 +2,9 @@
 
 Rules:
 - nothing is given to a server before it has shown a certificate under the very root that the code names;
-- a key that was cut off shows such a chain as well: the code's secret is told so that only who has its `invite` can
+- a key that was cut off shows such a chain as well: what the code shows is told so that only who has its `invite` can
   read it, and only who shows that entry is believed;
+- a server in wrong hands has that entry: what it is told, and the proof that goes along, let no other device in;
 - the device's keys are durable before the server hears of them: a lost answer is asked for again with the same key, and
   the server answers the same;
 - `enrolment.json` comes last, when everything that it promises is here; it makes DIR enrolled;
@@ -189,10 +190,11 @@ def sealed_ask(
 ) -> tuple[bytes, AgreementKey]:
     """The request to be let in, which only the host opens, and the key that its answer is sealed to.
 
-    The host may have been cut off since: only who has the code's `invite` reads the secret in it.
+    The host may have been cut off since: only who has the code's `invite` reads what the code shows.
     """
-    secret = veiled(invitation.secret, invitation.secret_hash, keys.signing.public)
-    request = EnrollRequest(secret, keys.agreement.public, keys.tls.fingerprint, name)
+    device = keys.signing.public
+    shown = veiled(invitation.shown, invitation.secret_hash, device)
+    request = EnrollRequest(shown, keys.agreement.public, keys.tls.fingerprint, name, proof=invitation.proof(device))
     reply = AgreementKey(entropy(_SEED_BYTES))
     sealed = seal_request(
         Call.ENROLL,

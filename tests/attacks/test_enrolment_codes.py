@@ -5,39 +5,49 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from protocol.canonical import encode
-from protocol.clock import DAY_MS
+from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
-from protocol.identity import territory_id
+from protocol.identity import AgreementKey, DeviceKeys, territory_id
 from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Invite
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.console.text import local_time
 from protocol.replica.office.bureau import Office as Bureau
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.known_codes import KnownCodes
 from protocol.rights.door import Authority
 from protocol.roles import Role
 from protocol.trust.envelope import OpenedRequest, open_request, seal_answer
-from protocol.trust.invitation import Invitation
+from protocol.trust.invitation import Invitation, invitation_hash, parse_code, veiled
 from sync_agent.courier.disk import CourierDisk
 from sync_agent.courier.letters import Letter, name_of, write_letter
+from sync_agent.enrollment.by_code import sealed_ask
 from sync_agent.enrollment.by_stick import enroll_by_stick
+from sync_agent.school.device_names import three_words
+from sync_agent.school.letting_in import own_answer
+from sync_agent.school.office import SchoolOffice
+from sync_agent.transport.server_chain import Host
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
+from tests.harness.commands import Desk
 from tests.harness.couriers import export, silent
+from tests.harness.head_at_work import confirmed_head
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office, opened_request
 from tests.harness.server_in_process import office as new_office
+from tests.harness.spied_class import spied_class
 from tests.harness.territory import new_device
 from tests.harness.wire import URL
 from tests.harness.work import Work, counted_work
@@ -61,6 +71,22 @@ async def test_a_code_that_was_used_lets_no_other_device_in(office: Office) -> N
     await office.enrol(code)
     with pytest.raises(RelaisError):
         await office.enrol(code, name="Voleur")
+
+
+def _nothing_more(_: object) -> Refused:
+    return Refused(Code.CODE_USED, "this code has been used already")
+
+
+@attack("stolen enrolment code", off={"protocol.replica.office.enrolment._used": _nothing_more})
+async def test_whoever_shows_a_code_that_was_used_is_told_when_and_by_which_words_of_whose_key(office: Office) -> None:
+    code = await office.invite("machine")
+    thief, when = await office.enrol(code, name="Renard"), local_time(rfc3339(office.clock()) or "")
+    office.clock.advance(DAY_MS // 2)
+    with pytest.raises(Refused) as used:
+        await office.enrol(code, name="Renard")
+    assert used.value.code is Code.CODE_USED
+    assert when in used.value.message
+    assert f"{thief.id[:8]}, three words “{three_words(thief.keys.signing.public)}”" in used.value.message
 
 
 @attack("stolen enrolment code", off=OPEN_FOR_EVER)
@@ -128,8 +154,8 @@ async def test_a_thief_who_was_cut_off_uses_up_no_code_of_others(tmp_path: Path)
             await here.office.enrol(code, name="Deuxième PC")
 
 
-def _by_its_own_end(enrolment: Enrolment, invite: Invite, devices: set[bytes]) -> None:
-    if invite.expires_ms <= enrolment._office.now_ms() or len(devices) >= invite.uses:
+def _by_its_own_end(enrolment: Enrolment, invite: Invite, granted: Sequence[Authority]) -> None:
+    if invite.expires_ms <= enrolment._office.now_ms() or len({each.key for each in granted}) >= invite.uses:
         raise Refused(Code.CODE_EXPIRED, "this code is no longer valid")
 
 
@@ -211,11 +237,20 @@ def opened_by(thief: Device, stick: Path) -> tuple[bytes, OpenedRequest]:
     raise AssertionError("nothing was asked of the thief")
 
 
+async def code_of_before(here: Town, person: str) -> str:
+    """One that an earlier program made: of version 0, its `invite` without a key."""
+    server = here.office.server
+    old = Invitation(territory_id(server.replica.door.root_now)[:10], os.urandom(10), version=0)
+    opens = Invite(old.secret_hash, Role.TEACHER, (here.space,), bytes.fromhex(person), 1, here.office.clock() + DAY_MS)
+    await server.write([Draft(here.space, Kind.INVITE, server.grant, opens.encode())])
+    return old.code()
+
+
 @attack("stolen enrolment code", off={"sync_agent.enrollment.by_code.veiled": lambda secret, *_: secret})
 async def test_what_a_key_that_was_cut_off_is_told_of_a_code_lets_nobody_in(tmp_path: Path) -> None:
     async with thief_on_a_stick(tmp_path) as (here, thief, stick):
         person = await here.office.add_person("Mme Petit", "teacher")
-        code = await here.office.invite("teacher", person=person)
+        code = await code_of_before(here, person)
         with pytest.raises(NoAnswer):
             await asks(here, stick, tmp_path / "pc", code)
         told = EnrollRequest.parse(opened_by(thief, stick)[1].payload).secret
@@ -226,6 +261,64 @@ async def test_what_a_key_that_was_cut_off_is_told_of_a_code_lets_nobody_in(tmp_
                 await here.office.enrolment.answer(
                     opened_request(here.office.server, spy, Call.ENROLL, request.encode())
                 )
+
+
+# --- told to whom has the invitation ----------------------------------------------------------------------------------
+
+WHOEVER_SHOWS_IT: dict[str, object] = {"protocol.messages.enrollment.EnrollRequest.proves": lambda *_: True}
+
+
+def shown_by_a_thief(opened: OpenedRequest, secret_hash: bytes) -> tuple[DeviceKeys, EnrollRequest]:
+    """A device of the thief's, and what it asks with, from what a newcomer has told whoever has the `invite`."""
+    told, spy = EnrollRequest.parse(opened.payload), new_device(os.urandom)
+    shown = veiled(told.secret, secret_hash, opened.device)
+    assert invitation_hash(shown) == secret_hash, "what the newcomer told was read"
+    again = veiled(shown, secret_hash, spy.signing.public)
+    return spy, EnrollRequest(again, spy.agreement.public, spy.tls.fingerprint, "Portable", proof=told.proof)
+
+
+def asked_of(head: Device, keys: DeviceKeys, asked: EnrollRequest) -> OpenedRequest:
+    """As it has come to a head teacher's computer, over the network or by a stick."""
+    reply = AgreementKey(os.urandom(32)).public
+    return OpenedRequest(
+        keys.signing.public, reply, Call.ENROLL, asked.encode(), os.urandom(32), head.agent.keys.agreement
+    )
+
+
+@attack("stolen enrolment code", off=WHOEVER_SHOWS_IT)
+async def test_what_a_stolen_server_is_told_of_a_heads_code_lets_nobody_in_at_her_computer(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        head, _ = await confirmed_head(here)
+        territory, desk = here.room.territory, Desk(head.agent)
+        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+        person = (await desk.ask("person add", name="M. Durand", role="teacher", space=[space]))["person"]
+        code = (await desk.ask("invite", role="teacher", space=[space], person=person, ttl="24h", uses=1))["code"]
+        known, laptop, keys = parse_code(code), new_device(os.urandom), territory.keys
+        server = Host(keys.root.public, keys.signing.public, keys.agreement.public, (territory.certificate,))
+        sealed, _ = sealed_ask(laptop, server, known, "Portable", os.urandom)
+        office, codes = await SchoolOffice.of(head.agent), KnownCodes()
+        spy, asked = shown_by_a_thief(open_request(sealed, [keys.agreement]), known.secret_hash)
+        with pytest.raises(Refused) as refused:
+            await own_answer(head.agent, office, asked_of(head, spy, asked), codes)
+        assert refused.value.code is Code.CODE_WRONG
+        honest = replace(asked, secret=known.shown, in_clear=True, proof=known.proof(laptop.signing.public))
+        assert await own_answer(head.agent, office, asked_of(head, laptop, honest), codes)
+
+
+@attack("stolen enrolment code", off=WHOEVER_SHOWS_IT)
+async def test_a_key_that_was_cut_off_lets_nobody_in_with_a_code_that_a_machine_of_the_class_reads(
+    tmp_path: Path,
+) -> None:
+    async with thief_on_a_stick(tmp_path) as (here, thief, stick):
+        person = await here.office.add_person("Mme Petit", "teacher")
+        code = await here.office.invite("teacher", person=person)
+        with pytest.raises(NoAnswer):
+            await asks(here, stick, tmp_path / "pc", code)
+        read_in_the_class = parse_code(code).secret_hash
+        spy, asked = shown_by_a_thief(opened_by(thief, stick)[1], read_in_the_class)
+        with pytest.raises(Refused):
+            await here.office.enrolment.answer(opened_request(here.office.server, spy, Call.ENROLL, asked.encode()))
+        await here.office.enrol(code)
 
 
 @attack("stolen enrolment code", off={"sync_agent.enrollment.by_code._shows_invite": lambda *_: True})

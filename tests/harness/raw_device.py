@@ -17,12 +17,12 @@ from protocol.clock import at_from
 from protocol.errors import RelaisError
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.messages.calls import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
-from protocol.messages.enrollment import EnrollAnswer, EnrollRequest, parse_chain
+from protocol.messages.enrollment import EnrollAnswer, parse_chain
 from protocol.messages.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Certificate, Grant
 from protocol.trust.envelope import open_answer, seal_request
-from protocol.trust.invitation import parse_code
+from tests.harness.asking import asking_in_clear
 
 NOW_MS = 1_795_000_000_000
 TIMEOUT_S = 120
@@ -134,9 +134,7 @@ class RawDevice:
     def enroll(self, code: str) -> EnrollAnswer:
         """Use a code. Raises what the server refuses with."""
         self.meet()
-        request = EnrollRequest(
-            parse_code(code).secret, self.keys.agreement.public, self.keys.tls.fingerprint, self.name, in_clear=True
-        )
+        request = asking_in_clear(self.keys, code, self.name)
         answer = EnrollAnswer.parse(self.call(ENROLL_PATH, Call.ENROLL, request.encode()))
         for entry in answer.entries:
             self.known[entry.id] = entry

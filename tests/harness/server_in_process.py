@@ -16,7 +16,7 @@ import pytest
 from protocol.errors import Code, RelaisError
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.messages.calls import SyncAnswer, SyncRequest
-from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
+from protocol.messages.enrollment import EnrollAnswer
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant
@@ -24,13 +24,13 @@ from protocol.replica.at_work.replica import Draft, Entropy
 from protocol.replica.console.operation import NO_FILES
 from protocol.replica.office.enrolment import Enrolment
 from protocol.trust.envelope import OpenedRequest
-from protocol.trust.invitation import parse_code
 from protocol.trust.kit import Kit
 from sync_server.handlers.by_kit.territory import begin_territory, new_kit
 from sync_server.kit.desk import KitDesk
 from sync_server.kit.errands import errand_of
 from sync_server.opened.app import Server, opened
 from sync_server.operations.table import operations
+from tests.harness.asking import asking_in_clear
 from tests.harness.territory import SimClock
 
 
@@ -90,8 +90,7 @@ class Office:
     async def enrol(self, code: str, keys: DeviceKeys | None = None, name: str = "Renard") -> Member:
         """A device that has used the code. Raises what the server refuses with."""
         device = keys or DeviceKeys.create(os.urandom(32), os.urandom(32), os.urandom(32))
-        secret = parse_code(code).secret
-        request = EnrollRequest(secret, device.agreement.public, device.tls.fingerprint, name, in_clear=True)
+        request = asking_in_clear(device, code, name)
         answer = await self.enrolment.answer(opened_request(self.server, device, Call.ENROLL, request.encode()))
         return Member(self, device, EnrollAnswer.parse(answer))
 

@@ -214,7 +214,7 @@ class Territory:
     ) -> str:
         """An enrolment code."""
         invitation = Invitation.create(self.id, self.entropy(10))
-        record = Invite(invitation.secret_hash, role, spaces, person, uses, self.clock() + ttl_ms)
+        record = Invite(invitation.secret_hash, role, spaces, person, uses, self.clock() + ttl_ms, key=invitation.key)
         where = spaces[0] if len(spaces) == 1 else self.schools[0]
         await self.say(where, Kind.INVITE, record.encode())
         return invitation.code()

@@ -13,7 +13,7 @@ from random import Random
 from typing import Final
 
 from protocol.identity import AgreementKey, DeviceKeys, SigningKey
-from protocol.messages.enrollment import EnrollAnswer, EnrollRequest, parse_chain
+from protocol.messages.enrollment import EnrollAnswer, parse_chain
 from protocol.messages.wire import Call
 from protocol.model.entry import Kind
 from protocol.model.structure import Certificate, Generation, RecoveryKey
@@ -25,9 +25,9 @@ from protocol.replica.office.people import add_person
 from protocol.replica.office.spaces import add_space
 from protocol.roles import PersonRole, Role
 from protocol.trust.envelope import OpenedRequest
-from protocol.trust.invitation import parse_code
 from protocol.trust.kit import Kit
 from sync_server.opened.keys import ServerKeys, Territory
+from tests.harness.asking import asking_in_clear
 from tests.simulation.disk import Disk
 from tests.simulation.ledger import Files
 from tests.simulation.virtual_time import run
@@ -172,7 +172,7 @@ async def enrol(office: Office, agreement: AgreementKey, grant: bytes, name: str
     """
     entropy, now_ms, root = office.entropy, office.now_ms(), office.replica.door.root
     keys = DeviceKeys.create(entropy(32), entropy(32), entropy(32))
-    request = EnrollRequest(parse_code(code).secret, keys.agreement.public, keys.tls.fingerprint, name, in_clear=True)
+    request = asking_in_clear(keys, code, name)
     asker = AgreementKey(entropy(32)).public
     opened = OpenedRequest(keys.signing.public, asker, Call.ENROLL, request.encode(), entropy(32), agreement)
     answer = EnrollAnswer.parse(await Enrolment(office, _nobody_notes).answer(opened))

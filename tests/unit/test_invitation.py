@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from protocol.trust import invitation
 from protocol.trust.invitation import ALPHABET, Invitation, from_base32, invitation_hash, parse_code, to_base32, veiled
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "invitation.json").read_text(encoding="utf-8"))
+TERRITORY_OF_VECTORS, SECRET, DEVICE = (bytes.fromhex(VECTORS[name]) for name in ("territory", "secret", "device"))
 TERRITORY = bytes(range(100, 132))
 INVITATION = Invitation.create(TERRITORY, bytes(range(10)))
 CODE = INVITATION.code()
@@ -28,14 +30,49 @@ def reason(text: str) -> str:
 
 
 def test_a_code_is_that_of_the_vectors() -> None:
-    known = Invitation.create(bytes.fromhex(VECTORS["territory"]), bytes.fromhex(VECTORS["secret"]))
+    known, expected = Invitation.create(TERRITORY_OF_VECTORS, SECRET), VECTORS["version 1"]
+    assert known.key is not None
+    proof = known.proof(DEVICE)
+    assert proof is not None
+    assert {
+        "code": known.code(),
+        "shown": known.shown.hex(),
+        "secret_hash": known.secret_hash.hex(),
+        "key": known.key.hex(),
+        "veiled": veiled(known.shown, known.secret_hash, DEVICE).hex(),
+        "proof": proof.hex(),
+    } == expected
+    assert parse_code(expected["code"]) == known
+
+
+def test_a_code_of_an_earlier_program_is_read_and_told_as_it_is() -> None:
+    known = parse_code(VECTORS["code"])
+    assert known == Invitation(TERRITORY_OF_VECTORS[:10], SECRET, version=0)
     assert known.code() == VECTORS["code"]
     assert known.secret_hash.hex() == VECTORS["secret_hash"]
     assert known.secret_hash == invitation_hash(known.secret)
+    assert (known.shown, known.key, known.proof(DEVICE)) == (SECRET, None, None)
+
+
+def test_a_proof_is_of_one_code_and_for_one_device() -> None:
+    known, other = Invitation.create(TERRITORY, SECRET), Invitation.create(TERRITORY, bytes(10))
+    request = EnrollRequest(known.shown, bytes(32), bytes(32), "Renard", in_clear=True, proof=known.proof(DEVICE))
+    assert request.proves(known.key, DEVICE)
+    assert not request.proves(known.key, bytes(32))
+    assert not request.proves(other.key, DEVICE)
+    assert not replace(request, proof=None).proves(known.key, DEVICE)
+    assert replace(request, proof=None).proves(None, DEVICE), "a code of before has no key"
+
+
+def test_what_is_shown_does_not_say_what_the_secret_is() -> None:
+    known = Invitation.create(TERRITORY, SECRET)
+    assert known.shown != SECRET
+    told = Invitation.create(TERRITORY, known.shown)
+    assert told.key != known.key
 
 
 def test_a_secret_that_is_told_is_read_by_who_holds_the_invitation_and_from_that_device_alone() -> None:
-    secret, device = bytes.fromhex(VECTORS["secret"]), bytes.fromhex(VECTORS["device"])
+    secret, device = SECRET, DEVICE
     known = invitation_hash(secret)
     told = veiled(secret, known, device)
     assert told.hex() == VECTORS["veiled"]
@@ -100,7 +137,7 @@ def test_a_character_that_no_code_holds_is_named() -> None:
 
 
 def test_a_code_of_a_later_version_says_so() -> None:
-    later = "1" + CODE.replace("-", "")[1:-3]
+    later = "2" + CODE.replace("-", "")[1:-3]
     assert "newer version" in reason(later + invitation._checksum(later))
 
 

@@ -86,6 +86,7 @@ def test_every_message_survives_its_encoding(world: World) -> None:
         ),
         (EnrollRequest(bytes(10), ONE, TWO, "Renard"), EnrollRequest.parse),
         (EnrollRequest(bytes(10), ONE, TWO, "Renard", in_clear=True), EnrollRequest.parse),
+        (EnrollRequest(bytes(10), ONE, TWO, "Renard", proof=bytes(64)), EnrollRequest.parse),
         (EnrollAnswer(3, "Cher", entries), EnrollAnswer.parse),
     ):
         assert parse(message.encode()) == message

@@ -1,6 +1,8 @@
-"""Enrolment: a device shows a code's secret and gets the grants that the code's invitation promises.
+"""Enrolment: a device shows a code and gets the grants that the code's invitation promises.
 
 Rules:
+- what a code shows is told to whoever lets in, a server in wrong hands too: where the invitation holds the code's key,
+  the device proves that it has the whole code (docs/adr/0297);
 - an invitation counts if the fold holds it, its author outranks the role and is not cut off, its author's grant
   holds in every space, and whom it is for is still on the list of each: who was let go comes back by no older code;
 - it ends by this office's clock, and with the stay that it opens; its uses are the devices whose grants name it, so
@@ -14,14 +16,18 @@ docs/protocol.md, "Enrolment".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from blake3 import blake3
+
+from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import Code, Refused
-from protocol.identity import check_agreement
+from protocol.identity import check_agreement, words_of
 from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Invite
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.console.text import local_time
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.known_codes import KnownCodes
 from protocol.replica.office.known_here import note_enrolled
@@ -62,11 +68,11 @@ class Enrolment:
         if not shown:
             raise _wrong()
         async with self._one_at_a_time:
-            entry, invite = await self._invitation(shown)
+            entry, invite = await self._invitation(shown, request, opened.device)
             granted = await self._granted(entry.id)
             grants = [authority.grant for authority in granted if authority.key == opened.device]
             if not grants:
-                self._check_open(invite, {authority.key for authority in granted})
+                self._check_open(invite, granted)
                 await self._check_not_cut(opened.device, invite)
             now_ms = office.now_ms()
             # before there is a grant: who hears of that is told the name with it
@@ -77,11 +83,11 @@ class Enrolment:
         entries = await office.replica.credentials([*grants, entry.id])
         return EnrollAnswer(now_ms, office.territory_name, entries, self._server_url).encode()
 
-    async def _invitation(self, shown: Iterable[Entry]) -> tuple[Entry, Invite]:
-        """The first of the entries of a code that counts."""
+    async def _invitation(self, shown: Iterable[Entry], request: EnrollRequest, device: bytes) -> tuple[Entry, Invite]:
+        """The first of the entries of a code that counts, and of whose code this device has the whole."""
         for entry in shown:
             invite = Invite.parse(entry.payload or b"")
-            if await self._counts(entry, invite):
+            if request.proves(invite.key, device) and await self._counts(entry, invite):
                 return entry, invite
         raise _wrong()
 
@@ -121,12 +127,12 @@ class Enrolment:
         held = {space: (await replica.view(space)).roster.held_back for space in {each.space for each in named}}
         return [each for each in named if each.grant not in held[each.space]]
 
-    def _check_open(self, invite: Invite, devices: set[bytes]) -> None:
+    def _check_open(self, invite: Invite, granted: Sequence[Authority]) -> None:
         now_ms = self._office.now_ms()
         if invite.expires_ms <= now_ms or (invite.until_ms is not None and invite.until_ms <= now_ms):
             raise Refused(Code.CODE_EXPIRED, "this code is no longer valid; ask for a new one")
-        if len(devices) >= invite.uses:
-            raise Refused(Code.CODE_USED, "this code has been used already; ask for a new one")
+        if len({authority.key for authority in granted}) >= invite.uses:
+            raise _used(granted)
 
     async def _check_not_cut(self, device: bytes, invite: Invite) -> None:
         for space in invite.spaces:
@@ -149,6 +155,19 @@ class Enrolment:
         grants = [written.id for written in await self._office.say(drafts)]
         await self._office.tend_keys(invite.spaces, let_in=True)
         return grants
+
+
+def _used(granted: Sequence[Authority]) -> Refused:
+    """That a code is used up, and by which computer last: who knows that it is none of theirs is the first to know."""
+    if not granted:
+        return Refused(Code.CODE_USED, "this code has been used already; ask for a new one")
+    last = max(granted, key=lambda authority: (authority.at, authority.key))
+    words, when = " ".join(words_of(blake3(last.key).digest())), local_time(rfc3339(milliseconds_of(last.at)) or "")
+    return Refused(
+        Code.CODE_USED,
+        f"this code has been used already, on {when}, by the computer {last.key.hex()[:8]}, three words “{words}”: if "
+        "that is nobody's whom you know, tell whoever gave you the code at once; ask for a new one",
+    )
 
 
 def _wrong() -> Refused:

@@ -45,7 +45,7 @@ class Invited:
 
 
 async def invite(office: Office, wanted: Wanted) -> Invited:
-    """Make a code. Its secret is in the code alone; the `invite` entry holds its hash.
+    """Make a code. Its secret is in the code alone; the `invite` entry holds the hash of what it shows, and its key.
 
     Raises `BadInput` (USAGE, UNKNOWN_PERSON).
     """
@@ -62,7 +62,14 @@ async def invite(office: Office, wanted: Wanted) -> Invited:
     expires_ms = office.now_ms() + wanted.lifetime_ms
     until_ms = None if wanted.stay_ms is None else office.now_ms() + wanted.stay_ms
     record = Invite(
-        invitation.secret_hash, wanted.role, tuple(wanted.spaces), wanted.person, wanted.uses, expires_ms, until_ms
+        invitation.secret_hash,
+        wanted.role,
+        tuple(wanted.spaces),
+        wanted.person,
+        wanted.uses,
+        expires_ms,
+        until_ms,
+        invitation.key,
     )
     home = smallest_cover(office.replica.door, wanted.spaces)
     await office.say([Draft(home, Kind.INVITE, None, record.encode())])
