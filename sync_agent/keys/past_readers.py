@@ -11,7 +11,8 @@ Rules (docs/threat-model.md; docs/adr/0272):
 - of who is erased, and of keys of which nobody here knows whose they are, the number of works alone is told, together,
   and looking at it notes the works: one PC makes as many keys as it likes, and would keep the alarm up for good;
 - days are those of the wraps, which PCs date, and names those that came first: neither is his to choose;
-- whom the teacher has looked at as a reader, or confirmed, is here without being news; anybody else is until looked at;
+- whom the teacher has looked at as a reader, or confirmed, is here without being news; anybody else is until looked at,
+  and again once they could read more: who was told that somebody reads no more was told nothing of what comes;
 - keys that somebody has said in the class, and the kit's, have their names however much is sealed: only of keys that
   nobody has said a machine's seals are read to a bound, and those that fell under it anew once a key of them is said;
 - each wrap is read once while this program runs, but for these: there are thousands, and every page asks.
@@ -50,13 +51,12 @@ from sync_agent.keys.confirming import (
     NOT_HERE,
     Reader,
     is_looked_at,
-    looked_at,
     named_by,
     own_device,
     read_here,
 )
 from sync_agent.keys.said_by_space import said_by_space
-from sync_agent.machine.marks import KNOWN_READER_MARKS, PAST_WORKS_MARKS
+from sync_agent.machine.marks import KNOWN_READER_MARKS, PAST_READER_MARKS, PAST_WORKS_MARKS
 from sync_agent.space_names import space_names
 
 COULD_READ: Final = "could read"
@@ -70,6 +70,7 @@ _KEYS_OF_NOBODY: Final = b""
 MAX_WORKS_NOTED: Final = 4_000
 """So many works that nobody knows who could read are noted as looked at in a class: more of them stay news."""
 _BEGINNING_BYTES: Final = 8
+_COUNT_BYTES: Final = 4
 _READ_AT_ONCE: Final = 200
 
 
@@ -97,7 +98,15 @@ class PastReader:
     claimed: bool
     still: bool
     is_news: bool
-    noted: tuple[tuple[bytes, bytes], ...]
+    noted: tuple[Noted, ...]
+
+
+class Noted(NamedTuple):
+    """A device in a class, and of how many works it was told; of keys of nobody a work, and of none."""
+
+    space: bytes
+    what: bytes
+    works: int
 
 
 Days: TypeAlias = "tuple[int, int]"
@@ -263,22 +272,40 @@ class _Past:
     devices: dict[Device, str | None] = field(default_factory=dict)
     spaces: dict[bytes, None] = field(default_factory=dict)
     named_by: dict[str, None] = field(default_factory=dict)
-    noted: set[tuple[bytes, bytes]] = field(default_factory=set)
+    noted: defaultdict[tuple[bytes, bytes], set[bytes]] = field(default_factory=lambda: defaultdict(set))
     mine: bool = False
     still: bool = False
+    unknown: set[tuple[bytes, bytes]] = field(default_factory=set)
     is_news: bool = False
 
-    def add(self, space: bytes, noted: Iterable[bytes], span: _Span, *, is_news: bool) -> None:
-        """That so much was sealed in a class to a key of this device's; or to keys of nobody, of these works."""
-        self.spaces[space] = None
-        self.noted.update((space, each) for each in noted)
-        self.span.add(span.works, (span.first_ms, span.last_ms))
+    def add(self, space: bytes, device: bytes, span: _Span, *, is_known: bool) -> None:
+        """That so much was sealed in a class to a key of this device's."""
+        self._add(space, span)
+        self.noted[space, device] |= span.works
+        if not is_known:
+            self.unknown.add((space, device))
+
+    def add_works(self, space: bytes, span: _Span, *, is_news: bool) -> None:
+        """The same of keys of nobody, of each of these works."""
+        self._add(space, span)
+        self.noted.update({(space, work): set() for work in span.works})
         self.is_news |= is_news
 
-    def shown(self, names: Mapping[bytes, str]) -> PastReader:
-        noted = tuple(sorted(self.noted))
+    def _add(self, space: bytes, span: _Span) -> None:
+        self.spaces[space] = None
+        self.span.add(span.works, (span.first_ms, span.last_ms))
+
+    def shown(self, names: Mapping[bytes, str], seen: Mapping[str, bytes]) -> PastReader:
+        """`seen` are the marks of those at which the teacher has looked: of more works than then they are news."""
+        noted = tuple(Noted(space, what, len(works)) for (space, what), works in sorted(self.noted.items()))
+        told = (each.space + each.what + each.works.to_bytes(_COUNT_BYTES, "big") for each in noted)
+        is_news = self.is_news or any(
+            each.works > int.from_bytes(seen.get(_seen_mark(each, self.person), b""), "big")
+            for each in noted
+            if (each.space, each.what) in self.unknown
+        )
         return PastReader(
-            id=blake3(b"".join((self.person or b"", *(part for each in noted for part in each)))).digest(),
+            id=blake3(b"".join((self.person or b"", *told))).digest(),
             person=self.person,
             called=None if self.person is None else names.get(self.person),
             devices=tuple(self.devices.items()),
@@ -290,7 +317,7 @@ class _Past:
             mine=self.mine,
             claimed=self.claimed,
             still=self.still,
-            is_news=self.is_news,
+            is_news=is_news,
             noted=noted,
         )
 
@@ -324,7 +351,8 @@ async def list_past_readers(agent: Agent, readers: Sequence[Reader]) -> list[Pas
     for here in classes:
         here.add_to(found, _spans(sealed.get(here.space, {}).values(), here.roster), recovery)
     names = await first_names(agent.replica, {person for person, _ in found if person is not None})
-    return sorted((each.shown(names) for each in found.values()), key=_place)
+    seen = await agent.replica.store.marks(PAST_READER_MARKS)
+    return sorted((each.shown(names, seen) for each in found.values()), key=_place)
 
 
 def _spans(sealed: Iterable[_Seal], roster: Roster) -> Mapping[tuple[bytes, ...], _Span]:
@@ -411,7 +439,7 @@ class _Class:
             readers = [key for key in keys if key not in recovery]
             of_nobody = not all(key in self.sayers for key in readers)
             if of_nobody and (nameless := _nameless(found)) is not None:
-                nameless.add(self.space, span.works, span, is_news=not _are_looked_at(span.works, self.known_works))
+                nameless.add_works(self.space, span, is_news=not _are_looked_at(span.works, self.known_works))
             for sayer in (sayer for key in readers for sayer in self._whose(key)):
                 given, device = sayer.given, device_id((sayer.given.key, sayer.given.agreement))
                 standing = self.door.origin(given.key), self.roster.who(sayer.person)
@@ -420,7 +448,7 @@ class _Class:
                 if standing not in (self.listed if is_known else self.reading):
                     claimed = not self._is_led_to(sayer)
                     past = found.setdefault((sayer.person, claimed), _Past(sayer.person, claimed))
-                    past.add(self.space, [device], span, is_news=not is_known)
+                    past.add(self.space, device, span, is_known=is_known)
                     past.devices[given.key, given.agreement] = sayer.name
                     past.named_by[self.named_by(given)] = None
                     # by no list, which would take the name off him
@@ -483,17 +511,22 @@ async def _recovery_keys_ever(replica: Replica) -> frozenset[bytes]:
 
 async def acknowledge_past(agent: Agent, past: PastReader) -> None:
     """Somebody has seen that these could read: it is no news any more."""
+    marks: dict[str, bytes | None]
     if past.person is not None:
-        marks = await looked_at(agent, [(space, device, past.person, True) for space, device in past.noted])
+        marks = {_seen_mark(each, past.person): each.works.to_bytes(_COUNT_BYTES, "big") for each in past.noted}
     else:
         by_space: defaultdict[bytes, list[bytes]] = defaultdict(list)
-        for space, work in past.noted:
-            by_space[space].append(work[:_BEGINNING_BYTES])
+        for each in past.noted:
+            by_space[each.space].append(each.what[:_BEGINNING_BYTES])
         marks = {
             f"{PAST_WORKS_MARKS}{space.hex()}": b"".join(works[:MAX_WORKS_NOTED]) for space, works in by_space.items()
         }
     await agent.replica.store.set_marks(marks)
     agent.on_change()
+
+
+def _seen_mark(noted: Noted, person: bytes | None) -> str:
+    return f"{PAST_READER_MARKS}{noted.space.hex()}/{noted.what.hex()}/{(person or b'').hex()}"
 
 
 def _beginnings(mark: bytes | None) -> frozenset[bytes]:

@@ -23,8 +23,9 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as Keys
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
+from sync_agent.app import Agent
 from sync_agent.keys.binding import Part
-from sync_agent.keys.confirming import list_readers
+from sync_agent.keys.confirming import list_readers, looked_at
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.past_readers import (
     PastReader,
@@ -480,3 +481,39 @@ async def test_who_reads_on_in_her_name_on_computers_that_were_told_so_is_not_sa
         assert "ne lit plus" not in home
         assert "lui donnent encore des travaux" in page
         assert "Personne d'autre ne lit" not in page
+
+
+async def _as_a_reader(agent: Agent, past: PastReader) -> None:
+    assert past.person is not None
+    shown = [(each.space, each.what, past.person, True) for each in past.noted]
+    await agent.replica.store.set_marks(await looked_at(agent, shown))
+
+
+@attack(ROW, off={"sync_agent.portal.teacher.readers.acknowledge_past": _as_a_reader})
+async def test_who_was_seen_as_gone_is_news_as_soon_as_they_read_again_and_once_they_could_read_more(
+    hour: Hour,
+) -> None:
+    here, territory, space = hour.here, hour.here.room.territory, hour.here.room.space
+
+    async def is_cut_off() -> bytes:
+        said = await territory.say(space, Kind.REVOKE, Revocation(here.spy.signing.public, ()).encode())
+        for _ in range(2):
+            await here.sync(*here.room.devices)
+        return said.id
+
+    cut = await is_cut_off()
+    async with portal(here.teacher.agent) as surfer:
+        (past,) = await hour.told(here.teacher)
+        await surfer.send("/readers", "/readers/seen-past", {"reader": past.id.hex()})
+        assert "M. X" not in await surfer.page("/")
+        before = (await territory.replica.store.get([here.grant]))[here.grant]
+        again = await territory.say(space, Kind.GRANT, before.payload or b"", parents=(here.grant, cut))
+        said = replace(here, grant=again.id)
+        await said.say(Kind.PERSON_KEY, PersonKey(here.spy.agreement.public).encode(), hour.x)
+        for _ in range(2):
+            await here.sync(*here.room.devices)
+        assert "M. X lit les travaux" in await surfer.page("/")
+        await here.room.hand_in(here.machine, here.item, {"z.txt": b"z"})
+        await here.sync(here.machine)
+        await is_cut_off()
+        assert "M. X" in await surfer.page("/")
