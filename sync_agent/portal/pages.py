@@ -22,6 +22,7 @@ from sync_agent.portal.each_page.visit import Visit, remember_who
 from sync_agent.portal.shown.shelf import Piece, Told, by_due, newest_first
 from sync_agent.portal.teacher.held_back import news_of
 from sync_agent.portal.teacher.readers import MAX_NOTICES, home_notices
+from sync_agent.portal.teacher.sign_in_notices import home_sign_ins
 from sync_agent.portal.wording import Words
 from sync_agent.school.device_names import key_words
 from sync_agent.school.held_back import own_held_back
@@ -85,6 +86,7 @@ class Pages:
             many_rooms=len(visit.classes) > 1,
             readers=await home_notices(visit, self._shelf.agent),
             former=await self._former(visit),
+            sign_ins=await home_sign_ins(visit, self._shelf),
             held_back=news_of(await own_held_back(self._shelf.agent)) if visit.teaches else 0,
         )
 

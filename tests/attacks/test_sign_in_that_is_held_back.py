@@ -57,6 +57,8 @@ async def test_a_report_of_all_that_a_laptop_said_shows_nobody_what_was_handed_i
     hers = (await room.hand_in(school.pc, item, WORK)).hex()
     await school.agree()
     second = await reported(school)
+    async with portal(second.agent) as surfer:
+        assert "La connexion des élèves de la classe CM1 a été changée" in await surfer.page("/")
     new = (await room.publish(second, SMALL, kind=ItemKind.ASSIGNMENT)).item.hex()
     await synced(second, school.pc)
     async with portal(school.pc.agent) as surfer:

@@ -29,6 +29,7 @@ from tests.harness.portal import Surfer, portal
 from tests.harness.sign_in import PICTURES, SignedClass, sign_in, signed_class
 from tests.harness.territory import new_device
 
+TOLD_FIRST = "2 élèves de la classe CM1 se connectent avec ce qu&#39;un ordinateur perdu"
 ROW = "a lost computer opens by what pupils sign in"
 
 
@@ -127,12 +128,15 @@ async def test_the_classs_page_says_whose_secret_a_lost_computer_could_open_unti
     await school.agree()
     async with portal(school.second.agent) as surfer:
         assert await school.notice(surfer) == ""
+        assert TOLD_FIRST not in await surfer.page("/")
         await school.report(lost)
+        assert TOLD_FIRST in await surfer.page("/"), "also on her first page"
         said = await school.notice(surfer)
         assert "Ces secrets ont été choisis avant qu'un ordinateur ne soit perdu, volé ou retiré :" in said
         assert three_words(lost.agent.device) in said
         assert "<strong>Léa, Tom</strong>" in said
         drawn = await surfer.send(school.page, f"{school.page}/draw", {"opened": "yes"})
+        assert TOLD_FIRST not in await surfer.page("/")
         assert "Cartes à imprimer" in drawn.text
         assert await school.notice(surfer) == ""
     await school.agree(lost)
