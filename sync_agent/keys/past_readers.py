@@ -12,7 +12,8 @@ Rules (docs/threat-model.md; docs/adr/0272):
   and looking at it notes the works: one PC makes as many keys as it likes, and would keep the alarm up for good;
 - days are those of the wraps, which PCs date, and names those that came first: neither is his to choose;
 - whom the teacher has looked at as a reader, or confirmed, is here without being news; anybody else is until looked at,
-  and again once they could read more: who was told that somebody reads no more was told nothing of what comes;
+  and again once they could read another work: who was told that somebody reads no more was told nothing of what comes.
+  The works are noted, not how many: those that a server holds back then would make room for as many others;
 - keys that somebody has said in the class, and the kit's, have their names however much is sealed: only of keys that
   nobody has said a machine's seals are read to a bound, and those that fell under it anew once a key of them is said;
 - each wrap is read once while this program runs, but for these: there are thousands, and every page asks.
@@ -69,8 +70,9 @@ alone it is not kept which they are."""
 _KEYS_OF_NOBODY: Final = b""
 MAX_WORKS_NOTED: Final = 4_000
 """So many works that nobody knows who could read are noted as looked at in a class: more of them stay news."""
+MAX_READ_NOTED: Final = 16_000
+"""So many works that a device could read are noted as looked at in a class: more of them stay news."""
 _BEGINNING_BYTES: Final = 8
-_COUNT_BYTES: Final = 4
 _READ_AT_ONCE: Final = 200
 
 
@@ -102,11 +104,11 @@ class PastReader:
 
 
 class Noted(NamedTuple):
-    """A device in a class, and of how many works it was told; of keys of nobody a work, and of none."""
+    """A device in a class, and the beginnings of the works of which it was told; of keys of nobody a work, and none."""
 
     space: bytes
     what: bytes
-    works: int
+    works: frozenset[bytes]
 
 
 Days: TypeAlias = "tuple[int, int]"
@@ -296,11 +298,14 @@ class _Past:
         self.span.add(span.works, (span.first_ms, span.last_ms))
 
     def shown(self, names: Mapping[bytes, str], seen: Mapping[str, bytes]) -> PastReader:
-        """`seen` are the marks of those at which the teacher has looked: of more works than then they are news."""
-        noted = tuple(Noted(space, what, len(works)) for (space, what), works in sorted(self.noted.items()))
-        told = (each.space + each.what + each.works.to_bytes(_COUNT_BYTES, "big") for each in noted)
+        """`seen` are the marks of those at which the teacher has looked: of any other work they are news."""
+        noted = tuple(
+            Noted(space, what, frozenset(work[:_BEGINNING_BYTES] for work in works))
+            for (space, what), works in sorted(self.noted.items())
+        )
+        told = (each.space + each.what + b"".join(sorted(each.works)) for each in noted)
         is_news = self.is_news or any(
-            each.works > int.from_bytes(seen.get(_seen_mark(each, self.person), b""), "big")
+            _has_another(each.works, seen.get(_seen_mark(each, self.person)))
             for each in noted
             if (each.space, each.what) in self.unknown
         )
@@ -513,7 +518,13 @@ async def acknowledge_past(agent: Agent, past: PastReader) -> None:
     """Somebody has seen that these could read: it is no news any more."""
     marks: dict[str, bytes | None]
     if past.person is not None:
-        marks = {_seen_mark(each, past.person): each.works.to_bytes(_COUNT_BYTES, "big") for each in past.noted}
+        seen = await agent.replica.store.marks(PAST_READER_MARKS)
+        marks = {}
+        for each in past.noted:
+            mark = _seen_mark(each, past.person)
+            # what is held back by now may count again
+            before = _beginnings(seen.get(mark)) - each.works
+            marks[mark] = b"".join([*sorted(each.works), *sorted(before)][:MAX_READ_NOTED])
     else:
         by_space: defaultdict[bytes, list[bytes]] = defaultdict(list)
         for each in past.noted:
@@ -527,6 +538,11 @@ async def acknowledge_past(agent: Agent, past: PastReader) -> None:
 
 def _seen_mark(noted: Noted, person: bytes | None) -> str:
     return f"{PAST_READER_MARKS}{noted.space.hex()}/{noted.what.hex()}/{(person or b'').hex()}"
+
+
+def _has_another(works: Collection[bytes], mark: bytes | None) -> bool:
+    """Whether there is one among them at which the teacher has not looked."""
+    return not _beginnings(mark).issuperset(works)
 
 
 def _beginnings(mark: bytes | None) -> frozenset[bytes]:

@@ -53,8 +53,8 @@ it spoke and the person; empty, from an earlier version: as anybody. `WAS_THERE`
 the class."""
 WAS_THERE: Final = b"there"
 PAST_READER_MARKS: Final = "past-reader/"
-"""+ space / device / person, in hex → 4 bytes: how many works the teacher has seen that the device could read there, as
-that person's, and reads no more (`past_readers`)."""
+"""+ space / device / person, in hex → the beginnings of the hand-ins of which the teacher has seen that the device
+could read them there, as that person's, and reads no more; an earlier version noted a number (`past_readers`)."""
 PAST_WORKS_MARKS: Final = "past-works/"
 """+ space in hex → the beginnings of hand-ins that were sealed to keys of which nobody here knows whose they are, as
 the teacher has seen (`past_readers`)."""

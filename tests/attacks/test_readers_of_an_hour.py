@@ -517,3 +517,47 @@ async def test_who_was_seen_as_gone_is_news_as_soon_as_they_read_again_and_once_
         await here.sync(here.machine)
         await is_cut_off()
         assert "M. X" in await surfer.page("/")
+
+
+def _so_many(works: Collection[bytes], mark: bytes | None) -> bool:
+    return len(works) > len(mark or b"") // 8
+
+
+@attack(ROW, off={"sync_agent.keys.past_readers._has_another": _so_many})
+async def test_works_that_are_held_back_since_make_no_room_for_others_to_be_read_untold(hour: Hour) -> None:
+    here, territory, space = hour.here, hour.here.room.territory, hour.here.room.space
+    seat = await here.room.machine()
+    for _ in range(2):
+        await here.sync(seat, here.machine)
+    for content in (b"a", b"b"):
+        await here.room.hand_in(seat, here.item, {"s.txt": content})
+    await here.sync(seat)
+
+    async def is_cut_off(key: bytes) -> bytes:
+        said = await territory.say(space, Kind.REVOKE, Revocation(key, ()).encode())
+        return said.id
+
+    cut = await is_cut_off(here.spy.signing.public)
+    for _ in range(2):
+        await here.sync()
+    async with portal(here.teacher.agent) as surfer:
+        (past,) = await hour.told(here.teacher)
+        assert past.works == 4
+        await surfer.send("/readers", "/readers/seen-past", {"reader": past.id.hex()})
+        assert "M. X" not in await surfer.page("/")
+        await is_cut_off(seat.agent.device)
+        before = (await territory.replica.store.get([here.grant]))[here.grant]
+        again = await territory.say(space, Kind.GRANT, before.payload or b"", parents=(here.grant, cut))
+        said = replace(here, grant=again.id)
+        await said.say(Kind.PERSON_KEY, PersonKey(here.spy.agreement.public).encode(), hour.x)
+        for _ in range(2):
+            await here.sync(here.machine)
+        for content in (b"c", b"d"):
+            await here.room.hand_in(here.machine, here.item, {"h.txt": content})
+        await here.sync(here.machine)
+        await is_cut_off(here.spy.signing.public)
+        for _ in range(2):
+            await here.sync()
+        (past,) = await hour.told(here.teacher)
+        assert past.works == 4
+        assert "a pu lire 4 travaux" in await surfer.page("/")
