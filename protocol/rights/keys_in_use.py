@@ -87,17 +87,33 @@ def said_by(entries: Iterable[Entry], door: Door) -> dict[bytes, frozenset[Devic
 
 
 def claimed_keys(entries: Iterable[Entry], door: Door) -> frozenset[bytes]:
-    """The reading keys that several devices have said: nothing proves whose such a key is, nor which of them made it.
+    """The reading keys of which nothing proves whose they are, nor which device made them.
 
-    Each device makes its own: only what came of one by successors has the same, and no key succeeds another unasked.
+    Those that several devices have said: each makes its own, only what came of one by successors has the same, and no
+    key succeeds another unasked. And all, where a word of another device is destroyed: it may have been any of them.
     """
-    several = {key: {key for key, _ in devices} for key, devices in said_by(entries, door).items() if len(devices) > 1}
-    authorities = door.authorities() if several else ()
+    entries = list(entries)
+    makers = {key: {key for key, _ in devices} for key, devices in said_by(entries, door).items()}
+    unknown = {author for author, _ in unknown_words(entries)}
+    doubted = {agreement: keys for agreement, keys in makers.items() if len(keys | unknown) > 1}
+    authorities = door.authorities() if doubted else ()
     return frozenset(
         agreement
-        for agreement, keys in several.items()
-        if not any(keys <= {first, *successors_of(first, authorities)} for first in keys)
+        for agreement, keys in doubted.items()
+        if not any(keys | unknown <= {first, *successors_of(first, authorities)} for first in keys | unknown)
     )
+
+
+def unknown_words(entries: Iterable[Entry]) -> frozenset[tuple[bytes, bytes]]:
+    """The devices of which words about keys are bare, each as whose: which key that was, nobody can say any more.
+
+    Without those that have said as many since: who is back says again what was destroyed with their name.
+    """
+    bare, said = Counter[tuple[bytes, bytes]](), Counter[tuple[bytes, bytes]]()
+    for entry in entries:
+        if entry.header.kind == Kind.PERSON_KEY and entry.header.subject is not None:
+            (bare if entry.payload is None else said)[entry.header.author, entry.header.subject] += 1
+    return frozenset(one for one, count in bare.items() if count > said[one])
 
 
 def phrases_of(

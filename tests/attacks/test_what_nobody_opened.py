@@ -9,12 +9,14 @@ from random import Random
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.errors import BadInput
 from protocol.folds.coursework import Work
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Erasure, Grant, PersonKey, Revocation
 from protocol.model.work import Receipt
+from protocol.replica.upkeep.eraser import Eraser
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole, Role
 from tests.harness.attack import attack
@@ -40,7 +42,7 @@ def _by_any_receipt(
 
 
 async def _said_to_be_opened(
-    year: Year, person: bytes, *, claims_hers: bool = False, since_ms: int | None = None
+    year: Year, person: bytes, *, claims_hers: bool = False, since_ms: int | None = None, forgotten: bool = False
 ) -> str:
     """A work that nobody has opened, and what a teacher of the thief's says of it; a pupils' PC brings that."""
     work = bytes.fromhex(await year.work(opened=False))
@@ -52,6 +54,8 @@ async def _said_to_be_opened(
     at = (clock() if since_ms is None else since_ms) << 16
     grant = say(author=server.keys.signing, kind=Kind.GRANT, grant=given, at=at + 1, payload=let_in.encode())
     (hers,) = view.roster.reading_keys[bytes.fromhex(year.person)][:1]
+    if forgotten:
+        await _her_word_is_destroyed(year)
     key = PersonKey(hers if claims_hers else spy.agreement.public).encode()
     receipt = Receipt(view.coursework.hand_ins[work].record.content.stream).encode()
     by_spy = partial(say, author=spy.signing, grant=grant.id)
@@ -108,6 +112,29 @@ async def test_nor_with_work_of_which_a_device_says_so_that_the_server_calls_the
     await _said_to_be_opened(year, bytes.fromhex(year.person), claims_hers=True, since_ms=1)
     with pytest.raises(BadInput, match="nobody who teaches this class has opened 1 of the hand-ins"):
         await year.with_kit("space close", space=year.here.office.space)
+
+
+async def _her_word_is_destroyed(year: Year) -> None:
+    """The server's keys have the class's teacher forgotten; all machines carry that out."""
+    await _say(year, Kind.ERASE, Erasure(bytes.fromhex(year.person)).encode())
+    server, clock = year.here.office.server, year.here.office.clock
+    for _ in range(9):
+        await Eraser(server.replica, server.holdings).sweep(clock())
+        clock.advance(DAY_MS)
+    keys = await server.replica.store.of_kinds(year.here.space, [Kind.PERSON_KEY])
+    assert keys, "her word about her key was here"
+    assert all(one.entry.payload is None for one in keys), "and nobody knows any more which key it was"
+
+
+@attack(ROW, off={"protocol.rights.keys_in_use.unknown_words": lambda _entries: frozenset()})
+async def test_nor_with_work_of_which_who_says_the_teachers_key_says_so_once_she_is_forgotten(year: Year) -> None:
+    await _said_to_be_opened(year, await _listed(year), claims_hers=True, forgotten=True)
+    told = await year.do("space close", space=year.here.office.space)
+    assert (told["unopened"], told["hidden"]) == (1, 0)
+    with pytest.raises(BadInput, match="or went with somebody who was forgotten"):
+        await year.with_kit("space close", space=year.here.office.space)
+    told = await year.with_kit("space close", space=year.here.office.space, unopened_too=True)
+    assert told["closed"] is True
 
 
 @attack(ROW, off={"protocol.replica.office.opened.opened_by_the_listed": _by_any_receipt})

@@ -377,6 +377,21 @@ def test_a_key_that_two_devices_of_one_person_say_is_claimed_unless_one_came_of_
     assert claimed_keys(world.entries, door) == {taken}
 
 
+def test_where_a_word_about_a_key_is_destroyed_every_key_is_claimed_but_that_devices_own(room: ClassRoom) -> None:
+    world, hers, its = room.world, bytes([1]) * 32, bytes([2]) * 32
+    other = world.enrol(Role.TEACHER, room.room, person=bytes(16))
+    said = world.say(room.teacher, room.room, Kind.PERSON_KEY, PersonKey(hers).encode(), subject=room.adult)
+    world.say(other, room.room, Kind.PERSON_KEY, PersonKey(its).encode(), subject=bytes(16))
+    door = Door(world.root.key.public)
+    for entry in world.entries:
+        door.learn(entry)
+    assert claimed_keys(world.entries, door) == frozenset()
+    bare = [replace(entry, payload=None, salt=None) if entry.id == said.id else entry for entry in world.entries]
+    assert claimed_keys(bare, door) == {its}
+    again = world.say(room.teacher, room.room, Kind.PERSON_KEY, PersonKey(hers).encode(), subject=room.adult)
+    assert claimed_keys([*bare, again], door) == frozenset()
+
+
 def revoke(room: ClassRoom, by: Writer, victim: Writer, *heads: Entry) -> Entry:
     payload = Revocation(victim.key.public, tuple(head.id for head in heads)).encode()
     return room.world.say(by, room.room, Kind.REVOKE, payload)

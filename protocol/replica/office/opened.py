@@ -1,6 +1,7 @@
 """What counts as opened where a class is closed, or a computer is lost (docs/protocol.md, "Sealed hand-ins").
 
-Of keys this replica heeds also what is hidden: whoever has the server's keys claims a teacher's key, and hides hers.
+Of keys this replica heeds also what is hidden, and that something is destroyed: whoever has the server's keys claims a
+teacher's key, and hides hers, or has her forgotten for a week.
 """
 
 from __future__ import annotations
