@@ -20,14 +20,14 @@ from protocol.identity import AgreementKey, DeviceKeys, territory_id
 from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Grant, Invite
+from protocol.model.structure import Grant, Invite, PersonRecord
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.text import local_time
 from protocol.replica.office.bureau import Office as Bureau
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.known_codes import KnownCodes
 from protocol.rights.door import Authority
-from protocol.roles import Role
+from protocol.roles import PersonRole, Role
 from protocol.trust.envelope import OpenedRequest, open_request, seal_answer
 from protocol.trust.invitation import Invitation, invitation_hash, parse_code, veiled
 from sync_agent.courier.disk import CourierDisk
@@ -319,6 +319,65 @@ async def test_a_key_that_was_cut_off_lets_nobody_in_with_a_code_that_a_machine_
         with pytest.raises(Refused):
             await here.office.enrolment.answer(opened_request(here.office.server, spy, Call.ENROLL, asked.encode()))
         await here.office.enrol(code)
+
+
+async def _the_first_that_counts(
+    enrolment: Enrolment, shown: Sequence[Entry], request: EnrollRequest, device: bytes
+) -> tuple[Entry, Invite]:
+    """As if of a code whatever counts could stand for what whoever made it has said."""
+    for entry in shown:
+        invite = Invite.parse(entry.payload or b"")
+        if request.proves(invite.key, device) and await enrolment._counts(entry, invite):
+            return entry, invite
+    raise Refused(Code.CODE_WRONG, "this code opens nothing here")
+
+
+@pytest.mark.parametrize("role", [Role.TEACHER, Role.MACHINE])
+@attack(
+    "stolen enrolment code", off={"protocol.replica.office.enrolment.Enrolment._invitation": _the_first_that_counts}
+)
+async def test_an_honest_code_of_which_a_thief_makes_another_lets_nobody_in_as_what_that_says(
+    tmp_path: Path, role: Role
+) -> None:
+    async with spied_class(tmp_path) as here:
+        head, _ = await confirmed_head(here)
+        territory, desk, other = here.room.territory, Desk(head.agent), here.room.teacher_person
+        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+        person = (await desk.ask("person add", name="M. Durand", role="teacher", space=[space]))["person"]
+        made = await desk.ask("invite", role="teacher", space=[space], person=person, ttl="24h", uses=1)
+        await here.sync(head)
+        known, at, whom = parse_code(made["code"]), bytes.fromhex(space), bytes.fromhex(person)
+        (honest,) = [
+            invite
+            for each in await territory.replica.store.scan_kinds([Kind.INVITE])
+            if (invite := Invite.parse(each.payload or b"")).secret_hash == known.secret_hash
+        ]
+        # with the server's key: another one of that code, and for a moment whom the honest one is for is off the list
+        false = replace(honest, role=role, person=other if role is Role.TEACHER else None)
+        await territory.say(at, Kind.INVITE, false.encode())
+        await territory.say(at, Kind.PERSON, PersonRecord("Mme Petit", PersonRole.TEACHER).encode(), subject=other)
+        listed = (await territory.replica.view(at)).roster.persons[whom].entry
+        gone = PersonRecord("M. Durand", PersonRole.TEACHER, left=True)
+        left = await territory.say(at, Kind.PERSON, gone.encode(), subject=whom, parents=(listed,))
+        await here.sync(head)
+        laptop = new_device(os.urandom)
+        key = laptop.signing.public
+        asked = EnrollRequest(
+            veiled(known.shown, known.secret_hash, key),
+            laptop.agreement.public,
+            laptop.tls.fingerprint,
+            "Portable",
+            proof=known.proof(key),
+        )
+        office, codes = await SchoolOffice.of(head.agent), KnownCodes()
+        with pytest.raises(Refused):
+            await own_answer(head.agent, office, asked_of(head, laptop, asked), codes)
+        back = PersonRecord("M. Durand", PersonRole.TEACHER)
+        await territory.say(at, Kind.PERSON, back.encode(), subject=whom, parents=(left.id,))
+        await here.sync(head)
+        assert await own_answer(head.agent, office, asked_of(head, laptop, asked), codes)
+        (given,) = head.agent.replica.door.authorities_of(key)
+        assert (given.role, given.person) == (Role.TEACHER, whom)
 
 
 @attack("stolen enrolment code", off={"sync_agent.enrollment.by_code._shows_invite": lambda *_: True})

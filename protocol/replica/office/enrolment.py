@@ -3,7 +3,8 @@
 Rules:
 - what a code shows is told to whoever lets in, a server in wrong hands too: where the invitation holds the code's key,
   the device proves that it has the whole code (docs/adr/0297);
-- an invitation counts if the fold holds it, its author outranks the role and is not cut off, its author's grant
+- of several invitations of one code the one counts that this office has made, else the first that came here;
+- it counts if the fold holds it, its author outranks the role and is not cut off, its author's grant
   holds in every space, and whom it is for is still on the list of each: who was let go comes back by no older code;
 - it ends by this office's clock, and with the stay that it opens; its uses are the devices whose grants name it, so
   that a reborn server knows them;
@@ -16,7 +17,7 @@ docs/protocol.md, "Enrolment".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from blake3 import blake3
 
@@ -30,10 +31,10 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.text import local_time
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.known_codes import KnownCodes
-from protocol.replica.office.known_here import note_enrolled
+from protocol.replica.office.known_here import made_here, note_enrolled
 from protocol.replica.office.names import distinct
 from protocol.rights.door import Authority
-from protocol.roles import DEVICES, RANK, SHARED
+from protocol.roles import DEVICES, RANK, SHARED, Role
 from protocol.trust.envelope import OpenedRequest
 
 
@@ -83,13 +84,27 @@ class Enrolment:
         entries = await office.replica.credentials([*grants, entry.id])
         return EnrollAnswer(now_ms, office.territory_name, entries, self._server_url).encode()
 
-    async def _invitation(self, shown: Iterable[Entry], request: EnrollRequest, device: bytes) -> tuple[Entry, Invite]:
-        """The first of the entries of a code that counts, and of whose code this device has the whole."""
-        for entry in shown:
-            invite = Invite.parse(entry.payload or b"")
-            if request.proves(invite.key, device) and await self._counts(entry, invite):
-                return entry, invite
+    async def _invitation(self, shown: Sequence[Entry], request: EnrollRequest, device: bytes) -> tuple[Entry, Invite]:
+        """The entry of a code, if it counts, and if this device has the whole of its code.
+
+        Whoever reads an invitation can write another one of the same code, for something else: of several it is the one
+        that was made here, else the first that came. If that does not count, none does.
+        """
+        entry = await self._made_here(shown) or shown[0]
+        invite = Invite.parse(entry.payload or b"")
+        if request.proves(invite.key, device) and await self._counts(entry, invite):
+            return entry, invite
         raise _wrong()
+
+    async def _made_here(self, shown: Sequence[Entry]) -> Entry | None:
+        """Which entry of a code this very office has made; with a server's key others make such as well."""
+        own = [entry for entry in shown if entry.header.author == self._office.own_device[0]]
+        noted = await made_here(self._office.replica.store, own) if self._is_server else own
+        return next(iter(noted or own), None)
+
+    @property
+    def _is_server(self) -> bool:
+        return self._office.rank >= RANK[Role.SERVER]
 
     async def _counts(self, entry: Entry, invite: Invite) -> bool:
         door = self._office.replica.door

@@ -57,6 +57,12 @@ async def note_codes(store: EntryStore, said: Iterable[Entry]) -> None:
         await store.set_marks(marks)
 
 
+async def made_here(store: EntryStore, codes: Iterable[Entry]) -> list[Entry]:
+    """Which of these codes were noted as made here."""
+    noted = await store.marks(CODE_MARKS)
+    return [code for code in codes if CODE_MARKS + code.id.hex() in noted]
+
+
 async def note_device(office: Office, person: bytes | None, device: Device, how: How) -> None:
     """How a device came in here as somebody's, or as nobody's who runs a school, at a server.
 
