@@ -62,13 +62,15 @@ class Known:
     """The devices (`device_id`) of a class that a replica knows: since it first met the class, or for long.
 
     `met_ms` is since when it has known each person there, by the ids that grants give; `hidden_as` as whose it has met
-    a device that said a key, of what is hidden now.
+    a device that said a key, of what is hidden now; `forgotten` as whose it has met one of which such a word is
+    destroyed: it may have been any key.
     """
 
     first: frozenset[bytes] = frozenset()
     long: frozenset[bytes] = frozenset()
     met_ms: Mapping[bytes, int] = field(default_factory=dict)
     hidden_as: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
+    forgotten: frozenset[bytes] = frozenset()
 
     def without_newcomers(self) -> Known:
         """Without those whom only time has made known: whoever has the server can wait for a week (docs/adr/0254)."""
@@ -145,9 +147,9 @@ def _whose(key: bytes, roster: Roster, known: Known) -> set[bytes]:
     """Whose a reading key is: of several who say it, of whom this replica has known for longest.
 
     Everybody sees a key, and nothing proves whose it is: who comes says hers, and the work of years was meant for them;
-    or says it while she is hidden, for ten minutes.
+    or says it while she is hidden, for ten minutes, or once her word is destroyed.
     """
-    persons = roster.said_as.get(key, frozenset()) | known.hidden_as.get(key, frozenset())
+    persons = roster.said_as.get(key, frozenset()) | known.hidden_as.get(key, frozenset()) | known.forgotten
     since_ms = {person: known.met_ms.get(person, NEVER_MS) for person in persons}
     return {person for person in persons if since_ms[person] == min(since_ms.values())}
 

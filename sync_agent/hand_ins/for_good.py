@@ -13,7 +13,7 @@ from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import Known, is_opened_for_good
 from protocol.model.entry import Kind
 from protocol.replica.at_work.keyring import recovery_keys
-from protocol.rights.keys_in_use import said_as
+from protocol.rights.keys_in_use import said_as, unknown_words
 from protocol.rights.roster import Roster
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import known_in
@@ -27,16 +27,15 @@ async def opened_for_good(agent: Agent, space: bytes) -> Callable[[Work], bool]:
 
 
 async def known_for_good(agent: Agent, roster: Roster) -> Known:
-    """Whom this device knows in a class, and which of the keys that are hidden now were said by one whom it met."""
+    """Whom this device knows in a class, and of what words of theirs about keys are hidden there, or destroyed."""
     known = known_in(agent, roster.space)
-    if not roster.erased and not roster.held_back:
-        return known
     # a teacher's later laptops, to which the first one led, are no start of a voice, and are heard of all the same
     persons = (agent.remembered.get(roster.space, {}), agent.heard.get(roster.space, {}))
     met = {key for each in persons for devices in each.values() for key, _ in devices}
     said = [one.entry for one in await agent.replica.store.of_kinds(roster.space, [Kind.PERSON_KEY])]
     hidden = [entry for entry in said if entry.header.author in met and roster.hides(entry)]
-    return replace(known, hidden_as=said_as(hidden, agent.replica.door))
+    forgotten = frozenset(person for author, person in unknown_words(said) if author in met)
+    return replace(known, hidden_as=said_as(hidden, agent.replica.door), forgotten=forgotten)
 
 
 async def still_to_arrive(agent: Agent, space: bytes) -> Callable[[Work], bool]:

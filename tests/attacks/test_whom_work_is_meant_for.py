@@ -126,6 +126,25 @@ async def test_who_says_her_key_as_his_while_she_is_hidden_lets_go_of_no_work_fr
     assert await named.is_kept(work)
 
 
+@attack(ROW, off={"sync_agent.hand_ins.for_good.unknown_words": lambda _entries: frozenset()})
+async def test_nor_who_says_her_key_as_his_once_her_word_is_destroyed(here: SpiedClass) -> None:
+    work = await here.room.hand_in(here.machine, here.item, {"autre.odt": b"encore" * 50})
+    await here.sync(here.machine)
+    named, space = await x_is_named(here), here.room.space
+    hers = here.teacher.agent.reading_key(space)
+    assert hers is not None
+    await here.say(Kind.PERSON_KEY, PersonKey(hers.public).encode(), named.person)
+    await named.a_week_passes()
+    await here.room.territory.say(space, Kind.ERASE, Erasure(here.room.teacher_person).encode())
+    await here.sync(here.machine)
+    await named.a_week_passes()
+    await named.a_week_passes()
+    said = await here.machine.agent.replica.store.of_kinds(space, [Kind.PERSON_KEY])
+    assert [one for one in said if one.entry.payload is None], "her word is gone from the PC"
+    await named.says_opened(work)
+    assert await named.is_kept(work)
+
+
 async def _met_as_starts_alone(agent: Agent, roster: Roster) -> Known:
     agent.heard.clear()
     return await known_for_good(agent, roster)
