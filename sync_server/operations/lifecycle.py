@@ -32,7 +32,7 @@ from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names
 from protocol.replica.office.taking_back import Standing, take_back, told_of
 from protocol.replica.upkeep.orders import ends_of
-from protocol.rights.vouching import device_words
+from protocol.rights.vouching import Device, device_words
 from sync_server.handlers.by_kit.closing import close_space, which_class
 from sync_server.handlers.by_kit.held_rights import told_of_accepted, words_of
 from sync_server.handlers.by_kit.newcomers import (
@@ -259,12 +259,7 @@ async def _tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int |
     """Who came in at a head teacher's computer by codes of the old keys, which end without ending that."""
     old = old_keys(server)
     if since_ms is not None:
-        for device in await cut_off_with_codes(server, old):
-            await outgoing.progress(
-                f"cut off: the device {device.hex()}, which came in by a code that counts no more; if the school knows "
-                f"it, `sync-server grant --device {device.hex()} --space …` lets it back in"
-            )
-        await _tell_of_given_on(server, outgoing, old)
+        await _tell_of_cut_off(server, outgoing, old, since_ms)
         return
     for pair in await came_in_elsewhere(server, old):
         words = await asyncio.to_thread(device_words, pair)
@@ -274,10 +269,29 @@ async def _tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int |
         )
 
 
-async def _tell_of_given_on(server: Server, outgoing: Outgoing, old: Collection[bytes]) -> None:
+async def _tell_of_cut_off(server: Server, outgoing: Outgoing, old: Collection[bytes], since_ms: int) -> None:
+    """Who goes with what old keys have said since then, whom those let in as well, and so on."""
+    roots, by_codes, given_on = set(old), dict[bytes, None](), dict[Device, None]()
+    while True:
+        came = await cut_off_with_codes(server, roots, since_ms)
+        further = await cut_off_where_given_on(server, roots, since_ms)
+        by_codes, given_on = by_codes | dict.fromkeys(came), given_on | dict.fromkeys(further)
+        if roots.issuperset(gone := {*came, *(key for key, _ in further)}):
+            break
+        roots |= gone
+    for device in by_codes:
+        (granted, *_) = server.replica.door.authorities_of(device)
+        words = await asyncio.to_thread(device_words, (device, granted.agreement))
+        await outgoing.progress(
+            f"cut off: the device {device.hex()} (“{words}”), which came in by a code that counts no more; if the "
+            f"school knows it, `sync-server grant --device {device.hex()} --space …` lets it back in"
+        )
+    await _tell_of_given_on(outgoing, list(given_on), await given_on_elsewhere(server, roots))
+
+
+async def _tell_of_given_on(outgoing: Outgoing, gone: Collection[Device], stays: Collection[Device]) -> None:
     """Which devices that old keys had called a teacher's were let in further since, and are cut off there, or stay."""
-    cut_off = [(pair, True) for pair in await cut_off_where_given_on(server, old)]
-    told = [*cut_off, *((pair, False) for pair in await given_on_elsewhere(server, old))]
+    told = [*((pair, True) for pair in gone), *((pair, False) for pair in stays)]
     for pair, is_cut in told[: commands.MAX_TOLD_DEVICES]:
         device, words = pair[0].hex(), await asyncio.to_thread(device_words, pair)
         which = f"the device {device} (“{words}”), a teacher's by a word that counts no more, which"

@@ -7,7 +7,9 @@ nobody whom the thief only says it let in.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
+from typing import TypeAlias
 
 from protocol.clock import DAY_MS
 from protocol.identity import DeviceKeys, SigningKey
@@ -24,6 +26,8 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town
 
+Came: TypeAlias = dict[bytes, dict[bytes, None]]
+"""Who made a code → who came in by it, everywhere."""
 AT_THE_HEADS = "a head teacher's computer lets a server's device in as a teacher's"
 
 
@@ -33,6 +37,12 @@ async def _whoever_is_named(office: Office, device: bytes) -> dict[bytes, None]:
     made = [one for one in await office.replica.store.scan_kinds([Kind.INVITE]) if one.header.author == device]
     held = {one.id for one in made if one.id in (await office.replica.view(one.header.space)).roster.held_back}
     return dict.fromkeys(grant.key for grant in door.authorities() if grant.invite in held)
+
+
+async def _whoever_names_theirs(
+    office: Office, makers: Collection[bytes], **_: object
+) -> dict[bytes, dict[bytes, None]]:
+    return {maker: await _whoever_is_named(office, maker) for maker in makers}
 
 
 def code(here: Town) -> bytes:
@@ -81,7 +91,7 @@ async def test_whoever_a_thief_says_came_in_by_its_code_stays_when_the_laptop_is
             assert here.space in await here.office.server.replica.readable(device.agent.device)
 
 
-@attack("a device is lost", off={"sync_server.handlers.by_kit.newcomers.let_in_by_held_codes": _whoever_is_named})
+@attack("a device is lost", off={"sync_server.handlers.by_kit.newcomers.let_in_by_codes_of": _whoever_names_theirs})
 async def test_whoever_a_stolen_server_says_came_in_by_its_code_stays_when_its_keys_are_replaced(
     tmp_path: Path,
 ) -> None:
@@ -100,11 +110,11 @@ async def test_whoever_a_stolen_server_says_came_in_by_its_code_stays_when_its_k
         assert not any(line.startswith("cut off") for line in here.office.said.lines)
 
 
-async def _out_everywhere(office: Office, device: bytes) -> dict[bytes, None]:
-    return dict.fromkeys(await let_in_by_held_codes(office, device))
+async def _out_everywhere(office: Office, makers: Collection[bytes], **_: object) -> Came:
+    return {maker: dict.fromkeys(await let_in_by_held_codes(office, maker)) for maker in makers}
 
 
-@attack(AT_THE_HEADS, off={"sync_server.handlers.by_kit.newcomers.let_in_by_held_codes": _out_everywhere})
+@attack(AT_THE_HEADS, off={"sync_server.handlers.by_kit.newcomers.let_in_by_codes_of": _out_everywhere})
 async def test_who_used_a_thiefs_code_for_one_more_class_stays_in_the_class_of_before(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         head, _ = await a_head(here)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,11 +17,13 @@ from protocol.model.structure import Grant, Invite
 from protocol.replica.office import known_here
 from protocol.replica.office.acquaintance import Acquaintance
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.rights.door import Authority
 from protocol.rights.vouching import Device as Pair
 from protocol.rights.vouching import device_id, device_words
 from protocol.roles import Role
 from protocol.trust.invitation import Invitation
 from sync_agent.keys.confirming import confirm, own_device
+from sync_server.opened.app import Server
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.office_devices import town
@@ -191,6 +193,94 @@ async def test_what_a_head_teacher_gave_on_to_it_is_named_when_the_words_of_the_
     assert await thieving.reads(his, thieving.here.space)
     words = device_words((his.signing.public, his.agreement.public))
     assert any(words in line and "not cut off" in line for line in thieving.office.said.lines)
+
+
+async def _by_these_keys_alone(server: Server, old: Collection[bytes]) -> set[bytes]:
+    """As it was while one step was looked at."""
+    return {each.grant for each in server.replica.door.authorities() if each.author in old}
+
+
+@attack(ROW, off={"sync_server.handlers.by_kit.newcomers._fallen": _by_these_keys_alone})
+async def test_nor_does_it_matter_through_how_many_hands_the_stolen_key_called_it_a_teachers(
+    thieving: Thieving,
+) -> None:
+    his, head, above = spy(), spy(), spy()
+    person = await thieving.office.add_person("M. Durand", "teacher")
+    await thieving.is_stolen()
+    territory = thieving.office.server.replica.territory
+    right = await thieving.brings(Kind.GRANT, thieving.let_in(above, Role.ADMIN), space=territory)
+    right = await thieving.brings(
+        Kind.GRANT, thieving.let_in(head, Role.HEAD), space=thieving.here.school, key=above.signing, under=right.id
+    )
+    await thieving.brings(Kind.GRANT, thieving.let_in(his, person=person), key=head.signing, under=right.id)
+    await thieving.new_keys()
+    space = await thieving.next_class(person)
+    assert await thieving.reads(his, space)
+    await thieving.new_keys(since=True)
+    assert not await thieving.reads(his, space)
+    assert any(device_words((his.signing.public, his.agreement.public)) in each for each in thieving.office.said.lines)
+
+
+def _all_that_name_one(_: object, given: Iterable[Authority], *_rest: object) -> list[Authority]:
+    return [each for each in given if each.invite is not None]
+
+
+async def _whatever_is_named(_: object, given: Collection[Authority], __: object) -> bool:
+    return bool(given)
+
+
+@attack(
+    ROW,
+    off={
+        "sync_server.handlers.by_kit.newcomers._any_by_a_code": _whatever_is_named,
+        "sync_server.handlers.by_kit.newcomers._shown": _all_that_name_one,
+    },
+)
+async def test_a_grant_that_names_something_of_anothers_as_its_code_shows_none(thieving: Thieving) -> None:
+    his, person = spy(), await thieving.office.add_person("M. Durand", "teacher")
+    work = bytes.fromhex(await thieving.year.work())
+    await thieving.is_stolen()
+    let_in = Grant(*_of(his), Role.TEACHER, bytes.fromhex(person), work)
+    await thieving.brings(Kind.GRANT, let_in.encode())
+    await thieving.new_keys()
+    space = await thieving.next_class(person)
+    assert await thieving.reads(his, space)
+    await thieving.new_keys(since=True)
+    assert not await thieving.reads(his, space)
+
+
+async def code_of_somebody_let_in(thieving: Thieving, role: Role, space: bytes) -> str:
+    """The stolen key lets an administrator in, who makes a code."""
+    above, server = spy(), thieving.office.server
+    territory = server.replica.territory
+    right = await thieving.brings(Kind.GRANT, thieving.let_in(above, Role.ADMIN), space=territory)
+    code = Invitation.create(territory, os.urandom(10))
+    person = bytes.fromhex(thieving.year.person) if role is Role.TEACHER else None
+    made = Invite(code.secret_hash, role, (space,), person, 100, 2**52)
+    await thieving.brings(Kind.INVITE, made.encode(), space=territory, key=above.signing, under=right.id)
+    return code.code()
+
+
+async def _old_ones_alone(*_: object) -> set[bytes]:
+    return set()
+
+
+@attack(ROW, off={"sync_server.handlers.by_kit.newcomers._fallen": _old_ones_alone})
+async def test_who_came_in_by_a_code_of_somebody_whom_the_stolen_key_let_in_goes_with_it(thieving: Thieving) -> None:
+    his, head, later = spy(), spy(), spy()
+    await thieving.is_stolen()
+    by_code = await code_of_somebody_let_in(thieving, Role.TEACHER, thieving.here.space)
+    as_head = await code_of_somebody_let_in(thieving, Role.HEAD, thieving.here.school)
+    await thieving.new_keys()
+    await thieving.office.enrol(by_code, his)
+    await thieving.office.enrol(as_head, head)
+    (right,) = thieving.office.server.replica.door.authorities_of(head.signing.public)
+    await thieving.brings(Kind.GRANT, thieving.let_in(later), key=head.signing, under=right.grant)
+    assert [await thieving.reads(each, thieving.here.space) for each in (his, head, later)] == [True] * 3
+    await thieving.new_keys(since=True)
+    assert [await thieving.reads(each, thieving.here.space) for each in (his, head, later)] == [False] * 3
+    told = "\n".join(thieving.office.said.lines)
+    assert all(device_words((each.signing.public, each.agreement.public)) in told for each in (his, head))
 
 
 async def test_who_was_let_in_by_name_after_the_theft_stays_when_the_words_of_the_stolen_key_end(

@@ -88,8 +88,17 @@ async def note_enrolled(office: Office, person: bytes | None, device: Device, co
 
 async def let_in_by_name(store: EntryStore) -> set[Device]:
     """The devices that somebody has let in by their own names."""
+    return await _let_in(store, How.NAME)
+
+
+async def let_in_by_code(store: EntryStore) -> set[Device]:
+    """The devices that came in by a code of somebody whom this server knew, and that nobody has let in by name."""
+    return await _let_in(store, How.CODE)
+
+
+async def _let_in(store: EntryStore, by: How) -> set[Device]:
     noted = await store.marks(WHOSE_MARKS)
-    return {_device(mark) for mark, how in noted.items() if how == How.NAME.value}
+    return {_device(mark) for mark, how in noted.items() if how == by.value}
 
 
 class KnownHere:

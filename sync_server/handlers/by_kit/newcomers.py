@@ -3,27 +3,36 @@
 Rules:
 - her computer honours a code by itself (docs/adr/0142): the grant is hers, and stands when the key of the code is cut
   off;
-- what old keys had said since a time is held back, their codes with it: whoever came in by one of these is cut off as
-  well, as with `lost`, in the new server's name; a grant to the device itself lets it back in, for good;
+- what old keys had said since a time is held back, and so is all that stems from it, through any number of steps: a
+  right of an administrator's, the head's that this one wrote, the codes of both (docs/adr/0299);
+- whoever came in by such a code, at this server too, is cut off as well, as with `lost`, in the new server's name; a
+  grant to the device itself lets it back in, for good;
 - nor does it end what this server has given on since, with keys that still count, to a teacher's device whose first
   grant is held back: it is cut off there, unless somebody has let it in by its own name, or a later code has;
+- who is cut off so and may let others in has said nothing since that time either, and whom it let in goes with it;
 - without a time nobody knows which of them a thief had let in: each is told by its words, for somebody to look at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 from protocol.model.entry import Kind
-from protocol.replica.office.held_codes import let_in_by_held_codes
+from protocol.model.structure import Invite
+from protocol.replica.office.held_codes import let_in_by_codes_of
 from protocol.replica.office.held_in_space import counting_where_they_lie, not_held_back
-from protocol.replica.office.known_here import let_in_by_name
+from protocol.replica.office.known_here import let_in_by_code, let_in_by_name
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.office.words_of_office import in_force
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
 from protocol.roles import DEVICES, HAS_READING_KEYS, Role
 from sync_server.opened.app import Server
+
+_OFFICES: Final = frozenset({Role.ADMIN, Role.HEAD})
+"""Who lets others in."""
 
 
 def old_keys(server: Server) -> list[bytes]:
@@ -51,22 +60,41 @@ async def came_in_elsewhere(server: Server, old: Collection[bytes]) -> list[Devi
     return list(found)
 
 
-async def cut_off_with_codes(server: Server, old: Collection[bytes]) -> list[bytes]:
-    """Cut off whoever came in by a code of these keys that is held back; those that were cut off by this.
+async def cut_off_with_codes(server: Server, old: Collection[bytes], since_ms: int) -> list[bytes]:
+    """Cut off whoever came in by a code of these keys, or that stems from them, and is held back; who was so.
 
     But for whom somebody has let in by its own name since: this is said again once machines have called.
     """
+    fell = await _fallen(server, old)
+    made = await server.store.scan_kinds([Kind.INVITE])
+    codes = {each.id: each.header.author for each in made if each.header.author in old or each.header.grant in fell}
+    came = await let_in_by_codes_of(server, set(codes.values()), counted=lambda given: given.invite in codes)
     found, by_name = [], {key for key, _ in await let_in_by_name(server.store)}
-    for key in old:
-        for device, led in (await let_in_by_held_codes(server, key)).items():
-            if device not in by_name and await server.replica.readable(device):
-                await revoke_device(server, device, anyway=True, within=led)
-                found.append(device)
-    return list(dict.fromkeys(found))
+    for device, led in _together(came.values()).items():
+        if device not in by_name and await server.replica.readable(device):
+            await _cut_off(server, device, led, since_ms)
+            found.append(device)
+    return found
 
 
-async def cut_off_where_given_on(server: Server, old: Collection[bytes]) -> list[Device]:
-    """Cut off where this server let them in further: teachers' devices whose first grant is these keys', and held back.
+def _together(came: Iterable[Mapping[bytes, frozenset[bytes] | None]]) -> dict[bytes, frozenset[bytes] | None]:
+    """To which spaces codes led each device, whoever made them; None is everywhere."""
+    found = dict[bytes, frozenset[bytes] | None]()
+    for of_one in came:
+        for device, led in of_one.items():
+            before = found.get(device, frozenset())
+            found[device] = None if led is None or before is None else before | led
+    return found
+
+
+async def _cut_off(server: Server, device: bytes, within: frozenset[bytes] | None, since_ms: int) -> None:
+    """Cut a device off; one that lets others in with what it has said since: that is a thief's as well."""
+    lets_in = any(each.role in _OFFICES for each in server.replica.door.authorities_of(device))
+    await revoke_device(server, device, anyway=True, within=within, since_ms=since_ms if lets_in else None)
+
+
+async def cut_off_where_given_on(server: Server, old: Collection[bytes], since_ms: int) -> list[Device]:
+    """Cut off where this server let them in further: devices whose first grant stems from these keys, and is held back.
 
     Those that were cut off by this.
     """
@@ -74,7 +102,7 @@ async def cut_off_where_given_on(server: Server, old: Collection[bytes]) -> list
     for key, standing in (await _given_on(server, old)).items():
         by_servers = [each for each in standing if not _is_below(server.replica.door.authority(each.under))]
         if by_servers:
-            await revoke_device(server, key, anyway=True, within=frozenset(each.space for each in by_servers))
+            await _cut_off(server, key, frozenset(each.space for each in by_servers), since_ms)
             found.append((key, by_servers[0].agreement))
     return found
 
@@ -85,43 +113,67 @@ async def given_on_elsewhere(server: Server, old: Collection[bytes]) -> list[Dev
 
 
 async def _given_on(server: Server, old: Collection[bytes]) -> dict[bytes, list[Authority]]:
-    """By what teachers' devices are in still whose first grant is these keys', and held back; not those named since."""
-    door, by_name = server.replica.door, await let_in_by_name(server.store)
-    found = {}
-    for key in await _begun_by_what_is_held_back(server, old):
-        standing = [each for each in door.authorities_of(key) if await in_force(server.replica, each)]
-        if not any([await _is_let_in_anew(server, each, old, by_name) for each in standing]):
-            found[key] = [each for each in standing if each.role in HAS_READING_KEYS]
-    return {key: standing for key, standing in found.items() if standing}
-
-
-async def _begun_by_what_is_held_back(server: Server, old: Collection[bytes]) -> list[bytes]:
-    """The devices whose first grant here these keys wrote, or somebody whom these let in, and nothing lets count."""
-    door, first = server.replica.door, dict[bytes, Authority]()
+    """By what devices are in still whose first grant stems from these keys, and is held back; not those named since."""
+    door, by_name, by_code = server.replica.door, await let_in_by_name(server.store), await let_in_by_code(server.store)
+    fell, first, found = await _fallen(server, old), dict[bytes, Authority](), {}
     for each in door.authorities():
         if each.role in DEVICES:
             first.setdefault(each.key, each)
-    rights = {each.grant: door.authority(each.under) for each in first.values()}
-    by_theirs = {name: right for name, right in rights.items() if right is not None and right.author in old}
-    theirs = [each for each in first.values() if each.author in old or each.grant in by_theirs]
-    looked = [*theirs, *by_theirs.values()]
+    for key in [each.key for each in first.values() if each.grant in fell]:
+        given = door.authorities_of(key)
+        standing = [each for each in given if await in_force(server.replica, each)]
+        shown = _shown(server, standing, [each for each in given if each.grant in fell], by_code)
+        if any((each.key, each.agreement) in by_name for each in standing) or await _any_by_a_code(server, shown, old):
+            continue
+        found[key] = [each for each in standing if each.role in HAS_READING_KEYS | _OFFICES]
+    return {key: standing for key, standing in found.items() if standing}
+
+
+async def _fallen(server: Server, old: Collection[bytes]) -> set[bytes]:
+    """The grants that are held back because of these keys: written by them, or by whom they let in, and so on."""
+    replica, given = server.replica, list(server.replica.door.authorities())
     counting = await counting_where_they_lie(
-        server.replica, looked, lambda each: each.space, lambda roster, each: each.grant not in roster.held_back
+        replica, given, lambda each: each.space, lambda roster, each: each.grant not in roster.held_back
     )
     standing = {each.grant for each in counting}
+    fell, pending = set[bytes](), [each for each in given if each.author in old and each.grant not in standing]
+    below = defaultdict[bytes | None, list[Authority]](list)
+    for each in given:
+        below[each.under].append(each)
+    while pending:
+        here = pending.pop()
+        if here.grant not in fell:
+            fell.add(here.grant)
+            pending += [each for each in below[here.grant] if each.grant not in standing]
+    return fell
 
-    def is_theirs(each: Authority) -> bool:
-        return each.author in old or by_theirs[each.grant].grant not in standing
 
-    return [each.key for each in theirs if each.grant not in standing and is_theirs(each)]
+def _shown(
+    server: Server, given: Iterable[Authority], fell: Iterable[Authority], by_code: Collection[Device]
+) -> list[Authority]:
+    """Those of these grants whose word that a device came by a code is heard: of a code that none which fell names.
+
+    A server knows by whose code it let somebody in: what its key says of that is a thief's word as well.
+    """
+    named, door = {each.invite for each in fell}, server.replica.door
+    return [
+        each
+        for each in given
+        if each.invite not in named and ((each.key, each.agreement) in by_code or _is_below(door.authority(each.under)))
+    ]
 
 
-async def _is_let_in_anew(server: Server, given: Authority, old: Collection[bytes], by_name: set[Device]) -> bool:
-    """Whether somebody has let a device in by its own name, or by a code of keys that count."""
-    if (given.key, given.agreement) in by_name:
-        return True
-    code = None if given.invite is None else (await server.store.get([given.invite])).get(given.invite)
-    return code is not None and code.header.author not in old and bool(await not_held_back(server.replica, [code]))
+async def _any_by_a_code(server: Server, given: Collection[Authority], old: Collection[bytes]) -> bool:
+    """Whether one of these grants names a code that counts, none of these keys', for whom it names, where it lies."""
+    names = {each.invite for each in given if each.invite is not None}
+    made = [one for one in (await server.store.get(sorted(names))).values() if one.header.kind == Kind.INVITE]
+    counting = await not_held_back(server.replica, [one for one in made if one.header.author not in old])
+    codes = {one.id: Invite.parse(one.payload) for one in counting if one.payload is not None}
+    return any(
+        each.space in codes[each.invite].spaces and codes[each.invite].person == each.person
+        for each in given
+        if each.invite in codes
+    )
 
 
 def _is_below(right: Authority | None) -> bool:
