@@ -7,6 +7,7 @@ Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
 - what a human confirmed is what was shown: a colleague's device becomes none of one's own because a list says so later;
 - where classes show a device differently, it is confirmed in those that show it as it was shown; the others are named;
 - what was confirmed in one class holds in every other that both devices teach, but for one that was reported somewhere;
+- who was looked at, was cut off, and is let in again is news like anybody who is new;
 - words are made for what is shown, and beside the loop: each takes a hundredth of a second, and whoever lets devices in
   may invent them by the thousand.
 """
@@ -15,9 +16,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import BadInput, Code, Refused
@@ -35,12 +36,13 @@ from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import hear, meet, meeting_ms
 from sync_agent.keys.said_by_space import said_by_space
-from sync_agent.machine.marks import FIRST_MARKS, KNOWN_READER_MARKS, WAS_THERE
+from sync_agent.machine.marks import FIRST_MARKS, KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, WAS_THERE
 from sync_agent.space_names import space_names
 
 MAX_LISTED_WORDS: Final = 50
 """For so many devices a list says the words; for any other that is asked for by its id."""
 _ID_CHARS: Final = 12
+_BEGINNING_BYTES: Final = 8
 SHOWN_AS: Final = ("own", "head", "other")
 YOURS: Final = "yours?"
 WAITS: Final = "waits"
@@ -56,8 +58,8 @@ class Reader:
     id that its grant gives it; `mine` says that it stands for the teacher of this device, `shown_as` whether it is
     shown as "own", as a "head" teacher's or as an "other" one's, `confirmed` that this device's teacher has confirmed
     it as that, `speaks` that its words count as that teacher's here; `named_by` is the role that let it in; `is_news`
-    that nobody has looked at it here as that, `was_there` that this is all, since it read already when this device met
-    the class.
+    that nobody has looked at it here as that since it was let in again by one of these `returns`, `was_there` that this
+    is all, since it read already when this device met the class.
     One of the teacher's that is back `waits_for` these, with their names; if not `is_asked`, this device has said all
     that it can. This device itself waits for one that `is_awaited`.
     """
@@ -78,6 +80,7 @@ class Reader:
     speaks: bool
     is_news: bool
     was_there: bool
+    returns: frozenset[bytes] = frozenset()
     waits_for: tuple[tuple[Device, str | None], ...] = ()
     is_asked: bool = True
     is_awaited: bool = False
@@ -246,11 +249,22 @@ def _takes_work(coursework: Coursework) -> bool:
 async def list_readers(agent: Agent) -> list[Reader]:
     """The devices of teachers in the classes of this one, this one's own first. Empty where it teaches nothing."""
     places = await read_here(agent)
-    seen = await agent.replica.store.marks(KNOWN_READER_MARKS)
+    seen, store = await agent.replica.store.marks(KNOWN_READER_MARKS), agent.replica.store
     in_class = await said_by_space(agent, Kind.PERSON_KEY) if places else {}
+    known_returns = await store.marks(KNOWN_RETURN_MARKS)
+    rosters = {space: (await agent.replica.view(space)).roster for space, _, _ in places}
+    returns = await returns_of(
+        agent,
+        (
+            device
+            for space, roster in rosters.items()
+            for device, _ in _speakers(roster)
+            if seen.get(_mark(KNOWN_READER_MARKS, space, device_id(device))) not in {None, WAS_THERE}
+        ),
+    )
     found = []
     for space, person, mine in places:
-        roster = (await agent.replica.view(space)).roster
+        roster = rosters[space]
         circle, own = circle_of(agent, roster, person), own_in_use(agent, roster, person)
         waits_for, this = roster.voices.waits_for, own_device(agent)
         spoken_for = {word.device for word in roster.voices.words.get(this, ()) if word.is_own}
@@ -262,10 +276,12 @@ async def list_readers(agent: Agent) -> list[Reader]:
             is_mine = _is_own(roster, mine, grant)
             shown_as, speaks = _shown_as(grant, is_own=is_mine), grant.grant not in roster.unconfirmed
             confirmed = device in {"own": own, "head": circle.heads, "other": circle.others}[shown_as]
-            mark = seen.get(_mark(KNOWN_READER_MARKS, space, device_id(device)))
+            name = device_id(device)
+            mark, back = seen.get(_mark(KNOWN_READER_MARKS, space, name)), back_in(agent, returns, space, device)
+            is_back = is_back_unseen(back, known_returns.get(_mark(KNOWN_RETURN_MARKS, space, name)))
             found.append(
                 Reader(
-                    id=device_id(device),
+                    id=name,
                     pair=device,
                     person=roster.who(grant.person),
                     waits_for=_called_there(waits_for.get(device, ()), said) if is_mine else (),
@@ -282,8 +298,9 @@ async def list_readers(agent: Agent) -> list[Reader]:
                     shown_as=shown_as,
                     confirmed=confirmed,
                     speaks=speaks,
-                    is_news=not confirmed and not is_looked_at(mark, grant.person, speaks=speaks),
+                    is_news=not confirmed and (is_back or not is_looked_at(mark, grant.person, speaks=speaks)),
                     was_there=mark == WAS_THERE,
+                    returns=back,
                 )
             )
     return sorted(found, key=_place)
@@ -464,7 +481,9 @@ def _meant(places: Sequence[_Place], shown_as: str | None, person: bytes | None)
 
 async def acknowledge(agent: Agent, shown: Iterable[Reader]) -> None:
     """Somebody has seen that these devices read, each where and as what it is shown: that is no news any more."""
-    marks = await looked_at(agent, ((each.space, each.id, each.granted, each.speaks) for each in shown))
+    readers = list(shown)
+    marks = await looked_at(agent, ((each.space, each.id, each.granted, each.speaks) for each in readers))
+    marks |= await returns_looked_at(agent, ((each.space, each.id, each.returns) for each in readers))
     await agent.replica.store.set_marks(marks)
     agent.on_change()
 
@@ -490,6 +509,51 @@ def is_looked_at(mark: bytes | None, person: bytes, *, speaks: bool) -> bool:
     seen = {mark[at : at + 1 + PERSON_BYTES] for at in range(0, len(mark), 1 + PERSON_BYTES)}
     # an earlier version noted nothing but the device
     return not mark or any(bytes([kind]) + person in seen for kind in {1, int(speaks)})
+
+
+Returns: TypeAlias = Mapping[bytes, Collection[Authority]]
+"""Of keys the grants by which they were let in again."""
+
+
+async def returns_of(agent: Agent, devices: Iterable[Device]) -> Returns:
+    """The grants of these devices that name what cut somebody off, whatever is held back of either by now."""
+    door, store = agent.replica.door, agent.replica.store
+    given = {one.grant: one for key in {key for key, _ in devices} for one in door.authorities_of(key)}
+    named = {name: entry.header.parents for name, entry in (await store.get(list(given))).items()}
+    parents = await store.get(list({parent for some in named.values() for parent in some}))
+    cuts = {name for name, entry in parents.items() if entry.header.kind == Kind.REVOKE}
+    found: defaultdict[bytes, list[Authority]] = defaultdict(list)
+    for name, some in named.items():
+        if not cuts.isdisjoint(some):
+            found[given[name].key].append(given[name])
+    return found
+
+
+def back_in(agent: Agent, returns: Returns, space: bytes, device: Device) -> frozenset[bytes]:
+    """The beginnings of the grants that let a device into this space again."""
+    door = agent.replica.door
+    return frozenset(one.grant[:_BEGINNING_BYTES] for one in returns.get(device[0], ()) if door.covers(one, space))
+
+
+def is_back_unseen(back: Collection[bytes], mark: bytes | None) -> bool:
+    """Whether one of these let a device in at which the teacher has not looked since."""
+    return not _beginnings(mark).issuperset(back)
+
+
+async def returns_looked_at(agent: Agent, shown: Iterable[tuple[bytes, bytes, Collection[bytes]]]) -> dict[str, bytes]:
+    """The marks by which what let devices in again, each in its class, is no news any more."""
+    known, marks = await agent.replica.store.marks(KNOWN_RETURN_MARKS), dict[str, bytes]()
+    for space, device, back in shown:
+        name = _mark(KNOWN_RETURN_MARKS, space, device)
+        before = _beginnings(marks.get(name, known.get(name)))
+        if not before.issuperset(back):
+            marks[name] = b"".join(sorted(before.union(back)))
+    return marks
+
+
+def _beginnings(mark: bytes | None) -> frozenset[bytes]:
+    value = mark or b""
+    return frozenset(value[at : at + _BEGINNING_BYTES] for at in range(0, len(value), _BEGINNING_BYTES))
 
 
 async def reported(agent: Agent) -> frozenset[bytes]:

@@ -11,7 +11,8 @@ Rules (docs/threat-model.md; docs/adr/0272):
 - of who is erased, and of keys of which nobody here knows whose they are, the number of works alone is told, together,
   and looking at it notes the works: one PC makes as many keys as it likes, and would keep the alarm up for good;
 - days are those of the wraps, which PCs date, and names those that came first: neither is his to choose;
-- whom the teacher has looked at as a reader, or confirmed, is here without being news; anybody else is until looked at,
+- whom the teacher has looked at as a reader, or confirmed, is here without being news, unless they were cut off and let
+  in again since: of that the list of readers alone is looked at; anybody else is until looked at,
   and again once they could read another work: who was told that somebody reads no more was told nothing of what comes.
   The works are noted, not how many: those that a server holds back then would make room for as many others;
 - keys that somebody has said in the class, and the kit's, have their names however much is sealed: only of keys that
@@ -51,13 +52,16 @@ from sync_agent.keys.acquaintances import known_in
 from sync_agent.keys.confirming import (
     NOT_HERE,
     Reader,
+    back_in,
+    is_back_unseen,
     is_looked_at,
     named_by,
     own_device,
     read_here,
+    returns_of,
 )
 from sync_agent.keys.said_by_space import said_by_space
-from sync_agent.machine.marks import KNOWN_READER_MARKS, PAST_READER_MARKS, PAST_WORKS_MARKS
+from sync_agent.machine.marks import KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, PAST_READER_MARKS, PAST_WORKS_MARKS
 from sync_agent.space_names import space_names
 
 COULD_READ: Final = "could read"
@@ -393,6 +397,8 @@ class _Class:
     confirmed: frozenset[bytes]
     known_teachers: frozenset[bytes]
     marks: Mapping[bytes, bytes]
+    back: frozenset[bytes]
+    """The devices that were let in again after the teacher had looked at them, or confirmed them."""
     known_works: frozenset[bytes]
     given: frozenset[bytes]
     """The grants that give something."""
@@ -409,6 +415,8 @@ class _Class:
         circle = ever.circle(roster.who(own), own_device(agent))
         prefix = f"{KNOWN_READER_MARKS}{space.hex()}/"
         confirmed, acquainted = frozenset(map(device_id, circle.own | circle.others)), known_in(agent, space)
+        sayers = _sayers(said, roster, door)
+        marks = {bytes.fromhex(name.removeprefix(prefix)): mark for name, mark in (await store.marks(prefix)).items()}
         itself_before = {
             device_id((one.key, one.agreement)) for key in agent.former for one in door.authorities_of(key)
         }
@@ -418,12 +426,13 @@ class _Class:
             roster,
             door,
             partial(named_by, agent),
-            _sayers(said, roster, door),
+            sayers,
             _standing((each for each in readers if each.space == space), door),
             _standing((each for each in readers if each.space == space and each.speaks), door),
             confirmed,
             confirmed | acquainted.first | acquainted.long | itself_before,
-            {bytes.fromhex(name.removeprefix(prefix)): mark for name, mark in (await store.marks(prefix)).items()},
+            marks,
+            await _back_unseen(agent, space, sayers, {*confirmed, *marks}),
             _beginnings(await store.mark(f"{PAST_WORKS_MARKS}{space.hex()}")),
             frozenset(each.grant for each in roster.authorities),
             cache(partial(Circles, ever)),
@@ -431,6 +440,8 @@ class _Class:
 
     def knows(self, device: bytes, person: bytes) -> bool:
         """Whether the teacher has confirmed this device, or looked at it as this person's that reads."""
+        if device in self.back:
+            return False
         return device in self.confirmed or is_looked_at(self.marks.get(device), person, speaks=True)
 
     def add_to(
@@ -475,6 +486,22 @@ class _Class:
             starts = self.roster.seen_first.get(sayer.person, ())
             led = self.led[sayer.person] = frozenset(device for start in starts for device in circle.start(start))
         return (sayer.given.key, sayer.given.agreement) in led
+
+
+async def _back_unseen(
+    agent: Agent, space: bytes, sayers: Mapping[bytes, Iterable[_Sayer]], asked: Container[bytes]
+) -> frozenset[bytes]:
+    """Those of the devices `asked` about that were let in again, which nobody has looked at since."""
+    said = ((sayer.given.key, sayer.given.agreement) for some in sayers.values() for sayer in some)
+    devices = {name: device for device in said if (name := device_id(device)) in asked}
+    returns = await returns_of(agent, devices.values())
+    prefix = f"{KNOWN_RETURN_MARKS}{space.hex()}/"
+    seen = await agent.replica.store.marks(prefix) if returns else {}
+    return frozenset(
+        name
+        for name, device in devices.items()
+        if is_back_unseen(back_in(agent, returns, space, device), seen.get(f"{prefix}{name.hex()}"))
+    )
 
 
 def _are_looked_at(works: Iterable[bytes], known: Container[bytes]) -> bool:

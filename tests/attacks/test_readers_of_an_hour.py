@@ -489,7 +489,18 @@ async def _as_a_reader(agent: Agent, past: PastReader) -> None:
     await agent.replica.store.set_marks(await looked_at(agent, shown))
 
 
-@attack(ROW, off={"sync_agent.portal.teacher.readers.acknowledge_past": _as_a_reader})
+def _never_back(*_: object) -> bool:
+    return False
+
+
+@attack(
+    ROW,
+    off={
+        "sync_agent.portal.teacher.readers.acknowledge_past": _as_a_reader,
+        "sync_agent.keys.confirming.is_back_unseen": _never_back,
+        "sync_agent.keys.past_readers.is_back_unseen": _never_back,
+    },
+)
 async def test_who_was_seen_as_gone_is_news_as_soon_as_they_read_again_and_once_they_could_read_more(
     hour: Hour,
 ) -> None:

@@ -10,6 +10,8 @@ from random import Random
 
 import pytest
 
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonKey, Revocation
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import Reader, list_readers
@@ -18,7 +20,7 @@ from sync_agent.portal.teacher.readers import rows
 from tests.harness.attack import attack
 from tests.harness.classroom import classroom
 from tests.harness.portal import portal
-from tests.harness.spied_class import SpiedClass
+from tests.harness.spied_class import SpiedClass, spied_class
 from tests.harness.territory import new_device
 
 ROW = "a reader who was looked at as something else"
@@ -100,3 +102,51 @@ async def test_a_click_is_about_what_the_page_showed_and_not_about_what_has_come
         for row in shown:
             await surfer.send("/readers", "/readers/seen", {"rows": row})
         assert "M. X" in await surfer.page("/")
+
+
+def _never_back(*_: object) -> bool:
+    return False
+
+
+@attack(
+    ROW,
+    off={
+        "sync_agent.keys.confirming.is_back_unseen": _never_back,
+        "sync_agent.keys.past_readers.is_back_unseen": _never_back,
+    },
+)
+@pytest.mark.parametrize("is_still_there", [True, False], ids=["who reads on", "who is gone again"])
+async def test_whom_she_looked_at_and_had_cut_off_is_news_once_he_was_let_in_again(
+    tmp_path: Path, *, is_still_there: bool
+) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space = here.room.territory, here.room.space
+        x = await territory.person("M. X", PersonRole.TEACHER, space)
+        await here.name_the_spy(x)
+        for _ in range(2):
+            await here.sync()
+        await looked_at(here)
+
+        async def cut_off() -> bytes:
+            said = await territory.say(space, Kind.REVOKE, Revocation(here.spy.signing.public, ()).encode())
+            return said.id
+
+        cut = await cut_off()
+        for _ in range(2):
+            await here.sync()
+        async with portal(here.teacher.agent) as surfer:
+            assert "M. X" not in await surfer.page("/")
+            before = (await territory.replica.store.get([here.grant]))[here.grant]
+            again = await territory.say(space, Kind.GRANT, before.payload or b"", parents=(here.grant, cut))
+            back = replace(here, grant=again.id)
+            await back.say(Kind.PERSON_KEY, PersonKey(here.spy.agreement.public).encode(), x)
+            for _ in range(2):
+                await here.sync(here.machine)
+            new = await here.room.hand_in(here.machine, here.item, {"n.txt": b"since"})
+            await here.sync(here.machine)
+            assert await here.opens(new)
+            if not is_still_there:
+                await cut_off()
+            for _ in range(2):
+                await here.sync()
+            assert "M. X" in await surfer.page("/")

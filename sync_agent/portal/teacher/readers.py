@@ -96,7 +96,15 @@ def rows(readers: Iterable[Reader]) -> dict[str, list[Reader]]:
 
 
 def _seen(theirs: Sequence[Reader]) -> str:
-    told = (each.space + each.id + each.granted + each.person + bytes([each.speaks, each.mine]) for each in theirs)
+    told = (
+        each.space
+        + each.id
+        + each.granted
+        + each.person
+        + bytes([each.speaks, each.mine])
+        + b"".join(sorted(each.returns))
+        for each in theirs
+    )
     return blake3(b"".join(sorted(told))).hexdigest(_SEEN_BYTES)
 
 
