@@ -30,7 +30,7 @@ class Run(Protocol):
 
 
 _DOUBLES_COLUMNS: Final = {
-    "person": "person", "called": "name", "role": "role", "like": "like", "keep": "keep",
+    "person": "person", "called": "name", "once": "once", "role": "role", "like": "like", "keep": "keep",
     "listed": "listed", "listed_by": "by", "let_in": "computers",
 }  # fmt: skip
 
@@ -164,9 +164,12 @@ def _add_people(program: Program, run: Run) -> None:
         person: Annotated[str, Argument(metavar="ID", help="Who was added twice, from `person doubles`.")],
         *,
         into: Annotated[str, Option(metavar="ID", help="Who it is; stays on the list.")],
+        renamed_too: Annotated[
+            bool, Option("--renamed-too", help="Even if one of them was called otherwise once: they are the same.")
+        ] = False,
     ) -> JSON:
-        """Say that somebody who was added twice is one."""
-        return await run(call, "person merge", {"person": person, "into": into})
+        """Say that somebody who was added twice is one; who was called otherwise once (`once`) is asked about first."""
+        return await run(call, "person merge", {"person": person, "into": into, "renamed_too": renamed_too})
 
 
 def _add_forgetting(program: Program, run: Run) -> None:

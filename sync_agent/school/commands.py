@@ -31,7 +31,7 @@ from protocol.replica.office.people import (
 )
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named, space_records, uai_of
 from protocol.replica.office.stays import stays_of
-from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names
+from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_whether_one, once_otherwise
 from protocol.rights.vouching import device_words
 from protocol.roles import RANK
 from sync_agent.app import Agent
@@ -73,7 +73,8 @@ async def _doubles(office: SchoolOffice, params: Params, _outgoing: Outgoing) ->
     space = space_named(office, given.text(params, "space"))
     called = await called_in(office.replica, (await office.replica.view(space)).roster)
     groups = await duplicates_in(office.replica, space)
-    known = await known_of(office.replica, {person.id for group in groups for person in group})
+    everybody = {person.id for group in groups for person in group}
+    known, once = await known_of(office.replica, everybody), await once_otherwise(office.replica, everybody)
     return [
         {
             "person": person.id.hex(),
@@ -82,6 +83,7 @@ async def _doubles(office: SchoolOffice, params: Params, _outgoing: Outgoing) ->
             "like": group[0].id.hex(),
             "called": called[person.id],
             "keep": person is group[0],
+            "once": ", ".join(once.get(person.id, ())),
             **_since_when(office, known[person.id]),
         }
         for group in groups
@@ -107,8 +109,12 @@ def _since_when(office: SchoolOffice, known: Known) -> dict[str, JSON]:
     }
 
 
-async def _merge(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
-    await merge_persons(office, person_id(given.text(params, "person")), person_id(given.text(params, "into")))
+async def _merge(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    """By whom a list calls alike alone nobody becomes one: a server calls one child like another (docs/adr/0289)."""
+    person, into = (person_id(given.text(params, key)) for key in ("person", "into"))
+    is_meant = params.get("renamed_too") is True
+    await ask_whether_one(office.replica, [into, person], outgoing, is_meant=is_meant)
+    await merge_persons(office, person, into)
     return {}
 
 

@@ -33,6 +33,7 @@ from tests.integration.test_lifecycle import Year
 
 FORGOTTEN = "two pupils' names are exchanged, and one of them is to be forgotten"
 FAMILIES = "two pupils' names are exchanged, and a family gets what there is about its child"
+MERGED = "one pupil is called like another, and both are made one"
 CLOSED = "two classes' names are exchanged, and one of them is closed"
 
 
@@ -124,6 +125,78 @@ async def test_nobody_is_forgotten_at_her_command_line_by_a_name_that_was_anothe
     assert any(line.startswith("warning: ") and exchanged.lea.hex() in line for line in desk.told)
     await desk.ask("erase", person=[tom], renamed_too=True)
     assert await exchanged.forgotten() == {exchanged.tom}
+
+
+# --- who is called like another ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Alike:
+    """A head teacher's computer, to which the server shows Tom as another “Léa”."""
+
+    here: SpiedClass
+    head: Device
+    lea: bytes
+    tom: bytes
+
+    async def are_two(self) -> bool:
+        """Whether they are on her list."""
+        roster = (await self.head.agent.replica.view(self.here.room.space)).roster
+        return {self.lea, self.tom} <= roster.persons.keys()
+
+
+@pytest.fixture
+async def alike(tmp_path: Path) -> AsyncIterator[Alike]:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        room, territory = here.room, here.room.territory
+        lea, tom = room.pupil_person, await territory.person("Tom", PersonRole.PUPIL, room.space)
+        head, _ = await confirmed_head(here)
+        await head.session.sync()
+        persons = (await territory.replica.view(room.space)).roster.persons
+        record = PersonRecord(persons[lea].name, PersonRole.PUPIL).encode()
+        await territory.say(room.space, Kind.PERSON, record, subject=tom, parents=(persons[tom].entry,))
+        await head.session.sync()
+        yield Alike(here, head, lea, tom)
+
+
+async def _nobody_ever(*_: object) -> Mapping[bytes, list[str]]:
+    return {}
+
+
+@attack(
+    MERGED,
+    off={
+        "sync_agent.portal.head.school.once_otherwise": _nobody_ever,
+        "sync_agent.school.commands.ask_whether_one": _nothing_asked,
+    },
+)
+async def test_who_was_called_otherwise_is_said_to_be_who_has_the_name_by_who_has_seen_what_they_were_called(
+    alike: Alike,
+) -> None:
+    place = f"/school/{alike.here.room.space.hex()}"
+    answer = {"person": alike.tom.hex(), "into": alike.lea.hex(), "meant": "yes"}
+    async with portal(alike.head.agent) as surfer:
+        page = html.unescape(await surfer.page(place))
+        assert "autre nom ici, auparavant : Tom" in page
+        assert "Oui, la même personne s'est bien appelée : Tom" in page
+        assert (await surfer.send(place, f"{place}/merge", answer)).status != 303
+        assert await alike.are_two()
+        assert (await surfer.send(place, f"{place}/merge", answer | {"renamed": "yes"})).status == 303
+    assert not await alike.are_two()
+
+
+@attack(MERGED, off={"sync_agent.school.commands.ask_whether_one": _nothing_asked})
+async def test_nor_at_her_command_line(alike: Alike) -> None:
+    desk, both = Desk(alike.head.agent), {"person": alike.tom.hex(), "into": alike.lea.hex()}
+    rows = await desk.ask("person doubles", space=alike.here.room.space.hex())
+    assert {row["person"]: row["once"] for row in rows} == {alike.lea.hex(): "", alike.tom.hex(): "Tom"}
+    with pytest.raises(BadInput, match="nobody has been made one yet") as refused:
+        await desk.ask("person merge", **both)
+    assert refused.value.code is Code.NOT_YET
+    assert await alike.are_two()
+    await desk.ask("person merge", **both, renamed_too=True)
+    assert any(line.startswith(f"warning: {alike.tom.hex()} was called “Tom”") for line in desk.told)
+    assert not await alike.are_two()
 
 
 # --- at an honest server, whose log holds what the thief said ---------------------------------------------------------

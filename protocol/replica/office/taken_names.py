@@ -9,7 +9,9 @@ Rules:
 - it is asked about where one is called by now what another of the same list, or school, was ever called, and was once
   called otherwise. More or less of a name is that name (Léa, Léa M.), unless it was so before as well, or no more than
   the spelling changed. Who was always called so, as two children may be, is not asked about;
-- who is named in the same breath is no other: of two names that were exchanged both go.
+- who is named in the same breath is no other: of two names that were exchanged both go;
+- of two who are to be one it is asked whether either was ever called otherwise: who was added twice was not, and two
+  children of whom one is called like the other by now look just so.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ _Words: TypeAlias = frozenset[str]
 """The parts of a name, as people say them."""
 
 NOBODY_YET: Final = "nobody has been forgotten yet"
+NOBODY_MERGED: Final = "nobody has been made one yet"
 MAX_NAMES_HELD: Final = 64
 """So many names of one person are held against others', the first that came here: a list can be full of them."""
 _RESPELT: Final = 0.75
@@ -148,4 +151,34 @@ async def ask_about_names(
             Code.NOT_YET,
             f"{nothing_yet}, since this name was another's on the same list: {whose}. --renamed-too says that who has "
             "this id is meant all the same",
+        )
+
+
+async def once_otherwise(replica: Replica, persons: Collection[bytes]) -> dict[bytes, list[str]]:
+    """What each of these people was ever called, other than what some list calls them now; of whom nothing is, none."""
+    everybody, now = await mentioned(replica, persons), await names_now(replica, persons)
+    found = {}
+    for person in persons:
+        names = everybody[person].names
+        others = {other for shown in now[person] for other in called_otherwise(shown, names[:MAX_NAMES_HELD])}
+        found[person] = [name for name in names if name in others]
+    return {person: others for person, others in found.items() if others}
+
+
+async def ask_whether_one(replica: Replica, persons: Collection[bytes], outgoing: Outgoing, *, is_meant: bool) -> None:
+    """Say who of these, who are to be one, was once called otherwise. Raises `BadInput(NOT_YET)` before it is meant."""
+    once = await once_otherwise(replica, persons)
+    everybody = await mentioned(replica, once)
+    for person in once:
+        await outgoing.progress(
+            f"warning: {person.hex()} was called {everybody[person].shown()}. Whoever writes a list, or has the "
+            "server, can call one child like another: look whose work it is, before two become one (`person rename` "
+            "puts a name right)"
+        )
+    if once and not is_meant:
+        whose = "; ".join(f"{person.hex()}, {everybody[person].shown()}" for person in once)
+        raise BadInput(
+            Code.NOT_YET,
+            f"{NOBODY_MERGED}, since this one was called otherwise: {whose}. --renamed-too says that they are the same "
+            "all the same",
         )

@@ -31,7 +31,7 @@ from protocol.replica.office.names import device_id
 from protocol.replica.office.people import doubles_of, duplicates_in
 from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
-from protocol.replica.office.taken_names import names_now, taken_names
+from protocol.replica.office.taken_names import names_now, once_otherwise, taken_names
 from protocol.rights.roster import Person
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import words_of
@@ -180,7 +180,8 @@ class SchoolPages:
         fields, _, room = await self._form(request)
         if fields.get("meant") != "yes":
             raise BadInput(Code.USAGE, "what cannot be undone must be meant: tick the box")
-        await self._desk.do("person merge", {"person": fields.get("person", ""), "into": fields.get("into", "")})
+        both: dict[str, JSON] = {key: fields.get(key, "") for key in ("person", "into")}
+        await self._desk.do("person merge", both | {"renamed_too": fields.get("renamed") == "yes"})
         return see(f"/school/{room.space.hex()}?done=merged")
 
     async def leave(self, request: web.Request) -> web.Response:
@@ -406,7 +407,8 @@ class SchoolPages:
         """
         replica, say = self._desk.shelf.agent.replica, visit.say
         groups = await duplicates_in(replica, room.space)
-        known = await known_of(replica, {person.id for group in groups for person in group})
+        everybody = {person.id for group in groups for person in group}
+        known, once = await known_of(replica, everybody), await once_otherwise(replica, everybody)
         called = await self._called_by_key(visit, office)
 
         def said(key: str, word: Word, **facts: str) -> str:
@@ -428,7 +430,8 @@ class SchoolPages:
             is_pupil = person.role is PersonRole.PUPIL
             has = say.count("school.has_works", works) if is_pupil else say.count("school.has_devices", len(devices))
             name = room.called(person.id) or person.name
-            return {"id": person.id, "called": name, "has": has, "since": since(person)}
+            names = once.get(person.id, ())[:MAX_NAMES_SHOWN]
+            return {"id": person.id, "called": name, "has": has, "since": since(person), "once": list(names)}
 
         return [
             {
