@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from protocol.clock import DAY_MS
+from protocol.identity import DeviceKeys
 from protocol.model.entry import Kind
-from protocol.model.structure import Grant
+from protocol.model.structure import Grant, Successor
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
@@ -17,11 +20,13 @@ from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.attacks.test_codes_that_thieves_name import a_head, code, those_there
+from tests.attacks.test_whose_a_device_is_at_a_server import Thieving, spy
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.office_devices import town
 from tests.harness.spied_class import spied_class
+from tests.integration.test_lifecycle import Year
 
 GIVEN_FIRST = "a server lets an honest laptop in first, with a key of a thief's"
 ADDED = "a server adds a role, an end or a code to what a device was granted"
@@ -125,6 +130,102 @@ async def test_a_laptop_that_a_head_lets_in_further_stays_when_codes_end_that_a_
         kit = kit_in(tmp_path / "server" / "kit", None)
         await here.office.with_kit("rotate server", kit, since="12h")
         assert bytes.fromhex(space) in await here.office.server.replica.readable(keys.signing.public)
+
+
+async def _the_highest_of_all(office: Office, like: Authority) -> Authority:
+    """As if a device were, for the server too, the most that any grant calls it."""
+    same = [each for each in office.replica.door.authorities_of(like.key) if each.person == like.person]
+    return max(same, key=lambda each: each.rank)
+
+
+@pytest.fixture(name="thieving")
+async def _thieving(tmp_path: Path) -> AsyncIterator[Thieving]:
+    async with town(tmp_path) as here:
+        yield Thieving(Year(here, *await here.class_at_work(), tmp_path))
+
+
+def _given(thieving: Thieving, space: bytes, device: bytes) -> set[Role]:
+    return {each.role for each in thieving.office.server.replica.door.authorities_of(device) if each.space == space}
+
+
+def _as(role: Role, keys: DeviceKeys, person: str | None = None) -> bytes:
+    whose = None if person is None else bytes.fromhex(person)
+    return Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, role, whose, None).encode()
+
+
+@pytest.mark.parametrize("where", ["in its class", "in its school"])
+@attack(ADDED, off={"protocol.replica.office.grants._first_said": _the_highest_of_all})
+async def test_a_pc_that_a_stolen_key_called_an_administrators_is_a_pc_in_the_next_class_at_the_server_too(
+    thieving: Thieving, where: str
+) -> None:
+    keys, here = thieving.year.machine.agent.keys, thieving.here
+    await thieving.is_stolen()
+    place = here.space if where == "in its class" else here.school
+    await thieving.brings(Kind.GRANT, _as(Role.ADMIN, keys), space=place)
+    await thieving.new_keys()
+    space = await thieving.next_class()
+    await thieving.year.do("grant", device=keys.signing.public.hex(), person=None, space=[space.hex()])
+    assert _given(thieving, space, keys.signing.public) == {Role.MACHINE}
+    (line,) = [each for each in thieving.office.said.lines if keys.signing.public.hex() in each]
+    assert "comes in as machine" in line
+    assert "grants call it admin as well" in line
+
+
+@pytest.mark.parametrize("by", ["person", "device"])
+@attack(ADDED, off={"protocol.replica.office.grants._first_said": _the_highest_of_all})
+async def test_a_laptop_that_a_stolen_key_called_a_heads_is_a_teachers_in_the_next_class_at_the_server_too(
+    thieving: Thieving, by: str
+) -> None:
+    keys, person = thieving.year.teacher.agent.keys, thieving.year.person
+    await thieving.is_stolen()
+    await thieving.brings(Kind.GRANT, _as(Role.HEAD, keys, person))
+    await thieving.new_keys()
+    if by == "person":
+        space = await thieving.next_class()
+    else:
+        made = await thieving.year.do("space add", name="CM2", school="0180001D", year="2027-2028")
+        space = bytes.fromhex(made["space"])
+        await thieving.year.do("grant", device=keys.signing.public.hex(), person=None, space=[made["space"]])
+    assert _given(thieving, space, keys.signing.public) == {Role.TEACHER}
+    assert any("grants call it head as well" in each for each in thieving.office.said.lines)
+
+
+@attack(ADDED, off={"protocol.replica.office.grants._first_said": _the_highest_of_all})
+async def test_a_copied_pc_that_a_stolen_key_called_an_administrators_is_a_pc_when_somebody_confirms_it(
+    thieving: Thieving,
+) -> None:
+    keys, space, copy = thieving.year.machine.agent.keys, thieving.here.space, spy()
+    await thieving.is_stolen()
+    said = await thieving.brings(Kind.GRANT, _as(Role.ADMIN, keys))
+    await thieving.new_keys()
+    pair = copy.signing, copy.agreement.public, copy.tls.fingerprint
+    agreed = Successor.agreed(*pair, space, keys.signing.public).encode()
+    await thieving.brings(Kind.SUCCESSOR, agreed, key=keys.signing, under=said.id)
+    await thieving.year.do("confirm", device=copy.signing.public.hex(), restore=True)
+    assert _given(thieving, space, copy.signing.public) == {Role.MACHINE}
+
+
+@attack(ADDED, off={"protocol.replica.office.grants._repeated": _the_last_of_all})
+async def test_a_laptop_that_a_stolen_key_let_in_for_good_comes_in_until_the_last_day_of_its_stay(
+    thieving: Thieving,
+) -> None:
+    office, here = thieving.office, thieving.here
+    person, laptop = await office.add_person("M. Remplaçant", "teacher"), spy()
+    code = (
+        await thieving.year.do(
+            "invite", role="teacher", space=[here.space.hex()], person=person, ttl="24h", uses=1, **{"for": "15d"}
+        )
+    )["code"]
+    await office.enrol(code, laptop)
+    (first,) = office.server.replica.door.authorities_of(laptop.signing.public)
+    await thieving.is_stolen()
+    await thieving.brings(Kind.GRANT, thieving.let_in(laptop, person=person))
+    await thieving.new_keys()
+    space = await thieving.next_class(person)
+    (given,) = [
+        each for each in office.server.replica.door.authorities_of(laptop.signing.public) if each.space == space
+    ]
+    assert given.until_ms == first.until_ms is not None
 
 
 async def test_that_a_device_is_let_in_for_good_whose_stay_had_ended_is_told(tmp_path: Path) -> None:

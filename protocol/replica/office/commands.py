@@ -39,7 +39,7 @@ from protocol.replica.office.spaces import (
 )
 from protocol.replica.office.withdrawals import Kept, Withdrawn
 from protocol.rights.vouching import Device, device_words
-from protocol.roles import RANK, Role
+from protocol.roles import RANK, RUNS_A_SCHOOL, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,21 @@ async def let_in_device(
             f"it stays cut off in {names}, and out of what `grant --person` does: `{program} grant --device "
             f"{device.hex()} {everywhere}` takes all of that back"
         )
+    given = await grants.raised(office, device, spaces)
+    if given is not None and given.higher is None and given.role in RUNS_A_SCHOOL:
+        await outgoing.progress(f"it comes in as what it was let in as first: {given.role} there, who lets others in")
+    await _tell_if_raised(device, given, program, outgoing)
+
+
+async def _tell_if_raised(device: bytes, given: grants.Raised | None, program: str, outgoing: Outgoing) -> None:
+    """That other grants call a device more than what it was let in as: nobody honest makes it another one."""
+    if given is not None and given.higher is not None:
+        await outgoing.progress(
+            f"the device {device.hex()} comes in as {given.role}, which it was let in as first; grants call it "
+            f"{given.higher} as well. If nobody decided that, whoever wrote them may have had the server's key: "
+            f"`{program} devices` shows where it is what, `rotate server --kit --since` ends what was said since. If "
+            f"it is meant to be more there, a code (`{program} invite`) says so, in a folder of its own"
+        )
 
 
 async def let_in_person(
@@ -192,6 +207,8 @@ async def let_in_person(
     left_off = max(0, len(looked) - MAX_TOLD_DEVICES) + max(0, len(same) - MAX_TOLD_DEVICES)
     if left_off:
         await outgoing.progress(f"and {left_off} more that grants call this person's; `devices` lists all")
+    for key in grants.devices_of(office, [person])[:MAX_TOLD_DEVICES]:
+        await _tell_if_raised(key, await grants.raised(office, key, spaces), program, outgoing)
     return LookedAt(rows, left_off)
 
 

@@ -13,6 +13,8 @@ Rules:
 - with a teacher come the devices that stand for the teacher, not a PC that somebody calls hers;
 - so do role and end, where a school is run, unless this machine has given others itself; after the end, a grant to the
   device takes it up again for good;
+- at a server they are those of the first grant of all that say the same of a device, whoever may say it, and ended ones
+  too: what raises a device later is told and not repeated (docs/adr/0300);
 - what somebody else has granted already is said all the same (docs/adr/0188).
 """
 
@@ -48,6 +50,13 @@ class Standing(NamedTuple):
     def name(self) -> str:
         """What tells it from the others of the same device."""
         return f"{self.device[1].hex()}-{'' if self.person is None else self.person.hex()}-{int(self.teaches)}"
+
+
+class Raised(NamedTuple):
+    """As what a device came in here, and the higher role, if any, that other grants give it by now."""
+
+    role: Role
+    higher: Role | None
 
 
 class LetIn(NamedTuple):
@@ -208,7 +217,7 @@ async def confirm_clone(office: Office, device: bytes, *, restore: bool = False)
         held_back = (await office.replica.view(grant.space)).roster.held_back
         before = office.replica.door.authority(await _named_grant(office, grant))
         if restore and before is not None and before.grant not in held_back:
-            like = replace(grant, role=before.role, person=before.person)
+            like = replace(grant, role=(await _first_said(office, before)).role, person=before.person)
         drafts += await _grant_drafts(office, like, [grant.space])
         if like.role not in SHARED:
             await note_device(office, like.person, (like.key, like.agreement), How.NAME)
@@ -228,9 +237,14 @@ async def standing_grants(office: Office, device: bytes) -> list[Authority]:
     `BadInput(UNKNOWN_DEVICE)`.
     """
     known = grants_of(office, device)
-    rosters = {space: (await office.replica.view(space)).roster for space in {grant.space for grant in known}}
-    honest = [grant for grant in known if grant.grant not in rosters[grant.space].held_back]
-    return [grant for grant in honest if grant.grant not in rosters[grant.space].void] or honest or known
+    honest = await _not_held_back(office, known)
+    void = {space: (await office.replica.view(space)).roster.void for space in {grant.space for grant in honest}}
+    return [grant for grant in honest if grant.grant not in void[grant.space]] or honest or known
+
+
+async def _not_held_back(office: Office, known: Sequence[Authority]) -> list[Authority]:
+    held = {space: (await office.replica.view(space)).roster.held_back for space in {grant.space for grant in known}}
+    return [grant for grant in known if grant.grant not in held[grant.space]]
 
 
 async def write_and_tend(office: Office, drafts: Sequence[Draft]) -> None:
@@ -262,17 +276,44 @@ async def _repeated(office: Office, alike: Sequence[Authority], known: Sequence[
     """What a further grant says of a device, of whose `known` grants these say the same, in the order they came in.
 
     Keys and code are the first one's: who came by a thief's code goes with it, and nobody else. So are role and end,
-    unless this machine has said others since: the server's key is enough to say both anew. The server takes the highest
-    role, and the last end, that the device has.
+    unless this machine has said others since: the server's key is enough to say both anew, and at a server to say it as
+    this machine. There they are the first one's of all; only once its end is over, the last end that the device has.
     """
     first, said = alike[0], alike[0]
     if office.rank >= RANK[Role.SERVER]:
-        said = replace(_latest(alike), until_ms=await _end_of(office, known))
+        said = await _first_said(office, first)
+        if said.until_ms is not None and said.until_ms <= office.now_ms():
+            said = replace(said, until_ms=await _end_of(office, known))
     elif own := [grant for grant in alike if grant.author == office.own_device[0]]:
         said = own[-1]
     is_over = said.until_ms is not None and said.until_ms <= office.now_ms()
     until_ms = None if is_over else said.until_ms
     return replace(first, role=said.role, until_ms=until_ms)
+
+
+async def _first_said(office: Office, like: Authority) -> Authority:
+    """Of what says the same of a device as one grant, and is not held back, what came here first.
+
+    A clone that was confirmed as what the machine was before it is that again.
+    """
+    same = [each for each in grants_of(office, like.key) if _standing(each) == _standing(like)]
+    same = await _not_held_back(office, same) or [like]
+    first = began = same[0]
+    while began.predecessor is not None:
+        began = office.replica.door.authorities_of(began.predecessor)[0]
+    return next((each for each in same if each.predecessor is None and each.role is began.role), first)
+
+
+async def raised(office: Office, device: bytes, spaces: Sequence[bytes]) -> Raised | None:
+    """As what a server has let a device into one of these spaces, and what else it is called by now."""
+    if office.rank < RANK[Role.SERVER]:
+        return None
+    known = await standing_grants(office, device)
+    given = [grant for grant in known if grant.space in spaces and grant.author == office.own_device[0]]
+    if not given:
+        return None
+    here, highest = _latest(given), _latest(known)
+    return Raised(here.role, highest.role if highest.rank > here.rank else None)
 
 
 def _latest(grants: Sequence[Authority]) -> Authority:
