@@ -41,6 +41,7 @@ from sync_server.handlers.by_kit.newcomers import (
     cut_off_with_codes,
     given_on_elsewhere,
     old_keys,
+    strange_offices,
 )
 from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
@@ -261,12 +262,25 @@ async def _tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int |
     if since_ms is not None:
         await _tell_of_cut_off(server, outgoing, old, since_ms)
         return
-    for pair in await came_in_elsewhere(server, old):
-        words = await asyncio.to_thread(device_words, pair)
+    strange, came = await strange_offices(server), await came_in_elsewhere(server, old)
+    for pair in strange[: commands.MAX_TOLD_DEVICES]:
+        device, words = pair[0].hex(), await asyncio.to_thread(device_words, pair)
         await outgoing.progress(
-            f"the device {pair[0].hex()} (“{words}”) was let in at a head teacher's computer by a code of the old key, "
-            f"and stays; if the school does not know it: `sync-server revoke {pair[0].hex()}`"
+            f"the device {device} (“{words}”) lets others in by the word of an old key, and nobody here knows it: it "
+            "stays, and codes that it made open nothing here. If the school does not know it: `sync-server revoke "
+            f"{device}`; if it does, and its own page shows these words: "
+            f"`sync-server grant --device {device} --space …`"
         )
+    for pair in came[: commands.MAX_TOLD_DEVICES]:
+        device, words = pair[0].hex(), await asyncio.to_thread(device_words, pair)
+        await outgoing.progress(
+            f"the device {device} (“{words}”) was let in at a head teacher's computer by a code of the old key, or by "
+            "one of somebody whom that let in and nobody here knows, and stays; if the school does not know it: "
+            f"`sync-server revoke {device}`"
+        )
+    for more in (len(each) - commands.MAX_TOLD_DEVICES for each in (strange, came)):
+        if more > 0:
+            await outgoing.progress(f"and {more} more; `devices` lists all")
 
 
 async def _tell_of_cut_off(server: Server, outgoing: Outgoing, old: Collection[bytes], since_ms: int) -> None:

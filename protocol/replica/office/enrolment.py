@@ -6,6 +6,7 @@ Rules:
 - of several invitations of one code the one counts that this office has made, else the first that came here;
 - it counts if the fold holds it, its author outranks the role and is not cut off, its author's grant
   holds in every space, and whom it is for is still on the list of each: who was let go comes back by no older code;
+- at a server a code counts whose maker is known there, or comes of keys that still count (docs/adr/0299);
 - it ends by this office's clock, and with the stay that it opens; its uses are the devices whose grants name it, so
   that a reborn server knows them;
 - all grants are one durable transaction; the same device key asking again gets the same answer;
@@ -31,7 +32,7 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.text import local_time
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.known_codes import KnownCodes
-from protocol.replica.office.known_here import made_here, note_enrolled
+from protocol.replica.office.known_here import KnownHere, made_here, note_enrolled
 from protocol.replica.office.names import distinct
 from protocol.rights.door import Authority
 from protocol.roles import DEVICES, RANK, SHARED, Role
@@ -93,6 +94,7 @@ class Enrolment:
         entry = await self._made_here(shown) or shown[0]
         invite = Invite.parse(entry.payload or b"")
         if request.proves(invite.key, device) and await self._counts(entry, invite):
+            await self._check_known(entry)
             return entry, invite
         raise _wrong()
 
@@ -105,6 +107,20 @@ class Enrolment:
     @property
     def _is_server(self) -> bool:
         return self._office.rank >= RANK[Role.SERVER]
+
+    async def _check_known(self, entry: Entry) -> None:
+        """At a server who made a code is known, or comes of keys that still count. Raises `Refused` (CODE_WRONG)."""
+        office = self._office
+        maker = office.replica.door.authority(entry.header.grant)
+        if not self._is_server or maker is None or maker.rank >= RANK[Role.SERVER]:
+            return
+        if not await (await KnownHere.of(office)).is_from_known_hands(maker):
+            raise Refused(
+                Code.CODE_WRONG,
+                f"this server does not know the computer that made this code ({maker.key.hex()[:8]}), which was let in "
+                "with a key that has been replaced: whoever runs the server makes a new code, or lets that computer in "
+                "by its name first (`grant --device`)",
+            )
 
     async def _counts(self, entry: Entry, invite: Invite) -> bool:
         door = self._office.replica.door

@@ -138,6 +138,31 @@ class KnownHere:
             return True
         return self._is_school(self._office.replica.door.authority(code.header.grant))
 
+    async def is_from_known_hands(self, right: Authority | None) -> bool:
+        """Whether a right comes of somebody whom this server knows, of a root, or of a server's key that still counts.
+
+        Through any number of steps; what a replaced key said, and nothing here knows, is as good as a thief's
+        (docs/adr/0299).
+        """
+        door = self._office.replica.door
+        while right is not None and right.rank < RANK[Role.SERVER]:
+            if right.grant not in self._later or self._is_noted(right, How.CODE, How.NAME):
+                return True
+            if right.predecessor is None and right.invite is not None and not await self._is_by_known_code(right):
+                return False
+            right = door.authority(right.under)
+        return right is None or right.key not in (await self._office.replica.view(door.territory)).roster.cut
+
+    async def _is_by_known_code(self, right: Authority) -> bool:
+        """Whether what a right names as its code is one, and of somebody known; whose makers stand above it each."""
+        code = (await self._office.replica.store.get([right.invite or b""])).get(right.invite or b"")
+        if code is None or code.header.kind != Kind.INVITE:
+            return False
+        if code.id not in self._later or CODE_MARKS + code.id.hex() in self._codes:
+            return True
+        maker = self._office.replica.door.authority(code.header.grant)
+        return maker is not None and right.rank < maker.rank and await self.is_from_known_hands(maker)
+
     async def _is_by_a_school(self, given: Authority) -> bool:
         """Whether a school's computer that is known has let a device in, by no code of nobody's."""
         door = self._office.replica.door

@@ -10,7 +10,8 @@ Rules:
 - nor does it end what this server has given on since, with keys that still count, to a teacher's device whose first
   grant is held back: it is cut off there, unless somebody has let it in by its own name, or a later code has;
 - who is cut off so and may let others in has said nothing since that time either, and whom it let in goes with it;
-- without a time nobody knows which of them a thief had let in: each is told by its words, for somebody to look at.
+- without a time nobody knows which of them a thief had let in: each is told by its words, for somebody to look at, with
+  whoever came in by codes of devices that old keys let in and nobody here knows, and with these.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from protocol.model.entry import Kind
 from protocol.model.structure import Invite
 from protocol.replica.office.held_codes import let_in_by_codes_of
 from protocol.replica.office.held_in_space import counting_where_they_lie, not_held_back
-from protocol.replica.office.known_here import let_in_by_code, let_in_by_name
+from protocol.replica.office.known_here import KnownHere, let_in_by_code, let_in_by_name
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.office.words_of_office import in_force
 from protocol.rights.door import Authority
@@ -47,16 +48,30 @@ async def keys_that_still_count(server: Server) -> list[bytes]:
 
 
 async def came_in_elsewhere(server: Server, old: Collection[bytes]) -> list[Device]:
-    """The devices in use that somebody else let in by a code of these keys."""
-    door = server.replica.door
-    made = await server.store.scan_kinds([Kind.INVITE])
-    codes = {entry.id for entry in made if entry.header.author in old}
+    """The devices in use that somebody else let in by a code of these keys, or anybody by one of somebody unknown."""
+    door, known = server.replica.door, await KnownHere.of(server)
+    codes, strange = set[bytes](), set[bytes]()
+    for made in await server.store.scan_kinds([Kind.INVITE]):
+        maker = door.authority(made.header.grant)
+        if made.header.author in old:
+            codes.add(made.id)
+        elif not await known.is_from_known_hands(maker):
+            strange.add(made.id)
     found: dict[Device, None] = {}
     for grant in door.authorities():
-        author = door.authority(grant.under)
-        is_elsewhere = grant.invite in codes and author is not None and author.role is not Role.SERVER
-        if is_elsewhere and (await server.replica.view(grant.space)).roster.may_read(grant.key):
+        came = grant.invite in strange or (grant.invite in codes and _is_below(door.authority(grant.under)))
+        if came and (await server.replica.view(grant.space)).roster.may_read(grant.key):
             found[grant.key, grant.agreement] = None
+    named = await let_in_by_name(server.store)
+    return [pair for pair in found if pair not in named]
+
+
+async def strange_offices(server: Server) -> list[Device]:
+    """The devices in use that let others in, and that come of replaced keys and of nobody whom this server knows."""
+    known, found = await KnownHere.of(server), dict[Device, None]()
+    for each in [each for each in server.replica.door.authorities() if each.role in _OFFICES]:
+        if not await known.is_from_known_hands(each) and await in_force(server.replica, each):
+            found[each.key, each.agreement] = None
     return list(found)
 
 
