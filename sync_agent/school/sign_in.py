@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -73,12 +73,18 @@ class Guards:
 
     `spaces` are those in which sign-in is on: there it holds of everybody, on a list or not any more. `guarded` is who
     is on the list of one of these; `ways` where somebody can sign in, and by what: person → space → what is set. In
-    the others also who has left their list can.
+    the others also who has left their list can. `first` is, of whoever is on lists of these, the one that this device
+    heard of first as listing them: whoever has the server makes up another, with a secret of his own for them.
     """
 
     spaces: frozenset[bytes] = frozenset()
     guarded: frozenset[bytes] = frozenset()
     ways: Mapping[bytes, Mapping[bytes, SignIn | None]] = field(default_factory=dict)
+    first: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    def counts_beside(self, person: bytes, proven: Collection[bytes]) -> bool:
+        """Whether who has signed in in these spaces is that person where sign-in is off (docs/adr/0302)."""
+        return self.first.get(person) in {None, *proven}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,8 @@ class SignInBook:
         self._agent = agent
         self._folded: dict[bytes, tuple[Basis, frozenset[bytes], SignIns]] = {}
         self._keys: dict[bytes, SignInKey] = {}
+        self._listed: defaultdict[bytes, dict[bytes, None]] = defaultdict(dict)
+        self._read = 0
         self._one_at_a_time = asyncio.Lock()
 
     async def of(self, space: bytes) -> SignIns:
@@ -121,14 +129,31 @@ class SignInBook:
         asked = await self._agent.spaces() if among is None else among
         spaces = [space for space in sorted(asked) if (await self.of(space)).on]
         ways: defaultdict[bytes, dict[bytes, SignIn | None]] = defaultdict(dict)
-        guarded: set[bytes] = set()
+        guarded: defaultdict[bytes, set[bytes]] = defaultdict(set)
         for space in spaces:
             sign_ins = {person: each for person, each in (await self.of(space)).persons.items() if each.is_set}
             listed = (await self._agent.replica.view(space)).roster.persons
-            guarded |= listed.keys()
+            for person in listed:
+                guarded[person].add(space)
             for person in {**listed, **sign_ins}:
                 ways[person][space] = sign_ins.get(person)
-        return Guards(frozenset(spaces), frozenset(guarded), dict(ways))
+        heard = await self._spaces_heard() if spaces else {}
+        first = {
+            person: next((one for one in heard.get(person, ()) if one in there), min(there))
+            for person, there in guarded.items()
+        }
+        return Guards(frozenset(spaces), frozenset(guarded), dict(ways), first)
+
+    async def _spaces_heard(self) -> Mapping[bytes, Iterable[bytes]]:
+        """Which spaces list, or listed, each person, in the order in which that came here: dates are their authors'."""
+        store = self._agent.replica.store
+        latest = await store.latest()
+        if latest is not None and latest[0] > self._read:
+            for entry in await store.scan_kinds([Kind.PERSON], self._read):
+                if entry.header.subject is not None:
+                    self._listed[entry.header.subject].setdefault(entry.header.space)
+            self._read = latest[0]
+        return self._listed
 
     async def opened_by_gone(self, space: bytes) -> dict[bytes, list[bytes]]:
         """Whose sign-in in force could be opened by devices that are cut off: person → those devices."""

@@ -5,6 +5,8 @@ They make up another class there, and list in it who signs in; or they call the 
 
 from __future__ import annotations
 
+import html
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -12,10 +14,12 @@ import pytest
 from protocol.errors import Refused
 from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.model.work import ItemKind
+from protocol.replica.console.frame import Notices
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
+from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.hand_ins.drafts import Drafts
-from sync_agent.hand_ins.handing_in import give_feedback
+from sync_agent.hand_ins.handing_in import give_feedback, hand_in
 from sync_agent.school.sign_in import TRIES_MARKS, SignInBook, Try
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, WORK, Classroom, Given
@@ -114,6 +118,60 @@ async def test_what_another_class_has_set_keeps_nobody_out_of_hers(hers: Hers) -
         assert (await sign_in(surfer, school.lea, PICTURES, school.room.space)).status == 303
         assert len(await hers.shown(surfer)) == 7
         assert await hers.hand_in(surfer, f"/item/{hers.begun}", [("a.txt", b"x")]) == 303
+
+
+@dataclass
+class Choir:
+    """A class without sign-in that lists Léa too, and an answered work of hers there."""
+
+    space: bytes
+    item: str
+    work: str
+
+    async def is_hers_here(self, surfer: Surfer, lea: bytes) -> set[int]:
+        """How the pages of her work, and handing in in her name, answer whoever sits here."""
+        pages = [f"/work/{self.work}", f"/work/{self.work}/note/mot.txt"]
+        found = {(await surfer.get(path)).status for path in pages}
+        sent = await surfer.send("/who", f"/item/{self.item}/hand-in", {"person": lea.hex()}, [("a.txt", b"x")])
+        return found | {sent.status}
+
+
+@pytest.fixture
+async def choir(hers: Hers) -> Choir:
+    school = hers.school
+    space = await class_beside(school, "Chorale", "Mme Roy", pictures=None)
+    roy, pc = school.room.devices[-1], school.pc
+    wish = Wish(space, None, ItemKind.ASSIGNMENT, "Chantez")
+    item = (await publish(roy.agent, wish, Given(SMALL), Notices())).item
+    for device in (roy, pc, roy, pc):
+        await device.session.sync()
+    sizes = [(path, len(content)) for path, content in sorted(WORK.items())]
+    work = await hand_in(pc.agent, item, school.lea, sizes, Given(WORK), Notices())
+    for device in (pc, roy, pc):
+        await device.session.sync()
+    await give_feedback(roy.agent, work, WORDS, "4/20", redo=False, incoming=Given({"mot.txt": b"secret"}))
+    for device in (roy, pc, roy, pc):
+        await device.session.sync()
+    return Choir(space, item.hex(), work.hex())
+
+
+@pytest.mark.parametrize("is_on_its_list", [True, False], ids=["on its list", "taken off it again"])
+@attack(ROW, off={"sync_agent.school.sign_in.Guards.counts_beside": lambda *_: True})
+async def test_nor_is_she_in_a_class_without_sign_in_before_she_signs_in_where_she_was_listed_first(
+    hers: Hers, choir: Choir, *, is_on_its_list: bool
+) -> None:
+    school = hers.school
+    made_up = await class_beside(school, "Soutien", "M. X", pictures=OTHERS, first=True)
+    if not is_on_its_list:
+        await leaves(school, made_up)
+    async with portal(school.pc.agent) as surfer:
+        assert (await sign_in(surfer, school.lea, OTHERS, made_up)).status == 303
+        assert await choir.is_hers_here(surfer, school.lea) == {404, 403}
+        page = await surfer.page(f"/item/{choir.item}")
+        (way,) = set(re.findall(rf'"(/sign-in/{school.lea.hex()}[^"]*)"', page))
+        assert "Classe : CM1" in await surfer.page(html.unescape(way)), "the page asks in the class that counts"
+        assert (await sign_in(surfer, school.lea, PICTURES, school.room.space)).status == 303
+        assert await choir.is_hers_here(surfer, school.lea) == {200, 303}
 
 
 def _of_a_person(_: bytes, person: bytes) -> str:

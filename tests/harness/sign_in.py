@@ -69,12 +69,12 @@ async def class_beside(
     return space
 
 
-async def leaves(school: SignedClass) -> None:
-    """Léa is taken off the list of her class."""
-    room = school.room
-    listed = (await room.territory.replica.view(room.space)).roster.persons[school.lea].entry
+async def leaves(school: SignedClass, space: bytes | None = None) -> None:
+    """Léa is taken off the list of her class, or of another."""
+    territory, space = school.room.territory, space or school.room.space
+    listed = (await territory.replica.view(space)).roster.persons[school.lea].entry
     left = PersonRecord("Léa", PersonRole.PUPIL, left=True).encode()
-    await room.territory.say(room.space, Kind.PERSON, left, subject=school.lea, parents=(listed,))
+    await territory.say(space, Kind.PERSON, left, subject=school.lea, parents=(listed,))
     await school.agree()
 
 

@@ -5,7 +5,8 @@ shared PC the name that was chosen, which goes with the browser's session or aft
 who it is stands in a session of this portal (`sessions`), and a name that was merely chosen counts for nothing.
 
 What lies in a class with sign-in belongs to who has signed in in that very class, whatever other lists say of whom, and
-wherever else somebody has signed in: another class may be one that a thief has made up (docs/adr/0288).
+wherever else somebody has signed in: another class may be one that a thief has made up (docs/adr/0288). So may one that
+signs in somebody of a class without sign-in: there, of those that list them, the one counts that was here first (0302).
 """
 
 from __future__ import annotations
@@ -145,7 +146,8 @@ class Visit:
         if room.space not in self.guards.spaces and not self.guards.guarded.issuperset(one.id for one in room.pupils):
             return None
         query = urlencode({"back": back, "space": room.space.hex()})
-        if self.me is not None and self.signed_in and room in self.ways_of(self.me.id):
+        asks_elsewhere = room.space not in self.guards.spaces and self.me is not None and room.lists(self.me.id)
+        if self.me is not None and self.signed_in and (asks_elsewhere or room in self.ways_of(self.me.id)):
             return f"/sign-in/{self.me.id.hex()}?{query}"
         return f"/who?{query}"
 
@@ -289,7 +291,7 @@ async def visit_of(
     else:
         me, proven = _signed_in(request, rooms, sessions, guards)
         me = me or _chosen(request, rooms, guards)
-    own = _own(rooms, guards, proven)
+    own = _own(rooms, guards, me, proven)
     language, roles = _language(request), await shelf.agent.roles()
     visit_id = door.visit_of(request)
     say = Words(language, _register(request, rooms, me, teaches=teaches))
@@ -400,9 +402,13 @@ def register_of_classes(names: list[str]) -> Register:
     return Register.TEEN if names and all(_SECONDARY.search(name) for name in names) else Register.YOUNG
 
 
-def _own(rooms: Collection[Room], guards: Guards, proven: Collection[bytes]) -> list[Room]:
-    """Where whoever is somebody here is shown what is theirs: in a class with sign-in, if they signed in there."""
-    return [room for room in rooms if room.space not in guards.spaces or room.space in proven]
+def _own(rooms: Collection[Room], guards: Guards, me: Person | None, proven: Collection[bytes]) -> list[Room]:
+    """Where whoever is somebody here is shown what is theirs: in a class with sign-in, if they signed in there.
+
+    In the others, if they signed in where they have to (`Guards.first`), or nowhere.
+    """
+    is_free = me is None or guards.counts_beside(me.id, proven)
+    return [room for room in rooms if (is_free if room.space not in guards.spaces else room.space in proven)]
 
 
 def _signed_in(

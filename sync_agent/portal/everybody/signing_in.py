@@ -81,8 +81,13 @@ class SigningIn:
         return person
 
     def _room(self, visit: Visit, person: bytes, space: str | None) -> Room | None:
-        """The class that was asked for, else the only one that lists them and has set something; None to ask which."""
+        """The class that was asked for, else the only one that lists them and has set something; None to ask which.
+
+        For one without sign-in it is the one that counts there.
+        """
         ways, there = visit.ways_of(person), visit.guards.ways[person]
+        if any(room.space.hex() == space and room.space not in visit.guards.spaces for room in visit.rooms):
+            space = visit.guards.first.get(person, b"").hex()
         asked = next((room for room in ways if room.space.hex() == space), None)
         has_set = [room for room in ways if room.lists(person) and there[room.space] is not None]
         if asked is not None or len(has_set) > 1:
