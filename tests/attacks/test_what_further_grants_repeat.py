@@ -15,6 +15,7 @@ from protocol.model.structure import Grant, Successor
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.grants import _has_a_say, standing_grants
 from protocol.rights.door import Authority
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
@@ -244,3 +245,54 @@ async def test_that_a_device_is_let_in_for_good_whose_stay_had_ended_is_told(tmp
         await desk.ask("grant", device=device, space=[second])
         assert _granted(head.agent, second, laptop.agent.device).until_ms is None
         assert "now it is let in for good" in "".join(desk.told)
+
+
+def _whoever_granted_it(_office: Office, known: Sequence[Authority]) -> Sequence[Authority]:
+    """As if what a machine was before it took new keys went by what those are called."""
+    return [grant for grant in known if grant.predecessor is None] or known
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+@attack(ADDED, off={"protocol.replica.office.grants._by_what_it_was": _whoever_granted_it})
+async def test_a_pc_that_took_new_keys_which_a_stolen_key_called_a_teachers_is_a_pc_in_the_next_class(
+    thieving: Thieving, confirmed: bool
+) -> None:
+    keys, at, copy = thieving.year.machine.agent.keys, thieving.here.space, spy()
+    (first,) = thieving.office.server.replica.door.authorities_of(keys.signing.public)
+    pair = copy.signing, copy.agreement.public, copy.tls.fingerprint
+    agreed = Successor.agreed(*pair, at, keys.signing.public).encode()
+    await thieving.brings(Kind.SUCCESSOR, agreed, key=keys.signing, under=first.grant)
+    await thieving.is_stolen()
+    await thieving.brings(Kind.GRANT, _as(Role.TEACHER, copy, thieving.year.person))
+    await thieving.new_keys()
+    device = copy.signing.public
+    if confirmed:
+        await thieving.year.do("confirm", device=device.hex(), restore=False)
+    made = await thieving.year.do("space add", name="CM2", school="0180001D", year="2027-2028")
+    await thieving.year.do("grant", device=device.hex(), person=None, space=[made["space"]])
+    assert _given(thieving, bytes.fromhex(made["space"]), device) == {Role.MACHINE}
+
+
+async def _with_a_say_alone(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Authority]:
+    """As if at a server who may grant in the class had the first word of a device, so whoever has its key."""
+    known = await standing_grants(office, device)
+    return [grant for grant in known if _has_a_say(office, grant, spaces)] or known
+
+
+@attack(ADDED, off={"protocol.replica.office.grants._with_a_say": _with_a_say_alone})
+async def test_a_laptop_that_a_head_let_in_comes_into_another_school_as_whose_it_is_whatever_a_stolen_key_says(
+    thieving: Thieving,
+) -> None:
+    office, laptop, head = thieving.office, spy(), await thieving.here.head_of_the_school()
+    person = await office.add_person("M. Durand", "teacher")
+    right = next(each.grant for each in office.server.replica.door.authorities_of(head.agent.device))
+    let_in = thieving.let_in(laptop, person=person)
+    await thieving.brings(Kind.GRANT, let_in, key=head.agent.keys.signing, under=right)
+    await thieving.is_stolen()
+    await thieving.brings(Kind.GRANT, thieving.let_in(laptop))
+    await thieving.new_keys()
+    made = await thieving.year.do("space add", name="CM2", school="0180002E", year="2027-2028")
+    device = laptop.signing.public
+    await thieving.year.do("grant", device=device.hex(), person=None, space=[made["space"]])
+    (given,) = [each for each in office.server.replica.door.authorities_of(device) if each.space.hex() == made["space"]]
+    assert given.person == bytes.fromhex(person)

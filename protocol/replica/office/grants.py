@@ -13,8 +13,8 @@ Rules:
 - with a teacher come the devices that stand for the teacher, not a PC that somebody calls hers;
 - so do role and end, where a school is run, unless this machine has given others itself; after the end, a grant to the
   device takes it up again for good;
-- at a server they are those of the first grant of all that say the same of a device, whoever may say it, and ended ones
-  too: what raises a device later is told and not repeated (docs/adr/0300);
+- at a server all of these are those of the first grant, whoever may say what in the class; role and end also of one
+  that has ended: what raises a device later is told and not repeated (docs/adr/0300);
 - what somebody else has granted already is said all the same (docs/adr/0188).
 """
 
@@ -127,8 +127,26 @@ async def _with_a_say(office: Office, device: bytes, spaces: Sequence[bytes]) ->
     """Of a device's standing grants those whose words count here; without successors of copied keys, if others do."""
     standing = await standing_grants(office, device)
     known = [grant for grant in standing if grant.rank < office.rank] or standing
-    known = [grant for grant in known if _has_a_say(office, grant, spaces)] or [_latest(known)]
-    return [grant for grant in known if grant.predecessor is None] or known
+    if office.rank < RANK[Role.SERVER]:  # which has a say everywhere, and so has whoever copied its key
+        known = [grant for grant in known if _has_a_say(office, grant, spaces)] or [_latest(known)]
+    return _by_what_it_was(office, known)
+
+
+def _by_what_it_was(office: Office, known: Sequence[Authority]) -> list[Authority]:
+    """Of a machine that took new keys what was said of it as the machine that it was; a shared one stays that."""
+    if known[0].predecessor is None:
+        return [grant for grant in known if grant.predecessor is None]
+    was = _began(office, known[0])
+    said = [grant for grant in known if grant.predecessor is None]
+    alike = [grant for grant in said if (grant.person, grant.role) == (was.person, was.role)]
+    return alike or list(known if was.role in SHARED else said or known)
+
+
+def _began(office: Office, grant: Authority) -> Authority:
+    """What was heard first of the machine to which a grant was passed on with new keys."""
+    while grant.predecessor is not None:
+        grant = office.replica.door.authorities_of(grant.predecessor)[0]
+    return grant
 
 
 def _standing(grant: Authority) -> Standing:
@@ -298,10 +316,8 @@ async def _first_said(office: Office, like: Authority) -> Authority:
     """
     same = [each for each in grants_of(office, like.key) if _standing(each) == _standing(like)]
     same = await _not_held_back(office, same) or [like]
-    first = began = same[0]
-    while began.predecessor is not None:
-        began = office.replica.door.authorities_of(began.predecessor)[0]
-    return next((each for each in same if each.predecessor is None and each.role is began.role), first)
+    began = _began(office, same[0])
+    return next((each for each in same if each.predecessor is None and each.role is began.role), same[0])
 
 
 async def raised(office: Office, device: bytes, spaces: Sequence[bytes]) -> Raised | None:
