@@ -5,7 +5,8 @@ Rules:
   many as they like, each with one piece of work;
 - a machine is known where it was let in when this device met the class, or a week ago, as this device has watched
   (`watched`): no date, grant or receipt of others moves that;
-- so many of a class are noted; where there is no room, those go that have no right any more.
+- so many of a class are noted; where there is no room, those go that have no right any more. Who comes when as many
+  have one is not known: nothing tells invented machines from a school's, but that these were here first.
 """
 
 from __future__ import annotations
