@@ -2,6 +2,7 @@
 
 Rules:
 - a confirmation is the word of who wrote it, or, with a proof, of who drew the phrase that made this;
+- one that was destroyed, with somebody who is shown again, is the word of who wrote it: its header says all of that;
 - one about a grant that is over is kept apart, and one that was said since a lost device was let in again is left out
   until others of its person have confirmed that (`letting_back`);
 - of what a device says few phrases and few proofs are looked at: each of them is a signature.
@@ -22,11 +23,11 @@ from protocol.limits import (
     MAX_PROOFS_PER_GRANT,
     MAX_PROOFS_THAT_NAME_NO_KEY,
 )
-from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.entry import Entry, Kind
 from protocol.rights.door import Authority, Door
 from protocol.rights.letting_back import LetInAgain, Returns, Vouched
 from protocol.rights.turns import Return
-from protocol.rights.vouching import Device, Voices, Vouch, Word, is_drawn_by, is_proof
+from protocol.rights.vouching import Device, Voices, Word, is_drawn_by, is_proof, vouched
 from protocol.roles import HAS_READING_KEYS, Role
 from protocol.trust.person_keys import PhraseKey
 
@@ -68,9 +69,9 @@ def voices_of(
     ]
     firsts, drawn = _of_keys(said, returns, who)
     for voice, under, word, target in _confirmations(said, door, _Phrases(drawn, firsts, who), who):
-        vouched = Vouched(voice, word, returns.of(under))
-        returns.note(vouched, target)
-        if vouched.since is None:
+        said_then = Vouched(voice, word, returns.of(under))
+        returns.note(said_then, target)
+        if said_then.since is None:
             (words if target.grant in granted else over)[voice].add(word)
     voices = Voices(
         frozenset((_device(each), who(each.person)) for each in granted.values() if each.person is not None),
@@ -110,9 +111,11 @@ def _confirmations(
     proofs: Counter[tuple[bytes, bytes]] = Counter()
     for entry, author in said:
         target = _speaker(door, entry.header.target) if entry.header.kind == Kind.VOUCH else None
-        vouch = None if target is None else parsed(entry, Vouch.parse)
+        vouch = None if target is None else vouched(entry)
         if target is None or target.person is None or vouch is None:
             continue
+        if entry.payload is None and _device(target) == _device(author):
+            continue  # that was proven by a phrase, and of itself it says nothing
         if vouch.proof is None:
             shown = _shown(author, entry.header.subject, target.person, who)
             if shown is not None:

@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from protocol.canonical import encode
 from protocol.fields import Fields, compact
 from protocol.identity import KEY_BYTES, SIGNATURE_BYTES, SigningKey, tagged, verify
+from protocol.model.entry import Entry, parsed
 from protocol.trust.person_keys import PhraseKey
 from protocol.words import WORDS
 
@@ -65,6 +66,14 @@ class Vouch:
     def encode(self) -> bytes:
         """To an entry's payload."""
         return encode(compact(proof=self.proof, signing=self.signing))
+
+
+def vouched(entry: Entry) -> Vouch | None:
+    """What an entry of this kind says. What is destroyed of one is only whether there was a proof: the header says all.
+
+    Who signed it could have said the same without one.
+    """
+    return Vouch() if entry.payload is None else parsed(entry, Vouch.parse)
 
 
 def device_id(device: Device) -> bytes:

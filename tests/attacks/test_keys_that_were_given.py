@@ -10,9 +10,11 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.identity import AgreementKey
-from protocol.model.entry import Kind
-from protocol.model.structure import Erasure, Ruling
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import Erasure, PersonRecord, Ruling
 from protocol.replica.at_work.replica import Draft
+from protocol.rights.vouching import Vouch
+from protocol.roles import PersonRole
 from protocol.trust.person_keys import KeyWraps
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.key_wraps import open_given_keys
@@ -25,6 +27,7 @@ from tests.harness.passing_days import pass_days
 from tests.harness.spied_class import SpiedClass, spied_class
 
 ROW = "an erasure takes the keys that a teacher's earlier laptop gave"
+CONFIRMED = "an erasure takes the word by which a teacher's earlier laptop confirmed the next one"
 
 
 async def _nothing_is_kept(*_: object) -> None:
@@ -151,3 +154,33 @@ async def test_and_when_she_is_shown_again(second: Second) -> None:
     await second.is_shown_again(await second.is_erased())
     assert await second.opens(second.laptop)
     assert await _readable(second) == 1
+
+
+async def _is_listed_again(second: Second) -> None:
+    here = second.here
+    again = PersonRecord("Mme Petit", PersonRole.TEACHER).encode()
+    await here.room.territory.say(second.space, Kind.PERSON, again, subject=here.room.teacher_person)
+    await second.sync()
+
+
+def _only_what_is_whole(entry: Entry) -> Vouch | None:
+    return parsed(entry, Vouch.parse)
+
+
+@attack(CONFIRMED, off={"protocol.rights.voices.vouched": _only_what_is_whole})
+async def test_her_second_laptop_speaks_for_her_and_is_given_new_work_without_the_first_one_that_confirmed_it(
+    second: Second,
+) -> None:
+    await second.is_shown_again(await second.is_erased())
+    await _is_listed_again(second)
+    here = second.here
+    hers = here.teacher.agent.device, here.room.teacher_person
+    vouches = [one.entry for one in await here.machine.agent.replica.store.of_kinds(second.space, [Kind.VOUCH])]
+    said = [each for each in vouches if (each.header.author, each.header.subject) == hers]
+    assert [each.payload for each in said] == [None], "its word is here as a header alone"
+    work = await here.room.hand_in(here.machine, here.item, {"a.odt": b"apres" * 50})
+    await second.sync()
+    (given,) = here.machine.agent.replica.door.authorities_of(second.laptop.agent.device)
+    assert given.grant not in (await here.machine.agent.replica.view(second.space)).roster.unconfirmed
+    new = (await second.laptop.agent.replica.view(second.space)).coursework.hand_ins[work]
+    assert await opening_key(second.laptop.agent, new) is not None

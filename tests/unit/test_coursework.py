@@ -19,6 +19,7 @@ from protocol.model.work import EMPTY_PAYLOAD, ContentRef, Feedback, HandIn, Ite
 from protocol.rights.door import Door
 from protocol.rights.keys_in_use import claimed_keys
 from protocol.rights.roster import Roster, fold_roster
+from protocol.rights.vouching import Vouch
 from protocol.roles import PersonRole, Role
 from tests.harness.history import YEAR_MS, World, Writer
 
@@ -390,6 +391,27 @@ def test_where_a_word_about_a_key_is_destroyed_every_key_is_claimed_but_that_dev
     assert claimed_keys(bare, door) == {its}
     again = world.say(room.teacher, room.room, Kind.PERSON_KEY, PersonKey(hers).encode(), subject=room.adult)
     assert claimed_keys([*bare, again], door) == frozenset()
+
+
+def test_a_confirmation_that_was_destroyed_is_its_authors_word_and_none_about_itself(room: ClassRoom) -> None:
+    world = room.world
+    second = world.enrol(Role.TEACHER, room.room, person=room.adult)
+    third = world.enrol(Role.TEACHER, room.room, person=room.adult)
+    for writer, key in ((room.teacher, 1), (second, 2), (third, 3)):
+        payload = PersonKey(bytes([key]) * 32).encode()
+        world.say(writer, room.room, Kind.PERSON_KEY, payload, subject=room.adult)
+    proven = Vouch(bytes(64), bytes(32)).encode()
+    said = [
+        world.say(room.teacher, room.room, Kind.VOUCH, Vouch().encode(), subject=room.adult, target=second.grant),
+        world.say(third, room.room, Kind.VOUCH, proven, subject=room.adult, target=third.grant),
+    ]
+    before = room.folds()[0].speaking[room.adult]
+    gone = {entry.id: replace(entry, payload=None, salt=None) for entry in said}
+    world.entries[:] = [gone.get(entry.id, entry) for entry in world.entries]
+    roster = room.folds()[0]
+    assert roster.speaking[room.adult] == before
+    assert {key for key, _ in before} == {room.teacher.key.public, second.key.public}
+    assert not roster.voices.words.keys() & {device for device in roster.voices.words if device[0] == third.key.public}
 
 
 def revoke(room: ClassRoom, by: Writer, victim: Writer, *heads: Entry) -> Entry:
