@@ -8,8 +8,9 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from protocol.model.entry import Kind
+from protocol.model.structure import PersonRecord
 from protocol.rights.vouching import device_words
-from protocol.roles import Role
+from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import own_device
 from tests.harness.browser import accessibility_faults, hears, looks_often, visitor
 from tests.harness.classroom import classroom
@@ -67,3 +68,31 @@ async def test_a_code_that_is_shown_once_stays_on_the_page_whatever_is_heard_mea
             assert somebody.complaints == []
             language = page.get_by_role("link", name="English")
             assert await language.get_attribute("href") == "/?lang=en", "there is nothing at this page's own address"
+
+
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_what_one_of_two_was_called_stands_by_the_button_that_makes_them_one_and_has_a_box_of_its_own(
+    tmp_path: Path, browser: Browser, width: int
+) -> None:
+    async with classroom(tmp_path) as room:
+        territory, head = room.territory, await room.head()
+        tom = await territory.person("Tom", PersonRole.PUPIL, room.space)
+        persons = (await territory.replica.view(room.space)).roster.persons
+        record = PersonRecord(persons[room.pupil_person].name, PersonRole.PUPIL).encode()
+        await territory.say(room.space, Kind.PERSON, record, subject=tom, parents=(persons[tom].entry,))
+        await head.session.sync()
+        async with portal(head.agent) as surfer, visitor(browser, width=width) as somebody:
+            page = await somebody.page()
+            await page.goto(f"{surfer.origin}/school/{room.space.hex()}")
+            await expect(page.get_by_text("autre nom ici, auparavant : Tom")).to_be_visible()
+            await page.get_by_text("C'est la même personne…").click()
+            await page.get_by_label("Oui, c'est la même personne").check()
+            assert await accessibility_faults(page) == []
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            join = page.get_by_role("button", name="Réunir")
+            await join.click()
+            await expect(page.get_by_role("heading", name="Peut-être ajoutés deux fois")).to_be_visible()
+            await page.get_by_label("Oui, la même personne s'est bien appelée : Tom").check()
+            await join.click()
+            await expect(page.get_by_text("Réunis. Rien n'est perdu.")).to_be_visible()
+            assert somebody.complaints == []
