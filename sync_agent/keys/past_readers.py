@@ -439,9 +439,7 @@ class _Class:
         )
 
     def knows(self, device: bytes, person: bytes) -> bool:
-        """Whether the teacher has confirmed this device, or looked at it as this person's that reads."""
-        if device in self.back:
-            return False
+        """Whether the teacher has ever confirmed this device, or looked at it as this person's that reads."""
         return device in self.confirmed or is_looked_at(self.marks.get(device), person, speaks=True)
 
     def add_to(
@@ -464,7 +462,7 @@ class _Class:
                 if standing not in (self.listed if is_known else self.reading):
                     claimed = not self._is_led_to(sayer)
                     past = found.setdefault((sayer.person, claimed), _Past(sayer.person, claimed))
-                    past.add(self.space, device, span, is_known=is_known)
+                    past.add(self.space, device, span, is_known=is_known and device not in self.back)
                     past.devices[given.key, given.agreement] = sayer.name
                     past.named_by[self.named_by(given)] = None
                     # by no list, which would take the name off him
