@@ -21,8 +21,6 @@ from tests.harness.files_in_memory import put_files_into_memory
 
 PROGRAMS = ("protocol", "sync_agent", "sync_server")
 TESTS = Path(__file__).parent
-GARBAGE = (300_000, 50, 50)
-"""Things made and not given back, before the youngest are looked through; so many such looks before the older are."""
 
 settings.register_profile("relais", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("relais")
@@ -68,16 +66,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look for no garbage among half a million things that stay, while tests are collected or later.
-
-    And seldom for any: what a test leaves in circles is found a little later, for a tenth of what its looking cost.
-    """
+    """Look for no garbage among half a million things that stay, while tests are collected or later."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
-        gc.set_threshold(*GARBAGE)
         gc.enable()
 
 
