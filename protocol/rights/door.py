@@ -94,6 +94,11 @@ class Authority:
         """The rank of the role, root 6 … machine 1."""
         return RANK[self.role]
 
+    @property
+    def pair(self) -> tuple[bytes, bytes]:
+        """The device that it names (`vouching.Device`): the key that signs, and the X25519 key."""
+        return self.key, self.agreement
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Succession:

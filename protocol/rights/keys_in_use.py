@@ -146,4 +146,4 @@ def by_their_own(entries: Iterable[Entry], kind: Kind, door: Door) -> Iterable[t
             continue
         authority = door.authority(entry.header.grant)
         if authority is not None and authority.person == entry.header.subject and authority.role in HAS_READING_KEYS:
-            yield entry.header.subject, (authority.key, authority.agreement), entry
+            yield entry.header.subject, authority.pair, entry

@@ -122,7 +122,7 @@ class Returns:
         self._now: defaultdict[Device, int] = defaultdict(int)
         for grant, named in again.items():
             if (held := holding.get(grant)) is not None and held.key in came_back:
-                self._now[held.key, held.agreement] |= named
+                self._now[held.pair] |= named
         self._said: defaultdict[Device, defaultdict[Return, _Said]] = defaultdict(lambda: defaultdict(_Said))
         self._vouched: defaultdict[Return, list[Vouched]] = defaultdict(list)
         self._spoke: defaultdict[Standing, defaultdict[Device, set[Return | None]]] = defaultdict(
@@ -131,7 +131,7 @@ class Returns:
 
     def of(self, under: Authority) -> Return | None:
         """As which return something was said under a grant; None where that let nobody in again."""
-        device = under.key, under.agreement
+        device = under.pair
         if under.key in self._came_back and under.grant in self._holding:
             return Return(device)
         named = self._again.get(under.grant)

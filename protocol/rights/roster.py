@@ -353,7 +353,7 @@ def _not_confirmed_again(
     """As whose those who came back were ever let in and do not count again: some stand no more as that person's."""
     for each in ever:
         if each.key in came_back and each.role in HAS_READING_KEYS and each.person is not None:
-            device = each.key, each.agreement
+            device = each.pair
             standing = device, aliases.get(each.person, each.person)
             if standing not in voices.standings or device in voices.let_back:
                 yield standing
@@ -367,7 +367,7 @@ def authorities_over(space: bytes, door: Door) -> list[Authority]:
 def _stands(entry: Entry, door: Door, voices: Voices, aliases: Mapping[bytes, bytes]) -> bool:
     """Whether who wrote an entry about its person still has a teacher's grant of that person."""
     author, person = door.authority(entry.header.grant), entry.header.subject or b""
-    return author is not None and ((author.key, author.agreement), aliases.get(person, person)) in voices.standings
+    return author is not None and (author.pair, aliases.get(person, person)) in voices.standings
 
 
 def persons_of(entries: Iterable[Entry]) -> tuple[dict[bytes, Person], dict[bytes, bytes]]:

@@ -228,7 +228,7 @@ def by_a_list_alone(
         one = None if each.person is None else aliases.get(each.person, each.person)
         if each.person is None or one not in several or each.role not in HAS_READING_KEYS:
             continue
-        device = (each.key, each.agreement)
+        device = each.pair
         is_theirs = device in spoken.own.get(one, ()) and device not in spoken.apart.get(each.person, ())
         if device in spoken.listed.get(one, ()) and not is_theirs:
             is_own = device in spoken.own.get(each.person, ())
@@ -244,7 +244,7 @@ def unconfirmed(
     """
     for authority in authorities:
         if authority.role in HAS_READING_KEYS:
-            device = (authority.key, authority.agreement)
+            device = authority.pair
             person = None if authority.person is None else aliases.get(authority.person, authority.person)
             is_nameless_head = authority.person is None and authority.role is Role.HEAD
             if device not in speaking.get(person or b"", ()) and not is_nameless_head:

@@ -235,7 +235,7 @@ def keys_cut_off(authorities: Iterable[Authority], away: Away, aliases: Mapping[
     found: defaultdict[Key, set[bytes]] = defaultdict(set)
     for each in authorities:
         whose = None if each.role not in HAS_READING_KEYS else each.person
-        if whose is not None and away.has((each.key, each.agreement), aliases.get(whose, whose)):
+        if whose is not None and away.has(each.pair, aliases.get(whose, whose)):
             found[whose, each.agreement].add(each.key)
     return dict(found)
 
@@ -257,7 +257,7 @@ def keys_held(
     """
     now, once = led
     granted = [
-        (each.person, (each.key, each.agreement), each.agreement)
+        (each.person, each.pair, each.agreement)
         for each in living
         if each.person is not None and each.role in HAS_READING_KEYS
     ]

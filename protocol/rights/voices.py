@@ -74,8 +74,8 @@ def voices_of(
         if said_then.since is None:
             (words if target.grant in granted else over)[voice].add(word)
     voices = Voices(
-        frozenset((_device(each), who(each.person)) for each in granted.values() if each.person is not None),
-        frozenset(_device(authority) for authority in granted.values() if authority.key in came_back),
+        frozenset((each.pair, who(each.person)) for each in granted.values() if each.person is not None),
+        frozenset(authority.pair for authority in granted.values() if authority.key in came_back),
         {person: tuple(devices) for person, devices in firsts.items()},
         {voice: frozenset(named) for voice, named in words.items()},
         {voice: frozenset(named) for voice, named in over.items()},
@@ -95,9 +95,9 @@ def _of_keys(
         if person is None or person != entry.header.subject:
             continue
         if entry.header.kind == Kind.PERSON_KEY:
-            firsts[who(person)].setdefault(_device(author))
+            firsts[who(person)].setdefault(author.pair)
         elif entry.header.kind == Kind.PHRASE:
-            drawn[person, _device(author), returns.of(author)].append((entry, author))
+            drawn[person, author.pair, returns.of(author)].append((entry, author))
     return firsts, drawn
 
 
@@ -114,22 +114,22 @@ def _confirmations(
         vouch = None if target is None else vouched(entry)
         if target is None or target.person is None or vouch is None:
             continue
-        if entry.payload is None and _device(target) == _device(author):
+        if entry.payload is None and target.pair == author.pair:
             continue  # that was proven by a phrase, and of itself it says nothing
         if vouch.proof is None:
             shown = _shown(author, entry.header.subject, target.person, who)
             if shown is not None:
-                yield _device(author), author, _word(target, shown, author.person, who), target
+                yield author.pair, author, _word(target, shown, author.person, who), target
             continue
         proofs[author.grant, target.grant] += 1
         if proofs[author.grant, target.grant] <= MAX_PROOFS_PER_GRANT:
             word = _word(target, target.person, target.person, who)
             for under in phrases.drawn_under(vouch.proof, vouch.signing, target):
-                yield _device(under), under, word, target
+                yield under.pair, under, word, target
 
 
 def _word(named: Authority, shown: bytes, by: bytes | None, who: Callable[[bytes], bytes]) -> Word:
-    return Word(_device(named), who(named.person or b""), shown, by, named.role is Role.HEAD)
+    return Word(named.pair, who(named.person or b""), shown, by, named.role is Role.HEAD)
 
 
 def _shown(author: Authority, subject: bytes | None, named: bytes, who: Callable[[bytes], bytes]) -> bytes | None:
@@ -198,7 +198,7 @@ class _Phrases:
             self._unnamed[person] += 1
             if self._unnamed[person] > MAX_PROOFS_THAT_NAME_NO_KEY:
                 return ()
-        device = _device(named)
+        device = named.pair
         return tuple(key for key in keys if is_proof(proof, key, person, device, named.grant))
 
 
@@ -214,7 +214,3 @@ def _signing_of(entry: Entry, person: bytes, device: Device) -> bytes | None:
 def _speaker(door: Door, grant: bytes | None) -> Authority | None:
     authority = door.authority(grant)
     return authority if authority is not None and authority.role in HAS_READING_KEYS else None
-
-
-def _device(authority: Authority) -> Device:
-    return authority.key, authority.agreement

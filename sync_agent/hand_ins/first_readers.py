@@ -87,7 +87,7 @@ def _living(roster: Roster) -> Iterator[Device]:
     """The devices that a grant makes a teacher's here, whether its end is past or not."""
     for each in roster.authorities:
         if each.role in HAS_READING_KEYS:
-            yield each.key, each.agreement
+            yield each.pair
 
 
 def _met_first(agent: Agent, roster: Roster) -> list[tuple[bytes, Device]]:

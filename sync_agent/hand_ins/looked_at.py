@@ -55,7 +55,7 @@ class Eyes:
         if given is None or not self.roster.speaks(grant):
             return False
         spoken_as = self.roster.spoken_as(given)
-        return (spoken_as is not None and spoken_as == self.mine) or (given.key, given.agreement) in self.confirmed
+        return (spoken_as is not None and spoken_as == self.mine) or given.pair in self.confirmed
 
 
 async def eyes_in(agent: Agent, space: bytes) -> Eyes:

@@ -117,7 +117,7 @@ def _is_a_teachers(roster: Roster, author: Authority | None, own: bytes, heeded:
     """
     if author is None or author.key == own:
         return author is not None
-    return (author.key, author.agreement) in heeded and roster.spoken_as(author) is not None
+    return author.pair in heeded and roster.spoken_as(author) is not None
 
 
 async def _heeded(agent: Agent, space: bytes) -> frozenset[Device]:

@@ -95,7 +95,7 @@ def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
     what came of a class in one look those count from which a voice starts there: this device saw them in no order.
     """
     grants = agent.replica.door.authorities()
-    named = {(grant.key, grant.agreement) for grant in grants if grant.person == person and grant.key not in without}
+    named = {grant.pair for grant in grants if grant.person == person and grant.key not in without}
     met: dict[Device, int] = {}
     for space in {*agent.remembered, *agent.heard}:
         starts, heard = agent.remembered.get(space, {}).get(person, ()), agent.heard.get(space, {}).get(person, {})

@@ -210,7 +210,7 @@ def _there_already(roster: Roster, starts: Mapping[bytes, Iterable[Device]]) -> 
 
 def _is_here(roster: Roster, device: Device) -> bool:
     """Whether a device is among those that a teacher's page shows as readers: who is cut off already never was."""
-    return device[0] not in roster.cut and any((one.key, one.agreement) == device for one in roster.authorities)
+    return device[0] not in roster.cut and any(one.pair == device for one in roster.authorities)
 
 
 class ReadHere(NamedTuple):
@@ -615,7 +615,7 @@ async def _told_of(agent: Agent) -> set[tuple[bytes, Device, bytes | None]]:
     written = await agent.replica.store.scan_kinds([Kind.VOUCH])
     own = [entry.header for entry in written if entry.header.author == agent.device]
     named = [(header, agent.replica.door.authority(header.target)) for header in own]
-    return {(header.space, (to.key, to.agreement), header.subject) for header, to in named if to is not None}
+    return {(header.space, to.pair, header.subject) for header, to in named if to is not None}
 
 
 def _is_own(roster: Roster, mine: Authority, grant: Authority) -> bool:
@@ -642,11 +642,11 @@ def _word_at(agent: Agent, place: _Place, *, is_told: bool = True) -> list[Draft
 def _speakers(roster: Roster) -> list[tuple[Device, Authority]]:
     """Who stands for a teacher in a space, as whose, each with the grant of highest rank that says so."""
     found = {
-        (grant.key, grant.agreement, roster.who(grant.person)): grant
+        (grant.pair, roster.who(grant.person)): grant
         for grant in sorted(roster.authorities, key=lambda each: each.rank)
         if grant.role in HAS_READING_KEYS and grant.person is not None
     }
-    return [((key, agreement), grant) for (key, agreement, _), grant in found.items()]
+    return [(pair, grant) for (pair, _), grant in found.items()]
 
 
 def name_of(key: Entry | None) -> str | None:
@@ -662,7 +662,7 @@ def first_keys(said: Iterable[Entry], roster: Roster, door: Door) -> dict[Device
     for entry in sorted(counting, key=lambda entry: (entry.header.at, entry.id)):
         grant = door.authority(entry.header.grant)
         if grant is not None and parsed(entry, PersonKey.parse) is not None:
-            found.setdefault((grant.key, grant.agreement), entry)
+            found.setdefault(grant.pair, entry)
     return found
 
 

@@ -227,7 +227,7 @@ async def _unheard(agent: Agent) -> AsyncIterator[_Back]:
         for given in sorted(unheard, key=lambda each: (each.at, each.grant)):
             is_theirs = given.person is not None and roster.who(given.person) == roster.who(teaching.person)
             if is_theirs and given.key != agent.device:
-                of_one[(given.key, given.agreement), roster.again.get(given.grant)].append(given)
+                of_one[given.pair, roster.again.get(given.grant)].append(given)
         if not of_one:
             continue
         known = await _Known.of(agent, space, roster, teaching.person)
@@ -322,7 +322,7 @@ def _confirmed_by(agent: Agent, entry: Entry) -> Device | None:
     """The device for which an entry speaks by the word of who wrote it."""
     vouch = vouched(entry) if entry.header.kind == Kind.VOUCH else None
     named = agent.replica.door.authority(entry.header.target) if vouch is not None and vouch.proof is None else None
-    return None if named is None else (named.key, named.agreement)
+    return None if named is None else named.pair
 
 
 def _phrase(entry: Entry) -> PhraseKey | None:
@@ -340,7 +340,7 @@ def _proven(agent: Agent, vouches: Iterable[Entry], phrases: Iterable[PhraseKey]
         if vouch is None or vouch.proof is None or named is None or named.person is None:
             continue
         keys = signing if vouch.signing is None else signing & {vouch.signing}
-        device = named.key, named.agreement
+        device = named.pair
         tried += 0 if device in found else len(keys)
         if keys and (
             tried > MAX_TRIED or any(is_proof(vouch.proof, key, named.person, device, named.grant) for key in keys)

@@ -114,7 +114,7 @@ async def open_given_keys(agent: Agent) -> None:
         if author is None or record is None or to_this is None:
             continue
         is_theirs = _is_given(agent, entry, rosters[space])
-        seal = _Seal(person, record, to_this, (author.key, author.agreement), is_theirs)
+        seal = _Seal(person, record, to_this, author.pair, is_theirs)
         sealed[space, rosters[space].who(person)].setdefault(record.agreement, []).append(seal)
     before, agent.given_reading_keys = agent.given_reading_keys, {}
     agent.keys_to_pass_on = {

@@ -265,7 +265,7 @@ def _reader(header: Header, door: Door) -> bytes | None:
     given = door.authority(header.grant)
     if given is None or given.role not in HAS_READING_KEYS:
         return None
-    return device_id((given.key, given.agreement))
+    return device_id(given.pair)
 
 
 @dataclass(slots=True)
@@ -417,9 +417,7 @@ class _Class:
         confirmed, acquainted = frozenset(map(device_id, circle.own | circle.others)), known_in(agent, space)
         sayers = _sayers(said, roster, door)
         marks = {bytes.fromhex(name.removeprefix(prefix)): mark for name, mark in (await store.marks(prefix)).items()}
-        itself_before = {
-            device_id((one.key, one.agreement)) for key in agent.former for one in door.authorities_of(key)
-        }
+        itself_before = {device_id(one.pair) for key in agent.former for one in door.authorities_of(key)}
         return cls(
             space,
             own,
@@ -455,7 +453,7 @@ class _Class:
             if of_nobody and (nameless := _nameless(found)) is not None:
                 nameless.add_works(self.space, span, is_news=not _are_looked_at(span.works, self.known_works))
             for sayer in (sayer for key in readers for sayer in self._whose(key)):
-                given, device = sayer.given, device_id((sayer.given.key, sayer.given.agreement))
+                given, device = sayer.given, device_id(sayer.given.pair)
                 standing = self.door.origin(given.key), self.roster.who(sayer.person)
                 # of one that waits, and that she does not know, the list says that nothing is given to it
                 is_known = self.knows(device, sayer.person)
@@ -463,7 +461,7 @@ class _Class:
                     claimed = not self._is_led_to(sayer)
                     past = found.setdefault((sayer.person, claimed), _Past(sayer.person, claimed))
                     past.add(self.space, device, span, is_known=is_known and device not in self.back)
-                    past.devices[given.key, given.agreement] = sayer.name
+                    past.devices[given.pair] = sayer.name
                     past.named_by[self.named_by(given)] = None
                     # by no list, which would take the name off him
                     past.mine |= sayer.person == self.own
@@ -483,14 +481,14 @@ class _Class:
             circle = self.circles().of(self.roster.who(sayer.person))
             starts = self.roster.seen_first.get(sayer.person, ())
             led = self.led[sayer.person] = frozenset(device for start in starts for device in circle.start(start))
-        return (sayer.given.key, sayer.given.agreement) in led
+        return sayer.given.pair in led
 
 
 async def _back_unseen(
     agent: Agent, space: bytes, sayers: Mapping[bytes, Iterable[_Sayer]], asked: Container[bytes]
 ) -> frozenset[bytes]:
     """Those of the devices `asked` about that were let in again, which nobody has looked at since."""
-    said = ((sayer.given.key, sayer.given.agreement) for some in sayers.values() for sayer in some)
+    said = (sayer.given.pair for some in sayers.values() for sayer in some)
     devices = {name: device for device in said if (name := device_id(device)) in asked}
     returns = await returns_of(agent, devices.values())
     prefix = f"{KNOWN_RETURN_MARKS}{space.hex()}/"

@@ -82,7 +82,7 @@ async def _known(agent: Agent) -> list[_Known]:
             phrase, author = parsed(entry, PhraseKey.parse), agent.replica.door.authority(entry.header.grant)
             if phrase is None or author is None:
                 continue
-            drawer = author.key, author.agreement
+            drawer = author.pair
             if drawer in own and is_drawn_by(phrase, place.person, drawer, place.space):
                 at_ms = milliseconds_of(entry.header.at)
                 is_in_force = phrase.agreement in in_force

@@ -244,7 +244,7 @@ def _proofs(agent: Agent, place: Place, key: AgreementKey) -> list[Draft]:
         if phrase.agreement == key.public and phrase.signing == signer.public and device != mine
     }
     for each in place.roster.authorities:
-        device = (each.key, each.agreement)
+        device = each.pair
         is_theirs = each.person is not None and place.roster.who(each.person) == person
         if device in drawers and is_theirs and not _is_confirmed_own(words.get(mine, ()), device, person):
             drafts.append(draft(place, Kind.VOUCH, Vouch().encode(), each.grant))

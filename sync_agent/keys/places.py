@@ -303,9 +303,7 @@ def _spoken_for(agent: Agent, written: Iterable[Entry], person: bytes, roster: R
         if entry.header.kind == Kind.VOUCH and entry.header.subject == person
     )
     return frozenset(
-        grant.key
-        for grant in named
-        if grant is not None and not roster.is_away((grant.key, grant.agreement), grant.person or b"")
+        grant.key for grant in named if grant is not None and not roster.is_away(grant.pair, grant.person or b"")
     )
 
 

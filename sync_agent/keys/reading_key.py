@@ -184,7 +184,7 @@ def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], froze
         for key in roster.cut.union(key for (key, _), _ in roster.away.back) - {key for key, _ in own}
         for given in agent.replica.door.authorities_of(key)
         if given.person is not None and given.agreement not in in_use
-        if roster.is_away((given.key, given.agreement), given.person)
+        if roster.is_away(given.pair, given.person)
     ]
     theirs = {given.key for given, person in away if roster.who(person) == place.whose}
     # once for each X25519 key, as which it is noted: anybody may be let in with one that is known

@@ -85,7 +85,7 @@ async def _at_the_server(
         office.replica, said, lambda each: each.space, lambda roster, each: each.grant not in roster.held_back
     )
     known = await (await KnownHere.of(office)).known_of(called)
-    begun = known or {(each.key, each.agreement) for each in called[:1]}
+    begun = known or {each.pair for each in called[:1]}
     led_to = await _led_to(office, begun, called, gone)
     led = Acquaintance.KNOWN if known else Acquaintance.NEW
     return lambda device: led if device in led_to else Acquaintance.UNKNOWN
@@ -101,9 +101,9 @@ async def _led_to(
     door, confirmed = office.replica.door, defaultdict[Device, set[Device]](set)
     spaces, copies = defaultdict[Device, set[bytes]](set), defaultdict[bytes, set[Device]](set)
     for each in called:
-        spaces[each.key, each.agreement].add(each.space)
+        spaces[each.pair].add(each.space)
         if each.predecessor is not None:
-            copies[each.predecessor].add((each.key, each.agreement))
+            copies[each.predecessor].add(each.pair)
     found, pending, looked = set(begun), list(begun), set[bytes]()
     while pending:
         device = pending.pop()
@@ -122,7 +122,7 @@ async def _led_to(
 
 def _called(office: Office, person: bytes) -> set[Device]:
     """All that any grant ever called a teacher's, held back or not."""
-    return {(grant.key, grant.agreement) for grant in teachers_devices(office, person)}
+    return {grant.pair for grant in teachers_devices(office, person)}
 
 
 def _confirmed_by(voice: Device, person: bytes, rosters: Sequence[Roster]) -> set[Device]:

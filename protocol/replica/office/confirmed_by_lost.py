@@ -61,7 +61,7 @@ def _came_first(door: Door, keys: Iterable[Entry], roster: Roster) -> dict[bytes
         author = door.authority(entry.header.grant) if entry.header.space == roster.space else None
         if author is None or author.person is None or author.person != entry.header.subject or roster.hides(entry):
             continue
-        found.setdefault(roster.who(author.person), (author.key, author.agreement))
+        found.setdefault(roster.who(author.person), author.pair)
     return found
 
 

@@ -150,7 +150,7 @@ def _began(office: Office, grant: Authority) -> Authority:
 
 
 def _standing(grant: Authority) -> Standing:
-    return Standing((grant.key, grant.agreement), grant.person, grant.role in HAS_READING_KEYS)
+    return Standing(grant.pair, grant.person, grant.role in HAS_READING_KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
             continue  # a head teacher's own device, say: it is not hers to let in
         named = [grant for grant in below if _stands_for(grant, person) and _has_a_say(office, grant, spaces)]
         first = named[0] if named else _latest(below)
-        pair = (first.key, first.agreement)
+        pair = first.pair
         if not named or await is_revoked(known):
             looked.append(Looked(pair, None))
             continue
@@ -238,7 +238,7 @@ async def confirm_clone(office: Office, device: bytes, *, restore: bool = False)
             like = replace(grant, role=(await _first_said(office, before)).role, person=before.person)
         drafts += await _grant_drafts(office, like, [grant.space])
         if like.role not in SHARED:
-            await note_device(office, like.person, (like.key, like.agreement), How.NAME)
+            await note_device(office, like.person, like.pair, How.NAME)
     await write_and_tend(office, drafts)
 
 

@@ -100,7 +100,7 @@ async def devices_of_the_same(replica: Replica, person: bytes, spaces: Collectio
             and each.key not in own
             and _counts(rosters[each.space], each)
         ):
-            found.setdefault((each.key, each.agreement), each.person)
+            found.setdefault(each.pair, each.person)
     return [(device, other) for device, other in found.items() if not _is_in(rosters, device, spaces)]
 
 

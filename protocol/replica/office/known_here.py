@@ -122,14 +122,14 @@ class KnownHere:
 
     async def known_of(self, called: Sequence[Authority]) -> set[Device]:
         """Which of the devices that these grants `called` one person's are so; the grants in order of arrival."""
-        known = {_pair(each) for each in called if self._is_noted(each, How.CODE, How.NAME)}
-        known |= {_pair(each) for each in called[:1] if each.grant not in self._later}
+        known = {each.pair for each in called if self._is_noted(each, How.CODE, How.NAME)}
+        known |= {each.pair for each in called[:1] if each.grant not in self._later}
         own = self._office.own_device[0]
-        known |= {_pair(each) for each in called if each.author == own and each.grant not in self._later}
+        known |= {each.pair for each in called if each.author == own and each.grant not in self._later}
         for each in called:
-            if _pair(each) not in known and await self._is_by_a_school(each):
-                known.add(_pair(each))
-        told = {_pair(each) for each in called if self._is_noted(each, How.TOLD)}
+            if each.pair not in known and await self._is_by_a_school(each):
+                known.add(each.pair)
+        told = {each.pair for each in called if self._is_noted(each, How.TOLD)}
         return known or told
 
     async def is_made_by_somebody_known(self, code: Entry) -> bool:
@@ -180,7 +180,7 @@ class KnownHere:
         return right.grant not in self._later or self._is_noted(right, How.CODE, How.NAME)
 
     def _is_noted(self, given: Authority, *hows: How) -> bool:
-        return self._notes.get(_mark(given.person, _pair(given))) in {each.value for each in hows}
+        return self._notes.get(_mark(given.person, given.pair)) in {each.value for each in hows}
 
 
 def teachers_devices(office: Office, person: bytes) -> list[Authority]:
@@ -192,10 +192,6 @@ def teachers_devices(office: Office, person: bytes) -> list[Authority]:
 async def _since(store: EntryStore) -> tuple[int, bytes] | None:
     value = (await store.marks(WHOSE_SINCE_MARK)).get(WHOSE_SINCE_MARK)
     return None if value is None else (int.from_bytes(value[:_NUMBER_BYTES], "big"), value[_NUMBER_BYTES:])
-
-
-def _pair(given: Authority) -> Device:
-    return given.key, given.agreement
 
 
 def _mark(person: bytes | None, device: Device) -> str:

@@ -60,7 +60,7 @@ def _is_its_own(office: Office, entries: Collection[Entry]) -> bool:
     for entry in entries:
         phrase, given = parsed(entry, PhraseKey.parse), office.replica.door.authority(entry.header.grant)
         if phrase is not None and given is not None and given.person is not None:
-            return is_drawn_by(phrase, given.person, (given.key, given.agreement), entry.header.space)
+            return is_drawn_by(phrase, given.person, given.pair, entry.header.space)
     return False
 
 

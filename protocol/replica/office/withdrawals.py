@@ -111,7 +111,7 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
         cut_short |= await _cut_short(office, device, [cut.space for cut in cuts])
         drafts += cuts
         if cuts:
-            pairs = {(grant.key, grant.agreement) for grant in theirs}
+            pairs = {grant.pair for grant in theirs}
             is_led = device in copies or any(grant.role is Role.ADMIN for grant in theirs)
             gone |= {pair: is_led or pair in speaking for pair in sorted(pairs)}
         read += [(device, s) for s in spaces if any(office.replica.door.covers(grant, s) for grant in theirs)]
@@ -134,9 +134,7 @@ async def _speaking_for(office: Office, named: bytes, ids: Collection[bytes]) ->
     for space in office.replica.door.spaces():
         roster = (await office.replica.view(space)).roster
         of_others = {
-            (grant.key, grant.agreement)
-            for grant in roster.authorities
-            if roster.by_a_list_alone.get(grant.grant, named) != named
+            grant.pair for grant in roster.authorities if roster.by_a_list_alone.get(grant.grant, named) != named
         }
         for person in ids:
             found |= roster.speaking.get(roster.who(person), frozenset()) - of_others

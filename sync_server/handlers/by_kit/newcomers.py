@@ -61,7 +61,7 @@ async def came_in_elsewhere(server: Server, old: Collection[bytes]) -> list[Devi
     for grant in door.authorities():
         came = grant.invite in strange or (grant.invite in codes and _is_below(door.authority(grant.under)))
         if came and (await server.replica.view(grant.space)).roster.may_read(grant.key):
-            found[grant.key, grant.agreement] = None
+            found[grant.pair] = None
     named = await let_in_by_name(server.store)
     return [pair for pair in found if pair not in named]
 
@@ -71,7 +71,7 @@ async def strange_offices(server: Server) -> list[Device]:
     known, found = await KnownHere.of(server), dict[Device, None]()
     for each in [each for each in server.replica.door.authorities() if each.role in _OFFICES]:
         if not await known.is_from_known_hands(each) and await in_force(server.replica, each):
-            found[each.key, each.agreement] = None
+            found[each.pair] = None
     return list(found)
 
 
@@ -138,7 +138,7 @@ async def _given_on(server: Server, old: Collection[bytes]) -> dict[bytes, list[
         given = door.authorities_of(key)
         standing = [each for each in given if await in_force(server.replica, each)]
         shown = _shown(server, standing, [each for each in given if each.grant in fell], by_code)
-        if any((each.key, each.agreement) in by_name for each in standing) or await _any_by_a_code(server, shown, old):
+        if any(each.pair in by_name for each in standing) or await _any_by_a_code(server, shown, old):
             continue
         found[key] = [each for each in standing if each.role in HAS_READING_KEYS | _OFFICES]
     return {key: standing for key, standing in found.items() if standing}
@@ -174,7 +174,7 @@ def _shown(
     return [
         each
         for each in given
-        if each.invite not in named and ((each.key, each.agreement) in by_code or _is_below(door.authority(each.under)))
+        if each.invite not in named and (each.pair in by_code or _is_below(door.authority(each.under)))
     ]
 
 

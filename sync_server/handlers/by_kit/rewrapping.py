@@ -51,7 +51,7 @@ async def rewrap(server: Server, kit: KitAway, person: bytes, words: str | None,
         raise BadInput(
             Code.UNKNOWN_PERSON, "this person has no reading key there: enrol their new device, let it sync, try again"
         )
-    chosen = [(space, *device) for space, device in found if is_shown(words, _pair(device[0]))]
+    chosen = [(space, *device) for space, device in found if is_shown(words, device[0].pair)]
     if not chosen:
         raise BadInput(Code.USAGE, _which(words, (grant for _, (grant, _) in found)))
     opened = 0
@@ -62,7 +62,7 @@ async def rewrap(server: Server, kit: KitAway, person: bytes, words: str | None,
             for work in (await server.replica.view(space)).coursework.hand_ins.values()
             if work.wrapped_by.get(key, frozenset()).isdisjoint(server.replica.door.roots)
         ]
-        seals = await kit.rewrapped(works, _pair(grant), said)
+        seals = await kit.rewrapped(works, grant.pair, said)
         drafts = [
             Draft(space, Kind.WRAP, None, Wraps(((key, seal),)).encode(), subject=work.person, target=work.id)
             for work, seal in zip(works, seals, strict=True)
@@ -99,16 +99,12 @@ async def _devices(server: Server, space: bytes, person: bytes) -> list[_Reading
     return list(latest.values())
 
 
-def _pair(grant: Authority) -> Device:
-    return grant.key, grant.agreement
-
-
 def _which(words: str | None, grants: Iterable[Authority]) -> str:
     """The devices between which a human decides, by the words that stand on their screens; none shows `words`."""
     since: dict[Device, int] = {}
     for grant in grants:
         at_ms = milliseconds_of(grant.at)
-        since[_pair(grant)] = min(at_ms, since.get(_pair(grant), at_ms))
+        since[grant.pair] = min(at_ms, since.get(grant.pair, at_ms))
     devices = "; ".join(f"{device_words(pair)} (let in {_day(at_ms)})" for pair, at_ms in since.items())
     wrong = "" if words is None else f"no device that is named as this person's shows “{words}”: "
     return (
