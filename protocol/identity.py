@@ -295,3 +295,8 @@ def uai_warning(uai: str) -> str | None:
 def words_of(digest: bytes) -> tuple[str, str, str]:
     """Three French words for the first three bytes of `digest`, read aloud and compared on both sides."""
     return WORDS[digest[0]], WORDS[digest[1]], WORDS[digest[2]]
+
+
+def three_words(key: bytes) -> str:
+    """Three words for a device's key, which it cannot choose as it does its name; soon found by who tries keys."""
+    return " ".join(words_of(blake3(key).digest()))

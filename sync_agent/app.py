@@ -500,9 +500,7 @@ class Agent:
         """
         door = self.replica.door
         first = next(iter(door.authorities_of(self.device)), None)
-        while first is not None and first.predecessor is not None:
-            first = next(iter(door.authorities_of(first.predecessor)), None)
-        return first is not None and first.role in SHARED
+        return first is not None and door.began_with(first).role in SHARED
 
     async def roles(self) -> frozenset[Role]:
         """The roles that the device has somewhere, and may have (`is_shared`).

@@ -295,6 +295,12 @@ class Door:
         """As `origin`, whoever was granted what since: which machine it is hangs on no right."""
         return self._began.get(key, key)
 
+    def began_with(self, given: Authority) -> Authority:
+        """What was heard first of the machine that passed a right on to keys of its own; else the right itself."""
+        while given.predecessor is not None:
+            given = self.authorities_of(given.predecessor)[0]
+        return given
+
     def authorities_in(self, space: bytes) -> Sequence[Authority]:
         """All admitted grants, certificates and successors of one space, without those of the spaces above it."""
         return tuple(self._by_space.get(space, ()))

@@ -13,17 +13,12 @@ from blake3 import blake3
 
 from protocol.errors import PeerFault
 from protocol.folds.coursework import Work
-from protocol.identity import words_of
+from protocol.identity import three_words, words_of
 from protocol.model.register import Health, RegisterKind, stored_register
 from protocol.rights.door import Door
 from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
 from sync_agent.machine.marks import CALLED_MARKS
-
-
-def three_words(device: bytes) -> str:
-    """Three words for a device's key, which it cannot choose as it does its name."""
-    return " ".join(words_of(blake3(device).digest()))
 
 
 def key_words(device: bytes, door: Door) -> str:

@@ -7,7 +7,7 @@ it: what its root says is signed there, and what its recovery key opens is opene
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from protocol.clock import rfc3339
@@ -258,29 +258,32 @@ async def _tell_of_orders(server: Server, outgoing: Outgoing) -> None:
 
 async def _tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int | None) -> None:
     """Who came in at a head teacher's computer by codes of the old keys, which end without ending that."""
-    old = old_keys(server)
+    old, most = old_keys(server), commands.MAX_TOLD_DEVICES
     if since_ms is not None:
         await _tell_of_cut_off(server, outgoing, old, since_ms)
         return
     strange, came = await strange_offices(server), await came_in_elsewhere(server, old)
-    for pair in strange[: commands.MAX_TOLD_DEVICES]:
-        device, words = pair[0].hex(), await asyncio.to_thread(device_words, pair)
-        await outgoing.progress(
+    await _tell_of_each(
+        outgoing,
+        strange[:most],
+        lambda device, words: (
             f"the device {device} (“{words}”) lets others in by the word of an old key, and nobody here knows it: it "
             "stays, and codes that it made open nothing here. If the school does not know it: `sync-server revoke "
             f"{device}`; if it does, and its own page shows these words: "
             f"`sync-server grant --device {device} --space …`"
-        )
-    for pair in came[: commands.MAX_TOLD_DEVICES]:
-        device, words = pair[0].hex(), await asyncio.to_thread(device_words, pair)
-        await outgoing.progress(
+        ),
+    )
+    await _tell_of_each(
+        outgoing,
+        came[:most],
+        lambda device, words: (
             f"the device {device} (“{words}”) was let in at a head teacher's computer by a code of the old key, or by "
             "one of somebody whom that let in and nobody here knows, and stays; if the school does not know it: "
             f"`sync-server revoke {device}`"
-        )
-    for more in (len(each) - commands.MAX_TOLD_DEVICES for each in (strange, came)):
-        if more > 0:
-            await outgoing.progress(f"and {more} more; `devices` lists all")
+        ),
+    )
+    for each in (strange, came):
+        await _tell_of_more(outgoing, len(each) - most)
 
 
 async def _tell_of_cut_off(server: Server, outgoing: Outgoing, old: Collection[bytes], since_ms: int) -> None:
@@ -293,35 +296,49 @@ async def _tell_of_cut_off(server: Server, outgoing: Outgoing, old: Collection[b
         if roots.issuperset(gone := {*came, *(key for key, _ in further)}):
             break
         roots |= gone
-    for device in by_codes:
-        (granted, *_) = server.replica.door.authorities_of(device)
-        words = await asyncio.to_thread(device_words, (device, granted.agreement))
-        await outgoing.progress(
-            f"cut off: the device {device.hex()} (“{words}”), which came in by a code that counts no more; if the "
-            f"school knows it, `sync-server grant --device {device.hex()} --space …` lets it back in"
-        )
+    await _tell_of_each(
+        outgoing,
+        [server.replica.door.authorities_of(device)[0].pair for device in by_codes],
+        lambda device, words: (
+            f"cut off: the device {device} (“{words}”), which came in by a code that counts no more; if the "
+            f"school knows it, `sync-server grant --device {device} --space …` lets it back in"
+        ),
+    )
     await _tell_of_given_on(outgoing, list(given_on), await given_on_elsewhere(server, roots))
 
 
-async def _tell_of_given_on(outgoing: Outgoing, gone: Collection[Device], stays: Collection[Device]) -> None:
+async def _tell_of_given_on(outgoing: Outgoing, gone: Sequence[Device], stays: Sequence[Device]) -> None:
     """Which devices that old keys had called a teacher's were let in further since, and are cut off there, or stay."""
-    told = [*((pair, True) for pair in gone), *((pair, False) for pair in stays)]
-    for pair, is_cut in told[: commands.MAX_TOLD_DEVICES]:
-        device, words = pair[0].hex(), await asyncio.to_thread(device_words, pair)
-        which = f"the device {device} (“{words}”), a teacher's by a word that counts no more, which"
-        if is_cut:
-            line = (
-                f"cut off: {which} was let into more classes since; if the school knows it, and its own page shows "
-                f"these words, `sync-server grant --device {device} --space …` lets it back in"
-            )
-        else:
-            line = (
-                f"not cut off: {which} a head teacher's computer has let in besides; if its own page does not show "
-                f"these words: `sync-server revoke {device}`"
-            )
-        await outgoing.progress(line)
-    if len(told) > commands.MAX_TOLD_DEVICES:
-        await outgoing.progress(f"and {len(told) - commands.MAX_TOLD_DEVICES} more; `devices` lists all")
+    most = commands.MAX_TOLD_DEVICES
+    which = "the device {} (“{}”), a teacher's by a word that counts no more, which"
+    await _tell_of_each(
+        outgoing,
+        gone[:most],
+        lambda device, words: (
+            f"cut off: {which.format(device, words)} was let into more classes since; if the school knows it, and its "
+            f"own page shows these words, `sync-server grant --device {device} --space …` lets it back in"
+        ),
+    )
+    await _tell_of_each(
+        outgoing,
+        stays[: max(0, most - len(gone))],
+        lambda device, words: (
+            f"not cut off: {which.format(device, words)} a head teacher's computer has let in besides; if its own page "
+            f"does not show these words: `sync-server revoke {device}`"
+        ),
+    )
+    await _tell_of_more(outgoing, len(gone) + len(stays) - most)
+
+
+async def _tell_of_each(outgoing: Outgoing, devices: Iterable[Device], line: Callable[[str, str], str]) -> None:
+    """A line about each device, of its id and its six words."""
+    for device in devices:
+        await outgoing.progress(line(device[0].hex(), await asyncio.to_thread(device_words, device)))
+
+
+async def _tell_of_more(outgoing: Outgoing, more: int) -> None:
+    if more > 0:
+        await outgoing.progress(f"and {more} more; `devices` lists all")
 
 
 async def _rotate_root(server: Server, _params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from blake3 import blake3
 
-from protocol.identity import words_of
+from protocol.identity import three_words
 from protocol.model.work import ItemKind
 from tests.harness.classroom import WORK, classroom
 from tests.harness.portal import portal
@@ -85,7 +84,7 @@ async def test_what_a_machine_hands_in_for_somebody_is_the_machines_word_and_hid
     async with portal(school.teacher.agent) as surfer:
         for work, machine in ((hers, school.pc), (false, other)):
             page = await surfer.page(f"/work/{work.hex()}")
-            words = " ".join(words_of(blake3(machine.agent.device).digest()))
+            words = three_words(machine.agent.device)
             name = machine.agent.enrolment.device_name
             said = f"Rendu sur le poste {name} ({words}) : c&#39;est le poste qui l&#39;atteste, pas l&#39;élève."
             assert said in page, "its own name, which any machine can take, and words that it cannot choose"

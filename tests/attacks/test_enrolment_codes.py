@@ -16,7 +16,7 @@ import pytest_asyncio
 from protocol.canonical import encode
 from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
-from protocol.identity import AgreementKey, DeviceKeys, territory_id
+from protocol.identity import AgreementKey, DeviceKeys, territory_id, three_words
 from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
@@ -34,7 +34,6 @@ from sync_agent.courier.disk import CourierDisk
 from sync_agent.courier.letters import Letter, name_of, write_letter
 from sync_agent.enrollment.by_code import sealed_ask
 from sync_agent.enrollment.by_stick import enroll_by_stick
-from sync_agent.school.device_names import three_words
 from sync_agent.school.letting_in import own_answer
 from sync_agent.school.office import SchoolOffice
 from sync_agent.transport.server_chain import Host

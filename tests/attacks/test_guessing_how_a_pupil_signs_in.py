@@ -12,14 +12,13 @@ import pytest
 from protocol.errors import PeerFault
 from protocol.folds.coursework import Work
 from protocol.folds.sign_in import KINDS, SignInWraps, unwrap
-from protocol.identity import AgreementKey
+from protocol.identity import AgreementKey, three_words
 from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.roles import PersonRole
 from sync_agent.portal.each_page.visit import Visit
-from sync_agent.school.device_names import three_words
 from sync_agent.school.sign_in import TRIES_MARKS, SignInBook, Try
 from sync_agent.school.sign_in_tries import Tries
 from tests.harness.attack import attack

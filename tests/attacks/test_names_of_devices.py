@@ -12,6 +12,7 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput
+from protocol.identity import three_words
 from protocol.messages.parts import SpacePage
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
@@ -26,7 +27,7 @@ from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
 from sync_agent.health import own_report
 from sync_agent.machine.marks import CALLED_MARKS
-from sync_agent.school.device_names import device_names, three_words
+from sync_agent.school.device_names import device_names
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, classroom, open_device

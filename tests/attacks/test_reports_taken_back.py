@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from protocol.folds.hand_in_keys import content_key_of
+from protocol.identity import three_words
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Revocation
 from protocol.replica.at_work.replica import Draft
@@ -16,7 +17,6 @@ from protocol.replica.office.device_cuts import TakenBack
 from protocol.rights.door import Authority
 from protocol.roles import Role
 from sync_agent.keys.key_wraps import reading_keys
-from sync_agent.school.device_names import three_words
 from sync_agent.school.office import SchoolOffice
 from tests.harness.attack import attack
 from tests.harness.classroom import Device

@@ -13,6 +13,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.folds.opened_sign_ins import Gone
 from protocol.folds.sign_in import KINDS, Method, SignInKey, SignInRecord, SignIns, SignInWraps, Verifier, holders
+from protocol.identity import three_words
 from protocol.model.entry import Kind, parsed
 from protocol.model.structure import Revocation
 from protocol.replica.at_work.replica import Draft
@@ -20,7 +21,6 @@ from protocol.replica.office.arrivals import note_arrivals
 from protocol.rights.vouching import device_id
 from protocol.roles import Role
 from sync_agent.keys.confirming import confirm, own_device
-from sync_agent.school.device_names import three_words
 from sync_agent.school.sign_in import SignInBook, Try
 from tests.harness.attack import attack
 from tests.harness.classroom import Device, classroom

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
+from protocol.identity import three_words
 from protocol.replica.office.arrivals import note_arrivals
-from sync_agent.school.device_names import three_words
 from tests.harness.commands import Desk
 from tests.harness.office_devices import town
 from tests.harness.portal import portal

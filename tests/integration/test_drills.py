@@ -16,7 +16,7 @@ import pytest
 from protocol.canonical import encode
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, RelaisError
-from protocol.identity import school_id
+from protocol.identity import school_id, three_words
 from protocol.model.work import ItemKind
 from protocol.replica.console.drill_words import lift_in_words, report_in_words, stop_in_words
 from protocol.replica.office.measures import measures_of
@@ -29,7 +29,6 @@ from sync_agent.machine.around import Around
 from sync_agent.machine.marks import DRILL_MARK, EARLY_DRILLS_MARK
 from sync_agent.network.trouble import Trouble, seen_in
 from sync_agent.school import measure_commands
-from sync_agent.school.device_names import three_words
 from sync_agent.school.measures import DrillTransport, Heeding, Ordered, ordered
 from sync_agent.status import status
 from sync_agent.sync.drill_end import DrillEnd

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import BadInput, Code, NoAnswer
+from protocol.identity import three_words
 from protocol.messages.wire import Call
 from sync_agent.enrollment.by_stick import enroll_by_stick
 from sync_agent.machine.marks import CALLED_MARKS
-from sync_agent.school.device_names import device_names, note_met, three_words
+from sync_agent.school.device_names import device_names, note_met
 from sync_agent.school.office import noting_arrivals
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Device

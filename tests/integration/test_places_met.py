@@ -14,6 +14,7 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
+from protocol.identity import three_words
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import NO_FILES
 from protocol.roles import Role
@@ -25,7 +26,6 @@ from sync_agent.lan.peer_commands import peer_add
 from sync_agent.lan.school_lan import Lan
 from sync_agent.machine.addresses import Address, address_of
 from sync_agent.machine.marks import PLACES_MARK
-from sync_agent.school.device_names import three_words
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.enrolled import Class, enrolled_class
 from tests.harness.lan import listening_device

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from protocol.errors import Code
+from protocol.identity import three_words
 from sync_agent.coursework.publisher import withdraw
 from sync_agent.scheduler import Outcome
-from sync_agent.school.device_names import three_words
 from sync_agent.watching.files import Obstacle
 from sync_agent.watching.titles import Brake, Title, hindered
 from tests.harness.classroom import Classroom, Device, brought

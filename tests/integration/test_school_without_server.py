@@ -10,7 +10,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, NoAnswer, Refused
 from protocol.folds.sign_in import Method
-from protocol.identity import school_id
+from protocol.identity import school_id, three_words
 from protocol.messages.enrollment import parse_chain
 from protocol.messages.introduction import knock
 from protocol.messages.wire import ENROLL_PATH
@@ -26,7 +26,6 @@ from sync_agent.enrollment.by_code import Enrolled
 from sync_agent.enrollment.by_peer import enroll_by_peer
 from sync_agent.lan.exchange.peer_transport import PeerTransport
 from sync_agent.machine.addresses import Address
-from sync_agent.school.device_names import three_words
 from sync_agent.school.office import SchoolOffice, end_what_is_over
 from sync_agent.school.sign_in import SignInBook, Try
 from tests.harness.classroom import SMALL, Classroom, Device

@@ -8,8 +8,8 @@ import html
 import pytest
 
 from protocol.clock import DAY_MS
+from protocol.identity import three_words
 from protocol.model.work import ItemKind
-from sync_agent.school.device_names import three_words
 from tests.harness.classroom import SMALL, WORK, Classroom, Device
 from tests.harness.commands import Desk
 from tests.harness.portal import portal

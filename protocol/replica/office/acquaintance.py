@@ -14,7 +14,7 @@ from enum import Enum
 
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut
-from protocol.replica.office.held_in_space import counting_where_they_lie
+from protocol.replica.office.held_in_space import grants_not_held_back
 from protocol.replica.office.known_here import KnownHere, teachers_devices
 from protocol.rights.door import Authority
 from protocol.rights.reachability import bits_led_to
@@ -81,9 +81,7 @@ async def _at_the_server(
     """The same at a server; where it knows none of somebody's, who came first begins anew, and is told."""
     gone = {cut.key for cut in cuts}
     said = [each for each in teachers_devices(office, person) if each.key not in gone]
-    called = await counting_where_they_lie(
-        office.replica, said, lambda each: each.space, lambda roster, each: each.grant not in roster.held_back
-    )
+    called = await grants_not_held_back(office.replica, said)
     known = await (await KnownHere.of(office)).known_of(called)
     begun = known or {each.pair for each in called[:1]}
     led_to = await _led_to(office, begun, called, gone)

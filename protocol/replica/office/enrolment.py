@@ -20,11 +20,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from blake3 import blake3
-
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import Code, Refused
-from protocol.identity import check_agreement, words_of
+from protocol.identity import check_agreement, three_words
 from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Invite
@@ -193,7 +191,7 @@ def _used(granted: Sequence[Authority]) -> Refused:
     if not granted:
         return Refused(Code.CODE_USED, "this code has been used already; ask for a new one")
     last = max(granted, key=lambda authority: (authority.at, authority.key))
-    words, when = " ".join(words_of(blake3(last.key).digest())), local_time(rfc3339(milliseconds_of(last.at)) or "")
+    words, when = three_words(last.key), local_time(rfc3339(milliseconds_of(last.at)) or "")
     return Refused(
         Code.CODE_USED,
         f"this code has been used already, on {when}, by the computer {last.key.hex()[:8]}, three words “{words}”: if "

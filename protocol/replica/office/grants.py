@@ -32,6 +32,7 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
+from protocol.replica.office.held_in_space import grants_not_held_back
 from protocol.replica.office.known_here import How, note_device
 from protocol.replica.office.people import list_draft, listings
 from protocol.rights.door import Authority
@@ -136,17 +137,10 @@ def _by_what_it_was(office: Office, known: Sequence[Authority]) -> list[Authorit
     """Of a machine that took new keys what was said of it as the machine that it was; a shared one stays that."""
     if known[0].predecessor is None:
         return [grant for grant in known if grant.predecessor is None]
-    was = _began(office, known[0])
+    was = office.replica.door.began_with(known[0])
     said = [grant for grant in known if grant.predecessor is None]
     alike = [grant for grant in said if (grant.person, grant.role) == (was.person, was.role)]
     return alike or list(known if was.role in SHARED else said or known)
-
-
-def _began(office: Office, grant: Authority) -> Authority:
-    """What was heard first of the machine to which a grant was passed on with new keys."""
-    while grant.predecessor is not None:
-        grant = office.replica.door.authorities_of(grant.predecessor)[0]
-    return grant
 
 
 def _standing(grant: Authority) -> Standing:
@@ -255,14 +249,9 @@ async def standing_grants(office: Office, device: bytes) -> list[Authority]:
     `BadInput(UNKNOWN_DEVICE)`.
     """
     known = grants_of(office, device)
-    honest = await _not_held_back(office, known)
+    honest = await grants_not_held_back(office.replica, known)
     void = {space: (await office.replica.view(space)).roster.void for space in {grant.space for grant in honest}}
     return [grant for grant in honest if grant.grant not in void[grant.space]] or honest or known
-
-
-async def _not_held_back(office: Office, known: Sequence[Authority]) -> list[Authority]:
-    held = {space: (await office.replica.view(space)).roster.held_back for space in {grant.space for grant in known}}
-    return [grant for grant in known if grant.grant not in held[grant.space]]
 
 
 async def write_and_tend(office: Office, drafts: Sequence[Draft]) -> None:
@@ -315,8 +304,8 @@ async def _first_said(office: Office, like: Authority) -> Authority:
     A clone that was confirmed as what the machine was before it is that again.
     """
     same = [each for each in grants_of(office, like.key) if _standing(each) == _standing(like)]
-    same = await _not_held_back(office, same) or [like]
-    began = _began(office, same[0])
+    same = await grants_not_held_back(office.replica, same) or [like]
+    began = office.replica.door.began_with(same[0])
     return next((each for each in same if each.predecessor is None and each.role is began.role), same[0])
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 from protocol.model.entry import Entry
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import by_space
+from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 
 T = TypeVar("T")
@@ -43,6 +44,13 @@ async def not_held_back(replica: Replica, entries: Collection[Entry]) -> list[En
     """Those of these that nothing holds back where they lie, in their order."""
     return await counting_where_they_lie(
         replica, entries, lambda entry: entry.header.space, lambda roster, entry: entry.id not in roster.held_back
+    )
+
+
+async def grants_not_held_back(replica: Replica, grants: Collection[Authority]) -> list[Authority]:
+    """The same of grants."""
+    return await counting_where_they_lie(
+        replica, grants, lambda grant: grant.space, lambda roster, grant: grant.grant not in roster.held_back
     )
 
 

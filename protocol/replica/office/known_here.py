@@ -80,8 +80,7 @@ async def note_enrolled(office: Office, person: bytes | None, device: Device, co
     """The same of one that shows a code, if that is none that somebody else has made with this server's key."""
     if office.rank < RANK[Role.SERVER]:
         return
-    mark = CODE_MARKS + code.id.hex()
-    is_made_here = mark in await office.replica.store.marks(mark)
+    is_made_here = bool(await made_here(office.replica.store, [code]))
     if is_made_here or await (await KnownHere.of(office)).is_made_by_somebody_known(code):
         await note_device(office, person, device, How.CODE)
 
@@ -134,9 +133,7 @@ class KnownHere:
 
     async def is_made_by_somebody_known(self, code: Entry) -> bool:
         """Whether a code was made here, or by a school's computer that is known."""
-        if code.id not in self._later or CODE_MARKS + code.id.hex() in self._codes:
-            return True
-        return self._is_school(self._office.replica.door.authority(code.header.grant))
+        return self._is_made_here(code) or self._is_school(self._office.replica.door.authority(code.header.grant))
 
     async def is_from_known_hands(self, right: Authority | None) -> bool:
         """Whether a right comes of somebody whom this server knows, of a root, or of a server's key that still counts.
@@ -146,7 +143,7 @@ class KnownHere:
         """
         door = self._office.replica.door
         while right is not None and right.rank < RANK[Role.SERVER]:
-            if right.grant not in self._later or self._is_noted(right, How.CODE, How.NAME):
+            if self._is_known(right):
                 return True
             if right.predecessor is None and right.invite is not None and not await self._is_by_known_code(right):
                 return False
@@ -155,10 +152,10 @@ class KnownHere:
 
     async def _is_by_known_code(self, right: Authority) -> bool:
         """Whether what a right names as its code is one, and of somebody known; whose makers stand above it each."""
-        code = (await self._office.replica.store.get([right.invite or b""])).get(right.invite or b"")
+        code = await self._code_of(right)
         if code is None or code.header.kind != Kind.INVITE:
             return False
-        if code.id not in self._later or CODE_MARKS + code.id.hex() in self._codes:
+        if self._is_made_here(code):
             return True
         maker = self._office.replica.door.authority(code.header.grant)
         return maker is not None and right.rank < maker.rank and await self.is_from_known_hands(maker)
@@ -170,13 +167,26 @@ class KnownHere:
             return False
         if given.invite is None:
             return True
-        code = (await self._office.replica.store.get([given.invite])).get(given.invite)
+        code = await self._code_of(given)
         return code is not None and await self.is_made_by_somebody_known(code)
 
     def _is_school(self, right: Authority | None) -> bool:
         """Whether a right to let in is a school's, and of a computer that is known."""
         if right is None or right.rank >= RANK[Role.SERVER]:
             return False
+        return self._is_known(right)
+
+    async def _code_of(self, given: Authority) -> Entry | None:
+        """The entry that a right names as its code."""
+        name = given.invite or b""
+        return (await self._office.replica.store.get([name])).get(name)
+
+    def _is_made_here(self, code: Entry) -> bool:
+        """Whether a code was made here, or came before that was noted."""
+        return code.id not in self._later or CODE_MARKS + code.id.hex() in self._codes
+
+    def _is_known(self, right: Authority) -> bool:
+        """Whether it is noted how a right came in here, or came before that was noted."""
         return right.grant not in self._later or self._is_noted(right, How.CODE, How.NAME)
 
     def _is_noted(self, given: Authority, *hows: How) -> bool:

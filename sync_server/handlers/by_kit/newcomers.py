@@ -23,7 +23,7 @@ from typing import Final
 from protocol.model.entry import Kind
 from protocol.model.structure import Invite
 from protocol.replica.office.held_codes import let_in_by_codes_of
-from protocol.replica.office.held_in_space import counting_where_they_lie, not_held_back
+from protocol.replica.office.held_in_space import grants_not_held_back, not_held_back
 from protocol.replica.office.known_here import KnownHere, let_in_by_code, let_in_by_name
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.office.words_of_office import in_force
@@ -147,10 +147,7 @@ async def _given_on(server: Server, old: Collection[bytes]) -> dict[bytes, list[
 async def _fallen(server: Server, old: Collection[bytes]) -> set[bytes]:
     """The grants that are held back because of these keys: written by them, or by whom they let in, and so on."""
     replica, given = server.replica, list(server.replica.door.authorities())
-    counting = await counting_where_they_lie(
-        replica, given, lambda each: each.space, lambda roster, each: each.grant not in roster.held_back
-    )
-    standing = {each.grant for each in counting}
+    standing = {each.grant for each in await grants_not_held_back(replica, given)}
     fell, pending = set[bytes](), [each for each in given if each.author in old and each.grant not in standing]
     below = defaultdict[bytes | None, list[Authority]](list)
     for each in given:
