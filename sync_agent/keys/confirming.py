@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import BadInput, Code, Refused
 from protocol.folds.coursework import Coursework
-from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Draft
@@ -36,13 +36,21 @@ from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import hear, meet, meeting_ms
 from sync_agent.keys.said_by_space import said_by_space
+from sync_agent.keys.seen_readers import (
+    back_in,
+    has_another,
+    is_looked_at,
+    looked_at,
+    returns_looked_at,
+    returns_of,
+    space_mark,
+)
 from sync_agent.machine.marks import FIRST_MARKS, KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, WAS_THERE
 from sync_agent.space_names import space_names
 
 MAX_LISTED_WORDS: Final = 50
 """For so many devices a list says the words; for any other that is asked for by its id."""
 _ID_CHARS: Final = 12
-_BEGINNING_BYTES: Final = 8
 SHOWN_AS: Final = ("own", "head", "other")
 YOURS: Final = "yours?"
 WAITS: Final = "waits"
@@ -180,7 +188,7 @@ async def remember_firsts(agent: Agent) -> None:
                 believed = known.get(person, ())
                 if device not in believed:
                     known[person] = (*believed, device)
-                    marks[_mark(FIRST_MARKS, space, person)] = b"".join(map(b"".join, known[person]))
+                    marks[space_mark(FIRST_MARKS, space, person)] = b"".join(map(b"".join, known[person]))
         if is_new and own is not None:
             marks |= _there_already(roster, starts)
         marks |= meet(agent, space, (device for devices in known.values() for device in devices), before, now_ms)
@@ -205,7 +213,7 @@ def _there_already(roster: Roster, starts: Mapping[bytes, Iterable[Device]]) -> 
     """
     devices = {device for theirs in (*starts.values(), *roster.speaking.values()) for device in theirs}
     here = (device for device in devices if _is_here(roster, device))
-    return {_mark(KNOWN_READER_MARKS, roster.space, device_id(device)): WAS_THERE for device in here}
+    return {space_mark(KNOWN_READER_MARKS, roster.space, device_id(device)): WAS_THERE for device in here}
 
 
 def _is_here(roster: Roster, device: Device) -> bool:
@@ -259,7 +267,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
             device
             for space, roster in rosters.items()
             for device, _ in _speakers(roster)
-            if seen.get(_mark(KNOWN_READER_MARKS, space, device_id(device))) not in {None, WAS_THERE}
+            if seen.get(space_mark(KNOWN_READER_MARKS, space, device_id(device))) not in {None, WAS_THERE}
         ),
     )
     found = []
@@ -277,8 +285,8 @@ async def list_readers(agent: Agent) -> list[Reader]:
             shown_as, speaks = _shown_as(grant, is_own=is_mine), grant.grant not in roster.unconfirmed
             confirmed = device in {"own": own, "head": circle.heads, "other": circle.others}[shown_as]
             name = device_id(device)
-            mark, back = seen.get(_mark(KNOWN_READER_MARKS, space, name)), back_in(agent, returns, space, device)
-            is_back = is_back_unseen(back, known_returns.get(_mark(KNOWN_RETURN_MARKS, space, name)))
+            mark, back = seen.get(space_mark(KNOWN_READER_MARKS, space, name)), back_in(agent, returns, space, device)
+            is_back = has_another(back, known_returns.get(space_mark(KNOWN_RETURN_MARKS, space, name)))
             found.append(
                 Reader(
                     id=name,
@@ -488,74 +496,6 @@ async def acknowledge(agent: Agent, shown: Iterable[Reader]) -> None:
     agent.on_change()
 
 
-async def looked_at(agent: Agent, shown: Iterable[tuple[bytes, bytes, bytes, bool]]) -> dict[str, bytes]:
-    """The marks by which devices in classes, each as whose and whether it spoke, are no news any more."""
-    known, marks = await agent.replica.store.marks(KNOWN_READER_MARKS), dict[str, bytes]()
-    for space, device, person, speaks in shown:
-        name = _mark(KNOWN_READER_MARKS, space, device)
-        before = marks.get(name, known.get(name))
-        if not is_looked_at(before, person, speaks=speaks):
-            marks[name] = (b"" if before in {None, WAS_THERE} else before or b"") + bytes([speaks]) + person
-    return marks
-
-
-def is_looked_at(mark: bytes | None, person: bytes, *, speaks: bool) -> bool:
-    """Whether the teacher has seen a device as this person's; or, of one that waits, as one that waits.
-
-    A server in wrong hands shows it as another's first, or as one to which nothing is given.
-    """
-    if mark is None or mark == WAS_THERE:
-        return False
-    seen = {mark[at : at + 1 + PERSON_BYTES] for at in range(0, len(mark), 1 + PERSON_BYTES)}
-    # an earlier version noted nothing but the device
-    return not mark or any(bytes([kind]) + person in seen for kind in {1, int(speaks)})
-
-
-Returns: TypeAlias = Mapping[bytes, Collection[Authority]]
-"""Of keys the grants by which they were let in again."""
-
-
-async def returns_of(agent: Agent, devices: Iterable[Device]) -> Returns:
-    """The grants of these devices that name what cut somebody off, whatever is held back of either by now."""
-    door, store = agent.replica.door, agent.replica.store
-    given = {one.grant: one for key in {key for key, _ in devices} for one in door.authorities_of(key)}
-    named = {name: entry.header.parents for name, entry in (await store.get(list(given))).items()}
-    parents = await store.get(list({parent for some in named.values() for parent in some}))
-    cuts = {name for name, entry in parents.items() if entry.header.kind == Kind.REVOKE}
-    found: defaultdict[bytes, list[Authority]] = defaultdict(list)
-    for name, some in named.items():
-        if not cuts.isdisjoint(some):
-            found[given[name].key].append(given[name])
-    return found
-
-
-def back_in(agent: Agent, returns: Returns, space: bytes, device: Device) -> frozenset[bytes]:
-    """The beginnings of the grants that let a device into this space again."""
-    door = agent.replica.door
-    return frozenset(one.grant[:_BEGINNING_BYTES] for one in returns.get(device[0], ()) if door.covers(one, space))
-
-
-def is_back_unseen(back: Collection[bytes], mark: bytes | None) -> bool:
-    """Whether one of these let a device in at which the teacher has not looked since."""
-    return not _beginnings(mark).issuperset(back)
-
-
-async def returns_looked_at(agent: Agent, shown: Iterable[tuple[bytes, bytes, Collection[bytes]]]) -> dict[str, bytes]:
-    """The marks by which what let devices in again, each in its class, is no news any more."""
-    known, marks = await agent.replica.store.marks(KNOWN_RETURN_MARKS), dict[str, bytes]()
-    for space, device, back in shown:
-        name = _mark(KNOWN_RETURN_MARKS, space, device)
-        before = _beginnings(marks.get(name, known.get(name)))
-        if not before.issuperset(back):
-            marks[name] = b"".join(sorted(before.union(back)))
-    return marks
-
-
-def _beginnings(mark: bytes | None) -> frozenset[bytes]:
-    value = mark or b""
-    return frozenset(value[at : at + _BEGINNING_BYTES] for at in range(0, len(value), _BEGINNING_BYTES))
-
-
 async def reported(agent: Agent) -> frozenset[bytes]:
     """The keys of devices that were reported, or are back and not confirmed again, where this one spoke of keys.
 
@@ -672,7 +612,3 @@ def named_by(agent: Agent, grant: Authority) -> str:
         each for each in agent.replica.door.authorities_of(grant.author) if agent.replica.door.covers(each, grant.space)
     ]
     return max(roles, key=lambda each: each.rank).role.value if roles else "root"
-
-
-def _mark(prefix: str, space: bytes, name: bytes) -> str:
-    return f"{prefix}{space.hex()}/{name.hex()}"

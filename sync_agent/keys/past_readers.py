@@ -4,9 +4,6 @@ Rules (docs/threat-model.md; docs/adr/0272):
 - whoever has the server lets somebody in while PCs alone are answered, and cuts him off before a teacher's laptop hears
   of either: what PCs have sealed to him stays in the set, and tells;
 - whether his right, his keys or these wraps are held back by now changes nothing of what he could read;
-- a wrap counts from who had the content key: from the device that handed in, whichever of its keys it wrote with, from
-  the root, and from teachers' devices that this one knows (`acquaintances`); a machine's about others' work does not,
-  nor does that of a device that a server invents: it would name honest people, and hide others behind keys of nobody;
 - of a work that is held back nothing is told while it is: it is shown to nobody, and would name whom it likes;
 - of who is erased, and of keys of which nobody here knows whose they are, the number of works alone is told, together,
   and looking at it notes the works: one PC makes as many keys as it likes, and would keep the alarm up for good;
@@ -15,28 +12,23 @@ Rules (docs/threat-model.md; docs/adr/0272):
   in again since: of that the list of readers alone is looked at; anybody else is until looked at,
   and again once they could read another work: who was told that somebody reads no more was told nothing of what comes.
   The works are noted, not how many: those that a server holds back then would make room for as many others;
-- keys that somebody has said in the class, and the kit's, have their names however much is sealed: only of keys that
-  nobody has said a machine's seals are read to a bound, and those that fell under it anew once a key of them is said;
-- each wrap is read once while this program runs, but for these: there are thousands, and every page asks.
+- keys that somebody has said in the class, and the kit's, have their names however much is sealed (`seals_read`).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Final, NamedTuple, Self, TypeAlias
-from weakref import WeakKeyDictionary
 
 from blake3 import blake3
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
-from protocol.model.entry import Entry, Header, Kind, parsed
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey, RecoveryKey
-from protocol.model.work import Wraps
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.text import local_time
@@ -46,21 +38,20 @@ from protocol.rights.door import Authority, Door
 from protocol.rights.keys_in_use import by_their_own
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
-from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import known_in
-from sync_agent.keys.confirming import (
-    NOT_HERE,
-    Reader,
-    back_in,
-    is_back_unseen,
-    is_looked_at,
-    named_by,
-    own_device,
-    read_here,
-    returns_of,
-)
+from sync_agent.keys.confirming import NOT_HERE, Reader, named_by, own_device, read_here
 from sync_agent.keys.said_by_space import said_by_space
+from sync_agent.keys.seals_read import Seal, seals
+from sync_agent.keys.seen_readers import (
+    BEGINNING_BYTES,
+    back_in,
+    beginnings,
+    has_another,
+    is_looked_at,
+    returns_of,
+    space_mark,
+)
 from sync_agent.machine.marks import KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, PAST_READER_MARKS, PAST_WORKS_MARKS
 from sync_agent.space_names import space_names
 
@@ -68,16 +59,10 @@ COULD_READ: Final = "could read"
 """How such a reader stands, where states of readers are told in a word."""
 MAX_TOLD: Final = 10
 """So many that are news are told in words."""
-MAX_SEALED_BY_ONE: Final = 50_000
-"""So many keys that nobody has said, counted by each work, are read of what one machine has sealed: of further ones
-alone it is not kept which they are."""
-_KEYS_OF_NOBODY: Final = b""
 MAX_WORKS_NOTED: Final = 4_000
 """So many works that nobody knows who could read are noted as looked at in a class: more of them stay news."""
 MAX_READ_NOTED: Final = 16_000
 """So many works that a device could read are noted as looked at in a class: more of them stay news."""
-_BEGINNING_BYTES: Final = 8
-_READ_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,138 +121,6 @@ _Standing: TypeAlias = "tuple[bytes, bytes]"
 """A line of keys, as whose it is listed."""
 
 
-class _Seal(NamedTuple):
-    """Which work was sealed, when, and to which keys."""
-
-    work: bytes
-    at_ms: int
-    keys: tuple[bytes, ...]
-
-
-@dataclass(slots=True)
-class _Read:
-    """What has been read of a replica's wraps, up to an arrival.
-
-    By name alone are kept those that wait for the hand-in that they are about, and those by teachers' devices that this
-    one does not know, by class and device: whoever has the server makes as many of both as it likes; and those of which
-    keys of nobody fell under the bound. `said` are the keys of each class that have a name.
-    """
-
-    filled: int
-    after: int = 0
-    authors: dict[bytes, bytes] = field(default_factory=dict)
-    waiting: defaultdict[bytes, list[bytes]] = field(default_factory=lambda: defaultdict(list))
-    aside: defaultdict[tuple[bytes, bytes], list[bytes]] = field(default_factory=lambda: defaultdict(list))
-    by_line: Counter[bytes] = field(default_factory=Counter)
-    over: defaultdict[bytes, list[bytes]] = field(default_factory=lambda: defaultdict(list))
-    said: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
-    sealed: defaultdict[bytes, dict[bytes, _Seal]] = field(default_factory=lambda: defaultdict(dict))
-    alike: dict[tuple[bytes, ...], tuple[bytes, ...]] = field(default_factory=dict)
-
-    def take(self, entry: Entry, door: Door, known: Mapping[bytes, Collection[bytes]]) -> list[bytes]:
-        """One more, or one that was taken already; which others to take again."""
-        header = entry.header
-        if header.kind == Kind.HAND_IN:
-            self.authors[entry.id] = header.author
-            return self.waiting.pop(entry.id, [])
-        if header.target is None:
-            return []
-        author, reader = self.authors.get(header.target), _reader(header, door)
-        if author is None:
-            self.waiting[header.target].append(entry.id)
-        elif _has_the_key(header, author, door) or reader in known.get(header.space, ()):
-            self._add(entry, door)
-        elif reader is not None:
-            self.aside[header.space, reader].append(entry.id)
-        return []
-
-    def known_by_now(self, known: Mapping[bytes, Collection[bytes]]) -> list[bytes]:
-        """Those that were set aside, and count since."""
-        met = [each for each in self.aside if each[1] in known.get(each[0], ())]
-        return [name for each in met for name in self.aside.pop(each)]
-
-    def said_by_now(self, said: Mapping[bytes, frozenset[bytes]]) -> list[bytes]:
-        """Those of which keys fell under the bound, where a key is said that was not when they were read."""
-        before = self.said
-        more = [space for space, keys in said.items() if space in self.over and keys - before.get(space, frozenset())]
-        self.said = {**self.said, **said}
-        return [name for space in more for name in self.over.pop(space)]
-
-    def _add(self, entry: Entry, door: Door) -> None:
-        header, record = entry.header, parsed(entry, Wraps.parse)
-        if record is None or header.target is None:
-            return
-        said, line = self.said.get(header.space, frozenset()), door.began_as(header.author)
-        keys, is_over = dict[bytes, None](), False
-        for named, _ in record.wraps:
-            has_room = self.by_line[line] < MAX_SEALED_BY_ONE
-            if named not in said and has_room:
-                self.by_line[line] += named not in keys
-            is_over |= named not in said and not has_room
-            keys[named if named in said or has_room else _KEYS_OF_NOBODY] = None
-        if is_over:
-            self.over[header.space].append(entry.id)
-        # a machine seals one work after the other to the same keys
-        alike = tuple(keys)
-        alike = self.alike.setdefault(alike, alike)
-        self.sealed[header.space][entry.id] = _Seal(header.target, entry.timestamp_ms, alike)
-
-
-_READ: Final[WeakKeyDictionary[Replica, _Read]] = WeakKeyDictionary()
-
-
-async def _sealed(
-    agent: Agent, known: Mapping[bytes, Collection[bytes]], said: Mapping[bytes, frozenset[bytes]]
-) -> Mapping[bytes, Mapping[bytes, _Seal]]:
-    """To which keys the work of these classes was sealed: what has come since the last look is read alone.
-
-    `known` are the devices, in each, whose word about others' work counts, and `said` the keys that have a name there.
-    """
-    replica = agent.replica
-    # what came bare, and was passed over, may have got its payload since
-    filled = sum(map(replica.filled, known))
-    latest = await replica.store.latest()
-    read = _READ.get(replica)
-    if read is None or read.filled != filled:
-        read = _READ[replica] = _Read(filled)
-    again = read.known_by_now(known) + read.said_by_now(said)
-    if latest is not None and latest[0] != read.after:
-        came = await replica.store.scan_kinds([Kind.HAND_IN, Kind.WRAP], read.after)
-        again += await _take(read, came, replica, known)
-        read.after = max(read.after, latest[0])
-    if again:
-        await _take(read, list((await replica.store.get(again)).values()), replica, known)
-    return read.sealed
-
-
-async def _take(
-    read: _Read, came: Sequence[Entry], replica: Replica, known: Mapping[bytes, Collection[bytes]]
-) -> list[bytes]:
-    again = []
-    for start in range(0, len(came), _READ_AT_ONCE):
-        for entry in came[start : start + _READ_AT_ONCE]:
-            again += read.take(entry, replica.door, known)
-        # the first look reads thousands, while other pages wait
-        await asyncio.sleep(0)
-    return again
-
-
-def _has_the_key(header: Header, author: bytes, door: Door) -> bool:
-    """Whether who wrote a wrap handed the work in: a device that took keys of its own goes on with its earlier work.
-
-    Also one whose later key was granted a right: whoever has the server gives it one. And the root has every key.
-    """
-    return header.grant is None or door.began_as(header.author) == door.began_as(author)
-
-
-def _reader(header: Header, door: Door) -> bytes | None:
-    """The device of a teacher's that wrote it."""
-    given = door.authority(header.grant)
-    if given is None or given.role not in HAS_READING_KEYS:
-        return None
-    return device_id(given.pair)
-
-
 @dataclass(slots=True)
 class _Past:
     """What is found of one such reader, in all classes."""
@@ -304,12 +157,12 @@ class _Past:
     def shown(self, names: Mapping[bytes, str], seen: Mapping[str, bytes]) -> PastReader:
         """`seen` are the marks of those at which the teacher has looked: of any other work they are news."""
         noted = tuple(
-            Noted(space, what, frozenset(work[:_BEGINNING_BYTES] for work in works))
+            Noted(space, what, frozenset(work[:BEGINNING_BYTES] for work in works))
             for (space, what), works in sorted(self.noted.items())
         )
         told = (each.space + each.what + b"".join(sorted(each.works)) for each in noted)
         is_news = self.is_news or any(
-            _has_another(each.works, seen.get(_seen_mark(each, self.person)))
+            has_another(each.works, seen.get(_seen_mark(each, self.person)))
             for each in noted
             if (each.space, each.what) in self.unknown
         )
@@ -355,7 +208,7 @@ async def list_past_readers(agent: Agent, readers: Sequence[Reader]) -> list[Pas
     classes = [await _Class.of(agent, each.space, each.person, readers, said.get(each.space, ())) for each in places]
     recovery = await _recovery_keys_ever(agent.replica)
     known = {each.space: each.known_teachers for each in classes}
-    sealed = await _sealed(agent, known, {each.space: _have_a_name(each, recovery) for each in classes})
+    sealed = await seals(agent, known, {each.space: _have_a_name(each, recovery) for each in classes})
     found: _Found = {}
     for here in classes:
         here.add_to(found, _spans(sealed.get(here.space, {}).values(), here.roster), recovery)
@@ -364,7 +217,7 @@ async def list_past_readers(agent: Agent, readers: Sequence[Reader]) -> list[Pas
     return sorted((each.shown(names, seen) for each in found.values()), key=_place)
 
 
-def _spans(sealed: Iterable[_Seal], roster: Roster) -> Mapping[tuple[bytes, ...], _Span]:
+def _spans(sealed: Iterable[Seal], roster: Roster) -> Mapping[tuple[bytes, ...], _Span]:
     """What was sealed to the same keys, of the works that count here: a machine seals most of its work to the same."""
     spans: dict[tuple[bytes, ...], _Span] = {}
     for seal in sealed:
@@ -431,7 +284,7 @@ class _Class:
             confirmed | acquainted.first | acquainted.long | itself_before,
             marks,
             await _back_unseen(agent, space, sayers, {*confirmed, *marks}),
-            _beginnings(await store.mark(f"{PAST_WORKS_MARKS}{space.hex()}")),
+            beginnings(await store.mark(f"{PAST_WORKS_MARKS}{space.hex()}")),
             frozenset(each.grant for each in roster.authorities),
             cache(partial(Circles, ever)),
         )
@@ -491,18 +344,17 @@ async def _back_unseen(
     said = (sayer.given.pair for some in sayers.values() for sayer in some)
     devices = {name: device for device in said if (name := device_id(device)) in asked}
     returns = await returns_of(agent, devices.values())
-    prefix = f"{KNOWN_RETURN_MARKS}{space.hex()}/"
-    seen = await agent.replica.store.marks(prefix) if returns else {}
+    seen = await agent.replica.store.marks(f"{KNOWN_RETURN_MARKS}{space.hex()}/") if returns else {}
     return frozenset(
         name
         for name, device in devices.items()
-        if is_back_unseen(back_in(agent, returns, space, device), seen.get(f"{prefix}{name.hex()}"))
+        if has_another(back_in(agent, returns, space, device), seen.get(space_mark(KNOWN_RETURN_MARKS, space, name)))
     )
 
 
 def _are_looked_at(works: Iterable[bytes], known: Container[bytes]) -> bool:
     """Whether the teacher has seen of all these works that keys of nobody open them."""
-    return all(work[:_BEGINNING_BYTES] in known for work in works)
+    return all(work[:BEGINNING_BYTES] in known for work in works)
 
 
 def _nameless(found: _Found) -> _Past | None:
@@ -546,12 +398,12 @@ async def acknowledge_past(agent: Agent, past: PastReader) -> None:
         for each in past.noted:
             mark = _seen_mark(each, past.person)
             # what is held back by now may count again
-            before = _beginnings(seen.get(mark)) - each.works
+            before = beginnings(seen.get(mark)) - each.works
             marks[mark] = b"".join([*sorted(each.works), *sorted(before)][:MAX_READ_NOTED])
     else:
         by_space: defaultdict[bytes, list[bytes]] = defaultdict(list)
         for each in past.noted:
-            by_space[each.space].append(each.what[:_BEGINNING_BYTES])
+            by_space[each.space].append(each.what[:BEGINNING_BYTES])
         marks = {
             f"{PAST_WORKS_MARKS}{space.hex()}": b"".join(works[:MAX_WORKS_NOTED]) for space, works in by_space.items()
         }
@@ -561,16 +413,6 @@ async def acknowledge_past(agent: Agent, past: PastReader) -> None:
 
 def _seen_mark(noted: Noted, person: bytes | None) -> str:
     return f"{PAST_READER_MARKS}{noted.space.hex()}/{noted.what.hex()}/{(person or b'').hex()}"
-
-
-def _has_another(works: Collection[bytes], mark: bytes | None) -> bool:
-    """Whether there is one among them at which the teacher has not looked."""
-    return not _beginnings(mark).issuperset(works)
-
-
-def _beginnings(mark: bytes | None) -> frozenset[bytes]:
-    value = mark or b""
-    return frozenset(value[at : at + _BEGINNING_BYTES] for at in range(0, len(value), _BEGINNING_BYTES))
 
 
 # --- what commands say ------------------------------------------------------------------------------------------------

@@ -25,19 +25,19 @@ from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.keys.binding import Part
-from sync_agent.keys.confirming import list_readers, looked_at
+from sync_agent.keys.confirming import list_readers
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.past_readers import (
     PastReader,
-    _Read,
     _Sayer,
     _sayers,
-    _Seal,
     _Span,
     _spans,
     acknowledge_past,
     list_past_readers,
 )
+from sync_agent.keys.seals_read import Seal, SealsRead
+from sync_agent.keys.seen_readers import looked_at
 from sync_agent.keys.succession import TELLINGS, Place, bind
 from sync_agent.machine.marks import KNOWN_READER_MARKS
 from sync_agent.sync.session import Session
@@ -67,7 +67,7 @@ def _by_what_counts(said: Iterable[Entry], roster: Roster, door: Door) -> Mappin
     return _sayers([entry for entry in said if not roster.hides(entry)], roster, door)
 
 
-def _whatever_is_held_back(sealed: Iterable[_Seal], roster: Roster) -> Mapping[tuple[bytes, ...], _Span]:
+def _whatever_is_held_back(sealed: Iterable[Seal], roster: Roster) -> Mapping[tuple[bytes, ...], _Span]:
     return _spans(sealed, replace(roster, held_back=frozenset()))
 
 
@@ -170,7 +170,7 @@ async def test_a_laptop_that_meets_the_class_afterwards_tells_of_it_as_well(hour
     assert [each.called for each in await hour.told(colleague) if each.is_news] == ["M. X"]
 
 
-@attack(ROW, off={"sync_agent.keys.past_readers._has_the_key": lambda *_: True})
+@attack(ROW, off={"sync_agent.keys.seals_read._has_the_key": lambda *_: True})
 async def test_a_machine_that_wraps_what_others_handed_in_names_no_colleague_as_its_reader(hour: Hour) -> None:
     here = hour.here
     other = await here.room.machine()
@@ -233,7 +233,7 @@ async def _invented_teacher(hour: Hour) -> SpiedClass:
     return spy
 
 
-@attack(ROW, off={"sync_agent.keys.past_readers._has_the_key": lambda *_: True})
+@attack(ROW, off={"sync_agent.keys.seals_read._has_the_key": lambda *_: True})
 async def test_a_teachers_device_that_the_server_invents_names_no_colleague_who_has_left(hour: Hour) -> None:
     key, spy = await _left_before(hour.here), await _invented_teacher(hour)
     await _says_sealed(hour, spy, hour.here.work, [key])
@@ -245,7 +245,7 @@ async def test_a_teachers_device_that_the_server_invents_names_no_colleague_who_
 @attack(
     ROW,
     off={
-        "sync_agent.keys.past_readers._has_the_key": lambda *_: True,
+        "sync_agent.keys.seals_read._has_the_key": lambda *_: True,
         "sync_agent.keys.past_readers._are_looked_at": lambda *_: False,
     },
 )
@@ -322,7 +322,7 @@ async def _news_once(teacher: Device) -> list[tuple[str | None, int]]:
 async def test_a_flood_of_work_that_was_sealed_to_one_of_them_makes_no_alarm_and_hides_no_later_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.keys.past_readers.MAX_SEALED_BY_ONE", 10)
+    monkeypatch.setattr("sync_agent.keys.seals_read.MAX_SEALED_BY_ONE", 10)
     async with spied_class(tmp_path) as here:
         await _reads_for_an_hour(here, "M. X", 6)
         # one that waited was sealed to him as well
@@ -334,16 +334,16 @@ async def test_a_flood_of_work_that_was_sealed_to_one_of_them_makes_no_alarm_and
         assert "M. Y" in [called for called, _ in await _news_once(here.teacher)]
 
 
-def _never_again(read: _Read, said: Mapping[bytes, frozenset[bytes]]) -> list[bytes]:
+def _never_again(read: SealsRead, said: Mapping[bytes, frozenset[bytes]]) -> list[bytes]:
     read.said = said
     return []
 
 
-@attack(ROW, off={"sync_agent.keys.past_readers._Read.said_by_now": _never_again})
+@attack(ROW, off={"sync_agent.keys.seals_read.SealsRead.said_by_now": _never_again})
 async def test_nor_does_it_where_his_keys_are_heard_of_after_what_was_sealed_to_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.keys.past_readers.MAX_SEALED_BY_ONE", 10)
+    monkeypatch.setattr("sync_agent.keys.seals_read.MAX_SEALED_BY_ONE", 10)
     async with spied_class(tmp_path) as here:
         right = await here.machine.agent.right(here.room.space, Kind.WRAP)
         of_x = new_device(Random("M. X").randbytes).agreement.public
@@ -497,8 +497,8 @@ def _never_back(*_: object) -> bool:
     ROW,
     off={
         "sync_agent.portal.teacher.readers.acknowledge_past": _as_a_reader,
-        "sync_agent.keys.confirming.is_back_unseen": _never_back,
-        "sync_agent.keys.past_readers.is_back_unseen": _never_back,
+        "sync_agent.keys.confirming.has_another": _never_back,
+        "sync_agent.keys.past_readers.has_another": _never_back,
     },
 )
 async def test_who_was_seen_as_gone_is_news_as_soon_as_they_read_again_and_once_they_could_read_more(
@@ -534,7 +534,7 @@ def _so_many(works: Collection[bytes], mark: bytes | None) -> bool:
     return len(works) > len(mark or b"") // 8
 
 
-@attack(ROW, off={"sync_agent.keys.past_readers._has_another": _so_many})
+@attack(ROW, off={"sync_agent.keys.past_readers.has_another": _so_many})
 async def test_works_that_are_held_back_since_make_no_room_for_others_to_be_read_untold(hour: Hour) -> None:
     here, territory, space = hour.here, hour.here.room.territory, hour.here.room.space
     seat = await here.room.machine()

@@ -111,8 +111,8 @@ def _never_back(*_: object) -> bool:
 @attack(
     ROW,
     off={
-        "sync_agent.keys.confirming.is_back_unseen": _never_back,
-        "sync_agent.keys.past_readers.is_back_unseen": _never_back,
+        "sync_agent.keys.confirming.has_another": _never_back,
+        "sync_agent.keys.past_readers.has_another": _never_back,
     },
 )
 @pytest.mark.parametrize("is_still_there", [True, False], ids=["who reads on", "who is gone again"])

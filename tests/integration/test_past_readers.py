@@ -14,9 +14,9 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
 from protocol.rights.door import Door
 from protocol.roles import PersonRole, Role
-from sync_agent.keys import past_readers
 from sync_agent.keys.confirming import list_readers
 from sync_agent.keys.past_readers import PastReader, list_past_readers
+from sync_agent.keys.seals_read import SealsRead
 from sync_agent.portal.teacher.readers import MAX_NOTICES, rows
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -148,13 +148,13 @@ async def test_what_was_sealed_is_read_once_however_often_a_page_asks(
     here: SpiedClass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[bytes] = []
-    plain = past_readers._Read._add
+    plain = SealsRead._add
 
-    def counted(this: past_readers._Read, entry: Entry, door: Door) -> None:
+    def counted(this: SealsRead, entry: Entry, door: Door) -> None:
         read.append(entry.id)
         plain(this, entry, door)
 
-    monkeypatch.setattr(past_readers._Read, "_add", counted)
+    monkeypatch.setattr(SealsRead, "_add", counted)
     for _ in range(3):
         await hand_in(here)
         for _ in range(2):

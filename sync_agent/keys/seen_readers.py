@@ -1,0 +1,95 @@
+"""At which readers of a class's work its teacher has looked, and what of that a mark of this device notes.
+
+Rules (docs/adr/0272; docs/protocol.md, "Confirmed devices"):
+- looked at is a device in a class, as whose, and whether it spoke: in another, or as somebody else, it is news;
+- who was cut off and is let in again is news once more: the grants that did so are noted as well;
+- of what there may be any number the beginnings are noted, each once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, TypeAlias
+
+from protocol.model.entry import PERSON_BYTES, Kind
+from protocol.rights.door import Authority
+from protocol.rights.vouching import Device
+from sync_agent.app import Agent
+from sync_agent.machine.marks import KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, WAS_THERE
+
+BEGINNING_BYTES: Final = 8
+
+
+async def looked_at(agent: Agent, shown: Iterable[tuple[bytes, bytes, bytes, bool]]) -> dict[str, bytes]:
+    """The marks by which devices in classes, each as whose and whether it spoke, are no news any more."""
+    known, marks = await agent.replica.store.marks(KNOWN_READER_MARKS), dict[str, bytes]()
+    for space, device, person, speaks in shown:
+        name = space_mark(KNOWN_READER_MARKS, space, device)
+        before = marks.get(name, known.get(name))
+        if not is_looked_at(before, person, speaks=speaks):
+            marks[name] = (b"" if before in {None, WAS_THERE} else before or b"") + bytes([speaks]) + person
+    return marks
+
+
+def is_looked_at(mark: bytes | None, person: bytes, *, speaks: bool) -> bool:
+    """Whether the teacher has seen a device as this person's; or, of one that waits, as one that waits.
+
+    A server in wrong hands shows it as another's first, or as one to which nothing is given.
+    """
+    if mark is None or mark == WAS_THERE:
+        return False
+    seen = {mark[at : at + 1 + PERSON_BYTES] for at in range(0, len(mark), 1 + PERSON_BYTES)}
+    # an earlier version noted nothing but the device
+    return not mark or any(bytes([kind]) + person in seen for kind in {1, int(speaks)})
+
+
+Returns: TypeAlias = Mapping[bytes, Collection[Authority]]
+"""Of keys the grants by which they were let in again."""
+
+
+async def returns_of(agent: Agent, devices: Iterable[Device]) -> Returns:
+    """The grants of these devices that name what cut somebody off, whatever is held back of either by now."""
+    door, store = agent.replica.door, agent.replica.store
+    given = {one.grant: one for key in {key for key, _ in devices} for one in door.authorities_of(key)}
+    named = {name: entry.header.parents for name, entry in (await store.get(list(given))).items()}
+    parents = await store.get(list({parent for some in named.values() for parent in some}))
+    cuts = {name for name, entry in parents.items() if entry.header.kind == Kind.REVOKE}
+    found: defaultdict[bytes, list[Authority]] = defaultdict(list)
+    for name, some in named.items():
+        if not cuts.isdisjoint(some):
+            found[given[name].key].append(given[name])
+    return found
+
+
+def back_in(agent: Agent, returns: Returns, space: bytes, device: Device) -> frozenset[bytes]:
+    """The beginnings of the grants that let a device into this space again."""
+    door = agent.replica.door
+    return frozenset(one.grant[:BEGINNING_BYTES] for one in returns.get(device[0], ()) if door.covers(one, space))
+
+
+async def returns_looked_at(agent: Agent, shown: Iterable[tuple[bytes, bytes, Collection[bytes]]]) -> dict[str, bytes]:
+    """The marks by which what let devices in again, each in its class, is no news any more."""
+    known, marks = await agent.replica.store.marks(KNOWN_RETURN_MARKS), dict[str, bytes]()
+    for space, device, back in shown:
+        name = space_mark(KNOWN_RETURN_MARKS, space, device)
+        before = marks.get(name, known.get(name))
+        if has_another(back, before):
+            marks[name] = b"".join(sorted(beginnings(before).union(back)))
+    return marks
+
+
+def has_another(some: Iterable[bytes], mark: bytes | None) -> bool:
+    """Whether there is one among these, by their beginnings, at which the teacher has not looked."""
+    return not beginnings(mark).issuperset(some)
+
+
+def beginnings(mark: bytes | None) -> frozenset[bytes]:
+    """Those that are noted."""
+    value = mark or b""
+    return frozenset(value[at : at + BEGINNING_BYTES] for at in range(0, len(value), BEGINNING_BYTES))
+
+
+def space_mark(prefix: str, space: bytes, name: bytes) -> str:
+    """The mark of something in a space."""
+    return f"{prefix}{space.hex()}/{name.hex()}"
