@@ -54,6 +54,21 @@ async def _called_now(replica: Replica, persons: Collection[bytes]) -> dict[byte
     return {person: Mentioned(each.names[-1:], each.spaces, each.since_ms[-1:]) for person, each in found.items()}
 
 
+async def _who_are_called(here: SpiedClass, *, tom: str, lea: str | None = None) -> tuple[Device, bytes, bytes]:
+    """The head's computer, once the server has called Tom, and Léa, so; and who they are."""
+    room, territory = here.room, here.room.territory
+    ids = room.pupil_person, await territory.person("Tom", PersonRole.PUPIL, room.space)
+    head, _ = await confirmed_head(here)
+    await head.session.sync()
+    persons = (await territory.replica.view(room.space)).roster.persons
+    for one, name in zip(ids, (lea, tom), strict=True):
+        if name is not None:
+            record = PersonRecord(name, PersonRole.PUPIL).encode()
+            await territory.say(room.space, Kind.PERSON, record, subject=one, parents=(persons[one].entry,))
+    await head.session.sync()
+    return head, *ids
+
+
 # --- at a head teacher's computer -------------------------------------------------------------------------------------
 
 
@@ -74,16 +89,7 @@ class Exchanged:
 @pytest.fixture(params=["Léa", "Léa M."])
 async def exchanged(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Exchanged]:
     async with spied_class(tmp_path, kept_for=__name__) as here:
-        room, territory = here.room, here.room.territory
-        lea, tom = room.pupil_person, await territory.person("Tom", PersonRole.PUPIL, room.space)
-        head, _ = await confirmed_head(here)
-        await head.session.sync()
-        persons = (await territory.replica.view(room.space)).roster.persons
-        for one, name in ((lea, "Tom"), (tom, request.param)):
-            record = PersonRecord(name, PersonRole.PUPIL).encode()
-            await territory.say(room.space, Kind.PERSON, record, subject=one, parents=(persons[one].entry,))
-        await head.session.sync()
-        yield Exchanged(here, head, lea, tom)
+        yield Exchanged(here, *await _who_are_called(here, lea="Tom", tom=request.param))
 
 
 @attack(FORGOTTEN, off={"sync_agent.portal.head.school.mentioned": _called_now})
@@ -148,15 +154,7 @@ class Alike:
 @pytest.fixture
 async def alike(tmp_path: Path) -> AsyncIterator[Alike]:
     async with spied_class(tmp_path, kept_for=__name__) as here:
-        room, territory = here.room, here.room.territory
-        lea, tom = room.pupil_person, await territory.person("Tom", PersonRole.PUPIL, room.space)
-        head, _ = await confirmed_head(here)
-        await head.session.sync()
-        persons = (await territory.replica.view(room.space)).roster.persons
-        record = PersonRecord(persons[lea].name, PersonRole.PUPIL).encode()
-        await territory.say(room.space, Kind.PERSON, record, subject=tom, parents=(persons[tom].entry,))
-        await head.session.sync()
-        yield Alike(here, head, lea, tom)
+        yield Alike(here, *await _who_are_called(here, tom="Léa"))
 
 
 async def _nobody_ever(*_: object) -> Mapping[bytes, list[str]]:

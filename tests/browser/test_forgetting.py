@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.people import add_person, merge_persons, rename_person
@@ -17,6 +17,26 @@ from tests.harness.classroom import classroom
 from tests.harness.portal import portal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def begins_to_forget(page: Page) -> None:
+    """At the button beside Léa's name in the list."""
+    row = page.get_by_role("listitem").filter(has_text="Léa")
+    await row.get_by_text("Effacer…").click()
+    await row.get_by_label("Oui, c'est bien ce que je veux").check()
+    await row.get_by_role("button", name="Effacer Léa").click()
+
+
+async def is_for_everybody(page: Page) -> None:
+    """Whatever somebody reads it with, and on however small a screen."""
+    assert await accessibility_faults(page) == []
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def ends_it(page: Page) -> None:
+    """At the page that asks who is meant."""
+    await page.get_by_role("button", name="Effacer Léa").click()
+    await expect(page.get_by_text("Effacé ici, et partout au prochain échange.")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [1360, 360])
@@ -33,16 +53,11 @@ async def test_she_ticks_who_is_the_same_person_and_nobody_else_is_forgotten(
         async with portal(head.agent) as surfer, visitor(browser, width=width) as somebody:
             page = await somebody.page()
             await page.goto(f"{surfer.origin}/school/{room.space.hex()}")
-            row = page.get_by_role("listitem").filter(has_text="Léa")
-            await row.get_by_text("Effacer…").click()
-            await row.get_by_label("Oui, c'est bien ce que je veux").check()
-            await row.get_by_role("button", name="Effacer Léa").click()
+            await begins_to_forget(page)
             await expect(page.get_by_role("heading", name="Est-ce une seule personne ?")).to_be_visible()
-            assert await accessibility_faults(page) == []
-            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            await is_for_everybody(page)
             await page.get_by_label("LEA").check()
-            await page.get_by_role("button", name="Effacer Léa").click()
-            await expect(page.get_by_text("Effacé ici, et partout au prochain échange.")).to_be_visible()
+            await ends_it(page)
             assert somebody.complaints == []
         assert {covers for _, covers in await in_force(head.agent.replica)} == {lea, doubles[0]}
 
@@ -61,18 +76,13 @@ async def test_she_says_that_she_means_the_one_who_has_by_now_a_name_that_was_an
         async with portal(head.agent) as surfer, visitor(browser, width=width) as somebody:
             page = await somebody.page()
             await page.goto(f"{surfer.origin}/school/{room.space.hex()}")
-            row = page.get_by_role("listitem").filter(has_text="Léa")
-            await row.get_by_text("Effacer…").click()
-            await row.get_by_label("Oui, c'est bien ce que je veux").check()
-            await row.get_by_role("button", name="Effacer Léa").click()
+            await begins_to_forget(page)
             await expect(page.get_by_role("heading", name="Est-ce bien cette personne ?")).to_be_visible()
             await expect(page.get_by_role("main").get_by_role("listitem")).to_have_text(
                 [re.compile("^Tom, depuis"), re.compile("^Léa, depuis")]
             )
-            assert await accessibility_faults(page) == []
-            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            await is_for_everybody(page)
             await page.get_by_label("Oui, je parle bien de la personne appelée d'abord Tom").check()
-            await page.get_by_role("button", name="Effacer Léa").click()
-            await expect(page.get_by_text("Effacé ici, et partout au prochain échange.")).to_be_visible()
+            await ends_it(page)
             assert somebody.complaints == []
         assert {covers for _, covers in await in_force(head.agent.replica)} == {tom}
