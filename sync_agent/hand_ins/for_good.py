@@ -12,7 +12,7 @@ from dataclasses import replace
 from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import Known, is_opened_for_good
 from protocol.model.entry import Kind
-from protocol.replica.at_work.keyring import recovery_keys
+from protocol.replica.at_work.keyring import recovery_keys_ever
 from protocol.rights.keys_in_use import said_as, unknown_words
 from protocol.rights.roster import Roster
 from sync_agent.app import Agent
@@ -22,7 +22,7 @@ from sync_agent.keys.acquaintances import known_in
 async def opened_for_good(agent: Agent, space: bytes) -> Callable[[Work], bool]:
     """Whether a hand-in of a space was."""
     roster = (await agent.replica.view(space)).roster
-    recovery, known = await recovery_keys(agent.replica), await known_for_good(agent, roster)
+    recovery, known = await recovery_keys_ever(agent.replica), await known_for_good(agent, roster)
     return lambda work: is_opened_for_good(work, roster, recovery, known)
 
 

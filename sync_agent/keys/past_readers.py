@@ -28,8 +28,8 @@ from blake3 import blake3
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Entry, Kind, parsed
-from protocol.model.structure import PersonKey, RecoveryKey
-from protocol.replica.at_work.replica import Replica
+from protocol.model.structure import PersonKey
+from protocol.replica.at_work.keyring import recovery_keys_ever
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.text import local_time
 from protocol.replica.office.people import first_names
@@ -206,7 +206,7 @@ async def list_past_readers(agent: Agent, readers: Sequence[Reader]) -> list[Pas
         return []
     said = await said_by_space(agent, Kind.PERSON_KEY)
     classes = [await _Class.of(agent, each.space, each.person, readers, said.get(each.space, ())) for each in places]
-    recovery = await _recovery_keys_ever(agent.replica)
+    recovery = await recovery_keys_ever(agent.replica)
     known = {each.space: each.known_teachers for each in classes}
     sealed = await seals(agent, known, {each.space: _have_a_name(each, recovery) for each in classes})
     found: _Found = {}
@@ -378,12 +378,6 @@ def _sayers(said: Iterable[Entry], roster: Roster, door: Door) -> Mapping[bytes,
 
 def _standing(readers: Iterable[Reader], door: Door) -> frozenset[_Standing]:
     return frozenset((door.origin(reader.device), reader.person) for reader in readers)
-
-
-async def _recovery_keys_ever(replica: Replica) -> frozenset[bytes]:
-    """The kits' keys, those in whose place another came included: they are no reader's."""
-    said = await replica.store.scan_kinds([Kind.RECOVERY_KEY])
-    return frozenset(key.agreement for each in said if (key := parsed(each, RecoveryKey.parse)) is not None)
 
 
 # --- looked at --------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from protocol.folds.coursework import Item, Work
 from protocol.folds.hand_in_keys import is_opened_for_good
 from protocol.model.entry import Entry, Kind
 from protocol.model.work import ContentRef, Feedback, HandIn, Revision
-from protocol.replica.at_work.keyring import recovery_keys
+from protocol.replica.at_work.keyring import recovery_keys_ever
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.content.holdings import Need, work_need
@@ -118,7 +118,7 @@ class Worths:
 
     async def _works_of(self, space: bytes, view: SpaceView, *, past: bool, reads: bool) -> list[Piece]:
         pieces = []
-        recovery, known = await recovery_keys(self._agent.replica), await known_for_good(self._agent, view.roster)
+        recovery, known = await recovery_keys_ever(self._agent.replica), await known_for_good(self._agent, view.roster)
         for work in view.coursework.hand_ins.values():
             need = work_need(work)
             said_ms = self._last_said_ms(work, view.coursework.items.get(work.item))

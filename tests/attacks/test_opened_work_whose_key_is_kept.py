@@ -10,10 +10,15 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.folds.hand_in_keys import content_key_of
+from protocol.identity import AgreementKey
+from protocol.limits import ACQUAINTANCE_MS
 from protocol.model.entry import Kind
-from protocol.model.structure import Grant, Revocation
+from protocol.model.structure import Grant, RecoveryKey, Revocation
 from protocol.model.work import ItemKind
+from protocol.replica.at_work.keyring import recovery_keys
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.frame import Notices
+from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.rights.door import Authority
 from protocol.roles import PersonRole, Role
 from sync_agent.coursework.publisher import Wish, publish
@@ -26,6 +31,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Classroom, Device, Given, assignment, classroom
 from tests.harness.commands import Desk
 from tests.harness.lan import exchange
+from tests.harness.passing_days import pass_days
 from tests.harness.spied_class import SpiedClass, spied_class
 from tests.harness.territory import new_device
 
@@ -182,6 +188,54 @@ async def test_a_class_in_which_a_pc_may_write_no_more_keeps_no_other_from_being
             await device.session.sync()
         found = (await late.agent.replica.view(one)).coursework.hand_ins[waiting]
         assert content_key_of(found, reading_keys(late.agent)) is not None
+
+
+async def _for_nobody_yet(room: Classroom) -> tuple[Device, bytes]:
+    """A PC with work for which there was no teacher; the kit was replaced since, and who came has opened it."""
+    territory, head, machine = room.territory, await room.head(), await room.machine()
+    await head.session.sync()
+    work = await room.hand_in(machine, await assignment(room, head, machine), {"r.odt": b"the work of a pupil"})
+    await machine.session.sync()
+    teacher = await room.teacher()
+    for device in (teacher, machine, teacher):
+        await device.session.sync()
+    await pass_days(territory, ACQUAINTANCE_MS // DAY_MS + 1, machine)
+    new = RecoveryKey(AgreementKey(territory.entropy(32)).public).encode()
+    await territory.replica.write(
+        [Draft(territory.id, Kind.RECOVERY_KEY, None, new)],
+        author=territory.keys.root,
+        now_ms=territory.clock(),
+        entropy=territory.entropy,
+        unsent=False,
+    )
+    for device in (machine, teacher):
+        await device.session.sync()
+    await _opens(teacher, work)
+    for device in (teacher, machine, machine):
+        await device.session.sync()
+    return machine, work
+
+
+async def _of_the_kit_in_force(replica: Replica) -> frozenset[bytes]:
+    return frozenset(await recovery_keys(replica))
+
+
+@attack(ROW, off={"sync_agent.hand_ins.for_good.recovery_keys_ever": _of_the_kit_in_force})
+async def test_the_key_of_what_was_sealed_to_an_earlier_kit_alone_waits_for_no_reader(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        machine, work = await _for_nobody_yet(room)
+        assert not await _has_its_key(machine, work)
+
+
+@attack(ROW, off={"protocol.replica.office.opened.recovery_keys_ever": _of_the_kit_in_force})
+async def test_what_was_sealed_to_an_earlier_kit_alone_counts_as_opened_where_its_class_is_closed(
+    tmp_path: Path,
+) -> None:
+    async with classroom(tmp_path) as room:
+        _, work = await _for_nobody_yet(room)
+        view = await room.territory.replica.view(room.space)
+        is_opened = await is_opened_by_the_listed(room.territory.replica, view.roster)
+        assert is_opened(view.coursework.hand_ins[work])
 
 
 async def _published(device: Device, space: bytes) -> bytes:

@@ -25,7 +25,7 @@ from protocol.folds.space_keys import (
 )
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_WRAPS_PER_ENTRY
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import RecoveryKey
 from protocol.replica.at_work.deserted import deserted_in
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
@@ -219,14 +219,19 @@ def _wrap_drafts(
 
 async def recovery_keys(replica: Replica) -> list[bytes]:
     """The newest recovery key that the latest root which named one has named, if there is one."""
-    found = []
-    held_back = (await replica.view(replica.territory)).roster.held_back
-    for entry in await replica.store.scan_kinds([Kind.RECOVERY_KEY]):
-        if entry.id in held_back:
-            continue
-        place = replica.door.place_of_root(entry.header.author)
-        try:
-            found.append((place, entry.header.at, entry.id, RecoveryKey.parse(entry.payload or b"").agreement))
-        except PeerFault:
-            continue
+    found = [
+        (replica.door.place_of_root(entry.header.author), entry.header.at, entry.id, key)
+        for entry, key in await _recovery_keys_said(replica)
+    ]
     return [max(found)[-1]] if found else []
+
+
+async def recovery_keys_ever(replica: Replica) -> frozenset[bytes]:
+    """Those in whose place another came included: none of them is a reader's, and work was sealed to each."""
+    return frozenset(key for _, key in await _recovery_keys_said(replica))
+
+
+async def _recovery_keys_said(replica: Replica) -> list[tuple[Entry, bytes]]:
+    held_back = (await replica.view(replica.territory)).roster.held_back
+    said = [one for one in await replica.store.scan_kinds([Kind.RECOVERY_KEY]) if one.id not in held_back]
+    return [(one, key.agreement) for one in said if (key := parsed(one, RecoveryKey.parse)) is not None]

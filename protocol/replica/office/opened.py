@@ -11,7 +11,7 @@ from collections.abc import Callable
 from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import opened_by_the_listed
 from protocol.model.entry import Kind
-from protocol.replica.at_work.keyring import recovery_keys
+from protocol.replica.at_work.keyring import recovery_keys_ever
 from protocol.replica.at_work.replica import Replica
 from protocol.rights.keys_in_use import claimed_keys
 from protocol.rights.roster import Roster
@@ -20,4 +20,4 @@ from protocol.rights.roster import Roster
 async def is_opened_by_the_listed(replica: Replica, roster: Roster) -> Callable[[Work], bool]:
     """Whether a work of a class was opened by whom it was meant for, to a replica that remembers nobody."""
     said = [one.entry for one in await replica.store.of_kinds(roster.space, [Kind.PERSON_KEY])]
-    return opened_by_the_listed(roster, await recovery_keys(replica), claimed_keys(said, replica.door))
+    return opened_by_the_listed(roster, await recovery_keys_ever(replica), claimed_keys(said, replica.door))
