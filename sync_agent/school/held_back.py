@@ -7,30 +7,34 @@ Rules (docs/protocol.md, "Roster"):
   one, and she alone knows which words were hers;
 - told is what people said: answers, lessons, work, and what runs a school. Keys, wraps and receipts of programs are
   said again by programs;
-- what this device has said about the same since, and counts, is no news any more; what somebody has refused is: a thief
-  would refuse it;
+- what this device has said about the same since, and counts, is no news any more: since by what its own words follow
+  on, and for others' in the order of arrival, never by a date (docs/adr/0311);
+- what somebody has refused is news: a thief would refuse it;
 - who has looked is told no more of these words on the first page, by a mark of this device; `status` counts them on.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from protocol.clock import rfc3339
+from protocol.model.ancestry import marked
 from protocol.model.entry import Entry, Kind, kind_name
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.held_in_space import held_in
-from protocol.replica.office.words_of_office import last_said
+from protocol.replica.office.words_of_office import said_again
 from protocol.rights.roster import Roster, is_acceptable
 from sync_agent.app import Agent
 from sync_agent.machine.marks import HELD_BACK_SEEN_MARKS
 
 _LISTED: Final = 20
 _FEW: Final = 200
+_TOPICS_AT_ONCE: Final = 1_024
+"""Of so many things it is found out in one pass what was said of them since: a thief speaks of thousands."""
 MAX_COUNTED: Final = 1_000
 """So many words of others are counted in a class: a thief's may be tens of thousands."""
 
@@ -148,23 +152,38 @@ def _waits(entry: Entry, roster: Roster) -> bool:
 
 def _not_said_since(said: Sequence[Entry], roster: Roster) -> list[Entry]:
     """Of what one device said in a space the words that are held back, but where it spoke of the same since."""
-    words = [entry for entry in said if entry.header.kind in TOPICS]
-    last = last_said((entry for entry in words if entry.id not in roster.held_back), _topic)
-    return [
-        entry
-        for entry in words
-        if _waits(entry, roster)
-        if entry.header.at > max(last.get(topic, 0) for topic in (_topic(entry), *_answered(entry)))
-    ]
+    held = [entry for entry in said if _waits(entry, roster)]
+    counting = (entry for entry in said if entry.header.kind in TOPICS and entry.id not in roster.held_back)
+    again = _said_again(said, held, counting) if held else ()
+    return [entry for entry in held if entry.id not in again]
+
+
+def _said_again(said: Iterable[Entry], held: Iterable[Entry], counting: Iterable[Entry]) -> set[bytes]:
+    """Of what one device said and is held back that to which a later word of its own about the same leads by `prev`.
+
+    Never by date: whoever has the server moves clocks, and what was said first bears the later one.
+    """
+    about = {entry.id: {_topic(entry), *_answered(entry)} for entry in held}
+    asked = set[_Topic]().union(*about.values())
+    words = [(entry.id, topic) for entry in counting if (topic := _topic(entry)) in asked]
+    topics = list(dict.fromkeys(topic for _, topic in words))
+    earlier = {entry.id: entry.header.prev for entry in said}
+    found = set[bytes]()
+    for start in range(0, len(topics), _TOPICS_AT_ONCE):
+        bits = {topic: 1 << number for number, topic in enumerate(topics[start : start + _TOPICS_AT_ONCE])}
+        led_to = marked({word: bits[topic] for word, topic in words if topic in bits}, earlier)
+        wanted = {name: sum(bits.get(topic, 0) for topic in its) for name, its in about.items()}
+        found |= {name for name, mask in wanted.items() if led_to.get(name, 0) & mask}
+    return found
 
 
 async def _not_said_by_others(agent: Agent, held: Sequence[Entry], roster: Roster) -> list[Entry]:
     """These without what runs a school and somebody else has said since: that is how it is let count."""
     kinds = {entry.header.kind for entry in held if not is_acceptable(entry.header.kind)}
-    others = await agent.replica.store.scan_kinds(sorted(kinds)) if kinds else ()
-    counting = (one for one in others if one.header.space == roster.space and one.id not in roster.held_back)
-    last = last_said(counting, _words)
-    return [entry for entry in held if entry.header.at > last.get(_words(entry), 0)]
+    said = await agent.replica.store.scan_kinds(sorted(kinds)) if kinds else ()
+    here = [one for one in said if one.header.space == roster.space]
+    again = said_again(here, (one.id for one in here if one.id not in roster.held_back), _words)
+    return [entry for entry in held if entry.id not in again]
 
 
 def _words(entry: Entry) -> tuple[object, ...]:

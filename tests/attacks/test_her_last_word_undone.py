@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from html import unescape
 from pathlib import Path
 
-from protocol.model.entry import Kind
-from protocol.model.structure import Ruling
+from protocol.clock import DAY_MS, MAX_AT
+from protocol.limits import SALT_BYTES
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import PersonRecord, Revocation, Ruling
+from protocol.replica.at_work.replica import Draft
+from protocol.roles import PersonRole
 from sync_agent.app import Agent
 from sync_agent.machine.marks import HELD_BACK_SEEN_MARKS
 from sync_agent.school.held_back import own_held_back
@@ -22,6 +27,7 @@ from tests.harness.last_word import (
     told_by_status,
     undone,
 )
+from tests.harness.office_devices import town
 from tests.harness.portal import portal
 from tests.harness.spied_class import spied_class
 
@@ -111,3 +117,59 @@ async def test_the_heads_page_tells_whose_words_wait(tmp_path: Path) -> None:
             page = await surfer.page("/school")
             assert NOTICE in page
             assert "Mme Petit" in page.partition(NOTICE)[2].partition("</p>")[0]
+
+
+def _by_date(_said: object, held: Sequence[Entry], counting: Iterable[Entry]) -> set[bytes]:
+    latest = max((entry.header.at for entry in counting if entry.header.kind == Kind.FEEDBACK), default=0)
+    return {entry.id for entry in held if entry.header.at < latest}
+
+
+@attack(ROW, off={"sync_agent.school.held_back._said_again": _by_date})
+async def test_it_is_told_though_the_server_had_shown_a_time_to_come_as_she_said_the_earlier_word(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        await undone(here, ahead_ms=3 * DAY_MS)
+        assert (await told_by_status(here))["kinds"] == {"feedback": 1}
+        async with portal(here.teacher.agent) as surfer:
+            assert NOTICE in await surfer.page("/")
+        await Desk(here.teacher.agent).ask("feedback", id=here.work.hex(), text=AFTER, mark="18/20")
+        assert (await told_by_status(here))["count"] == 0
+
+
+def _latest_by_date(
+    words: Sequence[Entry], counting: Iterable[bytes], about: Callable[[Entry], Hashable]
+) -> set[bytes]:
+    binding = frozenset(counting)
+    latest: dict[Hashable, int] = {}
+    for entry in words:
+        if entry.id in binding:
+            latest[about(entry)] = max(latest.get(about(entry), 0), entry.header.at)
+    return {entry.id for entry in words if entry.header.at < latest.get(about(entry), 0)}
+
+
+@attack(ROW, off={"sync_server.handlers.by_kit.waiting.said_again": _latest_by_date})
+async def test_a_name_that_waits_is_listed_though_whoever_had_the_server_had_said_the_same_before_of_a_time_to_come(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        office, server = here.office, here.office.server
+        pupil = bytes.fromhex(await office.add_person("Tim", "pupil"))
+        tom = PersonRecord("Tom", PersonRole.PUPIL).encode()
+        thiefs = compose(
+            author=server.keys.signing, space=here.space, kind=Kind.PERSON, grant=server.grant, at=MAX_AT,
+            payload=tom, subject=pupil, salt=bytes(SALT_BYTES),
+        )  # fmt: skip
+        assert (await server.replica.admit([thiefs], source=b"a thief", now_ms=office.clock())).admitted
+        head = await here.head_of_the_school()
+        right = (await head.agent.right(here.space, Kind.PERSON)).grant
+        (hers,) = await head.agent.write(Draft(here.space, Kind.PERSON, right, tom, subject=pupil))
+        await here.sync(head)
+        await office.do("revoke", device=head.agent.device.hex(), since=None)
+        waiting = {row["id"] for row in await office.do("waiting", refused=False)}
+        assert hers.id.hex() not in waiting, "so far it counts"
+        cut = Revocation(head.agent.device, ()).encode()
+        await server.write([Draft(here.space, Kind.REVOKE, server.grant, cut)])
+        assert hers.id.hex() in {row["id"] for row in await office.do("waiting", refused=False)}
+        await office.do("accept", named=[hers.id.hex()])
+        assert hers.id.hex() not in {row["id"] for row in await office.do("waiting", refused=False)}

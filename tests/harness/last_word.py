@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from protocol.model.entry import Kind
-from protocol.model.structure import Revocation
-from protocol.roles import Role
+from protocol.limits import SALT_BYTES
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import PersonRecord, Revocation
+from protocol.roles import PersonRole, Role
 from tests.harness.commands import Desk
 from tests.harness.lost_laptop import let_in_again
 from tests.harness.spied_class import SpiedClass
@@ -16,11 +17,20 @@ AFTER: Final = "Pardon, je m'étais trompée de copie : très bien."
 NOTICE: Final = 'id="held-back"'
 
 
-async def undone(here: SpiedClass) -> None:
-    """She corrects an answer; by a cut that names what she had said before, the earlier one is in force again."""
+async def undone(here: SpiedClass, *, ahead_ms: int = 0) -> None:
+    """She corrects an answer; by a cut that names what she had said before, the earlier one is in force again.
+
+    As she said the earlier one the server had proven a time that was so far `ahead_ms`; it is right again by now.
+    """
     room, hers, desk = here.room, here.teacher, Desk(here.teacher.agent)
+    if ahead_ms:
+        await _shows_a_time(here, ahead_ms)
     await desk.ask("feedback", id=here.work.hex(), text=BEFORE, mark="2/20", redo=True)
     await here.sync(hers, here.machine)
+    if ahead_ms:
+        here.room.frontage.responder._now_ms = room.territory.clock
+        room.territory.clock.advance(60_000)
+        await here.sync(hers, here.machine)
     before = tuple(await room.territory.replica.tips(room.space, hers.agent.device))
     await desk.ask("feedback", id=here.work.hex(), text=AFTER, mark="18/20")
     await here.sync(hers, here.machine)
@@ -29,6 +39,21 @@ async def undone(here: SpiedClass) -> None:
     feedback = view.coursework.hand_ins[here.work].feedback
     assert feedback is not None
     assert feedback.record.text == BEFORE
+
+
+async def _shows_a_time(here: SpiedClass, ahead_ms: int) -> None:
+    """The server says a time, and shows her laptop an entry of then, so that this follows."""
+    territory, space = here.room.territory, here.room.space
+    clock = territory.clock
+    here.room.frontage.responder._now_ms = lambda: clock() + ahead_ms
+    await here.sync(here.teacher)
+    then = compose(
+        author=territory.keys.signing, space=space, kind=Kind.PERSON, grant=territory.certificate.id,
+        at=(clock() + ahead_ms) << 16, payload=PersonRecord("Tom", PersonRole.PUPIL).encode(), salt=bytes(SALT_BYTES),
+        subject=b"t" * 16,
+    )  # fmt: skip
+    assert (await territory.replica.admit([then], source=b"a thief", now_ms=clock())).admitted
+    await here.sync(here.teacher)
 
 
 async def hold_back_since(here: SpiedClass, heads: tuple[bytes, ...]) -> None:

@@ -8,9 +8,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from protocol.errors import PeerFault
 from protocol.model.entry import Entry, Kind
@@ -21,8 +21,6 @@ from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.successions import successors_of
-
-T = TypeVar("T")
 
 NameOf: TypeAlias = Callable[[bytes], str | None]
 """What a device calls itself, as far as this office knows."""
@@ -72,13 +70,19 @@ async def counts(replica: Replica, entry: Entry) -> bool:
     return entry.id not in roster.held_back and entry.id not in roster.undone
 
 
-def last_said(words: Iterable[Entry], about: Callable[[Entry], T]) -> dict[T, int]:
-    """When each thing that words are `about` was last spoken of, by their dates."""
-    last: dict[T, int] = {}
-    for entry in words:
+def said_again(in_order: Sequence[Entry], counting: Iterable[bytes], about: Callable[[Entry], Hashable]) -> set[bytes]:
+    """The ids of those words after which one that counts came about the same; given in the order of their arrival.
+
+    Never by date: whoever has a key dates what they sign, and moves other people's clocks.
+    """
+    found, seen, binding = set[bytes](), set[Hashable](), frozenset(counting)
+    for entry in reversed(in_order):
         topic = about(entry)
-        last[topic] = max(last.get(topic, 0), entry.header.at)
-    return last
+        if topic in seen:
+            found.add(entry.id)
+        if entry.id in binding:
+            seen.add(topic)
+    return found
 
 
 async def in_force(replica: Replica, grant: Authority) -> bool:

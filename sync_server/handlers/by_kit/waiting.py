@@ -32,7 +32,7 @@ from protocol.replica.office.erasures import erased_besides
 from protocol.replica.office.held_in_space import held_in
 from protocol.replica.office.known_here import How, note_device
 from protocol.replica.office.taking_back import ruling_before
-from protocol.replica.office.words_of_office import about, last_said
+from protocol.replica.office.words_of_office import about, said_again
 from protocol.rights.roster import Roster, is_acceptable
 from protocol.roles import SHARED
 from sync_server.handlers.by_kit.held_rights import LetsIn, lets_in, names_of
@@ -65,14 +65,14 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
         return server.contacts.of(device).name
 
     held = await _held(server)
-    said = await _last_said(server) if held and not refused else {}
+    again = await _ids_said_again(server) if held and not refused else set()
     is_erased_besides = await erased_besides(server.replica)
     for space, entries in held.items():
         view = await server.replica.view(space)
         for entry in entries:
             if entry.header.kind == Kind.WRAP or (entry.id in view.roster.refused) != refused:
                 continue
-            if said.get(_what(entry), 0) > entry.header.at:
+            if entry.id in again:
                 continue  # the kit's word holds it back as before; what it says counts
             erasure = parsed(entry, Erasure.parse) if entry.header.kind == Kind.ERASE and not refused else None
             if erasure is not None and is_erased_besides(space, erasure.covers):
@@ -260,12 +260,11 @@ def _what(entry: Entry) -> _What:
     return header.space, header.kind, header.subject, header.target, entry.payload
 
 
-async def _last_said(server: Server) -> dict[_What, int]:
-    """Of what is accepted by being said again: when each word that counts was last said."""
+async def _ids_said_again(server: Server) -> set[bytes]:
+    """What is accepted by being said again, and was: the same came here since, and counts."""
     said = await server.store.scan_kinds(sorted(_SAID_AGAIN))
-    return last_said(
-        [one for one in said if one.id not in (await server.replica.view(one.header.space)).roster.held_back], _what
-    )
+    counting = [one.id for one in said if one.id not in (await server.replica.view(one.header.space)).roster.held_back]
+    return said_again(said, counting, _what)
 
 
 def _with_wraps(chosen: Collection[Entry], all_held: Iterable[Entry]) -> list[Entry]:
