@@ -265,6 +265,21 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
 
 
 def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
+    @program.command("kit check", apart=True)
+    async def kit_check(
+        call: Call,
+        kit: Annotated[str, Argument(metavar="KIT", help="The recovery kit.")],
+        *,
+        passphrase_file: KitPassphrase = None,
+    ) -> JSON:
+        """Try a kit, once a year: that it opens, and of which territory it is. Nothing is signed or written."""
+        del call
+        from sync_server.keeping.trying_a_kit import try_kit  # noqa: PLC0415 — loaded only when needed
+
+        found = try_kit(Path(kit), None if passphrase_file is None else Path(passphrase_file))
+        tell("it opens; its three words must be those that this territory's machines and `sync-server status` show")
+        return found
+
     @program.command("rewrap")
     async def rewrap(
         call: Call,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import socket
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,6 +28,9 @@ from protocol.messages.wire import PACKS_PATH, SYNC_PATH, Call
 from protocol.replica.content.deltas.levels import LEVELS_MARK, levels_in
 from protocol.replica.storage.sqlite import DATABASE
 from protocol.transfer.deflate_parameters import ALL_LEVELS
+from protocol.trust.kit import parse_kit, write_kit
+from sync_server.cli import PROGRAM
+from sync_server.handlers.by_kit.territory import new_kit
 from tests.harness.machines import Done, Machine, environment, program
 from tests.harness.patience import PATIENCE_S, eventually
 from tests.harness.ports import free_port
@@ -182,6 +187,42 @@ def test_a_kit_under_a_passphrase_opens_with_it_and_with_no_other(tmp_path: Path
     refused(reborn.run(*again, "--passphrase-file", str(tmp_path / "missing")), 2, Code.MISSING_FILE)
     assert not reborn.folder.exists()
     assert reborn.ok(*again, "--passphrase-file", str(secret))["territory"] == made["territory"]
+
+
+def test_a_kit_is_tried_without_a_folder_and_nothing_comes_of_it(
+    server: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit = tmp_path / "kit"
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.delenv("SYNC_SERVER_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert PROGRAM.main(["kit", "check", str(kit), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    status = server.ok("status")
+    assert found == {"name": "Cher", "territory": status["territory"], "fingerprint": status["fingerprint"]}
+
+
+def test_a_kit_that_is_tried_opens_with_its_passphrase_and_with_no_other(tmp_path: Path) -> None:
+    server = server_in(tmp_path / "server")
+    secret, wrong, kit = tmp_path / "secret", tmp_path / "wrong", tmp_path / "kit"
+    secret.write_text("l'été à la mer\n", encoding="utf-8")
+    wrong.write_text("l'hiver\n", encoding="utf-8")
+    made = server.ok("init", "--name", "Cher", "--kit", str(kit), "--passphrase-file", str(secret))
+    refused(server.run("kit", "check", str(kit)), 2, Code.BAD_KIT)
+    refused(server.run("kit", "check", str(kit), "--passphrase-file", str(wrong)), 2, Code.BAD_KIT)
+    found = server.ok("kit", "check", str(kit), "--passphrase-file", str(secret))
+    assert found["fingerprint"] == made["fingerprint"]
+
+
+def test_a_kit_of_which_nothing_proves_that_its_root_took_over_is_no_good_one(server: Machine, tmp_path: Path) -> None:
+    first, newer = parse_kit((tmp_path / "kit").read_text(encoding="utf-8")), new_kit("Cher", os.urandom)
+    begun = replace(newer, first_root=first.root.public)
+    (tmp_path / "newer").write_text(write_kit(begun, passphrase=None, salt=bytes(16)), encoding="utf-8")
+    refused(server.run("kit", "check", str(tmp_path / "newer")), 2, Code.BAD_KIT)
+    made = ("rotate", "root", "--kit", str(tmp_path / "kit"), "--new-kit", str(tmp_path / "newer"))
+    words = server.ok(*made)["fingerprint"]
+    assert server.ok("kit", "check", str(tmp_path / "newer"))["fingerprint"] == words
 
 
 @pytest.mark.parametrize("damage", ["not a kit at all", "", "mistyped"])

@@ -68,6 +68,7 @@ class Command:
     said: str | None
     unchanged: str | None
     columns: Mapping[str, str] | None
+    apart: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Program:
         said: str | None = None,
         unchanged: str | None = None,
         columns: Mapping[str, str] | None = None,
+        apart: bool = False,
     ) -> Callable[[_H], _H]:
         """Enter a function as the command `name` (`"items"`, `"space add"`).
 
@@ -124,11 +126,12 @@ class Program:
         process without what parsing has loaded, which a daemon would keep in memory for weeks. `said`: one line for
         people once it is done, where there is no result to show; not where a part of it could not be (`remains`).
         `unchanged`: that line where all was so already: the result's `changed` is false, which people are not shown.
-        `columns`: those that people see of a result that is a table, with their headings.
+        `columns`: those that people see of a result that is a table, with their headings. `apart`: it is about no data
+        folder, and need not be told of one.
         """
 
         def enter(handler: _H) -> _H:
-            self._commands[name] = Command(handler, verdict, raw, lasting, said, unchanged, columns)
+            self._commands[name] = Command(handler, verdict, raw, lasting, said, unchanged, columns, apart)
             return handler
 
         return enter

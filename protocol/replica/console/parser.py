@@ -181,7 +181,9 @@ def _command_of(parser: Parser, name: str) -> click.Command:
     command = parser.commands[name]
     parts = _parts(command.handler)
 
-    def configure(context: click.Context, _option: click.Parameter, value: str) -> str:
+    def configure(context: click.Context, _option: click.Parameter, value: str | None) -> str:
+        if value is None:  # of a command that needs none
+            return ""
         if not value:
             raise BadInput(Code.USAGE, "--data names no folder")
         parameters = {part.option: part.name for part in parts} | {"json": "json"}
@@ -200,10 +202,10 @@ def _command_of(parser: Parser, name: str) -> click.Command:
             metavar="DIR",
             envvar=f"{parser.prefix}_DATA",
             show_envvar=True,
-            required=True,
+            required=not command.apart,
             is_eager=True,
             callback=configure,
-            help="The data folder.",
+            help="The data folder; none is needed here." if command.apart else "The data folder.",
         ),
         click.Option(
             ["--json"],
