@@ -1,8 +1,9 @@
 """The territory's recovery kit: a text that can be printed and typed again (docs/protocol.md, "Recovery kit").
 
-It holds the only copies of the root's signing seed and of the recovery key's seed. Each line of the block ends with
-three check characters, so that a mistyped line is named; under a passphrase the seeds are sealed with Argon2id
-(RFC 9106) and ChaCha20-Poly1305. The name above the block is for people and not protected.
+It holds the only copies of the root's signing seed and of the recovery key's seed, and the recovery seeds of the kits
+before it: what was handed in under those stays readable (docs/adr/0307). Each line of the block ends with three check
+characters, so that a mistyped line is named; under a passphrase the seeds are sealed with Argon2id (RFC 9106) and
+ChaCha20-Poly1305. The name above the block is for people and not protected.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ _OPEN: Final = 0
 _ARGON2ID: Final = 1
 _OPEN_ROTATED: Final = 2
 _ARGON2ID_ROTATED: Final = 3
+_OPEN_EARLIER: Final = 4
+_ARGON2ID_EARLIER: Final = 5
 _BEGIN: Final = "--- RELAIS ---"
 _END: Final = "--- FIN ---"
 _NAME: Final = "Territoire"
@@ -62,7 +65,8 @@ puis effacez ce fichier. Il se recopie à la main : majuscules et espaces sont i
 class Kit:
     """What can rebuild a territory: its name, the root's signing key, the recovery key of its hand-ins and spaces.
 
-    Where the root was replaced, `first_root` is the public key of the first, `chain` the rotations as they are sent.
+    Where the root was replaced, `first_root` is the public key of the first, `chain` the rotations as they are sent,
+    `earlier` the recovery keys of the kits before.
     """
 
     name: str
@@ -70,6 +74,12 @@ class Kit:
     recovery: AgreementKey
     chain: bytes = b""
     first_root: bytes | None = None
+    earlier: tuple[AgreementKey, ...] = ()
+
+    @property
+    def opening(self) -> tuple[AgreementKey, ...]:
+        """What opens work that was handed in at any time: the recovery key, and those before it."""
+        return (self.recovery, *self.earlier)
 
     @property
     def territory(self) -> bytes:
@@ -106,18 +116,21 @@ _DEFAULT_COST: Final = Argon2Cost()
 def write_kit(kit: Kit, *, passphrase: str | None, salt: bytes, cost: Argon2Cost = _DEFAULT_COST) -> str:
     """The kit as text. `salt` is `SALT_BYTES` of fresh randomness, not used without a passphrase.
 
-    Raises `ValueError` for a cost that `parse_kit` would refuse.
+    Raises `ValueError` for a cost that `parse_kit` would refuse, and for earlier keys where there was no root before.
     """
     if not cost.is_bounded:
         raise ValueError("no kit may have this cost")
+    open_form, protected_form = _forms_of(kit)
     seeds = kit.root.seed + kit.recovery.seed
-    rotated = kit.first_root is not None
     if kit.first_root is not None:
-        seeds += kit.first_root + kit.chain
+        seeds += kit.first_root
+        if kit.earlier:
+            seeds += bytes((len(kit.earlier),)) + b"".join(key.seed for key in kit.earlier)
+        seeds += kit.chain
     if passphrase is None:
-        block = bytes((_VERSION, _OPEN_ROTATED if rotated else _OPEN)) + seeds
+        block = bytes((_VERSION, open_form)) + seeds
     else:
-        head = _protected_head(salt, cost, _ARGON2ID_ROTATED if rotated else _ARGON2ID)
+        head = _protected_head(salt, cost, protected_form)
         key = _passphrase_key(passphrase, salt, cost)
         block = head + ChaCha20Poly1305(key).encrypt(_ZERO_NONCE, seeds, head)
     return _TEXT.format(
@@ -135,7 +148,7 @@ def parse_kit(text: str, *, passphrase: str | None = None) -> Kit:
     A passphrase given for a kit that has none is ignored.
     """
     name, block = _read(text)
-    if block[1] in (_OPEN, _OPEN_ROTATED):
+    if block[1] in _WITHOUT_PASSPHRASE:
         seeds = block[2:]
     else:
         if passphrase is None:
@@ -144,20 +157,34 @@ def parse_kit(text: str, *, passphrase: str | None = None) -> Kit:
     root, recovery = SigningKey(seeds[:SEED_BYTES]), AgreementKey(seeds[SEED_BYTES:_SEEDS_BYTES])
     if block[1] in (_OPEN, _ARGON2ID):
         return Kit(name, root, recovery)
-    first = seeds[_SEEDS_BYTES : _SEEDS_BYTES + KEY_BYTES]
-    if len(first) != KEY_BYTES:
+    first, rest = seeds[_SEEDS_BYTES : _SEEDS_BYTES + KEY_BYTES], seeds[_SEEDS_BYTES + KEY_BYTES :]
+    has_earlier = block[1] in (_OPEN_EARLIER, _ARGON2ID_EARLIER)
+    start, count = (1, rest[0] if rest else 1) if has_earlier else (0, 0)
+    end = start + count * SEED_BYTES
+    if len(first) != KEY_BYTES or len(rest) < end:
         raise _bad("lines of the kit's block are missing", problem="length")
-    return Kit(name, root, recovery, seeds[_SEEDS_BYTES + KEY_BYTES :], first)
+    earlier = (rest[at : at + SEED_BYTES] for at in range(start, end, SEED_BYTES))
+    return Kit(name, root, recovery, rest[end:], first, tuple(map(AgreementKey, earlier)))
 
 
 def is_protected(text: str) -> bool:
     """Whether the kit in `text` needs a passphrase. Raises `BadInput(BAD_KIT)` when `text` is not a kit."""
-    return _read(text)[1][1] in (_ARGON2ID, _ARGON2ID_ROTATED)
+    return _read(text)[1][1] not in _WITHOUT_PASSPHRASE
 
 
+_WITHOUT_PASSPHRASE: Final = frozenset({_OPEN, _OPEN_ROTATED, _OPEN_EARLIER})
 _HEAD_BYTES: Final = 2 + SALT_BYTES + 4 + 1 + 1
-_FORMS: Final = frozenset({_OPEN, _ARGON2ID, _OPEN_ROTATED, _ARGON2ID_ROTATED})
+_FORMS: Final = _WITHOUT_PASSPHRASE | {_ARGON2ID, _ARGON2ID_ROTATED, _ARGON2ID_EARLIER}
 _BLOCK_BYTES: Final = {_OPEN: 2 + _SEEDS_BYTES, _ARGON2ID: _HEAD_BYTES + _SEEDS_BYTES + _TAG_BYTES}
+
+
+def _forms_of(kit: Kit) -> tuple[int, int]:
+    """The numbers of the form of a kit, without and with a passphrase."""
+    if kit.earlier and kit.first_root is None:
+        raise ValueError("a kit with recovery keys of earlier ones has a first root")
+    if kit.earlier:
+        return _OPEN_EARLIER, _ARGON2ID_EARLIER
+    return (_OPEN, _ARGON2ID) if kit.first_root is None else (_OPEN_ROTATED, _ARGON2ID_ROTATED)
 
 
 def _protected_head(salt: bytes, cost: Argon2Cost, form: int = _ARGON2ID) -> bytes:

@@ -234,7 +234,7 @@ async def certify(
 ) -> bytes:
     """Make new keys those of the server, in a new generation, by the word of the kit; the certificate's id.
 
-    They are given the spaces' keys, as far as those of the server before, or recovery's, open them.
+    They are given the spaces' keys, as far as those of the server before, or recovery's of any kit, open them.
     """
     said = [
         (Kind.CERTIFICATE, Certificate(keys.signing.public, keys.agreement.public).encode()),
@@ -244,7 +244,7 @@ async def certify(
         said.append((Kind.RECOVERY_KEY, RecoveryKey(kit.recovery.public).encode()))
     drafts = [Draft(replica.territory, kind, None, payload) for kind, payload in said]
     certificate, *_ = await replica.write(drafts, author=kit.root, now_ms=now_ms(), entropy=entropy, unsent=False)
-    keyring = Keyring(replica, (before.agreement, kit.recovery))
+    keyring = Keyring(replica, (before.agreement, *kit.opening))
     for space in reversed(replica.door.spaces()):
         if wraps := await keyring.wraps_due(space, certificate.id, entropy):
             await replica.write(wraps, author=keys.signing, now_ms=now_ms(), entropy=entropy, unsent=False)

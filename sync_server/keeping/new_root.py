@@ -2,11 +2,13 @@
 
 What the file holds before is enough to go on after a cut: the same command takes it up again. It is taken away only
 where nothing was signed, and completed only with what proves the new root: who answers may be a thief (docs/adr/0128).
+It carries the recovery keys of the kits before it, so that it opens what they opened; the same command with a kit that
+an earlier version made adds them (docs/adr/0307).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -43,11 +45,12 @@ class NewKit:
         begun = kit_in(place, self._passphrase) if place.is_file() else None
         check_kit_place(place, "--new-kit", is_ours=lambda: begun is not None and _follows(begun, old))
         self._made_here = begun is None
-        if begun is not None:
-            self._kit = begun
-            return
-        self._kit = Kit(old.name, SigningKey(entropy(SEED_BYTES)), AgreementKey(entropy(SEED_BYTES)), b"", self._first)
-        self._write()
+        self._kit = begun or Kit(
+            old.name, SigningKey(entropy(SEED_BYTES)), AgreementKey(entropy(SEED_BYTES)), b"", self._first
+        )
+        if lacking := _beside(self._kit, old.opening):
+            self._kit = replace(self._kit, earlier=(*lacking, *self._kit.earlier))
+            self._write()
 
     @property
     def kit(self) -> Kit:
@@ -103,6 +106,12 @@ class NewKit:
 
     def _write(self) -> None:
         write_private(self._place, self._text(self._kit).encode())
+
+
+def _beside(kit: Kit, keys: Iterable[AgreementKey]) -> tuple[AgreementKey, ...]:
+    """The keys that a kit does not hold yet."""
+    held = {key.public for key in kit.opening}
+    return tuple(key for key in keys if key.public not in held)
 
 
 def _follows(begun: Kit, old: Kit) -> bool:

@@ -1,4 +1,4 @@
-"""The kit as the program that has the store open knows it: two public keys, and a command that can be asked.
+"""The kit as the program that has the store open knows it: its public keys, and a command that can be asked.
 
 Whoever runs that program, and whatever has become of it, gets signatures under what the command that was typed needs,
 and nothing that signs or opens later (docs/adr/0128).
@@ -41,7 +41,7 @@ class KitAway:
         """`keys` are the public keys that the command names; it is asked through its files."""
         line = _Line(incoming, outgoing)
         self.root = RootAway(server, line, _key(keys, "root"), new=False)
-        self.recovery = _key(keys, "recovery")
+        self._opening = (_key(keys, "recovery"), *map(_octets, given.texts(keys, "earlier")))
         self._line = line
         has_new = "new_root" in keys
         self.new_root = RootAway(server, line, _key(keys, "new_root"), new=True) if has_new else None
@@ -58,18 +58,18 @@ class KitAway:
         return payload
 
     async def content_key(self, work: Work) -> bytes | None:
-        """The content key of a hand-in, if the recovery key opens it."""
-        sealed = Sealed.of(work, self.recovery)
+        """The content key of a hand-in, if a recovery key of the kit opens it."""
+        sealed = Sealed.of(work, self._opening)
         if not sealed.wraps:
             return None
         (key,) = await self._line.ask(ToOpen((sealed,)), 1)
         return key or None
 
     async def rewrapped(self, works: Sequence[Work], device: Device, reading_key: Entry) -> list[bytes | None]:
-        """The content key of each hand-in, sealed to a device's reading key; None where the recovery key opens none."""
+        """The content key of each hand-in, sealed to a device's reading key; None where the kit opens none."""
         found: list[bytes | None] = []
         for start in range(0, len(works), MAX_KIT_ENTRIES_AT_ONCE):
-            some = tuple(Sealed.of(work, self.recovery) for work in works[start : start + MAX_KIT_ENTRIES_AT_ONCE])
+            some = tuple(Sealed.of(work, self._opening) for work in works[start : start + MAX_KIT_ENTRIES_AT_ONCE])
             found += [seal or None for seal in await self._line.ask(ToRewrap(device, reading_key, some), len(some))]
         return found
 
@@ -148,7 +148,11 @@ def _certified(entry: Entry) -> bytes | None:
 
 
 def _key(keys: Mapping[str, JSON], name: str) -> bytes:
-    key = bytes.fromhex(given.text(keys, name))
+    return _octets(given.text(keys, name))
+
+
+def _octets(text: str) -> bytes:
+    key = bytes.fromhex(text)
     if len(key) != KEY_BYTES:
         raise PeerFault(Code.MALFORMED, "a key of the kit has the wrong size")
     return key

@@ -39,7 +39,11 @@ class KitDesk:
     def keys(self) -> Mapping[str, JSON]:
         """The public halves, for whoever has the store open."""
         kit, new = self._errand.kit, self._errand.new
-        found = {"root": kit.root.public.hex(), "recovery": kit.recovery.public.hex()}
+        found: dict[str, JSON] = {
+            "root": kit.root.public.hex(),
+            "recovery": kit.recovery.public.hex(),
+            "earlier": [key.public.hex() for key in kit.earlier],
+        }
         if new is not None:
             found |= {"new_root": new.root.public.hex(), "new_recovery": new.recovery.public.hex()}
         return found

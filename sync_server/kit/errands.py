@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from itertools import product
 from typing import ClassVar
 
 from protocol.errors import BadInput, Code, PeerFault
@@ -64,9 +65,9 @@ class Errand:
         raise uncalled_for(reading_key)
 
     def _opened(self, work: Sealed) -> bytes:
-        for wrap in work.wraps:
+        for key, wrap in product(self.kit.opening, work.wraps):
             with suppress(PeerFault):
-                return unwrap_key(wrap, self.kit.recovery, work.info)
+                return unwrap_key(wrap, key, work.info)
         return b""
 
 

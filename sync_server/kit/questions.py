@@ -26,7 +26,7 @@ _SIZES: Final = (ID_BYTES, ID_BYTES, PERSON_BYTES, KEY_BYTES, ID_BYTES)
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A hand-in whose content key is sealed to the recovery key: what that is bound to, and the seals."""
+    """A hand-in whose content key is sealed to a recovery key: what that is bound to, and the seals."""
 
     space: bytes
     item: bytes
@@ -36,10 +36,11 @@ class Sealed:
     wraps: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, work: Work, reader: bytes) -> Self:
-        """A work, as far as it is sealed to a reader."""
+    def of(cls, work: Work, readers: Iterable[bytes]) -> Self:
+        """A work, as far as it is sealed to one of some readers."""
         stream = work.record.content.stream
-        return cls(work.space, work.item, work.person, work.author, stream, tuple(work.readers.get(reader, ())))
+        wraps = tuple(wrap for reader in readers for wrap in work.readers.get(reader, ()))
+        return cls(work.space, work.item, work.person, work.author, stream, wraps)
 
     @property
     def info(self) -> bytes:

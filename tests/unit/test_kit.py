@@ -54,6 +54,25 @@ def test_kits_are_those_of_the_vectors() -> None:
     assert seeds(parse_kit(VECTORS["open"])) == seeds(known_kit)
 
 
+def test_a_kit_of_a_later_root_is_that_of_the_vectors() -> None:
+    known = VECTORS["later"]
+    later = Kit(
+        VECTORS["territory_name"],
+        SigningKey(bytes.fromhex(known["root_seed"])),
+        AgreementKey(bytes.fromhex(known["recovery_seed"])),
+        bytes.fromhex(known["chain"]),
+        bytes.fromhex(known["first_root"]),
+        tuple(AgreementKey(bytes.fromhex(seed)) for seed in known["earlier_seeds"]),
+    )
+    assert write_kit(later, passphrase=None, salt=SALT) == known["open"]
+    read = parse_kit(known["open"])
+    assert (seeds(read), read.chain, read.first_root) == (seeds(later), later.chain, later.first_root)
+    assert [key.seed.hex() for key in read.earlier] == known["earlier_seeds"]
+    text = write_kit(later, passphrase="phrase", salt=SALT, cost=CHEAP)
+    assert is_protected(text)
+    assert [key.seed for key in parse_kit(text, passphrase="phrase").opening] == [key.seed for key in later.opening]
+
+
 def test_a_kit_says_whether_it_is_protected() -> None:
     assert not is_protected(write_kit(KIT, passphrase=None, salt=SALT))
     assert is_protected(write_kit(KIT, passphrase="phrase", salt=SALT, cost=CHEAP))
@@ -180,5 +199,23 @@ def test_a_kit_can_be_read_after_ten_rotations_that_name_as_much_as_they_may() -
         )
         for version, (old, new) in enumerate(pairwise(roots), 1)
     ]
-    last = Kit("Cher", roots[-1], KIT.recovery, encode_chain(chain), roots[0].public)
-    assert parse_kit(write_kit(last, passphrase=None, salt=SALT)).chain == last.chain
+    earlier = tuple(AgreementKey(bytes([number]) * 32) for number in range(10, 20))
+    last = Kit("Cher", roots[-1], KIT.recovery, encode_chain(chain), roots[0].public, earlier)
+    read = parse_kit(write_kit(last, passphrase=None, salt=SALT))
+    assert read.chain == last.chain
+    assert [key.seed for key in read.earlier] == [key.seed for key in earlier]
+
+
+def test_a_kit_with_keys_of_those_before_it_ends_with_none_of_them_cut_off() -> None:
+    last = Kit("Cher", KIT.root, KIT.recovery, b"", bytes(32), (KIT.recovery, KIT.recovery))
+    block = b"".join((bytes((0, 4)), KIT.root.seed, KIT.recovery.seed, bytes(32), bytes([2]), KIT.recovery.seed * 2))
+    whole = "\n".join(["Territoire : Cher", "--- RELAIS ---", *kit._to_lines(block), "--- FIN ---"])
+    assert [key.seed for key in parse_kit(whole).opening] == [key.seed for key in last.opening]
+    for cut in (1, 32, 33, 64, 65):
+        text = "\n".join(["Territoire : Cher", "--- RELAIS ---", *kit._to_lines(block[:-cut]), "--- FIN ---"])
+        assert problem(text) == "length"
+
+
+def test_a_first_kit_has_none_before_it() -> None:
+    with pytest.raises(ValueError, match="first root"):
+        write_kit(Kit("Cher", KIT.root, KIT.recovery, earlier=(KIT.recovery,)), passphrase=None, salt=SALT)
