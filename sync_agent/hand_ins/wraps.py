@@ -6,10 +6,12 @@ Rules:
   who came later, for so many keys of one device: who makes keys without end takes their own place alone, and those of
   whoever was cut off count no more; who has been known here for longest comes first, and whoever finds no place in one
   wrap is given another;
+- it wraps for nobody who comes once it has heard that the work was opened, by a device that it knows or to which such
+  a one ever led (`heard_opened`), whatever becomes of that word: whoever has the server makes keys wait for somebody,
+  has words count for nothing, and names others months later (docs/adr/0270, 0303);
 - the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key, once
-  those have a wrap whom it has known for longest (`first_readers`); the names of the files stay. Until then, however
-  little that receipt counts later, it is wrapped for those alone: whoever has the server makes keys wait for somebody,
-  and names others months later (docs/adr/0270);
+  those have a wrap whom it has known for longest (`first_readers`); the names of the files stay. Until then it is
+  wrapped for those, and for the kit;
 - only this device's own wraps count as done: another's might not open;
 - what has been opened is wrapped for teachers who come later by the devices of those who can open it, once these have
   confirmed them, or a head teacher's device has that they confirmed (`confirming`): the server's word is not enough;
@@ -47,6 +49,7 @@ from sync_agent.app import Agent
 from sync_agent.hand_ins.file_names import MAX_MARK_BYTES, encoded, names_in, names_mark_of
 from sync_agent.hand_ins.first_readers import FirstReaders
 from sync_agent.hand_ins.for_good import opened_for_good
+from sync_agent.hand_ins.heard_opened import has_heard_opened, read_receipts
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.acquaintances import is_acquaintance, turns
 from sync_agent.keys.confirming import circle_of, own_grant, own_grants, remember_firsts
@@ -63,13 +66,14 @@ _PASSED_ON_AT_ONCE: Final = 256
 class Kept:
     """What a device keeps of a hand-in that it made: the content key until it is freed.
 
-    `seen` is when it first knew that the server has it; `opened` that it has known that it was opened for good, whoever
-    says what of that since. `has_names` is so of a mark from an earlier version, which held the names of the files too
-    (`file_names`).
+    `seen` is when it first knew that the server has it; `heard` that it has heard that it was opened,
+    so that nobody who comes is given it, and `opened` that this was for good, whoever says what of either since.
+    `has_names` is so of a mark from an earlier version, which held the names of the files too (`file_names`).
     """
 
     content_key: bytes | None
     seen: Seen | None = None
+    heard: bool = False
     opened: bool = False
     has_names: bool = False
 
@@ -82,7 +86,8 @@ class Kept:
             own_ms, server_ms = fields.count_or_none("seen"), fields.count_or_none("proven")
             seen = None if own_ms is None or server_ms is None else Seen(own_ms, server_ms)
             opened = fields.count_or_none("opened") is not None
-            return cls(key, seen, opened=opened, has_names=fields.has("files"))
+            heard = opened or fields.count_or_none("heard") is not None
+            return cls(key, seen, heard=heard, opened=opened, has_names=fields.has("files"))
         except PeerFault as fault:
             raise LocalFailure(Code.DAMAGED, "what this device noted of a hand-in cannot be read") from fault
 
@@ -91,6 +96,8 @@ class Kept:
         said: dict[str, Value] = {"key": self.content_key}
         if self.seen is not None:
             said |= {"seen": self.seen.own_ms, "proven": self.seen.server_ms}
+        if self.heard:
+            said["heard"] = 1
         if self.opened:
             said["opened"] = 1
         return encode(said)
@@ -229,6 +236,7 @@ async def _tend_own(agent: Agent) -> int:
     open_keys = {hand_in: kept[hand_in] for hand_in in kept if kept[hand_in].content_key is not None}
     if not open_keys:
         return 0
+    await read_receipts(agent, open_keys)
     noted: dict[str, bytes | None] = {}
     freed = False
     drafts = []
@@ -243,7 +251,9 @@ async def _tend_own(agent: Agent) -> int:
             classes[work.space] = await _Class.of(agent, view.roster)
         here = classes[work.space]
         done = here.said.get(work.id, ())
-        known = replace(mine, opened=mine.opened or here.is_opened(work))
+        opened = mine.opened or here.is_opened(work)
+        heard = mine.heard or opened or await has_heard_opened(agent, work, view.roster)
+        known = replace(mine, opened=opened, heard=heard)
         if known.opened and await here.first.have(_wrapped(done)):
             noted[mark_of(work.id)] = replace(known, content_key=None).encode()
             freed = True
@@ -254,7 +264,7 @@ async def _tend_own(agent: Agent) -> int:
         if known != mine:
             noted[mark_of(work.id)] = known.encode()
         if known.content_key is not None:
-            readers = await here.first.of_these(here.readers) if known.opened else here.readers
+            readers = await here.readers_of(known)
             drafts += await _late_wraps_there(agent, work, known.content_key, readers, done)
     if noted:
         await agent.replica.store.set_marks(noted)
@@ -273,9 +283,10 @@ async def _without_names(agent: Agent, hand_in: bytes, kept: Kept, mark: bytes) 
 
 @dataclass(frozen=True, slots=True)
 class _Class:
-    """Who reads there now, for whom this device has wrapped what; what was opened for good, and for whom keys wait."""
+    """Who reads there now, for whom this device has wrapped what; what was opened, and for whom keys wait."""
 
     readers: list[bytes]
+    recovery: list[bytes]
     said: dict[bytes, list[Entry]]
     is_opened: Callable[[Work], bool]
     first: FirstReaders
@@ -286,10 +297,17 @@ class _Class:
         space = roster.space
         return cls(
             await readers_of(agent, space),
+            await recovery_keys(agent.replica),
             await _own_wraps(agent, space),
             await opened_for_good(agent, space),
             await FirstReaders.of(agent, roster),
         )
+
+    async def readers_of(self, kept: Kept) -> list[bytes]:
+        """To whom a work is sealed by now: of what was opened, those alone for whom its key waits, and the kit."""
+        if not kept.heard:
+            return self.readers
+        return list(dict.fromkeys([*await self.first.of_these(self.readers), *self.recovery]))
 
 
 async def _own_wraps(agent: Agent, space: bytes) -> dict[bytes, list[Entry]]:

@@ -114,6 +114,7 @@ async def test_whoever_is_named_months_later_is_given_none_of_it_though_its_key_
     off={
         "sync_agent.lan.exchange.after_news.tend_after_news": _nothing,
         "protocol.folds.hand_in_keys._was_before": lambda *_: False,
+        "sync_agent.hand_ins.wraps.has_heard_opened": _nothing,
     },
 )
 async def test_what_a_neighbour_says_was_opened_is_given_to_nobody_by_the_next_look_at_the_server(
@@ -150,6 +151,7 @@ async def test_her_receipt_of_before_counts_where_a_pc_hears_with_it_that_her_la
         await exchange(machine.agent, petit.agent)
         await here.sync(machine)
         assert not await here.opens(work)
+        assert not await _has_its_key(machine, work), "she has opened it"
 
 
 @attack(ROW, off={"sync_agent.hand_ins.wraps._late_wraps_there": _late_wraps})

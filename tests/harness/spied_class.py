@@ -87,7 +87,8 @@ class SpiedClass:
         """Whether the operator opens a hand-in, with all that the set holds for the spy's keys."""
         territory = self.room.territory
         keys: dict[bytes, AgreementKey] = {self.spy.agreement.public: self.spy.agreement}
-        for entry in await territory.replica.store.scan_kinds([Kind.KEY_WRAP]):
+        said = await territory.replica.store.scan_kinds([Kind.KEY_WRAP])
+        for entry in (one for one in said if one.payload is not None):
             record = KeyWraps.parse(entry.payload or b"")
             for to, sealed in record.wraps:
                 if to == self.spy.agreement.public:

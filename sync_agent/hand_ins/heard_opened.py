@@ -1,0 +1,90 @@
+"""Of which work this device has heard that it was opened: it gives that to nobody who comes (`protocol.folds.openers`).
+
+What lets go of the work's key is another matter (`for_good`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container
+from dataclasses import dataclass, field
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from protocol.folds.coursework import Work
+from protocol.folds.openers import Openers, openers_of
+from protocol.model.entry import Kind
+from protocol.replica.at_work.keyring import recovery_keys_ever
+from protocol.replica.at_work.replica import Replica
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device, device_id
+from sync_agent.app import Agent
+from sync_agent.keys.acquaintances import known_in
+
+_OF_WHOM: Final = (Kind.PERSON_KEY, Kind.PHRASE, Kind.VOUCH)
+
+
+@dataclass(slots=True)
+class _Read:
+    """Who has said of which work that it was opened, held back or not, read up to an arrival.
+
+    `openers` are, of each class, those whose word that may be, with what they were found by: a receipt that counts for
+    nothing is looked at with each news.
+    """
+
+    after: int = 0
+    said: defaultdict[bytes, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    openers: dict[bytes, tuple[_FoundBy, Openers]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundBy:
+    roster: Roster
+    words: int
+    known: frozenset[Device]
+
+    def is_same(self, other: _FoundBy) -> bool:
+        return self.roster is other.roster and (self.words, self.known) == (other.words, other.known)
+
+
+_READ: Final[WeakKeyDictionary[Replica, _Read]] = WeakKeyDictionary()
+
+
+async def read_receipts(agent: Agent, works: Container[bytes]) -> None:
+    """Read what has come of such words about these works; of others nothing is kept.
+
+    Whoever handed a work in asks about it before anybody can have said so.
+    """
+    latest = await agent.replica.store.latest()
+    read = _READ.setdefault(agent.replica, _Read())
+    if latest is None or latest[0] == read.after:
+        return
+    for entry in await agent.replica.store.scan_kinds([Kind.RECEIPT_TEACHER], read.after):
+        if entry.header.target is not None and entry.header.target in works:
+            read.said[entry.header.target].add(entry.header.author)
+    read.after = max(read.after, latest[0])
+
+
+async def has_heard_opened(agent: Agent, work: Work, roster: Roster) -> bool:
+    """Whether somebody who could have opened a work has ever said so; `read_receipts` comes first."""
+    read = _READ.setdefault(agent.replica, _Read())
+    said = read.said.get(work.id)
+    if not said:
+        return False
+    openers = await _openers(agent, read, roster)
+    return openers.have_opened(work, frozenset(map(agent.replica.door.began_as, said)))
+
+
+async def _openers(agent: Agent, read: _Read, roster: Roster) -> Openers:
+    space = roster.space
+    counting = known_in(agent, space)
+    met = (device for devices in agent.remembered.get(space, {}).values() for device in devices)
+    known = frozenset(each for each in met if device_id(each) in counting.first | counting.long)
+    said = [one.entry for one in await agent.replica.store.of_kinds(space, _OF_WHOM)]
+    by = _FoundBy(roster, len(said), known)
+    before = read.openers.get(space)
+    if before is not None and before[0].is_same(by):
+        return before[1]
+    openers = openers_of(roster, agent.replica.door, said, known, await recovery_keys_ever(agent.replica))
+    read.openers[space] = by, openers
+    return openers
