@@ -16,17 +16,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from functools import partial
 from typing import TypeVar
 
 from protocol.clock import MAX_TIME_MS, milliseconds_of
-from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_FORMER_KEYS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
+from protocol.folds.seals import Sealers, came_with_its_work, first_readers, readers_of
+from protocol.limits import MAX_CLOCK_LEAD_MS
 from protocol.model.ancestry import along, heads, in_order_of_showing, replaced_by, to_replace
 from protocol.model.entry import Entry, Kind, parsed
-from protocol.model.work import ContentRef, Feedback, HandIn, Receipt, Revision, Wraps
+from protocol.model.work import ContentRef, Feedback, HandIn, Receipt, Revision
 from protocol.rights.roster import Roster
-from protocol.roles import HAS_READING_KEYS
 
 T = TypeVar("T")
 
@@ -138,7 +138,10 @@ class Work:
     wrapped_by: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
     """The devices that wrapped the content key for each reader; a root of the territory among them."""
     meant_for: frozenset[bytes] = frozenset()
-    """Whom its author sealed it to first: the readers that there were when it was handed in."""
+    """Whom its author sealed it to as it was handed in: the readers that there were then; nobody if that is not known.
+
+    Held back or not, and whatever it is dated (`seals.first_readers`).
+    """
     replaces: tuple[bytes, ...] = ()
     """What its author knew of, of the same pupil's for the same item: it comes after these, whatever their dates."""
 
@@ -232,21 +235,34 @@ class Coursework:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Entries that count, by the item or the hand-in that they are about, and hand-ins themselves, as they came."""
+    """Entries that count, by the item or the hand-in that they are about, and hand-ins themselves, as they came.
+
+    `hidden` are wraps that came with a hand-in and are passed over: they say still for whom it was meant.
+    """
 
     items: Mapping[bytes, Sequence[Entry]]
     works: Mapping[bytes, Sequence[Entry]]
     handed_in: Sequence[Entry]
+    hidden: Mapping[bytes, Sequence[Entry]]
+
+    def of_works(self) -> dict[bytes, list[Entry]]:
+        """All that makes each hand-in what it is."""
+        return {work: [*self.works.get(work, ()), *self.hidden.get(work, ())] for work in {**self.works, **self.hidden}}
 
 
 def topics_of(entries: Iterable[Entry], roster: Roster) -> Topics:
     """The entries of a space that make its coursework, sorted by what they are about; each is about one thing."""
     items: defaultdict[bytes, list[Entry]] = defaultdict(list)
     works: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    hidden: defaultdict[bytes, list[Entry]] = defaultdict(list)
     handed_in: list[Entry] = []
     for entry in entries:
         header = entry.header
-        if entry.payload is None or header.kind not in _KINDS or roster.hides(entry):
+        if entry.payload is None or header.kind not in _KINDS:
+            continue
+        if roster.hides(entry):
+            if header.target is not None and came_with_its_work(entry):
+                hidden[header.target].append(entry)
             continue
         if header.kind in _A_TEACHERS_WORDS and not roster.speaks(header.grant):
             continue
@@ -256,7 +272,7 @@ def topics_of(entries: Iterable[Entry], roster: Roster) -> Topics:
             works[work].append(entry)
             if header.kind == Kind.HAND_IN:
                 handed_in.append(entry)
-    return Topics(items, works, handed_in)
+    return Topics(items, works, handed_in, hidden)
 
 
 def item_named(entry: Entry) -> bytes | None:
@@ -301,9 +317,9 @@ def with_topics(before: Coursework, space: bytes, topics: Topics, roster: Roster
             hand_ins[work.id] = replace(
                 work, late=_is_late(work.at_ms, item), clock_doubtful=_is_doubtful(work.at_ms, item, receipts_ms)
             )
-    sealers = _Sealers.of(roster) if topics.handed_in else _Sealers()
+    sealers = Sealers.of(roster) if topics.handed_in else Sealers()
     for entry in topics.handed_in:
-        made = _work(entry, topics.works[entry.id], items, sealers)
+        made = _work(entry, topics.works[entry.id], topics.hidden.get(entry.id, ()), items, sealers)
         if made is not None:
             hand_ins[made.id] = made
     return Coursework(items, hand_ins)
@@ -361,7 +377,9 @@ def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
     )
 
 
-def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], sealers: _Sealers) -> Work | None:
+def _work(
+    entry: Entry, about: Sequence[Entry], hidden: Sequence[Entry], items: Mapping[bytes, Item], sealers: Sealers
+) -> Work | None:
     header = entry.header
     record = parsed(entry, HandIn.parse)
     if record is None or header.target is None or header.subject is None:
@@ -387,7 +405,7 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], sea
         Witness(_SAYS[other.header.kind], other.header.author, milliseconds_of(other.header.at), other.header.grant)
         for other in sorted((*safe, *server, *teacher), key=lambda other: (other.header.at, other.id))
     )
-    readers, given, wrapped_by = _readers(header.author, of_kind[Kind.WRAP], sealers)
+    readers, given, wrapped_by = readers_of(header.author, of_kind[Kind.WRAP], sealers)
     return Work(
         id=entry.id,
         space=header.space,
@@ -399,7 +417,7 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], sea
         readers=readers,
         given=given,
         wrapped_by=wrapped_by,
-        meant_for=_first_readers(header.author, of_kind[Kind.WRAP]),
+        meant_for=first_readers(header.author, [*of_kind[Kind.WRAP], *hidden]),
         replaces=header.parents,
         copies=frozenset(other.header.author for other in safe),
         at_server=bool(server),
@@ -446,108 +464,6 @@ def _due_ms(item: Item | None) -> int | None:
 def _is_late(at_ms: int, item: Item | None) -> bool:
     due_ms = _due_ms(item)
     return due_ms is not None and at_ms > due_ms
-
-
-def _readers(
-    author: bytes, wraps: Iterable[Entry], sealers: _Sealers
-) -> tuple[dict[bytes, tuple[bytes, ...]], frozenset[bytes], dict[bytes, frozenset[bytes]]]:
-    """Whose keys open it; which of them were given it by somebody to believe; and who wrapped for whom.
-
-    Nobody can hide a good wrap behind bad ones: those of whom to believe come first, the author, with its later keys,
-    then the root and teachers. Nor can anybody have thousands tried: of each device of these a few count for a reader,
-    and of all later keys of its author, and of all others, together.
-    """
-    readers: defaultdict[bytes, list[bytes]] = defaultdict(list)
-    wrapped_by: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    counted: Counter[tuple[bytes, bytes | _Place]] = Counter()
-    given: set[bytes] = set()
-
-    def turn(entry: Entry) -> tuple[int, int, bytes]:
-        """The author's own in the order in which they were said: the first came with the work."""
-        place = sealers.place(entry, author)
-        return place, entry.header.at if place <= _Place.LATER_KEY else 0, entry.id
-
-    def has_room(reader: bytes, by: bytes, place: _Place) -> bool:
-        """Whether another wrap counts; it takes its place then."""
-        most: dict[bytes | _Place, int] = {by: MAX_WRAPS_BY_ONE} if place is not _Place.OTHERS else {}
-        if place in (_Place.LATER_KEY, _Place.OTHERS):
-            most[place] = MAX_WRAPS_BY_OTHERS
-        if any(counted[reader, name] >= number for name, number in most.items()):
-            return False
-        counted.update((reader, name) for name in most)
-        return True
-
-    placed = [(turn(entry), entry) for entry in wraps]
-    for (place, *_), entry in sorted(placed, key=lambda each: each[0]):
-        record = parsed(entry, Wraps.parse)
-        for reader, sealed in () if record is None else record.wraps:
-            if has_room(reader, entry.header.author, _Place(place)):
-                readers[reader].append(sealed)
-                wrapped_by[reader].add(entry.header.author)
-                if place != _Place.OTHERS:
-                    given.add(reader)
-    return (
-        {reader: tuple(sealed) for reader, sealed in readers.items()},
-        frozenset(given),
-        {reader: frozenset(devices) for reader, devices in wrapped_by.items()},
-    )
-
-
-def _first_readers(author: bytes, wraps: Iterable[Entry]) -> frozenset[bytes]:
-    by_author = [entry for entry in wraps if entry.header.author == author]
-    first = min(by_author, key=lambda entry: (entry.header.at, entry.id), default=None)
-    record = None if first is None else parsed(first, Wraps.parse)
-    return frozenset() if record is None else frozenset(reader for reader, _ in record.wraps)
-
-
-def _believed(roster: Roster) -> frozenset[bytes]:
-    """The keys of teachers' devices that speak for them."""
-    return frozenset(
-        authority.key
-        for authority in roster.authorities
-        if authority.key not in roster.cut and authority.role in HAS_READING_KEYS and roster.speaks(authority.grant)
-    )
-
-
-class _Place(IntEnum):
-    """Whose wraps of a work are tried first."""
-
-    AUTHOR = 0
-    LATER_KEY = 1
-    BELIEVED = 2
-    OTHERS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _Sealers:
-    """Who owes wraps, found once for all that was handed in.
-
-    `believed` are the keys of teachers' devices that speak for them; `before` is, of each key that came of another by a
-    successor whose right holds, that other one: a PC that has taken new keys still owes wraps of what it made before.
-    """
-
-    believed: frozenset[bytes] = frozenset()
-    before: Mapping[bytes, bytes] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, roster: Roster) -> _Sealers:
-        """Those of a space."""
-        later = (each for each in roster.authorities if each.predecessor is not None and each.key not in roster.cut)
-        came = sorted(later, key=lambda each: (each.at, each.grant), reverse=True)
-        return cls(_believed(roster), {each.key: each.predecessor for each in came if each.predecessor is not None})
-
-    def place(self, entry: Entry, author: bytes) -> _Place:
-        """Where a wrap of a work of this author's stands."""
-        by = key = entry.header.author
-        if by == author:
-            return _Place.AUTHOR
-        for _ in range(MAX_FORMER_KEYS):
-            if (before := self.before.get(key)) is None:
-                break
-            if before == author:
-                return _Place.LATER_KEY
-            key = before
-        return _Place.BELIEVED if entry.header.grant is None or by in self.believed else _Place.OTHERS
 
 
 def _note(notes: Sequence[Entry]) -> FeedbackNote | None:

@@ -104,7 +104,7 @@ def fold_space(
     """The folds of a space from nothing; what comes in is as for `fold_roster`."""
     roster = fold_roster(space, own, above, door, remembered, destroyed)
     counting = [entry for entry in own if not roster.hides(entry)]
-    topics = topics_of(counting, roster)
+    topics = topics_of(own, roster)
     return SpaceFold(
         roster,
         with_topics(Coursework({}, {}), space, topics, roster),
@@ -112,7 +112,7 @@ def fold_space(
         Index(
             _joined(_by_person(counting)),
             _joined(topics.items),
-            _joined(topics.works),
+            _joined(topics.of_works()),
             _joined_ids(entry for entry in own if roster.tells_of_keys(entry)),
             _voices_among(counting),
         ),
@@ -156,7 +156,7 @@ def grown(
     roster = _grown_roster(fold, growth, counting, said, door, remembered)
     if roster is None:
         return None
-    topics = topics_of(counting, roster)
+    topics = topics_of(entries, roster)
     coursework = fold.coursework
     if topics.items or topics.works:
         coursework = with_topics(coursework, roster.space, topics, roster)
@@ -229,7 +229,7 @@ def _grown_index(
     return Index(
         {**index.persons, **_joined(persons)} if persons else index.persons,
         {**index.items, **_joined(topics.items)} if topics.items else index.items,
-        {**index.works, **_joined(topics.works)} if topics.works else index.works,
+        {**index.works, **_joined(works)} if (works := topics.of_works()) else index.works,
         _joined_ids(said) if growth.of_keys else index.keys,
         index.voices | _voices_among(counting),
     )

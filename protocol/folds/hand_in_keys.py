@@ -83,10 +83,10 @@ def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes], 
     By a teacher who read there when it was handed in, or by whom one of theirs has confirmed; and none of that by who
     is new here. Whoever has the server names as many teachers as they like, who say that they have opened everything,
     and whom a list calls the same as her: so by the ids that grants give. Where there was no teacher yet, whoever came
-    counts once they have been known for long.
+    counts once they have been known for long. Where it is not known for whom it was meant, nobody does.
     """
     keys = work.meant_for.difference(recovery)
-    if not work.opened:
+    if not work.opened or not _says_for_whom(work):
         return False
     meant = {one for key in keys for one in _whose(key, roster, known)} if keys else roster.seen_first.keys()
     counting = known.first | known.long if keys else known.long
@@ -102,6 +102,11 @@ def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes], 
     return any(each.by in signers or (each.by in back and _was_before(each, roster)) for each in said)
 
 
+def _says_for_whom(work: Work) -> bool:
+    """Whether the wrap is here that came with a work: whoever is listed would have been meant, without it."""
+    return bool(work.meant_for)
+
+
 def _was_before(said: Witness, roster: Roster) -> bool:
     """Whether something was said before somebody was cut off, and let in again as something else: by whom it was."""
     return said.grant not in roster.again
@@ -115,7 +120,7 @@ def opened_by_the_listed(
     By a device that said a reading key to which its author sealed it first, and speaks for somebody whom the class's
     list has as a teacher, or by whom that one leads to. Whoever has the server's keys lets in as many others as they
     like: what is counted so may be destroyed. Nor is a key that several have `claimed` anybody's here. Where a work was
-    sealed to recovery alone, by any teacher of the list.
+    sealed to recovery alone, by any teacher of the list; by nobody where it is not known to whom.
     """
     listed = {one.id: roster.speaking.get(one.id, frozenset()) for one in _teachers_of(roster)}
     led: dict[frozenset[bytes], set[bytes]] = {}
@@ -132,6 +137,8 @@ def opened_by_the_listed(
 
     def is_opened(work: Work) -> bool:
         keys = work.meant_for.difference(recovery)
+        if not _says_for_whom(work):
+            return False
         if work.opened and keys not in led:
             led[keys] = signers(keys)
         return any(said.says is HandInState.TEACHER and said.by in led[keys] for said in work.witnesses)

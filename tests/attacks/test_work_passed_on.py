@@ -68,7 +68,7 @@ def _by_the_highest_grant(roster: Roster) -> frozenset[bytes]:
     ROW,
     off={
         "sync_agent.hand_ins.wraps._wrapped_here": _nothing,
-        "protocol.folds.coursework._believed": _by_the_highest_grant,
+        "protocol.folds.seals._believed": _by_the_highest_grant,
     },
 )
 async def test_wraps_of_no_worth_beside_her_own_have_her_say_hers_once(tmp_path: Path, further: Role) -> None:

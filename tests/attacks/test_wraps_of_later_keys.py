@@ -6,7 +6,7 @@ from itertools import count
 from pathlib import Path
 from random import Random
 
-from protocol.folds.coursework import _Place, _Sealers
+from protocol.folds import seals
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.messages.lives import Twin
 from protocol.model.entry import Entry, Kind, compose
@@ -65,14 +65,14 @@ async def _noise(room: Classroom, work: bytes, reader: bytes) -> Entry:
     return next(entry for entry in said if entry.id[0] == 0)
 
 
-def _by_their_author_alone(sealers: _Sealers, entry: Entry, author: bytes) -> _Place:
+def _by_their_author_alone(sealers: seals.Sealers, entry: Entry, author: bytes) -> seals.Place:
     by = entry.header.author
     if by == author:
-        return _Place.AUTHOR
-    return _Place.BELIEVED if entry.header.grant is None or by in sealers.believed else _Place.OTHERS
+        return seals.Place.AUTHOR
+    return seals.Place.BELIEVED if entry.header.grant is None or by in sealers.believed else seals.Place.OTHERS
 
 
-@attack(ROW, off={"protocol.folds.coursework._Sealers.place": _by_their_author_alone})
+@attack(ROW, off={"protocol.folds.seals.Sealers.place": _by_their_author_alone})
 async def test_what_a_pc_with_new_keys_wraps_of_earlier_work_is_crowded_out_by_nobody(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         teacher, machine = await room.teacher(), await room.machine()

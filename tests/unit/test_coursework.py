@@ -294,6 +294,50 @@ def test_a_key_that_came_of_anothers_or_of_one_that_was_cut_off_is_none_of_the_a
     assert room.work.hand_ins[work.id].given == frozenset()
 
 
+def sealed_to(room: ClassRoom, work: Entry, *readers: int, by: Writer | None = None) -> Entry:
+    wraps = Wraps(tuple((bytes([reader]) * 32, bytes([9]) * 80) for reader in readers)).encode()
+    return room.about(by or room.machine, Kind.WRAP, wraps, work)
+
+
+def meant_for(room: ClassRoom, work: Entry) -> set[int]:
+    return {reader[0] for reader in room.work.hand_ins[work.id].meant_for}
+
+
+def test_a_work_was_meant_for_whom_its_author_sealed_it_to_right_behind_it_whatever_the_dates(room: ClassRoom) -> None:
+    work = room.hand_in(room.revision("devoir").id)
+    sealed_to(room, work, 1, 2)
+    room.machine.skew_ms = -YEAR_MS
+    sealed_to(room, work, 3)
+    stranger = room.world.enrol(Role.MACHINE, room.room)
+    sealed_to(room, work, 4, by=stranger)
+    assert meant_for(room, work) == {1, 2}
+    assert set(room.work.hand_ins[work.id].readers) == {bytes([reader]) * 32 for reader in (1, 2, 3, 4)}
+
+
+def test_it_was_meant_for_them_though_that_is_held_back_and_opens_nothing_now(room: ClassRoom) -> None:
+    work = room.hand_in(room.revision("devoir").id)
+    sealed_to(room, work, 1, 2)
+    sealed_to(room, work, 3)
+    revoke(room, room.world.server, room.machine, work)
+    found = room.work.hand_ins[work.id]
+    assert not found.readers
+    assert meant_for(room, work) == {1, 2}
+
+
+def test_for_whom_it_was_meant_nobody_knows_where_that_wrap_is_missing_or_there_are_two(room: ClassRoom) -> None:
+    alone = room.hand_in(room.revision("devoir").id)
+    room.revision("suite")
+    room.hand_in(room.revision("autre").id)
+    sealed_to(room, alone, 1)
+    assert meant_for(room, alone) == set()
+    work = room.hand_in(room.revision("encore").id)
+    first = sealed_to(room, work, 1)
+    assert meant_for(room, work) == {1}
+    room.world.tips[room.room, room.machine.key.public].remove(first.id)
+    sealed_to(room, work, 2)
+    assert meant_for(room, work) == set()
+
+
 def test_sealed_content_is_kept_by_its_author_and_by_who_reads_all(room: ClassRoom) -> None:
     work = room.hand_in(room.revision("devoir").id)
     coursework = room.work

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import PersonKey, PersonRecord, Revocation
-from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision
+from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision, Wraps
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView, Views
 from protocol.replica.content.kept.memory_packs import MemoryPacks
@@ -159,6 +159,21 @@ async def test_an_answer_to_one_pupil_reads_what_is_about_that_work_and_nothing_
     assert shown.opened
     assert shown.feedback is not None
     assert shown.feedback.record.text == "Très bien"
+
+
+async def test_for_whom_a_work_was_stands_as_it_grows_though_the_wrap_that_says_so_is_held_back() -> None:
+    busy = BusyClass()
+    work = busy.hand_in(busy.pupils[0])
+    wraps = Wraps(((bytes([1]) * 32, bytes(80)),)).encode()
+    busy.about(busy.machine, Kind.WRAP, wraps, work)
+    cut = Revocation(busy.machine.key.public, (work.id,)).encode()
+    busy.world.say(busy.world.server, busy.room, Kind.REVOKE, cut)
+    replica = await busy.replica()
+    receipt = Receipt(HandIn.parse(work.payload or b"").content.stream).encode()
+    for _ in range(2):
+        assert await busy.reads(replica, busy.about(busy.teacher, Kind.RECEIPT_TEACHER, receipt, work)) < 10
+        found = (await replica.view(busy.room)).coursework.hand_ins[work.id]
+        assert (found.opened, set(found.meant_for), len(found.readers)) == (True, {bytes([1]) * 32}, 0)
 
 
 async def test_a_name_more_on_a_long_list_reads_that_name_alone() -> None:
