@@ -12,7 +12,8 @@ Rules:
 - the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key, once
   those have a wrap whom it has known for longest (`first_readers`); the names of the files stay. Until then it is
   wrapped for those, and for the kit;
-- only this device's own wraps count as done: another's might not open;
+- only this device's own wraps count as done: another's might not open; what is held back of them is said again, once
+  under each grant, and frees no key: whoever has the server holds back what they like (docs/adr/0310);
 - what has been opened is wrapped for teachers who come later by the devices of those who can open it, once these have
   confirmed them, or a head teacher's device has that they confirmed (`confirming`): the server's word is not enough;
 - who stands in for somebody is given what is handed in until the end of the stay, and nothing that was opened before.
@@ -190,17 +191,20 @@ async def _pass_on(agent: Agent) -> int:
 
 
 async def _wrapped_here(agent: Agent, roster: Roster) -> dict[bytes, set[bytes]]:
-    """For whom this device has wrapped each work, whether others believe it or not: else it says so at each look.
+    """For whom this device has wrapped each work, whether others believe it or not: else it says so at each look."""
+    right = await agent.right(roster.space, Kind.WRAP)
+    return {
+        work: _wrapped(_said(roster, (entry for entry in said if entry.header.author == agent.device), right.grant))
+        for work, said in (await _own_wraps(agent, roster.space)).items()
+    }
+
+
+def _said(roster: Roster, own: Iterable[Entry], grant: bytes | None = None) -> list[Entry]:
+    """Those of its own wraps that count; with the grant under which it speaks now, all that it need not say again.
 
     What is held back is said again, once under each grant.
     """
-    right = await agent.right(roster.space, Kind.WRAP)
-
-    def is_done(entry: Entry) -> bool:
-        is_its_own = entry.header.author == agent.device
-        return is_its_own and (not roster.hides(entry) or entry.header.grant == right.grant)
-
-    return {work: _wrapped(filter(is_done, said)) for work, said in (await _own_wraps(agent, roster.space)).items()}
+    return [entry for entry in own if not roster.hides(entry) or (grant is not None and entry.header.grant == grant)]
 
 
 async def _wrap(agent: Agent, work: Work, readers: Sequence[bytes], content_key: bytes) -> list[Draft]:
@@ -254,7 +258,7 @@ async def _tend_own(agent: Agent) -> int:
         opened = mine.opened or here.is_opened(work)
         heard = mine.heard or opened or await has_heard_opened(agent, work, view.roster)
         known = replace(mine, opened=opened, heard=heard)
-        if known.opened and await here.first.have(_wrapped(done)):
+        if known.opened and await here.first.have(_wrapped(_said(view.roster, done))):
             noted[mark_of(work.id)] = replace(known, content_key=None).encode()
             freed = True
             continue
@@ -335,9 +339,12 @@ async def _late_wraps(
     agent: Agent, work: Work, content_key: bytes, readers: Sequence[bytes], said: Sequence[Entry]
 ) -> list[Draft]:
     """Wraps for those of the readers there are now for whom this device, which has `said` so many, has written none."""
-    done = _wrapped(said)
-    wanted = [reader for reader in readers if reader not in done]
     roster = (await agent.replica.view(work.space)).roster
+    shown = _said(roster, said)
+    if len(shown) < len(said) and not _wrapped(shown).issuperset(readers):
+        shown = _said(roster, said, (await agent.right(work.space, Kind.WRAP)).grant)
+    done = _wrapped(shown)
+    wanted = [reader for reader in readers if reader not in done]
     if wanted and len(said) >= MAX_LATE_WRAPS_FOR_STRANGERS:
         known, recovery = is_acquaintance(agent, roster), await recovery_keys(agent.replica)
         if _is_much([entry for entry in said if not any(map(known, _wrapped([entry])))]):

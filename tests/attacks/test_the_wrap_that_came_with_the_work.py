@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.errors import BadInput
+from protocol.errors import BadInput, Refused
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Entry, Kind, compose, parsed
 from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.model.work import Receipt, Wraps
 from protocol.replica.at_work.replica import Draft
+from protocol.rights.roster import Roster
 from protocol.roles import PersonRole, Role
 from sync_agent.hand_ins.wraps import Kept, mark_of
+from sync_agent.upkeep.erasing import destroy_erased
+from sync_server.handlers.by_kit.waiting import waiting_notices
 from tests.harness.attack import attack
+from tests.harness.classroom import WORK
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
 from tests.harness.territory import new_device
 from tests.integration.test_lifecycle import Year
 
 ROW = "work that nobody has opened is counted as opened"
+HELD_BACK = "what a PC sealed is held back, and the work is not"
 
 
 def _by_date(author: bytes, wraps: Iterable[Entry]) -> frozenset[bytes]:
@@ -33,6 +39,11 @@ def _by_date(author: bytes, wraps: Iterable[Entry]) -> frozenset[bytes]:
     return frozenset() if record is None else frozenset(reader for reader, _ in record.wraps)
 
 
+def _all_that_it_ever_said(_roster: Roster, own: Iterable[Entry], _grant: bytes | None = None) -> list[Entry]:
+    return list(own)
+
+
+NOTHING_IS_SAID_AGAIN = {"sync_agent.hand_ins.wraps._said": _all_that_it_ever_said}
 OF_WHAT_IS_SHOWN_THE_EARLIEST = {
     "protocol.folds.coursework.came_with_its_work": lambda _entry: False,
     "protocol.folds.coursework.first_readers": _by_date,
@@ -108,7 +119,7 @@ async def _is_not_closed(year: Year) -> None:
         await year.with_kit("space close", space=year.here.office.space)
 
 
-@attack(ROW, off=OF_WHAT_IS_SHOWN_THE_EARLIEST)
+@attack(ROW, off={**OF_WHAT_IS_SHOWN_THE_EARLIEST, **NOTHING_IS_SAID_AGAIN})
 async def test_a_class_is_not_closed_with_work_of_which_the_server_holds_the_first_wrap_back(year: Year) -> None:
     work = await year.here.work(year.machine, year.item, year.pupil)
     await year.here.sync(year.machine)
@@ -193,3 +204,74 @@ async def test_nor_does_that_keep_her_own_receipt_from_counting(year: Year) -> N
     assert (await year.do("space close", space=year.here.office.space))["unopened"] == 0
     mark = await year.machine.agent.replica.store.mark(mark_of(work))
     assert Kept.parse(mark or b"").content_key is None
+
+
+async def _no_wrap(*_: object) -> Callable[[Entry], bool]:
+    return lambda entry: entry.header.kind != Kind.WRAP
+
+
+async def _keeps_its_key(year: Year, work: bytes) -> bool:
+    mark = await year.machine.agent.replica.store.mark(mark_of(work))
+    return Kept.parse(mark or b"").content_key is not None
+
+
+async def _opens(year: Year, work: bytes) -> bool:
+    try:
+        return await Desk(year.teacher.agent).files("open-hand-in", id=work.hex()) == WORK
+    except Refused:
+        return False
+
+
+async def _waits(year: Year) -> list[dict[str, Any]]:
+    return [row for row in await year.do("waiting") if row["kind"] == "wrap"]
+
+
+@attack(HELD_BACK, off=NOTHING_IS_SAID_AGAIN)
+async def test_what_a_pc_sealed_it_seals_again_once_the_server_holds_that_back(year: Year) -> None:
+    work = await year.here.work(year.machine, year.item, year.pupil)
+    await year.here.sync(year.machine)
+    thief = Thief(year)
+    await thief.hold_back_what_came_after(work)
+    await thief.name_x()
+    await year.here.sync(year.machine, year.teacher, year.machine)
+    await thief.says_opened(work)
+    for _ in range(8):
+        year.here.office.clock.advance(DAY_MS)
+        await destroy_erased(year.machine.agent)
+        await year.here.sync(year.machine)
+    assert await _keeps_its_key(year, work)
+    said = await year.machine.agent.replica.store.of_kinds(year.here.space, [Kind.WRAP])
+    assert len(said) == 2, "once under each grant"
+    await year.here.sync(year.teacher)
+    assert await _opens(year, work)
+    assert await _waits(year) == []
+
+
+@attack(HELD_BACK, off=NOTHING_IS_SAID_AGAIN)
+async def test_no_key_is_let_go_of_before_that(year: Year) -> None:
+    work = await year.here.work(year.machine, year.item, year.pupil)
+    await year.here.sync(year.machine, year.teacher)
+    await Desk(year.teacher.agent).ask("confirm-opened", id=work.hex())
+    await year.here.sync(year.teacher)
+    await Thief(year).hold_back_what_came_after(work)
+    await year.here.sync(year.machine, year.machine, year.teacher)
+    assert await _opens(year, work)
+    assert not await _keeps_its_key(year, work)
+
+
+@attack(HELD_BACK, off={"sync_server.handlers.by_kit.waiting._waits_by_itself": _no_wrap})
+async def test_what_a_pc_sealed_that_does_not_come_back_waits_for_a_word(year: Year) -> None:
+    work = await year.here.work(year.machine, year.item, year.pupil)
+    await year.here.sync(year.machine)
+    await Thief(year).hold_back_what_came_after(work)
+    await year.here.sync(year.teacher)
+    assert not await _opens(year, work)
+    rows = await _waits(year)
+    assert [(row["name"], row["title"]) for row in rows] == [("Léa", "Racontez")]
+    (notice,) = await waiting_notices(year.here.office.server)
+    assert (notice.topic, notice.facts["count"]) == ("words-waiting", 1)
+    assert await year.do("accept", named=[rows[0]["id"]]) == {"accepted": 1}
+    await year.here.sync(year.teacher)
+    assert await _opens(year, work)
+    assert await _waits(year) == []
+    assert await waiting_notices(year.here.office.server) == []

@@ -8,6 +8,8 @@ import pytest
 
 import sync_server.web
 from protocol.errors import Code
+from protocol.model.entry import kind_name
+from sync_server.handlers.by_kit.waiting import MAY_WAIT
 from sync_server.handlers.overview.devices import DeviceState, Remark
 from sync_server.web.remedies import TOPICS, topic_of
 from sync_server.web.wording import CATALOGUES, Words
@@ -57,6 +59,13 @@ def test_every_state_remark_and_error_has_its_words_and_what_can_be_done_a_remed
     for topic in TOPICS:
         assert texts[f"trouble.{topic}.title"]
         assert texts[f"trouble.{topic}.remedy"]
+
+
+@pytest.mark.parametrize("language", CATALOGUES.languages)
+def test_whatever_may_wait_for_somebodys_word_has_a_name(language: str) -> None:
+    texts = CATALOGUES.texts(language)
+    for kind in MAY_WAIT:
+        assert texts[f"waiting.kind_{kind_name(kind)}"]
 
 
 def test_a_code_of_a_later_version_has_a_remedy_too() -> None:

@@ -2,7 +2,8 @@
 
 Rules:
 - nothing is dropped: what was refused stays in the set, and may be accepted later;
-- a hand-in is ruled on together with its wraps, which nobody could judge alone;
+- a hand-in is ruled on together with its wraps, which nobody could judge alone; one that is held back though the
+  hand-in is not waits by itself, until its author has said again what it says (docs/adr/0310);
 - what lets in, cuts off, forgets or names is accepted by being said again, by the server: only its own word gives
   rights; what was said again waits no more, whoever holds it back;
 - of a device as a whole only its work is accepted: what it said of rights, names and erasures is accepted one by one,
@@ -16,15 +17,17 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from protocol.errors import BadInput, Code, PeerFault
+from protocol.folds.coursework import Coursework
 from protocol.limits import MAX_RULED_ENTRIES
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Erasure, Grant, Ruling
-from protocol.model.work import Revision
+from protocol.model.work import Revision, Wraps
+from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
@@ -34,6 +37,7 @@ from protocol.replica.office.known_here import How, note_device
 from protocol.replica.office.taking_back import ruling_before
 from protocol.replica.office.words_of_office import about, said_again
 from protocol.rights.roster import Roster, is_acceptable
+from protocol.rights.successions import successors_of
 from protocol.roles import SHARED
 from sync_server.handlers.by_kit.held_rights import LetsIn, lets_in, names_of
 from sync_server.handlers.store.notices import Notice
@@ -69,8 +73,9 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
     is_erased_besides = await erased_besides(server.replica)
     for space, entries in held.items():
         view = await server.replica.view(space)
+        is_shown = await _waits_by_itself(server, view.coursework, view.roster, entries)
         for entry in entries:
-            if entry.header.kind == Kind.WRAP or (entry.id in view.roster.refused) != refused:
+            if not is_shown(entry) or (entry.id in view.roster.refused) != refused:
                 continue
             if entry.id in again:
                 continue  # the kit's word holds it back as before; what it says counts
@@ -79,7 +84,8 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
                 continue
             subject, target = entry.header.subject, entry.header.target
             person = None if subject is None else view.roster.persons.get(view.roster.who(subject))
-            item = None if target is None else view.coursework.items.get(target)
+            work = view.coursework.hand_ins.get(target or b"")
+            item = view.coursework.items.get((target if work is None else work.item) or b"")
             title = item.shown.record.title if item is not None else _title(entry) or await about(server, entry, named)
             found.append(Waiting(entry, None if person is None else person.name, title, refused, lets_in(entry)))
     names = await names_of(server.replica, (each.gives for each in found))
@@ -91,8 +97,9 @@ async def waiting_notices(server: Server) -> list[Notice]:
     """That words of people wait, which nobody sees who does not ask: a thief holds an honest teacher's back."""
     count = 0
     for space, entries in (await _held(server)).items():
-        refused = (await server.replica.view(space)).roster.refused
-        count += sum(entry.header.kind in _BY_PEOPLE and entry.id not in refused for entry in entries)
+        view = await server.replica.view(space)
+        own = [entry for entry in entries if entry.header.kind in _MISSED and entry.id not in view.roster.refused]
+        count += sum(map(await _waits_by_itself(server, view.coursework, view.roster, own), own))
     return [Notice("words-waiting", {"count": count})] if count else []
 
 
@@ -123,13 +130,14 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
         with_wraps = _with_wraps(chosen, entries)
         if kit is not None:  # which looks at each, and knows what was typed
             with_wraps = [entry for entry in with_wraps if not wanted.isdisjoint(_names(entry))]
-        ruled += sum(entry.header.kind != Kind.WRAP for entry in chosen)
+        chief = _not_with_others(chosen, entries)
+        ruled += len(chief)
         again = [entry for entry in chosen if entry.header.kind in _SAID_AGAIN] if accept else []
         shown = (await changes_shown(server.replica)).get(space) if again else None
         drafts += [_said_again(server, entry, roster, None if shown is None else shown[1]) for entry in again]
         await _note_let_in(server, again)
         taken = {entry.id for entry in again}
-        judged += [(space, entry.id) for entry in chosen if entry.header.kind != Kind.WRAP and entry.id not in taken]
+        judged += [(space, entry.id) for entry in chief if entry.id not in taken]
         for ruling in _rulings([entry.id for entry in with_wraps], taken, accept=accept):
             names = (*ruling.accepted, *ruling.refused)
             # the kit signs nothing that names parents, and stands above all of them
@@ -201,7 +209,7 @@ _SAID_AGAIN: Final = frozenset(
 )
 
 
-_MAY_WAIT: Final = frozenset(kind for kind in Kind if kind in _SAID_AGAIN or is_acceptable(kind))
+MAY_WAIT: Final = frozenset(kind for kind in Kind if kind in _SAID_AGAIN or is_acceptable(kind))
 
 
 async def _held(server: Server) -> dict[bytes, list[Entry]]:
@@ -209,7 +217,7 @@ async def _held(server: Server) -> dict[bytes, list[Entry]]:
     replica, found = server.replica, {}
     sizes = await server.store.spaces()
     for space in replica.door.spaces():
-        if held := await held_in(replica, space, sizes.get(space, 0), _MAY_WAIT):
+        if held := await held_in(replica, space, sizes.get(space, 0), MAY_WAIT):
             roster = (await replica.view(space)).roster
             if own := [entry for entry in held if _may_be_accepted(entry, roster)]:
                 found[space] = own
@@ -249,7 +257,7 @@ def _said_again(server: Server, entry: Entry, roster: Roster, name: bytes | None
     )
 
 
-_BY_PEOPLE: Final = frozenset({Kind.REVISION, Kind.WITHDRAW, Kind.RESTORE, Kind.FEEDBACK, Kind.HAND_IN})
+_MISSED: Final = frozenset({Kind.REVISION, Kind.WITHDRAW, Kind.RESTORE, Kind.FEEDBACK, Kind.HAND_IN, Kind.WRAP})
 """What somebody misses who does not hear of it. Erasures have a notice of their own."""
 _What: TypeAlias = tuple[bytes, int, bytes | None, bytes | None, bytes | None]
 
@@ -265,6 +273,41 @@ async def _ids_said_again(server: Server) -> set[bytes]:
     said = await server.store.scan_kinds(sorted(_SAID_AGAIN))
     counting = [one.id for one in said if one.id not in (await server.replica.view(one.header.space)).roster.held_back]
     return said_again(said, counting, _what)
+
+
+async def _waits_by_itself(
+    server: Server, coursework: Coursework, roster: Roster, held: Sequence[Entry]
+) -> Callable[[Entry], bool]:
+    """Whether somebody is asked about an entry that is held back: of a wrap while it alone opens a work to a reader.
+
+    So is one by the author of a work that is shown, for a key in use, or the kit's, for which the author, or a key that
+    came of its key, has no other that counts.
+    """
+    if not any(entry.header.kind == Kind.WRAP for entry in held):
+        return lambda _entry: True
+    in_use = {key for keys in roster.reading_keys.values() for key in keys}.union(await recovery_keys(server.replica))
+    authorities = server.replica.door.authorities()
+    lines: dict[bytes, frozenset[bytes]] = {}
+
+    def is_asked(entry: Entry) -> bool:
+        if entry.header.kind != Kind.WRAP:
+            return True
+        author, work = entry.header.author, coursework.hand_ins.get(entry.header.target or b"")
+        record = parsed(entry, Wraps.parse)
+        if work is None or work.author != author or record is None:
+            return False
+        if author not in lines:
+            lines[author] = frozenset({author, *successors_of(author, authorities)})
+        lacking = (key for key, _ in record.wraps if lines[author].isdisjoint(work.wrapped_by.get(key, ())))
+        return any(key in in_use for key in lacking)
+
+    return is_asked
+
+
+def _not_with_others(chosen: Iterable[Entry], all_held: Iterable[Entry]) -> list[Entry]:
+    """Without the wraps of hand-ins that are held back themselves."""
+    held = {entry.id for entry in all_held}
+    return [entry for entry in chosen if entry.header.kind != Kind.WRAP or entry.header.target not in held]
 
 
 def _with_wraps(chosen: Collection[Entry], all_held: Iterable[Entry]) -> list[Entry]:
