@@ -475,4 +475,6 @@ def _wish(params: Params) -> Wish:
         subject=given.text_or_none(params, "subject") if "subject" in params else Keep.AS_IT_IS,
         due_ms=given.count_or_none(params, "due_ms") if "due_ms" in params else Keep.AS_IT_IS,
         text=given.text(params, "text") if params.get("text") is not None else Keep.AS_IT_IS,
+        keep=given.identifier_or_none(params, "keep", Code.UNKNOWN_REVISION, "revision"),
+        seen=given.identifier_or_none(params, "seen", Code.UNKNOWN_REVISION, "revision"),
     )

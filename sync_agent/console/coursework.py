@@ -56,6 +56,10 @@ async def publish(
     item: Annotated[
         str | None, Option(metavar="ID", help="Publish a new version of this item; what is not given stays.")
     ] = None,
+    keep: Annotated[
+        str | None,
+        Option(metavar="REVISION", help="What is not given stays as this version of it has it, whoever wrote that."),
+    ] = None,
     text: Annotated[
         str | None, Option(help="A text to read at once, with or without files: it becomes the file mot.txt.")
     ] = None,
@@ -64,7 +68,7 @@ async def publish(
     from sync_agent.console.intake import files_of, left_behind  # noqa: PLC0415
     from sync_agent.coursework.dates import due_ms  # noqa: PLC0415 — loaded only when needed
 
-    params: dict[str, JSON] = {"space": space, "title": title, "kind": kind, "item": item}
+    params: dict[str, JSON] = {"space": space, "title": title, "kind": kind, "item": item, "keep": keep}
     if subject is not None:
         params["subject"] = subject or None
     if due is not None:

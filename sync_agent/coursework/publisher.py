@@ -5,10 +5,12 @@ Rules:
   one entry that names them: whatever ends a publication before that leaves nothing that anybody sees, and it can be
   repeated;
 - a `Restart` throws away what came before it;
-- with an item given, what is not given stays as the shown head has it, and that head is the only parent;
+- with an item given, what is not given stays as one of its versions has it (`own_versions`), and the shown head with
+  what that replaced are the parents;
 - a text without a file is a file as well, `TEXT_FILE`, so that every version of every agent has it, and any program
   opens it (docs/adr/0099);
-- what changes nothing is written only once: the same files and words again give the revision that is there already;
+- what changes nothing is written only once: the same files and words again give the revision that is there already, but
+  for one that is nobody's whose word stands for this teacher's;
 - what it changes is said as a delta as well, before the entry, so that neither this line nor anybody's pays for more;
 - every right is checked before a file is read.
 """
@@ -43,6 +45,7 @@ from protocol.transfer.manifest import ManifestEntry, encode_manifest
 from protocol.transfer.pack import FinishedPack
 from sync_agent.app import Agent
 from sync_agent.coursework.delta_bases import say_as_delta
+from sync_agent.coursework.own_versions import Kept, check_seen, own_voice, to_keep
 from sync_agent.coursework.reading import Manifests, find_item, need_of
 from sync_agent.coursework.texts import TEXT_FILE, bytes_of
 
@@ -62,6 +65,8 @@ class Wish:
 
     `text` is published as one more file: beside those that come, or without any beside those that the item has. An
     empty one takes it away. New files without a text leave none.
+
+    `keep` names the version as which stays what is not given; `seen` is the head that whoever wishes this was shown.
     """
 
     space: bytes | None
@@ -71,6 +76,13 @@ class Wish:
     subject: TextOrKeep = Keep.AS_IT_IS
     due_ms: int | Keep | None = Keep.AS_IT_IS
     text: str | Keep = Keep.AS_IT_IS
+    keep: bytes | None = None
+    seen: bytes | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says all words of a revision itself."""
+        return None not in (self.kind, self.title) and Keep.AS_IT_IS not in (self.subject, self.due_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +106,31 @@ async def publish(
 
     `kept` are further files of it, whose content the space holds already. Without any file a given item keeps its
     files. `marks` gives, for the item, the marks to set together with the revision. Raises `BadInput` (UNKNOWN_SPACE,
-    UNKNOWN_ITEM, BAD_NAME, NOTHING_TO_SEND …), `Refused(NO_RIGHT)`, `LocalFailure` (CHANGING_FILE, DISK_FULL,
-    INTERRUPTED …).
+    UNKNOWN_ITEM, BAD_NAME, NOTHING_TO_SEND …; NOT_YET where somebody is to be asked first: `to_keep`),
+    `Refused(NO_RIGHT)`, `LocalFailure` (CHANGING_FILE, DISK_FULL, INTERRUPTED …).
     """
     before = None if wish.item is None else await find_item(agent, wish.item)
     space = _space(wish, before)
     authority = await agent.right(space, Kind.REVISION)
     if before is None and wish.title is None:
         raise BadInput(Code.USAGE, "a new item needs a title")
+    if before is None and wish.keep is not None:
+        raise BadInput(Code.USAGE, "a version to keep is one of an item: name that as well")
     _check_words(wish)
     wish = _on_one_line(wish)
+    kept_as = None if before is None else await to_keep(agent, before, wish.keep, wish.seen)
+    if kept_as is not None and kept_as.question is not None and not wish.is_whole:
+        raise kept_as.question
     bases = () if before is None else (before.shown,)
-    content = await store_files(agent, space, incoming, kept, bases=bases, said=_said(wish, before))
+    content = await store_files(agent, space, incoming, kept, bases=bases, said=_said(wish, kept_as))
     async with agent.writing:
         item = None if before is None else await find_item(agent, before.id)
-        record = _record(wish, item, content)
+        if item is not None:
+            check_seen(agent, item, wish.seen)
+        record = _record(wish, kept_as, content)
         if item is not None and item.withdrawn:
             await outgoing.progress("this item is withdrawn; `sync-agent restore` shows it again")
-        if item is not None and item.shown.record == record:
+        if item is not None and item.shown.record == record and (await own_voice(agent, space)).has(item.shown):
             return Published(item.id, item.shown.id)
         draft = Draft(
             space,
@@ -152,7 +171,8 @@ async def restore_revision(agent: Agent, wanted: bytes, revision: bytes, outgoin
             )
         if not await agent.holdings.is_complete(need_of(item, version)):
             await outgoing.progress("files of that version are not here any more; they come with the next sync")
-        says_another = item.shown.record != version.record
+        voice = await own_voice(agent, item.space)
+        says_another = item.shown.record != version.record or (voice.has(version) and not voice.has(item.shown))
         if says_another:
             payload = version.record.encode()
             await agent.write(
@@ -233,10 +253,8 @@ def _on_one_line(wish: Wish) -> Wish:
     return replace(wish, title=title, subject=one_line(wish.subject) if isinstance(wish.subject, str) else wish.subject)
 
 
-def _said(wish: Wish, before: Item | None) -> Said | None:
-    if isinstance(wish.text, Keep):
-        return None
-    return Said(bytes_of(wish.text), None if before is None else before.shown.record.content)
+def _said(wish: Wish, kept: Kept | None) -> Said | None:
+    return None if isinstance(wish.text, Keep) else Said(bytes_of(wish.text), kept)
 
 
 def _space(wish: Wish, before: Item | None) -> bytes:
@@ -249,19 +267,19 @@ def _space(wish: Wish, before: Item | None) -> bytes:
     return before.space
 
 
-def _record(wish: Wish, item: Item | None, content: ContentRef | None) -> Revision:
-    """The whole revision: what is wished, and for the rest what the shown head says."""
-    if item is None:
+def _record(wish: Wish, kept: Kept | None, content: ContentRef | None) -> Revision:
+    """The whole revision: what is wished, and for the rest what the version to keep says."""
+    if kept is None:
         if content is None:
             raise BadInput(Code.NOTHING_TO_SEND, "there is no file and no text to publish")
         subject = None if isinstance(wish.subject, Keep) else wish.subject
         due = None if isinstance(wish.due_ms, Keep) else wish.due_ms
         return Revision(wish.kind or ItemKind.LESSON, wish.title or "", subject or None, due, content)
-    record = item.shown.record
+    record = kept.version.record if wish.is_whole else kept.record
     subject = record.subject if isinstance(wish.subject, Keep) else wish.subject
     due = record.due_ms if isinstance(wish.due_ms, Keep) else wish.due_ms
     title = record.title if wish.title is None else wish.title
-    return Revision(wish.kind or record.kind, title, subject or None, due, content or record.content)
+    return Revision(wish.kind or record.kind, title, subject or None, due, content or kept.content)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -269,10 +287,10 @@ def _record(wish: Wish, item: Item | None, content: ContentRef | None) -> Revisi
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A text to publish as one more file, and the content beside whose files it stands if no other file comes."""
+    """A text to publish as one more file, and the version beside whose files it stands if no other file comes."""
 
     data: bytes
-    beside: ContentRef | None
+    beside: Kept | None
 
 
 async def store_files(
@@ -364,11 +382,11 @@ class _Shelf:
         elif not self._files:
             raise BadInput(Code.NOTHING_TO_SEND, "without its text nothing would be left; `withdraw` takes it away")
 
-    async def _others(self, content: ContentRef | None) -> list[ManifestEntry]:
-        """All files of some content but its text."""
-        if content is None:
+    async def _others(self, kept: Kept | None) -> list[ManifestEntry]:
+        """All files of a version but its text."""
+        if kept is None:
             return []
-        files = await Manifests().of(self._agent, content.stream)
+        files = await Manifests().of(self._agent, kept.content.stream)
         if files is None:
             raise LocalFailure(
                 Code.INCOMPLETE,

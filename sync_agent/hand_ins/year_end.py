@@ -17,7 +17,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.clock import rfc3339
@@ -32,19 +32,18 @@ from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
 from protocol.replica.office.people import first_names, whose_words
 from protocol.replica.office.taken_names import ask_about_names, called_otherwise, taken_names
-from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
-from protocol.rights.vouching import Device, device_id
+from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole
 from protocol.trust.sealing import SealedFile
 from sync_agent.app import Agent
+from sync_agent.coursework.own_versions import OwnVoice, own_voice
 from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.coursework.reading import need_of, read_checked
 from sync_agent.coursework.space_folders import compared, free_name
 from sync_agent.hand_ins.handing_in import unsealed
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.acquaintances import known_in
-from sync_agent.keys.confirming import circle_ever, own_grant, own_grants
 from sync_agent.keys.key_wraps import open_given_keys
 
 SAID_FILE: Final = "correction.txt"
@@ -61,7 +60,7 @@ _GONE: Final = " (plus sur la liste)"
 class CarriedOver:
     """How many lessons were, and the titles of those that were left.
 
-    `incomplete` are not whole on this device; `unconfirmed` are no teacher's word (`_is_a_teachers`).
+    `incomplete` are not whole on this device; `unconfirmed` are the word of nobody of these teachers (`_heeded`).
     """
 
     lessons: int
@@ -88,14 +87,13 @@ async def carry_over(agent: Agent, source: bytes, target: bytes, outgoing: Outgo
         for item in view.coursework.items.values()
         if not item.withdrawn and item.shown.record.kind is ItemKind.LESSON
     ]
-    heeded = await _heeded(agent, source)
+    voice = await _heeded(agent, source)
     carried, left, strange = 0, [], []
     for item in sorted(lessons, key=lambda item: (item.shown.at_ms, item.id)):
         record = item.shown.record
         if (record.title, record.content.stream) in there:
             continue
-        author = agent.replica.door.authority(item.shown.grant)
-        if not _is_a_teachers(view.roster, author, agent.device, heeded):
+        if not voice.has(item.shown):
             strange.append(record.title)
             await outgoing.progress(f"left, since no confirmed device of a teacher's wrote it: {record.title}")
             continue
@@ -109,21 +107,11 @@ async def carry_over(agent: Agent, source: bytes, target: bytes, outgoing: Outgo
     return CarriedOver(carried, left, strange)
 
 
-def _is_a_teachers(roster: Roster, author: Authority | None, own: bytes, heeded: Collection[Device]) -> bool:
-    """Whether what was written under a grant is the word of somebody who teaches, or was written on this device.
+async def _heeded(agent: Agent, space: bytes) -> OwnVoice:
+    """Whose lessons of a class this device may say again.
 
-    Whoever has the server's key writes lessons with it, or as an administrator, a head or a teacher whom it makes of
-    anybody: what this device says again is its teacher's own, and stays when theirs is held back.
-    """
-    if author is None or author.key == own:
-        return author is not None
-    return author.pair in heeded and roster.spoken_as(author) is not None
-
-
-async def _heeded(agent: Agent, space: bytes) -> frozenset[Device]:
-    """The devices of a class whose lessons this one may say again.
-
-    Its teacher's own and whom these have confirmed; whom it met first there, and whom those have confirmed.
+    Its teacher's own and whom these have confirmed; whom it met first there, and whom those have confirmed. What it
+    says again is its teacher's own, and stays when what others said is held back.
     """
     roster, first = (await agent.replica.view(space)).roster, known_in(agent, space).first
     ever = roster.voices.with_over()
@@ -133,10 +121,8 @@ async def _heeded(agent: Agent, space: bytes) -> frozenset[Device]:
         for start in starts
         if device_id(start) in first
     ]
-    grant = await own_grant(agent, await own_grants(agent), space)
-    if grant is not None and grant.person is not None:
-        circles.append(circle_ever(agent, roster, grant.person))
-    return frozenset().union(*(circle.own | circle.others for circle in circles))
+    voice = await own_voice(agent, space)
+    return replace(voice, confirmed=frozenset(voice.confirmed).union(*(each.own | each.others for each in circles)))
 
 
 class _Files:

@@ -4,7 +4,9 @@ Rules (docs/adr/0013):
 - a title's folder remembers its item. Renamed, it keeps it, and the item gets the new title; a copy is a new item;
 - files that are as they were published are not read again; what was read decides, so that a title which was only
   touched makes no revision;
-- a title is published as a whole, as it was at one moment, or not at all.
+- a title is published as a whole, as it was at one moment, or not at all;
+- nobody is there to be asked: what a folder does not say (subject, date, a title given elsewhere) stays as the last
+  version has it that is its teacher's own word, whatever others have published since (docs/adr/0305).
 
 Raises what `publisher.publish` raises.
 """
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from protocol.errors import LocalFailure
+from protocol.folds.coursework import Version
 from protocol.model.work import ItemKind
 from protocol.portable_names import portable_form
 from protocol.replica.console.frame import Notices
@@ -25,7 +28,8 @@ from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
 from sync_agent.coursework import publisher
 from sync_agent.coursework.file_notes import FileNote, decode_notes, encode_notes
-from sync_agent.coursework.publisher import Wish
+from sync_agent.coursework.own_versions import own_voice
+from sync_agent.coursework.publisher import Keep, Wish
 from sync_agent.coursework.reading import find_item
 from sync_agent.machine.marks import WATCHED_FILES_MARKS
 from sync_agent.machine.plain_files import stream_of
@@ -161,12 +165,15 @@ async def publish_title(
     """
     kept, changed = await _parted(agent, folder.space, look.files, notes)
     shown_title = title_of(portable_form(title.name), is_file=look.is_file)
-    is_new = title.item is None
+    last = None if title.item is None else await _last_own(agent, title.item)
     wish = Wish(
-        space=folder.space if is_new else None,
+        space=folder.space if title.item is None else None,
         item=title.item,
-        kind=ItemKind.LESSON if is_new else None,
-        title=shown_title if is_new or before is not None else None,
+        kind=ItemKind.LESSON if last is None else None,
+        title=shown_title if last is None or before is not None else None,
+        subject=None if last is None else Keep.AS_IT_IS,
+        due_ms=None if last is None else Keep.AS_IT_IS,
+        keep=None if last is None else last.id,
     )
     fresh = replace(
         title,
@@ -189,6 +196,11 @@ async def publish_title(
     written = encode_notes(await _notes(agent, published, look.files))
     await agent.replica.store.set_marks({**forgotten, **fresh.mark(), WATCHED_FILES_MARKS + fresh.key: written})
     return fresh
+
+
+async def _last_own(agent: Agent, wanted: bytes) -> Version | None:
+    item = await find_item(agent, wanted)
+    return (await own_voice(agent, item.space)).newest(item)
 
 
 async def _parted(

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from protocol.folds.coursework import Version
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant, PersonKey, Revocation, Ruling
@@ -17,6 +18,7 @@ from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
+from sync_agent.coursework.own_versions import OwnVoice
 from sync_agent.keys.confirming import is_unconfirmed, own_device
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.shown.shelf import Room, Shelf
@@ -193,7 +195,7 @@ async def test_what_a_device_publishes_that_none_of_hers_confirmed_is_nowhere_sa
         assert "Publié par un appareil non confirmé" in await surfer.page(f"/item/{made.id.hex()}")
 
 
-@attack(ROW, off={"sync_agent.hand_ins.year_end._is_a_teachers": lambda *_: True})
+@attack(ROW, off={"sync_agent.coursework.own_versions.OwnVoice.has": lambda *_: True})
 async def test_a_lesson_by_a_device_that_none_of_hers_confirmed_is_not_said_again_in_her_name(
     here: SpiedClass,
 ) -> None:
@@ -213,13 +215,13 @@ async def test_a_lesson_by_a_device_that_none_of_hers_confirmed_is_not_said_agai
     assert [item.shown.record.title for item in items] == ["Leçon"]
 
 
-def _whoever_speaks_for_themselves(roster: Roster, author: Authority | None, own: bytes, _: object) -> bool:
+def _whoever_speaks_for_themselves(self: OwnVoice, version: Version) -> bool:
     """By the grant alone: an id that nobody knew has one device, which is its first."""
-    return author is not None and (author.key == own or roster.spoken_as(author) is not None)
+    return self.roster.spoken_as(self.door.authority(version.grant)) is not None
 
 
 @pytest.mark.parametrize("listed", [False, True])
-@attack(ROW, off={"sync_agent.hand_ins.year_end._is_a_teachers": _whoever_speaks_for_themselves})
+@attack(ROW, off={"sync_agent.coursework.own_versions.OwnVoice.has": _whoever_speaks_for_themselves})
 async def test_a_lesson_by_a_teacher_of_the_servers_is_not_said_again_in_her_name(
     here: SpiedClass, *, listed: bool
 ) -> None:
@@ -240,15 +242,13 @@ async def test_a_lesson_by_a_teacher_of_the_servers_is_not_said_again_in_her_nam
     assert (await desk.ask("carry-over", **known))["lessons"] == 1, "once somebody has looked who that is"
 
 
-def _unless_a_person_is_named_whom_nobody_confirmed(
-    roster: Roster, author: Authority | None, own: bytes, _: object
-) -> bool:
+def _unless_a_person_is_named_whom_nobody_confirmed(self: OwnVoice, version: Version) -> bool:
     """Whoever has no person's name needs nobody to confirm it."""
-    return author is None or author.key == own or not is_unconfirmed(roster, author)
+    return not is_unconfirmed(self.roster, self.door.authority(version.grant))
 
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.HEAD])
-@attack(ROW, off={"sync_agent.hand_ins.year_end._is_a_teachers": _unless_a_person_is_named_whom_nobody_confirmed})
+@attack(ROW, off={"sync_agent.coursework.own_versions.OwnVoice.has": _unless_a_person_is_named_whom_nobody_confirmed})
 async def test_a_lesson_by_an_administrator_or_a_head_without_a_name_is_not_said_again_in_her_name(
     here: SpiedClass, role: Role
 ) -> None:

@@ -26,7 +26,7 @@ LESSON: Final = {
     "texte.txt": "été".encode(),
 }
 
-_FORM_VALUE = re.compile(r'name="(token|once|draft)" value="([^"]+)"')
+_FORM_VALUE = re.compile(r'type="hidden" name="(token|once|draft|keep|seen|told)" value="([^"]+)"')
 _LESSON = re.compile(r'"http://[0-9a-f]{32}\.localhost:(\d+)/')
 
 

@@ -453,8 +453,8 @@ async def test_a_new_version_of_a_conflict_replaces_what_was_shown_and_hides_not
     devices = [await room.teacher(), await room.teacher()]
     desks = [Desk(device.agent) for device in devices]
     item = await conflict(room, desks, devices)
-    other = (await desks[0].item(item))["heads"][1]
-    revised = await desks[0].publish({"index.html": b"encore"}, item=item)
+    shown, other = (await desks[0].item(item))["heads"]
+    revised = await desks[0].publish({"index.html": b"encore"}, item=item, keep=shown)
     assert (await desks[0].item(item))["heads"] == [revised["revision"], other]
 
 

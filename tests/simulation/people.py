@@ -93,7 +93,8 @@ async def _revise(machine: Machine, agent: SimAgent, random: Random, ledger: Led
     new = _files(random)
     files.update([random.choice(list(new.items()))] if random.random() < 0.7 else new)
     ledger.published[title] = files
-    published = await publisher.publish(agent, Wish(None, item.id, None, title), Given(files), Shelf())
+    wish = Wish(None, item.id, None, title, keep=item.shown.id)
+    published = await publisher.publish(agent, wish, Given(files), Shelf())
     return f"{title}: revision {_short(published.revision)} of {_short(published.item)}"
 
 

@@ -141,13 +141,13 @@ class ItemPages:
             return []
         heads = {head.id for head in piece.item.heads}
         earlier = (version for version in piece.item.versions.values() if version.id not in heads)
-        return [await self._version(visit, piece, version) for version in islice(earlier, MAX_LISTED_VERSIONS)]
+        return [await self.told_version(visit, piece, version) for version in islice(earlier, MAX_LISTED_VERSIONS)]
 
     async def _versions(self, visit: Visit, piece: Piece) -> list[dict[str, object]]:
         """The heads of a conflict, for a teacher to choose from."""
         if not (visit.teaches and piece.item.conflict):
             return []
-        return [await self._version(visit, piece, head) for head in piece.item.heads]
+        return [await self.told_version(visit, piece, head) for head in piece.item.heads]
 
     def _author(self, visit: Visit, piece: Piece, version: Version) -> str | None:
         """Who wrote something; a device that nobody of theirs confirmed is named as such, not by the person."""
@@ -155,13 +155,16 @@ class ItemPages:
             return visit.say("unknown.unconfirmed")
         return self._shelf.author_of(version.grant, piece.room)
 
-    async def _version(self, visit: Visit, piece: Piece, head: Version) -> dict[str, object]:
+    async def told_version(
+        self, visit: Visit, piece: Piece, head: Version, *, nobody: str = "unknown.person"
+    ) -> dict[str, object]:
+        """What a teacher is told of a version: whose it is, when it came, where its files are to be looked at."""
         here = await self._shelf.is_here(piece.room.space, head.record.content)
         return {
             "id": head.id.hex(),
             "title": head.record.title,
             "shown": head is piece.item.shown,
-            "author": self._author(visit, piece, head) or visit.say("unknown.person"),
+            "author": self._author(visit, piece, head) or visit.say(nobody),
             "when": visit.say.when(head.at_ms, visit.now_ms),
             "size": head.record.content.size,
             "files": head.record.content.files,

@@ -24,6 +24,7 @@ from sync_agent.portal.files.archive import Archive
 from sync_agent.portal.files.saving import OneFile
 from sync_agent.portal.files.uploads import Form, form_with_files
 from sync_agent.portal.shown.shelf import Piece
+from sync_agent.portal.teacher.changing import Change, change_meant, change_of
 
 MAX_LISTED_NAMES: Final = 30
 _WRITTEN: Final = ("space", "kind", "title", "subject", "due", "text", "had_text")
@@ -56,17 +57,24 @@ class Teaching:
         """The form for a new item, or for a new version of one."""
         visit = await self._desk.visit(request)
         piece = await self._items.visible(visit, request) if "item" in request.match_info else None
-        values = {}
-        if piece is not None:
-            record = piece.item.shown.record
-            due = "" if piece.due_ms is None else visit.say.moment(piece.due_ms).date().isoformat()
-            text = await self._shelf.text(piece.room.space, record.content)
-            values = {"kind": record.kind.value, "title": record.title, "subject": record.subject or "", "due": due}
-            values |= {"text": text, "had_text": "yes" if text else ""}
-        return await self._publish_page(visit, piece, values)
+        if piece is None:
+            return await self._publish_page(visit, None, {})
+        change = await change_of(self._items, self._shelf, visit, piece, {}, request.query.get("from"))
+        record = change.base.record
+        due = "" if record.due_ms is None else visit.say.moment(record.due_ms).date().isoformat()
+        text = await self._shelf.text(piece.room.space, record.content)
+        values = {"kind": record.kind.value, "title": record.title, "subject": record.subject or "", "due": due}
+        values |= {"text": text, "had_text": "yes" if text else ""}
+        return await self._publish_page(visit, piece, values, change=change)
 
     async def _publish_page(
-        self, visit: Visit, piece: Piece | None, values: Mapping[str, str], refused: Refusal | None = None
+        self,
+        visit: Visit,
+        piece: Piece | None,
+        values: Mapping[str, str],
+        *,
+        change: Change | None = None,
+        refused: Refusal | None = None,
     ) -> web.Response:
         rooms = [room for room in visit.rooms if await self._shelf.may_publish(room)]
         return self._desk.page(
@@ -75,6 +83,7 @@ class Teaching:
             status=HTTPStatus.OK if refused is None else refused.status,
             refused=refused,
             piece=piece,
+            change=change,
             values={name: values.get(name, "") for name in _WRITTEN},
             # classes first: that is where nearly everything is published
             choices=sorted(rooms, key=lambda room: not room.is_class),
@@ -90,6 +99,9 @@ class Teaching:
             params = _wish(form, item)
             if form.problems:
                 raise BadInput(Code.BAD_NAME, "names do not fit")
+            if item is not None:
+                piece = await self._items.visible(await self._desk.visit(request), request)
+                params |= await change_meant(self._shelf, piece, form)
             done = await self._desk.do("publish", params, form.files if form.files.files else NO_FILES)
             self._desk.note_left_out(str(done["item"]), form.left_out[:MAX_LISTED_NAMES])
             return f"/item/{done['item']}?done=published"
@@ -105,15 +117,22 @@ class Teaching:
         """The form with what was written, why it was not published, and of each name that does not fit why."""
         visit = await self._desk.visit(request)
         piece = await self._items.visible(visit, request) if "item" in request.match_info else None
+        change = None
+        if piece is not None:
+            change = await change_of(self._items, self._shelf, visit, piece, form.fields, None)
         bad = () if error.code is not Code.BAD_NAME else form.problems[:MAX_LISTED_NAMES]
         sentence = self._desk.sentence(visit, error)
         if bad:
             sentence = visit.say("teach.bad_names")
         elif error.code is Code.BAD_NAME and error.facts.get("path") == TEXT_FILE:
             sentence = visit.say("teach.two_texts", name=TEXT_FILE)
+        elif error.code is Code.UNKNOWN_REVISION:
+            sentence = visit.say("teach.version_gone")
+        elif error.code is Code.NOT_YET and change is not None:
+            sentence = visit.say("teach.changed_meanwhile" if change.news else "teach.look_first")
         names = [(problem.path, visit.say(f"names.{problem.shown_as.value}")) for problem in bad]
         refused = Refusal(self._desk.status(error), sentence, names, len(form.problems) - len(bad) if bad else 0)
-        return await self._publish_page(visit, piece, form.fields, refused)
+        return await self._publish_page(visit, piece, form.fields, change=change, refused=refused)
 
     async def withdraw(self, request: web.Request) -> web.Response:
         """Take an item out of sight."""

@@ -1,0 +1,144 @@
+"""Which versions of an item are its teacher's own word on this device, and as which one stays what is not brought.
+
+Whoever has the server writes versions of every item, and this device signs what it publishes.
+
+Rules (docs/protocol.md, "Coursework"; docs/adr/0305):
+- a teacher's own word is what this device wrote, what her other devices did, and whom these have confirmed, whatever
+  has ended since: what is not brought stays as such a version has it without a question;
+- it stays as any other version has it once somebody has named that one, by its id, and its files once they are here to
+  be looked at;
+- who says which head they were shown is told if another one is shown by now, that this very device did not write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from protocol.clock import rfc3339
+from protocol.errors import BadInput, Code, LocalFailure
+from protocol.folds.coursework import Item, Version
+from protocol.model.work import ContentRef, Revision
+from protocol.replica.console.parameters import shown
+from protocol.replica.office.people import names_of_words
+from protocol.rights.door import Door
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device
+from sync_agent.app import Agent
+from sync_agent.coursework.reading import need_of
+from sync_agent.keys.confirming import circle_ever, own_grant, own_grants
+
+
+@dataclass(frozen=True, slots=True)
+class OwnVoice:
+    """Whose versions are this device's teacher's own word in a space: `own` devices, and `confirmed` ones of others."""
+
+    device: bytes
+    door: Door
+    roster: Roster
+    own: Collection[Device] = frozenset()
+    confirmed: Collection[Device] = frozenset()
+
+    def is_own(self, version: Version) -> bool:
+        """Whether one of this teacher's devices wrote it."""
+        return version.author == self.device or self._is_by(self.own, version)
+
+    def has(self, version: Version) -> bool:
+        """Whether it may be said again in this teacher's name without a question."""
+        return self.is_own(version) or self._is_by(self.confirmed, version)
+
+    def newest(self, item: Item) -> Version | None:
+        """The first of them that an item has, as they are shown."""
+        return next(filter(self.has, item.versions.values()), None)
+
+    def _is_by(self, devices: Collection[Device], version: Version) -> bool:
+        given = self.door.authority(version.grant)
+        return given is not None and given.pair in devices and self.roster.spoken_as(given) is not None
+
+
+async def own_voice(agent: Agent, space: bytes) -> OwnVoice:
+    """That of this device's teacher in a space; of a device that names nobody there, what it wrote itself."""
+    roster = (await agent.replica.view(space)).roster
+    voice = OwnVoice(agent.device, agent.replica.door, roster)
+    grant = await own_grant(agent, await own_grants(agent), space)
+    if grant is None or grant.person is None:
+        return voice
+    circle = circle_ever(agent, roster, grant.person)
+    return OwnVoice(voice.device, voice.door, roster, circle.own, circle.others)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The version as which stays what is not brought.
+
+    `question` is asked before anything does, `unseen` is why its files cannot.
+    """
+
+    version: Version
+    question: BadInput | None = None
+    unseen: LocalFailure | None = None
+
+    @property
+    def record(self) -> Revision:
+        """What it says. Raises `BadInput(NOT_YET)`."""
+        if self.question is not None:
+            raise self.question
+        return self.version.record
+
+    @property
+    def content(self) -> ContentRef:
+        """Its files. Raises as `record`, and `LocalFailure(INCOMPLETE)`."""
+        record = self.record
+        if self.unseen is not None:
+            raise self.unseen
+        return record.content
+
+
+async def to_keep(agent: Agent, item: Item, named: bytes | None, seen: bytes | None) -> Kept:
+    """As which version stays what is not brought: as the one that is `named`, else as the shown one.
+
+    `seen` is the head of which who asks was shown. Raises `BadInput` (NOT_YET, UNKNOWN_REVISION).
+    """
+    check_seen(agent, item, seen)
+    if seen not in (None, item.shown.id):
+        named = None  # a page that is sent once more from before what this device published since
+    version = item.shown if named is None else item.versions.get(named)
+    if version is None:
+        raise BadInput(Code.UNKNOWN_REVISION, f"this item has no revision “{(named or b'').hex()}” here")
+    voice = await own_voice(agent, item.space)
+    if voice.has(version):
+        return Kept(version)
+    unseen = None
+    if not await agent.holdings.is_complete(need_of(item, version)):
+        unseen = LocalFailure(
+            Code.INCOMPLETE,
+            "the files of that version, which is not yours, have not all arrived on this device: nothing of it is "
+            "published in your name before you can look at them",
+        )
+    return Kept(version, None if named is not None else await _question(agent, item, voice), unseen)
+
+
+def check_seen(agent: Agent, item: Item, seen: bytes | None) -> None:
+    """Raise `BadInput(NOT_YET)` where somebody who was shown the head `seen` would not know of the one shown by now."""
+    if seen in (None, item.shown.id) or (item.shown.author == agent.device and seen in item.versions):
+        return
+    raise BadInput(
+        Code.NOT_YET,
+        "another version of this has come meanwhile; nothing was published",
+        revision=item.shown.id.hex(),
+    )
+
+
+async def _question(agent: Agent, item: Item, voice: OwnVoice) -> BadInput:
+    version, mine = item.shown, voice.newest(item)
+    names = await names_of_words(agent.replica, voice.roster, {version.grant})
+    by = f"by {names[version.grant]}" if version.grant in names else "by nobody whom this device knows by name"
+    number = item.id.hex()[:12]
+    yours = "" if mine is None else f"; {mine.id.hex()[:12]} is the last one that is yours"
+    return BadInput(
+        Code.NOT_YET,
+        f"nothing was published: what you do not give would stay as the version {version.id.hex()[:12]} has it, “"
+        f"{shown(version.record.title)}”, which is none of yours: {by}, {rfc3339(version.at_ms)}. Look at it "
+        f"(`versions {number}`, `checkout {number} FOLDER`), then say which one you mean: `--keep REVISION`{yours}",
+        revision=version.id.hex(),
+    )
