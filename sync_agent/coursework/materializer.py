@@ -238,7 +238,7 @@ class Materializer:
             if need_of(item, item.shown) in here:
                 found[item.id] = item.shown
                 continue
-            version = await readable_version(self._agent.holdings, item) if len(item.versions) > 1 else None
+            version = await readable_version(self._agent, item) if len(item.versions) > 1 else None
             if version is not None:
                 found[item.id] = version
         return found

@@ -1,7 +1,8 @@
 """What is here, for a person at this device: items and their files, people, one file, a whole folder.
 
 Rules:
-- a version is read only when all of its content is here and verified; until then the one shown before it is (R17);
+- a version is read only when all of its content is here and verified; until then one shown before it is (R17): what
+  the same person wrote, or whom they have confirmed, before what others did, and always as what it is (docs/adr/0306);
 - a list of files that is not here yet is an empty list, never an error;
 - content that turns out to be damaged is set aside by the store; its marks of completeness go with it, so that the next
   sync fetches it again.
@@ -20,7 +21,7 @@ from protocol.model.work import ContentRef
 from protocol.portable_names import portable_form
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.parameters import shown
-from protocol.replica.content.holdings import Holdings, Need, work_need
+from protocol.replica.content.holdings import Need, work_need
 from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.people import names_of_words
 from protocol.transfer.manifest import ManifestEntry
@@ -230,7 +231,7 @@ async def _readable_content(
 
 
 async def _readable_version(agent: Agent, item: Item, revision: bytes | None, outgoing: Outgoing) -> Version:
-    """The version asked for; else the shown one, or while that is not complete the one shown without it."""
+    """The version asked for; else the shown one, or while that is not complete what is read meanwhile."""
     if revision is not None:
         version = item.versions.get(revision)
         if version is None:
@@ -241,25 +242,60 @@ async def _readable_version(agent: Agent, item: Item, revision: bytes | None, ou
             await agent.note_opened(version.record.content.stream)
             return version
         raise _incomplete(item.id)
-    found = await readable_version(agent.holdings, item)
+    found = await readable_version(agent, item)
     if found is None:
         raise _incomplete(item.id)
     if found is not item.shown:
-        await outgoing.progress("the newest version has not arrived as a whole; this is the one before it")
+        await outgoing.progress(await _instead(agent, item, found))
     await agent.note_opened(found.record.content.stream)
     return found
 
 
-async def readable_version(holdings: Holdings, item: Item) -> Version | None:
-    """The shown version if all of it is here, else the one that would be shown without those that are not (R17)."""
-    shown = need_of(item, item.shown)
-    if await holdings.is_complete(shown):
+async def _instead(agent: Agent, item: Item, found: Version) -> str:
+    """What is said of a version that is read in the place of the shown one: whose each is."""
+    roster = (await agent.replica.view(item.space)).roster
+    names = await names_of_words(agent.replica, roster, {item.shown.grant, found.grant})
+
+    def told(version: Version) -> str:
+        return f"by {names.get(version.grant, 'nobody whom this device knows by name')}, {rfc3339(version.at_ms)}"
+
+    return (
+        f"the newest version ({told(item.shown)}) has not arrived as a whole; this is one from before it "
+        f"({told(found)}): “{shown(found.record.title)}”"
+    )
+
+
+async def readable_version(agent: Agent, item: Item) -> Version | None:
+    """The shown version if all of it is here, else what is read meanwhile; its own words and author go with it."""
+    if await agent.holdings.is_complete(need_of(item, item.shown)):
         return item.shown
     if len(item.versions) == 1:
         return None
-    versions = list(item.versions.values())
-    place = await holdings.first_complete([need_of(item, version) for version in versions])
+    versions = await _in_order_of_reading(agent, item)
+    place = await agent.holdings.first_complete([need_of(item, version) for version in versions])
     return None if place is None else versions[place]
+
+
+async def _in_order_of_reading(agent: Agent, item: Item) -> list[Version]:
+    """All versions, as they are shown; but those of one voice with the shown one before the others.
+
+    Whoever has the server puts a version before a teacher's, and keeps the files back by which she replaces it.
+    """
+    versions = list(item.versions.values())
+    roster, authority = (await agent.replica.view(item.space)).roster, agent.replica.door.authority
+    author = authority(item.shown.grant)
+    person = roster.spoken_as(author)
+    if author is None or author.person is None or person is None or {each.author for each in versions} == {author.key}:
+        return versions
+    circle = roster.voices.with_over().circle(roster.who(author.person), author.pair)
+    devices = circle.own | circle.others
+
+    def is_of_one_voice(version: Version) -> bool:
+        given = authority(version.grant)
+        said_as = roster.spoken_as(given)
+        return given is not None and said_as is not None and (said_as == person or given.pair in devices)
+
+    return sorted(versions, key=is_of_one_voice, reverse=True)
 
 
 async def put_away_here(agent: Agent, wanted: bytes, revision: bytes | None) -> Need | None:

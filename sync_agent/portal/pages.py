@@ -45,6 +45,8 @@ class Card:
     unread: bool
     text: str = ""
     """What a word says, or its beginning."""
+    author: str | None = None
+    """Whose word that is."""
 
     @property
     def is_done(self) -> bool:
@@ -102,7 +104,8 @@ class Pages:
         if visit.me is not None and not visit.teaches:
             mine = [work for work in works if visit.is_mine(work)]
             told = self._shelf.told(mine[0], refusals) if mine else None
-        if piece.readable is not None and piece.item.shown.record.kind is ItemKind.ANNOUNCEMENT:
+        is_read_here = piece.item.shown.record.kind is ItemKind.ANNOUNCEMENT
+        if piece.readable is not None and is_read_here:
             text = await self._shelf.text(piece.room.space, piece.readable.record.content)
         return Card(
             piece=piece,
@@ -114,6 +117,7 @@ class Pages:
             unopened=_to_open(visit, works),
             unread=told is not None and told.state in {HandInState.MARKED, HandInState.REDO},
             text=_beginning(text),
+            author=visit.author(self._shelf, piece.room, piece.version.grant) if is_read_here else None,
         )
 
     # --- who ----------------------------------------------------------------------------------------------------------
@@ -181,7 +185,7 @@ def _by_subject(say: Words, cards: Sequence[Card]) -> list[tuple[str | None, lis
     """Lessons under their subjects, by name, those without one last; newest first in each."""
     found: defaultdict[str | None, list[Card]] = defaultdict(list)
     for card in _newest(cards):
-        found[card.piece.item.shown.record.subject].append(card)
+        found[card.piece.record.subject].append(card)
     named = sorted((subject for subject in found if subject), key=str.casefold)
     rows: list[tuple[str | None, list[Card]]] = [(subject, found[subject]) for subject in named]
     if found.get(None):
@@ -190,7 +194,7 @@ def _by_subject(say: Words, cards: Sequence[Card]) -> list[tuple[str | None, lis
 
 
 def _newest(cards: Sequence[Card]) -> list[Card]:
-    return sorted(cards, key=lambda card: (card.piece.item.shown.at_ms, card.piece.item.id), reverse=True)
+    return sorted(cards, key=lambda card: (card.piece.version.at_ms, card.piece.item.id), reverse=True)
 
 
 def _to_open(visit: Visit, works: Sequence[Work]) -> int:

@@ -113,7 +113,7 @@ class Worths:
 
     async def _readable(self, item: Item) -> bytes | None:
         """The version that people read while the newest has not arrived as a whole (R17)."""
-        version = await readable_version(self._agent.holdings, item)
+        version = await readable_version(self._agent, item)
         return None if version is None else version.id
 
     async def _works_of(self, space: bytes, view: SpaceView, *, past: bool, reads: bool) -> list[Piece]:

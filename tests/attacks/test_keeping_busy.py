@@ -446,7 +446,7 @@ async def test_versions_without_end_whose_content_there_is_not_cost_one_look_and
         return await parts(holdings, need, all_of_it=all_of_it)
 
     monkeypatch.setattr(Holdings, "_parts", counted)
-    readable = await readable_version(lea.agent.holdings, item)
+    readable = await readable_version(lea.agent, item)
     assert readable is not None
     assert readable.id == task
     assert item.shown.id == versions[-1]

@@ -223,6 +223,12 @@ class Visit:
         names = [person.name for person in teachers.values()]
         return names[0] if len(names) == 1 else self.say("unknown.teacher")
 
+    def author(self, shelf: Shelf, room: Room, grant: bytes | None) -> str | None:
+        """Whose word something is that was published; a device that nobody of theirs confirmed is named as such."""
+        if shelf.is_unconfirmed(grant, room):
+            return self.say("unknown.unconfirmed")
+        return shelf.author_of(grant, room)
+
     def due(self, piece: Piece) -> str | None:
         """Pour vendredi 11 décembre."""
         if piece.due_ms is None:

@@ -80,8 +80,9 @@ class ItemPages:
             "item.html",
             frame=None if entry is None else self._desk.lesson_origin(piece.item.id),
             piece=piece,
-            record=piece.item.shown.record,
-            author=self._author(visit, piece, piece.item.shown),
+            record=piece.record,
+            author=visit.author(self._shelf, piece.room, piece.version.grant),
+            newer_by=None if piece.is_newest else visit.author(self._shelf, piece.room, piece.item.shown.grant),
             due=visit.due(piece),
             text=text,
             late=piece.due_ms is not None and piece.due_ms < visit.now_ms,
@@ -149,12 +150,6 @@ class ItemPages:
             return []
         return [await self.told_version(visit, piece, head) for head in piece.item.heads]
 
-    def _author(self, visit: Visit, piece: Piece, version: Version) -> str | None:
-        """Who wrote something; a device that nobody of theirs confirmed is named as such, not by the person."""
-        if self._shelf.is_unconfirmed(version.grant, piece.room):
-            return visit.say("unknown.unconfirmed")
-        return self._shelf.author_of(version.grant, piece.room)
-
     async def told_version(
         self, visit: Visit, piece: Piece, head: Version, *, nobody: str = "unknown.person"
     ) -> dict[str, object]:
@@ -164,7 +159,7 @@ class ItemPages:
             "id": head.id.hex(),
             "title": head.record.title,
             "shown": head is piece.item.shown,
-            "author": self._author(visit, piece, head) or visit.say(nobody),
+            "author": visit.author(self._shelf, piece.room, head.grant) or visit.say(nobody),
             "when": visit.say.when(head.at_ms, visit.now_ms),
             "size": head.record.content.size,
             "files": head.record.content.files,

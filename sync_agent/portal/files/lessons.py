@@ -178,7 +178,7 @@ class Lessons:
         if item.withdrawn and not teaches:
             return None
         if item.id.hex().startswith(digits):
-            return await readable_version(self._shelf.agent.holdings, item)
+            return await readable_version(self._shelf.agent, item)
         for version in item.versions.values() if teaches else ():
             if version.id.hex().endswith(digits):
                 return version if await self._shelf.agent.holdings.is_complete(need_of(item, version)) else None

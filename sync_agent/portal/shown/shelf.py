@@ -1,7 +1,8 @@
 """What the pages show, taken from the folds: classes, cards, hand-ins, how the exchange stands.
 
 Rules:
-- an item is read in its newest version that is here as a whole (R17); one without any is "arriving";
+- an item is read in its newest version that is here as a whole (R17); one without any is "arriving". What is read, its
+  title, its author and its day are always those of one version (docs/adr/0306);
 - a pupils' machine shows nothing of what is withdrawn, and of hand-ins only what the fold says of their state;
 - names come from the class list of the very space (R11);
 - a class of a past year is as if it were not here (`past_years`).
@@ -19,7 +20,7 @@ from typing import Final
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.folds.coursework import Coursework, HandInState, Item, Version, Work, latest_first
 from protocol.model.entry import Kind
-from protocol.model.work import ContentRef, ItemKind
+from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.at_work.views import Basis
 from protocol.replica.content.holdings import Need
 from protocol.replica.office.namesakes import Place, alike, places_in
@@ -150,6 +151,16 @@ class Piece:
         return self.readable is self.item.shown
 
     @property
+    def version(self) -> Version:
+        """What can be read, else what everybody is shown: of this one are the title, the author and the day."""
+        return self.readable or self.item.shown
+
+    @property
+    def record(self) -> Revision:
+        """What that version says; as what, and until when, work is handed in is for the shown one to say."""
+        return self.version.record
+
+    @property
     def is_assignment(self) -> bool:
         """Whether work can be handed in for it."""
         return self.item.shown.record.kind is ItemKind.ASSIGNMENT
@@ -270,7 +281,7 @@ class Shelf:
         raise BadInput(Code.UNKNOWN_ITEM, f"there is no item “{wanted.hex()}” here")
 
     async def _piece(self, room: Room, item: Item) -> Piece:
-        readable = await readable_version(self.agent.holdings, item)
+        readable = await readable_version(self.agent, item)
         away = readable is None and self.agent.comes_on_demand(need_of(item, item.shown))
         return Piece(room, item, readable, put_away=away)
 
@@ -379,12 +390,12 @@ def entry_page(files: Sequence[ManifestEntry]) -> str | None:
 
 def by_due(pieces: Iterable[Piece]) -> list[Piece]:
     """What is due first comes first, what has no date last."""
-    return sorted(pieces, key=lambda piece: (piece.due_ms or _FAR_MS, piece.item.shown.record.title, piece.item.id))
+    return sorted(pieces, key=lambda piece: (piece.due_ms or _FAR_MS, piece.record.title, piece.item.id))
 
 
 def newest_first(pieces: Iterable[Piece]) -> list[Piece]:
     """What was said last comes first."""
-    return sorted(pieces, key=lambda piece: (piece.item.shown.at_ms, piece.item.id), reverse=True)
+    return sorted(pieces, key=lambda piece: (piece.version.at_ms, piece.item.id), reverse=True)
 
 
 def _by_name(persons: Iterable[Person]) -> list[Person]:
