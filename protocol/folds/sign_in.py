@@ -8,6 +8,9 @@ Rules:
 - what a device says that stands for a teacher counts once one of the teacher's own has confirmed it, and until then no
   key is for it (`protocol.rights.vouching`);
 - of several verifiers of a person the shown head counts, as with a name; so does the switch, which is about nobody;
+- where a verifier that is held back would take its place, and whoever said it is let in again, nothing earlier proves
+  that person, until a word that counts names it; while they are out it does, as a thief says verifiers too
+  (docs/adr/0312);
 - a lock names the verifier that was guessed at: another verifier, or the same one said again, lifts it;
 - a switch that says on stays on though it is held back, until a word that counts has taken its place, or names what
   cut somebody off: a report opens nothing, and one word of a teacher's settles it for good (docs/adr/0285);
@@ -19,9 +22,10 @@ from __future__ import annotations
 import hmac
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from itertools import takewhile
 from typing import Final, Self
 
 from cryptography.exceptions import InvalidTag
@@ -44,7 +48,7 @@ from protocol.limits import (
     SIGN_IN_PICTURES,
     SIGN_IN_PICTURES_CHOSEN,
 )
-from protocol.model.ancestry import heads, marked, to_replace
+from protocol.model.ancestry import heads, in_order_of_showing, marked, to_replace
 from protocol.model.entry import ID_BYTES, Entry, Kind, KindClass, parsed
 from protocol.rights.door import WRITERS
 from protocol.rights.given_keys import GivenKeys, GivenKeysFold
@@ -238,8 +242,10 @@ class SignIns:
     """Sign-in of one space. `on`: shared machines show a person's own things to that person only.
 
     `switch` is what another word about it names; `unsettled` are the words that say on, are held back, and count
-    nevertheless. `uses` are the keys under which something counts that was set; `claimed` those under which a device
-    has set something that is cut off since, what is held back of it included.
+    nevertheless. `undone` are, by person, verifiers that are held back and would take the place of what counts, the
+    foremost first; of who is `in_doubt` nothing is set until another one names these. `uses` are the keys under which
+    something counts that was set; `claimed` those under which a device has set something that is cut off since, what is
+    held back of it included.
     """
 
     on: bool
@@ -249,13 +255,20 @@ class SignIns:
     unsettled: frozenset[bytes] = frozenset()
     uses: Mapping[bytes, KeyUse] = field(default_factory=dict)
     claimed: frozenset[bytes] = frozenset()
+    undone: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)
+    in_doubt: frozenset[bytes] = frozenset()
+
+    def line(self, person: bytes) -> tuple[bytes, ...]:
+        """What another verifier of a person names: what is held back above it, and what it replaces."""
+        counting = self.persons.get(person)
+        return (*self.undone.get(person, ()), *(() if counting is None else counting.line))[:MAX_PARENTS]
 
 
 def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
     """Sign-in of a space from its entries.
 
     What is held back, erased, said by a device that nobody has confirmed, or cannot be read, is passed over, but for a
-    switch that is held back.
+    switch that is held back, and that something else is in force since a verifier is.
     """
     entries = sorted(entries, key=lambda entry: (entry.header.at, entry.id))
     versions: defaultdict[bytes, list[Entry]] = defaultdict(list)
@@ -285,6 +298,11 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
         locked = tuple(sorted(set(locks[subject or None, shown[0].id])))
         found[subject] = SignIn(shown[0].id, records[shown[0].id], to_replace(written), locked)
     switch = found.pop(b"", None)
+    held = _held_above(entries, versions, roster)
+    back = _let_in(roster)
+    in_doubt = frozenset(person for person, above in held.items() if any(back(one) for one in above))
+    for person in in_doubt & found.keys():
+        found[person] = replace(found[person], record=SignInRecord())
     unsettled = _unsettled(entries, versions[b""], roster)
     settling = _to_settle(unsettled, roster)
     return SignIns(
@@ -295,7 +313,38 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
         unsettled=frozenset(one.id for one in unsettled),
         uses=_uses(versions.values(), records),
         claimed=_claimed(entries, roster),
+        undone={person: tuple(one.id for one in above[: MAX_PARENTS // 4]) for person, above in held.items()},
+        in_doubt=in_doubt,
     )
+
+
+def _held_above(
+    entries: Iterable[Entry], counting: Mapping[bytes, Sequence[Entry]], roster: Roster
+) -> dict[bytes, list[Entry]]:
+    """By person, what is held back and would be shown before all that counts, the foremost first."""
+    held: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for one in entries:
+        header = one.header
+        if header.kind == Kind.SIGN_IN and header.subject and one.id in roster.held_back and not roster.is_erased(one):
+            held[header.subject].append(one)
+    found = {}
+    for person, words in held.items():
+        all_said = in_order_of_showing({one.id: one for one in (*counting.get(person, ()), *words)})
+        if above := list(takewhile(lambda one: one.id in roster.held_back, all_said)):
+            found[person] = above
+    return found
+
+
+def _let_in(roster: Roster) -> Callable[[Entry], bool]:
+    """Whether whoever said a verifier that is held back has access now, and spoke when they said it, or does again."""
+    writers = WRITERS[KindClass.ANSWER]
+    speaking = {one.key for one in roster.authorities if one.role in writers and one.grant not in roster.unconfirmed}
+
+    def is_let_in(entry: Entry) -> bool:
+        header = entry.header
+        return header.author not in roster.cut and (header.author in speaking or header.grant not in roster.unconfirmed)
+
+    return is_let_in
 
 
 def _uses(versions: Iterable[Iterable[Entry]], records: Mapping[bytes, SignInRecord]) -> dict[bytes, KeyUse]:

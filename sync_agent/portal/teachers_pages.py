@@ -66,6 +66,7 @@ class TeachersPages:
         post("/sign-ins/{space}/switch", teachers(lambda request: self._sign_ins.switch(request)))
         post("/sign-ins/{space}/draw", teachers(lambda request: self._sign_ins.draw(request)))
         post("/sign-ins/{space}/set", teachers(lambda request: self._sign_ins.set(request)))
+        post("/sign-ins/{space}/again", teachers(lambda request: self._sign_ins.say_again(request)))
         post("/sign-ins/{space}/unlock", teachers(lambda request: self._sign_ins.unlock(request)))
 
     def _add_folders_and_readers(self, app: web.Application) -> None:

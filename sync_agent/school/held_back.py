@@ -5,8 +5,8 @@ Rules (docs/protocol.md, "Roster"):
   lets the device in again in the same breath: her last word is gone everywhere, and the one before is in force again;
 - so each device tells of its own words, and of no other's: what a thief said on a lost laptop is no news on the next
   one, and she alone knows which words were hers;
-- told is what people said: answers, lessons, work, and what runs a school. Keys, wraps and receipts of programs are
-  said again by programs;
+- told is what people said: answers, lessons, work, by what pupils sign in, and what runs a school but for drills,
+  which are over by themselves. Keys, wraps and receipts of programs are said again by programs;
 - what this device has said about the same since, and counts, is no news any more: since by what its own words follow
   on, and for others' in the order of arrival, never by a date (docs/adr/0311);
 - what somebody has refused is news: a thief would refuse it;
@@ -54,8 +54,12 @@ TOPICS: Final[Mapping[int, str]] = {
     Kind.REVOKE: "right",
     Kind.ERASE: "erasure",
     Kind.RULING: "right",
+    Kind.SIGN_IN: "sign_in",
+    Kind.QUARANTINE: "quarantine",
 }
 """What people say, by kind, and what it is about."""
+_SAID_BY_HER_ALONE: Final = frozenset({Kind.SIGN_IN, Kind.QUARANTINE})
+"""Of these nobody can say that they count: they wait for nobody, and are said again."""
 _BY_WORDS: Final = frozenset({"right", "erasure"})
 """Of these the same is said again only by the very same words."""
 
@@ -134,9 +138,9 @@ async def held_back_status(agent: Agent) -> dict[str, JSON]:
 async def held_back_in_school(replica: Replica, school: bytes) -> dict[bytes, int]:
     """How many words of each device wait in the spaces of a school for somebody who says whether they count."""
     counts: Counter[bytes] = Counter()
-    sizes = await replica.store.spaces()
+    sizes, kinds = await replica.store.spaces(), TOPICS.keys() - _SAID_BY_HER_ALONE
     for space in replica.door.below(school):
-        if held := await held_in(replica, space, sizes.get(space, 0), TOPICS, most=MAX_COUNTED):
+        if held := await held_in(replica, space, sizes.get(space, 0), kinds, most=MAX_COUNTED):
             roster = (await replica.view(space)).roster
             for entry in held:
                 counts[entry.header.author] += _waits(entry, roster)
@@ -213,5 +217,6 @@ def _sentence(kinds: Mapping[str, int]) -> str:
     return (
         f"said on this device and held back: {told}. The access of this device was cut off meanwhile, and these words "
         "count for nobody; what was said before them counts. If they are yours, say them again, or ask who looks "
-        "after the server to let them count (`sync-server waiting`, `sync-server accept ID`)"
+        "after the server to let them count (`sync-server waiting`, `sync-server accept ID`); by what pupils sign in, "
+        "and a quarantine, count once they are said again"
     )

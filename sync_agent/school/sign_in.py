@@ -44,7 +44,7 @@ from protocol.folds.sign_in import (
     unwrap,
 )
 from protocol.limits import MAX_WRAPS_PER_ENTRY, SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
-from protocol.model.entry import Kind
+from protocol.model.entry import Kind, parsed
 from protocol.replica.at_work.replica import Draft, Entropy
 from protocol.replica.at_work.views import Basis
 from protocol.rights.roster import Person
@@ -175,13 +175,15 @@ class SignInBook:
         """The key of this name, if this device was given it."""
         if name not in self._keys:
             wraps = (await self.of(space)).given.of(name)
-            sealed_to = [(key, sealed) for key in self._agent.agreements for sealed in wraps.get(key.public, ())]
-            for own, sealed in sealed_to:
-                try:
-                    self._keys[name] = unwrap(sealed, own, space, name)
-                except PeerFault:
-                    continue
+            self._unwrap(space, name, [(to, sealed) for to, each in wraps.items() for sealed in each])
         return self._keys.get(name)
+
+    def _unwrap(self, space: bytes, name: bytes, wraps: Iterable[tuple[bytes, bytes]]) -> None:
+        own = {key.public: key for key in self._agent.agreements}
+        for to, sealed in wraps:
+            if to in own:
+                with suppress(PeerFault):
+                    self._keys[name] = unwrap(sealed, own[to], space, name)
 
     async def tend(self) -> int:
         """Wrap the keys in use for devices that came later; how many entries that took.
@@ -255,8 +257,54 @@ class SignInBook:
             if mine is None or await self._verifier(space, mine, person) is None:
                 raise BadInput(Code.UNKNOWN_PERSON, "nothing is set for that person here; set it anew")
             right = await agent.right(space, Kind.SIGN_IN)
-            said = Draft(space, Kind.SIGN_IN, right.grant, mine.record.encode(), subject=person, parents=mine.line)
+            line = (await self.of(space)).line(person)
+            said = Draft(space, Kind.SIGN_IN, right.grant, mine.record.encode(), subject=person, parents=line)
             await agent.write(said)
+
+    async def own_undone(self, space: bytes) -> dict[bytes, SignInRecord]:
+        """What this device had set for pupils of whom nothing is in force since it is held back: person → the last."""
+        sign_ins, store = await self.of(space), self._agent.replica.store
+        found = {}
+        for person in sign_ins.in_doubt:
+            said = await store.get(list(sign_ins.undone[person]))
+            own = (said[name] for name in sign_ins.undone[person] if said[name].header.author == self._agent.device)
+            record = next((parsed(entry, SignInRecord.parse) for entry in own), None)
+            if record is not None and record.key is not None:
+                found[person] = record
+        return found
+
+    async def say_again(self, space: bytes) -> frozenset[bytes]:
+        """Say again what this device had set and is held back, under the key that it had; for whom that was possible.
+
+        Raises `BadInput(UNKNOWN_SPACE)`, `Refused(NO_RIGHT)`.
+        """
+        async with self._agent.writing:
+            right = await self._agent.right(space, Kind.SIGN_IN)
+            sign_ins, wanted = await self.of(space), await self._holders(space)
+            records = await self.own_undone(space)
+            keys = {name: await self._own_key(space, name) for name in {one.key for one in records.values() if one.key}}
+            drafts: list[Draft] = []
+            for name, key in keys.items():
+                if key is not None:
+                    missing = sign_ins.given.lacking(name, wanted, (self._agent.device,))
+                    drafts += _wrap_drafts(space, key, missing, right.grant, self._agent.entropy)
+            said = {person: one for person, one in records.items() if one.key and keys[one.key] is not None}
+            for person, record in said.items():
+                again, line = record.encode(), sign_ins.line(person)
+                drafts.append(Draft(space, Kind.SIGN_IN, right.grant, again, subject=person, parents=line))
+            await self._agent.write(*drafts)
+            return frozenset(said)
+
+    async def _own_key(self, space: bytes, name: bytes) -> SignInKey | None:
+        """The key of this name, if this device was given it, or gave it itself in a word that is held back."""
+        found = await self.key(space, name)
+        if found is not None:
+            return found
+        for entry in await self._agent.replica.store.authored(space, self._agent.device):
+            wraps = parsed(entry, SignInWraps.parse) if entry.header.kind == Kind.SIGN_IN_WRAP else None
+            if wraps is not None and wraps.key == name:
+                self._unwrap(space, name, wraps.wraps)
+        return self._keys.get(name)
 
     async def method(self, space: bytes, person: bytes) -> Method | None:
         """By what a person signs in, as far as this device can tell."""
@@ -277,7 +325,6 @@ class SignInBook:
                 drafts += _wrap_drafts(space, key, wanted, right.grant, agent.entropy)
             for person, verifier in verifiers.items():
                 sealed = key.seal(verifier, space, person, agent.entropy(NONCE_BYTES))
-                before = sign_ins.persons.get(person)
                 drafts.append(
                     Draft(
                         space,
@@ -285,7 +332,7 @@ class SignInBook:
                         right.grant,
                         SignInRecord(key.commitment, sealed).encode(),
                         subject=person,
-                        parents=() if before is None else before.line,
+                        parents=sign_ins.line(person),
                     )
                 )
             await agent.write(*drafts)

@@ -25,7 +25,7 @@ _SHUT_OUT: Final = (
 
 
 async def listing(book: SignInBook, params: Params) -> JSON:
-    """Who signs in with what, who is locked out, and whose secret devices could open that are cut off."""
+    """Who signs in with what, who is locked out, whose secret cut-off devices could open, and whose is held back."""
     space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
     sign_ins, opened = await book.of(space), await book.opened_by_gone(space)
     rows: list[JSON] = []
@@ -40,6 +40,7 @@ async def listing(book: SignInBook, params: Params) -> JSON:
                 "method": None if method is None else method.name.lower(),
                 "locked": mine is not None and bool(mine.locked_by),
                 "opened_by_lost": person.id in opened,
+                "held_back": person.id in sign_ins.in_doubt,
             }
         )
     return {"on": sign_ins.on, "people": rows}

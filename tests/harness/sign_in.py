@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from protocol.folds.sign_in import Method
 from protocol.model.entry import Kind
-from protocol.model.structure import PersonRecord
+from protocol.model.structure import Grant, PersonRecord, Revocation
 from protocol.roles import PersonRole, Role
 from sync_agent.school.sign_in import SignInBook
 from tests.harness.classroom import Classroom, Device
@@ -39,6 +39,31 @@ class SignedClass:
         """What the teacher has said reaches the PC, by way of the server."""
         for device in (self.teacher, self.pc, self.teacher):
             await device.session.sync()
+
+    async def tips(self) -> tuple[bytes, ...]:
+        """What the teacher's device said last, as the server has it."""
+        return tuple(await self.room.territory.replica.tips(self.room.space, self.teacher.agent.device))
+
+    async def cut_off(self, heads: tuple[bytes, ...]) -> bytes:
+        """The teacher's device is cut off but for what these lead to; the revocation."""
+        cut = Revocation(self.teacher.agent.device, heads).encode()
+        return (await self.room.territory.say(self.room.space, Kind.REVOKE, cut)).id
+
+    async def let_in_again(self, *cuts: bytes) -> None:
+        """It is let in again, as the same teacher's, and everybody hears of it."""
+        keys, room = self.teacher.agent.keys, self.room
+        again = Grant(
+            keys.signing.public,
+            keys.agreement.public,
+            keys.tls.fingerprint,
+            Role.TEACHER,
+            room.teacher_person,
+            None,
+            None,
+        ).encode()
+        await room.territory.say(room.space, Kind.GRANT, again, parents=cuts)
+        await self.agree()
+        await self.agree()
 
     def fold_of(self, device: Device) -> SignInBook:
         """Sign-in as a device sees it."""

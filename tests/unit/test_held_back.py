@@ -143,8 +143,8 @@ class Place:
             fold_coursework(self.room, own, roster),
             # which quarantines are held back is said, so that they can be lifted where a machine keeps to them
             replace(fold_measures(own, roster, door), doubted=()),
-            # who drew a key has it, whatever is held back of what they set under it
-            replace(fold_sign_ins(own, roster), claimed=frozenset()),
+            # who drew a key has it, whatever is held back of what they set under it; and another verifier names what is
+            replace(fold_sign_ins(own, roster), claimed=frozenset(), undone={}),
             # an epoch that was ever said is not given again
             replace(keys, next_epoch=0),
         ]

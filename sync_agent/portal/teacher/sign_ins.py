@@ -4,7 +4,8 @@ Rules:
 - pictures are drawn by the machine, shown once on cards to print, and kept nowhere in clear;
 - everything here works with no network, and reaches the class's machines by whatever path comes first;
 - a lock is a machine's word, and is shown with whose: one that locks pupils for fun is found, and cut off;
-- whose secret a computer could open that is lost is named until another one is set (docs/adr/0281).
+- whose secret a computer could open that is lost is named until another one is set (docs/adr/0281);
+- so is whose is held back: the computer that had set it says it again, or any other draws (docs/adr/0312).
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class ClassSignIns:
         if fields.get("person"):
             chosen = [self._pupil(room, fields)]
         else:
-            chosen = await (self._opened(room) if fields.get("opened") else self._without(room))
+            chosen = await self._chosen(room, fields)
         return await self._page(visit, room, cards=await self._draw(room, chosen), done="drawn" if chosen else None)
 
     async def set(self, request: web.Request) -> web.Response:
@@ -74,6 +75,14 @@ class ClassSignIns:
             raise BadInput(Code.USAGE, "a PIN or a password is set here")
         await self._book.set(room.space, {self._pupil(room, fields).id: (method, fields.get("secret", ""))})
         return see(f"/sign-ins/{room.space.hex()}?done=set")
+
+    async def say_again(self, request: web.Request) -> web.Response:
+        """What was set on this computer, and is held back, is good."""
+        await self._desk.fields(request)
+        visit = await self._desk.visit(request)
+        room = await self._room(visit, request)
+        await self._book.say_again(room.space)
+        return see(f"/sign-ins/{room.space.hex()}?done=again")
 
     async def unlock(self, request: web.Request) -> web.Response:
         """Let a pupil try again."""
@@ -107,6 +116,16 @@ class ClassSignIns:
         persons = (await self._book.of(room.space)).persons
         return [pupil for pupil in room.pupils if pupil.id not in persons or not persons[pupil.id].is_set]
 
+    async def _chosen(self, room: Room, fields: Mapping[str, str]) -> list[Person]:
+        """Whom the button is about that was pressed."""
+        if fields.get("undone"):
+            return await self._undone(room)
+        return await (self._opened(room) if fields.get("opened") else self._without(room))
+
+    async def _undone(self, room: Room) -> list[Person]:
+        in_doubt = (await self._book.of(room.space)).in_doubt
+        return [pupil for pupil in room.pupils if pupil.id in in_doubt]
+
     async def _opened(self, room: Room) -> list[Person]:
         opened = await self._book.opened_by_gone(room.space)
         return [pupil for pupil in room.pupils if pupil.id in opened]
@@ -130,6 +149,7 @@ class ClassSignIns:
             mine = sign_ins.persons.get(pupil.id)
             method = await self._book.method(room.space, pupil.id) if mine is not None and mine.is_set else None
             known = "unset" if mine is None or not mine.is_set else "unknown" if method is None else method.name.lower()
+            known = "undone" if pupil.id in sign_ins.in_doubt else known
             rows.append({"pupil": pupil, "method": known, "locked": _where(mine, names, door)})
         return self._desk.page(
             visit,
@@ -138,6 +158,8 @@ class ClassSignIns:
             names=room.whole_names,
             on=sign_ins.on,
             unsettled=bool(sign_ins.unsettled),
+            undone=await self._undone(room),
+            own_undone=await self._book.own_undone(room.space),
             rows=rows,
             opened=[pupil for pupil in room.pupils if pupil.id in opened],
             lost=[_named(device, names, door) for device in lost[:MAX_LOST_NAMED]],
