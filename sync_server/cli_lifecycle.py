@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
-from protocol.errors import BadInput
+from protocol.errors import BadInput, RelaisError
 from protocol.replica.console.frame import Call, Notices, Program, tell
 from protocol.replica.console.loss_command import add_loss_command
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params
@@ -312,10 +312,23 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         anyway: Annotated[
             bool, Option(help="Even if all that one of the old keys has ever said waits then, as far as is known here.")
         ] = False,
+        also: Annotated[
+            list[str] | None,
+            Option("--also", metavar="KEY", help="A server of yours that this one had not heard of in time: its key."),
+        ] = None,
     ) -> JSON:
         """Give the server new keys, and cut the old ones off: after a theft of its disk or a backup, or once a year."""
-        params: Params = {"since": since, "anyway": anyway}
-        return await kits.run(call, "rotate server", params, _kit_in(call, kit, passphrase_file))
+        params: Params = {"since": since, "anyway": anyway, "also": list(also or [])}
+        desk = kits.desk("rotate server", params, _kit_in(call, kit, passphrase_file))
+        try:
+            return await kits.run_at(call, "rotate server", params, desk)
+        except RelaisError:
+            if desk.has_signed:
+                tell(
+                    "the kit has signed by now: whoever has the store open may have its word for keys of a server. "
+                    "Call this again, on a new machine if this one may be in other hands: that ends it"
+                )
+            raise
 
     @program.command("rotate root")
     async def rotate_root(

@@ -37,9 +37,17 @@ from protocol.rights.door import Door
 from protocol.rights.roster import Roster, authorities_over, fold_roster, persons_of, with_voices
 from protocol.rights.speaking import Remembered
 
-_LETS_IN: Final = frozenset({Kind.CERTIFICATE, Kind.GRANT})
+_LETS_IN: Final = frozenset({Kind.GRANT})
 _MOVES_ALL: Final = frozenset(
-    {Kind.SUCCESSOR, Kind.REVOKE, Kind.ROOT_ROTATION, Kind.ROOT_ACCOUNT, Kind.ERASE, Kind.RULING}
+    {
+        Kind.CERTIFICATE,
+        Kind.SUCCESSOR,
+        Kind.REVOKE,
+        Kind.ROOT_ROTATION,
+        Kind.ROOT_ACCOUNT,
+        Kind.ERASE,
+        Kind.RULING,
+    }
 )
 _ORDERS: Final = frozenset({Kind.DRILL, Kind.QUARANTINE})
 

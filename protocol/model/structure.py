@@ -6,6 +6,7 @@ the payloads together mean is the fold's business (`protocol.rights.roster`), an
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,6 +15,7 @@ from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import SigningKey, school_id, verify
 from protocol.limits import (
+    MAX_CERTIFICATES_BESIDE,
     MAX_NAME_CHARS,
     MAX_REVOCATION_LISTS,
     MAX_REVOKED_HEADS,
@@ -39,10 +41,14 @@ def _role(fields: Fields, key: str = "role") -> Role:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The server's grant, signed by the root: its Ed25519 and X25519 keys."""
+    """The server's grant, signed by the root: its Ed25519 and X25519 keys.
+
+    `beside` are the certificates of the same root that count beside it; where there are none it says nothing of others.
+    """
 
     signing: bytes
     agreement: bytes
+    beside: tuple[bytes, ...] = ()
 
     role = Role.SERVER
     person = None
@@ -54,11 +60,14 @@ class Certificate:
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "a certificate")
-        return cls(fields.octets("signing", ID_BYTES), fields.octets("agreement", ID_BYTES))
+        beside: tuple[bytes, ...] = ()
+        with suppress(PeerFault):  # what the door let in before this was read, it lets in for ever
+            beside = fields.all_octets("beside", ID_BYTES, MAX_CERTIFICATES_BESIDE)
+        return cls(fields.octets("signing", ID_BYTES), fields.octets("agreement", ID_BYTES), beside)
 
     def encode(self) -> bytes:
         """To an entry's payload."""
-        return encode({"signing": self.signing, "agreement": self.agreement})
+        return encode(compact(signing=self.signing, agreement=self.agreement, beside=list(self.beside)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from protocol.errors import PeerFault
 from protocol.model.ancestry import marked
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
+from protocol.rights.certified import beside, unnamed
 from protocol.rights.door import Authority, Door
 from protocol.rights.root_rotation import RootRotation, accounted
 from protocol.rights.successions import confirmed_keys, surplus, voided
@@ -57,6 +58,10 @@ class _Place(NamedTuple):
     key: bytes
 
 
+_BY_NAME: Final = _Place(ABOVE_ROOTS, False, 0, b"")
+"""When the certificates that a later one does not name go: once it is known which of a replaced root's count."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cuts:
     """What revocations do: what they hold back, with their rank; the keys that they cut; those in force → their key.
@@ -70,6 +75,11 @@ class Cuts:
     in_force: Mapping[bytes, bytes] = field(default_factory=dict)
     void: frozenset[bytes] = frozenset()
     awaited: frozenset[bytes] = frozenset()
+
+
+def is_weighed(entry: Entry) -> bool:
+    """Whether an entry may hold others back."""
+    return entry.header.kind in _CUTTING or bool(beside(entry))
 
 
 def without_right(authorities: Sequence[Authority], cuts: Cuts) -> set[bytes]:
@@ -91,13 +101,11 @@ def cuts_of(entries: Sequence[Entry], authorities: Sequence[Authority], door: Do
     All of one rank about one key are weighed together: no cut takes the force of another of its rank, since what it
     reaches, and all that was let in by that, is of lower ranks.
     """
-    if not any(entry.header.kind in _CUTTING for entry in entries):
+    if not any(is_weighed(entry) for entry in entries):
         return Cuts()
     said = _Said.of(entries, door)
     cuts = (*_rotations(entries, door, said.by_author), *_revocations(entries, door, said.by_author))
     places, awaited = _placed(cuts, authorities)
-    if not places:
-        return Cuts(awaited=awaited)
     held_by: defaultdict[bytes, list[Authority]] = defaultdict(list)
     for each in authorities:
         held_by[each.key].append(each)
@@ -106,7 +114,10 @@ def cuts_of(entries: Sequence[Entry], authorities: Sequence[Authority], door: Do
     back: dict[bytes, set[bytes]] = {}
     over: set[bytes] = set()
     in_force: dict[_Place, list[_Cut]] = {}
-    for place in sorted(places, reverse=True):
+    for place in sorted((*places, _BY_NAME), reverse=True):
+        if place == _BY_NAME:
+            _spread(unnamed(entries, held), said.under, held, RANK[Role.ROOT])
+            continue
         counting = [cut for cut in places[place] if cut.entry not in held and cut.ends not in held]
         key, rank = place.key, place.rank
         if not counting:

@@ -47,6 +47,7 @@ from sync_server.keeping.beginning import check_folder
 from sync_server.keeping.foreign_backup import check_made_by_us, keep_what_is_proven, packs_read_anew
 from sync_server.opened.data_folder import KEYS_FOLDER, UNFINISHED_FILE
 from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
+from sync_server.opened.made_anew import made_anew_mark
 
 _PASSING: Final = ".passing"
 _LOOK_BYTES: Final = 512
@@ -208,7 +209,7 @@ async def _begin_generation(
         replica = await Replica.open(head.root, store, await packs_read_anew(folder, store, tell))
         # it says itself when it was made: no later than now, at least
         made_ms = min(head.made_ms, now_ms())
-        await store.set_marks(restored_mark(now_ms(), made_ms))
+        await store.set_marks({**restored_mark(now_ms(), made_ms), **made_anew_mark(now_ms())})
         await note_arrivals(store, made_ms)
         if kit.chain:
             await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=now_ms())

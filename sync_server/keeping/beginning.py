@@ -56,7 +56,15 @@ async def begin(
         _check_kit(folder, kit)
 
     async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
-        await begin_territory(folder, known, kit_file=place, passphrase=passphrase, now_ms=now_ms, entropy=entropy)
+        await begin_territory(
+            folder,
+            known,
+            kit_file=place,
+            passphrase=passphrase,
+            now_ms=now_ms,
+            entropy=entropy,
+            again=recover is not None,
+        )
         if place is not None:
             tell(kit_advice(place, passphrase))
         if recover is not None:

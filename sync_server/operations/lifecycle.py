@@ -45,6 +45,7 @@ from sync_server.handlers.by_kit.newcomers import (
 )
 from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
+from sync_server.handlers.by_kit.servers_named import told_of_servers
 from sync_server.handlers.by_kit.waiting import Waiting, list_waiting, rule
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record.audit import trail
@@ -216,7 +217,8 @@ async def _rewrap(server: Server, params: Params, _outgoing: Outgoing, kit: KitA
 
 async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
     since_ms = commands.since_of(server, params)
-    made = await rotate_server(server, _needed(kit), since_ms=since_ms, anyway=params.get("anyway") is True)
+    also = {device_id(text) for text in given.texts(params, "also")}
+    made = await rotate_server(server, _needed(kit), since_ms=since_ms, anyway=params.get("anyway") is True, also=also)
     if since_ms is None:
         stays = (
             "what the old keys signed until now stays valid. If somebody else had them, look at `audit`; and "
@@ -232,6 +234,8 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
     await outgoing.progress(
         f"devices follow at their next call; {stays}; codes that were made before are refused from now on"
     )
+    for line in await told_of_servers(server):
+        await outgoing.progress(line)
     if waiting := await waiting_for_a_word(server):
         await outgoing.progress(
             f"whom the old key had forgotten and nobody has destroyed yet ({waiting}) stay hidden, and are destroyed "

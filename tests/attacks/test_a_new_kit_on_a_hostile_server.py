@@ -32,8 +32,8 @@ ROW = "whoever has the store open is asked for another root"
 Answer: TypeAlias = Callable[[KitAway], Awaitable[JSON]]
 
 
-async def typed(here: Town, folder: Path, answer: Answer) -> JSON:
-    """What `rotate root` says, or raises, where a thief's process has DIR open and answers like this."""
+async def typed(here: Town, folder: Path, answer: Answer, what: str = "rotate root") -> JSON:
+    """What a rotation says, or raises, where a thief's process has DIR open and answers like this."""
     held = folder / "held"
     held.mkdir(exist_ok=True)
     (held / "territory.json").write_text("{}")
@@ -60,11 +60,12 @@ async def typed(here: Town, folder: Path, answer: Answer) -> JSON:
 
     program = Program("sync-server", "", lambda: "")
     add_lifecycle_commands(program, run, here.office.clock)
-    command = program._commands["rotate root"].handler
+    command, given = program._commands[what].handler, {"kit": str(folder / "server" / "kit")}
+    if what == "rotate root":
+        given["new_kit"] = str(folder / "kit-2")
     with owner:
-        async with serve_control({"rotate root": asked}, owner):
-            call = Call("sync-server", "rotate root", held, json=False)
-            said: JSON = await command(call, kit=str(folder / "server" / "kit"), new_kit=str(folder / "kit-2"))
+        async with serve_control({what: asked}, owner):
+            said: JSON = await command(Call("sync-server", what, held, json=False), **given)
             return said
 
 

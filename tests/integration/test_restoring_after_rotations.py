@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import Code, Refused
+from protocol.errors import BadInput, Code, Refused
 from protocol.model.entry import Kind
+from protocol.model.structure import Certificate
 from protocol.trust.kit import Kit
 from sync_agent.sync.withdrawn import take_withdrawals
 from sync_agent.transport.sealed_calls import server_of
 from sync_server.handlers.by_kit.rotation import rotate_server
+from sync_server.handlers.by_kit.servers_named import told_of_servers
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.handlers.store.backups import back_up
 from sync_server.keeping.backing_up import BackupFile, restore
@@ -24,7 +26,7 @@ from sync_server.keeping.new_root import NewKit
 from sync_server.opened.app import Server, opened
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
-from tests.harness.server_in_process import rotate_root
+from tests.harness.server_in_process import Office, rotate_root
 
 
 class Scene:
@@ -218,3 +220,72 @@ async def test_so_it_is_with_a_server_made_anew_without_any_backup(scene: Scene)
     await scene.hear_that_the_old_keys_are_cut_off()
     async with scene.made_anew() as server:
         await scene.knows_everybody_at(server)
+
+
+# --- servers of which the one that takes new keys has not heard (docs/adr/0314) ---------------------------------------
+
+
+async def _rotates_unheard_of(scene: Scene) -> bytes:
+    """The server takes other keys after its backup, says something with them, and burns."""
+    await scene.rotate_server()
+    keys = scene.here.office.server.keys.signing.public
+    await scene.here.office.add_person("Tom", "pupil")
+    for _ in range(2):
+        await scene.here.sync()
+    return keys
+
+
+async def _named(server: Server) -> tuple[bytes, ...]:
+    (certificate,) = (await server.store.get([server.grant])).values()
+    return Certificate.parse(certificate.payload or b"").beside
+
+
+@pytest.mark.parametrize("anew", ["restored", "made anew"])
+async def test_a_server_that_takes_keys_before_it_has_heard_of_those_before_holds_back_none_of_theirs(
+    scene: Scene, anew: str
+) -> None:
+    backup = await scene.backup()
+    await _rotates_unheard_of(scene)
+    making = scene.restored(backup, scene.kit) if anew == "restored" else scene.made_anew()
+    async with making as server:
+        scene.here.office.clock.advance(60_000)
+        await rotate_server(server, kit_in(scene.kit, None))
+        assert await _named(server) == ()
+        (told,) = await told_of_servers(server)
+        assert "call this again" in told
+        await scene.goes_on_with(server)
+        # all have called: from now on it is known whom the root has certified
+        scene.here.office.clock.advance(60_000)
+        await rotate_server(server, kit_in(scene.kit, None))
+        certified = await server.store.scan_kinds([Kind.CERTIFICATE])
+        assert {*await _named(server), server.grant} == {each.id for each in certified}
+        assert await told_of_servers(server) == []
+        await scene.goes_on_with(server)
+
+
+async def test_an_honest_server_of_which_nobody_had_heard_in_time_counts_again_once_somebody_says_its_key(
+    scene: Scene,
+) -> None:
+    backup = await scene.backup()
+    backed_up_ms = scene.here.office.clock()
+    key = await _rotates_unheard_of(scene)
+    scene.here.office.clock.advance(600_000)
+    async with scene.restored(backup, scene.kit) as server:
+        await rotate_server(server, kit_in(scene.kit, None), since_ms=backed_up_ms)
+        for _ in range(2):
+            await scene.here.sync()
+        persons = (await server.replica.view(scene.here.space)).roster.persons.values()
+        assert "Tom" not in {person.name for person in persons}
+        (told,) = await told_of_servers(server)
+        assert f"--also {key.hex()}" in told
+        scene.here.office.clock.advance(60_000)
+        office = Office(server, scene.here.office.clock)
+        with pytest.raises(BadInput, match="no server's certificate"):
+            await office.with_kit("rotate server", kit_in(scene.kit, None), also=["00" * 32])
+        await office.with_kit("rotate server", kit_in(scene.kit, None), also=[key.hex()])
+        assert await told_of_servers(server) == []
+        await scene.here.sync()
+        for replica in (server.replica, scene.machine.agent.replica):
+            roster = (await replica.view(scene.here.space)).roster
+            assert "Tom" in {person.name for person in roster.persons.values()}
+            assert key in roster.cut, "what it said counts; it says nothing more"

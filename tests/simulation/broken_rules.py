@@ -71,6 +71,7 @@ BROKEN_RULES: Final = {
         BrokenRule(crisis_mutations.closes_no_class, 713),
         BrokenRule(crisis_mutations.folds_do_not_grow, 1),
         BrokenRule(crisis_mutations.cuts_no_former_server_off, 145),
+        BrokenRule(crisis_mutations.counts_servers_unheard_of, 145),
         BrokenRule(crisis_mutations.follows_no_new_root, 137),
         BrokenRule(crisis_mutations.lets_everybody_back, 276),
         BrokenRule(crisis_mutations.believes_every_refusal, 218),

@@ -113,6 +113,15 @@ def cuts_no_former_server_off() -> AbstractContextManager[object]:
     return mock.patch("sync_server.handlers.by_kit.rotation.replaced_keys", nobody)
 
 
+def counts_servers_unheard_of() -> AbstractContextManager[object]:
+    """A certificate that somebody has kept back counts whenever it turns up, whatever the latest one names."""
+
+    def nothing(*_: object) -> set[bytes]:
+        return set()
+
+    return mock.patch("protocol.rights.revocations.unnamed", nothing)
+
+
 def follows_no_new_root() -> AbstractContextManager[object]:
     """A device believes for ever the root that it knew first."""
 

@@ -3,9 +3,11 @@
 - *rotate server*, *rotate root*: by the handlers behind the commands; one that the power cut short is finished at the
   next start, or by the same command again, as its operator is told to do (docs/operate.md);
 - *kit: restore*: an old backup becomes a server with keys and a generation of its own, as `restore --kit` makes it;
-- *old server*: a thief lets a machine in with keys that were replaced, and shows that to somebody at school.
+- *old server*: a thief lets a machine in with keys that were replaced, another with keys that the root certified for
+  him before, unheard, and shows that to somebody at school.
 
-Whoever replaces keys waits until the server has again all that these have said: what turns up later is held back.
+Whoever replaces keys waits until the server has again all that these have said, and has heard of each server that there
+was: what turns up later is held back.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from protocol.clock import at_from
 from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys, SigningKey
 from protocol.limits import SALT_BYTES
 from protocol.messages.enrollment import parse_chain
-from protocol.model.entry import Kind, compose
-from protocol.model.structure import GENERATION_BYTES, Grant, Revocation
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import GENERATION_BYTES, Certificate, Grant, Revocation
 from protocol.replica.at_work.replica import Replica
 from protocol.roles import Role
 from protocol.trust.kit import Kit
@@ -52,17 +55,19 @@ async def rotate_server(world: World, _machine: Machine, _random: Random) -> str
 
 async def _rotate_server(world: World, server: Server) -> None:
     servers = {each.key for each in server.replica.door.authorities() if each.role is Role.SERVER}
-    if world.next_kit is not None or not _has_all_by(world, servers):
+    if world.next_kit is not None or not _has_all_by(world, servers) or not _has_heard_of_all(world):
         return
     world.office.begin_rotation(server)
     world.births += 1
     keys, certificate = server.keys, server.grant
+    others, kept_back = _certified_unheard(world, server)
     await rotation.rotate_server(server, world.kit)
     world.office.keep_keys(server)
     said = await server.store.scan_kinds([Kind.REVOKE])
     cuts = [entry for entry in said if Revocation.parse(entry.payload or b"").key == keys.signing.public]
     world.acknowledged(cuts)
-    world.trust.former.append(Former(keys, certificate, frozenset(entry.id for entry in cuts)))
+    ends = frozenset([*(entry.id for entry in cuts), server.grant])
+    world.trust.former.append(Former(keys, certificate, ends, kept_back, others))
     world.note("server", f"has the keys {server.keys.signing.public.hex()[:8]}")
 
 
@@ -102,6 +107,30 @@ def _has_all_by(world: World, keys: Collection[bytes]) -> bool:
     store = world.office.disk.store
     said = (each for disk in world.disks() for each in disk.store._entries.values() if each.header.author in keys)
     return all(holds(store, each.id) for each in said)
+
+
+def _has_heard_of_all(world: World) -> bool:
+    """Whether the server holds each certificate that lies on any disk, but for those that were kept back."""
+    kept_back = {former.kept_back.id for former in world.trust.former}
+    held = (each for disk in world.disks() for each in disk.store._entries.values())
+    certificates = (each.id for each in held if each.header.kind == Kind.CERTIFICATE)
+    return all(name in kept_back or holds(world.office.disk.store, name) for name in certificates)
+
+
+def _certified_unheard(world: World, server: Server) -> tuple[SigningKey, Entry]:
+    """What somebody who was in the server has had the root sign, and has told nobody."""
+    draw = Random(server.grant).randbytes
+    others = SigningKey(draw(SEED_BYTES))
+    certificate = compose(
+        author=world.kit.root,
+        space=server.replica.territory,
+        kind=Kind.CERTIFICATE,
+        grant=None,
+        at=at_from(server.replica.next_ms(server.now_ms()) - 1),
+        payload=Certificate(others.public, draw(32)).encode(),
+        salt=draw(SALT_BYTES),
+    )
+    return others, certificate
 
 
 def wait_for_the_clocks(world: World) -> None:
@@ -150,23 +179,26 @@ async def old_server(world: World, machine: Machine, random: Random) -> str:
     if not world.trust.former or machine.agent is None or machine.revoked:
         return "-"
     former, space = random.choice(world.trust.former), random.choice(world.founding.spaces)
-    keys = DeviceKeys.create(random.randbytes(32), random.randbytes(32), random.randbytes(32))
-    given = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.MACHINE, None, None)
-    entry = compose(
-        author=former.keys.signing,
-        space=space,
-        kind=Kind.GRANT,
-        grant=former.certificate,
-        at=machine.now_ms() << 16,
-        payload=given.encode(),
-        salt=random.randbytes(SALT_BYTES),
-    )
-    world.trust.let_in_by_former[keys.signing.public] = former
-    world.trust.thieves.add(keys.signing.public)
+    shown = [former.kept_back]
+    for signing, certificate in ((former.keys.signing, former.certificate), (former.others, former.kept_back.id)):
+        keys = DeviceKeys.create(random.randbytes(32), random.randbytes(32), random.randbytes(32))
+        given = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.MACHINE, None, None)
+        let_in = compose(
+            author=signing,
+            space=space,
+            kind=Kind.GRANT,
+            grant=certificate,
+            at=machine.now_ms() << 16,
+            payload=given.encode(),
+            salt=random.randbytes(SALT_BYTES),
+        )
+        shown.append(let_in)
+        world.trust.let_in_by_former[keys.signing.public] = former
+        world.trust.thieves.add(keys.signing.public)
 
     async def told(_world: World, _machine: Machine, agent: SimAgent, _random: Random) -> str:
-        await agent.replica.admit([entry], source=keys.signing.public, now_ms=agent.now_ms(), unsent=True)
-        return keys.signing.public.hex()[:8]
+        await agent.replica.admit(shown, source=former.keys.signing.public, now_ms=agent.now_ms(), unsent=True)
+        return former.others.public.hex()[:8]
 
     machine.spawn(do(world, machine, "old server", told, random))
     return machine.name

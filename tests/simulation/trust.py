@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from protocol.identity import SigningKey
+from protocol.model.entry import Entry
 from sync_server.opened.keys import ServerKeys
 
 if TYPE_CHECKING:
@@ -50,11 +52,16 @@ class Gone:
 
 @dataclass(frozen=True)
 class Former:
-    """Keys that a server had until they were replaced, and that somebody else has now; the revocations of them."""
+    """Keys that a server had until they were replaced, and that somebody else has now; what ends them.
+
+    With them `kept_back`: a certificate of other keys that the root has signed before, and that lies nowhere.
+    """
 
     keys: ServerKeys
     certificate: bytes
     cuts: frozenset[bytes]
+    kept_back: Entry
+    others: SigningKey
 
 
 @dataclass(frozen=True)

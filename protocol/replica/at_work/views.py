@@ -25,6 +25,7 @@ from protocol.folds.measures import Measures
 from protocol.model.entry import Entry, Kind
 from protocol.replica.interfaces import EntryStore
 from protocol.rights.door import Door
+from protocol.rights.revocations import is_weighed
 from protocol.rights.roster import Roster
 from protocol.rights.speaking import Remembered
 
@@ -51,7 +52,6 @@ HEEDED_ABOVE: Final = frozenset(
 )
 """What moves folds in the spaces below it: what may put an erasure in force, or out of it, is among it."""
 _ALONE: Final = frozenset({Kind.ERASE, Kind.RULING})
-_CUTTING: Final = frozenset({Kind.REVOKE, Kind.ROOT_ROTATION, Kind.ROOT_ACCOUNT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class _Above:
     def add(self, entries: Sequence[Entry]) -> None:
         self.count += len(entries)
         self.heeded += [Heard.of(entry) for entry in entries if entry.header.kind in HEEDED_ABOVE]
-        self.revokes = self.revokes or any(entry.header.kind in _CUTTING for entry in entries)
+        self.revokes = self.revokes or any(map(_weighs, entries))
         self.erasures += [entry for entry in entries if entry.header.kind in _ALONE]
 
 
@@ -187,7 +187,7 @@ class Views:
             if view is not None:
                 return view
         own = [stored.entry for stored in await self._store.scan(space)]
-        weighs = any(each.revokes for each in above) or any(entry.header.kind in _CUTTING for entry in own)
+        weighs = any(each.revokes for each in above) or any(map(_weighs, own))
         sets = [each.erasures for each in above]
         counts = _counts(above, weighs=False)
         if weighs:
@@ -249,6 +249,10 @@ class Views:
     def _drop(self, space: bytes) -> None:
         dropped = self._kept.pop(space, None)
         self._kept_bytes -= 0 if dropped is None else dropped.weight_bytes
+
+
+def _weighs(entry: Entry) -> bool:
+    return entry.header.kind == Kind.ROOT_ACCOUNT or is_weighed(entry)
 
 
 def _weight_bytes(entries: Iterable[Entry]) -> int:

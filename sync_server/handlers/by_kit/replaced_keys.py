@@ -28,17 +28,20 @@ OWN_KEYS_MARKS: Final = "server-keys/"
 
 
 async def replaced_keys(
-    server: Server, since_ms: int | None = None, *, anyway: bool = False
+    server: Server, since_ms: int | None = None, *, anyway: bool = False, named: Collection[bytes] = ()
 ) -> Mapping[bytes, Collection[bytes] | None]:
     """The keys that new ones replace, each with what of it stays: None for all that it has said.
+
+    Those of the certificates that are `named` beside the new one are among them, whether these count by now or not.
 
     Raises `BadInput`: USAGE where a thief has forked a key so often that only a time tells what stays; BAD_DATE for a
     time that no key is older than, and, if not `anyway`, of which too little was noted.
     """
     roster = (await server.replica.view(server.replica.territory)).roster
     if since_ms is not None:
-        return await _by_then(server, roster, since_ms, anyway=anyway)
-    keys = [key for key in await _certified(server, roster) if key not in roster.cut]
+        return await _by_then(server, roster, since_ms, named, anyway=anyway)
+    revoked = frozenset(roster.revocations.values())
+    keys = [key for key in await _certified(server, roster, named) if key not in revoked]
     for key in keys:
         count = sum([len(await server.replica.tips(space, key)) for space in server.replica.door.spaces()])
         if count > MOST_LISTED_HEADS:
@@ -55,19 +58,24 @@ async def note_as_own(server: Server) -> None:
     await server.store.set_marks({_mark(server.keys.signing.public): b""})
 
 
+async def own_keys(server: Server) -> set[bytes]:
+    """The keys that are this very server's, and those that were before it replaced them."""
+    return {server.keys.signing.public, *map(_noted, await server.store.marks(OWN_KEYS_MARKS))}
+
+
 async def _by_then(
-    server: Server, roster: Roster, since_ms: int, *, anyway: bool
+    server: Server, roster: Roster, since_ms: int, named: Collection[bytes], *, anyway: bool
 ) -> Mapping[bytes, Collection[bytes] | None]:
     store, now_ms = server.store, server.now_ms()
-    certified = await _certified(server, roster)
+    certified = await _certified(server, roster, named)
     shown = await authored_by(store, server.replica.door.roots, since_ms, now_ms)
-    own = {_mark(server.keys.signing.public), *await store.marks(OWN_KEYS_MARKS)}
+    own, revoked = await own_keys(server), frozenset(roster.revocations.values())
     known: dict[bytes, Collection[bytes]] = {}
     unheard = []
     for key, certificates in certified.items():
         earliest_ms = min(each.timestamp_ms for each in certificates)
         was_there = earliest_ms <= since_ms if shown is None else not shown.isdisjoint(each.id for each in certificates)
-        if _mark(key) in own and not was_there:
+        if key in own and not was_there:
             continue
         said = await authored_by(store, [key], since_ms, now_ms) or set()
         if not said and earliest_ms <= since_ms and await _has_spoken(server, key):
@@ -76,19 +84,20 @@ async def _by_then(
     if not known or (not anyway and (unheard or shown is None)):
         raise await _too_little(server, unheard, is_any_older=bool(known))
     found: dict[bytes, Collection[bytes] | None] = {
-        key: said for key, said in known.items() if key not in roster.cut or await _has_said_more(server, key, said)
+        key: said for key, said in known.items() if key not in revoked or await _has_said_more(server, key, said)
     }
     return {server.keys.signing.public: None, **found}
 
 
-async def _certified(server: Server, roster: Roster) -> Mapping[bytes, list[Entry]]:
+async def _certified(server: Server, roster: Roster, named: Collection[bytes]) -> Mapping[bytes, list[Entry]]:
     """The certificates of each key that is, or was, a server's."""
-    grants = [each.grant for each in roster.authorities if each.role is Role.SERVER]
-    entries = await server.store.get(grants)
+    counting = {each.grant: each for each in roster.authorities if each.role is Role.SERVER}
+    counting |= {name: each for name in named if (each := server.replica.door.authority(name)) is not None}
+    entries = await server.store.get(list(counting))
     found: defaultdict[bytes, list[Entry]] = defaultdict(list)
-    for each in roster.authorities:
-        if each.role is Role.SERVER and each.grant in entries:
-            found[each.key].append(entries[each.grant])
+    for name, each in counting.items():
+        if name in entries:
+            found[each.key].append(entries[name])
     return found
 
 
@@ -123,3 +132,7 @@ async def _too_little(server: Server, unheard: Collection[bytes], *, is_any_olde
 
 def _mark(key: bytes) -> str:
     return OWN_KEYS_MARKS + key.hex()
+
+
+def _noted(mark: str) -> bytes:
+    return bytes.fromhex(mark.removeprefix(OWN_KEYS_MARKS))

@@ -9,7 +9,8 @@ Rules:
   the latest, goes by those that it has (docs/adr/0184);
 - the keys of servers before this one (one that burnt, one that a backup was made of) are cut off with it; with a time
   each once more that was cut off before, so that it can be said later, too (`replaced_keys`);
-- devices meet the new certificate at their next call, and never believe an older one again;
+- devices meet the new certificate at their next call, and never believe an older one again; it names those of the root
+  that count beside it, so that none that somebody has kept back ever does (`servers_named`);
 - of two commands at once the second begins once the first is done, and its kit is looked at then: a server that the
   old root certified after another had taken over would be no server to anybody;
 - nothing that the old root has signed, and no flood of it, keeps another root from taking over;
@@ -45,6 +46,7 @@ from protocol.replica.office.heads import (
 )
 from sync_server.handlers.by_kit.replaced_keys import note_as_own, replaced_keys
 from sync_server.handlers.by_kit.ruled_anew import counting, to_rule_anew
+from sync_server.handlers.by_kit.servers_named import certificates_beside
 from sync_server.kit.away import KitAway, RootAway
 from sync_server.opened.app import Server
 from sync_server.opened.data_folder import NEXT_KEYS_FILE
@@ -55,25 +57,37 @@ _NAMED_BY_ITSELF: Final = MAX_ROTATION_HEADS // 2
 """How many entries of the old root a rotation names, where the others stand in accounts."""
 
 
-async def rotate_server(server: Server, kit: RootKit, *, since_ms: int | None = None, anyway: bool = False) -> bytes:
+async def rotate_server(
+    server: Server,
+    kit: RootKit,
+    *,
+    since_ms: int | None = None,
+    anyway: bool = False,
+    also: Collection[bytes] = frozenset(),
+) -> bytes:
     """New keys for the server; its new id. With `since_ms`, of what the old ones said that stays which was here then.
 
-    Raises `BadInput` (BAD_KIT, and as `replaced_keys` does), `LocalFailure`.
+    `also` are keys of servers that count again, of which nobody here had heard in time.
+
+    Raises `BadInput` (BAD_KIT, and as `replaced_keys` and `certificates_beside` do), `LocalFailure`.
     """
     async with server.rotating:
-        return await _rotate_server(server, kit, since_ms, anyway=anyway)
+        return await _rotate_server(server, kit, since_ms, also, anyway=anyway)
 
 
-async def _rotate_server(server: Server, kit: RootKit, since_ms: int | None, *, anyway: bool) -> bytes:
+async def _rotate_server(
+    server: Server, kit: RootKit, since_ms: int | None, also: Collection[bytes], *, anyway: bool
+) -> bytes:
     check_kit(server, kit)
-    replaced = await replaced_keys(server, since_ms, anyway=anyway)
+    named = await certificates_beside(server, since_ms, also)
+    replaced = await replaced_keys(server, since_ms, anyway=anyway, named=named)
     await note_as_own(server)
     territory = server.replica.territory
     before = {old: await _earlier(server, old, stays) for old, stays in replaced.items()}
     keys = ServerKeys.create(
         server.entropy(SEED_BYTES), server.entropy(SEED_BYTES), server.entropy(CAPABILITY_KEY_BYTES)
     )
-    certificate = Certificate(keys.signing.public, keys.agreement.public).encode()
+    certificate = Certificate(keys.signing.public, keys.agreement.public, named).encode()
 
     async with server.changing_keys():
         keys.write(server.folder, NEXT_KEYS_FILE)

@@ -33,6 +33,7 @@ from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.trust.kit import Kit, parse_kit, write_kit
 from sync_server.opened.data_folder import KEYS_FILE, KEYS_FOLDER, UNFINISHED_FILE, already_initialised, is_initialised
 from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
+from sync_server.opened.made_anew import made_anew_mark
 
 _DATABASE_FILES: Final = tuple(DATABASE + ending for ending in ("", "-wal", "-shm", "-journal"))
 
@@ -50,8 +51,11 @@ async def begin_territory(
     passphrase: str | None,
     now_ms: Callable[[], int],
     entropy: Entropy,
+    again: bool = False,
 ) -> None:
     """Make DIR, whose lock the caller holds, the territory of `kit`, which is written to `kit_file` if that is given.
+
+    `again` says that it has been before: there may be servers of which this one has not heard.
 
     Raises `BadInput` (ALREADY_INITIALISED, USAGE for a kit file that exists), `LocalFailure`.
     """
@@ -61,7 +65,7 @@ async def begin_territory(
         note_unfinished(folder, text)
         if kit_file is not None and text is not None:
             write_private(kit_file, text)
-        await _begin(folder, kit, now_ms=now_ms, entropy=entropy)
+        await _begin(folder, kit, now_ms=now_ms, entropy=entropy, again=again)
     except RelaisError:
         leave_nothing(folder, kit_file)
         raise
@@ -80,7 +84,7 @@ def passphrase_in(path: Path) -> str:
     return passphrase
 
 
-async def _begin(folder: Path, kit: Kit, *, now_ms: Callable[[], int], entropy: Entropy) -> None:
+async def _begin(folder: Path, kit: Kit, *, now_ms: Callable[[], int], entropy: Entropy, again: bool) -> None:
     keys = ServerKeys.create(entropy(SEED_BYTES), entropy(SEED_BYTES), entropy(CAPABILITY_KEY_BYTES))
     keys.write(folder)
     generation = entropy(GENERATION_BYTES)
@@ -88,6 +92,8 @@ async def _begin(folder: Path, kit: Kit, *, now_ms: Callable[[], int], entropy: 
     store = await SqliteStore.open(folder)
     try:
         replica = await Replica.open(first_root, store, await PackFolder.open(folder, store))
+        if again:
+            await store.set_marks(made_anew_mark(now_ms()))
         if kit.chain:
             await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=now_ms())
         payloads = (

@@ -23,6 +23,7 @@ from sync_server.handlers.overview.devices import DeviceState
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
+from sync_server.opened.made_anew import MADE_ANEW_MARK, made_anew_ms
 
 RESTORED_MARK: Final = "restored"
 """→ 8 bytes of ms: when this server was restored; 8 more: when its backup was made, as that says."""
@@ -56,6 +57,22 @@ class Restored:
             f"after that may be named here until a machine has called that knows of it; {unheard} not called "
             "since. Print or pass on nothing of it before"
         )
+
+
+async def unheard_since_made(server: Server) -> int | None:
+    """How many machines have not called since this server was made anew: it may lack what another was given meanwhile.
+
+    None where it never was, or long ago, or where all have called, of one at least.
+    """
+    at_ms = made_anew_ms(await server.store.mark(MADE_ANEW_MARK))
+    if at_ms is None or server.now_ms() - at_ms >= SAID_MS:
+        return None
+    called = [
+        (device.heard.seen_ms or 0) >= at_ms
+        for device in await list_devices(server)
+        if device.state is not DeviceState.RETIRED
+    ]
+    return None if called and all(called) else called.count(False)
 
 
 def restored_mark(at_ms: int, backup_ms: int) -> Mapping[str, bytes | None]:
