@@ -54,7 +54,7 @@ the class."""
 WAS_THERE: Final = b"there"
 KNOWN_RETURN_MARKS: Final = "known-return/"
 """+ space in hex / device in hex → the beginnings of the grants by which it was let in again after it was cut off, as
-far as the teacher has seen since that it reads there, or could (`confirming`)."""
+far as the teacher has seen since that it reads there, or could (`seen_readers`)."""
 PAST_READER_MARKS: Final = "past-reader/"
 """+ space / device / person, in hex → the beginnings of the hand-ins of which the teacher has seen that the device
 could read them there, as that person's, and reads no more; an earlier version noted a number (`past_readers`)."""

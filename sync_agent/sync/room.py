@@ -282,6 +282,8 @@ class Room:
         shown = {(piece.need.space, piece.need.stream) for piece in found.gone if piece.worth >= Worth.RECEIVED}
         await self._agent.put_away(shown)
         await self._note_today(found.freed_bytes)
+        # before: a power cut leaves nothing that is called whole and is gone; after: who looked meanwhile saw it here
+        await self._agent.holdings.forget()
         await self._content.drop(packs)
         await self._agent.holdings.forget()
         freed = unnamed.freed_bytes + found.freed_bytes

@@ -235,6 +235,16 @@ async def _is_burnt(world: World, agent: SimAgent, need: Need) -> bool:
         return False
 
 
+async def _waits_with_who_let_it_in(world: World, server: Replica, entry: Entry) -> bool:
+    """Whether it waits for a human because an honest machine made it under a right that a thief had given (0299)."""
+    if entry.id not in (await server.view(entry.header.space)).roster.held_back:
+        return False
+    right = server.door.authority(entry.header.grant)
+    while right is not None and right.author not in world.doubtful:
+        right = server.door.authority(right.under)
+    return right is not None
+
+
 async def _hand_ins(world: World) -> None:
     server = server_of(world.office)
     works: dict[bytes, Work] = {}
@@ -251,7 +261,7 @@ async def _hand_ins(world: World) -> None:
         if not erased.get(entry.header.space, frozenset()).isdisjoint((entry.header.subject, entry.header.space)):
             continue
         work = works.get(name)
-        if work is None and _is_destroyed(world, entry):
+        if work is None and (_is_destroyed(world, entry) or await _waits_with_who_let_it_in(world, server, entry)):
             continue
         if work is None:
             raise BrokenError(f"hand-in {name.hex()[:8]} was acknowledged and is not seen")
