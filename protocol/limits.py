@@ -38,6 +38,7 @@ MAX_CALLED: Final = 256
 """Names of devices beside their grants in one sync answer."""
 MAX_TEXT_CHARS: Final = 16_000
 MAX_SPACES_PER_INVITE: Final = 64
+MAX_HOSTS_PER_INVITE: Final = 32
 MAX_READERS_PER_HAND_IN: Final = 50  # in one wrap
 MAX_READERS_OF_ONE_WORK: Final = 200  # at a time, in several wraps
 MAX_PHRASES_PER_DEVICE: Final = 4  # of a person; who draws another means the latest

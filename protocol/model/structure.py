@@ -7,7 +7,7 @@ the payloads together mean is the fold's business (`protocol.rights.roster`), an
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from protocol.canonical import encode
@@ -16,6 +16,7 @@ from protocol.fields import Fields, compact
 from protocol.identity import SigningKey, school_id, verify
 from protocol.limits import (
     MAX_CERTIFICATES_BESIDE,
+    MAX_HOSTS_PER_INVITE,
     MAX_NAME_CHARS,
     MAX_REVOCATION_LISTS,
     MAX_REVOKED_HEADS,
@@ -24,6 +25,7 @@ from protocol.limits import (
 )
 from protocol.model.entry import ID_BYTES, PERSON_BYTES, SIGNATURE_BYTES, Entry
 from protocol.roles import PersonRole, Role
+from protocol.trust.invitation import Invitation, is_vouched
 
 GENERATION_BYTES = 8
 _MAX_ROLE_CHARS = 16
@@ -167,11 +169,20 @@ class SpaceChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Hosts:
+    """Who may honour a code: these keys, and the server of a later certificate than this, in force when it was made."""
+
+    keys: tuple[bytes, ...]
+    certificate: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Invite:
     """What an enrolment code opens: a role in spaces.
 
     `uses` counts the devices it may admit, `expires_ms` is a time; `until_ms` is when the grants that it leads to are
-    meant to end. Where there is a `key`, who shows the code proves by it that they have the whole one.
+    meant to end. Where there is a `key`, who shows the code proves by it that they have the whole one. Where there are
+    `hosts`, `vouch` is that key's signature for all that stands here.
     """
 
     secret_hash: bytes
@@ -182,11 +193,14 @@ class Invite:
     expires_ms: int
     until_ms: int | None = None
     key: bytes | None = None
+    hosts: Hosts | None = None
+    vouch: bytes | None = None
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "an invitation")
+        hosts = fields.all_octets("hosts", ID_BYTES, MAX_HOSTS_PER_INVITE)
         return cls(
             fields.octets("secret", ID_BYTES),
             _role(fields),
@@ -196,10 +210,27 @@ class Invite:
             fields.count("expires"),
             fields.count_or_none("until"),
             fields.octets_or_none("key", ID_BYTES),
+            Hosts(hosts, fields.octets_or_none("server", ID_BYTES)) if hosts else None,
+            fields.octets_or_none("vouch", SIGNATURE_BYTES),
         )
 
     def encode(self) -> bytes:
         """To an entry's payload."""
+        return self._encoded(self.vouch)
+
+    def vouched_by(self, invitation: Invitation) -> Self:
+        """The same, with the word of its own code."""
+        return replace(self, vouch=invitation.vouch(self._encoded(None)))
+
+    @property
+    def is_vouched(self) -> bool:
+        """Whether its own code, by its key, said all of it: who has not the whole code cannot."""
+        if self.key is None or self.vouch is None:
+            return False
+        return is_vouched(self.key, self._encoded(None), self.vouch)
+
+    def _encoded(self, vouch: bytes | None) -> bytes:
+        hosts = self.hosts or Hosts((), None)
         return encode(
             compact(
                 secret=self.secret_hash,
@@ -210,6 +241,9 @@ class Invite:
                 expires=self.expires_ms,
                 until=self.until_ms,
                 key=self.key,
+                hosts=list(hosts.keys) or None,
+                server=hosts.certificate,
+                vouch=vouch,
             )
         )
 

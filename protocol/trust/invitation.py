@@ -7,8 +7,10 @@ Rules:
 - nobody is told the secret: who lets in is shown what is derived from it, and a signature for the one device that shows
   it, by a key that is derived from it too. Who was told so lets nobody else in with it, at any office that knows the
   code's `invite`;
+- with that key the code vouches for its `invite`, which says who may honour it: a key that was cut off before shows a
+  newcomer as good a chain, and cannot write such an invitation (docs/adr/0315);
 - codes of version 0, made by earlier programs, have no such key, and are told as they are: whoever reads them, a server
-  in wrong hands say, can use them.
+  in wrong hands say, can use them; those of version 1 vouch for nothing.
 """
 
 from __future__ import annotations
@@ -34,8 +36,10 @@ _VEIL: Final = b"relais/0 code told"
 _SHOWN: Final = b"relais/0 code shown"
 _KEY: Final = b"relais/0 code key"
 _PROOF: Final = b"relais/0 code proof"
+_VOUCH: Final = b"relais/0 code vouches"
 _TOLD_AS_IT_IS: Final = 0
-_VERSION: Final = 1
+_VOUCHES: Final = 2
+_VERSION: Final = 2
 _CHARS: Final = 36
 _CHECK_CHARS: Final = 3
 _GROUP_CHARS: Final = 4
@@ -85,6 +89,16 @@ class Invitation:
         signing = self._signing()
         return None if signing is None else signing.sign(_PROOF, device)
 
+    @property
+    def vouches(self) -> bool:
+        """Whether whoever honours this code has to show an `invite` for which it vouches."""
+        return self.version >= _VOUCHES
+
+    def vouch(self, invite: bytes) -> bytes | None:
+        """The code's own word for what its `invite` says, in bytes; None for a code of version 0."""
+        signing = self._signing()
+        return None if signing is None else signing.sign(_VOUCH, invite)
+
     def _signing(self) -> SigningKey | None:
         if self.version == _TOLD_AS_IT_IS:
             return None
@@ -108,6 +122,11 @@ def invitation_hash(secret: bytes) -> bytes:
 def is_proof(key: bytes, device: bytes, proof: bytes) -> bool:
     """Whether this proves that a device has the whole code, of which an `invite` holds this key."""
     return verify(key, _PROOF, device, proof)
+
+
+def is_vouched(key: bytes, invite: bytes, vouch: bytes) -> bool:
+    """Whether the code whose `invite` holds this key vouches for what that says, in bytes."""
+    return verify(key, _VOUCH, invite, vouch)
 
 
 def veiled(secret: bytes, secret_hash: bytes, device: bytes) -> bytes:

@@ -3,7 +3,8 @@
 Rules:
 - nothing is given to a server before it has shown a certificate under the very root that the code names;
 - a key that was cut off shows such a chain as well: what the code shows is told so that only who has its `invite` can
-  read it, and only who shows that entry is believed;
+  read it, and only who shows that entry, and stands in it, is believed: it says who may honour the code, and the code
+  vouches for it (docs/adr/0315);
 - a server in wrong hands has that entry: what it is told, and the proof that goes along, let no other device in;
 - the device's keys are durable before the server hears of them: a lost answer is asked for again with the same key, and
   the server answers the same;
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.private_file import make_private_folder, remove_private, write_private
 from protocol.replica.storage.sqlite import SqliteStore
+from protocol.rights.honouring import may_honour
 from protocol.trust.envelope import open_answer, seal_request
 from protocol.trust.invitation import Invitation, parse_code, veiled
 from sync_agent.app import Agent
@@ -45,7 +47,7 @@ from sync_agent.sync.session import Session
 from sync_agent.transport.answers import error_in
 from sync_agent.transport.interface import Transport, normal_url
 from sync_agent.transport.over_http import HttpTransport
-from sync_agent.transport.server_chain import Host, newest_certificate, roots_in
+from sync_agent.transport.server_chain import Host, door_of, newest_certificate, roots_in
 
 ENROLLED_WITH_MARK: Final = "enrolled-with"
 """In the store → canonical [server's address, hash of the code's secret]: what may be repeated."""
@@ -220,10 +222,10 @@ async def take_in(
 ) -> Enrolment:
     """Take the grants in, durably. Without `url`, the host says where the server is, and its time proves nothing.
 
-    Raises `PeerFault(WRONG_KEY)` for a host that cannot show the code's `invite`: it may have been cut off long ago.
+    Raises `PeerFault(WRONG_KEY)` for a host that cannot show the code's `invite`, or is none of those who may honour
+    it: it may have been cut off long ago.
     """
-    if not _shows_invite(answer.entries, invitation):
-        raise PeerFault(Code.WRONG_KEY, "who answered does not know of this code; nothing that it said was believed")
+    _check_honours(host, answer.entries, invitation)
     server_url = normal_url(answer.server_url or "") if url is None else url
     store = await SqliteStore.open(folder)
     try:
@@ -244,13 +246,28 @@ async def take_in(
     return Enrolment(server_url, host.root, answer.territory_name, name)
 
 
-def _shows_invite(entries: Iterable[Entry], invitation: Invitation) -> bool:
+def _check_honours(host: Host, entries: Sequence[Entry], invitation: Invitation) -> None:
+    """Raise `PeerFault(WRONG_KEY)` for who shows no `invite` of the code, or none by which it may let anybody in."""
+    shown = [invite for invite in _invites_in(entries) if invite.secret_hash == invitation.secret_hash]
+    if not shown:
+        raise PeerFault(Code.WRONG_KEY, "who answered does not know of this code; nothing that it said was believed")
+    if not invitation.vouches:
+        return
+    door = door_of(host.root, (*host.chain, *entries))
+    said = [invite.hosts for invite in shown if invite.key == invitation.key and invite.is_vouched]
+    if not any(hosts is not None and may_honour(door, hosts, host.signing) for hosts in said):
+        raise PeerFault(
+            Code.WRONG_KEY,
+            "who answered is none of those who may let anybody in with this code; nothing that it said was believed. "
+            "Ask for a new code, and tell whoever runs the system: what answered may be somebody else's",
+        )
+
+
+def _invites_in(entries: Iterable[Entry]) -> Iterator[Invite]:
     for entry in entries:
         if entry.header.kind == Kind.INVITE:
             with contextlib.suppress(PeerFault):
-                if Invite.parse(entry.payload or b"").secret_hash == invitation.secret_hash:
-                    return True
-    return False
+                yield Invite.parse(entry.payload or b"")
 
 
 async def _check_free(folder: Path, replica: Replica) -> None:

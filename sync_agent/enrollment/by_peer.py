@@ -19,7 +19,6 @@ from protocol.messages.enrollment import parse_chain
 from protocol.messages.introduction import NONCE_BYTES, knock
 from protocol.messages.wire import ENROLL_PATH
 from protocol.replica.at_work.replica import Entropy
-from protocol.rights.door import Door, Outcome
 from protocol.roles import RUNS_A_SCHOOL
 from protocol.trust.invitation import Invitation, parse_code
 from sync_agent.app import Agent
@@ -32,7 +31,7 @@ from sync_agent.lan.exchange.peer_transport import PeerTransport
 from sync_agent.machine.addresses import Address
 from sync_agent.machine.enrolled import ENROLMENT_FILE
 from sync_agent.machine.sync_result import SyncResult
-from sync_agent.transport.server_chain import Host, roots_in
+from sync_agent.transport.server_chain import Host, door_of, roots_in
 
 
 async def enroll_by_peer(
@@ -98,11 +97,7 @@ async def _host(invitation: Invitation, transport: PeerTransport, entropy: Entro
     if roots is None or not invitation.matches(territory_id(roots.now)):
         where = transport.address.authority
         raise Refused(Code.WRONG_TERRITORY, f"the code was not made for what answers at {where}; it was given nothing")
-    door = Door(roots.first)
-    for entry in chain:
-        if door.examine(entry).outcome is Outcome.ADMIT:
-            door.learn(entry)
-    for authority in door.authorities():
+    for authority in door_of(roots.first, chain).authorities():
         if authority.tls_sha256 == certificate and authority.role in RUNS_A_SCHOOL:
             return Host(roots.first, authority.key, authority.agreement, chain)
     raise PeerFault(Code.WRONG_KEY, f"the device at {transport.address.authority} has no right to let anybody in")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from protocol.errors import Code, LocalFailure, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey
@@ -26,7 +26,7 @@ from protocol.model.entry import Entry
 from protocol.model.structure import Certificate
 from protocol.replica.at_work.replica import Replica
 from protocol.rights.door import Authority
-from protocol.roles import Role
+from protocol.rights.honouring import Age, age, server_in_force
 from protocol.trust.envelope import open_answer, seal_request
 from sync_agent.app import Agent
 from sync_agent.network.trouble import Seen, Trouble
@@ -46,10 +46,6 @@ _RECONCILE_STRANGER: Final = frozenset({Code.UNKNOWN_DEVICE, Code.CANNOT_READ})
 def beginnings_of(revocations: Iterable[bytes]) -> tuple[bytes, ...]:
     """Revocations, as a request says that they were shown."""
     return tuple(sorted(each[:WITHDRAWN_BYTES] for each in revocations)[:MAX_CREDENTIALS])
-
-
-Order: TypeAlias = tuple[int, int, bytes]
-"""Which of two certificates is the newer: the root's place in the line, `at`, id."""
 
 
 class SealedCalls:
@@ -201,22 +197,12 @@ async def server_of(replica: Replica) -> Authority:
     return found[0]
 
 
-async def newest_server(replica: Replica) -> tuple[Authority, Order] | None:
+async def newest_server(replica: Replica) -> tuple[Authority, Age] | None:
     """The server's keys by its newest certificate that is not revoked, and which that is; None if all are."""
     roster = (await replica.view(replica.territory)).roster
-    servers = [
-        authority
-        for authority in replica.door.authorities()
-        if authority.role is Role.SERVER
-        and authority.space == replica.territory
-        and authority.key not in roster.cut
-        and authority.grant not in roster.held_back
-    ]
-    entries = await replica.store.get([authority.grant for authority in servers])
-    orders = {entry.id: _order(replica, entry) for entry in entries.values()}
-    newest = max((each for each in servers if each.grant in orders), key=lambda each: orders[each.grant], default=None)
-    return None if newest is None else (newest, orders[newest.grant])
+    found = server_in_force(replica.door, roster.cut, roster.held_back)
+    return None if found is None else (found, age(replica.door, found))
 
 
-def _order(replica: Replica, certificate: Entry) -> Order:
+def _order(replica: Replica, certificate: Entry) -> Age:
     return replica.door.place_of_root(certificate.header.author), certificate.header.at, certificate.id

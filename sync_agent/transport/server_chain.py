@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -79,6 +79,15 @@ class Host:
     signing: bytes
     agreement: bytes
     chain: tuple[Entry, ...]
+
+
+def door_of(root: bytes, entries: Iterable[Entry]) -> Door:
+    """What entries in an admissible order prove to who trusts a territory's first root, and nothing else."""
+    door = Door(root)
+    for entry in entries:
+        if door.examine(entry).outcome is Outcome.ADMIT:
+            door.learn(entry)
+    return door
 
 
 def host_in(chain: bytes, is_ours: IsOurs, is_in_force: IsOurs | None = None) -> Host | None:

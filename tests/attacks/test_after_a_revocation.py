@@ -26,12 +26,13 @@ from protocol.replica.office.erasures import erase_persons
 from protocol.replica.office.stays import Stay, _end_drafts
 from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.door import Authority
+from protocol.rights.honouring import Age
 from protocol.rights.revocations import Cuts, _Cut, _Place, _placed
 from protocol.rights.root_rotation import RootAccount, accounted
 from protocol.roles import Role
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.school.office import end_what_is_over
-from sync_agent.transport.sealed_calls import Order, server_of
+from sync_agent.transport.sealed_calls import server_of
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.keeping.new_root import NewKit
 from sync_server.opened.app import opened
@@ -337,7 +338,7 @@ async def test_a_lost_laptop_opens_nothing_that_is_handed_in_afterwards(tmp_path
 _ANSWERS: list[bytes] = []
 
 
-async def _whoever_answers(replica: Replica) -> tuple[Authority, Order]:
+async def _whoever_answers(replica: Replica) -> tuple[Authority, Age]:
     """Belief without memory: the server is whoever has just shown its certificate."""
     servers = [each for each in replica.door.authorities() if each.role is Role.SERVER]
     return next((each for each in servers if each.key in _ANSWERS), servers[-1]), (0, 0, b"")

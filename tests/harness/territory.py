@@ -19,7 +19,16 @@ from protocol.identity import AgreementKey, DeviceKeys, SigningKey, school_id, t
 from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Certificate, Generation, Grant, Invite, PersonRecord, RecoveryKey, SpaceRecord
+from protocol.model.structure import (
+    Certificate,
+    Generation,
+    Grant,
+    Hosts,
+    Invite,
+    PersonRecord,
+    RecoveryKey,
+    SpaceRecord,
+)
 from protocol.replica.answering.serving import Responder
 from protocol.replica.answering.station import Station
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
@@ -214,7 +223,10 @@ class Territory:
     ) -> str:
         """An enrolment code."""
         invitation = Invitation.create(self.id, self.entropy(10))
-        record = Invite(invitation.secret_hash, role, spaces, person, uses, self.clock() + ttl_ms, key=invitation.key)
+        hosts = Hosts((self.keys.signing.public,), self.certificate.id)
+        record = Invite(
+            invitation.secret_hash, role, spaces, person, uses, self.clock() + ttl_ms, key=invitation.key, hosts=hosts
+        ).vouched_by(invitation)
         where = spaces[0] if len(spaces) == 1 else self.schools[0]
         await self.say(where, Kind.INVITE, record.encode())
         return invitation.code()

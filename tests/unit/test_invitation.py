@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import Code, Refused
 from protocol.messages.enrollment import EnrollRequest
+from protocol.model.structure import Invite
 from protocol.trust import invitation
 from protocol.trust.invitation import ALPHABET, Invitation, from_base32, invitation_hash, parse_code, to_base32, veiled
 
@@ -30,7 +31,7 @@ def reason(text: str) -> str:
 
 
 def test_a_code_is_that_of_the_vectors() -> None:
-    known, expected = Invitation.create(TERRITORY_OF_VECTORS, SECRET), VECTORS["version 1"]
+    known, expected = Invitation(TERRITORY_OF_VECTORS[:10], SECRET, version=1), VECTORS["version 1"]
     assert known.key is not None
     proof = known.proof(DEVICE)
     assert proof is not None
@@ -43,6 +44,32 @@ def test_a_code_is_that_of_the_vectors() -> None:
         "proof": proof.hex(),
     } == expected
     assert parse_code(expected["code"]) == known
+
+
+def test_a_code_vouches_for_what_its_invitation_says_as_in_the_vectors() -> None:
+    known, expected = Invitation.create(TERRITORY_OF_VECTORS, SECRET), VECTORS["version 2"]
+    assert (known.code(), known.vouches) == (expected["code"], True)
+    assert (known.shown.hex(), known.key and known.key.hex()) == (
+        VECTORS["version 1"]["shown"],
+        VECTORS["version 1"]["key"],
+    )
+    said = Invite.parse(bytes.fromhex(expected["vouched"]))
+    vouched = said.vouched_by(known)
+    assert vouched.vouch is not None
+    assert vouched.vouch.hex() == expected["vouch"]
+    assert Invite.parse(vouched.encode()) == vouched
+    assert vouched.is_vouched
+    assert said.hosts is not None
+    for other in (
+        said,
+        replace(vouched, uses=31),
+        replace(vouched, hosts=None),
+        replace(vouched, hosts=replace(said.hosts, keys=said.hosts.keys[:1])),
+        replace(vouched, hosts=replace(said.hosts, certificate=None)),
+        replace(vouched, key=Invitation.create(TERRITORY, bytes(10)).key),
+        replace(vouched, key=None),
+    ):
+        assert not other.is_vouched
 
 
 def test_a_code_of_an_earlier_program_is_read_and_told_as_it_is() -> None:
@@ -137,7 +164,7 @@ def test_a_character_that_no_code_holds_is_named() -> None:
 
 
 def test_a_code_of_a_later_version_says_so() -> None:
-    later = "2" + CODE.replace("-", "")[1:-3]
+    later = "3" + CODE.replace("-", "")[1:-3]
     assert "newer version" in reason(later + invitation._checksum(later))
 
 

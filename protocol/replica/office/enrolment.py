@@ -4,6 +4,7 @@ Rules:
 - what a code shows is told to whoever lets in, a server in wrong hands too: where the invitation holds the code's key,
   the device proves that it has the whole code (docs/adr/0297);
 - of several invitations of one code the one counts that this office has made, else the first that came here;
+- one for which the code vouches says who may honour it: who is not among them says so, and the code stays good;
 - it counts if the fold holds it, its author outranks the role and is not cut off, its author's grant
   holds in every space, and whom it is for is still on the list of each: who was let go comes back by no older code;
 - at a server a code counts whose maker is known there, or comes of keys that still count (docs/adr/0299);
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import Code, Refused
@@ -33,6 +35,7 @@ from protocol.replica.office.known_codes import KnownCodes
 from protocol.replica.office.known_here import KnownHere, made_here, note_enrolled
 from protocol.replica.office.names import distinct
 from protocol.rights.door import Authority
+from protocol.rights.honouring import may_honour
 from protocol.roles import DEVICES, RANK, SHARED, Role
 from protocol.trust.envelope import OpenedRequest
 
@@ -80,21 +83,35 @@ class Enrolment:
             if invite.role not in SHARED:
                 await note_enrolled(office, invite.person, (opened.device, request.agreement), entry)
             grants = grants or await self._grant(opened.device, request, entry, invite)
-        entries = await office.replica.credentials([*grants, entry.id])
+        # by it a newcomer sees that this server's certificate is a later one than the code's
+        then = () if invite.hosts is None or invite.hosts.certificate is None else (invite.hosts.certificate,)
+        entries = await office.replica.credentials([*then, *grants, entry.id])
         return EnrollAnswer(now_ms, office.territory_name, entries, self._server_url).encode()
 
     async def _invitation(self, shown: Sequence[Entry], request: EnrollRequest, device: bytes) -> tuple[Entry, Invite]:
         """The entry of a code, if it counts, and if this device has the whole of its code.
 
         Whoever reads an invitation can write another one of the same code, for something else: of several it is the one
-        that was made here, else the first that came. If that does not count, none does.
+        that was made here, else the first for which the code vouches, else the first that came. If that does not count,
+        none does.
         """
-        entry = await self._made_here(shown) or shown[0]
+        entry = await self._made_here(shown) or next(filter(partial(_is_vouched, request, device), shown), shown[0])
         invite = Invite.parse(entry.payload or b"")
         if request.proves(invite.key, device) and await self._counts(entry, invite):
             await self._check_known(entry)
+            self._check_host(invite)
             return entry, invite
         raise _wrong()
+
+    def _check_host(self, invite: Invite) -> None:
+        """Let in nobody who will not believe this office. Raises `Refused` (CODE_WRONG); the code stays good."""
+        office = self._office
+        if invite.hosts and not may_honour(office.replica.door, invite.hosts, office.own_device[0]):
+            raise Refused(
+                Code.CODE_WRONG,
+                "this code was made before the computer that answers could let anybody in, or where that was not "
+                "known: make a new code on that computer, or use this one where it was made, or at the server",
+            )
 
     async def _made_here(self, shown: Sequence[Entry]) -> Entry | None:
         """Which entry of a code this very office has made; with a server's key others make such as well."""
@@ -184,6 +201,12 @@ class Enrolment:
         grants = [written.id for written in await self._office.say(drafts)]
         await self._office.tend_keys(invite.spaces, let_in=True)
         return grants
+
+
+def _is_vouched(request: EnrollRequest, device: bytes, entry: Entry) -> bool:
+    """Whether a code, of which `device` proves that it has the whole, says itself what this invitation says."""
+    invite = Invite.parse(entry.payload or b"")
+    return request.proves(invite.key, device) and invite.is_vouched
 
 
 def _used(granted: Sequence[Authority]) -> Refused:

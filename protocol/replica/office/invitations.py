@@ -13,6 +13,7 @@ from protocol.model.structure import Invite
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.spaces import smallest_cover
+from protocol.rights.honouring import hosts_of
 from protocol.roles import SHARED, PersonRole, Role
 from protocol.trust.invitation import SECRET_BYTES, Invitation
 
@@ -47,6 +48,8 @@ class Invited:
 async def invite(office: Office, wanted: Wanted) -> Invited:
     """Make a code. Its secret is in the code alone; the `invite` entry holds the hash of what it shows, and its key.
 
+    The entry says who may honour it, and the code vouches for that (docs/adr/0315).
+
     Raises `BadInput` (USAGE, UNKNOWN_PERSON).
     """
     if not 1 <= wanted.uses <= MAX_INVITED_DEVICES:
@@ -61,6 +64,8 @@ async def invite(office: Office, wanted: Wanted) -> Invited:
     invitation = Invitation.create(territory_id(office.replica.door.root_now), office.entropy(SECRET_BYTES))
     expires_ms = office.now_ms() + wanted.lifetime_ms
     until_ms = None if wanted.stay_ms is None else office.now_ms() + wanted.stay_ms
+    home = smallest_cover(office.replica.door, wanted.spaces)
+    roster = (await office.replica.view(home)).roster
     record = Invite(
         invitation.secret_hash,
         wanted.role,
@@ -70,9 +75,9 @@ async def invite(office: Office, wanted: Wanted) -> Invited:
         expires_ms,
         until_ms,
         invitation.key,
+        hosts_of(office.replica.door, office.own_device[0], home, roster.cut, roster.held_back),
     )
-    home = smallest_cover(office.replica.door, wanted.spaces)
-    await office.say([Draft(home, Kind.INVITE, None, record.encode())])
+    await office.say([Draft(home, Kind.INVITE, None, record.vouched_by(invitation).encode())])
     return Invited(invitation.code(), expires_ms, " ".join(words_of(invitation.fingerprint)))
 
 
