@@ -340,15 +340,19 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         new_passphrase_file: Annotated[
             str | None, Option(metavar="FILE", help="A file with the passphrase that protects the new kit.")
         ] = None,
+        anyway: Annotated[
+            bool, Option(help="Even if this server may not have heard all that the kit has signed; it counts no more.")
+        ] = False,
     ) -> JSON:
         """Give the territory another root, after a theft of the kit. Repeatable with the same files after a cut."""
         from sync_server.keeping.new_root import NewKit  # noqa: PLC0415
 
         old = _kit_in(call, kit, passphrase_file)
         made = NewKit(Path(kit), passphrase_file, Path(new_kit), new_passphrase_file, secrets.token_bytes)
-        desk = kits.desk("rotate root", {}, old, new=made.kit)
+        params: Params = {"anyway": anyway}
+        desk = kits.desk("rotate root", params, old, new=made.kit)
         try:
-            done = await kits.run_at(call, "rotate root", {}, desk)
+            done = await kits.run_at(call, "rotate root", params, desk)
         except BadInput as reason:
             raise made.failed(reason, has_signed=desk.has_signed) from reason
         kept = made.keep(done)

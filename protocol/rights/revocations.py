@@ -2,6 +2,8 @@
 
 A pure function of the sets of a space and of the spaces above it; its rules stand with those of the roster.
 
+What a rotation leaves out of what its root had signed, a root after it may let stand (`let_stand`; docs/adr/0308).
+
 A revocation with a target ends that grant alone, and counts as long as the grant does: whoever carries out what a
 grant says of its own end says nothing once nobody has said it (docs/adr/0144).
 
@@ -17,8 +19,8 @@ from typing import Final, NamedTuple, Self, TypeAlias
 
 from protocol.errors import PeerFault
 from protocol.model.ancestry import marked
-from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Revocation
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import Revocation, Ruling
 from protocol.rights.certified import beside, unnamed
 from protocol.rights.door import Authority, Door
 from protocol.rights.root_rotation import RootRotation, accounted
@@ -36,13 +38,17 @@ _WEIGHED_AT_ONCE: Final = 2_048
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """`ends` is the one grant of the key that it ends; None for what cuts the key off."""
+    """`ends` is the one grant of the key that it ends; None for what cuts the key off.
+
+    It leaves what the `heads` lead to, and of the rest what is `spared`.
+    """
 
     entry: bytes
     rank: int
     key: bytes
     heads: tuple[bytes, ...]
     ends: bytes | None = None
+    spared: frozenset[bytes] = frozenset()
 
 
 class _Place(NamedTuple):
@@ -241,7 +247,7 @@ def _weighed(
             spared = overcome.get(grant_id, 0) if grant_id is not None and grant_id in able else 0
             if (led_to.get(entry.id, 0) | spared) != every:
                 beyond.add(entry.id)
-    return beyond, returning
+    return beyond.difference(frozenset.intersection(*(cut.spared for cut in cuts))), returning
 
 
 def _after_the_end(cuts: Sequence[_Cut], written: Mapping[bytes, Entry], said: _Said) -> set[bytes]:
@@ -315,15 +321,43 @@ def _heads(cut: Entry, revocation: Revocation, said: Mapping[bytes, Entry]) -> t
 
 
 def _rotations(entries: Iterable[Entry], door: Door, by_author: _Written) -> Iterable[_Cut]:
-    """Each root that was replaced is cut off, but for what the rotation names, and for the rotation itself."""
-    for entry in entries:
-        if entry.header.kind == Kind.ROOT_ROTATION and door.is_followed(entry.id):
-            try:
-                rotation = RootRotation.parse(entry.payload or b"")
-            except PeerFault:
-                continue
-            named = accounted(rotation.heads, by_author[entry.header.author])
-            yield _Cut(entry.id, ABOVE_ROOTS, entry.header.author, (*named, entry.id))
+    """Each root that was replaced is cut off, but for what the rotation names, and for the rotation itself.
+
+    So is not what a root after it lets stand, as far as that word of its own counts: the latest root is heard first.
+    """
+    followed = {one.header.author: one for one in entries if door.is_followed(one.id)}
+    let_stand: set[bytes] = set()
+    for root in reversed(door.roots):
+        said, rotation = by_author[root], followed.get(root)
+        counting: Iterable[Entry] = said.values() if root == door.root_now else ()
+        if rotation is not None and (named := _named_by(rotation, said)) is not None:
+            spared = let_stand & said.keys()
+            yield _Cut(rotation.id, ABOVE_ROOTS, root, named, spared=frozenset(spared))
+            counting = (said[name] for name in {*_led_to(named, said), *spared})
+        let_stand.update(name for entry in counting for name in _accepted_by(entry))
+
+
+def _named_by(rotation: Entry, said: Mapping[bytes, Entry]) -> tuple[bytes, ...] | None:
+    found = parsed(rotation, RootRotation.parse)
+    return None if found is None else (*accounted(found.heads, said), rotation.id)
+
+
+def _led_to(heads: Iterable[bytes], said: Mapping[bytes, Entry]) -> set[bytes]:
+    found: set[bytes] = set()
+    pending = list(heads)
+    while pending:
+        name = pending.pop()
+        if name in said and name not in found:
+            found.add(name)
+            pending.extend(said[name].header.prev)
+    return found
+
+
+def _accepted_by(entry: Entry) -> tuple[bytes, ...]:
+    """What a root's ruling lets count; it may be a root's before it, of any kind (§ "Root rotation")."""
+    is_ruling = entry.header.kind == Kind.RULING and entry.header.grant is None
+    ruling = parsed(entry, Ruling.parse) if is_ruling else None
+    return () if ruling is None else ruling.accepted
 
 
 def _revocations(entries: Iterable[Entry], door: Door, by_author: _Written) -> Iterable[_Cut]:

@@ -261,5 +261,5 @@ def _check_in_force(replica: Replica, kit: Kit) -> None:
     raise Refused(
         Code.WRONG_TERRITORY,
         "neither this kit nor the backup proves that the kit's root took over: `rotate root` was cut short before its "
-        "kit was complete. Restore with the kit from before it, then run the same `rotate root` again",
+        "kit was complete. Restore with the kit from before it, then run the same `rotate root` again, with --anyway",
     )

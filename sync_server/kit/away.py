@@ -31,6 +31,7 @@ from sync_server.kit.questions import (
     encode_question,
     parse_answer,
 )
+from sync_server.kit.root_line import MAX_SHOWN
 from sync_server.opened.app import Server
 
 
@@ -101,12 +102,23 @@ class RootAway:
         store = self._server.store
         cut = {Revocation.parse(each.payload or b"").key for each in entries if each.header.kind == Kind.REVOKE}
         shown = {each.id: each for each in await store.scan_kinds([Kind.CERTIFICATE]) if _certified(each) in cut}
+        if any(each.header.kind == Kind.ROOT_ROTATION for each in entries):
+            shown |= {each.id: each for each in await self._said_by_root()}
         for ruling in (Ruling.parse(each.payload or b"") for each in entries if each.header.kind == Kind.RULING):
             shown |= {
                 name: each if each.header.kind == Kind.ERASE else replace(each, salt=None, payload=None)
                 for name, each in (await store.get((*ruling.accepted, *ruling.refused))).items()
             }
         return tuple(shown.values())
+
+    async def _said_by_root(self) -> list[Entry]:
+        """What this root has signed for the territory, first what made servers; without what it says of anybody."""
+        said = await self._server.store.authored(self._server.replica.territory, self._public)
+        said = sorted(said, key=lambda each: (each.id != self._server.grant, each.header.kind != Kind.CERTIFICATE))
+        return [
+            each if each.header.kind == Kind.CERTIFICATE else replace(each, salt=None, payload=None)
+            for each in said[:MAX_SHOWN]
+        ]
 
 
 class _Line:

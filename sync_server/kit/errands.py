@@ -7,7 +7,7 @@ looks at every entry before the root signs it, and at whose work is opened.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import product
 from typing import ClassVar
@@ -26,7 +26,7 @@ from protocol.rights.vouching import Device, device_words
 from protocol.trust.kit import Kit
 from protocol.trust.sealing import unwrap_key
 from sync_server.kit.questions import Sealed
-from sync_server.kit.root_line import roots_in
+from sync_server.kit.root_line import left_by, roots_in
 
 
 class Errand:
@@ -151,7 +151,10 @@ class TakingBack(Errand):
 
 
 class Judging(Errand):
-    """`accept` and `refuse`: these entries, or the work of these devices, by whole ids as they were typed."""
+    """`accept` and `refuse`: these entries, or the work of these devices, by whole ids as they were typed.
+
+    Of a root before the kit's all that it signed is accepted, its rights and names too.
+    """
 
     elsewhere = frozenset({Kind.RULING})
 
@@ -160,6 +163,7 @@ class Judging(Errand):
         super().__init__(kit)
         self._named = frozenset(map(_whole_id, named))
         self._accept = accept
+        self._earlier_roots = roots_before(kit)
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """A ruling on what was named, which is shown."""
@@ -180,7 +184,8 @@ class Judging(Errand):
 
     def _is_meant(self, judged: Entry, space: bytes) -> bool:
         header = judged.header
-        if header.space != space or not may_be_judged_by_kit(judged, accept=self._accept):
+        is_an_earlier_roots = self._accept and header.grant is None and header.author in self._earlier_roots
+        if header.space != space or not (is_an_earlier_roots or may_be_judged_by_kit(judged, accept=self._accept)):
             return False
         if judged.id in self._named or (header.kind == Kind.WRAP and header.target in self._named):
             return True
@@ -268,7 +273,7 @@ class RotatingServer(Errand):
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
         self._once = _Once()
-        self._roots = {kit.root.public, *_roots_before(kit)}
+        self._roots = {kit.root.public, *roots_before(kit)}
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """A certificate, a list of heads, or a revocation of a key that a root of the territory has certified."""
@@ -280,16 +285,9 @@ class RotatingServer(Errand):
                 is_fine = self._once.is_first(entry)
             case _:
                 _check_kind(entry, Kind.REVOKE)
-                is_fine = Revocation.parse(entry.payload or b"").key in self._servers(evidence.values())
+                is_fine = Revocation.parse(entry.payload or b"").key in servers_in(evidence.values(), self._roots)
         if not is_fine:
             raise uncalled_for(entry)
-
-    def _servers(self, evidence: Collection[Entry]) -> set[bytes]:
-        return {
-            Certificate.parse(each.payload or b"").signing
-            for each in evidence
-            if each.header.kind == Kind.CERTIFICATE and each.header.author in self._roots and signature_holds(each)
-        }
 
 
 class CuttingOff(Errand):
@@ -313,28 +311,52 @@ class CuttingOff(Errand):
 
 
 class RotatingRoot(Errand):
-    """`rotate root`: the old root names the new one, which agrees, certifies a server and names its recovery key."""
+    """`rotate root`: the old root names the new one, which agrees, certifies a server and names its recovery key.
 
-    def __init__(self, kit: Kit, new: Kit) -> None:
+    What the old root has signed and the rotation does not lead to counts no more: so what that leads to is looked at,
+    and told (docs/adr/0308).
+    """
+
+    def __init__(self, kit: Kit, new: Kit, *, anyway: bool = False) -> None:
         super().__init__(kit, new)
         self._new = new
+        self._anyway = anyway
         self._once = _Once()
+        self._accounts: dict[bytes, Entry] = {}
+        self._kept: set[bytes] = set()
+        """The servers whose certificates stay."""
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """Accounts of what the old root has signed, and that the new one follows."""
-        del evidence
         if entry.header.kind == Kind.ROOT_ACCOUNT:
+            self._accounts[entry.id] = entry
             return
         _check_kind(entry, Kind.ROOT_ROTATION)
-        is_ours = RootRotation.parse(entry.payload or b"").root == self._new.root.public
-        if not (is_ours and self._once.is_first(entry)):
+        rotation = RootRotation.parse(entry.payload or b"")
+        if not (rotation.root == self._new.root.public and self._once.is_first(entry)):
             raise uncalled_for(entry)
+        found = left_by(entry, rotation, self._accounts, evidence.values())
+        self._kept = servers_in(found.stays, {self.kit.root.public})
+        if not (self._kept and entry.header.prev):
+            raise PeerFault(
+                Code.NO_RIGHT,
+                "the program that has the store open does not show what the kit has signed so far, all of which would "
+                "count no more, and nothing was signed: if it was started before an update, start it again; else it is "
+                "not what it was: make the server anew on another machine",
+            )
+        if found.lacking and not self._anyway:
+            raise BadInput(
+                Code.NOT_YET,
+                f"this server lacks {found.lacking} of the words that the kit has signed so far, which would count no "
+                "more (an erasure, or that stolen keys are cut off), and nothing was signed: call this again once all "
+                "machines have called; if that cannot be, with --anyway",
+            )
+        self.looked_at.append(found.told())
 
     def check_new(self, entry: Entry) -> None:
-        """One server's certificate and the new recovery key."""
+        """One server's certificate, of one that the old root has certified and that stays, and the new recovery key."""
         if entry.header.kind == Kind.CERTIFICATE:
-            Certificate.parse(entry.payload or b"")
-            is_fine = True
+            is_fine = Certificate.parse(entry.payload or b"").signing in self._kept
         else:
             _check_kind(entry, Kind.RECOVERY_KEY)
             is_fine = RecoveryKey.parse(entry.payload or b"").agreement == self._new.recovery.public
@@ -363,7 +385,7 @@ def errand_of(command: str, kit: Kit, params: Params, new: Kit | None, entropy: 
         case "rotate server":
             return RotatingServer(kit)
         case "rotate root" if new is not None:
-            return RotatingRoot(kit, new)
+            return RotatingRoot(kit, new, anyway=params.get("anyway") is True)
         case _:
             return Errand(kit, new)
 
@@ -429,9 +451,18 @@ def _whose(entry: Entry) -> str:
     return "the kit" if entry.header.grant is None else f"the key {entry.header.author.hex()}"
 
 
-def _roots_before(kit: Kit) -> set[bytes]:
+def servers_in(evidence: Iterable[Entry], roots: Container[bytes]) -> set[bytes]:
+    """The keys that these roots have made a server's, as far as that is shown."""
+    return {
+        Certificate.parse(each.payload or b"").signing
+        for each in evidence
+        if each.header.kind == Kind.CERTIFICATE and each.header.author in roots and signature_holds(each)
+    }
+
+
+def roots_before(kit: Kit) -> set[bytes]:
     """The territory's roots before that of a kit, which holds the rotations that prove them."""
-    return set() if kit.first_root is None else set(roots_in(kit.chain, kit.first_root))
+    return set() if kit.first_root is None else {*roots_in(kit.chain, kit.first_root)} - {kit.root.public}
 
 
 def _check_kind(entry: Entry, kind: Kind) -> None:

@@ -5,12 +5,65 @@ Whoever answers a command may be a thief: what a kit keeps is judged by the door
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
+from protocol.clock import rfc3339
 from protocol.messages.enrollment import encode_chain, parse_chain
-from protocol.model.entry import Entry
+from protocol.model.entry import Entry, kind_name, signature_holds
+from protocol.replica.console.text import local_time
 from protocol.rights.door import Door, Outcome
-from protocol.rights.root_rotation import rotations_in
+from protocol.rights.root_rotation import RootRotation, accounted, rotations_in
+
+MAX_SHOWN: Final = 4_096
+"""Of so many words that a root has signed the command is shown what they are; who stole a kit may sign without end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a rotation leaves of what the root before had signed: what `stays`, and how many words are `lacking`.
+
+    Lacking are those that others name as said before them, and that whoever shows them has not.
+    """
+
+    stays: Sequence[Entry]
+    lacking: int
+
+    def told(self) -> str:
+        """What to say to whoever has the kit. What is not in it counts no more."""
+        counted = Counter(kind_name(each.header.kind) for each in self.stays)
+        kinds = ", ".join(f"{count} × {kind}" for kind, count in counted.items())
+        latest = local_time(rfc3339(max(each.timestamp_ms for each in self.stays)) or "")
+        return (
+            f"of what the kit so far has signed for the territory this stays: {kinds}; the latest of {latest}. What "
+            "it has signed besides counts no more, but for what `sync-server accept ID --kit KIT` lets stand, with the "
+            "new kit"
+        )
+
+
+def left_by(entry: Entry, rotation: RootRotation, accounts: Mapping[bytes, Entry], evidence: Iterable[Entry]) -> Left:
+    """What a rotation's entry leaves of the `evidence`: what it names, by itself or by accounts, and what led to that.
+
+    A thief shows what he likes, and nothing that the root has not signed: he may leave out its latest words alone.
+    """
+    shown = {
+        each.id: each
+        for each in evidence
+        if each.header.author == entry.header.author and each.header.grant is None and signature_holds(each)
+    }
+    stays: dict[bytes, Entry] = {}
+    lacking: set[bytes] = set()
+    pending = [*accounted(rotation.heads, accounts), *entry.header.prev]
+    while pending:
+        name = pending.pop()
+        if (found := shown.get(name)) is not None and name not in stays:
+            stays[name] = found
+            pending += found.header.prev
+            lacking.update(earlier for earlier in found.header.prev if earlier not in shown)
+    is_whole = len(shown) < MAX_SHOWN
+    return Left(tuple(stays.values()), len(lacking) if is_whole else 0)
 
 
 def roots_in(chain: bytes, first: bytes) -> tuple[bytes, ...]:

@@ -122,7 +122,11 @@ async def _ruled(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
 
 def _beyond(count: int, command: str, *, is_by_kit: bool) -> str:
     if is_by_kit:
-        return f"{count} of these came under a root that another one has replaced: no word changes that; they are kept"
+        return (
+            f"{count} of these came under what a root had signed that another one has replaced, and which counts no "
+            "more: they are kept. Let that count first, if it is honest: `waiting` lists it, a server's certificate "
+            "above all, by the id of the old root as its device; `accept ID --kit KIT` takes either id"
+        )
     return (
         f"{count} of these wait by the kit's word (`rotate server --since`, `revoke --kit --since`), which stands "
         f"above the server's: they are kept, and count for nothing. `sync-server {command} ID --kit KIT` rules "
@@ -345,8 +349,8 @@ async def _tell_of_more(outgoing: Outgoing, more: int) -> None:
         await outgoing.progress(f"and {more} more; `devices` lists all")
 
 
-async def _rotate_root(server: Server, _params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
-    chain, told = await rotate_root(server, _needed(kit))
+async def _rotate_root(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
+    chain, told = await rotate_root(server, _needed(kit), anyway=params.get("anyway") is True)
     for line in told:
         await outgoing.progress(line)
     await outgoing.progress("devices follow at their next call; codes that were made before are refused from now on")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -110,7 +110,16 @@ class Thief:
         """Say something as the root. Raises what the command refuses with."""
         await write_as_root(self._server, self.kit, drafts)
 
-    async def has_signed_of_a_header(self, draft: Draft, *, ahead_ms: int = 0, new: bool = False) -> Entry:
+    async def takes_over(self, ahead_ms: int = 0, heads: Sequence[bytes] = ()) -> Entry:
+        """Have the root say that the new one follows it, after all that it has said."""
+        territory = self._server.replica.territory
+        rotation = Draft(territory, Kind.ROOT_ROTATION, None, await self.kit.agree(1, heads))
+        said = await self._server.replica.tips(territory, self.kit.root.public)
+        return await self.has_signed_of_a_header(rotation, ahead_ms=ahead_ms, prev=said)
+
+    async def has_signed_of_a_header(
+        self, draft: Draft, *, ahead_ms: int = 0, new: bool = False, prev: Sequence[bytes] = ()
+    ) -> Entry:
         """The same, dated as the thief likes, and let in nowhere yet. Raises what the command refuses with."""
         root = self.kit.new_root if new else self.kit.root
         assert root is not None
@@ -125,6 +134,7 @@ class Thief:
             subject=draft.subject,
             target=draft.target,
             parents=draft.parents,
+            prev=prev,
         )
         (signature,) = await root.signatures([wish])
         return replace(wish, signature=signature)
@@ -260,10 +270,10 @@ async def test_what_is_written_of_one_pupil_opens_no_other_pupils_work(tmp_path:
         assert [await thief.kit.content_key(found[work]) is not None for work in works] == [True, False]
 
 
-def certified(here: Town) -> Draft:
-    """A server of the thief's own."""
-    own = new_device(os.urandom)
-    payload = Certificate(own.signing.public, own.agreement.public).encode()
+def certified(here: Town, *, own: bool = True) -> Draft:
+    """A server of the thief's own, or the one that there is."""
+    keys = new_device(os.urandom) if own else here.office.server.keys
+    payload = Certificate(keys.signing.public, keys.agreement.public).encode()
     return Draft(here.office.server.replica.territory, Kind.CERTIFICATE, None, payload)
 
 
@@ -301,8 +311,9 @@ async def test_the_root_signs_nothing_that_is_dated_further_from_its_own_clock_t
         kit, new = kit_in(tmp_path / "server" / "kit", None), new_kit("Cher", os.urandom)
         with pytest.raises(PeerFault, match="clock is wrong"):
             await Thief(here, kit, "rotate server").has_signed_of_a_header(certified(here), ahead_ms=ahead_ms)
-        for wish in (certified(here), recovering(here, new)):
+        for wish in (certified(here, own=False), recovering(here, new)):
             thief = Thief(here, kit, "rotate root", new)
+            await thief.takes_over()
             with pytest.raises(PeerFault, match="clock is wrong"):
                 await thief.has_signed_of_a_header(wish, ahead_ms=ahead_ms, new=True)
             await thief.has_signed_of_a_header(wish, ahead_ms=ahead_ms // 100_000, new=True)
@@ -329,16 +340,26 @@ async def test_one_command_certifies_once_and_names_another_root_once(tmp_path: 
     async with town(tmp_path) as here:
         kit, new = kit_in(tmp_path / "server" / "kit", None), new_kit("Cher", os.urandom)
         one, other = Thief(here, kit, "rotate server"), Thief(here, kit, "rotate root", new)
-        rotation = Draft(certified(here).space, Kind.ROOT_ROTATION, None, await other.kit.agree(1, ()))
-        of_the_new_root = (certified(here), recovering(here, new))
-        for thief, wish, is_new in (
-            (one, certified(here), False),
-            (other, rotation, False),
-            *((other, wish, True) for wish in of_the_new_root),
-        ):
+        await other.takes_over()
+        with pytest.raises(PeerFault, match="does not need"):
+            await other.takes_over(60_000)
+        of_the_new_root = (certified(here, own=False), recovering(here, new))
+        for thief, wish, is_new in ((one, certified(here), False), *((other, wish, True) for wish in of_the_new_root)):
             await thief.has_signed_of_a_header(wish, new=is_new)
             with pytest.raises(PeerFault, match="does not need"):
                 await thief.has_signed_of_a_header(wish, ahead_ms=60_000, new=is_new)
+
+
+@attack(KIT_ROW, off={"sync_server.kit.errands.RotatingRoot.check_new": lambda *_: None})
+async def test_a_new_root_certifies_no_server_that_the_old_one_had_not(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        kit, new = kit_in(tmp_path / "server" / "kit", None), new_kit("Cher", os.urandom)
+        thief = Thief(here, kit, "rotate root", new)
+        await thief.takes_over()
+        for wish in (certified(here), cutting_off(here, here.office.server.keys.signing.public)):
+            with pytest.raises(PeerFault, match="does not need"):
+                await thief.has_signed_of_a_header(wish, new=True)
+        await thief.has_signed_of_a_header(certified(here, own=False), new=True)
 
 
 @attack(KIT_ROW, off={"sync_server.kit.errands.Judging._is_meant": lambda *_: True})

@@ -160,11 +160,18 @@ def opened_request(server: Server, device: DeviceKeys, call: Call, payload: byte
 
 
 async def rotate_root(
-    server: Server, old: Kit, new: Kit, entropy: Entropy = os.urandom, said: Sayings | None = None
+    server: Server,
+    old: Kit,
+    new: Kit,
+    entropy: Entropy = os.urandom,
+    said: Sayings | None = None,
+    *,
+    anyway: bool = False,
 ) -> bytes:
     """Another root takes over, as by the command; the rotations so far, for the new kit."""
-    desk = KitDesk(errand_of("rotate root", old, {}, new, entropy), said or Sayings(), server.now_ms)
-    done = await operations(server)["rotate root"]({"kit": desk.keys}, desk, desk)
+    params = {"anyway": anyway}
+    desk = KitDesk(errand_of("rotate root", old, params, new, entropy), said or Sayings(), server.now_ms)
+    done = await operations(server)["rotate root"]({**params, "kit": desk.keys}, desk, desk)
     assert isinstance(done, dict)
     return bytes.fromhex(str(done["chain"]))
 

@@ -15,7 +15,9 @@ Rules:
   old root certified after another had taken over would be no server to anybody;
 - nothing that the old root has signed, and no flood of it, keeps another root from taking over;
 - another root is said by the old one and agreed to by the new one, which certifies the server again in the same
-  transaction; what else turns up under the old root is held back, and codes that were made before are refused.
+  transaction; what else turns up under the old root is held back, and codes that were made before are refused;
+- so it is asked about while this server may not have heard all that the old root has said, and what keys are a server's
+  beside its own is told (docs/adr/0308).
 """
 
 from __future__ import annotations
@@ -47,12 +49,14 @@ from protocol.replica.office.heads import (
 from sync_server.handlers.by_kit.replaced_keys import note_as_own, replaced_keys
 from sync_server.handlers.by_kit.ruled_anew import counting, to_rule_anew
 from sync_server.handlers.by_kit.servers_named import certificates_beside
+from sync_server.handlers.store.restored import unheard_since_made
 from sync_server.kit.away import KitAway, RootAway
 from sync_server.opened.app import Server
 from sync_server.opened.data_folder import NEXT_KEYS_FILE
 from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys
 
 _PROOFS: Final = frozenset({Kind.CERTIFICATE, Kind.RECOVERY_KEY, Kind.GENERATION, Kind.ROOT_ROTATION})
+MAX_TOLD: Final = 20
 _NAMED_BY_ITSELF: Final = MAX_ROTATION_HEADS // 2
 """How many entries of the old root a rotation names, where the others stand in accounts."""
 
@@ -121,10 +125,11 @@ async def _earlier(server: Server, old: bytes, stays: Collection[bytes] | None) 
     return await earlier_words(old, server.replica.door.spaces(), server.store, stays)
 
 
-async def rotate_root(server: Server, kit: KitAway) -> tuple[bytes, Sequence[str]]:
+async def rotate_root(server: Server, kit: KitAway, *, anyway: bool = False) -> tuple[bytes, Sequence[str]]:
     """The new root of `kit` takes over; the rotations so far, as they are sent, for the new kit, and what to tell.
 
-    May be repeated after its answer was lost. Raises `BadInput(BAD_KIT | USAGE)`, `LocalFailure`.
+    May be repeated after its answer was lost. Raises `BadInput`: BAD_KIT, USAGE, and, if not `anyway`, NOT_YET while
+    this server may lack what the old root has said; `LocalFailure`.
     """
     replica = server.replica
     if kit.new_root is None or kit.new_recovery is None:
@@ -133,11 +138,36 @@ async def rotate_root(server: Server, kit: KitAway) -> tuple[bytes, Sequence[str
     async with server.rotating:
         if replica.door.root_now != kit.new_root.public:
             check_kit(server, kit)
+            if not anyway and (unheard := await unheard_since_made(server)) is not None:
+                raise _too_early(unheard)
             before = await counting(server)
             await _take_over(server, kit, kit.new_root, RecoveryKey(kit.new_recovery))
-            told = to_rule_anew(before, await counting(server))
+            told = (*await _other_servers(server), *to_rule_anew(before, await counting(server)))
     chain = await replica.credentials([server.grant])
     return encode_chain([entry for entry in chain if entry.header.kind == Kind.ROOT_ROTATION]), told
+
+
+def _too_early(unheard: int) -> BadInput:
+    called = f"{unheard} of its machines have not called since" if unheard else "no machine has called since"
+    return BadInput(
+        Code.NOT_YET,
+        "what the kit has signed and this server has not heard of would count no more: whom it has forgotten would be "
+        "shown again, stolen keys that it cut off would be a server's, and classes could stay closed. This server may "
+        f"lack some of it: it was made anew, and {called}. Call this again once they have. If the kit is in other "
+        "hands, or they never will, or this was begun before the server was made again, with --anyway: then look at "
+        "`waiting`, once they have called",
+    )
+
+
+async def _other_servers(server: Server) -> list[str]:
+    """What to tell of the keys that are a server's beside this one's."""
+    cut = (await server.replica.view(server.replica.territory)).roster.cut
+    others = [key for key in server.replica.door.server_keys() if key not in cut and key != server.keys.signing.public]
+    return [
+        f"goes on counting as a server's: the key {key.hex()}. If somebody else may have it, or the kit had cut it "
+        "off: `sync-server rotate server --kit KIT`, with the new kit"
+        for key in others[:MAX_TOLD]
+    ]
 
 
 async def _take_over(server: Server, kit: KitAway, new: RootAway, recovery: RecoveryKey) -> None:
@@ -164,7 +194,8 @@ async def _signed(server: Server, old: bytes, tips: Tips) -> list[bytes]:
     replica = server.replica
     # all of them where rights begin: a server that is made anew gets these one by one, and in no order
     said = await server.store.authored(replica.territory, old)
-    first = [entry.id for entry in said if entry.header.kind in _PROOFS][:_NAMED_BY_ITSELF]
+    own = [entry.id for entry in said if entry.id == server.grant]
+    first = [*own, *(entry.id for entry in said if entry.header.kind in _PROOFS)][:_NAMED_BY_ITSELF]
     below = [space for space in replica.door.spaces() if space != replica.territory]
     latest = [await tips(space, old) for space in below]
     in_turn = [tip for some in zip_longest(*latest) for tip in some if tip is not None]

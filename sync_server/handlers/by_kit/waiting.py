@@ -11,6 +11,8 @@ Rules:
 - whom another erasure covers as far, which counts, waits for nothing: they are forgotten whatever is said of this
   one, and who takes back all that waits would bring them back (docs/adr/0290);
 - keys are never accepted: who was cut off comes back by a grant;
+- what a root had signed and the rotation that replaced it left out, rights and erasures too, the kit of a root after it
+  lets stand, as that root's word; nobody else does, but by saying it in their own name (docs/adr/0308);
 - what the kit's word holds back the server's does not free: that is said, and not counted. With the kit the root says
   it, of work alone, and of what was named by its whole id (docs/adr/0179).
 """
@@ -25,7 +27,7 @@ from protocol.errors import BadInput, Code, PeerFault
 from protocol.folds.coursework import Coursework
 from protocol.limits import MAX_RULED_ENTRIES
 from protocol.model.entry import Entry, Kind, parsed
-from protocol.model.structure import Erasure, Grant, Ruling
+from protocol.model.structure import Erasure, Grant, Revocation, Ruling
 from protocol.model.work import Revision, Wraps
 from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Draft
@@ -125,14 +127,15 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
     wanted, found = frozenset(named), set[bytes]()
     for space, entries in (await _held(server)).items():
         roster = (await server.replica.view(space)).roster
-        chosen = _chosen(entries, wanted, roster, accept=accept, is_by_kit=kit is not None)
+        chosen = _chosen(server, entries, wanted, roster, accept=accept, is_by_kit=kit is not None)
         found |= {entry.id for entry in chosen} | {entry.header.author for entry in chosen}
+        earlier = [entry for entry in chosen if _is_of_earlier_root(server, entry)] if kit is not None else []
         with_wraps = _with_wraps(chosen, entries)
         if kit is not None:  # which looks at each, and knows what was typed
             with_wraps = [entry for entry in with_wraps if not wanted.isdisjoint(_names(entry))]
         chief = _not_with_others(chosen, entries)
         ruled += len(chief)
-        again = [entry for entry in chosen if entry.header.kind in _SAID_AGAIN] if accept else []
+        again = [entry for entry in chosen if _is_said_again(server, entry) and entry not in earlier] if accept else []
         shown = (await changes_shown(server.replica)).get(space) if again else None
         drafts += [_said_again(server, entry, roster, None if shown is None else shown[1]) for entry in again]
         await _note_let_in(server, again)
@@ -163,17 +166,27 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
 
 
 def _chosen(
-    entries: Sequence[Entry], wanted: Container[bytes], roster: Roster, *, accept: bool, is_by_kit: bool
+    server: Server,
+    entries: Sequence[Entry],
+    wanted: Container[bytes],
+    roster: Roster,
+    *,
+    accept: bool,
+    is_by_kit: bool,
 ) -> list[Entry]:
     """What of the held back of one space a word is for. Raises `BadInput(USAGE)` for what the kit says nothing of."""
 
+    def is_judged(entry: Entry) -> bool:
+        is_let_stand = accept and _is_of_earlier_root(server, entry)
+        return is_let_stand or may_be_judged_by_kit(entry, accept=accept)
+
     def is_meant(entry: Entry) -> bool:
-        is_with_all = goes_with_all(entry) if accept else not is_by_kit or may_be_judged_by_kit(entry, accept=False)
+        is_with_all = is_judged(entry) if is_by_kit else goes_with_all(entry) if accept else True
         return is_with_all and entry.header.author in wanted and entry.id not in roster.refused
 
     if is_by_kit:
         for entry in entries:
-            if entry.id in wanted and not may_be_judged_by_kit(entry, accept=accept):
+            if entry.id in wanted and not is_judged(entry):
                 raise BadInput(Code.USAGE, _without_kit(entry, accept=accept))
     return [entry for entry in entries if entry.id in wanted or is_meant(entry)]
 
@@ -209,7 +222,21 @@ _SAID_AGAIN: Final = frozenset(
 )
 
 
-MAY_WAIT: Final = frozenset(kind for kind in Kind if kind in _SAID_AGAIN or is_acceptable(kind))
+_LET_STAND: Final = frozenset({Kind.CERTIFICATE, Kind.RECOVERY_KEY, Kind.REWRAP})
+"""Of what only a root says, what still means something where another root has taken over."""
+MAY_WAIT: Final = frozenset(kind for kind in Kind if kind in _SAID_AGAIN | _LET_STAND or is_acceptable(kind))
+
+
+def _is_of_earlier_root(server: Server, entry: Entry) -> bool:
+    """Whether a root said something that another one of the line has replaced."""
+    return entry.header.grant is None and entry.header.author in server.replica.door.roots[:-1]
+
+
+def _is_said_again(server: Server, entry: Entry) -> bool:
+    """Whether a server accepts something by saying it itself: not that another server's key is cut off."""
+    kind = entry.header.kind
+    cut = parsed(entry, Revocation.parse) if kind == Kind.REVOKE else None
+    return kind in _SAID_AGAIN and (cut is None or cut.key not in server.replica.door.server_keys())
 
 
 async def _held(server: Server) -> dict[bytes, list[Entry]]:
@@ -219,7 +246,7 @@ async def _held(server: Server) -> dict[bytes, list[Entry]]:
     for space in replica.door.spaces():
         if held := await held_in(replica, space, sizes.get(space, 0), MAY_WAIT):
             roster = (await replica.view(space)).roster
-            if own := [entry for entry in held if _may_be_accepted(entry, roster)]:
+            if own := [e for e in held if _may_be_accepted(e, roster) or _is_of_earlier_root(server, e)]:
                 found[space] = own
     return found
 
