@@ -10,7 +10,8 @@ Rules:
   backup, on whose word machines let go of work;
 - so is what the store remembers of itself and nobody can check: which content is complete, which is looked at anew; who
   was destroyed, and since when that was meant to be, for which an erasure in force has its week again; who has brought
-  how much; and which keys were its own;
+  how much; which keys were its own; and of which devices it knew whose they are, by a code of its own or by name
+  (docs/adr/0316): who came first counts, and of the rest is told;
 - what packs hold is read out of the packs, and to which spaces they belong counts as far as entries bear it out: the
   index of a backup proves nothing, and what no pack holds is lacking, and asked for (docs/adr/0108).
 """
@@ -35,6 +36,7 @@ from protocol.replica.content.kept.sqlite_rebuild import RebuiltRows
 from protocol.replica.content.kept.unnamed import UNNAMED_MARK
 from protocol.replica.interfaces import COMPLETE_MARKS, ERASURE_READ_MARKS, GIVEN_UP_MARKS, RegisterRow
 from protocol.replica.office.arrivals import ARRIVAL_MARKS
+from protocol.replica.office.known_here import CODE_MARKS, WHOSE_MARKS, WHOSE_SINCE_MARK
 from protocol.replica.storage.database import is_made_like_ours
 from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
@@ -67,6 +69,9 @@ _MEMORIES: Final = (
     BROUGHT_MARKS,
     OWN_KEYS_MARKS,
     ARRIVAL_MARKS,
+    WHOSE_MARKS,
+    CODE_MARKS,
+    WHOSE_SINCE_MARK,
 )
 
 
