@@ -21,8 +21,8 @@ from sync_server.opened.data_folder import DEFAULT_KIT, already_initialised, is_
 
 _EARLIER_KEYS: Final = (
     "The machines bring what the server before had said, and its keys go on counting. If somebody was in that server, "
-    "or has its keys: once the first machines have called, `sync-server rotate server --kit KIT` ends those keys, and "
-    "keeps what had come by then (look at `audit` and `devices`); with `--since TIME --anyway` all that they said waits"
+    "or has its keys: once machines of all schools have called, `sync-server rotate server --kit KIT` ends those keys, "
+    "and keeps what had come by then (look at `audit` and `devices`); with `--since TIME --anyway` all they said waits"
 )
 
 

@@ -1,13 +1,15 @@
-"""That this server came out of a backup: what was erased after that comes back with the machines that know of it.
+"""That this server came out of a backup, or of the kit alone: what was erased comes back with machines that know of it.
 
 Rules:
-- an erasure is said again by every machine that has heard of it, at its first call; until one has called, a restored
-  server has no way to know, and says so wherever it names persons;
+- an erasure is said again by every machine that has heard of it, at its first call; until one has called, a server
+  that was made anew has no way to know, and says so wherever it names persons;
 - that is said until every machine that counts has been heard of since, or for `SAID_MS`: one that was thrown away and
   never let go does not keep it there for good;
+- a server that was made of the kit alone knows only those machines that somebody has brought word of: it is said for
+  `KIT_ALONE_MS` whoever has called;
 - when the backup was made is what it says itself, and nothing hangs on it here.
 
-docs/operate.md, "Backups"; docs/adr/0198.
+docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317.
 """
 
 from __future__ import annotations
@@ -28,34 +30,44 @@ from sync_server.opened.made_anew import MADE_ANEW_MARK, made_anew_ms
 RESTORED_MARK: Final = "restored"
 """→ 8 bytes of ms: when this server was restored; 8 more: when its backup was made, as that says."""
 SAID_MS: Final = 90 * DAY_MS
+KIT_ALONE_MS: Final = 14 * DAY_MS
 _TIME_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """When (ms) this server was made from a backup of which time, and how many machines have not called since."""
+    """When (ms) this server was made from a backup of which time, and how many machines have not called since.
+
+    Without a backup it was made of the kit alone.
+    """
 
     at_ms: int
-    backup_ms: int
+    backup_ms: int | None
     unheard: int
 
     def shown(self) -> JSON:
         """As `status` has it."""
-        return {"at": rfc3339(self.at_ms), "backup": rfc3339(self.backup_ms), "unheard": self.unheard}
+        backup = None if self.backup_ms is None else rfc3339(self.backup_ms)
+        return {"at": rfc3339(self.at_ms), "backup": backup, "unheard": self.unheard}
 
     @property
     def notice(self) -> Notice:
         """As the overview has it."""
+        if self.backup_ms is None:
+            return Notice("made-anew", {"at_ms": self.at_ms, "count": self.unheard})
         return Notice("restored", {"at_ms": self.backup_ms, "count": self.unheard})
 
     @property
     def sentence(self) -> str:
         """Beside what names persons."""
         unheard = f"{self.unheard} {'has' if self.unheard == 1 else 'have'}"
+        if self.backup_ms is None:
+            made = f"made anew from its kit on {local_time(rfc3339(self.at_ms) or '')}: who was ever erased"
+        else:
+            made = f"restored from a backup of {local_time(rfc3339(self.backup_ms) or '')}: who was erased after that"
         return (
-            f"this server was restored from a backup of {local_time(rfc3339(self.backup_ms) or '')}: who was erased "
-            f"after that may be named here until a machine has called that knows of it; {unheard} not called "
-            "since. Print or pass on nothing of it before"
+            f"this server was {made} may be named here until a machine has called that knows of it; {unheard} not "
+            "called since. Print or pass on nothing of it before"
         )
 
 
@@ -81,15 +93,26 @@ def restored_mark(at_ms: int, backup_ms: int) -> Mapping[str, bytes | None]:
 
 
 async def restored(server: Server) -> Restored | None:
-    """What is to be said; None for a server that was not restored, or has heard of all since."""
-    mark = await server.store.mark(RESTORED_MARK)
-    if mark is None:
+    """What is to be said; None for a server that was never made anew, or has heard of all since."""
+    made = await _made(server)
+    if made is None:
         return None
-    at_ms, backup_ms = (int.from_bytes(part, "big") for part in (mark[:_TIME_BYTES], mark[_TIME_BYTES:]))
-    if server.now_ms() - at_ms >= SAID_MS:
+    at_ms, backup_ms = made
+    age_ms = server.now_ms() - at_ms
+    if age_ms >= SAID_MS:
         return None
     unheard = sum(
         device.state is not DeviceState.RETIRED and (device.heard.seen_ms or 0) < at_ms
         for device in await list_devices(server)
     )
-    return Restored(at_ms, backup_ms, unheard) if unheard else None
+    is_said = unheard > 0 or (backup_ms is None and age_ms < KIT_ALONE_MS)
+    return Restored(at_ms, backup_ms, unheard) if is_said else None
+
+
+async def _made(server: Server) -> tuple[int, int | None] | None:
+    """When (ms) this server was made anew, and of a backup of which time, if of any."""
+    mark = await server.store.mark(RESTORED_MARK)
+    if mark is not None:
+        return int.from_bytes(mark[:_TIME_BYTES], "big"), int.from_bytes(mark[_TIME_BYTES:], "big")
+    at_ms = made_anew_ms(await server.store.mark(MADE_ANEW_MARK))
+    return None if at_ms is None else (at_ms, None)
