@@ -23,7 +23,6 @@ from protocol.model.structure import (
     Certificate,
     Generation,
     Grant,
-    Hosts,
     Invite,
     PersonRecord,
     RecoveryKey,
@@ -35,6 +34,7 @@ from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.storage.sqlite import SqliteStore
+from protocol.rights.honouring import hosts_of
 from protocol.roles import PersonRole, Role
 from protocol.trust.envelope import OpenedRequest
 from protocol.trust.invitation import Invitation
@@ -223,11 +223,12 @@ class Territory:
     ) -> str:
         """An enrolment code."""
         invitation = Invitation.create(self.id, self.entropy(10))
-        hosts = Hosts((self.keys.signing.public,), self.certificate.id)
+        where = spaces[0] if len(spaces) == 1 else self.schools[0]
+        roster = (await self.replica.view(where)).roster
+        hosts = hosts_of(self.replica.door, self.keys.signing.public, where, roster.cut, roster.held_back)
         record = Invite(
             invitation.secret_hash, role, spaces, person, uses, self.clock() + ttl_ms, key=invitation.key, hosts=hosts
         ).vouched_by(invitation)
-        where = spaces[0] if len(spaces) == 1 else self.schools[0]
         await self.say(where, Kind.INVITE, record.encode())
         return invitation.code()
 
