@@ -61,6 +61,7 @@ from sync_agent.transport.answers import Response
 from sync_agent.transport.interface import Transport
 from sync_agent.transport.over_http import HttpTransport
 from sync_agent.transport.paced import PacedTransport
+from sync_agent.transport.sealed_calls import hold_to_servers
 from sync_agent.upkeep.erasing import destroy_or_say, destroying
 from sync_agent.watching.both_folders import Folders
 
@@ -178,7 +179,7 @@ async def tell_drill_alone(agent: Agent, connect: Connect = HttpTransport) -> bo
     """Bring the order of a drill to the server, on a way of its own; whether it has it."""
     url = agent.enrolment.server_url
     transport = DrillTransport(PacedTransport(connect(url), agent.budget), url)
-    transport.hold_to(agent.replica.territory.__eq__)
+    hold_to_servers(transport, agent.replica)
     try:
         return await DrillEnd(agent, transport, lambda: None).tell()
     finally:
@@ -191,7 +192,7 @@ def post_alone(agent: Agent, connect: Connect = HttpTransport) -> Callable[[str,
     async def post(path: str, body: bytes) -> Response:
         url = agent.enrolment.server_url
         transport = DrillTransport(PacedTransport(connect(url), agent.budget), url)
-        transport.hold_to(agent.replica.territory.__eq__)
+        hold_to_servers(transport, agent.replica)
         try:
             transport.follow(await ordered(agent))
             return await transport.post(path, body)

@@ -40,7 +40,7 @@ from sync_agent.network.trouble import Seen, Trouble, no_answer
 if TYPE_CHECKING:
     from sync_agent.transport.answers import Response
     from sync_agent.transport.interface import Transport
-    from sync_agent.transport.server_chain import IsOurs
+    from sync_agent.transport.server_chain import IsOurs, Knows
 
 _log = logging.getLogger(__name__)
 
@@ -219,8 +219,8 @@ class DrillTransport:
     async def renew(self) -> None:
         await self._inner.renew()
 
-    def hold_to(self, is_ours: IsOurs) -> None:
-        self._inner.hold_to(is_ours)
+    def hold_to(self, is_ours: IsOurs, knows: Knows | None = None) -> None:
+        self._inner.hold_to(is_ours, knows)
 
     async def close(self) -> None:
         await self._inner.close()

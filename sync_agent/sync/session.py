@@ -46,7 +46,7 @@ from sync_agent.sync.run import Run
 from sync_agent.sync.sharing import Sharing
 from sync_agent.sync.withdrawn import take_withdrawals, take_withdrawals_with
 from sync_agent.transport.interface import Transport
-from sync_agent.transport.sealed_calls import SealedCalls
+from sync_agent.transport.sealed_calls import SealedCalls, hold_to_servers
 
 MAX_REQUESTS: Final = 10_000
 NOTED_EVERY_MS: Final = 60_000
@@ -65,7 +65,7 @@ class Session:
         self.agent = agent
         self._meanwhile = meanwhile
         self.transport = transport
-        transport.hold_to(agent.replica.territory.__eq__)
+        hold_to_servers(transport, agent.replica)
         self._store = agent.replica.store
         self._content = agent.replica.content
         self._calls = SealedCalls(agent, transport)

@@ -15,7 +15,7 @@ from sync_agent.machine.addresses import is_loopback
 
 if TYPE_CHECKING:
     from sync_agent.transport.answers import Response
-    from sync_agent.transport.server_chain import IsOurs
+    from sync_agent.transport.server_chain import IsOurs, Knows
 
 
 @dataclass(slots=True)
@@ -46,8 +46,11 @@ class Transport(Protocol):
 
     traffic: Traffic
 
-    def hold_to(self, is_ours: IsOurs) -> None:
-        """Take a server's own TLS certificate for good if it is bound to a root of such a territory."""
+    def hold_to(self, is_ours: IsOurs, knows: Knows | None = None) -> None:
+        """Take a server's own TLS certificate for good if it is bound to a root of such a territory.
+
+        With what a device `knows` of its servers, asked before each request, of one that counts.
+        """
         ...
 
     async def post(self, path: str, body: bytes) -> Response:

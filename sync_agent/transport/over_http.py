@@ -26,7 +26,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
+from protocol.errors import Code, NoAnswer, PeerFault, RelaisError, TooLarge
 from protocol.limits import MAX_ANSWER_BYTES, KiB
 from protocol.messages.wire import CONTENT_TYPE, LIVE_PATH, LIVENESS_PATH, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
 from protocol.replica.http.library import aiohttp
@@ -54,8 +54,8 @@ from sync_agent.transport.http_parts import (
     total_bytes,
 )
 from sync_agent.transport.interface import Traffic
-from sync_agent.transport.own_certificate import AnotherTerritoryError, OwnCertificateContext
-from sync_agent.transport.server_chain import IsOurs
+from sync_agent.transport.own_certificate import AnotherServerError, OwnCertificateContext
+from sync_agent.transport.server_chain import IsOurs, KnownServers, Knows
 
 CONNECT_S: Final = 10.0
 CONNECT_THROUGH_S: Final = 25.0
@@ -132,7 +132,7 @@ class HttpTransport:
         self._proxy: Proxy | None = None
         self._names: Final = SteadyResolver(resolver or aiohttp.ThreadedResolver, monotonic)
         self._monotonic: Final = monotonic
-        self._connections: Final = Connections(self._open, monotonic)
+        self._connections: Final = Connections(self._open, monotonic, self._known)
         self._answers: Final[set[aiohttp.ClientResponse]] = set()
         """Those that are being read."""
         self._range_size: Final = RangeSize()
@@ -140,10 +140,11 @@ class HttpTransport:
         self._looked: tuple[float, Seen | None] | None = None
         self._was_answered = False
         self._is_ours: IsOurs | None = None
+        self._knows: Knows | None = None
         self._asks_authorities = False
 
-    def hold_to(self, is_ours: IsOurs) -> None:
-        self._is_ours = is_ours
+    def hold_to(self, is_ours: IsOurs, knows: Knows | None = None) -> None:
+        self._is_ours, self._knows = is_ours, knows
 
     async def post(self, path: str, body: bytes) -> Response:
         self.traffic.round_trips += 1
@@ -320,10 +321,8 @@ class HttpTransport:
             raise by_authorities from None
 
     def _refuse_others(self, reason: aiohttp.ClientConnectorCertificateError) -> None:
-        if isinstance(reason.certificate_error, AnotherTerritoryError):
-            raise Refused(
-                Code.WRONG_TERRITORY, f"a server of another territory answers at {self.url}; nothing was given to it"
-            ) from reason
+        if isinstance(reason.certificate_error, AnotherServerError):
+            raise reason.certificate_error.refusal(self.url) from reason
 
     async def _judge(self, *, by_authorities: bool) -> None:
         """The next connection is judged so. Of calls that failed together, the first has changed it for all."""
@@ -410,8 +409,11 @@ class HttpTransport:
                     return
                 address = onward
 
-    async def _open(self) -> aiohttp.ClientSession:
-        context = await self._trust() if urlsplit(self.url).scheme == "https" else None
+    async def _known(self) -> KnownServers | None:
+        return None if self._knows is None else await self._knows()
+
+    async def _open(self, known: KnownServers | None) -> aiohttp.ClientSession:
+        context = await self._trust(known) if urlsplit(self.url).scheme == "https" else None
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=MAX_CONNECTIONS,
@@ -434,10 +436,10 @@ class HttpTransport:
         begun = None if self._early is None else self._early.take(place)
         return alert_socket(place) if begun is None else begun
 
-    async def _trust(self) -> ssl.SSLContext:
+    async def _trust(self, known: KnownServers | None) -> ssl.SSLContext:
         if self._is_ours is None or self._asks_authorities:
             return await asyncio.to_thread(self._network.trusting)
-        return OwnCertificateContext(self._is_ours)
+        return OwnCertificateContext(self._is_ours, known)
 
     # --- listening ----------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from sync_agent.pacing.spending import Budget
 from sync_agent.pacing.yielding import LOST_S, PROBE_S
 from sync_agent.transport.answers import Response
 from sync_agent.transport.interface import Transport
-from sync_agent.transport.server_chain import IsOurs
+from sync_agent.transport.server_chain import IsOurs, Knows
 
 _HEAD_BYTES: Final = 300
 """What the heads of a request and its answer come to, near enough."""
@@ -59,8 +59,8 @@ class PacedTransport:
         self._looking: asyncio.Task[None] | None = None
         self.traffic = inner.traffic
 
-    def hold_to(self, is_ours: IsOurs) -> None:
-        self._inner.hold_to(is_ours)
+    def hold_to(self, is_ours: IsOurs, knows: Knows | None = None) -> None:
+        self._inner.hold_to(is_ours, knows)
 
     async def post(self, path: str, body: bytes) -> Response:
         response = await self._inner.post(path, body)

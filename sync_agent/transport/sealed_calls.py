@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import Code, LocalFailure, PeerFault, Refused, RelaisError
@@ -31,7 +32,7 @@ from protocol.trust.envelope import open_answer, seal_request
 from sync_agent.app import Agent
 from sync_agent.network.trouble import Seen, Trouble
 from sync_agent.transport.interface import Transport
-from sync_agent.transport.server_chain import newest_certificate, root_after
+from sync_agent.transport.server_chain import KnownServers
 
 if TYPE_CHECKING:
     from sync_agent.transport.answers import Response
@@ -166,17 +167,8 @@ class SealedCalls:
         """Take a server's chain, if it proves a newer certificate under our root."""
         replica = self._agent.replica
         entries = parse_chain(chain)
-        root = root_after(entries, replica.door.root_now, replica.territory)
-        shown = newest_certificate(entries, root, replica.territory)
-        known = await newest_server(replica)
-        # the one that is known is no older: a neighbour, or a stick, told of it while the chain was asked for
-        if known is not None and _order(replica, shown) < known[1]:
-            raise PeerFault(
-                Code.WRONG_KEY,
-                "what answers is an older server than this machine has seen; ask who runs the system",
-                shown=shown.id.hex(),
-                known=known[0].grant.hex(),
-            )
+        # it may be the one that is known: a neighbour, or a stick, told of it while the chain was asked for
+        shown = (await known_servers(replica)).in_chain(entries)
         source = Certificate.parse(shown.payload or b"").signing
         await replica.admit(entries, source=source, now_ms=self._agent.now_ms())
 
@@ -204,5 +196,13 @@ async def newest_server(replica: Replica) -> tuple[Authority, Age] | None:
     return None if found is None else (found, age(replica.door, found))
 
 
-def _order(replica: Replica, certificate: Entry) -> Age:
-    return replica.door.place_of_root(certificate.header.author), certificate.header.at, certificate.id
+async def known_servers(replica: Replica) -> KnownServers:
+    """What the replica knows of its servers now."""
+    newest = await newest_server(replica)
+    roster = (await replica.view(replica.territory)).roster
+    return KnownServers(replica.door, replica.door.root_now, newest, roster.cut, roster.held_back)
+
+
+def hold_to_servers(transport: Transport, replica: Replica) -> None:
+    """Hold a way to the servers that the replica knows, whatever it comes to know of them."""
+    transport.hold_to(replica.territory.__eq__, partial(known_servers, replica))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import TypeAlias
 
 from protocol.errors import Code, PeerFault, Refused, RelaisError
@@ -11,7 +12,8 @@ from protocol.identity import territory_id
 from protocol.messages.enrollment import parse_chain
 from protocol.model.entry import Entry, Kind, signature_holds
 from protocol.model.structure import Certificate
-from protocol.rights.door import Door, Outcome
+from protocol.rights.door import Authority, Door, Outcome
+from protocol.rights.honouring import Age
 from protocol.rights.root_rotation import rotations_in
 from protocol.roles import RUNS_A_SCHOOL
 from protocol.trust.server_tls import Binding
@@ -123,17 +125,76 @@ def root_after(chain: tuple[Entry, ...], root: bytes, territory: bytes) -> bytes
     return root
 
 
-def is_of_our_server(tls_certificate: bytes, is_ours: IsOurs) -> bool:
-    """Whether a TLS certificate (DER) is the own one of a server that our root has certified."""
+@dataclass(frozen=True, slots=True)
+class KnownServers:
+    """What a device knows of its servers: the root in force, the newest server that counts, and what does not count."""
+
+    door: Door = field(compare=False)
+    root: bytes
+    newest: tuple[Authority, Age] | None
+    cut: frozenset[bytes]
+    held_back: frozenset[bytes]
+
+    def in_chain(self, chain: tuple[Entry, ...]) -> Entry:
+        """The certificate of the server that shows a chain: one that counts, or is newer than all that are known.
+
+        Raises `Refused(WRONG_TERRITORY)` if there is none, `PeerFault(WRONG_KEY)` for one that counts no more.
+        """
+        territory = self.door.territory
+        shown = newest_certificate(chain, root_after(chain, self.root, territory), territory)
+        if self._is_older(shown) or self._is_cut_off(shown):
+            raise PeerFault(
+                Code.WRONG_KEY,
+                "what answers is an older server than this machine has seen, or one that was cut off; ask who runs the"
+                " system",
+                shown=shown.id.hex(),
+                known=None if self.newest is None else self.newest[0].grant.hex(),
+            )
+        return shown
+
+    def _is_older(self, shown: Entry) -> bool:
+        order = self.door.place_of_root(shown.header.author), shown.header.at, shown.id
+        return self.newest is not None and order < self.newest[1]
+
+    def _is_cut_off(self, shown: Entry) -> bool:
+        """Of a certificate that is not here yet nothing says so: it may let the same key in again."""
+        known = self.door.authority(shown.id)
+        return known is not None and (known.key in self.cut or shown.id in self.held_back)
+
+
+Knows: TypeAlias = Callable[[], Awaitable[KnownServers]]
+"""What a device knows of its servers at this moment."""
+
+
+class Whose(Enum):
+    """Whose server shows a TLS certificate."""
+
+    OURS = auto()
+    FORMERLY_OURS = auto()
+    ANOTHERS = auto()
+    UNSAID = auto()
+
+
+def whose_server(tls_certificate: bytes, is_ours: IsOurs, known: KnownServers | None) -> Whose:
+    """Whose own TLS certificate (DER) this is; to who knows no server yet, one of any server of ours is ours."""
     try:
         binding = Binding.shown_in(tls_certificate)
-        if binding is None:
-            return False
+    except PeerFault:
+        return Whose.UNSAID
+    if binding is None:
+        return Whose.UNSAID
+    otherwise = Whose.ANOTHERS
+    try:
         chain = parse_chain(binding.chain)
         roots = roots_in(chain, is_ours)
         if roots is None:
-            return False
-        newest = newest_certificate(chain, roots.now, roots.territory)
-        return binding.is_by(Certificate.parse(newest.payload or b"").signing)
+            return Whose.ANOTHERS
+        if known is None:
+            newest = newest_certificate(chain, roots.now, roots.territory)
+        else:
+            otherwise = Whose.FORMERLY_OURS
+            newest = known.in_chain(chain)
+        signing = Certificate.parse(newest.payload or b"").signing
     except (PeerFault, Refused):
-        return False
+        return otherwise
+    return Whose.OURS if binding.is_by(signing) else Whose.ANOTHERS

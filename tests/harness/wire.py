@@ -28,7 +28,7 @@ from protocol.messages.wire import (
 from protocol.replica.answering.serving import Responder
 from sync_agent.transport.answers import Response, error_in, recognised
 from sync_agent.transport.interface import Traffic
-from sync_agent.transport.server_chain import IsOurs
+from sync_agent.transport.server_chain import IsOurs, Knows
 
 URL = "http://server.test"
 _CALLS = {SYNC_PATH: Call.SYNC, RECONCILE_PATH: Call.RECONCILE, ENROLL_PATH: Call.ENROLL}
@@ -109,8 +109,8 @@ class MemoryTransport:
         self.frontage = frontage
         self.traffic = Traffic()
 
-    def hold_to(self, is_ours: IsOurs) -> None:
-        del is_ours
+    def hold_to(self, is_ours: IsOurs, knows: Knows | None = None) -> None:
+        del is_ours, knows
 
     async def post(self, path: str, body: bytes) -> Response:
         self.traffic.round_trips += 1
@@ -209,8 +209,8 @@ class Faulty:
         self.faults = faults or Faults()
         self.traffic = inner.traffic
 
-    def hold_to(self, is_ours: IsOurs) -> None:
-        del is_ours
+    def hold_to(self, is_ours: IsOurs, knows: Knows | None = None) -> None:
+        del is_ours, knows
 
     async def post(self, path: str, body: bytes) -> Response:
         self.faults.on_post(path)

@@ -21,11 +21,14 @@ from protocol.messages.wire import SYNC_PATH
 from protocol.replica.http.tls import OfficialCertificate
 from protocol.trust.kit import Kit
 from protocol.trust.server_tls import Binding
+from sync_agent.app import Agent
 from sync_agent.network.proxies import Proxy
 from sync_agent.network.settings import Network
 from sync_agent.network.trouble import Trouble, seen_in
+from sync_agent.sync.session import Session
 from sync_agent.transport.answers import Response
 from sync_agent.transport.over_http import HttpTransport
+from sync_agent.transport.sealed_calls import newest_server
 from sync_server.handlers.by_kit.rotation import rotate_server
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.certificates import Authority
@@ -204,6 +207,29 @@ async def test_after_a_rotation_the_running_server_shows_a_new_certificate_and_c
         writer.close()
         await enrol_by(made, tmp_path / "a", url, await made.invite("machine"))
         await sync_by(made, tmp_path / "a", url)
+
+
+@pytest.mark.parametrize("rotated", ["server", "root"])
+async def test_a_machine_goes_on_through_a_rotation_on_the_way_that_it_has(
+    made: Office, tmp_path: Path, rotated: str
+) -> None:
+    kit = kit_in(made.server.folder / "kit", None)
+    new = Kit("Cher", SigningKey(os.urandom(32)), AgreementKey(os.urandom(32)), b"", kit.root.public)
+    async with pages_over(made, tls=True) as (url, _):
+        await enrol_by(made, tmp_path / "a", url, await made.invite("machine"))
+        agent = await Agent.open(tmp_path / "a", now_ms=made.clock, entropy=os.urandom)
+        way = HttpTransport(url)
+        session = Session(agent, way)
+        await session.sync()
+        made.clock.advance(1_000)
+        await (rotate_server(made.server, kit) if rotated == "server" else rotate_root(made.server, kit, new))
+        await session.sync()
+        newest = await newest_server(agent.replica)
+        assert newest is not None
+        assert newest[0].grant == made.server.grant
+        assert (await session.sync()).round_trips == 1
+        await way.close()
+        await agent.close()
 
 
 def test_what_is_no_certificate_with_its_key_is_refused_before_anything_is_opened(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from protocol.errors import PeerFault
 from sync_agent.transport.answers import Response, error_in, recognised
 from sync_agent.transport.interface import Traffic
-from sync_agent.transport.server_chain import IsOurs
+from sync_agent.transport.server_chain import IsOurs, Knows
 from tests.harness.wire import URL, Frontage, cut
 
 T = TypeVar("T")
@@ -140,7 +140,7 @@ class Line:
                 yield await self._handled(responder.concerns(listener, news))
         raise cut()
 
-    def hold_to(self, is_ours: IsOurs) -> None:
+    def hold_to(self, is_ours: IsOurs, knows: Knows | None = None) -> None:
         """No TLS here."""
 
     async def renew(self) -> None:

@@ -6,7 +6,12 @@ import asyncio
 
 import aiohttp
 
+from protocol.identity import SigningKey
+from protocol.rights.door import Door
 from sync_agent.transport.connections import LASTS_S, Connections
+from sync_agent.transport.server_chain import KnownServers
+
+ROOT = SigningKey(bytes(32)).public
 
 
 class Opening:
@@ -17,9 +22,15 @@ class Opening:
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
         self.now_s = 0.0
-        self.connections = Connections(self.open, lambda: self.now_s)
+        self.cut: frozenset[bytes] = frozenset()
+        self.judged_by: list[KnownServers | None] = []
+        self.connections = Connections(self.open, lambda: self.now_s, self.knows)
 
-    async def open(self) -> aiohttp.ClientSession:
+    async def knows(self) -> KnownServers:
+        return KnownServers(Door(ROOT), ROOT, None, self.cut, frozenset())
+
+    async def open(self, known: KnownServers | None) -> aiohttp.ClientSession:
+        self.judged_by.append(known)
         await self.may_go_on.wait()
         self.opened.append(aiohttp.ClientSession())
         return self.opened[-1]
@@ -35,6 +46,20 @@ async def test_what_is_on_its_way_goes_on_when_its_connections_are_too_old_for_m
     assert before.closed
     await opening.connections.close()
     assert after.closed
+
+
+async def test_no_request_begins_on_a_connection_that_was_judged_by_what_was_known_before() -> None:
+    opening = Opening()
+    async with opening.connections.for_one_request() as before:
+        async with opening.connections.for_one_request() as beside:
+            assert beside is before, "nothing has become known"
+        opening.cut = frozenset({b"a server's key"})
+        async with opening.connections.for_one_request() as after:
+            assert after is not before
+        assert not before.closed, "what is on its way goes on"
+    assert before.closed
+    assert [known and known.cut for known in opening.judged_by] == [frozenset(), opening.cut]
+    await opening.connections.close()
 
 
 async def test_what_is_on_its_way_ends_when_all_connections_are_let_go() -> None:

@@ -14,6 +14,7 @@ from sync_agent.network.proxies import Wish
 from sync_agent.network.settings import Network
 from sync_agent.transport.answers import unreachable
 from sync_agent.transport.over_http import HttpTransport
+from sync_agent.transport.server_chain import KnownServers
 
 CONNECT_S: Final = 5.0
 READ_IDLE_S: Final = 20.0
@@ -74,7 +75,8 @@ class PeerTransport(HttpTransport):
         assert self.tls.expected is not None  # noqa: S101  (the handshake has noted it)
         return self.tls.expected
 
-    async def _open(self) -> aiohttp.ClientSession:
+    async def _open(self, known: KnownServers | None) -> aiohttp.ClientSession:
+        del known
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self.tls),
             # TLS is part of connecting there
