@@ -26,6 +26,7 @@ from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.ballast import Ballast, Rank
 from protocol.replica.console.operation import JSON
 from protocol.replica.content.holdings import Holdings, Need, work_need
+from protocol.replica.office.arrivals import RunningTime
 from protocol.replica.private_file import write_private
 from protocol.replica.process.unforeseen import Unforeseen
 from protocol.replica.storage.second_copy import MAX_FILE_BYTES, SecondCopy
@@ -132,6 +133,8 @@ class Agent:
         """Through which whatever destroys here does so."""
         self.watched = WatchedTime(lambda: (self.now_ms(), self.steady_ms()))
         """By which whom this device has met becomes known."""
+        self.running = RunningTime(lambda: self.steady_ms())  # noqa: PLW0108  (`run` sets that clock later)
+        """By which what has come when is noted, and codes end, where this device runs a school."""
         self.entropy = entropy
         self.budget = budget
         self._introduction = SecondCopy(folder / INTRODUCTION_FILE)

@@ -35,7 +35,7 @@ from protocol.replica.content.deltas.levels import known_levels
 from protocol.replica.content.deltas.strong_worker import StrongWorker
 from protocol.replica.http.connections import Bounds, listening
 from protocol.replica.http.live import MAX_LISTENERS
-from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
+from protocol.replica.office.arrivals import CLOCK_SET_BACK, NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.held_codes import go_on_with_reports
 from protocol.replica.office.stays import end_stays
@@ -275,7 +275,9 @@ class Service:
         """So that `lost --since` can tell what a thief has brought."""
         while True:
             try:
-                await note_arrivals(self._server.store, self._server.now_ms())
+                server = self._server
+                if back_ms := await note_arrivals(server.store, server.now_ms(), server.running):
+                    _log.warning(CLOCK_SET_BACK, back_ms // 60_000)
             except LocalFailure as failure:
                 _log.error("what has come when cannot be noted: %s", failure)
                 self._stop.watch(failure)

@@ -23,7 +23,7 @@ from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
 from protocol.model.entry import Entry
 from protocol.model.register import RegisterKind, stored_register
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
-from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
+from protocol.replica.office.arrivals import CLOCK_SET_BACK, NOTE_INTERVAL_S, RunningTime, note_arrivals
 from protocol.replica.office.bureau import Met
 from protocol.replica.office.needed_rank import rank_needed, reaches_something
 from protocol.replica.office.space_keeper import SpaceKeeper
@@ -88,6 +88,11 @@ class SchoolOffice:
     def now_ms(self) -> Callable[[], int]:
         """This device's clock."""
         return self._agent.now_ms
+
+    @property
+    def running(self) -> RunningTime:
+        """How long programs of this device have run."""
+        return self._agent.running
 
     @property
     def entropy(self) -> Entropy:
@@ -201,7 +206,9 @@ async def _note(agent: Agent) -> None:
     while True:
         try:
             if await _rights(agent):
-                await note_arrivals(agent.replica.store, agent.now_ms())
+                back_ms = await note_arrivals(agent.replica.store, agent.now_ms(), agent.running)
+                if back_ms:
+                    _log.warning(CLOCK_SET_BACK, back_ms // 60_000)
                 await note_met(agent)
         except LocalFailure as failure:
             _log.error("what has come when cannot be noted: %s", failure)

@@ -24,6 +24,7 @@ from protocol.replica.answering.station import Report, Station
 from protocol.replica.at_work.forgotten import devices_of_forgotten
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
+from protocol.replica.office.arrivals import RunningTime
 from protocol.replica.office.bureau import Met
 from protocol.replica.office.known_here import begin_noting, note_codes
 from protocol.replica.office.space_keeper import SpaceKeeper
@@ -73,6 +74,8 @@ class Server:
         """A clock that nobody sets, where `run` goes on."""
         self.pace = Pace(Eraser(replica, holdings), lambda: (self.now_ms(), self.steady_ms()))
         """Through which whatever destroys here does so."""
+        self.running = RunningTime(lambda: self.steady_ms())  # noqa: PLW0108  (`run` sets that clock later)
+        """By which what has come when is noted, and codes end."""
         self.entropy = entropy
         self.on_new_keys: Callable[[], Awaitable[None]] = _nobody_listens
         """Called once a rotation is done, for who shows a certificate that the keys and their chain make."""

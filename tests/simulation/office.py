@@ -192,7 +192,7 @@ class Office:
         now_ms, noted = self.now_ms(), self.disk.noted
         if not noted or now_ms - noted[-1][0] >= NOTE_INTERVAL_S * 1000:
             count = len(self.disk.store._entries)
-            await note_arrivals(server.store, now_ms)
+            await note_arrivals(server.store, now_ms, server.running)
             self.disk.noted = (*noted, (now_ms, count))
 
     def _power_went(self) -> None:

@@ -6,9 +6,12 @@ when an entry had arrived. Rounded down: what came between two notes counts as h
 Rules:
 - of a time before the first note, or of a store that was made anew since, nothing is known: that is said, and is not
   the same as that nothing had come;
-- a clock is wrong at times, for one look after a start or for months: notes never go because another one contradicts
-  them. Of those that cannot all be true, the longest run counts in which later arrivals are not dated earlier; and
-  none that is ahead of the clock of whoever asks.
+- a clock is wrong at times, for one look after a start or for months, and whoever answers for the time on a network
+  can set it: notes never go because another one contradicts them. Of those that cannot all be true, the longest run
+  counts in which no two are dated closer together than this replica was watched between them, by a clock that nobody
+  sets; and none that is ahead of the clock of whoever asks;
+- where programs ran and nothing came, that they ran is noted now and then, and that the clock was set;
+- over time in which no program ran nothing was watched, and nobody here can tell how much that was.
 
 Notes are marks of this replica, and no part of any set. docs/protocol.md, "Roster".
 """
@@ -16,46 +19,121 @@ Notes are marks of this replica, and no part of any set. docs/protocol.md, "Rost
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from typing import Final, NamedTuple
 
 from protocol.clock import rfc3339
 from protocol.limits import MAX_ARRIVAL_NOTES
+from protocol.model.entry import Entry
 from protocol.replica.console.text import local_time
 from protocol.replica.interfaces import EntryStore
 
 NOTE_INTERVAL_S: Final = 600.0
 ARRIVAL_MARKS: Final = "arrivals/"
+CLOCK_SET_BACK: Final = (
+    "this computer's clock was set back by %d minutes; if it was right before, set it: what comes meanwhile counts for "
+    "--since as having come later"
+)
 _TIME_DIGITS: Final = 20
+_SET_MS: Final = 10 * 60 * 1000
+"""By less a clock is set right all the time; as it is counted from one line, small steps add up."""
+_RAN_NOTED_EVERY_MS: Final = 60 * 60 * 1000
+
+
+class RunningTime:
+    """How long programs of this replica have run, by a clock that nobody sets; from one program to the next it stands.
+
+    `steady_ms` reads such a clock, in ms.
+    """
+
+    def __init__(self, steady_ms: Callable[[], int]) -> None:
+        self._steady_ms = steady_ms
+        self._last: tuple[int, int] | None = None
+
+    def now_ms(self, noted_ms: int) -> int:
+        """Where it stands, where `noted_ms` is the last that was noted of it."""
+        steady_ms = self._steady_ms()
+        ran_ms = noted_ms
+        if self._last is not None:
+            ran_ms = self._last[0] + max(0, steady_ms - self._last[1])
+        self._last = ran_ms, steady_ms
+        return ran_ms
 
 
 class _Note(NamedTuple):
-    """What `EntryStore.latest` said, and when: in the order of arrival."""
+    """What `EntryStore.latest` said, and when: in the order of arrival.
+
+    `ran_ms` is how long programs had run then, `line_ms` what the clock would have said before they had: it grows where
+    none ran or the clock was set ahead, and shrinks where that was set back alone.
+    """
 
     latest: tuple[int, bytes]
+    ran_ms: int
     at_ms: int
+    line_ms: int
+
+    @classmethod
+    def parse(cls, mark: str, value: bytes) -> _Note:
+        """A note as it lies in a store; of an earlier version, which had not watched, without the two last numbers."""
+        at_ms = int(mark.removeprefix(ARRIVAL_MARKS))
+        latest, ran, line = (int.from_bytes(value[:8], "big"), value[8:40]), value[40:48], value[48:56]
+        if not line:
+            return cls(latest, 0, at_ms, at_ms)
+        return cls(latest, int.from_bytes(ran, "big"), at_ms, int.from_bytes(line, "big", signed=True))
 
     @property
     def mark(self) -> str:
         return f"{ARRIVAL_MARKS}{self.at_ms:0{_TIME_DIGITS}}"
 
+    @property
+    def value(self) -> bytes:
+        seq, entry = self.latest
+        return (
+            seq.to_bytes(8, "big")
+            + entry
+            + self.ran_ms.to_bytes(8, "big")
+            + self.line_ms.to_bytes(8, "big", signed=True)
+        )
 
-async def note_arrivals(store: EntryStore, now_ms: int) -> None:
-    """Note what is here now, unless that is what was noted last. Keeps the latest `MAX_ARRIVAL_NOTES`."""
+
+async def note_arrivals(store: EntryStore, now_ms: int, running: RunningTime | None = None) -> int:
+    """Note what is here now, unless that is what was noted last. Keeps the latest `MAX_ARRIVAL_NOTES`.
+
+    Says by how many ms the clock was set back since the last note. Without `running` nothing was watched.
+    """
     latest = await store.latest()
     if latest is None:
-        return
+        return 0
     notes = await _notes(store)
-    if notes and notes[-1].latest == latest:
-        return
+    last = notes[-1] if notes else None
+    note = _next_note(notes, latest, max(0, now_ms), running)
+    if last is not None and last.latest == latest and not (running and _is_news(last, note)):
+        return 0
     gone = [note.mark for note in notes[: max(0, len(notes) + 1 - MAX_ARRIVAL_NOTES)]]
-    value = latest[0].to_bytes(8, "big") + latest[1]
-    await store.set_marks({**dict.fromkeys(gone), _Note(latest, max(0, now_ms)).mark: value})
+    await store.set_marks({**dict.fromkeys(gone), note.mark: note.value})
+    return 0 if last is None or running is None else max(0, last.line_ms - note.line_ms)
+
+
+def _next_note(notes: Sequence[_Note], latest: tuple[int, bytes], now_ms: int, running: RunningTime | None) -> _Note:
+    noted_ms = notes[-1].ran_ms if notes else 0
+    ran_ms = noted_ms if running is None else running.now_ms(noted_ms)
+    line_ms = now_ms - ran_ms
+    if running is not None:
+        # two clocks are never read at once: what is as good as a line of before is that line
+        nearest_ms = min((note.line_ms for note in notes), key=lambda each: abs(each - line_ms), default=line_ms)
+        line_ms = nearest_ms if abs(nearest_ms - line_ms) < _SET_MS else line_ms
+    return _Note(latest, ran_ms, now_ms, line_ms)
+
+
+def _is_news(last: _Note, note: _Note) -> bool:
+    """Whether a note of the same arrivals says more than the last one: that the clock was set, or that time passed."""
+    return note.line_ms != last.line_ms or note.ran_ms - last.ran_ms >= _RAN_NOTED_EVERY_MS
 
 
 async def authored_by(store: EntryStore, authors: Iterable[bytes], when_ms: int, now_ms: int) -> set[bytes] | None:
     """The ids of what these keys had brought by `when_ms`, as far as this replica noted; None if it knows nothing."""
-    by_then = [note for note in await _believed(store, now_ms) if note.at_ms <= when_ms]
+    by_then = list(takewhile(lambda note: note.at_ms <= when_ms, await _believed(store, now_ms)))
     if not by_then:
         return None
     found: set[bytes] = set()
@@ -65,6 +143,18 @@ async def authored_by(store: EntryStore, authors: Iterable[bytes], when_ms: int,
             return None
         found |= written
     return found
+
+
+async def has_been_here(store: EntryStore, entry: Entry, for_ms: int, running: RunningTime) -> bool:
+    """Whether programs are known to have run for so long since an entry had come here, whatever the clock says."""
+    notes = await _notes(store)
+    if not notes:
+        return False
+    until_ms = running.now_ms(notes[-1].ran_ms) - for_ms
+    by_then = [note for note in notes if note.ran_ms <= until_ms]
+    if not by_then:
+        return False
+    return entry.id in (await store.authored_by_then(entry.header.author, by_then[-1].latest) or ())
 
 
 async def noted_since_ms(store: EntryStore, now_ms: int) -> int | None:
@@ -79,11 +169,7 @@ async def first_note(store: EntryStore, now_ms: int) -> str:
 
 
 async def _notes(store: EntryStore) -> list[_Note]:
-    found = (
-        _Note((int.from_bytes(value[:8], "big"), value[8:]), int(mark.removeprefix(ARRIVAL_MARKS)))
-        for mark, value in (await store.marks(ARRIVAL_MARKS)).items()
-    )
-    return sorted(found)
+    return sorted(_Note.parse(mark, value) for mark, value in (await store.marks(ARRIVAL_MARKS)).items())
 
 
 async def _believed(store: EntryStore, now_ms: int) -> list[_Note]:
@@ -91,16 +177,16 @@ async def _believed(store: EntryStore, now_ms: int) -> list[_Note]:
 
 
 def _longest_run(notes: Sequence[_Note]) -> list[_Note]:
-    """The most notes of which none is dated before an earlier one; of several such runs the one that says the least."""
+    """The most notes of which no later one is of an earlier line; of several such runs the one that says the least."""
     begins: list[int] = []  # by length, the note with which a run to the end begins, as late as may be
-    negated: list[int] = []  # their times, negated, so that they ascend
+    negated: list[int] = []  # their lines, negated, so that they ascend
     follows: dict[int, int] = {}
     for index in reversed(range(len(notes))):
-        place = bisect_right(negated, -notes[index].at_ms)
+        place = bisect_right(negated, -notes[index].line_ms)
         if place:
             follows[index] = begins[place - 1]
         begins[place : place + 1] = [index]
-        negated[place : place + 1] = [-notes[index].at_ms]
+        negated[place : place + 1] = [-notes[index].line_ms]
     run = begins[-1:]
     while run and run[-1] in follows:
         run.append(follows[run[-1]])

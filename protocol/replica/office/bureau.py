@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from protocol.model.entry import Entry
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
+from protocol.replica.office.arrivals import RunningTime
 from protocol.rights.vouching import Device
 
 
@@ -32,6 +33,11 @@ class Office(Protocol):
     @property
     def now_ms(self) -> Callable[[], int]:
         """The rim's clock."""
+        ...
+
+    @property
+    def running(self) -> RunningTime:
+        """How long programs have run here, by a clock that nobody sets."""
         ...
 
     @property

@@ -8,8 +8,9 @@ Rules:
 - it counts if the fold holds it, its author outranks the role and is not cut off, its author's grant
   holds in every space, and whom it is for is still on the list of each: who was let go comes back by no older code;
 - at a server a code counts whose maker is known there, or comes of keys that still count (docs/adr/0299);
-- it ends by this office's clock, and with the stay that it opens; its uses are the devices whose grants name it, so
-  that a reborn server knows them;
+- it ends by this office's clock, with the stay that it opens, and once programs ran here for a day longer than it was
+  good for, whatever that clock says (docs/adr/0321); its uses are the devices whose grants name it, so that a reborn
+  server knows them;
 - all grants are one durable transaction; the same device key asking again gets the same answer;
 - whoever shows no code that was made here waits for nobody and keeps nobody waiting (`known_codes`).
 
@@ -25,11 +26,13 @@ from functools import partial
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import Code, Refused
 from protocol.identity import check_agreement, three_words
+from protocol.limits import MAX_CLOCK_LEAD_MS
 from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Invite
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.text import local_time
+from protocol.replica.office.arrivals import has_been_here
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.known_codes import KnownCodes
 from protocol.replica.office.known_here import KnownHere, made_here, note_enrolled
@@ -76,6 +79,7 @@ class Enrolment:
             grants = [authority.grant for authority in granted if authority.key == opened.device]
             if not grants:
                 self._check_open(invite, granted)
+                await self._check_not_outlived(entry, invite)
                 await self._check_not_cut(opened.device, invite)
             now_ms = office.now_ms()
             # before there is a grant: who hears of that is told the name with it
@@ -176,9 +180,17 @@ class Enrolment:
     def _check_open(self, invite: Invite, granted: Sequence[Authority]) -> None:
         now_ms = self._office.now_ms()
         if invite.expires_ms <= now_ms or (invite.until_ms is not None and invite.until_ms <= now_ms):
-            raise Refused(Code.CODE_EXPIRED, "this code is no longer valid; ask for a new one")
+            raise _over()
         if len({authority.key for authority in granted}) >= invite.uses:
             raise _used(granted)
+
+    async def _check_not_outlived(self, entry: Entry, invite: Invite) -> None:
+        """Let in nobody by a code that was here for longer than it is good for, whatever the clock says now."""
+        ends_ms = invite.expires_ms if invite.until_ms is None else min(invite.expires_ms, invite.until_ms)
+        # an entry is dated by so much ahead of the clock at most, which makes its code no shorter
+        good_ms = max(0, ends_ms - milliseconds_of(entry.header.at)) + MAX_CLOCK_LEAD_MS
+        if await has_been_here(self._office.replica.store, entry, good_ms, self._office.running):
+            raise _over()
 
     async def _check_not_cut(self, device: bytes, invite: Invite) -> None:
         for space in invite.spaces:
@@ -207,6 +219,10 @@ def _is_vouched(request: EnrollRequest, device: bytes, entry: Entry) -> bool:
     """Whether a code, of which `device` proves that it has the whole, says itself what this invitation says."""
     invite = Invite.parse(entry.payload or b"")
     return request.proves(invite.key, device) and invite.is_vouched
+
+
+def _over() -> Refused:
+    return Refused(Code.CODE_EXPIRED, "this code is no longer valid; ask for a new one")
 
 
 def _used(granted: Sequence[Authority]) -> Refused:
