@@ -12,10 +12,13 @@ Rules:
 - the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key, once
   those have a wrap whom it has known for longest (`first_readers`); the names of the files stay. Until then it is
   wrapped for those, and for the kit;
+- nothing frees a key of work that is not sealed to the kit in force: whoever has the server keeps that key's name from
+  a PC for months, and what it let go of meanwhile no kit opens (docs/adr/0319);
 - only this device's own wraps count as done: another's might not open; what is held back of them is said again, once
   under each grant, and frees no key: whoever has the server holds back what they like (docs/adr/0310);
 - what has been opened is wrapped for teachers who come later by the devices of those who can open it, once these have
   confirmed them, or a head teacher's device has that they confirmed (`confirming`): the server's word is not enough;
+- and they wrap it for the kit, where neither its author nor anybody whom they have confirmed has;
 - who stands in for somebody is given what is handed in until the end of the stay, and nothing that was opened before.
 """
 
@@ -23,7 +26,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Final, Self
@@ -41,7 +44,7 @@ from protocol.limits import (
 )
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import Wraps
-from protocol.replica.at_work.keyring import recovery_keys
+from protocol.replica.at_work.keyring import recovery_keys, recovery_keys_ever
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device
@@ -156,25 +159,27 @@ async def tend_hand_ins(agent: Agent) -> int:
 async def _pass_on(agent: Agent) -> int:
     """A teacher's device wraps what it has opened for colleagues who came later: its author has no key any more.
 
-    Only for who was not given it by somebody to believe, and a part at a time: what this writes calls for the next
-    round.
+    And for the kit, where its author had never heard of that. Only for who was not given it by somebody to believe, and
+    a part at a time: what this writes calls for the next round.
     """
     keys = reading_keys(agent)
     drafts: list[Draft] = []
     grants = await own_grants(agent)
+    kit, kits_ever = await _kits(agent)
     for space in await agent.spaces() if keys else ():
         view = await agent.replica.view(space)
         mine = await own_grant(agent, grants, space)
         if mine is None or mine.person is None:
             continue
         circle = circle_of(agent, view.roster, mine.person)
-        others = _confirmed_keys(view.roster, circle, mine.person)
+        others = [(theirs, theirs) for theirs in _confirmed_keys(view.roster, circle, mine.person)]
+        wanting = [*([(kit, kits_ever)] if kit else ()), *others]
         trusted = {device[0] for device in circle.own | circle.others}
         due = [
             (work, lacking)
-            for work in (view.coursework.hand_ins.values() if others else ())
+            for work in (view.coursework.hand_ins.values() if wanting else ())
             if work.opened
-            and (lacking := [each for each in others if not is_given(work, each, {*trusted, work.author})])
+            and (lacking := [to for to, by in wanting if not is_given(work, by, {*trusted, work.author})])
         ]
         said = await _wrapped_here(agent, view.roster) if due else {}
         for work, lacking in due:
@@ -183,11 +188,16 @@ async def _pass_on(agent: Agent) -> int:
             done = said.get(work.id, set())
             wanted = [key for theirs in lacking if done.isdisjoint(theirs) for key in theirs]
             # who says one key after another has those before, by which it was given the work already
-            readers = _as_many_as_bounded(wanted, done, view.roster)[:MAX_READERS_PER_HAND_IN]
+            readers = _as_many_as_bounded(wanted, done, view.roster, kit)[:MAX_READERS_PER_HAND_IN]
             content_key = await opening_key(agent, work) if readers else None
             if content_key is not None:
                 drafts += await _wrap(agent, work, readers, content_key)
     return await agent.write_unasked(*drafts)
+
+
+async def _kits(agent: Agent) -> tuple[list[bytes], frozenset[bytes]]:
+    """To what kit opened work is sealed by now where no kit opens it; and all kits' keys that there ever were."""
+    return await recovery_keys(agent.replica), await recovery_keys_ever(agent.replica)
 
 
 async def _wrapped_here(agent: Agent, roster: Roster) -> dict[bytes, set[bytes]]:
@@ -258,7 +268,7 @@ async def _tend_own(agent: Agent) -> int:
         opened = mine.opened or here.is_opened(work)
         heard = mine.heard or opened or await has_heard_opened(agent, work, view.roster)
         known = replace(mine, opened=opened, heard=heard)
-        if known.opened and await here.first.have(_wrapped(_said(view.roster, done))):
+        if known.opened and await here.may_let_go(_wrapped(_said(view.roster, done))):
             noted[mark_of(work.id)] = replace(known, content_key=None).encode()
             freed = True
             continue
@@ -313,6 +323,15 @@ class _Class:
             return self.readers
         return list(dict.fromkeys([*await self.first.of_these(self.readers), *self.recovery]))
 
+    async def may_let_go(self, wrapped: Collection[bytes]) -> bool:
+        """Whether all have a wrap from here for whom the key of a work waits that was opened."""
+        return _kit_opens(self.recovery, wrapped) and await self.first.have(wrapped)
+
+
+def _kit_opens(recovery: Collection[bytes], wrapped: Collection[bytes]) -> bool:
+    """Whether a work is sealed to the kit in force; nobody knows that who knows of no kit."""
+    return bool(recovery) and set(recovery).issubset(wrapped)
+
 
 async def _own_wraps(agent: Agent, space: bytes) -> dict[bytes, list[Entry]]:
     """The wraps that this device has written in a space, with whichever of its keys, by the work."""
@@ -345,11 +364,12 @@ async def _late_wraps(
         shown = _said(roster, said, (await agent.right(work.space, Kind.WRAP)).grant)
     done = _wrapped(shown)
     wanted = [reader for reader in readers if reader not in done]
+    recovery = await recovery_keys(agent.replica) if wanted else []
     if wanted and len(said) >= MAX_LATE_WRAPS_FOR_STRANGERS:
-        known, recovery = is_acquaintance(agent, roster), await recovery_keys(agent.replica)
+        known = is_acquaintance(agent, roster)
         if _is_much([entry for entry in said if not any(map(known, _wrapped([entry])))]):
             wanted = [reader for reader in wanted if reader in recovery or known(reader)]
-    lacking = _as_many_as_bounded(wanted, done, roster)
+    lacking = _as_many_as_bounded(wanted, done, roster, recovery)
     drafts = []
     for start in range(0, len(lacking), MAX_READERS_PER_HAND_IN):
         drafts += await _wrap(agent, work, lacking[start : start + MAX_READERS_PER_HAND_IN], content_key)
@@ -364,12 +384,17 @@ def _is_much(for_strangers: Sequence[Entry]) -> bool:
     return len(for_strangers) >= MAX_LATE_WRAPS_FOR_STRANGERS
 
 
-def _as_many_as_bounded(wanted: Sequence[bytes], done: Iterable[bytes], roster: Roster) -> list[bytes]:
-    """Those of the keys of a device that has not had too many of this work: it could make new ones without end."""
+def _as_many_as_bounded(
+    wanted: Sequence[bytes], done: Iterable[bytes], roster: Roster, recovery: Collection[bytes]
+) -> list[bytes]:
+    """Those of the keys of a device that has not had too many of this work: it could make new ones without end.
+
+    The kit's always, whoever says that it is theirs.
+    """
     had = Counter(device for key in done for device in _who_said(key, roster))
     found = []
     for key in wanted:
-        devices = _who_said(key, roster)
+        devices = () if key in recovery else _who_said(key, roster)
         if not devices or any(had[device] < MAX_LATE_WRAPS_PER_DEVICE for device in devices):
             found.append(key)
             had.update(devices)

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
 from protocol.errors import LocalFailure, PeerFault
 from protocol.folds.coursework import Item, Work
-from protocol.folds.hand_in_keys import is_opened_for_good
+from protocol.folds.hand_in_keys import is_given, is_opened_for_good
 from protocol.model.entry import Entry, Kind
 from protocol.model.work import ContentRef, Feedback, HandIn, Revision
 from protocol.replica.at_work.keyring import recovery_keys_ever
@@ -111,6 +111,10 @@ class Worths:
         """Whether this device wrote something, with the key that it has or with one from before it was cloned."""
         return author == self._agent.device or author in self._agent.former
 
+    def _kit_opens(self, work: Work, recovery: Iterable[bytes]) -> bool:
+        """Whether this device has sealed its work to a kit: else who says so may be all who ever read it."""
+        return is_given(work, recovery, {self._agent.device, *self._agent.former})
+
     async def _readable(self, item: Item) -> bytes | None:
         """The version that people read while the newest has not arrived as a whole (R17)."""
         version = await readable_version(self._agent, item)
@@ -126,7 +130,8 @@ class Worths:
             heeded = known.without_newcomers() if is_made_here else known
             opened = is_opened_for_good(work, view.roster, recovery, heeded)
             if is_made_here:
-                worth = Worth.RECEIVED if opened or await self._is_safe_elsewhere(work, need) else Worth.KEPT
+                received = opened and self._kit_opens(work, recovery)
+                worth = Worth.RECEIVED if received or await self._is_safe_elsewhere(work, need) else Worth.KEPT
             elif not opened:
                 worth = Worth.KEPT
             elif not reads:

@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 from protocol.clock import rfc3339
 from protocol.errors import Code
 from protocol.limits import GiB
+from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.text import local_time
 from protocol.replica.interfaces import Damage
@@ -27,7 +28,7 @@ from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.health import LastSync
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE
-from sync_agent.machine.marks import REFUSED_MARKS, TREE_TROUBLE_MARK, stays
+from sync_agent.machine.marks import HAND_IN_MARKS, REFUSED_MARKS, TREE_TROUBLE_MARK, stays
 from sync_agent.network.trouble import Seen, Trouble, in_touch
 from sync_agent.pacing.budget import Hold
 from sync_agent.sync.withdrawn import ended_names
@@ -174,6 +175,14 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
         )
     async for problem in _folders(agent):
         yield problem
+    if await agent.replica.store.marks(HAND_IN_MARKS) and not await recovery_keys(agent.replica):
+        yield _problem(
+            Code.INCOMPLETE,
+            "work was handed in here, and this device has never heard of the recovery kit's key: no kit opens that "
+            "work yet, and its key is kept here until one does",
+            "sync; where other computers of the school do not say this, the server keeps it from here: show this to "
+            "whoever looks after the server",
+        )
     for name, code in (await agent.replica.store.marks(REFUSED_MARKS)).items():
         yield _problem(
             Code.NO_RIGHT,

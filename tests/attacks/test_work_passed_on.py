@@ -86,7 +86,7 @@ async def test_wraps_of_no_worth_beside_her_own_have_her_say_hers_once(tmp_path:
         assert len([each for each in said if each.entry.header.author == laptop.agent.device]) == 1
 
 
-@attack(ROW, off={"sync_agent.hand_ins.wraps._as_many_as_bounded": lambda wanted, _done, _roster: list(wanted)})
+@attack(ROW, off={"sync_agent.hand_ins.wraps._as_many_as_bounded": lambda wanted, *_: list(wanted)})
 async def test_a_colleague_who_says_one_key_after_another_is_given_a_work_for_some_of_them(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
         laptop, territory = here.teacher, here.room.territory
