@@ -113,24 +113,26 @@ def _was_before(said: Witness, roster: Roster) -> bool:
 
 
 def opened_by_the_listed(
-    roster: Roster, recovery: Collection[bytes], claimed: Container[bytes]
+    roster: Roster, recovery: Collection[bytes], claimed: Container[bytes], first_here: frozenset[Device]
 ) -> Callable[[Work], bool]:
     """Whether a hand-in was opened by whom it was meant for, to a replica that remembers nobody, as the server's.
 
     By a device that said a reading key to which its author sealed it first, and speaks for somebody whom the class's
     list has as a teacher, or by whom that one leads to. Whoever has the server's keys lets in as many others as they
     like: what is counted so may be destroyed. Nor is a key that several have `claimed` anybody's here. Where a work was
-    sealed to recovery alone, by any teacher of the list; by nobody where it is not known to whom.
+    sealed to recovery alone, by who was the first there to say a key (`first_here`): whoever has the server keeps her
+    key from a PC, and lists others later. By nobody where it is not known to whom.
     """
     listed = {one.id: roster.speaking.get(one.id, frozenset()) for one in _teachers_of(roster)}
     led: dict[frozenset[bytes], set[bytes]] = {}
 
     def signers(keys: frozenset[bytes]) -> set[bytes]:
         said = {device for key in keys if key not in claimed for device in roster.said_by.get(key, ())}
+        begins = said if keys else first_here
         return {
             device[0]
             for person, speaking in listed.items()
-            for start in (speaking & said if keys else speaking)
+            for start in speaking & begins
             for device in _circle_from(roster, person, start)
             if _may_say(roster, person, device)
         }

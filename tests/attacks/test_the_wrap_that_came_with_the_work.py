@@ -16,7 +16,9 @@ from protocol.model.entry import Entry, Kind, compose, parsed
 from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.model.work import Receipt, Wraps
 from protocol.replica.at_work.replica import Draft
+from protocol.rights.door import Door
 from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device
 from protocol.roles import PersonRole, Role
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.upkeep.erasing import destroy_erased
@@ -43,11 +45,16 @@ def _all_that_it_ever_said(_roster: Roster, own: Iterable[Entry], _grant: bytes 
     return list(own)
 
 
+def _anybody(_said: Iterable[Entry], door: Door) -> frozenset[Device]:
+    return frozenset(each.pair for each in door.authorities())
+
+
 NOTHING_IS_SAID_AGAIN = {"sync_agent.hand_ins.wraps._said": _all_that_it_ever_said}
 OF_WHAT_IS_SHOWN_THE_EARLIEST = {
     "protocol.folds.coursework.came_with_its_work": lambda _entry: False,
     "protocol.folds.coursework.first_readers": _by_date,
     "protocol.folds.hand_in_keys._says_for_whom": lambda _work: True,
+    "protocol.replica.office.opened.first_here": _anybody,
 }
 
 
@@ -144,7 +151,13 @@ async def test_nor_where_its_pc_has_been_away_since(year: Year) -> None:
     await _is_not_closed(year)
 
 
-@attack(ROW, off={"protocol.folds.hand_in_keys._says_for_whom": lambda _work: True})
+@attack(
+    ROW,
+    off={
+        "protocol.folds.hand_in_keys._says_for_whom": lambda _work: True,
+        "protocol.replica.office.opened.first_here": _anybody,
+    },
+)
 async def test_nor_with_work_of_which_the_hand_in_alone_has_come(year: Year) -> None:
     work = await year.here.work(year.machine, year.item, year.pupil)
     (entry,) = (await year.machine.agent.replica.store.get([work])).values()

@@ -18,6 +18,7 @@ from protocol.model.structure import Erasure, Grant, PersonKey, Revocation
 from protocol.model.work import Receipt
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device
 from protocol.roles import PersonRole, Role
 from tests.harness.attack import attack
 from tests.harness.office_devices import town
@@ -36,7 +37,7 @@ async def year(tmp_path: Path) -> AsyncIterator[Year]:
 
 
 def _by_any_receipt(
-    _roster: Roster, _recovery: Collection[bytes], _claimed: Container[bytes]
+    _roster: Roster, _recovery: Collection[bytes], _claimed: Container[bytes], _first: frozenset[Device]
 ) -> Callable[[Work], bool]:
     return lambda work: work.opened
 

@@ -117,8 +117,9 @@ async def close_space(
         raise BadInput(
             Code.NOT_YET,
             f"nobody who teaches this class has opened {found.unopened} of the hand-ins, or nothing proves it: a key "
-            "of theirs was said by several devices, or went with somebody who was forgotten (`erasures`). `opened_by` "
-            "says who says so; say --unopened-too if they may go",
+            "of theirs was said by several devices, or went with somebody who was forgotten (`erasures`), or the work "
+            "was sealed to the kit alone, and another than the first teacher here has opened it. `opened_by` says who "
+            "says so; say --unopened-too if they may go",
         )
     if found.hidden and not unopened_too:
         raise BadInput(
