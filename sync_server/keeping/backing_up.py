@@ -174,8 +174,8 @@ async def restore(
         "time before nothing is known: if somebody was in the server by then, restore a backup from before"
     )
     tell(
-        "Who was erased after that may be on its lists until a machine calls that knows of it; `status` says how many "
-        "have not called yet"
+        "Who was erased after that may be on its lists until a machine that knows of it has told; `status` says how "
+        "many have not told all that they know yet"
     )
     return result
 

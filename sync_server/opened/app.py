@@ -20,7 +20,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Certificate
 from protocol.replica.answering.allowances import Allowances
 from protocol.replica.answering.serving import Responder
-from protocol.replica.answering.station import Report, Station
+from protocol.replica.answering.station import Contact, Report, Station
 from protocol.replica.at_work.forgotten import devices_of_forgotten
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
@@ -91,7 +91,7 @@ class Server:
         self.space_keeper = SpaceKeeper(replica, keys.agreement, self.grant, self.write, now_ms=now_ms, entropy=entropy)
         self.responder = Responder(replica, holdings, self._station(chain), now_ms=now_ms, entropy=entropy)
         self.responder.allowances = Allowances(replica, holdings, now_ms)
-        self.responder.on_contact = self.contacts.note
+        self.responder.on_contact = self._note_contact
         self.responder.on_report = self._note_report
         self.responder.name_of = self._name_of
 
@@ -241,6 +241,12 @@ class Server:
                 "waits for everybody's failures; docs/operate.md says how to set it"
             )
         self.callers_are_unknown = True
+
+    def _note_contact(self, contact: Contact) -> None:
+        health = self.reports.of(contact.device)
+        # who is paused says no more than that, whatever its outbox holds
+        is_paused = health is not None and health.trouble == Code.PAUSED
+        self.contacts.note(replace(contact, told=None) if is_paused else contact)
 
     def _note_report(self, report: Report) -> None:
         health = self.reports.note(report.register)

@@ -17,6 +17,7 @@ from protocol.canonical import Value, decode, encode
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.limits import MAX_NAME_CHARS, MAX_REGISTER_BYTES
+from protocol.model.structure import GENERATION_BYTES
 from protocol.replica.answering.station import Contact, Report
 from protocol.replica.interfaces import EntryStore
 
@@ -43,6 +44,9 @@ class Trouble:
 class Heard:
     """What is remembered of a device: when it enrolled, was heard of, last held all that we hold, the name it gave.
 
+    `told_ms` is when it had last told all that it knows, and `told` to which generation of the store: by no report that
+    somebody brings, and not by calling alone.
+
     `via` is `DIRECT`, or the id of the device that brought the latest news of it; `troubles` are its last
     `MAX_TROUBLES`, the newest first.
     """
@@ -53,6 +57,8 @@ class Heard:
     current_ms: int | None = None
     via: str | None = None
     troubles: tuple[Trouble, ...] = ()
+    told: bytes | None = None
+    told_ms: int | None = None
 
     def encode(self) -> bytes:
         """To a mark."""
@@ -64,6 +70,8 @@ class Heard:
                 current=self.current_ms,
                 via=self.via,
                 troubles=[[trouble.code, trouble.since_ms, trouble.until_ms] for trouble in self.troubles],
+                told=self.told,
+                told_at=self.told_ms,
             )
         )
 
@@ -79,6 +87,8 @@ class Heard:
                 fields.count_or_none("current"),
                 fields.text_or_none("via", _VIA_CHARS),
                 tuple(_trouble(row) for row in fields.rows("troubles", MAX_TROUBLES)),
+                fields.octets_or_none("told", GENERATION_BYTES),
+                fields.count_or_none("told_at"),
             )
         except PeerFault:
             return cls()
@@ -120,7 +130,10 @@ class Contacts:
         since_ms = before.enrolled_ms if before.current_ms is None else before.current_ms
         if contact.current and since_ms is not None:
             self.observe_lag(max(contact.at_ms - since_ms, 0))
-        self._keep(contact.device, replace(before, seen_ms=contact.at_ms, current_ms=current_ms, via=DIRECT))
+        heard = replace(before, seen_ms=contact.at_ms, current_ms=current_ms, via=DIRECT)
+        if contact.told is not None:
+            heard = replace(heard, told=contact.told, told_ms=contact.at_ms)
+        self._keep(contact.device, heard)
 
     def note_report(self, report: Report, trouble: str | None) -> None:
         """A device's health report has come, by itself or through another; `trouble` is the code that it tells."""

@@ -54,8 +54,8 @@ def publish(here: School, agent: Machine, title: str, *more: str, size: int = 30
     return item
 
 
-@pytest.mark.parametrize(("unheard", "said"), [(1, "1 has not called since"), (2, "2 have not called since")])
-def test_how_many_have_not_called_since_a_restore_is_said_of_one_as_of_several(unheard: int, said: str) -> None:
+@pytest.mark.parametrize(("unheard", "said"), [(1, "1 has not told all since"), (2, "2 have not told all since")])
+def test_how_many_have_not_told_all_since_a_restore_is_said_of_one_as_of_several(unheard: int, said: str) -> None:
     assert said in Restored(0, 0, unheard).sentence
 
 
@@ -97,8 +97,8 @@ def test_a_server_restored_from_an_old_backup_gets_back_all_that_came_after_it(h
     # who was erased since is named until somebody calls who knows: that is said wherever persons are
     assert here.server.ok("status")["restored"]["unheard"] == 2
     listing = ("person", "list", "--space", here.space)
-    assert "2 have not called since" in here.server.run(*listing).err
-    assert "2 have not called since" in here.server.run("hand-ins", "--space", here.space).err
+    assert "2 have not told all since" in here.server.run(*listing).err
+    assert "2 have not told all since" in here.server.run("hand-ins", "--space", here.space).err
     here.restart_server()
     renard.ok("sync")
     assert here.server.ok("status")["restored"]["unheard"] == 2, "the laptop, and who is only now known to be there"

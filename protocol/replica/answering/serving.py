@@ -56,6 +56,7 @@ from protocol.replica.answering.receipts import receipts_due
 from protocol.replica.answering.reports import keep_reports
 from protocol.replica.answering.scope import Scope
 from protocol.replica.answering.station import Contact, Reply, Report, Station
+from protocol.replica.answering.told import has_told_all
 from protocol.replica.at_work.bare_entries import Rounds, page_of
 from protocol.replica.at_work.credentials import lists_of
 from protocol.replica.at_work.replica import Admission, Draft, Entropy, Replica
@@ -226,12 +227,14 @@ class Responder:
         content = await self._content(opened.device, request, readable, cursors, pages)
         lacks = await self._lacks.asked_of(opened.device, readable)
         closed = self._closed(cursors, readable)
+        has_told = ours and not more and has_told_all(request, cursors, pages, unlike=(*stale, *closed))
         self.on_contact(
             Contact(
                 opened.device,
                 now_ms,
                 current=not (stale or more or request.want or content.linked or request.offers),
                 name=request.name,
+                told=self.station.generation if has_told else None,
             )
         )
         return SyncAnswer(

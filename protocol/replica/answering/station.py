@@ -39,12 +39,16 @@ class Contact:
 
     `current` means that with this answer it has all that we have, and we all that it offered: nothing is left to be
     fetched or sent by another call. An answer that is lost on the way is asked for again within seconds.
+
+    `told` is the store's generation where the device has told it all that it knows: its sets were compared with this
+    very store's to the end, and what was found lacking has been sent by earlier calls.
     """
 
     device: bytes
     at_ms: int
     current: bool
     name: str | None = None
+    told: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

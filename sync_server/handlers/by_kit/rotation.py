@@ -148,7 +148,7 @@ async def rotate_root(server: Server, kit: KitAway, *, anyway: bool = False) -> 
 
 
 def _too_early(unheard: int) -> BadInput:
-    called = f"{unheard} of its machines have not called since" if unheard else "no machine has called since"
+    called = f"{unheard} of its machines have not told all since" if unheard else "no machine has called since"
     return BadInput(
         Code.NOT_YET,
         "what the kit has signed and this server has not heard of would count no more: whom it has forgotten would be "

@@ -5,7 +5,7 @@ Rules:
   by then, and somebody has kept back, counts for nothing from then on, wherever it turns up;
 - with a time also what counted of what had come by then: who was in a server may have had it name whom he liked since;
 - a server that was made anew may not have heard yet of one that an honest hand had certified meanwhile. Until every
-  machine has called it names none, unless a time is given, from which on what nobody had heard of waits anyway;
+  machine has told it all it names none, unless a time is given, from which on what nobody had heard of waits anyway;
 - one that was somebody's own, and turned up too late, is named by whoever says its key.
 """
 
@@ -73,7 +73,7 @@ def _why_none(unheard: int | None) -> str:
     """Why new keys' certificate names none."""
     if unheard is None:
         return f"more than {MAX_CERTIFICATES_BESIDE} certificates of this root count; `rotate root` begins anew"
-    called = f"{unheard} of its machines have not called since" if unheard else "no machine has called since"
+    called = f"{unheard} of its machines have not told all since" if unheard else "no machine has called since"
     return (
         f"this server was made anew, and {called}. Once all have, call this again; with `--since TIME` it ends at "
         "once, and what an honest one has said of which nobody here has heard waits with it"

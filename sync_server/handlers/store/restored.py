@@ -1,15 +1,16 @@
 """That this server came out of a backup, or of the kit alone: what was erased comes back with machines that know of it.
 
 Rules:
-- an erasure is said again by every machine that has heard of it, at its first call; until one has called, a server
-  that was made anew has no way to know, and says so wherever it names persons;
-- that is said until every machine that counts has been heard of since, or for `SAID_MS`: one that was thrown away and
-  never let go does not keep it there for good;
+- an erasure is said again by every machine that has heard of it, once its sets were compared with this store's; until
+  one has told that, a server that was made anew has no way to know, and says so wherever it names persons;
+- that is said until every machine that counts has told this store all that it knows, or for `SAID_MS`: one that was
+  thrown away and never let go does not keep it there for good. Whoever cuts lines lets a first question pass, and
+  reports are carried by anybody: neither has told anything (docs/adr/0322);
 - a server that was made of the kit alone knows only those machines that somebody has brought word of: it is said for
-  `KIT_ALONE_MS` whoever has called;
+  `KIT_ALONE_MS` whoever has told;
 - when the backup was made is what it says itself, and nothing hangs on it here.
 
-docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317.
+docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317, docs/adr/0322.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final
 from protocol.clock import DAY_MS, rfc3339
 from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import local_time
-from sync_server.handlers.overview.devices import DeviceState
+from sync_server.handlers.overview.devices import Device, DeviceState
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
@@ -36,7 +37,7 @@ _TIME_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """When (ms) this server was made from a backup of which time, and how many machines have not called since.
+    """When (ms) this server was made from a backup of which time, and how many machines have not told it all since.
 
     Without a backup it was made of the kit alone.
     """
@@ -60,31 +61,33 @@ class Restored:
     @property
     def sentence(self) -> str:
         """Beside what names persons."""
-        unheard = f"{self.unheard} {'has' if self.unheard == 1 else 'have'}"
+        unheard = f"{self.unheard} {'has' if self.unheard == 1 else 'have'} not told all since"
         if self.backup_ms is None:
             made = f"made anew from its kit on {local_time(rfc3339(self.at_ms) or '')}: who was ever erased"
         else:
             made = f"restored from a backup of {local_time(rfc3339(self.backup_ms) or '')}: who was erased after that"
         return (
-            f"this server was {made} may be named here until a machine has called that knows of it; {unheard} not "
-            "called since. Print or pass on nothing of it before"
+            f"this server was {made} may be named here until a machine that knows of it has told; {unheard}. "
+            "Print or pass on nothing of it before"
         )
 
 
 async def unheard_since_made(server: Server) -> int | None:
-    """How many machines have not called since this server was made anew: it may lack what another was given meanwhile.
+    """How many machines have not told all to a server that was made anew: it may lack what another was given since.
 
-    None where it never was, or long ago, or where all have called, of one at least.
+    None where it never was, or long ago, or where all have told, of one at least.
     """
     at_ms = made_anew_ms(await server.store.mark(MADE_ANEW_MARK))
     if at_ms is None or server.now_ms() - at_ms >= SAID_MS:
         return None
-    called = [
-        (device.heard.seen_ms or 0) >= at_ms
-        for device in await list_devices(server)
-        if device.state is not DeviceState.RETIRED
-    ]
-    return None if called and all(called) else called.count(False)
+    devices = [device for device in await list_devices(server) if device.state is not DeviceState.RETIRED]
+    told = [has_told(server, device) for device in devices]
+    return None if told and all(told) else told.count(False)
+
+
+def has_told(server: Server, device: Device) -> bool:
+    """Whether a device has told this very store all that it knows."""
+    return device.heard.told == server.territory.generation
 
 
 def restored_mark(at_ms: int, backup_ms: int) -> Mapping[str, bytes | None]:
@@ -102,7 +105,7 @@ async def restored(server: Server) -> Restored | None:
     if age_ms >= SAID_MS:
         return None
     unheard = sum(
-        device.state is not DeviceState.RETIRED and (device.heard.seen_ms or 0) < at_ms
+        device.state is not DeviceState.RETIRED and not has_told(server, device)
         for device in await list_devices(server)
     )
     is_said = unheard > 0 or (backup_ms is None and age_ms < KIT_ALONE_MS)
