@@ -188,12 +188,20 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
         renamed_too: Annotated[
             bool, Option(help="Even if another class of the school had its name: I mean the one with this id.")
         ] = False,
+        unheard_too: Annotated[
+            bool, Option(help="Even if machines of the class have not told all that they know for a week.")
+        ] = False,
     ) -> JSON:
         """End of the year: a class and all that pupils did in it are forgotten everywhere. Carry lessons over first.
 
         Without --kit nothing is closed: it says what would go.
         """
-        params: Params = {"space": space, "unopened_too": unopened_too, "renamed_too": renamed_too}
+        params: Params = {
+            "space": space,
+            "unopened_too": unopened_too,
+            "renamed_too": renamed_too,
+            "unheard_too": unheard_too,
+        }
         return await kits.run(call, "space close", params, _kit_or_none(call, kit, passphrase_file))
 
 

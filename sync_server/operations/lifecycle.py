@@ -153,7 +153,8 @@ async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> 
 
 async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
     space = space_named(server, given.text(params, "space"))
-    unopened_too, renamed_too = (params.get(key) is True for key in ("unopened_too", "renamed_too"))
+    words = ("unopened_too", "renamed_too", "unheard_too")
+    unopened_too, renamed_too, unheard_too = (params.get(key) is True for key in words)
     which = await which_class(server, space)
     await outgoing.progress(f"the class: {which.sentence()}")
     if which.taken:
@@ -163,7 +164,11 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: 
         )
     off = await off_the_list(server.replica, space)
     await _tell_of_gone(off, outgoing)
-    closing = await close_space(server, kit, space, unopened_too=unopened_too, renamed_too=renamed_too)
+    closing = await close_space(
+        server, kit, space, unopened_too=unopened_too, renamed_too=renamed_too, unheard_too=unheard_too
+    )
+    if closing.not_heard:
+        await outgoing.progress(f"warning: {closing.not_heard.sentence}")
     if kit is None:
         await outgoing.progress("nothing was closed: this is what would go. Closing the class takes the kit: --kit KIT")
     else:
@@ -184,6 +189,7 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: 
         "hand_ins": closing.hand_ins,
         "unopened": closing.unopened,
         "hidden": closing.hidden,
+        "unheard": closing.not_heard.rows(),
         "opened_by": [
             {"name": name, "hand_ins": count}
             for name, count in sorted(closing.opened_by.items(), key=lambda each: (-each[1], each[0] or ""))

@@ -134,7 +134,8 @@ async def test_nor_with_work_of_which_who_says_the_teachers_key_says_so_once_she
     assert (told["unopened"], told["hidden"]) == (1, 0)
     with pytest.raises(BadInput, match="or went with somebody who was forgotten"):
         await year.with_kit("space close", space=year.here.office.space)
-    told = await year.with_kit("space close", space=year.here.office.space, unopened_too=True)
+    also = {"unopened_too": True, "unheard_too": True}
+    told = await year.with_kit("space close", space=year.here.office.space, **also)
     assert told["closed"] is True
 
 

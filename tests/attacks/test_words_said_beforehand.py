@@ -189,7 +189,8 @@ async def test_a_class_that_a_thief_erased_first_is_closed_and_destroyed_by_the_
         said = await _say_with_the_servers_key(here, school, Kind.ERASE, Erasure(here.space).encode())
         with pytest.raises(BadInput, match="somebody has erased this class already"):
             await here.office.with_kit("space close", _kit(tmp_path), space=here.office.space)
-        await here.office.with_kit("space close", _kit(tmp_path), space=here.office.space, unopened_too=True)
+        also = {"unopened_too": True, "unheard_too": True}
+        await here.office.with_kit("space close", _kit(tmp_path), space=here.office.space, **also)
         await here.sync(pc, pc)
         eraser = Eraser(pc.agent.replica, pc.agent.holdings)
         for _ in range(4):

@@ -174,6 +174,7 @@ async def test_a_closed_class_is_hidden_at_the_next_contact_and_destroyed_a_week
     assert (which["name"], which["year"], len(which["names"]), which["taken"]) == ("CM2 B", None, 1, False)
     assert told == {"closed": False, "pupils": 1, "items": 2, "hand_ins": 1, "unopened": 0} | {
         "hidden": 0,
+        "unheard": [],
         "opened_by": [{"name": "Mme Petit", "hand_ins": 1}],
         "off_the_list": [],
         "never_listed": 0,
@@ -252,6 +253,8 @@ async def test_who_was_forgotten_before_keeps_no_class_from_being_closed(year: Y
     clock.advance(ERASURE_DELAY_MS + 1)
     assert (await eraser.sweep(clock())).entries
     assert (await year.do("space close", space=year.here.office.space))["hidden"] == 0
+    for _ in range(2):
+        await year.here.sync(year.machine)
     assert (await year.with_kit("space close", space=year.here.office.space))["closed"] is True
 
 

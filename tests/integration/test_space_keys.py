@@ -113,7 +113,7 @@ async def test_a_class_that_was_closed_gets_no_keys_any_more(here: Office) -> No
     await machine(here)
     kit = parse_kit((here.server.folder / "kit").read_text(), passphrase=None)
     space = bytes.fromhex(here.space)
-    await close_space(here.server, kit, space, unopened_too=True, renamed_too=False)
+    await close_space(here.server, kit, space, unopened_too=True, renamed_too=False, unheard_too=True)
     await here.server.space_keeper.tend_grown()
     before = await here.server.store.spaces()
     assert await here.server.space_keeper.tend_grown() == 0

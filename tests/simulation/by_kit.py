@@ -48,7 +48,7 @@ async def close(world: World, _machine: Machine, random: Random) -> str:
     world.trust.erased_ms[space] = world.true_ms()
 
     async def closed(server: Server) -> None:
-        await close_space(server, world.kit, space, unopened_too=True, renamed_too=True)
+        await close_space(server, world.kit, space, unopened_too=True, renamed_too=True, unheard_too=True)
 
     return await at_server(world, f"close {space.hex()[:8]}", closed)
 

@@ -7,6 +7,7 @@ Rules:
   a name of their own (docs/adr/0253);
 - nor is one with work that is hidden, by an erasure or a revocation of anybody's: what the kit closes is destroyed, and
   what an erasure alone hides, or a revocation, is not;
+- nor, but for a word more, one of which machines have told nothing of late (`not_heard`, docs/adr/0323);
 - who was a pupil of the class, has work there and stands on its list no more is named before: one word takes anybody
   off it (`off_the_list`, docs/adr/0295);
 - whoever has the server's key gives one class the name of another: which class this is is said by its year, by all that
@@ -39,6 +40,7 @@ from protocol.replica.office.taken_names import is_taken
 from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
+from sync_server.handlers.by_kit.not_heard import NotHeard, not_heard_in
 from sync_server.opened.app import Server
 
 
@@ -46,7 +48,7 @@ from sync_server.opened.app import Server
 class Closing:
     """What goes with a class: pupils on its list, items, hand-ins, and how many of those nobody has opened.
 
-    `hidden` are further ones, which nobody is shown, and of which it cannot be told.
+    `hidden` are further ones, which nobody is shown, and of which it cannot be told; `not_heard` who may hold others.
     `opened_by` is how many each person says to have opened, by the name that a list has for them, whether that counts
     or not.
     """
@@ -57,6 +59,7 @@ class Closing:
     unopened: int
     opened_by: Mapping[str | None, int]
     hidden: int
+    not_heard: NotHeard
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +82,12 @@ class Which:
 
 
 async def close_space(
-    server: Server, kit: RootKit | None, space: bytes, *, unopened_too: bool, renamed_too: bool
+    server: Server, kit: RootKit | None, space: bytes, *, unopened_too: bool, renamed_too: bool, unheard_too: bool
 ) -> Closing:
     """Close a class; without a kit only say what would go.
 
-    Raises `BadInput` (BAD_KIT, USAGE for what is no class; NOT_YET while there is work that nobody has opened, or if
-    another class had its name).
+    Raises `BadInput` (BAD_KIT, USAGE for what is no class; NOT_YET while there is work that nobody has opened, or may
+    be on machines that have not told, or if another class had its name).
     """
     above = _above(server, space)
     view = await server.replica.view(space)
@@ -97,6 +100,7 @@ async def close_space(
         sum(not is_opened(work) for work in works),
         await _opened_by(server, view.roster, works),
         await _hidden(server, view.roster),
+        await not_heard_in(server, space),
     )
     if kit is None or space in await said_already(server, above, by_kit=True):
         return found
@@ -128,6 +132,8 @@ async def close_space(
             "counted as opened. `erasures` and `waiting` say by whose word, and how they are shown again; or say "
             "--unopened-too if they may go",
         )
+    if not unheard_too:
+        found.not_heard.check()
     await write_as_root(server, kit, [Draft(above, Kind.ERASE, None, Erasure(space).encode())])
     return found
 

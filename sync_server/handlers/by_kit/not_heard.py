@@ -1,0 +1,82 @@
+"""Whose work a class is closed without: its machines that have not told this server all that they know, of late.
+
+Rules:
+- what the kit closes is destroyed on every machine, also what was handed in there and never came here: a line that was
+  down, or that somebody has cut, shows in nothing else than that a machine has told nothing (docs/adr/0323);
+- a machine counts as heard that has told this very store all that it knows within `HEARD_MS`; a call that is cut short
+  and a report that another brings are not that (docs/adr/0322);
+- a server that was made anew, and has not heard of all, may not even know which machines there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.clock import DAY_MS, rfc3339
+from protocol.errors import BadInput, Code
+from protocol.replica.console.operation import JSON
+from protocol.replica.office.mentioned import day_of
+from protocol.roles import SHARED
+from sync_server.handlers.overview.devices import Device, DeviceState
+from sync_server.handlers.overview.members import list_devices
+from sync_server.handlers.store.restored import Restored, has_told, restored
+from sync_server.opened.app import Server
+
+HEARD_MS: Final = 7 * DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class NotHeard:
+    """The machines of a class that may hold work of which nobody here knows; and whether others may, as it was made."""
+
+    machines: tuple[Device, ...]
+    made_anew: Restored | None
+
+    def __bool__(self) -> bool:
+        return bool(self.machines) or self.made_anew is not None
+
+    @property
+    def sentence(self) -> str:
+        """For whoever closes the class."""
+        named = ", ".join(_told_of(machine) for machine in self.machines)
+        said = [f"have not told all that they know for a week, and what was handed in there goes unseen: {named}"]
+        if self.made_anew is not None:
+            said = [*(said if named else ()), f"may not even be known here: {self.made_anew.sentence}"]
+        return "machines of this class " + "; others ".join(said)
+
+    def rows(self) -> JSON:
+        """As data."""
+        return [
+            {"device": each.id.hex(), "name": each.name, "told": rfc3339(each.heard.told_ms)} for each in self.machines
+        ]
+
+    def check(self) -> None:
+        """Raise `BadInput(NOT_YET)` where there are any."""
+        if self:
+            raise BadInput(
+                Code.NOT_YET,
+                f"{self.sentence}. Let them call (a cable, a stick: `courier`), or take those that are gone off the "
+                "list (`revoke`); or say --unheard-too if what they hold may go",
+            )
+
+
+async def not_heard_in(server: Server, space: bytes) -> NotHeard:
+    """The machines that are nobody's own, of a class or of its school, that have not told all of late."""
+    spaces = set(server.replica.door.lineage(space)) - {server.replica.territory}
+    since_ms = server.now_ms() - HEARD_MS
+    found = tuple(
+        device
+        for device in await list_devices(server)
+        if device.role in SHARED
+        and device.state is not DeviceState.RETIRED
+        and not spaces.isdisjoint(device.spaces)
+        and not (has_told(server, device) and (device.heard.told_ms or 0) >= since_ms)
+    )
+    return NotHeard(found, await restored(server))
+
+
+def _told_of(machine: Device) -> str:
+    at_ms = machine.heard.told_ms
+    when = "never" if at_ms is None else f"last {day_of(at_ms)}"
+    return f"{machine.name or machine.id.hex()[:16]} ({when})"
