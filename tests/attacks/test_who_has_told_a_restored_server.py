@@ -112,6 +112,10 @@ async def test_machines_that_ask_once_and_are_cut_off_have_told_nothing(tmp_path
                 await Session(device.agent, Cut(school.frontage)).sync()
         assert await school.names_her()
         assert await school.says_so()
+        told = (await school.office.do("status"))["restored"]["machines"]
+        assert {row["device"] for row in told} == {
+            device.agent.device.hex() for device in (school.teacher, school.machine)
+        }
         here.office.clock.advance(30 * DAY_MS)
         assert await school.says_so()
         # the line is whole

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from protocol.clock import DAY_MS, rfc3339
@@ -32,6 +33,8 @@ RESTORED_MARK: Final = "restored"
 """→ 8 bytes of ms: when this server was restored; 8 more: when its backup was made, as that says."""
 SAID_MS: Final = 90 * DAY_MS
 KIT_ALONE_MS: Final = 14 * DAY_MS
+NAMED: Final = 5
+"""Of more machines the sentence names the first alone; `status` has all."""
 _TIME_BYTES: Final = 8
 
 
@@ -39,17 +42,19 @@ _TIME_BYTES: Final = 8
 class Restored:
     """When (ms) this server was made from a backup of which time, and how many machines have not told it all since.
 
-    Without a backup it was made of the kit alone.
+    `machines` are these, by id. Without a backup it was made of the kit alone.
     """
 
     at_ms: int
     backup_ms: int | None
     unheard: int
+    machines: Mapping[bytes, str | None] = MappingProxyType({})
 
     def shown(self) -> JSON:
         """As `status` has it."""
         backup = None if self.backup_ms is None else rfc3339(self.backup_ms)
-        return {"at": rfc3339(self.at_ms), "backup": backup, "unheard": self.unheard}
+        machines: list[JSON] = [{"device": key.hex(), "name": name} for key, name in self.machines.items()]
+        return {"at": rfc3339(self.at_ms), "backup": backup, "unheard": self.unheard, "machines": machines}
 
     @property
     def notice(self) -> Notice:
@@ -59,9 +64,14 @@ class Restored:
         return Notice("restored", {"at_ms": self.backup_ms, "count": self.unheard})
 
     @property
+    def _named(self) -> str:
+        names = [name or key.hex()[:16] for key, name in self.machines.items()]
+        return f" ({', '.join(names[:NAMED])}{', …' if len(names) > NAMED else ''})" if names else ""
+
+    @property
     def sentence(self) -> str:
         """Beside what names persons."""
-        unheard = f"{self.unheard} {'has' if self.unheard == 1 else 'have'} not told all since"
+        unheard = f"{self.unheard} {'has' if self.unheard == 1 else 'have'} not told all since{self._named}"
         if self.backup_ms is None:
             made = f"made anew from its kit on {local_time(rfc3339(self.at_ms) or '')}: who was ever erased"
         else:
@@ -104,12 +114,10 @@ async def restored(server: Server) -> Restored | None:
     age_ms = server.now_ms() - at_ms
     if age_ms >= SAID_MS:
         return None
-    unheard = sum(
-        device.state is not DeviceState.RETIRED and not has_told(server, device)
-        for device in await list_devices(server)
-    )
-    is_said = unheard > 0 or (backup_ms is None and age_ms < KIT_ALONE_MS)
-    return Restored(at_ms, backup_ms, unheard) if is_said else None
+    devices = [device for device in await list_devices(server) if device.state is not DeviceState.RETIRED]
+    untold = {device.id: device.name for device in devices if not has_told(server, device)}
+    is_said = bool(untold) or (backup_ms is None and age_ms < KIT_ALONE_MS)
+    return Restored(at_ms, backup_ms, len(untold), untold) if is_said else None
 
 
 async def _made(server: Server) -> tuple[int, int | None] | None:
