@@ -36,7 +36,6 @@ from protocol.replica.content.deltas.strong_worker import StrongWorker
 from protocol.replica.http.connections import Bounds, listening
 from protocol.replica.http.live import MAX_LISTENERS
 from protocol.replica.office.arrivals import CLOCK_SET_BACK, NOTE_INTERVAL_S, note_arrivals
-from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.held_codes import go_on_with_reports
 from protocol.replica.office.stays import end_stays
 from protocol.replica.process.background import background
@@ -55,6 +54,7 @@ from sync_server.handlers.overview.figures import store_families
 from sync_server.handlers.overview.survey import Survey
 from sync_server.handlers.record.erasures import confirm_destroyed
 from sync_server.handlers.store.backups import tell_devices
+from sync_server.handlers.store.codes_of_before import enrolment_at
 from sync_server.handlers.store.upkeep import readiness
 from sync_server.listener_tls import check_tls, listener_tls
 from sync_server.metrics import Counters, Family
@@ -173,7 +173,7 @@ class Service:
     async def serve(self, config: RunConfig, notifier: Notifier) -> None:
         """Listen, say so, wait, and stop in good order."""
         server = self._server
-        server.responder.add_handler(Call.ENROLL, Enrolment(server, server.contacts.note_enrolment).answer)
+        server.responder.add_handler(Call.ENROLL, enrolment_at(server).answer)
         server.responder.on_failure = self._failed
         server.responder.levels = await known_levels(server.store)
         server.contacts.observe_lag = self._counters.lag

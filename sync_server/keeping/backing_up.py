@@ -175,7 +175,8 @@ async def restore(
     )
     tell(
         "Who was erased after that may be on its lists until a machine that knows of it has told; `status` says how "
-        "many have not told all that they know yet"
+        "many have not told all that they know yet. Who was cut off after that is in again until then: say `lost` or "
+        "`revoke` again first, before new machines are enrolled; codes of before let nobody in meanwhile, make new ones"
     )
     return result
 

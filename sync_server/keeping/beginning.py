@@ -20,6 +20,8 @@ from sync_server.handlers.by_kit.territory import begin_territory, check_place, 
 from sync_server.opened.data_folder import DEFAULT_KIT, already_initialised, is_initialised
 
 _EARLIER_KEYS: Final = (
+    "Until machines have told all that they know, who was cut off is in again, as far as somebody brings word of them: "
+    "report them again (`lost`), once they are listed, before machines are enrolled; codes of before let nobody in. "
     "The machines bring what the server before had said, and its keys go on counting. If somebody was in that server, "
     "or has its keys: once machines of all schools have called, `sync-server rotate server --kit KIT` ends those keys, "
     "and keeps what had come by then (look at `audit` and `devices`); with `--since TIME --anyway` all they said waits"

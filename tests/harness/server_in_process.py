@@ -22,10 +22,10 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant
 from protocol.replica.at_work.replica import Draft, Entropy
 from protocol.replica.console.operation import NO_FILES
-from protocol.replica.office.enrolment import Enrolment
 from protocol.trust.envelope import OpenedRequest
 from protocol.trust.kit import Kit
 from sync_server.handlers.by_kit.territory import begin_territory, new_kit
+from sync_server.handlers.store.codes_of_before import enrolment_at
 from sync_server.kit.desk import KitDesk
 from sync_server.kit.errands import errand_of
 from sync_server.opened.app import Server, opened
@@ -64,7 +64,7 @@ class Office:
 
     def __post_init__(self) -> None:
         self.table = operations(self.server)
-        self.enrolment = Enrolment(self.server, self.server.contacts.note_enrolment)
+        self.enrolment = enrolment_at(self.server)
 
     async def do(self, command: str, /, **params: Any) -> Any:
         """The result of a command."""

@@ -17,9 +17,9 @@ from protocol.model.entry import Entry
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.interfaces import ContentStore, EntryStore
 from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
-from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.held_codes import go_on_with_reports
 from protocol.replica.storage.sqlite import SqliteStore
+from sync_server.handlers.store.codes_of_before import enrolment_at
 from sync_server.opened.app import Server, _with_certificate, _with_next_keys
 from sync_server.opened.keys import ServerKeys, Territory
 from tests.harness.wire import Frontage
@@ -75,7 +75,7 @@ async def open_server(
         territory, keys = await _with_next_keys(folder, territory, keys, sqlite)
         territory = await _with_certificate(folder, territory, keys, replica)
     server = await SimServer.over(folder or _NOWHERE, territory, keys, sqlite, replica, now_ms=now_ms, entropy=entropy)
-    server.responder.add_handler(Call.ENROLL, Enrolment(server, server.contacts.note_enrolment).answer)
+    server.responder.add_handler(Call.ENROLL, enrolment_at(server).answer)
     return server
 
 

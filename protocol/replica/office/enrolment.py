@@ -20,7 +20,7 @@ docs/protocol.md, "Enrolment".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from protocol.clock import milliseconds_of, rfc3339
@@ -54,16 +54,19 @@ class Enrolment:
         *,
         codes: KnownCodes | None = None,
         turn: asyncio.Lock | None = None,
+        check_use: Callable[[Entry], Awaitable[None]] | None = None,
     ) -> None:
         """`enrolled` hears of every device, its name and the time; `server_url` is where a device finds the server.
 
-        `codes` are what the program knows already, `turn` what it holds while it writes.
+        `codes` are what the program knows already, `turn` what it holds while it writes. `check_use` refuses a code
+        that would count, where the program knows why it may not be used.
         """
         self._office = office
         self._enrolled = enrolled
         self._server_url = server_url
         self._codes = codes or KnownCodes()
         self._one_at_a_time = turn or asyncio.Lock()
+        self._check_use = check_use
 
     async def answer(self, opened: OpenedRequest) -> bytes:
         """The sealed call's answer. Raises `Refused` (CODE_WRONG, CODE_EXPIRED, CODE_USED, REVOKED), `PeerFault`."""
@@ -81,6 +84,8 @@ class Enrolment:
                 self._check_open(invite, granted)
                 await self._check_not_outlived(entry, invite)
                 await self._check_not_cut(opened.device, invite)
+                if self._check_use is not None:
+                    await self._check_use(entry)
             now_ms = office.now_ms()
             # before there is a grant: who hears of that is told the name with it
             self._enrolled(opened.device, request.name, now_ms)

@@ -78,7 +78,7 @@ class Restored:
             made = f"restored from a backup of {local_time(rfc3339(self.backup_ms) or '')}: who was erased after that"
         return (
             f"this server was {made} may be named here until a machine that knows of it has told; {unheard}. "
-            "Print or pass on nothing of it before"
+            "Print or pass on nothing of it before; who was cut off since may be in again: say `lost` once more"
         )
 
 
