@@ -8,13 +8,19 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from protocol.clock import DAY_MS
 from protocol.errors import Code, NoAnswer
+from protocol.messages.wire import RECONCILE_PATH, SYNC_PATH
 from protocol.model.register import RegisterKind
-from protocol.replica.answering.station import Report
+from protocol.replica.answering.station import Contact, Report
 from protocol.replica.interfaces import RegisterRow
+from sync_agent.machine.marks import GENERATION_MARK
+from sync_agent.sync.asking import Asking
 from sync_agent.sync.session import Session
 from sync_agent.transport.answers import Response
+from sync_agent.transport.sealed_calls import SealedCalls
 from sync_server.handlers.overview.devices import Device as Listed
 from sync_server.handlers.store.backups import back_up
 from sync_server.keeping.backing_up import BackupFile, restore
@@ -29,14 +35,28 @@ ROW = "a restored server is called, and told nothing"
 
 
 class Cut(MemoryTransport):
-    """Lets a first question pass with its answer; then the line is down."""
+    """Lets some questions pass with their answers, the first alone say; then the line is down."""
 
-    passed = False
+    def __init__(self, frontage: Frontage, left: int = 1) -> None:
+        super().__init__(frontage)
+        self.left = left
 
     async def post(self, path: str, body: bytes) -> Response:
-        if self.passed:
+        if not self.left:
             raise NoAnswer(Code.UNREACHABLE, "the line is down")
-        self.passed = True
+        self.left -= 1
+        return await super().post(path, body)
+
+
+class CutOnceCompared(MemoryTransport):
+    """Lets sets be compared, and nothing that was found lacking be brought."""
+
+    compared = False
+
+    async def post(self, path: str, body: bytes) -> Response:
+        if self.compared and path == SYNC_PATH:
+            raise NoAnswer(Code.UNREACHABLE, "the line is down")
+        self.compared = self.compared or path == RECONCILE_PATH
         return await super().post(path, body)
 
 
@@ -141,3 +161,40 @@ async def test_nor_have_calls_of_before_where_the_clock_was_behind_as_it_was_res
     async with restored_school(tmp_path, behind_ms=3 * DAY_MS) as (_, school):
         assert await school.names_her()
         assert await school.says_so()
+
+
+@pytest.mark.parametrize("at_a_time", range(1, 12))
+async def test_wherever_a_line_is_cut_and_however_often_it_is_said_while_she_is_named(
+    tmp_path: Path, at_a_time: int
+) -> None:
+    async with restored_school(tmp_path) as (_, school):
+        named = True
+        for _ in range(4):
+            for device in (school.teacher, school.machine):
+                with suppress(NoAnswer):
+                    await Session(device.agent, Cut(school.frontage, at_a_time)).sync()
+                named = await school.names_her()
+                assert await school.says_so() or not named
+        assert not named or at_a_time < 8, "that many are enough to tell"
+
+
+def _whatever_it_is(server: Server, contact: Contact) -> None:
+    """As if a machine that is paused brought what it has to bring."""
+    server.contacts.note(contact)
+
+
+@attack(ROW, off={"sync_server.opened.app.Server._note_contact": _whatever_it_is})
+async def test_who_is_paused_between_comparing_and_telling_has_not_told(tmp_path: Path) -> None:
+    async with restored_school(tmp_path) as (_, school):
+        agent = school.machine.agent
+        with suppress(NoAnswer):
+            await Session(agent, CutOnceCompared(school.frontage)).sync()
+        assert await agent.replica.store.mark(GENERATION_MARK) == school.office.server.territory.generation
+        assert await school.names_her()
+        asked = await Asking(agent).only_health(Code.PAUSED)
+        assert asked is not None
+        assert not asked.request.push
+        await SealedCalls(agent, MemoryTransport(school.frontage)).sync(asked.request)
+        assert await school.names_her()
+        machines = (await school.office.do("status"))["restored"]["machines"]
+        assert agent.device.hex() in {row["device"] for row in machines}
