@@ -29,7 +29,6 @@ BROKEN_RULES: Final = {
         BrokenRule(mutations.folds_by_arrival, 4),
         BrokenRule(mutations.believes_the_manifest, 32),
         BrokenRule(mutations.never_reconciles, 4),
-        BrokenRule(mutations.never_forgives_a_refusal, 2000924),
         BrokenRule(mutations.takes_waiting_for_taken, 4),
         BrokenRule(mutations.signs_receipts_unseen, 10),
         BrokenRule(mutations.names_packs_for_chunks_only, 275),

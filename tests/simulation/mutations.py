@@ -26,7 +26,6 @@ from sync_agent.hand_ins.copies import Copies
 from sync_agent.lan.exchange import peer_session
 from sync_agent.lan.exchange.peer_content import PeerContent
 from sync_agent.lan.exchange.scope import LanScope
-from sync_agent.sync.content import SyncContent
 from sync_agent.sync.repair import SyncRepair
 from sync_agent.sync.run import Run
 from sync_agent.sync.session import Session
@@ -86,16 +85,6 @@ def never_reconciles() -> AbstractContextManager[object]:
         return
 
     return mock.patch.object(SyncRepair, "reconcile_if_needed", nothing)
-
-
-def never_forgives_a_refusal() -> AbstractContextManager[object]:
-    """Content that was taken in the end, and had been refused before what names it was there, fails a sync."""
-
-    async def settle(_moving: SyncContent, run: Run) -> None:
-        for fault in run.unwanted.values():
-            run.note(fault)
-
-    return mock.patch.object(SyncContent, "settle_unwanted", settle)
 
 
 def takes_waiting_for_taken() -> AbstractContextManager[object]:
