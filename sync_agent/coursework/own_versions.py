@@ -5,8 +5,8 @@ Whoever has the server writes versions of every item, and this device signs what
 Rules (docs/protocol.md, "Coursework"; docs/adr/0305):
 - a teacher's own word is what this device wrote, what her other devices did, and whom these have confirmed, whatever
   has ended since: what is not brought stays as such a version has it without a question;
-- it stays as any other version has it once somebody has named that one, by its id, and its files once they are here to
-  be looked at;
+- files stay as any other version has them once somebody has named that one, by its id, and they are here to be looked
+  at; words that are not given stay as the shown version has them, and that is told;
 - who says which head they were shown is told if another one is shown by now, that this very device did not write.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.folds.coursework import Item, Version
-from protocol.model.work import ContentRef, Revision
+from protocol.model.work import ContentRef
 from protocol.replica.console.parameters import shown
 from protocol.replica.office.people import names_of_words
 from protocol.rights.door import Door
@@ -79,19 +79,19 @@ class Kept:
     unseen: LocalFailure | None = None
 
     @property
-    def record(self) -> Revision:
-        """What it says. Raises `BadInput(NOT_YET)`."""
-        if self.question is not None:
-            raise self.question
-        return self.version.record
+    def words(self) -> str:
+        """Said where its words stay, and nobody is asked: its files are what somebody would sign unseen."""
+        name = self.version.id.hex()[:12]
+        return f"what you do not give, a title or a date, stays as the version {name} has it, which is none of yours"
 
     @property
     def content(self) -> ContentRef:
-        """Its files. Raises as `record`, and `LocalFailure(INCOMPLETE)`."""
-        record = self.record
+        """Its files. Raises `BadInput(NOT_YET)`, `LocalFailure(INCOMPLETE)`."""
+        if self.question is not None:
+            raise self.question
         if self.unseen is not None:
             raise self.unseen
-        return record.content
+        return self.version.record.content
 
 
 async def to_keep(agent: Agent, item: Item, named: bytes | None, seen: bytes | None) -> Kept:

@@ -120,7 +120,7 @@ async def publish(
     wish = _on_one_line(wish)
     kept_as = None if before is None else await to_keep(agent, before, wish.keep, wish.seen)
     if kept_as is not None and kept_as.question is not None and not wish.is_whole:
-        raise kept_as.question
+        await outgoing.progress(kept_as.words)
     bases = () if before is None else (before.shown,)
     content = await store_files(agent, space, incoming, kept, bases=bases, said=_said(wish, kept_as))
     async with agent.writing:
@@ -275,7 +275,7 @@ def _record(wish: Wish, kept: Kept | None, content: ContentRef | None) -> Revisi
         subject = None if isinstance(wish.subject, Keep) else wish.subject
         due = None if isinstance(wish.due_ms, Keep) else wish.due_ms
         return Revision(wish.kind or ItemKind.LESSON, wish.title or "", subject or None, due, content)
-    record = kept.version.record if wish.is_whole else kept.record
+    record = kept.version.record
     subject = record.subject if isinstance(wish.subject, Keep) else wish.subject
     due = record.due_ms if isinstance(wish.due_ms, Keep) else wish.due_ms
     title = record.title if wish.title is None else wish.title
