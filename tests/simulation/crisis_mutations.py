@@ -128,7 +128,7 @@ def follows_no_new_root() -> AbstractContextManager[object]:
     def same(_chain: object, root: bytes, _territory: bytes) -> bytes:
         return root
 
-    return mock.patch("sync_agent.transport.sealed_calls.root_after", same)
+    return mock.patch("sync_agent.transport.server_chain.root_after", same)
 
 
 def lets_everybody_back() -> AbstractContextManager[object]:
