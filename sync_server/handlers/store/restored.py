@@ -16,8 +16,7 @@ docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317, docs/adr/0322.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.clock import DAY_MS, rfc3339
@@ -48,7 +47,7 @@ class Restored:
     at_ms: int
     backup_ms: int | None
     unheard: int
-    machines: Mapping[bytes, str | None] = MappingProxyType({})
+    machines: Mapping[bytes, str | None] = field(default_factory=dict)
 
     def shown(self) -> JSON:
         """As `status` has it."""
