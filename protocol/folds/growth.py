@@ -37,8 +37,8 @@ from protocol.rights.door import Door
 from protocol.rights.roster import Roster, authorities_over, fold_roster, persons_of, with_voices
 from protocol.rights.speaking import Remembered
 
-_LETS_IN: Final = frozenset({Kind.GRANT})
-_MOVES_ALL: Final = frozenset(
+LETS_IN: Final = frozenset({Kind.GRANT})
+MOVES_ALL: Final = frozenset(
     {
         Kind.CERTIFICATE,
         Kind.SUCCESSOR,
@@ -173,7 +173,7 @@ def grown(
 
 def _may_move_erasures(roster: Roster, above: Iterable[Heard]) -> bool:
     """Whether erasures above may count now, or no more: by a further right a revocation may hold no longer."""
-    return roster.erasures_above and any(one.kind in _LETS_IN for one in above)
+    return roster.erasures_above and any(one.kind in LETS_IN for one in above)
 
 
 def _let_in(roster: Roster, heard: Iterable[Heard], door: Door) -> bool | None:
@@ -181,13 +181,13 @@ def _let_in(roster: Roster, heard: Iterable[Heard], door: Door) -> bool | None:
     revoked = frozenset(roster.revocations.values())
     is_any = False
     for one in heard:
-        if one.kind in _MOVES_ALL or one.grant in roster.held_back or one.id in roster.awaited:
+        if one.kind in MOVES_ALL or one.grant in roster.held_back or one.id in roster.awaited:
             return None
         if one.author in revoked or (revoked and one.grant in roster.void):
             return None
         if one.grant is None and one.author not in door.roots:
             return None
-        if one.kind in _LETS_IN:
+        if one.kind in LETS_IN:
             given = door.authority(one.id)
             if given is None or given.key in roster.cut or given.key in revoked:
                 return None

@@ -191,16 +191,15 @@ async def server_of(replica: Replica) -> Authority:
 
 async def newest_server(replica: Replica) -> tuple[Authority, Age] | None:
     """The server's keys by its newest certificate that is not revoked, and which that is; None if all are."""
-    roster = (await replica.view(replica.territory)).roster
-    found = server_in_force(replica.door, roster.cut, roster.held_back)
-    return None if found is None else (found, age(replica.door, found))
+    return (await known_servers(replica)).newest
 
 
 async def known_servers(replica: Replica) -> KnownServers:
     """What the replica knows of its servers now."""
-    newest = await newest_server(replica)
-    roster = (await replica.view(replica.territory)).roster
-    return KnownServers(replica.door, replica.door.root_now, newest, roster.cut, roster.held_back)
+    door, roster = replica.door, (await replica.view(replica.territory)).roster
+    found = server_in_force(door, roster.cut, roster.held_back)
+    newest = None if found is None else (found, age(door, found))
+    return KnownServers(door, door.root_now, newest, roster.cut, roster.held_back)
 
 
 def hold_to_servers(transport: Transport, replica: Replica) -> None:

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from protocol.folds.coursework import Coursework
-from protocol.folds.growth import Heard, SpaceFold, fold_space, grown, growth_of
+from protocol.folds.growth import LETS_IN, MOVES_ALL, Heard, SpaceFold, fold_space, grown, growth_of
 from protocol.folds.measures import Measures
 from protocol.model.entry import Entry, Kind
 from protocol.replica.interfaces import EntryStore
@@ -38,18 +38,7 @@ _NOTHING: Final = Remembered()
 _EMPTY_BYTES: Final = 8_000
 _INDEXED_BYTES: Final = 120
 _FOLDED_BYTES: Final[Mapping[int, int]] = {Kind.PERSON: 150, Kind.REVISION: 1_500, Kind.HAND_IN: 2_400, Kind.WRAP: 700}
-HEEDED_ABOVE: Final = frozenset(
-    {
-        Kind.CERTIFICATE,
-        Kind.GRANT,
-        Kind.SUCCESSOR,
-        Kind.REVOKE,
-        Kind.ROOT_ROTATION,
-        Kind.ROOT_ACCOUNT,
-        Kind.ERASE,
-        Kind.RULING,
-    }
-)
+HEEDED_ABOVE: Final = LETS_IN | MOVES_ALL
 """What moves folds in the spaces below it: what may put an erasure in force, or out of it, is among it."""
 _ALONE: Final = frozenset({Kind.ERASE, Kind.RULING})
 

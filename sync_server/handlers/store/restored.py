@@ -16,7 +16,7 @@ docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317, docs/adr/0322.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import DAY_MS, rfc3339
@@ -39,15 +39,19 @@ _TIME_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """When (ms) this server was made from a backup of which time, and how many machines have not told it all since.
+    """When (ms) this server was made from a backup of which time, and which machines have not told it all since.
 
-    `machines` are these, by id. Without a backup it was made of the kit alone.
+    `machines` are their names, by id. Without a backup it was made of the kit alone.
     """
 
     at_ms: int
     backup_ms: int | None
-    unheard: int
-    machines: Mapping[bytes, str | None] = field(default_factory=dict)
+    machines: Mapping[bytes, str | None]
+
+    @property
+    def unheard(self) -> int:
+        """How many these are."""
+        return len(self.machines)
 
     def shown(self) -> JSON:
         """As `status` has it."""
@@ -89,9 +93,9 @@ async def unheard_since_made(server: Server) -> int | None:
     at_ms = made_anew_ms(await server.store.mark(MADE_ANEW_MARK))
     if at_ms is None or server.now_ms() - at_ms >= SAID_MS:
         return None
-    devices = [device for device in await list_devices(server) if device.state is not DeviceState.RETIRED]
-    told = [has_told(server, device) for device in devices]
-    return None if told and all(told) else told.count(False)
+    devices = await _still_there(server)
+    unheard = sum(not has_told(server, device) for device in devices)
+    return unheard if unheard or not devices else None
 
 
 def has_told(server: Server, device: Device) -> bool:
@@ -113,10 +117,13 @@ async def restored(server: Server) -> Restored | None:
     age_ms = server.now_ms() - at_ms
     if age_ms >= SAID_MS:
         return None
-    devices = [device for device in await list_devices(server) if device.state is not DeviceState.RETIRED]
-    untold = {device.id: device.name for device in devices if not has_told(server, device)}
+    untold = {device.id: device.name for device in await _still_there(server) if not has_told(server, device)}
     is_said = bool(untold) or (backup_ms is None and age_ms < KIT_ALONE_MS)
-    return Restored(at_ms, backup_ms, len(untold), untold) if is_said else None
+    return Restored(at_ms, backup_ms, untold) if is_said else None
+
+
+async def _still_there(server: Server) -> list[Device]:
+    return [device for device in await list_devices(server) if device.state is not DeviceState.RETIRED]
 
 
 async def _made(server: Server) -> tuple[int, int | None] | None:
