@@ -13,10 +13,9 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant
 from sync_agent.sync.session import Session
 from sync_server.handlers.by_kit.territory import begin_territory, kit_in
-from sync_server.handlers.store.backups import back_up
-from sync_server.keeping.backing_up import BackupFile, restore
 from sync_server.opened.app import Server, opened
 from tests.harness.attack import attack
+from tests.harness.backups import make_backup, restore_backup
 from tests.harness.office_devices import town
 from tests.harness.server_in_process import Office
 from tests.harness.wire import Frontage, MemoryTransport
@@ -47,23 +46,13 @@ async def test_a_code_that_was_used_after_the_backup_lets_nobody_in_before_all_h
         unused = await here.office.invite("machine", ttl="30d")
         for _ in range(2):
             await here.sync()
-        with BackupFile(tmp_path / "backup") as target:
-            await back_up(here.office.server, "0", target)
-            target.keep()
+        await make_backup(here.office.server, tmp_path / "backup")
         clock.advance(DAY_MS)
         await here.office.enrol(paper)
         for _ in range(2):
             await here.sync()
         clock.advance(DAY_MS)
-        await restore(
-            tmp_path / "new",
-            tmp_path / "backup",
-            tmp_path / "server" / "kit",
-            None,
-            now_ms=clock,
-            entropy=os.urandom,
-            tell=lambda _: None,
-        )
+        await restore_backup(tmp_path / "new", tmp_path / "backup", tmp_path / "server" / "kit", clock)
         async with opened(tmp_path / "new", now_ms=clock, entropy=os.urandom) as new:
             office, frontage = Office(new, clock, here.office.space), Frontage(new.responder)
             await _is_refused(office, paper)

@@ -23,12 +23,10 @@ from protocol.trust.envelope import OpenedRequest
 from protocol.trust.invitation import parse_code
 from sync_agent.enrollment.by_code import Enrolled, enroll
 from sync_server.handlers.by_kit.territory import kit_in
-from sync_server.handlers.store.backups import back_up
-from sync_server.keeping.backing_up import BackupFile
 from sync_server.opened.app import Server, opened
 from sync_server.opened.keys import Territory
 from tests.harness.attack import attack
-from tests.harness.backups import members_of
+from tests.harness.backups import make_backup, members_of
 from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town
 from tests.harness.wire import URL, Frontage, MemoryTransport
@@ -96,9 +94,7 @@ async def replaced(tmp_path: Path) -> AsyncIterator[Replaced]:
     async with town(tmp_path) as here, AsyncExitStack() as stack:
         await here.class_at_work()
         machine = await here.device("machine")
-        with BackupFile(tmp_path / "backup") as target:
-            await back_up(here.office.server, "0", target)
-            target.keep()
+        await make_backup(here.office.server, tmp_path / "backup")
         stolen = tmp_path / "stolen"
         make_private_folder(stolen)
         for name, data in members_of(tmp_path / "backup").items():

@@ -11,12 +11,10 @@ from protocol.model.structure import Grant
 from protocol.replica.office.known_here import CODE_MARKS, WHOSE_MARKS, How
 from protocol.roles import Role
 from sync_server.handlers.by_kit.territory import kit_in
-from sync_server.handlers.store.backups import back_up
 from sync_server.keeping import foreign_backup
-from sync_server.keeping.backing_up import BackupFile, restore
 from sync_server.opened.app import opened
 from tests.harness.attack import attack
-from tests.harness.backups import rewritten
+from tests.harness.backups import make_backup, restore_backup, rewritten
 from tests.harness.office_devices import town
 from tests.harness.server_in_process import Office
 from tests.harness.territory import new_device
@@ -44,16 +42,12 @@ async def test_a_device_that_a_backup_calls_let_in_by_name_comes_along_into_no_c
             payload=given.encode(),
         )
         await server.replica.admit([grant], source=b"a PC", now_ms=clock())
-        with BackupFile(tmp_path / "backup") as target:
-            await back_up(server, "0", target)
-            target.keep()
+        await make_backup(server, tmp_path / "backup")
         note = f"{WHOSE_MARKS}{person}-{signing.hex()}-{agreement.hex()}"
         rewritten(tmp_path / "backup", f"INSERT INTO mark VALUES ('{note}', x'{How.NAME.value.hex()}');")  # noqa: S608
         clock.advance(DAY_MS)
         backup, kit_file = tmp_path / "backup", tmp_path / "server" / "kit"
-        await restore(
-            tmp_path / "new", backup, kit_file, None, now_ms=clock, entropy=os.urandom, tell=lambda _line: None
-        )
+        await restore_backup(tmp_path / "new", backup, kit_file, clock)
         async with opened(tmp_path / "new", now_ms=clock, entropy=os.urandom) as new:
             office = Office(new, clock, here.office.space)
             here.frontage.responder = new.responder

@@ -23,14 +23,13 @@ from protocol.rights.root_rotation import RootAccount
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Kit
 from sync_server.handlers.by_kit.territory import begin_territory, kit_in
-from sync_server.handlers.store.backups import back_up
-from sync_server.keeping.backing_up import BackupFile, restore
 from sync_server.kit.away import KitAway
 from sync_server.opened.app import opened
 from sync_server.opened.keys import ServerKeys
 from tests.attacks.test_a_new_kit_on_a_hostile_server import typed
 from tests.attacks.test_the_kit_on_a_hostile_server import Thief
 from tests.harness.attack import attack
+from tests.harness.backups import make_backup, restore_backup
 from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office, rotate_root
@@ -121,23 +120,13 @@ class KeptBack:
         """The server that the backup from before makes, at the address of the one that somebody was in."""
         clock = self.here.office.clock
         kit_file = self.folder / "server" / "kit"
-        await restore(
-            self.folder / "new",
-            self.folder / "backup",
-            kit_file,
-            None,
-            now_ms=clock,
-            entropy=os.urandom,
-            tell=lambda _: None,
-        )
+        await restore_backup(self.folder / "new", self.folder / "backup", kit_file, clock)
         async with opened(self.folder / "new", now_ms=clock, entropy=os.urandom) as server:
             self.here.frontage.responder = server.responder
             yield Office(server, clock, self.here.office.space)
 
     async def is_backed_up(self) -> None:
-        with BackupFile(self.folder / "backup") as target:
-            await back_up(self.here.office.server, "0", target)
-            target.keep()
+        await make_backup(self.here.office.server, self.folder / "backup")
         self.here.office.clock.advance(DAY_MS)
 
 

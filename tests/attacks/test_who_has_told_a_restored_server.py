@@ -22,10 +22,9 @@ from sync_agent.sync.session import Session
 from sync_agent.transport.answers import Response
 from sync_agent.transport.sealed_calls import SealedCalls
 from sync_server.handlers.overview.devices import Device as Listed
-from sync_server.handlers.store.backups import back_up
-from sync_server.keeping.backing_up import BackupFile, restore
 from sync_server.opened.app import Server, opened
 from tests.harness.attack import attack
+from tests.harness.backups import make_backup, restore_backup
 from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
@@ -93,23 +92,13 @@ async def restored_school(folder: Path, behind_ms: int = 0) -> AsyncIterator[tup
         for _ in range(2):
             await here.sync()
         await server.contacts.flush()  # as `run` does every ten seconds
-        with BackupFile(folder / "backup") as target:
-            await back_up(server, "0", target)
-            target.keep()
+        await make_backup(server, folder / "backup")
         clock.advance(DAY_MS)
         await here.office.do("erase", person=[pupil])
         for _ in range(2):
             await here.sync()
         clock.advance(DAY_MS)
-        await restore(
-            folder / "new",
-            folder / "backup",
-            folder / "server" / "kit",
-            None,
-            now_ms=lambda: clock() - behind_ms,
-            entropy=os.urandom,
-            tell=lambda _: None,
-        )
+        await restore_backup(folder / "new", folder / "backup", folder / "server" / "kit", lambda: clock() - behind_ms)
         async with opened(folder / "new", now_ms=clock, entropy=os.urandom) as new:
             clock.advance(60_000)
             office = Office(new, clock, here.office.space)

@@ -19,11 +19,11 @@ from protocol.replica.office.arrivals import ARRIVAL_MARKS, note_arrivals
 from protocol.roles import Role
 from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.handlers.by_kit.territory import kit_in
-from sync_server.handlers.store.backups import back_up
-from sync_server.keeping.backing_up import BackupFile, restore
+from sync_server.keeping.backing_up import restore
 from sync_server.keeping.beginning import begin
 from sync_server.opened.app import opened
 from tests.harness.attack import attack
+from tests.harness.backups import make_backup
 from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
@@ -54,9 +54,7 @@ class School:
 
     async def backup(self) -> Path:
         file = self.folder / "relais.tar"
-        with BackupFile(file) as made:
-            await back_up(self.office.server, "0", made)
-            made.keep()
+        await make_backup(self.office.server, file)
         self.clock.advance(DAY_MS)
         return file
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import tarfile
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,9 +24,24 @@ from sync_server.handlers.by_kit.territory import new_kit
 from sync_server.handlers.store import archive
 from sync_server.handlers.store.backups import back_up
 from sync_server.keeping.backing_up import BackupFile, restore
+from sync_server.opened.app import Server
 from tests.harness.caller import in_sealed_form
 from tests.harness.server_in_process import Member, Office
 from tests.harness.territory import SimClock
+
+
+async def make_backup(server: Server, file: Path) -> None:
+    """As `backup FILE` does."""
+    with BackupFile(file) as target:
+        await back_up(server, "0", target)
+        target.keep()
+
+
+async def restore_backup(
+    folder: Path, file: Path, kit: Path, now_ms: Callable[[], int], tell: Callable[[str], None] = lambda _line: None
+) -> None:
+    """As `restore FILE` does, with a kit that has no passphrase."""
+    await restore(folder, file, kit, None, now_ms=now_ms, entropy=os.urandom, tell=tell)
 
 
 @dataclass
@@ -47,21 +62,11 @@ class Case:
 
     async def keep(self, desk: Office) -> None:
         """Make a backup."""
-        with BackupFile(self.backup) as target:
-            await back_up(desk.server, "0", target)
-            target.keep()
+        await make_backup(desk.server, self.backup)
 
     async def restore(self, clock: SimClock) -> None:
         """Make a server of it, in the folder `new`."""
-        await restore(
-            self.folder / "new",
-            self.backup,
-            self.folder / "kit",
-            None,
-            now_ms=clock,
-            entropy=os.urandom,
-            tell=self.said.append,
-        )
+        await restore_backup(self.folder / "new", self.backup, self.folder / "kit", clock, self.said.append)
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,10 @@ from sync_agent.transport.sealed_calls import server_of
 from sync_server.handlers.by_kit.rotation import rotate_server
 from sync_server.handlers.by_kit.servers_named import told_of_servers
 from sync_server.handlers.by_kit.territory import kit_in
-from sync_server.handlers.store.backups import back_up
-from sync_server.keeping.backing_up import BackupFile, restore
 from sync_server.keeping.beginning import begin
 from sync_server.keeping.new_root import NewKit
 from sync_server.opened.app import Server, opened
+from tests.harness.backups import make_backup, restore_backup
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office, rotate_root
@@ -46,9 +45,7 @@ class Scene:
 
     async def backup(self) -> Path:
         file = self.folder / "relais.tar"
-        with BackupFile(file) as made:
-            await back_up(self.here.office.server, "0", made)
-            made.keep()
+        await make_backup(self.here.office.server, file)
         self.here.office.clock.advance(60_000)
         return file
 
@@ -70,7 +67,7 @@ class Scene:
         """The server that `restore` makes, answering at the address of the one that burnt."""
         folder, clock = self.folder / "restored", self.here.office.clock
         shutil.rmtree(folder, ignore_errors=True)
-        await restore(folder, backup, kit, None, now_ms=clock, entropy=os.urandom, tell=lambda _: None)
+        await restore_backup(folder, backup, kit, clock)
         async with opened(folder, now_ms=clock, entropy=os.urandom) as server:
             self.here.frontage.responder = server.responder
             yield server

@@ -20,9 +20,8 @@ from protocol.replica.office.arrivals import note_arrivals
 from protocol.roles import Role
 from sync_agent.lan.exchange.meeting import secrets_of
 from sync_agent.sync.withdrawn import ended_names
-from sync_server.handlers.store.backups import back_up
-from sync_server.keeping.backing_up import BackupFile, restore
 from sync_server.opened.app import opened
+from tests.harness.backups import make_backup, restore_backup
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.lan import exchange
@@ -135,21 +134,11 @@ async def test_a_server_that_was_restored_and_has_forgotten_the_revocation_hears
     scene: Scene, tmp_path: Path
 ) -> None:
     backup, clock = tmp_path / "relais.tar", scene.office.clock
-    with BackupFile(backup) as made:
-        await back_up(scene.office.server, "0", made)
-        made.keep()
+    await make_backup(scene.office.server, backup)
     await scene.office.do("ungrant", device=scene.teacher.agent.device.hex(), space=[scene.office.space])
     await scene.here.sync(scene.teacher)
     clock.advance(60_000)
-    await restore(
-        tmp_path / "restored",
-        backup,
-        tmp_path / "server" / "kit",
-        None,
-        now_ms=clock,
-        entropy=os.urandom,
-        tell=lambda _: None,
-    )
+    await restore_backup(tmp_path / "restored", backup, tmp_path / "server" / "kit", clock)
     async with opened(tmp_path / "restored", now_ms=clock, entropy=os.urandom) as server:
         scene.here.frontage.responder = server.responder
         async with asyncio.timeout(PATIENCE_S):
