@@ -23,6 +23,7 @@ from protocol.folds.coursework import Work
 from protocol.model.entry import Entry
 from protocol.rights.door import Door
 from protocol.rights.keys_in_use import claimed_keys, said_by
+from protocol.rights.reachability import bits_led_to
 from protocol.rights.roster import Roster, authorities_over
 from protocol.rights.voices import voices_of
 from protocol.rights.vouching import Device
@@ -72,10 +73,5 @@ def _ever_led_to(known: Iterable[Device], roster: Roster, door: Door, said: Iter
         held_on=(),
         reports={},
     )
-    found = set(known)
-    pending = list(found)
-    while pending:
-        fresh = {word.device for word in voices.words.get(pending.pop(), ())} - found
-        found |= fresh
-        pending += fresh
-    return found
+    words = voices.words
+    return set(bits_led_to(known, lambda voice: (word.device for word in words.get(voice, ())), lambda _: 0))
