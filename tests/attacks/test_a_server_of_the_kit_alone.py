@@ -28,6 +28,7 @@ async def test_whom_its_first_caller_brings_back_is_named_beside_a_warning_until
         await here.office.do("erase", person=[pupil])
         await here.sync()
         (tmp_path / "anew").mkdir()
+        clock.advance(DAY_MS)
         await begin_territory(
             tmp_path / "anew", kit, kit_file=None, passphrase=None, now_ms=clock, entropy=os.urandom, again=True
         )
