@@ -21,6 +21,7 @@ from sync_server.opened.data_folder import check_initialised
 
 if TYPE_CHECKING:
     from protocol.trust.kit import Kit
+    from sync_server.keeping.kit_file import KitInFile
     from sync_server.kit.desk import KitDesk
 
 PersonId = Annotated[str, Argument(metavar="ID", help="The person's id, from `person list`.")]
@@ -72,7 +73,7 @@ class _Kits:
         call: Call,
         name: str,
         params: Params,
-        kit: Kit | None,
+        kit: KitInFile | None,
         *,
         outgoing: Outgoing | None = None,
         lasting: bool = False,
@@ -80,7 +81,10 @@ class _Kits:
         """The command's result. Raises as it does. With a kit it may last: each question waits for its answer."""
         if kit is None:
             return await self.ask(call, name, params, outgoing, lasting=lasting)
-        return await self.run_at(call, name, params, self.desk(name, params, kit, outgoing=outgoing))
+        desk = self.desk(name, params, kit.kit, outgoing=outgoing)
+        done = await self.run_at(call, name, params, desk)
+        kit.note(desk.said, tell)
+        return done
 
     def desk(
         self, name: str, params: Params, kit: Kit, *, new: Kit | None = None, outgoing: Outgoing | None = None
@@ -284,7 +288,7 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         del call
         from sync_server.keeping.trying_a_kit import try_kit  # noqa: PLC0415 — loaded only when needed
 
-        found = try_kit(Path(kit), None if passphrase_file is None else Path(passphrase_file))
+        found = try_kit(Path(kit), None if passphrase_file is None else Path(passphrase_file), tell)
         tell("it opens; its three words must be those that this territory's machines and `sync-server status` show")
         return found
 
@@ -327,9 +331,10 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
     ) -> JSON:
         """Give the server new keys, and cut the old ones off: after a theft of its disk or a backup, or once a year."""
         params: Params = {"since": since, "anyway": anyway, "also": list(also or [])}
-        desk = kits.desk("rotate server", params, _kit_in(call, kit, passphrase_file))
+        file = _kit_in(call, kit, passphrase_file)
+        desk = kits.desk("rotate server", params, file.kit)
         try:
-            return await kits.run_at(call, "rotate server", params, desk)
+            done = await kits.run_at(call, "rotate server", params, desk)
         except RelaisError:
             if desk.has_signed:
                 tell(
@@ -337,6 +342,8 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
                     "Call this again, on a new machine if this one may be in other hands: that ends it"
                 )
             raise
+        file.note(desk.said, tell)
+        return done
 
     @program.command("rotate root")
     async def rotate_root(
@@ -355,7 +362,7 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         """Give the territory another root, after a theft of the kit. Repeatable with the same files after a cut."""
         from sync_server.keeping.new_root import NewKit  # noqa: PLC0415
 
-        old = _kit_in(call, kit, passphrase_file)
+        old = _kit_in(call, kit, passphrase_file).kit
         made = NewKit(Path(kit), passphrase_file, Path(new_kit), new_passphrase_file, secrets.token_bytes)
         params: Params = {"anyway": anyway}
         desk = kits.desk("rotate root", params, old, new=made.kit)
@@ -363,7 +370,7 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
             done = await kits.run_at(call, "rotate root", params, desk)
         except BadInput as reason:
             raise made.failed(reason, has_signed=desk.has_signed) from reason
-        kept = made.keep(done)
+        kept = made.keep(done, desk.said)
         tell(made.advice)
         return kept
 
@@ -373,14 +380,15 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         return await run(call, "audit", {})
 
 
-def _kit_or_none(call: Call, kit: str | None, passphrase_file: str | None) -> Kit | None:
+def _kit_or_none(call: Call, kit: str | None, passphrase_file: str | None) -> KitInFile | None:
     """The kit in a file, where one is named. Raises `BadInput`."""
     return None if kit is None else _kit_in(call, kit, passphrase_file)
 
 
-def _kit_in(call: Call, kit: str, passphrase_file: str | None) -> Kit:
+def _kit_in(call: Call, kit: str, passphrase_file: str | None) -> KitInFile:
     """The kit in a file. Raises `BadInput`."""
-    from sync_server.handlers.by_kit.territory import kit_in, passphrase_in  # noqa: PLC0415 — loaded only when needed
+    from sync_server.handlers.by_kit.territory import passphrase_in  # noqa: PLC0415 — loaded only when needed
+    from sync_server.keeping.kit_file import KitInFile  # noqa: PLC0415
 
     check_initialised(call.data_dir)
-    return kit_in(Path(kit), None if passphrase_file is None else passphrase_in(Path(passphrase_file)))
+    return KitInFile.read(Path(kit), None if passphrase_file is None else passphrase_in(Path(passphrase_file)))

@@ -25,7 +25,6 @@ from typing import Final, Self
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError, disk_fault
 from protocol.identity import SEED_BYTES, territory_id
-from protocol.messages.enrollment import parse_chain
 from protocol.model.entry import Kind
 from protocol.model.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
 from protocol.replica.at_work.keyring import Keyring, recovery_keys
@@ -40,11 +39,18 @@ from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.private_file import create_private, make_private_folder, remove_private
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.trust.kit import Kit
-from sync_server.handlers.by_kit.territory import kit_in, leave_nothing, make_room, note_unfinished, passphrase_in
+from sync_server.handlers.by_kit.territory import (
+    admit_kits_word,
+    leave_nothing,
+    make_room,
+    note_unfinished,
+    passphrase_in,
+)
 from sync_server.handlers.store.archive import HEAD, Head, read_head, read_whole
 from sync_server.handlers.store.restored import restored_mark
 from sync_server.keeping.beginning import check_folder
 from sync_server.keeping.foreign_backup import check_made_by_us, keep_what_is_proven, packs_read_anew
+from sync_server.keeping.kit_file import KitInFile
 from sync_server.opened.data_folder import KEYS_FOLDER, UNFINISHED_FILE
 from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 from sync_server.opened.made_anew import made_anew_mark
@@ -139,7 +145,8 @@ async def restore(
     `LocalFailure` (DAMAGED for a backup that is not whole).
     """
     passphrase = None if passphrase_file is None else passphrase_in(passphrase_file)
-    kit = kit_in(kit_file, passphrase)
+    found = KitInFile.read(kit_file, passphrase)
+    kit = found.kit
     head = await asyncio.to_thread(read_head, file)
     if (kit.first_root or kit.root.public) != head.root or territory_id(head.root) != head.territory:
         raise Refused(Code.WRONG_TERRITORY, f"{kit_file} is the kit of another territory than “{head.name}”")
@@ -151,7 +158,7 @@ async def restore(
         note_unfinished(folder)
         try:
             await asyncio.to_thread(_unpack, file, folder)
-            accounts = await _begin_generation(folder, head, kit, now_ms=now_ms, entropy=entropy, tell=tell)
+            accounts = await _begin_generation(folder, head, found, now_ms=now_ms, entropy=entropy, tell=tell)
         except RelaisError:
             leave_nothing(folder)  # names and keys of a server that it is not to be
             raise
@@ -175,9 +182,11 @@ async def restore(
     )
     tell(
         "Who was erased after that may be on its lists until a machine that knows of it has told; `status` says how "
-        "many have not told all that they know yet. Who was cut off after that is in again until then: say `lost` or "
-        "`revoke` again first, before new machines are enrolled; codes of before let nobody in meanwhile, make new ones"
+        "many have not told all that they know yet. Who was cut off after that is in again until then, but for "
+        "whom the kit remembers to have cut off: say `lost` or `revoke` again first, before new machines are enrolled; "
+        "codes of before let nobody in meanwhile, make new ones"
     )
+    tell(found.told)
     return result
 
 
@@ -197,9 +206,16 @@ def _unpack(file: Path, folder: Path) -> None:
 
 
 async def _begin_generation(
-    folder: Path, head: Head, kit: Kit, *, now_ms: Callable[[], int], entropy: Entropy, tell: Callable[[str], None]
+    folder: Path,
+    head: Head,
+    found: KitInFile,
+    *,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+    tell: Callable[[str], None],
 ) -> list[str]:
     """Make what was unpacked a server of its own; the names of those who were its administrators."""
+    kit = found.kit
     generation = entropy(GENERATION_BYTES)
     before = ServerKeys.read(folder)
     keys = ServerKeys.create(entropy(SEED_BYTES), entropy(SEED_BYTES), entropy(CAPABILITY_KEY_BYTES))
@@ -212,8 +228,7 @@ async def _begin_generation(
         made_ms = min(head.made_ms, now_ms())
         await store.set_marks({**restored_mark(now_ms(), made_ms), **made_anew_mark(now_ms())})
         await note_arrivals(store, made_ms)
-        if kit.chain:
-            await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=now_ms())
+        await admit_kits_word(replica, kit, found.said, now_ms())
         _check_in_force(replica, kit)
         certificate = await certify(replica, kit, keys, generation, before, now_ms=now_ms, entropy=entropy)
     finally:

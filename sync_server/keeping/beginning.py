@@ -16,7 +16,8 @@ from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoin
 from protocol.replica.console.stepping_down import refuse_for_others
 from protocol.replica.office.names import name_of
 from sync_server.handlers.accounts.administrators import MIN_PASSPHRASE_CHARS
-from sync_server.handlers.by_kit.territory import begin_territory, check_place, kit_in, new_kit, passphrase_in
+from sync_server.handlers.by_kit.territory import begin_territory, check_place, new_kit, passphrase_in
+from sync_server.keeping.kit_file import KitInFile
 from sync_server.opened.data_folder import DEFAULT_KIT, already_initialised, is_initialised
 
 _EARLIER_KEYS: Final = (
@@ -50,9 +51,11 @@ async def begin(
     passphrase = None if passphrase_file is None else passphrase_in(passphrase_file)
     place: Path | None
     if recover is None:
+        found = None
         known, place = new_kit(given or "", entropy), folder / DEFAULT_KIT if kit is None else kit
     else:
-        known, place = kit_in(recover, passphrase), kit
+        found = KitInFile.read(recover, passphrase)
+        known, place = found.kit, kit
         known = known if given is None else replace(known, name=given)
     if kit is not None:
         _check_kit(folder, kit)
@@ -65,11 +68,13 @@ async def begin(
             passphrase=passphrase,
             now_ms=now_ms,
             entropy=entropy,
-            again=recover is not None,
+            again=found is not None,
+            said=() if found is None else found.said,
         )
         if place is not None:
             tell(kit_advice(place, passphrase))
-        if recover is not None:
+        if found is not None:
+            tell(found.told)
             tell(_EARLIER_KEYS)
         return {
             "territory": known.territory.hex(),

@@ -3,7 +3,8 @@
 What the file holds before is enough to go on after a cut: the same command takes it up again. It is taken away only
 where nothing was signed, and completed only with what proves the new root: who answers may be a thief (docs/adr/0128).
 It carries the recovery keys of the kits before it, so that it opens what they opened; the same command with a kit that
-an earlier version made adds them (docs/adr/0307).
+an earlier version made adds them (docs/adr/0307). What the kit before remembered of its words, it remembers too
+(docs/adr/0327).
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from pathlib import Path
 from protocol.errors import BadInput, Code, PeerFault, TooLarge
 from protocol.identity import SEED_BYTES, AgreementKey, SigningKey
 from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
+from protocol.model.entry import Entry
 from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console.operation import JSON
 from protocol.replica.private_file import remove_private, write_private
 from protocol.trust.kit import Kit, write_kit
-from sync_server.handlers.by_kit.territory import check_kit_place, kit_in, passphrase_in
+from sync_server.handlers.by_kit.territory import check_kit_place, passphrase_in
 from sync_server.keeping.beginning import kit_advice
+from sync_server.keeping.kit_file import KitInFile
+from sync_server.kit.memory import with_said
 from sync_server.kit.root_line import roots_in, rotations_to
 
 
@@ -40,9 +44,14 @@ class NewKit:
         self._place = place
         self._entropy = entropy
         self._passphrase = None if passphrase_file is None else passphrase_in(Path(passphrase_file))
-        old = kit_in(old_place, None if old_passphrase_file is None else passphrase_in(Path(old_passphrase_file)))
+        old_file = KitInFile.read(
+            old_place, None if old_passphrase_file is None else passphrase_in(Path(old_passphrase_file))
+        )
+        old = old_file.kit
         self._first = old.first_root or old.root.public
-        begun = kit_in(place, self._passphrase) if place.is_file() else None
+        begun_file = KitInFile.read(place, self._passphrase) if place.is_file() else None
+        begun = None if begun_file is None else begun_file.kit
+        self._said = (*old_file.said, *(() if begun_file is None else begun_file.said))
         check_kit_place(place, "--new-kit", is_ours=lambda: begun is not None and _follows(begun, old))
         self._made_here = begun is None
         self._kit = begun or Kit(
@@ -73,14 +82,18 @@ class NewKit:
             remove_private(self._place)
         return reason
 
-    def keep(self, done: JSON) -> JSON:
-        """Complete the file with the rotations that prove the new root. Raises `PeerFault` where none are shown."""
+    def keep(self, done: JSON, said: Iterable[Entry] = ()) -> JSON:
+        """Complete the file with the rotations that prove the new root, and with what both roots have `said`.
+
+        Raises `PeerFault` where no rotations are shown.
+        """
         found = self._proven(done)
         if found is None:
             raise PeerFault(
                 Code.MALFORMED, f"the program that has the store open does not prove the new root; {self._stays}"
             )
         self._kit = found
+        self._said = (*self._said, *said)
         self._write()
         version = len(roots_in(found.chain, self._first)) - 1
         return {"kit": str(self._place), "fingerprint": found.words, "version": version}
@@ -105,7 +118,7 @@ class NewKit:
         return write_kit(kit, passphrase=self._passphrase, salt=self._entropy(SALT_BYTES))
 
     def _write(self) -> None:
-        write_private(self._place, self._text(self._kit).encode())
+        write_private(self._place, with_said(self._text(self._kit), self._said).encode())
 
 
 def _beside(kit: Kit, keys: Iterable[AgreementKey]) -> tuple[AgreementKey, ...]:

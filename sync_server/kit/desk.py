@@ -7,7 +7,8 @@ the others pass (docs/adr/0128).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import Code, PeerFault, TooLarge
@@ -29,6 +30,12 @@ class KitDesk:
         self._question: bytearray | None = None
         self._answers: asyncio.Queue[FileEvent] = asyncio.Queue()
         self._has_signed = False
+        self._said: list[Entry] = []
+
+    @property
+    def said(self) -> Sequence[Entry]:
+        """What the roots have signed so far."""
+        return self._said
 
     @property
     def has_signed(self) -> bool:
@@ -113,7 +120,9 @@ class KitDesk:
             else:
                 self._errand.check(entry, evidence)
         self._has_signed = True
-        return [key.sign(DOMAIN, entry.header_bytes) for entry in asked.entries]
+        said = [replace(entry, signature=key.sign(DOMAIN, entry.header_bytes)) for entry in asked.entries]
+        self._said += said
+        return [entry.signature for entry in said]
 
 
 def _check_author(entry: Entry, public: bytes) -> None:

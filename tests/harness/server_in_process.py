@@ -26,6 +26,7 @@ from protocol.trust.envelope import OpenedRequest
 from protocol.trust.kit import Kit
 from sync_server.handlers.by_kit.territory import begin_territory, new_kit
 from sync_server.handlers.store.codes_of_before import enrolment_at
+from sync_server.keeping.kit_file import KitInFile
 from sync_server.kit.desk import KitDesk
 from sync_server.kit.errands import errand_of
 from sync_server.opened.app import Server, opened
@@ -74,6 +75,14 @@ class Office:
         """The result of a command that has the kit, which looks at what it is asked for."""
         desk = KitDesk(errand_of(command, kit, params, new, os.urandom), self.said, self.clock)
         return await self.table[command]({**params, "kit": desk.keys}, desk, desk)
+
+    async def with_kit_in(self, command: str, place: Path, /, **params: Any) -> Any:
+        """The result of a command that reads the kit's file, and notes there what it has said."""
+        found = KitInFile.read(place, None)
+        desk = KitDesk(errand_of(command, found.kit, params, None, os.urandom), self.said, self.clock)
+        done = await self.table[command]({**params, "kit": desk.keys}, desk, desk)
+        found.note(desk.said, self.said.lines.append)
+        return done
 
     async def add_person(self, name: str, role: str, *spaces: str) -> str:
         """Somebody's id."""

@@ -49,8 +49,12 @@ class Scene:
         self.here.office.clock.advance(60_000)
         return file
 
-    async def rotate_server(self) -> None:
-        await rotate_server(self.here.office.server, kit_in(self.kit, None))
+    async def rotate_server(self, *, noted: bool = False) -> None:
+        """The kit notes what it has said where it could be written."""
+        if noted:
+            await self.here.office.with_kit_in("rotate server", self.kit)
+        else:
+            await rotate_server(self.here.office.server, kit_in(self.kit, None))
         self.here.office.clock.advance(60_000)
 
     async def rotate_root(self, *, completed: bool = True) -> Path:
@@ -126,12 +130,15 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         yield found
 
 
+@pytest.mark.parametrize("noted", [False, True], ids=["", "noted"])
 @pytest.mark.parametrize("rotated", ["server", "root", "both"])
-async def test_a_backup_from_before_a_rotation_makes_a_server_that_devices_follow(scene: Scene, rotated: str) -> None:
+async def test_a_backup_from_before_a_rotation_makes_a_server_that_devices_follow(
+    scene: Scene, rotated: str, *, noted: bool
+) -> None:
     backup = await scene.backup()
     kit = scene.kit
     if rotated != "root":
-        await scene.rotate_server()
+        await scene.rotate_server(noted=noted)
     if rotated != "server":
         kit = await scene.rotate_root()
     await scene.here.office.add_person("Tom", "pupil")
@@ -187,10 +194,13 @@ async def test_what_a_stolen_backup_could_sign_is_cut_off_after_a_restore_too(sc
         await scene.goes_on_with(server)
 
 
-async def test_a_server_made_anew_after_a_rotation_refuses_nobody_whom_the_one_before_had_let_in(scene: Scene) -> None:
+@pytest.mark.parametrize("noted", [False, True], ids=["", "noted"])
+async def test_a_server_made_anew_after_a_rotation_refuses_nobody_whom_the_one_before_had_let_in(
+    scene: Scene, *, noted: bool
+) -> None:
     space = (await scene.here.office.do("space add", name="CE1", school="0180002Y", year=None))["space"]
     far = await scene.here.device("machine", space=space)
-    await scene.rotate_server()
+    await scene.rotate_server(noted=noted)
     await scene.here.office.add_person("Tom", "pupil")
     await scene.here.sync()
     async with scene.made_anew() as server:
@@ -202,18 +212,22 @@ async def test_a_server_made_anew_after_a_rotation_refuses_nobody_whom_the_one_b
             assert await server.replica.fingerprint(space) == await far.agent.replica.fingerprint(space)
 
 
-async def test_last_words_of_old_keys_that_burnt_with_the_server_take_nobody_elses_access(scene: Scene) -> None:
+@pytest.mark.parametrize("noted", [False, True], ids=["", "noted"])
+async def test_last_words_of_old_keys_that_burnt_with_the_server_take_nobody_elses_access(
+    scene: Scene, *, noted: bool
+) -> None:
     backup = await scene.backup()
     await scene.here.office.add_person("Tom", "pupil")
-    await scene.rotate_server()
+    await scene.rotate_server(noted=noted)
     await scene.hear_that_the_old_keys_are_cut_off()
     async with scene.restored(backup, scene.kit) as server:
         await scene.knows_everybody_at(server)
 
 
-async def test_so_it_is_with_a_server_made_anew_without_any_backup(scene: Scene) -> None:
+@pytest.mark.parametrize("noted", [False, True], ids=["", "noted"])
+async def test_so_it_is_with_a_server_made_anew_without_any_backup(scene: Scene, *, noted: bool) -> None:
     await scene.here.office.add_person("Tom", "pupil")
-    await scene.rotate_server()
+    await scene.rotate_server(noted=noted)
     await scene.hear_that_the_old_keys_are_cut_off()
     async with scene.made_anew() as server:
         await scene.knows_everybody_at(server)

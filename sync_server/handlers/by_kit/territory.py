@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from protocol.errors import BadInput, Code, RelaisError
 from protocol.identity import SEED_BYTES, AgreementKey, SigningKey
 from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
 from protocol.messages.enrollment import parse_chain
-from protocol.model.entry import Kind
+from protocol.model.entry import Entry, Kind
 from protocol.model.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.kept.pack_files import DAMAGED, PACKS, PARTS
@@ -31,6 +31,7 @@ from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.trust.kit import Kit, parse_kit, write_kit
+from sync_server.kit.memory import with_said
 from sync_server.opened.data_folder import KEYS_FILE, KEYS_FOLDER, UNFINISHED_FILE, already_initialised, is_initialised
 from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 from sync_server.opened.made_anew import made_anew_mark
@@ -52,20 +53,24 @@ async def begin_territory(
     now_ms: Callable[[], int],
     entropy: Entropy,
     again: bool = False,
+    said: Sequence[Entry] = (),
 ) -> None:
     """Make DIR, whose lock the caller holds, the territory of `kit`, which is written to `kit_file` if that is given.
 
-    `again` says that it has been before: there may be servers of which this one has not heard.
+    `again` says that it has been before: there may be servers of which this one has not heard. `said` is what the kit
+    remembers of what its root has said.
 
     Raises `BadInput` (ALREADY_INITIALISED, USAGE for a kit file that exists), `LocalFailure`.
     """
     make_room(folder, kit_file)
-    text = None if kit_file is None else write_kit(kit, passphrase=passphrase, salt=entropy(SALT_BYTES)).encode()
+    text = None
+    if kit_file is not None:
+        text = with_said(write_kit(kit, passphrase=passphrase, salt=entropy(SALT_BYTES)), said).encode()
     try:
         note_unfinished(folder, text)
         if kit_file is not None and text is not None:
             write_private(kit_file, text)
-        await _begin(folder, kit, now_ms=now_ms, entropy=entropy, again=again)
+        await _begin(folder, kit, said, now_ms=now_ms, entropy=entropy, again=again)
     except RelaisError:
         leave_nothing(folder, kit_file)
         raise
@@ -73,7 +78,12 @@ async def begin_territory(
 
 def kit_in(path: Path, passphrase: str | None) -> Kit:
     """The kit in a file. Raises `BadInput(MISSING_FILE | UNREADABLE_FILE | BAD_KIT)`."""
-    return parse_kit(_read(path).decode(errors="replace"), passphrase=passphrase)
+    return parse_kit(text_of_kit(path), passphrase=passphrase)
+
+
+def text_of_kit(path: Path) -> str:
+    """The text of a kit, which may be another file's. Raises `BadInput(MISSING_FILE | UNREADABLE_FILE)`."""
+    return _read(path).decode(errors="replace")
 
 
 def passphrase_in(path: Path) -> str:
@@ -84,7 +94,9 @@ def passphrase_in(path: Path) -> str:
     return passphrase
 
 
-async def _begin(folder: Path, kit: Kit, *, now_ms: Callable[[], int], entropy: Entropy, again: bool) -> None:
+async def _begin(
+    folder: Path, kit: Kit, said: Sequence[Entry], *, now_ms: Callable[[], int], entropy: Entropy, again: bool
+) -> None:
     keys = ServerKeys.create(entropy(SEED_BYTES), entropy(SEED_BYTES), entropy(CAPABILITY_KEY_BYTES))
     keys.write(folder)
     generation = entropy(GENERATION_BYTES)
@@ -94,8 +106,7 @@ async def _begin(folder: Path, kit: Kit, *, now_ms: Callable[[], int], entropy: 
         replica = await Replica.open(first_root, store, await PackFolder.open(folder, store))
         if again:
             await store.set_marks(made_anew_mark(now_ms()))
-        if kit.chain:
-            await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=now_ms())
+        await admit_kits_word(replica, kit, said, now_ms())
         payloads = (
             (Kind.CERTIFICATE, Certificate(keys.signing.public, keys.agreement.public).encode()),
             (Kind.RECOVERY_KEY, RecoveryKey(kit.recovery.public).encode()),
@@ -112,6 +123,13 @@ async def _begin(folder: Path, kit: Kit, *, now_ms: Callable[[], int], entropy: 
         await store.close()
     Territory(kit.name, first_root, certificate.id, generation).write(folder)
     remove_private(folder / UNFINISHED_FILE)
+
+
+async def admit_kits_word(replica: Replica, kit: Kit, said: Sequence[Entry], now_ms: int) -> None:
+    """Let in what proves a kit's root, and what the kit remembers of what its roots have said."""
+    for entries in (parse_chain(kit.chain) if kit.chain else (), said):
+        if entries:
+            await replica.admit(entries, source=kit.root.public, now_ms=now_ms)
 
 
 def make_room(folder: Path, place: Path | None = None) -> None:
