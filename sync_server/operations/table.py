@@ -31,6 +31,7 @@ from sync_server.handlers.overview.hand_ins import list_hand_ins
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record import measures
 from sync_server.handlers.record.erasures import held_back, said_of_held_back, waiting_for_a_word
+from sync_server.handlers.record.overused_codes import overused_codes
 from sync_server.handlers.record.proofs import check_proof
 from sync_server.handlers.store.backups import back_up, note_kept
 from sync_server.handlers.store.restored import restored
@@ -126,6 +127,7 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         "erasures_waiting": await waiting_for_a_word(server),
         "erasures_held_back": await held_back(server),
         "restored": None if (found := await restored(server)) is None else found.shown(),
+        "overused_codes": [each.row() for each in await overused_codes(server)],
         "unforeseen": [met.shown() for met in server.unforeseen.rows()],
         "version": installed_version(),
     }
@@ -139,6 +141,8 @@ async def _devices(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
             f"administrator's, has let it in, perhaps without having heard of that: `lost {key}` cuts it off, "
             f"`grant --device {key} --space …` agrees"
         )
+    for code in await overused_codes(server):
+        await outgoing.progress(code.sentence)
     return [_device_row(device) for device in devices]
 
 

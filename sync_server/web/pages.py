@@ -28,6 +28,7 @@ from sync_server.handlers.overview.schools import SchoolQuery, class_rows, schoo
 from sync_server.handlers.overview.survey import Snapshot, Survey
 from sync_server.handlers.record.erasures import erasure_notices
 from sync_server.handlers.record.late_rights import late_right_notices
+from sync_server.handlers.record.overused_codes import overused_notices
 from sync_server.handlers.store.notices import backup_notices, notices
 from sync_server.handlers.store.restored import restored
 from sync_server.web import addresses
@@ -108,6 +109,7 @@ class Pages:
         if (old := await restored(self._server)) is not None:
             said.append(old.notice)
         said += [*await erasure_notices(self._server), *await late_right_notices(self._server)]
+        said += await overused_notices(self._server)
         said += await waiting_notices(self._server)
         return self._reception.html(
             visit,

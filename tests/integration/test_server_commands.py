@@ -237,6 +237,7 @@ async def test_the_status_adds_up(desk: Office) -> None:
         "erasures_waiting",
         "erasures_held_back",
         "restored",
+        "overused_codes",
         "unforeseen",
     }
     assert status["territory"] == desk.server.replica.territory.hex()
