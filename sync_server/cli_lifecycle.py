@@ -82,7 +82,16 @@ class _Kits:
         if kit is None:
             return await self.ask(call, name, params, outgoing, lasting=lasting)
         desk = self.desk(name, params, kit.kit, outgoing=outgoing)
-        done = await self.run_at(call, name, params, desk)
+        try:
+            done = await self.run_at(call, name, params, desk)
+        except RelaisError:
+            if desk.has_signed and name in {"erase", "space close"}:
+                tell(
+                    "the kit has signed by now: whoever has the store open may have its word that this is to be "
+                    "forgotten. Call this again; or, on another machine if this one may be in other hands, "
+                    "`sync-server unerase ID --kit KIT --counting-too --unseen-too` for each id: that ends it"
+                )
+            raise
         kit.note(desk.said, tell)
         return done
 
@@ -245,9 +254,12 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
         counting_too: Annotated[
             bool, Option(help="Also what counts and nobody has called in question, or is said more than once.")
         ] = False,
+        unseen_too: Annotated[
+            bool, Option(help="Also what the kit may have signed, and nothing here shows: after a command that failed.")
+        ] = False,
     ) -> JSON:
         """Take an erasure back: within a week, or while it waits; afterwards with the kit, as far as anybody has it."""
-        params: Params = {"covers": covers, "counting_too": counting_too}
+        params: Params = {"covers": covers, "counting_too": counting_too, "unseen_too": unseen_too}
         return await kits.run(call, "unerase", params, _kit_or_none(call, kit, passphrase_file))
 
     @program.command("export-person")

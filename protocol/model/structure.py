@@ -369,10 +369,16 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What a human says of entries that a revocation holds back: these count after all, those do not."""
+    """What a human says of entries that a revocation holds back: these count after all, those do not.
+
+    A root's may take back by name instead: no erasure of what it `covers` counts that a root has signed in this `turn`
+    or an earlier one (docs/adr/0324).
+    """
 
     accepted: tuple[bytes, ...]
     refused: tuple[bytes, ...]
+    covers: bytes | None = None
+    turn: int = 0
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
@@ -381,11 +387,17 @@ class Ruling:
         return cls(
             fields.all_octets("accepted", ID_BYTES, MAX_RULED_ENTRIES),
             fields.all_octets("refused", ID_BYTES, MAX_RULED_ENTRIES),
+            fields.octets("covers", most=ID_BYTES) if fields.has("covers") else None,
+            fields.count_or_none("turn") or 0,
         )
 
     def encode(self) -> bytes:
         """To an entry's payload."""
-        return encode(compact(accepted=list(self.accepted), refused=list(self.refused)))
+        return encode(
+            compact(
+                accepted=list(self.accepted), refused=list(self.refused), covers=self.covers, turn=self.turn or None
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,18 +448,26 @@ class PersonKey:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """What is to be forgotten: a person (16 bytes), an item or a whole space (32 bytes)."""
+    """What is to be forgotten: a person (16 bytes), an item or a whole space (32 bytes).
+
+    `turn` is how often the root had taken that back before; what others than the root say has none.
+    """
 
     covers: bytes
+    turn: int = 0
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
-        covers = Fields.of_payload(payload, "an erasure").octets("covers", most=ID_BYTES)
+        fields = Fields.of_payload(payload, "an erasure")
+        covers = fields.octets("covers", most=ID_BYTES)
         if len(covers) not in (PERSON_BYTES, ID_BYTES):
             raise PeerFault(Code.MALFORMED, "an erasure does not say what it covers")
-        return cls(covers)
+        turn = 0
+        with suppress(PeerFault):  # the door has to read what it read before there were turns
+            turn = fields.count_or_none("turn") or 0
+        return cls(covers, turn)
 
     def encode(self) -> bytes:
         """To an entry's payload."""
-        return encode({"covers": self.covers})
+        return encode(compact(covers=self.covers, turn=self.turn or None))

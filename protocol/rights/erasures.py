@@ -5,6 +5,8 @@ Rules:
   below: whoever has the server would else take it back in a class, where nobody misses anything then, and have it
   carried out above (docs/adr/0267);
 - it counts unless it is held back, or refused by the ruling of at least its author's rank that stands above the others;
+- a root refuses by name as well: of all that it, or a root before it, has signed of that name up to the turn that it
+  says, wherever it lies and whenever it turns up, none counts. Who has it say so twice gains nothing (docs/adr/0324);
 - what this replica has carried out stays erased here even then, until a ruling of the root's refuses it: that the
   root has cut off who said it says nothing of whom it names (docs/adr/0268).
 
@@ -38,6 +40,13 @@ class Erasing(NamedTuple):
     covers: frozenset[bytes] = frozenset()
 
 
+class _Said(NamedTuple):
+    """An erasure, and the entry in which it was said."""
+
+    entry: Entry
+    erasure: Erasure
+
+
 def erasing_in(
     space: bytes, entries: Sequence[Entry], held: Mapping[bytes, int], destroyed: frozenset[bytes], door: Door
 ) -> Erasing:
@@ -45,15 +54,14 @@ def erasing_in(
 
     `destroyed` are the erasures that this replica has obeyed.
     """
-    said = {one.id: erasure.covers for one in entries if (erasure := _erasure_in(one, space)) is not None}
+    said = {one.id: _Said(one, erasure) for one in entries if (erasure := _erasure_in(one, space)) is not None}
     if not said:
         return Erasing()
-    ranks = {one.id: door.rank_of(one.header) for one in entries if one.id in said}
     rulings = list(rulings_of(entries, held, door))
-    undone = _undone(ranks, rulings, door)
-    carried_out = _carried_out(said, destroyed, ranks, rulings, door)
+    undone = _undone(said, rulings, door)
+    carried_out = _carried_out(said, destroyed, rulings, door)
     counting = said.keys() - held.keys() - undone | carried_out
-    return Erasing(undone, carried_out, frozenset(said[one] for one in counting))
+    return Erasing(undone, carried_out, frozenset(said[one].erasure.covers for one in counting))
 
 
 def erased_from_above(
@@ -93,21 +101,39 @@ def rulings_of(entries: Iterable[Entry], held: Container[bytes], door: Door) -> 
 
 
 def _undone(
-    ranks: Mapping[bytes, int], rulings: Iterable[tuple[Entry, Ruling]], door: Door, least: int = 0
+    said: Mapping[bytes, _Said], rulings: Iterable[tuple[Entry, Ruling]], door: Door, least: int = 0
 ) -> frozenset[bytes]:
-    """The erasures of these `ranks` that the foremost ruling of at least their rank, and of `least`, refuses."""
-    said: dict[bytes, bool] = {}
+    """The erasures that the foremost ruling of at least their rank, and of `least`, refuses."""
+    ranks = {one: door.rank_of(each.entry.header) for one, each in said.items()}
+    ruled: dict[bytes, bool] = {}
     for entry, ruling in rulings:
         rank = door.rank_of(entry.header)
-        for names, undone in ((ruling.accepted, False), (ruling.refused, True)):
-            said |= {one: undone for one in names if one in ranks and rank >= max(least, ranks[one])}
-    return frozenset(one for one, undone in said.items() if undone)
+        refused = (*ruling.refused, *_refused_by_name(entry, ruling, said.values(), door))
+        for names, undone in ((ruling.accepted, False), (refused, True)):
+            ruled |= {one: undone for one in names if one in ranks and rank >= max(least, ranks[one])}
+    return frozenset(one for one, undone in ruled.items() if undone)
+
+
+def _refused_by_name(entry: Entry, ruling: Ruling, said: Iterable[_Said], door: Door) -> list[bytes]:
+    """The erasures by roots that a root's ruling in the territory refuses by their name.
+
+    By its own in no later turn, or by a root before it in whichever: a later root's stand above what it says.
+    """
+    if ruling.covers is None or entry.header.grant is not None or entry.header.space != door.territory:
+        return []
+    until = door.place_of_root(entry.header.author), ruling.turn
+    return [
+        each.entry.id
+        for each in said
+        if each.entry.header.grant is None
+        and each.erasure.covers == ruling.covers
+        and (door.place_of_root(each.entry.header.author), each.erasure.turn) <= until
+    ]
 
 
 def _carried_out(
-    said: Mapping[bytes, bytes],
+    said: Mapping[bytes, _Said],
     destroyed: frozenset[bytes],
-    ranks: Mapping[bytes, int],
     rulings: Iterable[tuple[Entry, Ruling]],
     door: Door,
 ) -> frozenset[bytes]:
@@ -116,7 +142,7 @@ def _carried_out(
     Whoever has the server takes back what the server said, and cuts off who said anything else.
     """
     obeyed = destroyed & said.keys()
-    return obeyed - _undone(ranks, rulings, door, least=_BY_ROOT) if obeyed else obeyed
+    return obeyed - _undone(said, rulings, door, least=_BY_ROOT) if obeyed else obeyed
 
 
 def _erasure_in(entry: Entry, space: bytes) -> Erasure | None:

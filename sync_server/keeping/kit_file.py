@@ -24,8 +24,8 @@ from protocol.replica.private_file import write_private
 from protocol.trust.kit import Kit, parse_kit
 from protocol.trust.kit_memory import memory_in
 from sync_server.handlers.by_kit.territory import text_of_kit
-from sync_server.kit.errands import roots_before
 from sync_server.kit.memory import is_remembered, parse_memory, with_said
+from sync_server.kit.root_line import roots_before
 
 _NOT_NOTED: Final = (
     "It counts all the same, and lies in the set alone: a server that is made anew, from a backup or of the kit, does "

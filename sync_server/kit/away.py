@@ -7,7 +7,7 @@ and nothing that signs or opens later (docs/adr/0128).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -15,8 +15,8 @@ from protocol.errors import Code, NoAnswer, PeerFault
 from protocol.folds.coursework import Work
 from protocol.identity import KEY_BYTES
 from protocol.limits import FILE_PIECE_BYTES, KIT_ANSWER_TIMEOUT_S, MAX_KIT_ENTRIES_AT_ONCE, MAX_KIT_QUESTION_BYTES
-from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Certificate, Revocation, Ruling
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import Certificate, Erasure, Revocation, Ruling
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Incoming, Outgoing
 from protocol.rights.vouching import Device
@@ -104,12 +104,21 @@ class RootAway:
         shown = {each.id: each for each in await store.scan_kinds([Kind.CERTIFICATE]) if _certified(each) in cut}
         if any(each.header.kind == Kind.ROOT_ROTATION for each in entries):
             shown |= {each.id: each for each in await self._said_by_root()}
-        for ruling in (Ruling.parse(each.payload or b"") for each in entries if each.header.kind == Kind.RULING):
+        orders = [Erasure.parse(each.payload or b"") for each in entries if each.header.kind == Kind.ERASE]
+        rulings = [Ruling.parse(each.payload or b"") for each in entries if each.header.kind == Kind.RULING]
+        names = {order.covers for order in orders} | {each.covers for each in rulings if each.covers is not None}
+        shown |= {each.id: each for each in await self._turns_of(names) if names}
+        for ruling in rulings:
             shown |= {
                 name: each if each.header.kind == Kind.ERASE else replace(each, salt=None, payload=None)
                 for name, each in (await store.get((*ruling.accepted, *ruling.refused))).items()
             }
         return tuple(shown.values())
+
+    async def _turns_of(self, names: Collection[bytes]) -> list[Entry]:
+        """What the roots have had forgotten of some names, and taken back by name."""
+        said = await self._server.store.scan_kinds([Kind.ERASE, Kind.RULING])
+        return [each for each in said if each.header.grant is None and _covered(each) in names]
 
     async def _said_by_root(self) -> list[Entry]:
         """What this root has signed for the territory, first what made servers; without what it says of anybody."""
@@ -157,6 +166,14 @@ class _Line:
 
 def _certified(entry: Entry) -> bytes | None:
     return None if entry.payload is None else Certificate.parse(entry.payload).signing
+
+
+def _covered(entry: Entry) -> bytes | None:
+    if entry.header.kind == Kind.ERASE:
+        erasure = parsed(entry, Erasure.parse)
+        return None if erasure is None else erasure.covers
+    ruling = parsed(entry, Ruling.parse)
+    return None if ruling is None else ruling.covers
 
 
 def _key(keys: Mapping[str, JSON], name: str) -> bytes:

@@ -15,7 +15,8 @@ from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import FILE_PIECE_BYTES, MAX_CLOCK_LEAD_MS, MAX_KIT_QUESTION_BYTES
 from protocol.model.entry import DOMAIN, Entry, Kind
 from protocol.replica.console.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Outgoing
-from sync_server.kit.errands import Errand, agreement_of, signer_of, uncalled_for
+from sync_server.kit.errand import Errand, uncalled_for
+from sync_server.kit.errands import agreement_of, signer_of
 from sync_server.kit.questions import NAMELESS, ToAgree, ToOpen, ToRewrap, ToSign, encode_answer, parse_question
 
 

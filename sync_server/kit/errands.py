@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from contextlib import suppress
-from itertools import product
-from typing import ClassVar
 
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.folds.hand_in_keys import wraps_for
 from protocol.identity import SigningKey
-from protocol.model.entry import ID_BYTES, PERSON_BYTES, Entry, Kind, signature_holds
-from protocol.model.structure import Certificate, Erasure, PersonKey, RecoveryKey, Revocation, Rewrap, Ruling
+from protocol.model.entry import ID_BYTES, Entry, Kind, signature_holds
+from protocol.model.structure import Certificate, PersonKey, RecoveryKey, Revocation, Rewrap, Ruling
 from protocol.model.work import Wraps
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import Params
@@ -24,130 +21,10 @@ from protocol.rights.root_rotation import RootRotation
 from protocol.rights.roster import is_acceptable
 from protocol.rights.vouching import Device, device_words
 from protocol.trust.kit import Kit
-from protocol.trust.sealing import unwrap_key
+from sync_server.kit.errand import NOT_SHOWN, Errand, Once, check_kind, octets, uncalled_for, whole_id, whole_person
+from sync_server.kit.forgetting import Closing, Erasing, TakingBack
 from sync_server.kit.questions import Sealed
-from sync_server.kit.root_line import left_by, roots_in
-
-
-class Errand:
-    """One command's need of a kit. This one needs nothing; what is not needed is refused."""
-
-    elsewhere: ClassVar[frozenset[Kind]] = frozenset()
-    """The kinds that it has said in other spaces than the territory's: where that is, the command need not know."""
-
-    def __init__(self, kit: Kit, new: Kit | None = None) -> None:
-        self.kit = kit
-        self.new = new
-        self.looked_at: list[str] = []
-        """What the root says, as the command has seen it itself: told once it is signed."""
-
-    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
-        """Raise what keeps the root of the kit from signing this entry."""
-        del evidence
-        raise uncalled_for(entry)
-
-    def check_new(self, entry: Entry) -> None:
-        """Raise what keeps the new root from signing this entry."""
-        raise uncalled_for(entry)
-
-    def opens(self, person: bytes) -> bool:
-        """Whether somebody's work may be opened."""
-        del person
-        return False
-
-    def content_key(self, work: Sealed) -> bytes:
-        """The content key of a work, empty where nothing opens it. Raises `PeerFault` if that is no part of this."""
-        return self._opened(work) if self.opens(work.person) else b""
-
-    def rewrapped(self, device: Device, reading_key: Entry, works: Sequence[Sealed]) -> list[bytes]:
-        """The content key of each, sealed to a device's reading key; empty where nothing opens it."""
-        del device, works
-        raise uncalled_for(reading_key)
-
-    def _opened(self, work: Sealed) -> bytes:
-        for key, wrap in product(self.kit.opening, work.wraps):
-            with suppress(PeerFault):
-                return unwrap_key(wrap, key, work.info)
-        return b""
-
-
-class Erasing(Errand):
-    """`erase`: these people, by whole ids as they were typed."""
-
-    def __init__(self, kit: Kit, persons: Collection[str]) -> None:
-        """Raises `BadInput` for ids that were cut short."""
-        super().__init__(kit)
-        self._persons = frozenset(map(_whole_person, persons))
-
-    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
-        """An erasure of one of them. Who was added twice has to be named twice.
-
-        Whoever lists somebody chooses their id: it may begin as a class's does, which nobody is asked to type.
-        """
-        del evidence
-        covers = _erased(entry)
-        if len(covers) != PERSON_BYTES:
-            raise uncalled_for(entry)
-        if covers not in self._persons:
-            raise BadInput(
-                Code.USAGE,
-                f"{covers.hex()} is said to be the same person, and nobody has been forgotten yet: with the kit each "
-                f"is named by whoever asks, with one more --person {covers.hex()}",
-            )
-
-
-class Closing(Errand):
-    """`space close`: this class, by its whole id as it was typed."""
-
-    elsewhere = frozenset({Kind.ERASE})
-
-    def __init__(self, kit: Kit, space: str) -> None:
-        """Raises `BadInput` for an id that was cut short."""
-        super().__init__(kit)
-        self._space = _whole_id(space)
-
-    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
-        """An erasure of the class."""
-        del evidence
-        if _erased(entry) != self._space:
-            raise uncalled_for(entry)
-
-
-class TakingBack(Errand):
-    """`unerase`: the erasures that cover this name, by its whole id as it was typed; the kit's own if that was said."""
-
-    elsewhere = frozenset({Kind.RULING})
-
-    def __init__(self, kit: Kit, covers: str, *, counting_too: bool) -> None:
-        """Raises `BadInput` for an id that was cut short: a person's may begin as that of a class does."""
-        super().__init__(kit)
-        self._covers = _whole(covers, PERSON_BYTES, ID_BYTES)
-        self._counting_too = counting_too
-
-    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
-        """A ruling that refuses erasures of it, which are shown."""
-        _check_kind(entry, Kind.RULING)
-        ruling = Ruling.parse(entry.payload or b"")
-        refused = [
-            each for each in map(evidence.get, ruling.refused) if each is not None and self._is_meant(each, entry)
-        ]
-        if ruling.accepted or len(refused) != len(ruling.refused):
-            raise uncalled_for(entry)
-        self._check_own(refused)
-        self.looked_at += [
-            f"by the kit's word counts no more, written by {_whose(each)}: the erasure {each.id.hex()}"
-            for each in refused
-        ]
-
-    def _check_own(self, refused: Collection[Entry]) -> None:
-        if not self._counting_too and any(each.header.grant is None for each in refused):
-            raise BadInput(
-                Code.NOT_YET,
-                "the kit itself has said so, and nothing was taken back of that: if it is to go, say --counting-too",
-            )
-
-    def _is_meant(self, erasure: Entry, ruling: Entry) -> bool:
-        return erasure.header.space == ruling.header.space and _erased(erasure) == self._covers
+from sync_server.kit.root_line import left_by, roots_before
 
 
 class Judging(Errand):
@@ -161,19 +38,19 @@ class Judging(Errand):
     def __init__(self, kit: Kit, named: Collection[str], *, accept: bool) -> None:
         """Raises `BadInput` for ids that were cut short: whoever writes an entry can choose how its id begins."""
         super().__init__(kit)
-        self._named = frozenset(map(_whole_id, named))
+        self._named = frozenset(map(whole_id, named))
         self._accept = accept
         self._earlier_roots = roots_before(kit)
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """A ruling on what was named, which is shown."""
-        _check_kind(entry, Kind.RULING)
+        check_kind(entry, Kind.RULING)
         ruling = Ruling.parse(entry.payload or b"")
         said, unsaid = (ruling.accepted, ruling.refused) if self._accept else (ruling.refused, ruling.accepted)
         judged = [
             each for each in map(evidence.get, said) if each is not None and self._is_meant(each, entry.header.space)
         ]
-        if unsaid or len(judged) != len(said):
+        if unsaid or ruling.covers is not None or len(judged) != len(said):
             raise uncalled_for(entry)
         counted = Counter((each.header.author, Kind(each.header.kind).name.lower()) for each in judged)
         word = "counts" if self._accept else "is refused"
@@ -198,7 +75,7 @@ class Exporting(Errand):
     def __init__(self, kit: Kit, person: str) -> None:
         """Raises `BadInput` for an id that was cut short: whoever lists somebody chooses how theirs begins."""
         super().__init__(kit)
-        self._person = _whole_person(person)
+        self._person = whole_person(person)
 
     def opens(self, person: bytes) -> bool:
         """That person's."""
@@ -219,8 +96,8 @@ class Rewrapping(Errand):
         means what the program that has the store open says.
         """
         super().__init__(kit)
-        self._person = _whole_person(person)
-        typed = [_octets(text) or b"" for text in spaces]
+        self._person = whole_person(person)
+        typed = [octets(text) or b"" for text in spaces]
         self._spaces = frozenset(typed)
         self._is_all_said = bool(spaces) and all(len(each) == ID_BYTES for each in typed)
         self._words = words
@@ -234,14 +111,14 @@ class Rewrapping(Errand):
             said = Rewrap.parse(entry.payload or b"")
             is_fine = said.person == self._person
         else:
-            _check_kind(entry, Kind.WRAP)
+            check_kind(entry, Kind.WRAP)
             is_fine = self._made.issuperset(Wraps.parse(entry.payload or b"").wraps)
         if not is_fine:
             raise uncalled_for(entry)
 
     def rewrapped(self, device: Device, reading_key: Entry, works: Sequence[Sealed]) -> list[bytes]:
         """As above, if the words are this device's, and the reading key its own word."""
-        _check_kind(reading_key, Kind.PERSON_KEY)
+        check_kind(reading_key, Kind.PERSON_KEY)
         is_its_own = reading_key.header.author == device[0] and signature_holds(reading_key)
         is_typed = not self._is_all_said or all(work.space in self._spaces for work in works)
         if not (is_shown(self._words, device) and is_its_own and is_typed):
@@ -256,23 +133,12 @@ class Rewrapping(Errand):
         return found
 
 
-class _Once:
-    """What a command says once; a second entry of the kind is not what it was typed for."""
-
-    def __init__(self) -> None:
-        self._said: dict[int, bytes] = {}
-
-    def is_first(self, entry: Entry) -> bool:
-        """Whether this is the first of its kind, or that one again."""
-        return self._said.setdefault(entry.header.kind, entry.id) == entry.id
-
-
 class RotatingServer(Errand):
     """`rotate server`: one new certificate, and servers that are cut off."""
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
-        self._once = _Once()
+        self._once = Once()
         self._roots = {kit.root.public, *roots_before(kit)}
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
@@ -284,8 +150,9 @@ class RotatingServer(Errand):
                 Certificate.parse(entry.payload or b"")
                 is_fine = self._once.is_first(entry)
             case _:
-                _check_kind(entry, Kind.REVOKE)
-                is_fine = Revocation.parse(entry.payload or b"").key in servers_in(evidence.values(), self._roots)
+                check_kind(entry, Kind.REVOKE)
+                key = Revocation.parse(entry.payload or b"").key
+                is_fine = key in servers_in(evidence.values(), self._roots) and self._once.is_first(entry, key)
         if not is_fine:
             raise uncalled_for(entry)
 
@@ -298,15 +165,16 @@ class CuttingOff(Errand):
     def __init__(self, kit: Kit, device: str) -> None:
         """Raises `BadInput` for an id that was cut short: keys can be made until they begin as another does."""
         super().__init__(kit)
-        self._device = _whole_id(device)
+        self._device = whole_id(device)
+        self._once = Once()
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
-        """A list of heads, or a revocation of the device."""
+        """A list of heads, or a revocation of the device, one in each space."""
         del evidence
         if entry.header.kind == Kind.ROOT_ACCOUNT:
             return
-        _check_kind(entry, Kind.REVOKE)
-        if Revocation.parse(entry.payload or b"").key != self._device:
+        check_kind(entry, Kind.REVOKE)
+        if Revocation.parse(entry.payload or b"").key != self._device or not self._once.is_first(entry, self._device):
             raise uncalled_for(entry)
 
 
@@ -321,7 +189,7 @@ class RotatingRoot(Errand):
         super().__init__(kit, new)
         self._new = new
         self._anyway = anyway
-        self._once = _Once()
+        self._once = Once()
         self._accounts: dict[bytes, Entry] = {}
         self._kept: set[bytes] = set()
         """The servers whose certificates stay."""
@@ -331,7 +199,7 @@ class RotatingRoot(Errand):
         if entry.header.kind == Kind.ROOT_ACCOUNT:
             self._accounts[entry.id] = entry
             return
-        _check_kind(entry, Kind.ROOT_ROTATION)
+        check_kind(entry, Kind.ROOT_ROTATION)
         rotation = RootRotation.parse(entry.payload or b"")
         if not (rotation.root == self._new.root.public and self._once.is_first(entry)):
             raise uncalled_for(entry)
@@ -341,8 +209,7 @@ class RotatingRoot(Errand):
             raise PeerFault(
                 Code.NO_RIGHT,
                 "the program that has the store open does not show what the kit has signed so far, all of which would "
-                "count no more, and nothing was signed: if it was started before an update, start it again; else it is "
-                "not what it was: make the server anew on another machine",
+                f"count no more{NOT_SHOWN}",
             )
         if found.lacking and not self._anyway:
             raise BadInput(
@@ -358,7 +225,7 @@ class RotatingRoot(Errand):
         if entry.header.kind == Kind.CERTIFICATE:
             is_fine = Certificate.parse(entry.payload or b"").signing in self._kept
         else:
-            _check_kind(entry, Kind.RECOVERY_KEY)
+            check_kind(entry, Kind.RECOVERY_KEY)
             is_fine = RecoveryKey.parse(entry.payload or b"").agreement == self._new.recovery.public
         if not (is_fine and self._once.is_first(entry)):
             raise uncalled_for(entry)
@@ -370,7 +237,7 @@ def errand_of(command: str, kit: Kit, params: Params, new: Kit | None, entropy: 
         case "erase":
             return Erasing(kit, given.texts(params, "person"))
         case "unerase":
-            return TakingBack(kit, given.text(params, "covers"), counting_too=params.get("counting_too") is True)
+            return TakingBack(kit, given.text(params, "covers"), **_how_much(params))
         case "space close":
             return Closing(kit, given.text(params, "space"))
         case "accept" | "refuse":
@@ -388,6 +255,10 @@ def errand_of(command: str, kit: Kit, params: Params, new: Kit | None, entropy: 
             return RotatingRoot(kit, new, anyway=params.get("anyway") is True)
         case _:
             return Errand(kit, new)
+
+
+def _how_much(params: Params) -> dict[str, bool]:
+    return {key: params.get(key) is True for key in ("counting_too", "unseen_too")}
 
 
 def agreement_of(errand: Errand, version: int, heads: tuple[bytes, ...]) -> bytes:
@@ -416,41 +287,6 @@ def may_be_judged_by_kit(entry: Entry, *, accept: bool) -> bool:
     return is_acceptable(entry.header.kind) if accept else entry.header.kind != Kind.ERASE
 
 
-def _whole_id(text: str) -> bytes:
-    return _whole(text, ID_BYTES)
-
-
-def _whole_person(text: str) -> bytes:
-    return _whole(text, PERSON_BYTES)
-
-
-def _whole(text: str, *sizes: int) -> bytes:
-    found = _octets(text)
-    if found is not None and len(found) in sizes:
-        return found
-    digits = " or ".join(str(2 * size) for size in sizes)
-    raise BadInput(
-        Code.USAGE,
-        f"“{given.shown(text)}” is no whole id: with the kit everything is named by all of its {digits} digits, as "
-        "`--json` shows them",
-    )
-
-
-def _octets(text: str) -> bytes | None:
-    with suppress(ValueError):
-        return bytes.fromhex(text)
-    return None
-
-
-def _erased(entry: Entry) -> bytes:
-    _check_kind(entry, Kind.ERASE)
-    return Erasure.parse(entry.payload or b"").covers
-
-
-def _whose(entry: Entry) -> str:
-    return "the kit" if entry.header.grant is None else f"the key {entry.header.author.hex()}"
-
-
 def servers_in(evidence: Iterable[Entry], roots: Container[bytes]) -> set[bytes]:
     """The keys that these roots have made a server's, as far as that is shown."""
     return {
@@ -458,24 +294,3 @@ def servers_in(evidence: Iterable[Entry], roots: Container[bytes]) -> set[bytes]
         for each in evidence
         if each.header.kind == Kind.CERTIFICATE and each.header.author in roots and signature_holds(each)
     }
-
-
-def roots_before(kit: Kit) -> set[bytes]:
-    """The territory's roots before that of a kit, which holds the rotations that prove them."""
-    return set() if kit.first_root is None else {*roots_in(kit.chain, kit.first_root)} - {kit.root.public}
-
-
-def _check_kind(entry: Entry, kind: Kind) -> None:
-    if entry.header.kind != kind or entry.payload is None:
-        raise uncalled_for(entry)
-
-
-def uncalled_for(entry: Entry) -> PeerFault:
-    """What to raise for an entry that a command does not need."""
-    return PeerFault(
-        Code.NO_RIGHT,
-        "the program that has the store open asks the kit for something that this command does not need: it is not "
-        "what it was, and nothing more was signed; make the server anew on another machine (docs/operate.md, "
-        "“What to do when …”)",
-        kind=entry.header.kind,
-    )

@@ -16,6 +16,7 @@ from protocol.model.entry import Entry, kind_name, signature_holds
 from protocol.replica.console.text import local_time
 from protocol.rights.door import Door, Outcome
 from protocol.rights.root_rotation import RootRotation, accounted, rotations_in
+from protocol.trust.kit import Kit
 
 MAX_SHOWN: Final = 4_096
 """Of so many words that a root has signed the command is shown what they are; who stole a kit may sign without end."""
@@ -69,6 +70,11 @@ def left_by(entry: Entry, rotation: RootRotation, accounts: Mapping[bytes, Entry
 def roots_in(chain: bytes, first: bytes) -> tuple[bytes, ...]:
     """The roots of a territory, from its first, as far as a chain proves them. Raises `PeerFault`, `TooLarge`."""
     return _door_after(_rotations(chain), first).roots
+
+
+def roots_before(kit: Kit) -> set[bytes]:
+    """The territory's roots before that of a kit, which holds the rotations that prove them."""
+    return set() if kit.first_root is None else {*roots_in(kit.chain, kit.first_root)} - {kit.root.public}
 
 
 def rotations_to(root: bytes, chain: bytes, first: bytes) -> bytes | None:

@@ -14,11 +14,12 @@ from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, Refused
 from protocol.folds.coursework import Work
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
-from protocol.model.entry import Kind, kind_name
+from protocol.model.entry import ID_BYTES, PERSON_BYTES, Kind, kind_name
 from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.console import parameters as given
 from protocol.replica.console.abbreviations import whole
+from protocol.replica.console.by_name import is_whole
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, grants, withdrawals
@@ -457,9 +458,15 @@ async def _unerase(server: Server, params: Params, outgoing: Outgoing, kit: KitA
     known = {covers for _, covers in await (in_force if kit is None else ever_said)(server.replica)}
     full = whole(text, known, Code.UNKNOWN_PERSON, "erasure")
     covers = next((one for one in known if one.hex() == full), None)
+    counting_too, unseen_too = params.get("counting_too") is True, params.get("unseen_too") is True
+    if unseen_too and kit is None:
+        raise BadInput(Code.USAGE, "--unseen-too is about what the kit may have signed: say --kit KIT as well")
+    if covers is None and unseen_too and any(is_whole(full, size) for size in (PERSON_BYTES, ID_BYTES)):
+        covers = bytes.fromhex(full)
+        await outgoing.progress("nothing here has that forgotten; what the kit may have signed of it counts no more")
     if covers is None:
         raise BadInput(Code.UNKNOWN_PERSON, f"nothing that “{text}” names is erased; `erasures` shows what is")
-    done = await take_back(server, covers, kit, counting_too=params.get("counting_too") is True)
+    done = await take_back(server, covers, kit, counting_too=counting_too, unseen_too=unseen_too)
     rank_of = server.replica.door.rank_of
     if any(one == covers and rank_of(each.header) > server.rank for each, one in await in_force(server.replica)):
         await outgoing.progress(

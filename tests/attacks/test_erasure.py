@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import pytest
 
@@ -578,8 +578,8 @@ async def _names_too(store: EntryStore) -> frozenset[bytes]:
     return frozenset(found)
 
 
-def _by_name(said: Mapping[bytes, bytes], done: frozenset[bytes], *_: object) -> frozenset[bytes]:
-    return frozenset(one for one, covers in said.items() if one in done or covers in done)
+def _by_name(said: Mapping[bytes, Any], done: frozenset[bytes], *_: object) -> frozenset[bytes]:
+    return frozenset(one for one, each in said.items() if one in done or each.erasure.covers in done)
 
 
 @attack(

@@ -15,7 +15,7 @@ from protocol.replica.at_work.replica import Draft
 from sync_server.handlers.by_kit.territory import kit_in, new_kit
 from tests.harness.attack import attack
 from tests.harness.office_devices import Town, town
-from tests.harness.server_in_process import Sayings, rotate_root
+from tests.harness.server_in_process import Sayings, another_root, rotate_root
 
 ROW = "a ruling is dated ahead"
 
@@ -97,9 +97,8 @@ async def test_whom_a_new_root_would_hide_again_is_named_as_it_takes_over_and_is
         pupil = await _forgotten_by_a_thief(here)
         kit = kit_in(tmp_path / "server" / "kit", None)
         await here.office.with_kit("unerase", kit, covers=pupil.hex(), counting_too=True)
-        new = new_kit("Cher", os.urandom)
         said = Sayings()
-        await rotate_root(here.office.server, kit, new, said=said)
+        new = await another_root(here.office.server, kit, said)
         assert any(f"unerase {pupil.hex()} --kit KIT --counting-too" in line for line in said.lines)
         await here.office.with_kit("unerase", new, covers=pupil.hex(), counting_too=True)
         assert await _is_listed(here, pupil)

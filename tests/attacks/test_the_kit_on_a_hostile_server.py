@@ -179,7 +179,7 @@ def forgetting(here: Town, covers: str) -> Draft:
     return Draft(here.office.server.replica.territory, Kind.ERASE, None, Erasure(bytes.fromhex(covers)).encode())
 
 
-@attack(KIT_ROW, off={"sync_server.kit.errands.Erasing.check": lambda *_: None})
+@attack(KIT_ROW, off={"sync_server.kit.forgetting.Erasing.check": lambda *_: None})
 async def test_whoever_is_to_be_forgotten_takes_nobody_else_with_them(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         lea, tom = [await here.office.add_person(name, "pupil") for name in ("Léa", "Tom")]
@@ -210,7 +210,7 @@ class _Beginning(bytes):
         return hash(bytes(self))
 
 
-@attack(KIT_ROW, off={"sync_server.kit.errands.Erasing.check": lambda *_: None})
+@attack(KIT_ROW, off={"sync_server.kit.forgetting.Erasing.check": lambda *_: None})
 async def test_a_pupil_whose_id_begins_as_that_of_a_class_takes_no_class_with_them(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)
@@ -219,7 +219,7 @@ async def test_a_pupil_whose_id_begins_as_that_of_a_class_takes_no_class_with_th
             await thief.has_signed(forgetting(here, here.office.space))
 
 
-@attack(KIT_ROW, off={"sync_server.kit.errands._whole": _by_its_beginning})
+@attack(KIT_ROW, off={"sync_server.kit.errand.whole": _by_its_beginning})
 async def test_the_beginning_of_an_id_opens_no_work_and_cuts_nobody_off_by_the_kit(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)
@@ -233,8 +233,8 @@ async def test_the_beginning_of_an_id_opens_no_work_and_cuts_nobody_off_by_the_k
 @attack(
     KIT_ROW,
     off={
-        "sync_server.kit.errands.Closing.check": lambda *_: None,
-        "sync_server.kit.errands.TakingBack._is_meant": lambda *_: True,
+        "sync_server.kit.forgetting.Closing.check": lambda *_: None,
+        "sync_server.kit.forgetting.TakingBack._is_meant": lambda *_: True,
     },
 )
 async def test_the_class_that_is_closed_and_the_erasure_that_is_taken_back_are_those_that_were_typed(
@@ -335,7 +335,7 @@ async def test_what_the_root_signs_lies_in_the_territory_and_is_about_nothing_th
                 await Thief(here, kit, "rotate server").has_signed_of_a_header(odd)
 
 
-@attack(KIT_ROW, off={"sync_server.kit.errands._Once.is_first": lambda *_: True})
+@attack(KIT_ROW, off={"sync_server.kit.errand.Once.is_first": lambda *_: True})
 async def test_one_command_certifies_once_and_names_another_root_once(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit, new = kit_in(tmp_path / "server" / "kit", None), new_kit("Cher", os.urandom)
@@ -428,7 +428,7 @@ async def test_no_erasure_is_taken_back_by_a_word_that_refuses_what_a_device_sai
         assert bytes.fromhex(lea) in view.roster.erased
 
 
-@attack(KIT_ROW, off={"sync_server.kit.errands.TakingBack._is_meant": lambda *_: True})
+@attack(KIT_ROW, off={"sync_server.kit.forgetting.TakingBack._is_meant": lambda *_: True})
 async def test_an_erasure_is_taken_back_in_its_own_space(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)
@@ -442,7 +442,7 @@ async def test_an_erasure_is_taken_back_in_its_own_space(tmp_path: Path) -> None
         await thief.has_signed_of_a_header(Draft(said.header.space, Kind.RULING, None, ruling))
 
 
-@attack(KIT_ROW, off={"sync_server.kit.errands.TakingBack._check_own": lambda *_: None})
+@attack(KIT_ROW, off={"sync_server.kit.forgetting.TakingBack._check_own": lambda *_: None})
 async def test_what_the_kit_itself_has_erased_is_taken_back_where_that_was_typed_alone(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +183,12 @@ async def rotate_root(
     done = await operations(server)["rotate root"]({**params, "kit": desk.keys}, desk, desk)
     assert isinstance(done, dict)
     return bytes.fromhex(str(done["chain"]))
+
+
+async def another_root(server: Server, old: Kit, said: Sayings | None = None, *, anyway: bool = False) -> Kit:
+    """The kit of a root that has taken over, as it is once its file is complete."""
+    new = replace(new_kit("Cher", os.urandom), first_root=old.first_root or old.root.public)
+    return replace(new, chain=await rotate_root(server, old, new, said=said, anyway=anyway))
 
 
 @asynccontextmanager

@@ -9,11 +9,12 @@ Everywhere it arrives, the folds pass over all that is about the person at once;
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from protocol.errors import BadInput, Code, PeerFault
-from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Erasure
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import Erasure, Ruling
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import write_as_root
@@ -41,7 +42,8 @@ async def erase_persons(office: Office, persons: Sequence[bytes], kit: RootKit |
     await check_known(office, persons)
     said = await said_already(office, home, by_kit=kit is not None)
     wanted = [person for person in dict.fromkeys(persons) if person not in said]
-    drafts = [Draft(home, Kind.ERASE, None, Erasure(person).encode()) for person in wanted]
+    turns = await turns_of(office.replica) if kit is not None else Counter()
+    drafts = [Draft(home, Kind.ERASE, None, Erasure(person, turns[person]).encode()) for person in wanted]
     if drafts:
         await say_as(office, drafts, kit)
     return len(drafts)
@@ -63,6 +65,17 @@ async def said_already(office: Office, home: bytes, *, by_kit: bool) -> set[byte
         at_home = entry.header.space in office.replica.door.lineage(home)
         if at_home and (entry.header.grant is None if by_kit else is_ours(office, entry)):
             found.add(covers)
+    return found
+
+
+async def turns_of(replica: Replica) -> Counter[bytes]:
+    """In which turn the kit says next that a name is to be forgotten: one after each that it has taken back."""
+    found = Counter[bytes]()
+    for entry in await replica.store.scan_kinds([Kind.RULING]):
+        ruling = parsed(entry, Ruling.parse)
+        is_by_kit = entry.header.author == replica.door.root_now and entry.header.space == replica.territory
+        if is_by_kit and ruling is not None and ruling.covers is not None:
+            found[ruling.covers] = max(found[ruling.covers], ruling.turn + 1)
     return found
 
 

@@ -5,7 +5,9 @@ Rules:
   Only what is in question goes by itself: what is held back; else, of what hides the name, the only one;
 - what else counts goes where somebody has been told its dates, and whose word each is, and says so: a decoy among a
   thief's erasures would have the kit bring back whoever was forgotten long before (docs/adr/0290);
-- with the kit nothing goes unasked that counts and that nobody questions.
+- with the kit nothing goes unasked that counts and that nobody questions;
+- the kit, where all is to go, takes back what it has signed by name, however much of it is not here; where nothing of
+  it is, once that is asked for: a word that ends what was not said yet ends what is said later (docs/adr/0324).
 
 docs/protocol.md, "Erasure".
 """
@@ -19,13 +21,13 @@ from typing import Final, NamedTuple
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Ruling
+from protocol.model.structure import Erasure, Ruling
 from protocol.replica.at_work.destroyed import destroyed, destroyed_names
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.console.text import local_time
 from protocol.replica.office.bureau import Office, is_own
-from protocol.replica.office.erasures import ever_said, in_force, is_in_doubt, say_as
+from protocol.replica.office.erasures import ever_said, in_force, is_in_doubt, say_as, turns_of
 from protocol.rights.erasures import rulings_of
 from protocol.roles import RANK, Role
 
@@ -57,13 +59,14 @@ class TakenBack(NamedTuple):
 
 
 async def take_back(
-    office: Office, covers: bytes, kit: RootKit | None = None, *, counting_too: bool = False
+    office: Office, covers: bytes, kit: RootKit | None = None, *, counting_too: bool = False, unseen_too: bool = False
 ) -> TakenBack:
     """Have somebody or something shown again that was erased: what is in question, or with `counting_too` all of it.
 
     What has been destroyed stays so, and what comes of it later is destroyed too, unless the kit says otherwise: then
     it comes back from whoever still has it. Raises `BadInput(UNKNOWN_PERSON)` if nothing that may be taken back covers
-    it, `BadInput(NOT_YET)` if it takes the kit, or to be asked for with its dates.
+    it, `BadInput(NOT_YET)` if it takes the kit, or to be asked for with its dates. With `unseen_too`
+    the kit takes back by name what it may have signed, though nothing here covers it: somebody may keep that.
     """
     replica = office.replica
     said = [entry for entry, of in await _of_use(replica, by_kit=kit is not None) if of == covers]
@@ -79,13 +82,15 @@ async def take_back(
         raise BadInput(
             Code.NOT_YET, f"the kit has said so: `sync-server unerase {covers.hex()} --kit KIT` takes that back"
         )
-    if not known:
+    is_by_kit = any(one.header.grant is None for one in said)
+    is_by_name = kit is not None and (unseen_too or (counting_too and is_by_kit))
+    if not known and not is_by_name:
         raise BadInput(Code.UNKNOWN_PERSON, f"no erasure of {covers.hex()} can be taken back; `erasures` shows them")
     if kit is None:  # what is held back makes the rest no thief's
         aside = [one for one, of in await ever_said(replica) if of == covers and one not in said]
         known += [each for each in [Weighed(one, await _standing(replica, one)) for one in aside] if _is_held(each)]
     taken = known if counting_too else _in_question(known, by_kit=kit is not None)
-    if not taken:
+    if not taken and (known or not is_by_name):
         raise BadInput(
             Code.NOT_YET,
             f"nothing was taken back: {'; '.join(told_of(office, known))}. If that is to go, say it with "
@@ -93,14 +98,28 @@ async def take_back(
         )
     if kit is None:
         taken = [each for each in taken if not _is_held(each)]
-    drafts = []
-    for entry, _ in taken:
-        # the kit signs nothing that names parents, and stands above all of them
-        parents = await ruling_before(replica, entry.header.space, [entry.id], rank) if kit is None else ()
-        ruling = Ruling((), (entry.id,)).encode()
-        drafts.append(Draft(entry.header.space, Kind.RULING, None, ruling, parents=parents))
+    # the kit signs nothing that names parents, and stands above all of them
+    drafts = [await _refusal(replica, entry, rank if kit is None else None) for entry, _ in taken]
+    if is_by_name:
+        drafts.append(await _by_name(replica, covers, said, unseen_too=unseen_too))
     await say_as(office, drafts, kit)
     return TakenBack(taken, [each for each in known if each not in taken])
+
+
+async def _refusal(replica: Replica, erasure: Entry, rank: int | None) -> Draft:
+    """A ruling on one erasure, after those of this rank or below."""
+    space = erasure.header.space
+    parents = () if rank is None else await ruling_before(replica, space, [erasure.id], rank)
+    return Draft(space, Kind.RULING, None, Ruling((), (erasure.id,)).encode(), parents=parents)
+
+
+async def _by_name(replica: Replica, covers: bytes, said: Sequence[Entry], *, unseen_too: bool) -> Draft:
+    """What no erasure outlives that this root has signed of a name so far, whoever has kept one back."""
+    by_root = [one for one in said if one.header.author == replica.door.root_now]
+    turn = max((Erasure.parse(one.payload or b"").turn for one in by_root), default=0)
+    if unseen_too:
+        turn = max(turn, (await turns_of(replica))[covers])
+    return Draft(replica.territory, Kind.RULING, None, Ruling((), (), covers, turn).encode())
 
 
 def told_of(office: Office, known: Sequence[Weighed]) -> list[str]:

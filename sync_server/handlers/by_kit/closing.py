@@ -31,7 +31,7 @@ from protocol.model.structure import Erasure
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import check_kit, write_as_root
-from protocol.replica.office.erasures import said_already
+from protocol.replica.office.erasures import said_already, turns_of
 from protocol.replica.office.mentioned import day_of
 from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.replica.office.people import names_of_words
@@ -134,7 +134,8 @@ async def close_space(
         )
     if not unheard_too:
         found.not_heard.check()
-    await write_as_root(server, kit, [Draft(above, Kind.ERASE, None, Erasure(space).encode())])
+    order = Erasure(space, (await turns_of(server.replica))[space])
+    await write_as_root(server, kit, [Draft(above, Kind.ERASE, None, order.encode())])
     return found
 
 

@@ -76,4 +76,5 @@ def _granted(grant: Grant) -> str:
 
 
 def _ruled(ruling: Ruling) -> str:
-    return f"accepted {len(ruling.accepted)}, refused {len(ruling.refused)}"
+    by_name = "" if ruling.covers is None else f", what the kit has signed of {ruling.covers.hex()}"
+    return f"accepted {len(ruling.accepted)}, refused {len(ruling.refused)}{by_name}"
