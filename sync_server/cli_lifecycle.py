@@ -34,6 +34,10 @@ KitPassphrase = Annotated[
 ]
 Ruled = Annotated[list[str], Argument(metavar="ID…", help="Entries or devices, from `waiting`.")]
 
+NamelessToo = Annotated[
+    bool, Option("--nameless-too", help="With the kit: even if nothing here shows a name of one of them.")
+]
+
 RenamedToo = Annotated[
     bool, Option("--renamed-too", help="Even if somebody else had this name before: I mean the one with this id.")
 ]
@@ -197,6 +201,10 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
             str | None, Option("--kit", metavar="KIT", help="The recovery kit; without it, only say what would go.")
         ] = None,
         passphrase_file: KitPassphrase = None,
+        named: Annotated[
+            str | None,
+            Option("--named", metavar="NAME", help="With the kit: the class as it was made: “CM2 A, 2025-2026, UAI”."),
+        ] = None,
         unopened_too: Annotated[bool, Option(help="Even if some work was opened by nobody, or is hidden.")] = False,
         renamed_too: Annotated[
             bool, Option(help="Even if another class of the school had its name: I mean the one with this id.")
@@ -211,6 +219,7 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
         """
         params: Params = {
             "space": space,
+            "named": named,
             "unopened_too": unopened_too,
             "renamed_too": renamed_too,
             "unheard_too": unheard_too,
@@ -230,11 +239,22 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
             str | None, Option(metavar="KIT", help="The recovery kit, for more than five persons a day.")
         ] = None,
         passphrase_file: KitPassphrase = None,
+        named: Annotated[
+            list[str] | None,
+            Option("--named", metavar="NAME", help="With the kit: what they are called, a name for each."),
+        ] = None,
+        nameless_too: NamelessToo = False,
         renamed_too: RenamedToo = False,
         dry_run: Annotated[bool, Option(help="Only say who that is.")] = False,
     ) -> JSON:
         """Forget people everywhere: names, work, feedback. Hidden at once; each machine destroys it a week later."""
-        params: Params = {"person": list(person), "renamed_too": renamed_too, "dry_run": dry_run}
+        params: Params = {
+            "person": list(person),
+            "named": list(named or []),
+            "nameless_too": nameless_too,
+            "renamed_too": renamed_too,
+            "dry_run": dry_run,
+        }
         return await kits.run(call, "erase", params, _kit_or_none(call, kit, passphrase_file))
 
     @program.command("erasures")

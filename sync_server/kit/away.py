@@ -7,6 +7,7 @@ and nothing that signs or opens later (docs/adr/0128).
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
@@ -16,7 +17,7 @@ from protocol.folds.coursework import Work
 from protocol.identity import KEY_BYTES
 from protocol.limits import FILE_PIECE_BYTES, KIT_ANSWER_TIMEOUT_S, MAX_KIT_ENTRIES_AT_ONCE, MAX_KIT_QUESTION_BYTES
 from protocol.model.entry import Entry, Kind, parsed
-from protocol.model.structure import Certificate, Erasure, Revocation, Ruling
+from protocol.model.structure import Certificate, Erasure, PersonRecord, Revocation, Ruling, SpaceRecord
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Incoming, Outgoing
 from protocol.rights.vouching import Device
@@ -32,6 +33,7 @@ from sync_server.kit.questions import (
     parse_answer,
 )
 from sync_server.kit.root_line import MAX_SHOWN
+from sync_server.kit.shown import MAX_NAMES_SHOWN
 from sync_server.opened.app import Server
 
 
@@ -108,6 +110,7 @@ class RootAway:
         rulings = [Ruling.parse(each.payload or b"") for each in entries if each.header.kind == Kind.RULING]
         names = {order.covers for order in orders} | {each.covers for each in rulings if each.covers is not None}
         shown |= {each.id: each for each in await self._turns_of(names) if names}
+        shown |= {each.id: each for each in await self._called({order.covers for order in orders}) if orders}
         for ruling in rulings:
             shown |= {
                 name: each if each.header.kind == Kind.ERASE else replace(each, salt=None, payload=None)
@@ -119,6 +122,25 @@ class RootAway:
         """What the roots have had forgotten of some names, and taken back by name."""
         said = await self._server.store.scan_kinds([Kind.ERASE, Kind.RULING])
         return [each for each in said if each.header.grant is None and _covered(each) in names]
+
+    async def _called(self, names: Collection[bytes]) -> list[Entry]:
+        """What made those of these names that are classes, and their schools; of people the first under each name."""
+        store, door = self._server.store, self._server.replica.door
+        wanted = {*names, *map(door.parent, names)}
+        made: dict[bytes, Entry] = {}
+        for each in await store.scan_kinds([Kind.SPACE]):
+            record = parsed(each, SpaceRecord.parse)
+            if record is not None and (space := record.space_of(each, door.territory)) in wanted:
+                made.setdefault(space, each)
+        called: defaultdict[bytes | None, dict[str, Entry]] = defaultdict(dict)
+        for each in await store.scan_kinds([Kind.PERSON]):
+            listed = parsed(each, PersonRecord.parse)
+            if each.header.subject in names and listed is not None:
+                called[each.header.subject].setdefault(listed.name, each)
+        return [
+            *made.values(),
+            *(each for by_name in called.values() for each in [*by_name.values()][:MAX_NAMES_SHOWN]),
+        ]
 
     async def _said_by_root(self) -> list[Entry]:
         """What this root has signed for the territory, first what made servers; without what it says of anybody."""

@@ -235,11 +235,12 @@ def errand_of(command: str, kit: Kit, params: Params, new: Kit | None, entropy: 
     """What a command needs of a kit, by the parameters that were typed. Raises `BadInput`."""
     match command:
         case "erase":
-            return Erasing(kit, given.texts(params, "person"))
+            named, nameless_too = given.texts(params, "named"), params.get("nameless_too") is True
+            return Erasing(kit, given.texts(params, "person"), named, nameless_too=nameless_too)
         case "unerase":
             return TakingBack(kit, given.text(params, "covers"), **_how_much(params))
         case "space close":
-            return Closing(kit, given.text(params, "space"))
+            return Closing(kit, given.text(params, "space"), given.text_or_none(params, "named"))
         case "accept" | "refuse":
             return Judging(kit, given.texts(params, "named"), accept=command == "accept")
         case "export-person":

@@ -52,6 +52,7 @@ from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record.audit import trail
 from sync_server.handlers.record.erasures import list_erasures, said_of_held_back, waiting_for_a_word
 from sync_server.kit.away import KitAway
+from sync_server.kit.shown import words_of_class
 from sync_server.opened.app import Server
 from sync_server.operations.command import Command, KitCommand
 from sync_server.web.wording import Words
@@ -154,8 +155,8 @@ async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> 
 
 async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
     space = space_named(server, given.text(params, "space"))
-    words = ("unopened_too", "renamed_too", "unheard_too")
-    unopened_too, renamed_too, unheard_too = (params.get(key) is True for key in words)
+    flags = ("unopened_too", "renamed_too", "unheard_too")
+    unopened_too, renamed_too, unheard_too = (params.get(key) is True for key in flags)
     which = await which_class(server, space)
     await outgoing.progress(f"the class: {which.sentence()}")
     if which.taken:
@@ -171,7 +172,11 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: 
     if closing.not_heard:
         await outgoing.progress(f"warning: {closing.not_heard.sentence}")
     if kit is None:
-        await outgoing.progress("nothing was closed: this is what would go. Closing the class takes the kit: --kit KIT")
+        words = words_of_class(which.past.names.names[0], which.past.year, which.past.made_ms, which.school or "?")
+        await outgoing.progress(
+            "nothing was closed: this is what would go. Closing the class takes the kit, the whole id, and its name "
+            f"with its year and school, as it was made: --kit KIT --named “{words}”"
+        )
     else:
         await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
     return {

@@ -57,8 +57,12 @@ class Kept:
 
     async def signs_a_closing(self, turn: int = 0) -> Entry:
         """What `space close` signs on the thief's server, which answers that it failed."""
-        thief = Thief(self.here, self.kit, "space close", space=self.here.office.space)
+        thief = Thief(self.here, self.kit, "space close", **await self.typed())
         return await thief.has_signed_of_a_header(await self.closing(turn))
+
+    async def typed(self) -> dict[str, str]:
+        space = self.here.office.space
+        return {"space": space, **await self.here.office.named_for("space close", {"space": space})}
 
     async def lets_out(self, *kept: Entry) -> None:
         for replica in self.replicas:
@@ -99,8 +103,8 @@ async def test_one_command_has_a_class_a_pupil_or_a_device_ended_once(kept: Kept
     lea = await here.office.add_person("Léa", "pupil")
     device = kept.devices[0].agent.device
     for command, params, wish in (
-        ("space close", {"space": here.office.space}, await kept.closing()),
-        ("erase", {"person": [lea]}, _in(territory, Kind.ERASE, Erasure(bytes.fromhex(lea)))),
+        ("space close", await kept.typed(), await kept.closing()),
+        ("erase", {"person": [lea], "named": ["Léa"]}, _in(territory, Kind.ERASE, Erasure(bytes.fromhex(lea)))),
         ("revoke", {"device": device.hex()}, _in(territory, Kind.REVOKE, Revocation(device, ()))),
         (
             "unerase",

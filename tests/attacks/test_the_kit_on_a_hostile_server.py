@@ -183,7 +183,7 @@ def forgetting(here: Town, covers: str) -> Draft:
 async def test_whoever_is_to_be_forgotten_takes_nobody_else_with_them(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         lea, tom = [await here.office.add_person(name, "pupil") for name in ("Léa", "Tom")]
-        thief = Thief(here, kit_in(tmp_path / "server" / "kit", None), "erase", person=[lea])
+        thief = Thief(here, kit_in(tmp_path / "server" / "kit", None), "erase", person=[lea], named=["Léa"])
         with pytest.raises(BadInput, match="nobody has been forgotten"):
             await thief.has_signed(forgetting(here, tom))
         with pytest.raises(PeerFault, match="does not need"):

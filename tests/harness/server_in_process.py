@@ -19,7 +19,7 @@ from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.messages.enrollment import EnrollAnswer
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Grant
+from protocol.model.structure import Grant, PersonRecord
 from protocol.replica.at_work.replica import Draft, Entropy
 from protocol.replica.console.operation import NO_FILES
 from protocol.trust.envelope import OpenedRequest
@@ -29,6 +29,7 @@ from sync_server.handlers.store.codes_of_before import enrolment_at
 from sync_server.keeping.kit_file import KitInFile
 from sync_server.kit.desk import KitDesk
 from sync_server.kit.errands import errand_of
+from sync_server.kit.shown import class_shown
 from sync_server.opened.app import Server, opened
 from sync_server.operations.table import operations
 from tests.harness.asking import asking_in_clear
@@ -72,17 +73,37 @@ class Office:
         return await self.table[command](params, NO_FILES, self.said)
 
     async def with_kit(self, command: str, kit: Kit, new: Kit | None = None, /, **params: Any) -> Any:
-        """The result of a command that has the kit, which looks at what it is asked for."""
+        """The result of a command that has the kit, which looks at what it is asked for.
+
+        Who is to be forgotten, or which class, is named by whoever types it, unless a test says otherwise.
+        """
+        params = {**await self.named_for(command, params), **params}
         desk = KitDesk(errand_of(command, kit, params, new, os.urandom), self.said, self.clock)
         return await self.table[command]({**params, "kit": desk.keys}, desk, desk)
 
     async def with_kit_in(self, command: str, place: Path, /, **params: Any) -> Any:
         """The result of a command that reads the kit's file, and notes there what it has said."""
+        params = {**await self.named_for(command, params), **params}
         found = KitInFile.read(place, None)
         desk = KitDesk(errand_of(command, found.kit, params, None, os.urandom), self.said, self.clock)
         done = await self.table[command]({**params, "kit": desk.keys}, desk, desk)
         found.note(desk.said, self.said.lines.append)
         return done
+
+    async def named_for(self, command: str, params: dict[str, Any]) -> dict[str, Any]:
+        """What is typed beside the ids of who, or what, the kit is to have forgotten: their names."""
+        store = self.server.store
+        if command == "space close":
+            spaces = await store.scan_kinds([Kind.SPACE])
+            made = next((one for one in spaces if one.id.hex() == params["space"]), None)
+            shown = None if made is None else class_shown(made, self.server.replica.territory, spaces)
+            return {} if shown is None else {"named": shown.names[0]}
+        if command == "erase":
+            listed = [one for one in await store.scan_kinds([Kind.PERSON]) if one.payload is not None]
+            theirs = [one for one in listed if (one.header.subject or b"").hex() in params["person"]]
+            names = [PersonRecord.parse(one.payload or b"").name for one in theirs]
+            return {"named": names, "nameless_too": len({one.header.subject for one in theirs}) < len(params["person"])}
+        return {}
 
     async def add_person(self, name: str, role: str, *spaces: str) -> str:
         """Somebody's id."""

@@ -44,7 +44,7 @@ def test_what_the_kit_has_forgotten_stays_so_on_a_server_that_is_made_of_it_alon
 ) -> None:
     lea, kit = _pupil(server, "Léa"), ("--passphrase-file", str(tmp_path / "secret"))
     begun = (tmp_path / "kit").read_text(encoding="utf-8")
-    done = server.run("erase", "--person", lea, "--kit", str(tmp_path / "kit"), *kit)
+    done = server.run("erase", "--person", lea, "--named", "Léa", "--kit", str(tmp_path / "kit"), *kit)
     assert (done.status, done.json) == (0, {})
     assert "noted in" in done.err
     assert (tmp_path / "kit").read_text(encoding="utf-8").startswith(begun.rstrip("\n")), "its own text stays"
@@ -65,14 +65,14 @@ def test_a_kit_that_cannot_be_written_keeps_nothing_from_being_done_and_says_so(
     lea, tom, kit = _pupil(server, "Léa"), _pupil(server, "Tom"), ("--passphrase-file", str(tmp_path / "secret"))
     text = (tmp_path / "kit").read_bytes()
     (tmp_path / "kit.new").mkdir()  # nothing can be written beside it
-    done = server.run("erase", "--person", lea, "--kit", str(tmp_path / "kit"), *kit)
+    done = server.run("erase", "--person", lea, "--named", "Léa", "--kit", str(tmp_path / "kit"), *kit)
     assert (done.status, done.json) == (0, {})
     assert "could not be noted" in done.err
     assert (tmp_path / "kit").read_bytes() == text
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(text,))
     writer.start()
-    done = server.run("erase", "--person", tom, "--kit", str(tmp_path / "pipe"), *kit)
+    done = server.run("erase", "--person", tom, "--named", "Tom", "--kit", str(tmp_path / "pipe"), *kit)
     writer.join()
     assert (done.status, done.json) == (0, {})
     assert "could not be noted" in done.err

@@ -61,7 +61,15 @@ def test_a_class_a_person_and_a_device_are_named_by_their_names(town: School, tm
     looked_at = server.run("space", "close", town.space)
     assert (looked_at.status, looked_at.json["closed"]) == (0, False)
     assert "nothing was closed" in looked_at.err
-    assert "--kit KIT" in looked_at.err
+    assert "--kit KIT --named “CM1, " in looked_at.err
+    # nor by an id alone, which a page may show for another's: by the words that the command itself finds signed
+    closing = ("space", "close", town.space, "--kit", str(tmp_path / "kit"), "--unheard-too", "--unopened-too")
+    refused = server.run(*closing, "--named", "CM2 C, 2026-2027, 0180001D")
+    assert (refused.status, refused.code) == (2, "not-yet")
+    assert "“CM1”" in refused.json["error"]["message"]
+    forgetting = ("erase", "--person", town.pupil, "--kit", str(tmp_path / "kit"))
+    assert server.run(*forgetting).code == "not-yet"
+    assert server.run(*forgetting, "--named", "lea").status == 0
     states = {row["name"]: row["state"] for row in server.ok("devices")}
     assert states["Renard"] != "retired"
     gone = server.run("revoke", "renard")
