@@ -36,6 +36,7 @@ from protocol.replica.console.text import local_time
 from protocol.replica.content.kept.pack_files import PACKS
 from protocol.replica.disk import Disk
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.office.known_here import note_at_once
 from protocol.replica.private_file import create_private, make_private_folder, remove_private
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.trust.kit import Kit
@@ -228,6 +229,7 @@ async def _begin_generation(
         made_ms = min(head.made_ms, now_ms())
         await store.set_marks({**restored_mark(now_ms(), made_ms), **made_anew_mark(now_ms())})
         await note_arrivals(store, made_ms)
+        await note_at_once(store)
         await admit_kits_word(replica, kit, found.said, now_ms())
         _check_in_force(replica, kit)
         certificate = await certify(replica, kit, keys, generation, before, now_ms=now_ms, entropy=entropy)

@@ -11,7 +11,7 @@ Rules:
 - so is what the store remembers of itself and nobody can check: which content is complete, which is looked at anew; who
   was destroyed, and since when that was meant to be, for which an erasure in force has its week again; who has brought
   how much; which keys were its own; and of which devices it knew whose they are, by a code of its own or by name
-  (docs/adr/0316): who came first counts, and of the rest is told;
+  (docs/adr/0316). Nor does it say which of several came first (docs/adr/0329);
 - what packs hold is read out of the packs, and to which spaces they belong counts as far as entries bear it out: the
   index of a backup proves nothing, and what no pack holds is lacking, and asked for (docs/adr/0108).
 """

@@ -15,7 +15,7 @@ from enum import Enum
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut
 from protocol.replica.office.held_in_space import grants_not_held_back
-from protocol.replica.office.known_here import KnownHere, teachers_devices
+from protocol.replica.office.known_here import MOST_AT_ONCE, KnownHere, teachers_devices
 from protocol.rights.door import Authority
 from protocol.rights.reachability import bits_led_to
 from protocol.rights.roster import Roster
@@ -82,11 +82,26 @@ async def _at_the_server(
     gone = {cut.key for cut in cuts}
     said = [each for each in teachers_devices(office, person) if each.key not in gone]
     called = await grants_not_held_back(office.replica, said)
-    known = await (await KnownHere.of(office)).known_of(called)
-    begun = known or {each.pair for each in called[:1]}
+    here = await KnownHere.of(office)
+    known = await here.known_of(called)
+    if not known and (several := here.at_once(called)):
+        known = await _led_to_by_all(office, several, called, gone)
+        begun = known
+    else:
+        begun = known or {each.pair for each in called[:1]}
     led_to = await _led_to(office, begun, called, gone)
     led = Acquaintance.KNOWN if known else Acquaintance.NEW
     return lambda device: led if device in led_to else Acquaintance.UNKNOWN
+
+
+async def _led_to_by_all(
+    office: Office, several: Collection[Device], called: Sequence[Authority], silent: Collection[bytes]
+) -> set[Device]:
+    """Those of several devices to which each of them leads: whichever of them was the first, they are as known."""
+    if len(several) > MOST_AT_ONCE:
+        return set()
+    led = [await _led_to(office, [device], called, silent) for device in several]
+    return set(several).intersection(*led)
 
 
 async def _led_to(

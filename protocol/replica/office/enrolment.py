@@ -3,7 +3,8 @@
 Rules:
 - what a code shows is told to whoever lets in, a server in wrong hands too: where the invitation holds the code's key,
   the device proves that it has the whole code (docs/adr/0297);
-- of several invitations of one code the one counts that this office has made, else the first that came here;
+- of several invitations of one code the one counts that this office has made, else one for which the code vouches,
+  else the first that came here, where none that counts says otherwise;
 - one for which the code vouches says who may honour it: who is not among them says so, and the code stays good;
 - it counts if the fold holds it, its author outranks the role and is not cut off, its author's grant
   holds in every space, and whom it is for is still on the list of each: who was let go comes back by no older code;
@@ -101,16 +102,34 @@ class Enrolment:
         """The entry of a code, if it counts, and if this device has the whole of its code.
 
         Whoever reads an invitation can write another one of the same code, for something else: of several it is the one
-        that was made here, else the first for which the code vouches, else the first that came. If that does not count,
-        none does.
+        that was made here, else the first for which the code vouches, else the first that came, unless another one that
+        counts says otherwise. If that does not count, none does.
         """
-        entry = await self._made_here(shown) or next(filter(partial(_is_vouched, request, device), shown), shown[0])
+        entry = await self._made_here(shown) or next(filter(partial(_is_vouched, request, device), shown), None)
+        if entry is None:
+            entry = shown[0]
+            await self._check_unambiguous(entry, shown)
         invite = Invite.parse(entry.payload or b"")
         if request.proves(invite.key, device) and await self._counts(entry, invite):
             await self._check_known(entry)
             self._check_host(invite)
             return entry, invite
         raise _wrong()
+
+    async def _check_unambiguous(self, first: Entry, shown: Sequence[Entry]) -> None:
+        """No honest office says a code twice, and in which order they came a backup says as it likes (docs/adr/0329).
+
+        Raises `Refused` (CODE_WRONG).
+        """
+        said = Invite.parse(first.payload or b"")
+        for other in shown:
+            meant = Invite.parse(other.payload or b"")
+            if meant != said and await self._counts(other, meant):
+                raise Refused(
+                    Code.CODE_WRONG,
+                    "this code stands for two things here, and nothing says which of them is meant: somebody else has "
+                    "used it for another one. Ask for a new code, and tell whoever gave you this one",
+                )
 
     def _check_host(self, invite: Invite) -> None:
         """Let in nobody who will not believe this office. Raises `Refused` (CODE_WRONG); the code stays good."""

@@ -33,7 +33,7 @@ from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.held_in_space import grants_not_held_back
-from protocol.replica.office.known_here import How, note_device
+from protocol.replica.office.known_here import How, KnownHere, note_device
 from protocol.replica.office.people import list_draft, listings
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
@@ -305,6 +305,9 @@ async def _first_said(office: Office, like: Authority) -> Authority:
     """
     same = [each for each in grants_of(office, like.key) if _standing(each) == _standing(like)]
     same = await grants_not_held_back(office.replica, same) or [like]
+    least = (await KnownHere.of(office)).lowest_at_once([each for each in same if each.predecessor is None])
+    if least is not None and same[0].predecessor is None:
+        return least
     began = office.replica.door.began_with(same[0])
     return next((each for each in same if each.predecessor is None and each.role is began.role), same[0])
 

@@ -5,7 +5,9 @@ Rules:
   somebody let in by the device's own name: noted as that happens, for whoever has a copy of the key says all the rest;
 - so is what such a computer has let in itself, unless by a code of nobody's;
 - of what was here before anything was noted: whom the key let in that is the server's now, and who came first;
-- who came along and was told of counts until somebody is known.
+- who came along and was told of counts until somebody is known;
+- what a backup held came at once: in which order is the word of whoever wrote it, so that of several nobody was first
+  (docs/adr/0329).
 
 Notes are marks of this replica, by pseudonymous ids, and no part of any set. docs/protocol.md, "Confirmed devices".
 """
@@ -29,7 +31,11 @@ CODE_MARKS: Final = "codes-made/"
 """+ entry in hex: the codes that this server has made."""
 WHOSE_SINCE_MARK: Final = "whose-device-since"
 """Since what arrival that is noted (as `EntryStore.latest` says it)."""
+AT_ONCE_MARK: Final = "came-at-once"
+"""That what is not later than `WHOSE_SINCE_MARK` came out of a backup."""
 _NUMBER_BYTES: Final = 8
+MOST_AT_ONCE: Final = 8
+"""Of more devices that one person's could be nobody asks to whom each leads: grants name as many as a thief likes."""
 
 
 class How(Enum):
@@ -103,12 +109,15 @@ async def _let_in(store: EntryStore, by: How) -> set[Device]:
 class KnownHere:
     """What a server knows of whose devices are. Made by `of`."""
 
-    def __init__(self, office: Office, notes: Mapping[str, bytes], codes: Collection[str], later: set[bytes]) -> None:
-        """`later` are the grants and codes that came after the first note."""
+    def __init__(
+        self, office: Office, notes: Mapping[str, bytes], codes: Collection[str], later: set[bytes], *, at_once: bool
+    ) -> None:
+        """`later` are the grants and codes that came after the first note; what came before may have come `at_once`."""
         self._office = office
         self._notes = notes
         self._codes = codes
         self._later = later
+        self._at_once = at_once
 
     @classmethod
     async def of(cls, office: Office) -> Self:
@@ -117,12 +126,13 @@ class KnownHere:
         since = await _since(store)
         later = await store.scan_kinds([Kind.GRANT, Kind.INVITE], 0 if since is None else since[0])
         notes, codes = await store.marks(WHOSE_MARKS), await store.marks(CODE_MARKS)
-        return cls(office, notes, codes.keys(), {entry.id for entry in later})
+        at_once = await store.mark(AT_ONCE_MARK) is not None
+        return cls(office, notes, codes.keys(), {entry.id for entry in later}, at_once=at_once)
 
     async def known_of(self, called: Sequence[Authority]) -> set[Device]:
         """Which of the devices that these grants `called` one person's are so; the grants in order of arrival."""
         known = {each.pair for each in called if self._is_noted(each, How.CODE, How.NAME)}
-        known |= {each.pair for each in called[:1] if each.grant not in self._later}
+        known |= {each.pair for each in called[:1] if each.grant not in self._later and not self.at_once(called)}
         own = self._office.own_device[0]
         known |= {each.pair for each in called if each.author == own and each.grant not in self._later}
         for each in called:
@@ -130,6 +140,17 @@ class KnownHere:
                 known.add(each.pair)
         told = {each.pair for each in called if self._is_noted(each, How.TOLD)}
         return known or told
+
+    def at_once(self, called: Sequence[Authority]) -> set[Device]:
+        """The devices of which nothing says which was the first that one person's were; none where something does."""
+        found = {each.pair for each in called if each.grant not in self._later} if self._at_once else set[Device]()
+        return found if len(found) > 1 else set()
+
+    def lowest_at_once(self, said: Sequence[Authority]) -> Authority | None:
+        """Of what was said at once of one device what gives least; None where something was first."""
+        found = [each for each in said if each.grant not in self._later] if self._at_once else []
+        ends = {each.grant: (each.until_ms is None, each.until_ms or 0) for each in found}
+        return min(found, key=lambda each: (each.rank, *ends[each.grant]), default=None)
 
     async def is_made_by_somebody_known(self, code: Entry) -> bool:
         """Whether a code was made here, or by a school's computer that is known."""
@@ -191,6 +212,11 @@ class KnownHere:
 
     def _is_noted(self, given: Authority, *hows: How) -> bool:
         return self._notes.get(_mark(given.person, given.pair)) in {each.value for each in hows}
+
+
+async def note_at_once(store: EntryStore) -> None:
+    """What is here came out of a backup, whatever comes first in it."""
+    await store.set_marks({AT_ONCE_MARK: b""})
 
 
 def teachers_devices(office: Office, person: bytes) -> list[Authority]:
