@@ -249,6 +249,7 @@ class Agent:
         entropy: Entropy,
     ) -> Self:
         """The agent over a replica that is open. Raises `LocalFailure`."""
+        await replica.recall_time()
         holdings = Holdings(replica.store, replica.content)
         await holdings.load()
         budget = await Budget.open(replica.store, now_ms)

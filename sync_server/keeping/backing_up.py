@@ -58,6 +58,11 @@ from sync_server.opened.made_anew import made_anew_mark
 
 _PASSING: Final = ".passing"
 _LOOK_BYTES: Final = 512
+_LATER: Final = (
+    "The root has certified keys of a server with a date after today's, {}: machines that have heard of it take this "
+    "one for an older server (`wrong-key`) until then. Let the server before run until then, or have another root take "
+    "over there (`sync-server rotate root`): docs/operate.md, “A server's keys are dated years ahead”"
+)
 
 
 class BackupFile(Notices):
@@ -233,6 +238,8 @@ async def _begin_generation(
         await admit_kits_word(replica, kit, found.said, now_ms())
         _check_in_force(replica, kit)
         certificate = await certify(replica, kit, keys, generation, before, now_ms=now_ms, entropy=entropy)
+        if later_ms := await _dated_later_ms(replica, certificate):
+            tell(_LATER.format(local_time(rfc3339(later_ms) or "")))
     finally:
         await store.close()
     keys.write(folder)
@@ -268,6 +275,14 @@ async def certify(
         if wraps := await keyring.wraps_due(space, certificate.id, entropy):
             await replica.write(wraps, author=keys.signing, now_ms=now_ms(), entropy=entropy, unsent=False)
     return certificate.id
+
+
+async def _dated_later_ms(replica: Replica, certificate: bytes) -> int:
+    """When (ms) the same root has dated the latest certificate that goes before this one with machines; 0 for none."""
+    others = await replica.store.scan_kinds([Kind.CERTIFICATE])
+    new = next(entry for entry in others if entry.id == certificate)
+    later = [one for one in others if one.header.author == new.header.author and one.timestamp_ms > new.timestamp_ms]
+    return max((one.timestamp_ms for one in later), default=0)
 
 
 def _check_in_force(replica: Replica, kit: Kit) -> None:

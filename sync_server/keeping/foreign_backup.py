@@ -6,12 +6,13 @@ Rules:
 - each entry goes through the door again, its signature and right; what does not pass is moved aside;
 - what waited in quarantine is let go: others bring it again;
 - reports of devices count as far as their devices have signed them;
-- what gives a right by merely standing there is let go: who may sign in, whom the command names, and that there is a
-  backup, on whose word machines let go of work;
-- so is what the store remembers of itself and nobody can check: which content is complete, which is looked at anew; who
-  was destroyed, and since when that was meant to be, for which an erasure in force has its week again; who has brought
-  how much; which keys were its own; and of which devices it knew whose they are, by a code of its own or by name
+- of what the store remembers, its marks, those stay that are listed here, and all others are let go, whatever is added
+  to them one day (docs/adr/0331). So goes what gives a right by merely standing there: who may sign in, whom the
+  command names, and that there is a backup, on whose word machines let go of work; and what nobody can check: which
+  content is complete; who was destroyed, and since when that was meant to be, for which an erasure in force has its
+  week again; who has brought how much; which keys were its own; of which devices it knew whose they are
   (docs/adr/0316). Nor does it say which of several came first (docs/adr/0329);
+- its clock goes on from what the door has let in, as far as that moves clocks;
 - what packs hold is read out of the packs, and to which spaces they belong counts as far as entries bear it out: the
   index of a backup proves nothing, and what no pack holds is lacking, and asked for (docs/adr/0108).
 """
@@ -27,52 +28,22 @@ from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import PAGE_BYTES, GiB
 from protocol.messages.enrollment import parse_chain
 from protocol.model.register import parse_register
-from protocol.replica.answering.allowances import ACCOUNT_MARKS as BROUGHT_MARKS
-from protocol.replica.at_work.destroyed import DONE_MARKS
-from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.replica import CLOCK_MARK, Replica
 from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.content.kept.sqlite_rebuild import RebuiltRows
-from protocol.replica.content.kept.unnamed import UNNAMED_MARK
-from protocol.replica.interfaces import COMPLETE_MARKS, ERASURE_READ_MARKS, GIVEN_UP_MARKS, RegisterRow
-from protocol.replica.office.arrivals import ARRIVAL_MARKS
-from protocol.replica.office.known_here import CODE_MARKS, WHOSE_MARKS, WHOSE_SINCE_MARK
+from protocol.replica.interfaces import RegisterRow
 from protocol.replica.storage.database import is_made_like_ours
 from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.replica.storage.sqlite_verify import move_aside
-from protocol.replica.upkeep.come_again import AGAIN_MARK
-from protocol.replica.upkeep.content_to_go import LEFT_MARKS
-from protocol.replica.upkeep.eraser import LOOKED_MARK
-from protocol.replica.upkeep.named_lists import LISTS_MARKS
-from protocol.replica.upkeep.orders import SEEN_MARKS
-from protocol.replica.upkeep.stood import LISTED_MARKS
 from protocol.trust.kit import Kit
-from sync_server.handlers.accounts.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in
-from sync_server.handlers.by_kit.replaced_keys import OWN_KEYS_MARKS
-from sync_server.handlers.overview.figures import BACKUP_MARK
+from sync_server.handlers.accounts.administrators import accounts_in
+from sync_server.opened.contacts import CONTACT_MARKS
 
-_GIVE_RIGHTS: Final = (ACCOUNT_MARKS, SECOND_FACTOR_MARKS, PASSKEY_MARKS, BACKUP_MARK)
+_STAY: Final = (CONTACT_MARKS,)
+"""Of the marks of a store those that stay: people read in them when each device was last heard of."""
 _TELL_EACH_BYTES: Final = GiB
-_MEMORIES: Final = (
-    COMPLETE_MARKS,
-    GIVEN_UP_MARKS,
-    DONE_MARKS,
-    SEEN_MARKS,
-    LISTED_MARKS,
-    AGAIN_MARK,
-    LOOKED_MARK,
-    ERASURE_READ_MARKS,
-    LISTS_MARKS,
-    LEFT_MARKS,
-    UNNAMED_MARK,
-    BROUGHT_MARKS,
-    OWN_KEYS_MARKS,
-    ARRIVAL_MARKS,
-    WHOSE_MARKS,
-    CODE_MARKS,
-    WHOSE_SINCE_MARK,
-)
 
 
 async def check_made_by_us(folder: Path) -> None:
@@ -87,10 +58,13 @@ async def check_made_by_us(folder: Path) -> None:
 
 async def keep_what_is_proven(store: SqliteStore, root: bytes, kit: Kit, now_ms: Callable[[], int]) -> list[str]:
     """Let go of all that nobody has signed who may say it; the names of those who could sign in."""
-    await _keep_what_the_door_lets_in(store, root, kit, now_ms)
+    clock = await _keep_what_the_door_lets_in(store, root, kit, now_ms)
     await _forget_what_waits(store)
     await _keep_reports_of_devices(store)
-    return await _forget_who_signs_in(store)
+    names = [account.name for account in await accounts_in(store)]
+    await _keep_marks_that_stay(store)
+    await store.set_marks({CLOCK_MARK: clock})
+    return names
 
 
 async def packs_read_anew(folder: Path, store: SqliteStore, tell: Callable[[str], None]) -> PackFolder:
@@ -122,8 +96,10 @@ class _Progress:
             self._tell(f"packs are read: {done / GiB:.0f} of {total / GiB:.0f} GiB")
 
 
-async def _keep_what_the_door_lets_in(store: SqliteStore, root: bytes, kit: Kit, now_ms: Callable[[], int]) -> None:
-    """Move aside what bears no signature, or nobody's who might say it.
+async def _keep_what_the_door_lets_in(
+    store: SqliteStore, root: bytes, kit: Kit, now_ms: Callable[[], int]
+) -> bytes | None:
+    """Move aside what bears no signature, or nobody's who might say it; the clock that the rest makes.
 
     Everything goes through the door of a second replica, in memory; of a server's own backup it lets all in.
     """
@@ -147,6 +123,7 @@ async def _keep_what_the_door_lets_in(store: SqliteStore, root: bytes, kit: Kit,
         names = [stored.entry.id for stored in await store.scan(space)]
         why |= dict.fromkeys(set(names) - await judge.store.present(names), "nobody who may say it has signed it")
     await move_aside(store.database, why)
+    return await judge.store.mark(CLOCK_MARK)
 
 
 async def _forget_what_waits(store: SqliteStore) -> None:
@@ -167,8 +144,5 @@ def _is_signed(row: RegisterRow) -> bool:
     return (said.kind, said.subject, said.device, said.at_ms) == (row.kind, row.subject, row.device, row.at_ms)
 
 
-async def _forget_who_signs_in(store: SqliteStore) -> list[str]:
-    names = [account.name for account in await accounts_in(store)]
-    marks = [mark for prefix in (*_GIVE_RIGHTS, *_MEMORIES) for mark in await store.marks(prefix)]
-    await store.set_marks(dict.fromkeys(marks))
-    return names
+async def _keep_marks_that_stay(store: SqliteStore) -> None:
+    await store.set_marks({mark: None for mark in await store.marks("") if not mark.startswith(_STAY)})

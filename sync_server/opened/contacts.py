@@ -25,7 +25,8 @@ DIRECT: Final = "direct"
 FLUSH_INTERVAL_S: Final = 10.0
 MAX_TROUBLES: Final = 20
 
-_MARKS: Final = "device/"
+CONTACT_MARKS: Final = "device/"
+"""… then a device's id → what is remembered of it."""
 _VIA_CHARS: Final = 64
 _CODE_CHARS: Final = 64
 _TROUBLE_PARTS: Final = 3
@@ -116,8 +117,8 @@ class Contacts:
 
     async def load(self) -> None:
         """Read what was remembered."""
-        marks = await self._store.marks(_MARKS)
-        self._heard = {bytes.fromhex(key[len(_MARKS) :]): Heard.parse(data) for key, data in marks.items()}
+        marks = await self._store.marks(CONTACT_MARKS)
+        self._heard = {bytes.fromhex(key[len(CONTACT_MARKS) :]): Heard.parse(data) for key, data in marks.items()}
 
     def of(self, device: bytes) -> Heard:
         """What is remembered of a device."""
@@ -166,7 +167,9 @@ class Contacts:
         if not devices:
             return
         try:
-            await self._store.set_marks({f"{_MARKS}{device.hex()}": self._heard[device].encode() for device in devices})
+            await self._store.set_marks(
+                {f"{CONTACT_MARKS}{device.hex()}": self._heard[device].encode() for device in devices}
+            )
         except BaseException:
             self._unsaved |= devices
             raise

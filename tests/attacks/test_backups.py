@@ -66,11 +66,6 @@ async def believed(*_: object) -> None:
     """The database of a backup is taken as it is."""
 
 
-async def everybody_stays(*_: object) -> list[str]:
-    """Who could sign in still can."""
-    return []
-
-
 async def signed_all_of_it(_quarantine: Quarantine, waiting: list[Held]) -> list[tuple[Held, bool]]:
     """What waits was checked once, by whomever."""
     return [(held, True) for held in waiting]
@@ -167,7 +162,7 @@ async def test_a_database_that_does_things_of_its_own_is_not_restored(case: Case
 
 @attack(
     "a backup that somebody else has written",
-    off={"sync_server.keeping.foreign_backup._forget_who_signs_in": everybody_stays},
+    off={"sync_server.keeping.foreign_backup._STAY": ("",)},
 )
 async def test_nobody_signs_in_by_a_backup_and_nothing_counts_as_backed_up(case: Case) -> None:
     async with office(case.folder / "server", kit=case.kit) as desk:
@@ -201,10 +196,10 @@ async def test_a_report_that_its_device_did_not_sign_is_left_behind(case: Case) 
         assert await server.store.registers() == rows[:1]
 
 
-@attack("a backup that somebody else has written", off={"sync_server.keeping.foreign_backup._MEMORIES": ()})
+@attack("a backup that somebody else has written", off={"sync_server.keeping.foreign_backup._STAY": ("",)})
 async def test_what_a_backup_remembers_of_itself_is_forgotten(case: Case) -> None:
     names = ("complete/" + "0" * 64 + "/", "erased/", "erasure-seen/", "erasure-read/", "unnamed-chunks", "brought/")
-    forged = [name + "0" * 64 for name in names]
+    forged = [name + "0" * 64 for name in (*names, "what a later version remembers/")]
     async with office(case.folder / "server", kit=case.kit) as desk:
         await desk.server.store.set_marks(dict.fromkeys(forged, b"\x02"))
         await case.keep(desk)

@@ -20,10 +20,10 @@ from tests.harness.server_in_process import Office
 from tests.harness.territory import new_device
 
 ROW = "a backup that somebody else has written"
-_ALL_BUT_NOTES = tuple(each for each in foreign_backup._MEMORIES if each not in (WHOSE_MARKS, CODE_MARKS))
+_NOTES_TOO = (*foreign_backup._STAY, WHOSE_MARKS, CODE_MARKS)
 
 
-@attack(ROW, off={"sync_server.keeping.foreign_backup._MEMORIES": _ALL_BUT_NOTES})
+@attack(ROW, off={"sync_server.keeping.foreign_backup._STAY": _NOTES_TOO})
 async def test_a_device_that_a_backup_calls_let_in_by_name_comes_along_into_no_class(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         person = (await here.class_at_work()).person

@@ -155,7 +155,7 @@ async def test_who_was_forgotten_after_the_backup_is_back_on_no_machine_and_the_
             assert lea not in (await school.office.server.replica.view(here.space)).roster.persons
 
 
-@attack(WAS_IN, off={"sync_server.keeping.foreign_backup._MEMORIES": ()})
+@attack(WAS_IN, off={"sync_server.keeping.foreign_backup._STAY": ("",)})
 async def test_what_an_intruder_notes_in_a_backup_of_when_all_had_come_is_believed_by_nobody(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         school = School(here, tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, Refused
 from protocol.model.entry import Kind
 from protocol.model.structure import Certificate
@@ -300,3 +301,27 @@ async def test_an_honest_server_of_which_nobody_had_heard_in_time_counts_again_o
             roster = (await replica.view(scene.here.space)).roster
             assert "Tom" in {person.name for person in roster.persons.values()}
             assert key in roster.cut, "what it said counts; it says nothing more"
+
+
+async def test_a_certificate_that_is_dated_years_ahead_is_told_of_by_restore_and_ended_by_another_kit(
+    scene: Scene,
+) -> None:
+    office, clock = scene.here.office, scene.here.office.clock
+    clock.advance(20 * 365 * DAY_MS)
+    await scene.rotate_server()
+    clock.advance(-20 * 365 * DAY_MS)
+    await scene.here.sync()
+    backup = scene.folder / "later.tar"
+    await make_backup(office.server, backup)
+    told: list[str] = []
+    await restore_backup(scene.folder / "restored", backup, scene.kit, clock, told.append)
+    assert any("rotate root" in line and "2046" in line for line in told)
+    new_kit = await scene.rotate_root()
+    await scene.here.sync()
+    await office.with_kit("rotate server", kit_in(new_kit, None))
+    for _ in range(2):
+        await scene.here.sync()
+    for device in (scene.teacher, scene.machine):
+        assert (await server_of(device.agent.replica)).grant == office.server.grant
+    certificate = (await office.server.store.get([office.server.grant]))[office.server.grant]
+    assert certificate.timestamp_ms < clock() + DAY_MS

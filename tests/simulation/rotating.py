@@ -23,12 +23,12 @@ from protocol.limits import SALT_BYTES
 from protocol.messages.enrollment import parse_chain
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import GENERATION_BYTES, Certificate, Grant, Revocation
-from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.replica import CLOCK_MARK, Replica
 from protocol.roles import Role
 from protocol.trust.kit import Kit
 from sync_server.handlers.by_kit import rotation
 from sync_server.keeping.backing_up import certify
-from sync_server.keeping.foreign_backup import _MEMORIES
+from sync_server.keeping.foreign_backup import _STAY
 from sync_server.opened.app import Server
 from sync_server.opened.keys import ServerKeys, Territory
 from tests.harness.server_in_process import rotate_root as replace_root
@@ -159,7 +159,8 @@ async def restore_by_kit(world: World, disk: Disk, random: Random) -> str:
     before = world.office.birth.keys if held is None else ServerKeys.create(held[:32], held[32:64], held[64:])
     store = disk.store
     wait_for_the_clocks(world)
-    await store.set_marks(dict.fromkeys([mark for prefix in _MEMORIES for mark in await store.marks(prefix)]))
+    stay = (*_STAY, CLOCK_MARK)
+    await store.set_marks({mark: None for mark in await store.marks("") if not mark.startswith(stay)})
     await store.drop_held([waiting.entry.id for waiting in await store.held()])
     replica = await Replica.open(root, store, disk.packs)
     if kit.chain:

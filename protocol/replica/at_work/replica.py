@@ -48,7 +48,8 @@ _DOOR_KINDS = (Kind.ROOT_ROTATION, Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR,
 _CACHED_RECORDS = 128
 _CACHED_READERS = 64
 _ON_WORDS: Final = frozenset({Kind.REVOKE, Kind.RULING})
-_CLOCK_MARK = "clock"
+CLOCK_MARK: Final = "clock"
+"""→ 8 bytes: the time of the latest entry that was admitted or written, of those that move clocks."""
 _PROVEN_MARK = "proven"
 
 
@@ -268,6 +269,15 @@ class Replica:
             self._proven_ms = server_ms
             await self.store.set_marks({_PROVEN_MARK: server_ms.to_bytes(8, "big")})
 
+    async def recall_time(self) -> None:
+        """Go on from the time that a server proved before this start.
+
+        Only who hears of servers calls it: nobody proves a time to a server, and what its own database says of one,
+        somebody else has written (docs/adr/0331).
+        """
+        proven = await self.store.mark(_PROVEN_MARK)
+        self._proven_ms = None if proven is None else int.from_bytes(proven, "big")
+
     async def view(self, space: bytes) -> SpaceView:
         """The folds of a space, made anew when what they heed has grown."""
         return await self._views.view(space)
@@ -377,13 +387,11 @@ class Replica:
         for entry in await self.store.scan_kinds(_DOOR_KINDS):
             door.learn(entry)
         held = await self.store.held()
-        last = await self.store.mark(_CLOCK_MARK)
-        proven = await self.store.mark(_PROVEN_MARK)
+        last = await self.store.mark(CLOCK_MARK)
         obeyed = await carried_out(self.store)
         self.door = door
         self._quarantine = Quarantine(self.store, door, held)
         self._last_at = int.from_bytes(last or b"", "big")
-        self._proven_ms = None if proven is None else int.from_bytes(proven, "big")
         self._tips.clear()
         self._views = Views(self.store, door)
         self._quotas = Quotas(self.store, door)
@@ -504,7 +512,7 @@ class Replica:
         admitted = list(passage.admitted.values())
         release = self._quarantine.released(passage, before)
         if admitted or marks or release:
-            noted = {**marks, _CLOCK_MARK: self._last_at.to_bytes(8, "big")}
+            noted = {**marks, CLOCK_MARK: self._last_at.to_bytes(8, "big")}
             await self.store.append(admitted, unsent=unsent, marks=noted, release=release)
 
     def _observe(self, entries: Iterable[Entry], now_ms: int) -> None:
