@@ -10,8 +10,8 @@ Rules:
   to them one day (docs/adr/0331). So goes what gives a right by merely standing there: who may sign in, whom the
   command names, and that there is a backup, on whose word machines let go of work; and what nobody can check: which
   content is complete; who was destroyed, and since when that was meant to be, for which an erasure in force has its
-  week again; who has brought how much; which keys were its own; of which devices it knew whose they are
-  (docs/adr/0316). Nor does it say which of several came first (docs/adr/0329);
+  week again; who has brought how much; which keys were its own and which revocations it has said; of
+  which devices it knew whose they are (docs/adr/0316). Nor does it say which of several came first (docs/adr/0329);
 - its clock goes on from what the door has let in, as far as that moves clocks;
 - what packs hold is read out of the packs, and to which spaces they belong counts as far as entries bear it out: the
   index of a backup proves nothing, and what no pack holds is lacking, and asked for (docs/adr/0108).

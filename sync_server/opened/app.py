@@ -26,7 +26,7 @@ from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.arrivals import RunningTime
 from protocol.replica.office.bureau import Met
-from protocol.replica.office.known_here import begin_noting, note_codes
+from protocol.replica.office.known_here import begin_noting, note_said
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.private_file import remove_private
 from protocol.replica.process.unforeseen import Unforeseen
@@ -191,7 +191,7 @@ class Server:
     async def write(self, drafts: Sequence[Draft]) -> list[Entry]:
         """Say something as the server: all drafts in one durable transaction. Raises `LocalFailure`."""
         said = await self.responder.say(drafts)
-        await note_codes(self.store, said)
+        await note_said(self.store, said)
         return said
 
     async def say(self, drafts: Sequence[Draft]) -> list[Entry]:

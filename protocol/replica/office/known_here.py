@@ -1,4 +1,4 @@
-"""Of which devices a server itself knows whose they are: its key's word alone is a thief's as well (docs/adr/0293).
+"""What a server itself knows of its own words, and of whose devices are: its key's word alone is a thief's as well.
 
 Rules:
 - known is what came in by a code that was made here, by hand or by a school's computer that is known itself, and what
@@ -7,9 +7,11 @@ Rules:
 - of what was here before anything was noted: whom the key let in that is the server's now, and who came first;
 - who came along and was told of counts until somebody is known;
 - what a backup held came at once: in which order is the word of whoever wrote it, so that of several nobody was first
-  (docs/adr/0329).
+  (docs/adr/0329);
+- which revocations were said here is noted likewise: by others a thief has a device seem gone (docs/adr/0332).
 
-Notes are marks of this replica, by pseudonymous ids, and no part of any set. docs/protocol.md, "Confirmed devices".
+docs/adr/0293. Notes are marks of this replica, by pseudonymous ids, and no part of any set. docs/protocol.md,
+"Confirmed devices".
 """
 
 from __future__ import annotations
@@ -29,10 +31,15 @@ WHOSE_MARKS: Final = "whose-device/"
 """+ person-device-agreement in hex → `How`: as what it came in here."""
 CODE_MARKS: Final = "codes-made/"
 """+ entry in hex: the codes that this server has made."""
+CUT_MARKS: Final = "cuts-made/"
+"""+ entry in hex: the revocations that this server has said."""
 WHOSE_SINCE_MARK: Final = "whose-device-since"
-"""Since what arrival that is noted (as `EntryStore.latest` says it)."""
+"""Since what arrival devices and codes are noted (as `EntryStore.latest` says it)."""
+CUTS_SINCE_MARK: Final = "cuts-made-since"
+"""Since what arrival revocations are."""
 AT_ONCE_MARK: Final = "came-at-once"
 """That what is not later than `WHOSE_SINCE_MARK` came out of a backup."""
+_NOTED_AS: Final[Mapping[int, str]] = {Kind.INVITE: CODE_MARKS, Kind.REVOKE: CUT_MARKS}
 _NUMBER_BYTES: Final = 8
 MOST_AT_ONCE: Final = 8
 """Of more devices that one person's could be nobody asks to whom each leads: grants name as many as a thief likes."""
@@ -48,19 +55,36 @@ class How(Enum):
 
 async def begin_noting(store: EntryStore, root: bytes) -> None:
     """From here on what comes in is noted; where the store was made anew since, from now on."""
-    since = await _since(store)
-    if since is not None and await store.authored_by_then(root, since) is not None:
-        return
-    latest = await store.latest()
-    if latest is not None:
-        await store.set_marks({WHOSE_SINCE_MARK: latest[0].to_bytes(_NUMBER_BYTES, "big") + latest[1]})
+    for mark in (WHOSE_SINCE_MARK, CUTS_SINCE_MARK):
+        since = await _since(store, mark)
+        if since is not None and await store.authored_by_then(root, since) is not None:
+            continue
+        latest = await store.latest()
+        if latest is not None:
+            await store.set_marks({mark: latest[0].to_bytes(_NUMBER_BYTES, "big") + latest[1]})
 
 
-async def note_codes(store: EntryStore, said: Iterable[Entry]) -> None:
-    """Those of these that are codes were made here."""
-    marks: dict[str, bytes | None] = {CODE_MARKS + one.id.hex(): b"" for one in said if one.header.kind == Kind.INVITE}
+async def note_said(store: EntryStore, said: Iterable[Entry]) -> None:
+    """Those of these that are codes or revocations were made here."""
+    marks: dict[str, bytes | None] = {
+        noted + one.id.hex(): b"" for one in said if (noted := _NOTED_AS.get(one.header.kind)) is not None
+    }
     if marks:
         await store.set_marks(marks)
+
+
+async def cuts_of_others(office: Office) -> list[Entry]:
+    """The revocations that came since that is noted, and that neither this server nor a root has said.
+
+    Of an office that is no server's none: it goes by its own key.
+    """
+    if office.rank < RANK[Role.SERVER]:
+        return []
+    store = office.replica.store
+    since = await _since(store, CUTS_SINCE_MARK)
+    later = await store.scan_kinds([Kind.REVOKE], 0 if since is None else since[0])
+    noted = await store.marks(CUT_MARKS)
+    return [one for one in later if one.header.grant is not None and CUT_MARKS + one.id.hex() not in noted]
 
 
 async def made_here(store: EntryStore, codes: Iterable[Entry]) -> list[Entry]:
@@ -123,7 +147,7 @@ class KnownHere:
     async def of(cls, office: Office) -> Self:
         """As things stand."""
         store = office.replica.store
-        since = await _since(store)
+        since = await _since(store, WHOSE_SINCE_MARK)
         later = await store.scan_kinds([Kind.GRANT, Kind.INVITE], 0 if since is None else since[0])
         notes, codes = await store.marks(WHOSE_MARKS), await store.marks(CODE_MARKS)
         at_once = await store.mark(AT_ONCE_MARK) is not None
@@ -151,6 +175,12 @@ class KnownHere:
         found = [each for each in said if each.grant not in self._later] if self._at_once else []
         ends = {each.grant: (each.until_ms is None, each.until_ms or 0) for each in found}
         return min(found, key=lambda each: (each.rank, *ends[each.grant]), default=None)
+
+    def has_met(self, right: Authority | None, *, since_noted: bool) -> bool:
+        """Whether it is noted how a right came in here; or, unless it has to be `since_noted`, it came before that."""
+        if right is None:
+            return False
+        return self._is_noted(right, How.CODE, How.NAME) if since_noted else self._is_known(right)
 
     async def is_made_by_somebody_known(self, code: Entry) -> bool:
         """Whether a code was made here, or by a school's computer that is known."""
@@ -225,8 +255,8 @@ def teachers_devices(office: Office, person: bytes) -> list[Authority]:
     return [each for each in given if each.person == person and each.role in HAS_READING_KEYS]
 
 
-async def _since(store: EntryStore) -> tuple[int, bytes] | None:
-    value = (await store.marks(WHOSE_SINCE_MARK)).get(WHOSE_SINCE_MARK)
+async def _since(store: EntryStore, mark: str) -> tuple[int, bytes] | None:
+    value = await store.mark(mark)
     return None if value is None else (int.from_bytes(value[:_NUMBER_BYTES], "big"), value[_NUMBER_BYTES:])
 
 

@@ -32,6 +32,7 @@ from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.device_cuts import standing_cuts
 from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, heads_by_then, heads_of, lists_of
+from protocol.replica.office.known_here import cuts_of_others
 from protocol.replica.office.people import Listing, ids_of, list_draft, listings
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Authority
@@ -383,10 +384,12 @@ async def _cut_short(office: Office, device: bytes, spaces: Iterable[bytes]) -> 
 async def _said_in(office: Office, devices: Collection[bytes], *, by_kit: bool = False) -> dict[bytes, set[bytes]]:
     """In which spaces this office, or the root, has cut each off, and it is out: others' words go as their keys do.
 
-    By the root alone, if it is the kit that is about to say it. What was taken back since does not count.
+    By the root alone, if it is the kit that is about to say it. What was taken back since does not count, nor, at a
+    server, what its key alone has said, and nobody here.
     """
     found: dict[bytes, set[bytes]] = {device: set() for device in devices}
-    cuts = [cut for cut in await standing_cuts(office, found.keys(), ()) if cut.is_ours]
+    others = {order.id for order in await cuts_of_others(office)}
+    cuts = [cut for cut in await standing_cuts(office, found.keys(), ()) if cut.is_ours and cut.entry not in others]
     orders = await office.replica.store.get([cut.entry for cut in cuts]) if by_kit else {}
     for cut in cuts:
         is_out = cut.key in (await office.replica.view(cut.space)).roster.cut

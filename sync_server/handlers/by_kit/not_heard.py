@@ -5,11 +5,14 @@ Rules:
   down, or that somebody has cut, shows in nothing else than that a machine has told nothing (docs/adr/0323);
 - a machine counts as heard that has told this very store all that it knows within `HEARD_MS`; a call that is cut short
   and a report that another brings are not that (docs/adr/0322);
+- a machine of the class is what anybody ever let in as nobody's own, into it or above it, whatever it was called since;
+  and no word takes it off the list that may be a thief's (`let_go`, docs/adr/0332);
 - a server that was made anew, and has not heard of all, may not even know which machines there are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +22,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.office.mentioned import day_of
 from protocol.roles import SHARED
 from sync_server.handlers.overview.devices import Device, DeviceState
-from sync_server.handlers.overview.members import list_devices
+from sync_server.handlers.overview.let_go import still_waited_for
 from sync_server.handlers.store.restored import Restored, has_told, restored
 from sync_server.opened.app import Server
 
@@ -62,21 +65,26 @@ class NotHeard:
 
 
 async def not_heard_in(server: Server, space: bytes) -> NotHeard:
-    """The machines that are nobody's own, of a class or of its school, that have not told all of late."""
-    spaces = set(server.replica.door.lineage(space)) - {server.replica.territory}
+    """The machines that are nobody's own, of a class or of what is above it, that have not told all of late."""
     since_ms = server.now_ms() - HEARD_MS
+    line = server.replica.door.lineage(space)
     found = tuple(
         device
-        for device in await list_devices(server)
-        if device.role in SHARED
-        and device.state is not DeviceState.RETIRED
-        and not spaces.isdisjoint(device.spaces)
+        for device in await still_waited_for(server)
+        if is_machine_of(server, device, line)
         and not (has_told(server, device) and (device.heard.told_ms or 0) >= since_ms)
     )
     return NotHeard(found, await restored(server))
 
 
+def is_machine_of(server: Server, device: Device, line: Collection[bytes]) -> bool:
+    """Whether anybody ever let a device in as nobody's own into one of these spaces."""
+    return any(each.role in SHARED and each.space in line for each in server.replica.door.authorities_of(device.id))
+
+
 def _told_of(machine: Device) -> str:
     at_ms = machine.heard.told_ms
     when = "never" if at_ms is None else f"last {day_of(at_ms)}"
+    if machine.state is DeviceState.RETIRED:
+        when = f"{when}; cut off, by a word that was not said here"
     return f"{machine.name or machine.id.hex()[:16]} ({when})"

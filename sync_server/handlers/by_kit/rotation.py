@@ -153,7 +153,8 @@ def _too_early(unheard: int) -> BadInput:
         Code.NOT_YET,
         "what the kit has signed and this server has not heard of would count no more: whom it has forgotten would be "
         "shown again, stolen keys that it cut off would be a server's, and classes could stay closed. This server may "
-        f"lack some of it: it was made anew, and {called}. Call this again once they have. If the kit is in other "
+        f"lack some of it: it was made anew, and {called} (`status` names them; `revoke` takes off the list what is "
+        "gone). Call this again once they have. If the kit is in other "
         "hands, or they never will, or this was begun before the server was made again, with --anyway: then look at "
         "`waiting`, once they have called",
     )

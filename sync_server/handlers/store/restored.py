@@ -6,11 +6,12 @@ Rules:
 - that is said until every machine that counts has told this store all that it knows, or for `SAID_MS`: one that was
   thrown away and never let go does not keep it there for good. Whoever cuts lines lets a first question pass, and
   reports are carried by anybody: neither has told anything (docs/adr/0322);
+- those count that are in, and those that were cut off by a word that may be a thief's (`let_go`, docs/adr/0332);
 - a server that was made of the kit alone knows only those machines that somebody has brought word of: it is said for
   `KIT_ALONE_MS` whoever has told;
 - when the backup was made is what it says itself, and nothing hangs on it here.
 
-docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317, docs/adr/0322.
+docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317, docs/adr/0322, docs/adr/0332.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from protocol.clock import DAY_MS, rfc3339
 from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import local_time
 from sync_server.handlers.overview.devices import Device, DeviceState
-from sync_server.handlers.overview.members import list_devices
+from sync_server.handlers.overview.let_go import still_waited_for
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
 from sync_server.opened.made_anew import MADE_ANEW_MARK, made_anew_ms
@@ -41,12 +42,14 @@ _TIME_BYTES: Final = 8
 class Restored:
     """When (ms) this server was made from a backup of which time, and which machines have not told it all since.
 
-    `machines` are their names, by id. Without a backup it was made of the kit alone.
+    `machines` are their names, by id; `doubted` those of them that are cut off, by a word that may be a thief's.
+    Without a backup it was made of the kit alone.
     """
 
     at_ms: int
     backup_ms: int | None
     machines: Mapping[bytes, str | None]
+    doubted: frozenset[bytes] = frozenset()
 
     @property
     def unheard(self) -> int:
@@ -56,7 +59,9 @@ class Restored:
     def shown(self) -> JSON:
         """As `status` has it."""
         backup = None if self.backup_ms is None else rfc3339(self.backup_ms)
-        machines: list[JSON] = [{"device": key.hex(), "name": name} for key, name in self.machines.items()]
+        machines: list[JSON] = [
+            {"device": key.hex(), "name": name, "cut_off": key in self.doubted} for key, name in self.machines.items()
+        ]
         return {"at": rfc3339(self.at_ms), "backup": backup, "unheard": self.unheard, "machines": machines}
 
     @property
@@ -72,6 +77,15 @@ class Restored:
         return f" ({', '.join(names[:NAMED])}{', …' if len(names) > NAMED else ''})" if names else ""
 
     @property
+    def _told_of_doubted(self) -> str:
+        count = len(self.doubted)
+        return (
+            f", {count} of them cut off by a word that was not said here (`revoke` takes off the list what is gone)"
+            if count
+            else ""
+        )
+
+    @property
     def sentence(self) -> str:
         """Beside what names persons."""
         unheard = f"{self.unheard} {'has' if self.unheard == 1 else 'have'} not told all since{self._named}"
@@ -80,7 +94,8 @@ class Restored:
         else:
             made = f"restored from a backup of {local_time(rfc3339(self.backup_ms) or '')}: who was erased after that"
         return (
-            f"this server was {made} may be named here until a machine that knows of it has told; {unheard}. "
+            f"this server was {made} may be named here until a machine that knows of it has told; {unheard}"
+            f"{self._told_of_doubted}. "
             "Print or pass on nothing of it before; who was cut off since may be in again: say `lost` once more"
         )
 
@@ -93,7 +108,7 @@ async def unheard_since_made(server: Server) -> int | None:
     at_ms = made_anew_ms(await server.store.mark(MADE_ANEW_MARK))
     if at_ms is None or server.now_ms() - at_ms >= SAID_MS:
         return None
-    devices = await _still_there(server)
+    devices = await still_waited_for(server)
     unheard = sum(not has_told(server, device) for device in devices)
     return unheard if unheard or not devices else None
 
@@ -117,13 +132,12 @@ async def restored(server: Server) -> Restored | None:
     age_ms = server.now_ms() - at_ms
     if age_ms >= SAID_MS:
         return None
-    untold = {device.id: device.name for device in await _still_there(server) if not has_told(server, device)}
-    is_said = bool(untold) or (backup_ms is None and age_ms < KIT_ALONE_MS)
-    return Restored(at_ms, backup_ms, untold) if is_said else None
-
-
-async def _still_there(server: Server) -> list[Device]:
-    return [device for device in await list_devices(server) if device.state is not DeviceState.RETIRED]
+    untold = [device for device in await still_waited_for(server) if not has_told(server, device)]
+    if not untold and (backup_ms is not None or age_ms >= KIT_ALONE_MS):
+        return None
+    untold.sort(key=lambda device: device.state is DeviceState.RETIRED)
+    doubted = frozenset(device.id for device in untold if device.state is DeviceState.RETIRED)
+    return Restored(at_ms, backup_ms, {device.id: device.name for device in untold}, doubted)
 
 
 async def _made(server: Server) -> tuple[int, int | None] | None:
