@@ -8,6 +8,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
+from sync_agent.hand_ins.going import going_unopened
 from sync_agent.health import LastSync
 from sync_agent.machine.marks import PROVEN_MARKS, TREE_TROUBLE_MARK
 from sync_agent.network.trouble import in_touch
@@ -38,6 +39,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "ended": await _ended(agent),
         "waits_for": await _waits_for(agent),
         "held_back": await held_back_status(agent),
+        "going": [each.row() for each in await going_unopened(agent)],
         "backlog": await _backlog(agent),
         "peers": agent.neighbours(),
         "school": await _measures(agent),

@@ -26,6 +26,7 @@ from protocol.replica.interfaces import Damage
 from protocol.replica.upkeep.rebuild import REBUILT_MARK, put_right
 from protocol.roles import Role
 from sync_agent.app import Agent
+from sync_agent.hand_ins.going import going_unopened
 from sync_agent.health import LastSync
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE
 from sync_agent.machine.marks import HAND_IN_MARKS, REFUSED_MARKS, TREE_TROUBLE_MARK, stays
@@ -182,6 +183,15 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
             "work yet, and its key is kept here until one does",
             "sync; where other computers of the school do not say this, the server keeps it from here: show this to "
             "whoever looks after the server",
+        )
+    for going in await going_unopened(agent):
+        until = "" if going.until_ms is None else f", and are destroyed here from {_local(going.until_ms)} on"
+        yield _problem(
+            Code.NOT_YET,
+            f"the class “{going.name or going.space.hex()}” has been closed: {going.hand_ins} of the works that were "
+            f"handed in on this computer are hidden, nobody is known to have opened them{until}",
+            "if somebody is to see them, tell whoever looks after the server before that day: `sync-server unerase "
+            f"{going.space.hex()} --kit KIT --counting-too` shows the class again, and this computer brings them",
         )
     for name, code in (await agent.replica.store.marks(REFUSED_MARKS)).items():
         yield _problem(

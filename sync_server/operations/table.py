@@ -25,6 +25,7 @@ from sync_server.handlers.accounts.administrators import add_administrator, list
 from sync_server.handlers.accounts.factors import factors_of
 from sync_server.handlers.accounts.passkeys import let_add_passkey, passkeys_of, remove_passkeys
 from sync_server.handlers.accounts.second_factor import drop_second_factor, set_second_factor
+from sync_server.handlers.by_kit.came_after_closing import came_after_closing
 from sync_server.handlers.by_kit.newcomers import keys_that_still_count
 from sync_server.handlers.overview.devices import Device
 from sync_server.handlers.overview.hand_ins import list_hand_ins
@@ -128,6 +129,7 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         "erasures_held_back": await held_back(server),
         "restored": None if (found := await restored(server)) is None else found.shown(),
         "overused_codes": [each.row() for each in await overused_codes(server)],
+        "came_after_closing": [each.row() for each in await came_after_closing(server)],
         "unforeseen": [met.shown() for met in server.unforeseen.rows()],
         "version": installed_version(),
     }

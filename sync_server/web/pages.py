@@ -19,6 +19,7 @@ from protocol.replica.at_work.replica import Entropy
 from protocol.replica.office.grants import confirm_clone, is_listed_but_revoked
 from protocol.replica.office.names import device_id, entry_id
 from sync_server.config import RunConfig
+from sync_server.handlers.by_kit.came_after_closing import closing_notices
 from sync_server.handlers.by_kit.held_rights import words_of
 from sync_server.handlers.by_kit.waiting import list_waiting, rule, waiting_notices
 from sync_server.handlers.overview.device_query import matching, select, tally, versions_of, worst
@@ -109,7 +110,7 @@ class Pages:
         if (old := await restored(self._server)) is not None:
             said.append(old.notice)
         said += [*await erasure_notices(self._server), *await late_right_notices(self._server)]
-        said += await overused_notices(self._server)
+        said += [*await overused_notices(self._server), *await closing_notices(self._server)]
         said += await waiting_notices(self._server)
         return self._reception.html(
             visit,

@@ -238,6 +238,7 @@ async def test_the_status_adds_up(desk: Office) -> None:
         "erasures_held_back",
         "restored",
         "overused_codes",
+        "came_after_closing",
         "unforeseen",
     }
     assert status["territory"] == desk.server.replica.territory.hex()

@@ -8,6 +8,7 @@ Rules:
 - nor is one with work that is hidden, by an erasure or a revocation of anybody's: what the kit closes is destroyed, and
   what an erasure alone hides, or a revocation, is not;
 - nor, but for a word more, one of which machines have told nothing of late (`not_heard`, docs/adr/0323);
+- what comes for it afterwards, from a machine that nobody reached, is told (`came_after_closing`);
 - who was a pupil of the class, has work there and stands on its list no more is named before: one word takes anybody
   off it (`off_the_list`, docs/adr/0295);
 - whoever has the server's key gives one class the name of another: which class this is is said by its year, by all that
@@ -40,6 +41,7 @@ from protocol.replica.office.taken_names import is_taken
 from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
+from sync_server.handlers.by_kit.came_after_closing import closed_mark
 from sync_server.handlers.by_kit.not_heard import NotHeard, not_heard_in
 from sync_server.opened.app import Server
 
@@ -136,6 +138,7 @@ async def close_space(
         found.not_heard.check()
     order = Erasure(space, (await turns_of(server.replica))[space])
     await write_as_root(server, kit, [Draft(above, Kind.ERASE, None, order.encode())])
+    await server.store.set_marks(await closed_mark(server, space))
     return found
 
 

@@ -1,0 +1,100 @@
+"""What a PC was kept from bringing comes once its class has been closed (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from protocol.clock import DAY_MS
+from protocol.limits import ERASURE_DELAY_MS
+from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.upkeep.eraser import Eraser
+from sync_server.handlers.by_kit.came_after_closing import TOLD_MS, closing_notices
+from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.opened.app import Server
+from sync_server.web.views import notice_of
+from sync_server.web.wording import Words
+from tests.harness.attack import attack
+from tests.harness.classroom import WORK
+from tests.harness.commands import Desk
+from tests.harness.office_devices import Town, town
+
+ROW = "a class is closed while a line keeps its work from the server"
+
+
+async def _nothing_noted(_server: Server, _space: bytes) -> Mapping[str, bytes | None]:
+    return {}
+
+
+UNTOLD = {"sync_server.handlers.by_kit.closing.closed_mark": _nothing_noted}
+
+
+async def _a_day_passes(here: Town, *sweeping: int) -> None:
+    here.office.clock.advance(DAY_MS)
+    server = here.office.server
+    await note_arrivals(server.store, here.office.clock())
+    await Eraser(server.replica, server.holdings).sweep(here.office.clock())
+    for number in sweeping:
+        agent = here.devices[number].agent
+        await Eraser(agent.replica, agent.holdings).sweep(here.office.clock())
+
+
+async def _closed(here: Town, folder: Path) -> bytes:
+    """Work on a PC that reaches nobody, and a class that is closed and destroyed at the server meanwhile."""
+    teacher, machine, _, pupil, item = await here.class_at_work()
+    work = await here.work(machine, item, pupil)
+    kit = kit_in(folder / "server" / "kit", None)
+    await _a_day_passes(here)
+    await here.sync(teacher)
+    await here.office.with_kit("space close", kit, space=here.office.space, unheard_too=True)
+    for _ in range(ERASURE_DELAY_MS // DAY_MS + 2):
+        await _a_day_passes(here)
+    return work
+
+
+@attack(ROW, off=UNTOLD)
+async def test_work_that_comes_for_a_closed_class_is_told_at_the_server_and_can_be_shown_again(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        work = await _closed(here, tmp_path)
+        teacher, machine = here.devices
+        assert (await here.office.do("status"))["came_after_closing"] == []
+        await here.sync(machine)
+        rows = (await here.office.do("status"))["came_after_closing"]
+        assert len(rows) == 1
+        assert (rows[0]["hand_ins"], rows[0]["devices"]) == (1, [machine.agent.device.hex()])
+        (notice,) = await closing_notices(here.office.server)
+        assert "CM2 B" in notice_of(Words("fr", here.office.clock()), notice).title
+        for _ in range(3):
+            await _a_day_passes(here, 0, 1)
+            await here.sync()
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        await here.office.with_kit("unerase", kit, covers=here.office.space, counting_too=True)
+        for _ in range(4):
+            await here.sync()
+        assert await Desk(teacher.agent).files("open-hand-in", id=work.hex()) == WORK
+        assert (await here.office.do("status"))["came_after_closing"] == []
+
+
+@attack(ROW, off={"sync_agent.hand_ins.going.HAND_IN_MARKS": "nothing/"})
+async def test_the_pc_says_how_many_works_go_and_when(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        await _closed(here, tmp_path)
+        machine = here.devices[1]
+        assert (await Desk(machine.agent).ask("status"))["going"] == []
+        await here.sync(machine)
+        rows = (await Desk(machine.agent).ask("status"))["going"]
+        assert len(rows) == 1
+        assert (rows[0]["name"], rows[0]["hand_ins"]) == ("CM2 B", 1)
+        problems = (await Desk(machine.agent).ask("doctor"))["problems"]
+        assert any("CM2 B" in each["message"] and "unerase" in each["remedy"] for each in problems)
+
+
+async def test_what_came_for_a_closed_class_is_told_for_a_week_and_a_day(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        await _closed(here, tmp_path)
+        await here.sync(here.devices[1])
+        for _ in range(TOLD_MS // DAY_MS):
+            assert (await here.office.do("status"))["came_after_closing"]
+            await _a_day_passes(here)
+        await _a_day_passes(here)
+        assert not (await here.office.do("status"))["came_after_closing"]
