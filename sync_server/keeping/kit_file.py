@@ -22,11 +22,13 @@ from protocol.model.entry import Entry
 from protocol.replica.console.text import local_time
 from protocol.replica.private_file import write_private
 from protocol.trust.kit import Kit, parse_kit
-from protocol.trust.kit_memory import memory_in
+from protocol.trust.kit_memory import memory_in, with_memory
 from sync_server.handlers.by_kit.territory import text_of_kit
 from sync_server.kit.memory import is_remembered, parse_memory, with_said
 from sync_server.kit.root_line import roots_before
 
+_UNREADABLE: Final = "\ufffd"
+"""Stands for what is no UTF-8, once it is read."""
 _NOT_NOTED: Final = (
     "It counts all the same, and lies in the set alone: a server that is made anew, from a backup or of the kit, does "
     "not know of it until a machine has told"
@@ -35,12 +37,13 @@ _NOT_NOTED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class KitInFile:
-    """A kit, where it lies, and what it remembers; `is_damaged` where that cannot be read."""
+    """A kit, where it lies, and what it remembers; `is_damaged` where that cannot be read. `text` is the kit's own."""
 
     place: Path
     kit: Kit
     said: tuple[Entry, ...]
     is_damaged: bool
+    text: str
 
     @classmethod
     def read(cls, place: Path, passphrase: str | None) -> Self:
@@ -52,7 +55,7 @@ class KitInFile:
         with suppress(RelaisError):
             roots |= roots_before(kit)
         said = tuple(each for each in said_in(text) if each.header.author in roots)
-        return cls(place, kit, said, memory_in(text) is None)
+        return cls(place, kit, said, memory_in(text) is None, with_memory(text, b""))
 
     @property
     def told(self) -> str:
@@ -73,7 +76,7 @@ class KitInFile:
         if not new:
             return
         try:
-            lost = _added(self.place.resolve(), new)
+            lost = self._added(self.place.resolve(), new)
         except (RelaisError, OSError) as reason:
             why = reason.message if isinstance(reason, RelaisError) else reason.strerror
             tell(f"what the kit has said could not be noted in {self.place}: {why}. {_NOT_NOTED}")
@@ -86,19 +89,20 @@ class KitInFile:
                 "(`restore`, `init --recover`) knows this from the start; a copy on paper, or an older one, does not"
             )
 
+    def _added(self, place: Path, new: Iterable[Entry]) -> int:
+        """Write the file anew; how many of these words found no room. Raises `RelaisError`, `OSError`."""
+        if not place.is_file():
+            raise FileNotFoundError(0, "it is no file that stays")
+        # as it lies there now: another command may have noted something meanwhile
+        text = text_of_kit(place)
+        if with_memory(text, b"") != self.text or _UNREADABLE in text:
+            raise OSError(0, "it holds something else by now, or characters that would be lost")
+        kept = with_said(text, [*said_in(text), *new])
+        write_private(place, kept.encode())
+        held = {each.id for each in said_in(kept)}
+        return sum(each.id not in held for each in new)
+
 
 def said_in(text: str) -> tuple[Entry, ...]:
     """What the kit of this text remembers; nothing where that is damaged."""
     return parse_memory(memory_in(text) or b"")
-
-
-def _added(place: Path, new: Iterable[Entry]) -> int:
-    """Write the file anew; how many of these words found no room. Raises `RelaisError`, `OSError`."""
-    if not place.is_file():
-        raise FileNotFoundError(0, "it is no file that stays")
-    # as it lies there now: another command may have noted something meanwhile
-    text = text_of_kit(place)
-    kept = with_said(text, [*said_in(text), *new])
-    write_private(place, kept.encode())
-    held = {each.id for each in said_in(kept)}
-    return sum(each.id not in held for each in new)

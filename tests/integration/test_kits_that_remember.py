@@ -79,6 +79,16 @@ def test_a_kit_that_cannot_be_written_keeps_nothing_from_being_done_and_says_so(
     assert {row["covers"] for row in server.ok("erasures")} == {lea, tom}
 
 
+async def test_a_kit_whose_text_would_be_changed_by_noting_anything_stays_as_it_is(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        kit, device = tmp_path / "server" / "kit", (await here.class_at_work()).teacher.agent.device.hex()
+        written = kit.read_bytes().replace(b"Territoire : Cher", "Territoire : Nièvre".encode("latin-1"))
+        kit.write_bytes(written)
+        await here.office.with_kit_in("revoke", kit, device=device)
+        assert kit.read_bytes() == written
+        assert "could not be noted" in here.office.said.lines[-1]
+
+
 async def test_a_new_kit_remembers_what_the_one_before_it_did(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         laptop, _, _, pupil, _ = await here.class_at_work()
