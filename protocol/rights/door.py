@@ -102,12 +102,13 @@ class Authority:
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Succession:
-    """A rotation: of several by one root, the least counts, so that the set alone decides (docs/adr/0042)."""
+    """A rotation: of several by one root, the least leads on, so that the set alone decides (docs/adr/0042)."""
 
     at: int
     entry: bytes
     version: int
     root: bytes
+    size: int
 
 
 _ADMIT: Final = Verdict(Outcome.ADMIT)
@@ -124,8 +125,10 @@ class Door:
         self.root: Final = root
         self.territory: Final = territory_id(root)
         self._roots: tuple[bytes, ...] = (root,)
-        self._replaced_at: dict[bytes, int] = {}
+        self._steps: tuple[_Succession, ...] = ()
+        self._proofs: tuple[bytes, ...] = ()
         self._followed: frozenset[bytes] = frozenset()
+        self._first_certified: dict[bytes, int] = {}
         self._known_roots: set[bytes] = {root}
         self._rotations: defaultdict[bytes, dict[bytes, _Succession]] = defaultdict(dict)
         self._authorities: dict[bytes, Authority] = {}
@@ -190,11 +193,15 @@ class Door:
                 self._by_key[authority.key].append(authority)
                 self._by_space[authority.space].append(authority)
             self._authorities[entry.id] = authority
+            if kind == Kind.CERTIFICATE:
+                root = entry.header.author
+                self._first_certified[root] = min(entry.header.at, self._first_certified.get(root, entry.header.at))
             return entry.id
         if kind == Kind.ROOT_ROTATION:
             rotation = RootRotation.parse(entry.payload)
             self._known_roots.add(rotation.root)
-            said = _Succession(entry.header.at, entry.id, rotation.version, rotation.root)
+            size = len(entry.header_bytes) + entry.header.size
+            said = _Succession(entry.header.at, entry.id, rotation.version, rotation.root, size)
             self._rotations[entry.header.author][entry.id] = said
             self._follow_roots()
             return rotation.root
@@ -214,11 +221,19 @@ class Door:
 
     @property
     def roots(self) -> tuple[bytes, ...]:
-        """The roots of the territory one after the other; of two rotations of one root the earlier one counts."""
+        """The roots of the territory one after the other; of a root's rotations to others the earlier one leads on."""
         return self._roots
 
+    @property
+    def steps(self) -> tuple[bytes, ...]:
+        """One rotation from each root of the line to the next, the smallest: they prove it, though more were said."""
+        return self._proofs
+
     def is_followed(self, rotation: bytes) -> bool:
-        """Whether this is the entry of a rotation that leads from one root of the line to the next."""
+        """Whether this is the entry of a rotation that leads from one root of the line to the next.
+
+        Of several that name the same one each does, also one that turned up late: what any of them leaves stays.
+        """
         return rotation in self._followed
 
     @property
@@ -252,7 +267,7 @@ class Door:
 
         Whoever has had the earlier one's kit has dated as they like.
         """
-        ended = None if header.grant is not None else self._replaced_at.get(header.author)
+        ended = None if header.grant is not None else self._ended_at(header.author)
         return header.at if ended is None else min(header.at, ended)
 
     def standing_of(self, header: Header) -> int:
@@ -260,7 +275,7 @@ class Door:
 
         Of a root in whose place another stands as a server's: whoever runs the territory now takes its word back.
         """
-        is_over = header.grant is None and header.author in self._replaced_at
+        is_over = header.grant is None and header.author in self._roots[:-1]
         return RANK[Role.SERVER] if is_over else self.rank_of(header)
 
     def is_false_root(self, header: Header) -> bool:
@@ -361,12 +376,24 @@ class Door:
         return self.covers(authority, space) or space in self.lineage(authority.space)
 
     def _follow_roots(self) -> None:
-        line, followed, replaced_at = [self.root], [], {}
+        line, followed, steps, proofs = [self.root], set[bytes](), [], []
         while following := [said for said in self._successions(line[-1], len(line)) if said.root not in line]:
-            replaced_at[line[-1]] = min(following).at
-            line.append(min(following).root)
-            followed.append(min(following).entry)
-        self._roots, self._followed, self._replaced_at = tuple(line), frozenset(followed), replaced_at
+            step = min(following)
+            same = [said for said in following if said.root == step.root]
+            followed |= {said.entry for said in same}
+            line.append(step.root)
+            steps.append(step)
+            proofs.append(min(same, key=lambda said: (said.size, said)).entry)
+        self._roots, self._followed = tuple(line), frozenset(followed)
+        self._steps, self._proofs = tuple(steps), tuple(proofs)
+
+    def _ended_at(self, root: bytes) -> int | None:
+        """When the next of the line took a root's place: by its own first certificate, where one is known.
+
+        A rotation's date is the old root's word: who has that kit says the same again, of whatever day he likes.
+        """
+        step = self._steps[self._roots.index(root)] if root in self._roots[:-1] else None
+        return None if step is None else self._first_certified.get(step.root, step.at)
 
     def _successions(self, root: bytes, version: int) -> list[_Succession]:
         return [said for said in self._rotations.get(root, {}).values() if said.version == version]

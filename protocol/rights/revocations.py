@@ -2,7 +2,8 @@
 
 A pure function of the sets of a space and of the spaces above it; its rules stand with those of the roster.
 
-What a rotation leaves out of what its root had signed, a root after it may let stand (`let_stand`; docs/adr/0308).
+Of a root that was replaced that stays which the next has agreed to: what any of the rotations to it names, and what had
+led to that (docs/adr/0326). What they leave out a root after it may let stand (`let_stand`; docs/adr/0308).
 
 A revocation with a target ends that grant alone, and counts as long as the grant does: whoever carries out what a
 grant says of its own end says nothing once nobody has said it (docs/adr/0144).
@@ -40,7 +41,7 @@ _WEIGHED_AT_ONCE: Final = 2_048
 class _Cut:
     """`ends` is the one grant of the key that it ends; None for what cuts the key off.
 
-    It leaves what the `heads` lead to, and of the rest what is `spared`.
+    It leaves what the `heads` lead to, and of the rest what is `spared`. `again` are other entries that say this cut.
     """
 
     entry: bytes
@@ -49,6 +50,7 @@ class _Cut:
     heads: tuple[bytes, ...]
     ends: bytes | None = None
     spared: frozenset[bytes] = frozenset()
+    again: tuple[bytes, ...] = ()
 
 
 class _Place(NamedTuple):
@@ -142,7 +144,7 @@ def cuts_of(entries: Sequence[Entry], authorities: Sequence[Authority], door: Do
     returned = {key for key, returning in back.items() if returning - held.keys() - over}
     held.update((grant, 0) for key in returned for grant in said.grants[key] if grant not in back[key])
     void = _end_of_successors(authorities, said, in_force, back, held_by, held)
-    forced = {cut.entry: cut.key for counting in in_force.values() for cut in counting}
+    forced = {name: cut.key for counting in in_force.values() for cut in counting for name in (cut.entry, *cut.again)}
     return Cuts(held, frozenset(back.keys() - returned), forced, frozenset(void | over), awaited)
 
 
@@ -321,25 +323,34 @@ def _heads(cut: Entry, revocation: Revocation, said: Mapping[bytes, Entry]) -> t
 
 
 def _rotations(entries: Iterable[Entry], door: Door, by_author: _Written) -> Iterable[_Cut]:
-    """Each root that was replaced is cut off, but for what the rotation names, and for the rotation itself.
+    """Each root that was replaced is cut off, but for what its rotations to the next name, and for these themselves.
 
     So is not what a root after it lets stand, as far as that word of its own counts: the latest root is heard first.
+
     """
-    followed = {one.header.author: one for one in entries if door.is_followed(one.id)}
+    followed: defaultdict[bytes, dict[bytes, RootRotation]] = defaultdict(dict)
+    for one in entries:
+        if door.is_followed(one.id) and (rotation := parsed(one, RootRotation.parse)) is not None:
+            followed[one.header.author][one.id] = rotation
     let_stand: set[bytes] = set()
     for root in reversed(door.roots):
-        said, rotation = by_author[root], followed.get(root)
+        said, rotations = by_author[root], followed[root]
         counting: Iterable[Entry] = said.values() if root == door.root_now else ()
-        if rotation is not None and (named := _named_by(rotation, said)) is not None:
-            spared = let_stand & said.keys()
-            yield _Cut(rotation.id, ABOVE_ROOTS, root, named, spared=frozenset(spared))
+        if rotations:
+            named = {name for entry, rotation in rotations.items() for name in _left_by(entry, rotation, said)}
+            spared = frozenset((let_stand & said.keys()) | rotations.keys())
+            first, *again = sorted(rotations)
+            yield _Cut(first, ABOVE_ROOTS, root, tuple(named), spared=spared, again=tuple(again))
             counting = (said[name] for name in {*_led_to(named, said), *spared})
         let_stand.update(name for entry in counting for name in _accepted_by(entry))
 
 
-def _named_by(rotation: Entry, said: Mapping[bytes, Entry]) -> tuple[bytes, ...] | None:
-    found = parsed(rotation, RootRotation.parse)
-    return None if found is None else (*accounted(found.heads, said), rotation.id)
+def _left_by(_entry: bytes, rotation: RootRotation, said: Mapping[bytes, Entry]) -> Iterable[bytes]:
+    """What a rotation names: not what led to its entry, but by that.
+
+    The new root has agreed to the heads. Around its word who has the old kit makes another entry, after what he likes.
+    """
+    return accounted(rotation.heads, said)
 
 
 def _led_to(heads: Iterable[bytes], said: Mapping[bytes, Entry]) -> set[bytes]:

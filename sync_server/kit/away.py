@@ -10,7 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Final, Self
 
 from protocol.errors import Code, NoAnswer, PeerFault
 from protocol.folds.coursework import Work
@@ -20,6 +20,7 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Certificate, Erasure, PersonRecord, Revocation, Ruling, SpaceRecord
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Incoming, Outgoing
+from protocol.rights.root_rotation import RootAccount
 from protocol.rights.vouching import Device
 from sync_server.kit.questions import (
     NAMELESS,
@@ -35,6 +36,9 @@ from sync_server.kit.questions import (
 from sync_server.kit.root_line import MAX_SHOWN
 from sync_server.kit.shown import MAX_NAMES_SHOWN
 from sync_server.opened.app import Server
+
+_ACCOUNTS_AT_ONCE: Final = 8
+"""Each is shown with up to `MAX_ROOT_ACCOUNT_IDS` headers that it lists."""
 
 
 class KitAway:
@@ -57,7 +61,8 @@ class KitAway:
 
     async def agree(self, version: int, heads: Sequence[bytes]) -> bytes:
         """A rotation's payload, with the new root's word that it takes over."""
-        (payload,) = await self._line.ask(ToAgree(version, tuple(heads)), 1)
+        evidence = await self.root.words(heads)
+        (payload,) = await self._line.ask(ToAgree(version, tuple(heads), evidence), 1)
         return payload
 
     async def content_key(self, work: Work) -> bytes | None:
@@ -94,18 +99,30 @@ class RootAway:
     async def signatures(self, entries: Sequence[Entry]) -> list[bytes]:
         """A signature for each entry. Raises what the command refuses with, `NoAnswer`."""
         found: list[bytes] = []
-        for start in range(0, len(entries), MAX_KIT_ENTRIES_AT_ONCE):
-            some = tuple(entries[start : start + MAX_KIT_ENTRIES_AT_ONCE])
+        listing = any(each.header.kind == Kind.ROOT_ACCOUNT for each in entries)
+        most = _ACCOUNTS_AT_ONCE if listing else MAX_KIT_ENTRIES_AT_ONCE
+        for start in range(0, len(entries), most):
+            some = tuple(entries[start : start + most])
             found += await self._line.ask(ToSign(self._new, some, await self._evidence(some)), len(some))
         return found
+
+    async def words(self, names: Sequence[bytes]) -> tuple[Entry, ...]:
+        """What this root has signed in the territory, first what made servers, and what is named: all but our own bare.
+
+        Whoever stole a kit signs as many certificates as he likes, and as large ones.
+        """
+        store = self._server.store
+        said = {each.id: each for each in await self._said_by_root()} | await store.get(names)
+        return tuple(each if each.id == self._server.grant else _bare(each) for each in said.values())
 
     async def _evidence(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
         """What shows that entries say what was asked for: the certificates of who is cut off, what is ruled on."""
         store = self._server.store
         cut = {Revocation.parse(each.payload or b"").key for each in entries if each.header.kind == Kind.REVOKE}
         shown = {each.id: each for each in await store.scan_kinds([Kind.CERTIFICATE]) if _certified(each) in cut}
-        if any(each.header.kind == Kind.ROOT_ROTATION for each in entries):
-            shown |= {each.id: each for each in await self._said_by_root()}
+        for account in (each for each in entries if each.header.kind == Kind.ROOT_ACCOUNT):
+            listed = await store.get(RootAccount.parse(account.payload or b"").ids)
+            shown |= {name: _bare(each) for name, each in listed.items()}
         orders = [Erasure.parse(each.payload or b"") for each in entries if each.header.kind == Kind.ERASE]
         rulings = [Ruling.parse(each.payload or b"") for each in entries if each.header.kind == Kind.RULING]
         names = {order.covers for order in orders} | {each.covers for each in rulings if each.covers is not None}
@@ -113,7 +130,7 @@ class RootAway:
         shown |= {each.id: each for each in await self._called({order.covers for order in orders}) if orders}
         for ruling in rulings:
             shown |= {
-                name: each if each.header.kind == Kind.ERASE else replace(each, salt=None, payload=None)
+                name: each if each.header.kind == Kind.ERASE else _bare(each)
                 for name, each in (await store.get((*ruling.accepted, *ruling.refused))).items()
             }
         return tuple(shown.values())
@@ -143,13 +160,9 @@ class RootAway:
         ]
 
     async def _said_by_root(self) -> list[Entry]:
-        """What this root has signed for the territory, first what made servers; without what it says of anybody."""
         said = await self._server.store.authored(self._server.replica.territory, self._public)
         said = sorted(said, key=lambda each: (each.id != self._server.grant, each.header.kind != Kind.CERTIFICATE))
-        return [
-            each if each.header.kind == Kind.CERTIFICATE else replace(each, salt=None, payload=None)
-            for each in said[:MAX_SHOWN]
-        ]
+        return said[:MAX_SHOWN]
 
 
 class _Line:
@@ -184,6 +197,11 @@ class _Line:
                     return bytes(data)
                 case _:
                     raise PeerFault(Code.MALFORMED, "the command that has the kit answers something else")
+
+
+def _bare(entry: Entry) -> Entry:
+    """Its header, which its id stands for; nothing that it says of anybody."""
+    return replace(entry, salt=None, payload=None)
 
 
 def _certified(entry: Entry) -> bytes | None:

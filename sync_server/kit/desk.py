@@ -16,7 +16,7 @@ from protocol.limits import FILE_PIECE_BYTES, MAX_CLOCK_LEAD_MS, MAX_KIT_QUESTIO
 from protocol.model.entry import DOMAIN, Entry, Kind
 from protocol.replica.console.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Outgoing
 from sync_server.kit.errand import Errand, uncalled_for
-from sync_server.kit.errands import agreement_of, signer_of
+from sync_server.kit.errands import signer_of
 from sync_server.kit.questions import NAMELESS, ToAgree, ToOpen, ToRewrap, ToSign, encode_answer, parse_question
 
 
@@ -100,9 +100,10 @@ class KitDesk:
         match parse_question(data):
             case ToSign() as asked:
                 return self._signed(asked)
-            case ToAgree(version, heads):
+            case ToAgree(version, heads, evidence):
+                agreed = self._errand.agreed(version, heads, evidence)
                 self._has_signed = True
-                return [agreement_of(self._errand, version, heads)]
+                return [agreed]
             case ToOpen(works):
                 return [self._errand.content_key(work) for work in works]
             case ToRewrap(device, reading_key, works):

@@ -5,7 +5,7 @@ Rules: docs/adr/0128, docs/adr/0324.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import product
 from typing import ClassVar, Final
@@ -45,6 +45,11 @@ class Errand:
     def check_new(self, entry: Entry) -> None:
         """Raise what keeps the new root from signing this entry."""
         raise uncalled_for(entry)
+
+    def agreed(self, version: int, heads: Sequence[bytes], evidence: Iterable[Entry]) -> bytes:
+        """The payload in which the new root agrees to follow that of the kit. Raises what keeps it from that."""
+        del version, heads, evidence
+        raise PeerFault(Code.NO_RIGHT, "no root takes over by this command")
 
     def opens(self, person: bytes) -> bool:
         """Whether somebody's work may be opened."""
@@ -119,10 +124,15 @@ def check_kind(entry: Entry, kind: Kind) -> None:
 
 def uncalled_for(entry: Entry) -> PeerFault:
     """What to raise for an entry that a command does not need."""
+    return not_needed(entry.header.kind)
+
+
+def not_needed(kind: int) -> PeerFault:
+    """The same, of a kind."""
     return PeerFault(
         Code.NO_RIGHT,
         "the program that has the store open asks the kit for something that this command does not need: it is not "
         "what it was, and nothing more was signed; make the server anew on another machine (docs/operate.md, "
         "“What to do when …”)",
-        kind=entry.header.kind,
+        kind=kind,
     )

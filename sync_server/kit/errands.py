@@ -17,14 +17,24 @@ from protocol.model.structure import Certificate, PersonKey, RecoveryKey, Revoca
 from protocol.model.work import Wraps
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import Params
-from protocol.rights.root_rotation import RootRotation
+from protocol.rights.root_rotation import RootAccount, RootRotation
 from protocol.rights.roster import is_acceptable
 from protocol.rights.vouching import Device, device_words
 from protocol.trust.kit import Kit
-from sync_server.kit.errand import NOT_SHOWN, Errand, Once, check_kind, octets, uncalled_for, whole_id, whole_person
+from sync_server.kit.errand import (
+    NOT_SHOWN,
+    Errand,
+    Once,
+    check_kind,
+    not_needed,
+    octets,
+    uncalled_for,
+    whole_id,
+    whole_person,
+)
 from sync_server.kit.forgetting import Closing, Erasing, TakingBack
 from sync_server.kit.questions import Sealed
-from sync_server.kit.root_line import left_by, roots_before
+from sync_server.kit.root_line import Left, left_by, roots_before, words_of
 
 
 class Judging(Errand):
@@ -145,7 +155,7 @@ class RotatingServer(Errand):
         """A certificate, a list of heads, or a revocation of a key that a root of the territory has certified."""
         match entry.header.kind:
             case Kind.ROOT_ACCOUNT:
-                return
+                is_fine = _lists_no_root(entry, evidence)
             case Kind.CERTIFICATE:
                 Certificate.parse(entry.payload or b"")
                 is_fine = self._once.is_first(entry)
@@ -170,11 +180,13 @@ class CuttingOff(Errand):
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """A list of heads, or a revocation of the device, one in each space."""
-        del evidence
         if entry.header.kind == Kind.ROOT_ACCOUNT:
-            return
-        check_kind(entry, Kind.REVOKE)
-        if Revocation.parse(entry.payload or b"").key != self._device or not self._once.is_first(entry, self._device):
+            is_fine = _lists_no_root(entry, evidence)
+        else:
+            check_kind(entry, Kind.REVOKE)
+            key = Revocation.parse(entry.payload or b"").key
+            is_fine = key == self._device and self._once.is_first(entry, key)
+        if not is_fine:
             raise uncalled_for(entry)
 
 
@@ -182,7 +194,8 @@ class RotatingRoot(Errand):
     """`rotate root`: the old root names the new one, which agrees, certifies a server and names its recovery key.
 
     What the old root has signed and the rotation does not lead to counts no more: so what that leads to is looked at,
-    and told (docs/adr/0308).
+    and told (docs/adr/0308). The new root agrees once, and to nothing that it is not shown: the old root's signature
+    under that is anybody's who has its kit. Once the new kit is whole it has nothing left to agree to (docs/adr/0326).
     """
 
     def __init__(self, kit: Kit, new: Kit, *, anyway: bool = False) -> None:
@@ -191,21 +204,43 @@ class RotatingRoot(Errand):
         self._anyway = anyway
         self._once = Once()
         self._accounts: dict[bytes, Entry] = {}
+        self._agreed: bytes | None = None
         self._kept: set[bytes] = set()
         """The servers whose certificates stay."""
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
-        """Accounts of what the old root has signed, and that the new one follows."""
+        """Accounts of what the old root has signed, and that the new one follows, as that has agreed."""
         if entry.header.kind == Kind.ROOT_ACCOUNT:
+            if not _lists_only(entry, words_of(self.kit.root.public, evidence.values())):
+                raise uncalled_for(entry)
             self._accounts[entry.id] = entry
             return
         check_kind(entry, Kind.ROOT_ROTATION)
-        rotation = RootRotation.parse(entry.payload or b"")
-        if not (rotation.root == self._new.root.public and self._once.is_first(entry)):
+        if entry.payload != self._agreed or not self._once.is_first(entry):
             raise uncalled_for(entry)
-        found = left_by(entry, rotation, self._accounts, evidence.values())
-        self._kept = servers_in(found.stays, {self.kit.root.public})
-        if not (self._kept and entry.header.prev):
+
+    def agreed(self, version: int, heads: Sequence[bytes], evidence: Iterable[Entry]) -> bytes:
+        """As above, once what it leaves was looked at; the same again, and no other. Nothing once the kit is whole."""
+        if self._new.chain:
+            raise BadInput(
+                Code.BAD_KIT,
+                "the new kit is whole: its root has taken over, and agrees to nothing more. If this server was "
+                "restored or made anew since then, with the old kit: do so again, with the new one",
+            )
+        new, old = self._new.root, self.kit.root.public
+        payload = RootRotation.agreed(new, self.kit.territory, old, version, tuple(heads)).encode()
+        if self._agreed not in (None, payload):
+            raise not_needed(Kind.ROOT_ROTATION)
+        found = self._looked_at(heads, words_of(old, evidence))
+        if self._agreed is None:
+            self.looked_at.append(found.told())
+        self._agreed = payload
+        return payload
+
+    def _looked_at(self, heads: Sequence[bytes], shown: Mapping[bytes, Entry]) -> Left:
+        found = left_by(heads, self._accounts, shown)
+        self._kept = set() if found is None else servers_in(found.stays, {self.kit.root.public})
+        if found is None or not self._kept:
             raise PeerFault(
                 Code.NO_RIGHT,
                 "the program that has the store open does not show what the kit has signed so far, all of which would "
@@ -218,7 +253,7 @@ class RotatingRoot(Errand):
                 "more (an erasure, or that stolen keys are cut off), and nothing was signed: call this again once all "
                 "machines have called; if that cannot be, with --anyway",
             )
-        self.looked_at.append(found.told())
+        return found
 
     def check_new(self, entry: Entry) -> None:
         """One server's certificate, of one that the old root has certified and that stays, and the new recovery key."""
@@ -262,14 +297,6 @@ def _how_much(params: Params) -> dict[str, bool]:
     return {key: params.get(key) is True for key in ("counting_too", "unseen_too")}
 
 
-def agreement_of(errand: Errand, version: int, heads: tuple[bytes, ...]) -> bytes:
-    """The payload in which the new root agrees to follow that of the kit. Raises `PeerFault` where none does."""
-    if errand.new is None:
-        raise PeerFault(Code.NO_RIGHT, "no root takes over by this command")
-    kit, new = errand.kit, errand.new.root
-    return RootRotation.agreed(new, kit.territory, kit.root.public, version, heads).encode()
-
-
 def signer_of(errand: Errand, *, new: bool) -> SigningKey:
     """The root's key, of the kit or of the new one. Raises `PeerFault` where there is no new one."""
     kit = errand.new if new else errand.kit
@@ -291,7 +318,17 @@ def may_be_judged_by_kit(entry: Entry, *, accept: bool) -> bool:
 def servers_in(evidence: Iterable[Entry], roots: Container[bytes]) -> set[bytes]:
     """The keys that these roots have made a server's, as far as that is shown."""
     return {
-        Certificate.parse(each.payload or b"").signing
+        Certificate.parse(each.payload).signing
         for each in evidence
-        if each.header.kind == Kind.CERTIFICATE and each.header.author in roots and signature_holds(each)
+        if each.header.kind == Kind.CERTIFICATE and each.payload is not None
+        if each.header.author in roots and signature_holds(each)
     }
+
+
+def _lists_no_root(account: Entry, evidence: Mapping[bytes, Entry]) -> bool:
+    """Whether a list holds words that are shown, and none of a root's: a list of these is for a rotation to name."""
+    return _lists_only(account, {each.id: each for each in evidence.values() if each.header.grant is not None})
+
+
+def _lists_only(account: Entry, names: Container[bytes]) -> bool:
+    return all(name in names for name in RootAccount.parse(account.payload or b"").ids)

@@ -61,10 +61,14 @@ class ToSign:
 
 @dataclass(frozen=True, slots=True)
 class ToAgree:
-    """The new root's word that it takes over: a rotation's payload with this version and these heads."""
+    """The new root's word that it takes over: a rotation's payload with this version and these heads.
+
+    `evidence` is what the old root has said, the heads among it.
+    """
 
     version: int
     heads: tuple[bytes, ...]
+    evidence: tuple[Entry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,8 @@ def encode_question(question: Question) -> bytes:
     match question:
         case ToSign(new, entries, evidence):
             return encode(["sign", new, _rows(entries), _rows(evidence)])
-        case ToAgree(version, heads):
-            return encode(["agree", version, list(heads)])
+        case ToAgree(version, heads, evidence):
+            return encode(["agree", version, list(heads), _rows(evidence)])
         case ToOpen(works):
             return encode(["open", _sealed_rows(works)])
         case ToRewrap(device, reading_key, works):
@@ -104,8 +108,10 @@ def parse_question(data: bytes) -> Question:
     match decode(data, max_bytes=MAX_KIT_QUESTION_BYTES):
         case ["sign", bool(new), list(entries), list(evidence)]:
             return ToSign(new, _entries(entries), _entries(evidence))
-        case ["agree", int(version), list(heads)]:
-            return ToAgree(version, _all_bytes(heads))
+        case ["agree", int(version), list(heads)]:  # by a program from before an update, which shows nothing
+            return ToAgree(version, _all_bytes(heads), ())
+        case ["agree", int(version), list(heads), list(evidence)]:
+            return ToAgree(version, _all_bytes(heads), _entries(evidence))
         case ["open", list(works)]:
             return ToOpen(_works(works))
         case ["rewrap", [bytes(key), bytes(agreement)], reading_key, list(works)]:

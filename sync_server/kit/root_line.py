@@ -12,7 +12,7 @@ from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.messages.enrollment import encode_chain, parse_chain
-from protocol.model.entry import Entry, kind_name, signature_holds
+from protocol.model.entry import Entry, Kind, kind_name, signature_holds
 from protocol.replica.console.text import local_time
 from protocol.rights.door import Door, Outcome
 from protocol.rights.root_rotation import RootRotation, accounted, rotations_in
@@ -44,27 +44,56 @@ class Left:
         )
 
 
-def left_by(entry: Entry, rotation: RootRotation, accounts: Mapping[bytes, Entry], evidence: Iterable[Entry]) -> Left:
-    """What a rotation's entry leaves of the `evidence`: what it names, by itself or by accounts, and what led to that.
+def left_by(heads: Sequence[bytes], accounts: Mapping[bytes, Entry], shown: Mapping[bytes, Entry]) -> Left | None:
+    """What a rotation leaves of what is `shown` of a root's: what it names, or by accounts, and what led to that.
+
+    `accounts` are those that were signed for it. None where it names a list of before, or what is not shown.
 
     A thief shows what he likes, and nothing that the root has not signed: he may leave out its latest words alone.
     """
-    shown = {
-        each.id: each
-        for each in evidence
-        if each.header.author == entry.header.author and each.header.grant is None and signature_holds(each)
-    }
+    if not all(head in accounts or (head in shown and may_be_named(shown[head])) for head in heads):
+        return None
     stays: dict[bytes, Entry] = {}
     lacking: set[bytes] = set()
-    pending = [*accounted(rotation.heads, accounts), *entry.header.prev]
+    pending = list(accounted(heads, accounts))
     while pending:
         name = pending.pop()
         if (found := shown.get(name)) is not None and name not in stays:
             stays[name] = found
             pending += found.header.prev
-            lacking.update(earlier for earlier in found.header.prev if earlier not in shown)
+            lacking.update(earlier for earlier in found.header.prev if earlier not in shown and earlier not in accounts)
     is_whole = len(shown) < MAX_SHOWN
     return Left(tuple(stays.values()), len(lacking) if is_whole else 0)
+
+
+def words_of(root: bytes, evidence: Iterable[Entry]) -> dict[bytes, Entry]:
+    """What a root has said, of what is shown, by id."""
+    return {
+        each.id: each
+        for each in evidence
+        if each.header.author == root and each.header.grant is None and signature_holds(each)
+    }
+
+
+def may_be_named(entry: Entry) -> bool:
+    """Whether a rotation may name what a root had said: no list of before, for it would name what is in that, too."""
+    return entry.header.kind != Kind.ROOT_ACCOUNT
+
+
+def said_once(rotations: Iterable[Entry], door: Door) -> list[Entry]:
+    """Of rotations those that lead from one root of the line to the next, each word of the new one once.
+
+    Who has the old kit says the same word again as often as he likes, and in as large an entry: the smallest is taken.
+    """
+    found: dict[RootRotation, Entry] = {}
+    for entry, rotation in rotations_in(rotations):
+        if door.is_followed(entry.id) and (rotation not in found or _size(entry) < _size(found[rotation])):
+            found[rotation] = entry
+    return list(found.values())
+
+
+def _size(entry: Entry) -> int:
+    return len(entry.header_bytes) + entry.header.size
 
 
 def roots_in(chain: bytes, first: bytes) -> tuple[bytes, ...]:
@@ -84,7 +113,7 @@ def rotations_to(root: bytes, chain: bytes, first: bytes) -> bytes | None:
     """
     said = _rotations(chain)
     door = _door_after(said, first)
-    return encode_chain([entry for entry in said if door.is_followed(entry.id)]) if door.root_now == root else None
+    return encode_chain(said_once(said, door)) if door.root_now == root else None
 
 
 def _rotations(chain: bytes) -> list[Entry]:

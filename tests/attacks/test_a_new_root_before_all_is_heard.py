@@ -16,9 +16,10 @@ from protocol.identity import AgreementKey, SigningKey
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Ruling
 from protocol.replica.at_work.replica import Draft, Replica
+from protocol.rights.root_rotation import RootRotation
 from protocol.trust.kit import Kit
 from sync_server.handlers.by_kit.territory import kit_in
-from sync_server.kit.away import RootAway
+from sync_server.kit.errands import RotatingRoot
 from sync_server.opened.app import Server
 from tests.harness.attack import attack
 from tests.harness.office_devices import town
@@ -195,7 +196,13 @@ async def test_who_stole_that_kit_lets_nothing_stand_once_it_is_replaced(tmp_pat
         assert await scene.works_on(server), "a pupil is gone by the word of kits that lie in other hands"
 
 
+def agreed_unseen(errand: RotatingRoot, version: int, heads: Sequence[bytes], _evidence: object) -> bytes:
+    kit, new = errand.kit, errand._new.root
+    return RootRotation.agreed(new, kit.territory, kit.root.public, version, tuple(heads)).encode()
+
+
 UNSEEN = {
+    "sync_server.kit.errands.RotatingRoot.agreed": agreed_unseen,
     "sync_server.kit.errands.RotatingRoot.check": lambda *_: None,
     "sync_server.kit.errands.RotatingRoot.check_new": lambda *_: None,
 }
@@ -243,12 +250,12 @@ async def test_where_the_kits_words_have_a_gap_it_is_asked_about(tmp_path: Path)
         (gap,) = await server.store.scan_kinds([Kind.ERASE])
         await scene.rotate_server()
         with pytest.MonkeyPatch.context() as patch:
-            all_said = RootAway._said_by_root
+            all_said = server.store.authored
 
-            async def but_one(root: RootAway) -> list[Entry]:
-                return [entry for entry in await all_said(root) if entry.id != gap.id]
+            async def but_one(space: bytes, author: bytes) -> list[Entry]:
+                return [entry for entry in await all_said(space, author) if entry.id != gap.id]
 
-            patch.setattr(RootAway, "_said_by_root", but_one)
+            patch.setattr(server.store, "authored", but_one)
             with pytest.raises(BadInput, match="lacks 1 of the words") as caught:
                 await scene.rotate(server)
             assert caught.value.code is Code.NOT_YET

@@ -110,12 +110,13 @@ class Thief:
         """Say something as the root. Raises what the command refuses with."""
         await write_as_root(self._server, self.kit, drafts)
 
-    async def takes_over(self, ahead_ms: int = 0, heads: Sequence[bytes] = ()) -> Entry:
-        """Have the root say that the new one follows it, after all that it has said."""
+    async def takes_over(self, ahead_ms: int = 0, heads: Sequence[bytes] | None = None) -> Entry:
+        """Have the root say that the new one follows it: with all that it has said, or with what is named."""
         territory = self._server.replica.territory
-        rotation = Draft(territory, Kind.ROOT_ROTATION, None, await self.kit.agree(1, heads))
-        said = await self._server.replica.tips(territory, self.kit.root.public)
-        return await self.has_signed_of_a_header(rotation, ahead_ms=ahead_ms, prev=said)
+        said = [entry.id for entry in await self._server.store.authored(territory, self.kit.root.public)]
+        agreed = await self.kit.agree(1, said if heads is None else heads)
+        rotation = Draft(territory, Kind.ROOT_ROTATION, None, agreed)
+        return await self.has_signed_of_a_header(rotation, ahead_ms=ahead_ms, prev=said[-1:])
 
     async def has_signed_of_a_header(
         self, draft: Draft, *, ahead_ms: int = 0, new: bool = False, prev: Sequence[bytes] = ()

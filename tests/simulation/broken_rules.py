@@ -71,6 +71,8 @@ BROKEN_RULES: Final = {
         BrokenRule(crisis_mutations.folds_do_not_grow, 1),
         BrokenRule(crisis_mutations.cuts_no_former_server_off, 145),
         BrokenRule(crisis_mutations.counts_servers_unheard_of, 145),
+        BrokenRule(crisis_mutations.counts_the_earlier_rotation_alone, 215),
+        BrokenRule(crisis_mutations.stays_by_what_led_to_a_rotation, 137),
         BrokenRule(crisis_mutations.follows_no_new_root, 137),
         BrokenRule(crisis_mutations.lets_everybody_back, 276),
         BrokenRule(crisis_mutations.believes_every_refusal, 218),

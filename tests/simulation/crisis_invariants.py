@@ -56,8 +56,8 @@ async def _keys(world: World) -> None:
             raise BrokenError(f"{machine.name} knows other keys of the server than those that it has")
         if agent.replica.door.root_now != world.kit.root.public:
             raise BrokenError(f"{machine.name} knows another root than the one in force")
-    for device, former in world.trust.let_in_by_former.items():
-        if device not in world.trust.named and all(holds(world.office.disk.store, cut) for cut in former.cuts):
+    for device, cuts in world.trust.let_in_by_former.items():
+        if device not in world.trust.named and all(holds(world.office.disk.store, cut) for cut in cuts):
             for who, replica in _ours(world):
                 if await replica.readable(device):
                     raise BrokenError(f"at {who} {device.hex()[:8]} may read, whom keys let in that were replaced")

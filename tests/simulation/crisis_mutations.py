@@ -13,6 +13,7 @@ from protocol.model.entry import Entry
 from protocol.replica.at_work.bare_entries import BareEntries, Lacking
 from protocol.replica.at_work.replica import Entropy
 from protocol.rights.door import Authority, Door
+from protocol.rights.root_rotation import RootRotation, accounted
 from protocol.rights.roster import Roster
 from protocol.roles import Role
 from sync_agent.courier.disk import ENDING, BundlesOut
@@ -120,6 +121,20 @@ def counts_servers_unheard_of() -> AbstractContextManager[object]:
         return set()
 
     return mock.patch("protocol.rights.revocations.unnamed", nothing)
+
+
+def counts_the_earlier_rotation_alone() -> AbstractContextManager[object]:
+    """Of several rotations to one root the earlier decides what stays, whenever it turns up."""
+    return mock.patch.object(Door, "is_followed", lambda door, name: name in {step.entry for step in door._steps})
+
+
+def stays_by_what_led_to_a_rotation() -> AbstractContextManager[object]:
+    """What led to an entry that rotates the root stays, whoever has written it around the new root's word."""
+
+    def all_of_it(entry: bytes, rotation: RootRotation, said: Mapping[bytes, Entry]) -> tuple[bytes, ...]:
+        return (*accounted(rotation.heads, said), entry)
+
+    return mock.patch("protocol.rights.revocations._left_by", all_of_it)
 
 
 def follows_no_new_root() -> AbstractContextManager[object]:

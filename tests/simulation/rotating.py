@@ -4,7 +4,9 @@
   next start, or by the same command again, as its operator is told to do (docs/operate.md);
 - *kit: restore*: an old backup becomes a server with keys and a generation of its own, as `restore --kit` makes it;
 - *old server*: a thief lets a machine in with keys that were replaced, another with keys that the root certified for
-  him before, unheard, and shows that to somebody at school.
+  him before, unheard, and shows that to somebody at school. Who has a root's key that was replaced shows a rotation to
+  the same root that nobody had heard of, which names next to nothing, and says the one in force again, after a
+  certificate of his own.
 
 Whoever replaces keys waits until the server has again all that these have said, and has heard of each server that there
 was: what turns up later is held back.
@@ -12,7 +14,7 @@ was: what turns up later is held back.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -24,6 +26,7 @@ from protocol.messages.enrollment import parse_chain
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import GENERATION_BYTES, Certificate, Grant, Revocation
 from protocol.replica.at_work.replica import CLOCK_MARK, Replica
+from protocol.rights.root_rotation import RootRotation
 from protocol.roles import Role
 from protocol.trust.kit import Kit
 from sync_server.handlers.by_kit import rotation
@@ -38,7 +41,7 @@ from tests.simulation.founding import ServerBirth
 from tests.simulation.ledger import holds
 from tests.simulation.machine import Machine, SimAgent
 from tests.simulation.office import KEYS
-from tests.simulation.trust import Former
+from tests.simulation.trust import Former, FormerRoot
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -89,10 +92,14 @@ async def _rotate_root(world: World, server: Server) -> None:
         return
     world.office.begin_rotation(server)
     world.births += 1
+    old, kept_back = world.kit.root, await _rotated_unheard(world, server, taking_over)
     chain = await replace_root(server, world.kit, taking_over, server.entropy)
     world.office.keep_keys(server)
     world.kit, world.next_kit = replace(taking_over, chain=chain), None
-    world.acknowledged(await server.store.scan_kinds([Kind.ROOT_ROTATION]))
+    rotations = await server.store.scan_kinds([Kind.ROOT_ROTATION])
+    world.acknowledged(rotations)
+    (rotation, *_) = (each for each in rotations if each.header.author == old.public)
+    world.trust.former_roots.append(FormerRoot(old, rotation, kept_back))
     world.note("server", f"the root is {taking_over.root.public.hex()[:8]}")
 
 
@@ -131,6 +138,22 @@ def _certified_unheard(world: World, server: Server) -> tuple[SigningKey, Entry]
         salt=draw(SALT_BYTES),
     )
     return others, certificate
+
+
+async def _rotated_unheard(world: World, server: Server, new: Kit) -> Entry:
+    """What somebody who was in the server has had both roots sign, and has told nobody: it names one word."""
+    old, territory = world.kit.root, server.replica.territory
+    (first, *_) = await server.store.authored(territory, old.public)
+    version = server.replica.door.place_of_root(old.public) + 1
+    return compose(
+        author=old,
+        space=territory,
+        kind=Kind.ROOT_ROTATION,
+        grant=None,
+        at=at_from(server.replica.next_ms(server.now_ms()) - 1),
+        payload=RootRotation.agreed(new.root, territory, old.public, version, (first.id,)).encode(),
+        salt=Random(first.id).randbytes(SALT_BYTES),
+    )
 
 
 def wait_for_the_clocks(world: World) -> None:
@@ -177,32 +200,68 @@ async def restore_by_kit(world: World, disk: Disk, random: Random) -> str:
 
 async def old_server(world: World, machine: Machine, random: Random) -> str:
     """Whoever has keys that were replaced lets a machine in, and tells somebody at school."""
-    if not world.trust.former or machine.agent is None or machine.revoked:
+    trust = world.trust
+    if not (trust.former or trust.former_roots) or machine.agent is None or machine.revoked:
         return "-"
-    former, space = random.choice(world.trust.former), random.choice(world.founding.spaces)
-    shown = [former.kept_back]
-    for signing, certificate in ((former.keys.signing, former.certificate), (former.others, former.kept_back.id)):
-        keys = DeviceKeys.create(random.randbytes(32), random.randbytes(32), random.randbytes(32))
-        given = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.MACHINE, None, None)
-        let_in = compose(
-            author=signing,
-            space=space,
-            kind=Kind.GRANT,
-            grant=certificate,
-            at=machine.now_ms() << 16,
-            payload=given.encode(),
-            salt=random.randbytes(SALT_BYTES),
-        )
-        shown.append(let_in)
-        world.trust.let_in_by_former[keys.signing.public] = former
-        world.trust.thieves.add(keys.signing.public)
+    shown = list[Entry]()
+    if trust.former:
+        former, space = random.choice(trust.former), random.choice(world.founding.spaces)
+        by = (former.keys.signing, former.certificate), (former.others, former.kept_back.id)
+        let_in = [_let_in_by(world, machine, space, *each, former.cuts, random) for each in by]
+        shown += [former.kept_back, *let_in]
+    if trust.former_roots:
+        shown += _said_by_former_root(world, machine, trust.former_roots[-1])
 
     async def told(_world: World, _machine: Machine, agent: SimAgent, _random: Random) -> str:
-        await agent.replica.admit(shown, source=former.keys.signing.public, now_ms=agent.now_ms(), unsent=True)
-        return former.others.public.hex()[:8]
+        await agent.replica.admit(shown, source=shown[0].header.author, now_ms=agent.now_ms(), unsent=True)
+        return f"{len(shown)} entries"
 
     machine.spawn(do(world, machine, "old server", told, random))
     return machine.name
+
+
+def _let_in_by(
+    world: World,
+    machine: Machine,
+    space: bytes,
+    signing: SigningKey,
+    certificate: bytes,
+    cuts: frozenset[bytes],
+    random: Random,
+) -> Entry:
+    """What lets a thief's machine in: the word of a server's key, which those cuts end."""
+    keys = DeviceKeys.create(random.randbytes(32), random.randbytes(32), random.randbytes(32))
+    given = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.MACHINE, None, None)
+    world.trust.let_in_by_former[keys.signing.public] = cuts
+    world.trust.thieves.add(keys.signing.public)
+    return compose(
+        author=signing,
+        space=space,
+        kind=Kind.GRANT,
+        grant=certificate,
+        at=machine.now_ms() << 16,
+        payload=given.encode(),
+        salt=random.randbytes(SALT_BYTES),
+    )
+
+
+def _said_by_former_root(world: World, machine: Machine, former: FormerRoot) -> list[Entry]:
+    """The rotation that was kept back; and the one in force again, dated back, after a server's certificate of his."""
+    draw = Random(former.rotation.id + bytes((len(world.trust.let_in_by_former),)))
+    signing, place = SigningKey(draw.randbytes(SEED_BYTES)), former.rotation.header.space
+
+    def says(kind: Kind, payload: bytes, at: int, prev: Sequence[bytes] = ()) -> Entry:
+        salt = draw.randbytes(SALT_BYTES)
+        return compose(
+            author=former.key, space=place, kind=kind, grant=None, at=at, payload=payload, salt=salt, prev=prev
+        )
+
+    at = former.rotation.header.at
+    certificate = says(Kind.CERTIFICATE, Certificate(signing.public, draw.randbytes(32)).encode(), at)
+    again = says(Kind.ROOT_ROTATION, former.rotation.payload or b"", at - (1 << 16), (certificate.id,))
+    ends = frozenset({former.rotation.id})
+    let_in = _let_in_by(world, machine, world.founding.spaces[0], signing, certificate.id, ends, draw)
+    return [former.kept_back, certificate, again, let_in]
 
 
 EVENTS: Final[Mapping[str, Event]] = {

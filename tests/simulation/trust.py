@@ -65,6 +65,18 @@ class Former:
 
 
 @dataclass(frozen=True)
+class FormerRoot:
+    """The key of a root in whose place another stands, which somebody else has; the `rotation` that all have heard of.
+
+    With it one to the same root that was signed before, in a server of a thief's, and that lies nowhere.
+    """
+
+    key: SigningKey
+    rotation: Entry
+    kept_back: Entry
+
+
+@dataclass(frozen=True)
 class ReportAtSchool:
     """A head teacher's device has said of a laptop that it is lost: which one, by which revocations.
 
@@ -128,8 +140,9 @@ class Trust:
     """Of whom a machine takes no more tries, and the verifier that was guessed at."""
     gone: dict[Device, Gone] = field(default_factory=dict)
     former: list[Former] = field(default_factory=list)
-    let_in_by_former: dict[Device, Former] = field(default_factory=dict)
-    """Devices that were let in with keys of a server that had been replaced."""
+    former_roots: list[FormerRoot] = field(default_factory=list)
+    let_in_by_former: dict[Device, frozenset[bytes]] = field(default_factory=dict)
+    """Devices that were let in with keys of a server, or of a root, that had been replaced; and by which entries."""
     lost_at_school: dict[Device, ReportAtSchool] = field(default_factory=dict)
     named: set[Device] = field(default_factory=set)
     """Devices that somebody at a head's computer has let into a class by their name."""

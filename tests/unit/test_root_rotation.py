@@ -15,6 +15,7 @@ from protocol.identity import SigningKey
 from protocol.limits import MAX_ROTATION_HEADS
 from protocol.model.entry import Entry, Kind, compose
 from protocol.rights.door import Door, Outcome
+from protocol.rights.revocations import cuts_of
 from protocol.rights.root_rotation import RootRotation, rotations_in
 from tests.harness.history import World
 
@@ -102,10 +103,46 @@ def test_which_of_several_rotations_is_followed_does_not_depend_on_which_came_fi
             door.learn(step)
         assert door.roots == (world.root.key.public, second.public, third.public), "and never in a ring"
         assert door.contested_roots == (world.root.key.public,)
-    alone = Door(world.root.key.public)
-    for step in (steps[0], rotation(world, second, at=12 << 16)):
-        alone.learn(step)
-    assert alone.contested_roots == (), "said twice, of the same root"
+
+
+def test_of_rotations_to_one_root_all_count_and_one_of_them_proves_it(world: World) -> None:
+    second, third, other = (SigningKey(DRAW(32)) for _ in range(3))
+    said = [rotation(world, second, at=at << 16) for at in (7, 12)]
+    to_another = rotation(world, other, at=9 << 16)
+    follows = rotation(world, third, second, version=2, at=10 << 16)
+    for order in permutations([*said, follows]):
+        door = Door(world.root.key.public)
+        for step in order:
+            door.learn(step)
+        assert door.roots == (world.root.key.public, second.public, third.public)
+        assert not door.contested_roots, "said twice, of the same root"
+        assert all(door.is_followed(each.id) for each in (*said, follows))
+        assert door.steps == (said[0].id, follows.id)
+        door.learn(to_another)
+        assert not door.is_followed(to_another.id)
+        assert door.contested_roots == (world.root.key.public,)
+
+
+def test_what_any_rotation_to_the_next_root_names_stays_and_nothing_else(world: World) -> None:
+    old, new, space = world.root.key, SigningKey(DRAW(32)), world.territory
+    early, late, neither = [by_root(world, old, b"\x80", Kind.REWRAP, at=at) for at in (1, 2, 3)]
+    said = [
+        by_root(world, old, RootRotation.agreed(new, space, old.public, 1, (named.id,)).encode(), at=at)
+        for named, at in ((early, 7), (late, 12))
+    ]
+    for order in permutations(said):
+        door = Door(old.public)
+        for count, step in enumerate(order, 1):
+            door.learn(step)
+            entries = [early, late, neither, *order[:count]]
+            held = cuts_of(entries, (), door).held
+            named = {name for each in order[:count] for name in _named(each)}
+            assert set(held) == {early.id, late.id, neither.id} - named
+    assert set(cuts_of(entries, (), door).in_force.values()) == {old.public}
+
+
+def _named(step: Entry) -> set[bytes]:
+    return set(RootRotation.parse(step.payload or b"").heads)
 
 
 def test_only_rotations_that_hold_on_both_sides_are_followed_in_a_chain(world: World) -> None:

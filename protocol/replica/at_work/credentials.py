@@ -1,8 +1,9 @@
 """What a stranger needs to admit an entry: the chain under it, in order (R7; docs/protocol.md, "Admission").
 
 Rules:
-- what is needed are the grants under which it was written, up to the root, the `space` entries above them, the
-  rotations of the root, and the lists, or the grant that it ends, without which a revocation does not count;
+- what is needed are the grants under which it was written, up to the root, the `space` entries above them, one
+  rotation from each root to the next, and the lists, or the grant that it ends, without which a revocation does not
+  count;
 - nothing recursive: a machine may have been cloned more often than the interpreter may recurse.
 """
 
@@ -14,7 +15,6 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation, SpaceRecord
 from protocol.replica.interfaces import EntryStore
 from protocol.rights.door import Door
-from protocol.rights.root_rotation import rotations_in
 
 
 async def credentials_of(store: EntryStore, door: Door, territory: bytes, ids: Iterable[bytes]) -> tuple[Entry, ...]:
@@ -22,10 +22,8 @@ async def credentials_of(store: EntryStore, door: Door, territory: bytes, ids: I
     makers: dict[bytes, Entry] = {}
     for made in await store.scan_kinds([Kind.SPACE]):
         makers.setdefault(SpaceRecord.parse(made.payload or b"").space_of(made, territory), made)
-    found: dict[bytes, Entry] = {}
-    if len(door.roots) > 1:
-        rotations = rotations_in(await store.scan_kinds([Kind.ROOT_ROTATION]))
-        found = {entry.id: entry for entry, said in rotations if said.root in door.roots}
+    steps = await store.get(door.steps) if door.steps else {}
+    found = {step: steps[step] for step in door.steps if step in steps}
     missing: set[bytes] = set()
     pending = list(ids)[::-1]
     while pending:

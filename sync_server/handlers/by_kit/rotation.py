@@ -16,6 +16,8 @@ Rules:
 - nothing that the old root has signed, and no flood of it, keeps another root from taking over;
 - another root is said by the old one and agreed to by the new one, which certifies the server again in the same
   transaction; what else turns up under the old root is held back, and codes that were made before are refused;
+- it may be said again, of the same root, by a server that was made anew, or that hears of it only afterwards: what any
+  of the rotations to that root leaves stays (docs/adr/0326);
 - so it is asked about while this server may not have heard all that the old root has said, and what keys are a server's
   beside its own is told (docs/adr/0308).
 """
@@ -51,6 +53,7 @@ from sync_server.handlers.by_kit.ruled_anew import counting, to_rule_anew
 from sync_server.handlers.by_kit.servers_named import certificates_beside
 from sync_server.handlers.store.restored import unheard_since_made
 from sync_server.kit.away import KitAway, RootAway
+from sync_server.kit.root_line import may_be_named, said_once
 from sync_server.opened.app import Server
 from sync_server.opened.data_folder import NEXT_KEYS_FILE
 from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys
@@ -136,15 +139,22 @@ async def rotate_root(server: Server, kit: KitAway, *, anyway: bool = False) -> 
         raise BadInput(Code.USAGE, "no root is named that takes over")
     told: Sequence[str] = ()
     async with server.rotating:
-        if replica.door.root_now != kit.new_root.public:
-            check_kit(server, kit)
+        if not _has_taken_over(server, kit.new_root):
+            if replica.door.roots[-2:] != (kit.root.public, kit.new_root.public):
+                check_kit(server, kit)
             if not anyway and (unheard := await unheard_since_made(server)) is not None:
                 raise _too_early(unheard)
             before = await counting(server)
             await _take_over(server, kit, kit.new_root, RecoveryKey(kit.new_recovery))
             told = (*await _other_servers(server), *to_rule_anew(before, await counting(server)))
-    chain = await replica.credentials([server.grant])
-    return encode_chain([entry for entry in chain if entry.header.kind == Kind.ROOT_ROTATION]), told
+    rotations = await server.store.scan_kinds([Kind.ROOT_ROTATION])
+    return encode_chain(said_once(rotations, replica.door)), told
+
+
+def _has_taken_over(server: Server, new: RootAway) -> bool:
+    """Whether the new root is in force, and this server its own: a machine may have brought a rotation of elsewhere."""
+    certificate = server.replica.door.authority(server.grant)
+    return server.replica.door.root_now == new.public and certificate is not None and certificate.author == new.public
 
 
 def _too_early(unheard: int) -> BadInput:
@@ -194,7 +204,7 @@ async def _signed(server: Server, old: bytes, tips: Tips) -> list[bytes]:
     """
     replica = server.replica
     # all of them where rights begin: a server that is made anew gets these one by one, and in no order
-    said = await server.store.authored(replica.territory, old)
+    said = [entry for entry in await server.store.authored(replica.territory, old) if may_be_named(entry)]
     own = [entry.id for entry in said if entry.id == server.grant]
     first = [*own, *(entry.id for entry in said if entry.header.kind in _PROOFS)][:_NAMED_BY_ITSELF]
     below = [space for space in replica.door.spaces() if space != replica.territory]
@@ -211,7 +221,7 @@ async def _succession(
     replica = server.replica
     signed = [name for name in await _signed(server, kit.root.public, tips) if name not in accounts]
     heads = (*accounts, *(signed[:_NAMED_BY_ITSELF] if accounts else signed))
-    rotation = await kit.agree(len(replica.door.roots), heads)
+    rotation = await kit.agree(replica.door.place_of_root(kit.root.public) + 1, heads)
     certificate = Certificate(server.keys.signing.public, server.keys.agreement.public)
     return [
         Draft(replica.territory, Kind.ROOT_ROTATION, None, rotation),
