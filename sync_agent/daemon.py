@@ -54,7 +54,7 @@ from sync_agent.school.measures import DrillTransport, Heeding, check_open, orde
 from sync_agent.school.office import ending_stays, noting_arrivals
 from sync_agent.sync.drill_end import DrillEnd
 from sync_agent.sync.electing import Reaching
-from sync_agent.sync.hearing import listening
+from sync_agent.sync.hearing import listening, moment_s
 from sync_agent.sync.session import Session
 from sync_agent.sync.sharing import Sharing
 from sync_agent.transport.answers import Response
@@ -449,7 +449,8 @@ async def _school(
 
     def news() -> None:
         if scheduler.outcome is Outcome.DONE:
-            scheduler.wake()
+            # the server is compared with all that came, once
+            scheduler.wake_within(moment_s(lan.found()))
         folders.changed_here()
         heeding.look()
 

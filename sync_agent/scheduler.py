@@ -7,7 +7,8 @@ Rules:
   Brooker, "Exponential Backoff And Jitter", 2015). The bound stays below `RECONNECT_S` for the first minutes, so that
   after a short outage the agent is back within 30 s, and grows after that;
 - `Retry-After` is honoured, with jitter on top: nothing, not even a local write, comes before it;
-- a local write, or a command that waits for a sync, otherwise ends the pause at once;
+- a local write, or a command that waits for a sync, otherwise ends the pause at once; what others of the school have
+  heard as well ends it after a moment (full jitter), unless a sync begins before that;
 - pauses are measured by the monotonic clock: wall clocks jump.
 """
 
@@ -145,6 +146,7 @@ class Scheduler:
         self._stopping = asyncio.Event()
         self._turn = asyncio.Lock()
         self._last_result = SyncResult()
+        self._later: asyncio.TimerHandle | None = None
         self.hears = False
         """Whether the server tells of news by itself: then a routine sync comes seldom."""
         self.outcome: Outcome | None = None
@@ -153,6 +155,15 @@ class Scheduler:
     def wake(self) -> None:
         """Something was written here: sync soon."""
         self._wanted.set()
+
+    def wake_within(self, most_s: float) -> None:
+        """Something came that may wait for a moment, and for what else comes meanwhile: sync within so many seconds."""
+        if self._later is None:
+            self._later = asyncio.get_running_loop().call_later(self._draw(0, most_s), self._wake_now)
+
+    def _wake_now(self) -> None:
+        self._later = None
+        self.wake()
 
     def stop(self) -> None:
         """End `run_forever` after the sync that is running, if one is."""
@@ -185,6 +196,10 @@ class Scheduler:
             await self._rest(error)
 
     async def _one(self, *, routine: bool) -> SyncResult:
+        if self._later is not None:
+            # this sync asks for what came before it
+            self._later.cancel()
+            self._later = None
         self._last_result = SyncResult()
         try:
             self._last_result = await self._sync(routine)

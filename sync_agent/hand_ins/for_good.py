@@ -32,7 +32,7 @@ async def known_for_good(agent: Agent, roster: Roster) -> Known:
     # a teacher's later laptops, to which the first one led, are no start of a voice, and are heard of all the same
     persons = (agent.remembered.get(roster.space, {}), agent.heard.get(roster.space, {}))
     met = {key for each in persons for devices in each.values() for key, _ in devices}
-    said = [one.entry for one in await agent.replica.store.of_kinds(roster.space, [Kind.PERSON_KEY])]
+    said = await agent.replica.said(Kind.PERSON_KEY, roster.space)
     hidden = [entry for entry in said if entry.header.author in met and roster.hides(entry)]
     forgotten = frozenset(person for author, person in unknown_words(said) if author in met)
     return replace(known, hidden_as=said_as(hidden, agent.replica.door), forgotten=forgotten)
@@ -40,5 +40,8 @@ async def known_for_good(agent: Agent, roster: Roster) -> Known:
 
 async def still_to_arrive(agent: Agent, space: bytes) -> Callable[[Work], bool]:
     """Whether neither the server, by its receipt, nor who reads it has a hand-in of a space yet."""
+    works = (await agent.replica.view(space)).coursework.hand_ins.values()
+    if all(work.at_server for work in works):
+        return lambda work: not work.at_server
     is_opened = await opened_for_good(agent, space)
     return lambda work: not work.at_server and not is_opened(work)

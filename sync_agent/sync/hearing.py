@@ -7,7 +7,9 @@ Rules:
 - what a line has shown is remembered: where no WebSocket stood, or each one fell young, asking comes first, and a
   WebSocket is tried beside it once in a while;
 - while a line stands routine syncs come seldom; else at the usual pace;
-- whoever is woken with a whole school waits a moment of its own (full jitter), so that the server is not met by all.
+- whoever is woken with a whole school waits a moment of its own (full jitter), so that the server is not met by all:
+  a longer one the more devices are around, but for who is named to ask for all. Meanwhile neighbours bring what that
+  one was given, and the server's next word comes: one call does for all of it.
 
 docs/protocol.md, "Wake-up".
 """
@@ -30,6 +32,9 @@ from sync_agent.sync.session import Session
 from sync_agent.transport.interface import Transport
 
 MOMENT_S: Final = 0.3
+FOR_EACH_S: Final = 0.1
+"""So much for each device around: a server that takes 10 ms to answer one is left nine tenths of its time."""
+MOST_MOMENT_S: Final = 3.0
 HEAD_START_S: Final = 1.0
 """How long a WebSocket is given before the asking begins beside it."""
 AFTER_FALL_S: Final = (1.0, 10.0)
@@ -78,6 +83,11 @@ class Ear:
         return Ear(self.asks_first, self.push_again_s, falls)
 
 
+def moment_s(others: int) -> float:
+    """How long at most whoever heard something with so many others waits before it asks the server."""
+    return min(MOST_MOMENT_S, max(MOMENT_S, FOR_EACH_S * others))
+
+
 def pause_s(heard: Heard, draw: Draw) -> float:
     """How long to wait before the next try: not at all where only the capability had come to its end."""
     stood_s = heard.stood_s
@@ -107,7 +117,7 @@ async def _listen(session: Session, transport: Transport, scheduler: Scheduler, 
     while True:
         session.ask_for_live()
         capability = await capabilities.get()
-        heard = await _Try(transport, capability, session, scheduler, ear, clock, draw).hear()
+        heard = await _Try(transport, capability, session, scheduler, ear, clock).hear()
         ear = ear.after(heard, clock())
         await asyncio.sleep(pause_s(heard, draw))
 
@@ -123,7 +133,6 @@ class _Try:
         scheduler: Scheduler,
         ear: Ear,
         clock: Callable[[], float],
-        draw: Draw,
     ) -> None:
         self._transport = transport
         self._capability = capability
@@ -131,7 +140,6 @@ class _Try:
         self._scheduler = scheduler
         self._ear = ear
         self._clock = clock
-        self._draw = draw
         self._pushes = ear.pushes(clock())
         self._began: dict[bool, float] = {}
         self._lasted: dict[bool, float] = {}
@@ -175,13 +183,18 @@ class _Try:
                     if pushed not in self._began:
                         self._stands(pushed=pushed)
                     elif moved:
-                        await asyncio.sleep(self._draw(0, MOMENT_S))
                         self._session.hear_news()
-                        self._scheduler.wake()
+                        self._scheduler.wake_within(await self._moment_s())
         except RelaisError as error:
             _log.info("listening for news: %s", error)
         finally:
             self._fallen(pushed=pushed)
+
+    async def _moment_s(self) -> float:
+        agent, sharing = self._session.agent, self._session.sharing
+        if sharing is None or sharing.is_named(await agent.spaces()):
+            return MOMENT_S
+        return moment_s(agent.around.found())
 
     def _stands(self, *, pushed: bool) -> None:
         self._began[pushed] = self._clock()

@@ -160,6 +160,11 @@ class Sharing:
         named = {next(iter(self._ranking(space, content=False)), None) for space in spaces}
         return bool(named - {None, self._electing.name})
 
+    def is_named(self, spaces: Iterable[bytes]) -> bool:
+        """Whether this device is the one that asks for all who share one of these spaces, or for itself."""
+        own = self._electing.name
+        return any(next(iter(self._ranking(space, content=False)), own) == own for space in spaces)
+
     def is_mine(self, piece: Wanted, *, content: bool = False, lacked: bool = False) -> bool:
         """Whether this device is to exchange a piece of a space with the server now.
 

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from protocol.limits import CAPABILITY_LIFETIME_S
-from sync_agent.sync.hearing import AFTER_FALL_S, MOMENT_S, MOST_YOUNG_FALLS, PUSH_AGAIN_S, YOUNG_S, Ear, Heard, pause_s
+from sync_agent.sync.hearing import (
+    AFTER_FALL_S,
+    MOMENT_S,
+    MOST_MOMENT_S,
+    MOST_YOUNG_FALLS,
+    PUSH_AGAIN_S,
+    YOUNG_S,
+    Ear,
+    Heard,
+    moment_s,
+    pause_s,
+)
 
 BLOCKED = Heard(tried=True, pushed_s=None, asked_s=3_600.0)
 DOWN = Heard(tried=True, pushed_s=None, asked_s=None)
@@ -45,3 +56,9 @@ def test_only_a_line_that_lived_as_long_as_its_capability_is_made_anew_at_once()
         assert pause_s(Heard(tried=True, pushed_s=lived, asked_s=None), highest) == AFTER_FALL_S[1]
     whole = float(CAPABILITY_LIFETIME_S)
     assert pause_s(Heard(tried=True, pushed_s=None, asked_s=whole), highest) == MOMENT_S
+
+
+def test_the_more_devices_hear_the_same_news_the_longer_they_take_to_ask_and_never_long() -> None:
+    assert moment_s(0) == moment_s(1) == MOMENT_S
+    assert moment_s(12) > moment_s(6) > MOMENT_S
+    assert moment_s(30) == moment_s(3_000) == MOST_MOMENT_S

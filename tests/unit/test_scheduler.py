@@ -298,3 +298,25 @@ async def test_a_pause_ends_with_its_event_or_its_time() -> None:
     await wait(event, 0)
     asyncio.get_running_loop().call_soon(event.set)
     await asyncio.wait_for(wait(event, 3_600), PATIENCE_S)
+
+
+async def test_what_may_wait_a_moment_ends_the_pause_once_unless_a_sync_has_begun_meanwhile() -> None:
+    stage = Stage()
+    scheduler = stage.scheduler()
+
+    async def on_pause(event: asyncio.Event, _delay_s: float) -> None:
+        if len(stage.syncs) == 1:
+            scheduler.wake_within(0.01)
+            scheduler.wake_within(3600)
+            await asyncio.wait_for(event.wait(), PATIENCE_S)
+        elif len(stage.syncs) == 2:
+            scheduler.wake_within(3600)
+            scheduler.wake()
+        else:
+            scheduler.wake_within(0)
+            await asyncio.wait_for(event.wait(), PATIENCE_S)
+            scheduler.stop()
+
+    stage.on_pause = on_pause
+    await scheduler.run_forever()
+    assert len(stage.syncs) == 3

@@ -23,6 +23,12 @@ def test_exactly_one_of_a_class_asks_the_server_for_a_piece() -> None:
 
 def test_a_device_alone_asks_for_itself() -> None:
     assert Room({"pc1"}).device("pc1").is_mine(PIECE)
+    assert Room({"pc1"}).device("pc1").is_named([SPACE])
+
+
+def test_of_many_who_hear_that_something_is_new_one_knows_that_it_is_to_ask_at_once() -> None:
+    room = Room({f"pc{number}" for number in range(9)})
+    assert [name for name in room.present if room.device(name).is_named([SPACE])] == [room.in_order()[0]]
 
 
 def test_when_the_one_that_was_named_goes_the_next_is_named_at_once() -> None:

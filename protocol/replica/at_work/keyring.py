@@ -233,5 +233,5 @@ async def recovery_keys_ever(replica: Replica) -> frozenset[bytes]:
 
 async def _recovery_keys_said(replica: Replica) -> list[tuple[Entry, bytes]]:
     held_back = (await replica.view(replica.territory)).roster.held_back
-    said = [one for one in await replica.store.scan_kinds([Kind.RECOVERY_KEY]) if one.id not in held_back]
+    said = [one for one in await replica.said(Kind.RECOVERY_KEY) if one.id not in held_back]
     return [(one, key.agreement) for one in said if (key := parsed(one, RecoveryKey.parse)) is not None]

@@ -37,6 +37,7 @@ from protocol.rights.door import Authority, Door
 from protocol.rights.speaking import Remembered
 from protocol.roles import Role
 
+K = TypeVar("K")
 V = TypeVar("V")
 
 Entropy = Callable[[int], bytes]
@@ -47,6 +48,7 @@ News = Callable[[Iterable[bytes]], Mapping[str, bytes | None]]
 _DOOR_KINDS = (Kind.ROOT_ROTATION, Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE, Kind.ERASE)
 _CACHED_RECORDS = 128
 _CACHED_READERS = 64
+_CACHED_KINDS = 32
 _ON_WORDS: Final = frozenset({Kind.REVOKE, Kind.RULING})
 CLOCK_MARK: Final = "clock"
 """→ 8 bytes: the time of the latest entry that was admitted or written, of those that move clocks."""
@@ -124,6 +126,7 @@ class Replica:
         self.words_on_words = 0
         """Grows with what takes back, or holds back, what others have said: what was hidden may be shown again."""
         self._readable: OrderedDict[bytes, tuple[int, dict[bytes, Authority]]] = OrderedDict()
+        self._said: OrderedDict[tuple[Kind, bytes | None], tuple[int, tuple[Entry, ...]]] = OrderedDict()
         self._views = Views(store, self.door)
         self._quotas = Quotas(store, self.door)
         self._remembered: Mapping[bytes, Remembered] = {}
@@ -343,6 +346,23 @@ class Replica:
             _keep(self._readable, key, known, _CACHED_READERS)
         return dict(known[1])
 
+    async def said(self, kind: Kind, space: bytes | None = None) -> tuple[Entry, ...]:
+        """The entries of a kind of which there are few, in one space or in all, in order of arrival.
+
+        They are read once until something changes: who is linked with eight neighbours asks hundreds of times a minute.
+        """
+        changes = self._changes
+        known = self._said.get((kind, space))
+        if known is None or known[0] != changes:
+            # what comes while this is read is looked for by the next who asks
+            if space is None:
+                found = await self.store.scan_kinds([kind])
+            else:
+                found = [stored.entry for stored in await self.store.of_kinds(space, [kind])]
+            known = changes, tuple(found)
+            _keep(self._said, (kind, space), known, _CACHED_KINDS)
+        return known[1]
+
     async def forgotten(self) -> frozenset[bytes]:
         """Of whom no name is left here: all names there are, looked at once until something changes."""
         if self._forgotten is None or self._forgotten[0] != self._changes:
@@ -546,6 +566,6 @@ def _nobody_listens(_spaces: frozenset[bytes], _source: bytes) -> None:
     """Nothing waits for news."""
 
 
-def _keep(cache: OrderedDict[bytes, V], key: bytes, value: V, most: int) -> None:
+def _keep(cache: OrderedDict[K, V], key: K, value: V, most: int) -> None:
     cache[key] = value
     shorten(cache, key, most)
