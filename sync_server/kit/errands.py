@@ -210,6 +210,7 @@ class RotatingRoot(Errand):
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """Accounts of what the old root has signed, and that the new one follows, as that has agreed."""
+        self._check_not_whole()
         if entry.header.kind == Kind.ROOT_ACCOUNT:
             if not _lists_only(entry, words_of(self.kit.root.public, evidence.values())):
                 raise uncalled_for(entry)
@@ -221,12 +222,7 @@ class RotatingRoot(Errand):
 
     def agreed(self, version: int, heads: Sequence[bytes], evidence: Iterable[Entry]) -> bytes:
         """As above, once what it leaves was looked at; the same again, and no other. Nothing once the kit is whole."""
-        if self._new.chain:
-            raise BadInput(
-                Code.BAD_KIT,
-                "the new kit is whole: its root has taken over, and agrees to nothing more. If this server was "
-                "restored or made anew since then, with the old kit: do so again, with the new one",
-            )
+        self._check_not_whole()
         new, old = self._new.root, self.kit.root.public
         payload = RootRotation.agreed(new, self.kit.territory, old, version, tuple(heads)).encode()
         if self._agreed not in (None, payload):
@@ -236,6 +232,14 @@ class RotatingRoot(Errand):
             self.looked_at.append(found.told())
         self._agreed = payload
         return payload
+
+    def _check_not_whole(self) -> None:
+        if self._new.chain:
+            raise BadInput(
+                Code.BAD_KIT,
+                "the new kit is whole: its root has taken over, and agrees to nothing more. If this server was "
+                "restored or made anew since then, with the old kit: do so again, with the new one",
+            )
 
     def _looked_at(self, heads: Sequence[bytes], shown: Mapping[bytes, Entry]) -> Left:
         found = left_by(heads, self._accounts, shown)

@@ -209,6 +209,9 @@ async def test_nor_to_anything_more_once_its_kit_is_whole(tmp_path: Path) -> Non
         (certificate,) = await scene.here.office.server.store.scan_kinds([Kind.CERTIFICATE])
         with pytest.raises(BadInput, match="is whole"):
             await Thief(scene.here, scene.old, "rotate root", whole).kit.agree(1, [certificate.id])
+        account = Draft(scene.old.territory, Kind.ROOT_ACCOUNT, None, RootAccount((certificate.id,)).encode())
+        with pytest.raises(BadInput, match="is whole"):
+            await Thief(scene.here, scene.old, "rotate root", whole).has_signed_of_a_header(account)
 
 
 @attack(ROW, off={"sync_server.kit.errands._lists_only": lambda *_: True})

@@ -110,12 +110,17 @@ class _Year(AtWork):
             whom.grant, whom.person = given.id, person
 
     def replace_root(self) -> None:
-        """The root is replaced; where somebody else has it too, twice, and then one of the new ones is none."""
-        old = self.roots[0]
+        """The root is replaced; where somebody else has it too, twice, and then one of the new ones is none.
+
+        Or it is said twice of the same root, each time with something else of what there was.
+        """
+        old, is_same = self.roots[0], self.random.random() < 0.5
         for _ in range(self.random.choice([0, 1, 2]) if len(self.roots) == 1 else 0):
-            new = Writer(self.world.new_key(), Role.ROOT, b"", None)
-            named = tuple(one.id for one in self.world.entries if one.header.author == old.key.public)[:4]
-            said = RootRotation.agreed(new.key, self.world.territory, old.key.public, 1, named)
+            is_again = is_same and len(self.roots) > 1
+            new = self.roots[-1] if is_again else Writer(self.world.new_key(), Role.ROOT, b"", None)
+            named = [one.id for one in self.world.entries if one.header.author == old.key.public]
+            some = tuple(named[4:8] if is_again else named[:4])
+            said = RootRotation.agreed(new.key, self.world.territory, old.key.public, 1, some)
             self.world.say(old, self.world.territory, Kind.ROOT_ROTATION, said.encode())
             self.roots.append(new)
 
