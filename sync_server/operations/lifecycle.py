@@ -90,6 +90,11 @@ async def _waiting(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
             "title": each.title,
             "at": rfc3339(each.entry.timestamp_ms),
             "words": words.get(each.entry.id),
+            "until": rfc3339(each.facts.until_ms),
+            "role": None if each.facts.role is None else each.facts.role.value,
+            "leaves": each.facts.leaves,
+            "same": None if each.facts.same_as is None else each.facts.same_as.hex(),
+            "with_all": each.facts.with_all,
         }
         for each in rows
     ]

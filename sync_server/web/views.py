@@ -8,6 +8,7 @@ from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.model.entry import kind_name
+from sync_server.handlers.by_kit.said_again import Facts, why_not_again
 from sync_server.handlers.by_kit.waiting import Waiting
 from sync_server.handlers.overview.device_query import WORST_FIRST
 from sync_server.handlers.overview.devices import Device, DeviceState, Remark, remarks_on
@@ -294,6 +295,20 @@ def _pending(standing: Standing, words: Words) -> str:
     return words.count("schools.pending", standing.pending) if standing.pending else words("schools.nothing")
 
 
+def _facts(facts: Facts, words: Words) -> Iterator[str]:
+    """What else a word says that waits for a decision."""
+    if facts.role is not None and not facts.leaves:
+        yield words(f"waiting.as_{facts.role.value}")
+    if facts.leaves:
+        yield words("waiting.leaves")
+    if facts.same_as is not None:
+        yield words("waiting.same", person=facts.same_as.hex()[:_SHORT_ID_CHARS])
+    if facts.until_ms is not None:
+        yield words("waiting.until", when=words.full(facts.until_ms))
+    if facts.with_all:
+        yield words("waiting.with_all")
+
+
 class WaitingView:
     """What waits for a decision, as a row: what, of whom, from which device, and what it says of its time."""
 
@@ -305,6 +320,8 @@ class WaitingView:
         self.kind = kind_name(header.kind)
         self.name = waiting.name
         self.title = waiting.title
+        self.facts = tuple(_facts(waiting.facts, words))
+        self.may_be_accepted = why_not_again(waiting.entry) is None
         self.at_ms = waiting.entry.timestamp_ms
         self.device = header.author
         known = found.by_id.get(header.author)

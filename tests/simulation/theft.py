@@ -25,6 +25,7 @@ from protocol.replica.office.withdrawals import revoke_device
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.succession import _entries
 from sync_agent.school.office import SchoolOffice
+from sync_server.handlers.by_kit.said_again import why_not_again
 from sync_server.handlers.by_kit.waiting import list_waiting, rule
 from sync_server.handlers.record.late_rights import late_rights
 from sync_server.opened.app import Server
@@ -46,7 +47,7 @@ LONGEST_WAIT_S: Final = 600.0
 LATE: Final = 0.3
 """How often a theft is noticed after what the thief has erased was destroyed."""
 _DAY_MS: Final = 24 * 3600 * 1000
-_NOT_TO_BE_ACCEPTED: Final = frozenset({Kind.GRANT, Kind.INVITE, Kind.REVOKE, Kind.RULING})
+_NOT_TO_BE_ACCEPTED: Final = frozenset({Kind.GRANT, Kind.REVOKE})
 
 
 async def steal(world: World, machine: Machine, random: Random) -> str:
@@ -242,7 +243,7 @@ async def judge_waiting(world: World, _machine: Machine, random: Random) -> str:
         waiting = await list_waiting(server)
         if waiting:
             entry = random.choice(waiting).entry
-            sensible = accept and entry.header.kind not in _NOT_TO_BE_ACCEPTED
+            sensible = accept and entry.header.kind not in _NOT_TO_BE_ACCEPTED and why_not_again(entry) is None
             if sensible:
                 world.trust.accepted.add(entry.id)
                 if entry.header.kind == Kind.ERASE:

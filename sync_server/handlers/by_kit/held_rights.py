@@ -1,4 +1,4 @@
-"""Of a right, or a code, that waits for somebody to judge: as whose it lets in, and by which words its device is known.
+"""Of a right that waits for somebody to judge: as whose it lets in, and by which words its device is known.
 
 Rules:
 - a grant names somebody by an id, and any device; what that calls itself its owner has chosen. So as whose it lets in
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.model.entry import Entry, Kind, parsed
-from protocol.model.structure import Grant, Invite
+from protocol.model.structure import Grant
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.office.people import described
@@ -32,19 +32,17 @@ MAX_TOLD: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class LetsIn:
-    """Whom a right or a code lets in: the role, as whose, and which device, which a code does not say."""
+    """Whom a right lets in: the role, as whose, and which device."""
 
     role: Role
     person: bytes | None
-    device: Device | None
+    device: Device
 
 
 def lets_in(entry: Entry) -> LetsIn | None:
     """Whom an entry lets in, if it is such a one."""
     if entry.header.kind == Kind.GRANT and (grant := parsed(entry, Grant.parse)) is not None:
         return LetsIn(grant.role, grant.person, (grant.signing, grant.agreement))
-    if entry.header.kind == Kind.INVITE and (invite := parsed(entry, Invite.parse)) is not None:
-        return LetsIn(invite.role, invite.person, None)
     return None
 
 
@@ -70,15 +68,13 @@ async def told_of_accepted(server: Server, entries: Iterable[Entry]) -> list[str
     given = [each for each in map(lets_in, entries) if each is not None]
     for each in given[:MAX_TOLD]:
         whose = "nobody" if each.person is None else f"{await described(server, each.person)} ({each.person.hex()})"
-        if each.device is None:
-            told.append(f"a code that lets in a {each.role} counts again, as the one of {whose}")
-        elif (device := _own_device(each)) is not None:
+        if (device := _own_device(each)) is not None:
             words = await asyncio.to_thread(device_words, device)
             told.append(
                 f"the device {device[0].hex()} is let in as a {each.role}, of {whose}: the page on its own screen has "
                 f"to show “{words}”; if it does not, `sync-server revoke {device[0].hex()}`"
             )
-    return told + ([f"and {len(given) - MAX_TOLD} more rights and codes"] if len(given) > MAX_TOLD else [])
+    return told + ([f"and {len(given) - MAX_TOLD} more rights"] if len(given) > MAX_TOLD else [])
 
 
 def _own_device(given: LetsIn | None) -> Device | None:

@@ -6,6 +6,7 @@ Rules:
   hand-in is not waits by itself, until its author has said again what it says (docs/adr/0310);
 - what lets in, cuts off, forgets or names is accepted by being said again, by the server: only its own word gives
   rights; what was said again waits no more, whoever holds it back;
+- a code, a ruling, and that two people are one, are said in another way (`said_again`, docs/adr/0333);
 - of a device as a whole only its work is accepted: what it said of rights, names and erasures is accepted one by one,
   each by its own id, since a thief's stands beside the owner's;
 - whom another erasure covers as far, which counts, waits for nothing: they are forgotten whatever is said of this
@@ -20,8 +21,8 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.folds.coursework import Coursework
@@ -42,6 +43,16 @@ from protocol.rights.roster import Roster, is_acceptable
 from protocol.rights.successions import successors_of
 from protocol.roles import SHARED
 from sync_server.handlers.by_kit.held_rights import LetsIn, lets_in, names_of
+from sync_server.handlers.by_kit.said_again import (
+    BY_ITSELF,
+    SAID_AGAIN,
+    Facts,
+    facts_of,
+    payload_again,
+    saying,
+    whom_they_show,
+    why_not_again,
+)
 from sync_server.handlers.store.notices import Notice
 from sync_server.kit.away import KitAway
 from sync_server.kit.errands import may_be_judged_by_kit
@@ -52,8 +63,8 @@ from sync_server.opened.app import Server
 class Waiting:
     """Something that a device which was cut off has written, or so it says, and that waits for somebody to judge.
 
-    `name` is the pupil's, `title` the item's, where they are known; of a right or a code, which `gives` says, `name` is
-    all that lists ever called the one as whom it lets in.
+    `name` is the pupil's, `title` the item's, where they are known; of a right, which `gives` says, `name` is all that
+    lists ever called the one as whom it lets in. `facts` are what else it says.
     """
 
     entry: Entry
@@ -61,6 +72,7 @@ class Waiting:
     title: str | None
     refused: bool
     gives: LetsIn | None = None
+    facts: Facts = field(default_factory=Facts)
 
 
 async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting]:
@@ -89,10 +101,30 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
             work = view.coursework.hand_ins.get(target or b"")
             item = view.coursework.items.get((target if work is None else work.item) or b"")
             title = item.shown.record.title if item is not None else _title(entry) or await about(server, entry, named)
-            found.append(Waiting(entry, None if person is None else person.name, title, refused, lets_in(entry)))
-    names = await names_of(server.replica, (each.gives for each in found))
-    found = [each if each.gives is None else replace(each, name=names.get(each.gives.person or b"")) for each in found]
+            name = None if person is None else person.name
+            found.append(Waiting(entry, name, title, refused, lets_in(entry), facts_of(entry)))
+    found = await _with_names(server, found)
     return sorted(found, key=lambda waiting: (waiting.entry.header.at, waiting.entry.id))
+
+
+async def _with_names(server: Server, found: Sequence[Waiting]) -> list[Waiting]:
+    """The same with the names of whom rights let in, and rulings show again; without rulings on work, which waits."""
+    rulings = [each.entry for each in found if _is_ruling(each.entry)]
+    names = await names_of(server.replica, (each.gives for each in found))
+    shown = await whom_they_show(server.replica, rulings)
+    told = []
+    for each in found:
+        if each.gives is not None:
+            told.append(replace(each, name=names.get(each.gives.person or b"")))
+        elif not _is_ruling(each.entry):
+            told.append(each)
+        elif each.entry.id in shown or _is_of_earlier_root(server, each.entry):
+            told.append(replace(each, title=shown.get(each.entry.id)))
+    return told
+
+
+def _is_ruling(entry: Entry) -> bool:
+    return entry.header.kind == Kind.RULING
 
 
 async def waiting_notices(server: Server) -> list[Notice]:
@@ -117,10 +149,12 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
     """Accept or refuse entries, or all that waits of a device (accepted is its work alone); with the kit as the root.
 
     Raises `BadInput`: UNKNOWN_HAND_IN for what neither waits nor was ruled on; BAD_KIT; USAGE for what the root says
-    nothing of.
+    nothing of, or what is said in another way.
     """
     if kit is not None:
         check_kit(server, kit)
+    elif accept:
+        await _check_said_again(server, frozenset(named))
     ruled = 0
     judged: list[tuple[bytes, bytes]] = []
     drafts = []
@@ -214,17 +248,19 @@ def _names(entry: Entry) -> set[bytes | None]:
 
 def goes_with_all(entry: Entry) -> bool:
     """Whether one word for all of a device's covers this entry."""
-    return entry.header.kind not in _SAID_AGAIN
+    return entry.header.kind not in BY_ITSELF
 
 
-_SAID_AGAIN: Final = frozenset(
-    {Kind.GRANT, Kind.INVITE, Kind.REVOKE, Kind.ERASE, Kind.PERSON, Kind.SPACE_CHANGE, Kind.RULING}
-)
+async def _check_said_again(server: Server, ids: Collection[bytes]) -> None:
+    """Raise `BadInput(USAGE)` where one of these is said in another way than by `accept`."""
+    for entry in (await server.store.get(sorted(ids))).values():
+        if (why := why_not_again(entry)) is not None:
+            raise BadInput(Code.USAGE, why)
 
 
 _LET_STAND: Final = frozenset({Kind.CERTIFICATE, Kind.RECOVERY_KEY, Kind.REWRAP})
 """Of what only a root says, what still means something where another root has taken over."""
-MAY_WAIT: Final = frozenset(kind for kind in Kind if kind in _SAID_AGAIN | _LET_STAND or is_acceptable(kind))
+MAY_WAIT: Final = frozenset(kind for kind in Kind if kind in BY_ITSELF | _LET_STAND or is_acceptable(kind))
 
 
 def _is_of_earlier_root(server: Server, entry: Entry) -> bool:
@@ -236,7 +272,7 @@ def _is_said_again(server: Server, entry: Entry) -> bool:
     """Whether a server accepts something by saying it itself: not that another server's key is cut off."""
     kind = entry.header.kind
     cut = parsed(entry, Revocation.parse) if kind == Kind.REVOKE else None
-    return kind in _SAID_AGAIN and (cut is None or cut.key not in server.replica.door.server_keys())
+    return kind in SAID_AGAIN and (cut is None or cut.key not in server.replica.door.server_keys())
 
 
 async def _held(server: Server) -> dict[bytes, list[Entry]]:
@@ -254,7 +290,7 @@ async def _held(server: Server) -> dict[bytes, list[Entry]]:
 def _may_be_accepted(entry: Entry, roster: Roster) -> bool:
     """Work, and what was said of rights and names by who was cut off, or under access that does not count any more."""
     kind = entry.header.kind
-    return is_acceptable(kind) or (kind in _SAID_AGAIN and roster.is_held_with_its_author(entry))
+    return is_acceptable(kind) or (kind in BY_ITSELF and roster.is_held_with_its_author(entry))
 
 
 async def _note_let_in(server: Server, again: Iterable[Entry]) -> None:
@@ -277,7 +313,7 @@ def _said_again(server: Server, entry: Entry, roster: Roster, name: bytes | None
         header.space,
         Kind(header.kind),
         server.grant,
-        entry.payload or b"",
+        payload_again(entry) or b"",
         subject=header.subject,
         target=header.target,
         parents=() if replaced is None else (replaced,),
@@ -286,20 +322,13 @@ def _said_again(server: Server, entry: Entry, roster: Roster, name: bytes | None
 
 _MISSED: Final = frozenset({Kind.REVISION, Kind.WITHDRAW, Kind.RESTORE, Kind.FEEDBACK, Kind.HAND_IN, Kind.WRAP})
 """What somebody misses who does not hear of it. Erasures have a notice of their own."""
-_What: TypeAlias = tuple[bytes, int, bytes | None, bytes | None, bytes | None]
-
-
-def _what(entry: Entry) -> _What:
-    """What a word says, whoever says it."""
-    header = entry.header
-    return header.space, header.kind, header.subject, header.target, entry.payload
 
 
 async def _ids_said_again(server: Server) -> set[bytes]:
     """What is accepted by being said again, and was: the same came here since, and counts."""
-    said = await server.store.scan_kinds(sorted(_SAID_AGAIN))
+    said = await server.store.scan_kinds(sorted(BY_ITSELF))
     counting = [one.id for one in said if one.id not in (await server.replica.view(one.header.space)).roster.held_back]
-    return said_again(said, counting, _what)
+    return said_again(said, counting, saying)
 
 
 async def _waits_by_itself(

@@ -1,0 +1,133 @@
+"""What is accepted by being said again in the server's own name: what of it is shown, and what is said (docs/adr/0333).
+
+Rules:
+- a thief's word stands beside the honest one, and looks like it: nothing is said again that `waiting` has not shown.
+  The payload is made anew from that, and whatever else an entry held stays in it;
+- a code is not said again: nothing tells a thief's from the honest one, and a new one is free;
+- nor is a ruling, of which it is shown whom it shows again: what it took back `unerase` takes back, and what it let
+  count `accept` does, each with its questions;
+- that two people are one `person merge` says, which asks (docs/adr/0289).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation, Ruling, SpaceChange
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
+from protocol.roles import PersonRole
+
+
+class _Record(Protocol):
+    def encode(self) -> bytes: ...
+
+
+def _erasure(payload: bytes) -> _Record:
+    return Erasure(Erasure.parse(payload).covers)  # a turn is the root's to say
+
+
+def _person(payload: bytes) -> _Record:
+    record = PersonRecord.parse(payload)
+    return PersonRecord(record.name, record.role, left=record.left)
+
+
+_READ_AS: Final[Mapping[int, Callable[[bytes], _Record]]] = {
+    Kind.GRANT: Grant.parse,
+    Kind.REVOKE: Revocation.parse,
+    Kind.ERASE: _erasure,
+    Kind.PERSON: _person,
+    Kind.SPACE_CHANGE: SpaceChange.parse,
+}
+SAID_AGAIN: Final = frozenset(_READ_AS)
+MAX_SHOWN: Final = 20
+"""Of so many whom one ruling shows again it is said."""
+BY_ITSELF: Final = SAID_AGAIN | {Kind.RULING}
+"""What waits each for a word of its own, and goes with no other of its device's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a word says besides whom it is about.
+
+    Of a right when it is to end (`until_ms`); of a name on a list as what (`role`), whether it `leaves` it, and as whom
+    else it is to count (`same_as`); of a device that is cut off, that nothing of what it said stays (`with_all`).
+    """
+
+    until_ms: int | None = None
+    role: PersonRole | None = None
+    leaves: bool = False
+    same_as: bytes | None = None
+    with_all: bool = False
+
+
+_NONE: Final = Facts()
+
+
+def facts_of(entry: Entry) -> Facts:
+    """What `waiting` shows of an entry."""
+    kind = entry.header.kind
+    if kind == Kind.GRANT and (grant := parsed(entry, Grant.parse)) is not None:
+        return Facts(until_ms=grant.until_ms)
+    if kind == Kind.PERSON and (record := parsed(entry, PersonRecord.parse)) is not None:
+        return Facts(role=record.role, leaves=record.left, same_as=record.same_as)
+    if kind == Kind.REVOKE and (cut := parsed(entry, Revocation.parse)) is not None:
+        return Facts(with_all=entry.header.target is None and not cut.heads)
+    return _NONE
+
+
+def payload_again(entry: Entry) -> bytes | None:
+    """What the server says where it says an entry again; None for one that cannot be read."""
+    read = _READ_AS.get(entry.header.kind)
+    record = None if read is None else parsed(entry, read)
+    return None if record is None else record.encode()
+
+
+async def whom_they_show(replica: Replica, entries: Iterable[Entry]) -> Mapping[bytes, str]:
+    """Whom each of these rulings, by its id, shows again: by all that lists ever called them, else by their ids."""
+    rulings = {one.id: said for one in entries if (said := parsed(one, Ruling.parse)) is not None}
+    named = {name for said in rulings.values() for name in said.refused}
+    orders = await replica.store.get(sorted(named))
+    covers = {name: order.covers for name, one in orders.items() if (order := _order_in(one)) is not None}
+    whom = {
+        ruling: {covers[name] for name in said.refused if name in covers} | ({said.covers} if said.covers else set())
+        for ruling, said in rulings.items()
+    }
+    called = await mentioned(replica, frozenset().union(*whom.values())) if whom else {}
+
+    def named_as(person: bytes) -> str:
+        return ", ".join(called[person].names[:MAX_NAMES_SHOWN]) or person.hex()
+
+    return {ruling: "; ".join(map(named_as, sorted(shown)[:MAX_SHOWN])) for ruling, shown in whom.items() if shown}
+
+
+def _order_in(entry: Entry) -> Erasure | None:
+    return parsed(entry, Erasure.parse) if entry.header.kind == Kind.ERASE else None
+
+
+def saying(entry: Entry) -> Hashable:
+    """What a word of `BY_ITSELF` says, to compare it with others."""
+    payload = entry.payload if entry.header.kind == Kind.RULING else payload_again(entry)
+    return entry.header.space, entry.header.kind, entry.header.subject, entry.header.target, payload, facts_of(entry)
+
+
+def why_not_again(entry: Entry) -> str | None:
+    """What to say to whoever would have an entry said again that is said in another way."""
+    name = entry.id.hex()
+    if entry.header.kind == Kind.INVITE:
+        return f"{name} is a code, and nothing tells whose: make a new one (`invite`)"
+    if entry.header.kind == Kind.RULING:
+        return (
+            f"{name} is a decision on what others said. Say it anew, with its own questions: `unerase` for whom it "
+            "shows again, `accept` or `refuse` for what it lets count or not"
+        )
+    same_as = facts_of(entry).same_as
+    if same_as is not None:
+        person = (entry.header.subject or b"").hex()
+        return f"{name} says that two people are one: `person merge {person} {same_as.hex()}` asks whether they are"
+    if entry.header.kind in SAID_AGAIN and payload_again(entry) is None:
+        return f"{name} cannot be read"
+    return None
