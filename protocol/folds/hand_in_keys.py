@@ -14,7 +14,8 @@ from typing import Final
 from protocol.errors import PeerFault
 from protocol.folds.coursework import HandInState, Witness, Work
 from protocol.identity import AgreementKey
-from protocol.model.work import Wraps
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.work import HandIn, Wraps
 from protocol.rights.roster import Person, Roster
 from protocol.rights.vouching import Device, device_id
 from protocol.roles import HAS_READING_KEYS, PersonRole
@@ -198,6 +199,20 @@ def info_of(work: Work) -> bytes:
         person=work.person,
         author=work.author,
         commitment=work.record.content.stream,
+    )
+
+
+def info_of_hand_in(entry: Entry) -> bytes | None:
+    """The same, of the entry that is the hand-in; None where it is none, or says nothing any more."""
+    header, record = entry.header, parsed(entry, HandIn.parse)
+    if header.kind != Kind.HAND_IN or record is None or header.target is None or header.subject is None:
+        return None
+    return wrap_info(
+        space=header.space,
+        item=header.target,
+        person=header.subject,
+        author=header.author,
+        commitment=record.content.stream,
     )
 
 

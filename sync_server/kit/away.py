@@ -118,8 +118,10 @@ class RootAway:
     async def _evidence(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
         """What shows that entries say what was asked for: the certificates of who is cut off, what is ruled on."""
         store = self._server.store
+        sealed = [each.header.target for each in entries if each.header.kind == Kind.WRAP and each.header.target]
         cut = {Revocation.parse(each.payload or b"").key for each in entries if each.header.kind == Kind.REVOKE}
         shown = {each.id: each for each in await store.scan_kinds([Kind.CERTIFICATE]) if _certified(each) in cut}
+        shown |= await store.get(sealed)
         for account in (each for each in entries if each.header.kind == Kind.ROOT_ACCOUNT):
             listed = await store.get(RootAccount.parse(account.payload or b"").ids)
             shown |= {name: _bare(each) for name, each in listed.items()}

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
 from protocol.errors import BadInput, Code, PeerFault
-from protocol.folds.hand_in_keys import wraps_for
+from protocol.folds.hand_in_keys import info_of_hand_in, wraps_for
 from protocol.identity import SigningKey
 from protocol.model.entry import ID_BYTES, Entry, Kind, signature_holds
 from protocol.model.structure import Certificate, PersonKey, RecoveryKey, Revocation, Rewrap, Ruling
@@ -93,7 +93,11 @@ class Exporting(Errand):
 
 
 class Rewrapping(Errand):
-    """`rewrap`: a teacher's device with these words is sealed to; who asks sees no key."""
+    """`rewrap`: a teacher's device with these words is sealed to; who asks sees no key.
+
+    A work's key is signed for under that work, once, and the work is shown: of another's nothing is opened, and it
+    counts as given (docs/adr/0335).
+    """
 
     elsewhere = frozenset({Kind.WRAP})
 
@@ -112,19 +116,34 @@ class Rewrapping(Errand):
         self._is_all_said = bool(spaces) and all(len(each) == ID_BYTES for each in typed)
         self._words = words
         self._entropy = entropy
-        self._made: set[tuple[bytes, bytes]] = set()
+        self._once = Once()
+        self._made: dict[tuple[bytes, bytes], bytes] = {}
+        """What was sealed here, and what that is bound to."""
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
-        """That the kit was used for this person, and wraps that were made here."""
-        del evidence
+        """That the kit was used for this person, and what was sealed here of a work, under that work."""
         if entry.header.kind == Kind.REWRAP:
             said = Rewrap.parse(entry.payload or b"")
             is_fine = said.person == self._person
         else:
             check_kind(entry, Kind.WRAP)
-            is_fine = self._made.issuperset(Wraps.parse(entry.payload or b"").wraps)
+            is_fine = self._is_of_its_work(entry, evidence)
         if not is_fine:
             raise uncalled_for(entry)
+
+    def _is_of_its_work(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> bool:
+        target = entry.header.target or b""
+        if (work := evidence.get(target)) is None:
+            raise PeerFault(
+                Code.NO_RIGHT, f"the program that has the store open does not show what a key is to open{NOT_SHOWN}"
+            )
+        match Wraps.parse(entry.payload or b"").wraps:
+            case [(reader, _) as wrap] if wrap in self._made:
+                is_about = (entry.header.space, entry.header.subject) == (work.header.space, work.header.subject)
+                is_bound = self._made[wrap] == info_of_hand_in(work)
+                return is_about and is_bound and self._once.is_first(entry, target + reader)
+            case _:
+                return False
 
     def rewrapped(self, device: Device, reading_key: Entry, works: Sequence[Sealed]) -> list[bytes]:
         """As above, if the words are this device's, and the reading key its own word."""
@@ -138,7 +157,7 @@ class Rewrapping(Errand):
         for work in works:
             key = self._opened(work)
             wraps = wraps_for([reader], key, work.info, self._entropy).wraps if key else ()
-            self._made.update(wraps)
+            self._made |= dict.fromkeys(wraps, work.info)
             found.append(wraps[0][1] if wraps else b"")
         return found
 

@@ -229,11 +229,18 @@ async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     return await commands.report_loss(server, params, outgoing, seen)
 
 
-async def _rewrap(server: Server, params: Params, _outgoing: Outgoing, kit: KitAway | None) -> JSON:
+async def _rewrap(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
     person = person_id(given.text(params, "person"))
     spaces = [space_named(server, text) for text in given.texts(params, "space")]
     words = given.text_or_none(params, "words")
-    return {"hand_ins": await rewrap(server, _needed(kit), person, words, spaces)}
+    again = params.get("again") is True
+    opened, passed_over = await rewrap(server, _needed(kit), person, words, spaces, again=again)
+    if passed_over:
+        await outgoing.progress(
+            f"the kit had sealed {passed_over} works to this device before, and they were passed over. If it opens "
+            "them not, since that was on a server in wrong hands: the same command with --again"
+        )
+    return {"hand_ins": opened}
 
 
 async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:

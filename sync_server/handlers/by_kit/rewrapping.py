@@ -5,6 +5,8 @@ Rules:
 - for whom is said by six words that a human has read on the teacher's own screen: whoever had the server may have named
   a device as hers and dated its key before hers, and what a server believes is no reason to open earlier work;
 - what is written is wraps, signed by the root; the work itself stays sealed;
+- what the kit has sealed to that device before is passed over, and told: on a server in wrong hands it may have sealed
+  what opens nothing, and is asked again (docs/adr/0335);
 - each use is said by an entry of the territory, before anything else of it can be seen.
 """
 
@@ -35,10 +37,13 @@ _ReadingKey: TypeAlias = tuple[Authority, Entry]
 """The grant of a device, and the entry in which it names its reading key."""
 
 
-async def rewrap(server: Server, kit: KitAway, person: bytes, words: str | None, spaces: Sequence[bytes]) -> int:
+async def rewrap(
+    server: Server, kit: KitAway, person: bytes, words: str | None, spaces: Sequence[bytes], *, again: bool = False
+) -> tuple[int, int]:
     """Wrap, in `spaces` (none: in all), for the device of a teacher with these six words, what it has no wrap of.
 
-    How many works. Raises `BadInput`: BAD_KIT for another territory's kit, UNKNOWN_PERSON for somebody without a key
+    How many works, and how many were passed over, since a root of the territory has wrapped them for it (none if
+    `again`). Raises `BadInput`: BAD_KIT for another territory's kit, UNKNOWN_PERSON for somebody without a key
     there, USAGE, which lists the person's devices, for no words or for those of none.
     """
     check_kit(server, kit)
@@ -54,14 +59,16 @@ async def rewrap(server: Server, kit: KitAway, person: bytes, words: str | None,
     chosen = [(space, *device) for space, device in found if is_shown(words, device[0].pair)]
     if not chosen:
         raise BadInput(Code.USAGE, _which(words, (grant for _, (grant, _) in found)))
-    opened = 0
+    opened = passed_over = 0
     for space, grant, said in chosen:
         key = PersonKey.parse(said.payload or b"").agreement
+        here = [*(await server.replica.view(space)).coursework.hand_ins.values()]
         works = [
             work
-            for work in (await server.replica.view(space)).coursework.hand_ins.values()
-            if work.wrapped_by.get(key, frozenset()).isdisjoint(server.replica.door.roots)
+            for work in here
+            if again or work.wrapped_by.get(key, frozenset()).isdisjoint(server.replica.door.roots)
         ]
+        passed_over += len(here) - len(works)
         seals = await kit.rewrapped(works, grant.pair, said)
         drafts = [
             Draft(space, Kind.WRAP, None, Wraps(((key, seal),)).encode(), subject=work.person, target=work.id)
@@ -74,7 +81,7 @@ async def rewrap(server: Server, kit: KitAway, person: bytes, words: str | None,
             for start in range(0, len(drafts), _AT_ONCE):
                 await write_as_root(server, kit, drafts[start : start + _AT_ONCE])
             opened += len(drafts)
-    return opened
+    return opened, passed_over
 
 
 async def _devices(server: Server, space: bytes, person: bytes) -> list[_ReadingKey]:
