@@ -4,6 +4,7 @@ Rules:
 - a declared size beyond the bound is refused before a byte is read, an undeclared one at the first byte too many;
 - a `Content-Encoding` is refused: what it would grow to is not known;
 - a client that brings less than a piece a minute is let go, so that slow ones do not occupy the server for ever;
+- what comes fast is passed on in large pieces, each of which costs a turn of a thread and a look at the disk;
 - while a piece is awaited the request counts as not whole: whoever lets us wait the longest makes room (`connections`).
 """
 
@@ -21,6 +22,8 @@ from protocol.replica.http.connections import awaiting
 
 SLOWEST_PIECE_BYTES: Final = 64 * KiB
 PIECE_TIMEOUT_S: Final = 60.0
+GATHER_S: Final = 0.05
+"""So long a piece that is large enough grows, from when it was awaited."""
 
 
 async def pieces(request: web.Request, max_bytes: int) -> AsyncIterator[bytes]:
@@ -35,21 +38,23 @@ async def pieces(request: web.Request, max_bytes: int) -> AsyncIterator[bytes]:
     left = max_bytes
     ended = False
     while not ended:
-        piece = bytearray()
+        gathered: list[bytes] = []
         fault: PeerFault | None = None
         try:
-            async with asyncio.timeout(PIECE_TIMEOUT_S):
+            async with asyncio.timeout(PIECE_TIMEOUT_S) as patience:
                 with awaiting(request):
-                    ended = await _fill(request, piece)
+                    ended = await _gather(request, gathered, patience)
         except TimeoutError:
-            fault = PeerFault(Code.TOO_SLOW, "the request took too long to arrive")
+            if sum(map(len, gathered)) < SLOWEST_PIECE_BYTES:
+                fault = PeerFault(Code.TOO_SLOW, "the request took too long to arrive")
         except (web.RequestPayloadError, ClientError, ConnectionError) as reason:
             fault = PeerFault(Code.CUT_OFF, "the request broke off", reason=str(reason))
+        piece = b"".join(gathered)
         left -= len(piece)
         if left < 0:
             raise _too_large(max_bytes)
         if piece:
-            yield bytes(piece)
+            yield piece
         if fault is not None:
             raise fault
 
@@ -59,13 +64,20 @@ def _check_plain(request: web.Request) -> None:
         raise PeerFault(Code.ENCODED_BODY, "the body of a request may not be encoded")
 
 
-async def _fill(request: web.Request, piece: bytearray) -> bool:
-    """Add what comes to `piece`, until it is worth passing on; whether the body has ended."""
-    while len(piece) < SLOWEST_PIECE_BYTES:
-        part = await request.content.read(FILE_PIECE_BYTES - len(piece))
+async def _gather(request: web.Request, gathered: list[bytes], patience: asyncio.Timeout) -> bool:
+    """Add what comes, until that is worth passing on; whether the body has ended. `patience` is shortened from then."""
+    clock = asyncio.get_running_loop().time
+    enough_s, size = clock() + GATHER_S, 0
+    while size < FILE_PIECE_BYTES:
+        part = await request.content.read(FILE_PIECE_BYTES - size)
         if not part:
             return True
-        piece += part
+        gathered.append(part)
+        size += len(part)
+        if size >= SLOWEST_PIECE_BYTES:
+            if clock() >= enough_s:
+                break
+            patience.reschedule(enough_s)
     return False
 
 
