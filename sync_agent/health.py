@@ -25,6 +25,7 @@ from protocol.replica.console.frame import installed_version
 from protocol.replica.interfaces import EntryStore, RegisterRow
 from sync_agent.app import Agent
 from sync_agent.machine.marks import HEALTH_MARK, LAST_SYNC_MARK
+from sync_agent.machine.refusals import refused_ids
 from sync_agent.network.trouble import Seen, seen_as
 
 REPORT_AGE_MS: Final = 3600 * 1000
@@ -45,7 +46,7 @@ async def health_of(
     oldest_ms: int | None = None,
     skew_ms: int = 0,
 ) -> Health:
-    """The report as it stands: what is not sent yet, the trouble of the last attempt, room on the disk, the clock."""
+    """The report as it stands: what the server has not taken yet, the trouble of the last attempt, room, the clock."""
     return Health(
         name=agent.enrolment.device_name[:MAX_NAME_CHARS],
         version=installed_version(),
@@ -140,6 +141,7 @@ async def own_report(agent: Agent) -> RegisterRow:
     last = await LastSync.read(store)
     skew_ms = 0 if last is None else last.skew_ms
     entries, entry_bytes = await store.unsent_totals()
+    entries += len(await refused_ids(store))
     packs = sum(pack.size for pack in await content.unsent_packs())
     health = await health_of(agent, entries, entry_bytes + packs, None, skew_ms=skew_ms)
     at_ms = max(0, agent.now_ms() - skew_ms)

@@ -11,6 +11,7 @@ from sync_agent.coursework.past_years import past_spaces
 from sync_agent.hand_ins.going import going_unopened
 from sync_agent.health import LastSync
 from sync_agent.machine.marks import PROVEN_MARKS, TREE_TROUBLE_MARK
+from sync_agent.machine.refusals import refused_ids
 from sync_agent.network.trouble import in_touch
 from sync_agent.school.held_back import held_back_status
 from sync_agent.school.measures import ordered
@@ -133,9 +134,11 @@ async def _waits_for(agent: Agent) -> list[JSON]:
 
 
 async def _backlog(agent: Agent) -> dict[str, JSON]:
-    entries, wire_bytes = await agent.replica.store.unsent_totals()
+    store = agent.replica.store
+    entries, wire_bytes = await store.unsent_totals()
     packs = {pack.hash: pack.size for pack in await agent.replica.content.unsent_packs()}
-    return {"entries": entries, "bytes": wire_bytes + sum(packs.values())}
+    refused = len(await refused_ids(store))
+    return {"entries": entries, "bytes": wire_bytes + sum(packs.values()), "refused": refused}
 
 
 async def _disk(agent: Agent) -> dict[str, JSON]:

@@ -80,6 +80,7 @@ class SyncRequest:
 
     A caller that has all content of many spaces says their `standing` instead. `bare` are entries whose payloads it
     asks for: nothing else is answered then. `withdrawn` are the beginnings of revocations that it has been shown.
+    `untaken` is how many entries it holds, besides what it pushes, that the recipient is not known to have taken.
     """
 
     generation: bytes | None = None
@@ -101,6 +102,7 @@ class SyncRequest:
     standing: bytes | None = None
     bare: tuple[bytes, ...] = ()
     withdrawn: tuple[bytes, ...] = ()
+    untaken: int = 0
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -124,6 +126,7 @@ class SyncRequest:
                 standing=self.standing,
                 bare=list(self.bare),
                 withdrawn=list(self.withdrawn),
+                untaken=self.untaken or None,
             )
         )
 
@@ -153,6 +156,7 @@ class SyncRequest:
             standing=fields.octets_or_none("standing", STANDING_BYTES),
             bare=fields.all_octets("bare", 32, MAX_BARE_IDS),
             withdrawn=fields.all_octets("withdrawn", WITHDRAWN_BYTES, MAX_CREDENTIALS),
+            untaken=fields.count_or_none("untaken") or 0,
         )
 
 

@@ -2,7 +2,8 @@
 
 Rules:
 - the first request of a sync stays small, so that it costs little where a round trip is what hurts;
-- an entry that waits at the server is sent again only when something has moved, or after a while;
+- an entry that waits at the server is sent again only when something has moved, or after a while; each request says how
+  many entries the server will not have taken after it: whoever asks for nothing has not told all yet (docs/adr/0338);
 - what a publication changed goes up as a delta, in place of its packs, unless the server turns out to need them;
 - a small pack travels inside, the smallest first, those that do not fit with the next request; a larger one is offered;
 - nothing is said twice in one sync without a reason, so that a sync always ends;
@@ -30,6 +31,7 @@ from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels
 from sync_agent.health import health_of, last_health, worth_saying
 from sync_agent.machine.marks import GENERATION_MARK, HEALTH_MARK, NO_STRONG_MARK
+from sync_agent.machine.refusals import oldest_refused_hand_in, refused_ids
 from sync_agent.pacing.budget import is_metered
 from sync_agent.sync.carried_reports import reports_due
 from sync_agent.sync.cursors import read_cursors, shown_cursors, standing
@@ -172,6 +174,7 @@ class Asking:
             levels=await own_levels(agent),
             held=tuple(Held(space, names.encode()) for space, names in said.held_of.items()),
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
+            untaken=await self._untaken(push),
         )
         return Asked(request, tuple(inline), tuple(offers), health, tuple(reports), noted)
 
@@ -276,22 +279,24 @@ class Asking:
             offers=(),
             want=(),
             registers=(self._signed(health),),
+            untaken=await self._untaken([]),
         )
         return Asked(request, (), (), health, noted=noted)
 
     async def _health(self, push: list[Entry], inline: list[PackInfo], trouble: Code | None = None) -> Health | None:
         """The report, if it says something new: what will still be unsent when this request has arrived."""
         store, content = self._agent.replica.store, self._agent.replica.content
-        entries, wire_bytes = await store.unsent_totals()
+        _, wire_bytes = await store.unsent_totals()
+        untaken = await self._untaken(push)
         leaving = {pack.hash for pack in inline}
         leaving |= {pack for delta in await content.unsent_deltas() if delta.hash in leaving for pack in delta.covers}
         packs = {pack.hash: pack.size for pack in await content.unsent_packs() if pack.hash not in leaving}
         report = await health_of(
             self._agent,
-            max(0, entries - len(push)),
+            untaken,
             max(0, wire_bytes - sum(entry.wire_bytes for entry in push)) + sum(packs.values()),
             trouble or self.trouble or self._trouble_here(),
-            oldest_ms=await self._oldest_hand_in(push) if entries > len(push) else None,
+            oldest_ms=await self._oldest_hand_in(push) if untaken else None,
             skew_ms=self.skew_ms,
         )
         return worth_saying(report, await last_health(store))
@@ -301,12 +306,21 @@ class Asking:
             return Code.DISK_FULL
         return Code.INTERNAL if self._agent.unforeseen.is_fresh() else None
 
+    async def _untaken(self, push: list[Entry]) -> int:
+        """How many entries the server will not have taken when this has arrived: unsent ones, and what it refuses."""
+        store = self._agent.replica.store
+        entries, _ = await store.unsent_totals()
+        return max(0, entries - len(push)) + len(await refused_ids(store))
+
     async def _oldest_hand_in(self, push: list[Entry]) -> int | None:
-        """The time of the oldest hand-in that will still be unsent, of those that a message could hold."""
+        """The time of the oldest hand-in that the server will not have taken, of those that a message could hold."""
         leaving = {entry.id for entry in push}
-        outbox = await self._agent.replica.store.unsent(MAX_PUSHED_BYTES)
+        store = self._agent.replica.store
+        outbox = await store.unsent(MAX_PUSHED_BYTES)
         staying = [entry for entry in outbox if entry.header.kind == Kind.HAND_IN and entry.id not in leaving]
-        return min((milliseconds_of(entry.header.at) for entry in staying), default=None)
+        times = [milliseconds_of(entry.header.at) for entry in staying]
+        refused_ms = await oldest_refused_hand_in(store, await refused_ids(store))
+        return min([*times, *(() if refused_ms is None else (refused_ms,))], default=None)
 
     def _signed(self, health: Health) -> bytes:
         """The report as the server takes it: dated by the server's clock as far as it is known."""

@@ -27,7 +27,7 @@ from protocol.reconcile.negentropy import Initiator
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import note_forgotten
-from sync_agent.machine.marks import REFUSED_MARKS
+from sync_agent.machine.refusals import refused_ids
 from sync_agent.transport.sealed_calls import SealedCalls
 
 IDS_PER_REQUEST: Final = 4_000
@@ -94,7 +94,7 @@ class Reconciling:
         Raises what `SealedCalls.reconcile` raises, `Refused(CANNOT_READ)` above all.
         """
         store = self._agent.replica.store
-        refused = {bytes.fromhex(key.removeprefix(REFUSED_MARKS)) for key in await store.marks(REFUSED_MARKS)}
+        refused = await refused_ids(store)
         held = {held.entry.id for held in await store.held()}
         done: Reconciled | None = None
         for _ in range(_MAX_DIALOGUES):

@@ -5,7 +5,7 @@ Rules:
 - a set that differs from the server's although cursors say otherwise is noticed by its fingerprint, looked at once
   more, then reconciled; until then a mark says so, written with the cursor that leads beyond the page that showed it
   (ADR 0210);
-- what a server refused for good is offered to another one (other keys, or another store) again;
+- what a server refused is offered again: to another one (other keys, or another store) at once, to it a day later;
 - where the server's store is another, spaces that are closed to this device just then are compared when they are back:
   half of a revocation's line, say, closes all until the rest has come;
 - new cursors are kept together and at the end: an interruption leaves the old ones, which are stale again.
@@ -24,7 +24,8 @@ from protocol.model.entry import Entry
 from protocol.reconcile.negentropy import Record, fingerprint_of
 from protocol.reconcile.sorted_records import SortedRecords
 from sync_agent.app import Agent
-from sync_agent.machine.marks import DOUBT_MARKS, GENERATION_MARK, HEALTH_MARK, REFUSED_MARKS, REFUSER_MARK
+from sync_agent.machine.marks import DOUBT_MARKS, GENERATION_MARK, HEALTH_MARK
+from sync_agent.machine.refusals import note_refusals, offer_again, refused_ids
 from sync_agent.sync.asking import Asking
 from sync_agent.sync.cursors import cursor_marks, read_cursors
 from sync_agent.sync.line_of_rights import LineOfRights
@@ -49,16 +50,12 @@ class SyncRepair:
         self._kept: Mapping[str, bytes] = {}
 
     async def note_refusals(self, codes: Mapping[bytes, Code]) -> None:
-        """The server refuses these for good. That is this server's word, and no other's."""
-        marks = {f"{REFUSED_MARKS}{lost.hex()}": code.encode() for lost, code in codes.items()}
-        await self._store.set_marks({**marks, REFUSER_MARK: await self._refuser()})
+        """The server refuses these. That is this answer's word, and no other's."""
+        await note_refusals(self._store, codes, await self._refuser(), self._agent.now_ms())
 
     async def ask_again(self) -> None:
-        """What another server refused (other keys, another store: the one before may have lied) is sent once more."""
-        refused = await self._store.marks(REFUSED_MARKS)
-        if refused and await self._store.mark(REFUSER_MARK) != await self._refuser():
-            await self._store.mark_unsent([bytes.fromhex(name.removeprefix(REFUSED_MARKS)) for name in refused])
-            await self._store.set_marks({**dict.fromkeys(refused), REFUSER_MARK: None})
+        """What was refused is sent once more, if it is time; the one that answered before may have lied."""
+        await offer_again(self._store, await self._refuser(), self._agent.now_ms())
 
     async def _refuser(self) -> bytes:
         return (await self._calls.server()).key + (await self._store.mark(GENERATION_MARK) or b"")
@@ -109,7 +106,7 @@ class SyncRepair:
         records = records.with_added(Record(entry.timestamp_ms, entry.id) for entry in coming)
         if fingerprint_of(records) == fingerprint:
             return True
-        refused = {bytes.fromhex(mark.removeprefix(REFUSED_MARKS)) for mark in await self._store.marks(REFUSED_MARKS)}
+        refused = await refused_ids(self._store)
         if not refused:
             return False
         kept = [record for record in records if record.id not in refused]

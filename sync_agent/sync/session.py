@@ -27,6 +27,7 @@ from sync_agent.coursework.deflating import note_server_levels
 from sync_agent.hand_ins.copies import note_forgotten
 from sync_agent.health import LastSync, note_taken
 from sync_agent.machine.marks import DISK_FULL_MARK, PROVEN_MARKS
+from sync_agent.machine.refusals import passes
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.network.trouble import seen_in
 from sync_agent.pacing.budget import Hold
@@ -359,17 +360,17 @@ class Session:
         push = asked.request.push
         if not push:
             return
-        # A quarantine that is full says that the grant is missing, a quota that there is no room: not for good.
-        passing = (Code.MISSING_GRANT, Code.OVER_QUOTA)
-        waiting = {*answer.waiting, *(refusal.id for refusal in answer.refused if refusal.code in passing)}
-        codes = {refusal.id: refusal.code for refusal in answer.refused if refusal.id not in waiting}
+        codes = {refusal.id: refusal.code for refusal in answer.refused}
+        passing = {entry.id for entry in push if entry.id in codes and passes(entry, codes[entry.id])}
+        waiting = passing.union(answer.waiting)
+        codes = {name: code for name, code in codes.items() if name not in waiting}
         refused = [entry.id for entry in push if entry.id in codes]
         # before all was compared the store may be gone, and these cursors fit the next; what is closed here never is
         uncompared = (set(answer.stale) & (await self.agent.spaces()).keys()) - run.reconciled
         left = waiting | {entry.id for entry in push if entry.header.space in uncompared}
         taken = [entry.id for entry in push if entry.id not in codes and entry.id not in left]
         if refused:
-            _log.warning("the server refused %d entries of this device for good", len(refused))
+            _log.warning("the server refused %d entries of this device", len(refused))
             await self._repair.note_refusals({lost: codes[lost] for lost in refused})
         await self._store.mark_sent([*taken, *refused])
         parked = self._asking.parked

@@ -197,7 +197,7 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
         yield _problem(
             Code.NO_RIGHT,
             f"the server refused {name.removeprefix(REFUSED_MARKS)}: {code.decode(errors='replace')}",
-            "it is kept here; ask the person who looks after the devices",
+            "it is kept here, and offered again once a day; ask the person who looks after the devices",
         )
 
 

@@ -244,14 +244,14 @@ class Server:
 
     def _note_contact(self, contact: Contact) -> None:
         health = self.reports.of(contact.device)
-        # who is paused says no more than that, whatever its outbox holds
+        # who is paused says no more than that, and a program of before not what its outbox holds
         is_paused = health is not None and health.trouble == Code.PAUSED
         self.contacts.note(replace(contact, told=None) if is_paused else contact)
 
     def _note_report(self, report: Report) -> None:
         health = self.reports.note(report.register)
         if health is not None:
-            self.contacts.note_report(report, health.trouble)
+            self.contacts.note_report(report, health.trouble, untold=health.backlog_entries > 0)
 
     @property
     def grant(self) -> bytes:

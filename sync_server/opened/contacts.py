@@ -5,6 +5,9 @@ forgotten; the device calls again. Nothing else depends on it.
 
 A device that cannot reach us is heard of through others: its signed report says when it was written, by our clock as
 far as it knew it, and who brought it is remembered.
+
+What a device has sent in vain is remembered by its ids, the latest `MAX_UNTAKEN`, for `UNTAKEN_MS` after it was sent
+last: who still has it sends it again within a day. Until it has come in, the device has not told all (docs/adr/0338).
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.canonical import Value, decode, encode
+from protocol.clock import DAY_MS
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.limits import MAX_NAME_CHARS, MAX_REGISTER_BYTES
@@ -24,12 +28,16 @@ from protocol.replica.interfaces import EntryStore
 DIRECT: Final = "direct"
 FLUSH_INTERVAL_S: Final = 10.0
 MAX_TROUBLES: Final = 20
+MAX_UNTAKEN: Final = 32
+UNTAKEN_MS: Final = 7 * DAY_MS
 
 CONTACT_MARKS: Final = "device/"
 """… then a device's id → what is remembered of it."""
 _VIA_CHARS: Final = 64
 _CODE_CHARS: Final = 64
 _TROUBLE_PARTS: Final = 3
+_UNTAKEN_PARTS: Final = 2
+_ID_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,8 @@ class Heard:
     """What is remembered of a device: when it enrolled, was heard of, last held all that we hold, the name it gave.
 
     `told_ms` is when it had last told all that it knows, and `told` to which generation of the store: by no report that
-    somebody brings, and not by calling alone.
+    somebody brings, and not by calling alone; a report that says that more is left takes it back. `untaken` are the ids
+    of what it sent in vain, and when it did so last.
 
     `via` is `DIRECT`, or the id of the device that brought the latest news of it; `troubles` are its last
     `MAX_TROUBLES`, the newest first.
@@ -60,6 +69,7 @@ class Heard:
     troubles: tuple[Trouble, ...] = ()
     told: bytes | None = None
     told_ms: int | None = None
+    untaken: tuple[tuple[bytes, int], ...] = ()
 
     def encode(self) -> bytes:
         """To a mark."""
@@ -73,6 +83,7 @@ class Heard:
                 troubles=[[trouble.code, trouble.since_ms, trouble.until_ms] for trouble in self.troubles],
                 told=self.told,
                 told_at=self.told_ms,
+                untaken=[list(each) for each in self.untaken],
             )
         )
 
@@ -90,9 +101,16 @@ class Heard:
                 tuple(_trouble(row) for row in fields.rows("troubles", MAX_TROUBLES)),
                 fields.octets_or_none("told", GENERATION_BYTES),
                 fields.count_or_none("told_at"),
+                tuple(_untaken(row) for row in fields.rows("untaken", MAX_UNTAKEN)),
             )
         except PeerFault:
             return cls()
+
+    def with_untaken(self, ids: Iterable[bytes], at_ms: int) -> Heard:
+        """What is remembered once these were sent in vain; of what was not sent again for long, nothing."""
+        found = {name: since for name, since in self.untaken if at_ms - since < UNTAKEN_MS}
+        latest = sorted((found | dict.fromkeys(ids, at_ms)).items(), key=lambda each: each[1], reverse=True)
+        return replace(self, untaken=tuple(latest[:MAX_UNTAKEN]))
 
     def with_trouble(self, code: str | None, at_ms: int) -> Heard:
         """What is remembered once the device has said what troubles it: the same again says nothing new."""
@@ -131,18 +149,24 @@ class Contacts:
         since_ms = before.enrolled_ms if before.current_ms is None else before.current_ms
         if contact.current and since_ms is not None:
             self.observe_lag(max(contact.at_ms - since_ms, 0))
-        heard = replace(before, seen_ms=contact.at_ms, current_ms=current_ms, via=DIRECT)
+        heard = before.with_untaken(contact.untaken, contact.at_ms)
+        heard = replace(heard, seen_ms=contact.at_ms, current_ms=current_ms, via=DIRECT)
         if contact.told is not None:
             heard = replace(heard, told=contact.told, told_ms=contact.at_ms)
         self._keep(contact.device, heard)
 
-    def note_report(self, report: Report, trouble: str | None) -> None:
-        """A device's health report has come, by itself or through another; `trouble` is the code that it tells."""
+    def note_report(self, report: Report, trouble: str | None, *, untold: bool = False) -> None:
+        """A device's health report has come, by itself or through another; `trouble` is the code that it tells.
+
+        `untold`: it says that something is left to be told.
+        """
         device = report.register.device
         heard = self.of(device).with_trouble(trouble, report.at_ms)
         written_ms = min(report.register.at_ms, report.at_ms)
         if report.carrier != device and written_ms > (heard.seen_ms or 0):
             heard = replace(heard, seen_ms=written_ms, via=report.carrier.hex())
+        if untold and heard.told is not None:
+            heard = replace(heard, told=None)
         if heard is not self.of(device):
             self._keep(device, heard)
 
@@ -188,6 +212,14 @@ def _trouble(row: Value) -> Trouble:
         if isinstance(code, str) and len(code) <= _CODE_CHARS and isinstance(since_ms, int):
             return Trouble(code, since_ms, until_ms if isinstance(until_ms, int) else None)
     raise PeerFault(Code.MALFORMED, "what troubled a device cannot be read")
+
+
+def _untaken(row: Value) -> tuple[bytes, int]:
+    if isinstance(row, list) and len(row) == _UNTAKEN_PARTS:
+        name, at_ms = row
+        if isinstance(name, bytes) and len(name) == _ID_BYTES and isinstance(at_ms, int):
+            return name, at_ms
+    raise PeerFault(Code.MALFORMED, "what a device sent in vain cannot be read")
 
 
 def _ignore(_lag_ms: int) -> None:

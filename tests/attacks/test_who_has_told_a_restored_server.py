@@ -105,7 +105,7 @@ async def restored_school(folder: Path, behind_ms: int = 0) -> AsyncIterator[tup
             yield here, Restored(office, Frontage(new.responder), teacher, machine, pupil)
 
 
-def _has_called(_server: Server, device: Listed) -> bool:
+async def _has_called(_server: Server, device: Listed) -> bool:
     """As if a call, or a report that somebody brings, were all."""
     return device.heard.seen_ms is not None
 
@@ -172,7 +172,18 @@ def _whatever_it_is(server: Server, contact: Contact) -> None:
     server.contacts.note(contact)
 
 
-@attack(ROW, off={"sync_server.opened.app.Server._note_contact": _whatever_it_is})
+async def _nothing_left(_asking: object, _push: object) -> int:
+    """As if it did not say that it has something to bring."""
+    return 0
+
+
+@attack(
+    ROW,
+    off={
+        "sync_server.opened.app.Server._note_contact": _whatever_it_is,
+        "sync_agent.sync.asking.Asking._untaken": _nothing_left,
+    },
+)
 async def test_who_is_paused_between_comparing_and_telling_has_not_told(tmp_path: Path) -> None:
     async with restored_school(tmp_path) as (_, school):
         agent = school.machine.agent

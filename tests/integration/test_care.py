@@ -147,7 +147,7 @@ async def test_status_says_what_waits_and_never_uses_the_network(
 ) -> None:
     before = await desk.ask("status")
     assert before["server"]["reachable"] is True
-    assert before["backlog"] == {"entries": 0, "bytes": 0}
+    assert before["backlog"] == {"entries": 0, "bytes": 0, "refused": 0}
     monkeypatch.delattr(room.frontage, "responder")  # who asks the server, fails
     await published(desk, room)
     after = await desk.ask("status")

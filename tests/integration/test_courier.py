@@ -220,7 +220,9 @@ async def test_what_a_disk_brought_reaches_the_server_whatever_its_bearer_is(roo
     await room.hand_in(one, task, LARGE)
     await export(one, disk)
     await bring(other, disk)
-    assert (await status(other.agent))["backlog"] == {"entries": 0, "bytes": 0}, "what it says itself it has sent"
+    assert (await status(other.agent))["backlog"] == {"entries": 0, "bytes": 0, "refused": 0}, (
+        "what it says itself it has sent"
+    )
     await other.session.sync()
     await other.session.sync()
     for device in (teacher, one):
@@ -246,7 +248,7 @@ async def test_what_the_server_holds_already_and_a_disk_brings_waits_to_be_sent_
     done = await one.session.sync()
     assert done.bytes_out < 40_000, "the lesson is not sent to a server that has it"
     assert (await room.territory.replica.view(room.space)).coursework.hand_ins[work].at_server
-    assert (await status(one.agent))["backlog"] == {"entries": 0, "bytes": 0}
+    assert (await status(one.agent))["backlog"] == {"entries": 0, "bytes": 0, "refused": 0}
 
 
 async def test_entries_that_waited_for_others_reach_the_server_all_the_same(room: Classroom, disk: Path) -> None:

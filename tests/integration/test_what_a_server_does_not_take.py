@@ -11,15 +11,18 @@ import pytest
 
 from protocol.errors import Code, LocalFailure
 from protocol.identity import SigningKey
+from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.messages.wire import SYNC_PATH
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Grant
 from protocol.roles import PersonRole, Role
+from sync_agent.health import last_health
 from sync_agent.machine.marks import REFUSED_MARKS
 from sync_agent.sync.session import Session
 from tests.harness.classroom import (
     LARGE,
     Classroom,
+    Device,
     classroom,
     faulty,
 )
@@ -98,6 +101,37 @@ async def test_an_entry_that_is_refused_leaves_the_outbox_and_is_noted(room: Cla
     await room.territory.person("Tom", PersonRole.PUPIL, room.space)
     await machine.session.sync()
     assert calls == [SYNC_PATH]
+
+
+async def test_what_is_refused_is_offered_once_a_day_however_often_something_is_refused(room: Classroom) -> None:
+    machine = await room.machine()
+    await machine.session.sync()
+    first = await forged(room, room.territory.certificate.id)
+    await machine.session.sync()
+    offered = _pushes_of(machine, first)
+    for hour in range(50):
+        room.territory.clock.advance(3_600_000)
+        if hour == 12:
+            await forged(room, room.territory.certificate.id)
+        await machine.session.sync()
+    assert len(offered) == 2
+    assert await machine.agent.replica.store.unsent(1_000_000) == []
+    report = await last_health(machine.agent.replica.store)
+    assert report is not None
+    assert report.backlog_entries == 2, "what is refused the server has not got"
+
+
+def _pushes_of(machine: Device, entry: bytes) -> list[bytes]:
+    """Grows with each request that brings the entry."""
+    found: list[bytes] = []
+    asked = machine.session._calls.sync
+
+    async def sync(request: SyncRequest) -> SyncAnswer:
+        found.extend(pushed.id for pushed in request.push if pushed.id == entry)
+        return await asked(request)
+
+    machine.session._calls.sync = sync  # type: ignore[method-assign]
+    return found
 
 
 async def test_what_a_cut_kept_a_teachers_device_from_saying_goes_in_the_sync_after_it(

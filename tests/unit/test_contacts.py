@@ -11,7 +11,7 @@ from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.replica.answering.station import Contact, Report
 from protocol.replica.interfaces import RegisterRow
 from protocol.replica.storage.memory import MemoryStore
-from sync_server.opened.contacts import DIRECT, MAX_TROUBLES, Contacts, Heard
+from sync_server.opened.contacts import DIRECT, MAX_TROUBLES, MAX_UNTAKEN, UNTAKEN_MS, Contacts, Heard
 from sync_server.opened.reports import Reports
 
 NOW_MS = 1_795_000_000_000
@@ -91,3 +91,31 @@ async def test_the_newest_report_of_each_device_is_at_hand_and_what_cannot_be_re
     assert reports.note(RegisterRow(RegisterKind.HEALTH, DEVICE, DEVICE, 3, b"\x00nonsense")) is None
     assert reports.note(replace(rows[0], kind=2)) is None
     assert reports.of(DEVICE) is None
+
+
+def _id(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def test_of_what_a_device_sends_in_vain_the_latest_is_remembered_and_for_a_week() -> None:
+    contacts = Contacts(MemoryStore())
+    many = tuple(_id(number) for number in range(3 * MAX_UNTAKEN))
+    for at_ms, ids in ((NOW_MS, many), (NOW_MS + 1, (_id(7), _id(1)))):
+        contacts.note(Contact(DEVICE, at_ms, current=False, untaken=ids))
+    heard = contacts.of(DEVICE)
+    assert len(heard.untaken) == MAX_UNTAKEN
+    assert {name for name, at_ms in heard.untaken if at_ms == NOW_MS + 1} == {_id(7), _id(1)}
+    assert Heard.parse(heard.encode()) == heard
+    contacts.note(Contact(DEVICE, NOW_MS + UNTAKEN_MS, current=True))
+    assert {name for name, _ in contacts.of(DEVICE).untaken} == {_id(7), _id(1)}
+    contacts.note(Contact(DEVICE, NOW_MS + UNTAKEN_MS + 1, current=True))
+    assert contacts.of(DEVICE).untaken == ()
+
+
+def test_a_report_that_more_is_left_takes_back_that_a_device_has_told_all_but_not_when_it_did() -> None:
+    contacts = Contacts(MemoryStore())
+    contacts.note(Contact(DEVICE, NOW_MS, current=True, told=bytes(8)))
+    contacts.note_report(report(NOW_MS + 1, carrier=COURIER), None)
+    assert contacts.of(DEVICE).told == bytes(8)
+    contacts.note_report(report(NOW_MS + 2, carrier=COURIER), None, untold=True)
+    assert (contacts.of(DEVICE).told, contacts.of(DEVICE).told_ms) == (None, NOW_MS)

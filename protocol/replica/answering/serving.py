@@ -56,7 +56,7 @@ from protocol.replica.answering.receipts import receipts_due
 from protocol.replica.answering.reports import keep_reports
 from protocol.replica.answering.scope import Scope
 from protocol.replica.answering.station import Contact, Reply, Report, Station
-from protocol.replica.answering.told import has_told_all
+from protocol.replica.answering.told import has_told_all, untaken_of
 from protocol.replica.at_work.bare_entries import Rounds, page_of
 from protocol.replica.at_work.credentials import lists_of
 from protocol.replica.at_work.replica import Admission, Draft, Entropy, Replica
@@ -235,6 +235,7 @@ class Responder:
                 current=not (stale or more or request.want or content.linked or request.offers),
                 name=request.name,
                 told=self.station.generation if has_told else None,
+                untaken=untaken_of(request, taken.waiting, taken.refused, self._is_own_of(opened.device)),
             )
         )
         return SyncAnswer(
@@ -259,6 +260,11 @@ class Responder:
             bare=self._rounds.next(opened.device, await self.replica.bare.lacking(), readable),
             called=await self._called(request, known, pages, readable),
         ).encode()
+
+    def _is_own_of(self, device: bytes) -> Callable[[bytes], bool]:
+        """Whether a key is of the same line as a device's."""
+        door = self.replica.door
+        return lambda key: door.began_as(key) == door.began_as(device)
 
     async def _called(
         self,

@@ -2,15 +2,18 @@
 
 A caller takes this store's generation, and cursors that fit it, once it has compared its sets with it to the end
 (docs/protocol.md, "Reconcile"); what was found lacking here goes first into its outbox, and from there into what it
-pushes. So one that names both, pushes nothing more, and whom nothing sends back to comparing, has told all.
+pushes. So one that names both, pushes nothing more, holds nothing that this store was not known to take, and whom
+nothing sends back to comparing, has told all but for what this store itself has not taken of it (`untaken_of`,
+docs/adr/0338): a caller that keeps that, to offer it again later, asks in between without pushing anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
+from protocol.errors import Code
 from protocol.messages.calls import SyncRequest
-from protocol.messages.parts import SpacePage
+from protocol.messages.parts import Refusal, SpacePage
 from protocol.replica.answering.named_cursors import NamedCursors
 
 
@@ -26,4 +29,24 @@ def has_told_all(
     `pages` are the news of what it may read, `unlike` the spaces in which it stands elsewhere, or is not let in.
     """
     unknown = (page for page in pages if cursors.of(page.checkpoint.space) is None)
-    return not request.push and not unlike and next(unknown, None) is None
+    return not (request.push or request.untaken or unlike) and next(unknown, None) is None
+
+
+def untaken_of(
+    request: SyncRequest,
+    waiting: Iterable[bytes],
+    refused: Iterable[Refusal],
+    is_its_own: Callable[[bytes], bool],
+) -> tuple[bytes, ...]:
+    """The ids of what a request pushed in vain; `is_its_own` says so of keys.
+
+    Not what is beyond the quota of somebody else, who is asked for it by itself: whoever floods a class would have
+    each machine that carries a part of it named.
+    """
+    authors = {entry.id: entry.header.author for entry in request.push}
+    found = [
+        refusal.id
+        for refusal in (*request.refused, *refused)
+        if refusal.code is not Code.OVER_QUOTA or refusal.id not in authors or is_its_own(authors[refusal.id])
+    ]
+    return tuple(dict.fromkeys((*waiting, *found)))

@@ -4,7 +4,8 @@ Rules:
 - what the kit closes is destroyed on every machine, also what was handed in there and never came here: a line that was
   down, or that somebody has cut, shows in nothing else than that a machine has told nothing (docs/adr/0323);
 - a machine counts as heard that has told this very store all that it knows within `HEARD_MS`; a call that is cut short
-  and a report that another brings are not that (docs/adr/0322);
+  and a report that another brings are not that (docs/adr/0322), nor is a machine heard of which something was refused
+  here, or waits, and has not come in since (docs/adr/0338);
 - a machine of the class is what anybody ever let in as nobody's own, into it or above it, whatever it was called since;
   and no word takes it off the list that may be a thief's (`let_go`, docs/adr/0332);
 - a server that was made anew, and has not heard of all, may not even know which machines there are.
@@ -12,8 +13,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.clock import DAY_MS, rfc3339
@@ -23,7 +24,7 @@ from protocol.replica.office.mentioned import day_of
 from protocol.roles import SHARED
 from sync_server.handlers.overview.devices import Device, DeviceState
 from sync_server.handlers.overview.let_go import still_waited_for
-from sync_server.handlers.store.restored import Restored, has_told, restored
+from sync_server.handlers.store.restored import Restored, has_told, restored, untaken
 from sync_server.opened.app import Server
 
 HEARD_MS: Final = 7 * DAY_MS
@@ -35,6 +36,8 @@ class NotHeard:
 
     machines: tuple[Device, ...]
     made_anew: Restored | None
+    untaken: Mapping[bytes, int] = field(default_factory=dict)
+    """Of those of which this store has not taken something: how much."""
 
     def __bool__(self) -> bool:
         return bool(self.machines) or self.made_anew is not None
@@ -42,7 +45,7 @@ class NotHeard:
     @property
     def sentence(self) -> str:
         """For whoever closes the class."""
-        named = ", ".join(_told_of(machine) for machine in self.machines)
+        named = ", ".join(_told_of(machine, self.untaken.get(machine.id, 0)) for machine in self.machines)
         said = [f"have not told all that they know for a week, and what was handed in there goes unseen: {named}"]
         if self.made_anew is not None:
             said = [*(said if named else ()), f"may not even be known here: {self.made_anew.sentence}"]
@@ -51,7 +54,13 @@ class NotHeard:
     def rows(self) -> JSON:
         """As data."""
         return [
-            {"device": each.id.hex(), "name": each.name, "told": rfc3339(each.heard.told_ms)} for each in self.machines
+            {
+                "device": each.id.hex(),
+                "name": each.name,
+                "told": rfc3339(each.heard.told_ms),
+                "refused": self.untaken.get(each.id, 0),
+            }
+            for each in self.machines
         ]
 
     def check(self) -> None:
@@ -68,13 +77,14 @@ async def not_heard_in(server: Server, space: bytes) -> NotHeard:
     """The machines that are nobody's own, of a class or of what is above it, that have not told all of late."""
     since_ms = server.now_ms() - HEARD_MS
     line = server.replica.door.lineage(space)
-    found = tuple(
+    found = [
         device
         for device in await still_waited_for(server)
         if is_machine_of(server, device, line)
-        and not (has_told(server, device) and (device.heard.told_ms or 0) >= since_ms)
-    )
-    return NotHeard(found, await restored(server))
+        and not (await has_told(server, device) and (device.heard.told_ms or 0) >= since_ms)
+    ]
+    counts = {device.id: await untaken(server, device) for device in found}
+    return NotHeard(tuple(found), await restored(server), {key: count for key, count in counts.items() if count})
 
 
 def is_machine_of(server: Server, device: Device, line: Collection[bytes]) -> bool:
@@ -82,9 +92,11 @@ def is_machine_of(server: Server, device: Device, line: Collection[bytes]) -> bo
     return any(each.role in SHARED and each.space in line for each in server.replica.door.authorities_of(device.id))
 
 
-def _told_of(machine: Device) -> str:
+def _told_of(machine: Device, untaken: int) -> str:
     at_ms = machine.heard.told_ms
     when = "never" if at_ms is None else f"last {day_of(at_ms)}"
     if machine.state is DeviceState.RETIRED:
         when = f"{when}; cut off, by a word that was not said here"
+    if untaken:
+        when = f"{when}; of what it sends, {untaken} or more were refused here, or wait"
     return f"{machine.name or machine.id.hex()[:16]} ({when})"

@@ -5,13 +5,13 @@ Rules:
   one has told that, a server that was made anew has no way to know, and says so wherever it names persons;
 - that is said until every machine that counts has told this store all that it knows, or for `SAID_MS`: one that was
   thrown away and never let go does not keep it there for good. Whoever cuts lines lets a first question pass, and
-  reports are carried by anybody: neither has told anything (docs/adr/0322);
+  reports are carried by anybody: neither has told anything (docs/adr/0322); nor has who sent it what was not taken;
 - those count that are in, and those that were cut off by a word that may be a thief's (`let_go`, docs/adr/0332);
 - a server that was made of the kit alone knows only those machines that somebody has brought word of: it is said for
   `KIT_ALONE_MS` whoever has told;
 - when the backup was made is what it says itself, and nothing hangs on it here.
 
-docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317, docs/adr/0322, docs/adr/0332.
+docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317, docs/adr/0322, docs/adr/0332, docs/adr/0338.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sync_server.handlers.overview.devices import Device, DeviceState
 from sync_server.handlers.overview.let_go import still_waited_for
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
+from sync_server.opened.contacts import UNTAKEN_MS
 from sync_server.opened.made_anew import MADE_ANEW_MARK, made_anew_ms
 
 RESTORED_MARK: Final = "restored"
@@ -109,13 +110,20 @@ async def unheard_since_made(server: Server) -> int | None:
     if at_ms is None or server.now_ms() - at_ms >= SAID_MS:
         return None
     devices = await still_waited_for(server)
-    unheard = sum(not has_told(server, device) for device in devices)
+    unheard = len([device for device in devices if not await has_told(server, device)])
     return unheard if unheard or not devices else None
 
 
-def has_told(server: Server, device: Device) -> bool:
-    """Whether a device has told this very store all that it knows."""
-    return device.heard.told == server.territory.generation
+async def has_told(server: Server, device: Device) -> bool:
+    """Whether a device has told this very store all that it knows, and of what it said nothing was left out."""
+    return device.heard.told == server.territory.generation and not await untaken(server, device)
+
+
+async def untaken(server: Server, device: Device) -> int:
+    """How much this store has lately not taken of a device, and has not got since; of more the latest alone."""
+    since_ms = server.now_ms() - UNTAKEN_MS
+    sent = [name for name, at_ms in device.heard.untaken if at_ms > since_ms]
+    return len(set(sent) - await server.store.present(sent)) if sent else 0
 
 
 def restored_mark(at_ms: int, backup_ms: int) -> Mapping[str, bytes | None]:
@@ -132,7 +140,7 @@ async def restored(server: Server) -> Restored | None:
     age_ms = server.now_ms() - at_ms
     if age_ms >= SAID_MS:
         return None
-    untold = [device for device in await still_waited_for(server) if not has_told(server, device)]
+    untold = [device for device in await still_waited_for(server) if not await has_told(server, device)]
     if not untold and (backup_ms is not None or age_ms >= KIT_ALONE_MS):
         return None
     untold.sort(key=lambda device: device.state is DeviceState.RETIRED)
