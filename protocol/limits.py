@@ -64,6 +64,7 @@ MAX_MET_OF_ONE: Final = 64  # devices of a person in a space of which a replica 
 MAX_RETURNS_WEIGHED: Final = 32  # of those of one device that are over
 MAX_CONFIRMED_AGAIN_STEPS: Final = 8  # of devices that were let in again, one by the word of the one before
 MAX_REVOKED_HEADS: Final = 1_024
+MAX_REVOKED_ABSENT: Final = 768  # beside as many heads and lists as there may be, in one payload
 MAX_ENDED_GRANTS: Final = 32  # of one device in one space: of more, a person says that they are over
 MAX_REVOCATION_LISTS: Final = 48  # they go with it, and with what proves it, where credentials go
 MAX_ROOT_ACCOUNT_IDS: Final = 1_024  # of what a root had signed, in one entry

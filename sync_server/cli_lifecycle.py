@@ -357,7 +357,8 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
             Option(help="When the keys were last in good hands (2026-11-20T14:30, 36h): what they said since waits."),
         ] = None,
         anyway: Annotated[
-            bool, Option(help="Even if all that one of the old keys has ever said waits then, as far as is known here.")
+            bool,
+            Option(help="Even if all that an old key has said waits then, or what a server made anew still lacks."),
         ] = False,
         also: Annotated[
             list[str] | None,

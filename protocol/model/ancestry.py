@@ -127,9 +127,12 @@ def ancestors(starts: Iterable[bytes], known: Mapping[bytes, Entry]) -> set[byte
     return found
 
 
-def marked(marks: Mapping[bytes, int], leads_to: Mapping[bytes, Iterable[bytes]]) -> dict[bytes, int]:
+def marked(
+    marks: Mapping[bytes, int], leads_to: Mapping[bytes, Iterable[bytes]], closed: Mapping[bytes, int] | None = None
+) -> dict[bytes, int]:
     """The bits of `marks` with which something can be reached, for all that can be: its own, and of what leads to it.
 
+    Nothing is reached with the bits with which it is `closed`, nor what it leads to through it.
     One pass over names and links, however many marks there are. There are no cycles, as ids are hashes.
     """
     found = dict(marks)
@@ -139,7 +142,7 @@ def marked(marks: Mapping[bytes, int], leads_to: Mapping[bytes, Iterable[bytes]]
         mark = found.get(here, 0)
         for name in leads_to.get(here, ()):
             if mark:
-                found[name] = found.get(name, 0) | mark
+                found[name] = found.get(name, 0) | (mark & ~closed.get(name, 0) if closed else mark)
             waiting[name] -= 1
             if not waiting[name]:
                 pending.append(name)

@@ -19,6 +19,7 @@ from protocol.limits import (
     MAX_HOSTS_PER_INVITE,
     MAX_NAME_CHARS,
     MAX_REVOCATION_LISTS,
+    MAX_REVOKED_ABSENT,
     MAX_REVOKED_HEADS,
     MAX_RULED_ENTRIES,
     MAX_SPACES_PER_INVITE,
@@ -345,12 +346,14 @@ def _succession(space: bytes, before: bytes, agreement: bytes, tls_sha256: bytes
 class Revocation:
     """Cuts a key off: of what it wrote in this space and below, only `heads` and their ancestors stay valid.
 
+    But what is `absent`, which they name and was not here, does not, nor what is an ancestor through it alone.
     `lists` are `root account` entries that list more heads, for a root's revocation, which counts once all are here.
     """
 
     key: bytes
     heads: tuple[bytes, ...]
     lists: tuple[bytes, ...] = ()
+    absent: tuple[bytes, ...] = ()
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
@@ -360,11 +363,12 @@ class Revocation:
             fields.octets("key", ID_BYTES),
             fields.all_octets("heads", ID_BYTES, MAX_REVOKED_HEADS),
             fields.all_octets("lists", ID_BYTES, MAX_REVOCATION_LISTS),
+            fields.all_octets("absent", ID_BYTES, MAX_REVOKED_ABSENT),
         )
 
     def encode(self) -> bytes:
         """To an entry's payload."""
-        return encode(compact(key=self.key, heads=list(self.heads), lists=list(self.lists)))
+        return encode(compact(key=self.key, heads=list(self.heads), lists=list(self.lists), absent=list(self.absent)))
 
 
 @dataclass(frozen=True, slots=True)

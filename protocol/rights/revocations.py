@@ -41,7 +41,8 @@ _WEIGHED_AT_ONCE: Final = 2_048
 class _Cut:
     """`ends` is the one grant of the key that it ends; None for what cuts the key off.
 
-    It leaves what the `heads` lead to, and of the rest what is `spared`. `again` are other entries that say this cut.
+    It leaves what the `heads` lead to, but through what is `absent`, and of the rest what is `spared`. `again` are
+    other entries that say this cut.
     """
 
     entry: bytes
@@ -51,6 +52,7 @@ class _Cut:
     ends: bytes | None = None
     spared: frozenset[bytes] = frozenset()
     again: tuple[bytes, ...] = ()
+    absent: tuple[bytes, ...] = ()
 
 
 class _Place(NamedTuple):
@@ -241,7 +243,7 @@ def _weighed(
             named_by[name].append(grant.id)
     for some in _some_at_once(cuts):
         every = (1 << len(some)) - 1
-        led_to = marked(_headed(some, written), earlier)
+        led_to = _reached(some, written, earlier)
         overcome = marked({cut.entry: 1 << place for place, cut in enumerate(some)}, named_by)
         returning = {grant for grant in returning if overcome.get(grant) == every}
         for entry in reached:
@@ -257,7 +259,7 @@ def _after_the_end(cuts: Sequence[_Cut], written: Mapping[bytes, Entry], said: _
     earlier = {one.id: [name for name in one.header.prev if name in written] for one in written.values()}
     found: set[bytes] = set()
     for some in _some_at_once(cuts):
-        led_to = marked(_headed(some, written), earlier)
+        led_to = _reached(some, written, earlier)
         every: defaultdict[bytes | None, int] = defaultdict(int)
         for place, cut in enumerate(some):
             every[cut.ends] |= 1 << place
@@ -275,7 +277,7 @@ def _not_led_to(written: Mapping[bytes, Entry], cuts: Sequence[_Cut]) -> set[byt
     }
     found: set[bytes] = set()
     for some in _some_at_once(cuts) if written else ():
-        led_to = marked(_headed(some, written), earlier)
+        led_to = _reached(some, written, earlier)
         found.update(name for name in written if led_to.get(name) != (1 << len(some)) - 1)
     return found
 
@@ -284,14 +286,22 @@ def _some_at_once(cuts: Sequence[_Cut]) -> Iterable[Sequence[_Cut]]:
     return (cuts[first : first + _WEIGHED_AT_ONCE] for first in range(0, len(cuts), _WEIGHED_AT_ONCE))
 
 
-def _headed(cuts: Iterable[_Cut], written: Mapping[bytes, Entry]) -> dict[bytes, int]:
-    """For each head of some cuts that was written, a bit for each of these cuts."""
-    heads: defaultdict[bytes, int] = defaultdict(int)
-    for place, cut in enumerate(cuts):
-        for head in cut.heads:
-            if head in written:
-                heads[head] |= 1 << place
-    return heads
+def _reached(
+    cuts: Sequence[_Cut], written: Mapping[bytes, Entry], earlier: Mapping[bytes, Sequence[bytes]]
+) -> dict[bytes, int]:
+    """What the heads of some cuts lead to, a bit for each: whoever said one of these saw what it names, or says so."""
+    heads = _marks((cut.heads for cut in cuts), written)
+    return marked(heads, earlier, _marks((cut.absent for cut in cuts), written))
+
+
+def _marks(named: Iterable[Iterable[bytes]], written: Mapping[bytes, Entry]) -> dict[bytes, int]:
+    """A bit for each of what is `named`, for all of these names that was written."""
+    found: defaultdict[bytes, int] = defaultdict(int)
+    for place, names in enumerate(named):
+        for name in names:
+            if name in written:
+                found[name] |= 1 << place
+    return found
 
 
 def _spread(
@@ -386,7 +396,8 @@ def _revocations(entries: Iterable[Entry], door: Door, by_author: _Written) -> I
             if entry.header.grant is None and not _are_here(revocation.lists, said):
                 continue
             heads = _heads(entry, revocation, said)
-            yield _Cut(entry.id, door.rank_of(entry.header), revocation.key, heads, entry.header.target)
+            rank = door.rank_of(entry.header)
+            yield _Cut(entry.id, rank, revocation.key, heads, entry.header.target, absent=revocation.absent)
 
 
 def _are_here(lists: Iterable[bytes], said: Mapping[bytes, Entry]) -> bool:

@@ -44,6 +44,7 @@ from sync_server.handlers.by_kit.newcomers import (
     old_keys,
     strange_offices,
 )
+from sync_server.handlers.by_kit.old_gaps import told_of_gaps
 from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
 from sync_server.handlers.by_kit.servers_named import told_of_servers
@@ -262,7 +263,7 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
     await outgoing.progress(
         f"devices follow at their next call; {stays}; codes that were made before are refused from now on"
     )
-    for line in await told_of_servers(server):
+    for line in (*await told_of_gaps(server), *await told_of_servers(server)):
         await outgoing.progress(line)
     if waiting := await waiting_for_a_word(server):
         await outgoing.progress(

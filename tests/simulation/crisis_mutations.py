@@ -12,6 +12,7 @@ from unittest import mock
 from protocol.model.entry import Entry
 from protocol.replica.at_work.bare_entries import BareEntries, Lacking
 from protocol.replica.at_work.replica import Entropy
+from protocol.replica.office.absent import Gaps
 from protocol.rights.door import Authority, Door
 from protocol.rights.root_rotation import RootRotation, accounted
 from protocol.rights.roster import Roster
@@ -112,6 +113,15 @@ def cuts_no_former_server_off() -> AbstractContextManager[object]:
         return {}
 
     return mock.patch("sync_server.handlers.by_kit.rotation.replaced_keys", nobody)
+
+
+def names_nothing_absent() -> AbstractContextManager[object]:
+    """What turns up behind a word of a key counts with it, whoever had kept it back."""
+
+    def nothing(*_: object) -> Gaps:
+        return Gaps()
+
+    return mock.patch("protocol.replica.office.absent.gaps_in", nothing)
 
 
 def counts_servers_unheard_of() -> AbstractContextManager[object]:

@@ -4,9 +4,9 @@
   next start, or by the same command again, as its operator is told to do (docs/operate.md);
 - *kit: restore*: an old backup becomes a server with keys and a generation of its own, as `restore --kit` makes it;
 - *old server*: a thief lets a machine in with keys that were replaced, another with keys that the root certified for
-  him before, unheard, and shows that to somebody at school. Who has a root's key that was replaced shows a rotation to
-  the same root that nobody had heard of, which names next to nothing, and says the one in force again, after a
-  certificate of his own.
+  him before, unheard, and a third that he let in before, and kept back behind a word that the server holds; he shows
+  that to somebody at school. Who has a root's key that was replaced shows a rotation to the same root that nobody had
+  heard of, which names next to nothing, and says the one in force again, after a certificate of his own.
 
 Whoever replaces keys waits until the server has again all that these have said, and has heard of each server that there
 was: what turns up later is held back.
@@ -23,7 +23,7 @@ from protocol.clock import at_from
 from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys, SigningKey
 from protocol.limits import SALT_BYTES
 from protocol.messages.enrollment import parse_chain
-from protocol.model.entry import Entry, Kind, compose
+from protocol.model.entry import ID_BYTES, Entry, Kind, compose
 from protocol.model.structure import GENERATION_BYTES, Certificate, Grant, Revocation
 from protocol.replica.at_work.replica import CLOCK_MARK, Replica
 from protocol.rights.root_rotation import RootRotation
@@ -34,6 +34,7 @@ from sync_server.keeping.backing_up import certify
 from sync_server.keeping.foreign_backup import _STAY
 from sync_server.opened.app import Server
 from sync_server.opened.keys import ServerKeys, Territory
+from tests.harness.entries import SOME_RECEIPT
 from tests.harness.server_in_process import rotate_root as replace_root
 from tests.simulation.disk import Disk
 from tests.simulation.doing import Event, do
@@ -64,13 +65,14 @@ async def _rotate_server(world: World, server: Server) -> None:
     world.births += 1
     keys, certificate = server.keys, server.grant
     others, kept_back = _certified_unheard(world, server)
+    behind = await _kept_back_behind_a_word(world, server)
     await rotation.rotate_server(server, world.kit)
     world.office.keep_keys(server)
     said = await server.store.scan_kinds([Kind.REVOKE])
     cuts = [entry for entry in said if Revocation.parse(entry.payload or b"").key == keys.signing.public]
     world.acknowledged(cuts)
     ends = frozenset([*(entry.id for entry in cuts), server.grant])
-    world.trust.former.append(Former(keys, certificate, ends, kept_back, others))
+    world.trust.former.append(Former(keys, certificate, ends, kept_back, others, behind))
     world.note("server", f"has the keys {server.keys.signing.public.hex()[:8]}")
 
 
@@ -156,6 +158,33 @@ async def _rotated_unheard(world: World, server: Server, new: Kit) -> Entry:
     )
 
 
+async def _kept_back_behind_a_word(world: World, server: Server) -> Entry:
+    """What a thief has signed with the server's keys, and shows nobody; but what names it is brought to the server."""
+    random = Random(server.grant)
+    keys = DeviceKeys.create(random.randbytes(32), random.randbytes(32), random.randbytes(32))
+    given = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.MACHINE, None, None)
+    space = random.choice(world.founding.spaces)
+
+    def said(kind: Kind, payload: bytes, *prev: bytes, target: bytes | None = None) -> Entry:
+        return compose(
+            author=server.keys.signing,
+            space=space,
+            kind=kind,
+            grant=server.grant,
+            at=at_from(server.replica.next_ms(server.now_ms())),
+            payload=payload,
+            salt=random.randbytes(SALT_BYTES),
+            target=target,
+            prev=prev,
+        )
+
+    behind = said(Kind.GRANT, given.encode())
+    shown = said(Kind.RECEIPT_SERVER, SOME_RECEIPT, behind.id, target=random.randbytes(ID_BYTES))
+    await server.replica.admit([shown], source=b"a thief's", now_ms=server.now_ms())
+    world.trust.thieves.add(keys.signing.public)
+    return behind
+
+
 def wait_for_the_clocks(world: World) -> None:
     """Let time pass until the kit may speak: devices believe no certificate that is older than what they have seen.
 
@@ -208,7 +237,8 @@ async def old_server(world: World, machine: Machine, random: Random) -> str:
         former, space = random.choice(trust.former), random.choice(world.founding.spaces)
         by = (former.keys.signing, former.certificate), (former.others, former.kept_back.id)
         let_in = [_let_in_by(world, machine, space, *each, former.cuts, random) for each in by]
-        shown += [former.kept_back, *let_in]
+        trust.let_in_by_former[Grant.parse(former.behind.payload or b"").signing] = former.cuts
+        shown += [former.kept_back, former.behind, *let_in]
     if trust.former_roots:
         shown += _said_by_former_root(world, machine, trust.former_roots[-1])
 

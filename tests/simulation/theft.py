@@ -223,11 +223,11 @@ async def is_held_by_kit(replica: Replica, entry: Entry) -> bool:
 
 
 async def _is_beyond(replica: Replica, entry: Entry, cut: Revocation) -> bool:
-    found, pending = set[bytes](), set(cut.heads)
+    found, pending, absent = set[bytes](), set(cut.heads), set(cut.absent)
     while pending:
         found |= pending
         earlier = (await replica.store.get(sorted(pending))).values()
-        pending = {name for one in earlier for name in one.header.prev} - found
+        pending = {name for one in earlier for name in one.header.prev} - found - absent
     return entry.id not in found
 
 

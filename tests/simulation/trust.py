@@ -54,7 +54,8 @@ class Gone:
 class Former:
     """Keys that a server had until they were replaced, and that somebody else has now; what ends them.
 
-    With them `kept_back`: a certificate of other keys that the root has signed before, and that lies nowhere.
+    With them `kept_back`: a certificate of other keys that the root has signed before, and that lies nowhere; and
+    `behind`, a grant that they have signed before, which a word that the server holds names.
     """
 
     keys: ServerKeys
@@ -62,6 +63,7 @@ class Former:
     cuts: frozenset[bytes]
     kept_back: Entry
     others: SigningKey
+    behind: Entry
 
 
 @dataclass(frozen=True)

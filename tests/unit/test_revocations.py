@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.limits import MAX_REVOCATION_LISTS, MAX_REVOKED_HEADS
+from protocol.limits import MAX_PAYLOAD_BYTES, MAX_REVOCATION_LISTS, MAX_REVOKED_ABSENT, MAX_REVOKED_HEADS
 from protocol.model.ancestry import ancestors
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Revocation, Successor
@@ -66,14 +66,19 @@ class _Trouble:
         whom = self.random.choice(self.devices[1:]).key.public
         said = [one.id for one in self.world.entries if one.header.author == whom]
         heads = tuple(self.random.sample(said, min(len(said), self.random.choice([0, 1, 1, 2, 4]))))
-        self.world.say(who, self._place(who), Kind.REVOKE, Revocation(whom, heads).encode())
+        cut = Revocation(whom, heads, absent=self._some(said))
+        self.world.say(who, self._place(who), Kind.REVOKE, cut.encode())
 
     def end(self) -> None:
         who, ended = self.random.choice(self._mighty()), self.random.choice(self._said(Kind.GRANT))
         key = Grant.parse(ended.payload or b"").signing
         said = [one.id for one in self.world.entries if one.header.author == key]
         heads = tuple(self.random.sample(said, min(len(said), self.random.choice([0, 1, 2]))))
-        self.world.say(who, self._place(who), Kind.REVOKE, Revocation(key, heads).encode(), target=ended.id)
+        cut = Revocation(key, heads, absent=self._some(said))
+        self.world.say(who, self._place(who), Kind.REVOKE, cut.encode(), target=ended.id)
+
+    def _some(self, said: Sequence[bytes]) -> tuple[bytes, ...]:
+        return tuple(self.random.sample(said, min(len(said), self.random.choice([0, 0, 1, 2]))))
 
     def let_back(self) -> None:
         who, whom = self.random.choice(self._mighty()), self.random.choice(self.devices)
@@ -146,7 +151,7 @@ def weighed_one_by_one(entries: Sequence[Entry], authorities: Sequence[Authority
             continue
         if ends is not None:
             in_force[name] = over[ends] = cut.key
-            for one in {*under[ends]} - ancestors(cut.heads, written):
+            for one in {*under[ends]} - _led_to(cut, written):
                 _hold(one, under, held, rank)
             continue
         left = [each for each in authorities if each.key == cut.key and each.grant not in {*held, *over}]
@@ -160,7 +165,7 @@ def weighed_one_by_one(entries: Sequence[Entry], authorities: Sequence[Authority
             if name in _named(one, grants[cut.key]) and door.rank_of(one.header) >= rank
         }
         back[cut.key] = back.get(cut.key, returning) & returning
-        for one in written.keys() - ancestors(cut.heads, written):
+        for one in written.keys() - _led_to(cut, written):
             if door.rank_of(written[one].header) < rank and written[one].header.grant not in returning:
                 _hold(one, under, held, rank)
     returned = {key for key, returning in back.items() if returning - held.keys() - over.keys()}
@@ -173,11 +178,16 @@ def weighed_one_by_one(entries: Sequence[Entry], authorities: Sequence[Authority
             if voids[is_end].get(authority.grant) == cut.key:
                 theirs = by_author[authority.key]
                 written = {one: theirs[one] for one in under[authority.grant] if one in theirs}
-                for one in written.keys() - ancestors(cut.heads, written):
+                for one in written.keys() - _led_to(cut, written):
                     _hold(one, under, held, rank)
     assert ABOVE_ROOTS not in held.values()
     void = frozenset({*voids[False], *voids[True], *over})
     return Cuts(held, frozenset(back.keys() - returned), in_force, void, frozenset(awaited))
+
+
+def _led_to(cut: Revocation, written: Mapping[bytes, Entry]) -> set[bytes]:
+    absent = set(cut.absent) - set(cut.heads)
+    return ancestors(cut.heads, {name: one for name, one in written.items() if name not in absent})
 
 
 def _named(grant: Entry, grants: Mapping[bytes, Entry]) -> set[bytes]:
@@ -285,6 +295,14 @@ def test_a_program_from_before_lists_finds_them_among_a_roots_heads() -> None:
     named = set(accounted(revocation.heads, {entry.id: entry for entry in lists}))
     assert named >= set(heads)
     assert set(revocation.lists) == {entry.id for entry in lists}
+
+
+def test_a_revocation_has_room_for_all_that_it_may_name() -> None:
+    names = [number.to_bytes(32, "big") for number in range(MAX_REVOKED_HEADS + MAX_REVOCATION_LISTS)]
+    heads, lists = names[:MAX_REVOKED_HEADS], names[MAX_REVOKED_HEADS:]
+    revocation = Revocation(bytes(32), tuple(heads), tuple(lists), tuple(names[:MAX_REVOKED_ABSENT]))
+    assert len(revocation.encode()) <= MAX_PAYLOAD_BYTES
+    assert Revocation.parse(revocation.encode()) == revocation
 
 
 def test_a_root_names_all_that_it_may_in_no_more_lists_than_there_may_be() -> None:

@@ -62,13 +62,13 @@ def accounts_of(territory: bytes, names: Sequence[bytes]) -> list[Draft]:
     return [Draft(territory, Kind.ROOT_ACCOUNT, None, RootAccount(tuple(listed)).encode()) for listed in lists]
 
 
-def cut_by_root(key: bytes, heads: Sequence[bytes], lists: Sequence[Entry]) -> Revocation:
+def cut_by_root(key: bytes, heads: Sequence[bytes], lists: Sequence[Entry], absent: Sequence[bytes] = ()) -> Revocation:
     """The root's revocation of a key with so many heads: those of which `lists` hold the rest.
 
     The lists stand among its heads too: earlier programs look for them there alone.
     """
     named = tuple(listed.id for listed in lists)
-    return Revocation(key, (*heads[: _named_by_itself(heads)], *named), named)
+    return Revocation(key, (*heads[: _named_by_itself(heads)], *named), named, tuple(absent))
 
 
 def _named_by_itself(heads: Sequence[bytes]) -> int:

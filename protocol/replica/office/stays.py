@@ -15,8 +15,8 @@ from protocol.limits import MAX_ENDED_GRANTS
 from protocol.model.entry import Kind
 from protocol.model.structure import Revocation
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.absent import named_of
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.heads import heads_of
 from protocol.rights.door import Authority
 from protocol.rights.successions import successors_of
 
@@ -85,8 +85,8 @@ async def _may_end(office: Office, stay: Stay) -> bool:
 
 async def _end_drafts(office: Office, stay: Stay) -> list[Draft]:
     replica = office.replica
-    below = replica.door.below(stay.space)
+    below = list(replica.door.below(stay.space))
     successors = successors_of(stay.key, replica.door.authorities())
-    heads = await heads_of(stay.key, below, replica.tips, replica.store, successors)
-    payload = Revocation(stay.key, tuple(heads)).encode()
+    named = await named_of(stay.key, below, replica.tips, replica.store, successors)
+    payload = Revocation(stay.key, tuple(named.heads), absent=named.gaps.absent).encode()
     return [Draft(stay.space, Kind.REVOKE, None, payload, target=grant.grant) for grant in stay.grants]

@@ -26,12 +26,13 @@ from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.console.operation import JSON
+from protocol.replica.office.absent import Named, named_of
 from protocol.replica.office.arrivals import authored_by, first_note
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.device_cuts import standing_cuts
 from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
-from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, heads_by_then, heads_of, lists_of
+from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, lists_of
 from protocol.replica.office.known_here import cuts_of_others
 from protocol.replica.office.people import Listing, ids_of, list_draft, listings
 from protocol.replica.office.spaces import space_records
@@ -307,7 +308,8 @@ async def _cut_drafts(
     if not anyway:
         for space in cuts:
             await _check_room(office, device, space)
-    return [Draft(space, Kind.REVOKE, None, Revocation(device, tuple(heads)).encode()) for space, heads in cuts.items()]
+    said = {space: Revocation(device, tuple(named.heads), absent=named.gaps.absent) for space, named in cuts.items()}
+    return [Draft(space, Kind.REVOKE, None, revocation.encode()) for space, revocation in said.items()]
 
 
 async def _gone_with_somebody(office: Office, device: bytes, spaces: Collection[bytes]) -> set[bytes]:
@@ -327,19 +329,15 @@ async def _heads_to_name(
     most: int,
     *,
     anyway: bool,
-) -> dict[bytes, list[bytes]]:
+) -> dict[bytes, Named]:
     """What a revocation in each of the spaces names."""
     found = {}
     replica = office.replica
     successors = successors_of(device, replica.door.authorities())
-    line = [device, *successors]
-    known = None if since_ms is None else await _brought_by(office, line, since_ms, anyway=anyway)
+    known = None if since_ms is None else await _brought_by(office, [device, *successors], since_ms, anyway=anyway)
     for space in spaces:
         below = with_below(office, space)
-        if known is not None:
-            found[space] = await heads_by_then(line, below, known, replica.store, most=most)
-        else:
-            found[space] = await heads_of(device, below, replica.tips, replica.store, successors, most=most)
+        found[space] = await named_of(device, below, replica.tips, replica.store, successors, known=known, most=most)
     return found
 
 
@@ -408,11 +406,11 @@ async def _cut_by_root(
     territory = office.replica.territory
     said = (await _said_in(office, [device], by_kit=True))[device] if since_ms is None else ()
     unsaid = [space for space in spaces if space not in said]
-    for space, heads in (
+    for space, named in (
         await _heads_to_name(office, device, unsaid, since_ms, MOST_LISTED_HEADS, anyway=anyway)
     ).items():
-        drafts = lists_of(territory, heads)
+        drafts = lists_of(territory, named.heads)
         lists = await write_as_root(office, kit, drafts) if drafts else []
-        cut = Draft(space, Kind.REVOKE, None, cut_by_root(device, heads, lists).encode())
-        await write_as_root(office, kit, [cut])
+        cut = cut_by_root(device, named.heads, lists, named.gaps.absent)
+        await write_as_root(office, kit, [Draft(space, Kind.REVOKE, None, cut.encode())])
     await office.tend_keys(spaces)

@@ -3,8 +3,9 @@
 Rules:
 - the new keys are durable beside the old before an entry names them, and take their place after it: whatever is cut
   short, the next opening finds which of the two the set names;
-- what the old key had written stays, its grants included; what turns up under it later is held back: so nothing is
-  signed by it between the moment at which its heads are read and the one from which the new key is used;
+- what the old key had written stays, its grants included; what turns up under it later is held back, whatever leads to
+  it (docs/adr/0330): so nothing is signed by it between the moment at which its heads are read and the one from which
+  the new key is used;
 - earlier words of the old key are named too: a server that is restored from before it, or a machine that has not heard
   the latest, goes by those that it has (docs/adr/0184);
 - the keys of servers before this one (one that burnt, one that a backup was made of) are cut off with it; with a time
@@ -25,6 +26,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from typing import Final
@@ -37,17 +39,17 @@ from protocol.model.entry import Kind
 from protocol.model.structure import Certificate, RecoveryKey
 from protocol.replica.at_work.replica import Draft, Tips
 from protocol.replica.at_work.signer import RootKit
+from protocol.replica.office.absent import Named, named_of
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.heads import (
     MOST_LISTED_HEADS,
     accounts_of,
     cut_by_root,
     earlier_words,
-    heads_by_then,
-    heads_of,
     lists_of,
     with_earlier,
 )
+from sync_server.handlers.by_kit.old_gaps import check_gaps
 from sync_server.handlers.by_kit.replaced_keys import note_as_own, replaced_keys
 from sync_server.handlers.by_kit.ruled_anew import counting, to_rule_anew
 from sync_server.handlers.by_kit.servers_named import certificates_beside
@@ -88,6 +90,8 @@ async def _rotate_server(
     check_kit(server, kit)
     named = await certificates_beside(server, since_ms, also)
     replaced = await replaced_keys(server, since_ms, anyway=anyway, named=named)
+    if not anyway:
+        await check_gaps(server, replaced, since_ms)
     await note_as_own(server)
     territory = server.replica.territory
     before = {old: await _earlier(server, old, stays) for old, stays in replaced.items()}
@@ -98,16 +102,14 @@ async def _rotate_server(
 
     async with server.changing_keys():
         keys.write(server.folder, NEXT_KEYS_FILE)
-        heads: dict[bytes, list[bytes]] = {}
+        found: dict[bytes, Named] = {}
 
         async def listed(old: bytes, tips: Tips) -> list[Draft]:
-            spaces, stays = server.replica.door.spaces(), replaced[old]
-            if stays is None:
-                heads[old] = await heads_of(old, spaces, tips, server.store, most=MOST_LISTED_HEADS)
-            else:
-                heads[old] = await heads_by_then([old], spaces, stays, server.store, most=MOST_LISTED_HEADS)
-            heads[old] = with_earlier(heads[old], before[old])
-            return lists_of(territory, heads[old])
+            spaces, known = server.replica.door.spaces(), replaced[old]
+            said = await named_of(old, spaces, tips, server.store, known=known, most=MOST_LISTED_HEADS)
+            staying = (word for word in before[old] if word not in said.gaps.beyond)
+            found[old] = replace(said, heads=with_earlier(said.heads, staying))
+            return lists_of(territory, found[old].heads)
 
         accounts = {old: await write_as_root(server, kit, partial(listed, old)) for old in replaced}
 
@@ -115,7 +117,8 @@ async def _rotate_server(
             drafts = [Draft(territory, Kind.CERTIFICATE, None, certificate)]
             for old, lists in accounts.items():
                 # those of which the lists hold the rest: what the old key says meanwhile is in neither
-                drafts.append(Draft(territory, Kind.REVOKE, None, cut_by_root(old, heads[old], lists).encode()))
+                cut = cut_by_root(old, found[old].heads, lists, found[old].gaps.absent)
+                drafts.append(Draft(territory, Kind.REVOKE, None, cut.encode()))
             return drafts
 
         await write_as_root(server, kit, succession)
