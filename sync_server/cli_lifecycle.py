@@ -7,7 +7,7 @@ command needs, and gets signatures and seals (docs/adr/0128).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
@@ -20,6 +20,7 @@ from protocol.replica.console.options import Argument, Option
 from sync_server.opened.data_folder import check_initialised
 
 if TYPE_CHECKING:
+    from protocol.model.entry import Entry
     from protocol.trust.kit import Kit
     from sync_server.keeping.kit_file import KitInFile
     from sync_server.kit.desk import KitDesk
@@ -100,13 +101,20 @@ class _Kits:
         return done
 
     def desk(
-        self, name: str, params: Params, kit: Kit, *, new: Kit | None = None, outgoing: Outgoing | None = None
+        self,
+        name: str,
+        params: Params,
+        kit: Kit,
+        *,
+        new: Kit | None = None,
+        remembered: Iterable[Entry] = (),
+        outgoing: Outgoing | None = None,
     ) -> KitDesk:
-        """Where the command signs."""
+        """Where the command signs, by a kit that remembers this of its words."""
         from sync_server.kit.desk import KitDesk  # noqa: PLC0415
         from sync_server.kit.errands import errand_of  # noqa: PLC0415 — loaded only when needed
 
-        errand = errand_of(name, kit, params, new, secrets.token_bytes)
+        errand = errand_of(name, kit, params, new, secrets.token_bytes, remembered)
         return KitDesk(errand, outgoing or Notices(), self.now_ms)
 
     async def run_at(self, call: Call, name: str, params: Params, desk: KitDesk) -> JSON:
@@ -398,10 +406,10 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         """Give the territory another root, after a theft of the kit. Repeatable with the same files after a cut."""
         from sync_server.keeping.new_root import NewKit  # noqa: PLC0415
 
-        old = _kit_in(call, kit, passphrase_file).kit
+        old = _kit_in(call, kit, passphrase_file)
         made = NewKit(Path(kit), passphrase_file, Path(new_kit), new_passphrase_file, secrets.token_bytes)
         params: Params = {"anyway": anyway}
-        desk = kits.desk("rotate root", params, old, new=made.kit)
+        desk = kits.desk("rotate root", params, old.kit, new=made.kit, remembered=old.said)
         try:
             done = await kits.run_at(call, "rotate root", params, desk)
         except BadInput as reason:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Self
 
@@ -107,12 +107,12 @@ class RootAway:
         return found
 
     async def words(self, names: Sequence[bytes]) -> tuple[Entry, ...]:
-        """What this root has signed in the territory, first what made servers, and what is named: all but our own bare.
+        """What this root has signed where something of it is named, first what made servers: all but our own bare.
 
         Whoever stole a kit signs as many certificates as he likes, and as large ones.
         """
-        store = self._server.store
-        said = {each.id: each for each in await self._said_by_root()} | await store.get(names)
+        named = await self._server.store.get(names)
+        said = {each.id: each for each in await self._said_by_root(named.values())} | named
         return tuple(each if each.id == self._server.grant else _bare(each) for each in said.values())
 
     async def _evidence(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -161,10 +161,18 @@ class RootAway:
             *(each for by_name in called.values() for each in [*by_name.values()][:MAX_NAMES_SHOWN]),
         ]
 
-    async def _said_by_root(self) -> list[Entry]:
-        said = await self._server.store.authored(self._server.replica.territory, self._public)
-        said = sorted(said, key=lambda each: (each.id != self._server.grant, each.header.kind != Kind.CERTIFICATE))
-        return said[:MAX_SHOWN]
+    async def _said_by_root(self, named: Iterable[Entry]) -> list[Entry]:
+        """In the territory first, then in the spaces of what is named; there seals come last, which are many."""
+        territory = self._server.replica.territory
+        spaces = dict.fromkeys((territory, *(each.header.space for each in named)))
+        said = [each for space in spaces for each in await self._server.store.authored(space, self._public)]
+
+        def turn(each: Entry) -> tuple[bool, bool, bool, bool]:
+            kind = each.header.kind
+            is_own, is_here = each.id == self._server.grant, each.header.space == territory
+            return not is_own, kind != Kind.CERTIFICATE, not is_here, kind == Kind.WRAP
+
+        return sorted(said, key=turn)[:MAX_SHOWN]
 
 
 class _Line:

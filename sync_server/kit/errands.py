@@ -215,10 +215,12 @@ class RotatingRoot(Errand):
     What the old root has signed and the rotation does not lead to counts no more: so what that leads to is looked at,
     and told (docs/adr/0308). The new root agrees once, and to nothing that it is not shown: the old root's signature
     under that is anybody's who has its kit. Once the new kit is whole it has nothing left to agree to (docs/adr/0326).
+    What the old kit remembers is not left out unasked, whatever is shown (docs/adr/0336).
     """
 
-    def __init__(self, kit: Kit, new: Kit, *, anyway: bool = False) -> None:
+    def __init__(self, kit: Kit, new: Kit, *, anyway: bool = False, remembered: Iterable[Entry] = ()) -> None:
         super().__init__(kit, new)
+        self._remembered = words_of(kit.root.public, remembered)
         self._new = new
         self._anyway = anyway
         self._once = Once()
@@ -246,7 +248,7 @@ class RotatingRoot(Errand):
         payload = RootRotation.agreed(new, self.kit.territory, old, version, tuple(heads)).encode()
         if self._agreed not in (None, payload):
             raise not_needed(Kind.ROOT_ROTATION)
-        found = self._looked_at(heads, words_of(old, evidence))
+        found = self._looked_at(heads, {**self._remembered, **words_of(old, evidence)})
         if self._agreed is None:
             self.looked_at.append(found.told())
         self._agreed = payload
@@ -261,7 +263,7 @@ class RotatingRoot(Errand):
             )
 
     def _looked_at(self, heads: Sequence[bytes], shown: Mapping[bytes, Entry]) -> Left:
-        found = left_by(heads, self._accounts, shown)
+        found = left_by(heads, self._accounts, shown, self.kit.territory)
         self._kept = set() if found is None else servers_in(found.stays, {self.kit.root.public})
         if found is None or not self._kept:
             raise PeerFault(
@@ -276,7 +278,22 @@ class RotatingRoot(Errand):
                 "more (an erasure, or that stolen keys are cut off), and nothing was signed: call this again once all "
                 "machines have called; if that cannot be, with --anyway",
             )
+        self._check_remembered(found)
         return found
+
+    def _check_remembered(self, found: Left) -> None:
+        gone = found.told_of_gone(self._remembered)
+        if gone is None:
+            return
+        if not self._anyway:
+            raise BadInput(
+                Code.NOT_YET,
+                f"this server leaves out what the kit remembers that it has signed ({gone}), which would count no "
+                "more, and nothing was signed. If it was restored or made anew, with another copy of the kit: call "
+                "this again once all machines have called. Else it is not what it was: make the server anew on "
+                "another machine, with this kit, which knows that from the start. If it is to go, with --anyway",
+            )
+        self.looked_at.append(f"of what the kit remembers that it has signed this counts no more: {gone}")
 
     def check_new(self, entry: Entry) -> None:
         """One server's certificate, of one that the old root has certified and that stays, and the new recovery key."""
@@ -289,8 +306,18 @@ class RotatingRoot(Errand):
             raise uncalled_for(entry)
 
 
-def errand_of(command: str, kit: Kit, params: Params, new: Kit | None, entropy: Callable[[int], bytes]) -> Errand:
-    """What a command needs of a kit, by the parameters that were typed. Raises `BadInput`."""
+def errand_of(
+    command: str,
+    kit: Kit,
+    params: Params,
+    new: Kit | None,
+    entropy: Callable[[int], bytes],
+    remembered: Iterable[Entry] = (),
+) -> Errand:
+    """What a command needs of a kit, by the parameters that were typed, and what that kit remembers of its words.
+
+    Raises `BadInput`.
+    """
     match command:
         case "erase":
             named, nameless_too = given.texts(params, "named"), params.get("nameless_too") is True
@@ -311,7 +338,7 @@ def errand_of(command: str, kit: Kit, params: Params, new: Kit | None, entropy: 
         case "rotate server":
             return RotatingServer(kit)
         case "rotate root" if new is not None:
-            return RotatingRoot(kit, new, anyway=params.get("anyway") is True)
+            return RotatingRoot(kit, new, anyway=params.get("anyway") is True, remembered=remembered)
         case _:
             return Errand(kit, new)
 

@@ -25,7 +25,7 @@ from protocol.trust.kit_memory import room_for_memory, with_memory
 
 _OF_KEYS: Final = frozenset({Kind.CERTIFICATE, Kind.REVOKE, Kind.ROOT_ACCOUNT})
 _AROUND_BYTES: Final = 16
-_KINDS: Final = _OF_KEYS | {Kind.ERASE, Kind.RULING}
+REMEMBERED: Final = _OF_KEYS | {Kind.ERASE, Kind.RULING}
 
 
 def encode_memory(said: Iterable[Entry], room_bytes: int) -> bytes:
@@ -51,7 +51,7 @@ def parse_memory(data: bytes) -> tuple[Entry, ...]:
 
 def is_remembered(entry: Entry) -> bool:
     """Whether this is something of a root's that a kit keeps: it cuts off, forgets, or takes that back."""
-    return entry.header.kind in _KINDS and entry.header.grant is None and entry.payload is not None
+    return entry.header.kind in REMEMBERED and entry.header.grant is None and entry.payload is not None
 
 
 def _with_room(said: Iterable[Entry], room_bytes: int) -> list[Entry]:

@@ -34,25 +34,33 @@ class Left:
 
     def told(self) -> str:
         """What to say to whoever has the kit. What is not in it counts no more."""
-        counted = Counter(kind_name(each.header.kind) for each in self.stays)
-        kinds = ", ".join(f"{count} × {kind}" for kind, count in counted.items())
-        latest = local_time(rfc3339(max(each.timestamp_ms for each in self.stays)) or "")
         return (
-            f"of what the kit so far has signed for the territory this stays: {kinds}; the latest of {latest}. What "
-            "it has signed besides counts no more, but for what `sync-server accept ID --kit KIT` lets stand, with the "
-            "new kit"
+            f"of what the kit so far has signed for the territory this stays: {_counted(self.stays)}. What it has "
+            "signed besides counts no more, but for what `sync-server accept ID --kit KIT` lets stand, with the new kit"
         )
 
+    def told_of_gone(self, remembered: Mapping[bytes, Entry]) -> str | None:
+        """What of a root's words that are remembered counts no more; None where all stays."""
+        stays = {each.id for each in self.stays}
+        gone = [each for name, each in remembered.items() if name not in stays]
+        return _counted(gone) if any(map(may_be_named, gone)) else None
 
-def left_by(heads: Sequence[bytes], accounts: Mapping[bytes, Entry], shown: Mapping[bytes, Entry]) -> Left | None:
+
+def left_by(
+    heads: Sequence[bytes], accounts: Mapping[bytes, Entry], shown: Mapping[bytes, Entry], territory: bytes
+) -> Left | None:
     """What a rotation leaves of what is `shown` of a root's: what it names, or by accounts, and what led to that.
 
-    `accounts` are those that were signed for it. None where it names a list of before, or what is not shown.
+    What is lacking is known where all can have been shown: seals in classes are many, and shown last. `accounts` are
+    those that were signed for it. None where it names a list of before, or what is not shown.
 
-    A thief shows what he likes, and nothing that the root has not signed: he may leave out its latest words alone.
+    A thief shows what he likes, and nothing that the root has not signed: he may leave out its latest words alone, as
+    far as no kit remembers them.
     """
     if not all(head in accounts or (head in shown and may_be_named(shown[head])) for head in heads):
         return None
+    is_whole_here = sum(each.header.space == territory for each in shown.values()) < MAX_SHOWN
+    is_whole_everywhere = len(shown) < MAX_SHOWN
     stays: dict[bytes, Entry] = {}
     lacking: set[bytes] = set()
     pending = list(accounted(heads, accounts))
@@ -61,9 +69,18 @@ def left_by(heads: Sequence[bytes], accounts: Mapping[bytes, Entry], shown: Mapp
         if (found := shown.get(name)) is not None and name not in stays:
             stays[name] = found
             pending += found.header.prev
-            lacking.update(earlier for earlier in found.header.prev if earlier not in shown and earlier not in accounts)
-    is_whole = len(shown) < MAX_SHOWN
-    return Left(tuple(stays.values()), len(lacking) if is_whole else 0)
+            if is_whole_everywhere or (is_whole_here and found.header.space == territory):
+                lacking.update(name for name in found.header.prev if name not in shown and name not in accounts)
+    return Left(tuple(stays.values()), len(lacking))
+
+
+def _counted(words: Iterable[Entry]) -> str:
+    """Of each kind how many, and of when the latest is. No lists: who asks for a rotation has any signed for it."""
+    said = [each for each in words if may_be_named(each)]
+    counted = Counter(kind_name(each.header.kind) for each in said)
+    kinds = ", ".join(f"{count} × {kind}" for kind, count in counted.items())
+    latest = local_time(rfc3339(max((each.timestamp_ms for each in said), default=0)) or "")
+    return f"{kinds}; the latest of {latest}"
 
 
 def words_of(root: bytes, evidence: Iterable[Entry]) -> dict[bytes, Entry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +11,18 @@ from typing import Any
 
 import pytest
 
+from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code, PeerFault, Refused
 from protocol.identity import AgreementKey, SigningKey
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, kind_name
 from protocol.model.structure import Erasure, Ruling
 from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.console.text import local_time
+from protocol.replica.office.heads import accounts_of
 from protocol.rights.root_rotation import RootRotation
 from protocol.trust.kit import Kit
 from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.keeping.kit_file import KitInFile
 from sync_server.kit.errands import RotatingRoot
 from sync_server.opened.app import Server
 from tests.harness.attack import attack
@@ -241,6 +245,67 @@ async def test_nor_hides_the_latest_words_untold_and_on_the_next_server_they_sta
         await scene.lets_stand(server)
         rosters = [(await replica.view(scene.here.space)).roster for replica in scene.replicas(server)]
         assert not any(pupil in roster.persons for roster in rosters)
+
+
+@attack(ROW, off={"sync_server.kit.errands.RotatingRoot._check_remembered": lambda *_: None})
+async def test_nor_does_he_leave_out_what_the_kit_remembers(tmp_path: Path) -> None:
+    async with again(tmp_path) as scene:
+        server = scene.here.office.server
+        first = await server.store.authored(server.replica.territory, scene.old.root.public)
+        await scene.here.office.with_kit_in("erase", scene.kit, person=[scene.pupil])
+        await scene.heard()
+        remembered = KitInFile.read(scene.kit, None).said
+        with pytest.MonkeyPatch.context() as thief:
+            hide_what_was_signed(thief, server, scene.old.root.public, left=[entry.id for entry in first])
+            with pytest.raises(BadInput, match=r"leaves out .* remembers .*\(1 × erase; the latest") as caught:
+                await rotate_root(server, scene.old, scene.new, remembered=remembered)
+            assert caught.value.code is Code.NOT_YET
+        scene.here.office.clock.advance(60_000)
+        await rotate_root(server, scene.old, scene.new, remembered=remembered)
+        await scene.heard()
+        rosters = [(await replica.view(scene.here.space)).roster for replica in scene.replicas(server)]
+        assert not any(bytes.fromhex(scene.pupil) in roster.persons for roster in rosters)
+
+
+async def test_what_the_kit_remembers_goes_where_that_is_asked_and_is_told(tmp_path: Path) -> None:
+    async with again(tmp_path) as scene:
+        server, said = scene.here.office.server, Sayings()
+        first = await server.store.authored(server.replica.territory, scene.old.root.public)
+        await scene.here.office.with_kit_in("erase", scene.kit, person=[scene.pupil])
+        remembered = KitInFile.read(scene.kit, None).said
+        with pytest.MonkeyPatch.context() as patch:
+            hide_what_was_signed(patch, server, scene.old.root.public, left=[entry.id for entry in first])
+            await rotate_root(server, scene.old, scene.new, said=said, anyway=True, remembered=remembered)
+        assert any("remembers that it has signed this counts no more: 1 × erase" in line for line in said.lines)
+
+
+def kinds_with_lists(words: Iterable[Entry]) -> str:
+    said = list(words)
+    latest = local_time(rfc3339(max(each.timestamp_ms for each in said)) or "")
+    return f"{', '.join(kind_name(each.header.kind) for each in said)}; the latest of {latest}"
+
+
+@attack(ROW, off={"sync_server.kit.root_line._counted": kinds_with_lists})
+async def test_nor_does_a_list_that_is_signed_for_the_rotation_date_what_stays(tmp_path: Path) -> None:
+    async with again(tmp_path) as scene:
+        server, said = scene.here.office.server, Sayings()
+        first = [one.id for one in await server.store.authored(server.replica.territory, scene.old.root.public)]
+        scene.here.office.clock.advance(20 * DAY_MS)
+        await scene.here.office.with_kit("erase", scene.old, person=[scene.pupil])
+        scene.here.office.clock.advance(20 * DAY_MS)
+
+        async def accounts(*_: object) -> list[Draft]:
+            return accounts_of(server.replica.territory, first)
+
+        with pytest.MonkeyPatch.context() as thief:
+            hide_what_was_signed(thief, server, scene.old.root.public, left=first)
+            thief.setattr("sync_server.handlers.by_kit.rotation._accounts", accounts)
+            await rotate_root(server, scene.old, scene.new, said=said)
+        (told,) = [line for line in said.lines if "this stays" in line]
+        begun = await server.store.get(first)
+        latest = local_time(rfc3339(max(entry.timestamp_ms for entry in begun.values())) or "")
+        assert "root-account" not in told
+        assert f"the latest of {latest}." in told
 
 
 async def test_where_the_kits_words_have_a_gap_it_is_asked_about(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -197,10 +197,15 @@ async def rotate_root(
     said: Sayings | None = None,
     *,
     anyway: bool = False,
+    remembered: Sequence[Entry] = (),
 ) -> bytes:
-    """Another root takes over, as by the command; the rotations so far, for the new kit."""
+    """Another root takes over, as by the command; the rotations so far, for the new kit.
+
+    `remembered` is what the old kit has noted in its file of what it has said.
+    """
     params = {"anyway": anyway}
-    desk = KitDesk(errand_of("rotate root", old, params, new, entropy), said or Sayings(), server.now_ms)
+    errand = errand_of("rotate root", old, params, new, entropy, remembered)
+    desk = KitDesk(errand, said or Sayings(), server.now_ms)
     done = await operations(server)["rotate root"]({**params, "kit": desk.keys}, desk, desk)
     assert isinstance(done, dict)
     return bytes.fromhex(str(done["chain"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,12 +25,14 @@ from sync_agent.enrollment.by_code import enroll
 from sync_agent.hand_ins.wraps import readers_of
 from sync_agent.status import fingerprint_words
 from sync_agent.transport.sealed_calls import server_of
-from sync_server.handlers.by_kit.territory import begin_territory, kit_in
+from sync_server.handlers.by_kit.territory import begin_territory, kit_in, new_kit
 from sync_server.handlers.store.notices import notices
+from sync_server.keeping.kit_file import KitInFile
 from sync_server.keeping.new_root import NewKit
 from sync_server.opened.app import opened
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
+from tests.harness.server_in_process import rotate_root
 from tests.harness.wire import MemoryTransport
 
 
@@ -138,6 +141,19 @@ async def test_the_old_kit_does_nothing_any_more(scene: Rotated) -> None:
         with pytest.raises(BadInput) as caught:
             await scene.here.office.with_kit(command, scene.old, person=scene.person, space=[])
         assert caught.value.code is Code.BAD_KIT
+
+
+async def test_another_root_follows_where_the_kit_has_closed_several_classes_of_a_school(scene: Rotated) -> None:
+    office, place = scene.here.office, scene.folder / "server" / "kit"
+    made = [(await office.do("space add", name=name, school="0180001D"))["space"] for name in ("CP", "CE1")]
+    for space in made:
+        office.clock.advance(60_000)
+        await office.with_kit_in("space close", place, space=space)
+    new = replace(new_kit("Cher", os.urandom), first_root=scene.old.root.public)
+    await rotate_root(office.server, scene.old, new, said=office.said, remembered=KitInFile.read(place, None).said)
+    assert any("2 × erase" in line for line in office.said.lines if "this stays" in line)
+    for space in made:
+        assert bytes.fromhex(space) in (await office.server.replica.view(bytes.fromhex(space))).roster.erased
 
 
 async def test_the_new_kit_goes_where_a_folder_is(scene: Rotated) -> None:

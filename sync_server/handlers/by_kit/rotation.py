@@ -55,6 +55,7 @@ from sync_server.handlers.by_kit.ruled_anew import counting, to_rule_anew
 from sync_server.handlers.by_kit.servers_named import certificates_beside
 from sync_server.handlers.store.restored import unheard_since_made
 from sync_server.kit.away import KitAway, RootAway
+from sync_server.kit.memory import REMEMBERED
 from sync_server.kit.root_line import may_be_named, said_once
 from sync_server.opened.app import Server
 from sync_server.opened.data_folder import NEXT_KEYS_FILE
@@ -203,7 +204,8 @@ async def _accounts(server: Server, old: bytes, tips: Tips) -> list[Draft]:
 async def _signed(server: Server, old: bytes, tips: Tips) -> list[bytes]:
     """What the old root has signed: first what proves servers and roots, then the rest, what came first before others.
 
-    So whoever stole the kit and signs without end crowds out nothing that was there.
+    So whoever stole the kit and signs without end crowds out nothing that was there. What kits remember is named itself
+    in each space: they look whether it is.
     """
     replica = server.replica
     # all of them where rights begin: a server that is made anew gets these one by one, and in no order
@@ -212,8 +214,14 @@ async def _signed(server: Server, old: bytes, tips: Tips) -> list[bytes]:
     first = [*own, *(entry.id for entry in said if entry.header.kind in _PROOFS)][:_NAMED_BY_ITSELF]
     below = [space for space in replica.door.spaces() if space != replica.territory]
     latest = [await tips(space, old) for space in below]
-    in_turn = [tip for some in zip_longest(*latest) for tip in some if tip is not None]
-    rest = [name for some in zip_longest((entry.id for entry in said), in_turn) for name in some if name is not None]
+    in_turn = (tip for some in zip_longest(*latest) for tip in some if tip is not None)
+    remembered = (
+        entry.id
+        for entry in await server.store.scan_kinds(sorted(REMEMBERED))
+        if entry.header.author == old and entry.header.space != replica.territory and may_be_named(entry)
+    )
+    listed = zip_longest((entry.id for entry in said), in_turn, remembered)
+    rest = (name for some in listed for name in some if name is not None)
     return list(dict.fromkeys((*first, *rest)))
 
 
