@@ -49,10 +49,10 @@ from sync_agent.machine.enrolled import (
     READING_KEYS_FILE,
     Enrolment,
     device_keys,
-    former_keys,
 )
 from sync_agent.machine.eviction import SEEN_BYTES, Seen
 from sync_agent.machine.fetching import Fetching, Sending
+from sync_agent.machine.former import former_keys
 from sync_agent.machine.marks import (
     BACKUP_MARK,
     DISK_FULL_MARK,
@@ -123,7 +123,7 @@ class Agent:
         self.keyring = Keyring(replica, self.agreements, (keys.signing.public,))
         self.rounds = Rounds()
         """Whom this device has asked for payloads that it lacks, over whichever link."""
-        self.former = frozenset(each.signing.public for each in former)
+        self.former = frozenset(each.device for each in former)
         """Keys that this device had before: what they wrote before it had its own is its own too."""
         self._taken_along: frozenset[bytes] = frozenset()
         self.now_ms = now_ms

@@ -29,13 +29,26 @@ def successors_of(key: bytes, authorities: Iterable[Authority]) -> list[bytes]:
     for authority in authorities:
         if authority.predecessor is not None:
             passed_on[authority.predecessor][authority.key] = None
+    return _led_to(key, passed_on)
+
+
+def predecessors_of(key: bytes, authorities: Iterable[Authority]) -> list[bytes]:
+    """The keys of which one came by successors, directly or by others, nearest first."""
+    came_of: defaultdict[bytes, dict[bytes, None]] = defaultdict(dict)
+    for authority in authorities:
+        if authority.predecessor is not None:
+            came_of[authority.key][authority.predecessor] = None
+    return _led_to(key, came_of)
+
+
+def _led_to(key: bytes, by: Mapping[bytes, Iterable[bytes]]) -> list[bytes]:
     found = {key: None}
     pending = [key]
-    for before in pending:
-        fresh = [after for after in passed_on[before] if after not in found]
+    for here in pending:
+        fresh = [there for there in by.get(here, ()) if there not in found]
         found.update(dict.fromkeys(fresh))
         pending.extend(fresh)
-    return [after for after in found if after != key]
+    return [there for there in found if there != key]
 
 
 def voided(

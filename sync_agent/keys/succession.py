@@ -12,7 +12,8 @@ Rules:
   again: a copy may have written that before it parted, and who keeps the key would be taken for one that forgets, for
   good; one that does forget starts without knowing of that, and stays known for what it is. These keys are drawn: who
   has a copy of the disk has all that is on it;
-- what the old keys wrote stays written and is sent; what they could open can still be opened;
+- what the old keys wrote stays written and is sent; what they could open can still be opened, and nothing is signed
+  with them any more (`former`): the machine that was copied goes on with them;
 - on other hardware the new keys follow from the old and from the hardware: a machine that forgets at each reboot, from
   an image with an enrolled agent in it, is the same device every morning, and says the same entry;
 - it may be cut at any moment: `keys/next` holds what was begun, and beginning again does the same;
@@ -34,11 +35,10 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol import canonical
 from protocol.clock import DAY_MS
 from protocol.errors import Code, LocalFailure
 from protocol.identity import DeviceKeys, tagged, words_of
-from protocol.limits import MAX_FORMER_KEYS, MAX_NAME_CHARS, SALT_BYTES
+from protocol.limits import MAX_NAME_CHARS, SALT_BYTES
 from protocol.messages.lives import Twin
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Successor
@@ -51,7 +51,8 @@ from protocol.words import WORDS
 from sync_agent.app import Agent
 from sync_agent.keys.binding import SALT_BYTES as BINDING_SALT_BYTES
 from sync_agent.keys.binding import Binding, Hardware, machine_name
-from sync_agent.machine.enrolled import BINDING_FILE, DEVICE_KEYS_FILE, FORMER_KEYS_FILE, former_keys
+from sync_agent.machine.enrolled import BINDING_FILE, DEVICE_KEYS_FILE
+from sync_agent.machine.former import keep_former, let_go_of_seeds
 from sync_agent.machine.marks import FORGETS_MARKS, HEALTH_MARK, NEW_KEYS_MARK
 
 NEXT_KEYS_FILE: Final = "keys/next"
@@ -142,6 +143,7 @@ class Place:
             if outcome is not _Outcome.EXCHANGED:
                 self._role, self._elsewhere = await agent.role(), made_elsewhere(folder, self.hardware)
                 self._no_room = outcome is _Outcome.NO_ROOM
+                let_go_of_seeds(folder)
                 return agent
         except BaseException:
             await agent.close()
@@ -184,7 +186,7 @@ async def _succeed(agent: Agent, hardware: Hardware, told: Told, *, lately: bool
         await agent.replica.admit(said, source=agent.device, now_ms=agent.now_ms(), unsent=True)
         if not await agent.replica.readable(begun.signing.public):
             return _without_new_ones(agent.folder, _NONE_LEFT)
-        _keep_former(agent.folder, agent.keys)
+        keep_former(agent.folder, agent.keys)
         write_private(agent.folder / DEVICE_KEYS_FILE, begun.to_bytes())
     await agent.replica.store.set_marks({HEALTH_MARK: None})
     replace(agent.enrolment, device_name=name_of(agent.enrolment.device_name, begun)).write(agent.folder)
@@ -300,10 +302,3 @@ def _begun(folder: Path) -> DeviceKeys | None:
         return DeviceKeys.from_bytes((folder / NEXT_KEYS_FILE).read_bytes())
     except (OSError, LocalFailure):
         return None
-
-
-def _keep_former(folder: Path, keys: DeviceKeys) -> None:
-    rows = [former.to_bytes() for former in former_keys(folder) if former.signing.public != keys.signing.public]
-    # the first ones were sealed to for years; of those that followed, the newest
-    kept = [*rows[:1], *[*rows[1:], keys.to_bytes()][1 - MAX_FORMER_KEYS :]]
-    write_private(folder / FORMER_KEYS_FILE, canonical.encode({"keys": [*kept]}))

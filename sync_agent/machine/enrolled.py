@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from protocol import canonical
-from protocol.errors import BadInput, Code, LocalFailure, RelaisError
-from protocol.fields import Fields
+from protocol.errors import BadInput, Code, LocalFailure
 from protocol.identity import DeviceKeys
-from protocol.limits import MAX_DEVICE_KEYS_BYTES, MAX_FORMER_KEYS, KiB
 from protocol.replica.private_file import read_private, write_private
 
 ENROLMENT_FILE: Final = "enrolment.json"
@@ -30,7 +27,7 @@ PHRASE_FILE: Final = "keys/phrase"
 DAMAGED_FILE: Final = "{}.damaged"
 """What a file of keys was before those of its rows that can be read were written anew."""
 FORMER_KEYS_FILE: Final = "keys/former"
-"""The keys that this device had before it found itself cloned (`succession`)."""
+"""What is kept of the keys that this device had before it found itself cloned (`former`)."""
 BINDING_FILE: Final = "keys/binding"
 """The machine on which the keys were made (`binding`)."""
 INTRODUCTION_FILE: Final = "keys/introduction"
@@ -87,15 +84,3 @@ def device_keys(path: Path) -> DeviceKeys:
             Code.DAMAGED, f"this device's keys cannot be read: {path}: {reason.strerror}", path=str(path)
         ) from reason
     return DeviceKeys.from_bytes(data)
-
-
-def former_keys(folder: Path) -> list[DeviceKeys]:
-    """The keys that the device of DIR had before, the oldest first; what cannot be read has nothing to say."""
-    try:
-        data = (folder / FORMER_KEYS_FILE).read_bytes()
-        rows = Fields(
-            canonical.decode(data, max_bytes=MAX_FORMER_KEYS * MAX_DEVICE_KEYS_BYTES + KiB), "former keys"
-        ).rows("keys", MAX_FORMER_KEYS)
-        return [DeviceKeys.from_bytes(row) for row in rows if isinstance(row, bytes)]
-    except (OSError, RelaisError):
-        return []

@@ -271,7 +271,8 @@ async def test_cut_at_any_moment_it_takes_the_same_keys_at_the_next_start(
         if str(path).endswith(cut_after):
             raise PowerCut
 
-    monkeypatch.setattr("sync_agent.keys.succession.write_private", write_and_die)
+    for module in ("keys.succession", "machine.former"):
+        monkeypatch.setattr(f"sync_agent.{module}.write_private", write_and_die)
     with pytest.raises(PowerCut):
         await started(room, disk, "cut", Place(pc(2)))
     monkeypatch.undo()

@@ -53,3 +53,17 @@ async def test_a_heads_page_names_the_copies_of_a_lost_computer_that_somebody_ha
             assert three_words(bytes.fromhex(copy)) in named
             assert (await surfer.send("/lost", "/lost", {"device": copy, "meant": "yes"})).status == 200
         assert not await head.agent.replica.readable(bytes.fromhex(copy))
+
+
+async def test_a_heads_page_names_the_computer_whose_copy_the_lost_one_was(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        pc, head = await here.office.enrol(await here.office.invite("machine")), await here.head_of_the_school()
+        copy = await clone_of(here.office, pc)
+        await here.sync(head)
+        async with portal(head.agent) as surfer:
+            page = html.unescape((await surfer.send("/lost", "/lost", {"device": copy, "meant": "yes"})).text)
+            named = page.partition('id="h-image"')[2].partition("</section>")[0]
+            assert three_words(bytes.fromhex(pc.id)) in named
+            assert f"sync-server lost {pc.id}" in named
+            page = (await surfer.send("/lost", "/lost", {"device": pc.id, "meant": "yes"})).text
+            assert 'id="h-image"' not in page

@@ -18,6 +18,7 @@ from protocol.replica.storage.second_copy import SecondCopy
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import Manifests
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, Enrolment
+from sync_agent.machine.former import FormerKey
 from sync_agent.machine.marks import HAND_IN_MARKS
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import Scheduler
@@ -57,11 +58,11 @@ class SimAgent(Agent):
     def keep_secret(self, name: str, data: bytes) -> None:
         self.files[name] = data
 
-    async def take_former(self, former: Sequence[DeviceKeys]) -> None:
-        """What a folder says of the keys that the device had before."""
+    async def take_former(self, former: Sequence[FormerKey]) -> None:
+        """What a folder holds of the keys that the device had before."""
         self.agreements = (self.keys.agreement, *(each.agreement for each in former))
         self.keyring = Keyring(self.replica, self.agreements, (self.device,))
-        self.former = frozenset(each.signing.public for each in former)
+        self.former = frozenset(each.device for each in former)
         names = await self.replica.store.marks(HAND_IN_MARKS)
         self._taken_along = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)
 
@@ -147,12 +148,12 @@ class Machine:
 
     def take_keys(self, keys: DeviceKeys) -> None:
         """Be another device from the next start on."""
-        self.disk.files[f"{FORMER_KEYS_FILE}/{self.device.hex()}"] = self.keys.to_bytes()
+        self.disk.files[f"{FORMER_KEYS_FILE}/{self.device.hex()}"] = FormerKey.of(self.keys).to_bytes()
         self.disk.files[DEVICE_KEYS_FILE] = keys.to_bytes()
 
-    def _former(self) -> list[DeviceKeys]:
+    def _former(self) -> list[FormerKey]:
         prefix = f"{FORMER_KEYS_FILE}/"
-        return [_keys_in(held) for name, held in self.disk.files.items() if name.startswith(prefix)]
+        return [FormerKey.from_bytes(held) for name, held in self.disk.files.items() if name.startswith(prefix)]
 
     @property
     def device(self) -> bytes:

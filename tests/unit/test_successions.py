@@ -13,7 +13,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.roster import Roster
-from protocol.rights.successions import confirmed_keys, has_room_for_words, successors_of
+from protocol.rights.successions import confirmed_keys, has_room_for_words, predecessors_of, successors_of
 from protocol.roles import Role
 from tests.harness.history import NOW_MS, World, Writer
 
@@ -113,11 +113,13 @@ async def test_too_many_copies_of_one_machine_keep_no_other_machines_copies_out(
     assert not roster.held_back
 
 
-async def test_the_line_of_a_key_is_found_to_its_end(school: School) -> None:
+async def test_the_line_of_a_key_is_found_to_both_its_ends(school: School) -> None:
     first = school.copy_of(school.machine)
     second = school.copy_of(first)
-    line = successors_of(school.machine.key.public, (await school.replica()).door.authorities())
-    assert line == [first.key.public, second.key.public]
+    known = (await school.replica()).door.authorities()
+    assert successors_of(school.machine.key.public, known) == [first.key.public, second.key.public]
+    assert predecessors_of(second.key.public, known) == [first.key.public, school.machine.key.public]
+    assert predecessors_of(school.machine.key.public, known) == []
 
 
 async def test_copies_that_somebody_confirmed_take_no_room_from_who_is_told_of_a_twin(

@@ -313,6 +313,7 @@ async def report_loss(
         await outgoing.progress(_waits(since_ms))
         await told_of_kept(loss.remains, outgoing)
     await _tell_of_copies(loss.copies, outgoing)
+    await _tell_of_image(device, loss.image, outgoing)
     await _tell_of_confirmed(loss.confirmed, outgoing)
     await _tell_of_phrases(device, loss.phrases, outgoing)
     await _tell_of_sign_ins(loss.sign_ins, outgoing)
@@ -330,6 +331,20 @@ async def _tell_of_copies(copies: Sequence[Kept], outgoing: Outgoing) -> None:
         )
     if len(copies) > MAX_TOLD_DEVICES:
         await outgoing.progress(f"and {len(copies) - MAX_TOLD_DEVICES} more; `copies` of `lost --json` lists all")
+
+
+async def _tell_of_image(device: bytes, image: Sequence[Kept], outgoing: Outgoing) -> None:
+    """With whose keys a lost device was copied, and who reads on with them (docs/adr/0339)."""
+    for each in image[:MAX_TOLD_DEVICES]:
+        key = each.device.hex()
+        await outgoing.progress(
+            f"the keys of {device.hex()} came of those of the device {key}, which reads “{each.name}”, as {each.role}. "
+            "They lay on its disk when it was copied, and do so each morning where it is set back to its image: who "
+            f"found them there goes on as that one. If that may be, `confirm` its other copies, then `lost {key}` cuts "
+            "those keys off too, and that machine is enrolled anew"
+        )
+    if len(image) > MAX_TOLD_DEVICES:
+        await outgoing.progress(f"and {len(image) - MAX_TOLD_DEVICES} more; `image` of `lost --json` lists all")
 
 
 async def _tell_of_confirmed(confirmed: Sequence[Confirmed], outgoing: Outgoing) -> None:

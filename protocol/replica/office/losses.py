@@ -6,6 +6,7 @@ Rules:
   teacher's device knows less of it than the server, and then more of what is good waits, never more counts;
 - a second report takes back what a first one had let stand, wherever it is made: revocations intersect;
 - a copy of it that somebody has let in by name is a device like any other, and stays: that is said (docs/adr/0235);
+- so does the key of which its own came, which lay on its disk: whose that is now is said too (docs/adr/0339);
 - so does whom it alone has confirmed as its person's, unless a time is given: that is said too (docs/adr/0247);
 - and so do the phrases that it drew: the day of each is said (docs/adr/0247);
 - and by what pupils sign in goes on, which it could open: the classes are said (docs/adr/0281).
@@ -35,7 +36,7 @@ from protocol.replica.office.people import first_names
 from protocol.replica.office.phrases_of_lost import Drawn, phrases_of_lost
 from protocol.replica.office.sign_ins_of_lost import OpenedSignIns, sign_ins_of_lost
 from protocol.replica.office.spaces import space_records
-from protocol.replica.office.withdrawals import Kept, copies_let_in, revoke_device, rights_beyond
+from protocol.replica.office.withdrawals import Kept, came_of, copies_let_in, revoke_device, rights_beyond
 from protocol.replica.office.words_of_office import NameOf, Said, words_of_office
 from protocol.roles import DEVICES, HAS_READING_KEYS, Role
 from protocol.trust.person_keys import KeyWraps
@@ -69,8 +70,9 @@ class Loss:
 
     `remains` are rights that were not this office's to take, of it and of whoever came in by its codes. `copies` are
     those of devices whose keys came of it, and that somebody has let in by name: after a report since a time, of those
-    that came of it since. `confirmed` are the devices that go on as somebody's by its word alone: none after such a
-    report, since what it said since then counts no more. `phrases` are those that it drew.
+    that came of it since. `image` are those of the keys that its own came of. `confirmed` are the devices that go on as
+    somebody's by its word alone: none after such a report, since what it said since then counts no more. `phrases` are
+    those that it drew.
     """
 
     role: Role
@@ -79,6 +81,7 @@ class Loss:
     said: tuple[Said, ...]
     remains: tuple[Kept, ...]
     copies: tuple[Kept, ...]
+    image: tuple[Kept, ...]
     confirmed: tuple[Confirmed, ...]
     phrases: tuple[Drawn, ...]
     sign_ins: tuple[OpenedSignIns, ...]
@@ -116,6 +119,7 @@ class Loss:
             ],
             "remains": [each.row() for each in self.remains],
             "copies": [each.row() for each in self.copies],
+            "image": [each.row() for each in self.image],
             "confirmed": [each.row() for each in self.confirmed],
             "phrases": [each.row() for each in self.phrases],
             "sign_ins": [each.row() for each in self.sign_ins],
@@ -193,10 +197,11 @@ async def lost(
     name = next(iter(names), None) or next(iter((await first_names(replica, persons)).values()), None)
     is_dated = cut and since_ms is not None
     copies = await copies_let_in(office, device, governs, only_held_back=is_dated)
+    image = await came_of(office, device, governs)
     confirmed = () if is_dated else await confirmed_by_lost(office, device, within)
     phrases = await phrases_of_lost(office, device, within)
     sign_ins = await sign_ins_of_lost(office, device, agreements, [(each.space, each.name) for each in spaces])
-    return Loss(role, name, tuple(spaces), said, tuple(kept), tuple(copies), confirmed, phrases, sign_ins)
+    return Loss(role, name, tuple(spaces), said, tuple(kept), tuple(copies), tuple(image), confirmed, phrases, sign_ins)
 
 
 async def _cut_off_with_it(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> list[Kept]:

@@ -37,7 +37,7 @@ from protocol.replica.office.known_here import cuts_of_others
 from protocol.replica.office.people import Listing, ids_of, list_draft, listings
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Authority
-from protocol.rights.successions import successors_of
+from protocol.rights.successions import predecessors_of, successors_of
 from protocol.rights.vouching import Device as VouchedDevice
 from protocol.roles import RANK, Role
 
@@ -274,6 +274,20 @@ async def copies_let_in(
         named = dict.fromkeys(grant.space for grant in known if grant.predecessor is None and governs(grant.space))
         found += await kept_by(office, [(copy, space) for space in named])
     return found
+
+
+async def came_of(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> list[Kept]:
+    """Where the keys of which a device's own came read on: the machine that was copied, or the first of its image."""
+    door = office.replica.door
+    return await kept_by(
+        office,
+        [
+            (key, grant.space)
+            for key in predecessors_of(device, door.authorities())
+            for grant in door.authorities_of(key)
+            if governs(grant.space)
+        ],
+    )
 
 
 async def _lists_of(office: Office, person: bytes) -> dict[bytes, dict[bytes, Listing]]:

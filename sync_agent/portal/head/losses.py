@@ -101,7 +101,9 @@ class Losses:
                 raise
             return await self._list(visit, office, too_early=True)
         words = key_words(bytes.fromhex(str(told["device"])), office.replica.door)
-        copies, confirmed = (_named_in(told[which], office.replica.door) for which in ("copies", "confirmed"))
+        copies, image, confirmed = (
+            _named_in(told[which], office.replica.door) for which in ("copies", "image", "confirmed")
+        )
         days = _days(visit, told["phrases"])
         return self._desk.page(
             visit,
@@ -109,6 +111,7 @@ class Losses:
             told=told,
             words=words,
             copies=copies,
+            image=image,
             confirmed=confirmed,
             phrases=days[:MAX_PHRASES_SHOWN],
             more_phrases=max(0, len(days) - MAX_PHRASES_SHOWN),
