@@ -14,8 +14,9 @@ Rules:
   has a copy of the disk has all that is on it;
 - what the old keys wrote stays written and is sent; what they could open can still be opened, and nothing is signed
   with them any more (`former`): the machine that was copied goes on with them;
-- on other hardware the new keys follow from the old and from the hardware: a machine that forgets at each reboot, from
-  an image with an enrolled agent in it, is the same device every morning, and says the same entry;
+- on other hardware a pupils' PC's new keys follow from the old and from the hardware: a machine that forgets at each
+  reboot, from an image with an enrolled agent in it, is the same device every morning, and says the same entry;
+- a device with more rights draws them there too: who has the disk of before would only have to read that hardware;
 - it may be cut at any moment: `keys/next` holds what was begun, and beginning again does the same;
 - who says "twin" again and again, a server in wrong hands, uses nothing up: a machine gives way to words once a week,
   and only as long as half of the successors that its grant may have is left to machines that find themselves copied;
@@ -170,16 +171,20 @@ async def _succeed(agent: Agent, hardware: Hardware, told: Told, *, lately: bool
     if begun is None:
         elsewhere = bound is not None and bound.is_elsewhere(hardware)
         mistaken = bound is not None and await _is_mistaken(agent)
-        if not is_due(await agent.role(), elsewhere=elsewhere, told=told, lately=lately, mistaken=mistaken):
+        role = await agent.role()
+        if not is_due(role, elsewhere=elsewhere, told=told, lately=lately, mistaken=mistaken):
             if bound is None or not elsewhere:
                 _bind(agent.folder, hardware, bound, agent.entropy)
             return _Outcome.KEPT
-        if not elsewhere and not await _has_room_for_words(agent):
+        if bound is not None and elsewhere and role is Role.MACHINE:
+            begun = _new_keys(agent.keys, hardware, bound)
+        elif not await _has_room_for_words(agent):
             return _without_new_ones(agent.folder, _FOR_COPIES)
-        if not elsewhere:
+        else:
+            # on its own hardware all from which keys would follow lies on the disk that was copied; a laptop's hardware
+            # is no secret from whoever has that disk, and a laptop that starts from an image each morning is rare
             await agent.replica.store.set_marks({NEW_KEYS_MARK: agent.now_ms().to_bytes(8)})
-        # on its own hardware all from which keys would follow lies on the disk that was copied
-        begun = _drawn_keys(agent.entropy) if not elsewhere or bound is None else _new_keys(agent.keys, hardware, bound)
+            begun = _drawn_keys(agent.entropy)
         write_private(agent.folder / NEXT_KEYS_FILE, begun.to_bytes())
     if begun.signing.public != agent.device:
         said = await _entries(agent, begun)
