@@ -33,6 +33,7 @@ from sync_agent.health import health_of, last_health, worth_saying
 from sync_agent.machine.marks import GENERATION_MARK, HEALTH_MARK, NO_STRONG_MARK
 from sync_agent.machine.refusals import oldest_refused_hand_in, refused_ids
 from sync_agent.pacing.budget import is_metered
+from sync_agent.sync.acknowledged import left_to_send, unseen
 from sync_agent.sync.carried_reports import reports_due
 from sync_agent.sync.cursors import read_cursors, shown_cursors, standing
 from sync_agent.sync.room import Room, named_sizes
@@ -174,7 +175,7 @@ class Asking:
             levels=await own_levels(agent),
             held=tuple(Held(space, names.encode()) for space, names in said.held_of.items()),
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
-            untaken=await self._untaken(push),
+            untaken=await self._untaken(push) or sum((await unseen(agent)).values()),
         )
         return Asked(request, tuple(inline), tuple(offers), health, tuple(reports), noted)
 
@@ -308,9 +309,7 @@ class Asking:
 
     async def _untaken(self, push: list[Entry]) -> int:
         """How many entries the server will not have taken when this has arrived: unsent ones, and what it refuses."""
-        store = self._agent.replica.store
-        entries, _ = await store.unsent_totals()
-        return max(0, entries - len(push)) + len(await refused_ids(store))
+        return max(0, await left_to_send(self._agent) - len(push))
 
     async def _oldest_hand_in(self, push: list[Entry]) -> int | None:
         """The time of the oldest hand-in that the server will not have taken, of those that a message could hold."""

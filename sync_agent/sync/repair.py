@@ -6,6 +6,8 @@ Rules:
   more, then reconciled; until then a mark says so, written with the cursor that leads beyond the page that showed it
   (ADR 0210);
 - what a server refused is offered again: to another one (other keys, or another store) at once, to it a day later;
+- where more lies here than the server was seen to hold, and nothing is left to send, what it acknowledged may not be
+  there (`acknowledged`): that space is compared;
 - where the server's store is another, spaces that are closed to this device just then are compared when they are back:
   half of a revocation's line, say, closes all until the rest has come;
 - new cursors are kept together and at the end: an interruption leaves the old ones, which are stale again.
@@ -26,6 +28,7 @@ from protocol.reconcile.sorted_records import SortedRecords
 from sync_agent.app import Agent
 from sync_agent.machine.marks import DOUBT_MARKS, GENERATION_MARK, HEALTH_MARK
 from sync_agent.machine.refusals import note_refusals, offer_again, refused_ids
+from sync_agent.sync.acknowledged import unseen
 from sync_agent.sync.asking import Asking
 from sync_agent.sync.cursors import cursor_marks, read_cursors
 from sync_agent.sync.line_of_rights import LineOfRights
@@ -54,8 +57,11 @@ class SyncRepair:
         await note_refusals(self._store, codes, await self._refuser(), self._agent.now_ms())
 
     async def ask_again(self) -> None:
-        """What was refused is sent once more, if it is time; the one that answered before may have lied."""
+        """What was refused is sent once more, if it is time; what was taken is looked for. Either may be a lie."""
         await offer_again(self._store, await self._refuser(), self._agent.now_ms())
+        doubted = (await unseen(self._agent)).keys() - (await unsettled(self._store)).keys()
+        if doubted:
+            await self._store.set_marks(news_marks(sorted(doubted), self._agent.entropy))
 
     async def _refuser(self) -> bytes:
         return (await self._calls.server()).key + (await self._store.mark(GENERATION_MARK) or b"")

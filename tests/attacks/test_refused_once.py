@@ -18,6 +18,8 @@ from protocol.messages.parts import Refusal
 from protocol.model.entry import Entry, Kind, compose
 from protocol.replica.interfaces import EntryStore
 from sync_agent.machine.marks import REFUSED_MARKS
+from sync_agent.sync.asking import Asking, Said
+from sync_agent.transport.sealed_calls import SealedCalls
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.opened.app import opened
 from tests.harness.attack import attack
@@ -47,9 +49,12 @@ async def _none(*_: object) -> int:
 
 @asynccontextmanager
 async def answered_once_by_a_thief(
-    here: Town, folder: Path, device: Device, refuses: Collection[Kind]
+    here: Town, folder: Path, device: Device, refuses: Collection[Kind], *, says_so: bool = True
 ) -> AsyncIterator[None]:
-    """A copy of the server's disk is made; at the end the device asks it one question, and hears that it is refused."""
+    """A copy of the server's disk is made; at the end the device asks it one question, and hears that it is refused.
+
+    Or, unless it `says_so`, nothing: as if that had been taken.
+    """
     shutil.copytree(folder / "server", folder / "copied", ignore=shutil.ignore_patterns("run", "kit"))
     yield
     async with opened(folder / "copied", now_ms=here.office.clock, entropy=os.urandom) as false:
@@ -58,7 +63,8 @@ async def answered_once_by_a_thief(
         async def admit(entries: Collection[Entry], **options: Any) -> Any:
             bad = [entry.id for entry in entries if entry.header.kind in refuses]
             done = await take([entry for entry in entries if entry.id not in bad], **options)
-            return replace(done, refused=(*done.refused, *(Refusal(name, Code.MALFORMED) for name in bad)))
+            refused = [Refusal(name, Code.MALFORMED) for name in bad if says_so]
+            return replace(done, refused=(*done.refused, *refused))
 
         false.replica.admit = admit  # type: ignore[method-assign]
         here.frontage.responder = false.responder
@@ -96,7 +102,46 @@ async def test_work_that_a_copied_key_refuses_is_offered_to_the_honest_server_a_
         assert (told["unopened"], told["unheard"]) == (1, [])
 
 
-@attack(CLOSED, off={"sync_agent.sync.asking.Asking._untaken": _none})
+async def _nothing(_agent: object) -> dict[bytes, int]:
+    """As if what was acknowledged lay at the server."""
+    return {}
+
+
+UNSEEN = "sync_agent.sync.{}.unseen"
+
+
+@attack(ROW, off={UNSEEN.format("repair"): _nothing})
+async def test_work_that_a_copied_key_says_to_have_taken_reaches_the_honest_server_with_the_next_sync(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        _, machine, _, pupil, item = await here.class_at_work()
+        for _ in range(2):
+            await here.sync()
+        async with answered_once_by_a_thief(here, tmp_path, machine, WORK, says_so=False):
+            hand_in = await here.work(machine, item, pupil)
+        assert not await machine.agent.replica.store.unsent(1 << 20)
+        for _ in range(2):
+            await here.sync(machine)
+        assert await here.office.server.store.present([hand_in])
+
+
+@attack(CLOSED, off={UNSEEN.format("asking"): _nothing, UNSEEN.format("repair"): _nothing})
+async def test_a_pc_to_which_a_copied_key_said_so_has_not_told_all_while_it_is_not_heard(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        _, machine, _, pupil, item = await here.class_at_work()
+        for _ in range(2):
+            await here.sync()
+        here.office.clock.advance(8 * DAY_MS)
+        async with answered_once_by_a_thief(here, tmp_path, machine, WORK, says_so=False):
+            await here.work(machine, item, pupil)
+        quiet = await Asking(machine.agent).compose(Said())
+        assert not quiet.request.push
+        await SealedCalls(machine.agent, machine.way).sync(quiet.request)
+        assert machine.agent.device.hex() in dict(await unheard(here))
+
+
+@attack(CLOSED, off={"sync_agent.sync.asking.Asking._untaken": _none, UNSEEN.format("asking"): _nothing})
 async def test_a_pc_that_holds_what_a_copied_key_refused_has_not_told_all(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         _, machine, _, pupil, item = await here.class_at_work()
@@ -135,6 +180,7 @@ async def test_whom_a_head_cuts_off_and_has_forgotten_the_honest_server_hears_wi
     CLOSED,
     off={
         "sync_agent.sync.asking.Asking._untaken": _none,
+        UNSEEN.format("asking"): _nothing,
         "sync_server.handlers.store.restored.untaken": _none,
     },
 )
@@ -180,6 +226,7 @@ async def test_nor_has_such_a_one_whose_program_says_nothing_of_what_it_keeps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sync_agent.sync.asking.Asking._untaken", _none)
+    monkeypatch.setattr(UNSEEN.format("asking"), _nothing)
     monkeypatch.setattr("protocol.replica.at_work.quotas.MAX_ENTRIES_PER_KEY", 0)
     async with town(tmp_path) as here:
         _, machine, _, pupil, item = await here.class_at_work()

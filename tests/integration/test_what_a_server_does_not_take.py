@@ -64,7 +64,11 @@ async def test_an_entry_that_waits_at_the_server_stays_here_and_is_not_sent_with
     assert (await machine.session.sync()).bytes_out >= first.bytes_out - 8
 
 
-async def test_an_entry_that_waited_and_got_in_by_itself_is_not_sent_again(room: Classroom) -> None:
+async def test_an_entry_that_waited_and_got_in_by_itself_is_not_sent_again(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # else this device brings the grant as well, which the server turns out not to have
+    monkeypatch.setattr("sync_agent.sync.repair.unseen", AsyncMock(return_value={}))
     machine = await room.machine()
     await machine.session.sync()
     keys = new_device(Random(50).randbytes)

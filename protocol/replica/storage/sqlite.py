@@ -172,7 +172,7 @@ class SqliteStore:
 
     async def spaces(self) -> dict[bytes, int]:
         sql = "SELECT id, count FROM space WHERE count > 0 ORDER BY number"
-        return await self.database.run(lambda connection: dict(connection.execute(sql)))
+        return dict(await self.database.recall(sql, lambda connection: dict(connection.execute(sql))))
 
     async def unsent(self, max_bytes: int) -> list[Entry]:
         sql = f"SELECT {ENTRY}, arrival FROM unsent JOIN entry USING (seq) ORDER BY seq"  # noqa: S608
