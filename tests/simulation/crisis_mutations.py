@@ -24,6 +24,7 @@ from sync_agent.machine.sync_result import SyncResult
 from sync_agent.school.measures import NOTHING_ORDERED, DrillTransport, Ordered
 from sync_agent.sync.line_of_rights import LineOfRights
 from sync_agent.sync.repair import SyncRepair
+from tests.simulation.mutations import nothing_is_counted
 
 
 def keeps_what_neighbours_brought() -> AbstractContextManager[object]:
@@ -41,7 +42,8 @@ def keeps_what_neighbours_brought() -> AbstractContextManager[object]:
     patches = contextlib.ExitStack()
     patches.enter_context(mock.patch("sync_agent.lan.exchange.peer_session.news_of", return_value=lambda _spaces: {}))
     patches.enter_context(mock.patch("sync_agent.lan.exchange.scope.news_marks", nothing))
-    # … nor looks whether the server holds the same
+    # … nor looks whether the server holds the same, or as much
+    patches.enter_context(nothing_is_counted())
     patches.enter_context(mock.patch.object(SyncRepair, "compare", unseen))
     patches.enter_context(mock.patch.object(SyncRepair, "doubts_in", no_doubts))
     return patches

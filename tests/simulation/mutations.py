@@ -41,6 +41,18 @@ def forgets_prev() -> AbstractContextManager[object]:
     return mock.patch("protocol.replica.at_work.replica.unsigned", without)
 
 
+def nothing_is_counted() -> AbstractContextManager[object]:
+    """No device looks whether the server holds as much as it does: what is lost on the way would be found by that."""
+
+    async def nothing(_agent: Agent) -> dict[bytes, int]:
+        return {}
+
+    patches = contextlib.ExitStack()
+    for room in ("asking", "repair"):
+        patches.enter_context(mock.patch(f"sync_agent.sync.{room}.unseen", nothing))
+    return patches
+
+
 def counts_what_was_tried_as_sent() -> AbstractContextManager[object]:
     """The outbox is emptied when a call fails."""
     plain = Session._note_failure
@@ -49,7 +61,10 @@ def counts_what_was_tried_as_sent() -> AbstractContextManager[object]:
         await self._store.mark_sent([entry.id for entry in await self._store.unsent(1 << 20)])
         await plain(self, run, error)
 
-    return mock.patch.object(Session, "_note_failure", noted)
+    patches = contextlib.ExitStack()
+    patches.enter_context(nothing_is_counted())
+    patches.enter_context(mock.patch.object(Session, "_note_failure", noted))
+    return patches
 
 
 def folds_by_arrival() -> AbstractContextManager[object]:
@@ -217,7 +232,10 @@ def takes_what_a_stick_brought_as_sent() -> AbstractContextManager[object]:
             self, entries, source=source, **{**given, "news": None if source == COURIER else given.get("news")}
         )
 
-    return mock.patch.object(Replica, "admit", admit)
+    patches = contextlib.ExitStack()
+    patches.enter_context(nothing_is_counted())
+    patches.enter_context(mock.patch.object(Replica, "admit", admit))
+    return patches
 
 
 def destroys_too_early() -> AbstractContextManager[object]:
