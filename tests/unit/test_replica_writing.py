@@ -165,4 +165,5 @@ async def test_a_machine_that_boots_in_2009_goes_on_after_its_last_entry(world: 
     await replica.prove_time(NOW_MS)
     last = await at_of_next(replica, teacher, NOW_MS + HOUR_MS)
     again = await opened(world, replica.store)  # type: ignore[arg-type]
+    await again.recall_time()
     assert await at_of_next(again, teacher, NOW_MS - 17 * YEAR_MS) == last
