@@ -474,6 +474,11 @@ async def test_a_head_teacher_is_led_through_a_drill_by_what_her_device_sees_of_
                 assert "Encore 28 minutes." in page
                 page = await seen(surfer, lambda page: "sur 2 postes en lien" in page)
                 room.territory.clock.advance(MINUTE)
+
+                async def is_there() -> bool:
+                    return task in (await pc.agent.replica.view(room.space)).coursework.items
+
+                await until(is_there)
                 await room.hand_in(pc, task, WORK)
                 await seen(surfer, lambda page: to_do(page) == "Porter un travail par clé USB")
         head.agent.around, head.agent.neighbours = Around(), list
