@@ -145,6 +145,13 @@ def _carried_out(
     return obeyed - _undone(said, rulings, door, least=_BY_ROOT) if obeyed else obeyed
 
 
+def order_in(entry: Entry) -> Erasure | Ruling | None:
+    """What an erasure says, or a ruling; None for another word, and for one that cannot be read."""
+    if entry.header.kind == Kind.ERASE:
+        return parsed(entry, Erasure.parse)
+    return parsed(entry, Ruling.parse) if entry.header.kind == Kind.RULING else None
+
+
 def _erasure_in(entry: Entry, space: bytes) -> Erasure | None:
     is_there = entry.header.kind == Kind.ERASE and entry.header.space == space
     return parsed(entry, Erasure.parse) if is_there else None

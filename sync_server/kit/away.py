@@ -20,6 +20,7 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Certificate, Erasure, PersonRecord, Revocation, Ruling, SpaceRecord
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Incoming, Outgoing
+from protocol.rights.erasures import order_in
 from protocol.rights.root_rotation import RootAccount
 from protocol.rights.vouching import Device
 from sync_server.kit.questions import (
@@ -116,31 +117,52 @@ class RootAway:
         return tuple(each if each.id == self._server.grant else _bare(each) for each in said.values())
 
     async def _evidence(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
-        """What shows that entries say what was asked for: the certificates of who is cut off, what is ruled on."""
-        store = self._server.store
-        sealed = [each.header.target for each in entries if each.header.kind == Kind.WRAP and each.header.target]
-        cut = {Revocation.parse(each.payload or b"").key for each in entries if each.header.kind == Kind.REVOKE}
-        shown = {each.id: each for each in await store.scan_kinds([Kind.CERTIFICATE]) if _certified(each) in cut}
-        shown |= await store.get(sealed)
-        for account in (each for each in entries if each.header.kind == Kind.ROOT_ACCOUNT):
-            listed = await store.get(RootAccount.parse(account.payload or b"").ids)
-            shown |= {name: _bare(each) for name, each in listed.items()}
-        orders = [Erasure.parse(each.payload or b"") for each in entries if each.header.kind == Kind.ERASE]
-        rulings = [Ruling.parse(each.payload or b"") for each in entries if each.header.kind == Kind.RULING]
-        names = {order.covers for order in orders} | {each.covers for each in rulings if each.covers is not None}
-        shown |= {each.id: each for each in await self._turns_of(names) if names}
-        shown |= {each.id: each for each in await self._called({order.covers for order in orders}) if orders}
-        for ruling in rulings:
-            shown |= {
-                name: each if each.header.kind == Kind.ERASE else _bare(each)
-                for name, each in (await store.get((*ruling.accepted, *ruling.refused))).items()
-            }
+        """What shows that entries say what was asked for. Of kinds that none of them is nothing is looked up."""
+        shown: dict[bytes, Entry] = {}
+        for kind, show in (
+            (Kind.REVOKE, self._of_cuts),
+            (Kind.WRAP, self._of_wraps),
+            (Kind.ROOT_ACCOUNT, self._of_accounts),
+            (Kind.ERASE, self._of_orders),
+            (Kind.RULING, self._of_rulings),
+        ):
+            if some := [each for each in entries if each.header.kind == kind]:
+                shown |= {each.id: each for each in await show(some)}
         return tuple(shown.values())
+
+    async def _of_cuts(self, cuts: Sequence[Entry]) -> list[Entry]:
+        """The certificates of who is cut off."""
+        keys = {Revocation.parse(each.payload or b"").key for each in cuts}
+        return [each for each in await self._server.store.scan_kinds([Kind.CERTIFICATE]) if _certified(each) in keys]
+
+    async def _of_wraps(self, wraps: Sequence[Entry]) -> Iterable[Entry]:
+        """The works to which keys are."""
+        works = [each.header.target for each in wraps if each.header.target]
+        return (await self._server.store.get(works)).values()
+
+    async def _of_accounts(self, accounts: Sequence[Entry]) -> list[Entry]:
+        """What they list."""
+        names = [name for each in accounts for name in RootAccount.parse(each.payload or b"").ids]
+        return [_bare(each) for each in (await self._server.store.get(names)).values()]
+
+    async def _of_orders(self, orders: Sequence[Entry]) -> list[Entry]:
+        """How often these names were forgotten before, and whose they are."""
+        names = {Erasure.parse(each.payload or b"").covers for each in orders}
+        return [*await self._turns_of(names), *await self._called(names)]
+
+    async def _of_rulings(self, rulings: Sequence[Entry]) -> list[Entry]:
+        """What is ruled on, and how often the names were forgotten that are taken back."""
+        said = [Ruling.parse(each.payload or b"") for each in rulings]
+        names = {each.covers for each in said if each.covers is not None}
+        ruled = await self._server.store.get([name for each in said for name in (*each.accepted, *each.refused)])
+        turns = await self._turns_of(names) if names else []
+        return [*turns, *(each if each.header.kind == Kind.ERASE else _bare(each) for each in ruled.values())]
 
     async def _turns_of(self, names: Collection[bytes]) -> list[Entry]:
         """What the roots have had forgotten of some names, and taken back by name."""
         said = await self._server.store.scan_kinds([Kind.ERASE, Kind.RULING])
-        return [each for each in said if each.header.grant is None and _covered(each) in names]
+        by_root = ((each, order_in(each)) for each in said if each.header.grant is None)
+        return [each for each, order in by_root if order is not None and order.covers in names]
 
     async def _called(self, names: Collection[bytes]) -> list[Entry]:
         """What made those of these names that are classes, and their schools; of people the first under each name."""
@@ -216,14 +238,6 @@ def _bare(entry: Entry) -> Entry:
 
 def _certified(entry: Entry) -> bytes | None:
     return None if entry.payload is None else Certificate.parse(entry.payload).signing
-
-
-def _covered(entry: Entry) -> bytes | None:
-    if entry.header.kind == Kind.ERASE:
-        erasure = parsed(entry, Erasure.parse)
-        return None if erasure is None else erasure.covers
-    ruling = parsed(entry, Ruling.parse)
-    return None if ruling is None else ruling.covers
 
 
 def _key(keys: Mapping[str, JSON], name: str) -> bytes:

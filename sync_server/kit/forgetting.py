@@ -6,12 +6,12 @@ Rules: docs/adr/0128, docs/adr/0324 (an order once, and back by name), docs/adr/
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Mapping
-from itertools import chain
 
 from protocol.errors import BadInput, Code, PeerFault
-from protocol.model.entry import ID_BYTES, PERSON_BYTES, Entry, Kind, parsed, signature_holds
+from protocol.model.entry import ID_BYTES, PERSON_BYTES, Entry, Kind, signature_holds
 from protocol.model.structure import Erasure, Ruling
 from protocol.portable_names import displayable
+from protocol.rights.erasures import order_in
 from protocol.trust.kit import Kit
 from sync_server.kit.errand import NOT_SHOWN, Errand, Once, check_kind, uncalled_for, whole, whole_id, whole_person
 from sync_server.kit.root_line import roots_before
@@ -186,14 +186,12 @@ def _is_next(said: Erasure | Ruling, evidence: Mapping[bytes, Entry], kit: Kit) 
 
 def _turns_in(evidence: Mapping[bytes, Entry], roots: Container[bytes]) -> set[tuple[int, bytes | None, int]]:
     """What some roots have had forgotten, and taken back by name: the kind, the name, the turn."""
-    by_root = [
-        one
+    by_root = (
+        (one, order_in(one))
         for one in evidence.values()
         if one.header.grant is None and one.header.author in roots and signature_holds(one)
-    ]
-    erasures = ((one, parsed(one, Erasure.parse)) for one in by_root if one.header.kind == Kind.ERASE)
-    rulings = ((one, parsed(one, Ruling.parse)) for one in by_root if one.header.kind == Kind.RULING)
-    return {(one.header.kind, said.covers, said.turn) for one, said in chain(erasures, rulings) if said is not None}
+    )
+    return {(one.header.kind, said.covers, said.turn) for one, said in by_root if said is not None}
 
 
 def _erased(entry: Entry) -> bytes:
