@@ -177,9 +177,7 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
 
 async def tell_drill_alone(agent: Agent, connect: Connect = HttpTransport) -> bool:
     """Bring the order of a drill to the server, on a way of its own; whether it has it."""
-    url = agent.enrolment.server_url
-    transport = DrillTransport(PacedTransport(connect(url), agent.budget), url)
-    hold_to_servers(transport, agent.replica)
+    transport = _way_alone(agent, connect)
     try:
         return await DrillEnd(agent, transport, lambda: None).tell()
     finally:
@@ -190,9 +188,7 @@ def post_alone(agent: Agent, connect: Connect = HttpTransport) -> Callable[[str,
     """One call to the server for somebody else, on a way of its own."""
 
     async def post(path: str, body: bytes) -> Response:
-        url = agent.enrolment.server_url
-        transport = DrillTransport(PacedTransport(connect(url), agent.budget), url)
-        hold_to_servers(transport, agent.replica)
+        transport = _way_alone(agent, connect)
         try:
             transport.follow(await ordered(agent))
             return await transport.post(path, body)
@@ -200,6 +196,14 @@ def post_alone(agent: Agent, connect: Connect = HttpTransport) -> Callable[[str,
             await transport.close()
 
     return post
+
+
+def _way_alone(agent: Agent, connect: Connect) -> DrillTransport:
+    """A way to the server for one call, within the budgets, and held to the servers that are known."""
+    url = agent.enrolment.server_url
+    transport = DrillTransport(PacedTransport(connect(url), agent.budget), url)
+    hold_to_servers(transport, agent.replica)
+    return transport
 
 
 def enroll_operation(agent: Agent, sync: Callable[[], Awaitable[SyncResult]]) -> Operation:

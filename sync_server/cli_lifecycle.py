@@ -431,8 +431,8 @@ def _kit_or_none(call: Call, kit: str | None, passphrase_file: str | None) -> Ki
 
 def _kit_in(call: Call, kit: str, passphrase_file: str | None) -> KitInFile:
     """The kit in a file. Raises `BadInput`."""
-    from sync_server.handlers.by_kit.territory import passphrase_in  # noqa: PLC0415 — loaded only when needed
+    from sync_server.handlers.by_kit.territory import passphrase_of  # noqa: PLC0415 — loaded only when needed
     from sync_server.keeping.kit_file import KitInFile  # noqa: PLC0415
 
     check_initialised(call.data_dir)
-    return KitInFile.read(Path(kit), None if passphrase_file is None else passphrase_in(Path(passphrase_file)))
+    return KitInFile.read(Path(kit), passphrase_of(passphrase_file))

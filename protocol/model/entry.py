@@ -137,6 +137,11 @@ class Entry:
         """How many bytes the entry takes in a message, near enough for paging."""
         return len(self.header_bytes) + SIGNATURE_BYTES + SALT_BYTES + len(self.payload or b"") + 12
 
+    @property
+    def said_bytes(self) -> int:
+        """How many bytes its author has signed: the header's, and those of the payload, here or not."""
+        return len(self.header_bytes) + self.header.size
+
 
 def commitment(salt: bytes, payload: bytes) -> bytes:
     """What a header says of its payload: BLAKE3-256(salt ‖ payload)."""

@@ -200,8 +200,7 @@ class Door:
         if kind == Kind.ROOT_ROTATION:
             rotation = RootRotation.parse(entry.payload)
             self._known_roots.add(rotation.root)
-            size = len(entry.header_bytes) + entry.header.size
-            said = _Succession(entry.header.at, entry.id, rotation.version, rotation.root, size)
+            said = _Succession(entry.header.at, entry.id, rotation.version, rotation.root, entry.said_bytes)
             self._rotations[entry.header.author][entry.id] = said
             self._follow_roots()
             return rotation.root

@@ -336,7 +336,6 @@ def _rotations(entries: Iterable[Entry], door: Door, by_author: _Written) -> Ite
     """Each root that was replaced is cut off, but for what its rotations to the next name, and for these themselves.
 
     So is not what a root after it lets stand, as far as that word of its own counts: the latest root is heard first.
-
     """
     followed: defaultdict[bytes, dict[bytes, RootRotation]] = defaultdict(dict)
     for one in entries:

@@ -157,13 +157,15 @@ class Sharing:
         """Whether another device is named for any of these spaces."""
         if self._electing.looks:
             return True
-        named = {next(iter(self._ranking(space, content=False)), None) for space in spaces}
-        return bool(named - {None, self._electing.name})
+        return bool(self._named_for(spaces) - {None, self._electing.name})
 
     def is_named(self, spaces: Iterable[bytes]) -> bool:
         """Whether this device is the one that asks for all who share one of these spaces, or for itself."""
-        own = self._electing.name
-        return any(next(iter(self._ranking(space, content=False)), own) == own for space in spaces)
+        return not self._named_for(spaces).isdisjoint({None, self._electing.name})
+
+    def _named_for(self, spaces: Iterable[bytes]) -> set[str | None]:
+        """Who asks for all in each of these spaces; None where nobody else is there."""
+        return {_named(self._ranking(space, content=False), None) for space in spaces}
 
     def is_mine(self, piece: Wanted, *, content: bool = False, lacked: bool = False) -> bool:
         """Whether this device is to exchange a piece of a space with the server now.

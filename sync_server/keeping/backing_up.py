@@ -45,7 +45,7 @@ from sync_server.handlers.by_kit.territory import (
     leave_nothing,
     make_room,
     note_unfinished,
-    passphrase_in,
+    passphrase_of,
 )
 from sync_server.handlers.store.archive import HEAD, Head, read_head, read_whole
 from sync_server.handlers.store.restored import restored_mark
@@ -150,7 +150,7 @@ async def restore(
     Raises `BadInput` (a DIR in use, no backup, no kit), `Refused(WRONG_TERRITORY)` for another territory's kit,
     `LocalFailure` (DAMAGED for a backup that is not whole).
     """
-    passphrase = None if passphrase_file is None else passphrase_in(passphrase_file)
+    passphrase = passphrase_of(passphrase_file)
     found = KitInFile.read(kit_file, passphrase)
     kit = found.kit
     head = await asyncio.to_thread(read_head, file)

@@ -22,7 +22,7 @@ from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console.operation import JSON
 from protocol.replica.private_file import remove_private, write_private
 from protocol.trust.kit import Kit, write_kit
-from sync_server.handlers.by_kit.territory import check_kit_place, passphrase_in
+from sync_server.handlers.by_kit.territory import check_kit_place, passphrase_of
 from sync_server.keeping.beginning import kit_advice
 from sync_server.keeping.kit_file import KitInFile
 from sync_server.kit.memory import with_said
@@ -43,10 +43,8 @@ class NewKit:
         """Read the old kit; take up the new one, or make it and write it."""
         self._place = place
         self._entropy = entropy
-        self._passphrase = None if passphrase_file is None else passphrase_in(Path(passphrase_file))
-        old_file = KitInFile.read(
-            old_place, None if old_passphrase_file is None else passphrase_in(Path(old_passphrase_file))
-        )
+        self._passphrase = passphrase_of(passphrase_file)
+        old_file = KitInFile.read(old_place, passphrase_of(old_passphrase_file))
         old = old_file.kit
         self._first = old.first_root or old.root.public
         begun_file = KitInFile.read(place, self._passphrase) if place.is_file() else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from protocol.errors import BadInput, Code, PeerFault, TooLarge
 from protocol.replica.console.operation import JSON
 from protocol.trust.kit import Kit
-from sync_server.handlers.by_kit.territory import passphrase_in
+from sync_server.handlers.by_kit.territory import passphrase_of
 from sync_server.keeping.kit_file import KitInFile
 from sync_server.kit.root_line import rotations_to
 
@@ -23,7 +23,7 @@ def try_kit(place: Path, passphrase_file: Path | None, tell: Callable[[str], Non
 
     Such a one is what `rotate root` leaves that was cut short: by itself it rebuilds nothing.
     """
-    found = KitInFile.read(place, None if passphrase_file is None else passphrase_in(passphrase_file))
+    found = KitInFile.read(place, passphrase_of(passphrase_file))
     kit = found.kit
     if not _is_complete(kit):
         raise BadInput(

@@ -104,13 +104,9 @@ def said_once(rotations: Iterable[Entry], door: Door) -> list[Entry]:
     """
     found: dict[RootRotation, Entry] = {}
     for entry, rotation in rotations_in(rotations):
-        if door.is_followed(entry.id) and (rotation not in found or _size(entry) < _size(found[rotation])):
+        if door.is_followed(entry.id) and (rotation not in found or entry.said_bytes < found[rotation].said_bytes):
             found[rotation] = entry
     return list(found.values())
-
-
-def _size(entry: Entry) -> int:
-    return len(entry.header_bytes) + entry.header.size
 
 
 def roots_in(chain: bytes, first: bytes) -> tuple[bytes, ...]:

@@ -78,6 +78,13 @@ class Thief:
             await note_arrivals(self.here.office.server.store, self.here.office.clock())
             self.here.office.clock.advance(DAY_MS if days else 0)
 
+    async def keeps_back(self, *, after_days: int, for_days: int) -> Entry:
+        """A grant to his device, which he shows to nobody, behind a harmless word that he shows."""
+        await self.shows(days=after_days)
+        kept_back = self.teacher()
+        await self.shows(self.harmless(kept_back.id), days=for_days)
+        return kept_back
+
     async def reads(self) -> bool:
         """Whether his device does, at the server or at any other."""
         replicas = [self.here.office.server.replica, *(each.agent.replica for each in self.here.devices)]
@@ -92,9 +99,7 @@ async def test_what_a_stolen_servers_key_has_signed_and_kept_back_lets_nobody_in
     async with town(tmp_path) as here:
         await here.class_at_work()
         thief = Thief(here, here.office.server.keys.signing, here.office.server.grant)
-        await thief.shows(days=9)
-        kept_back = thief.teacher()
-        await thief.shows(thief.harmless(kept_back.id), days=3)
+        kept_back = await thief.keeps_back(after_days=9, for_days=3)
         here.office.said.lines.clear()
         await here.office.with_kit("rotate server", thief.kit, **({"since": since} if since else {}))
         assert any("nobody here has" in line for line in here.office.said.lines)
@@ -109,9 +114,7 @@ async def test_a_time_said_afterwards_takes_back_what_came_since_behind_a_word_f
     async with town(tmp_path) as here:
         await here.class_at_work()
         thief = Thief(here, here.office.server.keys.signing, here.office.server.grant)
-        await thief.shows(days=3)
-        kept_back = thief.teacher()
-        await thief.shows(thief.harmless(kept_back.id), days=6)
+        kept_back = await thief.keeps_back(after_days=3, for_days=6)
         await thief.shows(kept_back)
         assert await thief.reads()
         await here.office.with_kit("rotate server", thief.kit)
@@ -131,9 +134,7 @@ async def test_what_a_stolen_heads_laptop_has_signed_and_kept_back_lets_nobody_i
         head = (await here.head_of_the_school()).agent
         (right,) = await head.replica.authorities(head.device)
         thief = Thief(here, head.keys.signing, right.grant)
-        await thief.shows(days=3)
-        kept_back = thief.teacher()
-        await thief.shows(thief.harmless(kept_back.id), days=3)
+        kept_back = await thief.keeps_back(after_days=3, for_days=3)
         device = head.device.hex()
         if how == "revoke with the kit":
             await here.office.with_kit("revoke", thief.kit, device=device)

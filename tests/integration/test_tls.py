@@ -185,17 +185,22 @@ async def test_a_renewed_certificate_is_shown_from_then_on_and_half_of_one_is_no
         assert await shown_at(url) == second
 
 
+async def rotate(made: Office, rotated: str) -> None:
+    """New keys for the server, or another root, a moment later."""
+    kit = kit_in(made.server.folder / "kit", None)
+    new = Kit("Cher", SigningKey(os.urandom(32)), AgreementKey(os.urandom(32)), b"", kit.root.public)
+    made.clock.advance(1_000)
+    await (rotate_server(made.server, kit) if rotated == "server" else rotate_root(made.server, kit, new))
+
+
 @pytest.mark.parametrize("rotated", ["server", "root"])
 async def test_after_a_rotation_the_running_server_shows_a_new_certificate_and_cuts_no_connection(
     made: Office, tmp_path: Path, rotated: str
 ) -> None:
-    kit = kit_in(made.server.folder / "kit", None)
-    new = Kit("Cher", SigningKey(os.urandom(32)), AgreementKey(os.urandom(32)), b"", kit.root.public)
     async with pages_over(made, tls=True) as (url, _):
         before = await shown_at(url)
         reader, writer = await connected(url)
-        made.clock.advance(1_000)
-        await (rotate_server(made.server, kit) if rotated == "server" else rotate_root(made.server, kit, new))
+        await rotate(made, rotated)
         after = await shown_at(url)
         binding = Binding.shown_in(after)
         assert binding is not None
@@ -213,16 +218,13 @@ async def test_after_a_rotation_the_running_server_shows_a_new_certificate_and_c
 async def test_a_machine_goes_on_through_a_rotation_on_the_way_that_it_has(
     made: Office, tmp_path: Path, rotated: str
 ) -> None:
-    kit = kit_in(made.server.folder / "kit", None)
-    new = Kit("Cher", SigningKey(os.urandom(32)), AgreementKey(os.urandom(32)), b"", kit.root.public)
     async with pages_over(made, tls=True) as (url, _):
         await enrol_by(made, tmp_path / "a", url, await made.invite("machine"))
         agent = await Agent.open(tmp_path / "a", now_ms=made.clock, entropy=os.urandom)
         way = HttpTransport(url)
         session = Session(agent, way)
         await session.sync()
-        made.clock.advance(1_000)
-        await (rotate_server(made.server, kit) if rotated == "server" else rotate_root(made.server, kit, new))
+        await rotate(made, rotated)
         await session.sync()
         newest = await newest_server(agent.replica)
         assert newest is not None

@@ -71,7 +71,12 @@ async def gaps_of(
     authors: Collection[bytes], spaces: Iterable[bytes], store: EntryStore, known: Collection[bytes] | None = None
 ) -> Gaps:
     """The gaps in what these keys have said in `spaces`, as far as it is `known`; all that is here, without that."""
-    written = await _written(authors, spaces, store, known)
+    return await _gaps_of(await _written(authors, spaces, store, known), authors, store, known)
+
+
+async def _gaps_of(
+    written: Mapping[bytes, Entry], authors: Collection[bytes], store: EntryStore, known: Collection[bytes] | None
+) -> Gaps:
     names = {name for entry in written.values() for name in entry.header.prev} - written.keys()
     # what is here is none of theirs, or of another space; but of theirs what came later
     here = (await store.get(sorted(names))).values()
@@ -93,10 +98,11 @@ async def named_of(
 ) -> Named:
     """What a revocation of a key names of its words, and those of its successors, in `spaces`, as far as `known`."""
     authors = [key, *successors]
-    gaps = await gaps_of(authors, spaces, store, known)
+    written = await _written(authors, spaces, store, known)
+    gaps = await _gaps_of(written, authors, store, known)
     if known is None and not gaps.beyond:
         return Named(await heads_of(key, spaces, tips, store, successors, most=most), gaps)
-    stays = (await _written(authors, spaces, store, known)).keys() - gaps.beyond
+    stays = written.keys() - gaps.beyond
     return Named(await heads_by_then(authors, spaces, stays, store, most=most), gaps)
 
 

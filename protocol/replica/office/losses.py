@@ -249,8 +249,8 @@ async def _keys_of_nobody(replica: Replica, space: bytes, works: Iterable[Work])
 
     Whose teacher was destroyed here has its keys all the same, and those that it was given.
     """
-    entries = [one.entry for one in await replica.store.of_kinds(space, [Kind.PERSON_KEY])]
+    entries = await replica.said(Kind.PERSON_KEY, space)
     said = {key.agreement for each in entries if (key := parsed(each, PersonKey.parse)) is not None}
-    kits = await replica.store.scan_kinds([Kind.RECOVERY_KEY])
+    kits = await replica.said(Kind.RECOVERY_KEY)
     said |= {kit.agreement for each in kits if (kit := parsed(each, RecoveryKey.parse)) is not None}
     return {reader for work in works for reader in work.readers} - said

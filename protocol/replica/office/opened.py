@@ -23,7 +23,7 @@ from protocol.roles import HAS_READING_KEYS
 
 async def is_opened_by_the_listed(replica: Replica, roster: Roster) -> Callable[[Work], bool]:
     """Whether a work of a class was opened by whom it was meant for, to a replica that remembers nobody."""
-    said = [one.entry for one in await replica.store.of_kinds(roster.space, [Kind.PERSON_KEY])]
+    said = await replica.said(Kind.PERSON_KEY, roster.space)
     claimed, first = claimed_keys(said, replica.door), first_here(said, replica.door)
     return opened_by_the_listed(roster, await recovery_keys_ever(replica), claimed, first)
 

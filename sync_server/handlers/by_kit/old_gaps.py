@@ -19,7 +19,7 @@ from protocol.limits import MAX_REVOKED_ABSENT
 from protocol.model.entry import Kind, parsed
 from protocol.model.structure import Revocation
 from protocol.replica.office.absent import gaps_of
-from sync_server.handlers.store.restored import unheard_since_made
+from sync_server.handlers.store.restored import told_since, unheard_since_made
 from sync_server.opened.app import Server
 
 
@@ -38,12 +38,11 @@ async def check_gaps(server: Server, replaced: Mapping[bytes, Collection[bytes] 
             )
     unheard = await unheard_since_made(server) if absent and since_ms is None else None
     if unheard is not None:
-        called = f"{unheard} of its machines have not told all since" if unheard else "no machine has called since"
         raise BadInput(
             Code.NOT_YET,
             f"this server lacks {absent} earlier words of the old keys, which would count no more when they turn up: "
-            f"it was made anew, and {called}. Call this again once they have; if they never will, or the keys have to "
-            "end now, with --anyway",
+            f"it was made anew, and {told_since(unheard)}. Call this again once they have; if they never will, or the "
+            "keys have to end now, with --anyway",
         )
 
 

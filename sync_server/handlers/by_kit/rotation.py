@@ -53,7 +53,7 @@ from sync_server.handlers.by_kit.old_gaps import check_gaps
 from sync_server.handlers.by_kit.replaced_keys import note_as_own, replaced_keys
 from sync_server.handlers.by_kit.ruled_anew import counting, to_rule_anew
 from sync_server.handlers.by_kit.servers_named import certificates_beside
-from sync_server.handlers.store.restored import unheard_since_made
+from sync_server.handlers.store.restored import told_since, unheard_since_made
 from sync_server.kit.away import KitAway, RootAway
 from sync_server.kit.memory import REMEMBERED
 from sync_server.kit.root_line import may_be_named, said_once
@@ -162,15 +162,13 @@ def _has_taken_over(server: Server, new: RootAway) -> bool:
 
 
 def _too_early(unheard: int) -> BadInput:
-    called = f"{unheard} of its machines have not told all since" if unheard else "no machine has called since"
     return BadInput(
         Code.NOT_YET,
         "what the kit has signed and this server has not heard of would count no more: whom it has forgotten would be "
         "shown again, stolen keys that it cut off would be a server's, and classes could stay closed. This server may "
-        f"lack some of it: it was made anew, and {called} (`status` names them; `revoke` takes off the list what is "
-        "gone). Call this again once they have. If the kit is in other "
-        "hands, or they never will, or this was begun before the server was made again, with --anyway: then look at "
-        "`waiting`, once they have called",
+        f"lack some of it: it was made anew, and {told_since(unheard)} (`status` names them; `revoke` takes off the "
+        "list what is gone). Call this again once they have. If the kit is in other hands, or they never will, or this "
+        "was begun before the server was made again, with --anyway: then look at `waiting`, once they have called",
     )
 
 

@@ -22,7 +22,7 @@ from protocol.replica.console.text import local_time
 from protocol.replica.office.arrivals import authored_by
 from protocol.rights.certified import beside, unnamed
 from sync_server.handlers.by_kit.replaced_keys import own_keys
-from sync_server.handlers.store.restored import unheard_since_made
+from sync_server.handlers.store.restored import told_since, unheard_since_made
 from sync_server.opened.app import Server
 
 
@@ -73,10 +73,9 @@ def _why_none(unheard: int | None) -> str:
     """Why new keys' certificate names none."""
     if unheard is None:
         return f"more than {MAX_CERTIFICATES_BESIDE} certificates of this root count; `rotate root` begins anew"
-    called = f"{unheard} of its machines have not told all since" if unheard else "no machine has called since"
     return (
-        f"this server was made anew, and {called}. Once all have, call this again; with `--since TIME` it ends at "
-        "once, and what an honest one has said of which nobody here has heard waits with it"
+        f"this server was made anew, and {told_since(unheard)}. Once all have, call this again; with `--since TIME` "
+        "it ends at once, and what an honest one has said of which nobody here has heard waits with it"
     )
 
 

@@ -94,6 +94,11 @@ def passphrase_in(path: Path) -> str:
     return passphrase
 
 
+def passphrase_of(file: Path | str | None) -> str | None:
+    """The passphrase of a kit, which has one if a file with it is named. Raises `BadInput`."""
+    return None if file is None else passphrase_in(Path(file))
+
+
 async def _begin(
     folder: Path, kit: Kit, said: Sequence[Entry], *, now_ms: Callable[[], int], entropy: Entropy, again: bool
 ) -> None:

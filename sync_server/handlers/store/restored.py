@@ -114,6 +114,11 @@ async def unheard_since_made(server: Server) -> int | None:
     return unheard if unheard or not devices else None
 
 
+def told_since(unheard: int) -> str:
+    """What to say where `unheard_since_made` is so many."""
+    return f"{unheard} of its machines have not told all since" if unheard else "no machine has called since"
+
+
 async def has_told(server: Server, device: Device) -> bool:
     """Whether a device has told this very store all that it knows, and of what it said nothing was left out."""
     return device.heard.told == server.territory.generation and not await untaken(server, device)
