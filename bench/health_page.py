@@ -160,8 +160,8 @@ async def _populate(server: Server, count: int) -> None:
             silent_ms = random.choice([5_000] * 8 + [2 * _HOUR_MS, 9 * 24 * _HOUR_MS])
             behind_ms = random.choice([0] * 9 + [3 * _HOUR_MS])
             seen_ms = now_ms - silent_ms
-            server.contacts.note(Contact(key, seen_ms - behind_ms, current=True))
-            server.contacts.note(Contact(key, seen_ms, current=not behind_ms))
+            server.contacts.note(Contact(key, seen_ms - behind_ms, current=True), 0)
+            server.contacts.note(Contact(key, seen_ms, current=not behind_ms), 0)
             rows.append(_report(key, number, seen_ms, random))
         await server.store.put_registers(rows)
         await server.contacts.flush()

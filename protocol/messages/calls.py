@@ -14,6 +14,7 @@ from protocol.canonical import Value, decode, decode_member, encode
 from protocol.clock import MAX_TIME_MS
 from protocol.fields import Fields, compact
 from protocol.limits import (
+    CHALLENGE_BYTES,
     MAX_BARE_IDS,
     MAX_CALLED,
     MAX_CREDENTIALS,
@@ -24,6 +25,7 @@ from protocol.limits import (
     MAX_SPACES_PER_REQUEST,
     MAX_STRANGER_VALUES,
     RECONCILE_FRAME_BYTES,
+    SETS_BYTES,
     STANDING_BYTES,
 )
 from protocol.messages.errors import answered
@@ -80,7 +82,8 @@ class SyncRequest:
 
     A caller that has all content of many spaces says their `standing` instead. `bare` are entries whose payloads it
     asks for: nothing else is answered then. `withdrawn` are the beginnings of revocations that it has been shown.
-    `untaken` is how many entries it holds, besides what it pushes, that the recipient is not known to have taken.
+    `untaken` is how many entries it holds, besides what it pushes, that the recipient is not known to have taken; where
+    there are none, `sets` is the hash of all that it holds. `challenge` is the latest that the recipient has given it.
     """
 
     generation: bytes | None = None
@@ -103,6 +106,8 @@ class SyncRequest:
     bare: tuple[bytes, ...] = ()
     withdrawn: tuple[bytes, ...] = ()
     untaken: int = 0
+    sets: bytes | None = None
+    challenge: bytes | None = None
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -127,6 +132,8 @@ class SyncRequest:
                 bare=list(self.bare),
                 withdrawn=list(self.withdrawn),
                 untaken=self.untaken or None,
+                sets=self.sets,
+                challenge=self.challenge,
             )
         )
 
@@ -157,6 +164,8 @@ class SyncRequest:
             bare=fields.all_octets("bare", 32, MAX_BARE_IDS),
             withdrawn=fields.all_octets("withdrawn", WITHDRAWN_BYTES, MAX_CREDENTIALS),
             untaken=fields.count_or_none("untaken") or 0,
+            sets=fields.octets_or_none("sets", SETS_BYTES),
+            challenge=fields.octets_or_none("challenge", CHALLENGE_BYTES),
         )
 
 
@@ -171,7 +180,8 @@ class SyncAnswer:
     `unlike` says that the request's standing is not the recipient's: name the cursors, nothing else was answered.
     `withdrawn` are the revocations that close spaces to the caller, with what proves them. `whole` are entries for
     which the request asked, `bare` those whose payloads the recipient asks for itself. `called` are devices whose
-    grants are among the news, with the names that they gave, for who runs their school.
+    grants are among the news, with the names that they gave, for who runs their school. `challenge` is to be said with
+    the requests that follow.
     """
 
     time_ms: int
@@ -196,6 +206,7 @@ class SyncAnswer:
     whole: tuple[Entry, ...] = ()
     bare: tuple[bytes, ...] = ()
     called: tuple[tuple[bytes, str], ...] = ()
+    challenge: bytes | None = None
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -223,6 +234,7 @@ class SyncAnswer:
                 whole=wire_rows(self.whole),
                 bare=list(self.bare),
                 called=[[key, name] for key, name in self.called],
+                challenge=self.challenge,
             )
         )
 
@@ -253,6 +265,7 @@ class SyncAnswer:
             whole=read_entries(fields.rows("whole", MAX_ENTRIES))[0],
             bare=fields.all_octets("bare", 32, MAX_BARE_IDS),
             called=tuple(read_called(row) for row in fields.rows("called", MAX_CALLED)),
+            challenge=fields.octets_or_none("challenge", CHALLENGE_BYTES),
         )
 
 

@@ -12,11 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, groupby
 from typing import Final, NamedTuple
 
+from blake3 import blake3
+
 from protocol.reconcile.negentropy import ID_BYTES, INFINITE_MS, Bound, Record, fingerprint_of_sum
 
 _MS_BYTES: Final = 8
 _KEY_BYTES: Final = _MS_BYTES + ID_BYTES
 _BLOCK_RECORDS: Final = 64
+_DIGEST_PREFIX: Final = b"relais/0 set"
 
 
 class _Block(NamedTuple):
@@ -83,6 +86,13 @@ class SortedRecords:
     def fingerprint(self, low: int, high: int) -> bytes:
         """The fingerprint of the records from index `low` up to, not including, `high`."""
         return fingerprint_of_sum(self._sum_before(high) - self._sum_before(low), high - low)
+
+    def digest(self) -> bytes:
+        """BLAKE3-256 over the sort keys of all records, in order: no two sets have the same."""
+        hasher = blake3(_DIGEST_PREFIX)
+        for block in self._blocks:
+            hasher.update(block.keys)
+        return hasher.digest()
 
     def _sum_before(self, index: int) -> int:
         place = bisect_right(self._starts, index) - 1

@@ -22,6 +22,8 @@ somebody else's work or feedback lies here."""
 MADE_WAY_MARK: Final = "made-way"
 """→ 8 bytes, 8 bytes: a day, and how many bytes of content made way on it."""
 GENERATION_MARK: Final = "generation"
+CHALLENGE_MARK: Final = "challenge"
+"""The latest that the server gave this device."""
 CURSOR_MARKS: Final = "cursor/"
 """+ space in hex → canonical [count, chain]: what the server's store was seen to hold."""
 DOUBT_MARKS: Final = "doubt/"
@@ -205,4 +207,8 @@ def machines_mark(space: bytes, machines: Mapping[bytes, int]) -> dict[str, byte
 
 def stays(mark: str) -> bool:
     """Whether a mark is still true when the set was put together anew from what could be read."""
-    return not mark.startswith((CURSOR_MARKS, PROVEN_MARKS)) and mark not in (GENERATION_MARK, HEALTH_MARK)
+    return not mark.startswith((CURSOR_MARKS, PROVEN_MARKS)) and mark not in (
+        GENERATION_MARK,
+        CHALLENGE_MARK,
+        HEALTH_MARK,
+    )

@@ -139,6 +139,8 @@ class Asking:
         self.skew_ms = 0
         self.thin = False
         """Whether the line has turned out to be thin."""
+        self.challenge: bytes | None = None
+        """The latest that the server gave."""
         self.wants_live = False
         """Whether to ask for the capability to listen for news."""
         self._wished: dict[tuple[bytes, bytes], tuple[int, int]] = {}
@@ -157,6 +159,7 @@ class Asking:
         thin = await self._asks_for_little(said, wanted)
         known = await read_cursors(store)
         known |= {space: Position(there.count, there.chain) for space, there in said.returning.items()}
+        untaken = await self._untaken(push) or sum((await unseen(agent)).values())
         quiet = not (said.requests or said.by_name or push or inline or offers or wanted)
         stands = standing(spaces, known, said.complete) if quiet else None
         request = SyncRequest(
@@ -175,7 +178,9 @@ class Asking:
             levels=await own_levels(agent),
             held=tuple(Held(space, names.encode()) for space, names in said.held_of.items()),
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
-            untaken=await self._untaken(push) or sum((await unseen(agent)).values()),
+            untaken=untaken,
+            sets=None if push or untaken else await self._sets(spaces),
+            challenge=self.challenge,
         )
         return Asked(request, tuple(inline), tuple(offers), health, tuple(reports), noted)
 
@@ -310,6 +315,11 @@ class Asking:
     async def _untaken(self, push: list[Entry]) -> int:
         """How many entries the server will not have taken when this has arrived: unsent ones, and what it refuses."""
         return max(0, await left_to_send(self._agent) - len(push))
+
+    async def _sets(self, spaces: Iterable[bytes]) -> bytes | None:
+        """All that is held here of what the server may hear of, in one hash."""
+        replica = self._agent.replica
+        return await replica.digests.sets([(space, (await replica.position(space)).count) for space in spaces])
 
     async def _oldest_hand_in(self, push: list[Entry]) -> int | None:
         """The time of the oldest hand-in that the server will not have taken, of those that a message could hold."""

@@ -8,6 +8,8 @@ Rules:
 - what a server refused is offered again: to another one (other keys, or another store) at once, to it a day later;
 - where more lies here than the server was seen to hold, and nothing is left to send, what it acknowledged may not be
   there (`acknowledged`): that space is compared;
+- a server that holds other sets than were said shows its own, without news: these are compared, each once an hour,
+  since what a door refuses here stays apart (docs/adr/0340);
 - where the server's store is another, spaces that are closed to this device just then are compared when they are back:
   half of a revocation's line, say, closes all until the rest has come;
 - new cursors are kept together and at the end: an interruption leaves the old ones, which are stale again.
@@ -17,6 +19,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
 from protocol.errors import Code, Refused
 from protocol.limits import MAX_PUSHED_BYTES
@@ -25,6 +29,7 @@ from protocol.messages.parts import SpacePage, Wanted
 from protocol.model.entry import Entry
 from protocol.reconcile.negentropy import Record, fingerprint_of
 from protocol.reconcile.sorted_records import SortedRecords
+from protocol.replica.interfaces import Position
 from sync_agent.app import Agent
 from sync_agent.machine.marks import DOUBT_MARKS, GENERATION_MARK, HEALTH_MARK
 from sync_agent.machine.refusals import note_refusals, offer_again, refused_ids
@@ -36,6 +41,8 @@ from sync_agent.sync.peer_news import news_marks, settle, unproven, unsettled
 from sync_agent.sync.reconciling import Reconciled, Reconciling
 from sync_agent.sync.run import Run
 from sync_agent.transport.sealed_calls import SealedCalls
+
+COMPARED_EVERY_MS: Final = 60 * 60_000
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +58,7 @@ class SyncRepair:
         self._store = agent.replica.store
         self._reconciling = Reconciling(agent, calls)
         self._kept: Mapping[str, bytes] = {}
+        self._compared_ms: dict[bytes, int] = {}
 
     async def note_refusals(self, codes: Mapping[bytes, Code]) -> None:
         """The server refuses these. That is this answer's word, and no other's."""
@@ -70,6 +78,21 @@ class SyncRepair:
         """Go on with the doubts that an earlier sync was cut short with."""
         self._kept = await self._store.marks(DOUBT_MARKS)
         run.doubts = {bytes.fromhex(name.removeprefix(DOUBT_MARKS)): value for name, value in self._kept.items()}
+
+    async def take_differing(self, run: Run, answer: SyncAnswer) -> SyncAnswer:
+        """The answer without what only shows that sets differ which were compared of late; notes the others."""
+        if not answer.pages:
+            run.differing = set()
+            return answer
+        known = await read_cursors(self._store)
+        shown = [page for page in answer.pages if _shows_no_news(page, known)]
+        run.differing = {page.checkpoint.space for page in shown if self._is_due(page.checkpoint.space)}
+        passed = [page for page in shown if page.checkpoint.space not in run.differing]
+        return replace(answer, pages=tuple(page for page in answer.pages if page not in passed)) if passed else answer
+
+    def _is_due(self, space: bytes) -> bool:
+        compared_ms = self._compared_ms.get(space)
+        return compared_ms is None or not 0 <= self._agent.now_ms() - compared_ms < COMPARED_EVERY_MS
 
     async def doubts_in(self, pages: Sequence[SpacePage]) -> dict[str, bytes]:
         """The marks of the spaces that pages are to be compared in, for the transaction that moves their cursors."""
@@ -168,7 +191,7 @@ class SyncRepair:
         self._asking.closed -= set(spaces) - set(answer.closed) - due
 
     async def _strange_spaces(self, run: Run, answer: SyncAnswer, spaces: Sequence[bytes]) -> set[bytes]:
-        paged = {page.checkpoint.space for page in answer.pages}
+        paged = {page.checkpoint.space for page in answer.pages} - run.differing
         due = set(answer.closed) - self._asking.closed
         for space, fingerprint in list(run.doubts.items()):
             if space in paged:
@@ -196,7 +219,15 @@ class SyncRepair:
             self._asking.closed.add(space)
             return None
         self._asking.closed.discard(space)
+        self._compared_ms[space] = self._agent.now_ms()
         run.received += done.received
         run.again = True
         self._asking.parked.moved = True
         return done
+
+
+def _shows_no_news(page: SpacePage, known: Mapping[bytes, Position]) -> bool:
+    """Whether a page brings nothing, and leads to where its space was known to stand."""
+    there = known.get(page.checkpoint.space)
+    at = (page.checkpoint.count, page.checkpoint.chain)
+    return not (page.entries or page.refused or page.more) and there is not None and at == (there.count, there.chain)

@@ -43,6 +43,8 @@ class Run:
     """Spaces of which an earlier sync alone knows how far the server has led."""
     led: dict[bytes, int] = field(default_factory=dict)
     """How far pages have led in each space during this sync: who shows the same again leads nowhere."""
+    differing: set[bytes] = field(default_factory=set)
+    """Spaces of which the last answer has shown how the server's set looks, and no news: ours is another."""
     unwanted: dict[bytes, RelaisError] = field(default_factory=dict)
     failure: RelaisError | None = None
 

@@ -26,7 +26,7 @@ from sync_agent.app import Agent
 from sync_agent.coursework.deflating import note_server_levels
 from sync_agent.hand_ins.copies import note_forgotten
 from sync_agent.health import LastSync, note_taken
-from sync_agent.machine.marks import DISK_FULL_MARK, PROVEN_MARKS
+from sync_agent.machine.marks import CHALLENGE_MARK, DISK_FULL_MARK, PROVEN_MARKS
 from sync_agent.machine.refusals import passes
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.network.trouble import seen_in
@@ -175,6 +175,7 @@ class Session:
     async def _run(self, run: Run) -> None:
         if not self._began:
             await forget_unknown(self._store)
+            self._asking.challenge = await self._store.mark(CHALLENGE_MARK)
             self._began = True
         run.received += await self._payloads.ask()
         await self._repair.ask_again()
@@ -228,6 +229,7 @@ class Session:
             self._moving.forget_offers()
         for space in (*answer.stale, *answer.closed):
             run.said.returning.pop(space, None)
+        answer = await self._repair.take_differing(run, answer)
         left: set[bytes] = set()
         if asked.request.brief:
             answer, left, due = await take_heads(self.agent, run.sharing, answer)
@@ -390,6 +392,7 @@ class Session:
             await note_taken(self._store, asked.health, asked.noted)
         await self._store.set_marks(sent_marks(asked.reports))
         await note_server_levels(self._store, answer.levels)
+        self._asking.challenge = answer.challenge or self._asking.challenge
         self._asking.skew_ms = self.agent.now_ms() - answer.time_ms
         proven_ms = self.agent.replica.proven_ms
         if proven_ms is None or abs(answer.time_ms - proven_ms) >= NOTED_EVERY_MS:
@@ -411,7 +414,11 @@ class Session:
         if spare_disk and recent and not (run.received or run.sent):
             return
         proven = run.answered_ms.to_bytes(8, "big")
-        marks = {**last.marks(), **{PROVEN_MARKS + space.hex(): proven for space in run.proven}}
+        marks = {
+            **last.marks(),
+            CHALLENGE_MARK: self._asking.challenge,
+            **{PROVEN_MARKS + space.hex(): proven for space in run.proven},
+        }
         await self._store.set_marks(marks)
         self._noted, self._noted_ms = last, now_ms
 

@@ -19,12 +19,13 @@ from protocol.errors import Code, LocalFailure
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Certificate
 from protocol.replica.answering.allowances import Allowances
+from protocol.replica.answering.challenges import Challenges
 from protocol.replica.answering.serving import Responder
 from protocol.replica.answering.station import Contact, Report, Station
 from protocol.replica.at_work.forgotten import devices_of_forgotten
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
-from protocol.replica.office.arrivals import RunningTime
+from protocol.replica.office.arrivals import RunningTime, noted_ran_ms
 from protocol.replica.office.bureau import Met
 from protocol.replica.office.known_here import begin_noting, note_said
 from protocol.replica.office.space_keeper import SpaceKeeper
@@ -91,6 +92,7 @@ class Server:
         self.space_keeper = SpaceKeeper(replica, keys.agreement, self.grant, self.write, now_ms=now_ms, entropy=entropy)
         self.responder = Responder(replica, holdings, self._station(chain), now_ms=now_ms, entropy=entropy)
         self.responder.allowances = Allowances(replica, holdings, now_ms)
+        self.responder.challenges = Challenges(entropy(32), lambda: self.steady_ms())  # noqa: PLW0108  (as above)
         self.responder.on_contact = self._note_contact
         self.responder.on_report = self._note_report
         self.responder.name_of = self._name_of
@@ -177,6 +179,7 @@ class Server:
         await holdings.load()
         server = cls(folder, territory, keys, store, replica, holdings, chain, now_ms=now_ms, entropy=entropy)
         await begin_noting(store, replica.door.root_now)
+        server.running.now_ms(await noted_ran_ms(store))
         await server.contacts.load()
         await server.reports.load()
         return server
@@ -242,11 +245,13 @@ class Server:
             )
         self.callers_are_unknown = True
 
+    @property
+    def ran_ms(self) -> int:
+        """How long programs of this server have run, by a clock that nobody sets."""
+        return self.running.now_ms(0)
+
     def _note_contact(self, contact: Contact) -> None:
-        health = self.reports.of(contact.device)
-        # who is paused says no more than that, and a program of before not what its outbox holds
-        is_paused = health is not None and health.trouble == Code.PAUSED
-        self.contacts.note(replace(contact, told=None) if is_paused else contact)
+        self.contacts.note(contact, self.ran_ms)
 
     def _note_report(self, report: Report) -> None:
         health = self.reports.note(report.register)

@@ -6,8 +6,9 @@ forgotten; the device calls again. Nothing else depends on it.
 A device that cannot reach us is heard of through others: its signed report says when it was written, by our clock as
 far as it knew it, and who brought it is remembered.
 
-What a device has sent in vain is remembered by its ids, the latest `MAX_UNTAKEN`, for `UNTAKEN_MS` after it was sent
-last: who still has it sends it again within a day. Until it has come in, the device has not told all (docs/adr/0338).
+What a device has sent in vain is remembered by its ids, the latest `MAX_UNTAKEN`, until programs of this server have
+run for `UNTAKEN_MS` since it was sent last: who still has it sends it again within a day. Until it has come in, the
+device has not told all (docs/adr/0338).
 """
 
 from __future__ import annotations
@@ -53,9 +54,10 @@ class Trouble:
 class Heard:
     """What is remembered of a device: when it enrolled, was heard of, last held all that we hold, the name it gave.
 
-    `told_ms` is when it had last told all that it knows, and `told` to which generation of the store: by no report that
-    somebody brings, and not by calling alone; a report that says that more is left takes it back. `untaken` are the ids
-    of what it sent in vain, and when it did so last.
+    `told_ms` is when it had last told all that it knows, `told_ran_ms` how long this server's programs had run then,
+    and `told` to which generation of the store: by no report that somebody brings, and not by calling alone; a report
+    that says that more is left takes it back. `untaken` are the ids of what it sent in vain, and how long programs had
+    run when it did so last.
 
     `via` is `DIRECT`, or the id of the device that brought the latest news of it; `troubles` are its last
     `MAX_TROUBLES`, the newest first.
@@ -69,6 +71,7 @@ class Heard:
     troubles: tuple[Trouble, ...] = ()
     told: bytes | None = None
     told_ms: int | None = None
+    told_ran_ms: int | None = None
     untaken: tuple[tuple[bytes, int], ...] = ()
 
     def encode(self) -> bytes:
@@ -83,6 +86,7 @@ class Heard:
                 troubles=[[trouble.code, trouble.since_ms, trouble.until_ms] for trouble in self.troubles],
                 told=self.told,
                 told_at=self.told_ms,
+                told_ran=self.told_ran_ms,
                 untaken=[list(each) for each in self.untaken],
             )
         )
@@ -101,15 +105,22 @@ class Heard:
                 tuple(_trouble(row) for row in fields.rows("troubles", MAX_TROUBLES)),
                 fields.octets_or_none("told", GENERATION_BYTES),
                 fields.count_or_none("told_at"),
+                fields.count_or_none("told_ran"),
                 tuple(_untaken(row) for row in fields.rows("untaken", MAX_UNTAKEN)),
             )
         except PeerFault:
             return cls()
 
-    def with_untaken(self, ids: Iterable[bytes], at_ms: int) -> Heard:
+    def with_told(self, generation: bytes, asked_ms: int, asked_ran_ms: int) -> Heard:
+        """What is remembered once it has told all that it held then; an older question says nothing new."""
+        if self.told == generation and (self.told_ran_ms or 0) > asked_ran_ms:
+            return self
+        return replace(self, told=generation, told_ms=max(0, asked_ms), told_ran_ms=max(0, asked_ran_ms))
+
+    def with_untaken(self, ids: Iterable[bytes], ran_ms: int) -> Heard:
         """What is remembered once these were sent in vain; of what was not sent again for long, nothing."""
-        found = {name: since for name, since in self.untaken if at_ms - since < UNTAKEN_MS}
-        latest = sorted((found | dict.fromkeys(ids, at_ms)).items(), key=lambda each: each[1], reverse=True)
+        found = {name: since for name, since in self.untaken if ran_ms - since < UNTAKEN_MS}
+        latest = sorted((found | dict.fromkeys(ids, ran_ms)).items(), key=lambda each: each[1], reverse=True)
         return replace(self, untaken=tuple(latest[:MAX_UNTAKEN]))
 
     def with_trouble(self, code: str | None, at_ms: int) -> Heard:
@@ -142,17 +153,18 @@ class Contacts:
         """What is remembered of a device."""
         return self._heard.get(device, _UNHEARD)
 
-    def note(self, contact: Contact) -> None:
-        """A device has called."""
+    def note(self, contact: Contact, ran_ms: int) -> None:
+        """A device has called, when this server's programs had run for so long."""
         before = self.of(contact.device)
         current_ms = contact.at_ms if contact.current else before.current_ms
         since_ms = before.enrolled_ms if before.current_ms is None else before.current_ms
         if contact.current and since_ms is not None:
             self.observe_lag(max(contact.at_ms - since_ms, 0))
-        heard = before.with_untaken(contact.untaken, contact.at_ms)
+        heard = before.with_untaken(contact.untaken, ran_ms)
         heard = replace(heard, seen_ms=contact.at_ms, current_ms=current_ms, via=DIRECT)
         if contact.told is not None:
-            heard = replace(heard, told=contact.told, told_ms=contact.at_ms)
+            ago_ms = contact.asked_ago_ms
+            heard = heard.with_told(contact.told, contact.at_ms - ago_ms, ran_ms - ago_ms)
         self._keep(contact.device, heard)
 
     def note_report(self, report: Report, trouble: str | None, *, untold: bool = False) -> None:

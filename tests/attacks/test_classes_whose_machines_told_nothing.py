@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.errors import BadInput
-from sync_server.handlers.by_kit.not_heard import NotHeard
+from protocol.errors import BadInput, Code, NoAnswer
+from protocol.messages.wire import SYNC_PATH
+from sync_agent.sync.session import Session
+from sync_agent.transport.answers import Response
+from sync_server.handlers.by_kit.not_heard import HEARD_MS, NotHeard
 from sync_server.handlers.by_kit.territory import begin_territory, kit_in
+from sync_server.handlers.overview.devices import Device
 from sync_server.opened.app import Server, opened
 from tests.harness.attack import attack
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
+from tests.harness.wire import Frontage, MemoryTransport
 
 ROW = "a class is closed while a line keeps its work from the server"
 
@@ -72,6 +78,96 @@ async def test_nor_on_a_server_made_anew_to_which_its_pc_has_told_nothing(tmp_pa
             here.frontage.responder = server.responder
             await here.sync(here.devices[0])
             await _is_not_closed(tmp_path, Office(server, clock, here.office.space))
+
+
+class Recorded(MemoryTransport):
+    """Keeps what it carried, as a line does that leads through a computer with a copy of the server's keys."""
+
+    def __init__(self, frontage: Frontage, *, passes: bool) -> None:
+        super().__init__(frontage)
+        self.bodies: list[bytes] = []
+        self.passes = passes
+
+    async def post(self, path: str, body: bytes) -> Response:
+        if path == SYNC_PATH:
+            self.bodies.append(body)
+        if not self.passes:
+            raise NoAnswer(Code.UNREACHABLE, "the line is down")
+        return await super().post(path, body)
+
+
+def _just_now(*_: object) -> int:
+    """As if each question had been asked when it comes."""
+    return 0
+
+
+@attack(ROW, off={"protocol.replica.answering.challenges.Challenges.age_ms": _just_now})
+@pytest.mark.parametrize("withheld", [False, True])
+async def test_nor_while_a_question_that_its_pc_asked_long_ago_is_brought_each_day(
+    tmp_path: Path, withheld: bool
+) -> None:
+    async with town(tmp_path) as here:
+        teacher, machine, _, pupil, item = await here.class_at_work()
+        for _ in range(2):
+            await here.sync()
+        line = Recorded(here.frontage, passes=not withheld)
+        with suppress(NoAnswer):
+            await Session(machine.agent, line).sync()
+        await here.work(machine, item, pupil)
+        for _ in range(9):
+            here.office.clock.advance(DAY_MS)
+            await here.sync(teacher)
+            assert (await here.frontage.post(SYNC_PATH, line.bodies[-1])).status == HTTPStatus.OK
+        await _is_not_closed(tmp_path, here.office)
+
+
+class Clocks:
+    """The server's clock, which its network sets, and one that nobody sets."""
+
+    def __init__(self, here: Town) -> None:
+        self._clock = here.office.clock
+        self._set_ms = 0
+        here.office.server.steady_ms = lambda: self._clock() - self._set_ms
+
+    def set(self, by_ms: int) -> None:
+        """The network says another time."""
+        self._clock.advance(by_ms)
+        self._set_ms += by_ms
+
+
+def _by_the_clock(server: Server, machine: Device) -> bool:
+    """As if a week were what the clock says."""
+    return (machine.heard.told_ms or 0) >= server.now_ms() - HEARD_MS
+
+
+BY_THE_CLOCK = {"sync_server.handlers.by_kit.not_heard._is_of_late": _by_the_clock}
+
+
+@attack(ROW, off=BY_THE_CLOCK)
+async def test_nor_once_the_clock_was_ahead_for_an_hour_in_which_its_pc_called(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        teacher, machine, _, pupil, item = await here.class_at_work()
+        clocks = Clocks(here)
+        clocks.set(60 * DAY_MS)
+        for _ in range(3):
+            await here.sync()
+        clocks.set(-60 * DAY_MS)
+        await here.work(machine, item, pupil)
+        for _ in range(30):
+            here.office.clock.advance(DAY_MS)
+            await here.sync(teacher)
+        await _is_not_closed(tmp_path, here.office)
+
+
+@attack(ROW, off=BY_THE_CLOCK)
+async def test_nor_while_the_clock_is_set_back_to_when_its_pc_last_called(tmp_path: Path) -> None:
+    async with with_work(tmp_path) as here:
+        clocks = Clocks(here)
+        for _ in range(30):
+            here.office.clock.advance(DAY_MS)
+            await here.sync(here.devices[0])
+        clocks.set(-25 * DAY_MS)
+        await _is_not_closed(tmp_path, here.office)
 
 
 async def test_once_the_pc_has_told_what_it_holds_it_is_counted_and_no_word_more_is_asked(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ import pytest
 
 from protocol.clock import DAY_MS, at_from
 from protocol.errors import BadInput, Code
-from protocol.messages.parts import Refusal
+from protocol.messages.parts import Refusal, SpacePage
 from protocol.model.entry import Entry, Kind, compose
+from protocol.reconcile.checkpoint import Checkpoint
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.interfaces import EntryStore
 from sync_agent.machine.marks import REFUSED_MARKS
 from sync_agent.sync.asking import Asking, Said
@@ -67,6 +69,7 @@ async def answered_once_by_a_thief(
             return replace(done, refused=(*done.refused, *refused))
 
         false.replica.admit = admit  # type: ignore[method-assign]
+        false.responder.challenges = None
         here.frontage.responder = false.responder
         await device.session.sync()
         here.frontage.responder = here.office.server.responder
@@ -110,6 +113,13 @@ async def _nothing(_agent: object) -> dict[bytes, int]:
 UNSEEN = "sync_agent.sync.{}.unseen"
 
 
+async def _nowhere(*_: object) -> None:
+    """As if what a caller holds were what lies here, whatever it says."""
+
+
+HELD = {"protocol.replica.answering.serving.differing": _nowhere}
+
+
 @attack(ROW, off={UNSEEN.format("repair"): _nothing})
 async def test_work_that_a_copied_key_says_to_have_taken_reaches_the_honest_server_with_the_next_sync(
     tmp_path: Path,
@@ -126,22 +136,29 @@ async def test_work_that_a_copied_key_says_to_have_taken_reaches_the_honest_serv
         assert await here.office.server.store.present([hand_in])
 
 
-@attack(CLOSED, off={UNSEEN.format("asking"): _nothing, UNSEEN.format("repair"): _nothing})
+async def as_one_that_has_nothing_left(device: Device) -> None:
+    """It asks the server so, and once more when it has been given a challenge."""
+    quiet = (await Asking(device.agent).compose(Said())).request
+    assert not quiet.push
+    calls = SealedCalls(device.agent, device.way)
+    answer = await calls.sync(quiet)
+    await calls.sync(replace(quiet, challenge=answer.challenge))
+
+
+@attack(CLOSED, off={UNSEEN.format("asking"): _nothing, UNSEEN.format("repair"): _nothing, **HELD})
 async def test_a_pc_to_which_a_copied_key_said_so_has_not_told_all_while_it_is_not_heard(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         _, machine, _, pupil, item = await here.class_at_work()
         for _ in range(2):
             await here.sync()
-        here.office.clock.advance(8 * DAY_MS)
         async with answered_once_by_a_thief(here, tmp_path, machine, WORK, says_so=False):
             await here.work(machine, item, pupil)
-        quiet = await Asking(machine.agent).compose(Said())
-        assert not quiet.request.push
-        await SealedCalls(machine.agent, machine.way).sync(quiet.request)
+        here.office.clock.advance(8 * DAY_MS)
+        await as_one_that_has_nothing_left(machine)
         assert machine.agent.device.hex() in dict(await unheard(here))
 
 
-@attack(CLOSED, off={"sync_agent.sync.asking.Asking._untaken": _none, UNSEEN.format("asking"): _nothing})
+@attack(CLOSED, off={"sync_agent.sync.asking.Asking._untaken": _none, UNSEEN.format("asking"): _nothing, **HELD})
 async def test_a_pc_that_holds_what_a_copied_key_refused_has_not_told_all(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         _, machine, _, pupil, item = await here.class_at_work()
@@ -154,6 +171,63 @@ async def test_a_pc_that_holds_what_a_copied_key_refused_has_not_told_all(tmp_pa
             await here.sync()
         assert machine.agent.device.hex() in dict(await unheard(here))
         await is_not_closed(here, tmp_path)
+
+
+@asynccontextmanager
+async def answered_by_a_thief_who_shows_where_the_server_stands(
+    here: Town, folder: Path, device: Device
+) -> AsyncIterator[None]:
+    """As above, saying nothing; he has the server say as much, and shows that it stands where the device does."""
+    server = here.office.server
+    async with answered_once_by_a_thief(here, folder, device, WORK, says_so=False):
+        yield
+    held = (await device.agent.replica.position(here.space)).count
+    word = Draft(here.space, Kind.RECEIPT_SAFE, None, SOME_RECEIPT, target=bytes(32))
+    while (await server.replica.position(here.space)).count < held:
+        await server.responder.say([word])
+    place = await server.replica.position(here.space)
+    assert place.count == held
+    shown = Checkpoint(here.space, place.count, place.chain, await device.agent.replica.fingerprint(here.space))
+    async with opened(folder / "copied", now_ms=here.office.clock, entropy=os.urandom) as false:
+
+        async def pages(*_: object, **__: object) -> Any:
+            return [SpacePage(shown, (), (), more=False)], [], False
+
+        false.responder._news.pages = pages  # type: ignore[method-assign]
+        false.responder.challenges = None
+        here.frontage.responder = false.responder
+        await device.session.sync()
+        here.frontage.responder = server.responder
+
+
+@attack(CLOSED, off=HELD)
+async def test_nor_has_one_of_which_a_copied_key_takes_nothing_and_shows_it_where_the_server_stands(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        _, machine, _, pupil, item = await here.class_at_work()
+        for _ in range(2):
+            await here.sync()
+        async with answered_by_a_thief_who_shows_where_the_server_stands(here, tmp_path, machine):
+            await here.work(machine, item, pupil)
+        here.office.clock.advance(8 * DAY_MS)
+        await as_one_that_has_nothing_left(machine)
+        assert machine.agent.device.hex() in dict(await unheard(here))
+        await is_not_closed(here, tmp_path)
+
+
+@attack(ROW, off=HELD)
+async def test_what_such_a_one_holds_is_looked_for_as_soon_as_the_server_itself_hears_of_it(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        _, machine, _, pupil, item = await here.class_at_work()
+        for _ in range(2):
+            await here.sync()
+        async with answered_by_a_thief_who_shows_where_the_server_stands(here, tmp_path, machine):
+            hand_in = await here.work(machine, item, pupil)
+        await here.sync(machine)
+        assert await here.office.server.store.present([hand_in])
+        told = await here.office.do("space close", space=here.office.space)
+        assert (told["unopened"], told["unheard"]) == (1, [])
 
 
 @attack(ROW, off={"sync_agent.sync.session.passes": _by_its_code})
@@ -182,6 +256,7 @@ async def test_whom_a_head_cuts_off_and_has_forgotten_the_honest_server_hears_wi
         "sync_agent.sync.asking.Asking._untaken": _none,
         UNSEEN.format("asking"): _nothing,
         "sync_server.handlers.store.restored.untaken": _none,
+        **HELD,
     },
 )
 async def test_nor_has_one_whose_work_is_refused_since_a_copy_of_it_has_said_all_that_both_may(

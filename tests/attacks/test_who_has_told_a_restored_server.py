@@ -14,7 +14,7 @@ from protocol.clock import DAY_MS
 from protocol.errors import Code, NoAnswer
 from protocol.messages.wire import RECONCILE_PATH, SYNC_PATH
 from protocol.model.register import RegisterKind
-from protocol.replica.answering.station import Contact, Report
+from protocol.replica.answering.station import Report
 from protocol.replica.interfaces import RegisterRow
 from sync_agent.machine.marks import GENERATION_MARK
 from sync_agent.sync.asking import Asking
@@ -167,21 +167,26 @@ async def test_wherever_a_line_is_cut_and_however_often_it_is_said_while_she_is_
         assert not named or at_a_time < 8, "that many are enough to tell"
 
 
-def _whatever_it_is(server: Server, contact: Contact) -> None:
-    """As if a machine that is paused brought what it has to bring."""
-    server.contacts.note(contact)
+def _for_asking(*_: object, **__: object) -> bool:
+    """As if whoever names this store had told all."""
+    return True
 
 
-async def _nothing_left(_asking: object, _push: object) -> int:
-    """As if it did not say that it has something to bring."""
+async def _nowhere(*_: object) -> None:
+    """As if what a caller holds were what lies here, whatever it says."""
+
+
+def _just_now(*_: object) -> int:
+    """As if each question had been asked when it comes."""
     return 0
 
 
 @attack(
     ROW,
     off={
-        "sync_server.opened.app.Server._note_contact": _whatever_it_is,
-        "sync_agent.sync.asking.Asking._untaken": _nothing_left,
+        "protocol.replica.answering.serving.has_told_all": _for_asking,
+        "protocol.replica.answering.serving.differing": _nowhere,
+        "protocol.replica.answering.challenges.Challenges.age_ms": _just_now,
     },
 )
 async def test_who_is_paused_between_comparing_and_telling_has_not_told(tmp_path: Path) -> None:

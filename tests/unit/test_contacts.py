@@ -26,7 +26,7 @@ def report(at_ms: int, *, written_ms: int | None = None, carrier: bytes = DEVICE
 
 def test_a_device_that_only_others_reach_is_heard_of_through_them() -> None:
     contacts = Contacts(MemoryStore())
-    contacts.note(Contact(DEVICE, NOW_MS - 1_000_000, current=True))
+    contacts.note(Contact(DEVICE, NOW_MS - 1_000_000, current=True), 0)
     contacts.note_report(report(NOW_MS, written_ms=NOW_MS - 5_000, carrier=COURIER), None)
     heard = contacts.of(DEVICE)
     assert (heard.seen_ms, heard.via) == (NOW_MS - 5_000, COURIER.hex())
@@ -35,7 +35,7 @@ def test_a_device_that_only_others_reach_is_heard_of_through_them() -> None:
 
 def test_old_news_of_a_device_does_not_hide_newer_ones() -> None:
     contacts = Contacts(MemoryStore())
-    contacts.note(Contact(DEVICE, NOW_MS, current=True))
+    contacts.note(Contact(DEVICE, NOW_MS, current=True), 0)
     contacts.note_report(report(NOW_MS + 9, written_ms=NOW_MS - 1, carrier=COURIER), None)
     assert contacts.of(DEVICE).via == DIRECT
     contacts.note_report(report(NOW_MS + 10, written_ms=NOW_MS + 10**12, carrier=COURIER), None)
@@ -100,22 +100,30 @@ def _id(number: int) -> bytes:
 def test_of_what_a_device_sends_in_vain_the_latest_is_remembered_and_for_a_week() -> None:
     contacts = Contacts(MemoryStore())
     many = tuple(_id(number) for number in range(3 * MAX_UNTAKEN))
-    for at_ms, ids in ((NOW_MS, many), (NOW_MS + 1, (_id(7), _id(1)))):
-        contacts.note(Contact(DEVICE, at_ms, current=False, untaken=ids))
+    for ran_ms, ids in ((0, many), (1, (_id(7), _id(1)))):
+        contacts.note(Contact(DEVICE, NOW_MS, current=False, untaken=ids), ran_ms)
     heard = contacts.of(DEVICE)
     assert len(heard.untaken) == MAX_UNTAKEN
-    assert {name for name, at_ms in heard.untaken if at_ms == NOW_MS + 1} == {_id(7), _id(1)}
+    assert {name for name, ran_ms in heard.untaken if ran_ms == 1} == {_id(7), _id(1)}
     assert Heard.parse(heard.encode()) == heard
-    contacts.note(Contact(DEVICE, NOW_MS + UNTAKEN_MS, current=True))
+    contacts.note(Contact(DEVICE, NOW_MS + 2 * UNTAKEN_MS, current=True), UNTAKEN_MS)
     assert {name for name, _ in contacts.of(DEVICE).untaken} == {_id(7), _id(1)}
-    contacts.note(Contact(DEVICE, NOW_MS + UNTAKEN_MS + 1, current=True))
+    contacts.note(Contact(DEVICE, NOW_MS, current=True), UNTAKEN_MS + 1)
     assert contacts.of(DEVICE).untaken == ()
 
 
 def test_a_report_that_more_is_left_takes_back_that_a_device_has_told_all_but_not_when_it_did() -> None:
     contacts = Contacts(MemoryStore())
-    contacts.note(Contact(DEVICE, NOW_MS, current=True, told=bytes(8)))
+    contacts.note(Contact(DEVICE, NOW_MS, current=True, told=bytes(8), asked_ago_ms=5), 50)
     contacts.note_report(report(NOW_MS + 1, carrier=COURIER), None)
     assert contacts.of(DEVICE).told == bytes(8)
     contacts.note_report(report(NOW_MS + 2, carrier=COURIER), None, untold=True)
-    assert (contacts.of(DEVICE).told, contacts.of(DEVICE).told_ms) == (None, NOW_MS)
+    heard = contacts.of(DEVICE)
+    assert (heard.told, heard.told_ms, heard.told_ran_ms) == (None, NOW_MS - 5, 45)
+
+
+def test_an_older_question_that_is_brought_later_moves_nothing() -> None:
+    contacts = Contacts(MemoryStore())
+    contacts.note(Contact(DEVICE, NOW_MS, current=True, told=bytes(8), asked_ago_ms=5), 50)
+    contacts.note(Contact(DEVICE, NOW_MS + 100, current=True, told=bytes(8), asked_ago_ms=110), 150)
+    assert (contacts.of(DEVICE).told_ms, contacts.of(DEVICE).told_ran_ms) == (NOW_MS - 5, 45)

@@ -102,6 +102,20 @@ class News:
             more = more or not is_last
         return pages, stale, more
 
+    async def heads(self, counts: Mapping[bytes, int]) -> list[SpacePage]:
+        """Pages without news: the fingerprints of sets that a caller knows as they stand, and holds others in place of.
+
+        `counts` are how many arrivals of each space it knows.
+        """
+        pages = []
+        for space, count in counts.items():
+            position = await self._replica.position(space)
+            head = Checkpoint(space, position.count, position.chain, await self._replica.fingerprint(space))
+            # what has come since is news, and comes as such
+            if count and count == position.count == (await self._replica.position(space)).count:
+                pages.append(SpacePage(head, (), (), more=False))
+        return pages
+
     async def standing(self, readable: Mapping[bytes, Authority]) -> bytes:
         """Where all these spaces stand, in one hash."""
         places = [(space, await self._replica.position(space)) for space in readable]

@@ -47,6 +47,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.reconcile.checkpoint import Checkpoint
 from protocol.reconcile.negentropy import fingerprint_of, respond
 from protocol.replica.answering.allowances import Allowance, Allowances
+from protocol.replica.answering.challenges import Challenges
 from protocol.replica.answering.lacks import Lacks
 from protocol.replica.answering.listeners import Listener, Listeners
 from protocol.replica.answering.named_cursors import NamedCursors, names_of
@@ -56,7 +57,7 @@ from protocol.replica.answering.receipts import receipts_due
 from protocol.replica.answering.reports import keep_reports
 from protocol.replica.answering.scope import Scope
 from protocol.replica.answering.station import Contact, Reply, Report, Station
-from protocol.replica.answering.told import has_told_all, untaken_of
+from protocol.replica.answering.told import differing, has_told_all, untaken_of
 from protocol.replica.at_work.bare_entries import Rounds, page_of
 from protocol.replica.at_work.credentials import lists_of
 from protocol.replica.at_work.replica import Admission, Draft, Entropy, Replica
@@ -106,6 +107,8 @@ class Responder:
         self.on_contact: Callable[[Contact], None] = _ignore
         self.on_report: Callable[[Report], None] = _ignore
         self.on_failure: Callable[[RelaisError], None] = _ignore
+        self.challenges: Challenges | None = None
+        """For a server, which asks who has told all, and since when."""
         self.name_of: Callable[[bytes], str | None] = _nameless
         """What a device calls itself; for a server to say."""
         self.levels: Profile = ALL_LEVELS
@@ -227,7 +230,11 @@ class Responder:
         content = await self._content(opened.device, request, readable, cursors, pages)
         lacks = await self._lacks.asked_of(opened.device, readable)
         closed = self._closed(cursors, readable)
-        has_told = ours and not more and has_told_all(request, cursors, pages, unlike=(*stale, *closed))
+        says_all = ours and not more and has_told_all(request, cursors, pages, unlike=(*stale, *closed))
+        differ = await differing(self.replica, request, cursors, readable) if says_all else None
+        heads = await self._news.heads(differ) if differ and not pages else []
+        asked_ago_ms = self.challenges.age_ms(opened.device, request.challenge) if self.challenges else None
+        has_told = says_all and differ is None and asked_ago_ms is not None
         self.on_contact(
             Contact(
                 opened.device,
@@ -235,13 +242,14 @@ class Responder:
                 current=not (stale or more or request.want or content.linked or request.offers),
                 name=request.name,
                 told=self.station.generation if has_told else None,
+                asked_ago_ms=asked_ago_ms or 0,
                 untaken=untaken_of(request, taken.waiting, taken.refused, self._is_own_of(opened.device)),
             )
         )
         return SyncAnswer(
             time_ms=now_ms,
             generation=None if request.generation == self.station.generation else self.station.generation,
-            pages=tuple(pages),
+            pages=(*pages, *heads),
             stale=tuple(stale),
             closed=closed,
             withdrawn=await self._withdrawals(opened.device, closed, request.withdrawn),
@@ -259,6 +267,7 @@ class Responder:
             backup_ms=self.backup_ms,
             bare=self._rounds.next(opened.device, await self.replica.bare.lacking(), readable),
             called=await self._called(request, known, pages, readable),
+            challenge=self.challenges.next_for(opened.device, request.challenge) if self.challenges else None,
         ).encode()
 
     def _is_own_of(self, device: bytes) -> Callable[[bytes], bool]:

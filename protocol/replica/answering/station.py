@@ -41,7 +41,8 @@ class Contact:
     fetched or sent by another call. An answer that is lost on the way is asked for again within seconds.
 
     `told` is the store's generation where the device has told it all that it knows: its sets were compared with this
-    very store's to the end, and what was found lacking has been sent by earlier calls. `untaken` is what of its entries
+    very store's to the end, what was found lacking has been sent by earlier calls, and all that it held when it asked
+    lies here: at most `asked_ago_ms` before this. `untaken` is what of its entries
     this call has not brought in (`told.untaken_of`).
     """
 
@@ -50,6 +51,7 @@ class Contact:
     current: bool
     name: str | None = None
     told: bytes | None = None
+    asked_ago_ms: int = 0
     untaken: tuple[bytes, ...] = ()
 
 

@@ -5,6 +5,10 @@ A caller takes this store's generation, and cursors that fit it, once it has com
 pushes. So one that names both, pushes nothing more, holds nothing that this store was not known to take, and whom
 nothing sends back to comparing, has told all but for what this store itself has not taken of it (`untaken_of`,
 docs/adr/0338): a caller that keeps that, to offer it again later, asks in between without pushing anything.
+
+What was taken from it, and who showed it where this store stands, may have been somebody with a copy of this store's
+keys; and the question may be an old one. So all that it holds has to lie here (`differing`), and it has told that since
+the challenge was given that it says (docs/adr/0340). A program from before says neither, and has told nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from protocol.errors import Code
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import Refusal, SpacePage
 from protocol.replica.answering.named_cursors import NamedCursors
+from protocol.replica.at_work.replica import Replica
 
 
 def has_told_all(
@@ -29,7 +34,20 @@ def has_told_all(
     `pages` are the news of what it may read, `unlike` the spaces in which it stands elsewhere, or is not let in.
     """
     unknown = (page for page in pages if cursors.of(page.checkpoint.space) is None)
-    return not (request.push or request.untaken or unlike) and next(unknown, None) is None
+    nothing_left = request.sets is not None and not (request.push or request.untaken or unlike)
+    return nothing_left and next(unknown, None) is None
+
+
+async def differing(
+    replica: Replica, request: SyncRequest, cursors: NamedCursors, readable: Iterable[bytes]
+) -> dict[bytes, int] | None:
+    """None if what the caller holds is what lies here; else how many arrivals of each space it knows of."""
+    counts: dict[bytes, int] = {}
+    for space in readable:
+        cursor = cursors.of(space)
+        known = cursor.count if cursor is not None else 0
+        counts[space] = known if request.standing is None else (await replica.position(space)).count
+    return None if await replica.digests.sets(counts.items()) == request.sets else counts
 
 
 def untaken_of(

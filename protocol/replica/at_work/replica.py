@@ -29,6 +29,7 @@ from protocol.replica.at_work.passage import Passage
 from protocol.replica.at_work.quarantine import Quarantine, verified
 from protocol.replica.at_work.quotas import Quotas
 from protocol.replica.at_work.readers import authorities_in_force, readable_by, revocations_against
+from protocol.replica.at_work.set_digests import SetDigests
 from protocol.replica.at_work.signer import Author, with_signatures
 from protocol.replica.at_work.views import Basis, SpaceView, Views
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
@@ -132,6 +133,7 @@ class Replica:
         self._remembered: Mapping[bytes, Remembered] = {}
         self.bare = BareEntries(store, self.door, self._views)
         self._records: OrderedDict[bytes, tuple[int, SortedRecords]] = OrderedDict()
+        self.digests = SetDigests(store, self.records)
 
     @classmethod
     async def open(cls, root: bytes, store: EntryStore, content: ContentStore) -> Replica:
@@ -419,6 +421,7 @@ class Replica:
         self._views.remember(self._remembered)
         self.bare = BareEntries(self.store, door, self._views)
         self._records.clear()
+        self.digests = SetDigests(self.store, self.records)
         self._epoch += 1
         self._changes += 1
         self._behind = False

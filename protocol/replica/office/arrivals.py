@@ -131,6 +131,12 @@ def _is_news(last: _Note, note: _Note) -> bool:
     return note.line_ms != last.line_ms or note.ran_ms - last.ran_ms >= _RAN_NOTED_EVERY_MS
 
 
+async def noted_ran_ms(store: EntryStore) -> int:
+    """How long programs had run when that was noted last: where `RunningTime` goes on."""
+    notes = await _notes(store)
+    return notes[-1].ran_ms if notes else 0
+
+
 async def authored_by(store: EntryStore, authors: Iterable[bytes], when_ms: int, now_ms: int) -> set[bytes] | None:
     """The ids of what these keys had brought by `when_ms`, as far as this replica noted; None if it knows nothing."""
     by_then = list(takewhile(lambda note: note.at_ms <= when_ms, await _believed(store, now_ms)))

@@ -3,9 +3,10 @@
 Rules:
 - what the kit closes is destroyed on every machine, also what was handed in there and never came here: a line that was
   down, or that somebody has cut, shows in nothing else than that a machine has told nothing (docs/adr/0323);
-- a machine counts as heard that has told this very store all that it knows within `HEARD_MS`; a call that is cut short
-  and a report that another brings are not that (docs/adr/0322), nor is a machine heard of which something was refused
-  here, or waits, and has not come in since (docs/adr/0338);
+- a machine counts as heard that has told this very store all that it knows within `HEARD_MS`, by the clock and by how
+  long programs have run here: a network sets the one, and the other stands while none runs (docs/adr/0344); a call that
+  is cut short and a report that another brings are not that (docs/adr/0322), nor is a machine heard of which something
+  was refused here, or waits, and has not come in since (docs/adr/0338);
 - a machine of the class is what anybody ever let in as nobody's own, into it or above it, whatever it was called since;
   and no word takes it off the list that may be a thief's (`let_go`, docs/adr/0332);
 - a server that was made anew, and has not heard of all, may not even know which machines there are.
@@ -75,13 +76,11 @@ class NotHeard:
 
 async def not_heard_in(server: Server, space: bytes) -> NotHeard:
     """The machines that are nobody's own, of a class or of what is above it, that have not told all of late."""
-    since_ms = server.now_ms() - HEARD_MS
     line = server.replica.door.lineage(space)
     found = [
         device
         for device in await still_waited_for(server)
-        if is_machine_of(server, device, line)
-        and not (await has_told(server, device) and (device.heard.told_ms or 0) >= since_ms)
+        if is_machine_of(server, device, line) and not (await has_told(server, device) and _is_of_late(server, device))
     ]
     counts = {device.id: await untaken(server, device) for device in found}
     return NotHeard(tuple(found), await restored(server), {key: count for key, count in counts.items() if count})
@@ -90,6 +89,13 @@ async def not_heard_in(server: Server, space: bytes) -> NotHeard:
 def is_machine_of(server: Server, device: Device, line: Collection[bytes]) -> bool:
     """Whether anybody ever let a device in as nobody's own into one of these spaces."""
     return any(each.role in SHARED and each.space in line for each in server.replica.door.authorities_of(device.id))
+
+
+def _is_of_late(server: Server, machine: Device) -> bool:
+    heard = machine.heard
+    if heard.told_ms is None or heard.told_ran_ms is None:
+        return False
+    return 0 <= server.now_ms() - heard.told_ms < HEARD_MS and server.ran_ms - heard.told_ran_ms < HEARD_MS
 
 
 def _told_of(machine: Device, untaken: int) -> str:

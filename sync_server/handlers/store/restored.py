@@ -126,8 +126,7 @@ async def has_told(server: Server, device: Device) -> bool:
 
 async def untaken(server: Server, device: Device) -> int:
     """How much this store has lately not taken of a device, and has not got since; of more the latest alone."""
-    since_ms = server.now_ms() - UNTAKEN_MS
-    sent = [name for name, at_ms in device.heard.untaken if at_ms > since_ms]
+    sent = [name for name, ran_ms in device.heard.untaken if server.ran_ms - ran_ms < UNTAKEN_MS]
     return len(set(sent) - await server.store.present(sent)) if sent else 0
 
 
