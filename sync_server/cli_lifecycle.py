@@ -36,7 +36,7 @@ KitPassphrase = Annotated[
 Ruled = Annotated[list[str], Argument(metavar="ID…", help="Entries or devices, from `waiting`.")]
 
 NamelessToo = Annotated[
-    bool, Option("--nameless-too", help="With the kit: even if nothing here shows a name of one of them.")
+    bool, Option("--nameless-too", help="With the kit: even if nothing here shows a name of whom I mean.")
 ]
 
 RenamedToo = Annotated[
@@ -86,7 +86,7 @@ class _Kits:
         """The command's result. Raises as it does. With a kit it may last: each question waits for its answer."""
         if kit is None:
             return await self.ask(call, name, params, outgoing, lasting=lasting)
-        desk = self.desk(name, params, kit.kit, outgoing=outgoing)
+        desk = self.desk(name, params, kit.kit, remembered=kit.said, outgoing=outgoing)
         try:
             done = await self.run_at(call, name, params, desk)
         except RelaisError:
@@ -279,6 +279,22 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
             str | None, Option(metavar="KIT", help="The recovery kit, for what has been destroyed somewhere.")
         ] = None,
         passphrase_file: KitPassphrase = None,
+        named: Annotated[
+            str | None,
+            Option(
+                "--named",
+                metavar="NAME",
+                help="With the kit: who that is, where a list still says it; of a class “CM2 A, 2025-2026, UAI”.",
+            ),
+        ] = None,
+        dated: Annotated[
+            list[str] | None,
+            Option(
+                "--dated",
+                metavar="DAY",
+                help="With the kit: of when each erasure is: 2026-03-02, 2026-03-02..2026-03-09.",
+            ),
+        ] = None,
         counting_too: Annotated[
             bool, Option(help="Also what counts and nobody has called in question, or is said more than once.")
         ] = False,
@@ -287,7 +303,13 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
         ] = False,
     ) -> JSON:
         """Take an erasure back: within a week, or while it waits; afterwards with the kit, as far as anybody has it."""
-        params: Params = {"covers": covers, "counting_too": counting_too, "unseen_too": unseen_too}
+        params: Params = {
+            "covers": covers,
+            "named": named,
+            "dated": list(dated or []),
+            "counting_too": counting_too,
+            "unseen_too": unseen_too,
+        }
         return await kits.run(call, "unerase", params, _kit_or_none(call, kit, passphrase_file))
 
     @program.command("export-person")
@@ -300,6 +322,10 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
             str | None, Option(metavar="KIT", help="The recovery kit, which opens sealed work as well.")
         ] = None,
         passphrase_file: KitPassphrase = None,
+        named: Annotated[
+            str | None, Option("--named", metavar="NAME", help="With the kit: what they are called.")
+        ] = None,
+        nameless_too: NamelessToo = False,
         renamed_too: RenamedToo = False,
     ) -> JSON:
         """Write all that is held about somebody into a ZIP that a family can read."""
@@ -307,7 +333,7 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
 
         from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415
 
-        params: Params = {"person": person, "renamed_too": renamed_too}
+        params: Params = {"person": person, "named": named, "nameless_too": nameless_too, "renamed_too": renamed_too}
         check_initialised(call.data_dir)
         found = _kit_or_none(call, kit, passphrase_file)
         with ZipOutlet(Path(file)) as archive:

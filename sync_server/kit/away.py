@@ -66,6 +66,10 @@ class KitAway:
         (payload,) = await self._line.ask(ToAgree(version, tuple(heads), evidence), 1)
         return payload
 
+    async def shows(self, person: bytes) -> None:
+        """Show whose work is to be opened. Raises what the command refuses with."""
+        await self._line.ask(ToOpen((), await self.root.called([person])), 0)
+
     async def content_key(self, work: Work) -> bytes | None:
         """The content key of a hand-in, if a recovery key of the kit opens it."""
         sealed = Sealed.of(work, self._opening)
@@ -148,15 +152,19 @@ class RootAway:
     async def _of_orders(self, orders: Sequence[Entry]) -> list[Entry]:
         """How often these names were forgotten before, and whose they are."""
         names = {Erasure.parse(each.payload or b"").covers for each in orders}
-        return [*await self._turns_of(names), *await self._called(names)]
+        return [*await self._turns_of(names), *await self.called(names)]
 
     async def _of_rulings(self, rulings: Sequence[Entry]) -> list[Entry]:
-        """What is ruled on, and how often the names were forgotten that are taken back."""
+        """What is ruled on, how often the names were forgotten that are taken back, and whose they are."""
         said = [Ruling.parse(each.payload or b"") for each in rulings]
         names = {each.covers for each in said if each.covers is not None}
         ruled = await self._server.store.get([name for each in said for name in (*each.accepted, *each.refused)])
         turns = await self._turns_of(names) if names else []
-        return [*turns, *(each if each.header.kind == Kind.ERASE else _bare(each) for each in ruled.values())]
+        erasures = [each for each in ruled.values() if each.header.kind == Kind.ERASE]
+        names |= {erasure.covers for each in erasures if (erasure := parsed(each, Erasure.parse)) is not None}
+        called = await self.called(names) if names else []
+        others = (_bare(each) for each in ruled.values() if each.header.kind != Kind.ERASE)
+        return [*turns, *called, *erasures, *others]
 
     async def _turns_of(self, names: Collection[bytes]) -> list[Entry]:
         """What the roots have had forgotten of some names, and taken back by name."""
@@ -164,7 +172,7 @@ class RootAway:
         by_root = ((each, order_in(each)) for each in said if each.header.grant is None)
         return [each for each, order in by_root if order is not None and order.covers in names]
 
-    async def _called(self, names: Collection[bytes]) -> list[Entry]:
+    async def called(self, names: Collection[bytes]) -> tuple[Entry, ...]:
         """What made those of these names that are classes, and their schools; of people the first under each name."""
         store, door = self._server.store, self._server.replica.door
         wanted = {*names, *map(door.parent, names)}
@@ -178,10 +186,8 @@ class RootAway:
             listed = parsed(each, PersonRecord.parse)
             if each.header.subject in names and listed is not None:
                 called[each.header.subject].setdefault(listed.name, each)
-        return [
-            *made.values(),
-            *(each for by_name in called.values() for each in [*by_name.values()][:MAX_NAMES_SHOWN]),
-        ]
+        some = (each for by_name in called.values() for each in [*by_name.values()][:MAX_NAMES_SHOWN])
+        return (*made.values(), *some)
 
     async def _said_by_root(self, named: Iterable[Entry]) -> list[Entry]:
         """In the territory first, then in the spaces of what is named; there seals come last, which are many."""

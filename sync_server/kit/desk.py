@@ -104,8 +104,8 @@ class KitDesk:
                 agreed = self._errand.agreed(version, heads, evidence)
                 self._has_signed = True
                 return [agreed]
-            case ToOpen(works):
-                return [self._errand.content_key(work) for work in works]
+            case ToOpen(works, evidence):
+                return self._errand.content_keys(works, evidence)
             case ToRewrap(device, reading_key, works):
                 return self._errand.rewrapped(device, reading_key, works)
 

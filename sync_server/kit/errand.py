@@ -56,9 +56,13 @@ class Errand:
         del person
         return False
 
-    def content_key(self, work: Sealed) -> bytes:
-        """The content key of a work, empty where nothing opens it. Raises `PeerFault` if that is no part of this."""
-        return self._opened(work) if self.opens(work.person) else b""
+    def content_keys(self, works: Sequence[Sealed], evidence: Iterable[Entry]) -> list[bytes]:
+        """The content key of each work, empty where nothing opens it, or where that is no part of this.
+
+        `evidence` shows whose they are. Raises what keeps the kit from opening them.
+        """
+        del evidence
+        return [self._opened(work) if self.opens(work.person) else b"" for work in works]
 
     def rewrapped(self, device: Device, reading_key: Entry, works: Sequence[Sealed]) -> list[bytes]:
         """The content key of each, sealed to a device's reading key; empty where nothing opens it."""

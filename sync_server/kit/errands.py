@@ -32,9 +32,11 @@ from sync_server.kit.errand import (
     whole_id,
     whole_person,
 )
-from sync_server.kit.forgetting import Closing, Erasing, TakingBack
+from sync_server.kit.forgetting import Closing, Erasing
 from sync_server.kit.questions import Sealed
 from sync_server.kit.root_line import Left, left_by, roots_before, words_of
+from sync_server.kit.shown import Shown, persons_shown
+from sync_server.kit.taking_back import TakingBack
 
 
 class Judging(Errand):
@@ -80,16 +82,41 @@ class Judging(Errand):
 
 
 class Exporting(Errand):
-    """`export-person`: one person's work is opened, and nothing is signed."""
+    """`export-person`: one person's work is opened, by a name that was typed and signed, and nothing is signed."""
 
-    def __init__(self, kit: Kit, person: str) -> None:
+    def __init__(self, kit: Kit, person: str, named: str | None = None, *, nameless_too: bool = False) -> None:
         """Raises `BadInput` for an id that was cut short: whoever lists somebody chooses how theirs begins."""
         super().__init__(kit)
         self._person = whole_person(person)
+        self._named = [] if named is None else [named]
+        self._nameless_too = nameless_too
+        self._shown: Shown | None = None
 
     def opens(self, person: bytes) -> bool:
         """That person's."""
         return person == self._person
+
+    def content_keys(self, works: Sequence[Sealed], evidence: Iterable[Entry]) -> list[bytes]:
+        """Their keys; first, with no work, who that is is shown, and told."""
+        if (shown := persons_shown(evidence).get(self._person)) is not None:
+            self._shown = shown
+        self._check_named()
+        if not works:
+            self.looked_at.append(f"the kit opens what {self._person.hex()} has handed in: {self._called()}")
+        return super().content_keys(works, ())
+
+    def _check_named(self) -> None:
+        if self._nameless_too if self._shown is None else self._shown.is_meant(self._named):
+            return
+        raise BadInput(
+            Code.NOT_YET,
+            f"nothing has been opened yet. With the kit whose work it opens is named besides, as somebody has signed "
+            f"it: {self._person.hex()} is {self._called()}. Who is meant is said with --named"
+            + (", or, if they are on no list any more, with --nameless-too" if self._shown is None else ""),
+        )
+
+    def _called(self) -> str:
+        return "somebody of whom nothing here shows a name" if self._shown is None else self._shown.told
 
 
 class Rewrapping(Errand):
@@ -323,13 +350,22 @@ def errand_of(
             named, nameless_too = given.texts(params, "named"), params.get("nameless_too") is True
             return Erasing(kit, given.texts(params, "person"), named, nameless_too=nameless_too)
         case "unerase":
-            return TakingBack(kit, given.text(params, "covers"), **_how_much(params))
+            return TakingBack(
+                kit,
+                given.text(params, "covers"),
+                given.text_or_none(params, "named"),
+                given.texts(params, "dated"),
+                remembered,
+                counting_too=given.flag(params, "counting_too"),
+                unseen_too=given.flag(params, "unseen_too"),
+            )
         case "space close":
             return Closing(kit, given.text(params, "space"), given.text_or_none(params, "named"))
         case "accept" | "refuse":
             return Judging(kit, given.texts(params, "named"), accept=command == "accept")
         case "export-person":
-            return Exporting(kit, given.text(params, "person"))
+            person, called = given.text(params, "person"), given.text_or_none(params, "named")
+            return Exporting(kit, person, called, nameless_too=given.flag(params, "nameless_too"))
         case "revoke":
             return CuttingOff(kit, given.text(params, "device"))
         case "rewrap":
@@ -341,10 +377,6 @@ def errand_of(
             return RotatingRoot(kit, new, anyway=params.get("anyway") is True, remembered=remembered)
         case _:
             return Errand(kit, new)
-
-
-def _how_much(params: Params) -> dict[str, bool]:
-    return {key: params.get(key) is True for key in ("counting_too", "unseen_too")}
 
 
 def signer_of(errand: Errand, *, new: bool) -> SigningKey:

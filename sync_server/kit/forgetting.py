@@ -1,20 +1,19 @@
-"""What the kit has forgotten, and takes back: names that were typed, by words that were signed.
+"""What the kit has forgotten: names that were typed, by words that were signed.
 
-Rules: docs/adr/0128, docs/adr/0324 (an order once, and back by name), docs/adr/0325 (a name beside the id).
+Rules: docs/adr/0128, docs/adr/0324 (an order once), docs/adr/0325 (a name beside the id). `taking_back` ends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Mapping
 
 from protocol.errors import BadInput, Code, PeerFault
-from protocol.model.entry import ID_BYTES, PERSON_BYTES, Entry, Kind, signature_holds
-from protocol.model.structure import Erasure, Ruling
+from protocol.model.entry import PERSON_BYTES, Entry, Kind
+from protocol.model.structure import Erasure
 from protocol.portable_names import displayable
-from protocol.rights.erasures import order_in
 from protocol.trust.kit import Kit
-from sync_server.kit.errand import NOT_SHOWN, Errand, Once, check_kind, uncalled_for, whole, whole_id, whole_person
-from sync_server.kit.root_line import roots_before
+from sync_server.kit.errand import NOT_SHOWN, Errand, Once, uncalled_for, whole_id, whole_person
+from sync_server.kit.orders import erased_by, is_next
 from sync_server.kit.shown import Shown, class_shown, persons_shown
 
 
@@ -36,7 +35,7 @@ class Erasing(Errand):
 
         Whoever lists somebody chooses their id: it may begin as a class's does, which nobody is asked to type.
         """
-        covers = _erased(entry)
+        covers = erased_by(entry)
         if len(covers) != PERSON_BYTES:
             raise uncalled_for(entry)
         if covers not in self._persons:
@@ -87,7 +86,7 @@ class Closing(Errand):
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """An erasure of the class, in its school; the entry that made it is shown, and nobody can show another one."""
-        if _erased(entry) != self._space:
+        if erased_by(entry) != self._space:
             raise uncalled_for(entry)
         made = evidence.get(self._space)
         shown = None if made is None else class_shown(made, self.kit.territory, evidence.values())
@@ -105,99 +104,7 @@ class Closing(Errand):
         self.looked_at.append(f"the kit has this class forgotten: {shown.told}")
 
 
-class TakingBack(Errand):
-    """`unerase`: the erasures that cover this name, by its whole id as it was typed; the kit's own if that was said.
-
-    Then by name what it has signed, shown or not: as far as something of that is shown, or it was asked for so.
-    """
-
-    elsewhere = frozenset({Kind.RULING})
-
-    def __init__(self, kit: Kit, covers: str, *, counting_too: bool, unseen_too: bool = False) -> None:
-        """Raises `BadInput` for an id that was cut short: a person's may begin as that of a class does."""
-        super().__init__(kit)
-        self._covers = whole(covers, PERSON_BYTES, ID_BYTES)
-        self._counting_too = counting_too
-        self._unseen_too = unseen_too
-        self._once = Once()
-
-    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
-        """A ruling that refuses erasures of it, which are shown; or by its name what this root has signed."""
-        check_kind(entry, Kind.RULING)
-        ruling = Ruling.parse(entry.payload or b"")
-        if ruling.covers is not None:
-            self._check_by_name(entry, ruling, evidence)
-            return
-        refused = [
-            each for each in map(evidence.get, ruling.refused) if each is not None and self._is_meant(each, entry)
-        ]
-        if ruling.accepted or len(refused) != len(ruling.refused):
-            raise uncalled_for(entry)
-        self._check_own(refused)
-        self.looked_at += [
-            f"by the kit's word counts no more, written by {_whose(each)}: the erasure {each.id.hex()}"
-            for each in refused
-        ]
-
-    def _check_by_name(self, entry: Entry, ruling: Ruling, evidence: Mapping[bytes, Entry]) -> None:
-        is_plain = ruling.covers == self._covers and not (ruling.accepted or ruling.refused)
-        is_fine = self._is_shown(ruling, evidence) or self._may_be_unseen(ruling, evidence)
-        if not (is_plain and is_fine and entry.header.space == self.kit.territory):
-            raise uncalled_for(entry)
-        if not self._once.is_first(entry, self._covers):
-            raise uncalled_for(entry)
-        self.looked_at.append(
-            f"what the kit has signed to have {self._covers.hex()} forgotten counts no more, seen here or not, up to "
-            f"its order no. {ruling.turn + 1}"
-        )
-
-    def _is_shown(self, ruling: Ruling, evidence: Mapping[bytes, Entry]) -> bool:
-        """Whether the kit has ordered what is taken back: one of what it did not would end what it orders later."""
-        is_ordered = (Kind.ERASE, ruling.covers, ruling.turn) in _turns_in(evidence, {self.kit.root.public})
-        is_of_before = ruling.turn == 0 and (Kind.ERASE, ruling.covers) in {
-            (kind, covers) for kind, covers, _ in _turns_in(evidence, roots_before(self.kit))
-        }
-        return self._counting_too and (is_ordered or is_of_before)
-
-    def _may_be_unseen(self, ruling: Ruling, evidence: Mapping[bytes, Entry]) -> bool:
-        return self._unseen_too and _is_next(ruling, evidence, self.kit)
-
-    def _check_own(self, refused: Collection[Entry]) -> None:
-        if not self._counting_too and any(each.header.grant is None for each in refused):
-            raise BadInput(
-                Code.NOT_YET,
-                "the kit itself has said so, and nothing was taken back of that: if it is to go, say --counting-too",
-            )
-
-    def _is_meant(self, erasure: Entry, ruling: Entry) -> bool:
-        return erasure.header.space == ruling.header.space and _erased(erasure) == self._covers
-
-
 def _check_turn(entry: Entry, evidence: Mapping[bytes, Entry], kit: Kit) -> None:
     """That an erasure is no word of later than it is: in a later turn only once it is shown that it was taken back."""
-    if not _is_next(Erasure.parse(entry.payload or b""), evidence, kit):
+    if not is_next(Erasure.parse(entry.payload or b""), evidence, kit):
         raise uncalled_for(entry)
-
-
-def _is_next(said: Erasure | Ruling, evidence: Mapping[bytes, Entry], kit: Kit) -> bool:
-    """Whether this is of the first turn, or the kit's taking back of the one before is shown."""
-    return said.turn == 0 or (Kind.RULING, said.covers, said.turn - 1) in _turns_in(evidence, {kit.root.public})
-
-
-def _turns_in(evidence: Mapping[bytes, Entry], roots: Container[bytes]) -> set[tuple[int, bytes | None, int]]:
-    """What some roots have had forgotten, and taken back by name: the kind, the name, the turn."""
-    by_root = (
-        (one, order_in(one))
-        for one in evidence.values()
-        if one.header.grant is None and one.header.author in roots and signature_holds(one)
-    )
-    return {(one.header.kind, said.covers, said.turn) for one, said in by_root if said is not None}
-
-
-def _erased(entry: Entry) -> bytes:
-    check_kind(entry, Kind.ERASE)
-    return Erasure.parse(entry.payload or b"").covers
-
-
-def _whose(entry: Entry) -> str:
-    return "the kit" if entry.header.grant is None else f"the key {entry.header.author.hex()}"

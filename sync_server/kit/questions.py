@@ -73,9 +73,10 @@ class ToAgree:
 
 @dataclass(frozen=True, slots=True)
 class ToOpen:
-    """The content keys of these works."""
+    """The content keys of these works. `evidence` says whose they are, first and without any work."""
 
     works: tuple[Sealed, ...]
+    evidence: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,8 @@ def encode_question(question: Question) -> bytes:
             return encode(["sign", new, _rows(entries), _rows(evidence)])
         case ToAgree(version, heads, evidence):
             return encode(["agree", version, list(heads), _rows(evidence)])
-        case ToOpen(works):
-            return encode(["open", _sealed_rows(works)])
+        case ToOpen(works, evidence):
+            return encode(["open", _sealed_rows(works), _rows(evidence)])
         case ToRewrap(device, reading_key, works):
             return encode(["rewrap", list(device), to_wire(reading_key), _sealed_rows(works)])
 
@@ -112,8 +113,10 @@ def parse_question(data: bytes) -> Question:
             return ToAgree(version, _all_bytes(heads), ())
         case ["agree", int(version), list(heads), list(evidence)]:
             return ToAgree(version, _all_bytes(heads), _entries(evidence))
-        case ["open", list(works)]:
+        case ["open", list(works)]:  # by a program from before an update, which shows nothing
             return ToOpen(_works(works))
+        case ["open", list(works), list(evidence)]:
+            return ToOpen(_works(works), _entries(evidence))
         case ["rewrap", [bytes(key), bytes(agreement)], reading_key, list(works)]:
             return ToRewrap((key, agreement), from_wire(reading_key), _works(works))
         case _:

@@ -398,9 +398,10 @@ async def _audit(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
 
 
 async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
+    person = person_id(given.text(params, "person"))
     if kit is not None:
         check_kit(server, kit)
-    person = person_id(given.text(params, "person"))
+        await kit.shows(person)
 
     async def open_key(work: Work) -> bytes | None:
         return None if kit is None else await kit.content_key(work)

@@ -151,7 +151,7 @@ async def test_within_the_week_a_thiefs_erasure_takes_none_back_that_an_office_h
     ROW,
     off={
         "protocol.replica.office.taking_back._in_question": _all_of_them,
-        "sync_server.kit.forgetting.TakingBack._check_own": lambda *_: None,
+        "sync_server.kit.taking_back.TakingBack._check_own": lambda *_: None,
     },
 )
 async def test_a_class_that_the_kit_has_closed_stays_closed_where_a_thief_erases_it_once_more(

@@ -322,6 +322,7 @@ async def _archive(at_server: Town, person: str, *, by_kit: bool, renamed_too: b
     asked: dict[str, Any] = {"person": person, "renamed_too": renamed_too}
     if by_kit:
         kit = kit_in(at_server.year.folder / "server" / "kit", None)
+        asked |= await office.named_for("export-person", asked)
         desk = KitDesk(errand_of("export-person", kit, asked, None, bytes), out, office.clock)
         await office.table["export-person"]({**asked, "kit": desk.keys}, desk, desk)
     else:

@@ -98,7 +98,7 @@ async def test_nobody_shows_another_class_for_the_one_that_was_typed(
 ) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)
-        monkeypatch.setattr("sync_server.kit.away.RootAway._called", _with_another_class)
+        monkeypatch.setattr("sync_server.kit.away.RootAway.called", _with_another_class)
         with pytest.raises(PeerFault, match="does not show that class"):
             await closing(here, kit, here.office.space, "CM2 A, 2025-2026, 0180001D")
 

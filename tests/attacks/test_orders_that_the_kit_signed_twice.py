@@ -108,7 +108,7 @@ async def test_one_command_has_a_class_a_pupil_or_a_device_ended_once(kept: Kept
         ("revoke", {"device": device.hex()}, _in(territory, Kind.REVOKE, Revocation(device, ()))),
         (
             "unerase",
-            {"covers": lea, "unseen_too": True},
+            {"covers": lea, "named": "Léa", "unseen_too": True},
             _in(territory, Kind.RULING, Ruling((), (), bytes.fromhex(lea))),
         ),
     ):
@@ -198,7 +198,8 @@ def _every_turn(entry: Entry, ruling: Ruling, said: Collection[Any], door: Door,
 async def test_a_second_taking_back_that_was_kept_brings_nobody_back_who_is_forgotten_later(kept: Kept) -> None:
     work = await kept.year.work(opened=True)
     await kept.closes()
-    thief = Thief(kept.here, kept.kit, "unerase", covers=kept.here.office.space, counting_too=True)
+    typed = await kept.typed()
+    thief = Thief(kept.here, kept.kit, "unerase", covers=typed["space"], named=typed["named"], counting_too=True)
     wish = _in(kept.server.replica.territory, Kind.RULING, Ruling((), (), kept.here.space))
     second = await thief.has_signed_of_a_header(wish)
     kept.clock.advance(60_000)
@@ -209,7 +210,7 @@ async def test_a_second_taking_back_that_was_kept_brings_nobody_back_who_is_forg
     assert await kept.has(work) == [False, False, False]
 
 
-@attack(ROW, off={"sync_server.kit.forgetting.TakingBack._check_by_name": lambda *_: None})
+@attack(ROW, off={"sync_server.kit.taking_back.TakingBack._check_by_name": lambda *_: None})
 async def test_the_kit_takes_back_by_name_what_was_typed_and_in_no_turn_that_nobody_has_shown(kept: Kept) -> None:
     here, space = kept.here, kept.here.space
     territory, school = kept.server.replica.territory, kept.here.school
@@ -226,12 +227,13 @@ async def test_the_kit_takes_back_by_name_what_was_typed_and_in_no_turn_that_nob
             await thief.has_signed_of_a_header(_in(place, Kind.RULING, said))
 
 
-@attack(ROW, off={"sync_server.kit.forgetting.TakingBack._is_shown": lambda *_: True})
+@attack(ROW, off={"sync_server.kit.taking_back.TakingBack._is_shown": lambda *_: True})
 async def test_who_takes_a_thiefs_erasure_back_signs_nothing_against_what_the_kit_orders_later(kept: Kept) -> None:
     territory = kept.server.replica.territory
     lea = await kept.here.office.add_person("Léa", "pupil")
     await kept.here.office.do("erase", person=[lea])
-    thief = Thief(kept.here, kept.kit, "unerase", covers=lea, counting_too=True)
+    typed = {"covers": lea, **await kept.here.office.named_for("unerase", {"covers": lea})}
+    thief = Thief(kept.here, kept.kit, "unerase", **typed, counting_too=True)
     by_name: list[Entry] = []
     with suppress(PeerFault):
         wish = _in(territory, Kind.RULING, Ruling((), (), bytes.fromhex(lea)))

@@ -235,7 +235,7 @@ async def test_the_beginning_of_an_id_opens_no_work_and_cuts_nobody_off_by_the_k
     KIT_ROW,
     off={
         "sync_server.kit.forgetting.Closing.check": lambda *_: None,
-        "sync_server.kit.forgetting.TakingBack._is_meant": lambda *_: True,
+        "sync_server.kit.taking_back.TakingBack._is_meant": lambda *_: True,
     },
 )
 async def test_the_class_that_is_closed_and_the_erasure_that_is_taken_back_are_those_that_were_typed(
@@ -267,7 +267,8 @@ async def test_what_is_written_of_one_pupil_opens_no_other_pupils_work(tmp_path:
         works = [await here.work(machine, item, pupil) for pupil in (lea, tom)]
         await here.sync(machine)
         found = (await here.office.server.replica.view(here.space)).coursework.hand_ins
-        thief = Thief(here, kit_in(tmp_path / "server" / "kit", None), "export-person", person=lea)
+        thief = Thief(here, kit_in(tmp_path / "server" / "kit", None), "export-person", person=lea, named="Léa")
+        await thief.kit.shows(bytes.fromhex(lea))
         assert [await thief.kit.content_key(found[work]) is not None for work in works] == [True, False]
 
 
@@ -429,21 +430,22 @@ async def test_no_erasure_is_taken_back_by_a_word_that_refuses_what_a_device_sai
         assert bytes.fromhex(lea) in view.roster.erased
 
 
-@attack(KIT_ROW, off={"sync_server.kit.forgetting.TakingBack._is_meant": lambda *_: True})
+@attack(KIT_ROW, off={"sync_server.kit.taking_back.TakingBack._is_meant": lambda *_: True})
 async def test_an_erasure_is_taken_back_in_its_own_space(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)
         lea = await here.office.add_person("Léa", "pupil")
         await here.office.with_kit("erase", kit, person=[lea])
         (said,) = await here.office.server.store.scan_kinds([Kind.ERASE])
-        thief = Thief(here, kit, "unerase", covers=lea, counting_too=True)
+        typed = {"covers": lea, **await here.office.named_for("unerase", {"covers": lea})}
+        thief = Thief(here, kit, "unerase", **typed, counting_too=True)
         ruling = Ruling((), (said.id,)).encode()
         with pytest.raises(PeerFault, match="does not need"):
             await thief.has_signed_of_a_header(Draft(here.space, Kind.RULING, None, ruling))
         await thief.has_signed_of_a_header(Draft(said.header.space, Kind.RULING, None, ruling))
 
 
-@attack(KIT_ROW, off={"sync_server.kit.forgetting.TakingBack._check_own": lambda *_: None})
+@attack(KIT_ROW, off={"sync_server.kit.taking_back.TakingBack._check_own": lambda *_: None})
 async def test_what_the_kit_itself_has_erased_is_taken_back_where_that_was_typed_alone(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)
@@ -451,9 +453,10 @@ async def test_what_the_kit_itself_has_erased_is_taken_back_where_that_was_typed
         await here.office.with_kit("erase", kit, person=[lea])
         (said,) = await here.office.server.store.scan_kinds([Kind.ERASE])
         ruling = Draft(said.header.space, Kind.RULING, None, Ruling((), (said.id,)).encode())
+        typed = {"covers": lea, **await here.office.named_for("unerase", {"covers": lea})}
         with pytest.raises(BadInput, match="the kit itself has said so"):
-            await Thief(here, kit, "unerase", covers=lea).has_signed(ruling)
-        await Thief(here, kit, "unerase", covers=lea, counting_too=True).has_signed(ruling)
+            await Thief(here, kit, "unerase", **typed).has_signed(ruling)
+        await Thief(here, kit, "unerase", **typed, counting_too=True).has_signed(ruling)
 
 
 async def test_no_key_of_the_kit_leaves_the_command(tmp_path: Path) -> None:

@@ -83,11 +83,11 @@ async def test_nor_does_what_a_family_asks_for_stay_closed(tmp_path: Path) -> No
     async with opened_before(tmp_path) as (here, _, _, _, lea, work):
         found: Work = (await here.office.server.replica.view(here.space)).coursework.hand_ins[work]
         kit = kit_in(kit_number(tmp_path, 2), None)
-        desk = KitDesk(
-            errand_of("export-person", kit, {"person": lea}, None, os.urandom), here.office.said, here.office.clock
-        )
+        errand = errand_of("export-person", kit, {"person": lea, "named": "Léa"}, None, os.urandom)
+        desk = KitDesk(errand, here.office.said, here.office.clock)
         away = KitAway.of(here.office.server, desk.keys, desk, desk)
         assert away is not None
+        await away.shows(bytes.fromhex(lea))
         assert await away.content_key(found)
 
 

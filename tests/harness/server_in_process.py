@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.messages.enrollment import EnrollAnswer
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Grant, PersonRecord
+from protocol.model.structure import Erasure, Grant
 from protocol.replica.at_work.replica import Draft, Entropy
 from protocol.replica.console.operation import NO_FILES
 from protocol.trust.envelope import OpenedRequest
@@ -27,9 +27,10 @@ from protocol.trust.kit import Kit
 from sync_server.handlers.by_kit.territory import begin_territory, new_kit
 from sync_server.handlers.store.codes_of_before import enrolment_at
 from sync_server.keeping.kit_file import KitInFile
+from sync_server.kit.dated import days_of
 from sync_server.kit.desk import KitDesk
 from sync_server.kit.errands import errand_of
-from sync_server.kit.shown import class_shown
+from sync_server.kit.shown import class_shown, persons_shown
 from sync_server.opened.app import Server, opened
 from sync_server.operations.table import operations
 from tests.harness.asking import asking_in_clear
@@ -85,25 +86,44 @@ class Office:
         """The result of a command that reads the kit's file, and notes there what it has said."""
         params = {**await self.named_for(command, params), **params}
         found = KitInFile.read(place, None)
-        desk = KitDesk(errand_of(command, found.kit, params, None, os.urandom), self.said, self.clock)
+        errand = errand_of(command, found.kit, params, None, os.urandom, found.said)
+        desk = KitDesk(errand, self.said, self.clock)
         done = await self.table[command]({**params, "kit": desk.keys}, desk, desk)
         found.note(desk.said, self.said.lines.append)
         return done
 
     async def named_for(self, command: str, params: dict[str, Any]) -> dict[str, Any]:
-        """What is typed beside the ids of who, or what, the kit is to have forgotten: their names."""
-        store = self.server.store
-        if command == "space close":
-            spaces = await store.scan_kinds([Kind.SPACE])
-            made = next((one for one in spaces if one.id.hex() == params["space"]), None)
-            shown = None if made is None else class_shown(made, self.server.replica.territory, spaces)
-            return {} if shown is None else {"named": shown.names[0]}
-        if command == "erase":
-            listed = [one for one in await store.scan_kinds([Kind.PERSON]) if one.payload is not None]
-            theirs = [one for one in listed if (one.header.subject or b"").hex() in params["person"]]
-            names = [PersonRecord.parse(one.payload or b"").name for one in theirs]
-            return {"named": names, "nameless_too": len({one.header.subject for one in theirs}) < len(params["person"])}
-        return {}
+        """What is typed beside the ids of whom, or what, a command with the kit is about: names, and days."""
+        match command:
+            case "space close":
+                return await self._class_named(params["space"])
+            case "erase":
+                names = await self._names_of(params["person"])
+                return {
+                    "named": [each for some in names.values() for each in some],
+                    "nameless_too": len(names) < len(params["person"]),
+                }
+            case "export-person":
+                names = await self._names_of([params["person"]])
+                return {"named": names[params["person"]][0]} if names else {"nameless_too": True}
+            case "unerase":
+                names = await self._names_of([params["covers"]])
+                called = {"named": names[params["covers"]][0]} if names else await self._class_named(params["covers"])
+                said = await self.server.store.scan_kinds([Kind.ERASE])
+                about = [one for one in said if Erasure.parse(one.payload or b"").covers.hex() == params["covers"]]
+                return {**called, "dated": [day.isoformat() for one in about for day in days_of(one)]}
+            case _:
+                return {}
+
+    async def _class_named(self, space: str) -> dict[str, str]:
+        spaces = await self.server.store.scan_kinds([Kind.SPACE])
+        made = next((one for one in spaces if one.id.hex() == space), None)
+        shown = None if made is None else class_shown(made, self.server.replica.territory, spaces)
+        return {} if shown is None else {"named": shown.names[0]}
+
+    async def _names_of(self, persons: Collection[str]) -> dict[str, list[str]]:
+        shown = persons_shown(await self.server.store.scan_kinds([Kind.PERSON]))
+        return {person.hex(): list(each.names) for person, each in shown.items() if person.hex() in persons}
 
     async def add_person(self, name: str, role: str, *spaces: str) -> str:
         """Somebody's id."""
