@@ -11,7 +11,8 @@ Rules:
 - where a verifier that is held back would take its place, and whoever said it is let in again, nothing earlier proves
   that person, until a word that counts names it; while they are out it does, as a thief says verifiers too
   (docs/adr/0312);
-- a lock names the verifier that was guessed at: another verifier, or the same one said again, lifts it;
+- a lock names the verifier that was guessed at, or the word by which somebody was let try again: another of these
+  lifts it. Who lets somebody try again sets nothing: whose verifier it is counts on, or does not (docs/adr/0345);
 - a switch that says on stays on though it is held back, until a word that counts has taken its place, or names what
   cut somebody off: a report opens nothing, and one word of a teacher's settles it for good (docs/adr/0285);
 - nothing here heeds a clock: how long one waits between tries is each machine's (`sync_agent.school.sign_in_tries`).
@@ -216,11 +217,16 @@ KINDS: Final = (Kind.SIGN_IN, Kind.SIGN_IN_WRAP, Kind.SIGN_IN_LOCK)
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """What is in force for one person: the entry, the line that another would replace, where it was locked."""
+    """What is in force for one person, the line that another would replace, and where it was locked.
+
+    `set_in` is the entry that says it; tries are counted from `entry` on: that one, or the word by which somebody let
+    them try again since.
+    """
 
     entry: bytes
     record: SignInRecord
     line: tuple[bytes, ...]
+    set_in: bytes
     locked_by: tuple[bytes, ...] = ()
 
     @property
@@ -264,6 +270,15 @@ class SignIns:
         return (*self.undone.get(person, ()), *(() if counting is None else counting.line))[:MAX_PARENTS]
 
 
+def lets_try_again(entry: Entry) -> bool:
+    """Whether a `sign-in` sets nothing, and lets a person try again at the verifier that is its target.
+
+    It repeats that for programs from before, to which it is another verifier.
+    """
+    header = entry.header
+    return header.kind == Kind.SIGN_IN and header.subject is not None and header.target is not None
+
+
 def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
     """Sign-in of a space from its entries.
 
@@ -272,6 +287,7 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
     """
     entries = sorted(entries, key=lambda entry: (entry.header.at, entry.id))
     versions: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    again: defaultdict[bytes, list[Entry]] = defaultdict(list)
     records: dict[bytes, SignInRecord] = {}
     given = GivenKeysFold(
         roster, lambda grant: grant.role in WRITERS[KindClass.ANSWER] and grant.grant not in roster.unconfirmed
@@ -284,7 +300,7 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
         try:
             if header.kind == Kind.SIGN_IN and header.grant not in roster.unconfirmed:
                 records[entry.id] = SignInRecord.parse(entry.payload)
-                versions[header.subject or b""].append(entry)
+                (again if lets_try_again(entry) else versions)[header.subject or b""].append(entry)
             elif header.kind == Kind.SIGN_IN_WRAP:
                 wraps = SignInWraps.parse(entry.payload)
                 given.add(entry, wraps.key, wraps.wraps)
@@ -292,11 +308,7 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
                 locks[header.subject, header.target].append(header.author)
         except PeerFault:
             continue
-    found = {}
-    for subject, written in versions.items():
-        shown = heads(written)
-        locked = tuple(sorted(set(locks[subject or None, shown[0].id])))
-        found[subject] = SignIn(shown[0].id, records[shown[0].id], to_replace(written), locked)
+    found = {subject: _in_force(written, again[subject], records, locks) for subject, written in versions.items()}
     switch = found.pop(b"", None)
     held = _held_above(entries, versions, roster)
     back = _let_in(roster)
@@ -318,6 +330,21 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
     )
 
 
+def _in_force(
+    written: Sequence[Entry],
+    again: Sequence[Entry],
+    records: Mapping[bytes, SignInRecord],
+    locks: Mapping[tuple[bytes | None, bytes | None], Sequence[bytes]],
+) -> SignIn:
+    """What is in force of what was `written` about somebody, or of the switch; `again` are who let them try again."""
+    shown = heads(written)[0]
+    tried = next((one.id for one in heads(one for one in again if one.header.target == shown.id)), shown.id)
+    # for programs from before also who let them try again, behind all that sets something
+    line = (*to_replace(written), *(one.id for one in heads(again)))[:MAX_PARENTS]
+    locked = tuple(sorted(set(locks.get((shown.header.subject, tried), ()))))
+    return SignIn(tried, records[shown.id], line, shown.id, locked)
+
+
 def _held_above(
     entries: Iterable[Entry], counting: Mapping[bytes, Sequence[Entry]], roster: Roster
 ) -> dict[bytes, list[Entry]]:
@@ -325,7 +352,9 @@ def _held_above(
     held: defaultdict[bytes, list[Entry]] = defaultdict(list)
     for one in entries:
         header = one.header
-        if header.kind == Kind.SIGN_IN and header.subject and one.id in roster.held_back and not roster.is_erased(one):
+        if header.kind != Kind.SIGN_IN or not header.subject or lets_try_again(one):
+            continue
+        if one.id in roster.held_back and not roster.is_erased(one):
             held[header.subject].append(one)
     found = {}
     for person, words in held.items():

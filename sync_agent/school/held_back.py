@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from protocol.clock import rfc3339
+from protocol.folds.sign_in import lets_try_again
 from protocol.model.ancestry import marked
 from protocol.model.entry import Entry, Kind, kind_name
 from protocol.replica.at_work.replica import Replica
@@ -150,6 +151,8 @@ async def held_back_in_school(replica: Replica, school: bytes) -> dict[bytes, in
 def _waits(entry: Entry, roster: Roster) -> bool:
     """Whether a word is held back with who said it: the grants from before somebody was let in again are so as well."""
     if entry.id not in roster.held_back or entry.header.kind not in TOPICS or roster.is_erased(entry):
+        return False
+    if lets_try_again(entry):  # who is locked again by it stands on the class's page
         return False
     return is_acceptable(entry.header.kind) or roster.is_held_with_its_author(entry)
 

@@ -7,7 +7,8 @@ Rules:
 - verifiers and keys lie in the set, sealed to the school's own devices, and travel like everything else: a reset made
   offline reaches a PC over the school's network, a stick or the server, which cannot read it;
 - who holds a key wraps it for devices that came later, whatever machines say that cannot know;
-- who is let try again has what they had, under the same key: whoever could open it still can (docs/adr/0281);
+- who is let try again has what they had, by the word of who had set it: it counts as long as that does, and whoever
+  could open it still can (docs/adr/0345);
 - the tenth miss in a row is said in an entry, so that the other machines of the class take no more tries either.
 
 docs/protocol.md, "Sign-in".
@@ -43,7 +44,7 @@ from protocol.folds.sign_in import (
     normal,
     unwrap,
 )
-from protocol.limits import MAX_WRAPS_PER_ENTRY, SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
+from protocol.limits import MAX_PARENTS, MAX_WRAPS_PER_ENTRY, SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
 from protocol.model.entry import Kind, parsed
 from protocol.replica.at_work.replica import Draft, Entropy
 from protocol.replica.at_work.views import Basis
@@ -257,8 +258,9 @@ class SignInBook:
             if mine is None or await self._verifier(space, mine, person) is None:
                 raise BadInput(Code.UNKNOWN_PERSON, "nothing is set for that person here; set it anew")
             right = await agent.right(space, Kind.SIGN_IN)
-            line = (await self.of(space)).line(person)
-            said = Draft(space, Kind.SIGN_IN, right.grant, mine.record.encode(), subject=person, parents=line)
+            line = tuple(dict.fromkeys((mine.entry, *(await self.of(space)).line(person))))[:MAX_PARENTS]
+            same = mine.record.encode()
+            said = Draft(space, Kind.SIGN_IN, right.grant, same, subject=person, target=mine.set_in, parents=line)
             await agent.write(said)
 
     async def own_undone(self, space: bytes) -> dict[bytes, SignInRecord]:

@@ -26,7 +26,7 @@ from protocol.folds.sign_in import (
     unwrap,
 )
 from protocol.identity import AgreementKey
-from protocol.limits import MAX_SIGN_IN_TRIES
+from protocol.limits import MAX_PARENTS, MAX_SIGN_IN_TRIES
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import PersonKey, Revocation
 from protocol.rights.roster import fold_roster
@@ -169,6 +169,13 @@ class Room:
         cut = Revocation(author.key.public, heads).encode()
         return self.world.say(self.world.server, self.space, Kind.REVOKE, cut)
 
+    def again(self, person: bytes, target: bytes, *parents: bytes, author: Writer | None = None) -> Entry:
+        record = SignInRecord(KEY.commitment, b"sealed").encode()
+        author = author or self.teacher
+        return self.world.say(
+            author, self.space, Kind.SIGN_IN, record, subject=person, target=target, parents=parents or (target,)
+        )
+
     def lock(self, person: bytes, target: bytes) -> Entry:
         return self.world.say(self.machine, self.space, Kind.SIGN_IN_LOCK, b"\x80", subject=person, target=target)
 
@@ -212,6 +219,48 @@ def test_another_verifier_takes_the_place_of_the_one_before_and_lifts_its_lock()
     second = room.set(LEA, first.id)
     assert room.fold().persons[LEA].entry == second.id
     assert room.fold().persons[LEA].locked_by == ()
+
+
+def test_who_is_let_try_again_is_locked_by_what_is_missed_since_and_let_try_again_by_whoever_comes_next() -> None:
+    room = Room()
+    colleague, _ = room.colleague()
+    verifier = room.set(LEA)
+    room.lock(LEA, verifier.id)
+    first = room.again(LEA, verifier.id, author=colleague)
+    mine = room.fold().persons[LEA]
+    assert (mine.set_in, mine.entry, mine.locked_by) == (verifier.id, first.id, ())
+    room.lock(LEA, first.id)
+    assert room.fold().persons[LEA].locked_by == (room.machine.key.public,)
+    second = room.again(LEA, verifier.id, first.id, verifier.id)
+    mine = room.fold().persons[LEA]
+    assert (mine.set_in, mine.entry, mine.locked_by) == (verifier.id, second.id, ())
+    assert mine.record == SignInRecord(KEY.commitment, b"sealed")
+
+
+def test_who_lets_somebody_try_again_at_one_verifier_sets_nothing_and_lifts_no_lock_of_another() -> None:
+    room = Room()
+    room.again(TOM, b"t" * 32)
+    first = room.set(LEA)
+    second = room.set(LEA, first.id)
+    room.lock(LEA, second.id)
+    room.again(LEA, first.id, second.id)
+    found = room.fold().persons
+    assert TOM not in found
+    assert (found[LEA].set_in, found[LEA].entry) == (second.id, second.id)
+    assert found[LEA].locked_by
+
+
+def test_what_is_set_next_names_who_let_try_again_behind_all_that_was_set() -> None:
+    """Programs from before take it for a verifier; to all others the next is to lead to what it replaces."""
+    room = Room()
+    verifier = room.set(LEA)
+    for _ in range(MAX_PARENTS):
+        room.again(LEA, verifier.id)
+    line = room.fold().line(LEA)
+    assert line[0] == verifier.id
+    assert len(line) == MAX_PARENTS
+    second = room.set(LEA, *line)
+    assert room.fold().persons[LEA].entry == second.id
 
 
 def test_what_cannot_be_read_is_passed_over() -> None:
