@@ -253,6 +253,7 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
         ] = None,
         nameless_too: NamelessToo = False,
         renamed_too: RenamedToo = False,
+        alone: Annotated[bool, Option(help="Nobody else, whoever lists say is the same.")] = False,
         dry_run: Annotated[bool, Option(help="Only say who that is.")] = False,
     ) -> JSON:
         """Forget people everywhere: names, work, feedback. Hidden at once; each machine destroys it a week later."""
@@ -261,6 +262,7 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
             "named": list(named or []),
             "nameless_too": nameless_too,
             "renamed_too": renamed_too,
+            "alone": alone,
             "dry_run": dry_run,
         }
         return await kits.run(call, "erase", params, _kit_or_none(call, kit, passphrase_file))

@@ -30,7 +30,7 @@ from protocol.replica.office.namesakes import told_of_numbers
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
 from protocol.replica.office.people import described_with_doubles
 from protocol.replica.office.spaces import space_named
-from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names
+from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_about_those_along
 from protocol.replica.office.taking_back import Standing, take_back, told_of
 from protocol.replica.upkeep.orders import ends_of
 from protocol.rights.vouching import Device, device_words
@@ -434,7 +434,8 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
     for person in persons:
         for line in await described_with_doubles(server, person):
             await outgoing.progress(f"to be forgotten: {line}")
-    going = await with_doubles(server.replica, persons)
+    alone = params.get("alone") is True
+    going = persons if alone else await with_doubles(server.replica, persons)
     for line in await told_of_numbers(server, going):
         await outgoing.progress(line)
     dry = params.get("dry_run") is True
@@ -442,6 +443,7 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
     await ask_about_names(server.replica, going, persons, outgoing, NOBODY_YET, is_meant=is_meant)
     if dry:
         return {}
+    await ask_about_those_along(server.replica, persons, [one for one in going if one not in persons])
     await erase_persons(server, going, kit)
     if kit is None and len(persons) > MAX_ERASED_PER_DAY:
         await outgoing.progress(f"without --kit, each machine destroys {MAX_ERASED_PER_DAY} persons a day")

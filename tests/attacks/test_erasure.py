@@ -641,6 +641,7 @@ async def nobody_is_asked_about(*_: object, **__: object) -> None:
     off={
         "protocol.replica.office.erasures.doubles_of": whoever_is_said_to_be,
         "sync_server.operations.lifecycle.ask_about_names": nobody_is_asked_about,
+        "sync_server.operations.lifecycle.ask_about_those_along": nobody_is_asked_about,
     },
 )
 async def test_a_list_elsewhere_makes_no_erasure_of_one_an_erasure_of_all(tmp_path: Path) -> None:

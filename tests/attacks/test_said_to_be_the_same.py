@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +14,21 @@ import pytest
 from protocol.errors import BadInput
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import PersonRecord
-from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.office import erasures
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.mentioned import Mentioned, mentioned
+from protocol.replica.office.people import merge_persons
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.portal import portal
+from tests.harness.server_in_process import office
 from tests.harness.spied_class import SpiedClass, spied_class
 
 ROW = "others are said to be the same as who is to be forgotten"
@@ -116,6 +121,48 @@ async def test_who_is_asked_about_is_called_what_they_were_called_before_the_ser
         page = await surfer.send(place, f"{place}/erase", {"person": lists.leaver.hex(), "meant": "yes"})
     for number in range(len(lists.others)):
         assert f"Tom {number} (ensuite : ZOE)" in html.unescape(page.text)
+
+
+async def _of_nobody(_replica: Replica, _named: Collection[bytes], _along: Collection[bytes]) -> None:
+    """As if whom all lists call the same were the same."""
+
+
+@attack(ROW, off={"sync_server.operations.lifecycle.ask_about_those_along": _of_nobody})
+async def test_a_server_whose_key_was_copied_forgets_no_class_with_a_pupil_who_has_left(tmp_path: Path) -> None:
+    async with office(tmp_path) as here:
+        server, space = here.server, bytes.fromhex(here.space)
+        leaver = await here.add_person("Zoé", "pupil")
+        others = [await here.add_person(f"Tom {number}", "pupil") for number in range(3)]
+        persons = (await server.replica.view(space)).roster.persons
+        same = [
+            Draft(
+                space,
+                Kind.PERSON,
+                server.grant,
+                PersonRecord(f"Tom {number}", PersonRole.PUPIL, same_as=bytes.fromhex(leaver)).encode(),
+                subject=bytes.fromhex(other),
+                parents=(persons[bytes.fromhex(other)].entry,),
+            )
+            for number, other in enumerate(others)
+        ]
+        await server.replica.write(
+            same, author=server.keys.signing, now_ms=here.clock(), entropy=os.urandom, unsent=False
+        )
+        await here.with_kit("rotate server", kit_in(tmp_path / "kit", None))
+        with suppress(BadInput):
+            await here.do("erase", person=[leaver])
+        assert not {covers.hex() for _, covers in await erasures.ever_said(server.replica)} & set(others)
+        await here.do("erase", person=[leaver], alone=True)
+        assert {covers.hex() for _, covers in await erasures.ever_said(server.replica)} == {leaver}
+
+
+async def test_who_was_really_added_twice_under_one_name_is_forgotten_as_one(tmp_path: Path) -> None:
+    async with office(tmp_path) as here:
+        twice = [await here.add_person("Zoé", "pupil") for _ in range(2)]
+        first, second = map(bytes.fromhex, twice)
+        await merge_persons(here.server, first, second)
+        await here.do("erase", person=[twice[1]])
+        assert {covers.hex() for _, covers in await erasures.ever_said(here.server.replica)} == set(twice)
 
 
 async def _is_said_to_be_the_same(here: SpiedClass) -> bytes:

@@ -182,3 +182,21 @@ async def ask_whether_one(replica: Replica, persons: Collection[bytes], outgoing
             f"{NOBODY_MERGED}, since this one was called otherwise: {whose}. --renamed-too says that they are the same "
             "all the same",
         )
+
+
+async def ask_about_those_along(replica: Replica, named: Collection[bytes], along: Collection[bytes]) -> None:
+    """Who goes along with those who are `named`, since lists call them one, was always called so, as they were.
+
+    Raises `BadInput(NOT_YET)` else: whoever has the server's key calls a class the same as a pupil who has left.
+    """
+    everybody, now = await mentioned(replica, along), await names_now(replica, [*named, *along])
+    shown = {name for person in named for name in now[person]}
+    once = await once_otherwise(replica, [*named, *along]) if along else {}
+    unlike = [one for one in along if any(called_otherwise(name, now[one]) for name in shown) or one in once]
+    if unlike or (once and along):
+        whose = "; ".join(f"{one.hex()}, {everybody[one].shown()}" for one in unlike or along)
+        raise BadInput(
+            Code.NOT_YET,
+            f"{NOBODY_YET}: lists call others the same as who is named, and these were called otherwise: {whose}. "
+            "Name each who is to be forgotten too, with one more --person ID, and say --alone if that is all",
+        )
