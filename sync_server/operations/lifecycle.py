@@ -177,6 +177,8 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: 
     )
     if closing.not_heard:
         await outgoing.progress(f"warning: {closing.not_heard.sentence}")
+    if unknown := closing.not_heard.sentence_of_offices:
+        await outgoing.progress(f"warning: {unknown}")
     if kit is None:
         words = words_of_class(which.past.names.names[0], which.past.year, which.past.made_ms, which.school or "?")
         await outgoing.progress(
@@ -201,7 +203,8 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: 
         "hand_ins": closing.hand_ins,
         "unopened": closing.unopened,
         "hidden": closing.hidden,
-        "unheard": closing.not_heard.rows(),
+        "unheard": closing.not_heard.rows(closing.not_heard.machines),
+        "unheard_offices": closing.not_heard.rows(closing.not_heard.offices),
         "opened_by": [
             {"name": name, "hand_ins": count}
             for name, count in sorted(closing.opened_by.items(), key=lambda each: (-each[1], each[0] or ""))

@@ -140,6 +140,10 @@ def _by_the_clock(server: Server, machine: Device) -> bool:
     return (machine.heard.told_ms or 0) >= server.now_ms() - HEARD_MS
 
 
+def _never(*_: object) -> bool:
+    return False
+
+
 BY_THE_CLOCK = {"sync_server.handlers.by_kit.not_heard._is_of_late": _by_the_clock}
 
 
@@ -168,6 +172,22 @@ async def test_nor_while_the_clock_is_set_back_to_when_its_pc_last_called(tmp_pa
             await here.sync(here.devices[0])
         clocks.set(-25 * DAY_MS)
         await _is_not_closed(tmp_path, here.office)
+
+
+@attack(ROW, off={"sync_server.handlers.by_kit.not_heard._lets_in": _never})
+async def test_whoever_closes_a_class_is_told_whose_computer_may_have_let_in_a_pc_that_nobody_here_knows(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        teacher, machine, _, _, _ = await here.class_at_work()
+        head = await here.head_of_the_school()
+        for _ in range(30):
+            here.office.clock.advance(DAY_MS)
+            await here.sync(teacher, machine)
+        here.office.said.lines.clear()
+        told = await here.office.do("space close", space=here.office.space)
+        assert (told["unheard"], [row["device"] for row in told["unheard_offices"]]) == ([], [head.agent.device.hex()])
+        assert any("through one of these" in line for line in here.office.said.lines)
 
 
 async def test_once_the_pc_has_told_what_it_holds_it_is_counted_and_no_word_more_is_asked(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ Rules:
   was refused here, or waits, and has not come in since (docs/adr/0338);
 - a machine of the class is what anybody ever let in as nobody's own, into it or above it, whatever it was called since;
   and no word takes it off the list that may be a thief's (`let_go`, docs/adr/0332);
+- which machines a school's own computer has let in, with no server in reach, is known here once that has told: where
+  such a one has not of late, that is said, and not asked about, since it may be at home for the summer (docs/adr/0354);
 - a server that was made anew, and has not heard of all, may not even know which machines there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,7 +24,7 @@ from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.mentioned import day_of
-from protocol.roles import SHARED
+from protocol.roles import RUNS_A_SCHOOL, SHARED
 from sync_server.handlers.overview.devices import Device, DeviceState
 from sync_server.handlers.overview.let_go import still_waited_for
 from sync_server.handlers.store.restored import Restored, has_told, restored, untaken
@@ -39,6 +41,8 @@ class NotHeard:
     made_anew: Restored | None
     untaken: Mapping[bytes, int] = field(default_factory=dict)
     """Of those of which this store has not taken something: how much."""
+    offices: tuple[Device, ...] = ()
+    """The computers that let machines into this class, and have not told all of late either."""
 
     def __bool__(self) -> bool:
         return bool(self.machines) or self.made_anew is not None
@@ -52,8 +56,19 @@ class NotHeard:
             said = [*(said if named else ()), f"may not even be known here: {self.made_anew.sentence}"]
         return "machines of this class " + "; others ".join(said)
 
-    def rows(self) -> JSON:
-        """As data."""
+    @property
+    def sentence_of_offices(self) -> str | None:
+        """For whoever closes it, where there are any."""
+        if not self.offices:
+            return None
+        named = ", ".join(_told_of(office, 0) for office in self.offices)
+        return (
+            "a PC that came into this class through one of these, with no server in reach, may not be known here: they "
+            f"let machines in, and have not told all that they know for a week: {named}"
+        )
+
+    def rows(self, devices: Iterable[Device]) -> JSON:
+        """Some of them as data."""
         return [
             {
                 "device": each.id.hex(),
@@ -61,7 +76,7 @@ class NotHeard:
                 "told": rfc3339(each.heard.told_ms),
                 "refused": self.untaken.get(each.id, 0),
             }
-            for each in self.machines
+            for each in devices
         ]
 
     def check(self) -> None:
@@ -75,20 +90,30 @@ class NotHeard:
 
 
 async def not_heard_in(server: Server, space: bytes) -> NotHeard:
-    """The machines that are nobody's own, of a class or of what is above it, that have not told all of late."""
+    """The machines of a class, and of what is above it, that have not told all of late, and who may let others in."""
     line = server.replica.door.lineage(space)
-    found = [
+    silent = [
         device
         for device in await still_waited_for(server)
-        if is_machine_of(server, device, line) and not (await has_told(server, device) and _is_of_late(server, device))
+        if not (await has_told(server, device) and _is_of_late(server, device))
     ]
-    counts = {device.id: await untaken(server, device) for device in found}
-    return NotHeard(tuple(found), await restored(server), {key: count for key, count in counts.items() if count})
+    machines = [device for device in silent if is_machine_of(server, device, line)]
+    offices = [device for device in silent if device not in machines and _lets_in(server, device, line)]
+    counts = {device.id: await untaken(server, device) for device in machines}
+    said = {key: count for key, count in counts.items() if count}
+    return NotHeard(tuple(machines), await restored(server), said, tuple(offices))
 
 
 def is_machine_of(server: Server, device: Device, line: Collection[bytes]) -> bool:
     """Whether anybody ever let a device in as nobody's own into one of these spaces."""
     return any(each.role in SHARED and each.space in line for each in server.replica.door.authorities_of(device.id))
+
+
+def _lets_in(server: Server, device: Device, line: Collection[bytes]) -> bool:
+    """Whether a device is let in as one that runs the class's school."""
+    return device.state is not DeviceState.RETIRED and any(
+        each.role in RUNS_A_SCHOOL and each.space in line for each in server.replica.door.authorities_of(device.id)
+    )
 
 
 def _is_of_late(server: Server, machine: Device) -> bool:
