@@ -6,8 +6,9 @@ Rules:
   receipt of who came since frees the key at most (docs/adr/0254);
 - what is nobody's to bring again once it is gone, a pupil's work on the devices of those who read it and the files of
   feedback everywhere, stays after it was opened as well: until a backup of the server has held it for a month, or its
-  school year is over by what is said of the class *and* by this device's own clock. Whoever has the server says of any
-  class that it is over, and names teachers whose feedback replaces another's. What was handed in is no older than its
+  school year is over by what is said of the class *and* by this device's own clock, which a network sets, *and* by what
+  it has watched (docs/adr/0355). Whoever has the server says of any class that it is over, and names teachers whose
+  feedback replaces another's. What was handed in is no older than its
   assignment or a receipt;
 - what is hidden (erased, or held back) is not worthless: work stays, and what was shown goes like what is, until the
   erasure destroys it, seven days after and five people a day.
@@ -240,7 +241,9 @@ class Worths:
         return dated_ms(at_ms, max(self._agent.now_ms(), self._agent.replica.proven_ms or 0))
 
     def _today(self) -> dt.date:
-        return dt.datetime.fromtimestamp(self._agent.now_ms() / 1000, dt.UTC).date()
+        """The day that it is at least: no clock that is set ahead ends a school year."""
+        at_ms = min(self._agent.now_ms(), self._agent.watched.now_ms())
+        return dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC).date()
 
     async def _years(self) -> dict[bytes, str | None]:
         return {space: record.year for space, record in (await made_spaces(self._agent.replica)).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
@@ -195,6 +196,25 @@ async def test_what_is_really_sent_takes_no_opened_work_and_no_remark_of_this_ye
 
 def _its_own_date(_worths: Worths, work: Work, _item: Item | None) -> int:
     return work.at_ms
+
+
+def _by_its_clock(worths: Worths) -> dt.date:
+    return dt.datetime.fromtimestamp(worths._agent.now_ms() / 1000, dt.UTC).date()
+
+
+@attack(ROW, off={"sync_agent.sync.worth.Worths._today": _by_its_clock})
+async def test_nor_while_the_network_has_all_clocks_say_that_it_is_next_year(room: Classroom) -> None:
+    here, clock = await held(room), room.territory.clock
+    await here.narrow(*here.devices)
+    await here.send(6)
+    for device in here.devices:
+        device.agent.now_ms, device.agent.steady_ms = (lambda: clock() + 320 * DAY_MS), clock
+    for _ in range(4):
+        await here.sync()
+        clock.advance(120_000)
+    assert await here.are_here(here.teacher, here.work, here.remark)
+    assert await here.are_here(here.pupils, here.remark)
+    assert await here.are_here(here.other, here.remark)
 
 
 @attack(ROW, off={"sync_agent.sync.worth.Worths._last_said_ms": _its_own_date})
