@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from protocol.clock import DAY_MS
+from protocol.errors import Code, LocalFailure
 from protocol.limits import ERASURE_DELAY_MS
+from protocol.model.entry import Entry
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.office.as_root import write_as_root
 from protocol.replica.upkeep.eraser import Eraser
 from sync_server.handlers.by_kit.came_after_closing import TOLD_MS, closing_notices
 from sync_server.handlers.by_kit.territory import kit_in
@@ -73,6 +79,26 @@ async def test_work_that_comes_for_a_closed_class_is_told_at_the_server_and_can_
             await here.sync()
         assert await Desk(teacher.agent).files("open-hand-in", id=work.hex()) == WORK
         assert (await here.office.do("status"))["came_after_closing"] == []
+
+
+async def _said_and_cut(*said: Any) -> list[Entry]:
+    await write_as_root(*said)
+    raise LocalFailure(Code.INTERNAL, "the power went")
+
+
+@attack(ROW, off=UNTOLD)
+async def test_so_it_is_though_the_command_was_cut_once_the_root_had_spoken(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        _, machine, _, pupil, item = await here.class_at_work()
+        await here.work(machine, item, pupil)
+        kit, space = kit_in(tmp_path / "server" / "kit", None), here.office.space
+        with pytest.MonkeyPatch.context() as cut:
+            cut.setattr("sync_server.handlers.by_kit.closing.write_as_root", _said_and_cut)
+            with pytest.raises(LocalFailure):
+                await here.office.with_kit("space close", kit, space=space, unheard_too=True)
+        await here.office.with_kit("space close", kit, space=space, unheard_too=True)
+        await here.sync(machine)
+        assert [row["hand_ins"] for row in (await here.office.do("status"))["came_after_closing"]] == [1]
 
 
 @attack(ROW, off={"sync_agent.hand_ins.going.HAND_IN_MARKS": "nothing/"})

@@ -219,19 +219,24 @@ def _wrap_drafts(
 
 async def recovery_keys(replica: Replica) -> list[bytes]:
     """The newest recovery key that the latest root which named one has named, if there is one."""
+    held_back = (await replica.view(replica.territory)).roster.held_back
     found = [
         (replica.door.place_of_root(entry.header.author), entry.header.at, entry.id, key)
         for entry, key in await _recovery_keys_said(replica)
+        if entry.id not in held_back
     ]
     return [max(found)[-1]] if found else []
 
 
 async def recovery_keys_ever(replica: Replica) -> frozenset[bytes]:
-    """Those in whose place another came included: none of them is a reader's, and work was sealed to each."""
+    """Every one that a root has named: none of them is a reader's, and work was sealed to each.
+
+    Those in whose place another came are among them, and what a rotation has left out: else anybody says of the old
+    kit's key, to which all work of before is sealed, that it is theirs (docs/adr/0358).
+    """
     return frozenset(key for _, key in await _recovery_keys_said(replica))
 
 
 async def _recovery_keys_said(replica: Replica) -> list[tuple[Entry, bytes]]:
-    held_back = (await replica.view(replica.territory)).roster.held_back
-    said = [one for one in await replica.said(Kind.RECOVERY_KEY) if one.id not in held_back]
+    said = await replica.said(Kind.RECOVERY_KEY)
     return [(one, key.agreement) for one in said if (key := parsed(one, RecoveryKey.parse)) is not None]

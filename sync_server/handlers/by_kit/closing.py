@@ -137,8 +137,9 @@ async def close_space(
     if not unheard_too:
         found.not_heard.check()
     order = Erasure(space, (await turns_of(server.replica))[space])
-    await write_as_root(server, kit, [Draft(above, Kind.ERASE, None, order.encode())])
+    # before it is closed: whatever cuts this short, what comes late is told
     await server.store.set_marks(await closed_mark(server, space))
+    await write_as_root(server, kit, [Draft(above, Kind.ERASE, None, order.encode())])
     return found
 
 
