@@ -84,6 +84,7 @@ class SyncRequest:
     asks for: nothing else is answered then. `withdrawn` are the beginnings of revocations that it has been shown.
     `untaken` is how many entries it holds, besides what it pushes, that the recipient is not known to have taken; where
     there are none, `sets` is the hash of all that it holds. `challenge` is the latest that the recipient has given it.
+    `certificate` is the SHA-256 of the TLS certificate that the caller was shown, between neighbours.
     """
 
     generation: bytes | None = None
@@ -108,6 +109,7 @@ class SyncRequest:
     untaken: int = 0
     sets: bytes | None = None
     challenge: bytes | None = None
+    certificate: bytes | None = None
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -134,6 +136,7 @@ class SyncRequest:
                 untaken=self.untaken or None,
                 sets=self.sets,
                 challenge=self.challenge,
+                certificate=self.certificate,
             )
         )
 
@@ -166,6 +169,7 @@ class SyncRequest:
             untaken=fields.count_or_none("untaken") or 0,
             sets=fields.octets_or_none("sets", SETS_BYTES),
             challenge=fields.octets_or_none("challenge", CHALLENGE_BYTES),
+            certificate=fields.octets_or_none("certificate", 32),
         )
 
 

@@ -10,16 +10,14 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 
 from protocol.clock import DAY_MS
 from protocol.errors import Code, PeerFault, RelaisError
 from protocol.identity import TlsKey
-from protocol.limits import MAX_PACK_BYTES
 from protocol.messages.enrollment import encode_chain
 from protocol.model.entry import Kind
 from protocol.replica.http.tls import context_of
-from protocol.transfer.pack import open_frame, read_index
 from sync_agent.network.proxies import Wish
 from sync_agent.network.settings import Network
 from sync_agent.sync.session import Session
@@ -29,62 +27,25 @@ from sync_agent.transport.server_chain import IsOurs, KnownServers, Whose, whose
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.keeping.new_root import NewKit
 from tests.harness.attack import attack
+from tests.harness.between import Between, standing
 from tests.harness.classroom import Device, Given
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
 from tests.harness.wire import serve
 
 SECRET = "Chère Léa, ce que tu m'as confié reste entre nous.".encode() + Random(3).randbytes(300_000)
-PASSED_ON = frozenset({"authorization", "content-type", "range", "upload-offset"})
-PASSED_BACK = frozenset({"content-range", "content-type", "upload-offset", "etag"})
-
-
-class Between:
-    """Somebody between a school and its server, who has keys for TLS and passes everything on; what packs came by."""
-
-    def __init__(self, honest: str, onward: ClientSession) -> None:
-        self._honest = honest
-        self._onward = onward
-        self.calls = 0
-        self.packs: list[bytes] = []
-
-    async def pass_on(self, request: web.Request) -> web.Response:
-        self.calls += 1
-        headers = {name: value for name, value in request.headers.items() if name.lower() in PASSED_ON}
-        asked = self._onward.request(
-            request.method, self._honest + request.path_qs, data=await request.read() or None, headers=headers
-        )
-        async with asked as answer:
-            body = await answer.read()
-            if request.method == "GET":
-                self.packs.append(body)
-            back = {name: value for name, value in answer.headers.items() if name.lower() in PASSED_BACK}
-            return web.Response(status=answer.status, body=body, headers=back)
-
-    def read(self) -> bytes:
-        """What the files in these packs say."""
-        frames = ((pack, frame) for pack in self.packs for frame in read_index(pack).frames)
-        return b"".join(
-            piece
-            for pack, frame in frames
-            for piece in open_frame(frame, pack[frame.offset : frame.offset + frame.stored_bytes])
-        )
 
 
 @asynccontextmanager
 async def between(here: Town, keys: TlsKey) -> AsyncIterator[tuple[str, Between]]:
     """Where they listen, and who it is."""
-    async with serve(here.frontage) as honest, ClientSession(auto_decompress=False) as onward:
-        who, app = Between(honest, onward), web.Application(client_max_size=MAX_PACK_BYTES)
-        app.router.add_route("*", "/{rest:.*}", who.pass_on)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        try:
-            shown = context_of(keys, here.office.server.folder, oldest=ssl.TLSVersion.TLSv1_3)
-            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=shown).start()
-            yield f"https://127.0.0.1:{runner.addresses[0][1]}", who
-        finally:
-            await runner.cleanup()
+    shown = context_of(keys, here.office.server.folder, oldest=ssl.TLSVersion.TLSv1_3)
+    async with (
+        serve(here.frontage) as honest,
+        ClientSession(auto_decompress=False) as onward,
+        standing(Between(honest, onward), shown) as there,
+    ):
+        yield there
 
 
 def keys_of(here: Town) -> TlsKey:

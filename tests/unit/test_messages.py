@@ -77,6 +77,7 @@ def test_every_message_survives_its_encoding(world: World) -> None:
         (SyncAnswer(time_ms=0), SyncAnswer.parse),
         (SyncRequest(standing=bytes(16)), SyncRequest.parse),
         (SyncRequest(withdrawn=(bytes(8), b"\x01" * 8)), SyncRequest.parse),
+        (SyncRequest(certificate=bytes(range(32))), SyncRequest.parse),
         (SyncRequest(untaken=70_000), SyncRequest.parse),
         (SyncAnswer(time_ms=0, unlike=True), SyncAnswer.parse),
         (ReconcileRequest(ONE, b"a", entries, entries, (), (TWO,)), ReconcileRequest.parse),
@@ -132,6 +133,7 @@ def broken(message: bytes, key: str, value: object) -> bytes:
     [
         ("generation", bytes(7)),
         ("generation", 1),
+        ("certificate", bytes(31)),
         ("cursors", {}),
         ("cursors", [1]),
         ("cursors", [[bytes(5), 1, bytes(8), True]]),

@@ -205,6 +205,7 @@ class Responder:
     async def _sync(self, opened: OpenedRequest) -> bytes:
         now_ms = self._now_ms()
         request, taken, readable = await self._bring(opened, now_ms)
+        self.station.check_shown(request.certificate)
         if request.bare:
             whole = await self.replica.bare.whole(request.bare, readable)
             return SyncAnswer(time_ms=now_ms, refused=taken.refused, whole=page_of(whole)).encode()

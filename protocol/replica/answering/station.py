@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from protocol.errors import Code, PeerFault
 from protocol.identity import AgreementKey, SigningKey
 from protocol.messages.wire import CONTENT_TYPE
 from protocol.model.entry import Entry
@@ -12,7 +13,10 @@ from protocol.replica.interfaces import RegisterRow
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """Who answers: keys, the chain that proves them, the grant for receipts, the store's generation."""
+    """Who answers: keys, the chain that proves them, the grant for receipts, the store's generation.
+
+    `certificate` is the SHA-256 of the TLS certificate that it shows, where that is the same for everybody.
+    """
 
     signing: SigningKey
     agreement: tuple[AgreementKey, ...]
@@ -22,6 +26,12 @@ class Station:
     capability_key: bytes
     writes_receipts: bool
     name: str | None = None
+    certificate: bytes | None = None
+
+    def check_shown(self, certificate: bytes | None) -> None:
+        """Raise `PeerFault(WRONG_KEY)` where a caller was shown another certificate: somebody else ends TLS."""
+        if certificate is not None and self.certificate not in (None, certificate):
+            raise PeerFault(Code.WRONG_KEY, "somebody in between shows a certificate that is not the device's")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Rules:
 - an introduction that names a common space is answered by this device's chain; everything else from somebody who does
   not hold this device's key is answered by nothing at all;
 - who calls with this device's own key is its clone: it is told which of the two came later, and nothing else;
+- who was shown another certificate than this device's is answered nothing: somebody in between ends TLS;
 - a machine with a code is let in where this device may let in who has that code; to others it says nothing either;
 - who listens here and says where it stands is told where this device stands, whenever that differs; it comes then;
 - few at once: a listener is one old PC.
@@ -80,6 +81,7 @@ class LanResponder(Responder):
             capability_key=agent.entropy(_KEY_BYTES),
             writes_receipts=False,
             name=agent.enrolment.device_name,
+            certificate=agent.keys.tls.fingerprint,
         )
         super().__init__(
             agent.replica,
@@ -212,6 +214,7 @@ class LanResponder(Responder):
 
     def _twin(self, request: SyncRequest) -> SyncAnswer:
         """What a process with our own key is told: the one whose nonce is greater came later, unless we give way."""
+        self.station.check_shown(request.certificate)
         ours, theirs = self._agent.life.nonce, (request.life or b"")[:LIFE_NONCE_BYTES]
         if request.life is None or theirs == ours:
             return SyncAnswer(time_ms=self._agent.now_ms())

@@ -7,6 +7,8 @@ Rules:
 - who answers with the caller's own key is its clone, or the caller itself: it is asked what process it is, no more;
 - who has no space left that is open to it introduces itself by those that were: what opens one may be known there;
 - whose rights are in doubt (`in_doubt`) is answered and talked to all the same, and given nothing;
+- who has grants that count is held to the certificates of these, and in doubt by no other, for as long as it is talked
+  to: of what is held back anybody may have written which certificate is whose;
 - the caller lets the chain in by the ordinary door, and talks only to a device whose grant names the certificate that
   it saw, which no revocation has cut, and which may read a space that the caller holds.
 
@@ -129,6 +131,13 @@ async def common_spaces(agent: Agent, device: bytes) -> list[bytes]:
     return common if set(common) - {agent.replica.territory} else []
 
 
+async def check_certificate(replica: Replica, device: Authority) -> None:
+    """Raise `PeerFault(WRONG_KEY)` where grants of a device count here, and none names the certificate it showed."""
+    counting = {each.tls_sha256 for each in await replica.authorities(device.key)}
+    if counting and device.tls_sha256 not in counting:
+        raise PeerFault(Code.WRONG_KEY, "a certificate was shown there that no grant of the device names that counts")
+
+
 async def _device_with(
     agent: Agent, certificate: bytes, entries: Sequence[Entry], transport: PeerTransport
 ) -> Authority:
@@ -147,6 +156,7 @@ async def _device_with(
         raise await _own_key(agent, transport, named[0])
     valid = await _valid(replica, named)
     if valid is None and (doubted := await _doubted(agent, named)) is not None:
+        await check_certificate(replica, doubted)
         return doubted
     if valid is None:
         raise Refused(Code.REVOKED, f"the device at {transport.address.authority} is no longer part of this system")

@@ -34,7 +34,7 @@ from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels
 from sync_agent.hand_ins.copies import Copies, note_forgotten
 from sync_agent.health import REPORT_AGE_MS, LastSync, own_report
-from sync_agent.lan.exchange.meeting import closed_spaces, common_spaces
+from sync_agent.lan.exchange.meeting import check_certificate, closed_spaces, common_spaces
 from sync_agent.lan.exchange.peer_calls import PeerCalls
 from sync_agent.lan.exchange.peer_content import PeerContent
 from sync_agent.lan.exchange.progress import Exchange
@@ -167,10 +167,10 @@ class PeerSession:
             for entry in request.push:
                 done.owed.pop(entry.id, None)
             await self._take(done, answer)
+            common = await self._common()
             self.moves = True
             try:
                 uploaded = await self._content.work_off(done, answer, packs)
-                common = await self._common()
                 await self._content.find_lacking(done, answer.lacks, common)
                 await self._content.find_entrusted(done, common)
             finally:
@@ -206,6 +206,7 @@ class PeerSession:
         common = await common_spaces(self.agent, self.device.key)
         if not common:
             raise Refused(Code.REVOKED, "that device is no longer part of this system")
+        await check_certificate(self.agent.replica, self.device)
         return common
 
     async def _reconcile_strange(self, done: Exchange) -> bool:

@@ -3,6 +3,8 @@
 Rules:
 - a thief's word stands beside the honest one, and looks like it: nothing is said again that `waiting` has not shown.
   The payload is made anew from that, and whatever else an entry held stays in it;
+- of a right no row shows the TLS certificate: it is said again with the one of the device's first right that counts,
+  where none does with the one that all name, and where they name several not at all (docs/adr/0351);
 - a code is not said again: nothing tells a thief's from the honest one, and a new one is free;
 - nor is a ruling, of which it is shown whom it shows again: what it took back `unerase` takes back, and what it let
   count `accept` does, each with its questions;
@@ -12,12 +14,13 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation, Ruling, SpaceChange
 from protocol.replica.at_work.replica import Replica
+from protocol.replica.office.held_in_space import grants_not_held_back
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.roles import PersonRole
 
@@ -30,13 +33,17 @@ def _erasure(payload: bytes) -> _Record:
     return Erasure(Erasure.parse(payload).covers)  # a turn is the root's to say
 
 
+def _right(payload: bytes) -> _Record:
+    return replace(Grant.parse(payload), invite=None)  # by whose code it came no row shows
+
+
 def _person(payload: bytes) -> _Record:
     record = PersonRecord.parse(payload)
     return PersonRecord(record.name, record.role, left=record.left)
 
 
 _READ_AS: Final[Mapping[int, Callable[[bytes], _Record]]] = {
-    Kind.GRANT: Grant.parse,
+    Kind.GRANT: _right,
     Kind.REVOKE: Revocation.parse,
     Kind.ERASE: _erasure,
     Kind.PERSON: _person,
@@ -86,6 +93,15 @@ def payload_again(entry: Entry) -> bytes | None:
     return None if record is None else record.encode()
 
 
+async def with_its_certificate(replica: Replica, given: Grant) -> Grant | None:
+    """A right as it is said again; None where nothing tells which TLS certificate is the device's."""
+    pair = given.signing, given.agreement
+    named = [each for each in replica.door.authorities_of(given.signing) if each.pair == pair]
+    counting = await grants_not_held_back(replica, named)
+    certificates = {each.tls_sha256 for each in counting[:1] or named}
+    return replace(given, tls_sha256=certificates.pop()) if len(certificates) == 1 else None
+
+
 async def whom_they_show(replica: Replica, entries: Iterable[Entry]) -> Mapping[bytes, str]:
     """Whom each of these rulings, by its id, shows again: by all that lists ever called them, else by their ids."""
     rulings = {one.id: said for one in entries if (said := parsed(one, Ruling.parse)) is not None}
@@ -111,6 +127,8 @@ def _order_in(entry: Entry) -> Erasure | None:
 def saying(entry: Entry) -> Hashable:
     """What a word of `BY_ITSELF` says, to compare it with others."""
     payload = entry.payload if entry.header.kind == Kind.RULING else payload_again(entry)
+    if entry.header.kind == Kind.GRANT and (given := parsed(entry, Grant.parse)) is not None:
+        payload = replace(given, invite=None, tls_sha256=None).encode()
     return entry.header.space, entry.header.kind, entry.header.subject, entry.header.target, payload, facts_of(entry)
 
 

@@ -52,6 +52,7 @@ from sync_server.handlers.by_kit.said_again import (
     saying,
     whom_they_show,
     why_not_again,
+    with_its_certificate,
 )
 from sync_server.handlers.store.notices import Notice
 from sync_server.kit.away import KitAway
@@ -171,7 +172,8 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
         ruled += len(chief)
         again = [entry for entry in chosen if _is_said_again(server, entry) and entry not in earlier] if accept else []
         shown = (await changes_shown(server.replica)).get(space) if again else None
-        drafts += [_said_again(server, entry, roster, None if shown is None else shown[1]) for entry in again]
+        name = None if shown is None else shown[1]
+        drafts += [_said_again(server, each, roster, name, await _payload_again(server, each)) for each in again]
         await _note_let_in(server, again)
         taken = {entry.id for entry in again}
         judged += [(space, entry.id) for entry in chief if entry.id not in taken]
@@ -256,6 +258,13 @@ async def _check_said_again(server: Server, ids: Collection[bytes]) -> None:
     for entry in (await server.store.get(sorted(ids))).values():
         if (why := why_not_again(entry)) is not None:
             raise BadInput(Code.USAGE, why)
+        given = parsed(entry, Grant.parse) if entry.header.kind == Kind.GRANT else None
+        if given is not None and await with_its_certificate(server.replica, given) is None:
+            raise BadInput(
+                Code.USAGE,
+                f"{entry.id.hex()} is a right of {given.signing.hex()}, for which certificates of several "
+                "computers are named, and nothing tells which is its own: let it in anew by a code (`invite`)",
+            )
 
 
 _LET_STAND: Final = frozenset({Kind.CERTIFICATE, Kind.RECOVERY_KEY, Kind.REWRAP})
@@ -301,7 +310,16 @@ async def _note_let_in(server: Server, again: Iterable[Entry]) -> None:
             await note_device(server, given.person, (given.signing, given.agreement), How.NAME)
 
 
-def _said_again(server: Server, entry: Entry, roster: Roster, name: bytes | None) -> Draft:
+async def _payload_again(server: Server, entry: Entry) -> bytes:
+    """What is said again of an entry; of a right with the certificate that is the device's."""
+    payload = payload_again(entry) or b""
+    if entry.header.kind != Kind.GRANT:
+        return payload
+    given = await with_its_certificate(server.replica, Grant.parse(payload))
+    return payload if given is None else given.encode()
+
+
+def _said_again(server: Server, entry: Entry, roster: Roster, name: bytes | None, payload: bytes) -> Draft:
     """The same in the server's own name; of somebody who is listed, or a class, in the place of what is shown.
 
     `name` is the entry by which the class has its name now, if it was ever renamed.
@@ -313,7 +331,7 @@ def _said_again(server: Server, entry: Entry, roster: Roster, name: bytes | None
         header.space,
         Kind(header.kind),
         server.grant,
-        payload_again(entry) or b"",
+        payload,
         subject=header.subject,
         target=header.target,
         parents=() if replaced is None else (replaced,),
