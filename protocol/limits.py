@@ -250,6 +250,7 @@ MAX_ERASED_PER_DAY: Final = 5  # persons, without the kit's signature; nothing e
 MAX_CACHED_KEYS: Final = 4_096
 MAX_DEVICE_KEYS_BYTES: Final = 4 * KiB
 MAX_KIT_BYTES: Final = 128 * KiB  # ten rotations of the root, each with as many heads as one may name
+MAX_KIT_NAME_BYTES: Final = 2 * KiB  # what it remembers of one name, whatever else it was made to say
 MAX_KIT_MEMORY_KIB: Final = 256 * KiB
 MAX_KIT_PASSES: Final = 16
 MAX_KIT_LANES: Final = 16

@@ -443,7 +443,8 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         except BadInput as reason:
             raise made.failed(reason, has_signed=desk.has_signed) from reason
         kept = made.keep(done, desk.said)
-        tell(made.advice)
+        for line in made.advice:
+            tell(line)
         return kept
 
     @program.command("audit")

@@ -2,6 +2,7 @@
 
 Rules:
 - the kit's own text, its seeds, is taken over as it is: a passphrase is never asked for twice;
+- what had to go for that is named: nothing goes unheard (docs/adr/0341);
 - the file is replaced as a whole or stays as it was. One that cannot be written (a medium that may only be read, a kit
   that comes out of a pipe) keeps no command from being done: what is not noted is said.
 
@@ -10,22 +11,20 @@ docs/adr/0327.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from protocol.clock import rfc3339
 from protocol.errors import RelaisError
-from protocol.model.entry import Entry
-from protocol.replica.console.text import local_time
+from protocol.model.entry import Entry, kind_name
 from protocol.replica.private_file import write_private
 from protocol.trust.kit import Kit, parse_kit
 from protocol.trust.kit_memory import memory_in, with_memory
 from sync_server.handlers.by_kit.territory import text_of_kit
-from sync_server.kit.memory import is_remembered, parse_memory, with_said
-from sync_server.kit.root_line import roots_before
+from sync_server.kit.memory import name_in, parse_memory, with_said, without_room
+from sync_server.kit.root_line import counted, roots_before
 
 _UNREADABLE: Final = "\ufffd"
 """Stands for what is no UTF-8, once it is read."""
@@ -33,6 +32,8 @@ _NOT_NOTED: Final = (
     "It counts all the same, and lies in the set alone: a server that is made anew, from a backup or of the kit, does "
     "not know of it until a machine has told"
 )
+_MOST_NAMED: Final = 20
+"""So many of the words that had to go are told one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,45 +63,62 @@ class KitInFile:
         """What it remembers, for whoever makes a server of it."""
         if self.is_damaged:
             return f"what {self.place} remembers of what it has said is damaged, or a later version's; the kit is whole"
-        if not self.said:
+        words = without_room(self.said, ())
+        if not words:
             return f"{self.place} remembers nothing that it has said: whom it cut off, or had forgotten, machines tell"
-        latest = local_time(rfc3339(max(each.timestamp_ms for each in self.said)) or "")
         return (
-            f"{self.place} remembers {len(self.said)} of its own words, the latest of {latest}: they count from the "
-            "start on a server that is made anew with it. What another copy of it has said since, machines tell"
+            f"{self.place} remembers {len(words)} of its own words ({counted(words)}): they count from the start on a "
+            "server that is made anew with it. What another copy of it has said since, machines tell"
         )
 
     def note(self, said: Iterable[Entry], tell: Callable[[str], None]) -> None:
         """Note what the root has just said, in the file, and say whether that went well. Never fails."""
-        new = [each for each in said if is_remembered(each)]
-        if not new:
+        said = tuple(said)
+        if not (new := without_room(said, ())):
             return
         try:
-            lost = self._added(self.place.resolve(), new)
+            before, kept = self._added(self.place.resolve(), said)
         except (RelaisError, OSError) as reason:
             why = reason.message if isinstance(reason, RelaisError) else reason.strerror
             tell(f"what the kit has said could not be noted in {self.place}: {why}. {_NOT_NOTED}")
             return
-        if lost:
-            tell(f"{self.place} has no room for {lost} of the {len(new)} words that it has just said. {_NOT_NOTED}")
+        if lost := without_room(new, kept):
+            tell(
+                f"{self.place} has no room for {len(lost)} of the {len(new)} words that it has just said. {_NOT_NOTED}"
+            )
         else:
             tell(
                 f"noted in {self.place}, behind the kit's own text: keep this file. A server that is made anew with it "
                 "(`restore`, `init --recover`) knows this from the start; a copy on paper, or an older one, does not"
             )
+        if gone := without_room(before, kept):
+            tell(told_of_gone(self.place, gone))
 
-    def _added(self, place: Path, new: Iterable[Entry]) -> int:
-        """Write the file anew; how many of these words found no room. Raises `RelaisError`, `OSError`."""
+    def _added(self, place: Path, new: Iterable[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:
+        """Write the file anew; what it held before, and what it holds now. Raises `RelaisError`, `OSError`."""
         if not place.is_file():
             raise FileNotFoundError(0, "it is no file that stays")
         # as it lies there now: another command may have noted something meanwhile
         text = text_of_kit(place)
         if with_memory(text, b"") != self.text or _UNREADABLE in text:
             raise OSError(0, "it holds something else by now, or characters that would be lost")
-        kept = with_said(text, [*said_in(text), *new])
+        before = said_in(text)
+        kept = with_said(text, self.kit, [*before, *new])
         write_private(place, kept.encode())
-        held = {each.id for each in said_in(kept)}
-        return sum(each.id not in held for each in new)
+        return before, said_in(kept)
+
+
+def told_of_gone(place: Path, gone: Sequence[Entry]) -> str:
+    """What to say of words that a kit has no room for any more."""
+    named = [(kind_name(each.header.kind), name_in(each)) for each in gone]
+    each_by_name = [kind if name is None else f"{kind} of {name.hex()}" for kind, name in named[:_MOST_NAMED]]
+    more = f", and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    return (
+        f"{place} had no room any more for {len(gone)} of the words that the kit had remembered ({counted(gone)}): "
+        f"{', '.join(each_by_name)}{more}. A server that is made anew knows of these from a backup of since then, or "
+        "once a machine has told: make a backup now, and keep it with the kit. If this server may be in other hands, "
+        "keep an earlier copy of the kit as well"
+    )
 
 
 def said_in(text: str) -> tuple[Entry, ...]:

@@ -9,7 +9,7 @@ an earlier version made adds them (docs/adr/0307). What the kit before remembere
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +24,8 @@ from protocol.replica.private_file import remove_private, write_private
 from protocol.trust.kit import Kit, write_kit
 from sync_server.handlers.by_kit.territory import check_kit_place, passphrase_of
 from sync_server.keeping.beginning import kit_advice
-from sync_server.keeping.kit_file import KitInFile
-from sync_server.kit.memory import with_said
+from sync_server.keeping.kit_file import KitInFile, said_in, told_of_gone
+from sync_server.kit.memory import with_said, without_room
 from sync_server.kit.root_line import roots_in, rotations_to
 
 
@@ -51,6 +51,7 @@ class NewKit:
         begun = None if begun_file is None else begun_file.kit
         self._said = (*old_file.said, *(() if begun_file is None else begun_file.said))
         check_kit_place(place, "--new-kit", is_ours=lambda: begun is not None and _follows(begun, old))
+        self._gone: Sequence[Entry] = ()
         self._made_here = begun is None
         self._kit = begun or Kit(
             old.name, SigningKey(entropy(SEED_BYTES)), AgreementKey(entropy(SEED_BYTES)), b"", self._first
@@ -65,9 +66,10 @@ class NewKit:
         return self._kit
 
     @property
-    def advice(self) -> str:
-        """What to do with the file."""
-        return kit_advice(self._place, self._passphrase)
+    def advice(self) -> Sequence[str]:
+        """What to do with the file, and what it has no room to remember."""
+        advice = kit_advice(self._place, self._passphrase)
+        return [advice, told_of_gone(self._place, self._gone)] if self._gone else [advice]
 
     def failed(self, reason: BadInput, *, has_signed: bool) -> BadInput:
         """What to raise for a command that could not be done. The file goes if it was made here, and nothing signed.
@@ -116,7 +118,9 @@ class NewKit:
         return write_kit(kit, passphrase=self._passphrase, salt=self._entropy(SALT_BYTES))
 
     def _write(self) -> None:
-        write_private(self._place, with_said(self._text(self._kit), self._said).encode())
+        text = with_said(self._text(self._kit), self._kit, self._said)
+        write_private(self._place, text.encode())
+        self._gone = without_room(self._said, said_in(text))
 
 
 def _beside(kit: Kit, keys: Iterable[AgreementKey]) -> tuple[AgreementKey, ...]:

@@ -35,7 +35,7 @@ class Left:
     def told(self) -> str:
         """What to say to whoever has the kit. What is not in it counts no more."""
         return (
-            f"of what the kit so far has signed for the territory this stays: {_counted(self.stays)}. What it has "
+            f"of what the kit so far has signed for the territory this stays: {counted(self.stays)}. What it has "
             "signed besides counts no more, but for what `sync-server accept ID --kit KIT` lets stand, with the new kit"
         )
 
@@ -43,7 +43,7 @@ class Left:
         """What of a root's words that are remembered counts no more; None where all stays."""
         stays = {each.id for each in self.stays}
         gone = [each for name, each in remembered.items() if name not in stays]
-        return _counted(gone) if any(map(may_be_named, gone)) else None
+        return counted(gone) if any(map(may_be_named, gone)) else None
 
 
 def left_by(
@@ -74,11 +74,11 @@ def left_by(
     return Left(tuple(stays.values()), len(lacking))
 
 
-def _counted(words: Iterable[Entry]) -> str:
+def counted(words: Iterable[Entry]) -> str:
     """Of each kind how many, and of when the latest is. No lists: who asks for a rotation has any signed for it."""
     said = [each for each in words if may_be_named(each)]
-    counted = Counter(kind_name(each.header.kind) for each in said)
-    kinds = ", ".join(f"{count} × {kind}" for kind, count in counted.items())
+    of_kind = Counter(kind_name(each.header.kind) for each in said)
+    kinds = ", ".join(f"{count} × {kind}" for kind, count in of_kind.items())
     latest = local_time(rfc3339(max((each.timestamp_ms for each in said), default=0)) or "")
     return f"{kinds}; the latest of {latest}"
 
@@ -117,6 +117,12 @@ def roots_in(chain: bytes, first: bytes) -> tuple[bytes, ...]:
 def roots_before(kit: Kit) -> set[bytes]:
     """The territory's roots before that of a kit, which holds the rotations that prove them."""
     return set() if kit.first_root is None else {*roots_in(kit.chain, kit.first_root)} - {kit.root.public}
+
+
+def named_by_rotations(chain: bytes) -> set[bytes]:
+    """What the rotations of a chain name of what the roots before had said. Raises `PeerFault`, `TooLarge`."""
+    said = rotations_in(parse_chain(chain)) if chain else []
+    return {head for _, rotation in said for head in rotation.heads}
 
 
 def rotations_to(root: bytes, chain: bytes, first: bytes) -> bytes | None:

@@ -8,16 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from protocol.clock import DAY_MS
-from protocol.model.entry import Kind
+from protocol.clock import DAY_MS, at_from
+from protocol.limits import MAX_ROTATION_HEADS
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Erasure
+from protocol.replica.at_work.replica import Draft
 from protocol.trust.kit_memory import memory_in
 from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.keeping.beginning import begin
 from sync_server.keeping.kit_file import KitInFile
 from sync_server.keeping.new_root import NewKit
+from sync_server.kit.desk import KitDesk
+from sync_server.kit.errands import errand_of
 from sync_server.opened.app import opened
 from tests.harness.backups import make_backup, restore_backup
 from tests.harness.machines import Machine
-from tests.harness.office_devices import town
+from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
 
 
@@ -119,3 +125,71 @@ async def test_a_person_whom_the_kit_shows_again_is_shown_on_a_server_that_is_ma
         async with opened(tmp_path / "anew", now_ms=here.office.clock, entropy=os.urandom) as anew:
             office = Office(anew, here.office.clock, here.office.space)
             assert {row["name"] for row in await office.do("person list", space=office.space)} == {"Mme Petit", "Léa"}
+
+
+async def _replaced(here: Town, new: Path) -> NewKit:
+    """Another root has taken over; its kit notes what was signed for that."""
+    old = here.folder / "server" / "kit"
+    made, office = NewKit(old, None, new, None, os.urandom), here.office
+    desk = KitDesk(errand_of("rotate root", kit_in(old, None), {}, made.kit, os.urandom), office.said, office.clock)
+    made.keep(await office.table["rotate root"]({"kit": desk.keys}, desk, desk), desk.said)
+    office.clock.advance(DAY_MS)
+    return made
+
+
+async def test_a_new_kit_keeps_the_lists_by_which_its_rotation_names_what_the_one_before_had_said(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        pupil, new = (await here.class_at_work()).pupil, tmp_path / "kit-2"
+        found = KitInFile.read(tmp_path / "server" / "kit", None)
+        old_copy = [each for space in here.office.server.replica.door.spaces() for each in await _all_in(here, space)]
+        others = [
+            Draft(found.kit.territory, Kind.ERASE, None, Erasure(os.urandom(16)).encode())
+            for _ in range(MAX_ROTATION_HEADS)
+        ]
+        server, clock = here.office.server, here.office.clock
+        words = await server.replica.write(
+            others, author=found.kit.root, now_ms=clock(), entropy=os.urandom, unsent=False
+        )
+        found.note(words, here.office.said.lines.append)
+        await here.office.with_kit_in("erase", found.place, person=[pupil])
+        await _replaced(here, new)
+        again = {"kit": None, "passphrase_file": None, "recover": new}
+        await begin(tmp_path / "anew", None, **again, now_ms=clock, entropy=os.urandom, tell=lambda _: None)
+        async with opened(tmp_path / "anew", now_ms=clock, entropy=os.urandom) as anew:
+            await anew.replica.admit(old_copy, source=b"a PC", now_ms=clock(), bounded=False)
+            assert len(await anew.store.scan_kinds([Kind.ROOT_ACCOUNT])) == 1
+            rows = await Office(anew, clock, here.office.space).do("person list", space=here.office.space)
+            assert {row["name"] for row in rows} == {"Mme Petit"}
+
+
+async def _all_in(here: Town, space: bytes) -> list[Entry]:
+    return [each.entry for each in await here.office.server.store.scan(space)]
+
+
+async def test_what_a_new_kit_has_no_room_for_is_named(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        found, new = KitInFile.read(tmp_path / "server" / "kit", None), tmp_path / "kit-2"
+        persons = [os.urandom(16) for _ in range(450)]
+        words = [
+            compose(
+                author=found.kit.root,
+                space=found.kit.territory,
+                kind=Kind.ERASE,
+                grant=None,
+                at=at_from(here.office.clock()),
+                payload=Erasure(person).encode(),
+                salt=os.urandom(16),
+            )
+            for person in persons
+        ]
+        found.note(words, here.office.said.lines.append)
+        remembered = {each.id for each in KitInFile.read(found.place, None).said}
+        assert f"no room for {len(words) - len(remembered)} of the 450 words" in here.office.said.lines[-1]
+        made = await _replaced(here, new)
+        _, told = made.advice
+        gone = remembered - {each.id for each in KitInFile.read(new, None).said}
+        assert f"no room any more for {len(gone)} of the words that the kit had remembered" in told
+        first = next(person for person, word in zip(persons, words, strict=True) if word.id in remembered)
+        assert f"erase of {first.hex()}" in told

@@ -6,17 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.clock import at_from
 from protocol.identity import AgreementKey, SigningKey
-from protocol.limits import MAX_KIT_BYTES
+from protocol.limits import MAX_KIT_BYTES, MAX_KIT_NAME_BYTES
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Erasure, Revocation
+from protocol.model.structure import Erasure, Revocation, Ruling
+from protocol.rights.root_rotation import RootAccount
 from protocol.trust.kit import Kit, is_protected, parse_kit, write_kit
 from protocol.trust.kit_memory import memory_in, room_for_memory, with_memory
-from sync_server.kit.memory import encode_memory, parse_memory, with_said
+from sync_server.kit.memory import encode_memory, parse_memory, with_said, without_room
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "kit.json").read_text(encoding="utf-8"))
 KIT = Kit("Cher", SigningKey(bytes([1]) * 32), AgreementKey(bytes([2]) * 32))
@@ -73,31 +74,86 @@ def test_a_memory_that_is_damaged_is_none_and_takes_nothing_from_the_kit(harm: o
 
 def test_only_what_a_root_says_of_keys_and_of_what_is_forgotten_is_remembered() -> None:
     rest = [said(Kind.GENERATION, bytes(8), 5), said(Kind.ERASE, Erasure(bytes(16)).encode(), 6, grant=bytes(32))]
-    kept = parse_memory(memory_in(with_said(TEXT, [a_cut(1), an_erasure(1), *rest])) or b"")
+    kept = parse_memory(memory_in(with_said(TEXT, KIT, [a_cut(1), an_erasure(1), *rest])) or b"")
     assert {each.id for each in kept} == {a_cut(1).id, an_erasure(1).id}
     assert parse_memory(b"nothing that can be read") == ()
 
 
-def test_where_there_is_no_room_what_is_oldest_goes_and_cuts_have_half_of_it() -> None:
-    cuts, erasures = [a_cut(number, heads=200) for number in range(1, 21)], [an_erasure(n) for n in range(1_000)]
-    text = with_said(TEXT, [*erasures, *cuts])
+def test_where_there_is_no_room_what_is_oldest_goes_and_each_kind_of_words_has_a_part_of_it() -> None:
+    servers, erasures = [a_cut(number, heads=200) for number in range(1, 21)], [an_erasure(n) for n in range(1_000)]
+    devices = [a_cut(number) for number in range(21, 221)]
+    text = with_said(TEXT, KIT, [*servers, *devices, *erasures])
     assert len(text.encode()) <= MAX_KIT_BYTES
     kept = {each.id for each in parse_memory(memory_in(text) or b"")}
-    kept_cuts = [each.id in kept for each in cuts]
-    kept_erasures = [each.id in kept for each in erasures]
-    for each in (kept_cuts, kept_erasures):
-        assert each == sorted(each), "the newest stay"
-        assert True in each
-    sizes = {each.id: each.wire_bytes for each in (*cuts, *erasures)}
-    room = room_for_memory(TEXT)
-    assert sum(sizes[name] for name in kept) > 0.95 * room
-    assert sum(sizes[each.id] for each in cuts if each.id in kept) > 0.4 * room
+    for each in (servers, devices, erasures):
+        is_kept = [word.id in kept for word in each]
+        assert is_kept == sorted(is_kept), "the newest stay"
+        assert sum(is_kept) > 1
+    sizes = {each.id: each.wire_bytes for each in (*servers, *devices, *erasures)}
+    assert sum(sizes[name] for name in kept) > 0.95 * room_for_memory(TEXT)
     # with nothing else to remember they have all of it
-    alone = parse_memory(memory_in(with_said(TEXT, cuts)) or b"")
-    assert len(alone) > sum(kept_cuts)
+    alone = parse_memory(memory_in(with_said(TEXT, KIT, servers)) or b"")
+    assert len(alone) > 3 * sum(each.id in kept for each in servers)
+
+
+NAMES = st.integers(1, 255)
+FLOOD = st.lists(
+    st.tuples(st.sampled_from(["cut", "list", "listed", "ruling"]), st.integers(0, 600)), min_size=1, max_size=20
+)
+
+
+def a_flood(number: int, wishes: list[tuple[str, int]]) -> list[Entry]:
+    """What a server may have the kit sign where one device was typed, some of it a thousand times."""
+    found = list[Entry]()
+    for at, (what, size) in enumerate(wishes):
+        names, at_ms = tuple(at.to_bytes(2) + head.to_bytes(2) + bytes(28) for head in range(size)), 3_000_000 + at
+        match what:
+            case "cut":
+                found.append(said(Kind.REVOKE, Revocation(bytes([number]) * 32, names).encode(), at_ms))
+            case "list":
+                found.append(said(Kind.ROOT_ACCOUNT, RootAccount(names).encode(), at_ms))
+            case "listed":
+                lists = [said(Kind.ROOT_ACCOUNT, RootAccount((name,)).encode(), at_ms) for name in names[:16]]
+                ids = tuple(each.id for each in lists)
+                cut = said(Kind.REVOKE, Revocation(bytes([number]) * 32, ids, ids).encode(), at_ms)
+                found += [*lists, cut]
+            case _:
+                found.append(said(Kind.RULING, Ruling(names[:256], ()).encode(), at_ms))
+    return found
+
+
+@settings(max_examples=20)
+@given(NAMES, FLOOD, st.integers(0, 60), st.integers(0, 60))
+def test_what_was_typed_once_is_put_out_by_nothing_that_a_server_asks_for(
+    number: int, wishes: list[tuple[str, int]], devices: int, persons: int
+) -> None:
+    others = [each for each in range(1, devices + 1) if each != number]
+    before = [*map(a_cut, others), *map(an_erasure, range(persons))]
+    text = with_said(TEXT, KIT, before)
+    for _ in range(2):
+        text = with_said(text, KIT, [*parse_memory(memory_in(text) or b""), *a_flood(number, wishes * 10)])
+    assert {each.id for each in before} <= {each.id for each in parse_memory(memory_in(text) or b"")}
+
+
+def test_in_a_full_kit_what_is_sure_of_its_place_stays_whatever_is_said_of_one_name() -> None:
+    devices, persons = [a_cut(number) for number in range(1, 256)], [an_erasure(number) for number in range(400)]
+    before = parse_memory(memory_in(with_said(TEXT, KIT, [*devices, *persons])) or b"")
+    flood = [*(a_cut(0, heads) for heads in range(300)), *a_flood(0, [("list", 9), ("ruling", 9)] * 200)]
+    after = parse_memory(memory_in(with_said(TEXT, KIT, [*before, *flood])) or b"")
+    share = 5 * room_for_memory(TEXT) // 16 - MAX_KIT_NAME_BYTES
+    for words in (devices, persons):
+        assert without_room(words[-(share // words[-1].wire_bytes) + 1 :], after) == []
+
+
+def test_a_list_is_kept_with_the_revocation_that_names_it_and_alone_for_nothing() -> None:
+    lists = [said(Kind.ROOT_ACCOUNT, RootAccount((bytes([n]) * 32,)).encode(), n) for n in range(3)]
+    cut = said(Kind.REVOKE, Revocation(bytes(32), (lists[0].id,), (lists[0].id, lists[1].id)).encode(), 9)
+    kept = parse_memory(memory_in(with_said(TEXT, KIT, [*lists, cut])) or b"")
+    assert [each.id for each in kept] == [lists[0].id, lists[1].id, cut.id]
+    assert [each.id for each in parse_memory(encode_memory(lists, 10_000, [lists[2].id]))] == [lists[2].id]
 
 
 def test_a_kit_with_no_room_left_remembers_nothing() -> None:
     assert encode_memory([a_cut(1)], 10) == b""
     full = TEXT + "x" * (MAX_KIT_BYTES - len(TEXT) - 50)
-    assert (room_for_memory(full), with_said(full, [a_cut(1)])) == (0, full)
+    assert (room_for_memory(full), with_said(full, KIT, [a_cut(1)])) == (0, full)

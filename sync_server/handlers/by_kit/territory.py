@@ -65,7 +65,7 @@ async def begin_territory(
     make_room(folder, kit_file)
     text = None
     if kit_file is not None:
-        text = with_said(write_kit(kit, passphrase=passphrase, salt=entropy(SALT_BYTES)), said).encode()
+        text = with_said(write_kit(kit, passphrase=passphrase, salt=entropy(SALT_BYTES)), kit, said).encode()
     try:
         note_unfinished(folder, text)
         if kit_file is not None and text is not None:
