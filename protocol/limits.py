@@ -69,6 +69,7 @@ MAX_ENDED_GRANTS: Final = 32  # of one device in one space: of more, a person sa
 MAX_REVOCATION_LISTS: Final = 48  # they go with it, and with what proves it, where credentials go
 MAX_ROOT_ACCOUNT_IDS: Final = 1_024  # of what a root had signed, in one entry
 MAX_ROTATION_HEADS: Final = 128  # few: every rotation is in the chain that a server's TLS certificate holds
+MAX_ROTATION_LISTS: Final = 32  # of these heads; a list is named only where the others are full
 MAX_CERTIFICATES_BESIDE: Final = 128  # as few, for the same reason
 
 # keys of spaces

@@ -54,6 +54,7 @@ class KitAway:
         has_new = "new_root" in keys
         self.new_root = RootAway(server, line, _key(keys, "new_root"), new=True) if has_new else None
         self.new_recovery = _key(keys, "new_recovery") if has_new else None
+        self.to_name = tuple(map(_octets, given.texts(keys, "to_name")))
 
     @classmethod
     def of(cls, server: Server, keys: JSON, incoming: Incoming, outgoing: Outgoing) -> Self | None:

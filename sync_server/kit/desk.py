@@ -45,7 +45,7 @@ class KitDesk:
 
     @property
     def keys(self) -> Mapping[str, JSON]:
-        """The public halves, for whoever has the store open."""
+        """The public halves, for whoever has the store open, and what the new root is to find named."""
         kit, new = self._errand.kit, self._errand.new
         found: dict[str, JSON] = {
             "root": kit.root.public.hex(),
@@ -54,6 +54,7 @@ class KitDesk:
         }
         if new is not None:
             found |= {"new_root": new.root.public.hex(), "new_recovery": new.recovery.public.hex()}
+            found["to_name"] = [name.hex() for name in self._errand.to_name]
         return found
 
     async def __aiter__(self) -> AsyncIterator[FileEvent]:

@@ -34,6 +34,8 @@ class Errand:
     def __init__(self, kit: Kit, new: Kit | None = None) -> None:
         self.kit = kit
         self.new = new
+        self.to_name: Sequence[bytes] = ()
+        """What a rotation to the new root has to name by itself."""
         self.looked_at: list[str] = []
         """What the root says, as the command has seen it itself: told once it is signed."""
 

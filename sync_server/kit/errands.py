@@ -34,9 +34,10 @@ from sync_server.kit.errand import (
 )
 from sync_server.kit.forgetting import Closing, Erasing
 from sync_server.kit.questions import Sealed
-from sync_server.kit.root_line import Left, left_by, roots_before, words_of
+from sync_server.kit.root_line import Left, are_lists_needed, left_by, roots_before, words_of
 from sync_server.kit.shown import Shown, persons_shown
 from sync_server.kit.taking_back import TakingBack
+from sync_server.kit.to_name import to_name
 
 
 class Judging(Errand):
@@ -242,12 +243,14 @@ class RotatingRoot(Errand):
     What the old root has signed and the rotation does not lead to counts no more: so what that leads to is looked at,
     and told (docs/adr/0308). The new root agrees once, and to nothing that it is not shown: the old root's signature
     under that is anybody's who has its kit. Once the new kit is whole it has nothing left to agree to (docs/adr/0326).
-    What the old kit remembers is not left out unasked, whatever is shown (docs/adr/0336).
+    What the old kit remembers is not left out unasked, whatever is shown (docs/adr/0336), and is named by itself as far
+    as there is room: who has the server keeps back what he likes of what leads to it (docs/adr/0343).
     """
 
     def __init__(self, kit: Kit, new: Kit, *, anyway: bool = False, remembered: Iterable[Entry] = ()) -> None:
         super().__init__(kit, new)
         self._remembered = words_of(kit.root.public, remembered)
+        self.to_name = to_name(self._remembered.values())
         self._new = new
         self._anyway = anyway
         self._once = Once()
@@ -290,8 +293,14 @@ class RotatingRoot(Errand):
             )
 
     def _looked_at(self, heads: Sequence[bytes], shown: Mapping[bytes, Entry]) -> Left:
+        if not are_lists_needed(heads, self._accounts):
+            raise PeerFault(
+                Code.NO_RIGHT,
+                "the program that has the store open has lists of what the kit has signed named by which it all counts "
+                f"no more once they are kept back{NOT_SHOWN}",
+            )
         found = left_by(heads, self._accounts, shown, self.kit.territory)
-        self._kept = set() if found is None else servers_in(found.stays, {self.kit.root.public})
+        self._kept = set() if found is None else servers_in(found.named, {self.kit.root.public})
         if found is None or not self._kept:
             raise PeerFault(
                 Code.NO_RIGHT,
@@ -309,7 +318,7 @@ class RotatingRoot(Errand):
         return found
 
     def _check_remembered(self, found: Left) -> None:
-        gone = found.told_of_gone(self._remembered)
+        gone = found.told_of_gone(self._remembered, self.to_name)
         if gone is None:
             return
         if not self._anyway:

@@ -6,11 +6,12 @@ Whoever answers a command may be a thief: what a kit keeps is judged by the door
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import rfc3339
+from protocol.limits import MAX_ROTATION_HEADS, MAX_ROTATION_LISTS
 from protocol.messages.enrollment import encode_chain, parse_chain
 from protocol.model.entry import Entry, Kind, kind_name, signature_holds
 from protocol.replica.console.text import local_time
@@ -24,25 +25,36 @@ MAX_SHOWN: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a rotation leaves of what the root before had signed: what `stays`, and how many words are `lacking`.
+    """What a rotation leaves of what the root before had signed: what it has `named`, what that or its lists `lead_to`.
 
-    Lacking are those that others name as said before them, and that whoever shows them has not.
+    What is named stays wherever the rotation is heard. What is led to stays where somebody shows all that leads there:
+    who has the server may keep it back. How many words are `lacking`: those that others name as said before them, and
+    that whoever shows them has not.
     """
 
-    stays: Sequence[Entry]
+    named: Sequence[Entry]
+    led_to: Sequence[Entry]
     lacking: int
 
     def told(self) -> str:
         """What to say to whoever has the kit. What is not in it counts no more."""
+        further = ""
+        if any(map(may_be_named, self.led_to)):
+            further = f"So does, as long as this server keeps nothing of it back, {counted(self.led_to)}. "
         return (
-            f"of what the kit so far has signed for the territory this stays: {counted(self.stays)}. What it has "
-            "signed besides counts no more, but for what `sync-server accept ID --kit KIT` lets stand, with the new kit"
+            f"of what the kit so far has signed for the territory this stays: {counted(self.named)}. {further}What it "
+            "has signed besides counts no more, but for what `sync-server accept ID --kit KIT` lets stand, with the "
+            "new kit"
         )
 
-    def told_of_gone(self, remembered: Mapping[bytes, Entry]) -> str | None:
-        """What of a root's words that are remembered counts no more; None where all stays."""
-        stays = {each.id for each in self.stays}
-        gone = [each for name, each in remembered.items() if name not in stays]
+    def told_of_gone(self, remembered: Mapping[bytes, Entry], to_name: Container[bytes]) -> str | None:
+        """What of a root's words that are remembered counts no more; None where all stays.
+
+        Those that were `to_name` stay where they are named: else who has the server decides.
+        """
+        named = {each.id for each in self.named}
+        stays = {*named, *(each.id for each in self.led_to)}
+        gone = [each for name, each in remembered.items() if name not in (named if name in to_name else stays)]
         return counted(gone) if any(map(may_be_named, gone)) else None
 
 
@@ -51,8 +63,9 @@ def left_by(
 ) -> Left | None:
     """What a rotation leaves of what is `shown` of a root's: what it names, or by accounts, and what led to that.
 
-    What is lacking is known where all can have been shown: seals in classes are many, and shown last. `accounts` are
-    those that were signed for it. None where it names a list of before, or what is not shown.
+    Words lead to those of their own space: where a space's rights are reckoned, those of others are not at hand. What
+    is lacking is known where all can have been shown: seals in classes are many, and shown last. `accounts` are those
+    that were signed for it. None where it names a list of before, or what is not shown.
 
     A thief shows what he likes, and nothing that the root has not signed: he may leave out its latest words alone, as
     far as no kit remembers them.
@@ -66,12 +79,27 @@ def left_by(
     pending = list(accounted(heads, accounts))
     while pending:
         name = pending.pop()
-        if (found := shown.get(name)) is not None and name not in stays:
+        if (found := shown.get(name)) is not None and name not in stays and name not in accounts:
             stays[name] = found
-            pending += found.header.prev
+            pending += _led_to(found, shown)
             if is_whole_everywhere or (is_whole_here and found.header.space == territory):
                 lacking.update(name for name in found.header.prev if name not in shown and name not in accounts)
-    return Left(tuple(stays.values()), len(lacking))
+    named = {name: stays.pop(name) for name in dict.fromkeys(heads) if name in stays}
+    return Left(tuple(named.values()), tuple(stays.values()), len(lacking))
+
+
+def are_lists_needed(heads: Iterable[bytes], accounts: Container[bytes]) -> bool:
+    """Whether a rotation with these heads names by accounts, if at all, what it has no room for by itself.
+
+    Who has the server may keep a list back: what is in it counts no more then, wherever the rotation is heard.
+    """
+    by_itself = {head for head in heads if head not in accounts}
+    return by_itself == set(heads) or len(by_itself) >= MAX_ROTATION_HEADS - MAX_ROTATION_LISTS
+
+
+def _led_to(entry: Entry, shown: Mapping[bytes, Entry]) -> Iterable[bytes]:
+    space = entry.header.space
+    return (name for name in entry.header.prev if name in shown and shown[name].header.space == space)
 
 
 def counted(words: Iterable[Entry]) -> str:

@@ -14,6 +14,7 @@ import pytest
 from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code, PeerFault, Refused
 from protocol.identity import AgreementKey, SigningKey
+from protocol.limits import MAX_ROTATION_HEADS
 from protocol.model.entry import Entry, Kind, kind_name
 from protocol.model.structure import Erasure, Ruling
 from protocol.replica.at_work.replica import Draft, Replica
@@ -293,13 +294,22 @@ async def test_nor_does_a_list_that_is_signed_for_the_rotation_date_what_stays(t
         scene.here.office.clock.advance(20 * DAY_MS)
         await scene.here.office.with_kit("erase", scene.old, person=[scene.pupil])
         scene.here.office.clock.advance(20 * DAY_MS)
+        named, listed = first[:-1], first[-1:]
 
         async def accounts(*_: object) -> list[Draft]:
-            return accounts_of(server.replica.territory, first)
+            return accounts_of(server.replica.territory, listed)
+
+        async def no_further(*_: object) -> list[Draft]:
+            raise PeerFault(Code.MALFORMED, "once the list is signed")
 
         with pytest.MonkeyPatch.context() as thief:
-            hide_what_was_signed(thief, server, scene.old.root.public, left=first)
             thief.setattr("sync_server.handlers.by_kit.rotation._accounts", accounts)
+            thief.setattr("sync_server.kit.root_line.MAX_ROTATION_LISTS", MAX_ROTATION_HEADS)  # as if it were full
+            hide_what_was_signed(thief, server, scene.old.root.public, left=named)
+            with pytest.MonkeyPatch.context() as at_first, suppress(PeerFault):
+                at_first.setattr("sync_server.handlers.by_kit.rotation._succession", no_further)
+                await rotate_root(server, scene.old, scene.new)
+            listed += [one.id for one in await server.store.scan_kinds([Kind.ROOT_ACCOUNT])]  # of today
             await rotate_root(server, scene.old, scene.new, said=said)
         (told,) = [line for line in said.lines if "this stays" in line]
         begun = await server.store.get(first)

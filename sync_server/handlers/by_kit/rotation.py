@@ -33,7 +33,7 @@ from typing import Final
 
 from protocol.errors import BadInput, Code
 from protocol.identity import SEED_BYTES
-from protocol.limits import MAX_ROTATION_HEADS
+from protocol.limits import MAX_ROTATION_HEADS, MAX_ROTATION_LISTS
 from protocol.messages.enrollment import encode_chain
 from protocol.model.entry import Kind
 from protocol.model.structure import Certificate, RecoveryKey
@@ -63,7 +63,7 @@ from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys
 
 _PROOFS: Final = frozenset({Kind.CERTIFICATE, Kind.RECOVERY_KEY, Kind.GENERATION, Kind.ROOT_ROTATION})
 MAX_TOLD: Final = 20
-_NAMED_BY_ITSELF: Final = MAX_ROTATION_HEADS // 2
+_NAMED_BY_ITSELF: Final = MAX_ROTATION_HEADS - MAX_ROTATION_LISTS
 """How many entries of the old root a rotation names, where the others stand in accounts."""
 
 
@@ -185,31 +185,33 @@ async def _other_servers(server: Server) -> list[str]:
 
 async def _take_over(server: Server, kit: KitAway, new: RootAway, recovery: RecoveryKey) -> None:
     async with server.changing_keys():
-        accounts = await write_as_root(server, kit, partial(_accounts, server, kit.root.public))
+        accounts = await write_as_root(server, kit, partial(_accounts, server, kit))
         named = [entry.id for entry in accounts]
         await write_as_root(server, kit, partial(_succession, server, kit, new, recovery, named))
         await server.take_certificate()
     await server.space_keeper.tend(server.replica.door.spaces())
 
 
-async def _accounts(server: Server, old: bytes, tips: Tips) -> list[Draft]:
+async def _accounts(server: Server, kit: KitAway, tips: Tips) -> list[Draft]:
     """What the old root has signed, where that is more than a rotation names by itself."""
-    named = await _signed(server, old, tips)
+    named = await _signed(server, kit, tips)
     rest = named[_NAMED_BY_ITSELF:] if len(named) > MAX_ROTATION_HEADS else []
-    return accounts_of(server.replica.territory, rest)[: MAX_ROTATION_HEADS - _NAMED_BY_ITSELF]
+    return accounts_of(server.replica.territory, rest)[:MAX_ROTATION_LISTS]
 
 
-async def _signed(server: Server, old: bytes, tips: Tips) -> list[bytes]:
-    """What the old root has signed: first what proves servers and roots, then the rest, what came first before others.
+async def _signed(server: Server, kit: KitAway, tips: Tips) -> list[bytes]:
+    """What the old root has signed: first this server's certificate, then what the kit remembers and looks for.
 
-    So whoever stole the kit and signs without end crowds out nothing that was there. What kits remember is named itself
-    in each space: they look whether it is.
+    Then what proves servers and roots, and the rest, what came first before others: so whoever stole the kit and signs
+    without end crowds out nothing that was there. What kits remember is named itself in each space.
     """
-    replica = server.replica
+    replica, old = server.replica, kit.root.public
+    looked_for = await server.store.get(kit.to_name)
     # all of them where rights begin: a server that is made anew gets these one by one, and in no order
     said = [entry for entry in await server.store.authored(replica.territory, old) if may_be_named(entry)]
     own = [entry.id for entry in said if entry.id == server.grant]
-    first = [*own, *(entry.id for entry in said if entry.header.kind in _PROOFS)][:_NAMED_BY_ITSELF]
+    to_name = [name for name in kit.to_name if name in looked_for]
+    first = [*own, *to_name, *(entry.id for entry in said if entry.header.kind in _PROOFS)]
     below = [space for space in replica.door.spaces() if space != replica.territory]
     latest = [await tips(space, old) for space in below]
     in_turn = (tip for some in zip_longest(*latest) for tip in some if tip is not None)
@@ -220,7 +222,7 @@ async def _signed(server: Server, old: bytes, tips: Tips) -> list[bytes]:
     )
     listed = zip_longest((entry.id for entry in said), in_turn, remembered)
     rest = (name for some in listed for name in some if name is not None)
-    return list(dict.fromkeys((*first, *rest)))
+    return list(dict.fromkeys((*first[:_NAMED_BY_ITSELF], *rest)))
 
 
 async def _succession(
@@ -228,7 +230,7 @@ async def _succession(
 ) -> list[Draft]:
     """The old root names the new one, which certifies the server: in one transaction, so that no server is without."""
     replica = server.replica
-    signed = [name for name in await _signed(server, kit.root.public, tips) if name not in accounts]
+    signed = [name for name in await _signed(server, kit, tips) if name not in accounts]
     heads = (*accounts, *(signed[:_NAMED_BY_ITSELF] if accounts else signed))
     rotation = await kit.agree(replica.door.place_of_root(kit.root.public) + 1, heads)
     certificate = Certificate(server.keys.signing.public, server.keys.agreement.public)
