@@ -299,7 +299,12 @@ class Agent:
             await asyncio.to_thread(self._outbox.clear)
 
     async def forget_copies(self) -> None:
-        """Hold beside the database what it holds itself, and no more: something in it has been let go of for good."""
+        """Hold beside the database what it holds itself, and no more: something in it has been let go of for good.
+
+        What was moved aside as damaged goes: it may hold that still, and what could be read of it is here. The caller
+        holds `writing`. May be repeated. Raises `LocalFailure`.
+        """
+        await self.replica.content.forget_damaged()
         store = self.replica.store
         unsent = await store.unsent(MAX_FILE_BYTES)
         works = [entry.id.hex() for entry in unsent if entry.header.kind == Kind.HAND_IN]

@@ -12,6 +12,8 @@ Rules:
 - the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key, once
   those have a wrap whom it has known for longest (`first_readers`); the names of the files stay. Until then it is
   wrapped for those, and for the kit;
+- a key that was freed lies in no file of the device: not beside the database either, nor in one that was moved aside as
+  damaged (docs/adr/0352);
 - nothing frees a key of work that is not sealed to the kit in force: whoever has the server keeps that key's name from
   a PC for months, and what it let go of meanwhile no kit opens (docs/adr/0319);
 - only this device's own wraps count as done: another's might not open; what is held back of them is said again, once
@@ -59,7 +61,7 @@ from sync_agent.keys.acquaintances import is_acquaintance, turns
 from sync_agent.keys.confirming import circle_of, own_grant, own_grants, remember_firsts
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.machine.eviction import Seen
-from sync_agent.machine.marks import HAND_IN_MARKS
+from sync_agent.machine.marks import COPIES_SEEN_MARK, HAND_IN_MARKS
 
 _log = logging.getLogger(__name__)
 
@@ -153,7 +155,24 @@ async def tend_hand_ins(agent: Agent) -> int:
     """
     await remember_firsts(agent)
     async with agent.writing:
-        return await _tend_own(agent) + await _pass_on(agent)
+        try:
+            return await _tend_own(agent) + await _pass_on(agent)
+        finally:
+            await _see_to_copies(agent)
+
+
+async def _see_to_copies(agent: Agent) -> None:
+    """Let nothing of this device hold a key that was given up: at each look until that is done, as on a full disk.
+
+    Once also where that is noted nowhere, as by an earlier version.
+    """
+    store = agent.replica.store
+    try:
+        if await store.mark(COPIES_SEEN_MARK) is None and await store.marks(HAND_IN_MARKS):
+            await agent.forget_copies()
+            await store.set_marks({COPIES_SEEN_MARK: b"\1"})
+    except LocalFailure as failure:
+        _log.warning("a key that was given up may lie beside the database until the next look: %s", failure)
 
 
 async def _pass_on(agent: Agent) -> int:
@@ -252,7 +271,6 @@ async def _tend_own(agent: Agent) -> int:
         return 0
     await read_receipts(agent, open_keys)
     noted: dict[str, bytes | None] = {}
-    freed = False
     drafts = []
     classes: dict[bytes, _Class] = {}
     for entry in (await agent.replica.store.get(list(open_keys))).values():
@@ -269,8 +287,8 @@ async def _tend_own(agent: Agent) -> int:
         heard = mine.heard or opened or await has_heard_opened(agent, work, view.roster)
         known = replace(mine, opened=opened, heard=heard)
         if known.opened and await here.may_let_go(_wrapped(_said(view.roster, done))):
-            noted[mark_of(work.id)] = replace(known, content_key=None).encode()
-            freed = True
+            # in one transaction: that what lies beside it holds the key still is known from then on
+            noted |= {mark_of(work.id): replace(known, content_key=None).encode(), COPIES_SEEN_MARK: None}
             continue
         if work.at_server and known.seen is None and (seen := agent.seen_now()) is not None:
             known = replace(known, seen=seen)
@@ -282,8 +300,6 @@ async def _tend_own(agent: Agent) -> int:
             drafts += await _late_wraps_there(agent, work, known.content_key, readers, done)
     if noted:
         await agent.replica.store.set_marks(noted)
-    if freed:
-        await agent.forget_copies()  # a key that was given up lies there as well
     return await agent.write_unasked(*drafts)
 
 

@@ -36,6 +36,8 @@ server's receipt was first known, as `watched` counts and by the server's time."
 HAND_IN_NAMES_MARKS: Final = "hand-in-names/"
 """+ hand-in in hex → canonical {files}: the names and sizes of its files, beside its key: keys are all looked at after
 each piece of news, names when a page asks for those of one work."""
+COPIES_SEEN_MARK: Final = "copies-seen"
+"""→ set while nothing beside the database holds a content key that this device has given up (`hand_ins.wraps`)."""
 FIRST_MARKS: Final = "first/"
 """+ space in hex / person in hex → pairs of keys: the devices that this one saw first for a person (`confirming`)."""
 MET_MARKS: Final = "met/"

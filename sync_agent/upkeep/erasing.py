@@ -46,8 +46,9 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     gone += await names_to_drop(agent, forgotten)
     await store.set_marks({**dict.fromkeys(gone), LEFTOVERS_MARK: b"\1"} if gone else {})
     if await store.mark(LEFTOVERS_MARK) is not None:
-        await agent.forget_copies()
-        await store.set_marks({LEFTOVERS_MARK: None})
+        async with agent.writing:
+            await agent.forget_copies()
+            await store.set_marks({LEFTOVERS_MARK: None})
     await tidy_stick_marks(agent)
     return destroyed
 

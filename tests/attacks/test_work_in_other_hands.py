@@ -28,8 +28,7 @@ from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from protocol.trust.person_keys import KeyWraps
 from sync_agent.app import Agent
-from sync_agent.hand_ins.handing_in import confirm_opened
-from sync_agent.hand_ins.wraps import Kept, mark_of, tend_hand_ins
+from sync_agent.hand_ins.wraps import tend_hand_ins
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.lan.exchange.peer_sync import sync_with
@@ -39,7 +38,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
 from tests.harness.commands import Desk
 from tests.harness.couriers import export, know_keys
-from tests.harness.lan import exchange, listening_device
+from tests.harness.lan import listening_device
 from tests.harness.lost_laptop import teach_too
 from tests.harness.spied_class import spied_class
 from tests.harness.traces import traces_in
@@ -359,35 +358,3 @@ async def test_the_keys_that_a_lost_laptop_gave_take_no_place_from_those_of_the_
         assert key is not None
         assert key.public in new.agent.given_reading_keys[room.space, room.teacher_person]
         assert await Desk(new.agent).files("open-hand-in", id=hand_in.hex()) == FILES
-
-
-# --- a PC that is stolen during an outage -----------------------------------------------------------------------------
-
-
-async def nothing(_agent: Agent) -> None:
-    """Only the database forgets."""
-
-
-@attack("a stolen PC opens what a teacher has opened", off={"sync_agent.app.Agent.forget_copies": nothing})
-async def test_a_key_that_a_pc_has_given_up_lies_in_no_file_of_it(tmp_path: Path) -> None:
-    async with classroom(tmp_path) as room:
-        teacher, pc = await room.teacher(), await room.machine()
-        task = await assignment(room, teacher, pc)
-        for device in (teacher, pc):
-            await device.session.sync()
-        done = await room.hand_in(pc, task, {"Journal intime.odt": b"ce que personne d'autre ne doit lire"})
-        mark = await pc.agent.replica.store.mark(mark_of(done))
-        assert mark is not None
-        key = Kept.parse(mark).content_key
-        assert key is not None
-        assert files_with(pc.agent.folder, key)
-
-        await exchange(pc.agent, teacher.agent)  # no server any more
-        await confirm_opened(teacher.agent, done)
-        await exchange(pc.agent, teacher.agent)
-        await tend_hand_ins(pc.agent)
-        assert files_with(pc.agent.folder, key) == []
-
-
-def files_with(folder: Path, secret: bytes) -> list[str]:
-    return [file.name for file in folder.rglob("*") if file.is_file() and secret in file.read_bytes()]

@@ -50,10 +50,17 @@ class SecondCopy:
                     file.write(b"".join(_records(entries, marks or {})))
 
     def replace(self, entries: Sequence[Entry], marks: Mapping[str, bytes] | None = None) -> None:
-        """Hold exactly these, durably; nothing is written if it does already. Raises `LocalFailure`."""
+        """Hold exactly these, durably: of nothing there is no file, and what holds them is left as it is.
+
+        Raises `LocalFailure`.
+        """
         data = b"".join(_records(entries, marks or {}))
-        if self._bytes() != data:
+        if self._bytes() == data:
+            return
+        if data:
             write_private(self._file, data)
+        else:
+            remove_private(self._file)
 
     def exists(self) -> bool:
         """Whether there is such a file."""

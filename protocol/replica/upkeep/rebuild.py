@@ -1,8 +1,9 @@
 """A replica whose database is damaged: moved aside, made anew from what is readable anywhere (R4, R8).
 
 Rules:
-- a damaged database is never written to again: it lies in `damaged/database-N`, and stays there; one that somebody has
-  deleted is known by what lies beside it, and is made anew as well;
+- a damaged database is never written to again: it lies in `damaged/database-N`, and stays there until something is let
+  go of for good that it may hold (`ContentStore.forget_damaged`); one that somebody has deleted is known by what lies
+  beside it, and is made anew as well;
 - what can be read in it (`salvage`) goes through the ordinary door into a new one; what waits for something that was
   lost waits in quarantine; marks come back except those that speak of the old order of arrival, or of content found
   whole;
