@@ -7,7 +7,7 @@ command needs, and gets signatures and seals (docs/adr/0128).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
@@ -86,9 +86,10 @@ class _Kits:
         """The command's result. Raises as it does. With a kit it may last: each question waits for its answer."""
         if kit is None:
             return await self.ask(call, name, params, outgoing, lasting=lasting)
-        desk = self.desk(name, params, kit.kit, remembered=kit.said, outgoing=outgoing)
+        notes = kit.notes()
+        desk = self.desk(name, params, kit.kit, remembered=kit.said, outgoing=outgoing, note=notes.take)
         try:
-            done = await self.run_at(call, name, params, desk)
+            return await self.run_at(call, name, params, desk)
         except RelaisError:
             if desk.has_signed and name in {"erase", "space close"}:
                 tell(
@@ -97,8 +98,8 @@ class _Kits:
                     "`sync-server unerase ID --kit KIT --counting-too --unseen-too` for each id: that ends it"
                 )
             raise
-        kit.note(desk.said, tell)
-        return done
+        finally:
+            notes.tell(tell)
 
     def desk(
         self,
@@ -109,13 +110,14 @@ class _Kits:
         new: Kit | None = None,
         remembered: Iterable[Entry] = (),
         outgoing: Outgoing | None = None,
+        note: Callable[[Sequence[Entry]], None],
     ) -> KitDesk:
-        """Where the command signs, by a kit that remembers this of its words."""
+        """Where the command signs, by a kit that remembers this of its words; `note` is given what it says."""
         from sync_server.kit.desk import KitDesk  # noqa: PLC0415
         from sync_server.kit.errands import errand_of  # noqa: PLC0415 — loaded only when needed
 
         errand = errand_of(name, kit, params, new, secrets.token_bytes, remembered)
-        return KitDesk(errand, outgoing or Notices(), self.now_ms)
+        return KitDesk(errand, outgoing or Notices(), self.now_ms, note)
 
     async def run_at(self, call: Call, name: str, params: Params, desk: KitDesk) -> JSON:
         """The result of a command that signs there."""
@@ -404,9 +406,10 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         """Give the server new keys, and cut the old ones off: after a theft of its disk or a backup, or once a year."""
         params: Params = {"since": since, "anyway": anyway, "also": list(also or [])}
         file = _kit_in(call, kit, passphrase_file)
-        desk = kits.desk("rotate server", params, file.kit)
+        notes = file.notes()
+        desk = kits.desk("rotate server", params, file.kit, note=notes.take)
         try:
-            done = await kits.run_at(call, "rotate server", params, desk)
+            return await kits.run_at(call, "rotate server", params, desk)
         except RelaisError:
             if desk.has_signed:
                 tell(
@@ -414,8 +417,8 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
                     "Call this again, on a new machine if this one may be in other hands: that ends it"
                 )
             raise
-        file.note(desk.said, tell)
-        return done
+        finally:
+            notes.tell(tell)
 
     @program.command("rotate root")
     async def rotate_root(
@@ -437,12 +440,12 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         old = _kit_in(call, kit, passphrase_file)
         made = NewKit(Path(kit), passphrase_file, Path(new_kit), new_passphrase_file, secrets.token_bytes)
         params: Params = {"anyway": anyway}
-        desk = kits.desk("rotate root", params, old.kit, new=made.kit, remembered=old.said)
+        desk = kits.desk("rotate root", params, old.kit, new=made.kit, remembered=old.said, note=made.take)
         try:
             done = await kits.run_at(call, "rotate root", params, desk)
         except BadInput as reason:
             raise made.failed(reason, has_signed=desk.has_signed) from reason
-        kept = made.keep(done, desk.said)
+        kept = made.keep(done)
         for line in made.advice:
             tell(line)
         return kept

@@ -1,6 +1,8 @@
 """The file of a kit: what is read of it, and what its root has said since, which is noted behind its text.
 
 Rules:
+- what is said is noted before anybody has it, so that no cut, and nobody who answers that it failed, has the kit forget
+  it (docs/adr/0357);
 - the kit's own text, its seeds, is taken over as it is: a passphrase is never asked for twice;
 - what had to go for that is named: nothing goes unheard (docs/adr/0341);
 - the file is replaced as a whole or stays as it was. One that cannot be written (a medium that may only be read, a kit
@@ -71,31 +73,15 @@ class KitInFile:
             "server that is made anew with it. What another copy of it has said since, machines tell"
         )
 
-    def note(self, said: Iterable[Entry], tell: Callable[[str], None]) -> None:
-        """Note what the root has just said, in the file, and say whether that went well. Never fails."""
-        said = tuple(said)
-        if not (new := without_room(said, ())):
-            return
-        try:
-            before, kept = self._added(self.place.resolve(), said)
-        except (RelaisError, OSError) as reason:
-            why = reason.message if isinstance(reason, RelaisError) else reason.strerror
-            tell(f"what the kit has said could not be noted in {self.place}: {why}. {_NOT_NOTED}")
-            return
-        if lost := without_room(new, kept):
-            tell(
-                f"{self.place} has no room for {len(lost)} of the {len(new)} words that it has just said. {_NOT_NOTED}"
-            )
-        else:
-            tell(
-                f"noted in {self.place}, behind the kit's own text: keep this file. A server that is made anew with it "
-                "(`restore`, `init --recover`) knows this from the start; a copy on paper, or an older one, does not"
-            )
-        if gone := without_room(before, kept):
-            tell(told_of_gone(self.place, gone))
+    def notes(self) -> Notes:
+        """Where one command notes what it has the kit say."""
+        return Notes(self)
 
-    def _added(self, place: Path, new: Iterable[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        """Write the file anew; what it held before, and what it holds now. Raises `RelaisError`, `OSError`."""
+    def added(self, place: Path, new: Iterable[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:
+        """Write the file anew with these words; what it held before, and what it holds now.
+
+        Raises `RelaisError`, `OSError`.
+        """
         if not place.is_file():
             raise FileNotFoundError(0, "it is no file that stays")
         # as it lies there now: another command may have noted something meanwhile
@@ -106,6 +92,52 @@ class KitInFile:
         kept = with_said(text, self.kit, [*before, *new])
         write_private(place, kept.encode())
         return before, said_in(kept)
+
+
+class Notes:
+    """What one command has its kit say: noted in the kit's file while it is said, and told of when the command ends."""
+
+    def __init__(self, file: KitInFile) -> None:
+        """Nothing yet."""
+        self._file = file
+        self._new: Sequence[Entry] = ()
+        self._kept: Sequence[Entry] = ()
+        self._gone: dict[bytes, Entry] = {}
+        self._failure: str | None = None
+
+    def take(self, said: Sequence[Entry]) -> None:
+        """Note all that the command has said so far. Never fails: what could not be noted is told."""
+        self._new = without_room(said, ())
+        if not self._new:
+            return
+        try:
+            before, self._kept = self._file.added(self._file.place.resolve(), said)
+        except (RelaisError, OSError) as reason:
+            self._failure = (reason.message if isinstance(reason, RelaisError) else reason.strerror) or str(reason)
+            return
+        self._failure = None
+        self._gone |= {each.id: each for each in without_room(before, self._kept)}
+
+    def tell(self, tell: Callable[[str], None]) -> None:
+        """Say whether that went well."""
+        place = self._file.place
+        if not self._new:
+            return
+        if self._failure is not None:
+            tell(f"what the kit has said could not be noted in {place}: {self._failure}. {_NOT_NOTED}")
+            return
+        if lost := without_room(self._new, self._kept):
+            tell(
+                f"{place} has no room for {len(lost)} of the {len(self._new)} words that it has just said. {_NOT_NOTED}"
+            )
+        else:
+            tell(
+                f"noted in {place}, behind the kit's own text: keep this file. A server that is made anew with it "
+                "(`restore`, `init --recover`) knows this from the start; a copy on paper, or an older one, does not"
+            )
+        own = {each.id for each in self._new}
+        if gone := [each for each in self._gone.values() if each.id not in own]:
+            tell(told_of_gone(place, gone))
 
 
 def told_of_gone(place: Path, gone: Sequence[Entry]) -> str:

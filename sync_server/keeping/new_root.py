@@ -49,7 +49,8 @@ class NewKit:
         self._first = old.first_root or old.root.public
         begun_file = KitInFile.read(place, self._passphrase) if place.is_file() else None
         begun = None if begun_file is None else begun_file.kit
-        self._said = (*old_file.said, *(() if begun_file is None else begun_file.said))
+        self._before = (*old_file.said, *(() if begun_file is None else begun_file.said))
+        self._said: Sequence[Entry] = ()
         check_kit_place(place, "--new-kit", is_ours=lambda: begun is not None and _follows(begun, old))
         self._gone: Sequence[Entry] = ()
         self._made_here = begun is None
@@ -82,8 +83,13 @@ class NewKit:
             remove_private(self._place)
         return reason
 
-    def keep(self, done: JSON, said: Iterable[Entry] = ()) -> JSON:
-        """Complete the file with the rotations that prove the new root, and with what both roots have `said`.
+    def take(self, said: Sequence[Entry]) -> None:
+        """Note all that both roots have said so far, before anybody has it (docs/adr/0357)."""
+        self._said = tuple(said)
+        self._write()
+
+    def keep(self, done: JSON) -> JSON:
+        """Complete the file with the rotations that prove the new root.
 
         Raises `PeerFault` where no rotations are shown.
         """
@@ -93,7 +99,6 @@ class NewKit:
                 Code.MALFORMED, f"the program that has the store open does not prove the new root; {self._stays}"
             )
         self._kit = found
-        self._said = (*self._said, *said)
         self._write()
         version = len(roots_in(found.chain, self._first)) - 1
         return {"kit": str(self._place), "fingerprint": found.words, "version": version}
@@ -118,9 +123,10 @@ class NewKit:
         return write_kit(kit, passphrase=self._passphrase, salt=self._entropy(SALT_BYTES))
 
     def _write(self) -> None:
-        text = with_said(self._text(self._kit), self._kit, self._said)
+        said = (*self._before, *self._said)
+        text = with_said(self._text(self._kit), self._kit, said)
         write_private(self._place, text.encode())
-        self._gone = without_room(self._said, said_in(text))
+        self._gone = without_room(said, said_in(text))
 
 
 def _beside(kit: Kit, keys: Iterable[AgreementKey]) -> tuple[AgreementKey, ...]:

@@ -1,7 +1,8 @@
 """The command's own end of a conversation about its kit: it looks, signs, opens, and gives nothing else away.
 
 It stands before the files that a command sends and receives: questions are files without a name, answered in turn;
-the others pass (docs/adr/0128).
+the others pass (docs/adr/0128). What the root signs is noted before anybody has it: whatever becomes of the command
+then, the kit remembers it (docs/adr/0357).
 """
 
 from __future__ import annotations
@@ -23,11 +24,18 @@ from sync_server.kit.questions import NAMELESS, ToAgree, ToOpen, ToRewrap, ToSig
 class KitDesk:
     """Both the output of a command, around that for its files, and its input, which holds the answers."""
 
-    def __init__(self, errand: Errand, outgoing: Outgoing, now_ms: Callable[[], int]) -> None:
-        """`now_ms` is the clock of the machine on which the command was typed."""
+    def __init__(
+        self,
+        errand: Errand,
+        outgoing: Outgoing,
+        now_ms: Callable[[], int],
+        note: Callable[[Sequence[Entry]], None] | None = None,
+    ) -> None:
+        """`now_ms` is the clock of the machine on which the command was typed; `note` is given all that was said."""
         self._errand = errand
         self._outgoing = outgoing
         self._now_ms = now_ms
+        self._note = note
         self._question: bytearray | None = None
         self._answers: asyncio.Queue[FileEvent] = asyncio.Queue()
         self._has_signed = False
@@ -125,6 +133,8 @@ class KitDesk:
         self._has_signed = True
         said = [replace(entry, signature=key.sign(DOMAIN, entry.header_bytes)) for entry in asked.entries]
         self._said += said
+        if self._note is not None:
+            self._note(self._said)
         return [entry.signature for entry in said]
 
 

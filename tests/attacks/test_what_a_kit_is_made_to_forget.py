@@ -64,7 +64,8 @@ class Thief:
     async def signed(self, command: str, params: Params, wishes: Sequence[Entry]) -> list[Entry]:
         """The command ends well. It was asked for these."""
         found = KitInFile.read(self.kit, None)
-        desk = KitDesk(errand_of(command, found.kit, params, None, os.urandom), self.office.said, self.office.clock)
+        errand, notes = errand_of(command, found.kit, params, None, os.urandom), found.notes()
+        desk = KitDesk(errand, self.office.said, self.office.clock, notes.take)
         away, said = KitAway(self.server, desk.keys, desk, desk), list[Entry]()
         for start in range(0, len(wishes), 8):
             some = wishes[start : start + 8]
@@ -72,7 +73,7 @@ class Thief:
                 replace(each, signature=signature)
                 for each, signature in zip(some, await away.root.signatures(some), strict=True)
             ]
-        found.note(desk.said, self.office.said.lines.append)
+        notes.tell(self.office.said.lines.append)
         return said
 
     async def revoke(self, flood: Callable[[bytes], Sequence[Entry]]) -> bytes:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from protocol.clock import DAY_MS, at_from
-from protocol.errors import Refused
+from protocol.errors import Code, LocalFailure, Refused
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Grant
 from protocol.roles import Role
 from sync_agent.keys.key_wraps import reading_keys
 from sync_server.keeping.beginning import begin
+from sync_server.keeping.kit_file import Notes
 from sync_server.opened.app import Server, opened
 from tests.harness.attack import attack
 from tests.harness.backups import make_backup, restore_backup
@@ -122,3 +126,36 @@ async def test_a_server_of_before_lets_nobody_in_at_one_that_is_restored_from_be
             )
             await new.replica.admit([grant], source=b"a thief's PC", now_ms=here.office.clock(), bounded=False)
             assert here.space not in await new.replica.readable(spy.signing.public)
+
+
+def _at_the_end_alone(_notes: Notes, _said: Sequence[Entry]) -> None:
+    """As if a command that fails had said nothing, and one that finds it said already, too."""
+
+
+@attack(ROW, off={"sync_server.keeping.kit_file.Notes.take": _at_the_end_alone})
+@pytest.mark.parametrize("command", ["revoke", "erase"])
+async def test_what_was_said_by_a_command_that_then_failed_counts_from_the_start_all_the_same(
+    tmp_path: Path, command: str
+) -> None:
+    async with town(tmp_path) as here:
+        laptop, _, _, pupil, _ = await here.class_at_work()
+        old_copy, table = await _all_of(here.office.server), here.office.table
+        does, place = table[command], tmp_path / "server" / "kit"
+        params: dict[str, Any] = {"device": laptop.agent.device.hex()} if command == "revoke" else {"person": [pupil]}
+
+        async def does_and_fails(*asked: Any) -> Any:
+            await does(*asked)
+            raise LocalFailure(Code.INTERNAL, "it says")
+
+        here.office.table = {**table, command: does_and_fails}
+        with pytest.raises(LocalFailure):
+            await here.office.with_kit_in(command, place, **params)
+        here.office.table = table
+        await here.office.with_kit_in(command, place, **params)
+        async with _made_anew(here, "recover") as new:
+            await new.replica.admit(old_copy, source=b"a thief's PC", now_ms=here.office.clock(), bounded=False)
+            roster = (await new.replica.view(here.space)).roster
+            if command == "revoke":
+                assert laptop.agent.device in roster.cut
+            else:
+                assert "Léa" not in {person.name for person in roster.persons.values()}

@@ -87,10 +87,12 @@ class Office:
         params = {**await self.named_for(command, params), **params}
         found = KitInFile.read(place, None)
         errand = errand_of(command, found.kit, params, None, os.urandom, found.said)
-        desk = KitDesk(errand, self.said, self.clock)
-        done = await self.table[command]({**params, "kit": desk.keys}, desk, desk)
-        found.note(desk.said, self.said.lines.append)
-        return done
+        notes = found.notes()
+        desk = KitDesk(errand, self.said, self.clock, notes.take)
+        try:
+            return await self.table[command]({**params, "kit": desk.keys}, desk, desk)
+        finally:
+            notes.tell(self.said.lines.append)
 
     async def named_for(self, command: str, params: dict[str, Any]) -> dict[str, Any]:
         """What is typed beside the ids of whom, or what, a command with the kit is about: names, and days."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -127,12 +128,19 @@ async def test_a_person_whom_the_kit_shows_again_is_shown_on_a_server_that_is_ma
             assert {row["name"] for row in await office.do("person list", space=office.space)} == {"Mme Petit", "Léa"}
 
 
+def _noted(found: KitInFile, words: Sequence[Entry], here: Town) -> None:
+    notes = found.notes()
+    notes.take(words)
+    notes.tell(here.office.said.lines.append)
+
+
 async def _replaced(here: Town, new: Path) -> NewKit:
     """Another root has taken over; its kit notes what was signed for that."""
     old = here.folder / "server" / "kit"
     made, office = NewKit(old, None, new, None, os.urandom), here.office
-    desk = KitDesk(errand_of("rotate root", kit_in(old, None), {}, made.kit, os.urandom), office.said, office.clock)
-    made.keep(await office.table["rotate root"]({"kit": desk.keys}, desk, desk), desk.said)
+    errand = errand_of("rotate root", kit_in(old, None), {}, made.kit, os.urandom)
+    desk = KitDesk(errand, office.said, office.clock, made.take)
+    made.keep(await office.table["rotate root"]({"kit": desk.keys}, desk, desk))
     office.clock.advance(DAY_MS)
     return made
 
@@ -152,7 +160,7 @@ async def test_a_new_kit_keeps_the_lists_by_which_its_rotation_names_what_the_on
         words = await server.replica.write(
             others, author=found.kit.root, now_ms=clock(), entropy=os.urandom, unsent=False
         )
-        found.note(words, here.office.said.lines.append)
+        _noted(found, words, here)
         await here.office.with_kit_in("erase", found.place, person=[pupil])
         await _replaced(here, new)
         again = {"kit": None, "passphrase_file": None, "recover": new}
@@ -184,7 +192,7 @@ async def test_what_a_new_kit_has_no_room_for_is_named(tmp_path: Path) -> None:
             )
             for person in persons
         ]
-        found.note(words, here.office.said.lines.append)
+        _noted(found, words, here)
         remembered = {each.id for each in KitInFile.read(found.place, None).said}
         assert f"no room for {len(words) - len(remembered)} of the 450 words" in here.office.said.lines[-1]
         made = await _replaced(here, new)
