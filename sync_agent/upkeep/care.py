@@ -113,7 +113,7 @@ async def _check(agent: Agent) -> list[Problem]:
     """Look at everything; what is found bad is moved aside, and nothing counts as complete unless it still is."""
     store = agent.replica.store
     async with agent.writing:
-        damages = await put_right(store, stays)
+        damages = await put_right(store, stays, agent.now_ms())
         if damages:
             await agent.replica.reload()
     damages += await agent.replica.content.verify()

@@ -27,7 +27,7 @@ from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.arrivals import RunningTime, noted_ran_ms
 from protocol.replica.office.bureau import Met
-from protocol.replica.office.known_here import begin_noting, note_said
+from protocol.replica.office.known_here import note_said
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.private_file import remove_private
 from protocol.replica.process.unforeseen import Unforeseen
@@ -35,12 +35,13 @@ from protocol.replica.storage.second_copy import SecondCopy
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.replica.upkeep.pace import Pace
-from protocol.replica.upkeep.rebuild import open_or_rebuild
+from protocol.replica.upkeep.rebuild import Loss, last_loss, open_or_rebuild
 from protocol.rights.vouching import Device
 from protocol.roles import RANK, Role
 from sync_server.opened.contacts import Contacts
 from sync_server.opened.data_folder import COPY_FILE, INTRODUCTION_FILE, NEXT_KEYS_FILE
 from sync_server.opened.keys import ServerKeys, Territory
+from sync_server.opened.losses import store_name, take_losses
 from sync_server.opened.reports import Reports
 from sync_server.opened.strong import BUDGET_BYTES
 
@@ -82,6 +83,8 @@ class Server:
         """Called once a rotation is done, for who shows a certificate that the keys and their chain make."""
         self.unforeseen = Unforeseen(now_ms)
         """Errors that work of `run` met and nobody foresaw; the work goes on."""
+        self.loss: Loss | None = None
+        """That entries of its store were lost, the last time."""
         self.callers_are_unknown = False
         """Whether a proxy in front has left unsaid whose a request is."""
         self.backing_up = asyncio.Lock()
@@ -146,7 +149,7 @@ class Server:
             await asyncio.to_thread((folder / COPY_FILE).unlink, missing_ok=True)
         introduction = SecondCopy(folder / INTRODUCTION_FILE)
         opened = await open_or_rebuild(
-            folder, territory.root, beside=(introduction,), keep_mark=_stays, unsent=False, now_ms=now_ms
+            folder, territory.root, beside=(introduction,), keep_mark=every_mark, unsent=False, now_ms=now_ms
         )
         store = opened.store
         opened.content.delta_budget_bytes = BUDGET_BYTES
@@ -178,11 +181,17 @@ class Server:
         holdings = Holdings(store, replica.content)
         await holdings.load()
         server = cls(folder, territory, keys, store, replica, holdings, chain, now_ms=now_ms, entropy=entropy)
-        await begin_noting(store, replica.door.root_now)
+        await server.take_losses()
         server.running.now_ms(await noted_ran_ms(store))
         await server.contacts.load()
         await server.reports.load()
         return server
+
+    async def take_losses(self) -> None:
+        """Go by what is left where entries were lost: at the opening, and once bad ones were moved aside."""
+        loss = await last_loss(self.store)
+        await take_losses(self.store, self.replica.door.root_now, loss)
+        self.loss = loss
 
     async def close(self) -> None:
         """Flush and let go."""
@@ -246,12 +255,18 @@ class Server:
         self.callers_are_unknown = True
 
     @property
+    def store_name(self) -> bytes:
+        """What machines have told all that they know: this very store, as long as it loses nothing."""
+        return store_name(self.territory.generation, self.loss)
+
+    @property
     def ran_ms(self) -> int:
         """How long programs of this server have run, by a clock that nobody sets."""
         return self.running.now_ms(0)
 
     def _note_contact(self, contact: Contact) -> None:
-        self.contacts.note(contact, self.ran_ms)
+        told = None if contact.told is None else self.store_name
+        self.contacts.note(replace(contact, told=told), self.ran_ms)
 
     def _note_report(self, report: Report) -> None:
         health = self.reports.note(report.register)
@@ -298,8 +313,8 @@ async def _nobody_listens() -> None:
     """Nothing is shown."""
 
 
-def _stays(_mark: str) -> bool:
-    """What the server notes of devices and administrators does not depend on the order of arrival."""
+def every_mark(_mark: str) -> bool:
+    """Of what the server notes all stays where entries were lost: `losses` says what of it counts no more."""
     return True
 
 

@@ -55,7 +55,7 @@ class Heard:
     """What is remembered of a device: when it enrolled, was heard of, last held all that we hold, the name it gave.
 
     `told_ms` is when it had last told all that it knows, `told_ran_ms` how long this server's programs had run then,
-    and `told` to which generation of the store: by no report that somebody brings, and not by calling alone; a report
+    and `told` to which store (`Server.store_name`): by no report that somebody brings, and not by calling alone; one
     that says that more is left takes it back. `untaken` are the ids of what it sent in vain, and how long programs had
     run when it did so last.
 
@@ -111,11 +111,11 @@ class Heard:
         except PeerFault:
             return cls()
 
-    def with_told(self, generation: bytes, asked_ms: int, asked_ran_ms: int) -> Heard:
+    def with_told(self, store: bytes, asked_ms: int, asked_ran_ms: int) -> Heard:
         """What is remembered once it has told all that it held then; an older question says nothing new."""
-        if self.told == generation and (self.told_ran_ms or 0) > asked_ran_ms:
+        if self.told == store and (self.told_ran_ms or 0) > asked_ran_ms:
             return self
-        return replace(self, told=generation, told_ms=max(0, asked_ms), told_ran_ms=max(0, asked_ran_ms))
+        return replace(self, told=store, told_ms=max(0, asked_ms), told_ran_ms=max(0, asked_ran_ms))
 
     def with_untaken(self, ids: Iterable[bytes], ran_ms: int) -> Heard:
         """What is remembered once these were sent in vain; of what was not sent again for long, nothing."""
@@ -187,6 +187,10 @@ class Contacts:
         before = self.of(device)
         enrolled_ms = at_ms if before.enrolled_ms is None else before.enrolled_ms
         self._keep(device, replace(before, name=name, enrolled_ms=enrolled_ms, seen_ms=at_ms, via=DIRECT))
+
+    def devices(self) -> list[bytes]:
+        """All of which anything is remembered."""
+        return list(self._heard)
 
     def named(self) -> set[bytes]:
         """The devices whose name is remembered."""

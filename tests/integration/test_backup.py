@@ -30,7 +30,7 @@ from protocol.messages.parts import InlinePack
 from protocol.replica.console.frame import Notices
 from protocol.replica.upkeep.eraser import Eraser
 from sync_server.handlers.store.backups import back_up, note_kept
-from sync_server.handlers.store.restored import Restored
+from sync_server.handlers.store.restored import Restored, Source
 from sync_server.opened.app import opened
 from sync_server.opened.data_folder import COPY_FILE
 from tests.harness.backups import Case, handed_in, members_of, noise, rewritten
@@ -56,7 +56,7 @@ def publish(here: School, agent: Machine, title: str, *more: str, size: int = 30
 
 @pytest.mark.parametrize(("unheard", "said"), [(1, "1 has not told all since"), (2, "2 have not told all since")])
 def test_how_many_have_not_told_all_since_a_restore_is_said_of_one_as_of_several(unheard: int, said: str) -> None:
-    assert said in Restored(0, 0, {bytes([number]): None for number in range(unheard)}).sentence
+    assert said in Restored(0, Source.BACKUP, 0, {bytes([number]): None for number in range(unheard)}).sentence
 
 
 def restored(here: School, backup: Path, name: str = "restored") -> Machine:

@@ -47,7 +47,10 @@ async def differing(
         cursor = cursors.of(space)
         known = cursor.count if cursor is not None else 0
         counts[space] = known if request.standing is None else (await replica.position(space)).count
-    return None if await replica.digests.sets(counts.items()) == request.sets else counts
+    digests = replica.digests
+    alike = await digests.sets(counts.items()) == request.sets
+    # not by sets of before something was moved aside meanwhile
+    return None if alike and digests is replica.digests else counts
 
 
 def untaken_of(

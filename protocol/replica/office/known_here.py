@@ -41,6 +41,7 @@ AT_ONCE_MARK: Final = "came-at-once"
 """That what is not later than `WHOSE_SINCE_MARK` came out of a backup."""
 _NOTED_AS: Final[Mapping[int, str]] = {Kind.INVITE: CODE_MARKS, Kind.REVOKE: CUT_MARKS}
 _NUMBER_BYTES: Final = 8
+_BEFORE_ALL: Final = (0, b"")
 MOST_AT_ONCE: Final = 8
 """Of more devices that one person's could be nobody asks to whom each leads: grants name as many as a thief likes."""
 
@@ -53,13 +54,13 @@ class How(Enum):
     TOLD = b"told"
 
 
-async def begin_noting(store: EntryStore, root: bytes) -> None:
-    """From here on what comes in is noted; where the store was made anew since, from now on."""
+async def begin_noting(store: EntryStore, root: bytes, *, is_whole: bool = True) -> None:
+    """From here on what comes in is noted; of a store that has lost entries nothing counts as of before that."""
     for mark in (WHOSE_SINCE_MARK, CUTS_SINCE_MARK):
         since = await _since(store, mark)
         if since is not None and await store.authored_by_then(root, since) is not None:
             continue
-        latest = await store.latest()
+        latest = await store.latest() if is_whole else _BEFORE_ALL
         if latest is not None:
             await store.set_marks({mark: latest[0].to_bytes(_NUMBER_BYTES, "big") + latest[1]})
 

@@ -11,7 +11,8 @@ Rules:
 - whole packs belong again to the spaces whose entries name what they hold; others remain parts, so that the next sync
   has them without a download;
 - what was lost comes back by reconciliation: without cursors the ranges of both sets are compared, both ways;
-- `rebuilding` names what is read from until all of it is in the new database: a crash in between begins again.
+- `rebuilding` names what is read from until all of it is in the new database: a crash in between begins again;
+- that entries may have been lost is noted with that, for whoever goes by what this store once held (docs/adr/0350).
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from protocol.clock import milliseconds_of
 from protocol.errors import Code, LocalFailure
 from protocol.model.entry import Entry
-from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.replica import CLOCK_MARK, Replica
 from protocol.replica.content.kept.pack_files import DAMAGED
 from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.disk import Disk
@@ -40,9 +42,13 @@ from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 NOTE: Final = f"{DATABASE}.rebuilding"
 REBUILT_MARK: Final = "rebuilt"
 """→ 8 bytes of ms: when the database was last made anew, until `doctor` and `verify` need not say so any more."""
+LOST_MARK: Final = "lost-entries"
+"""→ 8 bytes of ms: when entries were last lost here, or may have been; and a byte more if it is `Loss.is_blank`."""
 SOURCE: Final = b"salvage"
 _BATCH: Final = 2_000
 _BESIDE: Final = ("", "-wal", "-shm")
+_TIME_BYTES: Final = 8
+_BLANK: Final = b"\1"
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +69,17 @@ class Opened:
         await self.replica.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """When (ms) entries were lost, or may have been; `is_blank` if nothing of what the store had noted could be read.
+
+    Each loss of a store has a time of its own.
+    """
+
+    at_ms: int
+    is_blank: bool = False
+
+
 async def open_or_rebuild(
     folder: Path,
     root: bytes,
@@ -81,19 +98,19 @@ async def open_or_rebuild(
     if not note.is_file():
         if (folder / DATABASE).exists() or not any(copy.exists() for copy in beside):
             try:
-                return await _open(folder, root, keep_mark)
+                return await _open(folder, root, keep_mark, now_ms)
             except LocalFailure as failure:
                 if failure.code is not Code.DAMAGED or "sqlite" not in failure.facts:
                     raise
         await asyncio.to_thread(_set_aside, folder)
     try:
-        opened = await _open(folder, root, keep_mark)
+        opened = await _open(folder, root, keep_mark, now_ms)
     except LocalFailure as failure:
         if failure.code is not Code.DAMAGED or "sqlite" not in failure.facts:
             raise
         # what is new is damaged as well: both are read from
         await asyncio.to_thread(_set_aside, folder)
-        opened = await _open(folder, root, keep_mark)
+        opened = await _open(folder, root, keep_mark, now_ms)
     try:
         entries = await _refill(folder, opened, beside, keep_mark, unsent=unsent, now_ms=now_ms)
         await asyncio.to_thread(remove_private, note)
@@ -104,18 +121,34 @@ async def open_or_rebuild(
     return Opened(opened.store, opened.content, opened.replica, entries)
 
 
-async def put_right(store: EntryStore, keep_mark: KeepMark) -> list[Damage]:
+async def put_right(store: EntryStore, keep_mark: KeepMark, now_ms: int) -> list[Damage]:
     """Move bad entries aside; where some went, nobody's word counts any more that all entries are here."""
     damages = await store.verify()
     if damages:
-        await store.set_marks({mark: None for mark in await store.marks("") if not keep_mark(mark)})
+        gone = {mark: None for mark in await store.marks("") if not keep_mark(mark)}
+        await store.set_marks({**gone, **await _loss(store, now_ms)})
     return damages
 
 
-async def _open(folder: Path, root: bytes, keep_mark: KeepMark) -> Opened:
+async def last_loss(store: EntryStore) -> Loss | None:
+    """The last time that entries were lost here, or may have been; None for a store that is whole."""
+    noted = await store.mark(LOST_MARK)
+    return None if noted is None else Loss(int.from_bytes(noted[:_TIME_BYTES], "big"), noted[_TIME_BYTES:] != b"")
+
+
+async def _loss(store: EntryStore, now_ms: int, *, is_blank: bool = False) -> dict[str, bytes | None]:
+    """The mark that says so: later than all that was here, though a clock begins anew with a power cut."""
+    last, before = await store.mark(CLOCK_MARK) or b"", await last_loss(store)
+    at_ms = max(now_ms, milliseconds_of(int.from_bytes(last, "big")))
+    if before is not None:
+        at_ms, is_blank = max(at_ms, before.at_ms + 1), is_blank or before.is_blank
+    return {LOST_MARK: at_ms.to_bytes(_TIME_BYTES, "big") + (_BLANK if is_blank else b"")}
+
+
+async def _open(folder: Path, root: bytes, keep_mark: KeepMark, now_ms: Callable[[], int]) -> Opened:
     for is_last in (False, True):
         try:
-            return await _open_once(folder, root, keep_mark)
+            return await _open_once(folder, root, keep_mark, now_ms)
         except LocalFailure as failure:
             # an entry that no opening can do without is damaged: under suspicion now, it is moved aside
             if is_last or failure.code is not Code.DAMAGED or "sqlite" in failure.facts:
@@ -123,12 +156,12 @@ async def _open(folder: Path, root: bytes, keep_mark: KeepMark) -> Opened:
     raise AssertionError
 
 
-async def _open_once(folder: Path, root: bytes, keep_mark: KeepMark) -> Opened:
+async def _open_once(folder: Path, root: bytes, keep_mark: KeepMark, now_ms: Callable[[], int]) -> Opened:
     is_suspect = (folder / f"{DATABASE}{SUSPECT}").is_file()
     store = await SqliteStore.open(folder)
     try:
         if is_suspect:
-            await put_right(store, keep_mark)
+            await put_right(store, keep_mark, now_ms())
         content = await PackFolder.open(folder, store)
         replica = await Replica.open(root, store, content)
         store.roots = lambda: replica.door.roots
@@ -173,14 +206,18 @@ async def _refill(
         *(copy.read for copy in beside),
         *(partial(_salvaged, file) for file in files if file.is_file()),
     ]
+    is_blank = True
     for read in reads:
         found = await asyncio.to_thread(read)
+        is_blank = is_blank and not found.marks
         count += await _admit(opened.replica, found.entries, now_ms(), unsent=unsent)
         await opened.store.put_registers(found.registers)
         await opened.store.set_marks({key: value for key, value in found.marks.items() if _stays(key, keep_mark)})
     await opened.replica.reload()
     await _take_back_packs(opened, unsent=unsent)
-    await opened.store.set_marks({REBUILT_MARK: now_ms().to_bytes(8, "big")})
+    at_ms = now_ms()
+    rebuilt = {REBUILT_MARK: at_ms.to_bytes(_TIME_BYTES, "big")}
+    await opened.store.set_marks({**rebuilt, **await _loss(opened.store, at_ms, is_blank=is_blank)})
     return count
 
 

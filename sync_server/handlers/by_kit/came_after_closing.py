@@ -25,9 +25,8 @@ from protocol.replica.office.erasures import in_force
 from protocol.replica.office.spaces import space_records
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
+from sync_server.opened.losses import CLOSED_MARKS
 
-CLOSED_MARKS: Final = "closed/"
-"""+ space in hex → 8 bytes: how many entries the class had when it was closed here."""
 TOLD_MS: Final = ERASURE_DELAY_MS + DAY_MS
 _COUNT_BYTES: Final = 8
 

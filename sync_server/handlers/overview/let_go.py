@@ -4,11 +4,11 @@ Rules:
 - whoever has a copy of the server's keys calls any device a teacher's, or cuts it off: such a word never takes a
   device off the list of those that have to tell what they know before it is destroyed, or counts no more;
 - what cuts off is believed of the kit, of this server's commands and pages, which note what they say, and of a school's
-  computer of which this server knows how it came in; on one that was made anew, if that was since;
-- what had come before that was noted is believed: so is what a backup holds;
+  computer of which this server knows how it came in; on one that was made anew, or has lost entries, if that is noted;
+- what had come before that was noted is believed, where nothing was lost since: so is what a backup holds;
 - all other revocations are passed over with all that follows from them: a device is gone if it would be without.
 
-docs/adr/0332.
+docs/adr/0332, docs/adr/0349.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sync_server.opened.app import Server
 from sync_server.opened.made_anew import MADE_ANEW_MARK
 
 _Basis: TypeAlias = tuple[tuple[int, ...], frozenset[bytes]]
-"""From what it was found which grants of a space give nothing: how many entries, and what was passed over."""
+"""From what it was found which grants of a space give nothing: how many entries, of which store, without which."""
 _FOUND: Final[WeakKeyDictionary[Server, dict[bytes, tuple[_Basis, frozenset[bytes]]]]] = WeakKeyDictionary()
 
 
@@ -47,7 +47,7 @@ async def still_waited_for(server: Server) -> list[Device]:
 
 async def _doubted(server: Server) -> list[Entry]:
     """The revocations of which nothing here says that they are no thief's."""
-    since_noted = await server.store.mark(MADE_ANEW_MARK) is not None
+    since_noted = server.loss is not None or await server.store.mark(MADE_ANEW_MARK) is not None
     others = await cuts_of_others(server)
     known = await KnownHere.of(server) if others else None
     found = []
@@ -71,7 +71,8 @@ async def _giving_nothing(server: Server, space: bytes, doubted: Sequence[Entry]
     door = server.replica.door
     line = door.lineage(space)
     without = frozenset(order.id for order in doubted if order.header.space in line)
-    basis = tuple([(await server.store.position(member)).count for member in line]), without
+    counts = [(await server.store.position(member)).count for member in line]
+    basis = (server.loss.at_ms if server.loss else 0, *counts), without
     kept = _FOUND.setdefault(server, {})
     if space not in kept or kept[space][0] != basis:
         entries = [stored.entry for member in line for stored in await server.store.scan(member)]

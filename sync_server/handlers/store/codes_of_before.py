@@ -4,6 +4,7 @@ Rules:
 - how often a code was used is counted in the set, and who made it may have been cut off: a server that was restored, or
   made anew, takes what it has not been told for what is not so. Until its machines have told it all that they know a
   code that its present keys did not make lets nobody in, whoever made it, and a new one is asked for;
+- so with every code of before where it has lost entries (docs/adr/0350): those of its present keys too;
 - whom such a code has let in already gets the same answer again.
 """
 
@@ -28,10 +29,12 @@ def enrolment_at(server: Server) -> Enrolment:
 
 async def check_not_of_before(server: Server, invite: Entry) -> None:
     """Raise `Refused(CODE_WRONG)` for a code that may have been used, or taken back, untold as yet."""
-    if is_own(server, invite) or await restored(server) is None:
+    is_since = server.loss is None or invite.timestamp_ms > server.loss.at_ms
+    if (is_own(server, invite) and is_since) or await restored(server) is None:
         return
     raise Refused(
         Code.CODE_WRONG,
-        "this server was made anew after this code, or made it not itself, and does not know yet whether it was used: "
+        "this server was made anew after this code, or has lost entries, or made it not itself, and does not know yet "
+        "whether it was used: "
         "ask for a new one, made at the server (`sync-server invite`, or the administrators' pages)",
     )

@@ -1,29 +1,33 @@
-"""That this server came out of a backup, or of the kit alone: what was erased comes back with machines that know of it.
+"""That this server may lack what it once knew: what was erased comes back with machines that know of it.
 
 Rules:
+- it came out of a backup, or of the kit alone, or its database was damaged, and it went on with what could be read;
 - an erasure is said again by every machine that has heard of it, once its sets were compared with this store's; until
-  one has told that, a server that was made anew has no way to know, and says so wherever it names persons;
+  one has told that, such a server has no way to know, and says so wherever it names persons;
 - that is said until every machine that counts has told this store all that it knows, or for `SAID_MS`: one that was
   thrown away and never let go does not keep it there for good. Whoever cuts lines lets a first question pass, and
   reports are carried by anybody: neither has told anything (docs/adr/0322); nor has who sent it what was not taken;
 - those count that are in, and those that were cut off by a word that may be a thief's (`let_go`, docs/adr/0332);
 - a server that was made of the kit alone knows only those machines that somebody has brought word of: it is said for
-  `KIT_ALONE_MS` whoever has told;
+  `KIT_ALONE_MS` whoever has told; so with one that has lost all that it had noted. One that has lost entries counts
+  those too of which it remembers nothing but a call;
 - when the backup was made is what it says itself, and nothing hangs on it here.
 
-docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317, docs/adr/0322, docs/adr/0332, docs/adr/0338.
+docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317, docs/adr/0322, docs/adr/0332, docs/adr/0338, docs/adr/0350.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final
 
 from protocol.clock import DAY_MS, rfc3339
 from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import local_time
-from sync_server.handlers.overview.devices import Device, DeviceState
+from protocol.roles import Role
+from sync_server.handlers.overview.devices import Device, DeviceState, Member, device_of
 from sync_server.handlers.overview.let_go import still_waited_for
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
@@ -39,15 +43,23 @@ NAMED: Final = 5
 _TIME_BYTES: Final = 8
 
 
+class Source(StrEnum):
+    """What a server went on from."""
+
+    BACKUP = "backup"
+    KIT = "kit"
+    DAMAGED = "damaged"
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """When (ms) this server was made from a backup of which time, and which machines have not told it all since.
+    """When (ms) this server was made of what, of a backup of which time, and which machines have not told all since.
 
     `machines` are their names, by id; `doubted` those of them that are cut off, by a word that may be a thief's.
-    Without a backup it was made of the kit alone.
     """
 
     at_ms: int
+    source: Source
     backup_ms: int | None
     machines: Mapping[bytes, str | None]
     doubted: frozenset[bytes] = frozenset()
@@ -63,14 +75,19 @@ class Restored:
         machines: list[JSON] = [
             {"device": key.hex(), "name": name, "cut_off": key in self.doubted} for key, name in self.machines.items()
         ]
-        return {"at": rfc3339(self.at_ms), "backup": backup, "unheard": self.unheard, "machines": machines}
+        return {
+            "at": rfc3339(self.at_ms),
+            "source": self.source.value,
+            "backup": backup,
+            "unheard": self.unheard,
+            "machines": machines,
+        }
 
     @property
     def notice(self) -> Notice:
         """As the overview has it."""
-        if self.backup_ms is None:
-            return Notice("made-anew", {"at_ms": self.at_ms, "count": self.unheard})
-        return Notice("restored", {"at_ms": self.backup_ms, "count": self.unheard})
+        at_ms = self.at_ms if self.backup_ms is None else self.backup_ms
+        return Notice(_TOPICS[self.source], {"at_ms": at_ms, "count": self.unheard})
 
     @property
     def _named(self) -> str:
@@ -90,10 +107,8 @@ class Restored:
     def sentence(self) -> str:
         """Beside what names persons."""
         unheard = f"{self.unheard} {'has' if self.unheard == 1 else 'have'} not told all since{self._named}"
-        if self.backup_ms is None:
-            made = f"made anew from its kit on {local_time(rfc3339(self.at_ms) or '')}: who was ever erased"
-        else:
-            made = f"restored from a backup of {local_time(rfc3339(self.backup_ms) or '')}: who was erased after that"
+        at_ms = self.at_ms if self.backup_ms is None else self.backup_ms
+        made = _MADE[self.source].format(local_time(rfc3339(at_ms) or ""))
         return (
             f"this server was {made} may be named here until a machine that knows of it has told; {unheard}"
             f"{self._told_of_doubted}. "
@@ -101,15 +116,24 @@ class Restored:
         )
 
 
+_TOPICS: Final = {Source.BACKUP: "restored", Source.KIT: "made-anew", Source.DAMAGED: "damaged"}
+_MADE: Final = {
+    Source.BACKUP: "restored from a backup of {}: who was erased after that",
+    Source.KIT: "made anew from its kit on {}: who was ever erased",
+    Source.DAMAGED: "made anew on {} from what could be read of its damaged database: who was erased before that",
+}
+
+
 async def unheard_since_made(server: Server) -> int | None:
     """How many machines have not told all to a server that was made anew: it may lack what another was given since.
 
     None where it never was, or long ago, or where all have told, of one at least.
     """
-    at_ms = made_anew_ms(await server.store.mark(MADE_ANEW_MARK))
-    if at_ms is None or server.now_ms() - at_ms >= SAID_MS:
+    lost_ms = None if server.loss is None else server.loss.at_ms
+    made_ms = made_anew_ms(await server.store.mark(MADE_ANEW_MARK))
+    if not (_is_said_of(server, lost_ms) or _is_said_of(server, made_ms)):
         return None
-    devices = await still_waited_for(server)
+    devices = await _waited_for(server)
     unheard = len([device for device in devices if not await has_told(server, device)])
     return unheard if unheard or not devices else None
 
@@ -121,7 +145,7 @@ def told_since(unheard: int) -> str:
 
 async def has_told(server: Server, device: Device) -> bool:
     """Whether a device has told this very store all that it knows, and of what it said nothing was left out."""
-    return device.heard.told == server.territory.generation and not await untaken(server, device)
+    return device.heard.told == server.store_name and not await untaken(server, device)
 
 
 async def untaken(server: Server, device: Device) -> int:
@@ -137,25 +161,47 @@ def restored_mark(at_ms: int, backup_ms: int) -> Mapping[str, bytes | None]:
 
 async def restored(server: Server) -> Restored | None:
     """What is to be said; None for a server that was never made anew, or has heard of all since."""
-    made = await _made(server)
-    if made is None:
+    made = [each for each in await _made(server) if _is_said_of(server, each.at_ms)]
+    if not made:
         return None
-    at_ms, backup_ms = made
-    age_ms = server.now_ms() - at_ms
-    if age_ms >= SAID_MS:
-        return None
-    untold = [device for device in await still_waited_for(server) if not await has_told(server, device)]
-    if not untold and (backup_ms is not None or age_ms >= KIT_ALONE_MS):
+    untold = [device for device in await _waited_for(server) if not await has_told(server, device)]
+    said = [each for each in made if untold or _is_said_whoever_told(server, each)]
+    if not said:
         return None
     untold.sort(key=lambda device: device.state is DeviceState.RETIRED)
     doubted = frozenset(device.id for device in untold if device.state is DeviceState.RETIRED)
-    return Restored(at_ms, backup_ms, {device.id: device.name for device in untold}, doubted)
+    return replace(said[0], machines={device.id: device.name for device in untold}, doubted=doubted)
 
 
-async def _made(server: Server) -> tuple[int, int | None] | None:
-    """When (ms) this server was made anew, and of a backup of which time, if of any."""
-    mark = await server.store.mark(RESTORED_MARK)
+def _is_said_of(server: Server, at_ms: int | None) -> bool:
+    return at_ms is not None and server.now_ms() - at_ms < SAID_MS
+
+
+def _is_said_whoever_told(server: Server, made: Restored) -> bool:
+    is_blank = made.source is Source.DAMAGED and server.loss is not None and server.loss.is_blank
+    return (made.source is Source.KIT or is_blank) and server.now_ms() - made.at_ms < KIT_ALONE_MS
+
+
+async def _made(server: Server) -> list[Restored]:
+    """Of what this server went on from and when, the latest first; of no machine anything as yet."""
+    found = []
+    if server.loss is not None:
+        found.append(Restored(server.loss.at_ms, Source.DAMAGED, None, {}))
+    mark, at_ms = await server.store.mark(RESTORED_MARK), made_anew_ms(await server.store.mark(MADE_ANEW_MARK))
     if mark is not None:
-        return int.from_bytes(mark[:_TIME_BYTES], "big"), int.from_bytes(mark[_TIME_BYTES:], "big")
-    at_ms = made_anew_ms(await server.store.mark(MADE_ANEW_MARK))
-    return None if at_ms is None else (at_ms, None)
+        backup_ms = int.from_bytes(mark[_TIME_BYTES:], "big")
+        found.append(Restored(int.from_bytes(mark[:_TIME_BYTES], "big"), Source.BACKUP, backup_ms, {}))
+    elif at_ms is not None:
+        found.append(Restored(at_ms, Source.KIT, None, {}))
+    return sorted(found, key=lambda each: each.at_ms, reverse=True)
+
+
+async def _waited_for(server: Server) -> list[Device]:
+    """Who is to tell: `still_waited_for`, and of whom a store that has lost entries remembers nothing but a call."""
+    found, door = await still_waited_for(server), server.replica.door
+    if server.loss is not None:
+        for key in server.contacts.devices():
+            if not door.authorities_of(key):
+                member = Member(key, Role.MACHINE, (), cut=False)
+                found.append(device_of(member, server.contacts.of(key), server.reports.of(key), server.now_ms()))
+    return found

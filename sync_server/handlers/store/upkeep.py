@@ -13,7 +13,8 @@ from protocol.limits import MiB
 from protocol.replica.content.kept.pack_files import PACKS
 from protocol.replica.interfaces import Damage
 from protocol.replica.storage.database import migrations
-from sync_server.opened.app import Server
+from protocol.replica.upkeep.rebuild import put_right
+from sync_server.opened.app import Server, every_mark
 
 MIN_FREE_BYTES: Final = 64 * MiB
 _PATIENCE_S: Final = 5.0
@@ -36,7 +37,12 @@ async def totals(server: Server) -> Totals:
 
 async def verify(server: Server) -> list[Damage]:
     """Read all that can be served; what is bad is moved aside and counts as missing, so that agents send it again."""
-    damages = [*await server.store.verify(), *await server.replica.content.verify()]
+    lost = await put_right(server.store, every_mark, server.now_ms())
+    if lost:
+        # at once: of what is gone nobody is to count meanwhile as having told it
+        await server.replica.reload()
+        await server.take_losses()
+    damages = [*lost, *await server.replica.content.verify()]
     if damages:
         await server.holdings.forget()
         await server.replica.reload()
