@@ -251,7 +251,7 @@ class SignIns:
     nevertheless. `undone` are, by person, verifiers that are held back and would take the place of what counts, the
     foremost first; of who is `in_doubt` nothing is set until another one names these. `uses` are the keys under which
     something counts that was set; `claimed` those under which a device has set something that is cut off since, what is
-    held back of it included.
+    held back of it included, each with such devices.
     """
 
     on: bool
@@ -260,7 +260,7 @@ class SignIns:
     given: GivenKeys
     unsettled: frozenset[bytes] = frozenset()
     uses: Mapping[bytes, KeyUse] = field(default_factory=dict)
-    claimed: frozenset[bytes] = frozenset()
+    claimed: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
     undone: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)
     in_doubt: frozenset[bytes] = frozenset()
 
@@ -386,11 +386,15 @@ def _uses(versions: Iterable[Iterable[Entry]], records: Mapping[bytes, SignInRec
     return found
 
 
-def _claimed(entries: Iterable[Entry], roster: Roster) -> frozenset[bytes]:
+def _claimed(entries: Iterable[Entry], roster: Roster) -> dict[bytes, frozenset[bytes]]:
     """Who drew a key has it, though all that it ever said is held back since."""
-    said = (one for one in entries if one.header.kind == Kind.SIGN_IN and one.header.author in roster.cut)
-    records = (parsed(entry, SignInRecord.parse) for entry in said)
-    return frozenset(record.key for record in records if record is not None and record.key is not None)
+    found: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for one in entries:
+        if one.header.kind == Kind.SIGN_IN and one.header.author in roster.cut:
+            record = parsed(one, SignInRecord.parse)
+            if record is not None and record.key is not None:
+                found[record.key].add(one.header.author)
+    return {name: frozenset(devices) for name, devices in found.items()}
 
 
 def _unsettled(entries: Iterable[Entry], counting: Sequence[Entry], roster: Roster) -> list[Entry]:
@@ -470,7 +474,7 @@ def newest_key(sign_ins: SignIns, wanted: Sequence[bytes]) -> bytes | None:
     """
     allowed = set(wanted)
     in_use = {sign_in.record.key for sign_in in sign_ins.persons.values() if sign_in.record.key is not None}
-    good = [name for name in in_use - sign_ins.claimed if allowed.issuperset(sign_ins.given.of(name))]
+    good = [name for name in in_use - sign_ins.claimed.keys() if allowed.issuperset(sign_ins.given.of(name))]
     return min(good, default=None)
 
 

@@ -25,7 +25,7 @@ from enum import Enum, auto
 from typing import Final
 
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
-from protocol.folds.opened_sign_ins import gone_from, opened_by
+from protocol.folds.opened_sign_ins import opened_by
 from protocol.folds.sign_in import (
     KINDS,
     NONCE_BYTES,
@@ -48,6 +48,7 @@ from protocol.limits import MAX_PARENTS, MAX_WRAPS_PER_ENTRY, SIGN_IN_PICTURES, 
 from protocol.model.entry import Kind, parsed
 from protocol.replica.at_work.replica import Draft, Entropy
 from protocol.replica.at_work.views import Basis
+from protocol.replica.office.sign_ins_of_lost import gone_devices
 from protocol.rights.roster import Person
 from sync_agent.app import Agent
 from sync_agent.keys.space_keys import has_sealed_enough
@@ -160,9 +161,7 @@ class SignInBook:
         """Whose sign-in in force could be opened by devices that are cut off: person → those devices."""
         replica = self._agent.replica
         roster = (await replica.view(space)).roster
-        revocations = await replica.store.get(list(roster.revocations))
-        said_at = {name: entry.header.at for name, entry in revocations.items()}
-        return opened_by(await self.of(space), gone_from(roster, replica.door, said_at))
+        return opened_by(await self.of(space), await gone_devices(replica, roster))
 
     async def persons(self, space: bytes) -> list[Person]:
         """Who is on the list of a space, by name. Raises `BadInput(UNKNOWN_SPACE)`."""

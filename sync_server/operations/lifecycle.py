@@ -29,6 +29,7 @@ from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.namesakes import told_of_numbers
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
 from protocol.replica.office.people import described_with_doubles
+from protocol.replica.office.sign_ins_of_lost import sign_ins_of_gone
 from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_about_those_along
 from protocol.replica.office.taking_back import Standing, take_back, told_of
@@ -68,7 +69,8 @@ async def _revoke(server: Server, params: Params, outgoing: Outgoing, kit: KitAw
     if kit is not None:
         check_kit(server, kit)
     kept = await withdrawals.revoke_device(server, device, since_ms=since_ms, kit=kit, anyway=anyway)
-    return await commands.told_of_kept(kept, outgoing)
+    told, opened = await commands.told_of_kept(kept, outgoing), await _opened_sign_ins(server, outgoing, since_ms)
+    return {**told, "sign_ins": opened} if opened else told
 
 
 async def _confirm(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
@@ -278,7 +280,17 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
         await outgoing.progress(shown_again)
     await _tell_of_orders(server, outgoing)
     await _tell_of_newcomers(server, outgoing, since_ms)
-    return {"server": made.hex()}
+    opened = await _opened_sign_ins(server, outgoing, since_ms)
+    return {"server": made.hex(), "sign_ins": opened} if opened else {"server": made.hex()}
+
+
+async def _opened_sign_ins(server: Server, outgoing: Outgoing, since_ms: int | None) -> list[JSON]:
+    """Tell by what pupils somebody signs in who is out by now, where more than one device may be since a time."""
+    if since_ms is None:
+        return []
+    opened = await sign_ins_of_gone(server)
+    await commands.tell_of_sign_ins(opened, outgoing, by="computers that are out")
+    return [each.row() for each in opened]
 
 
 async def _tell_of_orders(server: Server, outgoing: Outgoing) -> None:

@@ -210,7 +210,7 @@ async def _thief_sets(school: School, lost: Device, person: bytes) -> bytes:
     return key.commitment
 
 
-@attack(ROW, off={"protocol.folds.sign_in._claimed": lambda *_: frozenset()})
+@attack(ROW, off={"protocol.folds.sign_in._claimed": lambda *_: {}})
 async def test_nothing_more_is_set_under_a_key_that_a_thief_drew_though_all_that_he_said_is_held_back(
     school: School,
 ) -> None:

@@ -144,7 +144,7 @@ class Place:
             # which quarantines are held back is said, so that they can be lifted where a machine keeps to them
             replace(fold_measures(own, roster, door), doubted=()),
             # who drew a key has it, whatever is held back of what they set under it; and another verifier names what is
-            replace(fold_sign_ins(own, roster), claimed=frozenset(), undone={}),
+            replace(fold_sign_ins(own, roster), claimed={}, undone={}),
             # an epoch that was ever said is not given again
             replace(keys, next_epoch=0),
         ]

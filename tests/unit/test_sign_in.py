@@ -28,7 +28,7 @@ from protocol.folds.sign_in import (
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_PARENTS, MAX_SIGN_IN_TRIES
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import PersonKey, Revocation
+from protocol.model.structure import Certificate, PersonKey, Revocation
 from protocol.rights.roster import fold_roster
 from protocol.roles import Role
 from sync_agent.school.sign_in import drawn_pictures
@@ -350,11 +350,50 @@ def test_a_device_whose_one_right_ended_is_not_taken_for_lost_and_a_revoked_one_
         assert opened_by(fold_sign_ins(own, roster), found) == ({LEA: [room.machine.key.public]} if whole else {})
 
 
+def gone_in(room: Room) -> dict[bytes, int]:
+    """Who is gone from the class, with the time."""
+    door, own = opened(room.world), room.world.in_space(room.space)
+    roster = fold_roster(room.space, own, [entry for entry in room.world.entries if entry not in own], door)
+    said_at = {entry.id: entry.header.at for entry in room.world.entries}
+    return {one.key: one.cut_at for one in gone_from(roster, door, said_at)}
+
+
+def test_who_fell_with_those_who_let_them_in_is_gone_since_the_last_of_these_was_cut_off() -> None:
+    room = Room()
+    world = room.world
+    heads = tuple(
+        world.tips[space, world.server.key.public][0] for space in (world.territory, world.school, room.space)
+    )
+    head = world.enrol(Role.HEAD, world.school)
+    early = world.enrol(Role.MACHINE, room.space, by=head)
+    room.report(head, early.grant or b"")
+    later = world.enrol(Role.MACHINE, room.space, by=head)
+    assert later.key.public in gone_in(room)
+    assert early.key.public not in gone_in(room)
+    cut = world.say(world.root, world.territory, Kind.REVOKE, Revocation(world.server.key.public, heads).encode())
+    found, at = gone_in(room), cut.header.at
+    assert (found[head.key.public], found[early.key.public], found[later.key.public]) == (at, at, at)
+    assert room.machine.key.public not in found
+
+
+def test_who_fell_with_a_server_that_a_new_certificate_does_not_name_is_gone_since_that() -> None:
+    room = Room()
+    world = room.world
+    kept_back = Writer(world.new_key(), Role.SERVER, world.territory, None)
+    certificate = Certificate(kept_back.key.public, bytes(32)).encode()
+    kept_back.grant = world.say(world.root, world.territory, Kind.CERTIFICATE, certificate).id
+    spy = world.enrol(Role.MACHINE, room.space, by=kept_back)
+    assert gone_in(room) == {}
+    anew = Certificate(world.new_key().public, bytes(32), (world.server.grant or b"",)).encode()
+    named_at = world.say(world.root, world.territory, Kind.CERTIFICATE, anew).header.at
+    assert gone_in(room)[spy.key.public] == named_at
+
+
 def test_what_is_set_next_lies_under_no_key_under_which_a_device_has_set_something_that_is_cut_off() -> None:
     room = Room()
     room.set(LEA)
     assert newest_key(room.fold(), []) == KEY.commitment
-    assert newest_key(replace(room.fold(), claimed=frozenset({KEY.commitment})), []) is None
+    assert newest_key(replace(room.fold(), claimed={KEY.commitment: frozenset({bytes(32)})}), []) is None
 
 
 # --- tries ------------------------------------------------------------------------------------------------------------

@@ -316,7 +316,7 @@ async def report_loss(
     await _tell_of_image(device, loss.image, outgoing)
     await _tell_of_confirmed(loss.confirmed, outgoing)
     await _tell_of_phrases(device, loss.phrases, outgoing)
-    await _tell_of_sign_ins(loss.sign_ins, outgoing)
+    await tell_of_sign_ins(loss.sign_ins, outgoing, by="it")
     last_seen = rfc3339(seen.get(device, UNSEEN).at_ms)
     return {"device": device.hex(), "name": named(device), "last_seen": last_seen, "revoked": cut, **loss.rows()}
 
@@ -373,14 +373,14 @@ async def _tell_of_phrases(device: bytes, phrases: Sequence[Drawn], outgoing: Ou
         )
 
 
-async def _tell_of_sign_ins(sign_ins: Sequence[OpenedSignIns], outgoing: Outgoing) -> None:
-    """In which classes somebody who has a lost device signs in as a pupil (docs/adr/0281)."""
+async def tell_of_sign_ins(sign_ins: Sequence[OpenedSignIns], outgoing: Outgoing, by: str) -> None:
+    """In which classes somebody who has a lost device signs in as a pupil, `by` what (docs/adr/0281)."""
     if sign_ins:
         places = [f"“{each.name}” ({each.pupils} pupil{'' if each.pupils == 1 else 's'})" for each in sign_ins]
-        more = f" and {len(places) - MAX_TOLD_SPACES} more (`sign_ins` of `lost --json`)"
+        more = f" and {len(places) - MAX_TOLD_SPACES} more (`sign_ins` with `--json`)"
         listed = ", ".join(places[:MAX_TOLD_SPACES]) + (more if len(places) > MAX_TOLD_SPACES else "")
         await outgoing.progress(
-            f"by what pupils sign in on shared computers (pictures, PINs) can be found out with it in {listed}, and "
+            f"by what pupils sign in on shared computers (pictures, PINs) can be found out with {by} in {listed}, and "
             "stays good until it is drawn anew: a teacher of the class does that, on the class's page of sign-ins, "
             "which says so too"
         )

@@ -1,8 +1,9 @@
-"""Of which classes a lost device could open how the pupils sign in: whoever has it guesses pictures and PINs.
+"""Of which classes lost devices could open how the pupils sign in: whoever has one guesses pictures and PINs.
 
-Rules (docs/adr/0281):
-- counted are the sign-ins in force that lie under a key that it was given, by whomever, or that it set itself: once a
-  teacher has drawn new ones, none; what is held back was given to it all the same;
+Rules (docs/adr/0281, docs/adr/0346):
+- of one device are counted the sign-ins in force that lie under a key that it was given, by whomever, or that it set
+  itself: once a teacher has drawn new ones, none; what is held back was given to it all the same;
+- of all that are out, as after a server's keys were replaced since a time, those that a class's page tells of;
 - they go on as they are: whoever has a server cuts devices off, and would else shut pupils out.
 """
 
@@ -11,10 +12,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from protocol.folds.opened_sign_ins import Gone, gone_from, opened_by
 from protocol.folds.sign_in import KINDS, SignInRecord, SignInWraps, fold_sign_ins
 from protocol.model.entry import Entry, Kind, parsed
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.spaces import space_records
+from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
 
 
@@ -48,6 +53,27 @@ async def sign_ins_of_lost(
         if opened:
             found.append(OpenedSignIns(space, name, opened))
     return tuple(found)
+
+
+async def gone_devices(replica: Replica, roster: Roster) -> list[Gone]:
+    """The devices that are cut off from a space, as far as this replica has heard, the last one first."""
+    revocations = await replica.store.get(list(roster.revocations))
+    return gone_from(roster, replica.door, {name: entry.header.at for name, entry in revocations.items()})
+
+
+async def sign_ins_of_gone(office: Office) -> tuple[OpenedSignIns, ...]:
+    """The classes in which devices that are cut off could open what proves pupils, by their names."""
+    found = []
+    for space, record in (await space_records(office)).items():
+        entries = [one.entry for one in await office.replica.store.of_kinds(space, KINDS)]
+        if not entries:
+            continue
+        roster = (await office.replica.view(space)).roster
+        opened = opened_by(fold_sign_ins(entries, roster), await gone_devices(office.replica, roster))
+        pupils = sum(each.id in opened for each in roster.persons.values() if each.role is PersonRole.PUPIL)
+        if pupils:
+            found.append(OpenedSignIns(space, record.name, pupils))
+    return tuple(sorted(found, key=lambda each: (each.name.casefold(), each.space)))
 
 
 def _keys_it_had(entries: Iterable[Entry], device: bytes, agreements: Collection[bytes]) -> Iterable[bytes]:
