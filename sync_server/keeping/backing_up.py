@@ -192,6 +192,11 @@ async def restore(
         "whom the kit remembers to have cut off: say `lost` or `revoke` again first, before new machines are enrolled; "
         "codes of before let nobody in meanwhile, make new ones"
     )
+    tell(
+        "Of no computer this server knows whose it is: a backup does not say that. Let in each head teacher's by its "
+        "name now (`grant --device`), with the id that the computer itself shows; `grant --person` tells each "
+        "teacher's computer once. Compare the six words that both tell with its own page"
+    )
     tell(found.told)
     return result
 

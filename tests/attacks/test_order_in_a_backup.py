@@ -10,19 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from protocol.clock import DAY_MS, at_from
+from protocol.clock import DAY_MS
 from protocol.errors import Code, Refused
-from protocol.identity import DeviceKeys
-from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Grant, Invite, SpaceRecord
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Invite, SpaceRecord
 from protocol.rights.vouching import device_id, device_words
 from protocol.roles import Role
 from protocol.trust.invitation import SECRET_BYTES, Invitation
 from sync_agent.keys.confirming import confirm, own_device
-from sync_server.opened.app import opened
 from tests.harness.attack import attack
-from tests.harness.backups import make_backup, restore_backup, rewritten
+from tests.harness.backups import rewritten
 from tests.harness.classroom import Device
+from tests.harness.copied_keys import back_up, brought, burnt_and_restored, granted, next_class, said_by_copy
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
 from tests.harness.territory import new_device
@@ -39,25 +38,6 @@ IN_ITS_ORDER = {"sync_server.keeping.backing_up.note_at_once": _as_it_came}
 
 async def _whatever_came_first(*_: object) -> None:
     return None
-
-
-def _forged(here: Town, kind: Kind, payload: bytes, space: bytes | None = None) -> Entry:
-    """What a copy of the server's key says."""
-    server = here.office.server
-    return compose(
-        author=server.keys.signing,
-        space=space or here.space,
-        kind=kind,
-        grant=server.grant,
-        at=at_from(here.office.clock()),
-        payload=payload,
-        salt=os.urandom(16),
-    )
-
-
-def _granted(keys: DeviceKeys, role: Role, person: str | None) -> bytes:
-    whose = None if person is None else bytes.fromhex(person)
-    return Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, role, whose, None).encode()
 
 
 def _exchanged(one: bytes, other: bytes) -> str:
@@ -79,29 +59,16 @@ def _exchanged(one: bytes, other: bytes) -> str:
 @asynccontextmanager
 async def _restored(here: Town, honest: Sequence[bytes], forged: Sequence[Entry]) -> AsyncIterator[Office]:
     """The server that is made of a backup in which what is forged came before what is honest; all machines call it."""
-    await here.office.server.replica.admit(forged, source=b"a PC", now_ms=here.office.clock())
-    backup, clock = here.folder / "backup", here.office.clock
-    await make_backup(here.office.server, backup)
-    swaps = "".join(_exchanged(one, other.id) for one, other in zip(honest, forged, strict=True))
-    rewritten(backup, swaps)
-    clock.advance(DAY_MS)
-    await restore_backup(here.folder / "new", backup, here.folder / "server" / "kit", clock)
-    async with opened(here.folder / "new", now_ms=clock, entropy=os.urandom) as new:
-        here.frontage.responder = new.responder
-        for _ in range(3):
-            await here.sync()
-        yield Office(new, clock, here.office.space)
+    await brought(here, *forged)
+    await back_up(here)
+    swaps = (_exchanged(one, other.id) for one, other in zip(honest, forged, strict=True))
+    rewritten(here.folder / "backup", "".join(swaps))
+    async with burnt_and_restored(here) as office:
+        yield office
 
 
 async def _grants_of(here: Town, device: Device) -> list[bytes]:
     return [each.grant for each in here.office.server.replica.door.authorities_of(device.agent.device)]
-
-
-async def _next_class(office: Office, person: str) -> bytes:
-    made = await office.do("space add", name="CM2", school="0180001D", year="2027-2028")
-    office.said.lines.clear()
-    await office.do("grant", person=person, space=[made["space"]])
-    return bytes.fromhex(made["space"])
 
 
 @attack(ROW, off=IN_ITS_ORDER)
@@ -109,9 +76,9 @@ async def test_a_laptop_that_a_backup_calls_hers_before_her_own_comes_along_into
     async with town(tmp_path) as here:
         laptop, _, person, _, _ = await here.class_at_work()
         spy = new_device(os.urandom)
-        forged = _forged(here, Kind.GRANT, _granted(spy, Role.TEACHER, person))
+        forged = said_by_copy(here, Kind.GRANT, granted(spy, Role.TEACHER, person))
         async with _restored(here, await _grants_of(here, laptop), [forged]) as office:
-            space = await _next_class(office, person)
+            space = await next_class(office, person)
             assert space not in await office.server.replica.readable(spy.signing.public)
             told = " ".join(office.said.lines)
             for pair in ((spy.signing.public, spy.agreement.public), own_device(laptop.agent)):
@@ -122,7 +89,7 @@ async def test_a_laptop_that_a_backup_calls_hers_before_her_own_comes_along_into
 async def test_a_pc_that_a_backup_calls_an_administrators_first_is_let_in_as_a_pc(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         pc = (await here.class_at_work()).machine
-        forged = _forged(here, Kind.GRANT, _granted(pc.agent.keys, Role.ADMIN, None))
+        forged = said_by_copy(here, Kind.GRANT, granted(pc.agent.keys, Role.ADMIN, None))
         async with _restored(here, await _grants_of(here, pc), [forged]) as office:
             made = await office.do("space add", name="CM2", school="0180001D", year="2027-2028")
             space = bytes.fromhex(made["space"])
@@ -138,11 +105,11 @@ async def test_a_code_of_before_that_a_backup_has_lead_into_another_class_leads_
         server = here.office.server
         code = replace(Invitation.create(server.replica.territory, os.urandom(SECRET_BYTES)), version=1)
         lasts_ms = here.office.clock() + 90 * DAY_MS
-        made = _forged(here, Kind.SPACE, SpaceRecord("CM2 B").encode(), here.school)
+        made = said_by_copy(here, Kind.SPACE, SpaceRecord("CM2 B").encode(), here.school)
 
         def invite(space: bytes) -> Entry:
             said = Invite(code.secret_hash, Role.MACHINE, (space,), None, 28, lasts_ms, None, code.key)
-            return _forged(here, Kind.INVITE, said.encode(), here.school)
+            return said_by_copy(here, Kind.INVITE, said.encode(), here.school)
 
         honest, forged = invite(here.space), invite(made.id)
         await server.replica.admit([honest, made], source=b"a PC", now_ms=here.office.clock())
@@ -153,7 +120,9 @@ async def test_a_code_of_before_that_a_backup_has_lead_into_another_class_leads_
             assert "two things" in refused.value.message
 
 
-async def test_who_has_one_laptop_or_whose_laptops_all_lead_to_one_is_asked_nothing_about_it(tmp_path: Path) -> None:
+async def test_who_has_one_laptop_comes_along_after_a_restore_and_is_told_once_so_is_whom_her_others_lead_to(
+    tmp_path: Path,
+) -> None:
     async with town(tmp_path) as here:
         laptop, _, person, _, _ = await here.class_at_work()
         alone = await here.office.add_person("M. Roy", "teacher")
@@ -164,9 +133,11 @@ async def test_who_has_one_laptop_or_whose_laptops_all_lead_to_one_is_asked_noth
         for _ in range(2):
             await here.sync()
         async with _restored(here, [], []) as office:
-            space = await _next_class(office, alone)
-            assert space in await office.server.replica.readable(his.agent.device)
-            assert not office.said.lines
-            space = await _next_class(office, person)
-            assert space in await office.server.replica.readable(second.agent.device), "to which the other one leads"
-            assert device_words(own_device(second.agent)) not in " ".join(office.said.lines)
+            for whose, device in ((alone, his), (person, second)):
+                words = device_words(own_device(device.agent))
+                told = []
+                for _ in range(2):
+                    space = await next_class(office, whose)
+                    assert space in await office.server.replica.readable(device.agent.device)
+                    told.append(any(words in line and "comes along" in line for line in office.said.lines))
+                assert told == [True, False]

@@ -56,10 +56,12 @@ class Town:
         """The class's school."""
         return above(self.office.server.replica, self.space)
 
-    async def device(self, role: str, person: str | None = None, space: str | None = None) -> Device:
+    async def device(
+        self, role: str, person: str | None = None, space: str | None = None, *, keys: DeviceKeys | None = None
+    ) -> Device:
         """A new device in this role, which has synced once."""
         server, number = self.office.server, len(self.devices) + 1
-        keys: DeviceKeys = new_device(Random(2_000 + number).randbytes)
+        keys = keys or new_device(Random(2_000 + number).randbytes)
         code = await self.office.invite(role, *([space] if space else []), person=person)
         member = await self.office.enrol(code, keys, f"PC {number}")
         folder = self.folder / f"device-{number}"

@@ -78,20 +78,28 @@ async def acquaintances_of(
 async def _at_the_server(
     office: Office, person: bytes, cuts: Collection[DeviceCut]
 ) -> Callable[[Device], Acquaintance]:
-    """The same at a server; where it knows none of somebody's, who came first begins anew, and is told."""
+    """The same at a server; where it knows none of somebody's, who came first begins anew, and is told.
+
+    Where a backup says who came first, those do to whom all others lead: who is alone, say.
+    """
     gone = {cut.key for cut in cuts}
     said = [each for each in teachers_devices(office, person) if each.key not in gone]
     called = await grants_not_held_back(office.replica, said)
     here = await KnownHere.of(office)
-    known = await here.known_of(called)
-    if not known and (several := here.at_once(called)):
-        known = await _led_to_by_all(office, several, called, gone)
-        begun = known
-    else:
-        begun = known or {each.pair for each in called[:1]}
+    known, told = await here.known_of(called), here.told_of(called)
+    begun = known
+    if not known and here.at_once:
+        begun = await _led_to_by_all(office, {each.pair for each in called}, called, gone)
+    elif not known:
+        begun = told or {each.pair for each in called[:1]}
     led_to = await _led_to(office, begun, called, gone)
-    led = Acquaintance.KNOWN if known else Acquaintance.NEW
-    return lambda device: led if device in led_to else Acquaintance.UNKNOWN
+
+    def acquaintance(device: Device) -> Acquaintance:
+        if device not in led_to:
+            return Acquaintance.UNKNOWN
+        return Acquaintance.KNOWN if known or device in told else Acquaintance.NEW
+
+    return acquaintance
 
 
 async def _led_to_by_all(

@@ -164,6 +164,15 @@ async def let_in_device(
     if given is not None and given.higher is None and given.role in RUNS_A_SCHOOL:
         await outgoing.progress(f"it comes in as what it was let in as first: {given.role} there, who lets others in")
     await _tell_if_raised(device, given, program, outgoing)
+    if office.rank >= RANK[Role.SERVER] and let_in.standing.teaches:
+        await _tell_what_it_shows(let_in.standing, program, outgoing)
+
+
+async def _tell_what_it_shows(standing: grants.Standing, program: str, outgoing: Outgoing) -> None:
+    """With which keys somebody's computer was let in: an id names one of the two, and grants any other beside it."""
+    words = await asyncio.to_thread(device_words, standing.device)
+    end = f"`{program} revoke {standing.device[0].hex()}`"
+    await outgoing.progress(f"the page on its own screen has to show “{words}”; if it does not: {end}")
 
 
 async def _tell_if_raised(device: bytes, given: grants.Raised | None, program: str, outgoing: Outgoing) -> None:

@@ -14,7 +14,8 @@ Rules:
 - so do role and end, where a school is run, unless this machine has given others itself; after the end, a grant to the
   device takes it up again for good;
 - at a server all of these are those of the first grant, whoever may say what in the class; role and end also of one
-  that has ended: what raises a device later is told and not repeated (docs/adr/0300);
+  that has ended: what raises a device later is told and not repeated (docs/adr/0300); out of a backup nothing was
+  first, and what gives least counts (docs/adr/0347);
 - what somebody else has granted already is said all the same (docs/adr/0188).
 """
 
@@ -65,11 +66,13 @@ class LetIn(NamedTuple):
 
     None where it had not ended, or where it is let in until a day. `reported_ms` is when somebody who runs a school had
     last said what this takes back, a report of its loss perhaps (docs/adr/0234); None where this takes back no such.
+    `standing` is as what it is let in.
     """
 
     still_out: Sequence[bytes]
     ended_ms: int | None
     reported_ms: int | None
+    standing: Standing
 
 
 async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], chosen: Standing | None = None) -> LetIn:
@@ -101,7 +104,8 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], c
     ended_ms = max(stays) if like.until_ms is None and len(stays) == len(ends) else None
     reports = [cut for cut in cuts if not cut.by_server]
     left = {cut.entry for cut in await standing_cuts(office, [device], persons)} if reports else set()
-    return LetIn(still_out, ended_ms, max((cut.said_ms for cut in reports if cut.entry not in left), default=None))
+    reported_ms = max((cut.said_ms for cut in reports if cut.entry not in left), default=None)
+    return LetIn(still_out, ended_ms, reported_ms, standing)
 
 
 async def standings_of(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Standing]:
@@ -130,7 +134,8 @@ async def _with_a_say(office: Office, device: bytes, spaces: Sequence[bytes]) ->
     known = [grant for grant in standing if grant.rank < office.rank] or standing
     if office.rank < RANK[Role.SERVER]:  # which has a say everywhere, and so has whoever copied its key
         known = [grant for grant in known if _has_a_say(office, grant, spaces)] or [_latest(known)]
-    return _by_what_it_was(office, known)
+        return _by_what_it_was(office, known)
+    return (await KnownHere.of(office)).least_first(_by_what_it_was(office, known))
 
 
 def _by_what_it_was(office: Office, known: Sequence[Authority]) -> list[Authority]:

@@ -6,8 +6,8 @@ Rules:
 - so is what such a computer has let in itself, unless by a code of nobody's;
 - of what was here before anything was noted: whom the key let in that is the server's now, and who came first;
 - who came along and was told of counts until somebody is known;
-- what a backup held came at once: in which order is the word of whoever wrote it, so that of several nobody was first
-  (docs/adr/0329);
+- out of a backup nothing is known but what is noted since, whatever comes first in it, and whatever it leaves out that
+  comes later: both are the word of whoever wrote it (docs/adr/0329, docs/adr/0347);
 - which revocations were said here is noted likewise: by others a thief has a device seem gone (docs/adr/0332).
 
 docs/adr/0293. Notes are marks of this replica, by pseudonymous ids, and no part of any set. docs/protocol.md,
@@ -38,7 +38,7 @@ WHOSE_SINCE_MARK: Final = "whose-device-since"
 CUTS_SINCE_MARK: Final = "cuts-made-since"
 """Since what arrival revocations are."""
 AT_ONCE_MARK: Final = "came-at-once"
-"""That what is not later than `WHOSE_SINCE_MARK` came out of a backup."""
+"""That what is here came out of a backup, or of a damaged database: none of it is known by having been here."""
 _NOTED_AS: Final[Mapping[int, str]] = {Kind.INVITE: CODE_MARKS, Kind.REVOKE: CUT_MARKS}
 _NUMBER_BYTES: Final = 8
 _BEFORE_ALL: Final = (0, b"")
@@ -137,12 +137,13 @@ class KnownHere:
     def __init__(
         self, office: Office, notes: Mapping[str, bytes], codes: Collection[str], later: set[bytes], *, at_once: bool
     ) -> None:
-        """`later` are the grants and codes that came after the first note; what came before may have come `at_once`."""
+        """`later` are the grants and codes that came after the first note; what was here may have come `at_once`."""
         self._office = office
         self._notes = notes
         self._codes = codes
         self._later = later
-        self._at_once = at_once
+        self.at_once = at_once
+        """Whether nothing says what was first, and nobody is known but by notes."""
 
     @classmethod
     async def of(cls, office: Office) -> Self:
@@ -157,28 +158,34 @@ class KnownHere:
     async def known_of(self, called: Sequence[Authority]) -> set[Device]:
         """Which of the devices that these grants `called` one person's are so; the grants in order of arrival."""
         known = {each.pair for each in called if self._is_noted(each, How.CODE, How.NAME)}
-        known |= {each.pair for each in called[:1] if each.grant not in self._later and not self.at_once(called)}
+        known |= {each.pair for each in called[:1] if self._is_of_before(each.grant)}
         own = self._office.own_device[0]
-        known |= {each.pair for each in called if each.author == own and each.grant not in self._later}
+        known |= {each.pair for each in called if each.author == own and self._is_of_before(each.grant)}
         for each in called:
             if each.pair not in known and await self._is_by_a_school(each):
                 known.add(each.pair)
-        told = {each.pair for each in called if self._is_noted(each, How.TOLD)}
-        return known or told
+        return known
 
-    def at_once(self, called: Sequence[Authority]) -> set[Device]:
-        """The devices of which nothing says which was the first that one person's were; none where something does."""
-        found = {each.pair for each in called if each.grant not in self._later} if self._at_once else set[Device]()
-        return found if len(found) > 1 else set()
+    def told_of(self, called: Sequence[Authority]) -> set[Device]:
+        """Which of these devices came along, and were told of: they count until somebody is known."""
+        return {each.pair for each in called if self._is_noted(each, How.TOLD)}
+
+    def least_first(self, said: Sequence[Authority]) -> list[Authority]:
+        """Of what was said at once of one device and the same keys what gives less comes first; else as it came here.
+
+        A grant that names other keys beside the one that signs goes before none: those are a thief's (docs/adr/0176).
+        """
+        if not self.at_once:
+            return list(said)
+        return sorted(said, key=lambda each: (each.pair != said[0].pair, each.rank))
 
     def lowest_at_once(self, said: Sequence[Authority]) -> Authority | None:
         """Of what was said at once of one device what gives least; None where something was first."""
-        found = [each for each in said if each.grant not in self._later] if self._at_once else []
-        ends = {each.grant: (each.until_ms is None, each.until_ms or 0) for each in found}
-        return min(found, key=lambda each: (each.rank, *ends[each.grant]), default=None)
+        ends = {each.grant: (each.until_ms is None, each.until_ms or 0) for each in said}
+        return min(said, key=lambda each: (each.rank, *ends[each.grant]), default=None) if self.at_once else None
 
     def has_met(self, right: Authority | None, *, since_noted: bool) -> bool:
-        """Whether it is noted how a right came in here; or, unless it has to be `since_noted`, it came before that."""
+        """Whether it is noted how a right came in here; or, unless it has to be `since_noted`, it is of before."""
         if right is None:
             return False
         return self._is_noted(right, How.CODE, How.NAME) if since_noted else self._is_known(right)
@@ -234,19 +241,23 @@ class KnownHere:
         return (await self._office.replica.store.get([name])).get(name)
 
     def _is_made_here(self, code: Entry) -> bool:
-        """Whether a code was made here, or came before that was noted."""
-        return code.id not in self._later or CODE_MARKS + code.id.hex() in self._codes
+        """Whether a code was made here, or is known by having come before that was noted."""
+        return self._is_of_before(code.id) or CODE_MARKS + code.id.hex() in self._codes
 
     def _is_known(self, right: Authority) -> bool:
-        """Whether it is noted how a right came in here, or came before that was noted."""
-        return right.grant not in self._later or self._is_noted(right, How.CODE, How.NAME)
+        """Whether it is noted how a right came in here, or it is known by having come before that was noted."""
+        return self._is_of_before(right.grant) or self._is_noted(right, How.CODE, How.NAME)
+
+    def _is_of_before(self, name: bytes) -> bool:
+        """Whether a grant or code is believed for having been here before notes began: out of a backup none is."""
+        return not self.at_once and name not in self._later
 
     def _is_noted(self, given: Authority, *hows: How) -> bool:
         return self._notes.get(_mark(given.person, given.pair)) in {each.value for each in hows}
 
 
 async def note_at_once(store: EntryStore) -> None:
-    """What is here came out of a backup, whatever comes first in it."""
+    """What is here came at once, whatever comes first in it: nobody is known by that."""
     await store.set_marks({AT_ONCE_MARK: b""})
 
 

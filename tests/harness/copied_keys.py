@@ -1,0 +1,70 @@
+"""Somebody has a copy of a server's key, and perhaps of where its backups lie; one day it is restored."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from protocol.clock import DAY_MS, at_from
+from protocol.identity import DeviceKeys
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Grant
+from protocol.roles import Role
+from sync_server.opened.app import opened
+from tests.harness.backups import make_backup, restore_backup
+from tests.harness.office_devices import Town
+from tests.harness.server_in_process import Office
+
+
+def said_by_copy(here: Town, kind: Kind, payload: bytes, space: bytes | None = None) -> Entry:
+    """What a copy of the server's key says."""
+    server = here.office.server
+    return compose(
+        author=server.keys.signing,
+        space=space or here.space,
+        kind=kind,
+        grant=server.grant,
+        at=at_from(here.office.clock()),
+        payload=payload,
+        salt=os.urandom(16),
+    )
+
+
+def granted(keys: DeviceKeys, role: Role, person: str | None) -> bytes:
+    """What a grant says that lets a device in, as this person's."""
+    whose = None if person is None else bytes.fromhex(person)
+    return Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, role, whose, None).encode()
+
+
+async def brought(here: Town, *entries: Entry) -> None:
+    """A PC has them, and brings them to the server."""
+    admission = await here.office.server.replica.admit(entries, source=b"a PC", now_ms=here.office.clock())
+    assert len(admission.admitted) == len(entries)
+
+
+async def back_up(here: Town) -> None:
+    """The backup from which the server is made anew later."""
+    await make_backup(here.office.server, here.folder / "backup")
+
+
+@asynccontextmanager
+async def burnt_and_restored(here: Town) -> AsyncIterator[Office]:
+    """A day later the server is made anew from the backup; all machines call it."""
+    clock = here.office.clock
+    clock.advance(DAY_MS)
+    await restore_backup(here.folder / "new", here.folder / "backup", here.folder / "server" / "kit", clock)
+    async with opened(here.folder / "new", now_ms=clock, entropy=os.urandom) as new:
+        here.frontage.responder = new.responder
+        for _ in range(3):
+            clock.advance(60_000)
+            await here.sync()
+        yield Office(new, clock, here.office.space)
+
+
+async def next_class(office: Office, person: str) -> bytes:
+    """A class of the next year, into which a teacher is let; what is told of that is in what the office said."""
+    made = await office.do("space add", name="CM2", school="0180001D", year="2027-2028")
+    office.said.lines.clear()
+    await office.do("grant", person=person, space=[made["space"]])
+    return bytes.fromhex(made["space"])
