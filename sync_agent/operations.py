@@ -387,21 +387,33 @@ class _Commands:
         return await proof_of(self._agent, _work(params), given.text_or_none(params, "page"))
 
     async def carry_over(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.hand_ins.year_end import carry_over
+        from sync_agent.coursework.carrying_over import carry_over
 
         source, target = (given.identifier(params, key, Code.UNKNOWN_SPACE, "space") for key in ("from", "to"))
-        done = await carry_over(self._agent, source, target, outgoing)
-        left = {"incomplete": list(done.incomplete), "unconfirmed": list(done.unconfirmed)}
-        return {"lessons": done.lessons, **left}
+        also, shown_only = given.texts(params, "also"), params.get("shown_only") is True
+        done = await carry_over(self._agent, source, target, outgoing, also=also, shown_only=shown_only)
+        return {
+            "lessons": done.lessons,
+            "there": list(done.there),
+            "incomplete": list(done.incomplete),
+            "unconfirmed": list(done.unconfirmed),
+            "left": [{"item": each.item.hex(), "title": each.title, "why": each.why} for each in done.left],
+            "bare": done.bare,
+        }
 
     async def portfolio(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.hand_ins.year_end import portfolio
 
         space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
         person = None if params.get("person") is None else given.person(params, "person")
-        renamed_too = params.get("renamed_too") is True
-        done = await portfolio(self._agent, space, person, outgoing, renamed_too=renamed_too)
-        return {"hand_ins": done.written, "not_opened": done.closed, "renamed": done.renamed}
+        flags = {key: params.get(key) is True for key in ("renamed_too", "hidden_too", "shown_only")}
+        done = await portfolio(self._agent, space, person, outgoing, **flags)
+        return {
+            "hand_ins": done.written,
+            "not_opened": done.closed,
+            "renamed": done.renamed,
+            "hidden": done.hidden,
+        }
 
     async def key_readers(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.keys.returns_told import readers_told

@@ -215,7 +215,9 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
             str | None,
             Option("--named", metavar="NAME", help="With the kit: the class as it was made: “CM2 A, 2025-2026, UAI”."),
         ] = None,
-        unopened_too: Annotated[bool, Option(help="Even if some work was opened by nobody, or is hidden.")] = False,
+        unopened_too: Annotated[
+            bool, Option(help="Even if work was opened by nobody, or work or lessons are hidden.")
+        ] = False,
         renamed_too: Annotated[
             bool, Option(help="Even if another class of the school had its name: I mean the one with this id.")
         ] = False,

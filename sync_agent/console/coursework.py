@@ -282,9 +282,18 @@ async def carry_over(
     *,
     source: Annotated[str, Option("--from", metavar="ID", help="The class of the year that ends.")],
     target: Annotated[str, Option("--to", metavar="ID", help="Your next class.")],
+    also: Annotated[
+        list[str] | None,
+        Option(metavar="ITEM", help="This one too, though it is hidden or withdrawn; may be repeated."),
+    ] = None,
+    shown_only: Annotated[bool, Option(help="Leave what else is hidden, or withdrawn by others.")] = False,
 ) -> JSON:
-    """Publish a class's lessons in your next class; what is there already is left alone."""
-    return await run_here(call, "carry-over", {"from": source, "to": target}, lasting=True)
+    """Publish a class's lessons in your next class; what is there already is left alone, and named.
+
+    While lessons of yours are hidden, or withdrawn by somebody you have not confirmed, it asks, and publishes nothing.
+    """
+    params: Params = {"from": source, "to": target, "also": list(also or ()), "shown_only": shown_only}
+    return await run_here(call, "carry-over", params, lasting=True)
 
 
 @PROGRAM.command("portfolio")
@@ -297,7 +306,18 @@ async def portfolio(
     renamed_too: Annotated[
         bool, Option(help="With --person: even if somebody else had this name before, the one with this id.")
     ] = False,
+    hidden_too: Annotated[bool, Option(help="Also what is hidden and opens here, in folders that say so.")] = False,
+    shown_only: Annotated[bool, Option(help="Without what is hidden.")] = False,
 ) -> JSON:
-    """Write pupils' work and what was said of it into DIR, a folder for each pupil, for families to keep."""
-    params: Params = {"space": space, "person": person, "renamed_too": renamed_too}
+    """Write pupils' work and what was said of it into DIR, a folder for each pupil, for families to keep.
+
+    While work is hidden, by an erasure or a computer that was cut off, it asks, and writes nothing.
+    """
+    params: Params = {
+        "space": space,
+        "person": person,
+        "renamed_too": renamed_too,
+        "hidden_too": hidden_too,
+        "shown_only": shown_only,
+    }
     return await run_into(call, folder, "portfolio", params, from_others=True)

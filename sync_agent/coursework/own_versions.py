@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.folds.coursework import Item, Version
+from protocol.model.entry import Entry
 from protocol.model.work import ContentRef
 from protocol.replica.console.parameters import shown
 from protocol.replica.office.people import names_of_words
@@ -41,18 +42,27 @@ class OwnVoice:
 
     def is_own(self, version: Version) -> bool:
         """Whether one of this teacher's devices wrote it."""
-        return version.author == self.device or self._is_by(self.own, version)
+        return self._is_by(self.own, version.author, version.grant)
 
     def has(self, version: Version) -> bool:
         """Whether it may be said again in this teacher's name without a question."""
-        return self.is_own(version) or self._is_by(self.confirmed, version)
+        return self._speaks(version.author, version.grant)
+
+    def said(self, word: Entry) -> bool:
+        """Whether another word, about an item, is of one of those whose versions may be said again."""
+        return self._speaks(word.header.author, word.header.grant)
 
     def newest(self, item: Item) -> Version | None:
         """The first of them that an item has, as they are shown."""
         return next(filter(self.has, item.versions.values()), None)
 
-    def _is_by(self, devices: Collection[Device], version: Version) -> bool:
-        given = self.door.authority(version.grant)
+    def _speaks(self, author: bytes, grant: bytes | None) -> bool:
+        return any(self._is_by(devices, author, grant) for devices in (self.own, self.confirmed))
+
+    def _is_by(self, devices: Collection[Device], author: bytes, grant: bytes | None) -> bool:
+        if author == self.device:
+            return True
+        given = self.door.authority(grant)
         return given is not None and given.pair in devices and self.roster.spoken_as(given) is not None
 
 

@@ -1,49 +1,45 @@
-"""The end of a school year on a teacher's device: lessons go on to the next class, pupils' work goes home (§5).
+"""The end of a school year on a teacher's device: pupils' work goes home (§5). Lessons: `coursework.carrying_over`.
 
 Rules:
-- a lesson is carried over once: the same title with the same files in the next class is left alone;
-- a lesson that is nobody's word who teaches (by the server, an administrator, a head who is named as nobody, or by a
-  device that none of its teacher's own has confirmed) is not said again in this teacher's name; nor is one of a teacher
-  whom theirs have not confirmed and this device did not meet first in the class: an id that the server invents speaks
-  for itself (docs/adr/0253);
-- assignments and announcements are of their year and stay;
 - a portfolio is what a family may have: what the pupil handed in, as files, and what was said of it. It is written from
   what this device can open, which writes no receipt; what it cannot open is named;
 - a folder is called after the pupil, and by what else the lists called them; that of one who has by now a name that was
   another's is not written before it is asked for by the id (docs/adr/0289);
-- who was a pupil of the list and is none by now has a folder as well, which says so (docs/adr/0295).
+- who was a pupil of the list and is none by now has a folder as well, which says so (docs/adr/0295);
+- what lies here and is not shown is named, with whose word hides it, and nothing is written before it was said whether
+  that is to be in it: who has the server's key hides it for an hour, and no portfolio looks as if it lacked something
+  (docs/adr/0356).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Container, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, Refused
-from protocol.folds.coursework import Item, Work
-from protocol.limits import FILE_PIECE_BYTES, MAX_PATH_COMPONENT_BYTES
-from protocol.model.work import ItemKind
+from protocol.folds.coursework import Work
+from protocol.limits import MAX_PATH_COMPONENT_BYTES
+from protocol.model.entry import Entry
 from protocol.portable_names import portable_name
-from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
+from protocol.replica.at_work.views import SpaceView
+from protocol.replica.console.operation import Outgoing
 from protocol.replica.content.holdings import work_need
 from protocol.replica.office.mentioned import mentioned
+from protocol.replica.office.not_shown import NotShown, not_shown, why_hidden
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
 from protocol.replica.office.people import first_names, whose_words
 from protocol.replica.office.taken_names import ask_about_names, called_otherwise, taken_names
+from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
-from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole
 from protocol.trust.sealing import SealedFile
 from sync_agent.app import Agent
-from sync_agent.coursework.own_versions import OwnVoice, own_voice
-from sync_agent.coursework.publisher import Wish, publish
-from sync_agent.coursework.reading import need_of, read_checked
 from sync_agent.coursework.space_folders import compared, free_name
 from sync_agent.hand_ins.handing_in import unsealed
 from sync_agent.hand_ins.opening import opening_key
-from sync_agent.keys.acquaintances import known_in
 from sync_agent.keys.key_wraps import open_given_keys
 
 SAID_FILE: Final = "correction.txt"
@@ -51,138 +47,75 @@ _BEFORE_CHARS: Final = 40
 _CUT_BYTES: Final = 4
 """Names that end so near to the longest possible may have been cut within a character."""
 _GONE: Final = " (plus sur la liste)"
-
-
-# --- lessons ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class CarriedOver:
-    """How many lessons were, and the titles of those that were left.
-
-    `incomplete` are not whole on this device; `unconfirmed` are the word of nobody of these teachers (`_heeded`).
-    """
-
-    lessons: int
-    incomplete: Sequence[str]
-    unconfirmed: Sequence[str]
-
-
-async def carry_over(agent: Agent, source: bytes, target: bytes, outgoing: Outgoing) -> CarriedOver:
-    """Publish a class's lessons in another.
-
-    Raises `BadInput(UNKNOWN_SPACE)`, `Refused(NO_RIGHT)`, `LocalFailure`.
-    """
-    if source == target:
-        raise BadInput(Code.USAGE, "these are the same class")
-    for space in (source, target):
-        await agent.check_space(space)
-    there = {
-        (item.shown.record.title, item.shown.record.content.stream)
-        for item in (await agent.replica.view(target)).coursework.items.values()
-    }
-    view = await agent.replica.view(source)
-    lessons = [
-        item
-        for item in view.coursework.items.values()
-        if not item.withdrawn and item.shown.record.kind is ItemKind.LESSON
-    ]
-    voice = await _heeded(agent, source)
-    carried, left, strange = 0, [], []
-    for item in sorted(lessons, key=lambda item: (item.shown.at_ms, item.id)):
-        record = item.shown.record
-        if (record.title, record.content.stream) in there:
-            continue
-        if not voice.has(item.shown):
-            strange.append(record.title)
-            await outgoing.progress(f"left, since no confirmed device of a teacher's wrote it: {record.title}")
-            continue
-        if not await agent.holdings.is_complete(need_of(item, item.shown)):
-            left.append(record.title)
-            continue
-        wish = Wish(target, None, ItemKind.LESSON, record.title, record.subject, None)
-        await publish(agent, wish, _Files(agent, item), outgoing)
-        carried += 1
-        await outgoing.progress(f"carried over: {record.title}")
-    return CarriedOver(carried, left, strange)
-
-
-async def _heeded(agent: Agent, space: bytes) -> OwnVoice:
-    """Whose lessons of a class this device may say again.
-
-    Its teacher's own and whom these have confirmed; whom it met first there, and whom those have confirmed. What it
-    says again is its teacher's own, and stays when what others said is held back.
-    """
-    roster, first = (await agent.replica.view(space)).roster, known_in(agent, space).first
-    ever = roster.voices.with_over()
-    circles = [
-        ever.circle(person, start)
-        for person, starts in roster.starts.items()
-        for start in starts
-        if device_id(start) in first
-    ]
-    voice = await own_voice(agent, space)
-    return replace(voice, confirmed=frozenset(voice.confirmed).union(*(each.own | each.others for each in circles)))
-
-
-class _Files:
-    """The files of an item's shown version, as a command would hand them to an operation."""
-
-    def __init__(self, agent: Agent, item: Item) -> None:
-        self._agent = agent
-        self._item = item
-
-    async def __aiter__(self) -> AsyncIterator[FileEvent]:
-        for file in await self._agent.holdings.manifest(self._item.shown.record.content.stream):
-            yield FileStart(file.path, file.size)
-            async for piece in read_checked(self._agent, file.stream):
-                for at in range(0, len(piece), FILE_PIECE_BYTES):
-                    yield FileData(piece[at : at + FILE_PIECE_BYTES])
-            yield FileEnd()
-        yield Complete()
-
-
-# --- portfolios -------------------------------------------------------------------------------------------------------
+_HIDDEN: Final = " (masqué)"
+_MOST_LINES: Final = 40
+"""So many are told of what is not shown, the most first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Portfolios:
-    """How much work was written, how much does not open here, and how much waits for its pupil to be asked for."""
+    """How much work was written, how much does not open here, and how much waits for its pupil to be asked for.
+
+    `hidden` is how much is not shown, or something that was said of it.
+    """
 
     written: int
     closed: int
     renamed: int
+    hidden: int
 
 
 async def portfolio(
-    agent: Agent, space: bytes, person: bytes | None, outgoing: Outgoing, *, renamed_too: bool = False
+    agent: Agent,
+    space: bytes,
+    person: bytes | None,
+    outgoing: Outgoing,
+    *,
+    renamed_too: bool = False,
+    hidden_too: bool = False,
+    shown_only: bool = False,
 ) -> Portfolios:
     """Give the files of pupils' work, a folder for each pupil.
 
-    `renamed_too` says that the one `person` is meant, whoever had the name before.
+    `renamed_too` says that the one `person` is meant, whoever had the name before; `hidden_too` that what is not shown
+    is given as well, in folders that say so, and `shown_only` that it is left out.
 
-    Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_PERSON; NOT_YET for a person whose name was another's), `LocalFailure`,
-    `Refused(CANNOT_READ)` where there is work and none of it opens.
+    Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_PERSON; NOT_YET for a person whose name was another's, and where something
+    is not shown and neither was said), `LocalFailure`, `Refused(CANNOT_READ)` where there is work and none of it opens.
     """
     await agent.check_space(space)
     view = await agent.replica.view(space)
     listed = {one.id: one.name for one in view.roster.persons.values() if one.role is PersonRole.PUPIL}
     off = await off_the_list(agent.replica, space)
     gone = {each.person: each.name for each in off.gone}
-    pupils = listed | gone | await _called_the_same(agent, view.roster, listed)
+    lying = await not_shown(agent.replica, view, (await DestroyedHere.of(agent.replica)).at(space))
+    doubles = await _called_the_same(agent, view.roster, listed)
+    unseen = await _once_listed(agent, space, {_whose(one) for one in lying.hand_ins} - {*listed, *gone, *doubles})
+    pupils = listed | gone | doubles | unseen
     if person is not None and person not in pupils:
         raise BadInput(Code.UNKNOWN_PERSON, f"no pupil of this class is “{person.hex()}”", person=person.hex())
-    waiting = await _waiting(agent, listed | gone, person, outgoing, renamed_too=renamed_too)
+    hidden = await _hidden(agent, view, lying, pupils if person is None else [person])
+    await _tell_of_hidden(hidden, pupils, outgoing)
+    if hidden and not (hidden_too or shown_only):
+        raise BadInput(
+            Code.NOT_YET,
+            f"nothing has been written yet: {len(hidden)} hand-ins lie here that are hidden, or of which the rest, or "
+            "what was said, is. Whoever has the server's key hides them for an hour, and portfolios without them look "
+            "whole. Say --hidden-too to write those that open here as well, in folders that say so, or --shown-only",
+        )
+    waiting = await _waiting(agent, listed | gone | unseen, person, outgoing, renamed_too=renamed_too)
     await _tell_of_gone(off, person, waiting, outgoing)
-    folders = await _folders(agent, pupils, gone)
+    folders = await _folders(agent, pupils, gone.keys() | unseen)
     await open_given_keys(agent)
     written = closed = renamed = 0
-    for work in sorted(view.coursework.hand_ins.values(), key=lambda work: (work.at_ms, work.id)):
+    works = {**view.coursework.hand_ins, **(_with_hidden(view, lying, hidden) if hidden_too else {})}
+    for work in sorted(works.values(), key=lambda work: (work.at_ms, work.id)):
         if work.person not in pupils or person not in (None, work.person):
             continue
-        item = view.coursework.items.get(work.item)
+        item = view.coursework.items.get(work.item) or lying.whole.items.get(work.item)
         title = work.item.hex()[:8] if item is None else item.shown.record.title
-        folder = f"{folders[work.person]}/{_named(title, work.id, first=f'{_day(work.at_ms)} ')}"
+        then = "" if work.id in view.coursework.hand_ins else _HIDDEN
+        folder = f"{folders[work.person]}/{_named(title, work.id, first=f'{_day(work.at_ms)} ', then=then)}"
         if work.person in waiting:
             renamed += 1
         elif await _give(agent, work, folder, outgoing):
@@ -190,7 +123,7 @@ async def portfolio(
         else:
             closed += 1
             await outgoing.progress(f"does not open on this device: {pupils[work.person]}, {title}")
-    for other in pupils.keys() - listed.keys() - gone.keys():
+    for other in doubles.keys() - gone.keys():
         if person == view.roster.who(other):
             await outgoing.progress(
                 f"not in it: {pupils[other]}, {other.hex()}: the list says that this is the same person, added twice; "
@@ -203,7 +136,66 @@ async def portfolio(
             "computer that opens its work",
             not_opened=closed,
         )
-    return Portfolios(written, closed, renamed)
+    return Portfolios(written, closed, renamed, len(hidden))
+
+
+@dataclass(frozen=True, slots=True)
+class _Hidden:
+    """A hand-in that is not shown, or of which a word is not that was said of it; whose it is, and why."""
+
+    work: bytes
+    person: bytes
+    why: str
+
+
+async def _hidden(agent: Agent, view: SpaceView, lying: NotShown, of: Collection[bytes]) -> list[_Hidden]:
+    """What is not shown of the work of these people."""
+    shown = view.coursework.hand_ins
+    unsaid = {
+        work.feedback.id: work.id
+        for work in lying.whole.hand_ins.values()
+        if work.person in of and work.feedback is not None
+        if work.id in shown and shown[work.id].feedback is None
+    }
+    notes = (await agent.replica.store.get(list(unsaid))).values()
+    entries = [*(one for one in lying.hand_ins if _whose(one) in of), *notes]
+    why = await why_hidden(agent.replica, view.roster, entries)
+    return [
+        _Hidden(
+            unsaid.get(one.id, one.id),
+            _whose(one),
+            f"what was said of it: {why[one.id]}" if one.id in unsaid else why[one.id],
+        )
+        for one in entries
+    ]
+
+
+def _with_hidden(view: SpaceView, lying: NotShown, hidden: Iterable[_Hidden]) -> dict[bytes, Work]:
+    """That work as it lies here; what is shown with what was said of it."""
+    shown, whole = view.coursework.hand_ins, lying.whole.hand_ins
+    return {
+        name: replace(shown[name], feedback=whole[name].feedback) if name in shown else whole[name]
+        for name in (each.work for each in hidden)
+        if name in whole
+    }
+
+
+async def _tell_of_hidden(hidden: Iterable[_Hidden], pupils: Mapping[bytes, str], outgoing: Outgoing) -> None:
+    counted = Counter((each.person, each.why) for each in hidden)
+    for (person, why), many in counted.most_common(_MOST_LINES):
+        await outgoing.progress(f"not shown: {many} hand-ins of “{pupils[person]}”, {person.hex()}: {why}")
+    if len(counted) > _MOST_LINES:
+        await outgoing.progress(f"not shown: {sum(counted.values())} hand-ins in all")
+
+
+async def _once_listed(agent: Agent, space: bytes, persons: Collection[bytes]) -> dict[bytes, str]:
+    """Those of these people whom the list of this class ever named, by what it said first."""
+    named = await mentioned(agent.replica, persons) if persons else {}
+    return {person: each.names[0] for person, each in named.items() if space in each.spaces}
+
+
+def _whose(entry: Entry) -> bytes:
+    return entry.header.subject or b""
 
 
 async def _waiting(

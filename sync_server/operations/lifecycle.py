@@ -205,6 +205,11 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: 
         "hand_ins": closing.hand_ins,
         "unopened": closing.unopened,
         "hidden": closing.hidden,
+        "hidden_items": closing.hidden_items,
+        "withdrawn_by": [
+            {"name": name, "items": count}
+            for name, count in sorted(closing.withdrawn_by.items(), key=lambda each: (-each[1], each[0] or ""))
+        ],
         "unheard": closing.not_heard.rows(closing.not_heard.machines),
         "unheard_offices": closing.not_heard.rows(closing.not_heard.offices),
         "opened_by": [

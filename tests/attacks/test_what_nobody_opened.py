@@ -171,8 +171,8 @@ async def _say(year: Year, kind: Kind, payload: bytes) -> None:
     assert (await server.replica.admit([said], source=b"a computer of the class", now_ms=clock())).admitted
 
 
-async def _none_is_hidden(*_: object) -> int:
-    return 0
+async def _none_is_hidden(*_: object) -> tuple[int, int]:
+    return 0, 0
 
 
 async def _only_what_is_shown(*_: object) -> tuple[Work, ...]:

@@ -138,13 +138,38 @@ async def test_lessons_go_on_to_the_next_class_once_and_assignments_stay(year: Y
     await year.here.sync(year.teacher)
     desk = Desk(year.teacher.agent)
     known = {"from": year.here.office.space, "to": following}
-    assert await desk.ask("carry-over", **known) == {"lessons": 1, "incomplete": [], "unconfirmed": []}
-    assert await desk.ask("carry-over", **known) == {"lessons": 0, "incomplete": [], "unconfirmed": []}
+    nothing = {"there": [], "incomplete": [], "unconfirmed": [], "left": [], "bare": 0}
+    assert await desk.ask("carry-over", **known) == {**nothing, "lessons": 1}
+    assert await desk.ask("carry-over", **known) == {**nothing, "lessons": 0, "there": ["L'eau"]}
     pupils = await year.here.device("machine", space=following)
     await year.here.sync(year.teacher, pupils, pupils)
     (row,) = await Desk(pupils.agent).ask("items")
     assert (row["title"], row["subject"], row["space"], row["complete"]) == ("L'eau", "Sciences", following, True)
     assert await Desk(pupils.agent).files("checkout", item=row["item"]) == SMALL
+
+
+async def test_what_a_teacher_has_withdrawn_stays_and_is_named_and_nobody_is_asked(year: Year) -> None:
+    await year.lesson()
+    following = (await year.do("space add", name="CM2 C", school="0180001D", year=None))["space"]
+    await year.do("grant", person=year.person, device=None, space=[following])
+    await year.here.sync(year.teacher)
+    desk, space = Desk(year.teacher.agent), year.here.office.space
+    (lesson,) = (row["item"] for row in await desk.ask("items") if row["title"] == "L'eau")
+    await desk.ask("withdraw", item=lesson)
+    known = {"from": space, "to": following}
+    done = await desk.ask("carry-over", **known)
+    (left,) = done["left"]
+    assert (done["lessons"], left["item"], left["title"]) == (0, lesson, "L'eau")
+    assert left["why"].startswith("withdrawn by “Mme Petit”, ")
+    with pytest.raises(BadInput, match="is no lesson of yours here"):
+        await desk.ask("carry-over", **known, also=["ab" * 32])
+    assert (await desk.ask("carry-over", **known, also=[lesson[:8]]))["lessons"] == 1
+    (there,) = (row["item"] for row in await desk.ask("items") if row["space"] == following)
+    await desk.ask("withdraw", item=there)
+    assert (await desk.ask("carry-over", **known, also=[lesson]))["lessons"] == 0, "nor does she want it there"
+    await year.here.sync(year.teacher)
+    assert (await year.do("space close", space=space))["withdrawn_by"] == [{"name": "Mme Petit", "items": 1}]
+    assert (await year.with_kit("space close", space=space))["closed"] is True
 
 
 async def test_a_portfolio_has_a_pupils_work_and_what_was_said_of_it_and_writes_no_receipt(year: Year) -> None:
@@ -174,7 +199,10 @@ async def test_a_closed_class_is_hidden_at_the_next_contact_and_destroyed_a_week
     assert (which["name"], which["year"], len(which["names"]), which["taken"]) == ("CM2 B", None, 1, False)
     assert told == {"closed": False, "pupils": 1, "items": 2, "hand_ins": 1, "unopened": 0} | {
         "hidden": 0,
+        "hidden_items": 0,
+        "withdrawn_by": [],
         "unheard": [],
+        "unheard_offices": [],
         "opened_by": [{"name": "Mme Petit", "hand_ins": 1}],
         "off_the_list": [],
         "never_listed": 0,

@@ -5,8 +5,9 @@ Rules:
   with work that no teacher has opened is not closed unless that is wished. Who opened counts where the list of the
   class has them as a teacher, and the work was meant for them: whoever had the server's keys says so of all of it under
   a name of their own (docs/adr/0253);
-- nor is one with work that is hidden, by an erasure or a revocation of anybody's: what the kit closes is destroyed, and
-  what an erasure alone hides, or a revocation, is not;
+- nor is one with work or lessons that are hidden, by an erasure or a revocation of anybody's: what the kit closes is
+  destroyed, and what an erasure alone hides, or a revocation, is not; nor with lessons that somebody has withdrawn
+  whose word is no teacher's. By whom what is withdrawn was is told (docs/adr/0356);
 - nor, but for a word more, one of which machines have told nothing of late (`not_heard`, docs/adr/0323);
 - what comes for it afterwards, from a machine that nobody reached, is told (`came_after_closing`);
 - who was a pupil of the class, has work there and stands on its list no more is named before: one word takes anybody
@@ -26,14 +27,15 @@ from dataclasses import dataclass
 
 from protocol.errors import BadInput, Code
 from protocol.folds.coursework import Work
-from protocol.folds.erasing import is_covered
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.signer import RootKit
+from protocol.replica.at_work.views import SpaceView
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import said_already, turns_of
 from protocol.replica.office.mentioned import day_of
+from protocol.replica.office.not_shown import not_shown, switched_by
 from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.replica.office.people import names_of_words
 from protocol.replica.office.spaces import SpacePast, pasts_beside, space_records, uai_of
@@ -50,7 +52,9 @@ from sync_server.opened.app import Server
 class Closing:
     """What goes with a class: pupils on its list, items, hand-ins, and how many of those nobody has opened.
 
-    `hidden` are further ones, which nobody is shown, and of which it cannot be told; `not_heard` who may hold others.
+    `hidden` are further ones, which nobody is shown, and of which it cannot be told, and `hidden_items` such items;
+    `not_heard` who may hold others. `withdrawn_by` is how many items each person has withdrawn, by name, and
+    `withdrawn` how many were by nobody's word who teaches.
     `opened_by` is how many each person says to have opened, by the name that a list has for them, whether that counts
     or not.
     """
@@ -61,6 +65,9 @@ class Closing:
     unopened: int
     opened_by: Mapping[str | None, int]
     hidden: int
+    hidden_items: int
+    withdrawn: int
+    withdrawn_by: Mapping[str | None, int]
     not_heard: NotHeard
 
 
@@ -101,7 +108,8 @@ async def close_space(
         len(works),
         sum(not is_opened(work) for work in works),
         await _opened_by(server, view.roster, works),
-        await _hidden(server, view.roster),
+        *await _hidden(server, view),
+        *await _withdrawn(server, view),
         await not_heard_in(server, space),
     )
     if kit is None or space in await said_already(server, above, by_kit=True):
@@ -133,6 +141,13 @@ async def close_space(
             f"{found.hidden} of the hand-ins are hidden, by an erasure or since a device was cut off, and cannot be "
             "counted as opened. `erasures` and `waiting` say by whose word, and how they are shown again; or say "
             "--unopened-too if they may go",
+        )
+    if (found.hidden_items or found.withdrawn) and not unopened_too:
+        raise BadInput(
+            Code.NOT_YET,
+            f"{found.hidden_items} items are hidden, by an erasure or since a device was cut off, and "
+            f"{found.withdrawn} were withdrawn by nobody who teaches: no `carry-over` takes them along unasked. "
+            "`erasures` and `waiting` say by whose word they are hidden; or say --unopened-too if they may go",
         )
     if not unheard_too:
         found.not_heard.check()
@@ -167,11 +182,20 @@ async def which_class(server: Server, space: bytes) -> Which:
     return Which(name, school, past, last_ms, is_taken(name, past.names.names, others))
 
 
-async def _hidden(server: Server, roster: Roster) -> int:
-    """How many hand-ins are hidden and not destroyed here yet, those included of which the rest has not come."""
-    gone = (await DestroyedHere.of(server.replica)).at(roster.space)
-    said = [one.entry for one in await server.store.of_kinds(roster.space, [Kind.HAND_IN])]
-    return sum((entry.payload is None or roster.hides(entry)) and not is_covered(entry, gone) for entry in said)
+async def _hidden(server: Server, view: SpaceView) -> tuple[int, int]:
+    """How many hand-ins, and items, are hidden and not destroyed here yet, also where the rest has not come."""
+    found = await not_shown(server.replica, view, (await DestroyedHere.of(server.replica)).at(view.roster.space))
+    return len(found.hand_ins), len(found.items)
+
+
+async def _withdrawn(server: Server, view: SpaceView) -> tuple[int, Mapping[str | None, int]]:
+    """How many items were withdrawn by nobody's word who teaches; and how many by each, by name."""
+    items = [item for item in view.coursework.items.values() if item.withdrawn]
+    words = [word for item in items if (word := await switched_by(server.replica, item)) is not None]
+    grants = [word.header.grant for word in words]
+    names = await names_of_words(server.replica, view.roster, set(grants))
+    spoken = [view.roster.spoken_as(server.replica.door.authority(grant)) for grant in grants]
+    return spoken.count(None), Counter(names.get(grant) for grant in grants)
 
 
 async def _opened_by(server: Server, roster: Roster, works: Collection[Work]) -> Mapping[str | None, int]:

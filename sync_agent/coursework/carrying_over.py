@@ -1,0 +1,247 @@
+"""Lessons go on to the next class at the end of a school year, on a teacher's device (§5).
+
+Rules:
+- a lesson is carried over once: the same title with the same files in the next class is left alone, where it is a word
+  of these teachers there, and nobody else has withdrawn it;
+- a lesson that is nobody's word who teaches (by the server, an administrator, a head who is named as nobody, or by a
+  device that none of its teacher's own has confirmed) is not said again in this teacher's name; nor is one of a teacher
+  whom theirs have not confirmed and this device did not meet first in the class: an id that the server invents speaks
+  for itself (docs/adr/0253);
+- assignments and announcements are of their year and stay;
+- each lesson that is left is named, and why. Where one of theirs is not shown as they have it (it is hidden, or its
+  newest version is; somebody whom this device does not heed has withdrawn it, or said another version), nothing is
+  published before it was named by its id, or said that it stays: whoever has the server's key does so for an hour, and
+  the class is closed afterwards (docs/adr/0356).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Container, Sequence
+from dataclasses import dataclass, replace
+
+from protocol.errors import BadInput, Code
+from protocol.folds.coursework import Item, Version
+from protocol.limits import FILE_PIECE_BYTES
+from protocol.model.work import ItemKind
+from protocol.replica.at_work.views import SpaceView
+from protocol.replica.console.abbreviations import whole
+from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
+from protocol.replica.console.parameters import shown
+from protocol.replica.office.not_shown import NotShown, not_shown, switched_by, whose_word, why_hidden
+from protocol.replica.upkeep.orders import DestroyedHere
+from protocol.rights.vouching import device_id
+from sync_agent.app import Agent
+from sync_agent.coursework.own_versions import OwnVoice, own_voice
+from sync_agent.coursework.publisher import Wish, publish
+from sync_agent.coursework.reading import need_of, read_checked
+from sync_agent.keys.acquaintances import known_in
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A lesson of theirs that was left, since it is not shown as they have it, and why."""
+
+    item: bytes
+    title: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedOver:
+    """How many lessons were, and the titles of those that were left.
+
+    `there` are those that the next class has already, `incomplete` are not whole on this device, `unconfirmed` are the
+    word of nobody of these teachers (`_heeded`), and `left` are theirs and not shown. Of so many `bare` items of the
+    class nothing but that there was one has come.
+    """
+
+    lessons: int
+    there: Sequence[str]
+    incomplete: Sequence[str]
+    unconfirmed: Sequence[str]
+    left: Sequence[Left]
+    bare: int
+
+
+async def carry_over(
+    agent: Agent,
+    source: bytes,
+    target: bytes,
+    outgoing: Outgoing,
+    *,
+    also: Collection[str] = (),
+    shown_only: bool = False,
+) -> CarriedOver:
+    """Publish a class's lessons in another; `also` are items, or how their ids begin, that are not shown.
+
+    `shown_only` says that what is not shown stays. Raises `BadInput` (UNKNOWN_SPACE; NOT_YET where there is any, before
+    anything is published; UNKNOWN_ITEM for one of `also` that is none of these), `Refused(NO_RIGHT)`, `LocalFailure`.
+    """
+    if source == target:
+        raise BadInput(Code.USAGE, "these are the same class")
+    for space in (source, target):
+        await agent.check_space(space)
+    there = await _there(agent, target)
+    view = await agent.replica.view(source)
+    lying = await not_shown(agent.replica, view, (await DestroyedHere.of(agent.replica)).at(source))
+    lessons = [(each, each.is_in(there)) for each in await _lessons(agent, view, lying)]
+    not_as_theirs = [each.item.id for each, _ in lessons if each.version is not None and each.why is not None]
+    named = {_named_of(text, not_as_theirs) for text in also}
+    asked = {each.item.id for each, is_there in lessons if each.asks and not is_there} - named
+    bare = sum(entry.payload is None for entry in lying.items)
+    carried, already, incomplete, strange, left = list[_Lesson](), list[str](), list[str](), list[str](), list[Left]()
+    for each, is_there in lessons:
+        if is_there:
+            already.append(each.title)
+        elif each.version is None:
+            strange.append(each.title)
+            hidden = "" if each.why is None else f", and it is {each.why}"
+            await outgoing.progress(f"left, since no confirmed device of a teacher's wrote it{hidden}: {each.title}")
+        elif each.why is None or each.item.id in named:
+            carried.append(each)
+        else:
+            left.append(Left(each.item.id, each.title, each.why))
+            await outgoing.progress(f"left, {each.item.id.hex()[:12]}, {each.why}: {each.title}")
+    if bare:
+        await outgoing.progress(f"left: {bare} items of which only that there is one has come; sync first")
+    _check_asked(len(asked), bare, shown_only=shown_only)
+    if already:
+        await outgoing.progress(f"there already: {', '.join(already)}")
+    for each in carried:
+        version = each.taken
+        if not await agent.holdings.is_complete(need_of(each.item, version)):
+            incomplete.append(each.title)
+            await outgoing.progress(f"left, since it is not whole on this device: {each.title}")
+            continue
+        wish = Wish(target, None, ItemKind.LESSON, version.record.title, version.record.subject, None)
+        await publish(agent, wish, _Files(agent, version), outgoing)
+        await outgoing.progress(f"carried over: {each.title}")
+    return CarriedOver(len(carried) - len(incomplete), already, incomplete, strange, left, bare)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """A lesson that lies here, with the newest version that may be said again, if any; `why` it is not shown as that.
+
+    `asks` says that nobody whose word this teacher's computer heeds has wished it so.
+    """
+
+    item: Item
+    title: str
+    version: Version | None
+    why: str | None = None
+    asks: bool = False
+
+    @property
+    def taken(self) -> Version:
+        """What is said again."""
+        return self.item.shown if self.version is None else self.version
+
+    def is_in(self, there: Container[tuple[str, bytes]]) -> bool:
+        """Whether the next class has it, as this teacher's computer takes it for theirs."""
+        return (self.title, self.taken.record.content.stream) in there
+
+
+def _named_of(text: str, items: Collection[bytes]) -> bytes:
+    found = whole(text, items, Code.UNKNOWN_ITEM, "item")
+    match = next((item for item in items if item.hex() == found), None)
+    if match is None:
+        raise BadInput(Code.UNKNOWN_ITEM, f"“{shown(text)}” is no lesson of yours here that is shown otherwise")
+    return match
+
+
+def _check_asked(hidden: int, bare: int, *, shown_only: bool) -> None:
+    """Raise `BadInput(NOT_YET)` where something is left that nobody has spoken of."""
+    if (hidden or bare) and not shown_only:
+        raise BadInput(
+            Code.NOT_YET,
+            f"nothing has been carried over yet: {hidden + bare} lessons or items lie here that are hidden, or that "
+            "somebody whom your computers have not confirmed has withdrawn or changed. Whoever has the server's key "
+            "does so for an hour. Say `--also ITEM` for each that is to go on as you have it, and --shown-only if the "
+            "rest may stay",
+        )
+
+
+async def _there(agent: Agent, space: bytes) -> set[tuple[str, bytes]]:
+    """The lessons that the next class has: those of whom this device heeds there, shown, or withdrawn by them."""
+    voice, found = await _heeded(agent, space), set()
+    for item in (await agent.replica.view(space)).coursework.items.values():
+        word = await switched_by(agent.replica, item) if item.withdrawn else None
+        if voice.has(item.shown) and (word is None or voice.said(word)):
+            found.add((item.shown.record.title, item.shown.record.content.stream))
+    return found
+
+
+async def _lessons(agent: Agent, view: SpaceView, lying: NotShown) -> list[_Lesson]:
+    """Those of a class, the oldest first, hidden and withdrawn ones included."""
+    replica, voice = agent.replica, await _heeded(agent, view.roster.space)
+    shown_here, items = view.coursework.items, lying.whole.items
+    mine = {item.id: voice.newest(item) for item in items.values()}
+    hidden = {
+        item.id: version.id
+        for item in items.values()
+        if (version := _hidden_version(item, shown_here.get(item.id), mine[item.id])) is not None
+    }
+    entries = await replica.store.get(list(hidden.values()))
+    why = await why_hidden(replica, view.roster, entries.values())
+    found = []
+    for item in sorted(items.values(), key=lambda item: (item.shown.at_ms, item.id)):
+        here, own = shown_here.get(item.id, item), mine[item.id]
+        said = (here.shown if own is None else own).record
+        if ItemKind.LESSON not in (said.kind, here.shown.record.kind):
+            continue
+        word = await switched_by(replica, here) if here.withdrawn else None
+        if word is not None:
+            told = f"withdrawn {await whose_word(replica, view.roster, word)}"
+            found.append(_Lesson(item, said.title, own, told, own is not None and not voice.said(word)))
+        elif item.id in hidden:
+            found.append(_Lesson(item, said.title, own, why[hidden[item.id]], own is not None))
+        elif own is None or voice.has(here.shown):
+            found.append(_Lesson(here, here.shown.record.title, None if own is None else here.shown))
+        else:
+            (head,) = (await replica.store.get([here.shown.id])).values()
+            told = f"shown as somebody else has it, {await whose_word(replica, view.roster, head)}"
+            found.append(_Lesson(here, said.title, own, told, asks=True))
+    return found
+
+
+def _hidden_version(item: Item, here: Item | None, own: Version | None) -> Version | None:
+    """The version that is hidden, of an item as it lies here and as it is shown: theirs, else of what is not shown."""
+    if here is None:
+        return own or item.shown
+    return own if own is not None and own.id not in here.versions else None
+
+
+async def _heeded(agent: Agent, space: bytes) -> OwnVoice:
+    """Whose lessons of a class this device may say again.
+
+    Its teacher's own and whom these have confirmed; whom it met first there, and whom those have confirmed. What it
+    says again is its teacher's own, and stays when what others said is held back.
+    """
+    roster, first = (await agent.replica.view(space)).roster, known_in(agent, space).first
+    ever = roster.voices.with_over()
+    circles = [
+        ever.circle(person, start)
+        for person, starts in roster.starts.items()
+        for start in starts
+        if device_id(start) in first
+    ]
+    voice = await own_voice(agent, space)
+    return replace(voice, confirmed=frozenset(voice.confirmed).union(*(each.own | each.others for each in circles)))
+
+
+class _Files:
+    """The files of a version, as a command would hand them to an operation."""
+
+    def __init__(self, agent: Agent, version: Version) -> None:
+        self._agent = agent
+        self._version = version
+
+    async def __aiter__(self) -> AsyncIterator[FileEvent]:
+        for file in await self._agent.holdings.manifest(self._version.record.content.stream):
+            yield FileStart(file.path, file.size)
+            async for piece in read_checked(self._agent, file.stream):
+                for at in range(0, len(piece), FILE_PIECE_BYTES):
+                    yield FileData(piece[at : at + FILE_PIECE_BYTES])
+            yield FileEnd()
+        yield Complete()
