@@ -135,7 +135,7 @@ class SyncRequest:
                 withdrawn=list(self.withdrawn),
                 untaken=self.untaken or None,
                 sets=self.sets,
-                challenge=self.challenge,
+                since=self.challenge,
                 certificate=self.certificate,
             )
         )
@@ -168,7 +168,7 @@ class SyncRequest:
             withdrawn=fields.all_octets("withdrawn", WITHDRAWN_BYTES, MAX_CREDENTIALS),
             untaken=fields.count_or_none("untaken") or 0,
             sets=fields.octets_or_none("sets", SETS_BYTES),
-            challenge=fields.octets_or_none("challenge", CHALLENGE_BYTES),
+            challenge=fields.octets_or_none("since", CHALLENGE_BYTES),
             certificate=fields.octets_or_none("certificate", 32),
         )
 
@@ -238,7 +238,7 @@ class SyncAnswer:
                 whole=wire_rows(self.whole),
                 bare=list(self.bare),
                 called=[[key, name] for key, name in self.called],
-                challenge=self.challenge,
+                since=self.challenge,
             )
         )
 
@@ -269,7 +269,7 @@ class SyncAnswer:
             whole=read_entries(fields.rows("whole", MAX_ENTRIES))[0],
             bare=fields.all_octets("bare", 32, MAX_BARE_IDS),
             called=tuple(read_called(row) for row in fields.rows("called", MAX_CALLED)),
-            challenge=fields.octets_or_none("challenge", CHALLENGE_BYTES),
+            challenge=fields.octets_or_none("since", CHALLENGE_BYTES),
         )
 
 

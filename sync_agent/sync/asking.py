@@ -3,7 +3,8 @@
 Rules:
 - the first request of a sync stays small, so that it costs little where a round trip is what hurts;
 - an entry that waits at the server is sent again only when something has moved, or after a while; each request says how
-  many entries the server will not have taken after it: whoever asks for nothing has not told all yet (docs/adr/0338);
+  many entries the server will not have taken after it: whoever asks for nothing has not told all yet (docs/adr/0338),
+  nor before one that brings nothing, no report either, says what is held here (docs/adr/0340);
 - what a publication changed goes up as a delta, in place of its packs, unless the server turns out to need them;
 - a small pack travels inside, the smallest first, those that do not fit with the next request; a larger one is offered;
 - nothing is said twice in one sync without a reason, so that a sync always ends;
@@ -179,7 +180,7 @@ class Asking:
             held=tuple(Held(space, names.encode()) for space, names in said.held_of.items()),
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
             untaken=untaken,
-            sets=None if push or untaken else await self._sets(spaces),
+            sets=None if push or untaken or health else await self._sets(spaces),
             challenge=self.challenge,
         )
         return Asked(request, tuple(inline), tuple(offers), health, tuple(reports), noted)

@@ -4,8 +4,8 @@ A request carries no time that anybody has to believe, and may be brought long a
 whoever has it. One that says a challenge was asked after that challenge was given.
 
 Rules:
-- a challenge is the time, by a clock that nobody sets, and a tag over the device and it, by a secret that lies in
-  memory alone: whoever has a copy of the disk, or another device's challenges, makes none;
+- a challenge is the time, by a clock that nobody sets, and a tag of six bytes over the device and it, by a secret that
+  lies in memory alone: whoever has a copy of the disk, or another device's challenges, makes none;
 - nothing is remembered of those that were given; after a start the earlier ones say nothing any more.
 
 docs/protocol.md, "Sync".
@@ -23,7 +23,9 @@ from protocol.limits import CHALLENGE_BYTES
 
 RENEWED_MS: Final = 60 * 60_000
 """An older one is replaced."""
-_TIME_BYTES: Final = 6
+_TIME_BYTES: Final = 5
+_TURN_MS: Final = 1 << 8 * _TIME_BYTES
+"""After 34 years it begins again."""
 
 
 class Challenges:
@@ -35,7 +37,7 @@ class Challenges:
 
     def issue(self, device: bytes) -> bytes:
         """The challenge that a device is given now."""
-        return self._at(device, self._steady_ms().to_bytes(_TIME_BYTES, "big"))
+        return self._at(device, (self._steady_ms() % _TURN_MS).to_bytes(_TIME_BYTES, "big"))
 
     def age_ms(self, device: bytes, challenge: bytes | None) -> int | None:
         """How long ago this one was given to that device; None if it never was by this process."""
@@ -44,7 +46,7 @@ class Challenges:
         time = challenge[:_TIME_BYTES]
         if not hmac.compare_digest(challenge, self._at(device, time)):
             return None
-        return max(0, self._steady_ms() - int.from_bytes(time, "big"))
+        return (self._steady_ms() - int.from_bytes(time, "big")) % _TURN_MS
 
     def next_for(self, device: bytes, challenge: bytes | None) -> bytes | None:
         """What to give who has said this one; None while it serves."""
