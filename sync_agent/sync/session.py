@@ -206,11 +206,16 @@ class Session:
             await self._apply(run, asked, answer)
             self._remember_closed(run)
             said = await self._keep_readers(run)
-            if self._budget.is_paused or not (run.again or said or asked.has_news or answer.pages or answer.lacks):
+            more = run.again or said or asked.has_news or answer.pages or answer.lacks
+            if self._budget.is_paused or not (more or run.is_anew):
                 return
             asked = await self._compose(run)
-            if not (run.again or asked.has_news):
+            if more and (run.again or asked.has_news):
+                continue
+            if not run.is_anew:
                 return
+            # a store that was made anew hears at once that this was all
+            run.is_anew = False
         raise PeerFault(Code.MALFORMED, "the server always has more to say; the sync was ended")
 
     async def _show_rights(self, refusal: Refused) -> bool:
@@ -229,6 +234,7 @@ class Session:
             self._moving.forget_offers()
         for space in (*answer.stale, *answer.closed):
             run.said.returning.pop(space, None)
+        run.is_anew = run.is_anew or another
         answer = await self._repair.take_differing(run, answer)
         left: set[bytes] = set()
         if asked.request.brief:
