@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -95,7 +96,8 @@ class Server:
         self.space_keeper = SpaceKeeper(replica, keys.agreement, self.grant, self.write, now_ms=now_ms, entropy=entropy)
         self.responder = Responder(replica, holdings, self._station(chain), now_ms=now_ms, entropy=entropy)
         self.responder.allowances = Allowances(replica, holdings, now_ms)
-        self.responder.challenges = Challenges(entropy(32), lambda: self.steady_ms())  # noqa: PLW0108  (as above)
+        # of this process alone, whatever else is drawn again elsewhere
+        self.responder.challenges = Challenges(secrets.token_bytes(32), lambda: self.steady_ms())  # noqa: PLW0108
         self.responder.on_contact = self._note_contact
         self.responder.on_report = self._note_report
         self.responder.name_of = self._name_of

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from protocol.errors import RelaisError
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry
+from protocol.replica.answering.challenges import Challenges
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.interfaces import ContentStore, EntryStore
 from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
@@ -75,6 +76,8 @@ async def open_server(
         territory, keys = await _with_next_keys(folder, territory, keys, sqlite)
         territory = await _with_certificate(folder, territory, keys, replica)
     server = await SimServer.over(folder or _NOWHERE, territory, keys, sqlite, replica, now_ms=now_ms, entropy=entropy)
+    # the same in each life: drawn from the world's randomness it would be another history
+    server.responder.challenges = Challenges(bytes(32), now_ms)
     server.responder.add_handler(Call.ENROLL, enrolment_at(server).answer)
     return server
 
