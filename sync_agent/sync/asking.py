@@ -161,6 +161,8 @@ class Asking:
         known = await read_cursors(store)
         known |= {space: Position(there.count, there.chain) for space, there in said.returning.items()}
         untaken = await self._untaken(push) or sum((await unseen(agent)).values())
+        # a report and nothing else stays below a kilobyte both ways; the next question tells
+        only_reports = (health is not None or reports) and not push
         quiet = not (said.requests or said.by_name or push or inline or offers or wanted)
         stands = standing(spaces, known, said.complete) if quiet else None
         request = SyncRequest(
@@ -180,8 +182,8 @@ class Asking:
             held=tuple(Held(space, names.encode()) for space, names in said.held_of.items()),
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
             untaken=untaken,
-            sets=None if push or untaken or health else await self._sets(spaces),
-            challenge=self.challenge,
+            sets=None if push or untaken or only_reports else await self._sets(spaces),
+            challenge=None if only_reports else self.challenge,
         )
         return Asked(request, tuple(inline), tuple(offers), health, tuple(reports), noted)
 

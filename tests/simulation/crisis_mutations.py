@@ -203,7 +203,10 @@ def forgets_what_was_closed() -> AbstractContextManager[object]:
     def nothing(_spaces: Iterable[bytes], _entropy: Entropy) -> dict[str, bytes | None]:
         return {}
 
-    return _with_room_for_heads_alone(mock.patch("sync_agent.sync.repair.news_marks", nothing))
+    patches = contextlib.ExitStack()
+    patches.enter_context(nothing_is_counted())
+    patches.enter_context(mock.patch("sync_agent.sync.repair.news_marks", nothing))
+    return _with_room_for_heads_alone(patches)
 
 
 def speaks_to_relays_only() -> AbstractContextManager[object]:

@@ -42,12 +42,16 @@ def forgets_prev() -> AbstractContextManager[object]:
 
 
 def nothing_is_counted() -> AbstractContextManager[object]:
-    """No device looks whether the server holds as much as it does: what is lost on the way would be found by that."""
+    """Nobody looks whether the server holds as much as a device, or the same: what is lost would be found by that."""
 
     async def nothing(_agent: Agent) -> dict[bytes, int]:
         return {}
 
+    async def the_same(*_: object) -> None:
+        """All that it says it holds lies there."""
+
     patches = contextlib.ExitStack()
+    patches.enter_context(mock.patch("protocol.replica.answering.serving.differing", the_same))
     for room in ("asking", "repair"):
         patches.enter_context(mock.patch(f"sync_agent.sync.{room}.unseen", nothing))
     return patches

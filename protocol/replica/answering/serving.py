@@ -268,8 +268,14 @@ class Responder:
             backup_ms=self.backup_ms,
             bare=self._rounds.next(opened.device, await self.replica.bare.lacking(), readable),
             called=await self._called(request, known, pages, readable),
-            challenge=self.challenges.next_for(opened.device, request.challenge) if self.challenges else None,
+            challenge=self._challenge_for(opened.device, request, ours=ours),
         ).encode()
+
+    def _challenge_for(self, device: bytes, request: SyncRequest, *, ours: bool) -> bytes | None:
+        """What a server has a device say from now on; who brings a report and nothing else gets it with the next."""
+        if self.challenges is None or (ours and request.registers and not request.push):
+            return None
+        return self.challenges.next_for(device, request.challenge)
 
     def _is_own_of(self, device: bytes) -> Callable[[bytes], bool]:
         """Whether a key is of the same line as a device's."""
