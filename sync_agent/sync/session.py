@@ -207,14 +207,13 @@ class Session:
             self._remember_closed(run)
             said = await self._keep_readers(run)
             more = run.again or said or asked.has_news or answer.pages or answer.lacks
-            if self._budget.is_paused or not (more or run.is_anew):
+            if self._budget.is_paused or not (more or _is_to_be_told(run)):
                 return
             asked = await self._compose(run)
             if more and (run.again or asked.has_news):
                 continue
-            if not run.is_anew:
+            if not _is_to_be_told(run):
                 return
-            # a store that was made anew hears at once that this was all
             run.is_anew = False
         raise PeerFault(Code.MALFORMED, "the server always has more to say; the sync was ended")
 
@@ -454,6 +453,11 @@ class Session:
 def _leads_on(shown: Mapping[bytes, int], page: SpacePage) -> bool:
     """Whether a page leads further than where this device has come; `shown` says where that was, by space."""
     return shown.get(page.checkpoint.space, 0) < page.checkpoint.count
+
+
+def _is_to_be_told(run: Run) -> bool:
+    """Whether one question more is due: a store that was made anew hears at once that this was all (docs/adr/0340)."""
+    return run.is_anew
 
 
 def _has_more(answer: SyncAnswer) -> bool:
