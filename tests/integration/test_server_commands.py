@@ -19,6 +19,7 @@ from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.model.structure import Grant
 from protocol.reconcile.checkpoint import Cursor
 from protocol.replica.office.known_codes import KnownCodes
+from protocol.replica.office.people import merge_persons
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.roles import Role
 from sync_server.opened.app import opened
@@ -296,3 +297,11 @@ async def test_of_codes_only_those_are_read_that_have_come_since(desk: Office, m
     assert reads[-1] == 2, "but where something else has changed the set all are"
     desk.clock.advance(3 * 24 * 3600 * 1000)
     assert await codes.of(desk.server) == [], "and those that are long over no more"
+
+
+async def test_whoever_names_the_id_that_was_merged_away_is_told_whose_it_is(tmp_path: Path) -> None:
+    async with office(tmp_path) as here:
+        kept, other = [await here.add_person("Zoé", "pupil") for _ in range(2)]
+        await merge_persons(here.server, bytes.fromhex(other), bytes.fromhex(kept))
+        await here.do("erase", person=[other])
+        assert any(kept in line and "name that id instead" in line for line in here.said.lines)

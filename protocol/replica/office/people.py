@@ -259,6 +259,11 @@ async def described_with_doubles(office: Office, person: bytes) -> list[str]:
     doubles = await doubles_of(office.replica, person)
     lines = [await described(office, person)]
     lines += [f"{await described(office, other)}: the same person, added twice" for other in sorted(doubles.same)]
+    if (kept := (await ids_of(office.replica, person))[0]) != person:
+        lines.append(
+            f"not {await described(office, kept)}, {kept.hex()}: by all lists who is named is this person, added "
+            "twice; name that id instead, and both go"
+        )
     return lines + await _in_doubt(office, doubles.doubtful)
 
 
