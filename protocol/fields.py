@@ -43,9 +43,9 @@ class Fields:
             raise self._wrong(key)
         return value
 
-    def octets_or_none(self, key: str, size: int) -> bytes | None:
-        """Bytes of exactly `size`, or nothing."""
-        return None if self._map.get(key) is None else self.octets(key, size)
+    def octets_or_none(self, key: str, size: int | None = None, *, most: int | None = None) -> bytes | None:
+        """Bytes of exactly `size`, or of at most `most`, or nothing."""
+        return None if self._map.get(key) is None else self.octets(key, size, most=most)
 
     def text(self, key: str, most_chars: int) -> str:
         """A string of at most `most_chars` characters."""

@@ -186,6 +186,8 @@ CURSOR_HASH_BYTES: Final = 8
 STANDING_BYTES: Final = 16
 SETS_BYTES: Final = 16
 CHALLENGE_BYTES: Final = 11
+MAX_CHALLENGE_BYTES: Final = 64
+"""It is its server's own affair: another version's may be longer, and is said again as it is."""
 
 # reconcile
 RECONCILE_FRAME_BYTES: Final = 256 * KiB

@@ -14,9 +14,9 @@ from protocol.canonical import Value, decode, decode_member, encode
 from protocol.clock import MAX_TIME_MS
 from protocol.fields import Fields, compact
 from protocol.limits import (
-    CHALLENGE_BYTES,
     MAX_BARE_IDS,
     MAX_CALLED,
+    MAX_CHALLENGE_BYTES,
     MAX_CREDENTIALS,
     MAX_INLINE_PACKS,
     MAX_LISTED_IDS,
@@ -168,7 +168,7 @@ class SyncRequest:
             withdrawn=fields.all_octets("withdrawn", WITHDRAWN_BYTES, MAX_CREDENTIALS),
             untaken=fields.count_or_none("untaken") or 0,
             sets=fields.octets_or_none("sets", SETS_BYTES),
-            challenge=fields.octets_or_none("since", CHALLENGE_BYTES),
+            challenge=fields.octets_or_none("since", most=MAX_CHALLENGE_BYTES),
             certificate=fields.octets_or_none("certificate", 32),
         )
 
@@ -269,7 +269,7 @@ class SyncAnswer:
             whole=read_entries(fields.rows("whole", MAX_ENTRIES))[0],
             bare=fields.all_octets("bare", 32, MAX_BARE_IDS),
             called=tuple(read_called(row) for row in fields.rows("called", MAX_CALLED)),
-            challenge=fields.octets_or_none("since", CHALLENGE_BYTES),
+            challenge=fields.octets_or_none("since", most=MAX_CHALLENGE_BYTES),
         )
 
 

@@ -30,6 +30,8 @@ def test_a_challenge_says_how_long_ago_it_was_given_to_that_device_by_that_proce
     later = bytes([given[0], *given[1:4], given[4] ^ 1]) + given[5:]
     assert challenges.age_ms(ONE, later) is None, "nobody dates it anew"
     assert challenges.age_ms(ONE, None) is None
+    for another in (b"", given[:4], given + b"x", bytes(64)):
+        assert challenges.age_ms(ONE, another) is None, "what a server of another version gave counts as none"
 
 
 def test_another_is_given_once_the_last_one_is_an_hour_old_or_none_of_this_process() -> None:
