@@ -19,6 +19,7 @@ from sync_server.handlers.by_kit.not_heard import HEARD_MS, NotHeard
 from sync_server.handlers.by_kit.territory import begin_territory, kit_in
 from sync_server.handlers.overview.devices import Device
 from sync_server.opened.app import Server, opened
+from tests.harness.as_told import ASKED_JUST_NOW
 from tests.harness.attack import attack
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
@@ -46,9 +47,7 @@ async def _is_not_closed(folder: Path, office: Office) -> None:
 async def with_work(folder: Path) -> AsyncIterator[Town]:
     """A class with work that lies on its PC alone."""
     async with town(folder) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
-        for _ in range(2):
-            await here.sync()
+        _, machine, _, pupil, item = await here.class_in_step()
         await here.work(machine, item, pupil)
         yield here
 
@@ -96,20 +95,13 @@ class Recorded(MemoryTransport):
         return await super().post(path, body)
 
 
-def _just_now(*_: object) -> int:
-    """As if each question had been asked when it comes."""
-    return 0
-
-
-@attack(ROW, off={"protocol.replica.answering.challenges.Challenges.age_ms": _just_now})
+@attack(ROW, off=ASKED_JUST_NOW)
 @pytest.mark.parametrize("withheld", [False, True])
 async def test_nor_while_a_question_that_its_pc_asked_long_ago_is_brought_each_day(
     tmp_path: Path, withheld: bool
 ) -> None:
     async with town(tmp_path) as here:
-        teacher, machine, _, pupil, item = await here.class_at_work()
-        for _ in range(2):
-            await here.sync()
+        teacher, machine, _, pupil, item = await here.class_in_step()
         line = Recorded(here.frontage, passes=not withheld)
         with suppress(NoAnswer):
             await Session(machine.agent, line).sync()

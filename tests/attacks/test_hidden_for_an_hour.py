@@ -38,19 +38,25 @@ UNASKED = {"sync_agent.coursework.carrying_over._check_asked": lambda *_, **__: 
 
 
 @dataclass(frozen=True)
-class Summer:
-    """Three lessons of a teacher's, a machine that has them, and the teacher's next class."""
+class Taught:
+    """A class's teacher and a machine of it."""
 
     room: Classroom
     teacher: Device
     machine: Device
-    following: bytes
-    lessons: list[Item]
 
     async def sync(self) -> None:
         for _ in range(2):
             await self.machine.session.sync()
             await self.teacher.session.sync()
+
+
+@dataclass(frozen=True)
+class Summer(Taught):
+    """Three lessons of a teacher's, a machine that has them, and the teacher's next class."""
+
+    following: bytes
+    lessons: list[Item]
 
     async def say(self, kind: Kind, payload: bytes, target: bytes | None = None, space: bytes | None = None) -> Entry:
         """By the copied key."""
@@ -150,18 +156,10 @@ async def test_lessons_of_which_no_more_than_a_header_has_come_are_asked_about(s
 
 
 @dataclass(frozen=True)
-class Handed:
+class Handed(Taught):
     """Three works of a pupil that the teacher has."""
 
-    room: Classroom
-    teacher: Device
-    machine: Device
     works: list[bytes]
-
-    async def sync(self) -> None:
-        for _ in range(2):
-            await self.machine.session.sync()
-            await self.teacher.session.sync()
 
     async def hide(self, how: str) -> None:
         """By the copied key."""

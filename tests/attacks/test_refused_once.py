@@ -24,6 +24,7 @@ from sync_agent.sync.asking import Asking, Said
 from sync_agent.transport.sealed_calls import SealedCalls
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.opened.app import opened
+from tests.harness.as_told import HOLDS_THE_SAME
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -89,9 +90,7 @@ async def is_not_closed(here: Town, folder: Path) -> None:
 @attack(ROW, off={"sync_agent.sync.repair.offer_again": _to_another_server_alone})
 async def test_work_that_a_copied_key_refuses_is_offered_to_the_honest_server_a_day_later(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
-        for _ in range(2):
-            await here.sync()
+        _, machine, _, pupil, item = await here.class_in_step()
         async with answered_once_by_a_thief(here, tmp_path, machine, WORK):
             hand_in = await here.work(machine, item, pupil)
         store = here.office.server.store
@@ -113,21 +112,12 @@ async def _nothing(_agent: object) -> dict[bytes, int]:
 UNSEEN = "sync_agent.sync.{}.unseen"
 
 
-async def _nowhere(*_: object) -> None:
-    """As if what a caller holds were what lies here, whatever it says."""
-
-
-HELD = {"protocol.replica.answering.serving.differing": _nowhere}
-
-
 @attack(ROW, off={UNSEEN.format("repair"): _nothing})
 async def test_work_that_a_copied_key_says_to_have_taken_reaches_the_honest_server_with_the_next_sync(
     tmp_path: Path,
 ) -> None:
     async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
-        for _ in range(2):
-            await here.sync()
+        _, machine, _, pupil, item = await here.class_in_step()
         async with answered_once_by_a_thief(here, tmp_path, machine, WORK, says_so=False):
             hand_in = await here.work(machine, item, pupil)
         assert not await machine.agent.replica.store.unsent(1 << 20)
@@ -145,12 +135,10 @@ async def as_one_that_has_nothing_left(device: Device) -> None:
     await calls.sync(replace(quiet, challenge=answer.challenge))
 
 
-@attack(CLOSED, off={UNSEEN.format("asking"): _nothing, UNSEEN.format("repair"): _nothing, **HELD})
+@attack(CLOSED, off={UNSEEN.format("asking"): _nothing, UNSEEN.format("repair"): _nothing, **HOLDS_THE_SAME})
 async def test_a_pc_to_which_a_copied_key_said_so_has_not_told_all_while_it_is_not_heard(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
-        for _ in range(2):
-            await here.sync()
+        _, machine, _, pupil, item = await here.class_in_step()
         async with answered_once_by_a_thief(here, tmp_path, machine, WORK, says_so=False):
             await here.work(machine, item, pupil)
         here.office.clock.advance(8 * DAY_MS)
@@ -158,12 +146,12 @@ async def test_a_pc_to_which_a_copied_key_said_so_has_not_told_all_while_it_is_n
         assert machine.agent.device.hex() in dict(await unheard(here))
 
 
-@attack(CLOSED, off={"sync_agent.sync.asking.Asking._untaken": _none, UNSEEN.format("asking"): _nothing, **HELD})
+@attack(
+    CLOSED, off={"sync_agent.sync.asking.Asking._untaken": _none, UNSEEN.format("asking"): _nothing, **HOLDS_THE_SAME}
+)
 async def test_a_pc_that_holds_what_a_copied_key_refused_has_not_told_all(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
-        for _ in range(2):
-            await here.sync()
+        _, machine, _, pupil, item = await here.class_in_step()
         here.office.clock.advance(8 * DAY_MS)
         async with answered_once_by_a_thief(here, tmp_path, machine, WORK):
             await here.work(machine, item, pupil)
@@ -200,14 +188,12 @@ async def answered_by_a_thief_who_shows_where_the_server_stands(
         here.frontage.responder = server.responder
 
 
-@attack(CLOSED, off=HELD)
+@attack(CLOSED, off=HOLDS_THE_SAME)
 async def test_nor_has_one_of_which_a_copied_key_takes_nothing_and_shows_it_where_the_server_stands(
     tmp_path: Path,
 ) -> None:
     async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
-        for _ in range(2):
-            await here.sync()
+        _, machine, _, pupil, item = await here.class_in_step()
         async with answered_by_a_thief_who_shows_where_the_server_stands(here, tmp_path, machine):
             await here.work(machine, item, pupil)
         here.office.clock.advance(8 * DAY_MS)
@@ -216,12 +202,10 @@ async def test_nor_has_one_of_which_a_copied_key_takes_nothing_and_shows_it_wher
         await is_not_closed(here, tmp_path)
 
 
-@attack(ROW, off=HELD)
+@attack(ROW, off=HOLDS_THE_SAME)
 async def test_what_such_a_one_holds_is_looked_for_as_soon_as_the_server_itself_hears_of_it(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
-        for _ in range(2):
-            await here.sync()
+        _, machine, _, pupil, item = await here.class_in_step()
         async with answered_by_a_thief_who_shows_where_the_server_stands(here, tmp_path, machine):
             hand_in = await here.work(machine, item, pupil)
         await here.sync(machine)
@@ -256,7 +240,7 @@ async def test_whom_a_head_cuts_off_and_has_forgotten_the_honest_server_hears_wi
         "sync_agent.sync.asking.Asking._untaken": _none,
         UNSEEN.format("asking"): _nothing,
         "sync_server.handlers.store.restored.untaken": _none,
-        **HELD,
+        **HOLDS_THE_SAME,
     },
 )
 async def test_nor_has_one_whose_work_is_refused_since_a_copy_of_it_has_said_all_that_both_may(
@@ -265,9 +249,7 @@ async def test_nor_has_one_whose_work_is_refused_since_a_copy_of_it_has_said_all
     most = 40
     monkeypatch.setattr("protocol.replica.at_work.quotas.MAX_ENTRIES_PER_DEVICE", most)
     async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
-        for _ in range(2):
-            await here.sync()
+        _, machine, _, pupil, item = await here.class_in_step()
         clock, server = here.office.clock, here.office.server
         agent = machine.agent
         right = (await agent.replica.authorities(agent.device))[0]

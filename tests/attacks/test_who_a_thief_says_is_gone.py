@@ -74,9 +74,7 @@ async def cuts_it_off(here: Town, machine: Device) -> None:
 
 async def whose_pc_was_off(here: Town) -> Device:
     """The PC of a class, on which there is work that is nowhere else, and which calls no more."""
-    _, machine, _, pupil, item = await here.class_at_work()
-    for _ in range(2):
-        await here.sync()
+    _, machine, _, pupil, item = await here.class_in_step()
     await here.work(machine, item, pupil)
     return machine
 

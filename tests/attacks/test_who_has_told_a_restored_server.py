@@ -23,6 +23,7 @@ from sync_agent.transport.answers import Response
 from sync_agent.transport.sealed_calls import SealedCalls
 from sync_server.handlers.overview.devices import Device as Listed
 from sync_server.opened.app import Server, opened
+from tests.harness.as_told import ASKED_JUST_NOW, HOLDS_THE_SAME
 from tests.harness.attack import attack
 from tests.harness.backups import make_backup, restore_backup
 from tests.harness.classroom import Device
@@ -172,21 +173,12 @@ def _for_asking(*_: object, **__: object) -> bool:
     return True
 
 
-async def _nowhere(*_: object) -> None:
-    """As if what a caller holds were what lies here, whatever it says."""
-
-
-def _just_now(*_: object) -> int:
-    """As if each question had been asked when it comes."""
-    return 0
-
-
 @attack(
     ROW,
     off={
         "protocol.replica.answering.serving.has_told_all": _for_asking,
-        "protocol.replica.answering.serving.differing": _nowhere,
-        "protocol.replica.answering.challenges.Challenges.age_ms": _just_now,
+        **HOLDS_THE_SAME,
+        **ASKED_JUST_NOW,
     },
 )
 async def test_who_is_paused_between_comparing_and_telling_has_not_told(tmp_path: Path) -> None:

@@ -106,6 +106,13 @@ class Town:
         await self.sync(machine)
         return AtWork(teacher, machine, person, pupil, item)
 
+    async def class_in_step(self) -> AtWork:
+        """The same, once everybody's news has reached everybody else."""
+        found = await self.class_at_work()
+        for _ in range(2):
+            await self.sync()
+        return found
+
     async def assignment(self, teacher: Device) -> bytes:
         """Work that the teacher asks for, at the server."""
         wish = Wish(self.space, None, ItemKind.ASSIGNMENT, "Racontez")
