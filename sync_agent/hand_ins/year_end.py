@@ -96,13 +96,7 @@ async def portfolio(
         raise BadInput(Code.UNKNOWN_PERSON, f"no pupil of this class is “{person.hex()}”", person=person.hex())
     hidden = await _hidden(agent, view, lying, pupils if person is None else [person])
     await _tell_of_hidden(hidden, pupils, outgoing)
-    if hidden and not (hidden_too or shown_only):
-        raise BadInput(
-            Code.NOT_YET,
-            f"nothing has been written yet: {len(hidden)} hand-ins lie here that are hidden, or of which the rest, or "
-            "what was said, is. Whoever has the server's key hides them for an hour, and portfolios without them look "
-            "whole. Say --hidden-too to write those that open here as well, in folders that say so, or --shown-only",
-        )
+    _check_hidden(len(hidden), spoken_of=hidden_too or shown_only)
     waiting = await _waiting(agent, listed | gone | unseen, person, outgoing, renamed_too=renamed_too)
     await _tell_of_gone(off, person, waiting, outgoing)
     folders = await _folders(agent, pupils, gone.keys() | unseen)
@@ -186,6 +180,17 @@ async def _tell_of_hidden(hidden: Iterable[_Hidden], pupils: Mapping[bytes, str]
         await outgoing.progress(f"not shown: {many} hand-ins of “{pupils[person]}”, {person.hex()}: {why}")
     if len(counted) > _MOST_LINES:
         await outgoing.progress(f"not shown: {sum(counted.values())} hand-ins in all")
+
+
+def _check_hidden(hidden: int, *, spoken_of: bool) -> None:
+    """Raise `BadInput(NOT_YET)` where something is not shown of which nobody has said what is to become of it."""
+    if hidden and not spoken_of:
+        raise BadInput(
+            Code.NOT_YET,
+            f"nothing has been written yet: {hidden} hand-ins lie here that are hidden, or of which the rest, or "
+            "what was said, is. Whoever has the server's key hides them for an hour, and portfolios without them look "
+            "whole. Say --hidden-too to write those that open here as well, in folders that say so, or --shown-only",
+        )
 
 
 async def _once_listed(agent: Agent, space: bytes, persons: Collection[bytes]) -> dict[bytes, str]:

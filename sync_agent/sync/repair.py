@@ -27,6 +27,7 @@ from protocol.limits import MAX_PUSHED_BYTES
 from protocol.messages.calls import SyncAnswer
 from protocol.messages.parts import SpacePage, Wanted
 from protocol.model.entry import Entry
+from protocol.reconcile.checkpoint import Checkpoint
 from protocol.reconcile.negentropy import Record, fingerprint_of
 from protocol.reconcile.sorted_records import SortedRecords
 from protocol.replica.interfaces import Position
@@ -81,14 +82,13 @@ class SyncRepair:
 
     async def take_differing(self, run: Run, answer: SyncAnswer) -> SyncAnswer:
         """The answer without what only shows that sets differ which were compared of late; notes the others."""
-        if not answer.pages:
-            run.differing = set()
-            return answer
-        known = await read_cursors(self._store)
-        shown = [page for page in answer.pages if _shows_no_news(page, known)]
-        run.differing = {page.checkpoint.space for page in shown if self._is_due(page.checkpoint.space)}
-        passed = [page for page in shown if page.checkpoint.space not in run.differing]
-        return replace(answer, pages=tuple(page for page in answer.pages if page not in passed)) if passed else answer
+        shown = [page for page in answer.pages if not (page.entries or page.refused or page.more)]
+        known = await read_cursors(self._store) if shown else {}
+        spaces = {page.checkpoint.space for page in shown if _leads_nowhere(page.checkpoint, known)}
+        run.differing = {space for space in spaces if self._is_due(space)}
+        passed = spaces - run.differing
+        pages = tuple(page for page in answer.pages if page.checkpoint.space not in passed)
+        return replace(answer, pages=pages) if passed else answer
 
     def _is_due(self, space: bytes) -> bool:
         compared_ms = self._compared_ms.get(space)
@@ -226,8 +226,7 @@ class SyncRepair:
         return done
 
 
-def _shows_no_news(page: SpacePage, known: Mapping[bytes, Position]) -> bool:
-    """Whether a page brings nothing, and leads to where its space was known to stand."""
-    there = known.get(page.checkpoint.space)
-    at = (page.checkpoint.count, page.checkpoint.chain)
-    return not (page.entries or page.refused or page.more) and there is not None and at == (there.count, there.chain)
+def _leads_nowhere(checkpoint: Checkpoint, known: Mapping[bytes, Position]) -> bool:
+    """Whether a page ends where its space was known to stand."""
+    there = known.get(checkpoint.space)
+    return there is not None and (checkpoint.count, checkpoint.chain) == (there.count, there.chain)

@@ -57,8 +57,10 @@ class NewKit:
         self._kit = begun or Kit(
             old.name, SigningKey(entropy(SEED_BYTES)), AgreementKey(entropy(SEED_BYTES)), b"", self._first
         )
+        self._text = "" if begun_file is None else begun_file.text
         if lacking := _beside(self._kit, old.opening):
             self._kit = replace(self._kit, earlier=(*lacking, *self._kit.earlier))
+            self._text = self._sealed(self._kit)
             self._write()
 
     @property
@@ -98,10 +100,10 @@ class NewKit:
             raise PeerFault(
                 Code.MALFORMED, f"the program that has the store open does not prove the new root; {self._stays}"
             )
-        self._kit = found
+        self._kit, self._text = found
         self._write()
-        version = len(roots_in(found.chain, self._first)) - 1
-        return {"kit": str(self._place), "fingerprint": found.words, "version": version}
+        version = len(roots_in(self._kit.chain, self._first)) - 1
+        return {"kit": str(self._place), "fingerprint": self._kit.words, "version": version}
 
     @property
     def _stays(self) -> str:
@@ -110,21 +112,23 @@ class NewKit:
             "again with both, on a new machine if this one may be in other hands"
         )
 
-    def _proven(self, done: JSON) -> Kit | None:
-        """The kit with a chain that leads to its root, and that still is one which can be read."""
+    def _proven(self, done: JSON) -> tuple[Kit, str] | None:
+        """The kit with a chain that leads to its root, and its text, which still is one that can be read."""
         chain = done.get("chain") if isinstance(done, Mapping) else None
         with suppress(PeerFault, TooLarge, ValueError):
             if proof := rotations_to(self._kit.root.public, bytes.fromhex(str(chain)), self._first):
                 found = replace(self._kit, chain=proof)
-                return found if len(self._text(found)) <= MAX_KIT_BYTES else None
+                text = self._sealed(found)
+                return (found, text) if len(text) <= MAX_KIT_BYTES else None
         return None
 
-    def _text(self, kit: Kit) -> str:
+    def _sealed(self, kit: Kit) -> str:
+        """The text of a kit, without what it remembers: under a passphrase that takes seconds."""
         return write_kit(kit, passphrase=self._passphrase, salt=self._entropy(SALT_BYTES))
 
     def _write(self) -> None:
         said = (*self._before, *self._said)
-        text = with_said(self._text(self._kit), self._kit, said)
+        text = with_said(self._text, self._kit, said)
         write_private(self._place, text.encode())
         self._gone = without_room(said, said_in(text))
 

@@ -110,9 +110,9 @@ class News:
         pages = []
         for space, count in counts.items():
             position = await self._replica.position(space)
-            head = Checkpoint(space, position.count, position.chain, await self._replica.fingerprint(space))
             # what has come since is news, and comes as such
-            if count and count == position.count == (await self._replica.position(space)).count:
+            if count and position.count == count and len(records := await self._replica.records(space)) == count:
+                head = Checkpoint(space, count, position.chain, fingerprint_of(records))
                 pages.append(SpacePage(head, (), (), more=False))
         return pages
 

@@ -52,8 +52,8 @@ class Contact:
 
     `told` is the store's generation where the device has told it all that it knows: its sets were compared with this
     very store's to the end, what was found lacking has been sent by earlier calls, and all that it held when it asked
-    lies here: at most `asked_ago_ms` before this. `untaken` is what of its entries
-    this call has not brought in (`told.untaken_of`).
+    lies here: at most `asked_ago_ms` before this. `untaken` is what of its entries this call has not brought in
+    (`told.untaken_of`).
     """
 
     device: bytes

@@ -34,11 +34,11 @@ class SetDigests:
         """`sets_of` the first so many arrivals of each space; None where that is too far back."""
         found = []
         for space, count in counts:
-            digest = await self._at(space, count) if count else None
-            if digest is not None:
+            if count:
+                digest = await self._at(space, count)
+                if digest is None:
+                    return None
                 found.append((space, digest))
-            elif count:
-                return None
         return sets_of(found)
 
     async def _at(self, space: bytes, count: int) -> bytes | None:

@@ -16,7 +16,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,7 +24,7 @@ from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.mentioned import day_of
-from protocol.roles import RUNS_A_SCHOOL, SHARED
+from protocol.roles import RUNS_A_SCHOOL, SHARED, Role
 from sync_server.handlers.overview.devices import Device, DeviceState
 from sync_server.handlers.overview.let_go import still_waited_for
 from sync_server.handlers.store.restored import Restored, has_told, restored, untaken
@@ -106,14 +106,16 @@ async def not_heard_in(server: Server, space: bytes) -> NotHeard:
 
 def is_machine_of(server: Server, device: Device, line: Collection[bytes]) -> bool:
     """Whether anybody ever let a device in as nobody's own into one of these spaces."""
-    return any(each.role in SHARED and each.space in line for each in server.replica.door.authorities_of(device.id))
+    return _came_in_as(SHARED, server, device, line)
 
 
 def _lets_in(server: Server, device: Device, line: Collection[bytes]) -> bool:
     """Whether a device is let in as one that runs the class's school."""
-    return device.state is not DeviceState.RETIRED and any(
-        each.role in RUNS_A_SCHOOL and each.space in line for each in server.replica.door.authorities_of(device.id)
-    )
+    return device.state is not DeviceState.RETIRED and _came_in_as(RUNS_A_SCHOOL, server, device, line)
+
+
+def _came_in_as(roles: Container[Role], server: Server, device: Device, line: Container[bytes]) -> bool:
+    return any(each.role in roles and each.space in line for each in server.replica.door.authorities_of(device.id))
 
 
 def _is_of_late(server: Server, machine: Device) -> bool:

@@ -35,6 +35,6 @@ async def check_not_of_before(server: Server, invite: Entry) -> None:
     raise Refused(
         Code.CODE_WRONG,
         "this server was made anew after this code, or has lost entries, or made it not itself, and does not know yet "
-        "whether it was used: "
-        "ask for a new one, made at the server (`sync-server invite`, or the administrators' pages)",
+        "whether it was used: ask for a new one, made at the server (`sync-server invite`, or the administrators' "
+        "pages)",
     )

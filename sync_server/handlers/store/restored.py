@@ -86,8 +86,12 @@ class Restored:
     @property
     def notice(self) -> Notice:
         """As the overview has it."""
-        at_ms = self.at_ms if self.backup_ms is None else self.backup_ms
-        return Notice(_TOPICS[self.source], {"at_ms": at_ms, "count": self.unheard})
+        return Notice(_TOPICS[self.source], {"at_ms": self._of_ms, "count": self.unheard})
+
+    @property
+    def _of_ms(self) -> int:
+        """Since when it may lack something."""
+        return self.at_ms if self.backup_ms is None else self.backup_ms
 
     @property
     def _named(self) -> str:
@@ -107,8 +111,7 @@ class Restored:
     def sentence(self) -> str:
         """Beside what names persons."""
         unheard = f"{self.unheard} {'has' if self.unheard == 1 else 'have'} not told all since{self._named}"
-        at_ms = self.at_ms if self.backup_ms is None else self.backup_ms
-        made = _MADE[self.source].format(local_time(rfc3339(at_ms) or ""))
+        made = _MADE[self.source].format(local_time(rfc3339(self._of_ms) or ""))
         return (
             f"this server was {made} may be named here until a machine that knows of it has told; {unheard}"
             f"{self._told_of_doubted}. "
