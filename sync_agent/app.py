@@ -419,11 +419,13 @@ class Agent:
         return sorted(space for space in granted - mine.keys() if door.parent(space) not in (None, door.territory))
 
     async def check_space(self, space: bytes) -> None:
-        """Raise `BadInput(UNKNOWN_SPACE)` for a space that this device does not have, or has no more."""
-        if space not in await self.spaces():
-            ended = space in await self.ended_classes()
-            sentence = "the access of this device to that class has ended" if ended else "this device has no space"
-            raise BadInput(Code.UNKNOWN_SPACE, f"{sentence}: {space.hex()}", space=space.hex())
+        """Raise `BadInput(UNKNOWN_SPACE)` for a space that it never had, `Refused(NO_RIGHT)` for one that it lost."""
+        if space in await self.spaces():
+            return
+        if space in await self.ended_classes():
+            sentence = f"the access of this device to that class has ended: {space.hex()}"
+            raise Refused(Code.NO_RIGHT, sentence, space=space.hex())
+        raise BadInput(Code.UNKNOWN_SPACE, f"this device has no space: {space.hex()}", space=space.hex())
 
     async def own_rights(self) -> list[Authority]:
         """The grants of this device that hold, and name its own pair of keys.
@@ -448,8 +450,8 @@ class Agent:
     async def right(self, space: bytes, kind: Kind) -> Authority:
         """The grant under which this device may write `kind` in `space`: one of its own pair of keys before others.
 
-        Raises `BadInput(UNKNOWN_SPACE)` for a space that it does not have, `Refused(NO_RIGHT)`. Nothing is published in
-        a closed class: nobody would be shown it.
+        Raises `BadInput(UNKNOWN_SPACE)` for a space that it never had, `Refused(NO_RIGHT)`. Nothing is published in a
+        closed class: nobody would be shown it.
         """
         await self.check_space(space)
         writers = WRITERS[class_of(kind)]

@@ -129,7 +129,7 @@ async def cat(
     return await run_here(call, "cat", {"item": item, "path": path}, outgoing=StdoutOutlet())
 
 
-@PROGRAM.command("checkout", said="written")
+@PROGRAM.command("checkout", said="written", for_people=["files"])
 async def checkout(
     call: Call,
     item: Item,
@@ -197,7 +197,7 @@ async def hand_ins(
     return await run_here(call, "hand-ins", {"item": item})
 
 
-@PROGRAM.command("open-hand-in", said="opened; the pupil will see that you did")
+@PROGRAM.command("open-hand-in", said="opened; the pupil will see that you did", for_people=["files"])
 async def open_hand_in(call: Call, hand_in: HandInId, folder: Folder) -> JSON:
     """Unseal a pupil's work into DIR, and let the pupil know that it was opened."""
     written = await run_into(call, folder, "open-hand-in", {"id": hand_in}, from_others=True)

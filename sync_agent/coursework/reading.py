@@ -62,21 +62,31 @@ class Manifests:
 
 
 async def find_item(agent: Agent, wanted: bytes) -> Item:
-    """The item with this id. Raises `BadInput(UNKNOWN_ITEM)`."""
+    """The item with this id. Raises `BadInput(UNKNOWN_ITEM)`, `Refused(NO_RIGHT)` in a class that was lost."""
     for space in await agent.spaces():
         item = (await agent.replica.view(space)).coursework.items.get(wanted)
         if item is not None:
             return item
+    await _check_lost(agent, wanted)
     raise BadInput(Code.UNKNOWN_ITEM, f"there is no item “{wanted.hex()}” here", item=wanted.hex())
 
 
 async def find_work(agent: Agent, wanted: bytes) -> Work:
-    """The hand-in with this id. Raises `BadInput(UNKNOWN_HAND_IN)`."""
+    """The hand-in with this id. Raises `BadInput(UNKNOWN_HAND_IN)`, `Refused(NO_RIGHT)` in a class that was lost."""
     for space in await agent.spaces():
         work = (await agent.replica.view(space)).coursework.hand_ins.get(wanted)
         if work is not None:
             return work
+    await _check_lost(agent, wanted)
     raise BadInput(Code.UNKNOWN_HAND_IN, f"there is no hand-in “{wanted.hex()}” here", hand_in=wanted.hex())
+
+
+async def _check_lost(agent: Agent, wanted: bytes) -> None:
+    """Raise `Refused(NO_RIGHT)` for what is here still of a class to which the access of this device has ended."""
+    for space in await agent.ended_classes():
+        coursework = (await agent.replica.view(space)).coursework
+        if wanted in coursework.items or wanted in coursework.hand_ins:
+            await agent.check_space(space)
 
 
 def others_called(coursework: Coursework, item: Item) -> list[Item]:
@@ -227,6 +237,7 @@ async def _readable_content(
             return (await _readable_version(agent, item, revision, outgoing)).record.content
         if work is not None:
             return await _feedback_content(agent, work, revision)
+    await _check_lost(agent, wanted)
     raise BadInput(Code.UNKNOWN_ITEM, f"there is no item “{wanted.hex()}” here", item=wanted.hex())
 
 

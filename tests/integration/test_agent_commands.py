@@ -67,7 +67,7 @@ def test_a_folder_and_files_are_published_and_come_out_byte_for_byte(room: Class
     assert {file["path"]: file["size"] for file in row["files"]} == {path: len(data) for path, data in whole.items()}
     for path, data in whole.items():
         assert laptop.ok("cat", item, path, raw=True) == data
-    assert laptop.ok("checkout", item, str(tmp_path / "sortie" / "là")) == {"files": len(whole)}
+    assert laptop.ok("checkout", item, str(tmp_path / "sortie" / "là")) == {}
     assert tree(tmp_path / "sortie" / "là") == whole
 
 
@@ -86,13 +86,13 @@ def test_what_a_person_changed_in_a_folder_is_kept_there_and_told_when_the_lesso
     laptop, there = room["laptop"], tmp_path / "sortie"
     lesson = {"carte.txt": b"la carte", "fiches/exercice.txt": b"un", "mot.txt": b"bonjour"}
     item = publish(laptop, room, lay(tmp_path / "cours", lesson))
-    assert laptop.ok("checkout", item, str(there)) == {"files": 3}
+    assert laptop.ok("checkout", item, str(there)) == {}
     lay(there, {"fiches/exercice.txt": "un, et ma réponse".encode()})
     lay(tmp_path / "cours", {"carte.txt": b"la nouvelle carte", "fiches/exercice.txt": b"deux"})
     laptop.ok("publish", str(tmp_path / "cours"), "--item", item)
 
     done = laptop.run("checkout", item, str(there))
-    assert (done.status, done.json) == (0, {"files": 3}), done.err
+    assert (done.status, done.json) == (0, {}), done.err
     (kept,) = tree(there).keys() - lesson.keys()
     assert kept.startswith("fiches/exercice (modifié le ")
     assert f"fiches/exercice.txt was not as it is published; what was there is kept as “{kept}”" in done.err
@@ -102,7 +102,7 @@ def test_what_a_person_changed_in_a_folder_is_kept_there_and_told_when_the_lesso
         kept: "un, et ma réponse".encode(),
         "mot.txt": b"bonjour",
     }
-    assert laptop.ok("checkout", item, str(there)) == {"files": 3}, "what is published makes way unseen"
+    assert laptop.ok("checkout", item, str(there)) == {}, "what is published makes way unseen"
 
 
 def test_what_one_device_published_another_reads_after_they_met(room: Class, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_work_goes_to_the_teacher_and_feedback_comes_back(room: Class, tmp_path:
     handed = renard.ok("hand-in", task, str(lay(tmp_path / "travail", LESSON)), "--person", room.pupil_person)
     assert handed["state"] == "local"
     asyncio.run(meet(laptop, renard))
-    assert laptop.ok("open-hand-in", handed["id"], str(tmp_path / "ouvert")) == {"files": len(LESSON)}
+    assert laptop.ok("open-hand-in", handed["id"], str(tmp_path / "ouvert")) == {}
     assert tree(tmp_path / "ouvert") == LESSON
     lay(tmp_path, {"corrigé.txt": b"Bien"})
     corrected = str(tmp_path / "corrigé.txt")
@@ -180,8 +180,8 @@ def test_two_laptops_that_changed_one_item_keep_both_versions_until_one_is_settl
     (row,) = one.ok("items")
     assert two.ok("items") == [row]
     assert (row["conflict"], len(row["heads"])) == (True, 2)
-    kept = one.ok("checkout", item, str(tmp_path / "autre"), "--revision", row["heads"][1])
-    assert kept == {"files": 1}
+    assert one.ok("checkout", item, str(tmp_path / "autre"), "--revision", row["heads"][1]) == {}
+    assert len(tree(tmp_path / "autre")) == 1
     assert two.ok("settle", item, "--keep", row["heads"][1]) == {}
     asyncio.run(meet(one, two))
     for machine in (one, two):
@@ -202,7 +202,7 @@ def test_commands_say_the_same_with_a_running_agent_and_without(room: Class, tmp
     assert [laptop.ok(*words) for words in asked] == before
     assert {**laptop.ok("status"), "server": None, "disk": None} == {**status, "server": None, "disk": None}
     assert laptop.ok("cat", item, "élève/été/«notes».txt", raw=True) == "été".encode()
-    assert laptop.ok("checkout", item, "sortie", cwd=tmp_path) == {"files": len(LESSON)}
+    assert laptop.ok("checkout", item, "sortie", cwd=tmp_path) == {}
     assert tree(tmp_path / "sortie") == LESSON
 
     lay(tmp_path / "cours", {"index.html": b"nouveau"})

@@ -69,7 +69,7 @@ async def test_a_device_learns_that_one_of_its_classes_has_been_taken_from_it(sc
     assert (await desk.ask("status"))["ended"] == [{"space": scene.office.space, "name": "CM2 B"}]
     assert await desk.ask("items") == []
     assert any("CM2 B" in line for line in desk.told)
-    with pytest.raises(BadInput, match="ended"):
+    with pytest.raises(Refused, match="ended"):
         await desk.files("publish", space=scene.office.space, title="Trop tard", kind="lesson")
     before = scene.teacher.way.traffic.round_trips
     await scene.here.sync(scene.teacher)
@@ -79,6 +79,19 @@ async def test_a_device_learns_that_one_of_its_classes_has_been_taken_from_it(sc
     assert await scene.listed(scene.teacher) == {scene.office.space, scene.other}
     assert [row["title"] for row in await desk.ask("items")] == ["Racontez"]
     assert (await desk.ask("status"))["ended"] == []
+
+
+async def test_what_a_device_still_holds_of_a_class_it_was_taken_from_is_refused_and_not_said_to_be_unknown(
+    scene: Scene,
+) -> None:
+    await scene.office.do("ungrant", device=scene.teacher.agent.device.hex(), space=[scene.office.space])
+    await scene.here.sync(scene.teacher)
+    desk, never_there = Desk(scene.teacher.agent), bytes(32).hex()
+    for command, given in (("withdraw", {}), ("versions", {}), ("cat", {"path": "a"}), ("checkout", {})):
+        with pytest.raises(Refused, match="ended"):
+            await desk.ask(command, item=scene.item.hex(), **given)
+        with pytest.raises(BadInput, match="there is no item"):
+            await desk.ask(command, item=never_there, **given)
 
 
 async def test_a_device_that_may_do_nothing_any_more_knows_it_and_why(scene: Scene) -> None:

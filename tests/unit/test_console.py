@@ -615,7 +615,25 @@ def test_what_was_so_already_is_not_said_to_be_done_now(
     told = capfd.readouterr()
     assert (told.out, told.err) == ("", "withdrawn\n" if changed else "it was so already\n")
     assert program.main(["withdraw", "--json", "--data", str(tmp_path)]) == 0
-    assert json.loads(capfd.readouterr().out) == {"changed": changed}
+    assert json.loads(capfd.readouterr().out) == {}
+
+
+def test_what_is_for_people_alone_is_in_no_document_of_a_script(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = Program("sync-agent", "a program", lambda: "1")
+
+    @program.command("checkout", said="written", for_people=["files"])
+    def checkout(_call: Call) -> JSON:
+        """Write."""
+        return {"files": 3}
+
+    assert program.main(["checkout", "--data", str(tmp_path)]) == 0
+    told = capfd.readouterr()
+    assert "3" in told.out
+    assert told.err == "written\n"
+    assert program.main(["checkout", "--json", "--data", str(tmp_path)]) == 0
+    assert json.loads(capfd.readouterr().out) == {}
 
 
 def test_a_table_is_cut_to_the_terminal_and_is_whole_where_it_goes_into_another_program(

@@ -68,6 +68,7 @@ class Command:
     said: str | None
     unchanged: str | None
     columns: Mapping[str, str] | None
+    for_people: Sequence[str]
     apart: bool
 
 
@@ -117,6 +118,7 @@ class Program:
         said: str | None = None,
         unchanged: str | None = None,
         columns: Mapping[str, str] | None = None,
+        for_people: Sequence[str] = (),
         apart: bool = False,
     ) -> Callable[[_H], _H]:
         """Enter a function as the command `name` (`"items"`, `"space add"`).
@@ -125,13 +127,14 @@ class Program:
         itself and its result is not shown. `lasting`: once its options are parsed the command begins anew in the same
         process without what parsing has loaded, which a daemon would keep in memory for weeks. `said`: one line for
         people once it is done, where there is no result to show; not where a part of it could not be (`remains`).
-        `unchanged`: that line where all was so already: the result's `changed` is false, which people are not shown.
-        `columns`: those that people see of a result that is a table, with their headings. `apart`: it is about no data
-        folder, and need not be told of one.
+        `unchanged`: that line where all was so already: the result's `changed` is false, which nobody else is shown.
+        `columns`: those that people see of a result that is a table, with their headings. `for_people`: keys that only
+        they are shown, since scripts were promised a document without. `apart`: it is about no data folder, and need
+        not be told of one.
         """
 
         def enter(handler: _H) -> _H:
-            self._commands[name] = Command(handler, verdict, raw, lasting, said, unchanged, columns, apart)
+            self._commands[name] = Command(handler, verdict, raw, lasting, said, unchanged, columns, for_people, apart)
             return handler
 
         return enter
@@ -275,16 +278,22 @@ def _perform(parsed: Parsed) -> int:
 
         result = asyncio.run(cast("Coroutine[Any, Any, JSON]", result))
     if not parsed.command.raw:
-        _write(_document(result) if parsed.call.json else _for_people(parsed.command, result))
+        shown = _without(result, [_CHANGED] if parsed.command.unchanged is not None else [])
+        if parsed.call.json:
+            _write(_document(_without(shown, parsed.command.for_people)))
+        else:
+            _write(_for_people(parsed.command, shown))
     if not parsed.call.json and (line := _said(parsed.command, result)) is not None:
         tell(line)
     return 1 if parsed.command.verdict and not result.get("ok", result.get("valid")) else 0
 
 
+def _without(result: JSON, keys: Sequence[str]) -> JSON:
+    return {key: value for key, value in result.items() if key not in keys} if isinstance(result, dict) else result
+
+
 def _for_people(command: Command, result: JSON) -> str:
     """The result as text: as wide as the terminal, and whole where it goes into a file or another program."""
-    if command.unchanged is not None and isinstance(result, dict):
-        result = {key: value for key, value in result.items() if key != _CHANGED}
     width = shutil.get_terminal_size((sys.maxsize, 24)).columns
     return readable(result, width, command.columns, datetime.now(UTC))
 
