@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
@@ -15,7 +15,7 @@ from typing import Final, Self
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.folds.coursework import Work, live_content, sealed_content
-from protocol.identity import AgreementKey, DeviceKeys
+from protocol.identity import DeviceKeys
 from protocol.limits import MAX_NAME_CHARS
 from protocol.messages.lives import NONCE_BYTES, Life, Twin
 from protocol.model.entry import Entry, Kind, class_of
@@ -27,26 +27,20 @@ from protocol.replica.ballast import Ballast, Rank
 from protocol.replica.console.operation import JSON
 from protocol.replica.content.holdings import Holdings, Need, work_need
 from protocol.replica.office.arrivals import RunningTime
-from protocol.replica.private_file import write_private
 from protocol.replica.process.unforeseen import Unforeseen
 from protocol.replica.storage.second_copy import MAX_FILE_BYTES, SecondCopy
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.replica.upkeep.pace import Pace
 from protocol.replica.upkeep.rebuild import open_or_rebuild
 from protocol.rights.door import WRITERS, Authority
-from protocol.rights.speaking import Remembered
-from protocol.rights.vouching import Device
 from protocol.roles import RANK, READS_HAND_INS, SHARED, Role
 from protocol.transfer.deflate_parameters import Profile
+from sync_agent.machine.acquainted import Acquainted
 from sync_agent.machine.around import Around
 from sync_agent.machine.enrolled import (
-    DAMAGED_FILE,
     DEVICE_KEYS_FILE,
-    GIVEN_KEYS_FILE,
     INTRODUCTION_FILE,
     OUTBOX_FILE,
-    PERSON_KEY_FILE,
-    READING_KEYS_FILE,
     Enrolment,
     device_keys,
 )
@@ -57,28 +51,20 @@ from sync_agent.machine.marks import (
     BACKUP_MARK,
     DISK_FULL_MARK,
     EVICTED_MARKS,
-    FIRST_MARKS,
     HAND_IN_MARKS,
     HAND_IN_NAMES_MARKS,
-    HEARD_MARKS,
-    MACHINES_MARKS,
-    MET_MARKS,
     OPENED_MARKS,
     STORE_SINCE_MARK,
     evicted_mark,
-    heard_in,
-    machines_in,
-    met_in,
-    remembered_in,
     stays,
 )
 from sync_agent.machine.progress import TransferProgress
-from sync_agent.machine.reading_key_file import OwnKey, OwnKeys, file_of, own_keys_in
+from sync_agent.machine.reading_keys import ReadingKeys
+from sync_agent.machine.secrets import Secrets, SecretsOfFolder
 from sync_agent.machine.watched import WATCHED_MARK, WatchedTime
 from sync_agent.pacing.spending import Budget
 
 _UNASKED_AT_ONCE: Final = 256
-_ROTTEN_KEYS: Final = DAMAGED_FILE.format(READING_KEYS_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +103,9 @@ class Agent:
         self.holdings = holdings
         self.carried = Allowances(replica, holdings)
         """How much content sticks may still bring."""
+        self.secrets: Secrets = SecretsOfFolder(folder)
+        self.reading_keys = ReadingKeys(self.secrets)
+        self.acquainted = Acquainted()
         former = former_keys(folder)
         self.agreements = (keys.agreement, *(each.agreement for each in former))
         """The keys that open what was sealed to this device, the newest first."""
@@ -188,24 +177,6 @@ class Agent:
         self.stick: str | None = None
         self.listens_at: str | None = None
         """Where other devices of the school reach this one."""
-        self.given_reading_keys: dict[tuple[bytes, bytes], dict[bytes, AgreementKey]] = {}
-        """By class, teacher and public half: those that this device was given there; opened once."""
-        self.kept_reading_keys: dict[tuple[bytes, bytes], dict[bytes, AgreementKey]] = {}
-        """Those of its file of given ones that the set gives it no more."""
-        self.keys_to_pass_on: dict[tuple[bytes, bytes], frozenset[bytes]] = {}
-        """Which of these it seals to others of its teacher's: their public halves."""
-        self.given_before: dict[bytes, AgreementKey] = {}
-        """Those that an earlier version sealed to this device, for all classes: they open work, and go no further."""
-        self.seals_that_open_nothing: set[tuple[bytes, bytes, bytes, bytes]] = set()
-        """By class, teacher and key as what they were said to be: whoever says many has each tried once."""
-        self.remembered: dict[bytes, dict[bytes, tuple[Device, ...]]] = {}
-        """By space and person: the devices that this one saw first (`confirming`)."""
-        self.met: dict[bytes, dict[bytes, int]] = {}
-        """By space and device: since when this one knows them (`acquaintances`)."""
-        self.machines: dict[bytes, dict[bytes, int]] = {}
-        """By space and beginning of their keys: since when this one knows the machines there (`known_machines`)."""
-        self.heard: dict[bytes, dict[bytes, dict[Device, int]]] = {}
-        """By space and person: the devices that have said a reading key, and since when this one knows them."""
 
     @classmethod
     async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
@@ -254,35 +225,18 @@ class Agent:
         await holdings.load()
         budget = await Budget.open(replica.store, now_ms)
         agent = cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
-        agent.remembered = remembered_in(await replica.store.marks(FIRST_MARKS))
-        agent.heard = heard_in(await replica.store.marks(HEARD_MARKS))
+        agent.acquainted = await Acquainted.of(replica.store)
         agent.bear_in_mind()
-        agent.met = met_in(await replica.store.marks(MET_MARKS))
-        agent.machines = machines_in(await replica.store.marks(MACHINES_MARKS))
-        latest_ms = max(agent.meetings_ms(), default=0)
+        latest_ms = max(agent.acquainted.meetings_ms(), default=0)
         agent.watched.resume(await replica.store.mark(WATCHED_MARK), latest_ms)
         if agent.former:
             names = await replica.store.marks(HAND_IN_MARKS)
             agent._taken_along = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)
         return agent
 
-    def meetings_ms(self) -> Iterator[int]:
-        """The times at which this one has met any device, in whatever class."""
-        yield from (met_ms for met in self.met.values() for met_ms in met.values())
-        yield from (met_ms for heard in self.heard.values() for met in heard.values() for met_ms in met.values())
-
     def bear_in_mind(self) -> None:
-        """Let folds go by what this device has seen first, and since when it knows whom, from now on.
-
-        By copies: of what is noted here in place no fold could tell that it has changed.
-        """
-        spaces = {*self.remembered, *self.heard}
-        self.replica.remember(
-            {
-                space: Remembered(dict(self.remembered.get(space, {})), dict(self.heard.get(space, {})))
-                for space in spaces
-            }
-        )
+        """Let folds go by what this device has seen first, and since when it knows whom, from now on."""
+        self.replica.remember(self.acquainted.remembered())
 
     async def keep_copies(self) -> None:
         """Keep beside the database what is needed to be known anywhere, and what the server does not hold yet.
@@ -327,38 +281,6 @@ class Agent:
         """Whether a hand-in was made here: with this device's key, or with one that it had before it was cloned."""
         return work.author == self.device or (work.author in self.former and work.id in self._taken_along)
 
-    def reading_key(self, space: bytes) -> AgreementKey | None:
-        """The newest reading key that this device made for a class, if it is a teacher's there."""
-        return next((each.key for each in self.own_reading_keys() if each.space == space), None)
-
-    def own_reading_keys(self) -> tuple[OwnKey, ...]:
-        """The reading keys that this device made for its teacher, the newest of each class first."""
-        return self._own_keys().keys
-
-    def lost_reading_keys(self) -> bool:
-        """Whether some of them have rotted on the disk: what was sealed to those alone is opened by nothing else."""
-        return self._own_keys().is_damaged or self.has_secret(_ROTTEN_KEYS)
-
-    def _own_keys(self) -> OwnKeys:
-        file = self.secret(READING_KEYS_FILE) if self.has_secret(READING_KEYS_FILE) else None
-        return own_keys_in(file, self.secret(PERSON_KEY_FILE))
-
-    def kept_of_given(self) -> tuple[OwnKey, ...]:
-        """The reading keys that this device was given, as they are kept in DIR."""
-        return own_keys_in(self.secret(GIVEN_KEYS_FILE), b"").keys
-
-    def keep_of_given(self, keys: Sequence[OwnKey]) -> None:
-        """Let these alone be in that file. On a full disk it stays as it is: the next look does it."""
-        if tuple(keys) != self.kept_of_given():
-            with contextlib.suppress(LocalFailure):
-                self.keep_secret(GIVEN_KEYS_FILE, file_of(keys))
-
-    def let_go_of_given(self, destroyed: Collection[bytes]) -> None:
-        """Keep no key any more that was given in a class that was closed and destroyed here, or in a school."""
-        lineage = self.replica.door.lineage
-        kept = self.kept_of_given()
-        self.keep_of_given([each for each in kept if each.space and not set(lineage(each.space)) & set(destroyed)])
-
     def rename(self, name: str) -> None:
         """Call this device something else; the server hears of it with the next report. Raises `BadInput(BAD_NAME)`."""
         name = " ".join(name.split())
@@ -372,41 +294,6 @@ class Agent:
         """With how many devices of the school a link stands now."""
         standing = {"live", "resting"}
         return sum(isinstance(row, dict) and row.get("state") in standing for row in self.neighbours())
-
-    def keep_reading_keys(self, made: Sequence[OwnKey], back: Sequence[OwnKey] = ()) -> None:
-        """Make new ones durable in DIR, before those that there are, and behind these what has come `back`.
-
-        Raises `LocalFailure`.
-        """
-        held = self._own_keys()
-        if held.is_damaged and not self.has_secret(_ROTTEN_KEYS):
-            self.keep_secret(_ROTTEN_KEYS, self.secret(READING_KEYS_FILE))
-        self.keep_secret(READING_KEYS_FILE, file_of((*made, *held.keys, *back)))
-
-    def end_loss_of_reading_keys(self) -> None:
-        """What had rotted is here again: nothing more is told of it. Raises `LocalFailure`."""
-        self.keep_reading_keys(())
-        self.drop_secret(_ROTTEN_KEYS)
-
-    def secret(self, name: str) -> bytes:
-        """A file of DIR/keys; empty where there is none."""
-        try:
-            return (self.folder / name).read_bytes()
-        except FileNotFoundError:
-            return b""
-
-    def has_secret(self, name: str) -> bool:
-        """Whether there is such a file, if only an empty one."""
-        return (self.folder / name).exists()
-
-    def drop_secret(self, name: str) -> None:
-        """Remove a file of DIR/keys, as far as that can be done."""
-        with contextlib.suppress(OSError):
-            (self.folder / name).unlink(missing_ok=True)
-
-    def keep_secret(self, name: str, data: bytes) -> None:
-        """Make a file of DIR/keys durable. Raises `LocalFailure`."""
-        write_private(self.folder / name, data)
 
     async def spaces(self) -> dict[bytes, Authority]:
         """The spaces of this device, parents before children, each with the grant that opens it."""

@@ -93,6 +93,6 @@ def _living(roster: Roster) -> Iterator[Device]:
 def _met_first(agent: Agent, roster: Roster) -> list[tuple[bytes, Device]]:
     """With whom this device met the class; nobody where there were more of them than work is ever sealed to."""
     first = known_in(agent, roster.space).first
-    believed: Mapping[bytes, tuple[Device, ...]] = agent.remembered.get(roster.space, {})
+    believed: Mapping[bytes, tuple[Device, ...]] = agent.acquainted.first.get(roster.space, {})
     found = [(who, each) for who, devices in believed.items() for each in devices if device_id(each) in first]
     return found if len(found) <= MAX_READERS_OF_ONE_WORK else []

@@ -30,7 +30,7 @@ async def known_for_good(agent: Agent, roster: Roster) -> Known:
     """Whom this device knows in a class, and of what words of theirs about keys are hidden there, or destroyed."""
     known = known_in(agent, roster.space)
     # a teacher's later laptops, to which the first one led, are no start of a voice, and are heard of all the same
-    persons = (agent.remembered.get(roster.space, {}), agent.heard.get(roster.space, {}))
+    persons = (agent.acquainted.first.get(roster.space, {}), agent.acquainted.heard.get(roster.space, {}))
     met = {key for each in persons for devices in each.values() for key, _ in devices}
     said = await agent.replica.said(Kind.PERSON_KEY, roster.space)
     hidden = [entry for entry in said if entry.header.author in met and roster.hides(entry)]

@@ -78,7 +78,7 @@ async def has_heard_opened(agent: Agent, work: Work, roster: Roster) -> bool:
 async def _openers(agent: Agent, read: _Read, roster: Roster) -> Openers:
     space = roster.space
     counting = known_in(agent, space)
-    met = (device for devices in agent.remembered.get(space, {}).values() for device in devices)
+    met = (device for devices in agent.acquainted.first.get(space, {}).values() for device in devices)
     known = frozenset(each for each in met if device_id(each) in counting.first | counting.long)
     said = [one.entry for one in await agent.replica.store.of_kinds(space, _OF_WHOM)]
     by = _FoundBy(roster, len(said), known)

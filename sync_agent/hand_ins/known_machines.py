@@ -28,10 +28,10 @@ async def note_machines(agent: Agent) -> None:
     """Note which machines there are in each class by now."""
     marks = dict[str, bytes | None]()
     for space in await agent.spaces():
-        known, roster = agent.machines.get(space, {}), (await agent.replica.view(space)).roster
+        known, roster = agent.acquainted.machines.get(space, {}), (await agent.replica.view(space)).roster
         now = _with_new(known, roster, agent.watched.now_ms())
         if now != known:
-            agent.machines[space] = now
+            agent.acquainted.machines[space] = now
             marks |= machines_mark(space, now)
     if marks:
         await agent.replica.store.set_marks(marks)
@@ -58,11 +58,11 @@ def known_since(agent: Agent) -> Callable[[Work], int | None]:
     def since(work: Work) -> int | None:
         if agent.made(work):
             return 0
-        met_ms = agent.machines.get(work.space, {}).get(work.author[:MACHINE_BYTES])
+        met_ms = agent.acquainted.machines.get(work.space, {}).get(work.author[:MACHINE_BYTES])
         if met_ms is None:
             return None
         if work.space not in first_ms:
-            first_ms[work.space] = min(agent.machines[work.space].values())
+            first_ms[work.space] = min(agent.acquainted.machines[work.space].values())
         return met_ms if met_ms == first_ms[work.space] or now_ms - met_ms >= ACQUAINTANCE_MS else None
 
     return since

@@ -38,7 +38,7 @@ Turn: TypeAlias = tuple[int, int, bytes]
 
 def meeting_ms(agent: Agent) -> int:
     """The time of whom this one meets now: later than that of whoever it has met, in whatever class."""
-    return max(agent.watched.now_ms(), max(agent.meetings_ms(), default=-1) + 1)
+    return max(agent.watched.now_ms(), max(agent.acquainted.meetings_ms(), default=-1) + 1)
 
 
 def meet(
@@ -48,7 +48,7 @@ def meet(
 
     `remembered` are those that it knew already: since a version that noted no time.
     """
-    met = agent.met.setdefault(space, {})
+    met = agent.acquainted.met.setdefault(space, {})
     marks = {}
     for device in devices:
         name = device_id(device)
@@ -63,10 +63,10 @@ def hear(agent: Agent, roster: Roster, now_ms: int) -> dict[str, bytes]:
 
     Of those that come at once the earliest by date: it is these among which a date decides.
     """
-    heard, marks = agent.heard.setdefault(roster.space, {}), dict[str, bytes]()
+    heard, marks = agent.acquainted.heard.setdefault(roster.space, {}), dict[str, bytes]()
     for person, devices in roster.say_keys.items():
         met = heard.get(person, {})
-        began = agent.remembered.get(roster.space, {}).get(person)
+        began = agent.acquainted.first.get(roster.space, {}).get(person)
         new = [
             each
             for each in devices
@@ -97,9 +97,10 @@ def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
     grants = agent.replica.door.authorities()
     named = {grant.pair for grant in grants if grant.person == person and grant.key not in without}
     met: dict[Device, int] = {}
-    for space in {*agent.remembered, *agent.heard}:
-        starts, heard = agent.remembered.get(space, {}).get(person, ()), agent.heard.get(space, {}).get(person, {})
-        began = {each: agent.met.get(space, {}).get(device_id(each), NEVER_MS) for each in starts if each in named}
+    seen = agent.acquainted
+    for space in {*seen.first, *seen.heard}:
+        starts, heard = seen.first.get(space, {}).get(person, ()), seen.heard.get(space, {}).get(person, {})
+        began = {each: seen.met.get(space, {}).get(device_id(each), NEVER_MS) for each in starts if each in named}
         begins_ms = min(began.values(), default=NEVER_MS)
         said = {each: heard[each] for each in heard if each in began or (each in named and heard[each] != begins_ms)}
         for device, since_ms in (*began.items(), *said.items()):
@@ -113,9 +114,9 @@ def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
 
 def known_in(agent: Agent, space: bytes) -> Known:
     """Whose word on a work of this class lets go of it."""
-    met, now_ms = agent.met.get(space, {}), agent.watched.now_ms()
+    met, now_ms = agent.acquainted.met.get(space, {}), agent.watched.now_ms()
     since_ms = min(met.values(), default=0)
-    persons = agent.remembered.get(space, {}).items()
+    persons = agent.acquainted.first.get(space, {}).items()
     return Known(
         first=frozenset(device for device, met_ms in met.items() if met_ms == since_ms),
         long=frozenset(device for device, met_ms in met.items() if now_ms - met_ms >= ACQUAINTANCE_MS),
@@ -131,7 +132,7 @@ def turns(agent: Agent, roster: Roster) -> Callable[[bytes], Turn]:
 
     By no id and no date that others choose: among those who came at once, each device draws its own lots.
     """
-    met = agent.met.get(roster.space, {})
+    met = agent.acquainted.met.get(roster.space, {})
     known = known_in(agent, roster.space)
     ranks: dict[Device, tuple[int, int]] = {}
     for person, starts in roster.starts.items():

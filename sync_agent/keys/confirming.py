@@ -177,7 +177,7 @@ async def remember_firsts(agent: Agent) -> None:
         roster = (await agent.replica.view(space)).roster
         mine = await own_grant(agent, grants, space)
         own = None if mine is None else mine.person
-        known = agent.remembered.setdefault(space, {})
+        known = agent.acquainted.first.setdefault(space, {})
         is_new = not known
         before = frozenset(device for devices in known.values() for device in devices)
         starts = {person: list(devices) for person, devices in roster.seen_first.items()}

@@ -60,9 +60,9 @@ class _Seal(NamedTuple):
 
 def reading_keys(agent: Agent) -> dict[bytes, AgreementKey]:
     """All reading keys that this device can use, of all classes, by public half."""
-    both = (*agent.kept_reading_keys.values(), *agent.given_reading_keys.values())
-    given = {name: key for keys in both for name, key in keys.items()}
-    return {**agent.given_before, **given, **{each.key.public: each.key for each in agent.own_reading_keys()}}
+    held = agent.reading_keys
+    given = {name: key for keys in (*held.kept_alone.values(), *held.given.values()) for name, key in keys.items()}
+    return {**held.given_before, **given, **{each.key.public: each.key for each in held.own()}}
 
 
 def keys_of(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
@@ -72,18 +72,19 @@ def keys_of(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
     version has sealed to this device is bound to no class, and goes no further.
     """
     own = {key.public: key for key in (*place.made, *place.before)}
-    return {**kept_alone(agent, place), **agent.given_reading_keys.get((place.space, place.whose), {}), **own}
+    return {**kept_alone(agent, place), **agent.reading_keys.given.get((place.space, place.whose), {}), **own}
 
 
 def kept_alone(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
     """Those that this device was given there and that the set gives it no more."""
-    return agent.kept_reading_keys.get((place.space, place.whose), {})
+    return agent.reading_keys.kept_alone.get((place.space, place.whose), {})
 
 
 def keys_to_pass_on(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
     """Those of `keys_of` that this device seals to others of its teacher's: what it made, and what these gave it."""
     own = {key.public for key in (*place.made, *place.before)}
-    named = own | agent.keys_to_pass_on.get((place.space, place.whose), frozenset()) | kept_alone(agent, place).keys()
+    given = agent.reading_keys.to_pass_on.get((place.space, place.whose), frozenset())
+    named = own | given | kept_alone(agent, place).keys()
     return {name: key for name, key in keys_of(agent, place).items() if name in named}
 
 
@@ -116,8 +117,8 @@ async def open_given_keys(agent: Agent) -> None:
         is_theirs = _is_given(agent, entry, rosters[space])
         seal = _Seal(person, record, to_this, author.pair, is_theirs)
         sealed[space, rosters[space].who(person)].setdefault(record.agreement, []).append(seal)
-    before, agent.given_reading_keys = agent.given_reading_keys, {}
-    agent.keys_to_pass_on = {
+    before, agent.reading_keys.given = agent.reading_keys.given, {}
+    agent.reading_keys.to_pass_on = {
         given: frozenset(name for name, seals in here.items() if any(seal.is_theirs for seal in seals))
         for given, here in sealed.items()
     }
@@ -129,13 +130,13 @@ async def open_given_keys(agent: Agent) -> None:
         for name in due:
             for seal in _worth_trying(here[name], in_use):
                 tried = (space, seal.person, name, seal.sealed)
-                if name in found or tried in agent.seals_that_open_nothing:
+                if name in found or tried in agent.reading_keys.seals_that_open_nothing:
                     continue
                 found |= opened(space, seal.person, [seal.record], mine)
                 if name not in found:
-                    agent.given_before |= opened(None, seal.person, [seal.record], mine)
-                    agent.seals_that_open_nothing.add(tried)
-        agent.given_reading_keys[space, whose] = found
+                    agent.reading_keys.given_before |= opened(None, seal.person, [seal.record], mine)
+                    agent.reading_keys.seals_that_open_nothing.add(tried)
+        agent.reading_keys.given[space, whose] = found
     await _keep_given(agent, persons, sealed)
 
 
@@ -143,24 +144,24 @@ async def _keep_given(
     agent: Agent, persons: Collection[bytes], sealed: Mapping[Given, Mapping[bytes, Sequence[_Seal]]]
 ) -> None:
     """Keep what was opened, as far as it was theirs to give; and have at hand what was kept and opens no more."""
-    own = {each.key.public for each in agent.own_reading_keys()}
+    own = {each.key.public for each in agent.reading_keys.own()}
     found = [
         OwnKey(key, space, seal.person)
-        for (space, whose), keys in agent.given_reading_keys.items()
+        for (space, whose), keys in agent.reading_keys.given.items()
         for name, key in keys.items()
         if (seal := next((seal for seal in sealed[space, whose].get(name, ()) if seal.is_theirs), None)) is not None
         if name not in own
     ]
-    kept = with_given(agent.kept_of_given(), found)
-    agent.keep_of_given(kept)
+    kept = with_given(agent.reading_keys.kept_of_given(), found)
+    agent.reading_keys.keep_of_given(kept)
     alone: defaultdict[Given, dict[bytes, AgreementKey]] = defaultdict(dict)
     for each in kept if persons else ():
         if each.space is not None and each.person is not None and agent.replica.door.parent(each.space) is not None:
             who = (await agent.replica.view(each.space)).roster.who
             given = each.space, who(each.person)
-            if given[1] in map(who, persons) and each.key.public not in agent.given_reading_keys.get(given, {}):
+            if given[1] in map(who, persons) and each.key.public not in agent.reading_keys.given.get(given, {}):
                 alone[given][each.key.public] = each.key
-    agent.kept_reading_keys = dict(alone)
+    agent.reading_keys.kept_alone = dict(alone)
 
 
 def _is_given(agent: Agent, entry: Entry, roster: Roster) -> bool:

@@ -69,7 +69,7 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
             drafts += seals(agent, place, {public: keys_to_pass_on(agent, place)})
             drafts += seals(agent, place, {public: of_all}, of_all=True)
         await agent.write(*drafts)
-        agent.keep_secret(PHRASE_FILE, file_of([*phrases.values()][:MAX_IDS_OF_ONE]))
+        agent.secrets.keep(PHRASE_FILE, file_of([*phrases.values()][:MAX_IDS_OF_ONE]))
     return phrase_of(drawn)
 
 
@@ -105,7 +105,7 @@ def phrases_due(agent: Agent, places: Sequence[Place]) -> list[Draft]:
             lacking = [place for place in theirs if phrase.key.agreement not in place.drawn]
             drafts += [draft(place, Kind.PHRASE, phrase.key.encode()) for place in lacking]
     if len(kept) < len(drawn):
-        agent.keep_secret(PHRASE_FILE, file_of(kept))
+        agent.secrets.keep(PHRASE_FILE, file_of(kept))
     return drafts
 
 
@@ -114,10 +114,10 @@ def _drawn_here(agent: Agent) -> list[DrawnPhrase]:
 
     What cannot be read goes: an earlier state of this version kept a key there that signs for the phrase.
     """
-    kept = agent.secret(PHRASE_FILE)
+    kept = agent.secrets.read(PHRASE_FILE)
     drawn = drawn_in(kept)
     if kept and not drawn:
-        agent.keep_secret(PHRASE_FILE, b"")
+        agent.secrets.keep(PHRASE_FILE, b"")
     mine, anywhere = own_device(agent), b""
     return [each for each in drawn if is_drawn_by(each.key, each.person, mine, anywhere)]
 
@@ -170,8 +170,8 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
         new = len(names - reading_keys(agent).keys())
         mine = agent.keys.agreement.public
         for place in places:
-            agent.given_reading_keys.setdefault((place.space, place.whose), {}).update(by_place[place.space])
-            agent.given_before |= before[place.space]
+            agent.reading_keys.given.setdefault((place.space, place.whose), {}).update(by_place[place.space])
+            agent.reading_keys.given_before |= before[place.space]
             sealers = {device[0] for device in place.devices}
             here, of_all = (lacking(place, mine, keys[place.space], sealers) for keys in (by_place, before))
             for keys, of_all_classes in ((here, False), (of_all, True)):

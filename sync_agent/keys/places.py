@@ -149,7 +149,7 @@ class Held:
     async def by(cls, agent: Agent) -> Self:
         """What an agent holds."""
         wraps, phrases = await said_by_space(agent, Kind.KEY_WRAP), await said_by_space(agent, Kind.PHRASE)
-        return cls(agent.own_reading_keys(), wraps, phrases)
+        return cls(agent.reading_keys.own(), wraps, phrases)
 
 
 async def places_of(agent: Agent) -> list[Place]:

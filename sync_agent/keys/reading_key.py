@@ -77,8 +77,8 @@ async def tend_reading_keys(agent: Agent) -> int:
             await agent.write(*asked)
         number = len(asked) + await agent.write_unasked(*unasked)
         own = {key for place in places for _, key in place.own}
-        if agent.lost_reading_keys() and own <= reading_keys(agent).keys():
-            agent.end_loss_of_reading_keys()
+        if agent.reading_keys.are_rotten() and own <= reading_keys(agent).keys():
+            agent.reading_keys.end_rot()
     return number
 
 
@@ -95,7 +95,7 @@ def _is_new(agent: Agent, place: Place) -> bool:
 
 def _with_keys_back(agent: Agent, places: Sequence[Place]) -> list[Place]:
     """The places with what has rotted of this device's keys, as far as it has sealed them to itself."""
-    if not agent.lost_reading_keys():
+    if not agent.reading_keys.are_rotten():
         return list(places)
     found, back = [], list[OwnKey]()
     for place in places:
@@ -105,7 +105,7 @@ def _with_keys_back(agent: Agent, places: Sequence[Place]) -> list[Place]:
         back += [OwnKey(key, place.space, place.person) for key in keys]
         found.append(replace(place, made=(*place.made, *keys)))
     if back:
-        agent.keep_reading_keys((), back)
+        agent.reading_keys.keep((), back)
     return found
 
 
@@ -135,7 +135,7 @@ async def _with_keys_due(agent: Agent, places: Sequence[Place]) -> list[Place]:
         if over != place.over:
             notes[phrases_over_mark(place.space)] = mark_of_phrases_over(over)
     if made:
-        agent.keep_reading_keys(made)
+        agent.reading_keys.keep(made)
     if notes:
         await agent.replica.store.set_marks(notes)
     return found

@@ -256,9 +256,9 @@ async def _rights(agent: Agent) -> AsyncIterator[Problem]:
 
 async def _lacks_keys(agent: Agent) -> bool:
     """Whether reading keys have rotted, or there are none though a class is open: in a closed one none is made."""
-    if agent.lost_reading_keys():
+    if agent.reading_keys.are_rotten():
         return True
-    if agent.own_reading_keys():
+    if agent.reading_keys.own():
         return False
     return any([space not in (await agent.replica.view(space)).roster.erased for space in await agent.spaces()])
 

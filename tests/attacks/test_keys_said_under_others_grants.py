@@ -43,7 +43,7 @@ async def test_a_new_laptop_speaks_by_its_own_pair_of_keys_whatever_the_server_g
         await here.sync(laptop, here.machine, laptop)
         asked = laptop if who == "the-laptop-itself" else here.machine
         roster = (await asked.agent.replica.view(here.room.space)).roster
-        own = laptop.agent.reading_key(here.room.space)
+        own = laptop.agent.reading_keys.newest_of(here.room.space)
         assert own is not None
         assert own.public in roster.reading_keys.get(person, ())
         assert roster.speaking.get(person) == frozenset({own_device(laptop.agent)})

@@ -85,7 +85,8 @@ class Second:
 async def second(tmp_path: Path) -> AsyncIterator[Second]:
     async with spied_class(tmp_path) as here:
         head, _ = await confirmed_head(here)
-        laptop, first = await another_laptop(here, here.teacher), here.teacher.agent.reading_key(here.room.space)
+        laptop = await another_laptop(here, here.teacher)
+        first = here.teacher.agent.reading_keys.newest_of(here.room.space)
         assert first is not None
         made = Second(here, laptop, head, first)
         assert await made.opens(laptop)

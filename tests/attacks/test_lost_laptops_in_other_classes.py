@@ -162,7 +162,7 @@ async def test_a_class_of_hers_that_a_server_opens_to_a_laptop_after_the_report_
     await here.sync(head, second, second)
     await teach_too(here, never_its, lost)
     await here.sync(second, lost, second)
-    key = second.agent.reading_key(never_its)
+    key = second.agent.reading_keys.newest_of(never_its)
     assert key is not None
     assert key.public not in await keys_that_open(here, lost.agent)
 
@@ -184,7 +184,7 @@ async def test_keys_of_an_earlier_version_are_not_sealed_anew_to_a_laptop_that_w
             await agent.write(Draft(space, Kind.PERSON_KEY, grant, key, subject=here.room.teacher_person))
         if said == "what-it-was-given":
             (agent.folder / PERSON_KEY_FILE).unlink()
-            agent.given_before[old.public] = old
+            agent.reading_keys.given_before[old.public] = old
         await here.sync(second)
     await tend_reading_keys(agent)
     await here.sync(second, here.teacher)

@@ -147,7 +147,7 @@ async def test_what_her_colleague_opened_after_a_teacher_was_forgotten_is_given_
 async def test_nor_where_somebody_who_was_there_for_an_hour_said_her_key_as_his(here: Here) -> None:
     person = await here.x_is_named()
     durand = await here.comes("M. Durand")
-    his = durand.agent.reading_key(here.room.space)
+    his = durand.agent.reading_keys.newest_of(here.room.space)
     assert his is not None
     await here.x_claims(person, his.public)
     await here.sync(here.machine)
@@ -220,7 +220,7 @@ _ENCODE = Kept.encode
 @attack(ROW, off={"sync_agent.hand_ins.wraps.Kept.encode": _forgetful})
 async def test_nor_where_somebody_says_her_key_as_theirs_later(here: Here) -> None:
     durand = await here.comes("M. Durand")
-    his = durand.agent.reading_key(here.room.space)
+    his = durand.agent.reading_keys.newest_of(here.room.space)
     assert his is not None
     work = await here.hand_in(durand)
     await here.opens(durand, work)
@@ -234,7 +234,7 @@ async def test_nor_where_somebody_says_her_key_as_theirs_later(here: Here) -> No
 
 @attack(ROW, off={"protocol.folds.openers.claimed_keys": lambda *_: frozenset()})
 async def test_who_says_her_key_as_his_and_that_all_was_opened_keeps_no_substitute_out(here: Here) -> None:
-    work, hers = await here.hand_in(), here.petit.agent.reading_key(here.room.space)
+    work, hers = await here.hand_in(), here.petit.agent.reading_keys.newest_of(here.room.space)
     person = await here.x_is_named()
     assert hers is not None
     await here.x_claims(person, hers.public)

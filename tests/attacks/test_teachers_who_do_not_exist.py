@@ -102,7 +102,7 @@ async def test_however_many_teachers_are_named_work_is_sealed_to_the_one_who_was
     await here.name(5)
     work = await here.hand_in()
     await here.sync(here.machine, here.teacher)
-    key = here.teacher.agent.reading_key(here.room.space)
+    key = here.teacher.agent.reading_keys.newest_of(here.room.space)
     assert key is not None
     assert key.public in (await work_of(here.machine, here.room, work)).readers
 
@@ -123,7 +123,7 @@ async def test_a_colleague_whom_the_teacher_has_confirmed_comes_before_all_whom_
     await Desk(here.teacher.agent).ask("key-confirm", reader=device_id(own_device(colleague.agent)).hex())
     await here.sync(here.teacher, here.machine)
     work = await here.hand_in()
-    key = colleague.agent.reading_key(here.room.space)
+    key = colleague.agent.reading_keys.newest_of(here.room.space)
     assert key is not None
     assert key.public in (await work_of(here.machine, here.room, work)).readers
 
@@ -150,7 +150,7 @@ async def test_a_teacher_whom_whoever_writes_the_list_calls_something_else_reads
     listed = (await here.machine.agent.replica.view(room.space)).roster.persons
     assert listed[room.teacher_person].role is role
     work = await here.hand_in()
-    key = here.teacher.agent.reading_key(here.room.space)
+    key = here.teacher.agent.reading_keys.newest_of(here.room.space)
     assert key is not None
     assert key.public in (await work_of(here.machine, room, work)).readers
     await here.says_opened(here.teacher, work)
@@ -169,7 +169,7 @@ async def test_whoever_finds_no_place_in_the_first_wrap_is_sealed_to_by_another_
     substitute = await here.room.device(Role.TEACHER, person=person)
     await here.sync(substitute, here.machine)
     work = await here.hand_in()
-    key, recovery = substitute.agent.reading_key(here.room.space), here.room.territory.keys.recovery.public
+    key, recovery = substitute.agent.reading_keys.newest_of(here.room.space), here.room.territory.keys.recovery.public
     assert key is not None
     readers = (await work_of(here.machine, here.room, work)).readers
     assert key.public in readers
@@ -247,7 +247,7 @@ async def test_a_clock_that_is_set_ahead_for_a_while_makes_nobody_an_old_acquain
 
 
 def _whoever_is_there(agent: Agent, space: bytes) -> Known:
-    met = frozenset(agent.met[space])
+    met = frozenset(agent.acquainted.met[space])
     return Known(met, met)
 
 

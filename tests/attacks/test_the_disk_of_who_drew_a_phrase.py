@@ -50,7 +50,7 @@ async def _shows_a_proof(here: SpiedClass, lost: Device) -> None:
     """The spy is let in as hers, and shows what the disk of the lost laptop gives: or nothing."""
     hers = here.room.teacher_person
     await here.name_the_spy(hers, back_ms=-60_000)
-    file = lost.agent.secret(PHRASE_FILE)
+    file = lost.agent.secrets.read(PHRASE_FILE)
     said = (await lost.agent.replica.view(here.room.space)).roster.phrases[hers]
     signer = next((found for _, key in said if (found := _signer_in(file, key.signing)) is not None), None)
     if signer is not None:

@@ -156,7 +156,7 @@ async def test_nor_who_cuts_her_laptop_in_use_off_with_all_that_it_said_and_lets
 async def test_after_a_restart_a_machine_knows_whom_it_met_next(here: Here) -> None:
     second, _ = await _replaced(here)
     agent = here.machine.agent
-    agent.heard = heard_in(await agent.replica.store.marks(HEARD_MARKS))
+    agent.acquainted.heard = heard_in(await agent.replica.store.marks(HEARD_MARKS))
     agent.bear_in_mind()
     await _is_led_to_nobody(here, second)
     await _goes_on_by_herself(here, second)
@@ -166,7 +166,7 @@ async def test_after_a_restart_a_machine_knows_whom_it_met_next(here: Here) -> N
 async def test_of_whom_an_earlier_version_met_a_machine_takes_note_at_its_first_look(here: Here) -> None:
     second, _ = await _replaced(here)
     agent = here.machine.agent
-    agent.heard.clear()
+    agent.acquainted.heard.clear()
     await agent.replica.store.set_marks(dict.fromkeys(await agent.replica.store.marks(HEARD_MARKS)))
     agent.bear_in_mind()
     await here.room.hand_in(here.machine, here.item, {"a.odt": b"alt"})
@@ -187,7 +187,7 @@ async def test_laptops_that_were_invented_before_hers_take_no_place_of_whom_a_ma
         await here.name_the_spy(here.room.teacher_person, back_ms=0)
     await here.sync(here.teacher, here.machine)
     second, _ = await _replaced(here)
-    assert own_device(second.agent) in here.machine.agent.heard[here.room.space][here.room.teacher_person]
+    assert own_device(second.agent) in here.machine.agent.acquainted.heard[here.room.space][here.room.teacher_person]
     here.spy = new_device(Random(999).randbytes)
     await _is_led_to_nobody(here, second)
     await _goes_on_by_herself(here, second)
@@ -275,7 +275,7 @@ async def test_nor_does_who_lets_her_second_laptop_in_again_from_a_drawer_make_h
 
 def _starts_alone(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
     """Who was met, and is led to by the words of who was there before, is met by nobody."""
-    agent.heard.clear()
+    agent.acquainted.heard.clear()
     return met_first(agent, person, without)
 
 

@@ -138,7 +138,7 @@ async def test_seals_without_end_of_one_key_cost_a_laptop_a_few_attempts(
 ) -> None:
     async with spied_class(tmp_path) as here:
         new, hers = await here.room.teacher(), here.room.teacher_person
-        mine, wanted = new.agent.keys.agreement.public, here.teacher.agent.reading_key(here.room.space)
+        mine, wanted = new.agent.keys.agreement.public, here.teacher.agent.reading_keys.newest_of(here.room.space)
         assert wanted is not None
         await here.name_the_spy(hers, back_ms=0)
         for number in range(20):
@@ -152,7 +152,7 @@ async def test_seals_without_end_of_one_key_cost_a_laptop_a_few_attempts(
             return open_reading_key(*given)
 
         monkeypatch.setattr(key_wraps, "open_reading_key", counted)
-        new.agent.seals_that_open_nothing.clear()  # it was started again
+        new.agent.reading_keys.seals_that_open_nothing.clear()  # it was started again
         await confirm_each_other(here, here.teacher, new)
         await here.sync(here.teacher, new)
         assert wanted.public in reading_keys(new.agent), "the honest seal came last"

@@ -89,7 +89,7 @@ async def test_who_says_her_key_as_his_lets_go_of_no_work_from_before_him(here: 
     work = await here.room.hand_in(here.machine, here.item, {"autre.odt": b"encore" * 50})
     await here.sync(here.machine)
     named = await x_is_named(here)
-    hers = here.teacher.agent.reading_key(here.room.space)
+    hers = here.teacher.agent.reading_keys.newest_of(here.room.space)
     assert hers is not None
     await here.say(Kind.PERSON_KEY, PersonKey(hers.public).encode(), named.person)
     await named.a_week_passes()
@@ -113,7 +113,7 @@ async def test_who_says_her_key_as_his_while_she_is_hidden_lets_go_of_no_work_fr
     work = await here.room.hand_in(here.machine, here.item, {"autre.odt": b"encore" * 50})
     await here.sync(here.machine)
     named, territory, space = await x_is_named(here), here.room.territory, here.room.space
-    hers = here.teacher.agent.reading_key(space)
+    hers = here.teacher.agent.reading_keys.newest_of(space)
     assert hers is not None
     await here.say(Kind.PERSON_KEY, PersonKey(hers.public).encode(), named.person)
     await named.a_week_passes()
@@ -131,7 +131,7 @@ async def test_nor_who_says_her_key_as_his_once_her_word_is_destroyed(here: Spie
     work = await here.room.hand_in(here.machine, here.item, {"autre.odt": b"encore" * 50})
     await here.sync(here.machine)
     named, space = await x_is_named(here), here.room.space
-    hers = here.teacher.agent.reading_key(space)
+    hers = here.teacher.agent.reading_keys.newest_of(space)
     assert hers is not None
     await here.say(Kind.PERSON_KEY, PersonKey(hers.public).encode(), named.person)
     await named.a_week_passes()
@@ -146,7 +146,7 @@ async def test_nor_who_says_her_key_as_his_once_her_word_is_destroyed(here: Spie
 
 
 async def _met_as_starts_alone(agent: Agent, roster: Roster) -> Known:
-    agent.heard.clear()
+    agent.acquainted.heard.clear()
     return await known_for_good(agent, roster)
 
 
@@ -159,7 +159,7 @@ async def test_nor_who_says_the_key_of_her_second_laptop_while_that_is_hidden(he
     await confirm(teacher.agent, device_id(own_device(second.agent)), shown_as="own")
     await here.sync(teacher, second, here.machine, teacher)
     work = await here.room.hand_in(here.machine, here.item, {"autre.odt": b"encore" * 50})
-    named, its = await x_is_named(here), second.agent.reading_key(space)
+    named, its = await x_is_named(here), second.agent.reading_keys.newest_of(space)
     assert its is not None
     await here.say(Kind.PERSON_KEY, PersonKey(its.public).encode(), named.person)
     await named.a_week_passes()

@@ -192,7 +192,7 @@ async def test_a_false_key_from_a_classmates_machine_keeps_no_new_teacher_out(tm
         )
         await synced(room, colleague, classmate)
         work = (await classmate.agent.replica.view(room.space)).coursework.hand_ins[hand_in]
-        key = colleague.agent.reading_key(room.space)
+        key = colleague.agent.reading_keys.newest_of(room.space)
         assert key is not None
         right = await classmate.agent.right(room.space, Kind.WRAP)
         false = wraps_for([key.public], bytes(32), info_of(work), classmate.agent.entropy).encode()
@@ -313,7 +313,7 @@ async def test_the_keys_of_a_lost_laptop_keep_waiting_work_from_no_other_of_its_
         await cut_off(room, lost)
         new = await room.teacher()
         await synced(room, new, author, new)
-        key = new.agent.reading_key(room.space)
+        key = new.agent.reading_keys.newest_of(room.space)
         assert key is not None
         assert key.public in (await work_of(author, room, hand_in)).readers
 
@@ -354,7 +354,7 @@ async def test_the_keys_that_a_lost_laptop_gave_take_no_place_from_those_of_the_
         # to the other laptop's new key alone: the new laptop was off
         hand_in = await room.hand_in(author, item, FILES)
         await synced(room, author, kept, new)
-        key = kept.agent.reading_key(room.space)
+        key = kept.agent.reading_keys.newest_of(room.space)
         assert key is not None
-        assert key.public in new.agent.given_reading_keys[room.space, room.teacher_person]
+        assert key.public in new.agent.reading_keys.given[room.space, room.teacher_person]
         assert await Desk(new.agent).files("open-hand-in", id=hand_in.hex()) == FILES

@@ -83,7 +83,7 @@ async def test_what_a_pc_with_new_keys_wraps_of_earlier_work_is_crowded_out_by_n
         person = await room.territory.person("M. Durand", PersonRole.TEACHER, room.space)
         substitute = await room.device(Role.TEACHER, person=person)
         await substitute.session.sync()
-        key = substitute.agent.reading_key(room.space)
+        key = substitute.agent.reading_keys.newest_of(room.space)
         assert key is not None
         noise = await _noise(room, work, key.public)
         await room.territory.replica.admit([noise], source=b"a PC", now_ms=room.territory.clock())

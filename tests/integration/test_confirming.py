@@ -227,7 +227,7 @@ async def test_who_knows_the_phrase_is_asked_nothing_on_any_machine(room: Classr
     await sync(new, machine)
     work = (await room.hand_in(machine, item, WORK)).hex()
     await sync(machine, new, old)
-    own = new.agent.reading_key(room.space)
+    own = new.agent.reading_keys.newest_of(room.space)
     assert own is not None
     assert own.public in (await machine.agent.replica.view(room.space)).coursework.hand_ins[bytes.fromhex(work)].readers
     assert await Desk(new.agent).files("open-hand-in", id=work) == WORK
@@ -320,7 +320,7 @@ async def test_what_was_seen_first_is_believed_after_a_restart(room: Classroom) 
     await sync(laptop, machine)
     kept = remembered_in(await machine.agent.replica.store.marks(FIRST_MARKS))
     assert kept == {room.space: {room.teacher_person: (own_device(laptop.agent),)}}
-    assert kept == {space: persons for space, persons in machine.agent.remembered.items() if persons}
+    assert kept == {space: persons for space, persons in machine.agent.acquainted.first.items() if persons}
     assert met_in(await machine.agent.replica.store.marks(MET_MARKS)) == {
         room.space: {device_id(own_device(laptop.agent)): room.territory.clock()}
     }
@@ -333,7 +333,7 @@ async def test_whom_a_version_remembered_that_noted_no_time_is_known_here_before
     await sync(laptop, machine)
     store = machine.agent.replica.store
     await store.set_marks(dict.fromkeys(await store.marks(MET_MARKS)))
-    machine.agent.met.clear()
+    machine.agent.acquainted.met.clear()
     person = await room.territory.person("M. Durand", PersonRole.TEACHER, room.space)
     colleague = await room.device(Role.TEACHER, person=person)
     await sync(colleague, machine)
@@ -387,7 +387,7 @@ async def test_whom_a_running_program_notes_counts_there_at_once(room: Classroom
     person, agent = room.teacher_person, machine.agent
     known = (await agent.replica.view(room.space)).roster.seen_first[person]
     assert known == (own_device(laptop.agent),)
-    agent.remembered[room.space][person] = (*known, own_device(other.agent))
+    agent.acquainted.first[room.space][person] = (*known, own_device(other.agent))
     agent.bear_in_mind()
     shown = (await agent.replica.view(room.space)).roster.seen_first[person]
     assert shown == (own_device(laptop.agent), own_device(other.agent))

@@ -109,7 +109,7 @@ async def test_a_paper_that_she_draws_on_a_found_laptop_before_it_is_confirmed_o
     await here.sync(here.teacher, second, here.machine)
     await lost_and_found(here, head, here.teacher, second)
     await new_phrase(here.teacher.agent, CHEAP)
-    (mine,) = drawn_in(here.teacher.agent.secret(PHRASE_FILE))
+    (mine,) = drawn_in(here.teacher.agent.secrets.read(PHRASE_FILE))
     clock.advance(1_000)
     await here.sync(here.teacher, second, here.machine, here.teacher)
     await _clicks(here, second, here.teacher)
@@ -120,7 +120,7 @@ async def test_a_paper_that_she_draws_on_a_found_laptop_before_it_is_confirmed_o
         await here.sync(here.teacher, second)
     said = await here.room.territory.replica.store.scan_kinds([Kind.PHRASE])
     assert [entry for entry in said if entry.header.space == later]
-    assert mine.key.agreement in {each.key.agreement for each in drawn_in(here.teacher.agent.secret(PHRASE_FILE))}
+    assert mine.key.agreement in {each.key.agreement for each in drawn_in(here.teacher.agent.secrets.read(PHRASE_FILE))}
 
 
 async def test_two_laptops_on_which_she_was_head_for_some_weeks_go_on_when_that_is_over(here: Here) -> None:

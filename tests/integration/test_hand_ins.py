@@ -334,7 +334,7 @@ async def test_work_that_was_sealed_wrongly_gives_no_file_at_all_and_no_receipt(
 
 async def test_wraps_that_open_nothing_do_not_hide_one_that_does(here: Room) -> None:
     work = await here.pupils.hand_in(here.item, here.pupil, WORK)
-    agent, space, key = here.pupils.agent, here.room.space, here.teacher.agent.reading_key(here.room.space)
+    agent, space, key = here.pupils.agent, here.room.space, here.teacher.agent.reading_keys.newest_of(here.room.space)
     assert key is not None
     grant = (await agent.right(space, Kind.WRAP)).grant
     useless = Wraps(((key.public, bytes(80)),)).encode()
@@ -506,7 +506,7 @@ async def test_of_too_many_readers_every_teachers_newest_key_comes_first(
     newcomer = await here.room.device(Role.TEACHER, person=other)
     await newcomer.session.sync()
     await here.sync()
-    key = newcomer.agent.reading_key(here.room.space)
+    key = newcomer.agent.reading_keys.newest_of(here.room.space)
     assert key is not None
     readers = await readers_of(here.pupils.agent, space)
     newest = AgreementKey((MAX_READING_KEYS_PER_DEVICE - 1).to_bytes(32, "big")).public

@@ -61,7 +61,7 @@ async def test_a_laptop_that_is_confirmed_is_given_the_keys_of_the_classes_that_
     await here.sync(here.teacher, here.teacher)
     second = await another_laptop(here, here.teacher)
     await here.sync(here.teacher, second)
-    given = second.agent.given_reading_keys
+    given = second.agent.reading_keys.given
     assert {space for (space, _), keys in given.items() if keys} == {here.room.space}
 
 
@@ -84,7 +84,7 @@ async def test_keys_of_an_earlier_version_open_what_was_sealed_to_them_and_are_r
     assert await Desk(agent).files("open-hand-in", id=work) == {"a.odt": b"alt"}
     in_use = (await here.machine.agent.replica.view(space)).roster.reading_keys[here.room.teacher_person]
     assert old.public not in in_use
-    newest = agent.reading_key(space)
+    newest = agent.reading_keys.newest_of(space)
     assert newest is not None
     assert newest.public in in_use
 
@@ -125,7 +125,7 @@ async def test_what_a_laptop_was_given_as_one_colleagues_it_gives_no_laptop_of_t
     await here.sync(laptop, his, laptop, his)
     await confirm_each_other(here, laptop, his)
     await here.sync(laptop, his, laptop)
-    his_key = his.agent.reading_key(room.space)
+    his_key = his.agent.reading_keys.newest_of(room.space)
     assert his_key is not None
     assert his_key.public in reading_keys(laptop.agent)
     await handed_on(here, laptop, yvon)
@@ -140,16 +140,16 @@ async def test_a_laptop_that_is_restored_from_before_a_class_is_given_its_key_of
     here: Here,
 ) -> None:
     agent = here.teacher.agent
-    backup = agent.secret(READING_KEYS_FILE)
+    backup = agent.secrets.read(READING_KEYS_FILE)
     later = await here.room.territory.classroom("CM2")
     await teach_too(here, later, here.teacher)
     await here.sync(here.teacher, here.teacher)
-    made = agent.reading_key(later)
+    made = agent.reading_keys.newest_of(later)
     assert made is not None
-    agent.keep_secret(READING_KEYS_FILE, backup)
+    agent.secrets.keep(READING_KEYS_FILE, backup)
     await tend_reading_keys(agent)
     assert made.public in reading_keys(agent)
-    newest = agent.reading_key(later)
+    newest = agent.reading_keys.newest_of(later)
     assert newest is not None
     assert newest.public != made.public
 
@@ -165,7 +165,7 @@ async def test_many_keys_of_one_class_keep_no_other_from_having_one(
     await teach_too(here, later, here.teacher)
     await here.sync(here.teacher, here.teacher)
     assert len(await keys_said(here, here.teacher.agent.device)) == 2
-    assert here.teacher.agent.reading_key(later) is not None
+    assert here.teacher.agent.reading_keys.newest_of(later) is not None
 
 
 async def test_a_laptop_that_her_other_one_led_to_is_replaced_for_at_once_after_many_invented_ones(here: Here) -> None:
@@ -193,7 +193,7 @@ async def test_an_invented_laptop_that_found_no_key_left_in_the_week_has_one_mad
 
 async def test_a_key_that_was_said_more_often_than_one_entry_names_is_replaced_all_the_same(here: Here) -> None:
     agent, space, person = here.teacher.agent, here.room.space, here.room.teacher_person
-    before = agent.reading_key(space)
+    before = agent.reading_keys.newest_of(space)
     assert before is not None
     grant = (await agent.right(space, Kind.PERSON_KEY)).grant
     for _ in range(MAX_PARENTS + 1):
@@ -217,7 +217,7 @@ async def opens_a_later_class(here: Here, phrase: str) -> bool:
     later = await here.room.territory.classroom("CM2")
     await teach_too(here, later, here.teacher)
     await here.sync(here.teacher, here.teacher)
-    made = here.teacher.agent.reading_key(later)
+    made = here.teacher.agent.reading_keys.newest_of(later)
     assert made is not None
     new = await here.room.device(Role.TEACHER, here.room.space, later, person=here.room.teacher_person)
     await here.sync(new)
@@ -240,7 +240,7 @@ async def test_the_phrase_opens_a_class_of_the_next_year_when_those_of_the_last_
     later = await territory.classroom("CM2")
     await teach_too(here, later, here.teacher)
     await here.sync(here.teacher, here.teacher)
-    made = here.teacher.agent.reading_key(later)
+    made = here.teacher.agent.reading_keys.newest_of(later)
     assert made is not None
     new = await here.room.device(Role.TEACHER, later, person=here.room.teacher_person)
     await here.sync(new)
@@ -306,7 +306,7 @@ async def tells_of_lost_keys(agent: Agent) -> bool:
 async def two_classes(here: Here) -> Agent:
     await teach_too(here, await here.room.territory.classroom("CM2"), here.teacher)
     await here.sync(here.teacher, here.teacher)
-    assert len(here.teacher.agent.own_reading_keys()) == 2
+    assert len(here.teacher.agent.reading_keys.own()) == 2
     return here.teacher.agent
 
 
@@ -315,13 +315,13 @@ async def test_what_has_rotted_of_the_keys_comes_back_by_what_their_device_seale
     here: Here, row: int | None
 ) -> None:
     agent = await two_classes(here)
-    before = {(each.key.public, each.space, each.person) for each in agent.own_reading_keys()}
-    agent.keep_secret(READING_KEYS_FILE, b"" if row is None else with_rot(agent.secret(READING_KEYS_FILE), row))
+    before = {(each.key.public, each.space, each.person) for each in agent.reading_keys.own()}
+    agent.secrets.keep(READING_KEYS_FILE, b"" if row is None else with_rot(agent.secrets.read(READING_KEYS_FILE), row))
     assert await tells_of_lost_keys(agent)
     assert await tend_reading_keys(agent) == 0, "nobody else hears of it"
-    assert {(each.key.public, each.space, each.person) for each in agent.own_reading_keys()} == before
+    assert {(each.key.public, each.space, each.person) for each in agent.reading_keys.own()} == before
     assert not await tells_of_lost_keys(agent)
-    agent.keep_secret(READING_KEYS_FILE, with_rot(agent.secret(READING_KEYS_FILE), 0))
+    agent.secrets.keep(READING_KEYS_FILE, with_rot(agent.secrets.read(READING_KEYS_FILE), 0))
     assert await tells_of_lost_keys(agent), "a second time, too"
 
 
@@ -332,15 +332,15 @@ async def test_a_key_that_rotted_for_good_takes_no_other_with_it_and_is_told(
         # an earlier version sealed none of its keys to itself
         earlier.setattr("sync_agent.keys.reading_key.seals", lambda *_, **__: [])
         agent = await two_classes(here)
-    before, file = agent.own_reading_keys(), agent.secret(READING_KEYS_FILE)
-    agent.keep_secret(READING_KEYS_FILE, with_rot(file, 0))
+    before, file = agent.reading_keys.own(), agent.secrets.read(READING_KEYS_FILE)
+    agent.secrets.keep(READING_KEYS_FILE, with_rot(file, 0))
     await here.sync(here.teacher)
     await tend_reading_keys(agent)
-    assert before[1].key.public in {each.key.public for each in agent.own_reading_keys()}
-    assert len(agent.own_reading_keys()) == 2, "another was made in its place"
-    assert agent.secret(DAMAGED_FILE.format(READING_KEYS_FILE)) == with_rot(file, 0)
+    assert before[1].key.public in {each.key.public for each in agent.reading_keys.own()}
+    assert len(agent.reading_keys.own()) == 2, "another was made in its place"
+    assert agent.secrets.read(DAMAGED_FILE.format(READING_KEYS_FILE)) == with_rot(file, 0)
     assert await tells_of_lost_keys(agent)
-    agent.keep_secret(READING_KEYS_FILE, file)
+    agent.secrets.keep(READING_KEYS_FILE, file)
     await tend_reading_keys(agent)
     assert not await tells_of_lost_keys(agent), "it was put back from a copy"
 
@@ -350,17 +350,18 @@ async def test_a_key_that_was_replaced_is_not_said_again_when_what_replaced_it_i
     here: Here, becomes: Callable[[bytes, int], bytes] | None
 ) -> None:
     agent, space = here.teacher.agent, here.room.space
-    first, file = agent.reading_key(space), agent.secret(READING_KEYS_FILE)
+    first, file = agent.reading_keys.newest_of(space), agent.secrets.read(READING_KEYS_FILE)
     await invent_and_cut_off(here, 1)
     await here.sync(here.teacher)
-    second = agent.reading_key(space)
+    second = agent.reading_keys.newest_of(space)
     assert first is not None
     assert second is not None
     assert first.public != second.public
-    agent.keep_secret(READING_KEYS_FILE, file if becomes is None else becomes(agent.secret(READING_KEYS_FILE), 0))
+    changed = file if becomes is None else becomes(agent.secrets.read(READING_KEYS_FILE), 0)
+    agent.secrets.keep(READING_KEYS_FILE, changed)
     await tend_reading_keys(agent)
     in_use = (await agent.replica.view(space)).roster.reading_keys[here.room.teacher_person]
-    newest = agent.reading_key(space)
+    newest = agent.reading_keys.newest_of(space)
     assert newest is not None
     assert newest.public in in_use
     assert first.public not in in_use, "a lost laptop may have it"
@@ -389,7 +390,7 @@ async def test_what_opens_nothing_is_tried_once(here: Here, monkeypatch: pytest.
 
 async def test_a_copy_of_a_seal_under_another_name_takes_nothing_from_the_right_one(here: Here) -> None:
     second = await another_laptop(here, here.teacher)
-    key = here.teacher.agent.reading_key(here.room.space)
+    key = here.teacher.agent.reading_keys.newest_of(here.room.space)
     assert key is not None
     grant = (await here.teacher.agent.right(here.room.space, Kind.KEY_WRAP)).grant
     sealed = await here.room.territory.replica.store.scan_kinds([Kind.KEY_WRAP])
@@ -409,7 +410,7 @@ async def test_a_copy_of_a_seal_under_another_name_takes_nothing_from_the_right_
     ]
     await here.teacher.agent.write(*copies)
     await here.sync(here.teacher, second)
-    second.agent.given_reading_keys.clear()
+    second.agent.reading_keys.given.clear()
     await open_given_keys(second.agent)
     assert key.public in reading_keys(second.agent)
 

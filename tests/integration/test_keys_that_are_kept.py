@@ -29,20 +29,20 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
 
 def kept(laptop: Device) -> list[bytes]:
     """The public halves of what a laptop keeps of what it was given."""
-    return [each.key.public for each in laptop.agent.kept_of_given()]
+    return [each.key.public for each in laptop.agent.reading_keys.kept_of_given()]
 
 
 async def test_a_laptop_keeps_what_it_was_given_and_not_what_it_made(here: Here) -> None:
-    first = here.teacher.agent.reading_key(here.room.space)
+    first = here.teacher.agent.reading_keys.newest_of(here.room.space)
     second = await another_laptop(here, here.teacher)
     await here.sync(here.teacher, second, here.machine, second, here.teacher)
-    own = second.agent.reading_key(here.room.space)
+    own = second.agent.reading_keys.newest_of(here.room.space)
     assert first is not None
     assert own is not None
     assert kept(second) == [first.public]
     assert kept(here.teacher) == [own.public]
     assert kept(here.machine) == []
-    assert second.agent.kept_reading_keys == {}
+    assert second.agent.reading_keys.kept_alone == {}
 
 
 async def test_what_it_keeps_goes_when_the_class_is_closed_and_destroyed(here: Here) -> None:
@@ -63,7 +63,7 @@ async def test_what_it_keeps_goes_when_the_class_is_closed_and_destroyed(here: H
 
 async def test_what_a_colleagues_laptop_was_given_while_it_was_hers_opens_nothing_for_him(here: Here) -> None:
     room, territory, hers = here.room, here.room.territory, here.teacher
-    first = hers.agent.reading_key(room.space)
+    first = hers.agent.reading_keys.newest_of(room.space)
     old = await another_laptop(here, hers)
     await here.sync(old, hers, here.machine)
     await cut_off(here, old)

@@ -407,7 +407,7 @@ async def test_a_lost_laptop_is_cut_off_and_what_it_held_is_said(scene: Scene) -
     with pytest.raises(RelaisError):
         await scene.teacher.session.sync()
     await scene.here.sync(scene.machine)
-    key = scene.teacher.agent.reading_key(scene.here.space)
+    key = scene.teacher.agent.reading_keys.newest_of(scene.here.space)
     assert key is not None
     assert key.public not in await readers_of(scene.machine.agent, scene.here.space)
 

@@ -51,13 +51,13 @@ async def test_so_many_are_noted_and_those_without_a_right_make_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with spied_class(tmp_path) as here:
-        there = len(here.teacher.agent.machines[here.room.space])
+        there = len(here.teacher.agent.acquainted.machines[here.room.space])
         monkeypatch.setattr(known_machines, "MAX_MACHINES_NOTED", there + 2)
         invented = [new_device(Random(number).randbytes) for number in range(5)]
         for keys in invented:
             await here.room.territory.let_in(keys, Role.MACHINE, here.room.space)
         await here.sync(here.teacher)
-        noted = here.teacher.agent.machines[here.room.space]
+        noted = here.teacher.agent.acquainted.machines[here.room.space]
         assert len(noted) == there + 2
         assert here.machine.agent.device[:8] in noted
 

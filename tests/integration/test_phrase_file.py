@@ -23,18 +23,18 @@ async def test_what_an_earlier_state_of_this_version_kept_there_goes(tmp_path: P
     async with spied_class(tmp_path) as here:
         agent = here.teacher.agent
         await new_phrase(agent, CHEAP)
-        (drawn,) = drawn_in(agent.secret(PHRASE_FILE))
+        (drawn,) = drawn_in(agent.secrets.read(PHRASE_FILE))
         signer = phrase_signer(bytes(32))
         old = {"person": drawn.person, "key": PhraseKey(drawn.key.agreement, drawn.key.salt, CHEAP).encode()}
-        agent.keep_secret(PHRASE_FILE, encode({"phrases": [{**old, "signer": signer.seed}]}))
+        agent.secrets.keep(PHRASE_FILE, encode({"phrases": [{**old, "signer": signer.seed}]}))
         await tend_reading_keys(agent)
-        assert signer.seed not in agent.secret(PHRASE_FILE)
+        assert signer.seed not in agent.secrets.read(PHRASE_FILE)
 
 
 async def test_a_copy_of_the_disk_that_took_keys_of_its_own_says_the_phrase_no_more(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
         original, other = here.teacher, await another_laptop(here, here.teacher)
         await new_phrase(original.agent, CHEAP)
-        other.agent.keep_secret(PHRASE_FILE, original.agent.secret(PHRASE_FILE))
+        other.agent.secrets.keep(PHRASE_FILE, original.agent.secrets.read(PHRASE_FILE))
         assert phrases._drawn_here(original.agent)
         assert not phrases._drawn_here(other.agent)

@@ -159,7 +159,7 @@ async def test_when_the_only_laptop_is_gone_the_phrase_opens_everything_on_a_new
     assert await open_with_phrase(laptop.agent, phrase.upper()) == 1
     assert await here.can_open(laptop, work)
     # and it stays so: the key lies in the set, sealed to the new laptop
-    laptop.agent.given_reading_keys.clear()
+    laptop.agent.reading_keys.given.clear()
     assert await here.can_open(laptop, work)
 
 
@@ -259,7 +259,7 @@ async def test_a_phrase_that_was_drawn_while_a_clock_was_ahead_gives_way_to_the_
     third = await here.room.teacher()
     await here.sync(here.machine, third)
     assert await open_with_phrase(third.agent, paper)
-    newest = at_work.agent.reading_key(here.room.space)
+    newest = at_work.agent.reading_keys.newest_of(here.room.space)
     assert newest is not None
     assert newest.public in reading_keys(third.agent)
     assert await here.can_open(third, work)
@@ -361,7 +361,7 @@ async def test_what_another_teacher_says_of_keys_that_are_not_theirs_spends_none
     person = await here.room.territory.person("M. Durand", PersonRole.TEACHER, here.room.space)
     colleague = await here.room.device(Role.TEACHER, person=person)
     await here.sync(colleague)
-    key = here.teacher.agent.reading_key(here.room.space)
+    key = here.teacher.agent.reading_keys.newest_of(here.room.space)
     assert key is not None
     mine = colleague.agent.keys.agreement.public
     grant = (await colleague.agent.right(here.room.space, Kind.KEY_WRAP)).grant
@@ -445,7 +445,7 @@ async def test_what_is_held_back_of_a_laptop_that_came_back_keeps_no_other_from_
     await here.sync(laptop, third, here.teacher)
     await here.confirm(here.teacher, laptop)
     await here.sync(here.teacher, laptop)
-    key = here.teacher.agent.reading_key(here.room.space)
+    key = here.teacher.agent.reading_keys.newest_of(here.room.space)
     assert key is not None
     noise = KeyWraps(key.public, ((third.agent.keys.agreement.public, bytes(80)),)).encode()
     grant = (await laptop.agent.right(room.space, Kind.KEY_WRAP)).grant

@@ -274,7 +274,7 @@ async def test_opened_work_stays_on_a_teachers_laptop_while_its_keys_cannot_be_r
     await desk.files("open-hand-in", id=hand_in.hex())
     await desk.ask("confirm-opened", id=hand_in.hex())
     folder = teacher.agent.folder
-    teacher.agent.keep_secret(READING_KEYS_FILE, b"")
+    teacher.agent.secrets.keep(READING_KEYS_FILE, b"")
     await teacher.agent.close()
     teacher.agent = await Agent.open(folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
     (work,) = [piece for piece in await Worths(teacher.agent).pieces() if piece.need.sealed]

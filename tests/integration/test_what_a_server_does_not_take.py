@@ -150,7 +150,7 @@ async def test_what_a_cut_kept_a_teachers_device_from_saying_goes_in_the_sync_af
             await device.session.sync()
     again = Session(device.agent, device.session.transport)
     await again.sync()
-    assert device.agent.reading_key(room.space) is not None
+    assert device.agent.reading_keys.newest_of(room.space) is not None
     assert await device.agent.replica.store.unsent(1 << 20) == []
     assert await room.agree()
 

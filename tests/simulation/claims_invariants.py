@@ -80,13 +80,13 @@ async def _keys_kept(world: World) -> None:
     honest = {machine.device for machine in laptops(world) if not machine.revoked}
     agents = {m.device: agent for m, agent in ours if m.device in honest}
     for machine, agent in ours:
-        for space, persons in agent.remembered.items():
+        for space, persons in agent.acquainted.first.items():
             if space in world.trust.closed or space not in await agent.spaces():
                 continue
             known = {device for devices in persons.values() for device, _ in devices}
             sealed_to = set(await readers_of(agent, space))
             for device in sorted(known & agents.keys()):
-                key = agents[device].reading_key(space)
+                key = agents[device].reading_keys.newest_of(space)
                 if key is not None and key.public not in sealed_to and await _teaches(agent.replica, space, device):
                     raise BrokenError(f"{machine.name} seals nothing to {device.hex()[:8]}, which it knows")
 

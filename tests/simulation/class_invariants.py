@@ -32,7 +32,7 @@ async def _lost_keys(world: World) -> None:
     opened: dict[bytes, set[bytes]] = {}
     for machine, agent in ours if lost else ():
         for space in (await agent.spaces()).keys() - world.trust.closed:
-            key, roster = agent.reading_key(space), (await agent.replica.view(space)).roster
+            key, roster = agent.reading_keys.newest_of(space), (await agent.replica.view(space)).roster
             for device in sorted(lost.keys() & roster.cut) if key is not None else ():
                 if device not in opened:
                     opened[device] = await _opened_by(world, lost[device])

@@ -20,6 +20,7 @@ from sync_agent.coursework.reading import Manifests
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, Enrolment
 from sync_agent.machine.former import FormerKey
 from sync_agent.machine.marks import HAND_IN_MARKS
+from sync_agent.machine.reading_keys import ReadingKeys
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.scheduler import Scheduler
 from sync_agent.school.measures import DrillTransport, ordered
@@ -36,27 +37,33 @@ T = TypeVar("T")
 POLL_S = (3_000.0, 6_000.0)
 
 
+class SimSecrets:
+    """Small files on the simulated disk."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self._files = files
+
+    def read(self, name: str) -> bytes:
+        return self._files.get(name, b"")
+
+    def is_there(self, name: str) -> bool:
+        return name in self._files
+
+    def keep(self, name: str, data: bytes) -> None:
+        self._files[name] = data
+
+    def drop(self, name: str) -> None:
+        self._files.pop(name, None)
+
+
 class SimAgent(Agent):
-    """The agent, with its small files on the simulated disk; what it has written durably is told.
+    """The agent; what it has written durably is told.
 
     But not where its machine was let go: under a key that it had before, and nobody cut off, it promises nothing.
     """
 
-    files: dict[str, bytes]
     told: Told
     is_let_go: Callable[[], bool]
-
-    def secret(self, name: str) -> bytes:
-        return self.files.get(name, b"")
-
-    def has_secret(self, name: str) -> bool:
-        return name in self.files
-
-    def drop_secret(self, name: str) -> None:
-        self.files.pop(name, None)
-
-    def keep_secret(self, name: str, data: bytes) -> None:
-        self.files[name] = data
 
     async def take_former(self, former: Sequence[FormerKey]) -> None:
         """What a folder holds of the keys that the device had before."""
@@ -175,7 +182,9 @@ class Machine:
         if former := self._former():
             await agent.take_former(former)
         agent._introduction = agent._outbox = cast("SecondCopy", _NoCopy())
-        agent.files, agent.told, agent.is_let_go = self.disk.files, self.told, lambda: self.revoked
+        agent.secrets = SimSecrets(self.disk.files)
+        agent.reading_keys = ReadingKeys(agent.secrets)
+        agent.told, agent.is_let_go = self.told, lambda: self.revoked
         agent.steady_ms = self._true_ms
         if self.power is not power or not power.on:
             return

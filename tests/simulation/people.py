@@ -216,7 +216,7 @@ async def opened(agent: SimAgent, work: Work, ledger: Ledger) -> None:
 
 def can_open(agent: SimAgent, work: Work) -> bool:
     """Whether the reading key of this machine in the class is among the work's readers."""
-    key = agent.reading_key(work.space)
+    key = agent.reading_keys.newest_of(work.space)
     return key is not None and key.public in work.readers
 
 

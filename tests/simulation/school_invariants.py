@@ -102,7 +102,7 @@ async def _check_taken(world: World, giver: SimAgent, taker: SimAgent) -> None:
     if not (persons[0] & persons[1]) - {None} or not classes:
         return
     await open_given_keys(taker)
-    made = {each.key.public for each in giver.own_reading_keys() if each.space in classes}
+    made = {each.key.public for each in giver.reading_keys.own() if each.space in classes}
     if made - reading_keys(taker).keys():
         raise BrokenError(f"{taker.folder} was confirmed by {giver.folder}, and lacks a key of its teacher's")
 
@@ -137,7 +137,7 @@ def _wraps_in(entry: Entry) -> tuple[tuple[bytes, bytes], ...]:
 
 def _believed(world: World, machine: Machine, agent: SimAgent, space: bytes) -> set[Device]:
     """The devices that may be believed there: where a machine has no memory, or lost it, all."""
-    remembered = agent.remembered.get(space)
+    remembered = agent.acquainted.first.get(space)
     if not machine.remembers or not remembered:
         return set(world.trust.impostors)
     # of whom it remembers nobody, the first that it meets is the first

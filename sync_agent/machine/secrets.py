@@ -1,0 +1,52 @@
+"""What lies in files of DIR and in no database: keys above all. Files that hold a secret are this account's alone."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Protocol
+
+from protocol.replica.private_file import write_private
+
+
+class Secrets(Protocol):
+    """Small files, by the names that `enrolled` gives them."""
+
+    def read(self, name: str) -> bytes:
+        """What a file holds; nothing where there is none."""
+
+    def is_there(self, name: str) -> bool:
+        """Whether there is such a file, if only an empty one."""
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Make a file durable. Raises `LocalFailure`."""
+
+    def drop(self, name: str) -> None:
+        """Remove a file, as far as that can be done."""
+
+
+class SecretsOfFolder:
+    """Those of DIR."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, name: str) -> bytes:
+        """See `Secrets`."""
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def is_there(self, name: str) -> bool:
+        """See `Secrets`."""
+        return (self._folder / name).exists()
+
+    def keep(self, name: str, data: bytes) -> None:
+        """See `Secrets`."""
+        write_private(self._folder / name, data)
+
+    def drop(self, name: str) -> None:
+        """See `Secrets`."""
+        with contextlib.suppress(OSError):
+            (self._folder / name).unlink(missing_ok=True)
