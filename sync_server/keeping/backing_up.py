@@ -40,6 +40,7 @@ from protocol.replica.office.known_here import note_at_once
 from protocol.replica.private_file import create_private, make_private_folder, remove_private
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.trust.kit import Kit
+from sync_server.handlers.accounts.administrators import accounts_in, said_to_end
 from sync_server.handlers.by_kit.territory import (
     admit_kits_word,
     leave_nothing,
@@ -164,14 +165,12 @@ async def restore(
         note_unfinished(folder)
         try:
             await asyncio.to_thread(_unpack, file, folder)
-            accounts = await _begin_generation(folder, head, found, now_ms=now_ms, entropy=entropy, tell=tell)
+            ended = await _begin_generation(folder, head, found, now_ms=now_ms, entropy=entropy, tell=tell)
         except RelaisError:
             leave_nothing(folder)  # names and keys of a server that it is not to be
             raise
-        for account in accounts:
-            tell(
-                f"signs in no more: {account}. A backup proves no passphrase; `sync-server administrator add` it again"
-            )
+        for line in ended:
+            tell(line)
         return {}
 
     @asynccontextmanager
@@ -225,7 +224,7 @@ async def _begin_generation(
     entropy: Entropy,
     tell: Callable[[str], None],
 ) -> list[str]:
-    """Make what was unpacked a server of its own; the names of those who were its administrators."""
+    """Make what was unpacked a server of its own; what to tell of those who were its administrators."""
     kit = found.kit
     generation = entropy(GENERATION_BYTES)
     before = ServerKeys.read(folder)
@@ -233,7 +232,8 @@ async def _begin_generation(
     await check_made_by_us(folder)
     store = await SqliteStore.open(folder)
     try:
-        accounts = await keep_what_is_proven(store, head.root, kit, now_ms)
+        ended = [said_to_end(account) for account in await accounts_in(store)]
+        await keep_what_is_proven(store, head.root, kit, now_ms)
         replica = await Replica.open(head.root, store, await packs_read_anew(folder, store, tell))
         # it says itself when it was made: no later than now, at least
         made_ms = min(head.made_ms, now_ms())
@@ -250,7 +250,7 @@ async def _begin_generation(
     keys.write(folder)
     Territory(head.name, head.root, certificate, generation).write(folder)
     remove_private(folder / UNFINISHED_FILE)
-    return accounts
+    return ended
 
 
 async def certify(

@@ -38,7 +38,6 @@ from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.replica.storage.sqlite_verify import move_aside
 from protocol.trust.kit import Kit
-from sync_server.handlers.accounts.administrators import accounts_in
 from sync_server.opened.contacts import CONTACT_MARKS
 
 _STAY: Final = (CONTACT_MARKS,)
@@ -56,15 +55,13 @@ async def check_made_by_us(folder: Path) -> None:
         )
 
 
-async def keep_what_is_proven(store: SqliteStore, root: bytes, kit: Kit, now_ms: Callable[[], int]) -> list[str]:
-    """Let go of all that nobody has signed who may say it; the names of those who could sign in."""
+async def keep_what_is_proven(store: SqliteStore, root: bytes, kit: Kit, now_ms: Callable[[], int]) -> None:
+    """Let go of all that nobody has signed who may say it."""
     clock = await _keep_what_the_door_lets_in(store, root, kit, now_ms)
     await _forget_what_waits(store)
     await _keep_reports_of_devices(store)
-    names = [account.name for account in await accounts_in(store)]
     await _keep_marks_that_stay(store)
     await store.set_marks({CLOCK_MARK: clock})
-    return names
 
 
 async def packs_read_anew(folder: Path, store: SqliteStore, tell: Callable[[str], None]) -> PackFolder:

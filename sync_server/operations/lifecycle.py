@@ -35,6 +35,7 @@ from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask
 from protocol.replica.office.taking_back import Standing, take_back, told_of
 from protocol.replica.upkeep.orders import ends_of
 from protocol.rights.vouching import Device, device_words
+from sync_server.handlers.accounts.administrators import told_of_ended
 from sync_server.handlers.by_kit.closing import close_space, which_class
 from sync_server.handlers.by_kit.held_rights import told_of_accepted, words_of
 from sync_server.handlers.by_kit.newcomers import (
@@ -273,7 +274,7 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
     await outgoing.progress(
         f"devices follow at their next call; {stays}; codes that were made before are refused from now on"
     )
-    for line in (*await told_of_gaps(server), *await told_of_servers(server)):
+    for line in (*await told_of_gaps(server), *await told_of_servers(server), *await told_of_ended(server)):
         await outgoing.progress(line)
     if waiting := await waiting_for_a_word(server):
         await outgoing.progress(

@@ -21,7 +21,12 @@ from protocol.replica.office.names import invited_role, person_role
 from protocol.replica.office.namesakes import told_of_namesakes
 from protocol.replica.office.people import add_person
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named
-from sync_server.handlers.accounts.administrators import add_administrator, list_administrators, remove_administrator
+from sync_server.handlers.accounts.administrators import (
+    add_administrator,
+    list_administrators,
+    remove_administrator,
+    told_of_ended,
+)
 from sync_server.handlers.accounts.factors import factors_of
 from sync_server.handlers.accounts.passkeys import let_add_passkey, passkeys_of, remove_passkeys
 from sync_server.handlers.accounts.second_factor import drop_second_factor, set_second_factor
@@ -288,8 +293,10 @@ async def _administrator_add(server: Server, params: Params, _outgoing: Outgoing
     return {"administrator": made.name}
 
 
-async def _administrator_list(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
+async def _administrator_list(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
     found: list[JSON] = []
+    for line in await told_of_ended(server):
+        await outgoing.progress(line)
     for each in await list_administrators(server):
         asked = await factors_of(server, each.name)
         row = {"administrator": each.name, "since": rfc3339(each.since_ms)}

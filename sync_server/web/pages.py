@@ -36,7 +36,7 @@ from sync_server.web import addresses
 from sync_server.web.door import Door
 from sync_server.web.exports import as_csv, as_json
 from sync_server.web.live import Live
-from sync_server.web.reception import LANGUAGE_COOKIE, Reception, Visit, form_of, guarded, leads_to, mark_of
+from sync_server.web.reception import LANGUAGE_COOKIE, Form, Reception, Visit, guarded, leads_to, mark_of
 from sync_server.web.sign_in_pages import SignInPages
 from sync_server.web.signing_in import Sessions
 from sync_server.web.views import DeviceView, WaitingView, class_views, moment, notice_of, school_name, school_views
@@ -74,7 +74,7 @@ class Pages:
     def add_to(self, app: web.Application) -> None:
         """Let the listener serve the pages."""
         add, add_post = app.router.add_get, app.router.add_post
-        public, private = self._reception.public, self._reception.private
+        public, private, deed = self._reception.public, self._reception.private, self._reception.deed
         add("/", _to_the_pages)
         add(addresses.ROOT.rstrip("/"), _to_the_pages)
         add(addresses.ROOT, private(self._overview))
@@ -82,11 +82,11 @@ class Pages:
         add(f"{addresses.DEVICES}.csv", private(partial(self._export, as_csv, "csv"), leads=False))
         add(f"{addresses.DEVICES}.json", private(partial(self._export, as_json, "json"), leads=False))
         add(f"{addresses.DEVICES}/{{device}}", private(self._device))
-        add_post(f"{addresses.DEVICES}/{{device}}/confirm", private(self._confirm))
+        add_post(f"{addresses.DEVICES}/{{device}}/confirm", deed(self._confirm))
         add(addresses.SCHOOLS, private(self._schools))
         add(f"{addresses.SCHOOLS}/{{uai}}", private(self._school))
         add(addresses.WAITING, private(self._waiting))
-        add_post(addresses.WAITING, private(self._rule))
+        add_post(addresses.WAITING, deed(self._rule))
         add(addresses.LIVE, private(self._watch, leads=False), allow_head=False)
         add(addresses.LANGUAGE, public(self._choose_language))
         add(f"{addresses.STATIC}/{{name}}", public(self._static))
@@ -166,7 +166,7 @@ class Pages:
             stays_out=stays_out,
         )
 
-    async def _confirm(self, visit: Visit) -> web.StreamResponse:
+    async def _confirm(self, visit: Visit, _form: Form) -> web.StreamResponse:
         """A person says that a clone belongs here."""
         device = _device_named(await self._survey.snapshot(), visit.request.match_info["device"])
         if device is None or device.clone_of is None:
@@ -183,9 +183,8 @@ class Pages:
         rows = [WaitingView(each, found, visit.words, words.get(each.entry.id)) for each in waiting]
         return self._reception.html(visit, "waiting.html", "waiting.title", rows=rows, wrong=wrong)
 
-    async def _rule(self, visit: Visit) -> web.StreamResponse:
+    async def _rule(self, visit: Visit, form: Form) -> web.StreamResponse:
         """A person accepts or refuses it."""
-        form = await form_of(visit.request)
         said, named = "accept" if form.get("say") == "accept" else "refuse", form.get("id", "")
         try:
             ruled = await rule(self._server, [entry_id(named)], accept=said == "accept")

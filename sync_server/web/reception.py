@@ -1,17 +1,18 @@
 """Who is shown a page of the administrators', and what every page carries.
 
 A private page is shown to who is signed in; others are led to sign in, or told so where no person reads the answer.
-While there is no account, pages are shown on this machine only. Every answer leaves with the door's headers.
+What somebody does is done under the server's keys under which they signed in, all of it (docs/adr/0362). While there is
+no account, pages are shown on this machine only. Every answer leaves with the door's headers.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import parse_qs, urlencode
 
 from aiohttp import web
@@ -57,7 +58,9 @@ class Visit:
         return self.session
 
 
-Page = Callable[[Visit], Awaitable[web.StreamResponse]]
+Form: TypeAlias = Mapping[str, str]
+Page: TypeAlias = Callable[[Visit], Awaitable[web.StreamResponse]]
+Deed: TypeAlias = Callable[[Visit, Form], Awaitable[web.StreamResponse]]
 
 
 class Reception:
@@ -86,9 +89,23 @@ class Reception:
                 return await page(visit)
             if not leads:
                 return web.Response(status=HTTPStatus.UNAUTHORIZED, text=visit.words("sign_in.ended") + "\n")
-            return leads_to(f"{addresses.SIGN_IN}?{urlencode({'next': visit.request.path_qs})}")
+            return leads_to_sign_in(visit)
 
         return self.public(shown)
+
+    def deed(self, deed: Deed) -> Handler:
+        """For what somebody who is signed in does here, whose form has come; the server's keys stay meanwhile.
+
+        Who holds the end of a form back is asked once more: what they had signed in under may have ended.
+        """
+
+        async def done(visit: Visit) -> web.StreamResponse:
+            form = await form_of(visit.request)
+            async with self._server.rotating:
+                session = await self.session(visit.request)
+                return leads_to_sign_in(visit) if session is None else await deed(replace(visit, session=session), form)
+
+        return self.private(done)
 
     def public(self, page: Page) -> Handler:
         """For everybody who comes in at the door; while there is no account, for this machine only."""
@@ -188,6 +205,11 @@ class Reception:
 def leads_to(address: str) -> web.Response:
     """The answer that sends a browser there, by GET."""
     return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": address})
+
+
+def leads_to_sign_in(visit: Visit) -> web.Response:
+    """The answer that sends somebody to sign in, and then to what they asked for."""
+    return leads_to(f"{addresses.SIGN_IN}?{urlencode({'next': visit.request.path_qs})}")
 
 
 def guarded(response: web.StreamResponse) -> web.StreamResponse:

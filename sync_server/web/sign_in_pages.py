@@ -30,7 +30,7 @@ from sync_server.opened.app import Server
 from sync_server.web import addresses
 from sync_server.web.known_browsers import known_as, token_for
 from sync_server.web.passkey_forms import asked_of, assertion_in, birth_in, label_in
-from sync_server.web.reception import Reception, Visit, form_of, leads_to
+from sync_server.web.reception import Form, Reception, Visit, form_of, leads_to
 from sync_server.web.signing_in import CODES, Throttle, Tickets
 
 _log = logging.getLogger(__name__)
@@ -78,13 +78,13 @@ class SignInPages:
     def add_to(self, app: web.Application) -> None:
         """Let the listener serve these pages."""
         add, add_post = app.router.add_get, app.router.add_post
-        public, private = self._reception.public, self._reception.private
+        public, private, deed = self._reception.public, self._reception.private, self._reception.deed
         add(addresses.SIGN_IN, public(self._sign_in_form))
         add_post(addresses.SIGN_IN, public(self._sign_in))
         add_post(addresses.SECOND_STEP, public(self._second_step))
         add_post(addresses.SIGN_OUT, public(self._sign_out))
         add(addresses.PASSKEYS, private(self._passkeys))
-        add_post(addresses.PASSKEYS, private(self._add_passkey))
+        add_post(addresses.PASSKEYS, deed(self._add_passkey))
 
     async def _sign_in_form(self, visit: Visit) -> web.StreamResponse:
         asked = visit.request.query
@@ -227,9 +227,8 @@ class SignInPages:
             wrong=wrong,
         )
 
-    async def _add_passkey(self, visit: Visit) -> web.StreamResponse:
+    async def _add_passkey(self, visit: Visit, form: Form) -> web.StreamResponse:
         """A passkey that the browser has made, with the code that allows it. Wrong ones count as at sign-in."""
-        form = await form_of(visit.request)
         session = visit.signed_in
         who = (f"passkey {folded(session.account.name)}", f"address {self._reception.door.address_of(visit.request)}")
         if self._codes.wait_s(who) > 0:

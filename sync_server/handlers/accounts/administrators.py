@@ -2,14 +2,18 @@
 
 Rules:
 - an account is a mark of this server's store: it is made by who may run commands on this machine, and by nobody else;
+- it counts only under the server's key under which it was made: whoever had that key could be in between when somebody
+  signed in (docs/adr/0362). Of one that names no key, of an earlier version, that is the first that this store had;
 - of a passphrase only an argon2id verifier is kept (RFC 9106; 19 MiB, 2 passes), made where the command was typed;
-- names are compared without regard to case; a name that is taken must be removed before it is given again.
+- names are compared without regard to case; a name that is taken must be removed before it is given again, and has
+  nothing of what an earlier account of that name asked for.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,10 +23,12 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from protocol.canonical import decode, encode
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.fields import Fields
+from protocol.identity import KEY_BYTES
 from protocol.limits import MAX_NAME_CHARS
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.names import name_of
 from sync_server.opened.app import Server
+from sync_server.opened.own_keys import own_keys
 
 MIN_PASSPHRASE_CHARS: Final = 12
 MAX_PASSPHRASE_CHARS: Final = 1_000
@@ -53,21 +59,34 @@ UNKNOWN_VERIFIER: Final = f"$argon2id$v=19$m={_MEMORY_KIB},t={_PASSES},p={_LANES
 
 @dataclass(frozen=True, slots=True)
 class Administrator:
-    """An account: the name as it was given, the verifier (PHC string), since when."""
+    """An account: the name as it was given, the verifier (PHC string), since when, and under which key of the server.
+
+    `key` is empty where an earlier version has made it.
+    """
 
     name: str
     verifier: str
     since_ms: int
+    key: bytes = b""
 
     def encode(self) -> bytes:
         """To a mark."""
-        return encode({"name": self.name, "verifier": self.verifier, "since": self.since_ms})
+        return encode({"name": self.name, "verifier": self.verifier, "since": self.since_ms, "key": self.key})
 
     @classmethod
     def parse(cls, data: bytes) -> Administrator:
         """From a mark. Raises `PeerFault`, `TooLarge`."""
         fields = Fields(decode(data, max_bytes=_MAX_MARK_BYTES), "an account")
-        return cls(fields.text("name", MAX_NAME_CHARS), fields.text("verifier", _VERIFIER_CHARS), fields.count("since"))
+        return cls(
+            fields.text("name", MAX_NAME_CHARS),
+            fields.text("verifier", _VERIFIER_CHARS),
+            fields.count("since"),
+            fields.octets("key", most=KEY_BYTES) if fields.has("key") else b"",
+        )
+
+    def counts(self, key: bytes, own: Collection[bytes]) -> bool:
+        """Whether it does for a server with this key, which has had the keys `own`."""
+        return self.key == key or (not self.key and {key}.issuperset(own))
 
 
 def verifier_of(passphrase: str, salt: bytes) -> str:
@@ -92,38 +111,57 @@ def opens(verifier: str, passphrase: str) -> bool:
 
 async def add_administrator(server: Server, name: str, verifier: str) -> Administrator:
     """Make an account, durably. Raises `BadInput` (BAD_NAME: taken, or no name; USAGE: no verifier of ours)."""
-    made = Administrator(name_of(name, "an administrator"), verifier, server.now_ms())
+    made = Administrator(name_of(name, "an administrator"), verifier, server.now_ms(), server.keys.signing.public)
     if _VERIFIER.fullmatch(verifier) is None:
         raise BadInput(Code.USAGE, "an administrator's passphrase is missing")
     if await administrator(server, name) is not None:
         raise BadInput(Code.BAD_NAME, f"there is an administrator “{made.name}” already; remove that account first")
-    await server.store.set_marks({_mark(made.name): made.encode()})
+    async with server.using_codes:
+        await server.store.set_marks({**dict.fromkeys(_marks(made.name)), _mark(made.name): made.encode()})
     return made
 
 
 async def remove_administrator(server: Server, name: str) -> None:
-    """Remove an account, and end its sessions. Raises `BadInput(UNKNOWN_PERSON)`."""
-    if await administrator(server, name) is None:
+    """Remove an account, whether it counts or not, and end its sessions. Raises `BadInput(UNKNOWN_PERSON)`."""
+    if await server.store.mark(_mark(name)) is None:
         raise BadInput(Code.UNKNOWN_PERSON, f"there is no administrator “{name}”")
     async with server.using_codes:
-        keys = (_mark(name), SECOND_FACTOR_MARKS + folded(name), PASSKEY_MARKS + folded(name))
-        await server.store.set_marks(dict.fromkeys(keys))
+        await server.store.set_marks(dict.fromkeys(_marks(name)))
 
 
 async def list_administrators(server: Server) -> list[Administrator]:
-    """All accounts, by name."""
-    return await accounts_in(server.store)
+    """All accounts that count, by name."""
+    return [each for each in await accounts_in(server.store) if await _counts(server, each)]
+
+
+async def told_of_ended(server: Server) -> list[str]:
+    """Of each account that counts no more, since the server has other keys, that it does not."""
+    return [said_to_end(each) for each in await accounts_in(server.store) if not await _counts(server, each)]
+
+
+def said_to_end(account: Administrator) -> str:
+    """What to tell of an account that counts no more, or will not."""
+    return (
+        f"signs in no more: {account.name}. An account goes with the keys of the server under which it was made: who "
+        "had those may know its passphrase, and what else it asks for. `sync-server administrator add` it again, once "
+        "no other keys follow, with a passphrase that it never had"
+    )
 
 
 async def accounts_in(store: EntryStore) -> list[Administrator]:
-    """All accounts of a server's store, by name."""
+    """All accounts of a server's store, whether they count or not, by name."""
     found = (_read(data) for data in (await store.marks(ACCOUNT_MARKS)).values())
     return sorted((each for each in found if each is not None), key=lambda each: each.name.casefold())
 
 
 async def administrator(server: Server, name: str) -> Administrator | None:
-    """The account of that name."""
-    return _read(await server.store.mark(_mark(name)))
+    """The account of that name, if it counts."""
+    account = _read(await server.store.mark(_mark(name)))
+    return account if account is not None and await _counts(server, account) else None
+
+
+async def _counts(server: Server, account: Administrator) -> bool:
+    return account.counts(server.keys.signing.public, () if account.key else await own_keys(server))
 
 
 def _read(data: bytes | None) -> Administrator | None:
@@ -140,6 +178,11 @@ def folded(name: str) -> str:
 
 def _mark(name: str) -> str:
     return ACCOUNT_MARKS + folded(name)
+
+
+def _marks(name: str) -> tuple[str, ...]:
+    """An account with what else it asks for."""
+    return tuple(mark + folded(name) for mark in (ACCOUNT_MARKS, SECOND_FACTOR_MARKS, PASSKEY_MARKS))
 
 
 def _secret(passphrase: str) -> bytes:

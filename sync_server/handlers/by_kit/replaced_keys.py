@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from typing import Final
 
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Entry
@@ -22,9 +21,7 @@ from protocol.replica.office.heads import MOST_LISTED_HEADS
 from protocol.rights.roster import Roster
 from protocol.roles import Role
 from sync_server.opened.app import Server
-
-OWN_KEYS_MARKS: Final = "server-keys/"
-"""Keys that this server had and has replaced itself."""
+from sync_server.opened.own_keys import own_keys
 
 
 async def replaced_keys(
@@ -51,16 +48,6 @@ async def replaced_keys(
                 "Say when it was last in good hands (--since 36h, --since 2026-11-20): what had come by then stays",
             )
     return dict.fromkeys(keys)
-
-
-async def note_as_own(server: Server) -> None:
-    """Note that the key which is about to be replaced was this server's own."""
-    await server.store.set_marks({_mark(server.keys.signing.public): b""})
-
-
-async def own_keys(server: Server) -> set[bytes]:
-    """The keys that are this very server's, and those that were before it replaced them."""
-    return {server.keys.signing.public, *map(_noted, await server.store.marks(OWN_KEYS_MARKS))}
 
 
 async def _by_then(
@@ -128,11 +115,3 @@ async def _too_little(server: Server, unheard: Collection[bytes], *, is_any_olde
         f"before this server was made (the first note: {first}). Give a later time; with `--anyway`, all that such a "
         "key has ever said counts no more, and waits",
     )
-
-
-def _mark(key: bytes) -> str:
-    return OWN_KEYS_MARKS + key.hex()
-
-
-def _noted(mark: str) -> bytes:
-    return bytes.fromhex(mark.removeprefix(OWN_KEYS_MARKS))

@@ -50,7 +50,7 @@ from protocol.replica.office.heads import (
     with_earlier,
 )
 from sync_server.handlers.by_kit.old_gaps import check_gaps
-from sync_server.handlers.by_kit.replaced_keys import note_as_own, replaced_keys
+from sync_server.handlers.by_kit.replaced_keys import replaced_keys
 from sync_server.handlers.by_kit.ruled_anew import counting, to_rule_anew
 from sync_server.handlers.by_kit.servers_named import certificates_beside
 from sync_server.handlers.store.restored import told_since, unheard_since_made
@@ -60,6 +60,7 @@ from sync_server.kit.root_line import may_be_named, said_once
 from sync_server.opened.app import Server
 from sync_server.opened.data_folder import NEXT_KEYS_FILE
 from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys
+from sync_server.opened.own_keys import note_as_own
 
 _PROOFS: Final = frozenset({Kind.CERTIFICATE, Kind.RECOVERY_KEY, Kind.GENERATION, Kind.ROOT_ROTATION})
 MAX_TOLD: Final = 20

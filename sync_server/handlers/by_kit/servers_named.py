@@ -21,9 +21,9 @@ from protocol.model.structure import Certificate
 from protocol.replica.console.text import local_time
 from protocol.replica.office.arrivals import authored_by
 from protocol.rights.certified import beside, unnamed
-from sync_server.handlers.by_kit.replaced_keys import own_keys
 from sync_server.handlers.store.restored import told_since, unheard_since_made
 from sync_server.opened.app import Server
+from sync_server.opened.own_keys import own_keys
 
 
 async def certificates_beside(
