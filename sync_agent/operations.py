@@ -439,7 +439,7 @@ class _Commands:
     async def export_person(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from protocol.replica.access.export import export_person
         from protocol.replica.catalogues import DEFAULT_LANGUAGE
-        from protocol.replica.upkeep.orders import ends_of
+        from protocol.replica.upkeep.orders import DestroyedHere, ends_of
         from sync_agent.hand_ins.opening import opening_key
         from sync_agent.portal.wording import Register, Words
 
@@ -459,6 +459,7 @@ class _Commands:
             say=Words(DEFAULT_LANGUAGE, Register.ADULT),
             territory_name=agent.enrolment.territory_name,
             now_ms=agent.now_ms(),
+            gone_in=(await DestroyedHere.of(agent.replica)).at,
             ends=await ends_of(agent.replica, agent.now_ms()),
             renamed_too=params.get("renamed_too") is True,
         )

@@ -33,7 +33,7 @@ from protocol.replica.office.sign_ins_of_lost import sign_ins_of_gone
 from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_about_those_along
 from protocol.replica.office.taking_back import Standing, take_back, told_of
-from protocol.replica.upkeep.orders import ends_of
+from protocol.replica.upkeep.orders import DestroyedHere, ends_of
 from protocol.rights.vouching import Device, device_words
 from sync_server.handlers.accounts.administrators import told_of_ended
 from sync_server.handlers.by_kit.closing import close_space, which_class
@@ -436,6 +436,7 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit
         say=Words(DEFAULT_LANGUAGE, server.now_ms()),
         territory_name=server.territory_name,
         now_ms=server.now_ms(),
+        gone_in=(await DestroyedHere.of(server.replica)).at,
         ends=await ends_of(server.replica, server.now_ms()),
         renamed_too=params.get("renamed_too") is True,
     )

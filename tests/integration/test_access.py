@@ -24,7 +24,7 @@ from protocol.replica.access.archive import ZipOutlet
 from protocol.replica.access.export import export_person
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
-from protocol.replica.upkeep.orders import ends_of
+from protocol.replica.upkeep.orders import DestroyedHere, ends_of
 from protocol.roles import PersonRole
 from sync_server.web.wording import Words
 from tests.harness.classroom import Classroom, Device, Given
@@ -70,6 +70,7 @@ async def exported(
         say=Words(language, 0, dt.UTC),
         territory_name="Cher",
         now_ms=territory.clock(),
+        gone_in=(await DestroyedHere.of(territory.replica)).at,
         ends=await ends_of(territory.replica, territory.clock()),
     )
     return got.files, counted  # type: ignore[return-value]
@@ -120,6 +121,28 @@ async def test_a_shared_machine_writes_nobodys_and_nobody_writes_a_strangers(roo
     assert unknown.value.code is Code.UNKNOWN_PERSON
 
 
+async def test_a_remark_of_which_a_file_is_damaged_is_named_and_the_rest_of_the_archive_is_written(
+    room: Classroom, tmp_path: Path
+) -> None:
+    teacher, _ = await a_year(room)
+    desk, person = Desk(teacher.agent), room.pupil_person.hex()
+    (work,) = (row["id"] for row in await desk.ask("hand-ins") if row["person"] == person)
+    files = {"long.bin": os.urandom(3_000_000)}
+    before = set(teacher.agent.folder.glob("packs/*/*.pack"))
+    await desk.ask("feedback", Given(files), id=work, text="Encore bravo", mark=None, redo=False)
+    (pack,) = set(teacher.agent.folder.glob("packs/*/*.pack")) - before
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 4] ^= 1
+    pack.write_bytes(data)
+    with ZipOutlet(tmp_path / "lea.zip") as archive:
+        await desk.table["export-person"]({"person": person}, Given({}), archive)
+        archive.keep()
+    with zipfile.ZipFile(tmp_path / "lea.zip") as found:
+        (row,) = json.loads(found.read("donnees.json"))["works"]
+        assert not any(path.startswith("corrections/") for path in found.namelist())
+    assert (row["feedback"]["text"], row["feedback"]["missing"]) == ("Encore bravo", "damaged")
+
+
 async def erased(room: Classroom, covers: bytes, *, by_kit: bool = False, space: bytes | None = None) -> Entry:
     """By the server, or by the kit."""
     territory = room.territory
@@ -147,8 +170,8 @@ def said_in(page: bytes) -> str:
 @pytest.mark.parametrize(
     ("language", "words", "hidden"),
     [
-        ("fr", "Jusqu'au {day} à {clock}, il peut encore être annulé", "1 travail rendu est caché, et encore gardé"),
-        ("en", "Until {day}, {clock}, it can still be taken back", "1 piece of work that was handed in is hidden"),
+        ("fr", "Jusqu'au {day} à {clock}, il peut encore être annulé", "Ce travail n'est plus montré dans la classe"),
+        ("en", "Until {day}, {clock}, it can still be taken back", "This work is no longer shown in the class"),
     ],
 )
 async def test_in_the_week_after_an_erasure_an_archive_says_until_when_it_can_be_taken_back_and_what_is_hidden(
@@ -159,7 +182,7 @@ async def test_in_the_week_after_an_erasure_an_archive_says_until_when_it_can_be
     final_ms = room.territory.clock() + ERASURE_DELAY_MS
     files, counted = await exported(room, language=language)
     until = {"until": rfc3339(final_ms), "by_kit": False, "hand_ins_hidden": 1}
-    assert (counted["hand_ins"], counted["erasure"]) == (0, until)
+    assert (counted["hand_ins"], counted["hidden"], counted["erasure"]) == (1, 1, until)
     assert json.loads(files["donnees.json"])["erasure"] == until
     say, page = Words(language, 0, dt.UTC), said_in(files["index.html"])
     clock = said_in(say.clock(final_ms).encode())
@@ -177,7 +200,8 @@ async def test_that_she_is_to_be_forgotten_is_told_by_a_teachers_device_too_and_
     desk = Desk(teacher.agent)
     files = await desk.files("export-person", person=room.pupil_person.hex())
     assert "Un effacement est en cours" in said_in(files["index.html"])
-    (line,) = desk.told
+    hidden, line = desk.told
+    assert hidden.startswith("in it, and not shown in the class: 1 hand-ins or remarks, erased by the server, ")
     assert "still held (1). Until" in line
     assert f"`sync-server unerase {room.pupil_person.hex()}` takes that back" in line
     taken_back = Ruling((), (said.id,)).encode()

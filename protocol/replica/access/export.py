@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.replica.access.gathering import Gathering, OpenKey
+from protocol.replica.access.gathering import Gathering, GoneIn
 from protocol.replica.access.page import Say, page_of
+from protocol.replica.access.works import OpenKey, Works
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings
@@ -29,16 +30,19 @@ async def export_person(
     territory_name: str,
     now_ms: int,
     ends: Mapping[bytes, int | None],
+    gone_in: GoneIn,
     renamed_too: bool = False,
 ) -> JSON:
     """Send the files of the archive, the page last, in the words of `say`; what it counted.
 
-    `ends` says of each erasure until when it can be taken back here (`upkeep.orders.ends_of`).
+    `ends` says of each erasure until when it can be taken back here (`upkeep.orders.ends_of`), `gone_in` what was
+    destroyed here.
     Raises as `Gathering.gather`, and `BadInput(NOT_YET)` for somebody who has by now a name that was another's, unless
     `renamed_too`.
     """
     await ask_about_names(replica, [person], [person], outgoing, "nothing has been written yet", is_meant=renamed_too)
-    found = await Gathering(replica, holdings, open_key, outgoing).gather(person, ends)
+    works = Works(replica, holdings, open_key, outgoing)
+    found = await Gathering(replica, works, gone_in, outgoing).gather(person, ends)
     made = rfc3339(now_ms) or ""
     data = json.dumps(
         {"territory": territory_name, "made": made, **_mapping(found.as_json())}, ensure_ascii=False, indent=1
@@ -49,7 +53,12 @@ async def export_person(
         await outgoing.data(content)
         await outgoing.end()
     opened = sum(row["files"] is not None for row in found.works)
-    counted: dict[str, JSON] = {"entries": len(found.entries), "hand_ins": len(found.works), "opened": opened}
+    counted: dict[str, JSON] = {
+        "entries": len(found.entries),
+        "hand_ins": len(found.works),
+        "opened": opened,
+        "hidden": found.hidden,
+    }
     return counted if found.erasure is None else counted | {"erasure": found.erasure.as_json()}
 
 

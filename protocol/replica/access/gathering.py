@@ -6,52 +6,54 @@ Rules:
 - who was added twice has an archive for each id, and whoever writes one is told of the others: a list that calls two
   children one may be a thief's, and hands nobody's work to another family (docs/adr/0160);
 - whoever writes one is told of every name that lists ever had for whose it is (docs/adr/0289);
-- work is opened only as far as the caller can; what stays sealed is named with its size;
-- a file that is not here, or is damaged, is named as missing; the rest goes on;
-- what an erasure hides is among the entries, and said to be hidden: nobody is to read that there was nothing.
+- what is not shown, since it is erased, or held back with who was cut off, is in it as all else, said not to be shown,
+  and whoever writes one is told by whose word: nobody is to read that there was nothing (docs/adr/0361).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from protocol.canonical import Value, decode
 from protocol.clock import rfc3339
-from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
-from protocol.folds.coursework import Work
+from protocol.errors import BadInput, Code, PeerFault
+from protocol.folds.erasing import is_covered
 from protocol.limits import MAX_PAYLOAD_BYTES
 from protocol.model.entry import Entry, Kind, kind_name
 from protocol.model.structure import PersonRecord
-from protocol.portable_names import portable_name
 from protocol.replica.access.under_way import UnderWay, under_way
+from protocol.replica.access.works import Works
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.console.operation import JSON, Outgoing
-from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.mentioned import mentioned
-from protocol.replica.office.people import doubles_of, whose_words
+from protocol.replica.office.not_shown import not_shown, why_hidden
+from protocol.replica.office.people import doubles_of
 from protocol.replica.office.taken_names import names_now
-from protocol.trust.sealing import SealReader
 
-WORK_FOLDER: Final = "travaux"
-FEEDBACK_FOLDER: Final = "corrections"
+_MOST_LINES: Final = 40
+"""So many are told of what is not shown, the most first."""
 
-
-OpenKey: TypeAlias = Callable[[Work], Awaitable[bytes | None]]
-"""The content key of a hand-in, if whoever asks can open it."""
+GoneIn: TypeAlias = Callable[[bytes], Collection[bytes]]
+"""The names that were destroyed here in a space, or above it (`upkeep.orders.DestroyedHere.at`)."""
 
 
 @dataclass(slots=True)
 class Gathered:
-    """What was found; `works` as rows for the page, `entries` as JSON."""
+    """What was found; `works` as rows for the page, `entries` as JSON.
+
+    `hidden` is how much of the work, and of what was said of it, is not shown in its class.
+    """
 
     person: bytes
     names: list[dict[str, JSON]] = field(default_factory=list)
     works: list[dict[str, JSON]] = field(default_factory=list)
     entries: list[JSON] = field(default_factory=list)
     erasure: UnderWay | None = None
+    hidden: int = 0
 
     def as_json(self) -> JSON:
         """All of it."""
@@ -64,19 +66,22 @@ class Gathered:
         }
 
 
+def _is_bare_remark(entry: Entry) -> bool:
+    return entry.payload is None and entry.header.kind == Kind.FEEDBACK
+
+
 def _is_of(subject: bytes | None, person: bytes) -> bool:
     """Whether something belongs into this person's archive, whatever lists say of who is who."""
     return subject == person
 
 
 class Gathering:
-    """Gathers for one person, writing files to `outgoing` as they are found."""
+    """Gathers for one person, their work as `works` finds it, and tells whoever asks for it."""
 
-    def __init__(self, replica: Replica, holdings: Holdings, open_key: OpenKey, outgoing: Outgoing) -> None:
-        """`open_key` gives the content key of a work, as far as it was sealed to the caller."""
+    def __init__(self, replica: Replica, works: Works, gone_in: GoneIn, outgoing: Outgoing) -> None:
         self._replica = replica
-        self._holdings = holdings
-        self._open_key = open_key
+        self._works = works
+        self._gone_in = gone_in
         self._outgoing = outgoing
         self._spaces: dict[bytes, str] = {}
 
@@ -86,31 +91,40 @@ class Gathering:
         Raises `BadInput(UNKNOWN_PERSON)` if nothing here is about that person, `LocalFailure`.
         """
         await self._read_names_of_spaces()
-        found, hidden = Gathered(person), list[Entry]()
+        found, erased, why = Gathered(person), list[Entry](), Counter[str]()
         for space in self._replica.door.spaces():
             view = await self._replica.view(space)
             held = [stored.entry for stored in await self._replica.store.scan(space)]
-            for entry in (each for each in held if _is_of(each.header.subject, person)):
+            theirs = [entry for entry in held if _is_of(entry.header.subject, person)]
+            if not theirs:
+                continue
+            for entry in theirs:
                 found.entries.append(self._row(entry, hidden=view.roster.hides(entry)))
                 if entry.header.kind == Kind.PERSON and (name := self._name(entry)) is not None:
                     found.names.append(name)
-                if entry.payload is not None and view.roster.is_erased(entry):
-                    hidden.append(entry)
-            works = [work for work in view.coursework.hand_ins.values() if _is_of(work.person, person)]
-            said_by = await whose_words(self._replica, view.roster, works)
-            for work in sorted(works, key=lambda work: (work.at_ms, work.id)):
-                item = view.coursework.items.get(work.item)
-                title = "?" if item is None else item.shown.record.title
-                row = await self._work(work, title, len(found.works) + 1)
-                found.works.append(row | {"by": said_by(work)})
+            erased += [each for each in theirs if each.payload is not None and view.roster.is_erased(each)]
+            gone = self._gone_in(space)
+            lying = await not_shown(self._replica, view, gone)
+            rows, hidden = await self._works.of(view, lying, lambda subject: _is_of(subject, person), len(found.works))
+            found.works += [row | {"space_name": self._spaces.get(space)} for row in rows]
+            hidden += [each for each in theirs if _is_bare_remark(each) and not is_covered(each, gone)]
+            why.update((await why_hidden(self._replica, view.roster, hidden)).values())
         if not found.entries:
             raise BadInput(Code.UNKNOWN_PERSON, f"nothing here is about {person.hex()}")
         await self._tell_of_names(person)
         await self._tell_of_doubles(person)
-        found.erasure = await under_way(self._replica, hidden, ends)
+        await self._tell_of_hidden(why)
+        found.hidden = why.total()
+        found.erasure = await under_way(self._replica, erased, ends)
         if found.erasure is not None:
             await self._outgoing.progress(found.erasure.sentence)
         return found
+
+    async def _tell_of_hidden(self, why: Counter[str]) -> None:
+        for reason, many in why.most_common(_MOST_LINES):
+            await self._outgoing.progress(f"in it, and not shown in the class: {many} hand-ins or remarks, {reason}")
+        if len(why) > _MOST_LINES:
+            await self._outgoing.progress(f"in it, and not shown in the class: {why.total()} in all")
 
     async def _tell_of_names(self, person: bytes) -> None:
         names = (await mentioned(self._replica, [person]))[person]
@@ -158,78 +172,6 @@ class Gathering:
             "space_name": self._spaces.get(entry.header.space),
             "at": rfc3339(entry.timestamp_ms),
         }
-
-    async def _work(self, work: Work, title: str, number: int) -> dict[str, JSON]:
-        folder = f"{number:03} {portable_name(title)[:60].strip()}"
-        note = None if work.feedback is None else work.feedback.record
-        row: dict[str, JSON] = {
-            "id": work.id.hex(),
-            "title": title,
-            "space_name": self._spaces.get(work.space),
-            "at": rfc3339(work.at_ms),
-            "state": work.state.value,
-            "sealed_bytes": work.record.content.size,
-            "files": None,
-            "missing": None,
-            "feedback": None,
-        }
-        try:
-            row["files"] = await self._open(work, f"{WORK_FOLDER}/{folder}")
-        except RelaisError as error:
-            row["missing"] = error.code.value
-        if note is not None:
-            said: dict[str, JSON] = {"text": note.text, "mark": note.mark, "redo": note.redo, "files": []}
-            if note.content is not None:
-                try:
-                    said["files"] = await self._copy(note.content.stream, f"{FEEDBACK_FOLDER}/{folder}")
-                except RelaisError as error:
-                    said["missing"] = error.code.value
-            row["feedback"] = said
-        return row
-
-    async def _open(self, work: Work, folder: str) -> list[JSON] | None:
-        """The files of a hand-in, opened; None if it stays sealed to the caller."""
-        key = await self._open_key(work)
-        if key is None:
-            return None
-        content = self._replica.content
-        chunks = await content.chunk_list(work.record.content.stream)
-        if chunks is None:
-            raise LocalFailure(Code.INCOMPLETE, "this work is not here")
-        for dry in (True, False):  # a work that does not open to its end shows none of itself
-            reader, left, at = SealReader(key), len(chunks), -1
-            async for chunk in content.read_stream(work.record.content.stream):
-                left -= 1
-                for index, piece in reader.feed(chunk, last=left == 0):
-                    if not dry:
-                        at = await self._begin_up_to(reader, folder, at, index)
-                        await self._outgoing.data(piece)
-            reader.finish()
-            if not dry:
-                last = len(reader.files or ()) - 1
-                await self._begin_up_to(reader, folder, at, last)
-                if last >= 0:
-                    await self._outgoing.end()
-        return [{"path": f"{folder}/{file.path}", "size": file.size} for file in reader.files or ()]
-
-    async def _begin_up_to(self, reader: SealReader, folder: str, at: int, index: int) -> int:
-        files = reader.files or ()
-        while at < index:
-            if at >= 0:
-                await self._outgoing.end()
-            at += 1
-            await self._outgoing.start(f"{folder}/{files[at].path}", files[at].size)
-        return at
-
-    async def _copy(self, stream: bytes, folder: str) -> list[JSON]:
-        found: list[JSON] = []
-        for file in await self._holdings.manifest(stream):
-            await self._outgoing.start(f"{folder}/{file.path}", file.size)
-            async for piece in self._replica.content.read_stream(file.stream):
-                await self._outgoing.data(piece)
-            await self._outgoing.end()
-            found.append({"path": f"{folder}/{file.path}", "size": file.size})
-        return found
 
 
 def _readable(payload: bytes) -> JSON:

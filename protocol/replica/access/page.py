@@ -51,10 +51,7 @@ def page_of(found: Gathered, say: Say, territory: str, made: str, data: str) -> 
     title = str(found.names[-1]["name"]) if found.names else found.person.hex()
     heads = "".join(f"<th>{_e(say(f'family.{column}'))}</th>" for column in _COLUMNS)
     names = "".join(_name(row, say) for row in found.names)
-    hidden = 0 if found.erasure is None else found.erasure.hand_ins
     works = "".join(_work(row, say) for row in found.works)
-    if hidden:
-        works += f"<p>{_e(say.count('family.hidden', hidden))}</p>"
     text = f"""<!doctype html>
 <html lang="{_e(say.language)}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{_e(say("family.title", name=title))}</title><style>{_STYLE}</style></head><body>
@@ -90,25 +87,37 @@ def _name(row: Mapping[str, JSON], say: Say) -> str:
 
 
 def _work(row: Mapping[str, JSON], say: Say) -> str:
-    teacher = row["by"] or say("family.somebody")
-    state = say(f"family.state_{row['state']}", teacher=teacher)
-    handed_in = say("family.handed_in", space=row["space_name"] or "?", day=_day(row["at"]), state=state)
-    parts = [f"<h3>{_e(row['title'])}</h3><p>{_e(handed_in)}</p>"]
+    parts = [f"<h3>{_e(row['title'])}</h3>"]
+    place: dict[str, object] = {"space": row["space_name"] or "?", "day": _day(row["at"])}
+    if row["state"] is None:
+        return f"{parts[0]}<p>{_e(say('family.bare', **place))}</p>"
+    state = say(f"family.state_{row['state']}", teacher=row["by"] or say("family.somebody"))
+    parts.append(f"<p>{_e(say('family.handed_in', **place, state=state))}</p>")
+    if row["hidden"]:
+        parts.append(f"<p><strong>{_e(say('family.hidden'))}</strong></p>")
     if row["missing"] is not None:
         parts.append(f"<p>{_e(say('family.not_here'))}</p>")
     elif row["files"] is None:
         parts.append(f"<p>{_e(say('family.sealed', n=row['sealed_bytes']))}</p>")
     else:
         parts.append(_files(row["files"]))
-    note = row["feedback"]
-    if isinstance(note, Mapping):
-        mark = f" <strong>{_e(note['mark'])}</strong>" if note.get("mark") else ""
-        redo = f" {_e(say('family.redo'))}" if note.get("redo") else ""
-        parts.append(
-            f"<p>{_e(say('family.feedback', teacher=teacher))}{mark}{redo}</p>"
-            f"<blockquote>{_e(note['text'])}</blockquote>{_files(note['files'])}"
-        )
+    if isinstance(note := row["feedback"], Mapping):
+        parts.append(_remark(note, row["by"], say))
+    besides = row["said_besides"]
+    for note in besides if isinstance(besides, list) else ():
+        if isinstance(note, Mapping):
+            parts.append(f"<p>{_e(say('family.besides_hidden' if note['hidden'] else 'family.besides'))}</p>")
+            parts.append(_remark(note, note["by"], say))
     return "".join(parts)
+
+
+def _remark(note: Mapping[str, JSON], by: JSON, say: Say) -> str:
+    mark = f" <strong>{_e(note['mark'])}</strong>" if note.get("mark") else ""
+    redo = f" {_e(say('family.redo'))}" if note.get("redo") else ""
+    return (
+        f"<p>{_e(say('family.feedback', teacher=by or say('family.somebody')))}{mark}{redo}</p>"
+        f"<blockquote>{_e(note['text'])}</blockquote>{_files(note['files'])}"
+    )
 
 
 def _files(files: JSON) -> str:

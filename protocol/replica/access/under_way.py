@@ -1,4 +1,4 @@
-"""What an archive says of an erasure that is under way: what its page lacks, and until when that can come back.
+"""What an archive says of an erasure that is under way: until when that can be taken back.
 
 Rules:
 - it is under way for somebody while it hides anything of theirs that is not destroyed here, whatever it names: them, or
@@ -48,8 +48,8 @@ class UnderWay:
         else:
             until = f"Until {local_time(rfc3339(self.final_ms) or '')}"
         return (
-            "this person is to be forgotten, and hidden until then: the page shows none of the hand-ins that are still "
-            f"held ({self.hand_ins}). {until} {back} takes that back"
+            "this person is to be forgotten, and hidden until then: the archive has the hand-ins that are still held "
+            f"({self.hand_ins}). {until} {back} takes that back"
         )
 
 

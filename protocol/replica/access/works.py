@@ -1,0 +1,187 @@
+"""The work of one person in a class, and what was said of it, as an archive has it: shown or not.
+
+Rules:
+- work is opened only as far as the caller can; what stays sealed is named with its size;
+- a file that is not here, or is damaged, is named as missing, and so is work of which only that there is some has come;
+  the rest goes on;
+- what is not shown in the class, or of what was said there, is in it, and said not to be shown (docs/adr/0361).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from protocol.clock import rfc3339
+from protocol.errors import Code, LocalFailure, RelaisError
+from protocol.folds.coursework import FeedbackNote, Work
+from protocol.model.entry import Entry
+from protocol.model.work import Feedback
+from protocol.portable_names import portable_name
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.views import SpaceView
+from protocol.replica.console.operation import JSON, Outgoing
+from protocol.replica.content.holdings import Holdings
+from protocol.replica.office.not_shown import NotShown
+from protocol.replica.office.people import names_of_words, whose_words
+from protocol.trust.sealing import SealReader
+
+WORK_FOLDER: Final = "travaux"
+FEEDBACK_FOLDER: Final = "corrections"
+_HIDDEN: Final = " (masqué)"
+_BARE: Final[dict[str, JSON]] = {
+    "state": None,
+    "sealed_bytes": None,
+    "files": None,
+    "missing": Code.INCOMPLETE.value,
+    "feedback": None,
+    "said_besides": [],
+    "by": None,
+}
+"""Of work of which only that there is some has come."""
+
+OpenKey: TypeAlias = Callable[[Work], Awaitable[bytes | None]]
+"""The content key of a hand-in, if whoever asks can open it."""
+Row: TypeAlias = dict[str, JSON]
+
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """Finds them, writing files to `outgoing` as they are found.
+
+    `open_key` gives the content key of a work, as far as it was sealed to the caller.
+    """
+
+    replica: Replica
+    holdings: Holdings
+    open_key: OpenKey
+    outgoing: Outgoing
+
+    async def of(
+        self, view: SpaceView, lying: NotShown, is_theirs: Callable[[bytes | None], bool], before: int
+    ) -> tuple[list[Row], list[Entry]]:
+        """All of one person in a class that lies here, as rows; and the entries among it that are not shown.
+
+        `before` so many works of theirs stand elsewhere.
+        """
+        hidden = [entry for entry in lying.hand_ins if is_theirs(entry.header.subject)]
+        shown, whole = view.coursework.hand_ins, lying.whole.hand_ins
+        works = sorted(
+            (shown.get(work.id, work) for work in whole.values() if is_theirs(work.person)),
+            key=lambda work: (work.at_ms, work.id),
+        )
+        said_by = await whose_words(self.replica, view.roster, works)
+        rows, unseen = list[Row](), list[bytes]()
+        for number, work in enumerate(works, before + 1):
+            row = self._heading(view, lying, work.id, work.item, work.at_ms)
+            folder = f"{number:03} {portable_name(str(row['title']))[:60].strip()}{_HIDDEN if row['hidden'] else ''}"
+            row |= {"state": work.state.value, "sealed_bytes": work.record.content.size, "by": said_by(work)}
+            row |= await self._files([work, whole[work.id]], f"{WORK_FOLDER}/{folder}")
+            notes = _said_of(work, whole[work.id])
+            row |= await self._said_of(view, notes, f"{FEEDBACK_FOLDER}/{folder}")
+            unseen += [note.id for note, is_shown in notes if not is_shown]
+            rows.append(row)
+        for entry in (each for each in hidden if each.payload is None):
+            heading = self._heading(view, lying, entry.id, entry.header.target, entry.timestamp_ms)
+            rows.append(heading | _BARE)
+        return rows, [*hidden, *(await self.replica.store.get(unseen)).values()]
+
+    def _heading(self, view: SpaceView, lying: NotShown, work: bytes, item: bytes | None, at_ms: int) -> Row:
+        asked = view.coursework.items.get(item or b"") or lying.whole.items.get(item or b"")
+        return {
+            "id": work.hex(),
+            "title": "?" if asked is None else asked.shown.record.title,
+            "at": rfc3339(at_ms),
+            "hidden": work not in view.coursework.hand_ins,
+        }
+
+    async def _said_of(self, view: SpaceView, notes: Sequence[tuple[FeedbackNote, bool]], folder: str) -> Row:
+        names = await names_of_words(self.replica, view.roster, {note.grant for note, _ in notes})
+        row: Row = {"feedback": None}
+        besides: list[JSON] = []
+        for number, (note, is_shown) in enumerate(notes, 1):
+            said = await self._said(note.record, folder if number == 1 else f"{folder} ({number})")
+            if is_shown and row["feedback"] is None:
+                row["feedback"] = said
+            else:
+                by: Row = {"by": names.get(note.grant), "at": rfc3339(note.at_ms), "hidden": not is_shown}
+                besides.append(said | by)
+        return row | {"said_besides": besides}
+
+    async def _said(self, note: Feedback, folder: str) -> Row:
+        said: Row = {"text": note.text, "mark": note.mark, "redo": note.redo, "files": []}
+        if note.content is not None:
+            try:
+                said["files"] = await self._copy(note.content.stream, folder)
+            except RelaisError as error:
+                said["missing"] = error.code.value
+        return said
+
+    async def _files(self, ways: Sequence[Work], folder: str) -> Row:
+        """The files of a hand-in, by the keys that are shown, else by all that lie here."""
+        found: Row = {"files": None, "missing": None}
+        for way in ways:
+            try:
+                files = await self._open(way, folder)
+            except RelaisError as error:
+                found["missing"] = error.code.value
+            else:
+                if files is not None:
+                    return {"files": files, "missing": None}
+        return found
+
+    async def _open(self, work: Work, folder: str) -> list[JSON] | None:
+        """The files of a hand-in, opened; None if it stays sealed to the caller."""
+        key = await self.open_key(work)
+        if key is None:
+            return None
+        content = self.replica.content
+        chunks = await content.chunk_list(work.record.content.stream)
+        if chunks is None:
+            raise LocalFailure(Code.INCOMPLETE, "this work is not here")
+        for dry in (True, False):  # a work that does not open to its end shows none of itself
+            reader, left, at = SealReader(key), len(chunks), -1
+            async for chunk in content.read_stream(work.record.content.stream):
+                left -= 1
+                for index, piece in reader.feed(chunk, last=left == 0):
+                    if not dry:
+                        at = await self._begin_up_to(reader, folder, at, index)
+                        await self.outgoing.data(piece)
+            reader.finish()
+            if not dry:
+                last = len(reader.files or ()) - 1
+                await self._begin_up_to(reader, folder, at, last)
+                if last >= 0:
+                    await self.outgoing.end()
+        return [{"path": f"{folder}/{file.path}", "size": file.size} for file in reader.files or ()]
+
+    async def _begin_up_to(self, reader: SealReader, folder: str, at: int, index: int) -> int:
+        files = reader.files or ()
+        while at < index:
+            if at >= 0:
+                await self.outgoing.end()
+            at += 1
+            await self.outgoing.start(f"{folder}/{files[at].path}", files[at].size)
+        return at
+
+    async def _copy(self, stream: bytes, folder: str) -> list[JSON]:
+        files = await self.holdings.manifest(stream)
+        for file in files:  # what does not open to its end shows none of itself
+            async for _ in self.replica.content.read_stream(file.stream):
+                pass
+        found: list[JSON] = []
+        for file in files:
+            await self.outgoing.start(f"{folder}/{file.path}", file.size)
+            async for piece in self.replica.content.read_stream(file.stream):
+                await self.outgoing.data(piece)
+            await self.outgoing.end()
+            found.append({"path": f"{folder}/{file.path}", "size": file.size})
+        return found
+
+
+def _said_of(work: Work, whole: Work) -> list[tuple[FeedbackNote, bool]]:
+    """What was said of a hand-in; then what else was, and is not shown with it."""
+    shown = [] if work.feedback is None else [work.feedback]
+    besides = [] if whole.feedback is None or whole.feedback in shown else [whole.feedback]
+    return [*((note, True) for note in shown), *((note, False) for note in besides)]

@@ -1,0 +1,159 @@
+"""A copy of the server's key hides a pupil's work while a family's archive is written; then the pupil is forgotten.
+
+docs/adr/0361.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from protocol.folds.coursework import Coursework
+from protocol.model.entry import Kind
+from protocol.model.structure import Erasure, Revocation
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.views import SpaceView
+from protocol.replica.office.not_shown import NotShown
+from protocol.rights.vouching import device_id
+from protocol.roles import Role
+from sync_agent.keys.confirming import own_device
+from tests.harness.attack import attack
+from tests.harness.classroom import Classroom, Device, Given, assignment
+from tests.harness.commands import Desk
+from tests.integration.test_access import exported, said_in
+
+ROW = "work is hidden for the hour in which a family's archive is written"
+
+
+async def _what_is_shown(_replica: Replica, view: SpaceView, _gone: Collection[bytes]) -> NotShown:
+    shown = view.coursework
+    return NotShown(Coursework(shown.items, shown.hand_ins), (), ())
+
+
+OFF = {"protocol.replica.access.gathering.not_shown": _what_is_shown}
+
+
+@dataclass(frozen=True)
+class Archived:
+    """A pupil's two works, one of which was answered, the teacher of the class, and the PC on which they were made."""
+
+    room: Classroom
+    teacher: Device
+    machine: Device
+    item: bytes
+    works: list[bytes]
+
+    async def say(self, kind: Kind, payload: bytes) -> None:
+        """By the copied key, in the class; the teacher's laptop hears of it."""
+        await self.room.territory.say(self.room.space, kind, payload)
+        await self.teacher.session.sync()
+        await self.teacher.session.sync()
+
+    async def hide(self, how: str) -> None:
+        names = {"works erased": self.works, "pupil erased": [self.room.pupil_person]}
+        for name in names.get(how, ()):
+            await self.say(Kind.ERASE, Erasure(name).encode())
+        if how == "computer cut off":
+            await self.say(Kind.REVOKE, Revocation(self.machine.agent.device, ()).encode())
+
+    async def archive(self) -> tuple[dict[str, bytes], dict[str, Any], list[str]]:
+        """By the teacher's laptop: its files, its data, and what she is told."""
+        desk = Desk(self.teacher.agent)
+        files = await desk.files("export-person", person=self.room.pupil_person.hex())
+        return files, json.loads(files["donnees.json"]), desk.told
+
+
+@pytest.fixture
+async def archived(room: Classroom) -> Archived:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    works = [await room.hand_in(machine, task, {f"texte-{number}.odt": b"%d" % number * 300}) for number in range(2)]
+    for device in (machine, teacher):
+        await device.session.sync()
+    await Desk(teacher.agent).ask("feedback", id=works[0].hex(), text="Bien raconté.", mark="18/20", redo=False)
+    for _ in range(2):
+        for device in (teacher, machine):
+            await device.session.sync()
+    return Archived(room, teacher, machine, task, works)
+
+
+def _texts(files: dict[str, bytes]) -> set[bytes]:
+    return {data for path, data in files.items() if path.startswith("travaux/")}
+
+
+@pytest.mark.parametrize("how", ["works erased", "pupil erased", "computer cut off"])
+@attack(ROW, off=OFF)
+async def test_a_familys_archive_has_what_somebody_has_hidden_and_says_whose_word_hides_it(
+    archived: Archived, how: str
+) -> None:
+    before, _, told = await archived.archive()
+    assert (len(_texts(before)), told) == (2, [])
+    await archived.hide(how)
+    files, data, told = await archived.archive()
+    assert _texts(files) == _texts(before)
+    assert all("(masqué)" in path.split("/")[1] for path in files if path.startswith("travaux/"))
+    page = said_in(files["index.html"])
+    assert page.count("Ce travail n'est plus montré dans la classe") == 2
+    assert "Bien raconté." in page
+    assert [work["hidden"] for work in data["works"]] == [True, True]
+    (line,) = (each for each in told if each.startswith("in it, and not shown in the class: 2 hand-ins"))
+    assert "by the server, " in line
+    at_server, counted = await exported(archived.room, archived.room.territory.keys.recovery)
+    assert (counted["hand_ins"], counted["opened"], counted["hidden"]) == (2, 2, 2)
+    assert _texts(at_server) == _texts(before)
+
+
+@attack(ROW, off=OFF)
+async def test_nor_are_the_keys_hidden_of_work_that_is_shown(archived: Archived) -> None:
+    before, _, _ = await archived.archive()
+    await archived.say(Kind.REVOKE, Revocation(archived.machine.agent.device, tuple(archived.works)).encode())
+    view = await archived.teacher.agent.replica.view(archived.room.space)
+    assert view.coursework.hand_ins.keys() == set(archived.works)
+    assert _texts((await archived.archive())[0]) == _texts(before)
+
+
+@attack(ROW, off=OFF)
+async def test_work_of_which_no_more_than_a_header_has_come_is_named_in_a_familys_archive(archived: Archived) -> None:
+    """Who brings it gives what it is of no entry that somebody has erased."""
+    agent, machine = archived.teacher.agent, archived.machine
+    work = await archived.room.hand_in(machine, archived.item, {"copie.odt": b"..."})
+    await archived.say(Kind.ERASE, Erasure(work).encode())
+    entry = (await machine.agent.replica.store.get([work]))[work]
+    bare = replace(entry, salt=None, payload=None)
+    assert (await agent.replica.admit([bare], source=b"the copy", now_ms=agent.now_ms())).admitted
+    files, data, told = await archived.archive()
+    assert [each["id"] for each in data["works"] if each["missing"] == "incomplete"] == [work.hex()]
+    assert "cette machine sait qu'il existe" in said_in(files["index.html"])
+    assert any(line.startswith("in it, and not shown in the class: 1 hand-ins") for line in told)
+
+
+@attack(ROW, off=OFF)
+async def test_nor_is_what_was_said_of_work_hidden_from_a_family(archived: Archived) -> None:
+    """Her other laptop, on which she answered, is cut off with all that it said."""
+    room, teacher = archived.room, archived.teacher
+    second = await room.device(Role.TEACHER, person=room.teacher_person)
+    for device in (second, teacher):
+        await device.session.sync()
+    await Desk(teacher.agent).ask("key-confirm", reader=device_id(own_device(second.agent)).hex(), shown_as="own")
+    for device in (teacher, second):
+        await device.session.sync()
+    said = {"id": archived.works[1].hex(), "text": "Un beau texte.", "mark": None, "redo": False}
+    await Desk(second.agent).ask("feedback", Given({"corrige.txt": b"relis-toi"}), **said)
+    for device in (second, teacher):
+        await device.session.sync()
+    before = (await archived.archive())[1]["works"]
+    assert {"Un beau texte.", "Bien raconté."} == {work["feedback"]["text"] for work in before}
+    await archived.say(Kind.REVOKE, Revocation(second.agent.device, ()).encode())
+    files, data, told = await archived.archive()
+    (work,) = (each for each in data["works"] if each["feedback"] is None)
+    beside = [(each["by"], each["text"], each["hidden"]) for each in work["said_besides"]]
+    assert beside == [("Mme Petit", "Un beau texte.", True)]
+    assert b"relis-toi" in files.values()
+    page = said_in(files["index.html"])
+    assert "A été dit aussi, et n'est plus montré dans la classe" in page
+    assert "Un beau texte." in page
+    assert any(line.startswith("in it, and not shown in the class: 1 ") for line in told)
