@@ -22,6 +22,7 @@ from protocol.model.entry import Entry, Kind, class_of
 from protocol.replica.answering.allowances import Allowances
 from protocol.replica.at_work.bare_entries import Rounds
 from protocol.replica.at_work.keyring import Keyring
+from protocol.replica.at_work.readers import ever_opened_to
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.ballast import Ballast, Rank
 from protocol.replica.console.operation import JSON
@@ -302,7 +303,7 @@ class Agent:
     async def ended_classes(self) -> list[bytes]:
         """The classes that this device was let into and may read no more; what it holds of them goes first."""
         door, mine = self.replica.door, await self.spaces()
-        granted = {space for each in door.authorities_of(self.device) for space in door.below(each.space)}
+        granted = ever_opened_to(door, self.device)
         return sorted(space for space in granted - mine.keys() if door.parent(space) not in (None, door.territory))
 
     async def check_space(self, space: bytes) -> None:

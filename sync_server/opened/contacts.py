@@ -30,6 +30,7 @@ DIRECT: Final = "direct"
 FLUSH_INTERVAL_S: Final = 10.0
 MAX_TROUBLES: Final = 20
 MAX_UNTAKEN: Final = 32
+MAX_UNTOLD: Final = 256
 UNTAKEN_MS: Final = 7 * DAY_MS
 
 CONTACT_MARKS: Final = "device/"
@@ -39,6 +40,7 @@ _CODE_CHARS: Final = 64
 _TROUBLE_PARTS: Final = 3
 _UNTAKEN_PARTS: Final = 2
 _ID_BYTES: Final = 32
+_MOST_BYTES: Final = 2 * MAX_REGISTER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ class Heard:
 
     `told_ms` is when it had last told all that it knows, `told_ran_ms` how long this server's programs had run then,
     and `told` to which store (`Server.store_name`): by no report that somebody brings, and not by calling alone; one
-    that says that more is left takes it back. `untaken` are the ids of what it sent in vain, and how long programs had
+    that says that more is left takes it back. `untold` are the spaces into which it was let in, and of which it has not
+    told then, since they were closed to it. `untaken` are the ids of what it sent in vain, and how long programs had
     run when it did so last.
 
     `via` is `DIRECT`, or the id of the device that brought the latest news of it; `troubles` are its last
@@ -72,6 +75,7 @@ class Heard:
     told: bytes | None = None
     told_ms: int | None = None
     told_ran_ms: int | None = None
+    untold: frozenset[bytes] = frozenset()
     untaken: tuple[tuple[bytes, int], ...] = ()
 
     def encode(self) -> bytes:
@@ -87,6 +91,7 @@ class Heard:
                 told=self.told,
                 told_at=self.told_ms,
                 told_ran=self.told_ran_ms,
+                told_but=None if self.told is None else b"".join(sorted(self.untold)),
                 untaken=[list(each) for each in self.untaken],
             )
         )
@@ -95,7 +100,8 @@ class Heard:
     def parse(cls, data: bytes) -> Heard:
         """From a mark; what cannot be read says nothing."""
         try:
-            fields = Fields(decode(data, max_bytes=MAX_REGISTER_BYTES), "what is known of a device")
+            fields = Fields(decode(data, max_bytes=_MOST_BYTES), "what is known of a device")
+            untold = fields.octets_or_none("told_but", most=MAX_UNTOLD * _ID_BYTES)
             return cls(
                 fields.text_or_none("name", MAX_NAME_CHARS),
                 fields.count_or_none("enrolled"),
@@ -103,19 +109,24 @@ class Heard:
                 fields.count_or_none("current"),
                 fields.text_or_none("via", _VIA_CHARS),
                 tuple(_trouble(row) for row in fields.rows("troubles", MAX_TROUBLES)),
-                fields.octets_or_none("told", GENERATION_BYTES),
+                # of which spaces a device had told before that was noted nobody knows
+                None if untold is None else fields.octets_or_none("told", GENERATION_BYTES),
                 fields.count_or_none("told_at"),
                 fields.count_or_none("told_ran"),
+                frozenset(_ids(untold or b"")),
                 tuple(_untaken(row) for row in fields.rows("untaken", MAX_UNTAKEN)),
             )
         except PeerFault:
             return cls()
 
-    def with_told(self, store: bytes, asked_ms: int, asked_ran_ms: int) -> Heard:
-        """What is remembered once it has told all that it held then; an older question says nothing new."""
-        if self.told == store and (self.told_ran_ms or 0) > asked_ran_ms:
+    def with_told(self, store: bytes, untold: frozenset[bytes], asked_ms: int, asked_ran_ms: int) -> Heard:
+        """What is remembered once it has told all that it held then, but of the `untold` spaces.
+
+        An older question says nothing new; nor does one of which more is untold than is remembered.
+        """
+        if (self.told == store and (self.told_ran_ms or 0) > asked_ran_ms) or len(untold) > MAX_UNTOLD:
             return self
-        return replace(self, told=store, told_ms=max(0, asked_ms), told_ran_ms=max(0, asked_ran_ms))
+        return replace(self, told=store, told_ms=max(0, asked_ms), told_ran_ms=max(0, asked_ran_ms), untold=untold)
 
     def with_untaken(self, ids: Iterable[bytes], ran_ms: int) -> Heard:
         """What is remembered once these were sent in vain; of what was not sent again for long, nothing."""
@@ -164,7 +175,7 @@ class Contacts:
         heard = replace(heard, seen_ms=contact.at_ms, current_ms=current_ms, via=DIRECT)
         if contact.told is not None:
             ago_ms = contact.asked_ago_ms
-            heard = heard.with_told(contact.told, contact.at_ms - ago_ms, ran_ms - ago_ms)
+            heard = heard.with_told(contact.told, contact.untold, contact.at_ms - ago_ms, ran_ms - ago_ms)
         self._keep(contact.device, heard)
 
     def note_report(self, report: Report, trouble: str | None, *, untold: bool = False) -> None:
@@ -178,7 +189,7 @@ class Contacts:
         if report.carrier != device and written_ms > (heard.seen_ms or 0):
             heard = replace(heard, seen_ms=written_ms, via=report.carrier.hex())
         if untold and heard.told is not None:
-            heard = replace(heard, told=None)
+            heard = replace(heard, told=None, untold=frozenset())
         if heard is not self.of(device):
             self._keep(device, heard)
 
@@ -228,6 +239,10 @@ def _trouble(row: Value) -> Trouble:
         if isinstance(code, str) and len(code) <= _CODE_CHARS and isinstance(since_ms, int):
             return Trouble(code, since_ms, until_ms if isinstance(until_ms, int) else None)
     raise PeerFault(Code.MALFORMED, "what troubled a device cannot be read")
+
+
+def _ids(data: bytes) -> Iterable[bytes]:
+    return (data[start : start + _ID_BYTES] for start in range(0, len(data), _ID_BYTES))
 
 
 def _untaken(row: Value) -> tuple[bytes, int]:

@@ -6,12 +6,14 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.canonical import decode, encode
 from protocol.identity import SigningKey
+from protocol.limits import MAX_NAME_CHARS, MAX_REGISTER_BYTES
 from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.replica.answering.station import Contact, Report
 from protocol.replica.interfaces import RegisterRow
 from protocol.replica.storage.memory import MemoryStore
-from sync_server.opened.contacts import DIRECT, MAX_TROUBLES, MAX_UNTAKEN, UNTAKEN_MS, Contacts, Heard
+from sync_server.opened.contacts import DIRECT, MAX_TROUBLES, MAX_UNTAKEN, MAX_UNTOLD, UNTAKEN_MS, Contacts, Heard
 from sync_server.opened.reports import Reports
 
 NOW_MS = 1_795_000_000_000
@@ -120,6 +122,30 @@ def test_a_report_that_more_is_left_takes_back_that_a_device_has_told_all_but_no
     contacts.note_report(report(NOW_MS + 2, carrier=COURIER), None, untold=True)
     heard = contacts.of(DEVICE)
     assert (heard.told, heard.told_ms, heard.told_ran_ms) == (None, NOW_MS - 5, 45)
+
+
+def test_of_which_spaces_a_device_has_not_told_is_remembered_and_one_with_too_many_has_told_nothing_new() -> None:
+    contacts = Contacts(MemoryStore())
+    closed = frozenset({_id(1), _id(2)})
+    contacts.note(Contact(DEVICE, NOW_MS, current=True, told=bytes(8), untold=closed), 50)
+    heard = contacts.of(DEVICE)
+    assert heard.untold == closed
+    assert Heard.parse(heard.encode()) == heard
+    many = frozenset(_id(number) for number in range(MAX_UNTOLD + 1))
+    contacts.note(Contact(DEVICE, NOW_MS + 9, current=True, told=bytes(8), untold=many), 59)
+    assert (contacts.of(DEVICE).untold, contacts.of(DEVICE).told_ms) == (closed, NOW_MS)
+    full = Heard("x" * MAX_NAME_CHARS, untaken=tuple((_id(each), 9) for each in range(MAX_UNTAKEN)))
+    full = full.with_told(bytes(8), frozenset(list(many)[:MAX_UNTOLD]), 9, 9)
+    assert Heard.parse(full.encode()) == full
+
+
+def test_a_note_of_before_that_says_not_of_which_spaces_a_device_had_told_says_nothing_but_when() -> None:
+    told = Heard().with_told(bytes(8), frozenset(), NOW_MS, 7)
+    assert Heard.parse(told.encode()) == told
+    fields = decode(told.encode(), max_bytes=MAX_REGISTER_BYTES)
+    assert isinstance(fields, dict)
+    earlier = Heard.parse(encode({key: value for key, value in fields.items() if key != "told_but"}))
+    assert (earlier.told, earlier.told_ms) == (None, NOW_MS)
 
 
 def test_an_older_question_that_is_brought_later_moves_nothing() -> None:

@@ -57,7 +57,7 @@ from protocol.replica.answering.receipts import receipts_due
 from protocol.replica.answering.reports import keep_reports
 from protocol.replica.answering.scope import Scope
 from protocol.replica.answering.station import Contact, Reply, Report, Station
-from protocol.replica.answering.told import differing, has_told_all, untaken_of
+from protocol.replica.answering.told import differing, has_told_all, untaken_of, untold_by
 from protocol.replica.at_work.bare_entries import Rounds, page_of
 from protocol.replica.at_work.credentials import lists_of
 from protocol.replica.at_work.replica import Admission, Draft, Entropy, Replica
@@ -243,6 +243,7 @@ class Responder:
                 current=not (stale or more or request.want or content.linked or request.offers),
                 name=request.name,
                 told=self.station.generation if has_told else None,
+                untold=untold_by(self.replica.door, opened.device, readable) if has_told else frozenset(),
                 asked_ago_ms=asked_ago_ms or 0,
                 untaken=untaken_of(request, taken.waiting, taken.refused, self._is_own_of(opened.device)),
             )

@@ -52,7 +52,8 @@ class Contact:
 
     `told` is the store's generation where the device has told it all that it knows: its sets were compared with this
     very store's to the end, what was found lacking has been sent by earlier calls, and all that it held when it asked
-    lies here: at most `asked_ago_ms` before this. `untaken` is what of its entries this call has not brought in
+    lies here: at most `asked_ago_ms` before this. That is said of what it may read: `untold` are the spaces into which
+    it was ever let in, and which it may not read. `untaken` is what of its entries this call has not brought in
     (`told.untaken_of`).
     """
 
@@ -61,6 +62,7 @@ class Contact:
     current: bool
     name: str | None = None
     told: bytes | None = None
+    untold: frozenset[bytes] = frozenset()
     asked_ago_ms: int = 0
     untaken: tuple[bytes, ...] = ()
 

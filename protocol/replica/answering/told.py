@@ -9,6 +9,9 @@ docs/adr/0338): a caller that keeps that, to offer it again later, asks in betwe
 What was taken from it, and who showed it where this store stands, may have been somebody with a copy of this store's
 keys; and the question may be an old one. So all that it holds has to lie here (`differing`), and it has told that since
 the challenge was given that it says (docs/adr/0340). A program from before says neither, and has told nothing.
+
+Both sides compare what the caller may read; of what is closed to it, it has told nothing, whoever has closed it
+(`untold_by`, docs/adr/0359).
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from protocol.errors import Code
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import Refusal, SpacePage
 from protocol.replica.answering.named_cursors import NamedCursors
+from protocol.replica.at_work.readers import ever_opened_to
 from protocol.replica.at_work.replica import Replica
+from protocol.rights.door import Door
 
 
 def has_told_all(
@@ -51,6 +56,11 @@ async def differing(
     alike = await digests.sets(counts.items()) == request.sets
     # not by sets of before something was moved aside meanwhile
     return None if alike and digests is replica.digests else counts
+
+
+def untold_by(door: Door, device: bytes, readable: Collection[bytes]) -> frozenset[bytes]:
+    """The spaces into which a device was ever let in, and which are not among those that were compared with it."""
+    return frozenset(ever_opened_to(door, device).difference(readable))
 
 
 def untaken_of(

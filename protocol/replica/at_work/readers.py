@@ -39,6 +39,11 @@ async def revocations_against(door: Door, view: View, device: bytes, spaces: Ite
     return list(found)
 
 
+def ever_opened_to(door: Door, key: bytes) -> set[bytes]:
+    """The spaces into which anybody ever let a key in, or above which; whatever became of that."""
+    return {space for each in door.authorities_of(key) for space in door.below(each.space)}
+
+
 async def readable_by(door: Door, view: View, key: bytes) -> dict[bytes, Authority]:
     """The spaces that a key may read, as `Replica.readable` gives them."""
     grants = sorted(await authorities_in_force(door, view, key), key=lambda grant: (grant.rank, grant.grant))

@@ -6,7 +6,8 @@ Rules:
 - a machine counts as heard that has told this very store all that it knows within `HEARD_MS`, by the clock and by how
   long programs have run here: a network sets the one, and the other stands while none runs (docs/adr/0344); a call that
   is cut short and a report that another brings are not that (docs/adr/0322), nor is a machine heard of which something
-  was refused here, or waits, and has not come in since (docs/adr/0338);
+  was refused here, or waits, and has not come in since (docs/adr/0338), nor one that has told of other spaces, since
+  this class was closed to it by a word that may be a thief's (docs/adr/0359);
 - a machine of the class is what anybody ever let in as nobody's own, into it or above it, whatever it was called since;
   and no word takes it off the list that may be a thief's (`let_go`, docs/adr/0332);
 - which machines a school's own computer has let in, with no server in reach, is known here once that has told: where
@@ -26,7 +27,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.office.mentioned import day_of
 from protocol.roles import RUNS_A_SCHOOL, SHARED, Role
 from sync_server.handlers.overview.devices import Device, DeviceState
-from sync_server.handlers.overview.let_go import still_waited_for
+from sync_server.handlers.overview.let_go import kept_from_telling, still_waited_for
 from sync_server.handlers.store.restored import Restored, has_told, restored, untaken
 from sync_server.opened.app import Server
 
@@ -43,6 +44,8 @@ class NotHeard:
     """Of those of which this store has not taken something: how much."""
     offices: tuple[Device, ...] = ()
     """The computers that let machines into this class, and have not told all of late either."""
+    doubted: Container[bytes] = ()
+    """Of all of these those that are cut off, or were as they told, by a word that may be a thief's."""
 
     def __bool__(self) -> bool:
         return bool(self.machines) or self.made_anew is not None
@@ -50,7 +53,7 @@ class NotHeard:
     @property
     def sentence(self) -> str:
         """For whoever closes the class."""
-        named = ", ".join(_told_of(machine, self.untaken.get(machine.id, 0)) for machine in self.machines)
+        named = ", ".join(self._told_of(machine) for machine in self.machines)
         said = [f"have not told all that they know for a week, and what was handed in there goes unseen: {named}"]
         if self.made_anew is not None:
             said = [*(said if named else ()), f"may not even be known here: {self.made_anew.sentence}"]
@@ -61,7 +64,7 @@ class NotHeard:
         """For whoever closes it, where there are any."""
         if not self.offices:
             return None
-        named = ", ".join(_told_of(office, 0) for office in self.offices)
+        named = ", ".join(self._told_of(office) for office in self.offices)
         return (
             "a PC that came into this class through one of these, with no server in reach, may not be known here: they "
             f"let machines in, and have not told all that they know for a week: {named}"
@@ -79,29 +82,42 @@ class NotHeard:
             for each in devices
         ]
 
+    def _told_of(self, machine: Device) -> str:
+        at_ms, untaken = machine.heard.told_ms, self.untaken.get(machine.id, 0)
+        when = "never" if at_ms is None else f"last {day_of(at_ms)}"
+        if machine.id in self.doubted:
+            when = f"{when}; cut off from it, by a word that was not said here"
+        if untaken:
+            when = f"{when}; of what it sends, {untaken} or more were refused here, or wait"
+        return f"{machine.name or machine.id.hex()[:16]} ({when})"
+
     def check(self) -> None:
         """Raise `BadInput(NOT_YET)` where there are any."""
         if self:
             raise BadInput(
                 Code.NOT_YET,
-                f"{self.sentence}. Let them call (a cable, a stick: `courier`), or take those that are gone off the "
-                "list (`revoke`); or say --unheard-too if what they hold may go",
+                f"{self.sentence}. Let them call (a cable, a stick: `courier`; `grant --device` lets in again who was "
+                "cut off), or take those that are gone off the list (`revoke`, `ungrant`); or say --unheard-too if "
+                "what they hold may go",
             )
 
 
 async def not_heard_in(server: Server, space: bytes) -> NotHeard:
     """The machines of a class, and of what is above it, that have not told all of late, and who may let others in."""
     line = server.replica.door.lineage(space)
+    devices = await still_waited_for(server)
+    kept = await kept_from_telling(server, devices, space)
     silent = [
         device
-        for device in await still_waited_for(server)
-        if not (await has_told(server, device) and _is_of_late(server, device))
+        for device in devices
+        if device.id in kept or not (await has_told(server, device) and _is_of_late(server, device))
     ]
     machines = [device for device in silent if is_machine_of(server, device, line)]
     offices = [device for device in silent if device not in machines and _lets_in(server, device, line)]
     counts = {device.id: await untaken(server, device) for device in machines}
     said = {key: count for key, count in counts.items() if count}
-    return NotHeard(tuple(machines), await restored(server), said, tuple(offices))
+    doubted = kept.union(device.id for device in silent if device.state is DeviceState.RETIRED)
+    return NotHeard(tuple(machines), await restored(server), said, tuple(offices), doubted)
 
 
 def is_machine_of(server: Server, device: Device, line: Collection[bytes]) -> bool:
@@ -123,13 +139,3 @@ def _is_of_late(server: Server, machine: Device) -> bool:
     if heard.told_ms is None or heard.told_ran_ms is None:
         return False
     return 0 <= server.now_ms() - heard.told_ms < HEARD_MS and server.ran_ms - heard.told_ran_ms < HEARD_MS
-
-
-def _told_of(machine: Device, untaken: int) -> str:
-    at_ms = machine.heard.told_ms
-    when = "never" if at_ms is None else f"last {day_of(at_ms)}"
-    if machine.state is DeviceState.RETIRED:
-        when = f"{when}; cut off, by a word that was not said here"
-    if untaken:
-        when = f"{when}; of what it sends, {untaken} or more were refused here, or wait"
-    return f"{machine.name or machine.id.hex()[:16]} ({when})"

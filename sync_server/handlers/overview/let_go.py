@@ -6,18 +6,21 @@ Rules:
 - what cuts off is believed of the kit, of this server's commands and pages, which note what they say, and of a school's
   computer of which this server knows how it came in; on one that was made anew, or has lost entries, if that is noted;
 - what had come before that was noted is believed, where nothing was lost since: so is what a backup holds;
-- all other revocations are passed over with all that follows from them: a device is gone if it would be without.
+- all other revocations are passed over with all that follows from them: a device is gone if it would be without;
+- what a device tells is of the spaces that it may read: of one that such a word has closed to it, it has told nothing,
+  in whatever others it is (docs/adr/0359); but of one that the kit has closed for all nothing is awaited.
 
-docs/adr/0332, docs/adr/0349.
+docs/adr/0332, docs/adr/0349, docs/adr/0359.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from protocol.model.entry import Entry
+from protocol.replica.office.erasures import in_force
 from protocol.replica.office.known_here import KnownHere, cuts_of_others
 from protocol.rights.revocations import cuts_of, without_right
 from protocol.rights.roster import authorities_over
@@ -41,8 +44,19 @@ async def still_waited_for(server: Server) -> list[Device]:
     return [
         device
         for device in devices
-        if device.state is not DeviceState.RETIRED or not await _is_let_go(server, device.id, doubted)
+        if device.state is not DeviceState.RETIRED or not await _is_let_go(server, device.id, device.spaces, doubted)
     ]
+
+
+async def kept_from_telling(server: Server, devices: Iterable[Device], space: bytes | None = None) -> frozenset[bytes]:
+    """Those of the devices to which a space, or this very one, was closed by no honest hand when they told."""
+    untold = {each.id: [one for one in each.heard.untold if space in (None, one)] for each in devices}
+    if not any(untold.values()):
+        return frozenset()
+    doubted, said = await _doubted(server), await in_force(server.replica)
+    over = {covers for erasure, covers in said if erasure.header.grant is None}
+    open_still = {key: [one for one in spaces if one not in over] for key, spaces in untold.items()}
+    return frozenset([key for key, left in open_still.items() if not await _is_let_go(server, key, left, doubted)])
 
 
 async def _doubted(server: Server) -> list[Entry]:
@@ -59,14 +73,18 @@ async def _doubted(server: Server) -> list[Entry]:
     return found
 
 
-async def _is_let_go(server: Server, device: bytes, doubted: Sequence[Entry]) -> bool:
-    for given in server.replica.door.authorities_of(device):
-        if given.role in DEVICES and given.grant not in await _giving_nothing(server, given.space, doubted):
+async def _is_let_go(server: Server, device: bytes, spaces: Iterable[bytes], doubted: Sequence[Entry]) -> bool:
+    """Whether no right of a device gives it anything in any of these spaces, but for the `doubted` revocations."""
+    door = server.replica.door
+    given = [each for each in door.authorities_of(device) if each.role in DEVICES]
+    for space in spaces:
+        here = {each.grant for each in given if door.covers(each, space)}
+        if here and not here <= await _giving_nothing(server, space, doubted):
             return False
     return True
 
 
-async def _giving_nothing(server: Server, space: bytes, doubted: Sequence[Entry]) -> Collection[bytes]:
+async def _giving_nothing(server: Server, space: bytes, doubted: Sequence[Entry]) -> frozenset[bytes]:
     """The grants in a space, and above it, that would give nothing without the `doubted` revocations."""
     door = server.replica.door
     line = door.lineage(space)

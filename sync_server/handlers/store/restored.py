@@ -7,18 +7,20 @@ Rules:
 - that is said until every machine that counts has told this store all that it knows, or for `SAID_MS`: one that was
   thrown away and never let go does not keep it there for good. Whoever cuts lines lets a first question pass, and
   reports are carried by anybody: neither has told anything (docs/adr/0322); nor has who sent it what was not taken;
-- those count that are in, and those that were cut off by a word that may be a thief's (`let_go`, docs/adr/0332);
+- those count that are in, and those that were cut off by a word that may be a thief's (`let_go`, docs/adr/0332); and
+  who tells what it may read, since all else was closed to it by such a word, has not told all (docs/adr/0359);
 - a server that was made of the kit alone knows only those machines that somebody has brought word of: it is said for
   `KIT_ALONE_MS` whoever has told; so with one that has lost all that it had noted. One that has lost entries counts
   those too of which it remembers nothing but a call;
 - when the backup was made is what it says itself, and nothing hangs on it here.
 
-docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317, docs/adr/0322, docs/adr/0332, docs/adr/0338, docs/adr/0350.
+docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317, docs/adr/0322, docs/adr/0332, docs/adr/0338, docs/adr/0350,
+docs/adr/0359.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -28,7 +30,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import local_time
 from protocol.roles import Role
 from sync_server.handlers.overview.devices import Device, DeviceState, Member, device_of
-from sync_server.handlers.overview.let_go import still_waited_for
+from sync_server.handlers.overview.let_go import kept_from_telling, still_waited_for
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
 from sync_server.opened.contacts import UNTAKEN_MS
@@ -55,7 +57,8 @@ class Source(StrEnum):
 class Restored:
     """When (ms) this server was made of what, of a backup of which time, and which machines have not told all since.
 
-    `machines` are their names, by id; `doubted` those of them that are cut off, by a word that may be a thief's.
+    `machines` are their names, by id; `doubted` those of them that are cut off, somewhere at least, by a word that may
+    be a thief's.
     """
 
     at_ms: int
@@ -102,7 +105,8 @@ class Restored:
     def _told_of_doubted(self) -> str:
         count = len(self.doubted)
         return (
-            f", {count} of them cut off by a word that was not said here (`revoke` takes off the list what is gone)"
+            f", {count} of them cut off, somewhere at least, by a word that was not said here (`revoke` and `ungrant` "
+            "take off the list what is gone; `grant --device` lets in again)"
             if count
             else ""
         )
@@ -137,8 +141,8 @@ async def unheard_since_made(server: Server) -> int | None:
     if not (_is_said_of(server, lost_ms) or _is_said_of(server, made_ms)):
         return None
     devices = await _waited_for(server)
-    unheard = len([device for device in devices if not await has_told(server, device)])
-    return unheard if unheard or not devices else None
+    unheard, _ = await _untold(server, devices)
+    return len(unheard) if unheard or not devices else None
 
 
 def told_since(unheard: int) -> str:
@@ -147,7 +151,7 @@ def told_since(unheard: int) -> str:
 
 
 async def has_told(server: Server, device: Device) -> bool:
-    """Whether a device has told this very store all that it knows, and of what it said nothing was left out."""
+    """Whether a device has told this very store all that it knows of what it may read, and nothing was left out."""
     return device.heard.told == server.store_name and not await untaken(server, device)
 
 
@@ -167,12 +171,12 @@ async def restored(server: Server) -> Restored | None:
     made = [each for each in await _made(server) if _is_said_of(server, each.at_ms)]
     if not made:
         return None
-    untold = [device for device in await _waited_for(server) if not await has_told(server, device)]
+    untold, kept = await _untold(server, await _waited_for(server))
     said = [each for each in made if untold or _is_said_whoever_told(server, each)]
     if not said:
         return None
     untold.sort(key=lambda device: device.state is DeviceState.RETIRED)
-    doubted = frozenset(device.id for device in untold if device.state is DeviceState.RETIRED)
+    doubted = kept.union(device.id for device in untold if device.state is DeviceState.RETIRED)
     return replace(said[0], machines={device.id: device.name for device in untold}, doubted=doubted)
 
 
@@ -197,6 +201,12 @@ async def _made(server: Server) -> list[Restored]:
     elif at_ms is not None:
         found.append(Restored(at_ms, Source.KIT, None, {}))
     return sorted(found, key=lambda each: each.at_ms, reverse=True)
+
+
+async def _untold(server: Server, devices: Sequence[Device]) -> tuple[list[Device], frozenset[bytes]]:
+    """Those of the devices that have not told all, and which of these have told but of what was closed to them."""
+    kept = await kept_from_telling(server, devices)
+    return [each for each in devices if each.id in kept or not await has_told(server, each)], kept
 
 
 async def _waited_for(server: Server) -> list[Device]:
