@@ -120,6 +120,7 @@ async def _known(agent: Agent, key: str) -> Iterable[bytes]:
                 found += [*coursework.items, *coursework.hand_ins]
             case _:
                 found += [version for item in coursework.items.values() for version in item.versions]
+                found += [note.id for work in coursework.hand_ins.values() for note in work.said_with_files]
     return found
 
 

@@ -349,8 +349,8 @@ class _Commands:
             incoming=incoming,
             take_back=given.flag(params, "take_back"),
         )
-        if before is not None:
-            await outgoing.progress(await handing_in.told_of_replaced(self._agent, _work(params), before))
+        for line in await handing_in.told_of_feedback(self._agent, _work(params), before):
+            await outgoing.progress(line)
         return {}
 
     async def sync(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:

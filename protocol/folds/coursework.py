@@ -7,6 +7,7 @@ Rules:
 - all heads are kept, the one with the longest ancestry is shown, a revision of several parents settles them;
 - withdraw and restore replace one another like revisions do; the shown head of them says whether the item is withdrawn;
 - a receipt counts only when it names the very content of the hand-in; states are only ever what signed receipts say;
+- what a teacher says of a hand-in takes the place of what the same person said of it, and of nobody else's words;
 - what does not parse, or is held back or erased, is passed over, and so are a teacher's words and receipts by a device
   that nobody of theirs has confirmed, until somebody does.
 """
@@ -90,12 +91,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackNote:
-    """The feedback in force: its entry, author, time and words, and the grant under which it was given."""
+    """What somebody says of a hand-in: its entry, author, time and words, and the grant under which it was given.
+
+    `voice` is whose word it is: a person's id, else the device's key.
+    """
 
     id: bytes
     author: bytes
     at_ms: int
     record: Feedback
+    voice: bytes
     grant: bytes | None = None
 
 
@@ -115,7 +120,8 @@ class Work:
 
     `readers` maps a reader's key to sealed content keys, the author's own first, then those by the root or a teacher;
     `given` are the readers who have one of these: what another machine wraps might not open. `witnesses` are all
-    receipts for it, oldest first.
+    receipts for it, oldest first. `remarks` are what is said of it, of each person the last: the newest first, but what
+    says nothing, since it was taken back, behind all that says something. `remark_ids` are what a further one names.
     """
 
     id: bytes
@@ -129,8 +135,8 @@ class Work:
     copies: frozenset[bytes]
     at_server: bool
     opened: bool
-    feedback: FeedbackNote | None
-    feedback_ids: tuple[bytes, ...]
+    remarks: tuple[FeedbackNote, ...]
+    remark_ids: tuple[bytes, ...]
     late: bool
     clock_doubtful: bool
     witnesses: tuple[Witness, ...] = ()
@@ -144,6 +150,20 @@ class Work:
     """
     replaces: tuple[bytes, ...] = ()
     """What its author knew of, of the same pupil's for the same item: it comes after these, whatever their dates."""
+
+    @property
+    def feedback(self) -> FeedbackNote | None:
+        """The first of what is said of it: its state goes by this."""
+        return next(iter(self.remarks), None)
+
+    def said_by(self, voice: bytes | None) -> FeedbackNote | None:
+        """What one person says of it."""
+        return next((note for note in self.remarks if note.voice == voice), None)
+
+    @property
+    def said_with_files(self) -> dict[FeedbackNote, ContentRef]:
+        """Of what is said of it, what brings files."""
+        return {note: note.record.content for note in self.remarks if note.record.content is not None}
 
     @property
     def state(self) -> HandInState:
@@ -319,7 +339,7 @@ def with_topics(before: Coursework, space: bytes, topics: Topics, roster: Roster
             )
     sealers = Sealers.of(roster) if topics.handed_in else Sealers()
     for entry in topics.handed_in:
-        made = _work(entry, topics.works[entry.id], topics.hidden.get(entry.id, ()), items, sealers)
+        made = _work(entry, topics.works[entry.id], topics.hidden.get(entry.id, ()), items, sealers, roster)
         if made is not None:
             hand_ins[made.id] = made
     return Coursework(items, hand_ins)
@@ -378,7 +398,12 @@ def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
 
 
 def _work(
-    entry: Entry, about: Sequence[Entry], hidden: Sequence[Entry], items: Mapping[bytes, Item], sealers: Sealers
+    entry: Entry,
+    about: Sequence[Entry],
+    hidden: Sequence[Entry],
+    items: Mapping[bytes, Item],
+    sealers: Sealers,
+    roster: Roster,
 ) -> Work | None:
     header = entry.header
     record = parsed(entry, HandIn.parse)
@@ -422,8 +447,8 @@ def _work(
         copies=frozenset(other.header.author for other in safe),
         at_server=bool(server),
         opened=bool(teacher),
-        feedback=_note(notes),
-        feedback_ids=to_replace(notes),
+        remarks=_remarks(notes, roster),
+        remark_ids=to_replace(notes),
         late=_is_late(at_ms, items.get(header.target)),
         clock_doubtful=_is_doubtful(at_ms, items.get(header.target), _at_server_ms(witnesses)),
         witnesses=witnesses,
@@ -466,31 +491,28 @@ def _is_late(at_ms: int, item: Item | None) -> bool:
     return due_ms is not None and at_ms > due_ms
 
 
-def _note(notes: Sequence[Entry]) -> FeedbackNote | None:
-    if not notes:
-        return None
-    shown = heads(notes)[0]
-    return FeedbackNote(
-        shown.id,
-        shown.header.author,
-        milliseconds_of(shown.header.at),
-        Feedback.parse(shown.payload or b""),
-        shown.header.grant,
-    )
+def _remarks(notes: Sequence[Entry], roster: Roster) -> tuple[FeedbackNote, ...]:
+    last: dict[bytes, FeedbackNote] = {}
+    for entry in in_order_of_showing({entry.id: entry for entry in notes}):
+        header = entry.header
+        record = Feedback.parse(entry.payload or b"")
+        voice = roster.voice(header.grant) or header.author
+        note = FeedbackNote(entry.id, header.author, milliseconds_of(header.at), record, voice, header.grant)
+        last.setdefault(voice, note)
+    return tuple(sorted(last.values(), key=lambda note: note.record.says_nothing))
 
 
 def live_content(coursework: Coursework) -> Iterable[ContentRef]:
     """Content that every device of the space keeps.
 
-    All heads of items that are not withdrawn, and feedback in force, in the order in which it is needed.
+    All heads of items that are not withdrawn, and what is said of hand-ins, in the order in which it is needed.
     """
     for item in in_order_of_need(coursework.items.values()):
         if not item.withdrawn:
             for version in item.heads:
                 yield version.record.content
     for work in coursework.hand_ins.values():
-        if work.feedback is not None and work.feedback.record.content is not None:
-            yield work.feedback.record.content
+        yield from work.said_with_files.values()
 
 
 def in_order_of_need(items: Iterable[Item]) -> list[Item]:

@@ -197,6 +197,11 @@ class Feedback:
             ContentRef.from_fields(fields.inner("content")),
         )
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it only takes back what its author said before."""
+        return not (self.text.strip() or self.mark or self.redo or self.content)
+
     def encode(self) -> bytes:
         """To an entry's payload."""
         content = None if self.content is None else self.content.value()

@@ -134,6 +134,8 @@ class Roster:
     unconfirmed: frozenset[bytes] = frozenset()
     """The grants of teachers' devices that speak for nobody: no device of their person's has confirmed them, or none
     has said a reading key; or, but for a head's, they name no person at all."""
+    granted: Mapping[bytes, Authority] = field(default_factory=dict)
+    """The grants that ever let the device of somebody who answers pupils into the space, or into one above it."""
     nameless: frozenset[bytes] = frozenset()
     """The grants of heads that name no person: they run a school, and are no teacher to anybody's work."""
     replaced: frozenset[bytes] = frozenset()
@@ -161,6 +163,10 @@ class Roster:
         if given is None or given.role not in HAS_READING_KEYS or not self.speaks(given.grant):
             return None
         return None if given.person is None else self.by_a_list_alone.get(given.grant, self.who(given.person))
+
+    def voice(self, grant: bytes | None) -> bytes | None:
+        """The same, for a grant of the space, one that is over included."""
+        return self.spoken_as(self.granted.get(grant or b""))
 
     def is_away(self, device: Device, person: bytes) -> bool:
         """Whether a device is gone as a person's: cut off, or back and not confirmed again as that."""
@@ -325,6 +331,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
             **dict(by_a_list_alone(ended, aliases, then)),
         },
         unconfirmed=unheard,
+        granted={each.grant: each for each in ever if each.role in HAS_READING_KEYS},
         nameless=frozenset(each.grant for each in ever if each.role is Role.HEAD and each.person is None),
     )
 

@@ -136,7 +136,11 @@ async def checkout(
     folder: Folder,
     *,
     revision: Annotated[
-        str | None, Option(metavar="R", help="This version instead of the shown one: from `versions`.")
+        str | None,
+        Option(
+            metavar="R",
+            help="This version instead of the shown one: from `versions`; this remark: `hand-ins --json`.",
+        ),
     ] = None,
 ) -> JSON:
     """Write all files of an item, or of the feedback to a hand-in, into DIR; what was changed there is kept."""
@@ -214,9 +218,9 @@ async def feedback(
     text: Annotated[str, Option(help="What the pupil reads.")],
     mark: Annotated[str | None, Option(help="A mark or a level.")] = None,
     redo: Annotated[bool, Option(help="Ask for another try.")] = False,
-    take_back: Annotated[bool, Option(help="Take back what was said, to the wrong pupil say; with --text ''.")] = False,
+    take_back: Annotated[bool, Option(help="Take back what you said, to the wrong pupil say; with --text ''.")] = False,
 ) -> JSON:
-    """Give feedback on a pupil's work, with files if there are any; it takes the place of what was said before."""
+    """Give feedback on a pupil's work, with files if there are any; it takes the place of what you said before."""
     from sync_agent.console.intake import files_of  # noqa: PLC0415 — loaded only when needed
 
     params: dict[str, JSON] = {"id": hand_in, "text": text, "mark": mark, "redo": redo, "take_back": take_back}

@@ -293,9 +293,9 @@ async def _content(agent: Agent, space: bytes) -> tuple[list[PackNote], list[Pac
         if not is_opened(work):
             for pack in await agent.holdings.packs(work_need(work)):
                 works.setdefault(pack, []).append(work.id)
-        if work.feedback is not None and work.feedback.record.content is not None:
-            noted.add(work.feedback.record.content.stream)
-            need = Need(space, work.feedback.record.content.stream, sealed=False)
+        for content in work.said_with_files.values():
+            noted.add(content.stream)
+            need = Need(space, content.stream, sealed=False)
             feedback.update(dict.fromkeys(await agent.holdings.packs(need)))
     course: dict[PackInfo, None] = {}
     for ref in live_content(coursework):

@@ -21,7 +21,7 @@ from protocol.folds.coursework import Item, Version
 from protocol.model.entry import Entry
 from protocol.model.work import ContentRef
 from protocol.replica.console.parameters import shown
-from protocol.replica.office.people import names_of_words
+from protocol.replica.office.whose_words import names_of_words
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device

@@ -23,7 +23,7 @@ from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.parameters import shown
 from protocol.replica.content.holdings import Need, work_need
 from protocol.replica.office.namesakes import called_in
-from protocol.replica.office.people import names_of_words
+from protocol.replica.office.whose_words import names_of_words
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
@@ -321,17 +321,20 @@ async def put_away_here(agent: Agent, wanted: bytes, revision: bytes | None) -> 
             is_shown = version.id in {head.id for head in item.heads}
             return need if not is_shown or agent.comes_on_demand(need) else None
         if work is not None:
-            needs = [work_need(work)]
-            if work.feedback is not None and work.feedback.record.content is not None:
-                needs.insert(0, Need(space, work.feedback.record.content.stream, sealed=False))
+            files = work.said_with_files.values()
+            needs = [*(Need(space, content.stream, sealed=False) for content in files), work_need(work)]
             return next((need for need in needs if agent.comes_on_demand(need)), None)
     return None
 
 
 async def _feedback_content(agent: Agent, work: Work, revision: bytes | None) -> ContentRef | None:
-    if revision is not None:
-        raise BadInput(Code.UNKNOWN_REVISION, "feedback has no revisions to choose from", revision=revision.hex())
-    content = None if work.feedback is None else work.feedback.record.content
+    """The files of one remark; without its id those of the first that brings some."""
+    said = {note.id: content for note, content in work.said_with_files.items()}
+    if revision is not None and revision not in said:
+        raise BadInput(
+            Code.UNKNOWN_REVISION, f"no remark “{revision.hex()}” brings files here", revision=revision.hex()
+        )
+    content = next(iter(said.values()), None) if revision is None else said[revision]
     if content is not None and not await agent.holdings.is_complete(Need(work.space, content.stream, sealed=False)):
         raise _incomplete(work.id)
     return content

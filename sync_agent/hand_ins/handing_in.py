@@ -40,7 +40,7 @@ from protocol.replica.console.parameters import shown
 from protocol.replica.content.holdings import work_need
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.namesakes import called_in
-from protocol.replica.office.people import names_of_words, whose_words
+from protocol.replica.office.whose_words import names_of_words, whose_words
 from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.transfer.chunking import ChunkRef
 from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
@@ -59,6 +59,8 @@ from sync_agent.machine.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MAR
 MAX_HAND_INS_A_DAY: Final = 500
 MAX_HAND_INS_OF_ALL_A_DAY: Final = 1_000
 """Under all names together: whoever sits there may take any, and names are as many as pupils."""
+_MOST_TOLD: Final = 10
+"""Of what others say of a work."""
 
 # --- handing in -------------------------------------------------------------------------------------------------------
 
@@ -338,9 +340,10 @@ async def give_feedback(
     incoming: Incoming,
     take_back: bool = False,
 ) -> FeedbackNote | None:
-    """Say something about a hand-in, with files if there are any; gives what was said before, whose place it takes.
+    """Say something about a hand-in, with files if there are any; gives what this person had said.
 
-    With `take_back` nothing takes the place of what was said, to the wrong pupil say; else nothing is no feedback.
+    Its place is taken; what others said stands beside it. With `take_back` nothing takes its place, as it was for
+    another pupil, say; else nothing is no feedback.
 
     Raises `BadInput` (UNKNOWN_HAND_IN, NOTHING_TO_SEND, USAGE for what is too long …), `Refused(NO_RIGHT)`,
     `LocalFailure`.
@@ -352,12 +355,13 @@ async def give_feedback(
     check_text(words, "text", MAX_TEXT_CHARS)
     check_text(mark or "", "mark", MAX_MARK_CHARS)
     content = await store_files(agent, work.space, incoming)
-    _check_says_something(work, take_back=take_back, says=bool(content or words.strip() or mark or redo))
+    record = Feedback(words, mark or None, redo, content)
+    voice = (await agent.replica.view(work.space)).roster.voice(authority.grant) or agent.device
+    _check_says_something(record, work.said_by(voice), take_back=take_back)
     async with agent.writing:
         work = await find_work(agent, wanted)
-        record = Feedback(words, mark or None, redo, content)
-        before = work.feedback
-        if before is not None and before.record == record and await _is_hers(agent, work):
+        before = work.said_by(voice)
+        if before is not None and before.record == record:
             return None
         await agent.write(
             Draft(
@@ -367,37 +371,44 @@ async def give_feedback(
                 record.encode(),
                 subject=work.person,
                 target=work.id,
-                parents=work.feedback_ids,
+                parents=work.remark_ids,
             )
         )
     return before
 
 
-def _check_says_something(work: Work, *, take_back: bool, says: bool) -> None:
-    if take_back and says:
+def _check_says_something(record: Feedback, before: FeedbackNote | None, *, take_back: bool) -> None:
+    if take_back and not record.says_nothing:
         raise BadInput(Code.USAGE, "to take back what was said, say nothing else: no text, mark, try or file")
-    if take_back and work.feedback is None:
-        raise BadInput(Code.NOTHING_TO_SEND, "nothing has been said of this work that could be taken back")
-    if not says and not take_back:
-        add = "" if work.feedback is None else "; `--take-back` takes back what was said"
+    if take_back and before is None:
+        raise BadInput(Code.NOTHING_TO_SEND, "nothing has been said of this work in your name that could be taken back")
+    if record.says_nothing and not take_back:
+        add = "" if before is None else "; `--take-back` takes back what you said"
         raise BadInput(Code.NOTHING_TO_SEND, f"feedback says something: a text, a mark, another try, or files{add}")
 
 
-async def told_of_replaced(agent: Agent, wanted: bytes, before: FeedbackNote) -> str:
-    """What is no longer said of a hand-in, and whose word it was."""
-    roster = (await agent.replica.view((await find_work(agent, wanted)).space)).roster
-    by = (await names_of_words(agent.replica, roster, {before.grant})).get(before.grant)
-    note, count = before.record, 0 if before.record.content is None else before.record.content.files
+async def told_of_feedback(agent: Agent, wanted: bytes, before: FeedbackNote | None) -> list[str]:
+    """What is no longer said of a hand-in, and what others say beside it, with whose words these are."""
+    work = await find_work(agent, wanted)
+    roster = (await agent.replica.view(work.space)).roster
+    voice = roster.voice((await agent.right(work.space, Kind.FEEDBACK)).grant) or agent.device
+    others = [note for note in work.remarks if note.voice != voice and not note.record.says_nothing]
+    names = await names_of_words(agent.replica, roster, {note.grant for note in (*others, *filter(None, [before]))})
+
+    def told(note: FeedbackNote) -> str:
+        return f"{names.get(note.grant) or 'somebody'} had said: {_quoted(note.record)}"
+
+    lines = [] if before is None else [f"this takes the place of what {told(before)}"]
+    return lines + [f"this stands beside what {told(note)}" for note in others[:_MOST_TOLD]]
+
+
+def _quoted(note: Feedback) -> str:
+    count = 0 if note.content is None else note.content.files
     beside = [f"mark {shown(note.mark)}"] if note.mark else []
     beside += ["another try"] if note.redo else []
     beside += [f"{count} {'file' if count == 1 else 'files'}"] if count else []
     also = f" ({', '.join(beside)})" if beside else ""
-    return f"this takes the place of what {by or 'somebody'} had said: “{shown(note.text)}”{also}"
-
-
-async def _is_hers(agent: Agent, work: Work) -> bool:
-    """Whether the answer to a work is this teacher's, or of whom theirs have confirmed: others' is not theirs yet."""
-    return (await eyes_in(agent, work.space)).count(work.said_under)
+    return f"“{shown(note.text)}”{also}"
 
 
 # --- listing ----------------------------------------------------------------------------------------------------------
@@ -424,13 +435,17 @@ async def list_hand_ins(
         if not found:
             await find_item(agent, item)
     refused = await fate_marks(agent.replica.store)
-    eyes, said_by, called = await all_eyes(agent), {}, {}
+    eyes, said_by, called, names = await all_eyes(agent), {}, {}, {}
     for space in {work.space for work in found}:
         roster = (await agent.replica.view(space)).roster
         called[space] = await called_in(agent.replica, roster)
-        said_by[space] = await whose_words(agent.replica, roster, [work for work in found if work.space == space])
+        here = [work for work in found if work.space == space]
+        said_by[space] = await whose_words(agent.replica, roster, here)
+        grants = {note.grant for work in here for note in work.remarks}
+        names[space] = await names_of_words(agent.replica, roster, grants)
     return [
         await _work_row(agent, work, refused.keys(), manifests, sealed_lists, called[work.space])
+        | {"remarks": [await _remark_row(agent, manifests, note, names[work.space]) for note in work.remarks]}
         | {"by": said_by[work.space](work), "to_open": work.space in eyes and eyes[work.space].have_to_open(work)}
         for work in reversed(latest_first(found, agent.now_ms()))
     ]
@@ -461,7 +476,6 @@ async def _work_row(
     called: Mapping[bytes, str],
 ) -> dict[str, JSON]:
     state = state_of(agent, work, refused)
-    note = None if work.feedback is None else work.feedback.record
     view = await agent.replica.view(work.space)
     person = view.roster.persons.get(view.roster.who(work.person))
     item = view.coursework.items.get(work.item)
@@ -477,12 +491,17 @@ async def _work_row(
         "late": work.late,
         "clock_doubtful": work.clock_doubtful,
         "files": [{"path": path, "size": size} for path, size in await sealed_lists.of(agent, work)],
-        "feedback": None
-        if note is None
-        else {
-            "text": note.text,
-            "mark": note.mark,
-            "redo": note.redo,
-            "files": await files_json(agent, manifests, note.content),
-        },
+        "feedback": None if work.feedback is None else await _said_json(agent, manifests, work.feedback.record),
     }
+
+
+async def _remark_row(
+    agent: Agent, manifests: Manifests, note: FeedbackNote, names: Mapping[bytes | None, str]
+) -> dict[str, JSON]:
+    said = {"id": note.id.hex(), "by": names.get(note.grant), "at": rfc3339(note.at_ms)}
+    return {**said, **await _said_json(agent, manifests, note.record)}
+
+
+async def _said_json(agent: Agent, manifests: Manifests, note: Feedback) -> dict[str, JSON]:
+    files = await files_json(agent, manifests, note.content)
+    return {"text": note.text, "mark": note.mark, "redo": note.redo, "files": files}

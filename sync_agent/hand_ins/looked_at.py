@@ -46,7 +46,7 @@ class Eyes:
 
     def have_to_open(self, work: Work) -> bool:
         """Whether there is still to look at a hand-in, whatever others say of it."""
-        if not self.reads or self.count(work.said_under) or self.count(work.opened_under):
+        if not self.reads or self.count(note.grant for note in work.remarks) or self.count(work.opened_under):
             return False
         return self.for_good is None or not self.for_good(work)
 

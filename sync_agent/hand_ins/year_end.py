@@ -30,8 +30,9 @@ from protocol.replica.content.holdings import work_need
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.not_shown import NotShown, not_shown, why_hidden
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
-from protocol.replica.office.people import first_names, whose_words
+from protocol.replica.office.people import first_names
 from protocol.replica.office.taken_names import ask_about_names, called_otherwise, taken_names
+from protocol.replica.office.whose_words import names_of_words
 from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
@@ -39,6 +40,7 @@ from protocol.trust.sealing import SealedFile
 from sync_agent.app import Agent
 from sync_agent.coursework.space_folders import compared, free_name
 from sync_agent.hand_ins.handing_in import unsealed
+from sync_agent.hand_ins.looked_at import eyes_in
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.key_wraps import open_given_keys
 
@@ -103,9 +105,9 @@ async def portfolio(
     await open_given_keys(agent)
     written = closed = renamed = 0
     works = {**view.coursework.hand_ins, **(_with_hidden(view, lying, hidden) if hidden_too else {})}
-    for work in sorted(works.values(), key=lambda work: (work.at_ms, work.id)):
-        if work.person not in pupils or person not in (None, work.person):
-            continue
+    meant = [work for work in works.values() if work.person in pupils and person in (None, work.person)]
+    await _tell_of_voices(agent, space, meant, outgoing)
+    for work in sorted(meant, key=lambda work: (work.at_ms, work.id)):
         item = view.coursework.items.get(work.item) or lying.whole.items.get(work.item)
         title = work.item.hex()[:8] if item is None else item.shown.record.title
         then = "" if work.id in view.coursework.hand_ins else _HIDDEN
@@ -146,10 +148,11 @@ async def _hidden(agent: Agent, view: SpaceView, lying: NotShown, of: Collection
     """What is not shown of the work of these people."""
     shown = view.coursework.hand_ins
     unsaid = {
-        work.feedback.id: work.id
+        note.id: work.id
         for work in lying.whole.hand_ins.values()
-        if work.person in of and work.feedback is not None
-        if work.id in shown and shown[work.id].feedback is None
+        if work.person in of and work.id in shown
+        for note in work.remarks
+        if note not in shown[work.id].remarks
     }
     notes = (await agent.replica.store.get(list(unsaid))).values()
     entries = [*(one for one in lying.hand_ins if _whose(one) in of), *notes]
@@ -168,7 +171,7 @@ def _with_hidden(view: SpaceView, lying: NotShown, hidden: Iterable[_Hidden]) ->
     """That work as it lies here; what is shown with what was said of it."""
     shown, whole = view.coursework.hand_ins, lying.whole.hand_ins
     return {
-        name: replace(shown[name], feedback=whole[name].feedback) if name in shown else whole[name]
+        name: replace(shown[name], remarks=whole[name].remarks) if name in shown else whole[name]
         for name in (each.work for each in hidden)
         if name in whole
     }
@@ -191,6 +194,17 @@ def _check_hidden(hidden: int, *, spoken_of: bool) -> None:
             "what was said, is. Whoever has the server's key hides them for an hour, and portfolios without them look "
             "whole. Say --hidden-too to write those that open here as well, in folders that say so, or --shown-only",
         )
+
+
+async def _tell_of_voices(agent: Agent, space: bytes, works: Iterable[Work], outgoing: Outgoing) -> None:
+    """Say whose words are in it whom nobody of this computer's has confirmed: whoever has the server lists teachers."""
+    eyes, roster = await eyes_in(agent, space), (await agent.replica.view(space)).roster
+    said = [note.grant for work in works for note in work.remarks if not note.record.says_nothing]
+    others = [grant for grant in said if not eyes.count([grant])]
+    names = await names_of_words(agent.replica, roster, set(others))
+    for name, many in Counter(names.get(grant) for grant in others).most_common(_MOST_LINES):
+        who = "somebody of no name here" if name is None else f"“{name}”"
+        await outgoing.progress(f"in it: what {who}, whom no computer of yours has confirmed, says of {many} hand-ins")
 
 
 async def _once_listed(agent: Agent, space: bytes, persons: Collection[bytes]) -> dict[bytes, str]:
@@ -266,17 +280,21 @@ async def _give(agent: Agent, work: Work, folder: str, outgoing: Outgoing) -> bo
             await outgoing.data(piece)
     if begun >= 0:
         await outgoing.end()
-    if work.feedback is not None:
-        note = work.feedback.record
-        roster = (await agent.replica.view(work.space)).roster
-        said_by = await whose_words(agent.replica, roster, [work])
-        # whose word it is: whoever has the server answers in a name of their own
-        signed = f"({said_by(work) or '?'})"
-        said = "\n".join(part for part in (note.mark, note.text, signed) if part) + "\n"
+    said = await _said_of(agent, work)
+    if said:
         await outgoing.start(f"{folder}/{SAID_FILE}", len(said.encode()))
         await outgoing.data(said.encode())
         await outgoing.end()
     return True
+
+
+async def _said_of(agent: Agent, work: Work) -> str:
+    """What is said of a hand-in, by each with their name: whoever has the server answers in one of their own."""
+    roster = (await agent.replica.view(work.space)).roster
+    said = [note for note in work.remarks if not note.record.says_nothing]
+    names = await names_of_words(agent.replica, roster, {note.grant for note in said})
+    each = ((note.record.mark, note.record.text, f"({names.get(note.grant, '?')})") for note in said)
+    return "\n".join("".join(f"{part}\n" for part in parts if part) for parts in each)
 
 
 def _beside_what_is_said(path: str, files: Sequence[SealedFile]) -> str:

@@ -227,10 +227,8 @@ class Room:
             for work in coursework.hand_ins.values():
                 content = work.record.content
                 named[space, content.stream] = _Named(content.size, work.at_ms, work.author)
-                note = work.feedback
-                if note is not None and note.record.content is not None:
-                    content = note.record.content
-                    named[space, content.stream] = _Named(content.size, note.at_ms, note.author)
+                for note, files in work.said_with_files.items():
+                    named[space, files.stream] = _Named(files.size, note.at_ms, note.author)
         return named
 
     async def _wishes(self, missing: Iterable[Need]) -> list[_Wish]:

@@ -7,9 +7,8 @@ Rules:
 - what is nobody's to bring again once it is gone, a pupil's work on the devices of those who read it and the files of
   feedback everywhere, stays after it was opened as well: until a backup of the server has held it for a month, or its
   school year is over by what is said of the class *and* by this device's own clock, which a network sets, *and* by what
-  it has watched (docs/adr/0355). Whoever has the server says of any class that it is over, and names teachers whose
-  feedback replaces another's. What was handed in is no older than its
-  assignment or a receipt;
+  it has watched (docs/adr/0355). Whoever has the server says of any class that it is over. What was handed in is
+  no older than its assignment or a receipt;
 - what is hidden (erased, or held back) is not worthless: work stays, and what was shown goes like what is, until the
   erasure destroys it, seven days after and five people a day.
 """
@@ -140,9 +139,8 @@ class Worths:
             else:
                 worth = await self._rare(need, said_ms, past=past, held_ms=work.received_ms or None)
             pieces.append(await self._piece(need, worth, said_ms))
-            note = work.feedback
-            if note is not None and note.record.content is not None:
-                need = Need(space, note.record.content.stream, sealed=False)
+            for note, content in work.said_with_files.items():
+                need = Need(space, content.stream, sealed=False)
                 noted_ms = max(self.dated_ms(note.at_ms), said_ms)
                 worth = (
                     Worth.KEPT
@@ -177,7 +175,7 @@ class Worths:
     ) -> list[Piece]:
         """What entries name that the folds do not show: an erasure, or a report, may be taken back tomorrow.
 
-        And feedback that other has replaced: whoever names a teacher writes an empty one below every work.
+        And feedback that is not shown: by whom nobody has confirmed yet, or replaced by its author's own.
         """
         pieces = []
         for entry in await self._agent.replica.store.scan_kinds(list(_NAMING)):

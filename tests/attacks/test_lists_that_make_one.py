@@ -81,7 +81,7 @@ async def test_whom_a_list_calls_the_same_as_a_teacher_answers_in_his_own_name(h
     assert "M. X" in await _headings(here)
 
 
-@attack(ROW, off={"sync_agent.portal.shown.shelf.first_names": _last_names})
+@attack(ROW, off={"protocol.replica.office.whose_words.first_names": _last_names})
 async def test_whom_a_list_calls_somebody_else_is_called_what_he_was_called_first(here: SpiedClass) -> None:
     await _lists(here, await _stranger(here), "Mme Petit", same_as=here.room.teacher_person)
     assert "Mme Petit" not in await _headings(here)

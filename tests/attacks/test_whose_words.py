@@ -75,7 +75,7 @@ async def test_a_grant_to_a_pc_that_names_a_teacher_makes_no_others_answer_hers(
     assert "Mme Petit" not in heading
 
 
-@attack(ROW, off={"sync_agent.portal.each_page.visit.Visit.answerer": _else_the_teacher_of_the_class})
+@attack(ROW, off={"sync_agent.portal.each_page.visit.Visit.who_said": _else_the_teacher_of_the_class})
 async def test_the_answer_of_somebody_whom_no_list_names_is_not_the_teachers_of_the_class(here: SpiedClass) -> None:
     await here.name_the_spy(bytes([7] * 16))
     assert "Mme Petit" not in await _heading(here)

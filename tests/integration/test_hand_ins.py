@@ -109,6 +109,7 @@ async def test_work_handed_in_is_opened_by_the_teacher_byte_for_byte_and_the_pup
         "late": False,
         "files": listed,
         "feedback": None,
+        "remarks": [],
         "by": None,
         "to_open": False,
     }

@@ -188,8 +188,8 @@ async def _work_of_the_destroyed(world: World, agent: SimAgent) -> set[bytes]:
         roster = (await server.view(space)).roster
         shown = (await agent.replica.view(space)).coursework.hand_ins.values() if roster.erased else ()
         works += [work for work in shown if work.person in roster.erased]
-    notes = [work.feedback.record.content for work in works if work.feedback is not None]
-    return {content.stream for content in (*notes, *(work.record.content for work in works)) if content is not None}
+    notes = [content for work in works for content in work.said_with_files.values()]
+    return {content.stream for content in (*notes, *(work.record.content for work in works))}
 
 
 async def _content(world: World) -> None:
@@ -212,8 +212,8 @@ async def _content(world: World) -> None:
 async def _is_unheard(server: Replica, agent: SimAgent, need: Need) -> bool:
     """Whether only who believes an unconfirmed device is shown what names this: others give it to nobody (0064)."""
     works = (await agent.replica.view(need.space)).coursework.hand_ins.values()
-    notes = [work.feedback for work in works if work.feedback is not None and work.feedback.record.content is not None]
-    by = {note.author for note in notes if note.record.content and note.record.content.stream == need.stream}
+    said = [each for work in works for each in work.said_with_files.items()]
+    by = {note.author for note, content in said if content.stream == need.stream}
     roster = (await server.view(need.space)).roster
     return any(each.key in by and each.grant in roster.unconfirmed for each in roster.authorities)
 

@@ -24,7 +24,7 @@ from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.not_shown import NotShown
-from protocol.replica.office.people import names_of_words, whose_words
+from protocol.replica.office.whose_words import names_of_words, whose_words
 from protocol.trust.sealing import SealReader
 
 WORK_FOLDER: Final = "travaux"
@@ -181,7 +181,7 @@ class Works:
 
 
 def _said_of(work: Work, whole: Work) -> list[tuple[FeedbackNote, bool]]:
-    """What was said of a hand-in; then what else was, and is not shown with it."""
-    shown = [] if work.feedback is None else [work.feedback]
-    besides = [] if whole.feedback is None or whole.feedback in shown else [whole.feedback]
+    """What was said of a hand-in, the newest first; then what else was, and is not shown with it."""
+    shown = [note for note in work.remarks if not note.record.says_nothing]
+    besides = [note for note in whole.remarks if note not in work.remarks]
     return [*((note, True) for note in shown), *((note, False) for note in besides)]

@@ -263,7 +263,8 @@ class Allowances:
                 add(version.record.content)
         for work in coursework.hand_ins.values():
             add(work.record.content, self._replica.door.origin(work.author))
-            add(None if work.feedback is None else work.feedback.record.content)
+            for content in work.said_with_files.values():
+                add(content)
         return list(named.values())
 
 

@@ -229,9 +229,9 @@ class Outgoing:
             wanted = Wanted(space, work.record.content.stream)
             if self._may_fetch(await self._streams_of(space), wanted):
                 await self._add(Need(space, wanted.stream, sealed=True))
-        note = work.feedback
-        if note is not None and note.id in news and note.record.content is not None:
-            await self._add(Need(space, note.record.content.stream, sealed=False))
+        for note, content in work.said_with_files.items():
+            if note.id in news:
+                await self._add(Need(space, content.stream, sealed=False))
 
     def _may_fetch(self, streams: NamedStreams, sealed: Wanted) -> bool:
         return self._readable[sealed.space].role in READS_HAND_INS or streams.authors[sealed.stream] == self._device
@@ -345,5 +345,4 @@ class NamedStreams:
             self.open.update(version.record.content.stream for version in item.versions.values())
         for work in coursework.hand_ins.values():
             self.authors.setdefault(work.record.content.stream, work.author)
-            if work.feedback is not None and work.feedback.record.content is not None:
-                self.open.add(work.feedback.record.content.stream)
+            self.open.update(content.stream for content in work.said_with_files.values())

@@ -23,7 +23,7 @@ from protocol.replica.at_work.views import SpaceView
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.heard import Word, said_by
 from protocol.replica.office.mentioned import day_of
-from protocol.replica.office.people import names_of_words
+from protocol.replica.office.whose_words import names_of_words
 from protocol.rights.door import covering_names
 from protocol.rights.roster import Roster
 

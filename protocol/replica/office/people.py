@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from protocol.errors import BadInput, Code
-from protocol.folds.coursework import Coursework, Work
+from protocol.folds.coursework import Coursework
 from protocol.model.ancestry import heads, to_replace
 from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
 from protocol.model.structure import PersonRecord
@@ -21,7 +21,7 @@ from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.names import name_of
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Door
-from protocol.rights.roster import Person, Roster
+from protocol.rights.roster import Person
 from protocol.roles import PersonRole
 
 
@@ -204,27 +204,6 @@ async def first_names(replica: Replica, persons: Collection[bytes]) -> dict[byte
             if record is not None and not (await replica.view(entry.header.space)).roster.hides(entry):
                 found[person] = record.name
     return found
-
-
-async def names_of_words(replica: Replica, roster: Roster, grants: Collection[bytes | None]) -> dict[bytes | None, str]:
-    """The name of whose word it is that is written under each of these grants, of those of whom a list has one.
-
-    Of whom a list calls somebody else the name under which they came here: a list alone makes nobody another.
-    """
-    persons = {grant: roster.spoken_as(replica.door.authority(grant)) for grant in grants}
-    listed_as_others = {person for person in persons.values() if person is not None and person in roster.aliases}
-    names = {person.id: person.name for person in roster.persons.values() if person.id not in roster.aliases}
-    names |= await first_names(replica, listed_as_others)
-    return {grant: names[person] for grant, person in persons.items() if person is not None and person in names}
-
-
-async def whose_words(replica: Replica, roster: Roster, works: Iterable[Work]) -> Callable[[Work], str | None]:
-    """Whose word made the state of a hand-in, one of these: who answered it, else the first of who opened it.
-
-    Of those of whom a list has a name.
-    """
-    names = await names_of_words(replica, roster, {grant for work in works for grant in work.said_under})
-    return lambda work: next((names[grant] for grant in work.said_under if grant in names), None)
 
 
 async def surely_called_first(replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:

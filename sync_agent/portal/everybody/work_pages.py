@@ -21,6 +21,7 @@ from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit, remember_who
 from sync_agent.portal.everybody.class_work import Standing, rows_of, standing_of
 from sync_agent.portal.everybody.item_pages import PERSONAL_FILE, ItemPages, listed_files, save_file
+from sync_agent.portal.everybody.remarks import Remarks, remarks_on
 from sync_agent.portal.files.joined import JoinedFiles
 from sync_agent.portal.files.uploads import Form, KeptFiles, form_with_files
 from sync_agent.portal.shown.proof import attested, picture_of
@@ -166,13 +167,13 @@ class WorkPages:
         mine = visit.is_mine(work)
         if not visit.sees(work, made_here=told.made_here):
             raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
-        note = None if work.feedback is None or not mine else work.feedback.record
         item = room.coursework.items.get(work.item)
         words = visit.state(self._shelf, room, told)
         standing = Standing(told.state.value, words)
         if visit.teaches:
             standing = await standing_of(visit, self._shelf, room, work)
         files = await self._shelf.sealed_files(work) if mine else ()
+        reads = mine and (visit.reads or not visit.teaches)
         versions = [each for each in room.versions_of(work) if visit.sees(each, made_here=agent.made(each))]
         return self._desk.page(
             visit,
@@ -188,9 +189,7 @@ class WorkPages:
             files=listed_files(files),
             more_files=len(files) - len(listed_files(files)),
             empty=", ".join(path for path, size in listed_files(files) if size == 0),
-            note=note,
-            note_files=await self._shelf.files(None if note is None else note.content),
-            answerer=visit.answerer(self._shelf, room, work),
+            remarks=await remarks_on(visit, self._shelf, room, work) if reads else Remarks(),
             mine=mine,
             newest=versions[0],
             others=by_turns([each for each in versions if each.id != work.id], MAX_LISTED_WORKS, known_since(agent)),
@@ -220,14 +219,15 @@ class WorkPages:
         )
 
     async def save_note_file(self, request: web.Request) -> web.StreamResponse:
-        """A file of the feedback, to save."""
+        """A file of what somebody says of it, to save."""
         visit = await self._desk.visit(request)
         wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
         _, work = await self._shelf.work(visit.rooms, wanted)
         if not visit.is_mine(work):
             raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
-        content = None if work.feedback is None else work.feedback.record.content
-        return await save_file(self._shelf, request, content, PERSONAL_FILE)
+        of = request.query.get("of")
+        said = (files for note, files in work.said_with_files.items() if of in (None, note.id.hex()))
+        return await save_file(self._shelf, request, next(said, None), PERSONAL_FILE)
 
 
 def _title(item: Item | None, say: Words) -> str:

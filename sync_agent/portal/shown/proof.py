@@ -12,7 +12,7 @@ from protocol.clock import rfc3339
 from protocol.folds.coursework import HandInState, Work
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.namesakes import called_in
-from protocol.replica.office.people import names_of_words
+from protocol.replica.office.whose_words import names_of_words
 from protocol.trust.receipt_code import proof_code
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import find_work

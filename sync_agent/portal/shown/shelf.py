@@ -21,13 +21,13 @@ from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.folds.coursework import Coursework, HandInState, Item, Version, Work, latest_first
 from protocol.model.entry import Kind
 from protocol.model.work import ContentRef, ItemKind, Revision
-from protocol.replica.at_work.views import Basis
+from protocol.replica.at_work.views import Basis, SpaceView
 from protocol.replica.content.holdings import Need
 from protocol.replica.office.namesakes import Place, alike, places_in
-from protocol.replica.office.people import first_names
 from protocol.replica.office.spaces import is_closed
+from protocol.replica.office.whose_words import signatures, speakers
 from protocol.rights.roster import Person, Roster
-from protocol.roles import HAS_READING_KEYS, SEES_ALL_WORK, PersonRole
+from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
@@ -68,8 +68,8 @@ class Room:
     coursework: Coursework
     basis: Basis
     now_ms: int
-    first_names: Mapping[bytes, str] = field(default_factory=dict)
-    """What teachers were called here first who are listed as somebody else by now."""
+    signatures: Mapping[bytes, str] = field(default_factory=dict)
+    """By which names words are signed of those who may say something in it."""
     uai: str | None = None
     """That of a school that has no other name."""
     places: Mapping[bytes, Place] = field(default_factory=dict)
@@ -132,7 +132,8 @@ class Room:
 
     def voice_of(self, person: bytes | None) -> str | None:
         """The name of whose word something is (`Roster.spoken_as`): a list alone makes nobody somebody else."""
-        return self.first_names.get(person or b"") if person in self.roster.aliases else self.name_of(person)
+        signed = self.signatures.get(person or b"")
+        return self.name_of(person) if signed is None and person not in self.roster.aliases else signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,7 @@ class Shelf:
         self._manifests = Manifests()
         self._sealed_lists = SealedLists()
         self._texts: OrderedDict[bytes, str] = OrderedDict()
+        self._known_signatures: dict[bytes, tuple[Basis, Mapping[bytes, str]]] = {}
         self._known_places: dict[bytes, tuple[Basis, frozenset[Person], Mapping[bytes, Place]]] = {}
         self.sign_in = SignInBook(agent)
         self.drafts = Drafts(agent)
@@ -214,10 +216,18 @@ class Shelf:
             if await is_closed(self.agent.replica, space):
                 continue
             is_class = door.parent(space) not in (None, door.territory)
-            first = await first_names(self.agent.replica, _listed_as_others(view.roster))
+            signed = await self._signatures(view)
             name, uai = names.get(space, ""), unnamed.get(space)
-            rooms.append(Room(space, name, is_class, view.roster, view.coursework, view.basis, now_ms, first, uai))
+            rooms.append(Room(space, name, is_class, view.roster, view.coursework, view.basis, now_ms, signed, uai))
         return await self._with_places(rooms)
+
+    async def _signatures(self, view: SpaceView) -> Mapping[bytes, str]:
+        space, basis = view.roster.space, view.basis
+        known = self._known_signatures.get(space)
+        if known is None or known[0] != basis:
+            found = await signatures(self.agent.replica, view.roster, speakers(view.roster))
+            known = self._known_signatures[space] = basis, found
+        return known[1]
 
     async def _with_places(self, rooms: list[Room]) -> list[Room]:
         """The rooms with the numbers of those of their pupils who share a name; lists are read where some do."""
@@ -370,12 +380,6 @@ class Shelf:
         """When it was last proven that everything of a space is here."""
         proven = await self.agent.replica.store.mark(f"{PROVEN_MARKS}{room.space.hex()}")
         return None if proven is None else int.from_bytes(proven, "big")
-
-
-def _listed_as_others(roster: Roster) -> frozenset[bytes]:
-    """Under which ids that a list calls somebody else's teachers' devices are let in, or were."""
-    granted = {grant.person for grant in roster.authorities if grant.role in HAS_READING_KEYS}
-    return frozenset(one for one in (*granted, *roster.by_a_list_alone.values()) if one in roster.aliases and one)
 
 
 def entry_page(files: Sequence[ManifestEntry]) -> str | None:

@@ -37,9 +37,9 @@ from protocol.replica.office.erasures import said_already, turns_of
 from protocol.replica.office.mentioned import day_of
 from protocol.replica.office.not_shown import not_shown, switched_by
 from protocol.replica.office.opened import is_opened_by_the_listed
-from protocol.replica.office.people import names_of_words
 from protocol.replica.office.spaces import SpacePast, pasts_beside, space_records, uai_of
 from protocol.replica.office.taken_names import is_taken
+from protocol.replica.office.whose_words import names_of_words
 from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from protocol.folds.coursework import Work
 from protocol.replica.office.namesakes import called_in
-from protocol.replica.office.people import whose_words
+from protocol.replica.office.whose_words import whose_words
 from sync_server.opened.app import Server
 
 

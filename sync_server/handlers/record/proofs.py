@@ -12,7 +12,7 @@ from protocol.folds.coursework import Item, Work
 from protocol.model.entry import Entry, Kind
 from protocol.replica.content.holdings import Need
 from protocol.replica.office.namesakes import called_in
-from protocol.replica.office.people import names_of_words
+from protocol.replica.office.whose_words import names_of_words
 from protocol.trust.receipt_code import parse_proof
 from sync_server.opened.app import Server
 

@@ -1,0 +1,81 @@
+"""Whose word something is, by the name that stands on pages and in files (docs/protocol.md, "Coursework").
+
+Rules (docs/adr/0360):
+- the name is the list's, of who speaks under the grant; of whom a list calls somebody else the one under which they
+  came here: a list alone makes nobody another;
+- a name is that of whom this replica heard called so on that list first, whatever they are called by now. Who came to
+  it later bears it with a number: whoever has the server lists a second “Mme Petit”, or calls the first one something
+  else;
+- first is what came first, not what is dated first: whoever writes a list chooses its dates. An entry that is hidden
+  counts as well, until it is destroyed;
+- two ids that are one person's are counted once; that a list alone calls them one makes them two.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from typing import Final
+
+from protocol.folds.coursework import Work
+from protocol.model.entry import Kind, parsed
+from protocol.model.structure import PersonRecord
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.office.people import first_names, spoken
+from protocol.rights.roster import Roster
+
+_NUMBER: Final = re.compile(r"\([0-9]+\)")
+
+
+def speakers(roster: Roster) -> set[bytes]:
+    """Everybody whose word something in a space may be, once somebody of theirs has said so."""
+    granted = {grant.person for grant in roster.granted.values() if grant.person is not None}
+    return granted | {roster.who(one) for one in granted} | set(filter(None, roster.by_a_list_alone.values()))
+
+
+async def signatures(replica: Replica, roster: Roster, persons: Collection[bytes]) -> dict[bytes, str]:
+    """What the words of each of these people are signed with, of those of whom a list has a name."""
+    names = {one: roster.persons[one].name for one in persons if one in roster.persons and one not in roster.aliases}
+    names |= await first_names(replica, {one for one in persons if one in roster.aliases})
+    called = await _ever_called(replica, roster) if names else {}
+    apart = set(roster.by_a_list_alone.values())
+
+    def others_before(person: bytes) -> int:
+        known = called.get(_heard(names[person]), [])
+        before = known[: known.index(person)] if person in known else known
+        return sum(roster.who(other) != person or other in apart for other in before)
+
+    return {one: f"{name} ({before + 1})" if (before := others_before(one)) else name for one, name in names.items()}
+
+
+async def _ever_called(replica: Replica, roster: Roster) -> dict[str, list[bytes]]:
+    """Whom a list ever called by each name, in order of arrival."""
+    called: defaultdict[str, dict[bytes, None]] = defaultdict(dict)
+    for stored in await replica.store.of_kinds(roster.space, [Kind.PERSON]):
+        record = parsed(stored.entry, PersonRecord.parse)
+        if record is not None and stored.entry.header.subject is not None:
+            called[_heard(record.name)].setdefault(stored.entry.header.subject)
+    return {name: list(persons) for name, persons in called.items()}
+
+
+def _heard(name: str) -> str:
+    """What is left of a name that is told: no order, no accents, no letter without a shape, and no number of ours."""
+    return spoken(_NUMBER.sub(" ", "".join(char for char in name if unicodedata.category(char) != "Cf")))
+
+
+async def names_of_words(replica: Replica, roster: Roster, grants: Collection[bytes | None]) -> dict[bytes | None, str]:
+    """The name of whose word it is that is written under each of these grants, of those of whom a list has one."""
+    persons = {grant: roster.spoken_as(replica.door.authority(grant)) for grant in grants}
+    names = await signatures(replica, roster, {person for person in persons.values() if person is not None})
+    return {grant: names[person] for grant, person in persons.items() if person is not None and person in names}
+
+
+async def whose_words(replica: Replica, roster: Roster, works: Iterable[Work]) -> Callable[[Work], str | None]:
+    """Whose word made the state of a hand-in, one of these: who answered it, else the first of who opened it.
+
+    Of those of whom a list has a name.
+    """
+    names = await names_of_words(replica, roster, {grant for work in works for grant in work.said_under})
+    return lambda work: next((names[grant] for grant in work.said_under if grant in names), None)
