@@ -42,6 +42,7 @@ from protocol.messages.parts import (
     Upload,
     Wanted,
     checkpoint_row,
+    link_row,
     page_row,
     read_called,
     read_checkpoint,
@@ -56,6 +57,7 @@ from protocol.messages.parts import (
     read_registers,
     read_upload,
     read_wanted,
+    upload_row,
     wire_rows,
 )
 from protocol.model.entry import Entry
@@ -84,7 +86,8 @@ class SyncRequest:
     asks for: nothing else is answered then. `withdrawn` are the beginnings of revocations that it has been shown.
     `untaken` is how many entries it holds, besides what it pushes, that the recipient is not known to have taken; where
     there are none, `sets` is the hash of all that it holds. `challenge` is the latest that the recipient has given it.
-    `certificate` is the SHA-256 of the TLS certificate that the caller was shown, between neighbours.
+    `certificate` is the SHA-256 of the TLS certificate that the caller was shown, between neighbours. `keyed` asks for
+    links with keys of their own.
     """
 
     generation: bytes | None = None
@@ -110,6 +113,7 @@ class SyncRequest:
     sets: bytes | None = None
     challenge: bytes | None = None
     certificate: bytes | None = None
+    keyed: bool = False
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -137,6 +141,7 @@ class SyncRequest:
                 sets=self.sets,
                 since=self.challenge,
                 certificate=self.certificate,
+                keyed=self.keyed,
             )
         )
 
@@ -170,6 +175,7 @@ class SyncRequest:
             sets=fields.octets_or_none("sets", SETS_BYTES),
             challenge=fields.octets_or_none("since", most=MAX_CHALLENGE_BYTES),
             certificate=fields.octets_or_none("certificate", 32),
+            keyed=fields.flag("keyed"),
         )
 
 
@@ -223,9 +229,9 @@ class SyncAnswer:
                 closed=list(self.closed),
                 withdrawn=wire_rows(self.withdrawn),
                 packs=[[pack.space, pack.data] for pack in self.packs],
-                links=[[link.space, link.pack, link.size, link.capability] for link in self.links],
+                links=[link_row(link) for link in self.links],
                 lacks=[[wanted.space, wanted.stream] for wanted in self.lacks],
-                uploads=[[upload.pack, upload.offset, upload.capability] for upload in self.uploads],
+                uploads=[upload_row(upload) for upload in self.uploads],
                 waiting=list(self.waiting),
                 refused=[[refusal.id, refusal.code.value] for refusal in self.refused],
                 more=self.more,

@@ -23,6 +23,7 @@ from protocol.limits import (
 )
 from protocol.model.entry import Entry, from_wire, to_wire
 from protocol.reconcile.checkpoint import Checkpoint, Cursor
+from protocol.transfer.crossing import LINK_KEY_BYTES
 
 SPACE_PREFIX_BYTES: Final = 4
 MAX_CAPABILITY_CHARS: Final = 256
@@ -57,21 +58,23 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A pack to be fetched with a capability, for a while."""
+    """A pack to be fetched with a capability, for a while, under the link's `key` (`crossing`) if it has one."""
 
     space: bytes
     pack: bytes
     size: int
     capability: str
+    key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A pack that is wanted: send it from `offset` on, with this capability."""
+    """A pack that is wanted: send it from `offset` on, with this capability, under the link's `key` if it has one."""
 
     pack: bytes
     offset: int
     capability: str
+    key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,26 +192,51 @@ def read_offer(row: Value) -> Offer:
             raise _malformed("an offer")
 
 
+def link_row(link: Link) -> list[Value]:
+    """A link as it travels."""
+    return [link.space, link.pack, link.size, link.capability, *_key_row(link.key)]
+
+
 def read_link(row: Value) -> Link:
     """The link in a row."""
     match row:
-        case [bytes(space), bytes(pack), int(size), str(capability)] if (
+        case [bytes(space), bytes(pack), int(size), str(capability), *key] if (
             _is_pack(space, pack, size) and len(capability) <= MAX_CAPABILITY_CHARS
         ):
-            return Link(space, pack, size, capability)
+            return Link(space, pack, size, capability, _read_key(key))
         case _:
             raise _malformed("a link")
+
+
+def upload_row(upload: Upload) -> list[Value]:
+    """A wanted pack as it travels."""
+    return [upload.pack, upload.offset, upload.capability, *_key_row(upload.key)]
 
 
 def read_upload(row: Value) -> Upload:
     """The upload in a row."""
     match row:
-        case [bytes(pack), int(offset), str(capability)] if (
+        case [bytes(pack), int(offset), str(capability), *key] if (
             _is_pack(pack, pack, offset) and len(capability) <= MAX_CAPABILITY_CHARS
         ):
-            return Upload(pack, offset, capability)
+            return Upload(pack, offset, capability, _read_key(key))
         case _:
             raise _malformed("a wanted pack")
+
+
+def _key_row(key: bytes) -> list[Value]:
+    """The end of a row: a link of before has no key."""
+    return [key] if key else []
+
+
+def _read_key(row: list[Value]) -> bytes:
+    match row:
+        case []:
+            return b""
+        case [bytes(key)] if len(key) == LINK_KEY_BYTES:
+            return key
+        case _:
+            raise _malformed("the key of a link")
 
 
 def read_wanted(row: Value) -> Wanted:

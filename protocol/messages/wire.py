@@ -1,7 +1,8 @@
 """How messages lie in HTTP: paths, calls, content types, capability links (R13; docs/protocol.md, "HTTP").
 
 A capability lets its bearer fetch or send one pack, for a while. It is the only thing that a request for content
-shows, so that a proxy in front may serve content without knowing anybody.
+shows, so that a proxy in front may serve content without knowing anybody. The key of its link follows from it for the
+issuer alone, and goes to whom it is given beside it: whoever sees a capability on its way, and uses it, reads nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Final, Self
 
@@ -31,7 +32,9 @@ LIVENESS_PATH: Final = "/livez"
 _MAC_BYTES: Final = 16
 _FIXED_BYTES: Final = 1 + 4 + 4 + 32 + 32
 _SENDER_BYTES: Final = 16
+_KEYED: Final = 0x80
 _DOMAIN: Final = b"relais/0 capability\x00"
+_LINK_DOMAIN: Final = b"relais/0 link key\x00"
 
 
 class Call(StrEnum):
@@ -55,7 +58,8 @@ class Capability:
     """One pack of one space, to be fetched or sent until `expires_s` (seconds since 1970); `size` in bytes.
 
     To listen for news it names the territory, and a device's key in place of the pack. To send a pack it says who may:
-    `sender` is the beginning of a device's key, so that nobody else's bytes mix with theirs.
+    `sender` is the beginning of a device's key, so that nobody else's bytes mix with theirs. What passes by one that is
+    `keyed` is encrypted under its `link_key`, which is known of one that was checked.
     """
 
     purpose: Purpose
@@ -64,11 +68,15 @@ class Capability:
     size: int
     expires_s: int
     sender: bytes = b""
+    keyed: bool = False
+    link_key: bytes = field(default=b"", compare=False)
 
     @classmethod
-    def to_send(cls, space: bytes, pack: bytes, size: int, expires_s: int, device: bytes) -> Self:
+    def to_send(
+        cls, space: bytes, pack: bytes, size: int, expires_s: int, device: bytes, *, keyed: bool = False
+    ) -> Self:
         """The capability with which `device` may send a pack."""
-        return cls(Purpose.SEND, space, pack, size, expires_s, cls.sender_of(device))
+        return cls(Purpose.SEND, space, pack, size, expires_s, cls.sender_of(device), keyed)
 
     @staticmethod
     def sender_of(device: bytes) -> bytes:
@@ -77,9 +85,17 @@ class Capability:
 
     def issue(self, key: bytes) -> str:
         """The text of the capability, authenticated under the issuer's 32-byte `key`."""
-        body = b"".join(
+        body = self._body()
+        return base64.urlsafe_b64encode(_mac(key, body) + body).rstrip(b"=").decode()
+
+    def link_key_under(self, key: bytes) -> bytes:
+        """The key of its link, under the issuer's; none where content passes in clear."""
+        return blake3(_LINK_DOMAIN + self._body(), key=key).digest() if self.keyed else b""
+
+    def _body(self) -> bytes:
+        return b"".join(
             (
-                bytes([self.purpose]),
+                bytes([self.purpose | (_KEYED if self.keyed else 0)]),
                 self.expires_s.to_bytes(4, "big"),
                 self.size.to_bytes(4, "big"),
                 self.space,
@@ -87,7 +103,6 @@ class Capability:
                 self.sender,
             )
         )
-        return base64.urlsafe_b64encode(_mac(key, body) + body).rstrip(b"=").decode()
 
     @classmethod
     def check(cls, text: str, key: bytes, purpose: Purpose, now_s: int) -> Capability:
@@ -104,7 +119,7 @@ class Capability:
         if (
             len(body) != _FIXED_BYTES + sender_bytes
             or not hmac.compare_digest(mac, _mac(key, body))
-            or body[0] != purpose
+            or body[0] & ~_KEYED != purpose
         ):
             raise _refused()
         found = cls(
@@ -114,10 +129,11 @@ class Capability:
             int.from_bytes(body[5:9], "big"),
             int.from_bytes(body[1:5], "big"),
             body[_FIXED_BYTES:],
+            bool(body[0] & _KEYED),
         )
         if found.expires_s < now_s:
             raise _refused()
-        return found
+        return replace(found, link_key=found.link_key_under(key))
 
 
 def _mac(key: bytes, body: bytes) -> bytes:

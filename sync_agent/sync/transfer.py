@@ -7,6 +7,7 @@ Rules:
 - two packs at a time, or four small ones, in pieces: memory stays constant whatever their size;
 - of several sources that have the same packs each takes the next that no other has begun: they share the work by how
   fast they are;
+- what passes is encrypted under the key of its link, and what is kept is not: a part goes on by any other link;
 - a delta that is of no use where it arrives is given up: packs bring the same;
 - one bad pack or one expired link does not keep the others back; a server that is gone or a full disk does.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import TaskGroup, get_running_loop
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +28,7 @@ from protocol.messages.parts import Link, Upload
 from protocol.replica.byte_range import Span
 from protocol.replica.content.packing.pack_sending import sent_pieces
 from protocol.replica.interfaces import ContentStore, Making, PackInfo
+from protocol.transfer.crossing import crossing
 from sync_agent.machine.fetching import Fetching
 from sync_agent.machine.progress import TransferProgress
 from sync_agent.pacing.line_rate import WORTH_BYTES, Gauge
@@ -232,7 +234,7 @@ class Transfer:
     async def _mend(self, link: Link, span: Span) -> None:
         """Fetch a part of a pack once more, over what is there."""
         at, end = span.start, span.start + span.length
-        async with aclosing(self._transport.fetch(link.capability, span.start, span.length)) as pieces:
+        async with aclosing(self._fetched(link, span.start, span.length)) as pieces:
             async for piece in pieces:
                 wanted = piece[: end - at]
                 await self._content.mend_part(link.pack, at, wanted)
@@ -274,7 +276,7 @@ class Transfer:
         gathered: list[bytes] = []
         size = 0
         cut: NoAnswer | LocalFailure | None = None
-        async with aclosing(self._transport.fetch(link.capability, held)) as pieces:
+        async with aclosing(self._fetched(link, held)) as pieces:
             try:
                 async for piece in pieces:
                     if held + size + len(piece) > link.size:
@@ -303,6 +305,13 @@ class Transfer:
             raise cut
         return held
 
+    async def _fetched(self, link: Link, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
+        """What the link brings, as it is kept."""
+        clear = crossing(link.key, start)
+        async with aclosing(self._transport.fetch(link.capability, start, length)) as pieces:
+            async for piece in pieces:
+                yield clear(piece)
+
     async def _keep(self, link: Link, held: int, data: bytes) -> int:
         if self._room is not None:
             await self._room.come(len(data))
@@ -326,12 +335,14 @@ class Transfer:
         while cuts <= MAX_CUTS_PER_PACK:
             try:
                 length = pack.size - offset
-                response = await self._transport.send(upload.capability, offset, length, self._pieces(pack, offset))
+                pieces = self._pieces(upload, pack, offset)
+                response = await self._transport.send(upload.capability, offset, length, pieces)
             except NoAnswer as reason:
                 if reason.code is not Code.UNREACHABLE or cuts == MAX_CUTS_PER_PACK:
                     raise
                 # An empty part asks where the server stands: what arrived before the cut is there.
-                response = await self._transport.send(upload.capability, offset, 0, self._pieces(pack, pack.size))
+                nothing = self._pieces(upload, pack, pack.size)
+                response = await self._transport.send(upload.capability, offset, 0, nothing)
             if response.status == _CREATED:
                 await self._content.mark_packs([pack.hash], unsent=False)
                 return True
@@ -341,11 +352,13 @@ class Transfer:
             cuts += 1
         raise NoAnswer(Code.BUSY, "the server did not take some content, which others may be sending; the work is kept")
 
-    async def _pieces(self, pack: PackInfo, offset: int) -> AsyncIterator[bytes]:
+    async def _pieces(self, upload: Upload, pack: PackInfo, offset: int) -> AsyncIterator[bytes]:
+        """A pack from `offset` on, as it goes to who wants it."""
         left = pack.size - offset
+        hidden = crossing(upload.key, offset)
         async with aclosing(sent_pieces(self._content, pack.hash, Span(offset, left))) as pieces:
             async for piece in pieces:
-                yield piece
+                yield hidden(piece)
                 left -= len(piece)
                 self._progress.note(len(piece), get_running_loop().time())
         if left:

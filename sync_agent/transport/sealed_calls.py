@@ -6,7 +6,7 @@ Rules:
   nothing; who does not know the key that its own certificate names is asked no more;
 - where the server that is known has been cut off, and none is known that took its place, the chain is asked for;
 - a server that does not know this device is shown its credentials, once per call;
-- only what is sealed is the server's word.
+- only what is sealed is the server's word, and the keys of links come in it: content is for nobody on the way.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SealedCalls:
     async def sync(self, request: SyncRequest) -> SyncAnswer:
         """The answer to one sync request, which says what process asks; that another lives with its key is heard."""
         shown = request.withdrawn or await self._shown()
-        request = replace(request, life=self._agent.life.next(), withdrawn=shown)
+        request = replace(request, life=self._agent.life.next(), withdrawn=shown, keyed=True)
         try:
             return self._heard(await self._exchange(Call.SYNC, SYNC_PATH, request.encode()))
         except Refused as refusal:

@@ -35,6 +35,7 @@ from protocol.replica.answering.outgoing import NamedStreams, Outgoing
 from protocol.replica.content.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.roles import READS_HAND_INS, Role
+from protocol.transfer.crossing import crossing
 from protocol.transfer.delta import Own, Spliced
 from protocol.transfer.delta_writer import DeltaWriter
 from sync_agent.app import RoomLimits
@@ -213,8 +214,9 @@ async def test_a_delta_makes_no_more_than_what_is_wanted(room: Classroom) -> Non
     before = await room.territory.replica.content.totals()
 
     async def bytes_of_it() -> AsyncIterator[bytes]:
+        hidden = crossing(upload.key, 0)
         for at in range(0, len(data), 262_144):
-            yield data[at : at + 262_144]
+            yield hidden(data[at : at + 262_144])
 
     with suppress(PeerFault):
         await thief.way.send(upload.capability, 0, len(data), bytes_of_it())

@@ -9,7 +9,9 @@ from typing import TypeVar
 
 from aiohttp import ClientSession, web
 
+from protocol.errors import PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES
+from protocol.messages.wire import PACKS_PATH
 from protocol.transfer.pack import open_frame, read_index
 
 PASSED_ON = frozenset({"authorization", "content-type", "range", "upload-offset"})
@@ -17,7 +19,7 @@ PASSED_BACK = frozenset({"content-range", "content-type", "upload-offset", "etag
 
 
 class Between:
-    """Passes requests on to the honest machine at a URL; `packs` are those that came by."""
+    """Passes requests on to the honest machine at a URL; `packs` are those that came by, down and up, as they came."""
 
     def __init__(self, honest: str, onward: ClientSession) -> None:
         self._honest = honest
@@ -34,6 +36,8 @@ class Between:
             body = await answer.read()
             if request.method == "GET":
                 self.packs.append(body)
+            elif request.path == PACKS_PATH:
+                self.packs.append(said)
             back = {name: value for name, value in answer.headers.items() if name.lower() in PASSED_BACK}
             return web.Response(status=answer.status, body=self.answer(answer.status, body), headers=back)
 
@@ -48,13 +52,18 @@ class Between:
         return body
 
     def read(self) -> bytes:
-        """What the files in these packs say."""
-        frames = ((pack, frame) for pack in self.packs for frame in read_index(pack).frames)
-        return b"".join(
-            piece
-            for pack, frame in frames
-            for piece in open_frame(frame, pack[frame.offset : frame.offset + frame.stored_bytes])
-        )
+        """What the files in these packs say; what is no pack to him, as it came."""
+        return b"".join(_files_in(pack) for pack in self.packs)
+
+
+def _files_in(pack: bytes) -> bytes:
+    try:
+        frames = read_index(pack).frames
+    except (PeerFault, TooLarge):
+        return pack
+    return b"".join(
+        piece for frame in frames for piece in open_frame(frame, pack[frame.offset : frame.offset + frame.stored_bytes])
+    )
 
 
 B = TypeVar("B", bound=Between)

@@ -26,6 +26,7 @@ from protocol.messages.wire import (
     Call,
 )
 from protocol.replica.answering.serving import Responder
+from protocol.transfer.crossing import crossing
 from sync_agent.transport.answers import Response, error_in, recognised
 from sync_agent.transport.interface import Traffic
 from sync_agent.transport.server_chain import IsOurs, Knows
@@ -59,9 +60,9 @@ class Frontage:
             found = self.responder.fetch_capability(capability)
         except RelaisError as error:
             return _refusal(error, 403)
-        return await self.responder.replica.content.read_pack(
-            found.pack, start, found.size if length is None else length
-        )
+        content = self.responder.replica.content
+        data = await content.read_pack(found.pack, start, found.size if length is None else length)
+        return crossing(found.link_key, start)(data)
 
     async def part(self, capability: str, offset: int, pieces: AsyncIterator[bytes]) -> Response:
         """Take bytes of a pack; what came before a failure of `pieces` stays."""
@@ -75,12 +76,13 @@ class Frontage:
         held = await content.part_size(wanted.pack, wanted.sender)
         if offset != held:
             return _continues_at(held)
+        clear = crossing(wanted.link_key, offset)
         try:
             async with self.responder.allowances.receiving(wanted):
                 async for piece in pieces:
                     if held + len(piece) > wanted.size:
                         raise TooLarge(Code.TOO_LARGE, "too long")
-                    held = await content.append_part(wanted.pack, held, piece, wanted.sender)
+                    held = await content.append_part(wanted.pack, held, clear(piece), wanted.sender)
                 if held < wanted.size:
                     return Response(204, {OFFSET_HEADER.lower(): str(held)}, b"")
                 await self.responder.allowances.finish(wanted)

@@ -110,8 +110,8 @@ async def test_a_server_that_lies_about_a_size_is_not_believed(
     responder = room.frontage.responder
     honest = responder._link
 
-    def lying(pack: PackInfo, now_ms: int) -> Link:
-        return replace(honest(pack, now_ms), size=pack.size + off)
+    def lying(pack: PackInfo, now_ms: int, *, keyed: bool) -> Link:
+        return replace(honest(pack, now_ms, keyed=keyed), size=pack.size + off)
 
     monkeypatch.setattr(responder, "_link", lying)
     error = await fails(machine)

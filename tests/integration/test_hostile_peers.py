@@ -17,12 +17,13 @@ from protocol.errors import NoAnswer, PeerFault, RelaisError
 from protocol.limits import MAX_ANSWER_BYTES
 from protocol.messages.calls import SyncAnswer
 from protocol.messages.parts import InlinePack, SpacePage
-from protocol.messages.wire import CONTENT_TYPE, SYNC_PATH
+from protocol.messages.wire import CONTENT_TYPE, SYNC_PATH, Capability
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.reconcile.checkpoint import Checkpoint
 from protocol.replica.byte_range import Span
 from protocol.replica.http.content import Packs
+from protocol.transfer.crossing import crossing
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies
@@ -280,13 +281,14 @@ async def test_a_neighbour_that_stops_in_the_middle_of_content_is_left_and_anoth
     send, never = Packs._send, asyncio.Event()
 
     async def stops(
-        packs: Packs, request: web.Request, answer: web.StreamResponse, pack: bytes, span: Span
+        packs: Packs, request: web.Request, answer: web.StreamResponse, may: Capability, span: Span
     ) -> web.StreamResponse:
         if packs._responder is not responder:
-            return await send(packs, request, answer, pack, span)
+            return await send(packs, request, answer, may, span)
         answer.content_length = span.length
         await answer.prepare(request)
-        await answer.write(await hostile.agent.replica.content.read_pack(pack, span.start, span.length // 2))
+        half = await hostile.agent.replica.content.read_pack(may.pack, span.start, span.length // 2)
+        await answer.write(crossing(may.link_key, span.start)(half))
         await never.wait()
         return answer
 

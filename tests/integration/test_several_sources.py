@@ -52,7 +52,7 @@ async def shared(room: Classroom) -> tuple[Device, dict[bytes, Files], list[Link
     responder = room.frontage.responder
     content = room.territory.replica.content
     packs = [await content.pack(pack, room.space) for pack in await content.pack_sizes()]
-    links = [responder._link(pack, room.territory.clock()) for pack in packs if pack is not None]
+    links = [responder._link(pack, room.territory.clock(), keyed=True) for pack in packs if pack is not None]
     assert len(links) >= PACKS
     return machine, items, links
 

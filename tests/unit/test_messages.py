@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -55,9 +56,9 @@ def full_answer(world: World) -> SyncAnswer:
         stale=(ONE,),
         closed=(TWO,),
         packs=(InlinePack(ONE, b"pack"),),
-        links=(Link(ONE, TWO, 9, "capability"),),
+        links=(Link(ONE, TWO, 9, "capability"), Link(ONE, TWO, 9, "capability", bytes(32))),
         lacks=(Wanted(ONE, TWO),),
-        uploads=(Upload(TWO, 4, "capability"),),
+        uploads=(Upload(TWO, 4, "capability"), Upload(TWO, 4, "capability", bytes(32))),
         waiting=(ONE,),
         refused=(Refusal(TWO, Code.NO_RIGHT),),
         more=True,
@@ -167,6 +168,9 @@ def test_a_request_with_a_field_of_the_wrong_form_is_malformed(world: World, key
         ("stale", [b"short"]),
         ("links", [[ONE, TWO, 1, b"bytes"]]),
         ("links", [[ONE, TWO, 1, "x" * 300]]),
+        ("links", [[ONE, TWO, 1, "x", b"short"]]),
+        ("links", [[ONE, TWO, 1, "x", ONE, ONE]]),
+        ("uploads", [[TWO, 1, "x", "no bytes"]]),
         ("uploads", [[TWO, 1]]),
         ("refused", [[ONE]]),
         ("more", 1),
@@ -274,6 +278,22 @@ def test_a_capability_to_send_names_who_may() -> None:
     assert may.sender == b"K" * 16
     with pytest.raises(PeerFault):
         Capability.check(Capability(Purpose.SEND, ONE, TWO, 99, 1000).issue(key), key, Purpose.SEND, 1000)
+
+
+def test_the_key_of_a_link_is_its_issuers_to_tell_and_good_for_that_link_alone() -> None:
+    key = bytes(32)
+    keyed = Capability(Purpose.FETCH, ONE, TWO, 99, 1000, keyed=True)
+    found = Capability.check(keyed.issue(key), key, Purpose.FETCH, 1000)
+    assert (found, found.link_key) == (keyed, keyed.link_key_under(key))
+    others = (
+        keyed.link_key_under(ONE),
+        *(replace(keyed, **change).link_key_under(key) for change in ({"pack": ONE}, {"space": TWO}, {"size": 98})),
+        Capability.to_send(ONE, TWO, 99, 1000, b"K" * 32, keyed=True).link_key_under(key),
+        Capability.to_send(ONE, TWO, 99, 1000, b"L" * 32, keyed=True).link_key_under(key),
+    )
+    assert len({found.link_key, *others}) == 1 + len(others)
+    plain = Capability.check(replace(keyed, keyed=False).issue(key), key, Purpose.FETCH, 1000)
+    assert plain.link_key == b"", "a program from before knows of none"
 
 
 def test_a_capability_opens_one_pack_for_one_purpose_for_a_while() -> None:

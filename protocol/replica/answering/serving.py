@@ -41,7 +41,7 @@ from protocol.messages.errors import encode_error
 from protocol.messages.held_names import HeldNames
 from protocol.messages.likeness import MOVED
 from protocol.messages.lives import Lives
-from protocol.messages.parts import InlinePack, Link, Offer, Refusal, SpacePage, Upload
+from protocol.messages.parts import InlinePack, Link, Refusal, SpacePage, Upload
 from protocol.messages.wire import Call, Capability, Purpose
 from protocol.model.entry import Entry, Kind
 from protocol.reconcile.checkpoint import Checkpoint
@@ -256,9 +256,9 @@ class Responder:
             closed=closed,
             withdrawn=await self._withdrawals(opened.device, closed, request.withdrawn),
             packs=tuple(InlinePack(pack.space, data) for pack, data in content.inline),
-            links=tuple(self._link(pack, now_ms) for pack in content.linked.values()),
+            links=tuple(self._link(pack, now_ms, keyed=request.keyed) for pack in content.linked.values()),
             lacks=tuple(lacks),
-            uploads=tuple([upload async for upload in self._uploads(request.offers, opened.device, readable, now_ms)]),
+            uploads=tuple([upload async for upload in self._uploads(request, opened.device, readable, now_ms)]),
             waiting=taken.waiting,
             refused=(*request.refused, *taken.refused),
             more=more,
@@ -450,10 +450,11 @@ class Responder:
         return frozenset(kept)
 
     async def _uploads(
-        self, offers: Sequence[Offer], device: bytes, readable: Mapping[bytes, Authority], now_ms: int
+        self, request: SyncRequest, device: bytes, readable: Mapping[bytes, Authority], now_ms: int
     ) -> AsyncIterator[Upload]:
         open_to = _OpenTo(self.allowances, device)
-        for offer in offers[:MAX_OFFERS]:
+        key = self.station.capability_key
+        for offer in request.offers[:MAX_OFFERS]:
             if offer.space not in readable:
                 continue
             if await self.replica.content.pack(offer.pack, offer.space) is not None:
@@ -463,12 +464,13 @@ class Responder:
                 continue
             if not (await open_to.space(offer.space)).take(offer.size):
                 continue
-            may = Capability.to_send(offer.space, offer.pack, offer.size, _expiry_s(now_ms), device)
+            expiry_s = _expiry_s(now_ms)
+            may = Capability.to_send(offer.space, offer.pack, offer.size, expiry_s, device, keyed=request.keyed)
             if not await self.scope.lets_send(offer.pack, may.sender):
                 continue
             self.allowances.open_parts.offered(may)
             held = await self.replica.content.part_size(offer.pack, may.sender)
-            yield Upload(offer.pack, held, may.issue(self.station.capability_key))
+            yield Upload(offer.pack, held, may.issue(key), may.link_key_under(key))
 
     async def _write_receipts(self, spaces: Collection[bytes]) -> None:
         """A hand-in whose content is here, durably, gets the server's receipt: signed over its id and hash (R8)."""
@@ -486,19 +488,14 @@ class Responder:
             if words == self.replica.words_on_words:
                 self._receipted.update(spaces)
 
-    def _link(self, pack: PackInfo, now_ms: int) -> Link:
-        return Link(
-            pack.space,
-            pack.hash,
-            pack.size,
-            self._capability(Purpose.FETCH, pack.space, pack.hash, pack.size, now_ms),
-        )
+    def _link(self, pack: PackInfo, now_ms: int, *, keyed: bool) -> Link:
+        key = self.station.capability_key
+        may = Capability(Purpose.FETCH, pack.space, pack.hash, pack.size, _expiry_s(now_ms), keyed=keyed)
+        return Link(pack.space, pack.hash, pack.size, may.issue(key), may.link_key_under(key))
 
     def _listen_capability(self, device: bytes, now_ms: int) -> str:
-        return self._capability(Purpose.LISTEN, self.replica.territory, device, 0, now_ms)
-
-    def _capability(self, purpose: Purpose, space: bytes, pack: bytes, size: int, now_ms: int) -> str:
-        return Capability(purpose, space, pack, size, _expiry_s(now_ms)).issue(self.station.capability_key)
+        may = Capability(Purpose.LISTEN, self.replica.territory, device, 0, _expiry_s(now_ms))
+        return may.issue(self.station.capability_key)
 
     def _closed(self, cursors: NamedCursors, readable: Mapping[bytes, Authority]) -> tuple[bytes, ...]:
         """Those of our spaces that the caller names, in full or by their beginning, and may not read."""

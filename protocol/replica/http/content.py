@@ -1,4 +1,7 @@
-"""Packs over HTTP: fetched by a link, with `Range`; sent with a capability, from where the last try ended (R13)."""
+"""Packs over HTTP: fetched by a link, with `Range`; sent with a capability, from where the last try ended (R13).
+
+What passes is encrypted under the key of its link (`crossing`): TLS may end at somebody's who is not meant to read it.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from protocol.replica.http.bodies import pieces
 from protocol.replica.http.meter import Direction, Meter
 from protocol.replica.http.problems import problem
 from protocol.replica.interfaces import ContentStore
+from protocol.transfer.crossing import crossing
 
 _log = logging.getLogger(__name__)
 
@@ -51,11 +55,11 @@ class Packs:
             fault = PeerFault(Code.WRONG_OFFSET, "the range begins behind the end of this content")
             return problem(fault, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{pack.size}"})
         if span is None or request.headers.get("If-Range", tag) != tag:
-            return await self._send(request, web.StreamResponse(headers=common), pack.hash, Span(0, pack.size))
+            return await self._send(request, web.StreamResponse(headers=common), capability, Span(0, pack.size))
         last = span.start + span.length - 1
         common["Content-Range"] = f"bytes {span.start}-{last}/{pack.size}"
         part = web.StreamResponse(status=HTTPStatus.PARTIAL_CONTENT, headers=common)
-        return await self._send(request, part, pack.hash, span)
+        return await self._send(request, part, capability, span)
 
     async def receive(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/packs`: 201 once the pack is whole and visible, 204 while it is not, 400, 403, 409, 413, 507."""
@@ -88,9 +92,10 @@ class Packs:
     async def _take(self, request: web.Request, capability: Capability, offset: int) -> int:
         """Keep what arrives, also of a body that breaks off; the size of what is here then."""
         have = offset
+        clear = crossing(capability.link_key, offset)
         try:
             async for piece in pieces(request, capability.size - offset):
-                have = await self._content.append_part(capability.pack, have, piece, capability.sender)
+                have = await self._content.append_part(capability.pack, have, clear(piece), capability.sender)
                 self._meter.moved(Direction.IN, len(piece))
         except PeerFault as fault:
             if fault.code not in _STOPPED or have < capability.size:
@@ -98,17 +103,18 @@ class Packs:
         return have
 
     async def _send(
-        self, request: web.Request, response: web.StreamResponse, pack: bytes, span: Span
+        self, request: web.Request, response: web.StreamResponse, capability: Capability, span: Span
     ) -> web.StreamResponse:
         response.content_length = span.length
         if request.method == hdrs.METH_HEAD:
             return response
-        async with aclosing(sent_pieces(self._content, pack, span)) as sending:
+        hidden = crossing(capability.link_key, span.start)
+        async with aclosing(sent_pieces(self._content, capability.pack, span)) as sending:
             piece = await anext(sending, b"")
             await response.prepare(request)
             left = span.length
             while piece:
-                await response.write(piece)
+                await response.write(hidden(piece))
                 self._meter.moved(Direction.OUT, len(piece))
                 left -= len(piece)
                 piece = await _more(sending)
