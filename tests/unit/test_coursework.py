@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.folds.coursework import Coursework, HandInState, fold_coursework, live_content, sealed_content
+from protocol.folds.coursework import Coursework, HandInState, Work, fold_coursework, live_content, sealed_content
 from protocol.limits import MAX_PARENTS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
 from protocol.model.ancestry import heads
 from protocol.model.entry import Entry, Kind
@@ -188,6 +188,32 @@ def test_a_hand_in_rises_only_on_signed_statements_about_its_very_content(room: 
     room.about(room.teacher, Kind.FEEDBACK, again, work, (note.id,))
     assert state() is HandInState.REDO
     assert [ref.stream for ref in live_content(room.work)][1:] == [bytes(32)]
+
+
+def test_each_persons_last_words_stand_the_newest_first_and_what_was_taken_back_behind(room: ClassRoom) -> None:
+    room.say_key()
+    adult = room.world.person(room.room, PersonRole.TEACHER, "M. Roy")
+    colleague = room.world.enrol(Role.TEACHER, room.room, person=adult)
+    key = PersonKey(bytes([1] * 32)).encode()
+    room.world.say(colleague, room.room, Kind.PERSON_KEY, key, subject=adult)
+    work = room.hand_in(room.revision("devoir").id)
+
+    def say(writer: Writer, text: str, *, redo: bool = False) -> None:
+        said = Feedback(text, None, redo, None).encode()
+        room.about(writer, Kind.FEEDBACK, said, work, found().remark_ids)
+
+    def found() -> Work:
+        return room.work.hand_ins[work.id]
+
+    for writer, text in ((room.teacher, "Bien"), (colleague, "Copié"), (room.teacher, "Très bien")):
+        say(writer, text)
+    assert [note.record.text for note in found().remarks] == ["Très bien", "Copié"]
+    say(colleague, "À refaire", redo=True)
+    assert [note.record.text for note in found().remarks] == ["À refaire", "Très bien"]
+    assert found().state is HandInState.REDO
+    say(colleague, "")
+    assert [note.record.text for note in found().remarks] == ["Très bien", ""]
+    assert found().state is HandInState.MARKED
 
 
 def test_what_is_about_a_hand_in_and_cannot_be_read_counts_for_nothing(room: ClassRoom) -> None:
