@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,9 +44,11 @@ def _mark(here: SpiedClass, text: str, mark: str = "18/20") -> dict[str, JSON]:
     return {"id": here.work.hex(), "text": text, "mark": mark, "redo": False}
 
 
-async def _answered(here: SpiedClass, name: str, said: Feedback, at_ms: int | None = None) -> bytes:
+async def _answered(
+    here: SpiedClass, name: str, said: Feedback, at_ms: int | None = None, person: bytes = bytes([7] * 16)
+) -> bytes:
     """The copied key lists somebody, whose device says this with the mark in mind that was given; who it is."""
-    territory, person, record = here.room.territory, bytes([7] * 16), PersonRecord(name, PersonRole.TEACHER)
+    territory, record = here.room.territory, PersonRecord(name, PersonRole.TEACHER)
     listed = compose(
         author=territory.keys.signing, space=here.room.space, kind=Kind.PERSON, grant=territory.certificate.id,
         at=(at_ms or territory.clock()) << 16, payload=record.encode(), salt=bytes(SALT_BYTES), subject=person,
@@ -103,6 +105,24 @@ async def test_what_she_said_stays_on_the_pupils_page_and_in_the_portfolio_whate
     assert row["remarks"][-1 if his.text else 0]["by"] == "Mme Petit"
     assert row["feedback"]["text"] == (his.text or HERS)
     assert (await Desk(here.machine.agent).files("checkout", item=here.work.hex())) == {"corrigé.txt": b"Voir page 12"}
+
+
+async def _the_newest(_shelf: object, said: Sequence[object]) -> Sequence[object]:
+    return said[:3]
+
+
+@attack(PLACE, off={"sync_agent.portal.everybody.remarks._known_first": _the_newest})
+async def test_however_many_teachers_are_listed_the_pupils_page_has_what_she_said(
+    here: SpiedClass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.portal.everybody.remarks.MAX_SHOWN_REMARKS", 3)
+    for number in range(5):
+        said = Feedback(HIS, f"{number}/20", False, None)
+        await _answered(here, f"M. {number}", said, person=bytes([number + 1] * 16))
+    page = await _pupils_page(here)
+    assert page.count("Ce que dit M. ") == 2
+    assert f"Ce que dit Mme Petit 18/20 {HERS}" in page
+    assert "et 3 autres corrections" in page
 
 
 @attack(PLACE, off=ONE_FOR_ALL)
