@@ -494,12 +494,17 @@ def _is_late(at_ms: int, item: Item | None) -> bool:
 def _remarks(notes: Sequence[Entry], roster: Roster) -> tuple[FeedbackNote, ...]:
     last: dict[bytes, FeedbackNote] = {}
     for entry in in_order_of_showing({entry.id: entry for entry in notes}):
-        header = entry.header
-        record = Feedback.parse(entry.payload or b"")
-        voice = roster.voice(header.grant) or header.author
-        note = FeedbackNote(entry.id, header.author, milliseconds_of(header.at), record, voice, header.grant)
-        last.setdefault(voice, note)
+        note = remark_of(entry, roster)
+        last.setdefault(note.voice, note)
     return tuple(sorted(last.values(), key=lambda note: note.record.says_nothing))
+
+
+def remark_of(entry: Entry, roster: Roster) -> FeedbackNote:
+    """What an entry says of a hand-in, and whose word that is by this roster. Raises `PeerFault` if it is none."""
+    header = entry.header
+    record = Feedback.parse(entry.payload or b"")
+    voice = roster.voice(header.grant) or header.author
+    return FeedbackNote(entry.id, header.author, milliseconds_of(header.at), record, voice, header.grant)
 
 
 def live_content(coursework: Coursework) -> Iterable[ContentRef]:

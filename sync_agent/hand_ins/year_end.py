@@ -114,7 +114,7 @@ async def portfolio(
         folder = f"{folders[work.person]}/{_named(title, work.id, first=f'{_day(work.at_ms)} ', then=then)}"
         if work.person in waiting:
             renamed += 1
-        elif await _give(agent, work, folder, outgoing):
+        elif await _give(agent, lying.roster, work, folder, outgoing):
             written += 1
         else:
             closed += 1
@@ -148,11 +148,7 @@ async def _hidden(agent: Agent, view: SpaceView, lying: NotShown, of: Collection
     """What is not shown of the work of these people."""
     shown = view.coursework.hand_ins
     unsaid = {
-        note.id: work.id
-        for work in lying.whole.hand_ins.values()
-        if work.person in of and work.id in shown
-        for note in work.remarks
-        if note not in shown[work.id].remarks
+        note.id: work.id for work in shown.values() if work.person in of for note in lying.remarks.get(work.id, ())
     }
     notes = (await agent.replica.store.get(list(unsaid))).values()
     entries = [*(one for one in lying.hand_ins if _whose(one) in of), *notes]
@@ -171,9 +167,9 @@ def _with_hidden(view: SpaceView, lying: NotShown, hidden: Iterable[_Hidden]) ->
     """That work as it lies here; what is shown with what was said of it."""
     shown, whole = view.coursework.hand_ins, lying.whole.hand_ins
     return {
-        name: replace(shown[name], remarks=whole[name].remarks) if name in shown else whole[name]
+        name: replace(work, remarks=(*(work.remarks if name in shown else ()), *lying.remarks.get(name, ())))
         for name in (each.work for each in hidden)
-        if name in whole
+        if (work := shown.get(name) or whole.get(name)) is not None
     }
 
 
@@ -265,7 +261,7 @@ async def _called_the_same(agent: Agent, roster: Roster, pupils: Container[bytes
     return {other: called.get(other, "?") for other in others}
 
 
-async def _give(agent: Agent, work: Work, folder: str, outgoing: Outgoing) -> bool:
+async def _give(agent: Agent, roster: Roster, work: Work, folder: str, outgoing: Outgoing) -> bool:
     content_key = await opening_key(agent, work)
     if content_key is None or not await agent.holdings.is_complete(work_need(work)):
         return False
@@ -280,7 +276,7 @@ async def _give(agent: Agent, work: Work, folder: str, outgoing: Outgoing) -> bo
             await outgoing.data(piece)
     if begun >= 0:
         await outgoing.end()
-    said = await _said_of(agent, work)
+    said = await _said_of(agent, roster, work)
     if said:
         await outgoing.start(f"{folder}/{SAID_FILE}", len(said.encode()))
         await outgoing.data(said.encode())
@@ -288,9 +284,8 @@ async def _give(agent: Agent, work: Work, folder: str, outgoing: Outgoing) -> bo
     return True
 
 
-async def _said_of(agent: Agent, work: Work) -> str:
+async def _said_of(agent: Agent, roster: Roster, work: Work) -> str:
     """What is said of a hand-in, by each with their name: whoever has the server answers in one of their own."""
-    roster = (await agent.replica.view(work.space)).roster
     said = [note for note in work.remarks if not note.record.says_nothing]
     names = await names_of_words(agent.replica, roster, {note.grant for note in said})
     each = ((note.record.mark, note.record.text, f"({names.get(note.grant, '?')})") for note in said)

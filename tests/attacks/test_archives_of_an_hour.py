@@ -6,18 +6,20 @@ docs/adr/0361.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from protocol.folds.coursework import Coursework
-from protocol.model.entry import Kind
+from protocol.errors import BadInput
+from protocol.folds.coursework import Coursework, FeedbackNote, Work, remark_of
+from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Revocation
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.office.not_shown import NotShown
+from protocol.rights.roster import Roster
 from protocol.rights.vouching import device_id
 from protocol.roles import Role
 from sync_agent.keys.confirming import own_device
@@ -31,7 +33,7 @@ ROW = "work is hidden for the hour in which a family's archive is written"
 
 async def _what_is_shown(_replica: Replica, view: SpaceView, _gone: Collection[bytes]) -> NotShown:
     shown = view.coursework
-    return NotShown(Coursework(shown.items, shown.hand_ins), (), ())
+    return NotShown(Coursework(shown.items, shown.hand_ins), (), (), {}, view.roster)
 
 
 OFF = {"protocol.replica.access.gathering.not_shown": _what_is_shown}
@@ -131,29 +133,97 @@ async def test_work_of_which_no_more_than_a_header_has_come_is_named_in_a_family
     assert any(line.startswith("in it, and not shown in the class: 1 hand-ins") for line in told)
 
 
+async def _her_other_laptop(archived: Archived) -> Device:
+    """Which she has confirmed."""
+    second = await archived.room.device(Role.TEACHER, person=archived.room.teacher_person)
+    for device in (second, archived.teacher):
+        await device.session.sync()
+    known = device_id(own_device(second.agent)).hex()
+    await Desk(archived.teacher.agent).ask("key-confirm", reader=known, shown_as="own")
+    for device in (archived.teacher, second):
+        await device.session.sync()
+    return second
+
+
+def _said(data: dict[str, Any]) -> dict[str, str | None]:
+    """What an archive says was said of works, and is not shown, with whose name."""
+    return {each["text"]: each["by"] for work in data["works"] for each in work["said_besides"] if each["hidden"]}
+
+
 @attack(ROW, off=OFF)
 async def test_nor_is_what_was_said_of_work_hidden_from_a_family(archived: Archived) -> None:
     """Her other laptop, on which she answered, is cut off with all that it said."""
-    room, teacher = archived.room, archived.teacher
-    second = await room.device(Role.TEACHER, person=room.teacher_person)
-    for device in (second, teacher):
-        await device.session.sync()
-    await Desk(teacher.agent).ask("key-confirm", reader=device_id(own_device(second.agent)).hex(), shown_as="own")
-    for device in (teacher, second):
-        await device.session.sync()
+    second = await _her_other_laptop(archived)
     said = {"id": archived.works[1].hex(), "text": "Un beau texte.", "mark": None, "redo": False}
     await Desk(second.agent).ask("feedback", Given({"corrige.txt": b"relis-toi"}), **said)
-    for device in (second, teacher):
+    for device in (second, archived.teacher):
         await device.session.sync()
     before = (await archived.archive())[1]["works"]
     assert {"Un beau texte.", "Bien raconté."} == {work["feedback"]["text"] for work in before}
     await archived.say(Kind.REVOKE, Revocation(second.agent.device, ()).encode())
     files, data, told = await archived.archive()
-    (work,) = (each for each in data["works"] if each["feedback"] is None)
-    beside = [(each["by"], each["text"], each["hidden"]) for each in work["said_besides"]]
-    assert beside == [("Mme Petit", "Un beau texte.", True)]
+    assert [work["feedback"] for work in data["works"]].count(None) == 1
+    assert _said(data) == {"Un beau texte.": "Mme Petit"}
     assert b"relis-toi" in files.values()
     page = said_in(files["index.html"])
     assert "A été dit aussi, et n'est plus montré dans la classe" in page
     assert "Un beau texte." in page
     assert any(line.startswith("in it, and not shown in the class: 1 ") for line in told)
+
+
+NOBODYS = {"protocol.replica.at_work.views._HIDES": frozenset[Kind]()}
+
+
+@pytest.mark.parametrize("how", ["erased", "cut off"])
+@attack(ROW, off=NOBODYS)
+async def test_a_teachers_words_are_in_a_familys_archive_though_she_is_hidden_for_an_hour(
+    archived: Archived, how: str
+) -> None:
+    """What makes her device a teacher's is hidden with her, and her words, which are not, are nobody's by then."""
+    room, head = archived.room, await archived.room.head()
+    if how == "erased":
+        await room.territory.say(room.space, Kind.ERASE, Erasure(room.teacher_person).encode())
+    else:
+        await room.territory.say(room.space, Kind.REVOKE, Revocation(archived.teacher.agent.device, ()).encode())
+    for _ in range(2):
+        await head.session.sync()
+    desk = Desk(head.agent)
+    files = await desk.files("export-person", person=room.pupil_person.hex())
+    assert _said(json.loads(files["donnees.json"])) == {"Bien raconté.": None if how == "erased" else "Mme Petit"}
+    assert any(line.startswith("in it, and not shown in the class: 1 ") for line in desk.told)
+
+
+@attack("work is hidden for the hour in which families' portfolios are written", off=NOBODYS)
+async def test_nor_is_a_portfolio_written_unasked_without_a_teachers_words_while_she_is_hidden(
+    archived: Archived,
+) -> None:
+    await archived.say(Kind.ERASE, Erasure(archived.room.teacher_person).encode())
+    desk, space = Desk(archived.teacher.agent), archived.room.space.hex()
+    with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-ins"):
+        await desk.files("portfolio", space=space)
+    files = await desk.files("portfolio", space=space, hidden_too=True)
+    assert any("what was said of it: by somebody who is erased by the server, " in line for line in desk.told)
+    assert [data.decode() for path, data in files.items() if path.endswith("correction.txt")] == [
+        "18/20\nBien raconté.\n(?)\n"
+    ]
+
+
+def _by_each_person(about: Iterable[Entry], _shown: Work | None, revealed: Roster) -> Sequence[FeedbackNote]:
+    said = [remark_of(entry, revealed) for entry in about if entry.header.kind == Kind.FEEDBACK]
+    return list({note.voice: note for note in said}.values())
+
+
+@attack(ROW, off={"protocol.replica.office.not_shown._not_said": _by_each_person})
+async def test_what_a_stolen_laptop_said_in_her_place_keeps_her_words_out_of_no_archive(archived: Archived) -> None:
+    """It was cut off long ago; now her own words are hidden for an hour, and its are as good."""
+    second = await _her_other_laptop(archived)
+    work = archived.works[0].hex()
+    await Desk(second.agent).ask("feedback", id=work, text="Copié.", mark="0/20", redo=False)
+    for device in (second, archived.teacher):
+        await device.session.sync()
+    await archived.say(Kind.REVOKE, Revocation(second.agent.device, ()).encode())
+    _, data, _ = await archived.archive()
+    assert [work["feedback"]["text"] for work in data["works"] if work["feedback"]] == ["Bien raconté."]
+    await archived.say(Kind.ERASE, Erasure(archived.room.teacher_person).encode())
+    _, data, _ = await archived.archive()
+    assert _said(data).keys() == {"Copié.", "Bien raconté."}

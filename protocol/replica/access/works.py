@@ -78,8 +78,10 @@ class Works:
             folder = f"{number:03} {portable_name(str(row['title']))[:60].strip()}{_HIDDEN if row['hidden'] else ''}"
             row |= {"state": work.state.value, "sealed_bytes": work.record.content.size, "by": said_by(work)}
             row |= await self._files([work, whole[work.id]], f"{WORK_FOLDER}/{folder}")
-            notes = _said_of(work, whole[work.id])
-            row |= await self._said_of(view, notes, f"{FEEDBACK_FOLDER}/{folder}")
+            besides = lying.remarks.get(work.id, ())
+            notes = [(note, True) for note in work.remarks if work.id in shown and not note.record.says_nothing]
+            notes += [(note, work.id not in shown) for note in besides]
+            row |= await self._said_of(lying, notes, f"{FEEDBACK_FOLDER}/{folder}")
             unseen += [note.id for note, is_shown in notes if not is_shown]
             rows.append(row)
         for entry in (each for each in hidden if each.payload is None):
@@ -96,8 +98,8 @@ class Works:
             "hidden": work not in view.coursework.hand_ins,
         }
 
-    async def _said_of(self, view: SpaceView, notes: Sequence[tuple[FeedbackNote, bool]], folder: str) -> Row:
-        names = await names_of_words(self.replica, view.roster, {note.grant for note, _ in notes})
+    async def _said_of(self, lying: NotShown, notes: Sequence[tuple[FeedbackNote, bool]], folder: str) -> Row:
+        names = await names_of_words(self.replica, lying.roster, {note.grant for note, _ in notes})
         row: Row = {"feedback": None}
         besides: list[JSON] = []
         for number, (note, is_shown) in enumerate(notes, 1):
@@ -178,10 +180,3 @@ class Works:
             await self.outgoing.end()
             found.append({"path": f"{folder}/{file.path}", "size": file.size})
         return found
-
-
-def _said_of(work: Work, whole: Work) -> list[tuple[FeedbackNote, bool]]:
-    """What was said of a hand-in, the newest first; then what else was, and is not shown with it."""
-    shown = [note for note in work.remarks if not note.record.says_nothing]
-    besides = [note for note in whole.remarks if note not in work.remarks]
-    return [*((note, True) for note in shown), *((note, False) for note in besides)]

@@ -35,6 +35,7 @@ from protocol.replica.at_work.views import Basis, SpaceView, Views
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
 from protocol.replica.recently_used import shorten
 from protocol.rights.door import Authority, Door
+from protocol.rights.roster import Roster
 from protocol.rights.speaking import Remembered
 from protocol.roles import Role
 
@@ -286,6 +287,10 @@ class Replica:
     async def view(self, space: bytes) -> SpaceView:
         """The folds of a space, made anew when what they heed has grown."""
         return await self._views.view(space)
+
+    async def unhidden_roster(self, space: bytes) -> Roster:
+        """The roster of a space as if nobody were cut off, and nothing erased: for who takes along what is hidden."""
+        return await self._views.unhidden(space)
 
     def note_destroyed(self, obeyed: frozenset[bytes]) -> None:
         """All erasures that this replica has obeyed by now: it shows nothing of it again, whoever takes them back."""

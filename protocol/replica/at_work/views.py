@@ -26,7 +26,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.replica.interfaces import EntryStore
 from protocol.rights.door import Door
 from protocol.rights.revocations import is_weighed
-from protocol.rights.roster import Roster
+from protocol.rights.roster import Roster, fold_roster
 from protocol.rights.speaking import Remembered
 
 T = TypeVar("T")
@@ -41,6 +41,7 @@ _FOLDED_BYTES: Final[Mapping[int, int]] = {Kind.PERSON: 150, Kind.REVISION: 1_50
 HEEDED_ABOVE: Final = LETS_IN | MOVES_ALL
 """What moves folds in the spaces below it: what may put an erasure in force, or out of it, is among it."""
 _ALONE: Final = frozenset({Kind.ERASE, Kind.RULING})
+_HIDES: Final = frozenset({Kind.ERASE, Kind.REVOKE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,13 @@ class Views:
         above_own = [entry for entries in sets for entry in entries]
         fold = fold_space(space, own, above_own, self._door, remembered, self._destroyed)
         return SpaceView(fold, Basis(len(own), counts, weighs, filled), _EMPTY_BYTES + _weight_bytes(own))
+
+    async def unhidden(self, space: bytes) -> Roster:
+        """The roster of a space as if nobody were cut off, and nothing erased; it is made anew each time."""
+        line = [[one.entry for one in await self._store.scan(member)] for member in self._door.lineage(space)]
+        own, *above = [[entry for entry in said if entry.header.kind not in _HIDES] for said in line]
+        remembered = self._remembered.get(space, _NOTHING)
+        return fold_roster(space, own, [entry for said in above for entry in said], self._door, remembered)
 
     async def _grown(
         self, space: bytes, kept: SpaceView, line: Sequence[bytes], above: Sequence[_Above]

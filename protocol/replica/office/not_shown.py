@@ -5,19 +5,35 @@ Rules (docs/adr/0356):
   along meanwhile lacks them, and nothing says so once the class is gone;
 - what is hidden here by an erasure or a revocation, of anybody's, and is not destroyed here, lies here; so does what
   came as a header alone;
+- a class as if nothing of it were hidden is one in which nobody were cut off, and nothing erased: a teacher's words are
+  nobody's once she is erased, or the device that speaks for her is cut off (docs/adr/0361);
+- of what was said of a hand-in and is not shown the last of each device lies here: what was cut off for good is not
+  told from what is hidden for an hour, and takes no place of that. What its author has said anew since does not;
 - whoever takes along what a class holds is told of each such thing whose word hides it, and of when by that word's own
   date.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from protocol.folds.coursework import Coursework, Item, fold_coursework, item_named, work_named
+from protocol.folds.coursework import (
+    Coursework,
+    FeedbackNote,
+    Item,
+    Work,
+    item_named,
+    remark_of,
+    topics_of,
+    with_topics,
+    work_named,
+)
 from protocol.folds.erasing import is_covered
-from protocol.model.entry import Entry, Kind
+from protocol.model.ancestry import in_order_of_showing, replaced_by
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.work import Feedback
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.office.erasures import in_force
@@ -42,18 +58,22 @@ class NotShown:
     """`whole` is a class's coursework as if nothing of it were hidden.
 
     `items` and `hand_ins` are what is not shown of it, each by the entry that makes it, in order of arrival: what is
-    hidden and not destroyed here, and what came as a header alone, which is not in `whole`.
+    hidden and not destroyed here, and what came as a header alone, which is not in `whole`. `remarks` are, by hand-in,
+    what was said of it and is not shown, the newest first; `roster` says whose words these are, by the names shown.
     """
 
     whole: Coursework
     items: tuple[Entry, ...]
     hand_ins: tuple[Entry, ...]
+    remarks: Mapping[bytes, Sequence[FeedbackNote]]
+    roster: Roster
 
 
 async def not_shown(replica: Replica, view: SpaceView, gone: Collection[bytes]) -> NotShown:
     """What lies in a class and is not shown in this view of it; `gone` are the names that were destroyed here."""
     space = view.roster.space
-    said = [one.entry for one in await replica.store.of_kinds(space, _OF_COURSEWORK)]
+    lying = [one.entry for one in await replica.store.of_kinds(space, _OF_COURSEWORK)]
+    said = [entry for entry in lying if not is_covered(entry, gone)]
     shown = view.coursework.items.keys() | view.coursework.hand_ins.keys()
     hidden = [
         entry
@@ -61,14 +81,39 @@ async def not_shown(replica: Replica, view: SpaceView, gone: Collection[bytes]) 
         if entry.id in (item_named(entry), work_named(entry))
         and entry.id not in shown
         and (entry.payload is None or view.roster.hides(entry))
-        and not is_covered(entry, gone)
     ]
-    revealed = replace(view.roster, held_back=frozenset(), erased=frozenset())
+    revealed = replace(await replica.unhidden_roster(space), held_back=frozenset(), erased=frozenset())
+    topics = topics_of(said, revealed)
     return NotShown(
-        fold_coursework(space, said, revealed),
+        with_topics(Coursework({}, {}), space, topics, revealed),
         tuple(entry for entry in hidden if entry.header.kind == Kind.REVISION),
         tuple(entry for entry in hidden if entry.header.kind == Kind.HAND_IN),
+        {
+            work: remarks
+            for work, about in topics.works.items()
+            if (remarks := _not_said(about, view.coursework.hand_ins.get(work), revealed))
+        },
+        replace(revealed, persons=view.roster.persons, aliases=view.roster.aliases),
     )
+
+
+def _not_said(about: Iterable[Entry], shown: Work | None, revealed: Roster) -> Sequence[FeedbackNote]:
+    """What was said of a hand-in and is not shown, by these entries about it."""
+    notes = {
+        entry.id: entry
+        for entry in about
+        if entry.header.kind == Kind.FEEDBACK and parsed(entry, Feedback.parse) is not None
+    }
+    said = {name: remark_of(entry, revealed) for name, entry in notes.items()}
+    gone = set[bytes]()
+    for note in () if shown is None else shown.remarks:
+        voice = said.get(note.id, note).voice
+        own = {name: entry for name, entry in notes.items() if said[name].voice == voice}
+        gone |= replaced_by(note.id, own).keys()
+    last: dict[bytes, FeedbackNote] = {}
+    for entry in in_order_of_showing(notes):
+        last.setdefault(entry.header.author, said[entry.id])
+    return [note for note in last.values() if note.id not in gone and not note.record.says_nothing]
 
 
 async def why_hidden(replica: Replica, roster: Roster, entries: Iterable[Entry]) -> dict[bytes, str]:
@@ -76,16 +121,21 @@ async def why_hidden(replica: Replica, roster: Roster, entries: Iterable[Entry])
     line = replica.door.lineage(roster.space)
     erasing = [(one, covers) for one, covers in await in_force(replica) if one.header.space in line]
     cutting = await replica.store.get(sorted(roster.revocations))
-    found: dict[bytes, list[tuple[str, Entry]]] = {}
+    found, bare = dict[bytes, list[tuple[str, Entry]]](), set[bytes]()
     for entry in entries:
-        names = covering_names(entry)
+        names, author = covering_names(entry), roster.granted.get(entry.header.grant or b"")
         found[entry.id] = [("erased", one) for one, covers in erasing if covers in names]
+        if entry.header.kind == Kind.FEEDBACK and author is not None:
+            theirs = (one for one, covers in erasing if covers == author.person)
+            found[entry.id] += [("by somebody who is erased", one) for one in theirs]
         if entry.id in roster.held_back:
             cuts = (one for one in cutting.values() if roster.revocations[one.id] == entry.header.author)
             found[entry.id] += [("held back since its computer was cut off", one) for one in cuts]
+        bare |= {entry.id} if entry.payload is None else set()
     told = await _whose_words(replica, roster, [one for _, one in chain.from_iterable(found.values())])
     return {
-        name: "; ".join(f"{what} {told[one.id]}" for what, one in words) or _otherwise(name in roster.held_back)
+        name: "; ".join(f"{what} {told[one.id]}" for what, one in words)
+        or _otherwise(is_bare=name in bare, is_held_back=name in roster.held_back)
         for name, words in found.items()
     }
 
@@ -100,10 +150,12 @@ async def switched_by(replica: Replica, item: Item) -> Entry | None:
     return (await replica.store.get(item.switches[:1])).get(item.switches[0]) if item.switches else None
 
 
-def _otherwise(is_held_back: bool) -> str:
+def _otherwise(*, is_bare: bool, is_held_back: bool) -> str:
     if is_held_back:
         return "held back with who let its computer in"
-    return "here as no more than that there is one: sync first"
+    if is_bare:
+        return "here as no more than that there is one: sync first"
+    return "nobody's word, since what makes its computer a teacher's is hidden"
 
 
 async def _whose_words(replica: Replica, roster: Roster, words: Collection[Entry]) -> dict[bytes, str]:
