@@ -167,6 +167,7 @@ MAX_RETRY_AFTER_S: Final = 600  # that an answer may ask for
 MAX_STRANGER_VALUES: Final = 4_096  # of a message, up to the end of what proves who sends it
 MAX_ENROLMENT_BYTES: Final = 4 * KiB  # sent by who has no right yet
 MAX_SPACES_PER_REQUEST: Final = 4_096
+MAX_ENDED_SPACES: Final = 257  # of which a caller says that it may not read them any more
 MAX_PUSHED_BYTES: Final = 1 * MiB
 FIRST_PUSH_BYTES: Final = 256 * KiB
 PAGE_BYTES: Final = 1 * MiB

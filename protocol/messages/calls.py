@@ -18,6 +18,7 @@ from protocol.limits import (
     MAX_CALLED,
     MAX_CHALLENGE_BYTES,
     MAX_CREDENTIALS,
+    MAX_ENDED_SPACES,
     MAX_INLINE_PACKS,
     MAX_LISTED_IDS,
     MAX_MESSAGE_BYTES,
@@ -85,7 +86,8 @@ class SyncRequest:
     A caller that has all content of many spaces says their `standing` instead. `bare` are entries whose payloads it
     asks for: nothing else is answered then. `withdrawn` are the beginnings of revocations that it has been shown.
     `untaken` is how many entries it holds, besides what it pushes, that the recipient is not known to have taken; where
-    there are none, `sets` is the hash of all that it holds. `challenge` is the latest that the recipient has given it.
+    there are none, `sets` is the hash of all that it holds of what it may read, and `ended` are the spaces of which it
+    holds something, and which it may read no more. `challenge` is the latest that the recipient has given it.
     `certificate` is the SHA-256 of the TLS certificate that the caller was shown, between neighbours. `keyed` asks for
     links with keys of their own.
     """
@@ -111,6 +113,7 @@ class SyncRequest:
     withdrawn: tuple[bytes, ...] = ()
     untaken: int = 0
     sets: bytes | None = None
+    ended: tuple[bytes, ...] = ()
     challenge: bytes | None = None
     certificate: bytes | None = None
     keyed: bool = False
@@ -139,6 +142,7 @@ class SyncRequest:
                 withdrawn=list(self.withdrawn),
                 untaken=self.untaken or None,
                 sets=self.sets,
+                ended=list(self.ended),
                 since=self.challenge,
                 certificate=self.certificate,
                 keyed=self.keyed,
@@ -173,6 +177,7 @@ class SyncRequest:
             withdrawn=fields.all_octets("withdrawn", WITHDRAWN_BYTES, MAX_CREDENTIALS),
             untaken=fields.count_or_none("untaken") or 0,
             sets=fields.octets_or_none("sets", SETS_BYTES),
+            ended=fields.all_octets("ended", 32, MAX_ENDED_SPACES),
             challenge=fields.octets_or_none("since", most=MAX_CHALLENGE_BYTES),
             certificate=fields.octets_or_none("certificate", 32),
             keyed=fields.flag("keyed"),

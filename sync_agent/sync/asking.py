@@ -4,7 +4,8 @@ Rules:
 - the first request of a sync stays small, so that it costs little where a round trip is what hurts;
 - an entry that waits at the server is sent again only when something has moved, or after a while; each request says how
   many entries the server will not have taken after it: whoever asks for nothing has not told all yet (docs/adr/0338),
-  nor before one that brings nothing, no report either, says what is held here (docs/adr/0340);
+  nor before one that brings nothing, no report either, says what is held here (docs/adr/0340), and of which spaces that
+  is not said since they are closed to it (docs/adr/0359);
 - what a publication changed goes up as a delta, in place of its packs, unless the server turns out to need them;
 - a small pack travels inside, the smallest first, those that do not fit with the next request; a larger one is offered;
 - nothing is said twice in one sync without a reason, so that a sync always ends;
@@ -14,19 +15,27 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.clock import milliseconds_of
 from protocol.errors import Code
-from protocol.limits import FIRST_PUSH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_OFFERS, MAX_PUSHED_BYTES
+from protocol.limits import (
+    FIRST_PUSH_BYTES,
+    INLINE_PACK_BYTES,
+    INLINE_TOTAL_BYTES,
+    MAX_ENDED_SPACES,
+    MAX_OFFERS,
+    MAX_PUSHED_BYTES,
+)
 from protocol.messages.calls import SyncRequest
 from protocol.messages.held_names import HeldNames
 from protocol.messages.parts import Held, InlinePack, Offer, Wanted
 from protocol.model.entry import Entry, Kind
 from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.reconcile.checkpoint import Checkpoint
+from protocol.replica.at_work.readers import ever_opened_to
 from protocol.replica.interfaces import PackInfo, Position, RegisterRow
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels
@@ -163,6 +172,7 @@ class Asking:
         untaken = await self._untaken(push) or sum((await unseen(agent)).values())
         # a report and nothing else stays below a kilobyte both ways; the next question tells
         only_reports = (health is not None or reports) and not push
+        tells = not (push or untaken or only_reports)
         quiet = not (said.requests or said.by_name or push or inline or offers or wanted)
         stands = standing(spaces, known, said.complete) if quiet else None
         request = SyncRequest(
@@ -182,7 +192,8 @@ class Asking:
             held=tuple(Held(space, names.encode()) for space, names in said.held_of.items()),
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
             untaken=untaken,
-            sets=None if push or untaken or only_reports else await self._sets(spaces),
+            sets=await self._sets(spaces) if tells else None,
+            ended=await self._ended(spaces) if tells else (),
             challenge=None if only_reports else self.challenge,
         )
         return Asked(request, tuple(inline), tuple(offers), health, tuple(reports), noted)
@@ -323,6 +334,14 @@ class Asking:
         """All that is held here of what the server may hear of, in one hash."""
         replica = self._agent.replica
         return await replica.digests.sets([(space, (await replica.position(space)).count) for space in spaces])
+
+    async def _ended(self, spaces: Collection[bytes]) -> tuple[bytes, ...]:
+        """The spaces of which something is held here, and which this device may read no more."""
+        replica = self._agent.replica
+        ended = ever_opened_to(replica.door, self._agent.device).difference(spaces)
+        held = await replica.store.spaces() if ended else {}
+        # of so many that they are cut short nothing counts as told
+        return tuple(sorted(space for space in ended if held.get(space)))[:MAX_ENDED_SPACES]
 
     async def _oldest_hand_in(self, push: list[Entry]) -> int | None:
         """The time of the oldest hand-in that the server will not have taken, of those that a message could hold."""

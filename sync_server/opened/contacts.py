@@ -21,7 +21,7 @@ from protocol.canonical import Value, decode, encode
 from protocol.clock import DAY_MS
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
-from protocol.limits import MAX_NAME_CHARS, MAX_REGISTER_BYTES
+from protocol.limits import MAX_ENDED_SPACES, MAX_NAME_CHARS, MAX_REGISTER_BYTES
 from protocol.model.structure import GENERATION_BYTES
 from protocol.replica.answering.station import Contact, Report
 from protocol.replica.interfaces import EntryStore
@@ -30,7 +30,8 @@ DIRECT: Final = "direct"
 FLUSH_INTERVAL_S: Final = 10.0
 MAX_TROUBLES: Final = 20
 MAX_UNTAKEN: Final = 32
-MAX_UNTOLD: Final = 256
+MAX_UNTOLD: Final = MAX_ENDED_SPACES - 1
+"""Who may have named fewer than there are has told nothing."""
 UNTAKEN_MS: Final = 7 * DAY_MS
 
 CONTACT_MARKS: Final = "device/"

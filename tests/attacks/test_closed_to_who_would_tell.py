@@ -16,6 +16,8 @@ from protocol.model.structure import Grant, Revocation, SpaceRecord
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Authority
 from protocol.roles import Role
+from sync_server.handlers.by_kit.territory import begin_territory
+from sync_server.opened.app import opened
 from tests.attacks.test_a_new_root_before_all_is_heard import Again, again
 from tests.attacks.test_refused_once import WORK, answered_once_by_a_thief, is_not_closed, unheard
 from tests.attacks.test_who_a_thief_says_is_gone import thief_says
@@ -128,7 +130,22 @@ async def test_nor_has_it_told_since_the_thief_has_opened_its_class_again_before
         await is_not_closed(here, tmp_path)
 
 
-async def _closes_all(scene: Again, said: Callable[..., Entry], devices: list[Device]) -> list[Entry]:
+def _of_a_stolen_key(scene: Again) -> Callable[[bytes, Kind, bytes], Entry]:
+    """Makes what whoever copied the key of the server of before signs: space, kind, payload → entry."""
+    server, clock = scene.here.office.server, scene.here.office.clock
+    author, grant = server.keys.signing, server.grant
+    return lambda space, kind, payload: compose(
+        author=author,
+        space=space,
+        kind=kind,
+        grant=grant,
+        at=at_from(clock()),
+        payload=payload,
+        salt=os.urandom(16),
+    )
+
+
+async def _closes_all(scene: Again, said: Callable[[bytes, Kind, bytes], Entry], devices: list[Device]) -> list[Entry]:
     """Another school with a class, into which the thief lets all devices that he cuts off where they are."""
     territory = scene.here.office.server.replica.door.territory
     record = SpaceRecord("Autre", "0999999Z")
@@ -147,23 +164,11 @@ async def test_nor_have_those_told_a_restored_server_who_are_let_into_another_sc
     async with again(tmp_path) as scene:
         here, clock = scene.here, scene.here.office.clock
         head = await here.head_of_the_school()
-        stolen, under = here.office.server.keys.signing, here.office.server.grant
+        said = _of_a_stolen_key(scene)
         backup = await scene.backup()
         await Desk(head.agent).ask("erase", person=[scene.pupil], alone=True)
         await calls_for_an_hour(here)
         async with scene.restored(backup, scene.kit) as server:
-
-            def said(space: bytes, kind: Kind, payload: bytes) -> Entry:
-                return compose(
-                    author=stolen,
-                    space=space,
-                    kind=kind,
-                    grant=under,
-                    at=at_from(clock()),
-                    payload=payload,
-                    salt=os.urandom(16),
-                )
-
             words = await _closes_all(scene, said, here.devices)
             await server.replica.admit(words, source=b"thief", now_ms=clock(), unsent=False)
             for _ in range(4):
@@ -216,3 +221,39 @@ async def test_what_is_closed_to_it_elsewhere_keeps_no_class_open_of_which_it_ha
         await calls_for_an_hour(here, machine)
         assert await unheard(here) == [(machine.agent.device.hex(), 0)]
         assert (await here.office.do("space close", space=other))["unheard"] == []
+
+
+async def _nothing(*_: object) -> tuple[bytes, ...]:
+    """As if a device told of no space that is closed to it."""
+    return ()
+
+
+@attack(ROW, off={"sync_agent.sync.asking.Asking._ended": _nothing})
+async def test_nor_has_who_tells_a_server_that_has_never_heard_of_the_class_that_was_closed_to_it(
+    tmp_path: Path,
+) -> None:
+    async with again(tmp_path) as scene:
+        here, clock, anew = scene.here, scene.here.office.clock, tmp_path / "anew"
+        said = _of_a_stolen_key(scene)
+
+        words = await _closes_all(scene, said, here.devices)
+        for device in here.devices:
+            await device.agent.replica.admit(words, source=b"thief", now_ms=clock(), unsent=False)
+        anew.mkdir()
+        kit, chance = scene.old, os.urandom
+        await begin_territory(anew, kit, kit_file=None, passphrase=None, now_ms=clock, entropy=chance, again=True)
+        async with opened(anew, now_ms=clock, entropy=os.urandom) as server:
+            here.frontage.responder = server.responder
+            # whom it knows already has to show it no right
+            shown = await here.office.server.replica.credentials([here.office.server.grant])
+            let_in = [word for word in words if word.header.kind != Kind.REVOKE]
+            await server.replica.admit([*shown, *let_in], source=b"thief", now_ms=clock(), unsent=False)
+            for _ in range(5):
+                clock.advance(61_000)
+                for device in here.devices:
+                    with suppress(Refused):
+                        await device.session.sync()
+            assert not server.replica.door.knows_space(here.space)
+            with pytest.raises(BadInput, match="have not told all") as refused:
+                await scene.rotate(server)
+            assert refused.value.code is Code.NOT_YET

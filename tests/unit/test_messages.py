@@ -80,6 +80,7 @@ def test_every_message_survives_its_encoding(world: World) -> None:
         (SyncRequest(withdrawn=(bytes(8), b"\x01" * 8)), SyncRequest.parse),
         (SyncRequest(certificate=bytes(range(32))), SyncRequest.parse),
         (SyncRequest(untaken=70_000), SyncRequest.parse),
+        (SyncRequest(sets=bytes(16), ended=(ONE, TWO)), SyncRequest.parse),
         (SyncAnswer(time_ms=0, unlike=True), SyncAnswer.parse),
         (ReconcileRequest(ONE, b"a", entries, entries, (), (TWO,)), ReconcileRequest.parse),
         (ReconcileRequest(ONE, None), ReconcileRequest.parse),

@@ -10,8 +10,8 @@ What was taken from it, and who showed it where this store stands, may have been
 keys; and the question may be an old one. So all that it holds has to lie here (`differing`), and it has told that since
 the challenge was given that it says (docs/adr/0340). A program from before says neither, and has told nothing.
 
-Both sides compare what the caller may read; of what is closed to it, it has told nothing, whoever has closed it
-(`untold_by`, docs/adr/0359).
+Both sides compare what the caller may read; of what is closed to it, as either knows, it has told nothing, whoever has
+closed it (`untold_by`, docs/adr/0359).
 """
 
 from __future__ import annotations
@@ -58,9 +58,12 @@ async def differing(
     return None if alike and digests is replica.digests else counts
 
 
-def untold_by(door: Door, device: bytes, readable: Collection[bytes]) -> frozenset[bytes]:
-    """The spaces into which a device was ever let in, and which are not among those that were compared with it."""
-    return frozenset(ever_opened_to(door, device).difference(readable))
+def untold_by(door: Door, device: bytes, ended: Iterable[bytes], readable: Collection[bytes]) -> frozenset[bytes]:
+    """The spaces into which a device was ever let in, and which are not among those that were compared with it.
+
+    Of a right that came here never it says itself that it has `ended`.
+    """
+    return frozenset(ever_opened_to(door, device).union(ended).difference(readable))
 
 
 def untaken_of(

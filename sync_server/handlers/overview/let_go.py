@@ -74,12 +74,15 @@ async def _doubted(server: Server) -> list[Entry]:
 
 
 async def _is_let_go(server: Server, device: bytes, spaces: Iterable[bytes], doubted: Sequence[Entry]) -> bool:
-    """Whether no right of a device gives it anything in any of these spaces, but for the `doubted` revocations."""
+    """Whether rights of a device are known in each of these spaces, and give nothing, but for what `doubted` ones say.
+
+    Of whom it is not known how they came in somewhere nobody knows either who has closed it to them.
+    """
     door = server.replica.door
     given = [each for each in door.authorities_of(device) if each.role in DEVICES]
     for space in spaces:
         here = {each.grant for each in given if door.covers(each, space)}
-        if here and not here <= await _giving_nothing(server, space, doubted):
+        if not here or not here <= await _giving_nothing(server, space, doubted):
             return False
     return True
 
