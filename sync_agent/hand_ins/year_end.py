@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.errors import BadInput, Code, Refused
+from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.folds.coursework import Work
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
 from protocol.model.entry import Entry
@@ -114,7 +115,7 @@ async def portfolio(
         folder = f"{folders[work.person]}/{_named(title, work.id, first=f'{_day(work.at_ms)} ', then=then)}"
         if work.person in waiting:
             renamed += 1
-        elif await _give(agent, lying.roster, work, folder, outgoing):
+        elif await _give(agent, lying, work, folder, outgoing):
             written += 1
         else:
             closed += 1
@@ -261,9 +262,9 @@ async def _called_the_same(agent: Agent, roster: Roster, pupils: Container[bytes
     return {other: called.get(other, "?") for other in others}
 
 
-async def _give(agent: Agent, roster: Roster, work: Work, folder: str, outgoing: Outgoing) -> bool:
-    content_key = await opening_key(agent, work)
-    if content_key is None or not await agent.holdings.is_complete(work_need(work)):
+async def _give(agent: Agent, lying: NotShown, work: Work, folder: str, outgoing: Outgoing) -> bool:
+    content_key = await _opening_to_the_end(agent, [work, lying.whole.hand_ins.get(work.id, work)])
+    if content_key is None:
         return False
     begun = -1
     async for files, index, piece in unsealed(agent, work, content_key):
@@ -276,12 +277,26 @@ async def _give(agent: Agent, roster: Roster, work: Work, folder: str, outgoing:
             await outgoing.data(piece)
     if begun >= 0:
         await outgoing.end()
-    said = await _said_of(agent, roster, work)
+    said = await _said_of(agent, lying.roster, work)
     if said:
         await outgoing.start(f"{folder}/{SAID_FILE}", len(said.encode()))
         await outgoing.data(said.encode())
         await outgoing.end()
     return True
+
+
+async def _opening_to_the_end(agent: Agent, ways: Iterable[Work]) -> bytes | None:
+    """The content key of a hand-in, by what is shown, else by all that lies here; None where it opens to no end."""
+    for way in ways:
+        content_key = await opening_key(agent, way)
+        if content_key is None or not await agent.holdings.is_complete(work_need(way)):
+            continue
+        with suppress(LocalFailure):  # one that was sealed wrongly keeps nobody's portfolio from being written
+            async with aclosing(unsealed(agent, way, content_key)) as pieces:
+                async for _ in pieces:
+                    pass
+            return content_key
+    return None
 
 
 async def _said_of(agent: Agent, roster: Roster, work: Work) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import BadInput
+from protocol.errors import BadInput, LocalFailure
 from protocol.folds.coursework import Coursework, FeedbackNote, Work, remark_of
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Revocation
@@ -22,6 +22,9 @@ from protocol.replica.office.not_shown import NotShown
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import device_id
 from protocol.roles import Role
+from protocol.trust.sealing import wrap_key
+from sync_agent.app import Agent
+from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, Given, assignment
@@ -206,6 +209,43 @@ async def test_nor_is_a_portfolio_written_unasked_without_a_teachers_words_while
     assert [data.decode() for path, data in files.items() if path.endswith("correction.txt")] == [
         "18/20\nBien raconté.\n(?)\n"
     ]
+
+
+async def _by_what_is_shown(agent: Agent, ways: Iterable[Work]) -> bytes | None:
+    return await opening_key(agent, next(iter(ways)))
+
+
+PORTFOLIOS = {"sync_agent.hand_ins.year_end._opening_to_the_end": _by_what_is_shown}
+
+
+@attack("work is hidden for the hour in which families' portfolios are written", off=PORTFOLIOS)
+async def test_nor_are_the_keys_hidden_of_work_that_is_in_a_portfolio(archived: Archived) -> None:
+    await archived.say(Kind.REVOKE, Revocation(archived.machine.agent.device, tuple(archived.works)).encode())
+    files = await Desk(archived.teacher.agent).files("portfolio", space=archived.room.space.hex())
+    assert sum(path.endswith(".odt") for path in files) == 2
+
+
+def _under_no_key(_content_key: bytes, *sealed_to: Any) -> bytes:
+    return wrap_key(bytes(32), *sealed_to)
+
+
+@attack("a work that opens nowhere keeps families from getting any", off=PORTFOLIOS)
+async def test_work_that_was_sealed_wrongly_is_named_and_the_rest_of_a_class_gets_its_portfolios(
+    archived: Archived, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, desk = archived.room, Desk(archived.teacher.agent)
+    with monkeypatch.context() as patch:
+        patch.setattr("protocol.folds.hand_in_keys.wrap_key", _under_no_key)
+        await room.hand_in(archived.machine, archived.item, {"rien.odt": b"..."})
+    for device in (archived.machine, archived.teacher):
+        await device.session.sync()
+    try:
+        files = await desk.files("portfolio", space=room.space.hex())
+    except LocalFailure as failure:
+        pytest.fail(f"no portfolio of the class is written: {failure}")
+    assert sum(path.endswith(".odt") for path in files) == 2
+    assert any(line.startswith("does not open on this device: Léa, ") for line in desk.told)
+    assert len(_texts((await archived.archive())[0])) == 2
 
 
 def _by_each_person(about: Iterable[Entry], _shown: Work | None, revealed: Roster) -> Sequence[FeedbackNote]:
