@@ -10,7 +10,8 @@ Rules:
   it, and machines bring what it said after the backup. Whoever knows better has them ended by `rotate server`, with a
   time from when on; so what the backup holds is noted as having come when it was made (docs/adr/0187);
 - what an interrupted `restore` left is thrown away by the next; one that fails leaves nothing of the backup;
-- a backup lies where others may write: what of it counts, `foreign_backup` says; who could sign in is told.
+- a backup lies where others may write: its database is read, and a new one written; what of it counts,
+  `foreign_backup` says; who could sign in is told.
 """
 
 from __future__ import annotations
@@ -38,9 +39,8 @@ from protocol.replica.disk import Disk
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.known_here import note_at_once
 from protocol.replica.private_file import create_private, make_private_folder, remove_private
-from protocol.replica.storage.sqlite import SqliteStore
 from protocol.trust.kit import Kit
-from sync_server.handlers.accounts.administrators import accounts_in, said_to_end
+from sync_server.handlers.accounts.administrators import said_to_end
 from sync_server.handlers.by_kit.territory import (
     admit_kits_word,
     leave_nothing,
@@ -51,9 +51,9 @@ from sync_server.handlers.by_kit.territory import (
 from sync_server.handlers.store.archive import HEAD, Head, read_head, read_whole
 from sync_server.handlers.store.restored import restored_mark
 from sync_server.keeping.beginning import check_folder
-from sync_server.keeping.foreign_backup import check_made_by_us, keep_what_is_proven, packs_read_anew
+from sync_server.keeping.foreign_backup import take_over
 from sync_server.keeping.kit_file import KitInFile
-from sync_server.opened.data_folder import KEYS_FOLDER, UNFINISHED_FILE
+from sync_server.opened.data_folder import COPY_FILE, KEYS_FOLDER, UNFINISHED_FILE
 from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 from sync_server.opened.made_anew import made_anew_mark
 
@@ -207,9 +207,9 @@ def summary(head: Head) -> str:
 
 
 def _unpack(file: Path, folder: Path) -> None:
-    """All members, checked and durable."""
+    """All members, checked and durable; the database where nothing goes on from it."""
     make_private_folder(folder / KEYS_FOLDER)
-    read_whole(file, folder)
+    read_whole(file, folder, database=COPY_FILE)
     disk = Disk(folder)
     places = {str(Path(name).parent) for name, _ in disk.files(PACKS)}
     disk.flush_folders([KEYS_FOLDER, *sorted(places), *([PACKS] if places else []), "."])
@@ -229,12 +229,9 @@ async def _begin_generation(
     generation = entropy(GENERATION_BYTES)
     before = ServerKeys.read(folder)
     keys = ServerKeys.create(entropy(SEED_BYTES), entropy(SEED_BYTES), entropy(CAPABILITY_KEY_BYTES))
-    await check_made_by_us(folder)
-    store = await SqliteStore.open(folder)
+    replica, accounts = await take_over(folder, head.root, kit, now_ms, tell)
     try:
-        ended = [said_to_end(account) for account in await accounts_in(store)]
-        await keep_what_is_proven(store, head.root, kit, now_ms)
-        replica = await Replica.open(head.root, store, await packs_read_anew(folder, store, tell))
+        store, ended = replica.store, [said_to_end(account) for account in accounts]
         # it says itself when it was made: no later than now, at least
         made_ms = min(head.made_ms, now_ms())
         await store.set_marks({**restored_mark(now_ms(), made_ms), **made_anew_mark(now_ms())})
@@ -246,7 +243,8 @@ async def _begin_generation(
         if later_ms := await _dated_later_ms(replica, certificate):
             tell(_LATER.format(local_time(rfc3339(later_ms) or "")))
     finally:
-        await store.close()
+        await replica.close()
+    remove_private(folder / COPY_FILE)
     keys.write(folder)
     Territory(head.name, head.root, certificate, generation).write(folder)
     remove_private(folder / UNFINISHED_FILE)

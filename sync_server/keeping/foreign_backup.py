@@ -1,13 +1,14 @@
-"""A database that somebody else may have written: what of it a restored server goes on from (docs/adr/0102).
+"""A backup that somebody else may have written: what of it a restored server goes on from (docs/adr/0102, 0365).
 
 Rules:
-- its tables and indexes are those that this program makes, and there is nothing else: a trigger or a view of somebody
-  else's would go on working in the server, and swallow revocations say;
-- each entry goes through the door again, its signature and right; what does not pass is moved aside;
-- what waited in quarantine is let go: others bring it again;
+- nothing goes on from the database that lies in it: it is read, and what counts is written into a new one. So nothing
+  of it is where the ordinary door would not have put it: no row out of sight that keeps a word from ever coming in, no
+  trigger, no note that nobody has thought of;
+- each entry goes through the door again, its signature and right; what does not pass is left behind, and what waits for
+  something that is not there: others bring it again;
 - reports of devices count as far as their devices have signed them;
-- of what the store remembers, its marks, those stay that are listed here, and all others are let go, whatever is added
-  to them one day (docs/adr/0331). So goes what gives a right by merely standing there: who may sign in, whom the
+- of what the store remembers, its marks, those are taken over that are listed here, and no others, whatever is added to
+  them one day (docs/adr/0331). So goes what gives a right by merely standing there: who may sign in, whom the
   command names, and that there is a backup, on whose word machines let go of work; and what nobody can check: which
   content is complete; who was destroyed, and since when that was meant to be, for which an erasure in force has its
   week again; who has brought how much; which keys were its own and which revocations it has said; of
@@ -20,64 +21,93 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import Code, LocalFailure, PeerFault
-from protocol.limits import PAGE_BYTES, GiB
+from protocol.limits import GiB
 from protocol.messages.enrollment import parse_chain
-from protocol.model.register import parse_register
-from protocol.replica.at_work.replica import CLOCK_MARK, Replica
-from protocol.replica.content.kept.memory_packs import MemoryPacks
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.kept.packs import PackFolder
-from protocol.replica.content.kept.sqlite_rebuild import RebuiltRows
-from protocol.replica.interfaces import RegisterRow
-from protocol.replica.storage.database import is_made_like_ours
-from protocol.replica.storage.memory import MemoryStore
-from protocol.replica.storage.sqlite import DATABASE, SqliteStore
-from protocol.replica.storage.sqlite_verify import move_aside
+from protocol.replica.storage.foreign_file import ForeignFile, Numbered, read_foreign
+from protocol.replica.storage.sqlite import SqliteStore
 from protocol.trust.kit import Kit
+from sync_server.handlers.accounts.administrators import ACCOUNT_MARKS, Administrator, accounts_in
 from sync_server.opened.contacts import CONTACT_MARKS
+from sync_server.opened.data_folder import COPY_FILE
 
 _STAY: Final = (CONTACT_MARKS,)
-"""Of the marks of a store those that stay: people read in them when each device was last heard of."""
+"""Of the marks of a store those that are taken over: people read in them when each device was last heard of."""
+_ROUNDS: Final = 10
+"""So often what waited is tried again: what was destroyed came before its erasure, what was bad once after what it let
+in. An honest backup needs two or three; one that somebody has put in another order loses what deleting would lose it.
+"""
 _TELL_EACH_BYTES: Final = GiB
 
 
-async def check_made_by_us(folder: Path) -> None:
-    """Raise `LocalFailure(DAMAGED)` for an unpacked database that holds more, or less, than ours do."""
-    if not await asyncio.to_thread(is_made_like_ours, folder / DATABASE):
-        raise LocalFailure(
-            Code.DAMAGED,
-            "the database in this backup has parts that no server of this version makes: somebody else has written it, "
-            "or a newer version; use another backup",
+async def take_over(
+    folder: Path, root: bytes, kit: Kit, now_ms: Callable[[], int], tell: Callable[[str], None]
+) -> tuple[Replica, list[Administrator]]:
+    """A new replica in `folder`, where a backup was unpacked, of what is proven in it; and who could sign in.
+
+    Raises `LocalFailure`; nothing is open then.
+    """
+    store = await SqliteStore.open(folder)
+    try:
+        content = await PackFolder.open(folder, store)
+        replica = await Replica.open(root, store, content)
+        with read_foreign(folder / COPY_FILE) as foreign:
+            left = await _let_in(foreign, replica, kit, now_ms)
+            await store.put_registers(await asyncio.to_thread(foreign.registers))
+            await store.set_marks({key: data for each in _STAY for key, data in foreign.marks(each).items()})
+            accounts = accounts_in(foreign.marks(ACCOUNT_MARKS))
+            await _take_in_packs(foreign, store, content, tell)
+    except BaseException:
+        await store.close()
+        raise
+    if left:
+        tell(
+            f"{left} entries in the backup were left behind: nobody who may say them has signed them, or what they "
+            "need is not in it; agents bring what is lacking"
         )
+    return replica, accounts
 
 
-async def keep_what_is_proven(store: SqliteStore, root: bytes, kit: Kit, now_ms: Callable[[], int]) -> None:
-    """Let go of all that nobody has signed who may say it."""
-    clock = await _keep_what_the_door_lets_in(store, root, kit, now_ms)
-    await _forget_what_waits(store)
-    await _keep_reports_of_devices(store)
-    await _keep_marks_that_stay(store)
-    await store.set_marks({CLOCK_MARK: clock})
+async def _let_in(foreign: ForeignFile, replica: Replica, kit: Kit, now_ms: Callable[[], int]) -> int:
+    """Let in by the ordinary door all that passes it; how many entries do not."""
+    source = replica.door.root
+    if kit.chain:
+        await replica.admit(parse_chain(kit.chain), source=source, now_ms=now_ms())
+    refused: set[bytes] = set()
+    waiting: dict[bytes, int] = {}
+    pages = foreign.entries()
+    for _ in range(_ROUNDS):
+        came, waiting = 0, {}
+        while (page := await asyncio.to_thread(_next, pages)) is not None:
+            entries = [entry for _, entry in page]
+            admission = await replica.admit(entries, source=source, now_ms=now_ms(), hold=False)
+            came += len(admission.admitted)
+            refused |= {refusal.id for refusal in admission.refused}
+            waits = set(admission.unheld)
+            waiting |= {entry.id: number for number, entry in page if entry.id in waits}
+        if not came or not waiting:
+            break
+        pages = foreign.again(sorted(waiting.values()))
+    return len(refused | waiting.keys())
 
 
-async def packs_read_anew(folder: Path, store: SqliteStore, tell: Callable[[str], None]) -> PackFolder:
-    """The packs of an unpacked backup, opened, with an index that was read out of them. Raises `LocalFailure`."""
-    rows = RebuiltRows(store.database)
-    named = len(await rows.sizes())
-    # before anything else is asked of them: of rows that nobody wrote, few are found by their pack
-    await rows.forget_content()
-    content = await PackFolder.open(folder, store)
+async def _take_in_packs(
+    foreign: ForeignFile, store: SqliteStore, content: PackFolder, tell: Callable[[str], None]
+) -> None:
+    """The index of the unpacked packs, read out of them."""
+    homes = await asyncio.to_thread(foreign.homes)
     rebuild = content.rebuild()
-    lacking = named - len(await rows.sizes()) + await rebuild.read_anew(_Progress(tell))
+    await rebuild.take_in_parts(_Progress(tell))
+    lacking = len(homes.keys() - await content.pack_sizes())
     await rebuild.look_at_entries(store, content)
-    await rebuild.keep_homes()
+    await rebuild.take_homes(homes)
     if lacking:
         tell(f"{lacking} packs that the backup names are missing in it or bad; what they held is asked of the agents")
-    return content
 
 
 class _Progress:
@@ -93,53 +123,5 @@ class _Progress:
             self._tell(f"packs are read: {done / GiB:.0f} of {total / GiB:.0f} GiB")
 
 
-async def _keep_what_the_door_lets_in(
-    store: SqliteStore, root: bytes, kit: Kit, now_ms: Callable[[], int]
-) -> bytes | None:
-    """Move aside what bears no signature, or nobody's who might say it; the clock that the rest makes.
-
-    Everything goes through the door of a second replica, in memory; of a server's own backup it lets all in.
-    """
-    await store.verify()
-    judge = await Replica.open(root, MemoryStore(), MemoryPacks())
-    if kit.chain:
-        await judge.admit(parse_chain(kit.chain), source=root, now_ms=now_ms())
-    listed = await store.spaces()
-    left = set(listed)
-    while left:
-        # the territory, then its schools, then their classes, as each becomes known
-        ready = sorted(left & set(judge.door.spaces())) or sorted(left)
-        for space in ready:
-            after = 0
-            while page := await store.page(space, after, PAGE_BYTES):
-                after = page[-1].arrival
-                await judge.admit([stored.entry for stored in page], source=root, now_ms=now_ms())
-        left.difference_update(ready)
-    why: dict[bytes, str] = {}
-    for space in listed:
-        names = [stored.entry.id for stored in await store.scan(space)]
-        why |= dict.fromkeys(set(names) - await judge.store.present(names), "nobody who may say it has signed it")
-    await move_aside(store.database, why)
-    return await judge.store.mark(CLOCK_MARK)
-
-
-async def _forget_what_waits(store: SqliteStore) -> None:
-    await store.database.write(lambda connection: connection.execute("DELETE FROM held").close())
-
-
-async def _keep_reports_of_devices(store: SqliteStore) -> None:
-    rows = await store.registers()
-    await store.database.write(lambda connection: connection.execute("DELETE FROM register").close())
-    await store.put_registers([row for row in rows if _is_signed(row)])
-
-
-def _is_signed(row: RegisterRow) -> bool:
-    try:
-        said = parse_register(row.data)
-    except (PeerFault, TypeError):
-        return False
-    return (said.kind, said.subject, said.device, said.at_ms) == (row.kind, row.subject, row.device, row.at_ms)
-
-
-async def _keep_marks_that_stay(store: SqliteStore) -> None:
-    await store.set_marks({mark: None for mark in await store.marks("") if not mark.startswith(_STAY)})
+def _next(pages: Iterator[Numbered]) -> Numbered | None:
+    return next(pages, None)

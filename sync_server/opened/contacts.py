@@ -13,6 +13,7 @@ device has not told all (docs/adr/0338).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -36,6 +37,7 @@ UNTAKEN_MS: Final = 7 * DAY_MS
 
 CONTACT_MARKS: Final = "device/"
 """… then a device's id → what is remembered of it."""
+_CONTACT: Final = re.compile(rf"{CONTACT_MARKS}((?:[0-9a-f]{{2}})+)")
 _VIA_CHARS: Final = 64
 _CODE_CHARS: Final = 64
 _TROUBLE_PARTS: Final = 3
@@ -159,7 +161,9 @@ class Contacts:
     async def load(self) -> None:
         """Read what was remembered."""
         marks = await self._store.marks(CONTACT_MARKS)
-        self._heard = {bytes.fromhex(key[len(CONTACT_MARKS) :]): Heard.parse(data) for key, data in marks.items()}
+        named = ((_CONTACT.fullmatch(key), data) for key, data in marks.items())
+        # of no device is what somebody else has written under another name
+        self._heard = {bytes.fromhex(found[1]): Heard.parse(data) for found, data in named if found is not None}
 
     def of(self, device: bytes) -> Heard:
         """What is remembered of a device."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from protocol.model.register import RegisterKind, compose_register
 from protocol.model.structure import Erasure, Grant, Invite
 from protocol.replica.at_work.quarantine import Quarantine
 from protocol.replica.interfaces import Held, RegisterRow
+from protocol.replica.storage.sqlite import DATABASE
 from protocol.roles import Role
 from protocol.trust.invitation import Invitation
 from sync_server.handlers.accounts.administrators import (
@@ -29,8 +32,9 @@ from sync_server.handlers.accounts.administrators import (
 from sync_server.handlers.overview.figures import BACKUP_MARK
 from sync_server.handlers.store.backups import note_kept
 from sync_server.opened.app import opened
+from sync_server.opened.contacts import CONTACT_MARKS
 from tests.harness.attack import attack
-from tests.harness.backups import Case, rewritten
+from tests.harness.backups import AS_IT_IS, Case, rewritten
 from tests.harness.server_in_process import Office, office
 from tests.harness.territory import new_device
 
@@ -68,8 +72,10 @@ def grant_by_a_stranger(space: bytes, at: int) -> tuple[bytes, Entry]:
     return keys[0], entry
 
 
-async def believed(*_: object) -> None:
-    """The database of a backup is taken as it is."""
+def schema_of(database: Path) -> set[tuple[str, str]]:
+    """What a database is made of."""
+    with closing(sqlite3.connect(database)) as connection:
+        return set(connection.execute("SELECT name, sql FROM sqlite_schema"))
 
 
 async def signed_all_of_it(_quarantine: Quarantine, waiting: list[Held]) -> list[tuple[Held, bool]]:
@@ -77,10 +83,7 @@ async def signed_all_of_it(_quarantine: Quarantine, waiting: list[Held]) -> list
     return [(held, True) for held in waiting]
 
 
-@attack(
-    "a backup that somebody else has written",
-    off={"sync_server.keeping.foreign_backup._keep_what_the_door_lets_in": believed},
-)
+@attack("a backup that somebody else has written", off=AS_IT_IS)
 async def test_what_stands_in_a_backup_counts_only_as_far_as_somebody_who_may_has_signed_it(case: Case) -> None:
     async with office(case.folder / "server", kit=case.kit) as desk:
         space, at = bytes.fromhex(desk.space), at_from(desk.clock())
@@ -101,7 +104,7 @@ async def test_what_stands_in_a_backup_counts_only_as_far_as_somebody_who_may_ha
 @attack(
     "a backup that somebody else has written",
     off={
-        "sync_server.keeping.foreign_backup._forget_what_waits": believed,
+        **AS_IT_IS,
         "protocol.replica.at_work.quarantine.Quarantine._verified_again": signed_all_of_it,
     },
 )
@@ -138,7 +141,7 @@ async def test_what_waits_in_a_store_that_somebody_else_wrote_is_checked_when_it
         assert not await desk.server.store.held(), "what nobody signed waits no longer"
 
 
-@attack("a backup that somebody else has written", off={"sync_server.keeping.backing_up.check_made_by_us": believed})
+@attack("a backup that somebody else has written", off=AS_IT_IS)
 @pytest.mark.parametrize(
     "sql",
     [
@@ -157,13 +160,38 @@ async def test_what_waits_in_a_store_that_somebody_else_wrote_is_checked_when_it
         ),
     ],
 )
-async def test_a_database_that_does_things_of_its_own_is_not_restored(case: Case, sql: str) -> None:
+async def test_what_a_database_does_of_its_own_it_does_in_no_server_that_is_restored(case: Case, sql: str) -> None:
+    async with office(case.folder / "server", kit=case.kit) as desk:
+        await case.keep(desk)
+    rewritten(case.backup, sql)
+    await case.restore(desk.clock)
+    assert schema_of(case.folder / "new" / DATABASE) == schema_of(case.folder / "server" / DATABASE)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        pytest.param("ALTER TABLE entry RENAME TO e; CREATE VIEW entry AS SELECT * FROM e;", id="a view for a table"),
+        pytest.param("DROP TABLE mark;", id="none of ours"),
+    ],
+)
+async def test_a_database_whose_rows_are_no_tables_is_not_read(case: Case, sql: str) -> None:
     async with office(case.folder / "server", kit=case.kit) as desk:
         await case.keep(desk)
     rewritten(case.backup, sql)
     with pytest.raises(LocalFailure) as raised:
         await case.restore(desk.clock)
     assert raised.value.code is Code.DAMAGED
+    assert [path.name for path in (case.folder / "new").rglob("*") if path.is_file()] == ["lock"]
+
+
+async def test_what_a_backup_notes_of_no_device_keeps_no_server_from_starting(case: Case) -> None:
+    async with office(case.folder / "server", kit=case.kit) as desk:
+        await desk.server.store.set_marks({f"{CONTACT_MARKS}nobody": b"\x80"})
+        await case.keep(desk)
+    await case.restore(desk.clock)
+    async with opened(case.folder / "new", now_ms=desk.clock, entropy=os.urandom) as server:
+        assert server.contacts.devices() == []
 
 
 @attack(
@@ -191,7 +219,7 @@ async def test_nobody_signs_in_by_a_backup_and_nothing_counts_as_backed_up(case:
 
 @attack(
     "a backup that somebody else has written",
-    off={"sync_server.keeping.foreign_backup._keep_reports_of_devices": believed},
+    off=AS_IT_IS,
 )
 async def test_a_report_that_its_device_did_not_sign_is_left_behind(case: Case) -> None:
     async with office(case.folder / "server", kit=case.kit) as desk:

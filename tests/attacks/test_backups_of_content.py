@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,10 @@ from protocol.messages.parts import InlinePack
 from protocol.model.entry import Kind
 from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.at_work.replica import Draft
-from protocol.replica.content.kept.packs import PackFolder
-from protocol.replica.storage.sqlite import SqliteStore
 from protocol.transfer.chunking import encode_chunk_list
 from sync_server.opened.app import opened
 from tests.harness.attack import attack
-from tests.harness.backups import Case, Content, handed_in, noise, rewritten
+from tests.harness.backups import AS_IT_IS, Case, Content, handed_in, noise, rewritten
 from tests.harness.server_in_process import Member, Office, office
 
 ROW = "a backup that claims content it lacks"
@@ -45,15 +42,10 @@ def claims(work: Content, pack: str, space: str) -> str:
     return "\n".join([*rows, f"INSERT OR IGNORE INTO pack_space VALUES ({pack}, {number}, 0);"])
 
 
-async def by_its_rows(folder: Path, store: SqliteStore, _tell: Callable[[str], None]) -> PackFolder:
-    """The index is believed."""
-    return await PackFolder.open(folder, store)
-
-
 NO_PACK = bytes(40_000)
 
 
-@attack(ROW, off={"sync_server.keeping.backing_up.packs_read_anew": by_its_rows})
+@attack(ROW, off=AS_IT_IS)
 @pytest.mark.parametrize(
     "pack",
     [
@@ -86,7 +78,7 @@ async def test_no_receipt_is_signed_for_work_that_only_the_index_of_a_backup_has
         assert read == work.data
 
 
-@attack(ROW, off={"sync_server.keeping.backing_up.packs_read_anew": by_its_rows})
+@attack(ROW, off=AS_IT_IS)
 async def test_a_backup_gives_no_class_the_packs_of_another(case: Case) -> None:
     exam = noise(3)
     record = Revision(ItemKind.LESSON, "Contrôle", None, None, ContentRef(exam.stream, len(exam.data), 1))

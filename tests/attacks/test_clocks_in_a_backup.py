@@ -13,7 +13,7 @@ from sync_agent.transport.sealed_calls import server_of
 from sync_server.handlers.by_kit.territory import begin_territory, kit_in
 from sync_server.opened.app import Server, opened
 from tests.harness.attack import attack
-from tests.harness.backups import make_backup, restore_backup, rewritten
+from tests.harness.backups import AS_IT_IS, make_backup, restore_backup, rewritten
 from tests.harness.failures import code_of
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
@@ -23,11 +23,6 @@ ROW = "a backup that somebody else has written"
 YEARS_AHEAD_MS = 4_102_444_800_000
 _MARKS = {"clock": at_from(YEARS_AHEAD_MS).to_bytes(8, "big"), "proven": YEARS_AHEAD_MS.to_bytes(8, "big")}
 _SQL = "INSERT OR REPLACE INTO mark VALUES ('{}', x'{}');"
-
-
-async def _believed_as_it_is(*_: object) -> list[str]:
-    """All that the database of a backup says stays."""
-    return []
 
 
 def _any_clock(last: int, _reference_ms: int) -> int:
@@ -53,7 +48,7 @@ def _a_thiefs_teacher(here: Town, server: Server) -> Entry:
 @attack(
     ROW,
     off={
-        "sync_server.keeping.backing_up.keep_what_is_proven": _believed_as_it_is,
+        **AS_IT_IS,
         "protocol.clock.believable": _any_clock,
     },
 )

@@ -15,16 +15,20 @@ from blake3 import blake3
 
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.work import ContentRef, HandIn
-from protocol.replica.storage.sqlite import DATABASE
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.content.kept.packs import PackFolder
+from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.transfer.chunking import ChunkList, chunk_list, stream_id
 from protocol.transfer.pack import FinishedPack
 from protocol.transfer.pack_writer import PackWriter
 from protocol.trust.kit import Kit, write_kit
+from sync_server.handlers.accounts.administrators import Administrator
 from sync_server.handlers.by_kit.territory import new_kit
 from sync_server.handlers.store import archive
 from sync_server.handlers.store.backups import back_up
 from sync_server.keeping.backing_up import BackupFile, restore
 from sync_server.opened.app import Server
+from sync_server.opened.data_folder import COPY_FILE
 from tests.harness.caller import in_sealed_form
 from tests.harness.server_in_process import Member, Office
 from tests.harness.territory import SimClock
@@ -35,6 +39,18 @@ async def make_backup(server: Server, file: Path) -> None:
     with BackupFile(file) as target:
         await back_up(server, "0", target)
         target.keep()
+
+
+async def gone_on_from(
+    folder: Path, root: bytes, _kit: Kit, _now_ms: Callable[[], int], _tell: Callable[[str], None]
+) -> tuple[Replica, list[Administrator]]:
+    """Instead of `foreign_backup.take_over`: the server goes on from the file as somebody has written it."""
+    (folder / COPY_FILE).replace(folder / DATABASE)
+    store = await SqliteStore.open(folder)
+    return await Replica.open(root, store, await PackFolder.open(folder, store)), []
+
+
+AS_IT_IS: Mapping[str, object] = {"sync_server.keeping.backing_up.take_over": gone_on_from}
 
 
 async def restore_backup(

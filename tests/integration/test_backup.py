@@ -349,7 +349,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("moment", ["forget_content", "put", "bear_out", "keep_homes", "end"])
+@pytest.mark.parametrize("moment", ["put", "bear_out", "take_homes", "end"])
 def test_a_restore_that_is_killed_while_it_reads_the_packs_is_none_and_the_next_begins_anew(
     here: School, backup: Path, tmp_path: Path, moment: str
 ) -> None:

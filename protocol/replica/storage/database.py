@@ -347,19 +347,16 @@ def migrations() -> list[tuple[int, int, str]]:
     return sorted(steps)
 
 
-def is_made_like_ours(file: Path) -> bool:
-    """Whether a file that nobody has open holds tables and indexes as this program makes them, and nothing else.
-
-    A trigger or a view of somebody else's would go on working in the database. Raises `LocalFailure`.
-    """
-    try:
-        with contextlib.closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as connection:
-            connection.execute("PRAGMA trusted_schema = OFF")
-            return _is_made_like_ours(connection)
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
-            return False
-        raise failure_of(error) from error
+def check_known_version(connection: sqlite3.Connection) -> int:
+    """The version of the schema of an opened database; raise `LocalFailure(UNKNOWN_FORMAT)` where it is too new."""
+    (stored,) = connection.execute("PRAGMA user_version").fetchone()
+    compat, version = divmod(stored, _VERSIONS)
+    newest = migrations()[-1][0]
+    if compat > newest:
+        raise LocalFailure(
+            Code.UNKNOWN_FORMAT, "a newer version of this program wrote this folder", schema=version, known=newest
+        )
+    return cast("int", version)
 
 
 def _is_made_like_ours(connection: sqlite3.Connection) -> bool:
@@ -379,15 +376,8 @@ def _schema_of(connection: sqlite3.Connection) -> list[tuple[str, str, str, str]
 
 
 def _migrate(connection: sqlite3.Connection, up_to: int | None = None) -> None:
-    (stored,) = connection.execute("PRAGMA user_version").fetchone()
-    compat, version = divmod(stored, _VERSIONS)
-    steps = migrations()
-    newest = steps[-1][0]
-    if compat > newest:
-        raise LocalFailure(
-            Code.UNKNOWN_FORMAT, "a newer version of this program wrote this folder", schema=version, known=newest
-        )
-    for step, oldest, sql in steps:
+    version = check_known_version(connection)
+    for step, oldest, sql in migrations():
         if step > version and (up_to is None or step <= up_to):
             connection.executescript(
                 f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA application_id = {APPLICATION_ID};\n"

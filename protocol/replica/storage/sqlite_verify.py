@@ -8,6 +8,7 @@ are dropped where they cannot be read.
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -22,6 +23,8 @@ from protocol.replica.storage.database import Cell, Database
 from protocol.replica.storage.sqlite_entries import ENTRY, entry_of
 
 _ROWS_AT_ONCE: Final = 100
+_BELOW_ALL: Final = -math.inf
+"""Somebody else's row may have any number: entries are numbered from 1, and all that is asked for begins there."""
 _PAGE: Final = f"""SELECT {ENTRY}, seq, kind, at_ms,
         (SELECT space.id FROM space WHERE number = entry.space), (SELECT key FROM author WHERE number = entry.author)
     FROM entry WHERE seq > ? ORDER BY seq LIMIT {_ROWS_AT_ONCE}"""  # noqa: S608
@@ -41,22 +44,12 @@ async def verify_entries(database: Database) -> list[Damage]:
         if remaining := await database.run(_check_structure):
             raise await database.suspect(remaining[0].why)
     faults: Faults = {}
-    seq = 0
+    seq: float = _BELOW_ALL
     while rows := await database.run(partial(_page, after=seq)):
         faults |= await asyncio.to_thread(_faults, rows)
         seq = cast("int", rows[-1][5])
     await database.write(_drop_what_cannot_be_read)
     return damages + await database.write(lambda connection: _put_right(connection, faults))
-
-
-async def move_aside(database: Database, why: Mapping[bytes, str]) -> list[Damage]:
-    """Treat these entries as bad, each with the reason. Raises `LocalFailure`."""
-
-    def work(connection: sqlite3.Connection) -> list[Damage]:
-        rows = (connection.execute("SELECT seq, id FROM entry WHERE id = ?", (name,)).fetchone() for name in why)
-        return _put_right(connection, {seq: Damage("entry", name, why[name]) for seq, name in filter(None, rows)})
-
-    return await database.write(work) if why else []
 
 
 def _check_structure(connection: sqlite3.Connection) -> list[Damage]:
@@ -93,7 +86,7 @@ def _is_no_text(name: bytes) -> bool:
     return False
 
 
-def _page(connection: sqlite3.Connection, after: int) -> list[Row]:
+def _page(connection: sqlite3.Connection, after: float) -> list[Row]:
     return connection.execute(_PAGE, (after,)).fetchall()
 
 
@@ -110,6 +103,8 @@ def _fault(row: Row) -> str | None:
     if not signature_holds(entry):
         return "its signature does not hold"
     header = entry.header
+    if cast("int", row[5]) < 1:
+        return "it stands before the first"
     if row[6:] != (header.kind, entry.timestamp_ms, header.space, header.author):
         return "what was copied out of its header is not what the header says"
     return None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,6 @@ from protocol.errors import BadInput, Code, PeerFault
 from protocol.fields import Fields
 from protocol.identity import KEY_BYTES
 from protocol.limits import MAX_NAME_CHARS
-from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.names import name_of
 from sync_server.opened.app import Server
 from sync_server.opened.own_keys import own_keys
@@ -131,12 +130,12 @@ async def remove_administrator(server: Server, name: str) -> None:
 
 async def list_administrators(server: Server) -> list[Administrator]:
     """All accounts that count, by name."""
-    return [each for each in await accounts_in(server.store) if await _counts(server, each)]
+    return [each for each in await _all_in(server) if await _counts(server, each)]
 
 
 async def told_of_ended(server: Server) -> list[str]:
     """Of each account that counts no more, since the server has other keys, that it does not."""
-    return [said_to_end(each) for each in await accounts_in(server.store) if not await _counts(server, each)]
+    return [said_to_end(each) for each in await _all_in(server) if not await _counts(server, each)]
 
 
 def said_to_end(account: Administrator) -> str:
@@ -148,9 +147,13 @@ def said_to_end(account: Administrator) -> str:
     )
 
 
-async def accounts_in(store: EntryStore) -> list[Administrator]:
-    """All accounts of a server's store, whether they count or not, by name."""
-    found = (_read(data) for data in (await store.marks(ACCOUNT_MARKS)).values())
+async def _all_in(server: Server) -> list[Administrator]:
+    return accounts_in(await server.store.marks(ACCOUNT_MARKS))
+
+
+def accounts_in(marks: Mapping[str, bytes]) -> list[Administrator]:
+    """The accounts that these marks are, whether they count or not, by name."""
+    found = (_read(data) for data in marks.values())
     return sorted((each for each in found if each is not None), key=lambda each: each.name.casefold())
 
 

@@ -32,7 +32,14 @@ from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.trust.kit import Kit, parse_kit, write_kit
 from sync_server.kit.memory import with_said
-from sync_server.opened.data_folder import KEYS_FILE, KEYS_FOLDER, UNFINISHED_FILE, already_initialised, is_initialised
+from sync_server.opened.data_folder import (
+    COPY_FILE,
+    KEYS_FILE,
+    KEYS_FOLDER,
+    UNFINISHED_FILE,
+    already_initialised,
+    is_initialised,
+)
 from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 from sync_server.opened.made_anew import made_anew_mark
 
@@ -150,7 +157,7 @@ def make_room(folder: Path, place: Path | None = None) -> None:
     if place is not None:
         check_place(folder, place)
     if left is not None:
-        for name in (*_DATABASE_FILES, KEYS_FILE):
+        for name in (*_DATABASE_FILES, COPY_FILE, KEYS_FILE):
             (folder / name).unlink(missing_ok=True)
         if place is not None:
             place.unlink(missing_ok=True)

@@ -121,8 +121,8 @@ def read_head(path: Path) -> Head:
         return _head(members)
 
 
-def read_whole(path: Path, into: Path | None) -> Head:
-    """Read all of a backup, check it, and write its members below `into` if that is given.
+def read_whole(path: Path, into: Path | None, *, database: str = DATABASE) -> Head:
+    """Read all of a backup, check it, and write its members below `into` if that is given, one under another name.
 
     What is written is flushed, the folders of it are not.
 
@@ -137,7 +137,8 @@ def read_whole(path: Path, into: Path | None) -> Head:
                 expected = _expected(info, head)
                 if info.name in seen:
                     raise _no_backup()
-                digest = _copy(file, info.size, None if into is None else into / info.name)
+                name = database if info.name == DATABASE else info.name
+                digest = _copy(file, info.size, None if into is None else into / name)
                 if expected is not None and digest != expected:
                     raise _damaged(path, f"{info.name} is not what it was")
                 seen.add(info.name)
@@ -209,7 +210,9 @@ def _written(target: Path | None) -> Iterator[BinaryIO | None]:
         return
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        opened = target.open("xb", buffering=0)
+        # all of it is somebody's name, key or work: no other account reads it, meanwhile neither
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE))
+        opened = target.open("wb", buffering=0)
     except OSError as reason:
         raise _unwritten(target, reason) from reason
     with opened as file:

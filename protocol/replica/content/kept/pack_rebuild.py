@@ -10,7 +10,7 @@ Rules:
   destroyed later must be found;
 - of a pack of which several spaces name something, those that name the most of it have it, which is all of it for those
   that it was made for: another would get with it what it may not read (key 5 of `interfaces`);
-- where a database says where packs belong, that holds as far as entries bear it out, and nothing comes to it;
+- where another database says where packs belong, that holds as far as entries bear it out, and nothing comes to it;
 - what belongs nowhere becomes a part, as if it was still being fetched; whoever fetches it has it without a download;
 - in memory are the indexes of a few packs, one list of files, and the names of one space's streams and chunks.
 """
@@ -18,7 +18,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from protocol.errors import Code, LocalFailure, PeerFault
@@ -26,7 +26,7 @@ from protocol.limits import PAGE_BYTES
 from protocol.model.entry import Kind
 from protocol.model.work import content_of
 from protocol.replica.content.holdings import Holdings
-from protocol.replica.content.kept.pack_files import PackFiles, damaged_name, pack_name, part_name
+from protocol.replica.content.kept.pack_files import PackFiles, pack_name, part_name
 from protocol.replica.content.kept.sqlite_rebuild import RebuiltRows
 from protocol.replica.content.packing.pack_check import raise_unless_damage
 from protocol.replica.disk import Disk
@@ -41,6 +41,10 @@ _NAMES_AT_ONCE: Final = 50_000
 _LISTS_AT_ONCE: Final = 500
 
 
+def _nobody_waits(_done: int, _total: int) -> None:
+    """Nobody is told how far it is."""
+
+
 class PackRebuild:
     """Made by `PackFolder.rebuild`; used by one task, before anything else looks at the packs."""
 
@@ -49,28 +53,16 @@ class PackRebuild:
         self._files = PackFiles(disk)
         self._rows = rows
 
-    async def take_in_parts(self) -> None:
-        """Read the packs that lie whole among the parts: those that were visible under a database that is lost."""
+    async def take_in_parts(self, progress: Progress = _nobody_waits) -> None:
+        """Read the packs that lie whole among the parts: those that were visible under another database."""
         known = await self._rows.sizes()
         parts = [part for part in await asyncio.to_thread(self._files.parts) if part[0] not in known]
-        async for packs, _ in self._read(parts, part_name):
+        sizes, done = dict(parts), 0
+        async for packs, bad in self._read(parts):
             await asyncio.to_thread(self._install, [pack.hash for pack in packs])
             await self._rows.put(packs)
-
-    async def read_anew(self, progress: Progress) -> int:
-        """Read every pack, whose rows say by now no more than its size; how many were bad, and moved aside."""
-        sizes = await self._rows.sizes()
-        total, done, count = sum(sizes.values()), 0, 0
-        async for packs, bad in self._read(sizes.items(), pack_name):
-            await self._rows.put(packs)
-            if bad:
-                moves = [(pack_name(pack), damaged_name(pack)) for pack in bad]
-                await asyncio.to_thread(self._disk.rename_all, moves)
-                await self._rows.remove(bad)
             done += sum(sizes[pack] for pack in (*bad, *(pack.hash for pack in packs)))
-            count += len(bad)
-            progress(done, total)
-        return count
+            progress(done, sum(sizes.values()))
 
     async def look_at_entries(self, store: EntryStore, content: ContentStore) -> None:
         """Find out of which packs the entries of each space name something."""
@@ -99,9 +91,9 @@ class PackRebuild:
         await self._rows.give_homes(unsent=unsent)
         await self._put_away_the_rest()
 
-    async def keep_homes(self) -> None:
-        """Let packs belong to the spaces to which they belonged, as far as those name them."""
-        await self._rows.keep_homes()
+    async def take_homes(self, homes: Mapping[bytes, Collection[bytes]]) -> None:
+        """Let packs belong to the spaces to which another database says they do, as far as those name them."""
+        await self._rows.take_homes(homes)
         await self._put_away_the_rest()
 
     async def _put_away_the_rest(self) -> None:
@@ -113,16 +105,14 @@ class PackRebuild:
             await asyncio.to_thread(self._disk.rename_all, moves)
         await self._rows.end()
 
-    async def _read(
-        self, packs: Iterable[tuple[bytes, int]], name_of: Callable[[bytes], str]
-    ) -> AsyncIterator[tuple[list[FinishedPack], list[bytes]]]:
+    async def _read(self, packs: Iterable[tuple[bytes, int]]) -> AsyncIterator[tuple[list[FinishedPack], list[bytes]]]:
         """What packs of these hashes and sizes hold, and which are bad, some at a time. Raises `LocalFailure`."""
         good: list[FinishedPack] = []
         bad: list[bytes] = []
         names = 0
         for pack, size in packs:
             try:
-                good.append(await asyncio.to_thread(self._files.check, name_of(pack), pack, size))
+                good.append(await asyncio.to_thread(self._files.check, part_name(pack), pack, size))
                 names += len(good[-1].chunks) + len(good[-1].stream_ids)
             except (PeerFault, LocalFailure) as fault:
                 raise_unless_damage(fault)

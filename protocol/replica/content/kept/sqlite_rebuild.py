@@ -8,7 +8,7 @@ without a space until the end.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, TypeAlias, cast
 
 from protocol.replica.content.kept.sqlite_content import (
@@ -46,20 +46,6 @@ class RebuiltRows:
     async def sizes(self) -> dict[bytes, int]:
         """Every pack that has a row, and its size."""
         return await self._index.sizes()
-
-    async def forget_content(self) -> None:
-        """Forget what packs are said to hold, what is said to be complete, and every delta; the packs themselves stay.
-
-        Nobody sends what the database says was never sent.
-        """
-
-        def work(connection: sqlite3.Connection) -> None:
-            for table in ("frame", "chunk", "stream", "delta"):
-                connection.execute(f"DELETE FROM {table}")  # noqa: S608
-            connection.execute("UPDATE pack_space SET unsent = 0 WHERE unsent = 1")
-            forget_complete(connection)
-
-        await self._database.write(work)
 
     async def put(self, packs: Sequence[FinishedPack]) -> None:
         """Note what packs hold, of which nothing is known yet; one that had no row has one, and no space."""
@@ -143,14 +129,16 @@ class RebuiltRows:
 
         await self._database.write(work)
 
-    async def keep_homes(self) -> None:
-        """Let packs belong no more to spaces whose entries do not bear it out."""
-        sql = """DELETE FROM pack_space WHERE NOT EXISTS (SELECT 1 FROM temp.borne
-                 WHERE borne.pack = pack_space.pack AND borne.space = pack_space.space)"""
+    async def take_homes(self, homes: Mapping[bytes, Collection[bytes]]) -> None:
+        """Let packs belong to the spaces to which somebody says they do, as far as those bear it out."""
+        sql = """INSERT OR IGNORE INTO pack_space (pack, space, unsent) SELECT pack, space, 0 FROM temp.borne
+                 WHERE pack = (SELECT number FROM pack WHERE hash = ?)
+                 AND space = (SELECT number FROM space WHERE id = ?)"""
+        said = [(pack, space) for pack, spaces in homes.items() for space in spaces]
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(_BORNE)
-            connection.execute(sql)
+            connection.executemany(sql, said)
 
         await self._database.write(work)
 
