@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from protocol.clock import rfc3339
-from protocol.identity import territory_id, words_of
+from protocol.identity import territory_id
 from protocol.replica.console.operation import JSON
 from protocol.replica.interfaces import EntryStore
+from protocol.trust.invitation import territory_fingerprint
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.hand_ins.going import going_unopened
@@ -29,7 +30,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "device": agent.device.hex(),
         "role": None if role is None else role.value,
         "territory": agent.replica.territory.hex(),
-        "fingerprint": fingerprint_words(agent),
+        "fingerprint": fingerprint(agent),
         "server": {
             "url": agent.enrolment.server_url,
             "reachable": None if last is None else last.reachable,
@@ -55,9 +56,9 @@ async def status(agent: Agent) -> dict[str, JSON]:
     }
 
 
-def fingerprint_words(agent: Agent) -> str:
-    """The three words of the territory's root, by which people make sure that they speak of the same one."""
-    return " ".join(words_of(territory_id(agent.replica.door.root_now)))
+def fingerprint(agent: Agent) -> str:
+    """What the codes of this territory have after their first digit, by which people tell it from any other."""
+    return territory_fingerprint(territory_id(agent.replica.door.root_now))
 
 
 def _problem(last: LastSync | None, url: str, neighbours: int) -> JSON:

@@ -13,6 +13,7 @@ from typing import Annotated, Final
 
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.portable_names import displayable
+from protocol.replica.console.codes import told_of_code
 from protocol.replica.console.frame import Call, Notices, Program, installed_version, now_ms, tell
 from protocol.replica.console.measure_commands import add_measure_commands
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
@@ -230,9 +231,8 @@ async def invite(
     ] = None,
 ) -> JSON:
     """Make a code with which a device enrols."""
-    return await _run(
-        call, "invite", {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
-    )
+    params: Params = {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
+    return told_of_code(await _run(call, "invite", params))
 
 
 @PROGRAM.command("administrator add")

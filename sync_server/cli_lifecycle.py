@@ -361,7 +361,10 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         from sync_server.keeping.trying_a_kit import try_kit  # noqa: PLC0415 — loaded only when needed
 
         found = try_kit(Path(kit), None if passphrase_file is None else Path(passphrase_file), tell)
-        tell("it opens; its three words must be those that this territory's machines and `sync-server status` show")
+        tell(
+            "it opens; its fingerprint must be that of this territory's machines (`status`, “Échange”), and of every "
+            "code after its first digit"
+        )
         return found
 
     @program.command("rewrap")

@@ -147,7 +147,7 @@ def open_school(here: Stage) -> tuple[str, str, str]:
     )
     line = here.start("server", "sync-server", "--listen", "127.0.0.1:0")
     url = next(word.rstrip(".,/") for word in line.split() if word.startswith("http://"))
-    here.say(f"A server for the territory {BOLD}Cher (demo){PLAIN}, root “{made['fingerprint']}”, at {url}.")
+    here.say(f"A server for the territory {BOLD}Cher (demo){PLAIN}, fingerprint {made['fingerprint']}, at {url}.")
     teacher_code = here.run(
         "sync-server", "server", "invite", "--role", "teacher", "--space", space, "--person", adult
     )["code"]

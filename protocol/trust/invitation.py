@@ -4,6 +4,8 @@ A code is 36 characters of Crockford's base32 in nine groups of four: version (1
 (32 for 10 + 10 bytes), checksum (3). It is read whatever the case, spaces and dashes, with O as 0 and I and L as 1.
 
 Rules:
+- a code is all that a newcomer knows of its territory: so people compare what every code of a territory has after its
+  version with what the kit and machines that are in already show, whoever made the code (docs/adr/0367);
 - nobody is told the secret: who lets in is shown what is derived from it, and a signature for the one device that shows
   it, by a key that is derived from it too. Who was told so lets nobody else in with it, at any office that knows the
   code's `invite`;
@@ -43,6 +45,7 @@ _VERSION: Final = 2
 _CHARS: Final = 36
 _CHECK_CHARS: Final = 3
 _GROUP_CHARS: Final = 4
+_COMPARED_CHARS: Final = 4 * _GROUP_CHARS - 1
 
 ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _VALUES: Final = {char: value for value, char in enumerate(ALPHABET)}
@@ -112,6 +115,17 @@ class Invitation:
 
     def __repr__(self) -> str:
         return f"Invitation(fingerprint={self.fingerprint.hex()})"
+
+
+def territory_fingerprint(territory: bytes) -> str:
+    """What each code of a territory has after its first character, in groups as there: 75 bits of its id.
+
+    `territory` is the id of the root in force, or the beginning of it that a code holds.
+    """
+    chars = to_base32(territory[:FINGERPRINT_BYTES])[:_COMPARED_CHARS]
+    first = _GROUP_CHARS - 1
+    groups = (chars[at : at + _GROUP_CHARS] for at in range(first, _COMPARED_CHARS, _GROUP_CHARS))
+    return "-".join((chars[:first], *groups))
 
 
 def invitation_hash(secret: bytes) -> bytes:

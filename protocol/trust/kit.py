@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from protocol.errors import BadInput, Code
-from protocol.identity import KEY_BYTES, SEED_BYTES, AgreementKey, SigningKey, tagged, territory_id, words_of
+from protocol.identity import KEY_BYTES, SEED_BYTES, AgreementKey, SigningKey, tagged, territory_id
 from protocol.limits import (
     MAX_KIT_BYTES,
     MAX_KIT_LANES,
@@ -27,7 +27,7 @@ from protocol.limits import (
     MAX_NAME_CHARS,
     SALT_BYTES,
 )
-from protocol.trust.invitation import ALPHABET, as_typed, from_base32, to_base32
+from protocol.trust.invitation import ALPHABET, as_typed, from_base32, territory_fingerprint, to_base32
 
 _CHECK: Final = b"relais/0 kit check"
 _VERSION: Final = 0
@@ -56,6 +56,9 @@ Protection : {protection}
 
 Ce texte permet de tout reconstruire, et de tout effacer. Imprimez-le, rangez-le sous clé, loin du serveur,
 puis effacez ce fichier. Il se recopie à la main : majuscules et espaces sont indifférentes, O vaut 0, I et L valent 1.
+
+L'empreinte n'est pas secrète : notez-la aussi ailleurs. Chaque code qui ajoute un poste la porte après son premier
+chiffre ; comparez avant de le taper. Un code qui en porte une autre mène chez quelqu'un d'autre.
 
 {block}
 """
@@ -87,9 +90,9 @@ class Kit:
         return territory_id(self.first_root or self.root.public)
 
     @property
-    def words(self) -> str:
-        """The words that all show of a territory while this root is in force (docs/protocol.md, "Three words")."""
-        return " ".join(words_of(territory_id(self.root.public)))
+    def fingerprint(self) -> str:
+        """What all show of a territory, and its codes have, while this root is in force."""
+        return territory_fingerprint(territory_id(self.root.public))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ def write_kit(kit: Kit, *, passphrase: str | None, salt: bytes, cost: Argon2Cost
     return _TEXT.format(
         label=_NAME,
         name=" ".join(kit.name.split()),
-        fingerprint=kit.words,
+        fingerprint=kit.fingerprint,
         protection="aucune" if passphrase is None else "phrase secrète, à garder ailleurs",
         block="\n".join((_BEGIN, *_to_lines(block), _END)),
     )

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from protocol.errors import BadInput, Code
+from protocol.replica.console.codes import told_of_use
 from protocol.replica.console.frame import Call, Notices, now_ms
 from protocol.replica.console.operation import JSON, NO_FILES, Params, Table
 from protocol.replica.console.options import Option
@@ -71,7 +72,7 @@ async def enroll(
     }
     _check_given(str(params["name"]), code, server)
     check_no_servers(call.data_dir)
-    return await run_command(call.data_dir, "enroll", params, NO_FILES, Notices(), in_process, create=True)
+    return told_of_use(await run_command(call.data_dir, "enroll", params, NO_FILES, Notices(), in_process, create=True))
 
 
 def _check_given(name: str, code: str, server: str | None) -> None:

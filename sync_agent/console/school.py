@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Annotated, Final, Protocol
 
+from protocol.replica.console.codes import told_of_code
 from protocol.replica.console.frame import Call, Program, tell
 from protocol.replica.console.loss_command import add_loss_command
 from protocol.replica.console.operation import JSON, Outgoing, Params
@@ -224,9 +225,8 @@ def _add_rights(program: Program, run: Run) -> None:
         ] = None,
     ) -> JSON:
         """Make a code; with it a device enrols at this one (`enroll --peer`), or at the server once that has heard."""
-        return await run(
-            call, "invite", {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
-        )
+        params: Params = {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
+        return told_of_code(await run(call, "invite", params))
 
     @program.command(
         "devices", columns={"device": "device", "name": "called", "words": "words", "role": "role", "spaces": "classes"}

@@ -23,7 +23,7 @@ from typing import Final
 
 from protocol import canonical
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
-from protocol.identity import AgreementKey, DeviceKeys, territory_id, words_of
+from protocol.identity import AgreementKey, DeviceKeys, territory_id
 from protocol.limits import MAX_NAME_CHARS
 from protocol.messages.enrollment import EnrollAnswer, EnrollRequest, parse_chain
 from protocol.messages.wire import ENROLL_PATH, Call
@@ -36,7 +36,7 @@ from protocol.replica.private_file import make_private_folder, remove_private, w
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.rights.honouring import may_honour
 from protocol.trust.envelope import open_answer, seal_request
-from protocol.trust.invitation import Invitation, parse_code, veiled
+from protocol.trust.invitation import Invitation, parse_code, territory_fingerprint, veiled
 from sync_agent.app import Agent
 from sync_agent.keys.binding import Hardware
 from sync_agent.keys.hardware import hardware
@@ -66,11 +66,11 @@ class Enrolled:
 
 
 def told(enrolled: Enrolled, code: str) -> dict[str, JSON]:
-    """The keys of the operator's contract, and the three words of the territory that the code names."""
+    """The keys of the operator's contract, and what the code says of its territory."""
     return {
         "device": enrolled.device.hex(),
         "territory": enrolled.territory.hex(),
-        "fingerprint": " ".join(words_of(parse_code(code).fingerprint)),
+        "fingerprint": territory_fingerprint(parse_code(code).fingerprint),
         "spaces": [space.hex() for space in enrolled.spaces],
     }
 

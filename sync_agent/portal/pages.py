@@ -26,7 +26,7 @@ from sync_agent.portal.teacher.sign_in_notices import home_sign_ins
 from sync_agent.portal.wording import Words
 from sync_agent.school.device_names import key_words
 from sync_agent.school.held_back import own_held_back
-from sync_agent.status import fingerprint_words
+from sync_agent.status import fingerprint
 
 MAX_CARD_CHARS: Final = 300
 
@@ -159,7 +159,7 @@ class Pages:
             rows=[(room, room.space in missing, await self._shelf.proven_ms(room)) for room in visit.classes],
             last_ms=None if last is None else last.at_ms,
             territory=agent.enrolment.territory_name,
-            fingerprint=fingerprint_words(agent),
+            fingerprint=fingerprint(agent),
             words=key_words(agent.device, agent.replica.door),
             free=await agent.replica.content.free_bytes(),
             content=content_bytes,

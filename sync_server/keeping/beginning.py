@@ -78,7 +78,7 @@ async def begin(
             tell(_EARLIER_KEYS)
         return {
             "territory": known.territory.hex(),
-            "fingerprint": known.words,
+            "fingerprint": known.fingerprint,
             "kit": str(recover if place is None else place),
         }
 

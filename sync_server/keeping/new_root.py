@@ -103,7 +103,7 @@ class NewKit:
         self._kit, self._text = found
         self._write()
         version = len(roots_in(self._kit.chain, self._first)) - 1
-        return {"kit": str(self._place), "fingerprint": self._kit.words, "version": version}
+        return {"kit": str(self._place), "fingerprint": self._kit.fingerprint, "version": version}
 
     @property
     def _stays(self) -> str:

@@ -32,7 +32,7 @@ def try_kit(place: Path, passphrase_file: Path | None, tell: Callable[[str], Non
             "kit from before it as well, and call the same `rotate root` again with both",
         )
     tell(found.told)
-    return {"name": kit.name, "territory": kit.territory.hex(), "fingerprint": kit.words}
+    return {"name": kit.name, "territory": kit.territory.hex(), "fingerprint": kit.fingerprint}
 
 
 def _is_complete(kit: Kit) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
-from protocol.identity import territory_id, words_of
+from protocol.identity import territory_id
 from protocol.replica.console import parameters as given
 from protocol.replica.console.frame import installed_version
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params, Table
@@ -21,6 +21,7 @@ from protocol.replica.office.names import invited_role, person_role
 from protocol.replica.office.namesakes import told_of_namesakes
 from protocol.replica.office.people import add_person
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named
+from protocol.trust.invitation import territory_fingerprint
 from sync_server.handlers.accounts.administrators import (
     add_administrator,
     list_administrators,
@@ -123,7 +124,7 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     held = await totals(server)
     return {
         "territory": server.replica.territory.hex(),
-        "fingerprint": " ".join(words_of(territory_id(server.replica.door.root_now))),
+        "fingerprint": territory_fingerprint(territory_id(server.replica.door.root_now)),
         "generation": server.territory.generation.hex(),
         "spaces": await _space_list(server, params, outgoing),
         "devices": len(await list_devices(server)),

@@ -14,7 +14,6 @@ from typing import cast
 import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
-from protocol.identity import words_of
 from protocol.model.entry import Kind
 from protocol.model.work import EMPTY_PAYLOAD
 from protocol.replica.at_work.replica import Draft
@@ -24,6 +23,7 @@ from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.console.ownership import acquire, read_control
 from protocol.roles import PersonRole, Role
+from protocol.trust.invitation import territory_fingerprint
 from sync_agent import daemon
 from sync_agent.app import Agent
 from sync_agent.config import RunConfig
@@ -169,7 +169,7 @@ async def test_enrolling_again_while_the_agent_runs_says_the_same(room: Classroo
     again = Running(folder)
     told = await again.do("enroll", {"server": URL, "code": code, "name": "A"})
     assert told["device"] == first.device.hex()
-    assert told["fingerprint"] == " ".join(words_of(first.territory))
+    assert told["fingerprint"] == territory_fingerprint(first.territory)
     with pytest.raises(BadInput) as raised:
         await again.do("enroll", {"server": URL, "code": other, "name": "A"})
     assert raised.value.code is Code.ALREADY_ENROLLED

@@ -23,7 +23,7 @@ from protocol.rights.root_rotation import RootRotation
 from protocol.trust.kit import Kit, parse_kit, write_kit
 from sync_agent.enrollment.by_code import enroll
 from sync_agent.hand_ins.wraps import readers_of
-from sync_agent.status import fingerprint_words
+from sync_agent.status import fingerprint
 from sync_agent.transport.sealed_calls import server_of
 from sync_server.handlers.by_kit.territory import begin_territory, kit_in, new_kit
 from sync_server.handlers.store.notices import notices
@@ -103,13 +103,13 @@ async def test_devices_follow_and_work_goes_on(scene: Rotated) -> None:
     assert scene.old.recovery.public not in readers
 
 
-async def test_all_show_the_same_three_words_after_a_rotation_and_so_does_the_new_kit(scene: Rotated) -> None:
+async def test_all_show_the_same_fingerprint_after_a_rotation_and_so_does_the_new_kit(scene: Rotated) -> None:
     made = await scene.rotate()
     await scene.here.sync()
-    words = (await scene.here.office.do("status"))["fingerprint"]
-    assert words != scene.old.words
-    assert words == made["fingerprint"] == scene.new.words == fingerprint_words(scene.machine.agent)
-    assert words in (scene.folder / "kit-2").read_text(encoding="utf-8")
+    shown = (await scene.here.office.do("status"))["fingerprint"]
+    assert shown != scene.old.fingerprint
+    assert shown == made["fingerprint"] == scene.new.fingerprint == fingerprint(scene.machine.agent)
+    assert shown in (scene.folder / "kit-2").read_text(encoding="utf-8")
 
 
 async def test_a_device_follows_through_several_roots_at_once(scene: Rotated) -> None:

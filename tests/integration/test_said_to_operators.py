@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import BadInput, Code
-from protocol.identity import territory_id, words_of
+from protocol.identity import territory_id
 from protocol.limits import ERASURE_DELAY_MS
+from protocol.trust.invitation import territory_fingerprint
 from tests.harness.classroom import classroom
 from tests.harness.commands import Desk
 from tests.harness.server_in_process import Office, office
@@ -72,18 +73,18 @@ async def test_a_second_class_of_one_name_in_a_school_is_made_and_warned_about(d
         assert any("has a class" in line for line in desk.said.lines) is warned, (name, school, year)
 
 
-async def test_a_code_and_the_device_that_used_it_show_the_words_of_the_territory(desk: Office, tmp_path: Path) -> None:
-    words = " ".join(words_of(desk.server.replica.territory))
-    assert (await desk.do("status"))["fingerprint"] == words
+async def test_a_code_and_the_device_that_used_it_show_the_territorys_fingerprint(desk: Office, tmp_path: Path) -> None:
+    shown = territory_fingerprint(desk.server.replica.territory)
+    assert (await desk.do("status"))["fingerprint"] == shown
     assert (await desk.do("invite", role="machine", space=[desk.space], person=None, uses=1, ttl="24h"))[
         "fingerprint"
-    ] == words
+    ] == shown
     async with classroom(tmp_path / "class") as room:
         pc = await room.machine()
         status = await Desk(pc.agent).ask("status")
         root = room.territory.keys.root.public
         assert status["territory"] == territory_id(root).hex()
-        assert status["fingerprint"] == " ".join(words_of(territory_id(root)))
+        assert status["fingerprint"] == territory_fingerprint(territory_id(root))
 
 
 async def test_a_spelling_that_was_corrected_is_said_and_asked_about_nowhere(desk: Office) -> None:

@@ -74,7 +74,7 @@ def test_a_territory_begins_with_a_kit_and_keys_that_only_their_owner_reads(tmp_
     assert made["kit"] == str(server.folder / "recovery-kit")
     kit = Path(made["kit"]).read_text(encoding="utf-8")
     assert "Cher" in kit
-    assert made["fingerprint"] in kit, "the words to compare stand on the kit"
+    assert made["fingerprint"] in kit, "what people compare stands on the kit"
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in server.folder.rglob("*")}
     assert (modes["keys"], modes["server"], modes["recovery-kit"]) == (0o700, 0o600, 0o600)
     assert stat.S_IMODE(server.folder.stat().st_mode) == 0o700
@@ -221,8 +221,8 @@ def test_a_kit_of_which_nothing_proves_that_its_root_took_over_is_no_good_one(se
     (tmp_path / "newer").write_text(write_kit(begun, passphrase=None, salt=bytes(16)), encoding="utf-8")
     refused(server.run("kit", "check", str(tmp_path / "newer")), 2, Code.BAD_KIT)
     made = ("rotate", "root", "--kit", str(tmp_path / "kit"), "--new-kit", str(tmp_path / "newer"))
-    words = server.ok(*made)["fingerprint"]
-    assert server.ok("kit", "check", str(tmp_path / "newer"))["fingerprint"] == words
+    shown = server.ok(*made)["fingerprint"]
+    assert server.ok("kit", "check", str(tmp_path / "newer"))["fingerprint"] == shown
 
 
 @pytest.mark.parametrize("damage", ["not a kit at all", "", "mistyped"])

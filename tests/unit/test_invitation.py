@@ -12,7 +12,16 @@ from protocol.errors import Code, Refused
 from protocol.messages.enrollment import EnrollRequest
 from protocol.model.structure import Invite
 from protocol.trust import invitation
-from protocol.trust.invitation import ALPHABET, Invitation, from_base32, invitation_hash, parse_code, to_base32, veiled
+from protocol.trust.invitation import (
+    ALPHABET,
+    Invitation,
+    from_base32,
+    invitation_hash,
+    parse_code,
+    territory_fingerprint,
+    to_base32,
+    veiled,
+)
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "invitation.json").read_text(encoding="utf-8"))
 TERRITORY_OF_VECTORS, SECRET, DEVICE = (bytes.fromhex(VECTORS[name]) for name in ("territory", "secret", "device"))
@@ -44,6 +53,22 @@ def test_a_code_is_that_of_the_vectors() -> None:
         "proof": proof.hex(),
     } == expected
     assert parse_code(expected["code"]) == known
+
+
+@pytest.mark.parametrize("version", range(3))
+def test_each_code_of_a_territory_begins_with_its_fingerprint_after_the_first_digit(version: int) -> None:
+    shown = territory_fingerprint(TERRITORY_OF_VECTORS)
+    assert shown == VECTORS["fingerprint"]
+    for secret in (SECRET, bytes(10)):
+        code = Invitation(TERRITORY_OF_VECTORS[:10], secret, version).code()
+        assert code.startswith(f"{version}{shown}-")
+        assert territory_fingerprint(parse_code(code).fingerprint) == shown
+
+
+@given(st.integers(0, 74))
+def test_a_territory_whose_id_differs_in_one_of_75_bits_has_another_fingerprint(bit: int) -> None:
+    other = (int.from_bytes(TERRITORY) ^ 1 << (255 - bit)).to_bytes(32)
+    assert territory_fingerprint(other) != territory_fingerprint(TERRITORY)
 
 
 def test_a_code_vouches_for_what_its_invitation_says_as_in_the_vectors() -> None:

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from protocol.clock import at_from
 from protocol.errors import BadInput, Code
-from protocol.identity import AgreementKey, SigningKey, territory_id, words_of
+from protocol.identity import AgreementKey, SigningKey, territory_id
 from protocol.limits import MAX_KIT_BYTES, MAX_KIT_LANES, MAX_KIT_MEMORY_KIB, MAX_KIT_PASSES, MAX_ROTATION_HEADS
 from protocol.messages.enrollment import encode_chain
 from protocol.model.entry import Kind, compose
 from protocol.rights.root_rotation import RootRotation
 from protocol.trust import kit
+from protocol.trust.invitation import territory_fingerprint
 from protocol.trust.kit import Argon2Cost, Kit, is_protected, parse_kit, write_kit
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "kit.json").read_text(encoding="utf-8"))
@@ -113,8 +114,9 @@ def test_a_kit_typed_from_paper_is_read(passphrase: str | None) -> None:
     assert seeds(parse_kit("\r\n\r\n".join([*lines, "fin"]), passphrase=passphrase)) == seeds(KIT)
 
 
-def test_the_kit_shows_the_territorys_three_words() -> None:
-    assert " ".join(words_of(territory_id(KIT.root.public))) in write_kit(KIT, passphrase=None, salt=SALT)
+def test_the_kit_shows_what_each_code_of_its_territory_begins_with() -> None:
+    shown = f"Empreinte : {territory_fingerprint(territory_id(KIT.root.public))}\n"
+    assert shown in write_kit(KIT, passphrase=None, salt=SALT)
 
 
 def test_a_mistyped_line_is_named() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocol.errors import BadInput, Code
-from protocol.identity import territory_id, words_of
+from protocol.identity import territory_id
 from protocol.limits import MAX_INVITED_DEVICES, MAX_SPACES_PER_INVITE
 from protocol.model.entry import Kind
 from protocol.model.structure import Invite
@@ -15,7 +15,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.spaces import smallest_cover
 from protocol.rights.honouring import hosts_of
 from protocol.roles import SHARED, PersonRole, Role
-from protocol.trust.invitation import SECRET_BYTES, Invitation
+from protocol.trust.invitation import SECRET_BYTES, Invitation, territory_fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Wanted:
 class Invited:
     """The code, to be handed over, and the time in ms when it ends.
 
-    `fingerprint` are the three words of the territory, which the device shows too once it is in.
+    `fingerprint` is what the code says of the territory, which the device shows too once it is in.
     """
 
     code: str
@@ -78,7 +78,7 @@ async def invite(office: Office, wanted: Wanted) -> Invited:
         hosts_of(office.replica.door, office.own_device[0], home, roster.cut, roster.held_back),
     )
     await office.say([Draft(home, Kind.INVITE, None, record.vouched_by(invitation).encode())])
-    return Invited(invitation.code(), expires_ms, " ".join(words_of(invitation.fingerprint)))
+    return Invited(invitation.code(), expires_ms, territory_fingerprint(invitation.fingerprint))
 
 
 async def _check_person(office: Office, wanted: Wanted) -> None:
