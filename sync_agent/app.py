@@ -34,6 +34,7 @@ from protocol.replica.upkeep.eraser import Eraser
 from protocol.replica.upkeep.pace import Pace
 from protocol.replica.upkeep.rebuild import open_or_rebuild
 from protocol.rights.door import WRITERS, Authority
+from protocol.rights.precedence import in_order
 from protocol.roles import RANK, READS_HAND_INS, SHARED, Role
 from protocol.transfer.deflate_parameters import Profile
 from sync_agent.machine.acquainted import Acquainted
@@ -324,8 +325,22 @@ class Agent:
         rights = await self.replica.authorities(self.device)
         return [each for each in rights if each.agreement == self.keys.agreement.public]
 
+    @property
+    def first_right(self) -> Authority | None:
+        """What this was let in as first, or the device that it is a copy of; it may have ended since."""
+        door = self.replica.door
+        first = min(door.authorities_of(self.device), key=self._is_of_another_pair, default=None)
+        return None if first is None else door.began_with(first)
+
+    def _is_of_another_pair(self, right: Authority) -> bool:
+        return right.agreement != self.keys.agreement.public
+
+    def in_order(self, rights: Iterable[Authority]) -> list[Authority]:
+        """These rights, given as they came: those first under which this device speaks, those of its own pair."""
+        return sorted(in_order(rights, self.first_right, self.replica.door), key=self._is_of_another_pair)
+
     async def counting_first(self, rights: Iterable[Authority], space: bytes) -> list[Authority]:
-        """Of these rights those that cover a space: what counts there before what is held back in it.
+        """Of these rights those that cover a space, in order: what counts there before what is held back in it.
 
         One in the whole school is held back in a class from which the device was taken, where it was let in again.
         """
@@ -333,7 +348,10 @@ class Agent:
         if len(covering) <= 1:
             return covering
         counting = {right.grant for right in (await self.replica.view(space)).roster.authorities}
-        return sorted(covering, key=lambda right: right.grant not in counting)
+        return sorted(
+            self.in_order(covering),
+            key=lambda right: (self._is_of_another_pair(right), right.grant not in counting),
+        )
 
     async def right(self, space: bytes, kind: Kind) -> Authority:
         """The grant under which this device may write `kind` in `space`: one of its own pair of keys before others.
@@ -343,8 +361,7 @@ class Agent:
         """
         await self.check_space(space)
         writers = WRITERS[class_of(kind)]
-        rights = await self.counting_first(await self.replica.authorities(self.device), space)
-        for grant in sorted(rights, key=lambda each: each.agreement != self.keys.agreement.public):
+        for grant in await self.counting_first(await self.replica.authorities(self.device), space):
             if grant.role in writers:
                 if kind is Kind.REVISION and space in (await self.replica.view(space)).roster.erased:
                     raise BadInput(Code.UNKNOWN_SPACE, f"that class has been closed: {space.hex()}", space=space.hex())
@@ -397,9 +414,7 @@ class Agent:
 
         It stays one, whoever calls it a teacher's later: nobody honest does (docs/adr/0287).
         """
-        door = self.replica.door
-        first = next(iter(door.authorities_of(self.device)), None)
-        return first is not None and door.began_with(first).role in SHARED
+        return self.first_right is not None and self.first_right.role in SHARED
 
     async def roles(self) -> frozenset[Role]:
         """The roles that the device has somewhere, and may have (`is_shared`).

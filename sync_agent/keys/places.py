@@ -16,16 +16,15 @@ from protocol.identity import KEY_BYTES, AgreementKey
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.replica.at_work.replica import Draft
-from protocol.rights.door import Authority, Door
+from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
-from protocol.roles import HAS_READING_KEYS
 from protocol.trust.person_keys import (
     KeyWraps,
     PhraseKey,
 )
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import own_in_use
+from sync_agent.keys.confirming import own_grants, own_in_use
 from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.machine.marks import PHRASE_OVER_MARKS
 from sync_agent.machine.reading_key_file import OwnKey
@@ -155,16 +154,16 @@ class Held:
 async def places_of(agent: Agent) -> list[Place]:
     """All of them, closed classes included."""
     door = agent.replica.door
-    teaching = [grant for grant in await agent.own_rights() if grant.role in HAS_READING_KEYS]
+    teaching = agent.in_order(await own_grants(agent))
     if not teaching:
         return []
     found, held = [], await Held.by(agent)
     for space in await agent.spaces():
-        here = [grant for grant in teaching if grant.person is not None and door.covers(grant, space)]
-        # as whose it came in first: whoever writes grants calls it somebody else's later
+        here = [grant for grant in teaching if door.covers(grant, space)]
+        # as whose it came in first: whoever writes grants calls it somebody else's later, and cuts it off as itself
         if here and (person := here[0].person) is not None:
-            nearest, *_ = _nearest_first([grant for grant in here if grant.person == person], door)
-            found.append(await place_in(agent, space, nearest, person, held))
+            first, *_ = await agent.counting_first([grant for grant in here if grant.person == person], space)
+            found.append(await place_in(agent, space, first, person, held))
     replaced = frozenset(name for place in found for name in _replaced(place.phrases))
     return [replace(place, replaced=replaced) for place in found]
 
@@ -175,12 +174,6 @@ async def places_or_refuse(agent: Agent) -> list[Place]:
     if not places:
         raise Refused(Code.NO_RIGHT, "this device stands for no teacher, and has no keys to hand-ins")
     return places
-
-
-def _nearest_first(teaching: Iterable[Authority], door: Door) -> list[Authority]:
-    """The grant of the class before that of the school, the last before those that it may have let back in."""
-    ranked = sorted(enumerate(teaching), key=lambda each: (-len(door.lineage(each[1].space)), -each[0]))
-    return [grant for _, grant in ranked]
 
 
 async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, held: Held) -> Place:

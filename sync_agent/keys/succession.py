@@ -45,6 +45,7 @@ from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Successor
 from protocol.replica.at_work.replica import Entropy
 from protocol.replica.private_file import remove_private, write_private
+from protocol.rights.door import Authority
 from protocol.rights.roster import authorities_over
 from protocol.rights.successions import confirmed_keys, has_room_for_words, successors_of
 from protocol.roles import Role
@@ -243,7 +244,9 @@ def name_of(name: str, keys: DeviceKeys) -> str:
 
 async def _entries(agent: Agent, keys: DeviceKeys) -> list[Entry]:
     """By each right of the old keys, one entry that passes on what is left of it; the same whenever it is made."""
-    rights = {grant.space: grant for grant in await agent.replica.authorities(agent.device)}
+    rights: dict[bytes, Authority] = {}
+    for right in agent.in_order(await agent.replica.authorities(agent.device)):
+        rights.setdefault(right.space, right)
     given = await agent.replica.store.get([grant.grant for grant in rights.values()])
     return [
         compose(

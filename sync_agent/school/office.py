@@ -2,8 +2,9 @@
 
 Rules:
 - what it reaches is the widest space in which the device has a right of rank head or more for its own pair of keys;
-- what is written is written under the first of those rights that came here, covers it, and has a rank that suffices:
-  whoever has the server's key writes further ones, which end with that key (docs/adr/0217);
+- its home, where it says what names no space, is that of the first of those rights (`protocol.rights.precedence`);
+- what is written is written under the first of them that covers it, and has a rank that suffices: whoever has the
+  server's key writes further ones, which end with that key (docs/adr/0217, docs/adr/0364);
 - a report of a device that has several rights, of which the first right reaches some alone, is said under that as well;
 - keys of the school's spaces are made and given out here as the server would; both may do so, and agree when they meet;
 - access that has come to its end is ended here too, by this device's clock;
@@ -19,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Seque
 from dataclasses import replace
 from typing import Final, Self
 
-from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
+from protocol.errors import Code, LocalFailure, Refused, RelaisError
 from protocol.model.entry import Entry
 from protocol.model.register import RegisterKind, stored_register
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
@@ -46,9 +47,10 @@ _log = logging.getLogger(__name__)
 class SchoolOffice:
     """`Office` over an agent. Made by `of`; not to be kept: rights may end."""
 
-    def __init__(self, agent: Agent, authority: Authority) -> None:
+    def __init__(self, agent: Agent, home: bytes, authority: Authority) -> None:
         """`authority` says what it reaches, and with which rank at most."""
         self._agent = agent
+        self._home = home
         self.authority = authority
         self._keeper = SpaceKeeper(
             agent.replica,
@@ -61,18 +63,12 @@ class SchoolOffice:
         )
 
     @classmethod
-    async def of(cls, agent: Agent, space: bytes | None = None) -> Self:
-        """The office of this device over a space, else over the widest that it has.
-
-        Raises `BadInput(UNKNOWN_SPACE)`, `Refused(NO_RIGHT)`.
-        """
-        door = agent.replica.door
-        if space is not None and not door.knows_space(space):
-            raise BadInput(Code.UNKNOWN_SPACE, f"this device has no space {space.hex()}", space=space.hex())
-        held = [grant for grant in await _rights(agent) if space is None or door.covers(grant, space)]
+    async def of(cls, agent: Agent) -> Self:
+        """The office of this device. Raises `Refused(NO_RIGHT)`."""
+        held, lineage = agent.in_order(await _rights(agent)), agent.replica.door.lineage
         if not held:
             raise Refused(Code.NO_RIGHT, "only the device of a head teacher, or an administrator's, may do that")
-        return cls(agent, min(held, key=lambda grant: (len(door.lineage(grant.space)), -grant.rank)))
+        return cls(agent, held[0].space, min(held, key=lambda grant: (len(lineage(grant.space)), -grant.rank)))
 
     @property
     def agent(self) -> Agent:
@@ -107,6 +103,11 @@ class SchoolOffice:
     @property
     def home(self) -> bytes:
         """The school."""
+        return self._home
+
+    @property
+    def reach(self) -> bytes:
+        """The school, or what lies around it."""
         return self.authority.space
 
     @property
@@ -124,8 +125,8 @@ class SchoolOffice:
         return met_first(self._agent, person, without)
 
     def governs(self, space: bytes) -> bool:
-        """Whether a space is the school, or lies in it."""
-        return self.home in self.replica.door.lineage(space)
+        """Whether a space is what this reaches, or lies in it."""
+        return self.reach in self.replica.door.lineage(space)
 
     async def say(self, drafts: Sequence[Draft]) -> list[Entry]:
         """As `Office.say`. Raises `Refused(NO_RIGHT)` for what lies outside the school."""
@@ -138,7 +139,7 @@ class SchoolOffice:
         return (await self._agent.write(*ready, *await self._besides(ready, rights)))[: len(ready)]
 
     async def _under_its_right(self, draft: Draft, rights: Sequence[Authority]) -> Draft:
-        """A draft under the first right that came here and suffices for it; under the widest if none does."""
+        """A draft under the first right that suffices for it; under the widest if none does."""
         covering = await self._covering(draft, rights)
         if len(covering) > 1:
             least = await rank_needed(self.replica, draft)
@@ -155,7 +156,7 @@ class SchoolOffice:
         return found
 
     async def _covering(self, draft: Draft, rights: Sequence[Authority]) -> list[Authority]:
-        """Those of these rights that cover where a draft is said, those first that count there."""
+        """Those of these rights that cover where a draft is said, in order."""
         door = self.replica.door
         space = draft.space if door.knows_space(draft.space) else door.territory
         return await self._agent.counting_first(rights, space)

@@ -230,7 +230,12 @@ class Server:
 
     @property
     def home(self) -> bytes:
-        """The widest space of this office: all of it."""
+        """All of it."""
+        return self.replica.territory
+
+    @property
+    def reach(self) -> bytes:
+        """All of it."""
         return self.replica.territory
 
     @property

@@ -21,14 +21,14 @@ from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
 from protocol.model.work import Feedback, Receipt
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.content.holdings import Need
-from protocol.rights.door import Authority, Door
+from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.speaking import Remembered, Said, Spoken, Starts, speaking_devices
 from protocol.rights.vouching import Circle, Voices, Vouch, Word, device_id, drawn_by
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import PhraseKey, phrase_key
-from sync_agent.app import RoomLimits
+from sync_agent.app import Agent, RoomLimits
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.key_wraps import reading_keys
@@ -448,8 +448,10 @@ async def test_who_was_cut_off_with_all_that_she_said_and_let_back_in_says_her_k
     assert content_key_of(sealed, reading_keys(here.teacher.agent)) is not None
 
 
-def _as_they_came(teaching: Iterable[Authority], door: Door) -> list[Authority]:
-    return sorted(teaching, key=lambda grant: len(door.lineage(grant.space)))
+async def _widest(agent: Agent, rights: Iterable[Authority], space: bytes) -> list[Authority]:
+    door = agent.replica.door
+    covering = [right for right in rights if door.covers(right, space)]
+    return sorted(covering, key=lambda right: len(door.lineage(right.space)))
 
 
 def _what_counts(own: Iterable[tuple[Entry, bytes]], roster: Roster, _grant: bytes) -> Iterable[bytes]:
@@ -460,7 +462,7 @@ def _what_counts(own: Iterable[tuple[Entry, bytes]], roster: Roster, _grant: byt
     "a thief cuts a teacher off, and lets her back in as one who says nothing",
     off={
         "sync_agent.keys.places._said": _what_counts,
-        "sync_agent.keys.places._nearest_first": _as_they_came,
+        "sync_agent.app.Agent.counting_first": _widest,
     },
 )
 async def test_a_key_is_said_once_under_each_grant_however_often_it_is_held_back(here: Here) -> None:

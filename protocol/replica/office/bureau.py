@@ -52,7 +52,12 @@ class Office(Protocol):
 
     @property
     def home(self) -> bytes:
-        """The widest space of this office: the territory, or the school."""
+        """Where it says what names no space: the territory, or the school for which it was let in first."""
+        ...
+
+    @property
+    def reach(self) -> bytes:
+        """The widest space in which it may say anything: its home, or what lies around it."""
         ...
 
     @property

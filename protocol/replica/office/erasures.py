@@ -1,6 +1,7 @@
-"""Forgetting somebody: one erasure in the widest space of this office, which its replicas receive first (R7, R11).
+"""Forgetting somebody: one erasure in the home of this office, which its replicas receive first (R7, R11).
 
-The server's lies in the territory's space, a head teacher's in the school's, which is as far as her pupils go.
+The server's lies in the territory's space, a head teacher's in the school's, which is as far as her pupils go. Of who
+is known outside it another one is said where the office reaches further: the right to say that may end.
 
 Everywhere it arrives, the folds pass over all that is about the person at once; each replica destroys it a week later
 (`folds.erasing`). The entry names a pseudonymous id and nothing else. How it is taken back stands in `taking_back`.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.model.entry import Entry, Kind, parsed
@@ -38,15 +39,27 @@ async def erase_persons(office: Office, persons: Sequence[bytes], kit: RootKit |
     The kit's word, unlike an office's, counts for as many as it names. Raises `BadInput(UNKNOWN_PERSON)`, before
     anything is said.
     """
-    home = office.home
     await check_known(office, persons)
-    said = await said_already(office, home, by_kit=kit is not None)
-    wanted = [person for person in dict.fromkeys(persons) if person not in said]
     turns = await turns_of(office.replica) if kit is not None else Counter()
-    drafts = [Draft(home, Kind.ERASE, None, Erasure(person, turns[person]).encode()) for person in wanted]
+    drafts = []
+    for space, named in (await _where(office, dict.fromkeys(persons))).items():
+        said = await said_already(office, space, by_kit=kit is not None)
+        wanted = [person for person in named if person not in said]
+        drafts += [Draft(space, Kind.ERASE, None, Erasure(person, turns[person]).encode()) for person in wanted]
     if drafts:
         await say_as(office, drafts, kit)
     return len(drafts)
+
+
+async def _where(office: Office, persons: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """Where these people are to be forgotten: at home, and in all that the office reaches who is known outside it."""
+    home, reach, door = office.home, office.reach, office.replica.door
+    found = {home: list(persons)}
+    if reach != home:
+        said = await office.replica.store.scan_kinds([Kind.PERSON, Kind.HAND_IN])
+        outside = {entry.header.subject for entry in said if home not in door.lineage(entry.header.space)}
+        found[reach] = [person for person in found[home] if person in outside]
+    return found
 
 
 async def with_doubles(replica: Replica, persons: Sequence[bytes]) -> list[bytes]:
@@ -58,12 +71,14 @@ async def with_doubles(replica: Replica, persons: Sequence[bytes]) -> list[bytes
 async def said_already(office: Office, home: bytes, *, by_kit: bool) -> set[bytes]:
     """What the root has erased here already, or this office; what others have erased is shown again with their keys.
 
-    By the root alone, if it is the kit that is about to say it.
+    By the root alone, if it is the kit that is about to say it. What this office has said further up it has said under
+    a right that may end.
     """
     found = set()
     for entry, covers in await in_force(office.replica):
-        at_home = entry.header.space in office.replica.door.lineage(home)
-        if at_home and (entry.header.grant is None if by_kit else is_ours(office, entry)):
+        by_root, space = entry.header.grant is None, entry.header.space
+        of_own = space == home and not by_kit and is_ours(office, entry)
+        if of_own or (by_root and space in office.replica.door.lineage(home)):
             found.add(covers)
     return found
 

@@ -199,14 +199,15 @@ async def rights_beyond(office: Office, device: bytes, governs: Callable[[bytes]
 def _reach(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> tuple[list[bytes], list[bytes]]:
     """Where this office may cut a device off, and the spaces above in which it has rights besides.
 
-    What was granted further up holds here too: that is taken from it in the widest space of this office.
+    What was granted further up holds here too: that is taken from it in the home of this office, also where another
+    right, which may end, reaches further.
     """
-    door, known = office.replica.door, grants_of(office, device)
+    door, known, home = office.replica.door, grants_of(office, device), office.home
     here = dict.fromkeys(grant.space for grant in known if governs(grant.space))
-    above = [grant.space for grant in known if not governs(grant.space) and door.covers(grant, office.home)]
+    above = dict.fromkeys(grant.space for grant in known if grant.space != home and door.covers(grant, home))
     if above:
-        here[office.home] = None
-    return list(here), list(dict.fromkeys(above))
+        here[home] = None
+    return list(here), [space for space in above if not governs(space)]
 
 
 async def _cut(

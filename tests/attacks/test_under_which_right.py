@@ -1,0 +1,246 @@
+"""Whoever copied the server's key writes devices further rights, which end with it: nothing is said under these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.clock import DAY_MS
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.views import SpaceView
+from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.office.spaces import uai_of
+from protocol.rights.door import Authority, Door
+from protocol.roles import Role
+from sync_agent.app import Agent
+from sync_agent.keys.succession import Place, bind
+from sync_agent.school.office import SchoolOffice
+from sync_agent.sync.session import Session
+from sync_server.handlers.by_kit.territory import kit_in
+from tests.attacks.test_who_a_thief_says_is_gone import thief_says
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.office_devices import Town, town
+from tests.integration.test_clones import pc
+
+HEADS = "a server gives a head's computer a further right, and takes its words with it"
+ROW = "a server gives a laptop or a PC a further right, and takes its words with it"
+
+
+def _as_they_came(rights: Iterable[Authority], _first: Authority | None, _door: Door) -> list[Authority]:
+    return list(rights)
+
+
+def _innermost(rights: Iterable[Authority], _first: Authority | None, door: Door) -> list[Authority]:
+    return sorted(rights, key=lambda right: -len(door.lineage(right.space)))
+
+
+def _widest(office: SchoolOffice) -> bytes:
+    return office.reach
+
+
+async def _days_go_by(here: Town, days: int = 3) -> None:
+    office = here.office
+    for _ in range(days):
+        office.clock.advance(DAY_MS)
+        await here.sync()
+        await note_arrivals(office.server.store, office.clock())
+    office.clock.advance(DAY_MS)
+
+
+async def _thief_lets_in(here: Town, device: Device, role: Role, space: bytes, person: bytes | None = None) -> None:
+    """The copied key writes it a right, and the machine hears of it."""
+    keys, server = device.agent.keys, here.office.server
+    given = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, role, person, None).encode()
+    await thief_says(here.office, Draft(space, Kind.GRANT, server.grant, given))
+    await here.sync(device)
+
+
+async def _new_keys(here: Town, folder: Path, *devices: Device, since: str | None) -> None:
+    """The server is given other keys, with the kit, `since` the theft if somebody knows of it; devices hear of it."""
+    kit = kit_in(folder / "server" / "kit", None)
+    here.office.clock.advance(3_600_000)
+    await here.office.with_kit("rotate server", kit, **({} if since is None else {"since": since}))
+    here.office.clock.advance(61_000)
+    for _ in range(3):
+        await here.sync(*devices)
+    await note_arrivals(here.office.server.store, here.office.clock())
+
+
+def _names(view: SpaceView) -> set[str]:
+    return {person.name for person in view.roster.persons.values()}
+
+
+async def _views(here: Town) -> list[SpaceView]:
+    replicas = [here.office.server.replica, *(device.agent.replica for device in here.devices)]
+    return [await replica.view(here.space) for replica in replicas]
+
+
+@pytest.mark.parametrize("raised", [Role.HEAD, Role.ADMIN])
+@attack(HEADS, off={"sync_agent.school.office.SchoolOffice.home": property(_widest)})
+async def test_who_a_head_has_forgotten_stays_so_whatever_right_around_her_school_a_server_gave_her_computer(
+    tmp_path: Path, raised: Role
+) -> None:
+    async with town(tmp_path) as here:
+        _, _, _, pupil, _ = await here.class_in_step()
+        head = await here.head_of_the_school()
+        await _days_go_by(here)
+        await _thief_lets_in(here, head, raised, here.office.server.replica.territory)
+        await Desk(head.agent).ask("erase", person=[pupil])
+        for _ in range(3):
+            await here.sync()
+        await _new_keys(here, tmp_path, since="6h")
+        assert all("Léa" not in _names(view) for view in await _views(here))
+
+
+@attack(HEADS, off={"sync_agent.school.office.SchoolOffice.home": property(_widest)})
+async def test_a_report_of_a_laptop_of_the_whole_territory_outlives_a_right_in_it_that_a_server_gave(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        territory = here.office.server.replica.territory
+        laptop = await here.device("machine", space=territory.hex())
+        head = await here.head_of_the_school()
+        await _days_go_by(here)
+        await _thief_lets_in(here, head, Role.ADMIN, territory)
+        await Desk(head.agent).ask("lost", device=laptop.agent.device.hex())
+        await here.sync()
+        await _new_keys(here, tmp_path, since="6h")
+        assert all(laptop.agent.device in view.roster.cut for view in await _views(here))
+
+
+async def test_who_is_known_outside_a_heads_school_is_forgotten_as_far_as_her_computer_reaches(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        head = await here.head_of_the_school()
+        elsewhere = (await here.office.do("space add", name="CE1", school="0999999Z"))["space"]
+        max_ = (await here.office.do("person add", name="Max", role="pupil", space=[elsewhere]))["person"]
+        await _thief_lets_in(here, head, Role.HEAD, here.office.server.replica.territory)
+        for _ in range(2):
+            await Desk(head.agent).ask("erase", person=[max_])
+        await here.sync()
+        assert not (await here.office.server.replica.view(bytes.fromhex(elsewhere))).roster.persons
+        said = await here.office.server.store.scan_kinds([Kind.ERASE])
+        assert [entry.header.space for entry in said] == [here.school, here.office.server.replica.territory]
+
+
+@pytest.mark.parametrize("role", [Role.HEAD, Role.ADMIN])
+@attack(HEADS, off={"sync_agent.app.in_order": _innermost})
+async def test_what_a_heads_computer_says_in_a_class_outlives_the_right_in_it_that_a_server_gave(
+    tmp_path: Path, role: Role
+) -> None:
+    async with town(tmp_path) as here:
+        await here.class_in_step()
+        head = await here.head_of_the_school()
+        await _days_go_by(here)
+        await _thief_lets_in(here, head, role, here.space)
+        await Desk(head.agent).ask("person add", name="Zoé", role="pupil", space=[here.office.space])
+        await here.sync()
+        await _new_keys(here, tmp_path, since="6h")
+        assert all("Zoé" in _names(view) for view in await _views(here))
+
+
+@attack(ROW, off={"sync_agent.app.in_order": _as_they_came})
+async def test_a_year_of_a_class_outlives_rights_in_its_school_that_a_server_gave_before_there_was_the_class(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        teacher, machine, person, _, _ = await here.class_in_step()
+        office = here.office
+        await _days_go_by(here)
+        await _thief_lets_in(here, teacher, Role.TEACHER, here.school, bytes.fromhex(person))
+        await _thief_lets_in(here, machine, Role.MACHINE, here.school)
+        office.clock.advance(DAY_MS)
+        await _new_keys(here, tmp_path, since=None)
+        office.clock.advance(DAY_MS)
+        office.space = (await office.do("space add", name="CE2", school=await uai_of(office.server, here.school)))[
+            "space"
+        ]
+        await office.do("grant", person=person, space=[office.space])
+        await office.do("grant", device=machine.agent.device.hex(), space=[office.space])
+        pupil = await office.add_person("Zoé", "pupil")
+        for _ in range(3):
+            await here.sync()
+        item = await here.assignment(teacher)
+        await here.sync(machine)
+        work = await here.work(machine, item, pupil)
+        await here.sync(machine, teacher)
+        desk = Desk(teacher.agent)
+        await desk.ask("confirm-opened", id=work.hex())
+        await desk.ask("feedback", id=work.hex(), text="Bien", mark=None, redo=False)
+        await here.sync()
+        await _new_keys(here, tmp_path, since="60h")
+        for view in await _views(here):
+            shown = view.coursework.hand_ins.get(work)
+            assert shown is not None
+            assert shown.feedback is not None
+            assert item in view.coursework.items
+
+
+@attack(ROW, off={"sync_agent.app.in_order": _innermost})
+async def test_work_of_a_pc_of_the_whole_school_outlives_the_right_in_a_class_that_a_server_gave(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        _, _, _, pupil, item = await here.class_in_step()
+        machine = await here.device("machine", space=here.school.hex())
+        await _days_go_by(here)
+        await _thief_lets_in(here, machine, Role.MACHINE, here.space)
+        work = await here.work(machine, item, pupil)
+        await here.sync()
+        await _new_keys(here, tmp_path, since="6h")
+        assert all(work in view.coursework.hand_ins for view in await _views(here))
+
+
+@attack(ROW, off={"sync_agent.app.in_order": _innermost})
+async def test_a_laptop_that_was_let_into_its_school_speaks_in_a_class_as_whose_it_is_whatever_a_server_calls_it(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        teacher, machine, person, _, item = await here.class_in_step()
+        office = here.office
+        await office.do("grant", device=teacher.agent.device.hex(), space=[here.school.hex()])
+        office.space = (await office.do("space add", name="CE2", school=await uai_of(office.server, here.school)))[
+            "space"
+        ]
+        await office.do("grant", device=machine.agent.device.hex(), space=[office.space])
+        stranger = bytes.fromhex(await office.add_person("M. X", "teacher"))
+        await here.sync()
+        await _days_go_by(here)
+        await _thief_lets_in(here, teacher, Role.TEACHER, here.space, stranger)
+        item = await here.assignment(teacher)
+        right = await teacher.agent.right(here.space, Kind.FEEDBACK)
+        assert (right.person, right.space) == (bytes.fromhex(person), here.school)
+        await here.sync()
+        await _new_keys(here, tmp_path, since="6h")
+        assert all(item in view.coursework.items for view in await _views(here))
+
+
+def _the_last_that_came(_agent: Agent, rights: Iterable[Authority]) -> list[Authority]:
+    return list(rights)[::-1]
+
+
+@attack(ROW, off={"sync_agent.app.Agent.in_order": _the_last_that_came})
+async def test_a_copied_pc_takes_keys_of_its_own_under_the_right_that_it_had_before_a_server_gave_another(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        teacher, machine, _, pupil, item = await here.class_in_step()
+        await _days_go_by(here)
+        await _thief_lets_in(here, machine, Role.MACHINE, here.space)
+        bind(machine.agent.folder, pc(1), Random(1).randbytes)
+        before = machine.agent.device
+        await machine.agent.close()
+        agent = await Place(pc(2)).open(machine.agent.folder, here.office.clock, Random(2).randbytes)
+        machine.agent, machine.session = agent, Session(agent, machine.way)
+        assert agent.device != before
+        work = await here.work(machine, item, pupil)
+        await here.sync()
+        await _new_keys(here, tmp_path, teacher, since="6h")
+        assert all(view.roster.may_read(agent.device) for view in await _views(here))
+        assert all(work in view.coursework.hand_ins for view in await _views(here))
