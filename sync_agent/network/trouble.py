@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
 
-from protocol.errors import Code, NoAnswer, PeerFault
+from protocol.errors import Code, NoAnswer, PeerFault, Refused
 from protocol.limits import MAX_SEEN_CHARS
 from protocol.portable_names import displayable
 
@@ -37,6 +37,7 @@ class Trouble(StrEnum):
     SIGN_IN = "sign-in-page"
     BLOCKED = "blocked"
     STRANGER = "another-program"
+    FOREIGN = "another-territory"
     MOVED = "moved"
     SECURE = "secure-only"
     PLAIN = "plain-only"
@@ -100,6 +101,12 @@ WORDS: Final[Mapping[Trouble, Words]] = {
     Trouble.STRANGER: Words(
         "what answers there is another program ({about})",
         "compare the address with the one that you were given; if it is right, tell who looks after the network",
+    ),
+    Trouble.FOREIGN: Words(
+        "a server of another territory answers there; it was given nothing",
+        "compare the fingerprint that this machine shows with the kit's paper: if it is that one, something else has "
+        "the server's address, so tell who looks after the network; if it is another one, the code of this machine led "
+        "to somebody else: let nobody work on it, and enrol it anew with a code that was compared",
     ),
     Trouble.MOVED: Words(
         "it says that it has moved to {about}",
@@ -199,6 +206,8 @@ def seen_in(error: BaseException | None) -> Seen | None:
     """The trouble that an error carries, if it does. What cannot be opened was changed on the way."""
     if isinstance(error, PeerFault) and error.code in _ALTERED:
         return Seen(Trouble.ALTERED)
+    if isinstance(error, Refused) and error.code is Code.WRONG_TERRITORY:
+        return Seen(Trouble.FOREIGN)
     if isinstance(error, NoAnswer) and error.code in _SERVERS_OWN:
         return Seen(Trouble.SERVER, error.code)
     found = error.facts.get("seen") if isinstance(error, NoAnswer) else None

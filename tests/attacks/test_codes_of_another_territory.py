@@ -11,24 +11,29 @@ import html
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
 
+from protocol.errors import Refused
 from protocol.identity import AgreementKey, SigningKey, territory_id, words_of
 from protocol.messages.wire import Call
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.trust.kit import Kit
 from sync_agent.app import Agent
-from sync_agent.enrollment.by_code import enroll, told
+from sync_agent.enrollment.by_code import Enrolled, enroll, told
+from sync_agent.scheduler import Outcome
 from sync_agent.status import status
+from sync_agent.sync.session import Session
 from sync_server.cli import PROGRAM
 from sync_server.keeping.trying_a_kit import try_kit
 from sync_server.opened.app import Server
 from sync_server.operations import table
 from tests.harness.attack import attack
+from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.server_in_process import Office, office
 from tests.harness.wire import URL, Frontage, MemoryTransport
@@ -75,19 +80,26 @@ class Two(NamedTuple):
     async def shown_by(self, at: Office, code: str, name: str) -> set[JSON]:
         """What is shown of a new computer's territory, by the code that let it in."""
 
-        def connect(_url: str) -> MemoryTransport:
-            return MemoryTransport(Frontage(at.server.responder))
-
-        folder, clock = self.folder / name, self.ours.clock
-        enrolled = await enroll(folder, URL, code, name, now_ms=clock, entropy=os.urandom, connect=connect)
-        agent = await Agent.open(folder, now_ms=clock, entropy=os.urandom)
-        try:
+        enrolled = await self.enrol(at, code, name)
+        async with self.computer(name) as agent, portal(agent) as surfer:
             said = (await status(agent))["fingerprint"]
-            async with portal(agent) as surfer:
-                assert f"<dd>{said} " in html.unescape(await surfer.page("/state"))
+            assert f"<dd>{said} " in html.unescape(await surfer.page("/state"))
+        return {told(enrolled, code)["fingerprint"], said}
+
+    async def enrol(self, at: Office, code: str, name: str) -> Enrolled:
+        """Let a new computer in where that server answers."""
+        clock, way = self.ours.clock, MemoryTransport(Frontage(at.server.responder))
+        folder = self.folder / name
+        return await enroll(folder, URL, code, name, now_ms=clock, entropy=os.urandom, connect=lambda _: way)
+
+    @asynccontextmanager
+    async def computer(self, name: str) -> AsyncIterator[Agent]:
+        """A computer that is in."""
+        agent = await Agent.open(self.folder / name, now_ms=self.ours.clock, entropy=os.urandom)
+        try:
+            yield agent
         finally:
             await agent.close()
-        return {told(enrolled, code)["fingerprint"], said}
 
 
 @pytest_asyncio.fixture
@@ -130,3 +142,18 @@ async def test_invite_shows_what_the_code_says_of_its_territory_whatever_the_ser
     said = capsys.readouterr()
     assert json.loads(said.out)["fingerprint"] == theirs
     assert str(theirs) in said.err
+
+
+@attack(ROW, off={"sync_agent.sync.session.seen_in": lambda _: None})
+async def test_a_computer_that_was_led_away_says_so_once_the_true_server_answers_it(two: Two) -> None:
+    await two.enrol(two.thiefs, await two.thiefs.invite("machine"), "Renard")
+    async with two.computer("Renard") as agent:
+        way = MemoryTransport(Frontage(two.ours.server.responder))
+        with pytest.raises(Refused):
+            await Session(agent, way).sync()
+        found = await Desk(agent).ask("doctor")
+        assert any("a server of another territory answers" in each["message"] for each in found["problems"])
+        server = (await Desk(agent).ask("status"))["server"]
+        assert server["problem"]["code"] == "another-territory"
+        async with portal(agent, Outcome.REFUSED) as surfer:
+            assert "Un serveur d'un autre territoire répond" in html.unescape(await surfer.page("/?register=adult"))

@@ -89,10 +89,10 @@ class Exchange:
         offline = self.standing is Standing.OFFLINE
         key = f"exchange.{self.standing}"
         trouble = None if self.seen is None else f"trouble.{self.seen.trouble}"
-        if self.outcome is Outcome.REFUSED:
-            key = "exchange.refused"
-        elif trouble is not None and say.has(trouble):
+        if trouble is not None and say.has(trouble):
             key = trouble
+        elif self.outcome is Outcome.REFUSED:
+            key = "exchange.refused"
         facts = {"teacher": teacher, "about": _about(self.seen, say), "server": self.server}
         said = say(key, **facts).replace(" ()", "")
         drill = self.seen is not None and self.seen.trouble is Trouble.DRILL
