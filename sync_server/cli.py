@@ -383,9 +383,11 @@ async def backup(
     check_initialised(call.data_dir)
     with BackupFile(Path(file)) as target:
         made = await _run(call, "backup", {}, target, lasting=True)
-        head = await asyncio.to_thread(target.keep)
+        whole = await asyncio.to_thread(target.keep)
     await _run(call, "backup-kept", made if isinstance(made, Mapping) else {})
-    tell(f"{file} holds {summary(head)}; it was read back. Keep it as safe as the server")
+    tell(f"{file} holds {summary(whole.head)}; it was read back. Keep it as safe as the server")
+    tell(f"SHA-256 {whole.sha256}")
+    tell("Keep that line elsewhere, where nobody writes who can write the backup: `restore --sha256` compares it")
     return {}
 
 
@@ -398,6 +400,9 @@ async def restore(
     passphrase_file: Annotated[
         str | None, Option(metavar="FILE", help="A file with the passphrase that protects the kit.")
     ] = None,
+    sha256: Annotated[
+        str | None, Option(metavar="HASH", help="What `backup` said of it, kept elsewhere: nothing else is restored.")
+    ] = None,
 ) -> JSON:
     """Make DIR, which must be unused, the server that a backup holds; agents bring what came after it."""
     from sync_server.keeping.backing_up import restore as bring_back  # noqa: PLC0415 — loaded only when needed
@@ -407,6 +412,7 @@ async def restore(
         Path(file),
         Path(kit),
         None if passphrase_file is None else Path(passphrase_file),
+        sha256=sha256,
         now_ms=now_ms,
         entropy=secrets.token_bytes,
         tell=tell,

@@ -10,6 +10,8 @@ Rules:
   it, and machines bring what it said after the backup. Whoever knows better has them ended by `rotate server`, with a
   time from when on; so what the backup holds is noted as having come when it was made (docs/adr/0187);
 - what an interrupted `restore` left is thrown away by the next; one that fails leaves nothing of the backup;
+- of when a backup is, and that nobody has written it since, only its hash says that was kept elsewhere (docs/adr/0366):
+  `backup` tells it, `restore` compares it where it is given, and says where it is not;
 - a backup lies where others may write: its database is read, and a new one written; what of it counts,
   `foreign_backup` says; who could sign in is told.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -48,7 +51,7 @@ from sync_server.handlers.by_kit.territory import (
     note_unfinished,
     passphrase_of,
 )
-from sync_server.handlers.store.archive import HEAD, Head, read_head, read_whole
+from sync_server.handlers.store.archive import HEAD, Head, Whole, read_head, read_whole
 from sync_server.handlers.store.restored import restored_mark
 from sync_server.keeping.beginning import check_folder
 from sync_server.keeping.foreign_backup import take_over
@@ -59,6 +62,13 @@ from sync_server.opened.made_anew import made_anew_mark
 
 _PASSING: Final = ".passing"
 _LOOK_BYTES: Final = 512
+_LEAST_DIGITS: Final = 32
+_HASH: Final = re.compile(rf"[0-9a-f]{{{_LEAST_DIGITS},64}}")
+_UNPROVEN: Final = (
+    "That it is the file of then nothing in it proves: whoever could write where it lies may have put words into it "
+    "since, dated before, and `rotate server --since` lets them stand. Compare its SHA-256, {}, with what `backup` "
+    "said, if that was kept elsewhere (`restore --sha256` does so); else look through `audit`, and `devices`"
+)
 _LATER: Final = (
     "The root has certified keys of a server with a date after today's, {}: machines that have heard of it take this "
     "one for an older server (`wrong-key`) until then. Let the server before run until then, or have another root take "
@@ -98,7 +108,7 @@ class BackupFile(Notices):
     async def end(self) -> None:
         """A part is whole."""
 
-    def keep(self) -> Head:
+    def keep(self) -> Whole:
         """Make it durable, read it back, and let it appear. Raises `LocalFailure`."""
         try:
             os.fsync(self._file)
@@ -106,9 +116,9 @@ class BackupFile(Notices):
             self._file = -1
         except OSError as reason:
             raise self._failed(reason) from reason
-        head = read_whole(self._passing, None)
+        whole = read_whole(self._passing, None)
         Disk(self._target.parent).rename_all([(self._passing.name, self._target.name)])
-        return head
+        return whole
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -142,15 +152,17 @@ async def restore(
     kit_file: Path,
     passphrase_file: Path | None,
     *,
+    sha256: str | None = None,
     now_ms: Callable[[], int],
     entropy: Entropy,
     tell: Callable[[str], None],
 ) -> JSON:
-    """Make DIR the server that a backup holds, in a new generation.
+    """Make DIR the server that a backup holds, in a new generation; of that file alone whose hash `sha256` begins.
 
     Raises `BadInput` (a DIR in use, no backup, no kit), `Refused(WRONG_TERRITORY)` for another territory's kit,
     `LocalFailure` (DAMAGED for a backup that is not whole).
     """
+    expected = None if sha256 is None else _hash_of(sha256)
     passphrase = passphrase_of(passphrase_file)
     found = KitInFile.read(kit_file, passphrase)
     kit = found.kit
@@ -160,11 +172,14 @@ async def restore(
     check_folder(folder)
     make_room(folder)
 
+    wholes: list[Whole] = []
+
     async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
         make_room(folder)
         note_unfinished(folder)
         try:
-            await asyncio.to_thread(_unpack, file, folder)
+            wholes.append(await asyncio.to_thread(_unpack, file, folder))
+            _check_hash(file, wholes[-1], expected)
             ended = await _begin_generation(folder, head, found, now_ms=now_ms, entropy=entropy, tell=tell)
         except RelaisError:
             leave_nothing(folder)  # names and keys of a server that it is not to be
@@ -185,6 +200,8 @@ async def restore(
         f"next. What this backup holds had come by {local_time(rfc3339(head.made_ms) or '')}, as it says itself; of a "
         "time before nothing is known: if somebody was in the server by then, restore a backup from before"
     )
+    if expected is None:
+        tell(_UNPROVEN.format(wholes[-1].sha256))
     tell(
         "Who was erased after that may be on its lists until a machine that knows of it has told; `status` says how "
         "many have not told all that they know yet. Who was cut off after that is in again until then, but for "
@@ -206,13 +223,34 @@ def summary(head: Head) -> str:
     return f"“{head.name}”: {head.entries} entries and {head.packs} packs, {megabytes:.1f} MB"
 
 
-def _unpack(file: Path, folder: Path) -> None:
+def _unpack(file: Path, folder: Path) -> Whole:
     """All members, checked and durable; the database where nothing goes on from it."""
     make_private_folder(folder / KEYS_FOLDER)
-    read_whole(file, folder, database=COPY_FILE)
+    whole = read_whole(file, folder, database=COPY_FILE)
     disk = Disk(folder)
     places = {str(Path(name).parent) for name, _ in disk.files(PACKS)}
     disk.flush_folders([KEYS_FOLDER, *sorted(places), *([PACKS] if places else []), "."])
+    return whole
+
+
+def _hash_of(typed: str) -> str:
+    """A hash as it was kept: in groups, in capitals, or its beginning. Raises `BadInput(USAGE)`."""
+    found = "".join(typed.split()).lower()
+    if _HASH.fullmatch(found) is None:
+        raise BadInput(
+            Code.USAGE, f"--sha256 is what `backup` said: 64 digits of 0-9 and a-f, the first {_LEAST_DIGITS} at least"
+        )
+    return found
+
+
+def _check_hash(file: Path, whole: Whole, expected: str | None) -> None:
+    """Raise `BadInput(BAD_BACKUP)` for another file than the one whose hash somebody has kept."""
+    if expected is not None and not whole.sha256.startswith(expected):
+        raise BadInput(
+            Code.BAD_BACKUP,
+            f"{file} is not the file that `backup` wrote then: somebody has written it since. Its SHA-256 is "
+            f"{whole.sha256}; take another backup, or a copy of this one that lay elsewhere",
+        )
 
 
 async def _begin_generation(

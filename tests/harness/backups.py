@@ -34,11 +34,11 @@ from tests.harness.server_in_process import Member, Office
 from tests.harness.territory import SimClock
 
 
-async def make_backup(server: Server, file: Path) -> None:
-    """As `backup FILE` does."""
+async def make_backup(server: Server, file: Path) -> str:
+    """As `backup FILE` does; the hash that it says."""
     with BackupFile(file) as target:
         await back_up(server, "0", target)
-        target.keep()
+        return target.keep().sha256
 
 
 async def gone_on_from(
@@ -54,10 +54,16 @@ AS_IT_IS: Mapping[str, object] = {"sync_server.keeping.backing_up.take_over": go
 
 
 async def restore_backup(
-    folder: Path, file: Path, kit: Path, now_ms: Callable[[], int], tell: Callable[[str], None] = lambda _line: None
+    folder: Path,
+    file: Path,
+    kit: Path,
+    now_ms: Callable[[], int],
+    tell: Callable[[str], None] = lambda _line: None,
+    *,
+    sha256: str | None = None,
 ) -> None:
     """As `restore FILE` does, with a kit that has no passphrase."""
-    await restore(folder, file, kit, None, now_ms=now_ms, entropy=os.urandom, tell=tell)
+    await restore(folder, file, kit, None, sha256=sha256, now_ms=now_ms, entropy=os.urandom, tell=tell)
 
 
 @dataclass

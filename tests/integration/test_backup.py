@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
@@ -130,6 +131,25 @@ def test_a_backup_is_one_private_file_without_the_kit_that_tar_can_read(here: Sc
         names = archive.getnames()
     assert names[:3] == ["relais-backup.json", "keys/server", "replica.db"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kit", "relais.tar", "server", "server.log"]
+
+
+def test_a_backup_says_its_hash_and_a_restore_takes_it_and_asks_for_none(
+    here: School, backup: Path, tmp_path: Path
+) -> None:
+    made = here.server.run("backup", str(backup))
+    digest = sha256(backup.read_bytes()).hexdigest()
+    assert f"SHA-256 {digest}" in made.err, "as `sha256sum` says it"
+    kit, again = ("--kit", str(tmp_path / "kit")), Machine("again", tmp_path / "again", "sync-server")
+    assert again.run("restore", str(backup), *kit, "--sha256", "monday").code == "usage"
+    assert again.run("restore", str(backup), *kit, "--sha256", "0" * 64).code == "bad-backup"
+    assert not (again.folder / "territory.json").exists()
+    kept = f"{digest[:16].upper()} {digest[16:40]}"
+    done = again.run("restore", str(backup), *kit, "--sha256", kept)
+    assert done.status == 0, "copied from a paper, as far as somebody had the patience"
+    assert digest not in done.err
+    other = Machine("other", tmp_path / "other", "sync-server").run("restore", str(backup), *kit)
+    assert other.status == 0
+    assert digest in other.err, "and where nobody gave it, it is told"
 
 
 def test_monitoring_learns_when_the_last_backup_was_made(here: School, tmp_path: Path) -> None:

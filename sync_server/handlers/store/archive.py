@@ -2,7 +2,9 @@
 
 Members, in this order: `relais-backup.json` (what this is, and what must follow), `keys/server`, `replica.db`,
 `packs/ab/<hash>.pack` …. A pack is checked by its own hash, the database by the one in the first member, the count of
-packs by the number there; so a file that was cut short, or rotted, is told before it replaces anything.
+packs by the number there; so a file that was cut short, or rotted, is told before it replaces anything. All of that
+stands in the file, and is whoever's who could write it last: that it is the one of then, only its SHA-256 says, kept
+elsewhere (docs/adr/0366).
 
 The recovery kit is never in it. The server's keys are: whoever holds the file holds the server.
 """
@@ -13,9 +15,10 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, BinaryIO, Final, Self, cast
 
@@ -98,6 +101,14 @@ class Head:
         return head
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A backup that was read to its end; `sha256` is of the whole file, in hex, as `sha256sum` says it."""
+
+    head: Head
+    sha256: str
+
+
 def header(name: str, size: int, at_ms: int) -> bytes:
     """What stands before a member's bytes."""
     info = tarfile.TarInfo(name)
@@ -117,11 +128,11 @@ def pack_member(pack: bytes) -> str:
 
 def read_head(path: Path) -> Head:
     """Whose backup a file is. Raises `BadInput` (MISSING_FILE, UNREADABLE_FILE, BAD_BACKUP)."""
-    with _members(path) as members:
+    with _read(path) as (members, _):
         return _head(members)
 
 
-def read_whole(path: Path, into: Path | None, *, database: str = DATABASE) -> Head:
+def read_whole(path: Path, into: Path | None, *, database: str = DATABASE) -> Whole:
     """Read all of a backup, check it, and write its members below `into` if that is given, one under another name.
 
     What is written is flushed, the folders of it are not.
@@ -129,7 +140,7 @@ def read_whole(path: Path, into: Path | None, *, database: str = DATABASE) -> He
     Raises `BadInput` (MISSING_FILE, UNREADABLE_FILE, BAD_BACKUP), `LocalFailure` (DAMAGED; DISK_FULL, STORAGE_FAILED
     for what is written).
     """
-    with _members(path) as members:
+    with _read(path) as (members, hash_of_all):
         head = _head(members)
         seen: set[str] = set()
         try:
@@ -146,7 +157,7 @@ def read_whole(path: Path, into: Path | None, *, database: str = DATABASE) -> He
             raise _damaged(path, "it cannot be read to its end") from reason
         if not {KEYS_FILE, DATABASE} <= seen or len(seen) - 2 != head.packs:
             raise _damaged(path, "it was cut short")
-    return head
+        return Whole(head, hash_of_all())
 
 
 def _expected(info: tarfile.TarInfo, head: Head) -> bytes | None:
@@ -162,17 +173,38 @@ def _expected(info: tarfile.TarInfo, head: Head) -> bytes | None:
 
 
 @contextmanager
-def _members(path: Path) -> Iterator[Iterator[tuple[tarfile.TarInfo, IO[bytes]]]]:
-    """The members in order, each to be read before the next."""
+def _read(path: Path) -> Iterator[tuple[Iterator[tuple[tarfile.TarInfo, IO[bytes]]], Callable[[], str]]]:
+    """The members in order, each to be read before the next; and what, after them, says the hash of the whole file."""
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|", bufsize=PIECE_BYTES) as archive:
-            yield _regular(archive)
+        with path.open("rb") as opened:
+            file = _Hashed(opened)
+            with tarfile.open(fileobj=cast("BinaryIO", file), mode="r|", bufsize=PIECE_BYTES) as archive:
+                yield _regular(archive), file.digest
     except FileNotFoundError as reason:
         raise BadInput(Code.MISSING_FILE, f"{path} does not exist", path=str(path)) from reason
     except tarfile.TarError as reason:
         raise _no_backup() from reason
     except OSError as reason:
         raise BadInput(Code.UNREADABLE_FILE, f"{path} cannot be read: {reason.strerror}", path=str(path)) from reason
+
+
+class _Hashed:
+    """A file that is read once: what is checked, written and hashed are the same bytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hasher = sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._hasher.update(data)
+        return data
+
+    def digest(self) -> str:
+        """The SHA-256 of all of it, in hex."""
+        while self.read(PIECE_BYTES):
+            pass
+        return self._hasher.hexdigest()
 
 
 def _regular(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
