@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, TypeVar, cast
 
 from blake3 import blake3
@@ -35,6 +36,8 @@ ID_BYTES: Final = 32
 PERSON_BYTES: Final = 16
 SIGNATURE_BYTES: Final = 64
 _FIELDS: Final = 12
+_KNOWN_HEADERS: Final = 512
+"""So many that were read of a store are at hand, half a megabyte: of a class the same ones are looked at all the time."""
 
 
 class KindClass(IntEnum):
@@ -310,7 +313,12 @@ def restore(data: bytes, signature: bytes, salt: bytes | None, payload: bytes | 
 
 def restore_known(data: bytes, signature: bytes, salt: bytes | None, payload: bytes | None) -> Entry:
     """As `restore`, where the hash of `data` is the id of an entry that was let in: its encoding was judged then."""
-    return Entry(_header(decode_known(data)), data, blake3(data).digest(), signature, salt, payload)
+    return Entry(_known_header(data), data, blake3(data).digest(), signature, salt, payload)
+
+
+@lru_cache(maxsize=_KNOWN_HEADERS)
+def _known_header(data: bytes) -> Header:
+    return _header(decode_known(data))
 
 
 def parsed(entry: Entry, parse: Callable[[bytes], T]) -> T | None:

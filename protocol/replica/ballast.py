@@ -46,13 +46,15 @@ class Ballast:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._files = {part: os.path.join(folder, f"ballast-{part.name.lower()}") for part in PARTS}  # noqa: PTH118
+        """Texts: they are looked at before each thing that is written."""
         self._looked_s = -_AGAIN_S
 
     def keep(self) -> None:
         """Make what is missing, where there is plenty of room."""
         for part, size in PARTS.items():
             if self._size(part) != size and free_bytes(self._folder) >= PLENTY_BYTES:
-                self._make(self._file(part), size)
+                self._make(self._files[part], size)
 
     def mend(self) -> None:
         """Make again what was given up, looked at once in a while: for whoever writes."""
@@ -65,7 +67,7 @@ class Ballast:
         for part in PARTS:
             if part <= rank and self._size(part):
                 try:
-                    os.truncate(self._file(part), 0)
+                    os.truncate(self._files[part], 0)
                 except OSError:
                     continue
                 return True
@@ -93,14 +95,11 @@ class Ballast:
 
     def _size(self, part: Rank) -> int | None:
         try:
-            return self._file(part).stat().st_size
+            return os.stat(self._files[part]).st_size  # noqa: PTH116  (as above)
         except OSError:
             return None
 
-    def _file(self, part: Rank) -> Path:
-        return self._folder / f"ballast-{part.name.lower()}"
-
-    def _make(self, file: Path, size: int) -> None:
+    def _make(self, file: str, size: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         with contextlib.suppress(OSError), os.fdopen(os.open(file, flags, 0o600), "wb") as written:
             piece = os.urandom(MiB)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -30,17 +31,19 @@ class SecretsOfFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._within = os.path.join(folder, "")  # noqa: PTH118 — a text: these are read with each look at the set
 
     def read(self, name: str) -> bytes:
         """See `Secrets`."""
         try:
-            return (self._folder / name).read_bytes()
+            with open(self._within + name, "rb") as file:  # noqa: PTH123
+                return file.read()
         except FileNotFoundError:
             return b""
 
     def is_there(self, name: str) -> bool:
         """See `Secrets`."""
-        return (self._folder / name).exists()
+        return os.path.exists(self._within + name)  # noqa: PTH110
 
     def keep(self, name: str, data: bytes) -> None:
         """See `Secrets`."""
