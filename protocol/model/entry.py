@@ -37,7 +37,7 @@ PERSON_BYTES: Final = 16
 SIGNATURE_BYTES: Final = 64
 _FIELDS: Final = 12
 _KNOWN_HEADERS: Final = 512
-"""So many that were read of a store are at hand, half a megabyte: of a class the same ones are looked at all the time."""
+"""So many that a store gave are at hand, half a megabyte: of a class the same ones are looked at all the time."""
 
 
 class KindClass(IntEnum):
