@@ -2,7 +2,8 @@
 
 Files lie in memory where it has room (tests/harness/files_in_memory.py), while their test runs; longer if it fails.
 
-`--branches` counts those of protocol/ that they reach (tests/harness/branches.py).
+`--branches` counts those of protocol/ that they reach (tests/harness/branches.py). `--defences-off K/N` runs a share of
+the attacks without their defences alone (tests/harness/attack.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pytest
 from _pytest.assertion import rewrite
 from hypothesis import HealthCheck, settings
 
+from tests.harness.attack import Share
 from tests.harness.files_in_memory import put_files_into_memory
 
 PROGRAMS = ("protocol", "sync_agent", "sync_server")
@@ -27,8 +29,10 @@ settings.load_profile("relais")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let branches be counted."""
+    """Let branches be counted, and attacks without their defences come in turns."""
     parser.addoption("--branches", action="store_true", help="count the branches of protocol/ that are reached")
+    parser.addoption("--defences-off", metavar="K/N", help="of attacks without their defence a share")
+    parser.addoption("--touched", metavar="FILE", action="append", default=[], help="a file of which all run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,9 +80,14 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let random histories come first: each file of them is one test of minutes, and nothing else may wait for its end.
 
     Whoever hands out files gives each process two to begin with, and the next when only two tests are left.
     """
+    if asked := config.getoption("defences_off"):
+        share, touched = Share.parse(asked), config.getoption("touched")
+        waiting = [item for item in items if not share.holds(item.nodeid, touched)]
+        config.hook.pytest_deselected(items=waiting)
+        items[:] = [item for item in items if share.holds(item.nodeid, touched)]
     items.sort(key=lambda item: not item.nodeid.startswith("tests/simulation/"))

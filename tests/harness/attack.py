@@ -2,18 +2,46 @@
 
 So each test is shown able to fail each time it runs, and says in one place which rule it is that protects. `row` is the
 row of docs/threat-model.md that the test stands for (`tests/unit/test_documentation.py` compares both).
+
+`--defences-off K/N` runs of the latter the K-th share of N alone, by their names, and all in files that `--touched`
+names: N such runs in a row are whole (docs/adr/0368).
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+import zlib
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import pytest
 
 Test = Callable[..., Awaitable[None]]
+_OFF: Final = "defence-off"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The `turn`-th of `turns` shares of what runs without its defence."""
+
+    turn: int
+    turns: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`K/N`: any K, so that whoever counts runs need not begin anew. Raises `ValueError`."""
+        turn, _, turns = text.partition("/")
+        if int(turns) < 1:
+            raise ValueError(text)
+        return cls(int(turn) % int(turns), int(turns))
+
+    def holds(self, nodeid: str, touched: Collection[str]) -> bool:
+        """Whether a test runs: with its defence always, without it in its turn, or where its file is `touched`."""
+        if _OFF not in nodeid or nodeid.partition("::")[0] in touched:
+            return True
+        return zlib.crc32(nodeid.encode()) % self.turns == self.turn
 
 
 def attack(row: str, *, off: Mapping[str, object]) -> Callable[[Test], Test]:
@@ -37,7 +65,7 @@ def attack(row: str, *, off: Mapping[str, object]) -> Callable[[Test], Test]:
         asked = list(inspect.signature(test).parameters.values())
         own = inspect.Parameter("defence", inspect.Parameter.KEYWORD_ONLY, annotation=bool)
         run.__signature__ = inspect.Signature([*asked, own])  # type: ignore[attr-defined]
-        both = pytest.mark.parametrize("defence", [True, False], ids=["defended", "defence-off"])
+        both = pytest.mark.parametrize("defence", [True, False], ids=["defended", _OFF])
         marked: Test = both(run)
         return marked
 
