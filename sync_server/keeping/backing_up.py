@@ -179,6 +179,7 @@ async def restore(
         note_unfinished(folder)
         try:
             wholes.append(await asyncio.to_thread(_unpack, file, folder))
+            _check_head(file, wholes[-1], head)
             _check_hash(file, wholes[-1], expected)
             ended = await _begin_generation(folder, head, found, now_ms=now_ms, entropy=entropy, tell=tell)
         except RelaisError:
@@ -241,6 +242,12 @@ def _hash_of(typed: str) -> str:
             Code.USAGE, f"--sha256 is what `backup` said: 64 digits of 0-9 and a-f, the first {_LEAST_DIGITS} at least"
         )
     return found
+
+
+def _check_head(file: Path, whole: Whole, head: Head) -> None:
+    """Raise `BadInput(BAD_BACKUP)` where another file was read than the one whose head was believed, date and all."""
+    if whole.head != head:
+        raise BadInput(Code.BAD_BACKUP, f"{file} was written while it was read: copy it to a disk of your own first")
 
 
 def _check_hash(file: Path, whole: Whole, expected: str | None) -> None:

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import IO, cast
 
 from protocol.clock import DAY_MS, at_from
 from protocol.errors import Code
@@ -67,6 +69,32 @@ async def test_a_backup_into_which_somebody_has_put_words_since_is_not_the_one_o
         restoring = restore_backup(tmp_path / "new", backup, kit, here.office.clock, sha256=kept)
         assert await code_of(restoring) is Code.BAD_BACKUP
         assert not (tmp_path / "new" / "keys").exists(), "nothing is left of it"
+
+
+class _Share(type(Path())):  # type: ignore[misc]  # (until 3.12 a Path is of its system's class)
+    """A place that gives another file to whoever reads for the first time."""
+
+    first: Path | None = None
+
+    def open(self, *how: object, **options: object) -> IO[bytes]:
+        given, self.first = self.first, None
+        return cast("IO[bytes]", (given or Path(self)).open(*how, **options))  # type: ignore[call-overload]
+
+
+@attack(ROW, off={"sync_server.keeping.backing_up._check_head": _whatever_it_is})
+async def test_the_date_of_a_backup_is_that_of_the_file_whose_hash_was_kept(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        await here.class_at_work()
+        clock, share, kit = here.office.clock, _Share(tmp_path / "backup"), tmp_path / "server" / "kit"
+        kept = await make_backup(here.office.server, Path(share))
+        head = archive.read_head(Path(share))
+        older = replace(head, made_ms=head.made_ms - 3 * DAY_MS).encode()
+        share.first = tmp_path / "older"
+        share.first.write_bytes(
+            archive.header(archive.HEAD, len(older), clock()) + older + archive.padding(len(older)) + archive.END
+        )
+        restoring = restore_backup(tmp_path / "new", share, kit, clock, sha256=kept)
+        assert await code_of(restoring) is Code.BAD_BACKUP
 
 
 async def test_where_no_hash_is_given_it_is_told_what_a_time_believes(tmp_path: Path) -> None:
