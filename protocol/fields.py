@@ -11,7 +11,8 @@ from typing import cast
 
 from protocol.canonical import Value, decode
 from protocol.errors import Code, PeerFault
-from protocol.limits import MAX_PAYLOAD_BYTES
+from protocol.limits import MAX_NAME_CHARS, MAX_PAYLOAD_BYTES
+from protocol.shown_text import name_shown
 
 
 class Fields:
@@ -57,6 +58,14 @@ class Fields:
     def text_or_none(self, key: str, most_chars: int) -> str | None:
         """A string of at most `most_chars` characters, or nothing."""
         return None if self._map.get(key) is None else self.text(key, most_chars)
+
+    def name(self, key: str, most_chars: int = MAX_NAME_CHARS) -> str:
+        """What people call somebody or something, as it is shown: a string of at most `most_chars` characters."""
+        return name_shown(self.text(key, most_chars))
+
+    def name_or_none(self, key: str, most_chars: int = MAX_NAME_CHARS) -> str | None:
+        """The same, or nothing."""
+        return None if self._map.get(key) is None else self.name(key, most_chars)
 
     def count(self, key: str, most: int = 2**64 - 1) -> int:
         """An integer of 0…`most`."""

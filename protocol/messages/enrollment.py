@@ -14,7 +14,7 @@ from protocol.canonical import decode, encode
 from protocol.clock import MAX_TIME_MS
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
-from protocol.limits import MAX_CREDENTIALS, MAX_ENROLMENT_BYTES, MAX_MESSAGE_BYTES, MAX_NAME_CHARS, MAX_URL_CHARS
+from protocol.limits import MAX_CREDENTIALS, MAX_ENROLMENT_BYTES, MAX_MESSAGE_BYTES, MAX_URL_CHARS
 from protocol.messages.errors import answered
 from protocol.messages.parts import MAX_ENTRIES, read_entries, wire_rows
 from protocol.model.entry import Entry
@@ -70,7 +70,7 @@ class EnrollRequest:
             fields.octets("secret" if in_clear else "veiled", _SECRET_BYTES),
             fields.octets("agreement", 32),
             fields.octets("tls", 32),
-            fields.text("name", MAX_NAME_CHARS),
+            fields.name("name"),
             in_clear,
             fields.octets_or_none("proof", _PROOF_BYTES),
         )
@@ -99,7 +99,7 @@ class EnrollAnswer:
         if bad:
             raise PeerFault(Code.MALFORMED, "an enrolment's answer holds an entry that cannot be read")
         server = fields.text_or_none("server", MAX_URL_CHARS)
-        return cls(fields.count("time", MAX_TIME_MS), fields.text("name", MAX_NAME_CHARS), entries, server)
+        return cls(fields.count("time", MAX_TIME_MS), fields.name("name"), entries, server)
 
 
 def encode_chain(entries: Sequence[Entry]) -> bytes:

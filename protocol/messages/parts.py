@@ -23,6 +23,7 @@ from protocol.limits import (
 )
 from protocol.model.entry import Entry, from_wire, to_wire
 from protocol.reconcile.checkpoint import Checkpoint, Cursor
+from protocol.shown_text import name_shown
 from protocol.transfer.crossing import LINK_KEY_BYTES
 
 SPACE_PREFIX_BYTES: Final = 4
@@ -252,7 +253,7 @@ def read_called(row: Value) -> tuple[bytes, str]:
     """A device and the name that it gave, in a row."""
     match row:
         case [bytes(key), str(name)] if len(key) == 32 and len(name) <= MAX_NAME_CHARS:  # noqa: PLR2004  (an id)
-            return key, name
+            return key, name_shown(name)
         case _:
             raise _malformed("a device's name")
 

@@ -16,7 +16,7 @@ from protocol.canonical import decode, encode
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import SigningKey, verify
-from protocol.limits import MAX_HEALTH_BYTES, MAX_NAME_CHARS, MAX_REGISTER_BYTES
+from protocol.limits import MAX_HEALTH_BYTES, MAX_REGISTER_BYTES
 
 DOMAIN: Final = b"relais/0 register"
 _VERSION_CHARS: Final = 64
@@ -63,7 +63,7 @@ class Health:
         """From a register's body. Raises `PeerFault`."""
         fields = Fields(decode(body, max_bytes=MAX_REGISTER_BYTES), "a health report")
         return cls(
-            fields.text("name", MAX_NAME_CHARS),
+            fields.name("name"),
             fields.text("version", _VERSION_CHARS),
             fields.text("system", _VERSION_CHARS),
             fields.text_or_none("trouble", _VERSION_CHARS),

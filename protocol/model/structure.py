@@ -17,7 +17,6 @@ from protocol.identity import SigningKey, school_id, verify
 from protocol.limits import (
     MAX_CERTIFICATES_BESIDE,
     MAX_HOSTS_PER_INVITE,
-    MAX_NAME_CHARS,
     MAX_REVOCATION_LISTS,
     MAX_REVOKED_ABSENT,
     MAX_REVOKED_HEADS,
@@ -139,9 +138,9 @@ class SpaceRecord:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "a space")
         return cls(
-            fields.text("name", MAX_NAME_CHARS),
+            fields.name("name"),
             fields.text_or_none("uai", _UAI_CHARS),
-            fields.text_or_none("year", _UAI_CHARS),
+            fields.name_or_none("year", _UAI_CHARS),
         )
 
     def encode(self) -> bytes:
@@ -162,7 +161,7 @@ class SpaceChange:
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
-        return cls(Fields.of_payload(payload, "a change of a space").text("name", MAX_NAME_CHARS))
+        return cls(Fields.of_payload(payload, "a change of a space").name("name"))
 
     def encode(self) -> bytes:
         """To an entry's payload."""
@@ -423,9 +422,7 @@ class PersonRecord:
             role = PersonRole(text)
         except ValueError:
             raise PeerFault(Code.MALFORMED, "a person has a role that this version does not know", role=text) from None
-        return cls(
-            fields.text("name", MAX_NAME_CHARS), role, fields.flag("left"), fields.octets_or_none("same", PERSON_BYTES)
-        )
+        return cls(fields.name("name"), role, fields.flag("left"), fields.octets_or_none("same", PERSON_BYTES))
 
     def encode(self) -> bytes:
         """To an entry's payload."""
@@ -443,7 +440,7 @@ class PersonKey:
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "a person's key")
-        return cls(fields.octets("agreement", ID_BYTES), fields.text_or_none("name", MAX_NAME_CHARS))
+        return cls(fields.octets("agreement", ID_BYTES), fields.name_or_none("name"))
 
     def encode(self) -> bytes:
         """To an entry's payload."""

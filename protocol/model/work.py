@@ -6,7 +6,6 @@ they mean together is the fold's business (`protocol.folds.coursework`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,17 +22,12 @@ from protocol.limits import (
     MAX_TEXT_CHARS,
 )
 from protocol.model.entry import ID_BYTES, Entry, Kind
+from protocol.shown_text import one_line
 
 MAX_CONTENT_BYTES = MAX_FILE_BYTES * MAX_FILES_PER_REVISION
 MAX_MARK_CHARS = 64
 _WRAP_BYTES = 32 + 32 + 16
 _KIND_CHARS = 32
-_BREAK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]*[\x00-\x1f\x7f-\x9f\u2028\u2029][\s\x00-\x1f\x7f-\x9f]*")
-
-
-def one_line(text: str) -> str:
-    """A title as it is shown: on one line, whatever breaks it holds. What holds none is as it was."""
-    return text if _BREAK.search(text) is None else _BREAK.sub(" ", text).strip()
 
 
 class ItemKind(StrEnum):
@@ -137,7 +131,7 @@ class HandIn:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "a hand-in")
         content = _required(ContentRef.from_fields(fields.inner("content")), "a hand-in")
-        return cls(content, fields.octets_or_none("revision", ID_BYTES), fields.text_or_none("machine", MAX_NAME_CHARS))
+        return cls(content, fields.octets_or_none("revision", ID_BYTES), fields.name_or_none("machine"))
 
     def encode(self) -> bytes:
         """To an entry's payload."""

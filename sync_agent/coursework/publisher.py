@@ -27,7 +27,7 @@ from protocol.errors import BadInput, Code, LocalFailure
 from protocol.folds.coursework import Item, Version
 from protocol.limits import MAX_NAME_CHARS, MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.model.entry import Kind
-from protocol.model.work import EMPTY_PAYLOAD, ContentRef, ItemKind, Revision, one_line
+from protocol.model.work import EMPTY_PAYLOAD, ContentRef, ItemKind, Revision
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import (
     Complete,
@@ -40,6 +40,7 @@ from protocol.replica.console.operation import (
     Restart,
 )
 from protocol.replica.interfaces import PackBuild
+from protocol.shown_text import one_line
 from protocol.transfer.chunking import ChunkRef, Cutter, cut
 from protocol.transfer.manifest import ManifestEntry, encode_manifest
 from protocol.transfer.pack import FinishedPack

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from protocol.model.work import one_line
+from protocol.shown_text import one_line
 
 # --- names ------------------------------------------------------------------------------------------------------------
 

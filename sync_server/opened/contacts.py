@@ -22,7 +22,7 @@ from protocol.canonical import Value, decode, encode
 from protocol.clock import DAY_MS
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
-from protocol.limits import MAX_ENDED_SPACES, MAX_NAME_CHARS, MAX_REGISTER_BYTES
+from protocol.limits import MAX_ENDED_SPACES, MAX_REGISTER_BYTES
 from protocol.model.structure import GENERATION_BYTES
 from protocol.replica.answering.station import Contact, Report
 from protocol.replica.interfaces import EntryStore
@@ -106,7 +106,7 @@ class Heard:
             fields = Fields(decode(data, max_bytes=_MOST_BYTES), "what is known of a device")
             untold = fields.octets_or_none("told_but", most=MAX_UNTOLD * _ID_BYTES)
             return cls(
-                fields.text_or_none("name", MAX_NAME_CHARS),
+                fields.name_or_none("name"),
                 fields.count_or_none("enrolled"),
                 fields.count_or_none("seen"),
                 fields.count_or_none("current"),

@@ -223,12 +223,12 @@ class Town:
         admission = await office.server.replica.admit(said, source=b"a PC", now_ms=office.clock())
         assert len(admission.admitted) == len(said)
 
-    async def exchange_pupils(self) -> None:
-        """Léa is called Tom, and Tom is called Léa; her teacher's laptop hears it too."""
+    async def exchange_pupils(self, mark: str = "") -> None:
+        """Léa is called Tom, and Tom is called Léa, with this mark in either; her teacher's laptop hears it too."""
         here = self.year.here
         here.office.clock.advance(60_000)
         persons = (await here.office.server.replica.view(here.space)).roster.persons
-        pairs = ((bytes.fromhex(self.year.pupil), "Tom"), (bytes.fromhex(self.tom), "Léa"))
+        pairs = ((bytes.fromhex(self.year.pupil), f"To{mark}m"), (bytes.fromhex(self.tom), f"Lé{mark}a"))
         await self.hears(
             *(
                 self.entry(
@@ -349,12 +349,12 @@ async def test_no_archive_is_made_under_a_name_that_was_anothers_unless_that_id_
 # --- classes ----------------------------------------------------------------------------------------------------------
 
 
-async def _exchange_classes(at_server: Town) -> None:
-    """This year's class has the name of last year's, and the other way round."""
+async def _exchange_classes(at_server: Town, mark: str = "") -> None:
+    """This year's class has the name of last year's, with this mark in it, and the other way round."""
     here, year = at_server.year.here, at_server.year
     made = await year.do("space add", name="CM2 de l'an passé", school="0180001D", year="2024-2025")
     here.office.clock.advance(60_000)
-    pairs = ((bytes.fromhex(made["space"]), "CM2 B"), (here.space, "CM2 de l'an passé"))
+    pairs = ((bytes.fromhex(made["space"]), "CM2 B"), (here.space, f"CM2 de l'an pas{mark}sé"))
     said = [
         at_server.entry(number, Kind.SPACE_CHANGE, SpaceChange(name).encode(), space)
         for number, (space, name) in enumerate(pairs)
@@ -392,3 +392,49 @@ async def test_which_class_is_closed_is_said_by_its_year_by_all_its_names_and_by
         ["CM1", "L'an passé"],
         None,
     )
+
+
+# --- with a mark that no screen shows ---------------------------------------------------------------------------------
+
+MARKS = {
+    "zero-width space": "\u200b",
+    "variation selector": "\ufe0f",
+    "grapheme joiner": "\u034f",
+    "filler": "\u3164",
+    "tag": "\U000e0061",
+    "line break": "\n",
+}
+AS_SENT = {"protocol.fields.name_shown": str}
+"""Whatever a name holds."""
+
+
+async def _asked_about(at_server: Town) -> None:
+    """Who has another's name is asked about; where a blank stands in it, that is shown, and what they were called."""
+    names = {str(row["name"]) for row in await at_server.year.do("person list", space=at_server.year.here.office.space)}
+    desk, lea = Desk(at_server.year.teacher.agent), at_server.year.pupil
+    files = await desk.files("portfolio", space=at_server.year.here.office.space)
+    if "Tom" in names:
+        with pytest.raises(BadInput, match="nobody has been forgotten yet"):
+            await at_server.year.do("erase", person=[lea])
+        with pytest.raises(BadInput, match="nothing has been written yet"):
+            await _archive(at_server, lea, by_kit=False, renamed_too=False)
+        assert files == {}
+    else:
+        assert "To m" in names
+        assert {path.partition("/")[0] for path in files} == {f"To m (auparavant Léa) ({lea[:8]})"}
+
+
+@pytest.mark.parametrize("mark", MARKS.values(), ids=MARKS)
+@attack(FORGOTTEN, off=AS_SENT)
+async def test_a_name_that_was_anothers_is_asked_about_whatever_it_holds_that_no_screen_shows(
+    at_server: Town, mark: str
+) -> None:
+    await at_server.exchange_pupils(mark)
+    await _asked_about(at_server)
+
+
+@attack(CLOSED, off=AS_SENT)
+async def test_so_is_a_classs(at_server: Town) -> None:
+    await _exchange_classes(at_server, "\u200b")
+    with pytest.raises(BadInput, match="nothing has been closed yet"):
+        await at_server.year.with_kit("space close", space=at_server.year.here.office.space)

@@ -218,7 +218,7 @@ async def _nobody_was_called(*_: object) -> dict[str, list[bytes]]:
 async def test_who_comes_to_a_teachers_name_after_her_bears_it_with_a_number_wherever_his_words_stand(
     here: SpiedClass, how: str
 ) -> None:
-    names = {"spelt alike": "PETIT, M\u200bme", "with a number": "Mme Petit (1)"}
+    names = {"spelt alike": "PETIT, Mme", "with a number": "Mme Petit (1)"}
     name, petit = names.get(how, "Mme Petit"), here.room.teacher_person
     at_ms = 1 if how == "dated before her" else None
     his = await _answered(here, name, Feedback(HIS, "0/20", False, None), at_ms)
@@ -251,3 +251,17 @@ async def test_who_comes_to_a_teachers_name_after_her_bears_it_with_a_number_whe
         async with portal(device.agent) as surfer:
             shown_page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", await surfer.page(f"/item/{here.item.hex()}")))
         assert f"Publié par {name} (2)" in shown_page
+
+
+@pytest.mark.parametrize("name", ["Mme Pe\u200btit", "Mme Pe\ufe0ftit", "M\u034fme Petit", "Mme\u3164 Peti\u115ft"])
+@attack(NAME, off={"protocol.fields.name_shown": str})
+async def test_nor_does_what_no_screen_shows_make_it_another_name(here: SpiedClass, name: str) -> None:
+    await _answered(here, name, Feedback(HIS, "0/20", False, None))
+    assert f"{HIS}\n(Mme Petit (2))\n" in await _correction(Desk(here.teacher.agent), here)
+    assert "Ce que dit Mme Petit (2) 0/20" in await _pupils_page(here)
+
+
+@attack(NAME, off={"protocol.fields.name_shown": str})
+async def test_nor_is_a_name_shown_from_behind(here: SpiedClass) -> None:
+    await _answered(here, "\u202etiteP emM", Feedback(HIS, "0/20", False, None))
+    assert "Ce que dit titeP emM 0/20" in await _pupils_page(here)

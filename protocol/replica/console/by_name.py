@@ -1,8 +1,8 @@
 """What people type where an id is asked for: the name of a class, a person or a device, if only one has it here.
 
 Rules:
-- a name is compared as people say it: case, accents, ligatures (œ is oe) and white space make no difference; a part of
-  one is no name;
+- a name is compared as people say it: case, accents, ligatures (œ is oe), white space and what no screen shows make no
+  difference; a part of one is no name;
 - who is meant is never guessed: of several none is taken, and the answer shows what tells them apart;
 - what is over, a closed class say, is meant by its name only where nothing else has it.
 """
@@ -18,6 +18,7 @@ from typing import Final
 from protocol.errors import BadInput, Code
 from protocol.replica.console.abbreviations import SHORTEST_CHARS
 from protocol.replica.console.parameters import shown
+from protocol.shown_text import name_shown
 
 _LISTED_AT_MOST: Final = 8
 _LIGATURES: Final = str.maketrans({"œ": "oe", "æ": "ae"})
@@ -45,8 +46,8 @@ def is_whole(text: str, size: int) -> bool:
 
 
 def compared(name: str) -> str:
-    """Equal for two names that people would take for one."""
-    return " ".join(plain(name).split())
+    """Equal for two names that people would take for one, as they are shown: what is typed may be copied from there."""
+    return " ".join(plain(name_shown(name)).split())
 
 
 def plain(text: str) -> str:

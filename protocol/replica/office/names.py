@@ -12,6 +12,7 @@ from protocol.errors import BadInput, Code
 from protocol.limits import MAX_NAME_CHARS
 from protocol.model.entry import ID_BYTES, PERSON_BYTES
 from protocol.roles import PersonRole, Role
+from protocol.shown_text import name_shown
 
 INVITED_ROLES: Final = (Role.MACHINE, Role.TEACHER, Role.RELAY, Role.HEAD, Role.ADMIN)
 _MOST_DAYS: Final = 366
@@ -25,14 +26,14 @@ T = TypeVar("T")
 
 
 def name_of(text: str, what: str) -> str:
-    """A name as it is kept: without white space around it. Raises `BadInput(BAD_NAME)`."""
-    name = text.strip()
+    """A name as it is kept, which is as it is shown. Raises `BadInput(BAD_NAME)`."""
+    name = name_shown(text)
     if not name:
         raise BadInput(Code.BAD_NAME, f"{what} needs a name")
     if len(name) > MAX_NAME_CHARS:
         raise BadInput(Code.BAD_NAME, f"the name of {what} is longer than {MAX_NAME_CHARS} characters")
     # C is what has no shape: control characters, lone surrogates, what Unicode has not assigned.
-    if any(unicodedata.category(char) in {"Cc", "Cs", "Cn", "Co"} for char in name):
+    if any(unicodedata.category(char) in {"Cc", "Cs", "Cn", "Co"} for char in text.strip()):
         raise BadInput(Code.BAD_NAME, f"the name of {what} holds a character that cannot be shown")
     return name
 

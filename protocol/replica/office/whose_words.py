@@ -14,7 +14,6 @@ Rules (docs/adr/0360):
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
@@ -61,8 +60,8 @@ async def _ever_called(replica: Replica, roster: Roster) -> dict[str, list[bytes
 
 
 def _heard(name: str) -> str:
-    """What is left of a name that is told: no order, no accents, no letter without a shape, and no number of ours."""
-    return spoken(_NUMBER.sub(" ", "".join(char for char in name if unicodedata.category(char) != "Cf")))
+    """What is left of a name that is told: no order, no accents, and no number of ours."""
+    return spoken(_NUMBER.sub(" ", name))
 
 
 async def names_of_words(replica: Replica, roster: Roster, grants: Collection[bytes | None]) -> dict[bytes | None, str]:
