@@ -173,7 +173,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What the teacher says of a hand-in; `redo` asks for another try; files, if any, are a manifest."""
+    """What the teacher says of a hand-in; `redo` asks for another try; files, if any, are a manifest.
+
+    A mark is read as it is shown, on one line: it stands beside a name.
+    """
 
     text: str
     mark: str | None
@@ -186,7 +189,7 @@ class Feedback:
         fields = Fields.of_payload(payload, "feedback")
         return cls(
             fields.text("text", MAX_TEXT_CHARS),
-            fields.text_or_none("mark", MAX_MARK_CHARS),
+            fields.name_or_none("mark", MAX_MARK_CHARS),
             fields.flag("redo"),
             ContentRef.from_fields(fields.inner("content")),
         )

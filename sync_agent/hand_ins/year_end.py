@@ -3,6 +3,8 @@
 Rules:
 - a portfolio is what a family may have: what the pupil handed in, as files, and what was said of it. It is written from
   what this device can open, which writes no receipt; what it cannot open is named;
+- what was said lies apart from what was handed in, a file for each who said something, which is called after them and
+  after nothing else: no text, and no file that is handed in, passes for anybody's word (docs/adr/0371);
 - a folder is called after the pupil, and by what else the lists called them; that of one who has by now a name that was
   another's is not written before it is asked for by the id (docs/adr/0289);
 - who was a pupil of the list and is none by now has a folder as well, which says so (docs/adr/0295);
@@ -13,8 +15,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Container, Iterable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -33,19 +35,18 @@ from protocol.replica.office.not_shown import NotShown, not_shown, why_hidden
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
 from protocol.replica.office.people import first_names
 from protocol.replica.office.taken_names import ask_about_names, called_otherwise, taken_names
-from protocol.replica.office.whose_words import names_of_words
+from protocol.replica.office.whose_words import files_of, names_of_words
 from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
-from protocol.trust.sealing import SealedFile
 from sync_agent.app import Agent
-from sync_agent.coursework.space_folders import compared, free_name
 from sync_agent.hand_ins.handing_in import unsealed
 from sync_agent.hand_ins.looked_at import eyes_in
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.key_wraps import open_given_keys
 
-SAID_FILE: Final = "correction.txt"
+SAID_FOLDER: Final = "corrections"
+SAID_ENDING: Final = ".txt"
 _BEFORE_CHARS: Final = 40
 _CUT_BYTES: Final = 4
 """Names that end so near to the longest possible may have been cut within a character."""
@@ -112,10 +113,10 @@ async def portfolio(
         item = view.coursework.items.get(work.item) or lying.whole.items.get(work.item)
         title = work.item.hex()[:8] if item is None else item.shown.record.title
         then = "" if work.id in view.coursework.hand_ins else _HIDDEN
-        folder = f"{folders[work.person]}/{_named(title, work.id, first=f'{_day(work.at_ms)} ', then=then)}"
+        name = _named(title, work.id, first=f"{_day(work.at_ms)} ", then=then)
         if work.person in waiting:
             renamed += 1
-        elif await _give(agent, lying, work, folder, outgoing):
+        elif await _give(agent, lying, work, folders[work.person], name, outgoing):
             written += 1
         else:
             closed += 1
@@ -262,7 +263,7 @@ async def _called_the_same(agent: Agent, roster: Roster, pupils: Container[bytes
     return {other: called.get(other, "?") for other in others}
 
 
-async def _give(agent: Agent, lying: NotShown, work: Work, folder: str, outgoing: Outgoing) -> bool:
+async def _give(agent: Agent, lying: NotShown, work: Work, folder: str, name: str, outgoing: Outgoing) -> bool:
     content_key = await _opening_to_the_end(agent, [work, lying.whole.hand_ins.get(work.id, work)])
     if content_key is None:
         return False
@@ -272,15 +273,14 @@ async def _give(agent: Agent, lying: NotShown, work: Work, folder: str, outgoing
             if begun >= 0:
                 await outgoing.end()
             begun += 1
-            await outgoing.start(f"{folder}/{_beside_what_is_said(files[begun].path, files)}", files[begun].size)
+            await outgoing.start(f"{folder}/{name}/{files[begun].path}", files[begun].size)
         if piece:
             await outgoing.data(piece)
     if begun >= 0:
         await outgoing.end()
-    said = await _said_of(agent, lying.roster, work)
-    if said:
-        await outgoing.start(f"{folder}/{SAID_FILE}", len(said.encode()))
-        await outgoing.data(said.encode())
+    for whose, words in await _said_of(agent, lying.roster, work):
+        await outgoing.start(f"{folder}/{SAID_FOLDER}/{name}/{whose}", len(words))
+        await outgoing.data(words)
         await outgoing.end()
     return True
 
@@ -299,21 +299,17 @@ async def _opening_to_the_end(agent: Agent, ways: Iterable[Work]) -> bytes | Non
     return None
 
 
-async def _said_of(agent: Agent, roster: Roster, work: Work) -> str:
-    """What is said of a hand-in, by each with their name: whoever has the server answers in one of their own."""
+async def _said_of(agent: Agent, roster: Roster, work: Work) -> list[tuple[str, bytes]]:
+    """What is said of a hand-in, a file for each who says something."""
     said = [note for note in work.remarks if not note.record.says_nothing]
     names = await names_of_words(agent.replica, roster, {note.grant for note in said})
-    each = ((note.record.mark, note.record.text, f"({names.get(note.grant, '?')})") for note in said)
-    return "\n".join("".join(f"{part}\n" for part in parts if part) for parts in each)
-
-
-def _beside_what_is_said(path: str, files: Sequence[SealedFile]) -> str:
-    """The path of a pupil's file: a word of the teacher's is never somebody else's."""
-    first, slash, rest = path.partition("/")
-    if compared(first) != compared(SAID_FILE):
-        return path
-    taken = {file.path.partition("/")[0] for file in files}
-    return f"{free_name(first, taken, is_file=not slash)}{slash}{rest}"
+    whose: defaultdict[str | None, list[str]] = defaultdict(list)
+    for note in said:
+        words = (part for part in (note.record.mark, note.record.text) if part)
+        whose[names.get(note.grant)].append("".join(f"{part}\n" for part in words))
+    return [
+        (file, "\n".join(whose[who]).encode()) for who, file in zip(whose, files_of(whose, SAID_ENDING), strict=True)
+    ]
 
 
 def _named(name: str, one: bytes, *, first: str = "", then: str = "") -> str:

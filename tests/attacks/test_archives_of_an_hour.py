@@ -29,6 +29,7 @@ from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, Given, assignment
 from tests.harness.commands import Desk
+from tests.harness.portfolios import remarks_in
 from tests.integration.test_access import exported, said_in
 
 ROW = "work is hidden for the hour in which a family's archive is written"
@@ -206,9 +207,7 @@ async def test_nor_is_a_portfolio_written_unasked_without_a_teachers_words_while
         await desk.files("portfolio", space=space)
     files = await desk.files("portfolio", space=space, hidden_too=True)
     assert any("what was said of it: by somebody who is erased by the server, " in line for line in desk.told)
-    assert [data.decode() for path, data in files.items() if path.endswith("correction.txt")] == [
-        "18/20\nBien raconté.\n(?)\n"
-    ]
+    assert remarks_in(files) == {"Quelqu'un sans nom ici": "18/20\nBien raconté.\n"}
 
 
 async def _by_what_is_shown(agent: Agent, ways: Iterable[Work]) -> bytes | None:

@@ -26,6 +26,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment
 from tests.harness.commands import Desk
 from tests.harness.office_devices import town
+from tests.harness.portfolios import remarks_in
 from tests.integration.test_lifecycle import Year
 
 LESSONS = "lessons are hidden, or withdrawn, for the hour in which a teacher carries them over"
@@ -244,7 +245,7 @@ async def test_nor_without_one_about_what_was_said_of_work_and_is_hidden(handed:
     for device in (second, handed.teacher):
         await device.session.sync()
     space = handed.room.space
-    assert any(path.endswith("correction.txt") for path in await desk.files("portfolio", space=space.hex()))
+    assert remarks_in(await desk.files("portfolio", space=space.hex()))
     await handed.room.territory.say(space, Kind.REVOKE, Revocation(second.agent.device, ()).encode())
     await handed.teacher.session.sync()
     with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-ins"):
@@ -252,9 +253,7 @@ async def test_nor_without_one_about_what_was_said_of_work_and_is_hidden(handed:
     assert len(await handed.files(desk, shown_only=True)) == 3
     assert any("said of it: held back since its computer was cut off by the server" in line for line in desk.told)
     files = await desk.files("portfolio", space=space.hex(), hidden_too=True)
-    assert [data.decode() for path, data in files.items() if path.endswith("correction.txt")] == [
-        "Très bien.\n(Mme Petit)\n"
-    ]
+    assert remarks_in(files) == {"Mme Petit": "Très bien.\n"}
 
 
 # --- closing ----------------------------------------------------------------------------------------------------------

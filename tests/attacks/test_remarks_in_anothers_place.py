@@ -22,6 +22,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device, Given, work_of
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
+from tests.harness.portfolios import remarks_in
 from tests.harness.spied_class import SpiedClass, spied_class
 
 PLACE = "somebody of a stolen key's answers in the place of a teacher"
@@ -69,11 +70,9 @@ async def _pupils_page(here: SpiedClass) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
 
 
-async def _correction(desk: Desk, here: SpiedClass) -> str:
-    """What a family would be given with the pupil's work."""
-    files = await desk.files("portfolio", space=here.room.space.hex())
-    (said,) = [data.decode() for path, data in files.items() if path.endswith("correction.txt")]
-    return said
+async def _correction(desk: Desk, here: SpiedClass) -> dict[str, str]:
+    """What a family would be given with the pupil's work, by whose word it is."""
+    return remarks_in(await desk.files("portfolio", space=here.room.space.hex()))
 
 
 def _whoever_teaches(*_: object) -> bytes:
@@ -94,7 +93,7 @@ async def test_what_she_said_stays_on_the_pupils_page_and_in_the_portfolio_whate
     assert f"Ce que dit Mme Petit 18/20 {HERS}" in page
     desk = Desk(here.teacher.agent)
     said = await _correction(desk, here)
-    assert f"18/20\n{HERS}\n(Mme Petit)\n" in said
+    assert said["Mme Petit"] == f"18/20\n{HERS}\n"
     assert ("M. X" in said) is ("M. X" in page) is not his.says_nothing
     told = "in it: what “M. X”, whom no computer of yours has confirmed, says of 1 hand-ins"
     assert desk.told == ([] if his.says_nothing else [told])
@@ -182,8 +181,7 @@ async def test_a_remark_that_is_hidden_is_asked_about_though_others_are_shown_of
     with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-ins"):
         await _correction(desk, here)
     files = await desk.files("portfolio", space=here.room.space.hex(), hidden_too=True)
-    (said,) = [data.decode() for path, data in files.items() if path.endswith("correction.txt")]
-    assert "19/20\nEt bien écrit.\n(Mme Petit)\n" in said
+    assert "19/20\nEt bien écrit.\n" in remarks_in(files)["Mme Petit"]
 
 
 # --- by her name ------------------------------------------------------------------------------------------------------
@@ -212,13 +210,14 @@ async def _nobody_was_called(*_: object) -> dict[str, list[bytes]]:
         "she as the same as he",
         "spelt alike",
         "with a number",
+        "with a file's",
     ],
 )
 @attack(NAME, off={"protocol.replica.office.whose_words._ever_called": _nobody_was_called})
 async def test_who_comes_to_a_teachers_name_after_her_bears_it_with_a_number_wherever_his_words_stand(
     here: SpiedClass, how: str
 ) -> None:
-    names = {"spelt alike": "PETIT, Mme", "with a number": "Mme Petit (1)"}
+    names = {"spelt alike": "PETIT, Mme", "with a number": "Mme Petit (1)", "with a file's": "Mme Petit [2]"}
     name, petit = names.get(how, "Mme Petit"), here.room.teacher_person
     at_ms = 1 if how == "dated before her" else None
     his = await _answered(here, name, Feedback(HIS, "0/20", False, None), at_ms)
@@ -238,8 +237,7 @@ async def test_who_comes_to_a_teachers_name_after_her_bears_it_with_a_number_whe
         await here.sync()
     desk, hers = Desk(here.teacher.agent), "M. X" if how == "in her place" else "Mme Petit"
     said = await _correction(desk, here)
-    assert f"{HIS}\n({name} (2))\n" in said
-    assert f"{HERS}\n({hers})\n" in said
+    assert said == {f"{name} (2)": f"0/20\n{HIS}\n", hers: f"18/20\n{HERS}\n"}
     page = await _pupils_page(here)
     assert f"Ce que dit {name} (2) 0/20" in page
     assert f"Ce que dit {hers} 18/20" in page
@@ -257,7 +255,7 @@ async def test_who_comes_to_a_teachers_name_after_her_bears_it_with_a_number_whe
 @attack(NAME, off={"protocol.fields.name_shown": str})
 async def test_nor_does_what_no_screen_shows_make_it_another_name(here: SpiedClass, name: str) -> None:
     await _answered(here, name, Feedback(HIS, "0/20", False, None))
-    assert f"{HIS}\n(Mme Petit (2))\n" in await _correction(Desk(here.teacher.agent), here)
+    assert (await _correction(Desk(here.teacher.agent), here)).get("Mme Petit (2)") == f"0/20\n{HIS}\n"
     assert "Ce que dit Mme Petit (2) 0/20" in await _pupils_page(here)
 
 

@@ -26,6 +26,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import WORK, work_of
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
+from tests.harness.portfolios import remarks_in
 from tests.harness.spied_class import SpiedClass, heading_above, spied_class
 from tests.harness.territory import new_device
 
@@ -148,7 +149,7 @@ async def test_what_a_teacher_whom_nobody_confirmed_answers_is_not_shown_as_answ
     async with portal(here.teacher.agent) as surfer:
         assert "Corrigé par M. X, à ouvrir" in await surfer.page("/work")
     files = await Desk(here.teacher.agent).files("portfolio", space=here.room.space.hex())
-    assert [data.decode() for path, data in files.items() if path.endswith("correction.txt")] == [f"{WORDS}\n(M. X)\n"]
+    assert remarks_in(files) == {"M. X": f"{WORDS}\n"}
     # what she says is hers, whoever said the same before
     await Desk(here.teacher.agent).ask("feedback", id=work.hex(), text=WORDS, mark=None, redo=False)
     note = (await work_of(here.teacher, here.room, work)).feedback

@@ -178,9 +178,10 @@ async def test_a_portfolio_has_a_pupils_work_and_what_was_said_of_it_and_writes_
     files = await Desk(year.teacher.agent).files("portfolio", space=year.here.office.space)
     day = (await Desk(year.teacher.agent).work(work))["at"][:10]
     places = {f"Léa ({year.pupil[:8]})/{day} Racontez ({one[:8]})" for one in (work, unopened)}
-    assert {path.rpartition("/")[0] for path in files} == places
     (done,) = (place for place in places if work[:8] in place)
-    assert files[f"{done}/correction.txt"].decode() == "A\nTrès bien.\n(Mme Petit)\n"
+    pupils, _, one = done.partition("/")
+    assert {path.rpartition("/")[0] for path in files} == {*places, f"{pupils}/corrections/{one}"}
+    assert files[f"{pupils}/corrections/{one}/Mme Petit.txt"].decode() == "A\nTrès bien.\n"
     assert files[f"{done}/{next(iter(WORK))}"] == next(iter(WORK.values()))
     assert (await Desk(year.teacher.agent).work(unopened))["state"] == "server"
     with pytest.raises(BadInput) as caught:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.fields import Fields
 from protocol.model.structure import PersonKey, PersonRecord, SpaceChange, SpaceRecord
+from protocol.model.work import Feedback
 from protocol.roles import PersonRole
 from protocol.shown_text import name_shown, one_line
 
@@ -58,6 +59,11 @@ def test_every_list_keeps_its_people_whatever_they_were_called(text: str) -> Non
     assert SpaceRecord.parse(SpaceRecord(text, "0180001D").encode()).name == name_shown(text)
     assert SpaceChange.parse(SpaceChange(text).encode()).name == name_shown(text)
     assert PersonKey.parse(PersonKey(bytes(32), text).encode()).name == name_shown(text)
+
+
+def test_a_mark_is_read_on_one_line_as_it_is_shown() -> None:
+    said = Feedback("Vu", "0/20\n(Mme Petit)\u202e", False, None)
+    assert Feedback.parse(said.encode()).mark == "0/20 (Mme Petit)"
 
 
 def test_a_name_may_be_missing_where_it_need_not_be_there() -> None:

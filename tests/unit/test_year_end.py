@@ -5,17 +5,28 @@ from __future__ import annotations
 import pytest
 
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
-from protocol.trust.sealing import SealedFile
-from sync_agent.hand_ins.year_end import SAID_FILE, _beside_what_is_said, _named
+from protocol.replica.office.whose_words import files_of
+from sync_agent.hand_ins.year_end import _named
 
 
-def test_no_file_of_a_pupil_passes_for_the_teachers_word() -> None:
-    paths = ("Correction.TXT", "Correction (2).TXT", "copie.odt", "notes/correction.txt")
-    files = [SealedFile(path, 1) for path in paths]
-    given = [_beside_what_is_said(path, files) for path in paths]
-    assert given == ["Correction (3).TXT", "Correction (2).TXT", "copie.odt", "notes/correction.txt"]
-    inside = [SealedFile(f"{SAID_FILE}/a.odt", 1)]
-    assert _beside_what_is_said(inside[0].path, inside) == f"{SAID_FILE} (2)/a.odt"
+def test_a_file_of_what_was_said_is_called_after_whose_word_it_is_and_no_two_are_the_same() -> None:
+    assert files_of(["Mme Petit", "Mme Petit (2)", "CON", "M. A/B", None, None], ".txt") == [
+        "Mme Petit.txt",
+        "Mme Petit (2).txt",
+        "-CON.txt",
+        "M. A-B.txt",
+        "Quelqu'un sans nom ici.txt",
+        "Quelqu'un sans nom ici [2].txt",
+    ]
+    assert files_of([]) == []
+
+
+def test_of_a_name_too_long_for_a_file_the_number_stays() -> None:
+    long = "𝄞" * 200
+    first, second, other = files_of([long, f"{long} (2)", f"{long}𝄞"], ".txt")
+    assert second.endswith(" (2).txt")
+    assert other == first.replace(".txt", " [2].txt")
+    assert all(len(one.encode()) <= MAX_PATH_COMPONENT_BYTES for one in (first, second, other))
 
 
 @pytest.mark.parametrize("name", ["é" * 200, "Léa " + "𝄞" * 196, "Lé" + "a" * 198])

@@ -4,6 +4,7 @@ Rules:
 - work is opened only as far as the caller can; what stays sealed is named with its size;
 - a file that is not here, or is damaged, is named as missing, and so is work of which only that there is some has come;
   the rest goes on;
+- files that belong to what was said lie in a folder that is called after who said it alone (docs/adr/0371);
 - what is not shown in the class, or of what was said there, is in it, and said not to be shown (docs/adr/0361).
 """
 
@@ -24,7 +25,7 @@ from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.not_shown import NotShown
-from protocol.replica.office.whose_words import names_of_words, whose_words
+from protocol.replica.office.whose_words import files_of, names_of_words, whose_words
 from protocol.trust.sealing import SealReader
 
 WORK_FOLDER: Final = "travaux"
@@ -102,8 +103,9 @@ class Works:
         names = await names_of_words(self.replica, lying.roster, {note.grant for note, _ in notes})
         row: Row = {"feedback": None}
         besides: list[JSON] = []
-        for number, (note, is_shown) in enumerate(notes, 1):
-            said = await self._said(note.record, folder if number == 1 else f"{folder} ({number})")
+        whose = files_of(names.get(note.grant) for note, _ in notes)
+        for (note, is_shown), name in zip(notes, whose, strict=True):
+            said = await self._said(note.record, f"{folder}/{name}")
             if is_shown and row["feedback"] is None:
                 row["feedback"] = said
             else:

@@ -8,7 +8,9 @@ Rules (docs/adr/0360):
   else;
 - first is what came first, not what is dated first: whoever writes a list chooses its dates. An entry that is hidden
   counts as well, until it is destroyed;
-- two ids that are one person's are counted once; that a list alone calls them one makes them two.
+- two ids that are one person's are counted once; that a list alone calls them one makes them two;
+- in files, whose words are in one is said by its name, of which nothing else is a part, and by nothing that is in it:
+  whoever writes a text writes another's name below it (docs/adr/0371).
 """
 
 from __future__ import annotations
@@ -16,16 +18,22 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
+from itertools import chain, count
 from typing import Final
 
 from protocol.folds.coursework import Work
 from protocol.model.entry import Kind, parsed
 from protocol.model.structure import PersonRecord
+from protocol.portable_names import portable_name
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.people import first_names, spoken
 from protocol.rights.roster import Roster
 
-_NUMBER: Final = re.compile(r"\([0-9]+\)")
+_NUMBER: Final = re.compile(r"[(\[][0-9]+[)\]]")
+_NAMELESS: Final = "Quelqu'un sans nom ici"
+_BEGINNING_CHARS: Final = 35
+_END_CHARS: Final = 15
+"""Of a name that is too long for a file as much: the number is at its end."""
 
 
 def speakers(roster: Roster) -> set[bytes]:
@@ -78,3 +86,15 @@ async def whose_words(replica: Replica, roster: Roster, works: Iterable[Work]) -
     """
     names = await names_of_words(replica, roster, {grant for work in works for grant in work.said_under})
     return lambda work: next((names[grant] for grant in work.said_under if grant in names), None)
+
+
+def files_of(whose: Iterable[str | None], ending: str = "") -> list[str]:
+    """What a file, or a folder, of the words of each of these is called: as they are signed, and no two the same."""
+    names: list[str] = []
+    for who in whose:
+        name = who or _NAMELESS
+        if len(name) > _BEGINNING_CHARS + _END_CHARS:
+            name = f"{name[:_BEGINNING_CHARS]}…{name[-_END_CHARS:]}"
+        wished = (portable_name(f"{name}{again}{ending}") for again in chain([""], map(" [{}]".format, count(2))))
+        names.append(next(one for one in wished if one.casefold() not in map(str.casefold, names)))
+    return names
