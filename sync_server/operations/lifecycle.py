@@ -465,7 +465,8 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
     await ask_about_names(server.replica, going, persons, outgoing, NOBODY_YET, is_meant=is_meant)
     if dry:
         return {}
-    await ask_about_those_along(server.replica, persons, [one for one in going if one not in persons])
+    if not alone:
+        await ask_about_those_along(server.replica, persons)
     await erase_persons(server, going, kit)
     if kit is None and len(persons) > MAX_ERASED_PER_DAY:
         await outgoing.progress(f"without --kit, each machine destroys {MAX_ERASED_PER_DAY} persons a day")

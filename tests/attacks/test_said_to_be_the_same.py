@@ -123,7 +123,7 @@ async def test_who_is_asked_about_is_called_what_they_were_called_before_the_ser
         assert f"Tom {number} (ensuite : ZOE)" in html.unescape(page.text)
 
 
-async def _of_nobody(_replica: Replica, _named: Collection[bytes], _along: Collection[bytes]) -> None:
+async def _of_nobody(_replica: Replica, _named: Collection[bytes]) -> None:
     """As if whom all lists call the same were the same."""
 
 

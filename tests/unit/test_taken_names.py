@@ -1,4 +1,4 @@
-"""When somebody's name is one that was another's, and when a name was only corrected."""
+"""When somebody's name is one that was another's, and when it only looks so."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ from protocol.replica.office.taken_names import called_otherwise, is_taken
         ("Léa Martin", ["Léo Martin"], "Léa Martin"),
         ("CM2 de l'an passé", ["CM2"], "CM2 de l'an passé"),
         ("Léa", ["Léa", "Tom", "Léa"], "Léa"),
+        ("Lucas", ["Lucs"], "Lucas M."),
+        ("Adam J. Rousseau", ["Jade Rousseau"], "Adam Rousseau"),
+        ("Marie-Lou D.", ["Marie"], "Marie-Lou"),
+        ("Marie D.", ["Marie-Lou D."], "Marie"),
+        ("Léa", ["Léa M."], "Léa"),
+        ("Léa", ["Léa M."], "Léa D."),
+        ("Léa Martin", ["Léa M."], "Léa"),
     ],
     ids=lambda value: value if isinstance(value, str) else ", ".join(value),
 )
@@ -33,7 +40,8 @@ def test_a_name_that_was_anothers_is_asked_about(now: str, own: list[str], other
         ("Léa", ["Léa"], "Léa"),
         ("Léa", ["Lea", "LÉA"], "Léa"),
         ("Léa", ["Léaa", "Léa"], "Tom"),
-        ("Lucas", ["Lucs"], "Lucas M."),
+        ("Lucas", ["Lucs"], "Louis M."),
+        ("Lea-Marie", ["Léa Marie", "MARIE, Léa"], "Léa"),
         ("Léa M.", ["Léa"], "Léa"),
         ("Léa M.", ["Léa"], "Léa D."),
         ("Mme Durand", ["Mme Petit"], "Mme Roy"),
@@ -49,8 +57,9 @@ def test_nothing_is_asked_about_who_was_always_called_so_or_whose_name_was_corre
     assert not is_taken(now, own, [other])
 
 
-def test_a_folder_shows_another_name_and_no_other_spelling() -> None:
-    assert called_otherwise("Léa", ["Tom", "Léa", "Léaa", "LEA", "Léa M.", "Zoé"]) == ["Tom", "Zoé"]
+def test_another_name_is_one_of_other_words() -> None:
+    said = ["Tom", "Léa", "Léo Martin", "LEA", "MARTIN Lea", "Léa M.", "Zoé"]
+    assert called_otherwise("Léa Martin", said) == ["Tom", "Léa", "Léo Martin", "LEA", "Léa M.", "Zoé"]
 
 
 def test_a_line_says_every_name_since_when_in_the_order_in_which_they_came() -> None:

@@ -6,12 +6,14 @@ Rules:
   who orders it to say, by the id, that this one is meant;
 - every name counts that was ever said here, those included that are held back by now: dates and order are chosen by
   who says them;
+- two names are one where people say the same words (case, accents and order aside), and on no other ground: of brother
+  and sister most letters are the same, and Marie is not Marie-Lou (docs/adr/0376);
 - it is asked about where one is called by now what another of the same list, or school, was ever called, and was once
-  called otherwise. More or less of a name is that name (Léa, Léa M.), unless it was so before as well, or no more than
-  the spelling changed. Who was always called so, as two children may be, is not asked about;
+  called otherwise. More or less of a name will do (Léa, Léa M.), unless one's own name only got longer, by no word of
+  the other's. Who was always called so, as two children may be, is not asked about;
 - who is named in the same breath is no other: of two names that were exchanged both go;
-- of two who are to be one it is asked whether either was ever called otherwise: who was added twice was not, and two
-  children of whom one is called like the other by now look just so.
+- of two who are to be one, or to go as one, it is asked whether either was ever called otherwise: who was added twice
+  was not, and two children of whom one is called like the other by now look just so.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from functools import cache
 from typing import Final, TypeAlias
 
@@ -27,7 +28,7 @@ from protocol.errors import BadInput, Code
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import Outgoing
 from protocol.replica.office.mentioned import Mentioned, mentioned
-from protocol.replica.office.people import listings, spoken
+from protocol.replica.office.people import doubles_of, listings, spoken
 
 _Words: TypeAlias = frozenset[str]
 """The parts of a name, as people say them."""
@@ -36,8 +37,6 @@ NOBODY_YET: Final = "nobody has been forgotten yet"
 NOBODY_MERGED: Final = "nobody has been made one yet"
 MAX_NAMES_HELD: Final = 64
 """So many names of one person are held against others', the first that came here: a list can be full of them."""
-_RESPELT: Final = 0.75
-"""How much of two names is the same where one is the other, spelt anew: Lucs and Lucas, not Tom and Léa."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +64,14 @@ def is_taken(now: str, own: Iterable[str], others: Iterable[str]) -> bool:
 
 
 def called_otherwise(now: str, own: Iterable[str]) -> list[str]:
-    """What of `own` is another name than `now`, and not the same with other letters, or with more or less of it."""
+    """What of `own` is another name than `now`."""
     shown = _words(now)
-    return [
-        name
-        for name in own
-        if not (_is_more_of(_words(name), shown) or _is_respelt(_words(name), shown) or name == now)
-    ]
+    return [name for name in own if _words(name) != shown]
 
 
 def _is_taken(now: _Words, own: Iterable[_Words], others: Iterable[_Words]) -> bool:
-    earlier = [words for words in own if words != now]
-    unlike = [before for before in earlier if not _is_respelt(before, now)]
-    return bool(earlier) and any(
-        other == now or (_is_more_of(other, now) and any(not _is_more_of(other, before) for before in unlike))
-        for other in others
-    )
+    fitting = [other for other in others if _is_more_of(other, now)]
+    return any(before - now or other & (now - before) for before in own for other in fitting)
 
 
 def _words(name: str) -> _Words:
@@ -90,10 +81,6 @@ def _words(name: str) -> _Words:
 def _is_more_of(one: _Words, other: _Words) -> bool:
     """Whether one name is the other, or that and something more."""
     return bool(one and other) and (one <= other or other <= one)
-
-
-def _is_respelt(one: _Words, other: _Words) -> bool:
-    return SequenceMatcher(None, " ".join(sorted(one)), " ".join(sorted(other))).ratio() >= _RESPELT
 
 
 async def taken_names(
@@ -184,19 +171,26 @@ async def ask_whether_one(replica: Replica, persons: Collection[bytes], outgoing
         )
 
 
-async def ask_about_those_along(replica: Replica, named: Collection[bytes], along: Collection[bytes]) -> None:
-    """Who goes along with those who are `named`, since lists call them one, was always called so, as they were.
+async def ask_about_those_along(replica: Replica, named: Collection[bytes]) -> None:
+    """Who goes along with one of those who are `named`, since lists call the two one, was ever called so, and no more.
 
     Raises `BadInput(NOT_YET)` else: whoever has the server's key calls a class the same as a pupil who has left.
     """
-    everybody, now = await mentioned(replica, along), await names_now(replica, [*named, *along])
-    shown = {name for person in named for name in now[person]}
-    once = await once_otherwise(replica, [*named, *along]) if along else {}
-    unlike = [one for one in along if any(called_otherwise(name, now[one]) for name in shown) or one in once]
-    if unlike or (once and along):
-        whose = "; ".join(f"{one.hex()}, {everybody[one].shown()}" for one in unlike or along)
+    unlike: dict[bytes, Mentioned] = {}
+    for person in named:
+        along = (await doubles_of(replica, person)).same.difference(named)
+        everybody = await mentioned(replica, [person, *along]) if along else {}
+        ever = {one: {_words(name) for name in each.names} for one, each in everybody.items()}
+        unlike |= {one: everybody[one] for one in along if not _is_one(ever[one], ever[person])}
+    if unlike:
+        whose = "; ".join(f"{one.hex()}, {each.shown()}" for one, each in sorted(unlike.items()))
         raise BadInput(
             Code.NOT_YET,
-            f"{NOBODY_YET}: lists call others the same as who is named, and these were called otherwise: {whose}. "
+            f"{NOBODY_YET}: lists call others the same as who is named, and either was called otherwise: {whose}. "
             "Name each who is to be forgotten too, with one more --person ID, and say --alone if that is all",
         )
+
+
+def _is_one(one: Collection[_Words], other: Collection[_Words]) -> bool:
+    """Whether two were ever called one name, both the same."""
+    return len(one) == 1 and one == other
