@@ -27,6 +27,7 @@ from protocol.folds.coursework import Work
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
 from protocol.model.entry import Entry
 from protocol.portable_names import portable_name
+from protocol.replica.access.works import FEEDBACK_FOLDER, WORK_FOLDER
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import Outgoing
 from protocol.replica.content.holdings import work_need
@@ -45,7 +46,6 @@ from sync_agent.hand_ins.looked_at import eyes_in
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.key_wraps import open_given_keys
 
-SAID_FOLDER: Final = "corrections"
 SAID_ENDING: Final = ".txt"
 _BEFORE_CHARS: Final = 40
 _CUT_BYTES: Final = 4
@@ -273,13 +273,13 @@ async def _give(agent: Agent, lying: NotShown, work: Work, folder: str, name: st
             if begun >= 0:
                 await outgoing.end()
             begun += 1
-            await outgoing.start(f"{folder}/{name}/{files[begun].path}", files[begun].size)
+            await outgoing.start(f"{folder}/{WORK_FOLDER}/{name}/{files[begun].path}", files[begun].size)
         if piece:
             await outgoing.data(piece)
     if begun >= 0:
         await outgoing.end()
     for whose, words in await _said_of(agent, lying.roster, work):
-        await outgoing.start(f"{folder}/{SAID_FOLDER}/{name}/{whose}", len(words))
+        await outgoing.start(f"{folder}/{FEEDBACK_FOLDER}/{name}/{whose}", len(words))
         await outgoing.data(words)
         await outgoing.end()
     return True

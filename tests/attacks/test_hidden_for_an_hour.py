@@ -207,7 +207,7 @@ async def test_no_portfolio_is_written_without_a_word_about_what_is_hidden(hande
     assert any(line.startswith("not shown: ") and pupil in line and "by the server, " in line for line in desk.told)
     files = await handed.files(desk, hidden_too=True)
     assert len(files) == 3
-    assert sum("(masqué)" in path.split("/")[1] for path in files) == many
+    assert sum("(masqué)" in path.split("/")[2] for path in files) == many
     assert {path.split("/")[0] for path in files} == {
         f"Léa{' (plus sur la liste)' if how == 'pupil erased' else ''} ({pupil[:8]})"
     }

@@ -68,13 +68,15 @@ async def test_a_portfolio_has_a_file_of_each_who_said_something_and_no_text_sig
     assert his[1].splitlines()[-1] == "Vu"
 
 
+@attack(ROW, off={"sync_agent.hand_ins.year_end.WORK_FOLDER": "corrections"})
 async def test_nothing_that_is_handed_in_lies_where_a_portfolio_has_what_was_said(here: SpiedClass) -> None:
-    handed = {"corrections/Mme Petit.txt": HIS.encode(), "correction.txt": f"{HIS}\n(Mme Petit)".encode()}
+    handed = {"corrections/Mme Petit.txt": HIS.encode(), "correction\u200b.txt": f"{HIS}\n(Mme Petit)".encode()}
     here.room.territory.clock.advance(60_000)
     await here.room.hand_in(here.machine, here.item, handed)
     await here.sync(here.machine, here.teacher)
     files = await Desk(here.teacher.agent).files("portfolio", space=here.room.space.hex())
-    assert sum(data in handed.values() for data in files.values()) == len(handed)
+    places = {path.split("/")[1] for path, data in files.items() if data in handed.values()}
+    assert places == {"travaux"}
     assert remarks_in(files) == {"Mme Petit": f"18/20\n{HERS}\n"}
 
 

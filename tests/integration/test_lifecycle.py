@@ -177,12 +177,11 @@ async def test_a_portfolio_has_a_pupils_work_and_what_was_said_of_it_and_writes_
     unopened = await year.work(opened=False)
     files = await Desk(year.teacher.agent).files("portfolio", space=year.here.office.space)
     day = (await Desk(year.teacher.agent).work(work))["at"][:10]
-    places = {f"Léa ({year.pupil[:8]})/{day} Racontez ({one[:8]})" for one in (work, unopened)}
-    (done,) = (place for place in places if work[:8] in place)
-    pupils, _, one = done.partition("/")
-    assert {path.rpartition("/")[0] for path in files} == {*places, f"{pupils}/corrections/{one}"}
-    assert files[f"{pupils}/corrections/{one}/Mme Petit.txt"].decode() == "A\nTrès bien.\n"
-    assert files[f"{done}/{next(iter(WORK))}"] == next(iter(WORK.values()))
+    lea, done, other = (f"Léa ({year.pupil[:8]})", *(f"{day} Racontez ({one[:8]})" for one in (work, unopened)))
+    places = {f"{lea}/travaux/{done}", f"{lea}/travaux/{other}", f"{lea}/corrections/{done}"}
+    assert {path.rpartition("/")[0] for path in files} == places
+    assert files[f"{lea}/corrections/{done}/Mme Petit.txt"].decode() == "A\nTrès bien.\n"
+    assert files[f"{lea}/travaux/{done}/{next(iter(WORK))}"] == next(iter(WORK.values()))
     assert (await Desk(year.teacher.agent).work(unopened))["state"] == "server"
     with pytest.raises(BadInput) as caught:
         await Desk(year.teacher.agent).files("portfolio", space=year.here.office.space, person=year.person)
