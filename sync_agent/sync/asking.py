@@ -4,8 +4,9 @@ Rules:
 - the first request of a sync stays small, so that it costs little where a round trip is what hurts;
 - an entry that waits at the server is sent again only when something has moved, or after a while; each request says how
   many entries the server will not have taken after it: whoever asks for nothing has not told all yet (docs/adr/0338),
-  nor before one that brings nothing, no report either, says what is held here (docs/adr/0340), and of which spaces that
-  is not said since they are closed to it (docs/adr/0359);
+  nor before one that brings nothing, no report either, says what is held here (docs/adr/0340);
+- each but a report alone says of which spaces it is not told what is held here, since they are closed to this device,
+  under whatever key it was let in (docs/adr/0359, docs/adr/0369);
 - what a publication changed goes up as a delta, in place of its packs, unless the server turns out to need them;
 - a small pack travels inside, the smallest first, those that do not fit with the next request; a larger one is offered;
 - nothing is said twice in one sync without a reason, so that a sync always ends;
@@ -193,7 +194,7 @@ class Asking:
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
             untaken=untaken,
             sets=await self._sets(spaces) if tells else None,
-            ended=await self._ended(spaces) if tells else (),
+            ended=() if only_reports else await self._ended(spaces),
             challenge=None if only_reports else self.challenge,
         )
         return Asked(request, tuple(inline), tuple(offers), health, tuple(reports), noted)
@@ -336,9 +337,9 @@ class Asking:
         return await replica.digests.sets([(space, (await replica.position(space)).count) for space in spaces])
 
     async def _ended(self, spaces: Collection[bytes]) -> tuple[bytes, ...]:
-        """The spaces of which something is held here, and which this device may read no more."""
-        replica = self._agent.replica
-        ended = ever_opened_to(replica.door, self._agent.device).difference(spaces)
+        """The spaces of which something is held here, and which this device may read no more, whatever its key was."""
+        replica, keys = self._agent.replica, (self._agent.device, *self._agent.former)
+        ended = set[bytes]().union(*(ever_opened_to(replica.door, key) for key in keys)).difference(spaces)
         held = await replica.store.spaces() if ended else {}
         # of so many that they are cut short nothing counts as told
         return tuple(sorted(space for space in ended if held.get(space)))[:MAX_ENDED_SPACES]

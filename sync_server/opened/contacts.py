@@ -32,7 +32,7 @@ FLUSH_INTERVAL_S: Final = 10.0
 MAX_TROUBLES: Final = 20
 MAX_UNTAKEN: Final = 32
 MAX_UNTOLD: Final = MAX_ENDED_SPACES - 1
-"""Who may have named fewer than there are has told nothing."""
+"""Who may have named fewer than there are has told nothing, and of each space it may hold something."""
 UNTAKEN_MS: Final = 7 * DAY_MS
 
 CONTACT_MARKS: Final = "device/"
@@ -61,9 +61,9 @@ class Heard:
 
     `told_ms` is when it had last told all that it knows, `told_ran_ms` how long this server's programs had run then,
     and `told` to which store (`Server.store_name`): by no report that somebody brings, and not by calling alone; one
-    that says that more is left takes it back. `untold` are the spaces into which it was let in, and of which it has not
-    told then, since they were closed to it. `untaken` are the ids of what it sent in vain, and how long programs had
-    run when it did so last.
+    that says that more is left takes it back. `untold` are the spaces into which it was let in, or of which it has said
+    to hold something, and of which it has not told then, or since, as they were closed to it. `untaken` are the ids of
+    what it sent in vain, and how long programs had run when it did so last.
 
     `via` is `DIRECT`, or the id of the device that brought the latest news of it; `troubles` are its last
     `MAX_TROUBLES`, the newest first.
@@ -94,7 +94,7 @@ class Heard:
                 told=self.told,
                 told_at=self.told_ms,
                 told_ran=self.told_ran_ms,
-                told_but=None if self.told is None else b"".join(sorted(self.untold)),
+                told_but=b"".join(sorted(self.untold)) if self.untold or self.told is not None else None,
                 untaken=[list(each) for each in self.untaken],
             )
         )
@@ -104,7 +104,7 @@ class Heard:
         """From a mark; what cannot be read says nothing."""
         try:
             fields = Fields(decode(data, max_bytes=_MOST_BYTES), "what is known of a device")
-            untold = fields.octets_or_none("told_but", most=MAX_UNTOLD * _ID_BYTES)
+            untold = fields.octets_or_none("told_but", most=MAX_ENDED_SPACES * _ID_BYTES)
             return cls(
                 fields.name_or_none("name"),
                 fields.count_or_none("enrolled"),
@@ -122,12 +122,22 @@ class Heard:
         except PeerFault:
             return cls()
 
+    def untold_of(self, space: bytes) -> bool:
+        """Whether it may hold something of a space, and has not told of that."""
+        return space in self.untold or len(self.untold) > MAX_UNTOLD
+
+    def with_untold(self, spaces: Iterable[bytes]) -> Heard:
+        """What is remembered once it has said that it holds something of these, and told nothing."""
+        return replace(self, untold=frozenset(sorted(self.untold.union(spaces))[:MAX_ENDED_SPACES]))
+
     def with_told(self, store: bytes, untold: frozenset[bytes], asked_ms: int, asked_ran_ms: int) -> Heard:
         """What is remembered once it has told all that it held then, but of the `untold` spaces.
 
-        An older question says nothing new; nor does one of which more is untold than is remembered.
+        An older question says nothing new; one of which more is untold than is remembered tells nothing.
         """
-        if (self.told == store and (self.told_ran_ms or 0) > asked_ran_ms) or len(untold) > MAX_UNTOLD:
+        if len(untold) > MAX_UNTOLD:
+            return self.with_untold(untold)
+        if self.told == store and (self.told_ran_ms or 0) > asked_ran_ms:
             return self
         return replace(self, told=store, told_ms=max(0, asked_ms), told_ran_ms=max(0, asked_ran_ms), untold=untold)
 
@@ -178,7 +188,9 @@ class Contacts:
             self.observe_lag(max(contact.at_ms - since_ms, 0))
         heard = before.with_untaken(contact.untaken, ran_ms)
         heard = replace(heard, seen_ms=contact.at_ms, current_ms=current_ms, via=DIRECT)
-        if contact.told is not None:
+        if contact.told is None:
+            heard = heard.with_untold(contact.untold)
+        else:
             ago_ms = contact.asked_ago_ms
             heard = heard.with_told(contact.told, contact.untold, contact.at_ms - ago_ms, ran_ms - ago_ms)
         self._keep(contact.device, heard)
@@ -194,7 +206,7 @@ class Contacts:
         if report.carrier != device and written_ms > (heard.seen_ms or 0):
             heard = replace(heard, seen_ms=written_ms, via=report.carrier.hex())
         if untold and heard.told is not None:
-            heard = replace(heard, told=None, untold=frozenset())
+            heard = replace(heard, told=None)
         if heard is not self.of(device):
             self._keep(device, heard)
 

@@ -51,6 +51,7 @@ from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
 from sync_server.handlers.by_kit.servers_named import told_of_servers
 from sync_server.handlers.by_kit.waiting import Waiting, list_waiting, rule
+from sync_server.handlers.overview.let_go import let_go_of_all
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record.audit import trail
 from sync_server.handlers.record.erasures import list_erasures, said_of_held_back, waiting_for_a_word
@@ -70,6 +71,7 @@ async def _revoke(server: Server, params: Params, outgoing: Outgoing, kit: KitAw
     if kit is not None:
         check_kit(server, kit)
     kept = await withdrawals.revoke_device(server, device, since_ms=since_ms, kit=kit, anyway=anyway)
+    await let_go_of_all(server, device)
     told, opened = await commands.told_of_kept(kept, outgoing), await _opened_sign_ins(server, outgoing, since_ms)
     return {**told, "sign_ins": opened} if opened else told
 
@@ -238,7 +240,10 @@ async def _tell_of_gone(off: OffTheList, outgoing: Outgoing) -> None:
 
 async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     seen = {each.id: commands.Seen(each.name, each.heard.seen_ms) for each in await list_devices(server)}
-    return await commands.report_loss(server, params, outgoing, seen)
+    told = await commands.report_loss(server, params, outgoing, seen)
+    if params.get("dry_run") is not True:
+        await let_go_of_all(server, device_id(given.text(params, "device")))
+    return told
 
 
 async def _rewrap(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:

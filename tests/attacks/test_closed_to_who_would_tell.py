@@ -41,7 +41,7 @@ OF_WHAT_IT_MAY_READ = {
 }
 
 
-def _lets_in(given: Authority) -> bytes:
+def lets_in(given: Authority) -> bytes:
     return Grant(given.key, given.agreement, given.tls_sha256, Role.MACHINE, None, None).encode()
 
 
@@ -49,7 +49,7 @@ async def right_of(device: Device) -> Authority:
     return (await device.agent.replica.authorities(device.agent.device))[0]
 
 
-async def _another_class(here: Town) -> bytes:
+async def another_class(here: Town) -> bytes:
     under = here.office.server.grant
     (made,) = await thief_says(here.office, Draft(here.school, Kind.SPACE, under, SpaceRecord("CM1").encode()))
     return made.id
@@ -57,10 +57,10 @@ async def _another_class(here: Town) -> bytes:
 
 async def moved_elsewhere(here: Town, machine: Device) -> Entry:
     """The thief lets a PC into another class, and cuts it off in its own."""
-    under, other = here.office.server.grant, await _another_class(here)
+    under, other = here.office.server.grant, await another_class(here)
     _, cut = await thief_says(
         here.office,
-        Draft(other, Kind.GRANT, under, _lets_in(await right_of(machine))),
+        Draft(other, Kind.GRANT, under, lets_in(await right_of(machine))),
         Draft(here.space, Kind.REVOKE, under, Revocation(machine.agent.device, ()).encode()),
     )
     return cut
@@ -69,10 +69,10 @@ async def moved_elsewhere(here: Town, machine: Device) -> Entry:
 async def of_the_school_and_cut_off_in_the_class(here: Town, machine: Device) -> Entry:
     """The thief lets it into all of the school, and cuts it off in this one class."""
     under = here.office.server.grant
-    await _another_class(here)
+    await another_class(here)
     _, cut = await thief_says(
         here.office,
-        Draft(here.school, Kind.GRANT, under, _lets_in(await right_of(machine))),
+        Draft(here.school, Kind.GRANT, under, lets_in(await right_of(machine))),
         Draft(here.space, Kind.REVOKE, under, Revocation(machine.agent.device, ()).encode()),
     )
     return cut
@@ -124,7 +124,7 @@ async def test_nor_has_it_told_since_the_thief_has_opened_its_class_again_before
         given, office = await right_of(machine), here.office
         cut = await moved_elsewhere(here, machine)
         await calls_for_an_hour(here, machine)
-        again = Draft(here.space, Kind.GRANT, office.server.grant, _lets_in(given), parents=(cut.id,))
+        again = Draft(here.space, Kind.GRANT, office.server.grant, lets_in(given), parents=(cut.id,))
         await thief_says(office, again)
         assert here.space in await office.server.replica.readable(machine.agent.device)
         await is_not_closed(here, tmp_path)
@@ -154,7 +154,7 @@ async def _closes_all(scene: Again, said: Callable[[bytes, Kind, bytes], Entry],
     words = [school, room]
     for device in devices:
         given = await right_of(device)
-        words.append(said(room.id, Kind.GRANT, _lets_in(given)))
+        words.append(said(room.id, Kind.GRANT, lets_in(given)))
         words.append(said(given.space, Kind.REVOKE, Revocation(given.key, ()).encode()))
     return words
 

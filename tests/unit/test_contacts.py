@@ -133,10 +133,25 @@ def test_of_which_spaces_a_device_has_not_told_is_remembered_and_one_with_too_ma
     assert Heard.parse(heard.encode()) == heard
     many = frozenset(_id(number) for number in range(MAX_UNTOLD + 1))
     contacts.note(Contact(DEVICE, NOW_MS + 9, current=True, told=bytes(8), untold=many), 59)
-    assert (contacts.of(DEVICE).untold, contacts.of(DEVICE).told_ms) == (closed, NOW_MS)
-    full = Heard("x" * MAX_NAME_CHARS, untaken=tuple((_id(each), 9) for each in range(MAX_UNTAKEN)))
-    full = full.with_told(bytes(8), frozenset(list(many)[:MAX_UNTOLD]), 9, 9)
+    heard = contacts.of(DEVICE)
+    assert (heard.told_ms, len(heard.untold)) == (NOW_MS, MAX_UNTOLD + 1)
+    assert heard.untold_of(b"some class of which nobody spoke."), "what is cut short may have named it"
+    full = replace(heard, name="x" * MAX_NAME_CHARS, untaken=tuple((_id(each), 9) for each in range(MAX_UNTAKEN)))
     assert Heard.parse(full.encode()) == full
+    assert full.with_told(bytes(8), closed, NOW_MS, 60).untold == closed
+
+
+def test_what_a_device_says_to_hold_is_remembered_though_it_tells_nothing_until_it_tells() -> None:
+    contacts = Contacts(MemoryStore())
+    for space in (_id(1), _id(2)):
+        contacts.note(Contact(DEVICE, NOW_MS, current=False, untold=frozenset({space})), 50)
+    heard = contacts.of(DEVICE)
+    assert heard.told is None
+    assert heard.untold == {_id(1), _id(2)}
+    assert Heard.parse(heard.encode()) == heard
+    contacts.note(Contact(DEVICE, NOW_MS, current=True, told=bytes(8), untold=frozenset({_id(2)})), 51)
+    contacts.note_report(report(NOW_MS + 1, carrier=COURIER), None, untold=True)
+    assert contacts.of(DEVICE).untold == {_id(2)}
 
 
 def test_a_note_of_before_that_says_not_of_which_spaces_a_device_had_told_says_nothing_but_when() -> None:

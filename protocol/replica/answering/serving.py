@@ -236,7 +236,6 @@ class Responder:
         heads = await self._news.heads(differ) if differ and not pages else []
         asked_ago_ms = self.challenges.age_ms(opened.device, request.challenge) if self.challenges else None
         has_told = says_all and differ is None and asked_ago_ms is not None
-        untold = untold_by(self.replica.door, opened.device, request.ended, readable) if has_told else frozenset()
         self.on_contact(
             Contact(
                 opened.device,
@@ -244,7 +243,7 @@ class Responder:
                 current=not (stale or more or request.want or content.linked or request.offers),
                 name=request.name,
                 told=self.station.generation if has_told else None,
-                untold=untold,
+                untold=untold_by(self.replica.door, opened.device, request, closed, readable),
                 asked_ago_ms=asked_ago_ms or 0,
                 untaken=untaken_of(request, taken.waiting, taken.refused, self._is_own_of(opened.device)),
             )

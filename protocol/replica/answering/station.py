@@ -53,8 +53,8 @@ class Contact:
     `told` is the store's generation where the device has told it all that it knows: its sets were compared with this
     very store's to the end, what was found lacking has been sent by earlier calls, and all that it held when it asked
     lies here: at most `asked_ago_ms` before this. That is said of what it may read: `untold` are the spaces into which
-    it was ever let in, and which it may not read. `untaken` is what of its entries this call has not brought in
-    (`told.untaken_of`).
+    it was ever let in, or of which it says to hold something, and which it may not read. `untaken` is what of its
+    entries this call has not brought in (`told.untaken_of`).
     """
 
     device: bytes

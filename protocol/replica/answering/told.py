@@ -11,7 +11,7 @@ keys; and the question may be an old one. So all that it holds has to lie here (
 the challenge was given that it says (docs/adr/0340). A program from before says neither, and has told nothing.
 
 Both sides compare what the caller may read; of what is closed to it, as either knows, it has told nothing, whoever has
-closed it (`untold_by`, docs/adr/0359).
+closed it; nor of what it asks for and is not let into (`untold_by`, docs/adr/0359, docs/adr/0369).
 """
 
 from __future__ import annotations
@@ -58,12 +58,15 @@ async def differing(
     return None if alike and digests is replica.digests else counts
 
 
-def untold_by(door: Door, device: bytes, ended: Iterable[bytes], readable: Collection[bytes]) -> frozenset[bytes]:
-    """The spaces into which a device was ever let in, and which are not among those that were compared with it.
+def untold_by(
+    door: Door, device: bytes, request: SyncRequest, closed: Iterable[bytes], readable: Collection[bytes]
+) -> frozenset[bytes]:
+    """The spaces into which a device was ever let in, and which are not among those that are compared with it.
 
-    Of a right that came here never it says itself that it has `ended`.
+    Of a right that came here never it says itself that it has `ended`, or asks for what is `closed` to it; of what it
+    knows as ended it tells nothing, though it be readable here.
     """
-    return frozenset(ever_opened_to(door, device).union(ended).difference(readable))
+    return frozenset(ever_opened_to(door, device).difference(readable).union(request.ended, closed))
 
 
 def untaken_of(

@@ -80,10 +80,12 @@ class Withdrawn:
 
 
 async def ungrant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> Withdrawn:
-    """Cut a device off in some spaces; what it keeps there. Raises as `revoke_device` does, but for NOT_YET."""
-    known = grants_of(office, device)
-    covered = [space for space in spaces if any(office.replica.door.covers(grant, space) for grant in known)]
-    return await _cut(office, device, covered, anyway=True)
+    """Cut a device off in some spaces; what it keeps there. Raises as `revoke_device` does, but for NOT_YET.
+
+    What let it in there may not have come here: it may hold something of them all the same (docs/adr/0369).
+    """
+    grants_of(office, device)
+    return await _cut(office, device, spaces, anyway=True)
 
 
 async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> Withdrawn:

@@ -8,8 +8,9 @@ Rules:
   is cut short and a report that another brings are not that (docs/adr/0322), nor is a machine heard of which something
   was refused here, or waits, and has not come in since (docs/adr/0338), nor one that has told of other spaces, since
   this class was closed to it by a word that may be a thief's (docs/adr/0359);
-- a machine of the class is what anybody ever let in as nobody's own, into it or above it, whatever it was called since;
-  and no word takes it off the list that may be a thief's (`let_go`, docs/adr/0332);
+- a machine of the class is what anybody ever let in as nobody's own, into it or above it, whatever it was called since,
+  and what says itself that it holds something of it: what let it in may have come to nobody else (docs/adr/0369); and
+  no word takes it off the list that may be a thief's (`let_go`, docs/adr/0332);
 - which machines a school's own computer has let in, with no server in reach, is known here once that has told: where
   such a one has not of late, that is said, and not asked about, since it may be at home for the summer (docs/adr/0354);
 - a server that was made anew, and has not heard of all, may not even know which machines there are.
@@ -112,12 +113,17 @@ async def not_heard_in(server: Server, space: bytes) -> NotHeard:
         for device in devices
         if device.id in kept or not (await has_told(server, device) and _is_of_late(server, device))
     ]
-    machines = [device for device in silent if is_machine_of(server, device, line)]
+    machines = [device for device in silent if may_hold_work(server, device, line, kept)]
     offices = [device for device in silent if device not in machines and _lets_in(server, device, line)]
     counts = {device.id: await untaken(server, device) for device in machines}
     said = {key: count for key, count in counts.items() if count}
     doubted = kept.union(device.id for device in silent if device.state is DeviceState.RETIRED)
     return NotHeard(tuple(machines), await restored(server), said, tuple(offices), doubted)
+
+
+def may_hold_work(server: Server, device: Device, line: Collection[bytes], kept: Container[bytes]) -> bool:
+    """Whether it is a machine of the class by what is known here, or is `kept` from telling of it."""
+    return device.id in kept or is_machine_of(server, device, line)
 
 
 def is_machine_of(server: Server, device: Device, line: Collection[bytes]) -> bool:

@@ -8,20 +8,24 @@ Rules:
 - what had come before that was noted is believed, where nothing was lost since: so is what a backup holds;
 - all other revocations are passed over with all that follows from them: a device is gone if it would be without;
 - what a device tells is of the spaces that it may read: of one that such a word has closed to it, it has told nothing,
-  in whatever others it is (docs/adr/0359); but of one that the kit has closed for all nothing is awaited.
+  in whatever others it is (docs/adr/0359); but of one that the kit has closed for all nothing is awaited;
+- nor has it of one of which it says itself that it holds something, whatever right of it is known here: what let it in
+  may have come to that device alone. There it is let go of by a word that cuts it off there; one about other classes
+  says nothing of that (docs/adr/0369).
 
-docs/adr/0332, docs/adr/0349, docs/adr/0359.
+docs/adr/0332, docs/adr/0349, docs/adr/0359, docs/adr/0369.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from protocol.model.entry import Entry
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.known_here import KnownHere, cuts_of_others
+from protocol.replica.office.withdrawals import ungrant_device
 from protocol.rights.revocations import cuts_of, without_right
 from protocol.rights.roster import authorities_over
 from protocol.roles import DEVICES, RANK, Role
@@ -40,23 +44,46 @@ async def still_waited_for(server: Server) -> list[Device]:
     devices = await list_devices(server)
     if all(device.state is not DeviceState.RETIRED for device in devices):
         return devices
-    doubted = await _doubted(server)
+    doubted, over = await _doubted(server), await _closed_by_the_kit(server)
     return [
         device
         for device in devices
-        if device.state is not DeviceState.RETIRED or not await _is_let_go(server, device.id, device.spaces, doubted)
+        if device.state is not DeviceState.RETIRED
+        or not await _is_let_go(server, device.id, {*device.spaces, *_untold_here(server, device.id, over)}, doubted)
     ]
 
 
+async def let_go_of_all(server: Server, device: bytes) -> None:
+    """A device that is cut off wherever it was let in is cut off as well where it says itself that it was."""
+    if spaces := _untold_here(server, device, await _closed_by_the_kit(server)):
+        await ungrant_device(server, device, spaces)
+
+
+def _untold_here(server: Server, device: bytes, over: Container[bytes]) -> list[bytes]:
+    """The known spaces of which a device may hold what it has not told, but for those that are `over`."""
+    knows_space = server.replica.door.knows_space
+    return [space for space in server.contacts.of(device).untold if space not in over and knows_space(space)]
+
+
 async def kept_from_telling(server: Server, devices: Iterable[Device], space: bytes | None = None) -> frozenset[bytes]:
-    """Those of the devices to which a space, or this very one, was closed by no honest hand when they told."""
-    untold = {each.id: [one for one in each.heard.untold if space in (None, one)] for each in devices}
+    """Those of the devices to which a space, or this very one, is closed by no honest hand, and of which they told not.
+
+    It may be each, of one that names more than are remembered.
+    """
+    untold: dict[bytes, Iterable[bytes]] = {
+        each.id: each.heard.untold if space is None else [space] if each.heard.untold_of(space) else ()
+        for each in devices
+    }
     if not any(untold.values()):
         return frozenset()
-    doubted, said = await _doubted(server), await in_force(server.replica)
-    over = {covers for erasure, covers in said if erasure.header.grant is None}
+    doubted, over = await _doubted(server), await _closed_by_the_kit(server)
     open_still = {key: [one for one in spaces if one not in over] for key, spaces in untold.items()}
     return frozenset([key for key, left in open_still.items() if not await _is_let_go(server, key, left, doubted)])
+
+
+async def _closed_by_the_kit(server: Server) -> set[bytes]:
+    said = await in_force(server.replica)
+    return {covers for erasure, covers in said if erasure.header.grant is None}
 
 
 async def _doubted(server: Server) -> list[Entry]:
@@ -74,21 +101,22 @@ async def _doubted(server: Server) -> list[Entry]:
 
 
 async def _is_let_go(server: Server, device: bytes, spaces: Iterable[bytes], doubted: Sequence[Entry]) -> bool:
-    """Whether rights of a device are known in each of these spaces, and give nothing, but for what `doubted` ones say.
+    """Whether each of these spaces would be closed to a device, by whatever is known of it, but for `doubted` words.
 
-    Of whom it is not known how they came in somewhere nobody knows either who has closed it to them.
+    Of whom it is not known how they came in somewhere nobody knows either who has closed it to them, unless they are
+    cut off there all the same.
     """
     door = server.replica.door
     given = [each for each in door.authorities_of(device) if each.role in DEVICES]
     for space in spaces:
-        here = {each.grant for each in given if door.covers(each, space)}
-        if not here or not here <= await _giving_nothing(server, space, doubted):
+        here = {each.grant for each in given if door.covers(each, space)} or {device}
+        if not here <= await _out(server, space, doubted):
             return False
     return True
 
 
-async def _giving_nothing(server: Server, space: bytes, doubted: Sequence[Entry]) -> frozenset[bytes]:
-    """The grants in a space, and above it, that would give nothing without the `doubted` revocations."""
+async def _out(server: Server, space: bytes, doubted: Sequence[Entry]) -> frozenset[bytes]:
+    """The keys cut off in a space, and the grants there, and above, that give nothing, without the `doubted` words."""
     door = server.replica.door
     line = door.lineage(space)
     without = frozenset(order.id for order in doubted if order.header.space in line)
@@ -100,6 +128,6 @@ async def _giving_nothing(server: Server, space: bytes, doubted: Sequence[Entry]
         authorities = authorities_over(space, door)
         cuts = cuts_of([entry for entry in entries if entry.id not in without], authorities, door)
         gone = without_right(authorities, cuts)
-        cut = frozenset(each.grant for each in authorities if each.key in cuts.keys)
-        kept[space] = basis, cut | gone
+        cut = {each.grant for each in authorities if each.key in cuts.keys}
+        kept[space] = basis, cuts.keys | cut | gone
     return kept[space][1]
