@@ -16,7 +16,7 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, grants, withdrawals
-from protocol.replica.office.erasures import check_known, erase_persons, with_doubles
+from protocol.replica.office.erasures import check_known, erase_persons, known_beyond, with_doubles
 from protocol.replica.office.grants import Standing
 from protocol.replica.office.heard import Known, known_of, said_by
 from protocol.replica.office.mentioned import day_of
@@ -236,6 +236,11 @@ async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
         await outgoing.progress(f"to be forgotten: {line}")
     for line in await told_of_numbers(office, persons):
         await outgoing.progress(line)
+    for person in await known_beyond(office, persons):
+        await outgoing.progress(
+            f"{person.hex()} is known as well where this device has no say, and stays so there: "
+            "who runs the server has them forgotten everywhere"
+        )
     dry = params.get("dry_run") is True
     is_meant = dry or params.get("renamed_too") is True
     await ask_about_names(office.replica, persons, persons, outgoing, NOBODY_YET, is_meant=is_meant)

@@ -1,7 +1,7 @@
 """A school run from a head teacher's device, with no server in reach (docs/adr/0031).
 
 Rules:
-- what it reaches is the widest space in which the device has a right of rank head or more for its own pair of keys;
+- what it reaches are the spaces in which the device has a right of rank head or more for its own pair of keys;
 - its home, where it says what names no space, is that of the first of those rights (`protocol.rights.precedence`);
 - what is written is written under the first of them that covers it, and has a rank that suffices: whoever has the
   server's key writes further ones, which end with that key (docs/adr/0217, docs/adr/0364);
@@ -25,7 +25,7 @@ from protocol.model.entry import Entry
 from protocol.model.register import RegisterKind, stored_register
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.office.arrivals import CLOCK_SET_BACK, NOTE_INTERVAL_S, RunningTime, note_arrivals
-from protocol.replica.office.bureau import Met
+from protocol.replica.office.bureau import Met, reaches
 from protocol.replica.office.needed_rank import rank_needed, reaches_something
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.office.stays import end_stays
@@ -47,15 +47,19 @@ _log = logging.getLogger(__name__)
 class SchoolOffice:
     """`Office` over an agent. Made by `of`; not to be kept: rights may end."""
 
-    def __init__(self, agent: Agent, home: bytes, authority: Authority) -> None:
-        """`authority` says what it reaches, and with which rank at most."""
+    def __init__(self, agent: Agent, rights: Sequence[Authority]) -> None:
+        """`rights` are those of the device, in order."""
         self._agent = agent
-        self._home = home
-        self.authority = authority
+        self._home = rights[0].space
+        self._reach = tuple(dict.fromkeys(right.space for right in rights))
+        lineage = agent.replica.door.lineage
+        around = [right for right in rights if right.space in lineage(self._home)]
+        self.authority = min(around, key=lambda right: (len(lineage(right.space)), -right.rank))
+        """The widest of those that cover its home: nobody moves it into a school that they made up."""
         self._keeper = SpaceKeeper(
             agent.replica,
             agent.keys.agreement,
-            authority.grant,
+            self.authority.grant,
             self.say,
             now_ms=agent.now_ms,
             entropy=agent.entropy,
@@ -65,10 +69,10 @@ class SchoolOffice:
     @classmethod
     async def of(cls, agent: Agent) -> Self:
         """The office of this device. Raises `Refused(NO_RIGHT)`."""
-        held, lineage = agent.in_order(await _rights(agent)), agent.replica.door.lineage
+        held = agent.in_order(await _rights(agent))
         if not held:
             raise Refused(Code.NO_RIGHT, "only the device of a head teacher, or an administrator's, may do that")
-        return cls(agent, held[0].space, min(held, key=lambda grant: (len(lineage(grant.space)), -grant.rank)))
+        return cls(agent, held)
 
     @property
     def agent(self) -> Agent:
@@ -106,9 +110,9 @@ class SchoolOffice:
         return self._home
 
     @property
-    def reach(self) -> bytes:
-        """The school, or what lies around it."""
-        return self.authority.space
+    def reach(self) -> Sequence[bytes]:
+        """The school, what lies around it, and any other in which the device runs something."""
+        return self._reach
 
     @property
     def rank(self) -> int:
@@ -125,8 +129,8 @@ class SchoolOffice:
         return met_first(self._agent, person, without)
 
     def governs(self, space: bytes) -> bool:
-        """Whether a space is what this reaches, or lies in it."""
-        return self.reach in self.replica.door.lineage(space)
+        """Whether a space is one of those that this reaches, or lies in one."""
+        return reaches(self, space)
 
     async def say(self, drafts: Sequence[Draft]) -> list[Entry]:
         """As `Office.say`. Raises `Refused(NO_RIGHT)` for what lies outside the school."""

@@ -234,9 +234,9 @@ class Server:
         return self.replica.territory
 
     @property
-    def reach(self) -> bytes:
+    def reach(self) -> Sequence[bytes]:
         """All of it."""
-        return self.replica.territory
+        return (self.home,)
 
     @property
     def rank(self) -> int:

@@ -148,7 +148,7 @@ async def test_an_administrators_right_cuts_a_heads_computer_off_and_lets_anothe
     (admin,) = await territory.let_in(promoted.agent.keys, Role.ADMIN, territory.id)
     await here.sync(promoted, other)
     office = await SchoolOffice.of(promoted.agent)
-    assert (office.reach, office.rank) == (territory.id, RANK[Role.ADMIN]), "it reaches what it has"
+    assert (office.authority.space, office.rank) == (territory.id, RANK[Role.ADMIN]), "it reaches what it has"
     desk = Desk(promoted.agent)
     await desk.ask("lost", device=other.agent.device.hex())
     (cut,) = await promoted.agent.replica.store.scan_kinds([Kind.REVOKE])

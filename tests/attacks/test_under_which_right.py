@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from random import Random
@@ -9,11 +10,13 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS
+from protocol.errors import BadInput, RelaisError
 from protocol.model.entry import Kind
-from protocol.model.structure import Grant
+from protocol.model.structure import Grant, SpaceRecord
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.office.bureau import Office as AnyOffice
 from protocol.replica.office.spaces import uai_of
 from protocol.rights.door import Authority, Door
 from protocol.roles import Role
@@ -24,7 +27,7 @@ from sync_agent.sync.session import Session
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
-from tests.harness.classroom import Device
+from tests.harness.classroom import Device, above
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
 from tests.integration.test_clones import pc
@@ -42,7 +45,7 @@ def _innermost(rights: Iterable[Authority], _first: Authority | None, door: Door
 
 
 def _widest(office: SchoolOffice) -> bytes:
-    return office.reach
+    return office.authority.space
 
 
 async def _days_go_by(here: Town, days: int = 3) -> None:
@@ -71,6 +74,26 @@ async def _new_keys(here: Town, folder: Path, *devices: Device, since: str | Non
     for _ in range(3):
         await here.sync(*devices)
     await note_arrivals(here.office.server.store, here.office.clock())
+
+
+async def _second_school(here: Town, head: Device) -> tuple[str, str]:
+    """A class of another school, which this computer runs as well, and a pupil of it."""
+    office = here.office
+    space = (await office.do("space add", name="CP", school="0999999Z"))["space"]
+    school = above(office.server.replica, bytes.fromhex(space))
+    await office.do("grant", device=head.agent.device.hex(), space=[school.hex()])
+    person = (await office.do("person add", name="Tom", role="pupil", space=[space]))["person"]
+    await here.sync(head)
+    return space, person
+
+
+async def _in_the_widest(office: AnyOffice, persons: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    widest = min(office.reach, key=lambda space: len(office.replica.door.lineage(space)))
+    return {space: list(persons) for space in (office.home, widest)}
+
+
+def _in_the_last_alone(office: SchoolOffice, space: bytes) -> bool:
+    return office.reach[-1] in office.replica.door.lineage(space)
 
 
 def _names(view: SpaceView) -> set[str]:
@@ -127,6 +150,79 @@ async def test_who_is_known_outside_a_heads_school_is_forgotten_as_far_as_her_co
         assert not (await here.office.server.replica.view(bytes.fromhex(elsewhere))).roster.persons
         said = await here.office.server.store.scan_kinds([Kind.ERASE])
         assert [entry.header.space for entry in said] == [here.school, here.office.server.replica.territory]
+
+
+@attack(HEADS, off={"protocol.replica.office.erasures._where": _in_the_widest})
+async def test_who_is_forgotten_in_the_second_school_of_a_head_stays_so_whatever_right_around_both_a_server_gave(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        head = await here.head_of_the_school()
+        space, pupil = await _second_school(here, head)
+        server = here.office.server.replica
+        await _days_go_by(here)
+        await _thief_lets_in(here, head, Role.ADMIN, server.territory)
+        await Desk(head.agent).ask("erase", person=[pupil])
+        await here.sync()
+        await _new_keys(here, tmp_path, since="6h")
+        assert "Tom" not in _names(await server.view(bytes.fromhex(space)))
+
+
+async def test_a_head_of_two_schools_forgets_a_pupil_of_either(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        _, _, _, pupil, _ = await here.class_in_step()
+        head = await here.head_of_the_school()
+        space, other = await _second_school(here, head)
+        desk, server = Desk(head.agent), here.office.server.replica
+        for person in (pupil, other):
+            await desk.ask("erase", person=[person], alone=True)
+        await here.sync()
+        assert _names(await server.view(bytes.fromhex(space))) == set()
+        assert _names(await server.view(here.space)) == {"Mme Petit"}
+
+
+async def test_a_head_is_told_whom_her_computer_forgets_in_no_space_or_not_in_all(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        head = await here.head_of_the_school()
+        office, server = here.office, here.office.server.replica
+        space, elsewhere = await _second_school(here, head)
+        both = (await office.do("person add", name="Zoé", role="pupil", space=[office.space, space]))["person"]
+        second = above(server, bytes.fromhex(space))
+        for _ in range(2):
+            await here.sync()
+        await office.do("ungrant", device=head.agent.device.hex(), space=[second.hex()])
+        await here.sync()
+        desk = Desk(head.agent)
+        with pytest.raises(BadInput):
+            await desk.ask("erase", person=[elsewhere], alone=True)
+        await desk.ask("erase", person=[both], alone=True)
+        assert any(both in line and "has no say" in line for line in desk.told)
+        await here.sync()
+        assert not _names(await server.view(here.space))
+        assert _names(await server.view(bytes.fromhex(space))) == {"Tom", "Zoé"}
+
+
+@attack(HEADS, off={"sync_agent.school.office.SchoolOffice.governs": _in_the_last_alone})
+async def test_a_right_in_a_school_that_a_server_made_up_takes_nothing_of_hers_from_a_head(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        _, machine, _, pupil, _ = await here.class_in_step()
+        head = await here.head_of_the_school()
+        server = here.office.server.replica
+        (made_up,) = await thief_says(
+            here.office,
+            Draft(server.territory, Kind.SPACE, here.office.server.grant, SpaceRecord("École", "0999999Z").encode()),
+        )
+        elsewhere = SpaceRecord("École", "0999999Z").space_of(made_up, server.territory)
+        await _thief_lets_in(here, head, Role.ADMIN, elsewhere)
+        desk = Desk(head.agent)
+        with contextlib.suppress(RelaisError):
+            await desk.ask("erase", person=[pupil], alone=True)
+        with contextlib.suppress(RelaisError):
+            await desk.ask("lost", device=machine.agent.device.hex())
+        await here.sync()
+        view = await server.view(here.space)
+        assert "Léa" not in _names(view)
+        assert machine.agent.device in view.roster.cut
 
 
 @pytest.mark.parametrize("role", [Role.HEAD, Role.ADMIN])

@@ -56,8 +56,8 @@ class Office(Protocol):
         ...
 
     @property
-    def reach(self) -> bytes:
-        """The widest space in which it may say anything: its home, or what lies around it."""
+    def reach(self) -> Sequence[bytes]:
+        """The spaces in which, and below which, it may say anything: its home first."""
         ...
 
     @property
@@ -87,6 +87,11 @@ class Office(Protocol):
         `asked` says that somebody ordered it here: what others' words make due may wait.
         """
         ...
+
+
+def reaches(office: Office, space: bytes) -> bool:
+    """Whether an office may say anything in a space."""
+    return not set(office.reach).isdisjoint(office.replica.door.lineage(space))
 
 
 def is_own(office: Office, entry: Entry) -> bool:

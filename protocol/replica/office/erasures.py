@@ -1,7 +1,8 @@
 """Forgetting somebody: one erasure in the home of this office, which its replicas receive first (R7, R11).
 
 The server's lies in the territory's space, a head teacher's in the school's, which is as far as her pupils go. Of who
-is known outside it another one is said where the office reaches further: the right to say that may end.
+is known outside it another one is said in each space of her rights, around it or elsewhere, in which that is so: each
+of these rights may end. Whom nothing is about where she has a say, or somewhere else as well, she is told.
 
 Everywhere it arrives, the folds pass over all that is about the person at once; each replica destroys it a week later
 (`folds.erasing`). The entry names a pseudonymous id and nothing else. How it is taken back stands in `taking_back`.
@@ -19,18 +20,26 @@ from protocol.model.structure import Erasure, Ruling
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import write_as_root
-from protocol.replica.office.bureau import Office, is_ours
+from protocol.replica.office.bureau import Office, is_ours, reaches
 from protocol.replica.office.people import doubles_of
 
 
 async def check_known(office: Office, persons: Sequence[bytes]) -> None:
-    """Raise `BadInput(UNKNOWN_PERSON)` for an id that nothing here is about."""
-    known = {entry.header.subject for entry in await office.replica.store.scan_kinds([Kind.PERSON, Kind.HAND_IN])}
+    """Raise `BadInput(UNKNOWN_PERSON)` for an id that nothing here is about where this office has a say."""
+    known = await _known_in(office.replica, persons)
     for person in persons:
-        if person not in known:
+        if not any(reaches(office, space) for space in known[person]):
+            where = ", where this device has a say" if known[person] else ""
             raise BadInput(
-                Code.UNKNOWN_PERSON, f"there is no person {person.hex()}; `person list` shows those of a space"
+                Code.UNKNOWN_PERSON, f"there is no person {person.hex()}{where}; `person list` shows those of a space"
             )
+
+
+async def known_beyond(office: Office, persons: Sequence[bytes]) -> list[bytes]:
+    """Those of these people whom something is about where this office has no say, and nobody has erased them."""
+    known, is_erased = await _known_in(office.replica, persons), await erased_besides(office.replica)
+    beyond = {one: [space for space in known[one] if not reaches(office, space)] for one in persons}
+    return [one for one, spaces in beyond.items() if not all(is_erased(space, one) for space in spaces)]
 
 
 async def erase_persons(office: Office, persons: Sequence[bytes], kit: RootKit | None = None) -> int:
@@ -52,13 +61,25 @@ async def erase_persons(office: Office, persons: Sequence[bytes], kit: RootKit |
 
 
 async def _where(office: Office, persons: Iterable[bytes]) -> dict[bytes, list[bytes]]:
-    """Where these people are to be forgotten: at home, and in all that the office reaches who is known outside it."""
-    home, reach, door = office.home, office.reach, office.replica.door
-    found = {home: list(persons)}
-    if reach != home:
-        said = await office.replica.store.scan_kinds([Kind.PERSON, Kind.HAND_IN])
-        outside = {entry.header.subject for entry in said if home not in door.lineage(entry.header.space)}
-        found[reach] = [person for person in found[home] if person in outside]
+    """Where these people are to be forgotten: at home, and who is known outside it wherever else the office reaches."""
+    found = {office.home: list(persons)}
+    known = await _known_in(office.replica, found[office.home])
+    lines = {person: [office.replica.door.lineage(space) for space in spaces] for person, spaces in known.items()}
+    for place in office.reach:
+        outside = [
+            person for person, held in lines.items() if any(place in line and office.home not in line for line in held)
+        ]
+        if outside:
+            found[place] = outside
+    return found
+
+
+async def _known_in(replica: Replica, persons: Iterable[bytes]) -> dict[bytes, set[bytes]]:
+    """The spaces in which something here is about each of these people."""
+    found = {person: set[bytes]() for person in persons}
+    for entry in await replica.store.scan_kinds([Kind.PERSON, Kind.HAND_IN]):
+        if entry.header.subject in found:
+            found[entry.header.subject].add(entry.header.space)
     return found
 
 
