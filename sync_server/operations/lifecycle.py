@@ -182,8 +182,9 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: 
     )
     if closing.not_heard:
         await outgoing.progress(f"warning: {closing.not_heard.sentence}")
-    if unknown := closing.not_heard.sentence_of_offices:
-        await outgoing.progress(f"warning: {unknown}")
+    for beside in (closing.not_heard.sentence_of_offices, closing.not_heard.sentence_of_absent):
+        if beside is not None:
+            await outgoing.progress(f"warning: {beside}")
     if kit is None:
         words = words_of_class(which.past.names.names[0], which.past.year, which.past.made_ms, which.school or "?")
         await outgoing.progress(
@@ -215,6 +216,7 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: 
         ],
         "unheard": closing.not_heard.rows(closing.not_heard.machines),
         "unheard_offices": closing.not_heard.rows(closing.not_heard.offices),
+        "unheard_since_let_in": closing.not_heard.rows(closing.not_heard.absent),
         "opened_by": [
             {"name": name, "hand_ins": count}
             for name, count in sorted(closing.opened_by.items(), key=lambda each: (-each[1], each[0] or ""))

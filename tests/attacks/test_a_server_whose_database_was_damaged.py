@@ -107,7 +107,7 @@ async def test_and_one_that_it_had_cut_off_before_the_database_was_damaged(tmp_p
         await cuts_it_off(here, machine)
         async with damaged(here) as office:
             here.office.clock.advance(8 * DAY_MS)
-            await here.sync(here.devices[0])
+            await here.sync(*here.devices[:1] * 2)
             assert await unheard(office) == {machine.agent.device.hex()}
             await is_refused(tmp_path, office)
 
@@ -117,7 +117,7 @@ async def test_who_was_cut_off_by_a_command_before_that_is_waited_for_no_more(tm
         machine = await whose_pc_was_off(here)
         await here.office.do("revoke", device=machine.agent.device.hex())
         async with damaged(here) as office:
-            await here.sync(here.devices[0])
+            await here.sync(*here.devices[:1] * 2)
             assert await unheard(office) == set()
 
 
@@ -129,7 +129,7 @@ async def test_nor_while_nobody_has_brought_back_what_a_damaged_database_has_los
         await _in_step(here, 4)
         assert await unheard(here.office) == set()
         async with damaged(here, [work]) as office:
-            assert await unheard(office) == {machine.agent.device.hex()}
+            assert machine.agent.device.hex() in await unheard(office)
             await is_refused(tmp_path, office)
             await _in_step(here)
             assert await unheard(office) == set(), "once it has compared its sets, and told what is lacking"
@@ -147,7 +147,7 @@ async def test_nor_while_nobody_has_brought_back_what_was_moved_aside_as_bad(tmp
         await server.store.database.write(lambda connection: connection.execute(bad, (work,)).close())
         assert not (await here.office.do("verify"))["ok"]
         assert not await server.store.present([work])
-        assert await unheard(here.office) == {machine.agent.device.hex()}
+        assert machine.agent.device.hex() in await unheard(here.office)
         await is_refused(tmp_path, here.office)
         await _in_step(here)
         assert await server.store.present([work])

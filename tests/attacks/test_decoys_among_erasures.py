@@ -158,7 +158,7 @@ async def test_a_class_that_the_kit_has_closed_stays_closed_where_a_thief_erases
     thieving: Thieving,
 ) -> None:
     space = thieving.here.space
-    await thieving.year.with_kit("space close", space=space.hex(), unopened_too=True)
+    await thieving.year.with_kit("space close", space=space.hex(), unopened_too=True, unheard_too=True)
     await thieving.days(2)
     await thieving.is_stolen()
     await thieving.says(space)

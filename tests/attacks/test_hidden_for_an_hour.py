@@ -310,4 +310,5 @@ async def test_a_class_is_not_closed_with_lessons_that_somebody_has_hidden_or_no
     )
     with pytest.raises(BadInput, match="no `carry-over` takes them along unasked"):
         await year.with_kit("space close", space=space)
-    assert (await year.with_kit("space close", space=space, unopened_too=True))["closed"] is True
+    both = {"unopened_too": True, "unheard_too": True}
+    assert (await year.with_kit("space close", space=space, **both))["closed"] is True

@@ -22,6 +22,7 @@ from sync_server.handlers.overview.devices import DeviceState
 from sync_server.handlers.overview.members import list_devices
 from sync_server.opened.app import Server, opened
 from tests.attacks.test_a_new_root_before_all_is_heard import again
+from tests.attacks.test_classes_whose_machines_told_nothing import PCS_ALONE
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town
@@ -44,7 +45,7 @@ ANY_WORD = {
     "sync_server.handlers.by_kit.not_heard.still_waited_for": _who_is_in,
     "sync_server.handlers.store.restored.still_waited_for": _who_is_in,
 }
-BY_ROLE = {"sync_server.handlers.by_kit.not_heard.is_machine_of": _by_its_highest_right}
+BY_ROLE = {"sync_server.handlers.by_kit.not_heard.is_machine_of": _by_its_highest_right, **PCS_ALONE}
 
 
 async def thief_says(office: Office, *drafts: Draft) -> list[Entry]:
@@ -233,6 +234,7 @@ async def test_who_is_gone_by_a_command_the_kit_or_a_head_whom_the_server_knows_
         if is_cut_off_already:
             await cuts_it_off(here, machine)
         await says(here, machine, kit)
+        await here.sync(*here.devices[:1] * 2)
         assert await unheard(here.office) == set()
 
 

@@ -167,7 +167,7 @@ async def test_what_a_teacher_has_withdrawn_stays_and_is_named_and_nobody_is_ask
     (there,) = (row["item"] for row in await desk.ask("items") if row["space"] == following)
     await desk.ask("withdraw", item=there)
     assert (await desk.ask("carry-over", **known, also=[lesson]))["lessons"] == 0, "nor does she want it there"
-    await year.here.sync(year.teacher)
+    await year.here.sync(year.teacher, year.teacher)
     assert (await year.do("space close", space=space))["withdrawn_by"] == [{"name": "Mme Petit", "items": 1}]
     assert (await year.with_kit("space close", space=space))["closed"] is True
 
@@ -203,6 +203,7 @@ async def test_a_closed_class_is_hidden_at_the_next_contact_and_destroyed_a_week
         "withdrawn_by": [],
         "unheard": [],
         "unheard_offices": [],
+        "unheard_since_let_in": [],
         "opened_by": [{"name": "Mme Petit", "hand_ins": 1}],
         "off_the_list": [],
         "never_listed": 0,
@@ -222,7 +223,7 @@ async def test_a_closed_class_is_hidden_at_the_next_contact_and_destroyed_a_week
 
 async def test_in_a_closed_class_nothing_is_done_that_nobody_would_be_shown(year: Year) -> None:
     space = year.here.office.space
-    await year.with_kit("space close", space=space)
+    await year.with_kit("space close", space=space, unheard_too=True)
     await year.here.sync(year.teacher)
     with pytest.raises(BadInput) as caught:
         await publish(
@@ -249,7 +250,7 @@ async def test_the_next_years_class_is_meant_by_the_name_of_a_closed_one(year: Y
     await year.do("grant", space=[fresh], device=year.teacher.agent.device.hex())
     with pytest.raises(BadInput, match="2 spaces here are called"):
         await office.add_person("Tom", "pupil", closed["name"])
-    await year.with_kit("space close", space=closed["space"])
+    await year.with_kit("space close", space=closed["space"], unheard_too=True)
     pupil = await office.add_person("Tom", "pupil", closed["name"])
     assert pupil in {row["person"] for row in await year.do("person list", space=fresh)}
     await year.here.sync(year.teacher)
@@ -282,7 +283,7 @@ async def test_who_was_forgotten_before_keeps_no_class_from_being_closed(year: Y
     assert (await eraser.sweep(clock())).entries
     assert (await year.do("space close", space=year.here.office.space))["hidden"] == 0
     for _ in range(2):
-        await year.here.sync(year.machine)
+        await year.here.sync(year.machine, year.teacher)
     assert (await year.with_kit("space close", space=year.here.office.space))["closed"] is True
 
 

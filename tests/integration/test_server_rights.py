@@ -61,7 +61,7 @@ async def test_of_a_teacher_whose_last_class_was_closed_it_is_said_what_lets_her
 ) -> None:
     other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
     laptop = await desk.enrol(await desk.invite("teacher", person=await desk.add_person("Mme Petit", "teacher")))
-    await desk.with_kit("space close", kit_in(tmp_path / "server" / "kit", None), space=desk.space, unopened_too=True)
+    await desk.with_kit("space close", kit_in(tmp_path / "server" / "kit", None), space=desk.space, unheard_too=True)
     with pytest.raises(BadInput, match=r"no list names any more.*`person add`.*`invite`") as refused:
         await desk.do("grant", device=laptop.id, space=[other])
     assert refused.value.code is Code.UNKNOWN_PERSON

@@ -1,8 +1,8 @@
 """Whose work a class is closed without: its machines that have not told this server all that they know, of late.
 
 Rules:
-- what the kit closes is destroyed on every machine, also what was handed in there and never came here: a line that was
-  down, or that somebody has cut, shows in nothing else than that a machine has told nothing (docs/adr/0323);
+- what the kit closes is destroyed on every machine, also what was handed in or said there and never came here: a line
+  that was down, or that somebody has cut, shows in nothing else than that a machine has told nothing (docs/adr/0323);
 - a machine counts as heard that has told this very store all that it knows within `HEARD_MS`, by the clock and by how
   long programs have run here: a network sets the one, and the other stands while none runs (docs/adr/0344); a call that
   is cut short and a report that another brings are not that (docs/adr/0322), nor is a machine heard of which something
@@ -11,6 +11,9 @@ Rules:
 - a machine of the class is what anybody ever let in as nobody's own, into it or above it, whatever it was called since,
   and what says itself that it holds something of it: what let it in may have come to nobody else (docs/adr/0369); and
   no word takes it off the list that may be a thief's (`let_go`, docs/adr/0332);
+- a teacher's laptop holds what its teacher has said, and so does whatever has been at work in the class, as what it
+  came in: it is asked about likewise, but where its right in the class has ended by an honest word; one that was let in
+  while it was silent, and has been heard of by nobody since, is said and not asked about (docs/adr/0374);
 - which machines a school's own computer has let in, with no server in reach, is known here once that has told: where
   such a one has not of late, that is said, and not asked about, since it may be at home for the summer (docs/adr/0354);
 - a server that was made anew, and has not heard of all, may not even know which machines there are.
@@ -18,21 +21,26 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Final
 
-from protocol.clock import DAY_MS, rfc3339
+from protocol.clock import DAY_MS, milliseconds_of, rfc3339
 from protocol.errors import BadInput, Code
+from protocol.model.entry import Kind
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.mentioned import day_of
-from protocol.roles import RUNS_A_SCHOOL, SHARED, Role
+from protocol.rights.door import Authority
+from protocol.roles import RUNS_A_SCHOOL, SHARED
 from sync_server.handlers.overview.devices import Device, DeviceState
-from sync_server.handlers.overview.let_go import kept_from_telling, still_waited_for
+from sync_server.handlers.overview.let_go import kept_from_telling, let_go_in, still_waited_for
 from sync_server.handlers.store.restored import Restored, has_told, restored, untaken
 from sync_server.opened.app import Server
 
 HEARD_MS: Final = 7 * DAY_MS
+AT_WORK: Final = (Kind.REVISION, Kind.FEEDBACK, Kind.RECEIPT_TEACHER, Kind.HAND_IN)
+"""What is written by whoever teaches or learns in a class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,8 @@ class NotHeard:
     """Of those of which this store has not taken something: how much."""
     offices: tuple[Device, ...] = ()
     """The computers that let machines into this class, and have not told all of late either."""
+    absent: tuple[Device, ...] = ()
+    """The laptops that were let into it, and were not heard of since."""
     doubted: Container[bytes] = ()
     """Of all of these those that are cut off, or were as they told, by a word that may be a thief's."""
 
@@ -55,7 +65,7 @@ class NotHeard:
     def sentence(self) -> str:
         """For whoever closes the class."""
         named = ", ".join(self._told_of(machine) for machine in self.machines)
-        said = [f"have not told all that they know for a week, and what was handed in there goes unseen: {named}"]
+        said = [f"have not told all that they know for a week; what was handed in or said there goes unseen: {named}"]
         if self.made_anew is not None:
             said = [*(said if named else ()), f"may not even be known here: {self.made_anew.sentence}"]
         return "machines of this class " + "; others ".join(said)
@@ -70,6 +80,14 @@ class NotHeard:
             "a PC that came into this class through one of these, with no server in reach, may not be known here: they "
             f"let machines in, and have not told all that they know for a week: {named}"
         )
+
+    @property
+    def sentence_of_absent(self) -> str | None:
+        """The same."""
+        if not self.absent:
+            return None
+        named = ", ".join(self._told_of(each) for each in self.absent)
+        return f"let into this class, and not heard of since; `revoke` takes off the list what is gone: {named}"
 
     def rows(self, devices: Iterable[Device]) -> JSON:
         """Some of them as data."""
@@ -104,7 +122,7 @@ class NotHeard:
 
 
 async def not_heard_in(server: Server, space: bytes) -> NotHeard:
-    """The machines of a class, and of what is above it, that have not told all of late, and who may let others in."""
+    """Who is to tell of a class, and has not told all of late; whom a school's computer lets in is not known here."""
     line = server.replica.door.lineage(space)
     devices = await still_waited_for(server)
     kept = await kept_from_telling(server, devices, space)
@@ -114,11 +132,13 @@ async def not_heard_in(server: Server, space: bytes) -> NotHeard:
         if device.id in kept or not (await has_told(server, device) and _is_of_late(server, device))
     ]
     machines = [device for device in silent if may_hold_work(server, device, line, kept)]
-    offices = [device for device in silent if device not in machines and _lets_in(server, device, line)]
+    of_people = await _of_people(server, [device for device in silent if device not in machines], space)
+    machines += of_people[_Part.AT_WORK]
     counts = {device.id: await untaken(server, device) for device in machines}
     said = {key: count for key, count in counts.items() if count}
     doubted = kept.union(device.id for device in silent if device.state is DeviceState.RETIRED)
-    return NotHeard(tuple(machines), await restored(server), said, tuple(offices), doubted)
+    offices, absent = tuple(of_people[_Part.LETS_IN]), tuple(of_people[_Part.ABSENT])
+    return NotHeard(tuple(machines), await restored(server), said, offices, absent, doubted)
 
 
 def may_hold_work(server: Server, device: Device, line: Collection[bytes], kept: Container[bytes]) -> bool:
@@ -128,16 +148,45 @@ def may_hold_work(server: Server, device: Device, line: Collection[bytes], kept:
 
 def is_machine_of(server: Server, device: Device, line: Collection[bytes]) -> bool:
     """Whether anybody ever let a device in as nobody's own into one of these spaces."""
-    return _came_in_as(SHARED, server, device, line)
+    return any(each.role in SHARED for each in _rights_in(server, device, line))
 
 
-def _lets_in(server: Server, device: Device, line: Collection[bytes]) -> bool:
-    """Whether a device is let in as one that runs the class's school."""
-    return device.state is not DeviceState.RETIRED and _came_in_as(RUNS_A_SCHOOL, server, device, line)
+def _rights_in(server: Server, device: Device, line: Container[bytes]) -> list[Authority]:
+    return [each for each in server.replica.door.authorities_of(device.id) if each.space in line]
 
 
-def _came_in_as(roles: Container[Role], server: Server, device: Device, line: Container[bytes]) -> bool:
-    return any(each.role in roles and each.space in line for each in server.replica.door.authorities_of(device.id))
+class _Part(Enum):
+    """What somebody's own computer is to a class."""
+
+    AT_WORK = auto()
+    LETS_IN = auto()
+    ABSENT = auto()
+
+
+async def _of_people(server: Server, devices: Sequence[Device], space: bytes) -> Mapping[_Part, Sequence[Device]]:
+    """Those of the devices that were let into a class, or above it, as somebody's own, and were not let go of there."""
+    line, gone = server.replica.door.lineage(space), await let_go_in(server, devices, space)
+    at_work = {one.entry.header.author for one in await server.store.of_kinds(space, AT_WORK)}
+    found: dict[_Part, list[Device]] = {part: [] for part in _Part}
+    for device in devices:
+        rights = _rights_in(server, device, line)
+        if rights and device.id not in gone:
+            found[_Part.AT_WORK if device.id in at_work else _part_of(device, rights)].append(device)
+    return found
+
+
+def _part_of(device: Device, rights: Collection[Authority]) -> _Part:
+    """Of one that has done nothing there, as far as is known here."""
+    if _runs_alone(rights):
+        return _Part.LETS_IN
+    heard_ms = [at_ms for at_ms in (device.heard.enrolled_ms, device.heard.seen_ms) if at_ms is not None]
+    let_in_ms = min(milliseconds_of(each.at) for each in rights)
+    return _Part.ABSENT if heard_ms and max(heard_ms) < let_in_ms else _Part.AT_WORK
+
+
+def _runs_alone(rights: Iterable[Authority]) -> bool:
+    """Whether by none of these it teaches: whoever has a copy of the server's key calls a teacher's laptop a head's."""
+    return all(each.role in RUNS_A_SCHOOL for each in rights)
 
 
 def _is_of_late(server: Server, machine: Device) -> bool:

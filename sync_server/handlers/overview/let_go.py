@@ -53,6 +53,12 @@ async def still_waited_for(server: Server) -> list[Device]:
     ]
 
 
+async def let_go_in(server: Server, devices: Iterable[Device], space: bytes) -> frozenset[bytes]:
+    """Those of the devices that honest hands have cut off in a space, wherever else they are."""
+    doubted = await _doubted(server)
+    return frozenset([each.id for each in devices if await _is_let_go(server, each.id, [space], doubted)])
+
+
 async def let_go_of_all(server: Server, device: bytes) -> None:
     """A device that is cut off wherever it was let in is cut off as well where it says itself that it was."""
     if spaces := _untold_here(server, device, await _closed_by_the_kit(server)):
