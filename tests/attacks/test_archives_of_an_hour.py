@@ -6,7 +6,8 @@ docs/adr/0361.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,14 +15,17 @@ import pytest
 
 from protocol.errors import BadInput, LocalFailure
 from protocol.folds.coursework import Coursework, FeedbackNote, Work, remark_of
+from protocol.model.ancestry import in_order_of_showing
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Revocation
+from protocol.replica.access.page import Say, _remark
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
+from protocol.replica.console.operation import JSON
 from protocol.replica.office.not_shown import NotShown
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import device_id
-from protocol.roles import Role
+from protocol.roles import PersonRole, Role
 from protocol.trust.sealing import wrap_key
 from sync_agent.app import Agent
 from sync_agent.hand_ins.opening import opening_key
@@ -142,11 +146,15 @@ async def _her_other_laptop(archived: Archived) -> Device:
     second = await archived.room.device(Role.TEACHER, person=archived.room.teacher_person)
     for device in (second, archived.teacher):
         await device.session.sync()
-    known = device_id(own_device(second.agent)).hex()
-    await Desk(archived.teacher.agent).ask("key-confirm", reader=known, shown_as="own")
-    for device in (archived.teacher, second):
-        await device.session.sync()
+    await _confirm(archived.teacher, second)
     return second
+
+
+async def _confirm(by: Device, other: Device) -> None:
+    known = device_id(own_device(other.agent)).hex()
+    await Desk(by.agent).ask("key-confirm", reader=known, shown_as="own")
+    for device in (by, other):
+        await device.session.sync()
 
 
 def _said(data: dict[str, Any]) -> dict[str, str | None]:
@@ -247,7 +255,9 @@ async def test_work_that_was_sealed_wrongly_is_named_and_the_rest_of_a_class_get
     assert len(_texts((await archived.archive())[0])) == 2
 
 
-def _by_each_person(about: Iterable[Entry], _shown: Work | None, revealed: Roster) -> Sequence[FeedbackNote]:
+def _by_each_person(
+    about: Iterable[Entry], _counting: Iterable[Entry], _shown: Work | None, revealed: Roster
+) -> Sequence[FeedbackNote]:
     said = [remark_of(entry, revealed) for entry in about if entry.header.kind == Kind.FEEDBACK]
     return list({note.voice: note for note in said}.values())
 
@@ -266,3 +276,62 @@ async def test_what_a_stolen_laptop_said_in_her_place_keeps_her_words_out_of_no_
     await archived.say(Kind.ERASE, Erasure(archived.room.teacher_person).encode())
     _, data, _ = await archived.archive()
     assert _said(data).keys() == {"Copié.", "Bien raconté."}
+
+
+async def _two_of_somebody_elses(archived: Archived) -> tuple[Device, Device]:
+    """The copied key lists M. X, with two laptops, which confirm each other."""
+    room = archived.room
+    person = await room.territory.person("M. X", PersonRole.TEACHER, room.space)
+    one, other = [await room.device(Role.TEACHER, person=person) for _ in range(2)]
+    for device in (one, other):
+        await device.session.sync()
+    await _confirm(one, other)
+    await _confirm(other, one)
+    for device in (one, other):
+        await device.session.sync()
+    return one, other
+
+
+def _of_each_device(
+    about: Iterable[Entry], _counting: Iterable[Entry], _shown: Work | None, revealed: Roster
+) -> Sequence[FeedbackNote]:
+    notes = {entry.id: entry for entry in about if entry.header.kind == Kind.FEEDBACK}
+    last = dict[bytes, FeedbackNote]()
+    for entry in in_order_of_showing(notes):
+        last.setdefault(entry.header.author, remark_of(entry, revealed))
+    return [note for note in last.values() if not note.record.says_nothing]
+
+
+def _as_who_made_the_state(note: Mapping[str, JSON], say: Say) -> str:
+    return _remark({**note, "by": "Mme Petit"}, say)
+
+
+@pytest.mark.parametrize("counts", [True, False], ids=["taken back", "nor that counts"])
+@attack(
+    ROW,
+    off={
+        "protocol.replica.office.not_shown._not_said": _of_each_device,
+        "protocol.replica.access.page._remark": _as_who_made_the_state,
+    },
+)
+async def test_a_familys_archive_signs_with_her_name_nothing_that_somebody_else_said_and_took_back(
+    archived: Archived, counts: bool
+) -> None:
+    """By another of their devices, so that no page of the class shows it, before the work is hidden."""
+    one, other = await _two_of_somebody_elses(archived)
+    work, clock = archived.works[0].hex(), archived.room.territory.clock
+    for device, said in ((one, {"text": "Copié.", "mark": "0/20"}), (other, {"text": "", "mark": None})):
+        clock.advance(61_000)
+        await Desk(device.agent).ask("feedback", id=work, redo=False, take_back=not said["text"], **said)
+        for each in (one, other, archived.teacher):
+            await each.session.sync()
+    if not counts:
+        await archived.say(Kind.REVOKE, Revocation(other.agent.device, ()).encode())
+    await archived.hide("computer cut off")
+    files, data, _ = await archived.archive()
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", said_in(files["index.html"])))
+    assert "Correction de Mme Petit : 18/20 Bien raconté." in page
+    assert ("Correction de M. X : 0/20 Copié." in page) is ("Copié." in page) is not counts
+    (answered,) = (each for each in data["works"] if each["feedback"])
+    said = {each["text"]: each["by"] for each in (answered["feedback"], *answered["said_besides"])}
+    assert said == {"Bien raconté.": "Mme Petit", **({} if counts else {"Copié.": "M. X"})}

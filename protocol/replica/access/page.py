@@ -102,20 +102,20 @@ def _work(row: Mapping[str, JSON], say: Say) -> str:
     else:
         parts.append(_files(row["files"]))
     if isinstance(note := row["feedback"], Mapping):
-        parts.append(_remark(note, row["by"], say))
+        parts.append(_remark(note, say))
     besides = row["said_besides"]
     for note in besides if isinstance(besides, list) else ():
         if isinstance(note, Mapping):
             parts.append(f"<p>{_e(say('family.besides_hidden' if note['hidden'] else 'family.besides'))}</p>")
-            parts.append(_remark(note, note["by"], say))
+            parts.append(_remark(note, say))
     return "".join(parts)
 
 
-def _remark(note: Mapping[str, JSON], by: JSON, say: Say) -> str:
+def _remark(note: Mapping[str, JSON], say: Say) -> str:
     mark = f" <strong>{_e(note['mark'])}</strong>" if note.get("mark") else ""
     redo = f" {_e(say('family.redo'))}" if note.get("redo") else ""
     return (
-        f"<p>{_e(say('family.feedback', teacher=by or say('family.somebody')))}{mark}{redo}</p>"
+        f"<p>{_e(say('family.feedback', teacher=note['by'] or say('family.somebody')))}{mark}{redo}</p>"
         f"<blockquote>{_e(note['text'])}</blockquote>{_files(note['files'])}"
     )
 

@@ -101,17 +101,14 @@ class Works:
 
     async def _said_of(self, lying: NotShown, notes: Sequence[tuple[FeedbackNote, bool]], folder: str) -> Row:
         names = await names_of_words(self.replica, lying.roster, {note.grant for note, _ in notes})
-        row: Row = {"feedback": None}
-        besides: list[JSON] = []
+        remarks = list[JSON]()
         whose = files_of(names.get(note.grant) for note, _ in notes)
         for (note, is_shown), name in zip(notes, whose, strict=True):
             said = await self._said(note.record, f"{folder}/{name}")
-            if is_shown and row["feedback"] is None:
-                row["feedback"] = said
-            else:
-                by: Row = {"by": names.get(note.grant), "at": rfc3339(note.at_ms), "hidden": not is_shown}
-                besides.append(said | by)
-        return row | {"said_besides": besides}
+            by: Row = {"by": names.get(note.grant), "at": rfc3339(note.at_ms), "hidden": not is_shown}
+            remarks.append(said | by)
+        first = remarks.pop(0) if notes and notes[0][1] else None
+        return {"feedback": first, "said_besides": remarks}
 
     async def _said(self, note: Feedback, folder: str) -> Row:
         said: Row = {"text": note.text, "mark": note.mark, "redo": note.redo, "files": []}

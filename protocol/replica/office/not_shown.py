@@ -8,7 +8,8 @@ Rules (docs/adr/0356):
 - a class as if nothing of it were hidden is one in which nobody were cut off, and nothing erased: a teacher's words are
   nobody's once she is erased, or the device that speaks for her is cut off (docs/adr/0361);
 - of what was said of a hand-in and is not shown the last of each device lies here: what was cut off for good is not
-  told from what is hidden for an hour, and takes no place of that. What its author has said anew since does not;
+  told from what is hidden for an hour, and takes no place of that. What its author has said something else in place
+  of since, by a device that counts, is not among it, be the work itself shown or not;
 - whoever takes along what a class holds is told of each such thing whose word hides it, and of when by that word's own
   date.
 """
@@ -83,7 +84,7 @@ async def not_shown(replica: Replica, view: SpaceView, gone: Collection[bytes]) 
         and (entry.payload is None or view.roster.hides(entry))
     ]
     revealed = replace(await replica.unhidden_roster(space), held_back=frozenset(), erased=frozenset())
-    topics = topics_of(said, revealed)
+    topics, counting = topics_of(said, revealed), topics_of(said, view.roster).works
     return NotShown(
         with_topics(Coursework({}, {}), space, topics, revealed),
         tuple(entry for entry in hidden if entry.header.kind == Kind.REVISION),
@@ -91,25 +92,26 @@ async def not_shown(replica: Replica, view: SpaceView, gone: Collection[bytes]) 
         {
             work: remarks
             for work, about in topics.works.items()
-            if (remarks := _not_said(about, view.coursework.hand_ins.get(work), revealed))
+            if (remarks := _not_said(about, counting.get(work, ()), view.coursework.hand_ins.get(work), revealed))
         },
         replace(revealed, persons=view.roster.persons, aliases=view.roster.aliases),
     )
 
 
-def _not_said(about: Iterable[Entry], shown: Work | None, revealed: Roster) -> Sequence[FeedbackNote]:
-    """What was said of a hand-in and is not shown, by these entries about it."""
+def _not_said(
+    about: Iterable[Entry], counting: Iterable[Entry], shown: Work | None, revealed: Roster
+) -> Sequence[FeedbackNote]:
+    """What was said of a hand-in and is not shown, by these entries about it, of which some are `counting`."""
     notes = {
         entry.id: entry
         for entry in about
         if entry.header.kind == Kind.FEEDBACK and parsed(entry, Feedback.parse) is not None
     }
     said = {name: remark_of(entry, revealed) for name, entry in notes.items()}
-    gone = set[bytes]()
-    for note in () if shown is None else shown.remarks:
-        voice = said.get(note.id, note).voice
-        own = {name: entry for name, entry in notes.items() if said[name].voice == voice}
-        gone |= replaced_by(note.id, own).keys()
+    gone = set() if shown is None else {note.id for note in shown.remarks}
+    for counted in notes.keys() & {entry.id for entry in counting}:
+        own = {name: entry for name, entry in notes.items() if said[name].voice == said[counted].voice}
+        gone |= replaced_by(counted, own).keys() - {counted}
     last: dict[bytes, FeedbackNote] = {}
     for entry in in_order_of_showing(notes):
         last.setdefault(entry.header.author, said[entry.id])
