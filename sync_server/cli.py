@@ -14,7 +14,7 @@ from typing import Annotated, Final
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.portable_names import displayable
 from protocol.replica.console.codes import told_of_code
-from protocol.replica.console.frame import Call, Notices, Program, installed_version, now_ms, tell
+from protocol.replica.console.frame import Call, Notices, Program, Unheard, installed_version, now_ms, tell
 from protocol.replica.console.measure_commands import add_measure_commands
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.console.options import Argument, Option
@@ -232,7 +232,7 @@ async def invite(
 ) -> JSON:
     """Make a code with which a device enrols."""
     params: Params = {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
-    return told_of_code(await _run(call, "invite", params))
+    return told_of_code(await _run(call, "invite", params, Unheard()))
 
 
 @PROGRAM.command("administrator add")

@@ -17,8 +17,8 @@ from sync_agent.console.calls import PROGRAM, Folder, check_enrolled, folder_nam
 REPAIR_TRIES: Final = 6
 REPAIR_PAUSE_S: Final = 2.0
 READER_COLUMNS: Final = {
-    "id": "id", "teacher": "teacher", "name": "called", "space": "class", "state": "state",
-    "shown_as": "shown as", "words": "words",
+    "id": "id", "words": "words", "teacher": "teacher", "space": "class", "state": "state",
+    "shown_as": "shown as", "name": "calls itself",
 }  # fmt: skip
 PHRASE_COLUMNS: Final = {
     "phrase": "id", "drawn": "drawn", "name": "on", "state": "state", "keys": "keys it opens",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Final, Protocol
 
 from protocol.replica.console.codes import told_of_code
-from protocol.replica.console.frame import Call, Program, tell
+from protocol.replica.console.frame import Call, Program, Unheard, tell
 from protocol.replica.console.loss_command import add_loss_command
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.options import Argument, Option
@@ -226,10 +226,11 @@ def _add_rights(program: Program, run: Run) -> None:
     ) -> JSON:
         """Make a code; with it a device enrols at this one (`enroll --peer`), or at the server once that has heard."""
         params: Params = {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
-        return told_of_code(await run(call, "invite", params))
+        return told_of_code(await run(call, "invite", params, outgoing=Unheard()))
 
     @program.command(
-        "devices", columns={"device": "device", "name": "called", "words": "words", "role": "role", "spaces": "classes"}
+        "devices",
+        columns={"device": "device", "words": "words", "role": "role", "spaces": "classes", "name": "calls itself"},
     )
     async def devices(call: Call) -> JSON:
         """Every device of the school: its name for itself, words of its key, its role, the classes that it reads."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from protocol.beside_words import beside_words
 from protocol.clock import rfc3339
 from protocol.errors import BadInput
 from protocol.replica.console.operation import JSON, Outgoing
@@ -67,16 +68,20 @@ async def tell_who_waits(readers: Sequence[Reader], outgoing: Outgoing) -> None:
     words = await words_of(device for each in waiting[:MAX_TOLD] for device, _ in each.waits_for[:MAX_TOLD])
     told = dict.fromkeys((each.is_this, each.name, each.waits_for[:MAX_TOLD]) for each in waiting[:MAX_TOLD])
     for is_this, name, waits_for in told:
-        which = "this device was" if is_this else f"you have said here that “{name}” is yours; it was"
+        which = "this device was" if is_this else "one of which you have said here that it is yours was"
+        own = "" if is_this or not name else f". It calls itself “{beside_words(name)}”"
         await outgoing.progress(
             f"{which} let in again, and waits for {listed(waits_for, words)}: say there that it is yours "
-            "(`key confirm`, or the page), or have that one cut off"
+            f"(`key confirm`, or the page), or have that one cut off{own}"
         )
 
 
 def listed(named: Sequence[tuple[Device, str | None]], words: Mapping[Device, str]) -> str:
-    """The same in a sentence."""
-    return ", ".join(f"“{name or device[0].hex()}” ({words.get(device)})" for device, name in named)
+    """The same in a sentence: by six words, then by what each calls itself."""
+    return ", ".join(
+        f"{words.get(device)} ({f'calls itself “{beside_words(name)}”' if name else device[0].hex()})"
+        for device, name in named
+    )
 
 
 async def asked_of_former_devices(agent: Agent, outgoing: Outgoing) -> list[JSON]:

@@ -158,7 +158,6 @@ class Pages:
             "state.html",
             rows=[(room, room.space in missing, await self._shelf.proven_ms(room)) for room in visit.classes],
             last_ms=None if last is None else last.at_ms,
-            territory=agent.enrolment.territory_name,
             fingerprint=fingerprint(agent),
             words=key_words(agent.device, agent.replica.door),
             free=await agent.replica.content.free_bytes(),

@@ -11,6 +11,8 @@ from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from protocol.beside_words import beside_words, unlike_words
+
 _HERE: Final = Path(__file__).parent
 _TYPES: Final = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _HASH_DIGITS: Final = 12
@@ -44,6 +46,7 @@ class Rendering:
             auto_reload=False,
         )
         self._environment.globals["static"] = addresses
+        self._environment.filters |= {"beside_words": beside_words, "unlike_words": unlike_words}
 
     def __call__(self, template: str, facts: Mapping[str, object] | None = None, /, **more: object) -> str:
         """The page that `template` makes of these facts."""

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
+from protocol.beside_words import unlike_words
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
@@ -163,9 +164,9 @@ async def _say_what_it_shows(office: SchoolOffice, standing: Standing, outgoing:
         words = await asyncio.to_thread(device_words, standing.device)
         whose = "nobody" if standing.person is None else await described(office, standing.person)
         await outgoing.progress(
-            f"let in as a teacher's computer, of {whose}: its own page « Qui lit les travaux » has to show “{words}”; "
-            "it is given no earlier work, and is not heard beside others of theirs, before `key confirm` says that it "
-            "does"
+            f"let in as a teacher's computer: its own page « Qui lit les travaux » has to show “{words}”; it is given "
+            "no earlier work, and is not heard beside others of theirs, before `key confirm` says that it does. It is "
+            f"let in as the one of {unlike_words(whose)}"
         )
 
 

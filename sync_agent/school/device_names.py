@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from blake3 import blake3
 
+from protocol.beside_words import beside_words
 from protocol.errors import PeerFault
 from protocol.folds.coursework import Work
 from protocol.identity import three_words, words_of
@@ -52,7 +53,7 @@ _ALIKE: Final[WeakKeyDictionary[Door, _Alike]] = WeakKeyDictionary()
 async def machine_of(agent: Agent, work: Work) -> str:
     """What people called the machine on which something was handed in, by its own word, and the words of its key."""
     words = key_words(work.author, agent.replica.door)
-    name = work.record.machine or (await device_names(agent)).get(work.author)
+    name = beside_words(work.record.machine or (await device_names(agent)).get(work.author) or "")
     return f"{name} ({words})" if name else words
 
 

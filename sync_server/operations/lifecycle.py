@@ -92,15 +92,15 @@ async def _waiting(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
             "kind": kind_name(each.entry.header.kind),
             "device": each.entry.header.author.hex(),
             "person": None if (person := _about(each)) is None else person.hex(),
-            "name": each.name,
-            "title": each.title,
-            "at": rfc3339(each.entry.timestamp_ms),
             "words": words.get(each.entry.id),
+            "at": rfc3339(each.entry.timestamp_ms),
             "until": rfc3339(each.facts.until_ms),
             "role": None if each.facts.role is None else each.facts.role.value,
             "leaves": each.facts.leaves,
             "same": None if each.facts.same_as is None else each.facts.same_as.hex(),
             "with_all": each.facts.with_all,
+            "name": each.name,
+            "title": each.title,
         }
         for each in rows
     ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from protocol.beside_words import beside_words
 from protocol.clock import rfc3339
 from protocol.model.entry import kind_name
 from sync_server.handlers.by_kit.said_again import Facts, why_not_again
@@ -318,8 +319,8 @@ class WaitingView:
         self.person = None if waiting.gives is None or waiting.gives.person is None else waiting.gives.person.hex()[:8]
         self.id = waiting.entry.id.hex()
         self.kind = kind_name(header.kind)
-        self.name = waiting.name
-        self.title = waiting.title
+        self.name = waiting.name if six_words is None or waiting.name is None else beside_words(waiting.name)
+        self.title = waiting.title if six_words is None or waiting.title is None else beside_words(waiting.title)
         self.facts = tuple(_facts(waiting.facts, words))
         self.may_be_accepted = why_not_again(waiting.entry) is None
         self.at_ms = waiting.entry.timestamp_ms

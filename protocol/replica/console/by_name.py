@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from protocol.beside_words import unlike_words
 from protocol.errors import BadInput, Code
 from protocol.replica.console.abbreviations import SHORTEST_CHARS
 from protocol.replica.console.parameters import shown
@@ -37,7 +38,7 @@ class Named:
 
     def __str__(self) -> str:
         told = ", ".join(part for part in (self.about, self.id.hex()[:SHORTEST_CHARS]) if part)
-        return f"{shown(self.name)} ({told})" if self.name else told
+        return f"{shown(unlike_words(self.name))} ({told})" if self.name else told
 
 
 def is_whole(text: str, size: int) -> bool:

@@ -240,6 +240,13 @@ class Notices:
         tell(text)
 
 
+class Unheard(Notices):
+    """The same, of which nothing is told: what people compare comes from this program, and stands alone."""
+
+    async def progress(self, text: str) -> None:
+        """Tell nobody."""
+
+
 def now_ms() -> int:
     """This machine's clock, in ms since 1970."""
     return max(0, time.time_ns() // 1_000_000)  # a clock may be set to 1969; no mark and no entry holds such a time

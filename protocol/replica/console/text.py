@@ -8,6 +8,7 @@ Rules:
 - problems are sentences with what to do about each, and are never cut;
 - one fact alone, as a command prints for copying, is whole; a time stands behind the words for it, and among other
   facts, as in `status`, is said in words only, wherever it stands;
+- a name beside what people compare looks like none of it;
 - whoever wants everything asks for JSON.
 """
 
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeGuard
 
+from protocol.beside_words import unlike_words
 from protocol.portable_names import displayable
 from protocol.replica.console.operation import JSON
 
@@ -34,6 +36,9 @@ _NO_IS_NEWS: Final = frozenset({"complete", "second_factor"})
 """Columns that say "yes" where all is well."""
 _WHOLE: Final = frozenset({"words", "problem"})
 """Columns that are of no use when a part is missing."""
+_COMPARED: Final = frozenset({"words", "fingerprint"})
+_NAMES: Final = frozenset({"name", "called", "title", "teacher", "space"})
+"""Keys of what somebody chose."""
 _NEAR: Final = {-1: "yesterday", 0: "today", 1: "tomorrow"}
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -50,7 +55,22 @@ def readable(
     `columns` are the keys that a table shows to people, with their headings; all by their own names if it is None.
     `now` is what "today" means, and whose year need not be said.
     """
-    return "".join(f"{line}\n" for line in _lines(result, width_chars, columns, now))
+    return "".join(f"{line}\n" for line in _lines(_comparable(result), width_chars, columns, now))
+
+
+def _comparable(value: JSON, *, beside: bool = False) -> JSON:
+    """`value` with no name that looks like the words or the fingerprint that stand with it (docs/adr/0375)."""
+    if isinstance(value, Mapping):
+        beside = beside or not _COMPARED.isdisjoint(value)
+        return {
+            key: unlike_words(part)
+            if beside and key in _NAMES and isinstance(part, str)
+            else _comparable(part, beside=beside)
+            for key, part in value.items()
+        }
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_comparable(part, beside=beside) for part in value]
+    return value
 
 
 def _lines(

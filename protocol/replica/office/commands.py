@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from protocol.beside_words import beside_words, unlike_words
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.replica.console import parameters as given
@@ -232,9 +233,9 @@ async def _told_of_the_same(
         chosen = grants.Standing(device, other, teaches=True).name
         rows.append({"device": key, "comes_along": False, "words": words, "chosen": chosen, "same": other.hex()})
         await outgoing.progress(
-            f"the device {key} stays out: it is known here as the one of {names[other].shown()}, {other.hex()}, whom a "
-            f"list calls the same person; the page on its own screen has to show “{words}”; to let it in all the same: "
-            f"`{program} grant --device {key} --space …`"
+            f"the device {key} stays out: the page on its own screen has to show “{words}”; to let it in all the same: "
+            f"`{program} grant --device {key} --space …`. It is known here as the one of {other.hex()}, whom a list "
+            f"calls the same person: {unlike_words(names[other].shown())}"
         )
     return rows
 
@@ -361,9 +362,9 @@ async def _tell_of_confirmed(confirmed: Sequence[Confirmed], outgoing: Outgoing)
     for each in confirmed[:MAX_TOLD_DEVICES]:
         key = each.kept.device.hex()
         await outgoing.progress(
-            f"the device {key} ({each.words}) reads “{each.kept.name}”, as {each.kept.role}, and the lost one alone "
-            "has confirmed it: one of its person's own shows these six words. If none does, it may be in the same "
-            f"hands: `lost {key}` cuts it off too"
+            f"the device {key} ({each.words}) reads as {each.kept.role}, and the lost one alone has confirmed it: one "
+            "of its person's own shows these six words. If none does, it may be in the same hands: "
+            f"`lost {key}` cuts it off too. It reads “{beside_words(each.kept.name)}”"
         )
     if len(confirmed) > MAX_TOLD_DEVICES:
         await outgoing.progress(f"and {len(confirmed) - MAX_TOLD_DEVICES} more; `confirmed` of `lost --json` lists all")

@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
+from protocol.beside_words import beside_words
 from protocol.errors import NoAnswer, PeerFault
 from sync_agent.lan.peer_commands import own_addresses
 from sync_agent.portal.each_page.desk import Desk
@@ -59,7 +60,7 @@ class Nearby:
             if isinstance(row, dict) and row["device"] is not None and row["state"] in _STANDING:
                 device = bytes.fromhex(str(row["device"]))
                 words = key_words(device, self._agent.replica.door)
-                others.append(words if self._is_somebodys(device) else str(row["name"] or words))
+                others.append(words if self._is_somebodys(device) else beside_words(str(row["name"] or "")) or words)
         return others
 
     def _is_somebodys(self, device: bytes) -> bool:

@@ -19,6 +19,7 @@ from typing import Final
 
 from aiohttp import web
 
+from protocol.beside_words import beside_words
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.console import parameters as given
@@ -112,7 +113,7 @@ class SchoolPages:
         for device in islice(devices, MAX_DEVICES_NAMED):
             persons = (each.person for each in office.replica.door.authorities_of(device))
             person = next((each for each in persons if each is not None), None)
-            called = names.get(device) or key_words(device, office.replica.door)
+            called = beside_words(names.get(device) or "") or key_words(device, office.replica.door)
             told.append(called if person is None else f"{called} ({self._name(visit, person)})")
         return ", ".join([*told, *(["…"] if len(devices) > len(told) else [])])
 
@@ -288,7 +289,8 @@ class SchoolPages:
             assert isinstance(row, dict)  # noqa: S101  (as `let_in_person` answers)
             device, words = bytes.fromhex(str(row["device"])), row["words"]
             comes, seen = bool(row["comes_along"]), "" if words is None else str(row[CHOSEN])
-            other = None if (same := row.get("same")) is None else self._name(visit, bytes.fromhex(str(same)))
+            same = row.get("same")
+            other = None if same is None else beside_words(self._name(visit, bytes.fromhex(str(same))))
             shown = None if words is None else str(words)
             found.append(Inspected(device, called(device, None), shown, comes, seen, other))
         return found, int(str(answered[LEFT_OFF]))
@@ -351,7 +353,7 @@ class SchoolPages:
         left_off: int = 0,
         done: str | None,
     ) -> web.Response:
-        say, named = visit.say, room.name_of(whom)
+        say, named = visit.say, beside_words(room.name_of(whom) or "")
         devices = [device for device in await school_devices(office) if device.role in LET_IN]
         elsewhere = {
             person.id: person
@@ -457,10 +459,10 @@ class SchoolPages:
 
     def _called(self, visit: Visit, device: SchoolDevice) -> str:
         """What people know a device by: the name that it gives itself, whose it is, and words that it cannot choose."""
-        words = key_words(device.key, self._desk.shelf.agent.replica.door)
-        beside = [] if device.person is None else [self._name(visit, device.person)]
-        beside += [] if device.name is None else [words]
-        return f"{device.name or words} ({' · '.join(beside)})" if beside else words
+        words, name = key_words(device.key, self._desk.shelf.agent.replica.door), beside_words(device.name or "")
+        beside = [] if device.person is None else [beside_words(self._name(visit, device.person))]
+        beside += [words] if name else []
+        return f"{name or words} ({' · '.join(beside)})" if beside else words
 
     def _name(self, visit: Visit, person: bytes | None) -> str:
         # of whom a list calls somebody else, the name under which the computer was let in (docs/adr/0164, 0180)

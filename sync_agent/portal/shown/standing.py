@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from protocol.beside_words import beside_words
 from sync_agent.machine.progress import Moving
 from sync_agent.network.trouble import Seen, Trouble
 from sync_agent.pacing.budget import OPEN, Hold, Verdict
@@ -93,7 +94,7 @@ class Exchange:
             key = trouble
         elif self.outcome is Outcome.REFUSED:
             key = "exchange.refused"
-        facts = {"teacher": teacher, "about": _about(self.seen, say), "server": self.server}
+        facts = {"teacher": teacher, "about": _about(self.seen, say), "server": beside_words(self.server)}
         said = say(key, **facts).replace(" ()", "")
         drill = self.seen is not None and self.seen.trouble is Trouble.DRILL
         if offline and self.neighbours and not drill:

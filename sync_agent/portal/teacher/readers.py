@@ -14,6 +14,7 @@ from typing import Final
 from aiohttp import web
 from blake3 import blake3
 
+from protocol.beside_words import beside_words
 from protocol.errors import BadInput, Code
 from protocol.replica.console import parameters as given
 from sync_agent.app import Agent
@@ -32,6 +33,7 @@ from sync_agent.keys.past_readers import PastReader, acknowledge_past, list_past
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
+from sync_agent.portal.shown.shelf import Room
 
 ADDRESS: Final = "/readers"
 MAX_SHOWN: Final = 20
@@ -76,9 +78,9 @@ def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
             Shown(
                 min(theirs, key=lambda reader: (reader.confirmed, reader.state == WAITS, not reader.waits_for)),
                 seen,
-                next((name for name in names if name is not None), visit.say("unknown.person")),
-                tuple(room.name for room in rooms),
-                tuple(room.name for room in rooms if room.space in {reader.space for reader in news}),
+                beside_words(next((name for name in names if name is not None), visit.say("unknown.person"))),
+                _called(rooms),
+                _called(room for room in rooms if room.space in {reader.space for reader in news}),
                 min((reader.since_ms or 0 for reader in news), default=0),
                 # who came to one class since is told as new
                 bool(news) and all(reader.was_there for reader in news),
@@ -134,8 +136,8 @@ def past_shown(visit: Visit, readers: Sequence[PastReader]) -> list[Past]:
 
 def _past(visit: Visit, reader: PastReader) -> Past:
     say = visit.say
-    computers = ", ".join(dict.fromkeys(name or say("unknown.device") for _, name in reader.devices))
-    who = reader.called or say("readers.past_nobody")
+    computers = ", ".join(dict.fromkeys(beside_words(name or say("unknown.device")) for _, name in reader.devices))
+    who = beside_words(reader.called) if reader.called else say("readers.past_nobody")
     if reader.claimed:
         who = say("readers.past_claimed", name=who)
     first, last = (say.day(at_ms, visit.now_ms) for at_ms in (reader.first_ms, reader.last_ms))
@@ -143,23 +145,24 @@ def _past(visit: Visit, reader: PastReader) -> Past:
         reader,
         say("readers.past_own", name=computers) if reader.mine else who,
         computers,
-        tuple(room.name for room in visit.rooms if room.space in reader.spaces),
+        _called(room for room in visit.rooms if room.space in reader.spaces),
         first if first == last else say("readers.past_days", first=first, last=last),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Notices:
-    """Devices on the home page: those that may be the teacher's own, colleagues' that are new, and how many more.
+    """Devices on the home page: how many may be the teacher's own, colleagues' that are new, and how many more.
 
-    This one itself `waits_for` these. `there` are the people who read already when this device met a class, by name
-    with their classes. Then who could read for a time and was not looked at, and how many more of them.
+    No device's own word stands there, and nothing to compare: that is the page's. This one itself may wait for others.
+    `there` are the people who read already when this device met a class, by name with their classes.
+    Then who could read for a time and was not looked at, and how many more of them.
     """
 
-    asked: Sequence[Shown]
+    asked: int
     news: Sequence[Shown]
     more: int
-    waits_for: Sequence[str | None]
+    waits_for: bool
     there: Sequence[str]
     there_more: int
     past: Sequence[Past]
@@ -168,19 +171,18 @@ class Notices:
 
 def notices_of(devices: Sequence[Shown], past: Sequence[Past]) -> Notices:
     """The first of each kind."""
-    asked = [each for each in devices if each.reader.state == YOURS]
+    asked = sum(each.reader.state == YOURS for each in devices)
     others = [each for each in devices if not each.reader.mine and each.is_news]
     news = [each for each in others if not each.was_there]
     there = _by_teacher(each for each in others if each.was_there)
-    left = sum(max(0, len(some) - MAX_NOTICES) for some in (asked, news))
-    waits_for = [name for each in devices if each.reader.is_this for _, name in each.reader.waits_for]
+    waits_for = any(each.reader.is_this and each.reader.waits_for for each in devices)
     told = [each for each in past if each.reader.is_news]
-    there_more, past_more = (max(0, len(some) - MAX_NOTICES) for some in (there, told))
+    more, there_more, past_more = (max(0, len(some) - MAX_NOTICES) for some in (news, there, told))
     return Notices(
-        asked[:MAX_NOTICES],
+        asked,
         news[:MAX_NOTICES],
-        left,
-        waits_for[:MAX_NOTICES],
+        more,
+        waits_for,
         there[:MAX_NOTICES],
         there_more,
         told[:MAX_NOTICES],
@@ -277,7 +279,12 @@ class Readers:
 
 
 def _former(visit: Visit, returns: Sequence[FormerReturn]) -> list[Former]:
-    return [Former(each, tuple(room.name for room in visit.rooms if room.space in each.spaces)) for each in returns]
+    return [Former(each, _called(room for room in visit.rooms if room.space in each.spaces)) for each in returns]
+
+
+def _called(rooms: Iterable[Room]) -> tuple[str, ...]:
+    """Classes, as they are named beside six words."""
+    return tuple(beside_words(room.name) for room in rooms)
 
 
 def _place(request: web.Request) -> int:

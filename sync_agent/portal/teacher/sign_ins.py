@@ -15,6 +15,7 @@ from typing import Final
 
 from aiohttp import web
 
+from protocol.beside_words import beside_words
 from protocol.errors import BadInput, Code, Refused
 from protocol.folds.sign_in import Method, SignIn
 from protocol.model.entry import Kind
@@ -176,4 +177,4 @@ def _where(sign_in: SignIn | None, names: Mapping[bytes, str | None], door: Door
 
 
 def _named(device: bytes, names: Mapping[bytes, str | None], door: Door) -> str:
-    return f"{names.get(device) or ''} ({key_words(device, door)})".strip()
+    return f"{beside_words(names.get(device) or '')} ({key_words(device, door)})".strip()

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from protocol.beside_words import unlike_words
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Grant
 from protocol.replica.at_work.replica import Replica
@@ -71,8 +72,8 @@ async def told_of_accepted(server: Server, entries: Iterable[Entry]) -> list[str
         if (device := _own_device(each)) is not None:
             words = await asyncio.to_thread(device_words, device)
             told.append(
-                f"the device {device[0].hex()} is let in as a {each.role}, of {whose}: the page on its own screen has "
-                f"to show “{words}”; if it does not, `sync-server revoke {device[0].hex()}`"
+                f"the device {device[0].hex()} is let in: the page on its own screen has to show “{words}”; if it does "
+                f"not, `sync-server revoke {device[0].hex()}`. It comes in as a {each.role}, of {unlike_words(whose)}"
             )
     return told + ([f"and {len(given) - MAX_TOLD} more rights"] if len(given) > MAX_TOLD else [])
 
