@@ -376,7 +376,7 @@ async def readers_json(agent: Agent, listed: Sequence[Reader], reader_id: bytes 
 
 def named_rows(named: Sequence[tuple[Device, str | None]], words: Mapping[Device, str]) -> list[JSON]:
     """Devices as commands name them."""
-    return [{"device": device[0].hex(), "name": name, "words": words.get(device)} for device, name in named]
+    return [{"device": device[0].hex(), "words": words.get(device), "name": name} for device, name in named]
 
 
 @dataclass(frozen=True, slots=True)
