@@ -9,7 +9,8 @@ Rules:
 - a receipt counts only when it names the very content of the hand-in; states are only ever what signed receipts say;
 - what a teacher says of a hand-in takes the place of what the same person said of it, and of nobody else's words;
 - what does not parse, or is held back or erased, is passed over, and so are a teacher's words and receipts by a device
-  that nobody of theirs has confirmed, until somebody does.
+  that nobody of theirs has confirmed, until somebody does;
+- what is passed over holds its place: what replaced it, and was replaced through it, stays so (`model.ancestry`).
 """
 
 from __future__ import annotations
@@ -257,42 +258,58 @@ class Coursework:
 class Topics:
     """Entries that count, by the item or the hand-in that they are about, and hand-ins themselves, as they came.
 
-    `hidden` are wraps that came with a hand-in and are passed over: they say still for whom it was meant.
+    `passed` are those that are passed over and bear on it still, by item, and by hand-in: words that others replace,
+    and wraps that came with a hand-in, which say for whom it was meant.
     """
 
     items: Mapping[bytes, Sequence[Entry]]
     works: Mapping[bytes, Sequence[Entry]]
     handed_in: Sequence[Entry]
-    hidden: Mapping[bytes, Sequence[Entry]]
+    passed_of_items: Mapping[bytes, Sequence[Entry]]
+    passed_of_works: Mapping[bytes, Sequence[Entry]]
+
+    def of_items(self) -> dict[bytes, list[Entry]]:
+        """All that makes each item what it is."""
+        return _together(self.items, self.passed_of_items)
 
     def of_works(self) -> dict[bytes, list[Entry]]:
         """All that makes each hand-in what it is."""
-        return {work: [*self.works.get(work, ()), *self.hidden.get(work, ())] for work in {**self.works, **self.hidden}}
+        return _together(self.works, self.passed_of_works)
+
+
+def _together(
+    counting: Mapping[bytes, Sequence[Entry]], passed: Mapping[bytes, Sequence[Entry]]
+) -> dict[bytes, list[Entry]]:
+    return {name: [*counting.get(name, ()), *passed.get(name, ())] for name in {**counting, **passed}}
 
 
 def topics_of(entries: Iterable[Entry], roster: Roster) -> Topics:
     """The entries of a space that make its coursework, sorted by what they are about; each is about one thing."""
     items: defaultdict[bytes, list[Entry]] = defaultdict(list)
     works: defaultdict[bytes, list[Entry]] = defaultdict(list)
-    hidden: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    passed_of_items: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    passed_of_works: defaultdict[bytes, list[Entry]] = defaultdict(list)
     handed_in: list[Entry] = []
     for entry in entries:
-        header = entry.header
-        if entry.payload is None or header.kind not in _KINDS:
+        if entry.header.kind not in _KINDS:
             continue
-        if roster.hides(entry):
-            if header.target is not None and came_with_its_work(entry):
-                hidden[header.target].append(entry)
-            continue
-        if header.kind in _A_TEACHERS_WORDS and not roster.speaks(header.grant):
-            continue
+        counts = _counts(entry, roster)
         if (item := item_named(entry)) is not None:
-            items[item].append(entry)
+            (items if counts else passed_of_items)[item].append(entry)
         elif (work := work_named(entry)) is not None:
-            works[work].append(entry)
-            if header.kind == Kind.HAND_IN:
-                handed_in.append(entry)
-    return Topics(items, works, handed_in, hidden)
+            if counts:
+                works[work].append(entry)
+                if entry.header.kind == Kind.HAND_IN:
+                    handed_in.append(entry)
+            elif entry.header.kind == Kind.FEEDBACK or came_with_its_work(entry):
+                passed_of_works[work].append(entry)
+    return Topics(items, works, handed_in, passed_of_items, passed_of_works)
+
+
+def _counts(entry: Entry, roster: Roster) -> bool:
+    if entry.payload is None or roster.hides(entry):
+        return False
+    return entry.header.kind not in _A_TEACHERS_WORDS or roster.speaks(entry.header.grant)
 
 
 def item_named(entry: Entry) -> bytes | None:
@@ -324,7 +341,7 @@ def with_topics(before: Coursework, space: bytes, topics: Topics, roster: Roster
     """
     items = dict(before.items)
     for item_id, about in topics.items.items():
-        item = _item(item_id, space, about)
+        item = _item(item_id, space, about, topics.passed_of_items.get(item_id, ()))
         if item is not None:
             items[item_id] = item
         else:
@@ -339,7 +356,8 @@ def with_topics(before: Coursework, space: bytes, topics: Topics, roster: Roster
             )
     sealers = Sealers.of(roster) if topics.handed_in else Sealers()
     for entry in topics.handed_in:
-        made = _work(entry, topics.works[entry.id], topics.hidden.get(entry.id, ()), items, sealers, roster)
+        passed = topics.passed_of_works.get(entry.id, ())
+        made = _work(entry, topics.works[entry.id], passed, items, sealers, roster)
         if made is not None:
             hand_ins[made.id] = made
     return Coursework(items, hand_ins)
@@ -360,12 +378,15 @@ _SAYS: Mapping[int, HandInState] = {
 }
 
 
-def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
+def _item(item_id: bytes, space: bytes, about: Sequence[Entry], passed: Sequence[Entry]) -> Item | None:
     revisions = [entry for entry in about if entry.header.kind == Kind.REVISION]
     records = {entry.id: record for entry in revisions if (record := parsed(entry, Revision.parse)) is not None}
     readable = {entry.id: entry for entry in revisions if entry.id in records}
     if not readable:
         return None
+    others = [
+        entry for entry in (*revisions, *passed) if entry.header.kind == Kind.REVISION and entry.id not in records
+    ]
     versions = {
         entry.id: Version(
             entry.id,
@@ -375,19 +396,20 @@ def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
             entry.header.parents,
             entry.header.grant,
         )
-        for entry in in_order_of_showing(readable)
+        for entry in in_order_of_showing(readable, others)
     }
     switches = [entry for entry in about if entry.header.kind in _SWITCHES]
-    newest = heads(switches)
-    shown = heads(readable.values())
+    other_switches = [entry for entry in passed if entry.header.kind in _SWITCHES]
+    newest = heads(switches, other_switches)
+    shown = heads(readable.values(), others)
     return Item(
         id=item_id,
         space=space,
         heads=tuple(versions[entry.id] for entry in shown),
-        line=to_replace(replaced_by(shown[0].id, readable).values()),
+        line=to_replace(replaced_by(shown[0].id, readable, others).values(), others),
         versions=versions,
         withdrawn=bool(newest) and newest[0].header.kind == Kind.WITHDRAW,
-        switches=to_replace(switches),
+        switches=to_replace(switches, other_switches),
         clock_doubtful=any(
             version.at_ms < versions[parent].at_ms
             for version in versions.values()
@@ -400,7 +422,7 @@ def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
 def _work(
     entry: Entry,
     about: Sequence[Entry],
-    hidden: Sequence[Entry],
+    passed: Sequence[Entry],
     items: Mapping[bytes, Item],
     sealers: Sealers,
     roster: Roster,
@@ -424,7 +446,8 @@ def _work(
     server = receipts(Kind.RECEIPT_SERVER)
     safe = [other for other in receipts(Kind.RECEIPT_SAFE) if other.header.author != header.author]
     teacher = receipts(Kind.RECEIPT_TEACHER)
-    notes = [other for other in of_kind[Kind.FEEDBACK] if parsed(other, Feedback.parse) is not None]
+    notes = {note.id: note for note in of_kind[Kind.FEEDBACK] if parsed(note, Feedback.parse) is not None}
+    said_too = [other for other in (*about, *passed) if other.header.kind == Kind.FEEDBACK and other.id not in notes]
     at_ms = milliseconds_of(header.at)
     witnesses = tuple(
         Witness(_SAYS[other.header.kind], other.header.author, milliseconds_of(other.header.at), other.header.grant)
@@ -442,13 +465,13 @@ def _work(
         readers=readers,
         given=given,
         wrapped_by=wrapped_by,
-        meant_for=first_readers(header.author, [*of_kind[Kind.WRAP], *hidden]),
+        meant_for=first_readers(header.author, [*of_kind[Kind.WRAP], *passed]),
         replaces=header.parents,
         copies=frozenset(other.header.author for other in safe),
         at_server=bool(server),
         opened=bool(teacher),
-        remarks=_remarks(notes, roster),
-        remark_ids=to_replace(notes),
+        remarks=_remarks(in_order_of_showing(notes, said_too), roster),
+        remark_ids=to_replace(notes.values(), said_too),
         late=_is_late(at_ms, items.get(header.target)),
         clock_doubtful=_is_doubtful(at_ms, items.get(header.target), _at_server_ms(witnesses)),
         witnesses=witnesses,
@@ -491,9 +514,9 @@ def _is_late(at_ms: int, item: Item | None) -> bool:
     return due_ms is not None and at_ms > due_ms
 
 
-def _remarks(notes: Sequence[Entry], roster: Roster) -> tuple[FeedbackNote, ...]:
+def _remarks(in_order: Iterable[Entry], roster: Roster) -> tuple[FeedbackNote, ...]:
     last: dict[bytes, FeedbackNote] = {}
-    for entry in in_order_of_showing({entry.id: entry for entry in notes}):
+    for entry in in_order:
         note = remark_of(entry, roster)
         last.setdefault(note.voice, note)
     return tuple(sorted(last.values(), key=lambda note: note.record.says_nothing))

@@ -68,10 +68,10 @@ class Heard(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Which entries that count are about what: by person, item or hand-in their ids, one after the other; and of keys.
+    """Which entries are about what: by person, item or hand-in their ids, one after the other; and of keys.
 
-    So that they can be read again, and need not be kept. `voices` are the keys of those who have said what hangs on who
-    they are, whether it counts or not.
+    So that they can be read again, and need not be kept: also those that are passed over and hold their place. `voices`
+    are the keys of those who have said what hangs on who they are, whether it counts or not.
     """
 
     persons: Mapping[bytes, bytes]
@@ -118,8 +118,8 @@ def fold_space(
         with_topics(Coursework({}, {}), space, topics, roster),
         fold_measures(own, roster, door),
         Index(
-            _joined(_by_person(counting)),
-            _joined(topics.items),
+            _joined(_by_person(own)),
+            _joined(topics.of_items()),
             _joined(topics.of_works()),
             _joined_ids(entry for entry in own if roster.tells_of_keys(entry)),
             _voices_among(counting),
@@ -135,10 +135,9 @@ def growth_of(fold: SpaceFold, fresh: Sequence[Entry], above: Sequence[Heard], d
         return None
     if _may_move_erasures(roster, above):
         return None
-    seen = [entry for entry in fresh if not roster.hides(entry)]
-    persons = dict.fromkeys(one for entry in seen if (one := _person_named(entry)) is not None)
-    items = dict.fromkeys(item for entry in seen if (item := item_named(entry)) is not None)
-    works = dict.fromkeys(work for entry in seen if (work := work_named(entry)) is not None)
+    persons = dict.fromkeys(one for entry in fresh if (one := _person_named(entry)) is not None)
+    items = dict.fromkeys(item for entry in fresh if (item := item_named(entry)) is not None)
+    works = dict.fromkeys(work for entry in fresh if (work := work_named(entry)) is not None)
     of_keys = let_in or any(map(roster.tells_of_keys, fresh))
     if persons and roster.aliases:
         return None
@@ -159,16 +158,15 @@ def grown(
         return None
     before = fold.roster
     entries = [*(older[name] for name in growth.older), *growth.fresh]
-    counting = [entry for entry in entries if not before.hides(entry)]
     said = [entry for entry in entries if before.tells_of_keys(entry)]
-    roster = _grown_roster(fold, growth, counting, said, door, remembered)
+    roster = _grown_roster(fold, growth, entries, said, door, remembered)
     if roster is None:
         return None
     topics = topics_of(entries, roster)
     coursework = fold.coursework
     if topics.items or topics.works:
         coursework = with_topics(coursework, roster.space, topics, roster)
-    return SpaceFold(roster, coursework, fold.measures, _grown_index(fold.index, growth, counting, said, topics))
+    return SpaceFold(roster, coursework, fold.measures, _grown_index(fold.index, growth, entries, said, topics, roster))
 
 
 def _may_move_erasures(roster: Roster, above: Iterable[Heard]) -> bool:
@@ -201,7 +199,7 @@ def _let_in(roster: Roster, heard: Iterable[Heard], door: Door) -> bool | None:
 def _grown_roster(
     fold: SpaceFold,
     growth: Growth,
-    counting: Sequence[Entry],
+    entries: Sequence[Entry],
     said: Sequence[Entry],
     door: Door,
     remembered: Remembered,
@@ -209,7 +207,7 @@ def _grown_roster(
     roster = _heard_anew(fold, said, door, remembered) if growth.of_keys else fold.roster
     if roster is None or not growth.persons:
         return roster
-    shown, aliases = persons_of(entry for entry in counting if entry.header.kind == Kind.PERSON)
+    shown, aliases = persons_of(entries, roster.hides)
     if aliases:
         return None
     persons = dict(roster.persons)
@@ -232,15 +230,16 @@ def _heard_anew(fold: SpaceFold, said: Sequence[Entry], door: Door, remembered: 
 
 
 def _grown_index(
-    index: Index, growth: Growth, counting: Sequence[Entry], said: Sequence[Entry], topics: Topics
+    index: Index, growth: Growth, entries: Sequence[Entry], said: Sequence[Entry], topics: Topics, roster: Roster
 ) -> Index:
-    persons = _by_person(counting) if growth.persons else {}
+    persons = _by_person(entries) if growth.persons else {}
+    items, works = topics.of_items(), topics.of_works()
     return Index(
         {**index.persons, **_joined(persons)} if persons else index.persons,
-        {**index.items, **_joined(topics.items)} if topics.items else index.items,
-        {**index.works, **_joined(works)} if (works := topics.of_works()) else index.works,
+        {**index.items, **_joined(items)} if items else index.items,
+        {**index.works, **_joined(works)} if works else index.works,
         _joined_ids(said) if growth.of_keys else index.keys,
-        index.voices | _voices_among(counting),
+        index.voices | _voices_among(entry for entry in entries if not roster.hides(entry)),
     )
 
 

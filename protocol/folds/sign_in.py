@@ -287,6 +287,7 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
     """
     entries = sorted(entries, key=lambda entry: (entry.header.at, entry.id))
     versions: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    ever: defaultdict[bytes, list[Entry]] = defaultdict(list)
     again: defaultdict[bytes, list[Entry]] = defaultdict(list)
     records: dict[bytes, SignInRecord] = {}
     given = GivenKeysFold(
@@ -294,9 +295,11 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
     )
     locks: defaultdict[tuple[bytes | None, bytes | None], list[bytes]] = defaultdict(list)
     for entry in entries:
+        header = entry.header
+        if header.kind == Kind.SIGN_IN and not lets_try_again(entry):
+            ever[header.subject or b""].append(entry)
         if entry.payload is None or roster.hides(entry):
             continue
-        header = entry.header
         try:
             if header.kind == Kind.SIGN_IN and header.grant not in roster.unconfirmed:
                 records[entry.id] = SignInRecord.parse(entry.payload)
@@ -308,9 +311,12 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
                 locks[header.subject, header.target].append(header.author)
         except PeerFault:
             continue
-    found = {subject: _in_force(written, again[subject], records, locks) for subject, written in versions.items()}
+    found = {
+        subject: _in_force(written, ever[subject], again[subject], records, locks)
+        for subject, written in versions.items()
+    }
     switch = found.pop(b"", None)
-    held = _held_above(entries, versions, roster)
+    held = _held_above(ever, versions, roster)
     back = _let_in(roster)
     in_doubt = frozenset(person for person, above in held.items() if any(back(one) for one in above))
     for person in in_doubt & found.keys():
@@ -332,35 +338,34 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
 
 def _in_force(
     written: Sequence[Entry],
+    ever: Sequence[Entry],
     again: Sequence[Entry],
     records: Mapping[bytes, SignInRecord],
     locks: Mapping[tuple[bytes | None, bytes | None], Sequence[bytes]],
 ) -> SignIn:
-    """What is in force of what was `written` about somebody, or of the switch; `again` are who let them try again."""
-    shown = heads(written)[0]
+    """What is in force of what was `written` about somebody, or of the switch, of all that `ever` was.
+
+    `again` are who let them try again.
+    """
+    shown = heads(written, ever)[0]
     tried = next((one.id for one in heads(one for one in again if one.header.target == shown.id)), shown.id)
     # for programs from before also who let them try again, behind all that sets something
-    line = (*to_replace(written), *(one.id for one in heads(again)))[:MAX_PARENTS]
+    line = (*to_replace(written, ever), *(one.id for one in heads(again)))[:MAX_PARENTS]
     locked = tuple(sorted(set(locks.get((shown.header.subject, tried), ()))))
     return SignIn(tried, records[shown.id], line, shown.id, locked)
 
 
 def _held_above(
-    entries: Iterable[Entry], counting: Mapping[bytes, Sequence[Entry]], roster: Roster
+    ever: Mapping[bytes, Sequence[Entry]], counting: Mapping[bytes, Sequence[Entry]], roster: Roster
 ) -> dict[bytes, list[Entry]]:
     """By person, what is held back and would be shown before all that counts, the foremost first."""
-    held: defaultdict[bytes, list[Entry]] = defaultdict(list)
-    for one in entries:
-        header = one.header
-        if header.kind != Kind.SIGN_IN or not header.subject or lets_try_again(one):
-            continue
-        if one.id in roster.held_back and not roster.is_erased(one):
-            held[header.subject].append(one)
     found = {}
-    for person, words in held.items():
-        all_said = in_order_of_showing({one.id: one for one in (*counting.get(person, ()), *words)})
-        if above := list(takewhile(lambda one: one.id in roster.held_back, all_said)):
-            found[person] = above
+    for person, words in ever.items():
+        held = [one for one in words if person and one.id in roster.held_back and not roster.is_erased(one)]
+        if held:
+            all_said = in_order_of_showing({one.id: one for one in (*counting.get(person, ()), *held)}, words)
+            if above := list(takewhile(lambda one: one.id in roster.held_back, all_said)):
+                found[person] = above
     return found
 
 

@@ -1,8 +1,12 @@
 """Heads of things that replace one another, and which head is shown (R5; docs/protocol.md, "Conflicts").
 
-Rules: a head is what nothing names as its parent; of several heads the one with the longest line of ancestors is
-shown, then the one with the greater `at`, then the greater id. The same set gives the same answer, whatever the order
-of arrival.
+Rules:
+- a head is what nothing names as its parent; of several heads the one with the longest line of ancestors is shown, then
+  the one with the greater `at`, then the greater id;
+- what is passed over (held back, erased, a header alone …) is not shown, and holds its place: a word stands where it
+  stood, and has replaced what it replaced, whoever is cut off later. Else whoever writes as many words as one entry
+  names parents has an earlier word of somebody's shown again as soon as these are held back (docs/adr/0378);
+- the same set gives the same answer, whatever the order of arrival.
 """
 
 from __future__ import annotations
@@ -17,16 +21,21 @@ from protocol.model.entry import Entry, Header
 T = TypeVar("T")
 
 
-def heads(entries: Iterable[Entry]) -> list[Entry]:
-    """The heads among `entries`, the one to show first. Parents that are not among them count for nothing."""
+def heads(entries: Iterable[Entry], passed_over: Iterable[Entry] = ()) -> list[Entry]:
+    """The heads among `entries`, the one to show first; what is `passed_over` is of the same thing.
+
+    Parents that are among neither count for nothing.
+    """
     known = {entry.id: entry for entry in entries}
     if len(known) <= 1:
         return list(known.values())
-    replaced = {parent for entry in known.values() for parent in entry.header.parents if parent != entry.id}
-    return [entry for entry in in_order_of_showing(known) if entry.id not in replaced]
+    passed_over = tuple(passed_over)
+    parents = [parent for entry in known.values() for parent in entry.header.parents]
+    replaced = led_to(parents, known, passed_over)
+    return [entry for entry in in_order_of_showing(known, passed_over) if entry.id not in replaced]
 
 
-def in_order_of_showing(known: Mapping[bytes, Entry]) -> list[Entry]:
+def in_order_of_showing(known: Mapping[bytes, Entry], passed_over: Iterable[Entry] = ()) -> list[Entry]:
     """All of these, each before those that it replaces: the first that can be shown is what is shown.
 
     Each is the head that would be shown if those before it had not come. What comes without its content thus takes
@@ -34,37 +43,48 @@ def in_order_of_showing(known: Mapping[bytes, Entry]) -> list[Entry]:
     """
     if len(known) <= 1:
         return list(known.values())
-    depth = depths(known)
+    depth = depths(_with_passed(known, passed_over))
     return sorted(known.values(), key=lambda entry: (depth[entry.id], entry.header.at, entry.id), reverse=True)
 
 
-def to_replace(entries: Iterable[Entry]) -> tuple[bytes, ...]:
-    """What a further word about a thing names as its parents: the heads, then what these have replaced.
+def to_replace(entries: Iterable[Entry], passed_over: Iterable[Entry] = ()) -> tuple[bytes, ...]:
+    """What a further word about a thing names as its parents, as many as one entry names.
 
-    Else it would stand behind an older one as soon as what it replaces is held back, a thief's say: of several heads
-    the longest line is shown. As many as one entry names, of each author the foremost before the others: nobody fills
-    the places by saying much.
+    First the one that is shown, so that it stands before all that its author knows of. Then of each author the
+    foremost, then heads: nobody fills the places by saying much, and where somebody's words come to this author alone,
+    or are not passed on, the others' are named beside them.
     """
     known = {entry.id: entry for entry in entries}
-    newest = heads(known.values())
+    passed_over = tuple(passed_over)
     authors: set[bytes] = set()
     foremost, others = list[bytes](), list[bytes]()
-    for entry in in_order_of_showing(known):
+    for entry in in_order_of_showing(known, passed_over):
         (others if entry.header.author in authors else foremost).append(entry.id)
         authors.add(entry.header.author)
-    return tuple(dict.fromkeys((*(entry.id for entry in newest), *foremost, *others)))[:MAX_PARENTS]
+    newest = (entry.id for entry in heads(known.values(), passed_over))
+    return tuple(dict.fromkeys((*foremost, *newest, *others)))[:MAX_PARENTS]
 
 
-def replaced_by(start: bytes, known: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
+def replaced_by(start: bytes, known: Mapping[bytes, Entry], passed_over: Iterable[Entry] = ()) -> dict[bytes, Entry]:
     """An entry and all that it replaces through `parents`, as far as it is known."""
+    return led_to([start], known, passed_over)
+
+
+def led_to(names: Iterable[bytes], known: Mapping[bytes, Entry], passed_over: Iterable[Entry]) -> dict[bytes, Entry]:
+    """What of the known has these names, and what they lead to through `parents`, be it through what is passed over."""
+    about = _with_passed(known, passed_over)
     found: dict[bytes, Entry] = {}
-    pending = [start]
+    pending = list(names)
     while pending:
         here = pending.pop()
-        if here in known and here not in found:
-            found[here] = known[here]
-            pending.extend(known[here].header.parents)
-    return found
+        if here in about and here not in found:
+            found[here] = about[here]
+            pending.extend(about[here].header.parents)
+    return {name: entry for name, entry in found.items() if name in known}
+
+
+def _with_passed(known: Mapping[bytes, Entry], passed_over: Iterable[Entry]) -> dict[bytes, Entry]:
+    return {entry.id: entry for entry in passed_over} | dict(known)
 
 
 def depths(known: Mapping[bytes, Entry]) -> dict[bytes, int]:

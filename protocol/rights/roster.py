@@ -26,14 +26,13 @@ docs/protocol.md, "Roster".
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
 
-from protocol.errors import PeerFault
 from protocol.model.ancestry import heads
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonRecord
 from protocol.rights.door import OF_KEYS, Authority, Door, covering_names
 from protocol.rights.erasures import erased_from_above, erasing_in, rulings_of
@@ -247,7 +246,7 @@ def fold_roster(
         again=_let_in_again(entries, held, door, revocations, ends),
         doubtful=frozenset(doubtful(entries, held)),
     )
-    persons, aliases = persons_of(each for each in own if each.header.kind == Kind.PERSON and not roster.hides(each))
+    persons, aliases = persons_of(own, roster.hides)
     said = [entry for entry in own if roster.tells_of_keys(entry)]
     return with_voices(replace(roster, persons=persons, aliases=aliases), said, door, remembered)
 
@@ -377,18 +376,22 @@ def _stands(entry: Entry, door: Door, voices: Voices, aliases: Mapping[bytes, by
     return author is not None and (author.pair, aliases.get(person, person)) in voices.standings
 
 
-def persons_of(entries: Iterable[Entry]) -> tuple[dict[bytes, Person], dict[bytes, bytes]]:
+def persons_of(
+    entries: Iterable[Entry], hides: Callable[[Entry], bool]
+) -> tuple[dict[bytes, Person], dict[bytes, bytes]]:
     """Who is listed, and who was added twice and is somebody else of the list."""
     by_subject: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    passed: defaultdict[bytes, list[Entry]] = defaultdict(list)
     records: dict[bytes, PersonRecord] = {}
     for entry in entries:
-        if entry.header.kind == Kind.PERSON and entry.header.subject is not None and entry.payload is not None:
-            try:
-                records[entry.id] = PersonRecord.parse(entry.payload)
-            except PeerFault:
-                continue
-            by_subject[entry.header.subject].append(entry)
-    shown = {subject: heads(versions)[0] for subject, versions in by_subject.items()}
+        if entry.header.kind == Kind.PERSON and (subject := entry.header.subject) is not None:
+            record = None if hides(entry) else parsed(entry, PersonRecord.parse)
+            if record is None:
+                passed[subject].append(entry)
+            else:
+                records[entry.id] = record
+                by_subject[subject].append(entry)
+    shown = {subject: heads(versions, passed.get(subject, ()))[0] for subject, versions in by_subject.items()}
     same = {subject: other for subject, entry in shown.items() if (other := records[entry.id].same_as) is not None}
     aliases = {subject: one for subject, one in _ends_of(same).items() if one != subject}
     found = {}

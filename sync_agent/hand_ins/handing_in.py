@@ -371,10 +371,16 @@ async def give_feedback(
                 record.encode(),
                 subject=work.person,
                 target=work.id,
-                parents=work.remark_ids,
+                parents=_to_replace(work, before),
             )
         )
     return before
+
+
+def _to_replace(work: Work, before: FeedbackNote | None) -> tuple[bytes, ...]:
+    """What this person said first: it is replaced though all others' words are kept from whoever reads this."""
+    own = () if before is None else (before.id,)
+    return tuple(dict.fromkeys((*own, *work.remark_ids)))[:MAX_PARENTS]
 
 
 def _check_says_something(record: Feedback, before: FeedbackNote | None, *, take_back: bool) -> None:

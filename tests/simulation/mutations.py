@@ -74,8 +74,8 @@ def counts_what_was_tried_as_sent() -> AbstractContextManager[object]:
 def folds_by_arrival() -> AbstractContextManager[object]:
     """Of several heads the one that came first is shown."""
 
-    def first_come(entries: Sequence[Entry]) -> list[Entry]:
-        kept = {entry.id for entry in heads(entries)}
+    def first_come(entries: Sequence[Entry], passed_over: Sequence[Entry]) -> list[Entry]:
+        kept = {entry.id for entry in heads(entries, passed_over)}
         return [entry for entry in entries if entry.id in kept]
 
     return mock.patch("protocol.folds.coursework.heads", first_come)

@@ -145,6 +145,30 @@ class BusyClass:
         return self.store.read - before
 
 
+async def test_what_is_held_back_keeps_its_place_in_a_fold_that_grows() -> None:
+    busy = BusyClass()
+    spy = busy.world.enrol(Role.TEACHER, busy.room)
+    work, note = busy.works[3], Feedback("Bien", "12", False, None).encode()
+
+    def says(writer: Writer, *parents: Entry) -> Entry:
+        names = tuple(one.id for one in parents)
+        subject = work.header.subject
+        return busy.world.say(writer, busy.room, Kind.FEEDBACK, note, subject=subject, target=work.id, parents=names)
+
+    first = says(busy.teacher)
+    before = says(busy.teacher, first)
+    right = says(busy.teacher, says(spy, before))
+    head = busy.world.enrol(Role.HEAD, busy.world.school)
+    busy.world.say(head, busy.room, Kind.REVOKE, Revocation(spy.key.public, ()).encode())
+    replica = await busy.replica()
+    late = says(busy.teacher, before)
+    await bring(replica, late)
+    view = await replica.view(busy.room)
+    await assert_like_the_whole_set(replica, busy.room, view)
+    (said,) = view.coursework.hand_ins[work.id].remarks
+    assert said.id == right.id, "it knew of more, though what it knew of is held back"
+
+
 async def test_an_answer_to_one_pupil_reads_what_is_about_that_work_and_nothing_else() -> None:
     busy = BusyClass()
     replica = await busy.replica()

@@ -55,6 +55,20 @@ async def test_a_name_that_took_the_place_of_a_thiefs_stays_once_that_is_held_ba
         assert await changed_names(await holding(world, order)) == {room: "Trois"}
 
 
+async def test_a_name_by_a_clock_that_was_years_ahead_comes_back_with_no_thief_that_is_cut_off() -> None:
+    world = World(Random(3))
+    room, _ = world.classes
+    thief = world.enrol(Role.ADMIN, world.territory)
+    usual_ms, world.server.skew_ms = world.server.skew_ms, 10**12
+    ahead = world.say(world.server, room, Kind.SPACE_CHANGE, SpaceChange("Un").encode())
+    world.server.skew_ms = usual_ms
+    stolen = world.say(thief, room, Kind.SPACE_CHANGE, SpaceChange("Volé").encode(), parents=(ahead.id,))
+    world.say(world.server, room, Kind.SPACE_CHANGE, SpaceChange("Deux").encode(), parents=(stolen.id,))
+    world.say(world.server, world.territory, Kind.REVOKE, Revocation(thief.key.public, ()).encode())
+    for order in (world.entries, world.entries[::-1]):
+        assert await changed_names(await holding(world, order)) == {room: "Deux"}
+
+
 async def test_which_reading_keys_are_spent_does_not_hang_on_another_class() -> None:
     world = World(Random(3))
     room, other = world.classes

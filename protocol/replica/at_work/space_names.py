@@ -34,19 +34,19 @@ async def changes_shown(replica: Replica) -> dict[bytes, tuple[str, bytes]]:
     """The names of renamed spaces, each with the entry that says so.
 
     The latest counts, of those that name what they replace by what that is: of a clock that was years ahead, and of a
-    thief, nobody could take a name back otherwise.
+    thief, nobody could take a name back otherwise. So also through a word that is held back since.
     """
-    counting: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
-    names: dict[bytes, str] = {}
+    ever: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
+    names: defaultdict[bytes, dict[bytes, str]] = defaultdict(dict)
     for entry in await replica.store.scan_kinds([Kind.SPACE_CHANGE]):
+        ever[entry.header.space][entry.id] = entry
         if (await replica.view(entry.header.space)).roster.hides(entry):
             continue
         if (change := parsed(entry, SpaceChange.parse)) is not None:
-            names[entry.id] = change.name
-            counting[entry.header.space][entry.id] = entry
+            names[entry.header.space][entry.id] = change.name
     found = {}
-    for space, changes in counting.items():
-        said = moments(changes)
-        latest = max(changes, key=lambda name: (said[name], name))
-        found[space] = names[latest], latest
+    for space, counting in names.items():
+        said = moments(ever[space])
+        latest = max(counting, key=lambda name: (said[name], name))
+        found[space] = counting[latest], latest
     return found

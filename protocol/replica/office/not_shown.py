@@ -16,6 +16,7 @@ Rules (docs/adr/0356):
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -32,7 +33,7 @@ from protocol.folds.coursework import (
     work_named,
 )
 from protocol.folds.erasing import is_covered
-from protocol.model.ancestry import in_order_of_showing, replaced_by
+from protocol.model.ancestry import in_order_of_showing, led_to
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import Feedback
 from protocol.replica.at_work.replica import Replica
@@ -109,9 +110,12 @@ def _not_said(
     }
     said = {name: remark_of(entry, revealed) for name, entry in notes.items()}
     gone = set() if shown is None else {note.id for note in shown.remarks}
+    replaced = defaultdict[bytes, list[bytes]](list)
     for counted in notes.keys() & {entry.id for entry in counting}:
-        own = {name: entry for name, entry in notes.items() if said[name].voice == said[counted].voice}
-        gone |= replaced_by(counted, own).keys() - {counted}
+        replaced[said[counted].voice] += notes[counted].header.parents
+    for voice, names in replaced.items():
+        own = {name: entry for name, entry in notes.items() if said[name].voice == voice}
+        gone |= led_to(names, own, notes.values()).keys()
     last: dict[bytes, FeedbackNote] = {}
     for entry in in_order_of_showing(notes):
         last.setdefault(entry.header.author, said[entry.id])

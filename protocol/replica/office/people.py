@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -142,7 +142,7 @@ async def listings(replica: Replica, person: bytes) -> dict[bytes, Listing]:
     found = {}
     for space, entries in (await _mentions(replica, [person]))[person].items():
         roster = (await replica.view(space)).roster
-        listing = _listing([entry for entry in entries if not roster.hides(entry)])
+        listing = _listing(entries, roster.hides)
         if listing is not None:
             found[space] = listing
     if not found:
@@ -186,9 +186,12 @@ async def _mentions(replica: Replica, persons: Collection[bytes]) -> dict[bytes,
     found: dict[bytes, dict[bytes, list[Entry]]] = {person: {} for person in persons}
     for entry in await replica.store.scan_kinds([Kind.PERSON]):
         lists = found.get(entry.header.subject or b"")
-        if lists is not None and entry.payload is not None:
+        if lists is not None:
             lists.setdefault(entry.header.space, []).append(entry)
-    return found
+    return {
+        person: {space: about for space, about in lists.items() if any(one.payload is not None for one in about)}
+        for person, lists in found.items()
+    }
 
 
 async def first_names(replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:
@@ -274,11 +277,14 @@ def list_draft(person: bytes, record: PersonRecord, space: bytes, replaced: Sequ
     return Draft(space, Kind.PERSON, None, record.encode(), subject=person, parents=tuple(replaced))
 
 
-def _listing(entries: Iterable[Entry]) -> Listing | None:
+def _listing(entries: Iterable[Entry], hides: Callable[[Entry], bool]) -> Listing | None:
     """What these make of one person on one list."""
-    readable = [entry for entry in entries if parsed(entry, PersonRecord.parse) is not None]
-    if not readable:
+    counting, passed = list[Entry](), list[Entry]()
+    for entry in entries:
+        counts = not hides(entry) and parsed(entry, PersonRecord.parse) is not None
+        (counting if counts else passed).append(entry)
+    if not counting:
         return None
-    shown = heads(readable)[0]
+    shown = heads(counting, passed)[0]
     said = PersonRecord.parse(shown.payload or b"")
-    return Listing(said.name, said.role, said.left, shown.id, to_replace(readable))
+    return Listing(said.name, said.role, said.left, shown.id, to_replace(counting, passed))
