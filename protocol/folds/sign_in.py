@@ -296,7 +296,7 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
     locks: defaultdict[tuple[bytes | None, bytes | None], list[bytes]] = defaultdict(list)
     for entry in entries:
         header = entry.header
-        if header.kind == Kind.SIGN_IN and not lets_try_again(entry):
+        if header.kind == Kind.SIGN_IN:
             ever[header.subject or b""].append(entry)
         if entry.payload is None or roster.hides(entry):
             continue
@@ -347,10 +347,12 @@ def _in_force(
 
     `again` are who let them try again.
     """
-    shown = heads(written, ever)[0]
-    tried = next((one.id for one in heads(one for one in again if one.header.target == shown.id)), shown.id)
+    setting = [one for one in ever if not lets_try_again(one)]
+    trying = [one for one in ever if lets_try_again(one)]
+    shown = heads(written, setting)[0]
+    tried = next((one.id for one in heads((one for one in again if one.header.target == shown.id), trying)), shown.id)
     # for programs from before also who let them try again, behind all that sets something
-    line = (*to_replace(written, ever), *(one.id for one in heads(again)))[:MAX_PARENTS]
+    line = (*to_replace(written, setting), *(one.id for one in heads(again, trying)))[:MAX_PARENTS]
     locked = tuple(sorted(set(locks.get((shown.header.subject, tried), ()))))
     return SignIn(tried, records[shown.id], line, shown.id, locked)
 
@@ -360,7 +362,8 @@ def _held_above(
 ) -> dict[bytes, list[Entry]]:
     """By person, what is held back and would be shown before all that counts, the foremost first."""
     found = {}
-    for person, words in ever.items():
+    for person, said in ever.items():
+        words = [one for one in said if not lets_try_again(one)]
         held = [one for one in words if person and one.id in roster.held_back and not roster.is_erased(one)]
         if held:
             all_said = in_order_of_showing({one.id: one for one in (*counting.get(person, ()), *held)}, words)

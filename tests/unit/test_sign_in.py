@@ -237,6 +237,30 @@ def test_who_is_let_try_again_is_locked_by_what_is_missed_since_and_let_try_agai
     assert mine.record == SignInRecord(KEY.commitment, b"sealed")
 
 
+def test_who_was_let_try_again_stays_so_once_what_a_thief_said_between_is_held_back() -> None:
+    room = Room()
+    thief, _ = room.colleague()
+    verifier = room.set(LEA)
+    first = room.again(LEA, verifier.id)
+    second = room.again(LEA, verifier.id, first.id)
+    room.lock(LEA, second.id)
+    between = [room.again(LEA, verifier.id, second.id, author=thief) for _ in range(MAX_PARENTS)]
+    third = room.again(LEA, verifier.id, *(one.id for one in between))
+    room.report(thief)
+    mine = room.fold().persons[LEA]
+    assert (mine.set_in, mine.entry, mine.locked_by) == (verifier.id, third.id, ())
+
+
+def test_sign_in_that_was_put_off_stays_off_once_what_a_thief_said_between_is_held_back() -> None:
+    room = Room()
+    thief, _ = room.colleague()
+    put_on = room.set(None, room.set(None).id, on=True)
+    between = [room.switch(thief, put_on.id, on=False) for _ in range(MAX_PARENTS)]
+    room.set(None, *(one.id for one in between))
+    room.report(thief)
+    assert not room.fold().on
+
+
 def test_who_lets_somebody_try_again_at_one_verifier_sets_nothing_and_lifts_no_lock_of_another() -> None:
     room = Room()
     room.again(TOM, b"t" * 32)
