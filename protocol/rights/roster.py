@@ -186,7 +186,7 @@ class Roster:
 
     def is_erased(self, entry: Entry) -> bool:
         """Whether an erasure that counts covers an entry."""
-        return not self.erased.isdisjoint(covering_names(entry))
+        return bool(self.erased) and not self.erased.isdisjoint(covering_names(entry))
 
     def is_held_with_its_author(self, entry: Entry) -> bool:
         """Whether who said an entry was cut off here, or its grant counts no more: held back, it is so with them."""
