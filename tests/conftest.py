@@ -87,7 +87,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if asked := config.getoption("defences_off"):
         share, touched = Share.parse(asked), config.getoption("touched")
-        waiting = [item for item in items if not share.holds(item.nodeid, touched)]
-        config.hook.pytest_deselected(items=waiting)
-        items[:] = [item for item in items if share.holds(item.nodeid, touched)]
+        holds = {item: share.holds(item.nodeid, touched) for item in items}
+        config.hook.pytest_deselected(items=[item for item in items if not holds[item]])
+        items[:] = [item for item in items if holds[item]]
     items.sort(key=lambda item: not item.nodeid.startswith("tests/simulation/"))

@@ -30,9 +30,7 @@ def heads(entries: Iterable[Entry], passed_over: Iterable[Entry] = ()) -> list[E
     if len(known) <= 1:
         return list(known.values())
     passed_over = tuple(passed_over)
-    parents = [parent for entry in known.values() for parent in entry.header.parents]
-    replaced = led_to(parents, known, passed_over)
-    return [entry for entry in in_order_of_showing(known, passed_over) if entry.id not in replaced]
+    return _unreplaced(in_order_of_showing(known, passed_over), known, passed_over)
 
 
 def in_order_of_showing(known: Mapping[bytes, Entry], passed_over: Iterable[Entry] = ()) -> list[Entry]:
@@ -56,12 +54,13 @@ def to_replace(entries: Iterable[Entry], passed_over: Iterable[Entry] = ()) -> t
     """
     known = {entry.id: entry for entry in entries}
     passed_over = tuple(passed_over)
+    in_order = in_order_of_showing(known, passed_over)
     authors: set[bytes] = set()
     foremost, others = list[bytes](), list[bytes]()
-    for entry in in_order_of_showing(known, passed_over):
+    for entry in in_order:
         (others if entry.header.author in authors else foremost).append(entry.id)
         authors.add(entry.header.author)
-    newest = (entry.id for entry in heads(known.values(), passed_over))
+    newest = (entry.id for entry in _unreplaced(in_order, known, passed_over))
     return tuple(dict.fromkeys((*foremost, *newest, *others)))[:MAX_PARENTS]
 
 
@@ -81,6 +80,12 @@ def led_to(names: Iterable[bytes], known: Mapping[bytes, Entry], passed_over: It
             found[here] = about[here]
             pending.extend(about[here].header.parents)
     return {name: entry for name, entry in found.items() if name in known}
+
+
+def _unreplaced(in_order: Iterable[Entry], known: Mapping[bytes, Entry], passed_over: Iterable[Entry]) -> list[Entry]:
+    parents = [parent for entry in known.values() for parent in entry.header.parents]
+    replaced = led_to(parents, known, passed_over)
+    return [entry for entry in in_order if entry.id not in replaced]
 
 
 def _with_passed(known: Mapping[bytes, Entry], passed_over: Iterable[Entry]) -> dict[bytes, Entry]:

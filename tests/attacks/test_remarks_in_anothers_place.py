@@ -19,11 +19,11 @@ from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
-from tests.harness.classroom import Device, Given, work_of
+from tests.harness.classroom import Device, work_of
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.portfolios import remarks_in
-from tests.harness.spied_class import SpiedClass, spied_class
+from tests.harness.spied_class import SpiedClass, answered_class
 
 PLACE = "somebody of a stolen key's answers in the place of a teacher"
 NAME = "somebody of a stolen key's has a teacher's name"
@@ -34,10 +34,7 @@ HIS = "Copié sur le voisin."
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[SpiedClass]:
     """A teacher has given a mark for a pupil's work."""
-    async with spied_class(tmp_path, kept_for=__name__) as made:
-        await Desk(made.teacher.agent).ask("feedback", Given({"corrigé.txt": b"Voir page 12"}), **_mark(made, HERS))
-        for _ in range(2):
-            await made.sync()
+    async with answered_class(tmp_path, HERS, {"corrigé.txt": b"Voir page 12"}, kept_for=__name__) as made:
         yield made
 
 

@@ -87,7 +87,7 @@ async def _second_school(here: Town, head: Device) -> tuple[str, str]:
     return space, person
 
 
-async def _in_the_widest(office: AnyOffice, persons: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+def _in_the_widest(office: AnyOffice, persons: Iterable[bytes]) -> dict[bytes, list[bytes]]:
     widest = min(office.reach, key=lambda space: len(office.replica.door.lineage(space)))
     return {space: list(persons) for space in (office.home, widest)}
 
@@ -98,6 +98,12 @@ def _in_the_last_alone(office: SchoolOffice, space: bytes) -> bool:
 
 def _names(view: SpaceView) -> set[str]:
     return {person.name for person in view.roster.persons.values()}
+
+
+async def _next_class_of(here: Town) -> str:
+    """A class that the server makes in the school."""
+    made = await here.office.do("space add", name="CE2", school=await uai_of(here.office.server, here.school))
+    return str(made["space"])
 
 
 async def _views(here: Town) -> list[SpaceView]:
@@ -254,9 +260,7 @@ async def test_a_year_of_a_class_outlives_rights_in_its_school_that_a_server_gav
         office.clock.advance(DAY_MS)
         await _new_keys(here, tmp_path, since=None)
         office.clock.advance(DAY_MS)
-        office.space = (await office.do("space add", name="CE2", school=await uai_of(office.server, here.school)))[
-            "space"
-        ]
+        office.space = await _next_class_of(here)
         await office.do("grant", person=person, space=[office.space])
         await office.do("grant", device=machine.agent.device.hex(), space=[office.space])
         pupil = await office.add_person("Zoé", "pupil")
@@ -301,9 +305,7 @@ async def test_a_laptop_that_was_let_into_its_school_speaks_in_a_class_as_whose_
         teacher, machine, person, _, item = await here.class_in_step()
         office = here.office
         await office.do("grant", device=teacher.agent.device.hex(), space=[here.school.hex()])
-        office.space = (await office.do("space add", name="CE2", school=await uai_of(office.server, here.school)))[
-            "space"
-        ]
+        office.space = await _next_class_of(here)
         await office.do("grant", device=machine.agent.device.hex(), space=[office.space])
         stranger = bytes.fromhex(await office.add_person("M. X", "teacher"))
         await here.sync()

@@ -18,7 +18,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Given
 from tests.harness.commands import Desk
 from tests.harness.portfolios import remarks_in
-from tests.harness.spied_class import SpiedClass, spied_class
+from tests.harness.spied_class import SpiedClass, answered_class
 
 ROW = "a text signs for another"
 HERS = "Très bien raconté !"
@@ -28,10 +28,7 @@ HIS = "Ce travail est copié sur le voisin."
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[SpiedClass]:
     """A teacher has given a mark for a pupil's work."""
-    async with spied_class(tmp_path, kept_for=__name__) as made:
-        await Desk(made.teacher.agent).ask("feedback", id=made.work.hex(), text=HERS, mark="18/20", redo=False)
-        for _ in range(2):
-            await made.sync()
+    async with answered_class(tmp_path, HERS, kept_for=__name__) as made:
         yield made
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from protocol.rights.vouching import Device as VouchedDevice
 from protocol.roles import Role
 from protocol.trust.person_keys import KeyWraps, open_reading_key
 from tests.harness.beginnings import new_place
-from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
+from tests.harness.classroom import WORK, Classroom, Device, Given, assignment, classroom
 from tests.harness.commands import Desk
 from tests.harness.kept_class import KeptClass
 from tests.harness.portal import portal
@@ -110,6 +110,19 @@ class SpiedClass:
 Further: TypeAlias = "Callable[[SpiedClass], Awaitable[None]]"
 
 _KEPT: Final[dict[str, tuple[SpiedClass, KeptClass]]] = {}
+
+
+@asynccontextmanager
+async def answered_class(
+    folder: Path, text: str, files: Mapping[str, bytes] | None = None, *, kept_for: str
+) -> AsyncIterator[SpiedClass]:
+    """One in which the teacher has given a mark for the pupil's work, with a text and files."""
+    async with spied_class(folder, kept_for=kept_for) as made:
+        said = Given(files or {})
+        await Desk(made.teacher.agent).ask("feedback", said, id=made.work.hex(), text=text, mark="18/20", redo=False)
+        for _ in range(2):
+            await made.sync()
+        yield made
 
 
 @asynccontextmanager

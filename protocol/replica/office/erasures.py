@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.model.entry import Entry, Kind, parsed
@@ -26,10 +26,13 @@ from protocol.replica.office.people import doubles_of
 
 async def check_known(office: Office, persons: Sequence[bytes]) -> None:
     """Raise `BadInput(UNKNOWN_PERSON)` for an id that nothing here is about where this office has a say."""
-    known = await _known_in(office.replica, persons)
-    for person in persons:
-        if not any(reaches(office, space) for space in known[person]):
-            where = ", where this device has a say" if known[person] else ""
+    _check_known(office, await _known_in(office.replica, persons))
+
+
+def _check_known(office: Office, known: Mapping[bytes, Collection[bytes]]) -> None:
+    for person, spaces in known.items():
+        if not any(reaches(office, space) for space in spaces):
+            where = ", where this device has a say" if spaces else ""
             raise BadInput(
                 Code.UNKNOWN_PERSON, f"there is no person {person.hex()}{where}; `person list` shows those of a space"
             )
@@ -48,10 +51,11 @@ async def erase_persons(office: Office, persons: Sequence[bytes], kit: RootKit |
     The kit's word, unlike an office's, counts for as many as it names. Raises `BadInput(UNKNOWN_PERSON)`, before
     anything is said.
     """
-    await check_known(office, persons)
+    known = await _known_in(office.replica, persons)
+    _check_known(office, known)
     turns = await turns_of(office.replica) if kit is not None else Counter()
     drafts = []
-    for space, named in (await _where(office, dict.fromkeys(persons))).items():
+    for space, named in _where(office, known).items():
         said = await said_already(office, space, by_kit=kit is not None)
         wanted = [person for person in named if person not in said]
         drafts += [Draft(space, Kind.ERASE, None, Erasure(person, turns[person]).encode()) for person in wanted]
@@ -60,10 +64,9 @@ async def erase_persons(office: Office, persons: Sequence[bytes], kit: RootKit |
     return len(drafts)
 
 
-async def _where(office: Office, persons: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+def _where(office: Office, known: Mapping[bytes, Collection[bytes]]) -> dict[bytes, list[bytes]]:
     """Where these people are to be forgotten: at home, and who is known outside it wherever else the office reaches."""
-    found = {office.home: list(persons)}
-    known = await _known_in(office.replica, found[office.home])
+    found = {office.home: list(known)}
     lines = {person: [office.replica.door.lineage(space) for space in spaces] for person, spaces in known.items()}
     for place in office.reach:
         outside = [

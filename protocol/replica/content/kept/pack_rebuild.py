@@ -57,12 +57,13 @@ class PackRebuild:
         """Read the packs that lie whole among the parts: those that were visible under another database."""
         known = await self._rows.sizes()
         parts = [part for part in await asyncio.to_thread(self._files.parts) if part[0] not in known]
-        sizes, done = dict(parts), 0
+        sizes = dict(parts)
+        total, done = sum(sizes.values()), 0
         async for packs, bad in self._read(parts):
             await asyncio.to_thread(self._install, [pack.hash for pack in packs])
             await self._rows.put(packs)
             done += sum(sizes[pack] for pack in (*bad, *(pack.hash for pack in packs)))
-            progress(done, sum(sizes.values()))
+            progress(done, total)
 
     async def look_at_entries(self, store: EntryStore, content: ContentStore) -> None:
         """Find out of which packs the entries of each space name something."""
