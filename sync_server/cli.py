@@ -205,9 +205,18 @@ async def person_list(call: Call, *, space: Space) -> JSON:
 
 
 @PROGRAM.command("grant", said="let in; the devices learn it with their next sync")
-async def grant(call: Call, *, device: DeviceOption = None, person: PersonOption = None, space: Spaces) -> JSON:
+async def grant(
+    call: Call,
+    *,
+    device: DeviceOption = None,
+    person: PersonOption = None,
+    space: Spaces,
+    anew: Annotated[
+        bool, Option(help="Even a device that says that it was in there, though nobody is known to have let it in.")
+    ] = False,
+) -> JSON:
     """Let a known device, or somebody and their devices, into more spaces."""
-    return await _run(call, "grant", {"device": device, "person": person, "space": space})
+    return await _run(call, "grant", {"device": device, "person": person, "space": space, "anew": anew})
 
 
 @PROGRAM.command("ungrant", said="withdrawn; nothing more of these spaces reaches them, what they hold stays")

@@ -6,7 +6,7 @@ The same table serves a command that opens the store itself and the control chan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -35,6 +35,7 @@ from sync_server.handlers.by_kit.came_after_closing import came_after_closing
 from sync_server.handlers.by_kit.newcomers import keys_that_still_count
 from sync_server.handlers.overview.devices import Device
 from sync_server.handlers.overview.hand_ins import list_hand_ins
+from sync_server.handlers.overview.let_go import says_that_it_was_in
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record import measures
 from sync_server.handlers.record.erasures import held_back, said_of_held_back, waiting_for_a_word
@@ -110,10 +111,24 @@ async def _grant(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     spaces = await open_spaces_named(server, given.texts(params, "space"))
     device, person = commands.device_or_person(params)
     if device is not None:
+        await _check_anew(server, device, spaces, anew=params.get("anew") is True)
         await commands.let_in_device(server, device, spaces, "sync-server", outgoing)
     if person is not None:
         await commands.let_in_person(server, person, spaces, "sync-server", outgoing)
     return {}
+
+
+async def _check_anew(server: Server, device: bytes, spaces: Sequence[bytes], *, anew: bool) -> None:
+    """Raise `BadInput(NOT_YET)` of who says that it was in one of these spaces, and was let in by nobody known."""
+    if anew or not [space for space in spaces if await says_that_it_was_in(server, device, space)]:
+        return
+    raise BadInput(
+        Code.NOT_YET,
+        "this device says itself that it holds something of that class, and nobody is known to have let it in there. A "
+        "PC that took keys of its own may say so, and so does one in wrong hands: let in, it reads all of the class. "
+        "If somebody knows that this PC stood in it, say --anew; otherwise `ungrant` it there, or `revoke` it",
+        device=device.hex(),
+    )
 
 
 async def _invite(server: Server, params: Params, _outgoing: Outgoing) -> JSON:

@@ -140,9 +140,9 @@ async def test_a_pc_whose_new_keys_nobody_knows_in_its_class_is_waited_for_thoug
         assert not await here.office.server.store.present([scene.work])
         assert await unheard(here) == [(scene.key, 0)]
         await is_not_closed(here, tmp_path)
-        # somebody lets it in there: first comes what had cut it off, and once that is taken back, what it has
+        # somebody who knows the PC lets it in there: first comes what had cut it off, then, said again, what it has
         for is_here in (False, True):
-            await here.office.do("grant", device=scene.key, space=[here.office.space])
+            await here.office.do("grant", device=scene.key, space=[here.office.space], anew=not is_here)
             await calls_for_an_hour(here)
             assert bool(await here.office.server.store.present([scene.work])) is is_here
             assert (await unheard(here) == []) is is_here

@@ -9,8 +9,9 @@ Rules:
   was refused here, or waits, and has not come in since (docs/adr/0338), nor one that has told of other spaces, since
   this class was closed to it by a word that may be a thief's (docs/adr/0359);
 - a machine of the class is what anybody ever let in as nobody's own, into it or above it, whatever it was called since,
-  and what says itself that it holds something of it: what let it in may have come to nobody else (docs/adr/0369); and
-  no word takes it off the list that may be a thief's (`let_go`, docs/adr/0332);
+  and what says itself that it holds something of it: what let it in may have come to nobody else (docs/adr/0369). Of
+  whom that is all that is known this is said, and not that it was cut off: nothing but its word has it that it was ever
+  in (docs/adr/0379). And no word takes one off the list that may be a thief's (`let_go`, docs/adr/0332);
 - a teacher's laptop holds what its teacher has said, and so does whatever has been at work in the class, as what it
   came in: it is asked about likewise, but where its right in the class has ended by an honest word; one that was let in
   while it was silent, and has been heard of by nobody since, is said and not asked about (docs/adr/0374);
@@ -34,11 +35,15 @@ from protocol.replica.office.mentioned import day_of
 from protocol.rights.door import Authority
 from protocol.roles import RUNS_A_SCHOOL, SHARED
 from sync_server.handlers.overview.devices import Device, DeviceState
-from sync_server.handlers.overview.let_go import kept_from_telling, let_go_in, still_waited_for
+from sync_server.handlers.overview.let_go import kept_from_telling, let_go_in, never_let_in, still_waited_for
 from sync_server.handlers.store.restored import Restored, has_told, restored, untaken
 from sync_server.opened.app import Server
 
 HEARD_MS: Final = 7 * DAY_MS
+_OF_UNKNOWN: Final = (
+    "Whom nobody is known to have let in would read all of the class: unless somebody knows that this PC stood in it, "
+    "`ungrant` it there, or `revoke` it. "
+)
 AT_WORK: Final = (Kind.REVISION, Kind.FEEDBACK, Kind.RECEIPT_TEACHER, Kind.HAND_IN)
 """What is written by whoever teaches or learns in a class."""
 
@@ -57,6 +62,8 @@ class NotHeard:
     """The laptops that were let into it, and were not heard of since."""
     doubted: Container[bytes] = ()
     """Of all of these those that are cut off, or were as they told, by a word that may be a thief's."""
+    unknown: Container[bytes] = ()
+    """And those that nobody is known to have let in: they say themselves that they hold something."""
 
     def __bool__(self) -> bool:
         return bool(self.machines) or self.made_anew is not None
@@ -97,6 +104,7 @@ class NotHeard:
                 "name": each.name,
                 "told": rfc3339(each.heard.told_ms),
                 "refused": self.untaken.get(each.id, 0),
+                "let_in": each.id not in self.unknown,
             }
             for each in devices
         ]
@@ -104,7 +112,9 @@ class NotHeard:
     def _told_of(self, machine: Device) -> str:
         at_ms, untaken = machine.heard.told_ms, self.untaken.get(machine.id, 0)
         when = "never" if at_ms is None else f"last {day_of(at_ms)}"
-        if machine.id in self.doubted:
+        if machine.id in self.unknown:
+            when = f"{when}; says itself that it holds something of this class, and nobody is known to have let it in"
+        elif machine.id in self.doubted:
             when = f"{when}; cut off from it, by a word that was not said here"
         if untaken:
             when = f"{when}; of what it sends, {untaken} or more were refused here, or wait"
@@ -113,11 +123,12 @@ class NotHeard:
     def check(self) -> None:
         """Raise `BadInput(NOT_YET)` where there are any."""
         if self:
+            is_any_unknown = any(machine.id in self.unknown for machine in self.machines)
             raise BadInput(
                 Code.NOT_YET,
-                f"{self.sentence}. Let them call (a cable, a stick: `courier`; `grant --device` lets in again who was "
-                "cut off), or take those that are gone off the list (`revoke`, `ungrant`); or say --unheard-too if "
-                "what they hold may go",
+                f"{self.sentence}. {_OF_UNKNOWN if is_any_unknown else ''}Let them call (a cable, a stick: "
+                "`courier`; `grant --device` lets in again who was cut off), or take those that are gone off the list "
+                "(`revoke`, `ungrant`); or say --unheard-too if what they hold may go",
             )
 
 
@@ -137,8 +148,9 @@ async def not_heard_in(server: Server, space: bytes) -> NotHeard:
     counts = {device.id: await untaken(server, device) for device in machines}
     said = {key: count for key, count in counts.items() if count}
     doubted = kept.union(device.id for device in silent if device.state is DeviceState.RETIRED)
+    unknown = await never_let_in(server, kept, space) if kept else frozenset()
     offices, absent = tuple(of_people[_Part.LETS_IN]), tuple(of_people[_Part.ABSENT])
-    return NotHeard(tuple(machines), await restored(server), said, offices, absent, doubted)
+    return NotHeard(tuple(machines), await restored(server), said, offices, absent, doubted, unknown)
 
 
 def may_hold_work(server: Server, device: Device, line: Collection[bytes], kept: Container[bytes]) -> bool:

@@ -11,21 +11,24 @@ Rules:
   in whatever others it is (docs/adr/0359); but of one that the kit has closed for all nothing is awaited;
 - nor has it of one of which it says itself that it holds something, whatever right of it is known here: what let it in
   may have come to that device alone. There it is let go of by a word that cuts it off there; one about other classes
-  says nothing of that (docs/adr/0369).
+  says nothing of that (docs/adr/0369);
+- that it was ever in there, its own word does not show: that takes a right that names it, or keys of its before, in
+  that space or above it, and that no honest word holds back (docs/adr/0379).
 
-docs/adr/0332, docs/adr/0349, docs/adr/0359, docs/adr/0369.
+docs/adr/0332, docs/adr/0349, docs/adr/0359, docs/adr/0369, docs/adr/0379.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from protocol.model.entry import Entry
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.known_here import KnownHere, cuts_of_others
 from protocol.replica.office.withdrawals import ungrant_device
+from protocol.rights.door import Door
 from protocol.rights.revocations import cuts_of, without_right
 from protocol.rights.roster import authorities_over
 from protocol.roles import DEVICES, RANK, Role
@@ -36,7 +39,17 @@ from sync_server.opened.made_anew import MADE_ANEW_MARK
 
 _Basis: TypeAlias = tuple[tuple[int, ...], frozenset[bytes]]
 """From what it was found which grants of a space give nothing: how many entries, of which store, without which."""
-_FOUND: Final[WeakKeyDictionary[Server, dict[bytes, tuple[_Basis, frozenset[bytes]]]]] = WeakKeyDictionary()
+
+
+class _Found(NamedTuple):
+    """Without doubtful words: the keys cut off and the grants that give nothing, and what is held back."""
+
+    basis: _Basis
+    out: frozenset[bytes]
+    held: frozenset[bytes]
+
+
+_FOUND: Final[WeakKeyDictionary[Server, dict[bytes, _Found]]] = WeakKeyDictionary()
 
 
 async def still_waited_for(server: Server) -> list[Device]:
@@ -87,6 +100,28 @@ async def kept_from_telling(server: Server, devices: Iterable[Device], space: by
     return frozenset([key for key, left in open_still.items() if not await _is_let_go(server, key, left, doubted)])
 
 
+async def never_let_in(server: Server, devices: Iterable[bytes], space: bytes) -> frozenset[bytes]:
+    """Those of the devices that nobody is known to have let into a space, or above it, under any of their keys."""
+    held = (await _found(server, space, await _doubted(server))).held
+    return frozenset([device for device in devices if not _is_let_in(server.replica.door, device, space, held)])
+
+
+async def says_that_it_was_in(server: Server, device: bytes, space: bytes) -> bool:
+    """Whether a device says that it holds something of a space, and nobody is known to have let it in there."""
+    return server.contacts.of(device).untold_of(space) and bool(await never_let_in(server, [device], space))
+
+
+def _is_let_in(door: Door, device: bytes, space: bytes, held: Container[bytes]) -> bool:
+    keys = [device]
+    for key in keys:
+        given = [each for each in door.authorities_of(key) if each.role in DEVICES]
+        if any(door.covers(each, space) and each.grant not in held for each in given):
+            return True
+        before = dict.fromkeys(each.predecessor for each in given if each.predecessor is not None)
+        keys += [each for each in before if each not in keys]
+    return False
+
+
 async def _closed_by_the_kit(server: Server) -> set[bytes]:
     said = await in_force(server.replica)
     return {covers for erasure, covers in said if erasure.header.grant is None}
@@ -116,24 +151,24 @@ async def _is_let_go(server: Server, device: bytes, spaces: Iterable[bytes], dou
     given = [each for each in door.authorities_of(device) if each.role in DEVICES]
     for space in spaces:
         here = {each.grant for each in given if door.covers(each, space)} or {device}
-        if not here <= await _out(server, space, doubted):
+        if not here <= (await _found(server, space, doubted)).out:
             return False
     return True
 
 
-async def _out(server: Server, space: bytes, doubted: Sequence[Entry]) -> frozenset[bytes]:
-    """The keys cut off in a space, and the grants there, and above, that give nothing, without the `doubted` words."""
+async def _found(server: Server, space: bytes, doubted: Sequence[Entry]) -> _Found:
+    """What the words of a space, and of those above it, do without the `doubted` ones."""
     door = server.replica.door
     line = door.lineage(space)
     without = frozenset(order.id for order in doubted if order.header.space in line)
     counts = [(await server.store.position(member)).count for member in line]
     basis = (server.loss.at_ms if server.loss else 0, *counts), without
     kept = _FOUND.setdefault(server, {})
-    if space not in kept or kept[space][0] != basis:
+    if space not in kept or kept[space].basis != basis:
         entries = [stored.entry for member in line for stored in await server.store.scan(member)]
         authorities = authorities_over(space, door)
         cuts = cuts_of([entry for entry in entries if entry.id not in without], authorities, door)
         gone = without_right(authorities, cuts)
         cut = {each.grant for each in authorities if each.key in cuts.keys}
-        kept[space] = basis, cuts.keys | cut | gone
-    return kept[space][1]
+        kept[space] = _Found(basis, frozenset(cuts.keys | cut | gone), frozenset(cuts.held))
+    return kept[space]

@@ -8,14 +8,15 @@ Rules:
   thrown away and never let go does not keep it there for good. Whoever cuts lines lets a first question pass, and
   reports are carried by anybody: neither has told anything (docs/adr/0322); nor has who sent it what was not taken;
 - those count that are in, and those that were cut off by a word that may be a thief's (`let_go`, docs/adr/0332); and
-  who tells what it may read, since all else was closed to it by such a word, has not told all (docs/adr/0359);
+  who tells what it may read, since all else was closed to it by such a word, has not told all (docs/adr/0359). Of one
+  of which nothing but its own word has it that it was in there this is not said (docs/adr/0379);
 - a server that was made of the kit alone knows only those machines that somebody has brought word of: it is said for
   `KIT_ALONE_MS` whoever has told; so with one that has lost all that it had noted. One that has lost entries counts
   those too of which it remembers nothing but a call;
 - when the backup was made is what it says itself, and nothing hangs on it here.
 
 docs/operate.md, "Backups"; docs/adr/0198, docs/adr/0317, docs/adr/0322, docs/adr/0332, docs/adr/0338, docs/adr/0350,
-docs/adr/0359.
+docs/adr/0359, docs/adr/0379.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import local_time
 from protocol.roles import Role
 from sync_server.handlers.overview.devices import Device, DeviceState, Member, device_of
-from sync_server.handlers.overview.let_go import kept_from_telling, still_waited_for
+from sync_server.handlers.overview.let_go import kept_from_telling, never_let_in, still_waited_for
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
 from sync_server.opened.contacts import UNTAKEN_MS
@@ -58,7 +59,7 @@ class Restored:
     """When (ms) this server was made of what, of a backup of which time, and which machines have not told all since.
 
     `machines` are their names, by id; `doubted` those of them that are cut off, somewhere at least, by a word that may
-    be a thief's.
+    be a thief's; `unknown` those that say that they hold something of a class, and that nobody is known to have let in.
     """
 
     at_ms: int
@@ -66,6 +67,7 @@ class Restored:
     backup_ms: int | None
     machines: Mapping[bytes, str | None]
     doubted: frozenset[bytes] = frozenset()
+    unknown: frozenset[bytes] = frozenset()
 
     @property
     def unheard(self) -> int:
@@ -103,13 +105,15 @@ class Restored:
 
     @property
     def _told_of_doubted(self) -> str:
-        count = len(self.doubted)
-        return (
+        count, unknown = len(self.doubted), len(self.unknown)
+        cut_off = (
             f", {count} of them cut off, somewhere at least, by a word that was not said here (`revoke` and `ungrant` "
             "take off the list what is gone; `grant --device` lets in again)"
             if count
             else ""
         )
+        of_unknown = f", {unknown} say that they hold something of classes into which nobody is known to have let them"
+        return cut_off + (of_unknown if unknown else "")
 
     @property
     def sentence(self) -> str:
@@ -176,8 +180,10 @@ async def restored(server: Server) -> Restored | None:
     if not said:
         return None
     untold.sort(key=lambda device: device.state is DeviceState.RETIRED)
-    doubted = kept.union(device.id for device in untold if device.state is DeviceState.RETIRED)
-    return replace(said[0], machines={device.id: device.name for device in untold}, doubted=doubted)
+    unknown = await _unknown(server, [device for device in untold if device.id in kept])
+    doubted = kept.union(device.id for device in untold if device.state is DeviceState.RETIRED) - unknown
+    machines = {device.id: device.name for device in untold}
+    return replace(said[0], machines=machines, doubted=doubted, unknown=unknown)
 
 
 def _is_said_of(server: Server, at_ms: int | None) -> bool:
@@ -207,6 +213,15 @@ async def _untold(server: Server, devices: Sequence[Device]) -> tuple[list[Devic
     """Those of the devices that have not told all, and which of these have told but of what was closed to them."""
     kept = await kept_from_telling(server, devices)
     return [each for each in devices if each.id in kept or not await has_told(server, each)], kept
+
+
+async def _unknown(server: Server, devices: Sequence[Device]) -> frozenset[bytes]:
+    """Those of the devices that nobody is known to have let into any space of which they have not told."""
+    known, knows_space = set[bytes](), server.replica.door.knows_space
+    for space in {space for device in devices for space in device.heard.untold if knows_space(space)}:
+        holding = [device.id for device in devices if space in device.heard.untold]
+        known |= set(holding) - await never_let_in(server, holding, space)
+    return frozenset([device.id for device in devices if device.id not in known])
 
 
 async def _waited_for(server: Server) -> list[Device]:
