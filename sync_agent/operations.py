@@ -390,8 +390,9 @@ class _Commands:
         from sync_agent.coursework.carrying_over import carry_over
 
         source, target = (given.identifier(params, key, Code.UNKNOWN_SPACE, "space") for key in ("from", "to"))
-        also, shown_only = given.texts(params, "also"), params.get("shown_only") is True
-        done = await carry_over(self._agent, source, target, outgoing, also=also, shown_only=shown_only)
+        flags = {key: params.get(key) is True for key in ("shown_only", "as_it_is_here")}
+        also = given.texts(params, "also")
+        done = await carry_over(self._agent, source, target, outgoing, also=also, **flags)
         return {
             "lessons": done.lessons,
             "there": list(done.there),
@@ -406,7 +407,8 @@ class _Commands:
 
         space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
         person = None if params.get("person") is None else given.person(params, "person")
-        flags = {key: params.get(key) is True for key in ("renamed_too", "hidden_too", "shown_only")}
+        said = ("renamed_too", "hidden_too", "shown_only", "as_it_is_here")
+        flags = {key: params.get(key) is True for key in said}
         done = await portfolio(self._agent, space, person, outgoing, **flags)
         return {
             "hand_ins": done.written,
@@ -439,7 +441,9 @@ class _Commands:
     async def export_person(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from protocol.replica.access.export import export_person
         from protocol.replica.catalogues import DEFAULT_LANGUAGE
+        from protocol.replica.office.mentioned import mentioned
         from protocol.replica.upkeep.orders import DestroyedHere, ends_of
+        from sync_agent.coursework.known_as_of import tell_of_all
         from sync_agent.hand_ins.opening import opening_key
         from sync_agent.portal.wording import Register, Words
 
@@ -450,10 +454,12 @@ class _Commands:
         async def open_key(work: Work) -> bytes | None:
             return await opening_key(agent, work)
 
+        person = given.person(params, "person")
+        await tell_of_all(agent, (await mentioned(agent.replica, [person]))[person].spaces, outgoing)
         return await export_person(
             agent.replica,
             agent.holdings,
-            given.person(params, "person"),
+            person,
             open_key,
             outgoing,
             say=Words(DEFAULT_LANGUAGE, Register.ADULT),

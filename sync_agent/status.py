@@ -8,10 +8,11 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.interfaces import EntryStore
 from protocol.trust.invitation import territory_fingerprint
 from sync_agent.app import Agent
+from sync_agent.coursework.known_as_of import agreed_ms
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.hand_ins.going import going_unopened
 from sync_agent.health import LastSync
-from sync_agent.machine.marks import PROVEN_MARKS, TREE_TROUBLE_MARK
+from sync_agent.machine.marks import TREE_TROUBLE_MARK
 from sync_agent.machine.refusals import refused_ids
 from sync_agent.network.trouble import in_touch
 from sync_agent.school.held_back import held_back_status
@@ -100,7 +101,6 @@ async def _spaces(agent: Agent) -> list[JSON]:
         if door.parent(space) in (None, door.territory):
             continue
         needs = await agent.needs(space, authority)
-        proven = await agent.replica.store.mark(f"{PROVEN_MARKS}{space.hex()}")
         rows.append(
             {
                 "space": space.hex(),
@@ -108,7 +108,7 @@ async def _spaces(agent: Agent) -> list[JSON]:
                 "entries": (await agent.replica.position(space)).count,
                 "fingerprint": (await agent.replica.fingerprint(space)).hex(),
                 "complete": not await agent.holdings.incomplete(needs),
-                "proven_at": None if proven is None else rfc3339(int.from_bytes(proven, "big")),
+                "proven_at": rfc3339(await agreed_ms(agent, space)),
                 "past_year": space in past,
             }
         )

@@ -279,6 +279,8 @@ def write_page(path: Path, text: str) -> None:
 
 # --- the end of a year ------------------------------------------------------------------------------------------------
 
+_AS_IT_IS = "As this computer knows the class, however long it has not agreed with its server."
+
 
 @PROGRAM.command("carry-over")
 async def carry_over(
@@ -291,12 +293,20 @@ async def carry_over(
         Option(metavar="ITEM", help="This one too, though it is hidden or withdrawn; may be repeated."),
     ] = None,
     shown_only: Annotated[bool, Option(help="Leave what else is hidden, or withdrawn by others.")] = False,
+    as_it_is_here: Annotated[bool, Option(help=_AS_IT_IS)] = False,
 ) -> JSON:
     """Publish a class's lessons in your next class; what is there already is left alone, and named.
 
-    While lessons of yours are hidden, or withdrawn by somebody you have not confirmed, it asks, and publishes nothing.
+    While lessons of yours are hidden, or withdrawn by somebody you have not confirmed, it asks, and publishes nothing;
+    and so where this computer has not agreed with its server about the class for a day.
     """
-    params: Params = {"from": source, "to": target, "also": list(also or ()), "shown_only": shown_only}
+    params: Params = {
+        "from": source,
+        "to": target,
+        "also": list(also or ()),
+        "shown_only": shown_only,
+        "as_it_is_here": as_it_is_here,
+    }
     return await run_here(call, "carry-over", params, lasting=True)
 
 
@@ -312,10 +322,12 @@ async def portfolio(
     ] = False,
     hidden_too: Annotated[bool, Option(help="Also what is hidden and opens here, in folders that say so.")] = False,
     shown_only: Annotated[bool, Option(help="Without what is hidden.")] = False,
+    as_it_is_here: Annotated[bool, Option(help=_AS_IT_IS)] = False,
 ) -> JSON:
     """Write pupils' work and what was said of it into DIR, a folder for each pupil, for families to keep.
 
-    While work is hidden, by an erasure or a computer that was cut off, it asks, and writes nothing.
+    While work is hidden, by an erasure or a computer that was cut off, it asks, and writes nothing; and so where
+    this computer has not agreed with its server about the class for a day.
     """
     params: Params = {
         "space": space,
@@ -323,5 +335,6 @@ async def portfolio(
         "renamed_too": renamed_too,
         "hidden_too": hidden_too,
         "shown_only": shown_only,
+        "as_it_is_here": as_it_is_here,
     }
     return await run_into(call, folder, "portfolio", params, from_others=True)

@@ -11,7 +11,8 @@ Rules:
 - each lesson that is left is named, and why. Where one of theirs is not shown as they have it (it is hidden, or its
   newest version is; somebody whom this device does not heed has withdrawn it, or said another version), nothing is
   published before it was named by its id, or said that it stays: whoever has the server's key does so for an hour, and
-  the class is closed afterwards (docs/adr/0356).
+  the class is closed afterwards (docs/adr/0356);
+- as of when this computer knows the class is told, and asked about where that is not of late (docs/adr/0380).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from protocol.replica.office.not_shown import NotShown, not_shown, switched_by, 
 from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.vouching import device_id
 from sync_agent.app import Agent
+from sync_agent.coursework.known_as_of import check_known
 from sync_agent.coursework.own_versions import OwnVoice, own_voice
 from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.coursework.reading import need_of, read_checked
@@ -71,16 +73,19 @@ async def carry_over(
     *,
     also: Collection[str] = (),
     shown_only: bool = False,
+    as_it_is_here: bool = False,
 ) -> CarriedOver:
     """Publish a class's lessons in another; `also` are items, or how their ids begin, that are not shown.
 
-    `shown_only` says that what is not shown stays. Raises `BadInput` (UNKNOWN_SPACE; NOT_YET where there is any, before
-    anything is published; UNKNOWN_ITEM for one of `also` that is none of these), `Refused(NO_RIGHT)`, `LocalFailure`.
+    `shown_only` says that what is not shown stays, `as_it_is_here` that what has come is to do. Raises `BadInput`
+    (UNKNOWN_SPACE; NOT_YET, before anything is published, where there is need of either and it was not said;
+    UNKNOWN_ITEM for one of `also` that is none of these), `Refused(NO_RIGHT)`, `LocalFailure`.
     """
     if source == target:
         raise BadInput(Code.USAGE, "these are the same class")
     for space in (source, target):
         await agent.check_space(space)
+    await check_known(agent, source, outgoing, "nothing has been carried over yet", as_it_is=as_it_is_here)
     there = await _there(agent, target)
     view = await agent.replica.view(source)
     lying = await not_shown(agent.replica, view, (await DestroyedHere.of(agent.replica)).at(source))

@@ -24,7 +24,7 @@ from protocol.clock import DAY_MS, milliseconds_of
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.roles import SHARED
 from sync_agent.app import Agent
-from sync_agent.machine.marks import PROVEN_MARKS
+from sync_agent.coursework.known_as_of import agreed_ms
 from sync_agent.space_names import space_names
 
 TRUSTED_FOR_MS: Final = 30 * DAY_MS
@@ -62,15 +62,11 @@ async def past_spaces(agent: Agent) -> frozenset[bytes]:
     """The classes of this device that are not to be shown here now."""
     if await agent.role() not in SHARED:
         return frozenset()
-    store = agent.replica.store
     now_ms = day_ms(agent.now_ms(), await _known_ms(agent))
     found = set()
     for space, record in (await made_spaces(agent.replica)).items():
-        if record.year is not None:
-            agreed = await store.mark(f"{PROVEN_MARKS}{space.hex()}")
-            agreed_ms = None if agreed is None else int.from_bytes(agreed, "big")
-            if is_past(record.year, now_ms=now_ms, agreed_ms=agreed_ms):
-                found.add(space)
+        if record.year is not None and is_past(record.year, now_ms=now_ms, agreed_ms=await agreed_ms(agent, space)):
+            found.add(space)
     return frozenset(found)
 
 

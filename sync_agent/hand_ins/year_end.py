@@ -10,7 +10,8 @@ Rules:
 - who was a pupil of the list and is none by now has a folder as well, which says so (docs/adr/0295);
 - what lies here and is not shown is named, with whose word hides it, and nothing is written before it was said whether
   that is to be in it: who has the server's key hides it for an hour, and no portfolio looks as if it lacked something
-  (docs/adr/0356).
+  (docs/adr/0356);
+- as of when this computer knows the class is told, and asked about where that is not of late (docs/adr/0380).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
+from sync_agent.coursework.known_as_of import check_known
 from sync_agent.hand_ins.handing_in import unsealed
 from sync_agent.hand_ins.looked_at import eyes_in
 from sync_agent.hand_ins.opening import opening_key
@@ -78,14 +80,17 @@ async def portfolio(
     renamed_too: bool = False,
     hidden_too: bool = False,
     shown_only: bool = False,
+    as_it_is_here: bool = False,
 ) -> Portfolios:
     """Give the files of pupils' work, a folder for each pupil.
 
     `renamed_too` says that the one `person` is meant, whoever had the name before; `hidden_too` that what is not shown
-    is given as well, in folders that say so, and `shown_only` that it is left out.
+    is given as well, in folders that say so, and `shown_only` that it is left out; `as_it_is_here` that what has come
+    is to do, however long ago the server proved that this is all.
 
-    Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_PERSON; NOT_YET for a person whose name was another's, and where something
-    is not shown and neither was said), `LocalFailure`, `Refused(CANNOT_READ)` where there is work and none of it opens.
+    Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_PERSON; NOT_YET for a person whose name was another's, where something is
+    not shown and neither was said, and where the class is not known of late), `LocalFailure`, `Refused(CANNOT_READ)`
+    where there is work and none of it opens.
     """
     await agent.check_space(space)
     view = await agent.replica.view(space)
@@ -98,6 +103,7 @@ async def portfolio(
     pupils = listed | gone | doubles | unseen
     if person is not None and person not in pupils:
         raise BadInput(Code.UNKNOWN_PERSON, f"no pupil of this class is “{person.hex()}”", person=person.hex())
+    await check_known(agent, space, outgoing, "nothing has been written yet", as_it_is=as_it_is_here)
     hidden = await _hidden(agent, view, lying, pupils if person is None else [person])
     await _tell_of_hidden(hidden, pupils, outgoing)
     _check_hidden(len(hidden), spoken_of=hidden_too or shown_only)

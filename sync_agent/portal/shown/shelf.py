@@ -30,6 +30,7 @@ from protocol.rights.roster import Person, Roster
 from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
+from sync_agent.coursework.known_as_of import agreed_ms
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.coursework.reading import Manifests, need_of, read_checked, readable_version
 from sync_agent.coursework.texts import text_file, text_of
@@ -38,7 +39,7 @@ from sync_agent.hand_ins.file_names import SealedLists
 from sync_agent.hand_ins.handing_in import fate_marks, state_of
 from sync_agent.health import LastSync
 from sync_agent.keys.confirming import is_unconfirmed
-from sync_agent.machine.marks import PROVEN_MARKS, REFUSED_MARKS
+from sync_agent.machine.marks import REFUSED_MARKS
 from sync_agent.network.trouble import in_touch
 from sync_agent.pacing.budget import Hold, Verdict
 from sync_agent.portal.shown.first_names import Pupil, whole_names
@@ -378,8 +379,7 @@ class Shelf:
 
     async def proven_ms(self, room: Room) -> int | None:
         """When it was last proven that everything of a space is here."""
-        proven = await self.agent.replica.store.mark(f"{PROVEN_MARKS}{room.space.hex()}")
-        return None if proven is None else int.from_bytes(proven, "big")
+        return await agreed_ms(self.agent, room.space)
 
 
 def entry_page(files: Sequence[ManifestEntry]) -> str | None:
