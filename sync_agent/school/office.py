@@ -5,7 +5,8 @@ Rules:
 - its home, where it says what names no space, is that of the first of those rights (`protocol.rights.precedence`);
 - what is written is written under the first of them that covers it, and has a rank that suffices: whoever has the
   server's key writes further ones, which end with that key (docs/adr/0217, docs/adr/0364);
-- a report of a device that has several rights, of which the first right reaches some alone, is said under that as well;
+- what cuts off or forgets is said under each right that would do, of a role in a space the first that came: no order
+  decides what is left of it when one ends;
 - keys of the school's spaces are made and given out here as the server would; both may do so, and agree when they meet;
 - access that has come to its end is ended here too, by this device's clock;
 - what has come when is noted here as at the server, so that `lost --since` can tell what a thief has brought.
@@ -26,13 +27,13 @@ from protocol.model.register import RegisterKind, stored_register
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.office.arrivals import CLOCK_SET_BACK, NOTE_INTERVAL_S, RunningTime, note_arrivals
 from protocol.replica.office.bureau import Met, reaches
-from protocol.replica.office.needed_rank import rank_needed, reaches_something
+from protocol.replica.office.needed_rank import TAKES_AWAY, rank_needed, takes_away
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.office.stays import end_stays
 from protocol.replica.process.unforeseen import lasting
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
-from protocol.roles import RUNS_A_SCHOOL
+from protocol.roles import RUNS_A_SCHOOL, Role
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import met_first
 from sync_agent.school.device_names import device_names, note_met
@@ -151,13 +152,23 @@ class SchoolOffice:
         return replace(draft, grant=covering[0].grant if covering else self.authority.grant)
 
     async def _besides(self, drafts: Iterable[Draft], rights: Sequence[Authority]) -> list[Draft]:
-        """Reports for which the first right does not suffice, under it too: it is left when the others end."""
-        found = []
-        for draft in drafts:
-            first = (await self._covering(draft, rights))[:1]
-            if first and first[0].grant != draft.grant and await reaches_something(self.replica, draft, first[0].rank):
-                found.append(replace(draft, grant=first[0].grant))
-        return found
+        """What cuts off or forgets, under each other right that would do: which of them a thief gave nobody knows."""
+        return [
+            replace(draft, grant=right.grant)
+            for draft in drafts
+            if draft.kind in TAKES_AWAY
+            for right in await self._of_each_kind(draft, rights)
+            if right.grant != draft.grant
+        ]
+
+    async def _of_each_kind(self, draft: Draft, rights: Sequence[Authority]) -> Collection[Authority]:
+        """Of the rights under which a draft would do, of each role in each space the first that came."""
+        found: dict[tuple[bytes, Role], Authority] = {}
+        counting = {right.grant for right in (await self.replica.view(draft.space)).roster.authorities}
+        for right in rights:
+            if right.grant in counting and await takes_away(self.replica, draft, right):
+                found.setdefault((right.space, right.role), right)
+        return found.values()
 
     async def _covering(self, draft: Draft, rights: Sequence[Authority]) -> list[Authority]:
         """Those of these rights that cover where a draft is said, in order."""

@@ -11,8 +11,8 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, RelaisError
-from protocol.model.entry import Kind
-from protocol.model.structure import Grant, SpaceRecord
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Grant, Revocation, SpaceRecord
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.office.arrivals import note_arrivals
@@ -92,6 +92,26 @@ def _in_the_widest(office: AnyOffice, persons: Iterable[bytes]) -> dict[bytes, l
     return {space: list(persons) for space in (office.home, widest)}
 
 
+def _at_home(office: AnyOffice, persons: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    return {office.home: list(persons)}
+
+
+HOME_ALONE: dict[str, object] = {
+    "sync_agent.school.office.SchoolOffice.home": property(_widest),
+    "protocol.replica.office.erasures._where": _at_home,
+}
+
+
+def _at_home_and_outside_it(office: AnyOffice, persons: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    lineage = office.replica.door.lineage
+    outside = [one for one in office.reach if one not in lineage(office.home) and office.home not in lineage(one)]
+    return {place: list(persons) for place in (office.home, *outside)}
+
+
+async def _under_one(_office: SchoolOffice, _drafts: Iterable[Draft], _rights: Iterable[Authority]) -> list[Draft]:
+    return []
+
+
 def _in_the_last_alone(office: SchoolOffice, space: bytes) -> bool:
     return office.reach[-1] in office.replica.door.lineage(space)
 
@@ -112,7 +132,7 @@ async def _views(here: Town) -> list[SpaceView]:
 
 
 @pytest.mark.parametrize("raised", [Role.HEAD, Role.ADMIN])
-@attack(HEADS, off={"sync_agent.school.office.SchoolOffice.home": property(_widest)})
+@attack(HEADS, off=HOME_ALONE)
 async def test_who_a_head_has_forgotten_stays_so_whatever_right_around_her_school_a_server_gave_her_computer(
     tmp_path: Path, raised: Role
 ) -> None:
@@ -206,6 +226,123 @@ async def test_a_head_is_told_whom_her_computer_forgets_in_no_space_or_not_in_al
         await here.sync()
         assert not _names(await server.view(here.space))
         assert _names(await server.view(bytes.fromhex(space))) == {"Tom", "Zoé"}
+
+
+async def _head_of_another_school_first(here: Town, *, stays: bool) -> Device:
+    """A head's computer that was let into another school, then into the class's; who `stays` runs both."""
+    office = here.office
+    elsewhere = (await office.do("space add", name="CP", school="0999999Z"))["space"]
+    before = above(office.server.replica, bytes.fromhex(elsewhere))
+    head = await here.device("head", None, before.hex())
+    await office.do("grant", device=head.agent.device.hex(), space=[here.school.hex()])
+    if not stays:
+        await office.do("ungrant", device=head.agent.device.hex(), space=[before.hex()])
+    await _days_go_by(here)
+    return head
+
+
+@attack(HEADS, off={"protocol.replica.office.erasures._where": _at_home_and_outside_it})
+async def test_whom_a_head_who_changed_schools_has_forgotten_stays_so_whatever_right_in_the_class_a_server_gave(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        _, _, _, pupil, _ = await here.class_in_step()
+        head = await _head_of_another_school_first(here, stays=False)
+        await _thief_lets_in(here, head, Role.HEAD, here.space)
+        await Desk(head.agent).ask("erase", person=[pupil], alone=True)
+        for _ in range(3):
+            await here.sync()
+        await _new_keys(here, tmp_path, since="6h")
+        assert all("Léa" not in _names(view) for view in await _views(here))
+        assert not [each for each in await here.office.do("waiting") if each["kind"] == "erase"]
+
+
+@attack(HEADS, off={"sync_agent.school.office.SchoolOffice._besides": _under_one})
+async def test_whom_a_head_has_forgotten_stays_so_whatever_higher_role_that_was_hers_once_a_server_gave_in_her_school(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        _, _, _, pupil, _ = await here.class_in_step()
+        office, territory = here.office, here.office.server.replica.territory
+        head = await here.device("admin", None, territory.hex())
+        keys = head.agent.keys
+        given = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.HEAD, None, None).encode()
+        first = head.agent.first_right
+        assert first is not None
+        end = Revocation(keys.signing.public, ()).encode()
+        await office.server.write(
+            [
+                Draft(here.school, Kind.GRANT, office.server.grant, given),
+                Draft(territory, Kind.REVOKE, office.server.grant, end, target=first.grant),
+            ]
+        )
+        await _days_go_by(here)
+        await _thief_lets_in(here, head, Role.ADMIN, here.school)
+        await Desk(head.agent).ask("erase", person=[pupil], alone=True)
+        for _ in range(3):
+            await here.sync()
+        await _new_keys(here, tmp_path, since="6h")
+        assert all("Léa" not in _names(view) for view in await _views(here))
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["changed schools", "has both"])
+@attack(HEADS, off={"sync_agent.school.office.SchoolOffice._besides": _under_one})
+async def test_what_a_head_of_two_schools_cut_off_stays_so_whatever_right_in_the_class_a_server_gave(
+    tmp_path: Path, stays: bool
+) -> None:
+    async with town(tmp_path) as here:
+        teacher, machine, *_ = await here.class_in_step()
+        head = await _head_of_another_school_first(here, stays=stays)
+        await _thief_lets_in(here, head, Role.HEAD, here.space)
+        desk, gone = Desk(head.agent), [teacher.agent.device, machine.agent.device]
+        await desk.ask("lost", device=gone[0].hex())
+        await desk.ask("ungrant", device=gone[1].hex(), space=[here.space.hex()])
+        await here.sync(head)
+        for device in (teacher, machine):  # which the server refuses from now on
+            here.devices.remove(device)
+            await device.agent.close()
+        told = len(here.office.said.lines)
+        await _new_keys(here, tmp_path, since="6h")
+        roster = (await here.office.server.replica.view(here.space)).roster
+        assert not [device for device in gone if roster.may_read(device)]
+        assert not [line for line in here.office.said.lines[told:] if "reads again" in line]
+        assert not [each for each in await here.office.do("waiting") if each["kind"] == "revoke"]
+
+
+def _each_by_itself(entry: Entry, _topic: object) -> bytes:
+    return entry.id
+
+
+@attack(HEADS, off={"protocol.replica.office.words_of_office._moment": _each_by_itself})
+async def test_nobody_is_asked_about_a_heads_report_under_a_right_that_a_server_gave_while_it_counts_by_another(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        teacher, *_ = await here.class_in_step()
+        head = await here.head_of_the_school()
+        await _days_go_by(here)
+        await _thief_lets_in(here, head, Role.HEAD, here.space)
+        await Desk(head.agent).ask("lost", device=teacher.agent.device.hex())
+        await here.sync(head)
+        here.devices.remove(teacher)  # the server refuses it from now on
+        await teacher.agent.close()
+        told = len(here.office.said.lines)
+        await _new_keys(here, tmp_path, since="6h")
+        assert not [line for line in here.office.said.lines[told:] if "reads again" in line]
+        assert not [each for each in await here.office.do("waiting") if each["kind"] == "revoke"]
+
+
+async def test_however_many_rights_a_server_gave_a_head_she_says_one_report_for_each_role_in_each_space(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        teacher, *_ = await here.class_in_step()
+        head = await here.head_of_the_school()
+        for _ in range(5):
+            await _thief_lets_in(here, head, Role.HEAD, here.space)
+        await Desk(head.agent).ask("lost", device=teacher.agent.device.hex())
+        said = await head.agent.replica.store.scan_kinds([Kind.REVOKE])
+        assert len(said) == len({entry.header.grant for entry in said}) == 2
 
 
 @attack(HEADS, off={"sync_agent.school.office.SchoolOffice.governs": _in_the_last_alone})

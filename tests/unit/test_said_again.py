@@ -13,12 +13,12 @@ from sync_agent.school.held_back import _TOPICS_AT_ONCE, _said_again
 HERS = SigningKey(Random(1).randbytes(32))
 
 
-def answer(about: int, *after: Entry, at: int = 0) -> Entry:
+def answer(about: int, *after: Entry, at: int = 0, grant: bytes = bytes(32)) -> Entry:
     return compose(
         author=HERS,
         space=bytes(32),
         kind=Kind.FEEDBACK,
-        grant=bytes(32),
+        grant=grant,
         at=at,
         payload=Feedback("x", None, False, None).encode(),
         salt=bytes(16),
@@ -56,11 +56,19 @@ def test_of_many_things_it_is_known_of_each() -> None:
     assert again(said, said[:many]) == {one.id for one in said[:many:2]}
 
 
+def words(entry: Entry) -> tuple[object, ...]:
+    return entry.header.kind, entry.payload
+
+
+def test_what_its_author_said_at_the_same_moment_under_another_right_was_said_beside_it() -> None:
+    other = bytes([1] * 32)
+    first, held, later = answer(1, at=5, grant=other), answer(1, at=9), answer(1, at=1 << 20)
+    assert said_again([first, held], [first.id], words) == {held.id}
+    assert said_again([first, later], [first.id], words) == set()
+
+
 def test_of_others_the_order_of_arrival_says_it() -> None:
     early, held, late = answer(1, at=9), answer(1, at=5), answer(1, at=1)
-
-    def words(entry: Entry) -> tuple[object, ...]:
-        return entry.header.kind, entry.payload
 
     assert said_again([early, held], [early.id], words) == set()
     assert said_again([early, held, late], [early.id, late.id], words) == {early.id, held.id}

@@ -1,8 +1,8 @@
 """Forgetting somebody: one erasure in the home of this office, which its replicas receive first (R7, R11).
 
-The server's lies in the territory's space, a head teacher's in the school's, which is as far as her pupils go. Of who
-is known outside it another one is said in each space of her rights, around it or elsewhere, in which that is so: each
-of these rights may end. Whom nothing is about where she has a say, or somewhere else as well, she is told.
+The server's lies in the territory's space, a head teacher's in the school's, which is as far as her pupils go. Another
+one is said in the space of each other right of hers, around it, in it or elsewhere, in which something is about them:
+each of these rights may end. Whom nothing is about where she has a say, or somewhere else as well, she is told.
 
 Everywhere it arrives, the folds pass over all that is about the person at once; each replica destroys it a week later
 (`folds.erasing`). The entry names a pseudonymous id and nothing else. How it is taken back stands in `taking_back`.
@@ -65,15 +65,14 @@ async def erase_persons(office: Office, persons: Sequence[bytes], kit: RootKit |
 
 
 def _where(office: Office, known: Mapping[bytes, Collection[bytes]]) -> dict[bytes, list[bytes]]:
-    """Where these people are to be forgotten: at home, and who is known outside it wherever else the office reaches."""
+    """Where these people are to be forgotten: at home, and wherever else the office reaches and they are known."""
     found = {office.home: list(known)}
-    lines = {person: [office.replica.door.lineage(space) for space in spaces] for person, spaces in known.items()}
     for place in office.reach:
-        outside = [
-            person for person, held in lines.items() if any(place in line and office.home not in line for line in held)
-        ]
-        if outside:
-            found[place] = outside
+        there = set(office.replica.door.below(place))
+        if place != office.home and (
+            held := [person for person, spaces in known.items() if not there.isdisjoint(spaces)]
+        ):
+            found[place] = held
     return found
 
 

@@ -8,10 +8,16 @@ docs/protocol.md, "Roster".
 
 from __future__ import annotations
 
+from typing import Final
+
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Invite, Revocation, Ruling
 from protocol.replica.at_work.replica import Draft, Replica
+from protocol.rights.door import Authority
 from protocol.roles import RANK
+
+TAKES_AWAY: Final = frozenset({Kind.ERASE, Kind.REVOKE})
+"""What cuts off or forgets."""
 
 
 async def rank_needed(replica: Replica, draft: Draft) -> int:
@@ -35,14 +41,19 @@ async def rank_needed(replica: Replica, draft: Draft) -> int:
     return 0
 
 
-async def reaches_something(replica: Replica, draft: Draft, rank: int) -> bool:
-    """Whether a report under a right of this rank would cut its device off if only the lowest of its rights was left.
+async def takes_away(replica: Replica, draft: Draft, right: Authority) -> bool:
+    """Whether a draft cuts off or forgets, and would do so under this right, which counts there, if others ended.
 
-    Whoever has the server's key raises a laptop, so that no right but one of theirs suffices to report it: both end.
+    A report would if only the lowest right of its device was left: whoever has the server's key raises a laptop, so
+    that no right but one of theirs suffices to report it, and both end. An erasure is drafted in each right's space.
     """
-    if draft.kind is not Kind.REVOKE or draft.target is not None:
+    if draft.kind is Kind.ERASE:
+        return right.space == draft.space
+    if draft.kind is not Kind.REVOKE:
         return False
-    return any(rank > each for each in await _ranks_to_cut(replica, draft))
+    if draft.target is not None:
+        return right.rank >= await rank_needed(replica, draft)
+    return any(right.rank > each for each in await _ranks_to_cut(replica, draft))
 
 
 async def _ranks_to_cut(replica: Replica, report: Draft) -> list[int]:

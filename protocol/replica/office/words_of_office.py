@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -71,18 +72,27 @@ async def counts(replica: Replica, entry: Entry) -> bool:
 
 
 def said_again(in_order: Sequence[Entry], counting: Iterable[bytes], about: Callable[[Entry], Hashable]) -> set[bytes]:
-    """The ids of those words after which one that counts came about the same; given in the order of their arrival.
+    """The ids of those words after which, or beside which, one that counts came about the same; in order of arrival.
 
-    Never by date: whoever has a key dates what they sign, and moves other people's clocks.
+    Beside it: by the same author at the same moment, under another right. Else never by date: whoever has a key dates
+    what they sign, and moves other people's clocks.
     """
     found, seen, binding = set[bytes](), set[Hashable](), frozenset(counting)
+    beside = defaultdict[Hashable, set[bytes | None]](set)
+    for entry in in_order:
+        if entry.id in binding:
+            beside[_moment(entry, about(entry))].add(entry.header.grant)
     for entry in reversed(in_order):
         topic = about(entry)
-        if topic in seen:
+        if topic in seen or (entry.id not in binding and beside[_moment(entry, topic)] - {entry.header.grant}):
             found.add(entry.id)
         if entry.id in binding:
             seen.add(topic)
     return found
+
+
+def _moment(entry: Entry, topic: Hashable) -> Hashable:
+    return entry.header.author, entry.timestamp_ms, topic
 
 
 async def in_force(replica: Replica, grant: Authority) -> bool:
