@@ -55,13 +55,10 @@ def to_replace(entries: Iterable[Entry], passed_over: Iterable[Entry] = ()) -> t
     known = {entry.id: entry for entry in entries}
     passed_over = tuple(passed_over)
     in_order = in_order_of_showing(known, passed_over)
-    authors: set[bytes] = set()
-    foremost, others = list[bytes](), list[bytes]()
-    for entry in in_order:
-        (others if entry.header.author in authors else foremost).append(entry.id)
-        authors.add(entry.header.author)
-    newest = (entry.id for entry in _unreplaced(in_order, known, passed_over))
-    return tuple(dict.fromkeys((*foremost, *newest, *others)))[:MAX_PARENTS]
+    foremost = {entry.header.author: entry.id for entry in reversed(in_order)}
+    newest = [entry.id for entry in _unreplaced(in_order, known, passed_over)]
+    first = [entry.id for entry in in_order if foremost[entry.header.author] == entry.id]
+    return tuple(dict.fromkeys((*first, *newest)))[:MAX_PARENTS]
 
 
 def replaced_by(start: bytes, known: Mapping[bytes, Entry], passed_over: Iterable[Entry] = ()) -> dict[bytes, Entry]:

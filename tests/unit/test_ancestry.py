@@ -82,6 +82,13 @@ def test_of_each_author_the_foremost_is_named_before_the_many_heads_of_one() -> 
     assert len(named) == MAX_PARENTS
 
 
+def test_who_says_more_twenty_times_names_one_word_and_of_others_one_each() -> None:
+    said = [word(b"x" * 32)]
+    for number in range(20):
+        said.append(word(HERS, to_replace(said), number=number))
+    assert to_replace(said) == (said[-1].id, said[0].id)
+
+
 def test_what_is_held_back_costs_no_more_than_it_is() -> None:
     def cost(many: int) -> int:
         said = [word(HERS)]
