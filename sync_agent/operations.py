@@ -455,7 +455,7 @@ class _Commands:
             return await opening_key(agent, work)
 
         person = given.person(params, "person")
-        await tell_of_all(agent, (await mentioned(agent.replica, [person]))[person].spaces, outgoing)
+        known = await tell_of_all(agent, (await mentioned(agent.replica, [person]))[person].spaces, outgoing)
         return await export_person(
             agent.replica,
             agent.holdings,
@@ -467,6 +467,7 @@ class _Commands:
             now_ms=agent.now_ms(),
             gone_in=(await DestroyedHere.of(agent.replica)).at,
             ends=await ends_of(agent.replica, agent.now_ms()),
+            known=known,
             renamed_too=params.get("renamed_too") is True,
         )
 

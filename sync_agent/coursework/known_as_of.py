@@ -4,7 +4,7 @@ Rules:
 - it is the server's last signed proof that all it holds of the class is here. What neighbours and sticks bring proves
   nothing of the kind: there may be more;
 - it is always told, and asked about where it is more than a day away, or there is none. An archive of what there is
-  about a person tells it of each of their classes, and asks nothing: who asks for it has a right to what there is;
+  about a person says it of each of their classes, and asks nothing: who asks for it has a right to what there is;
 - the time of now is this computer's own, put right by what it was off when the server last answered. A clock that has
   gone back since is no proof that no time has passed: then it is asked about as well.
 """
@@ -16,6 +16,7 @@ from typing import Final
 
 from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code
+from protocol.replica.access.known import Known
 from protocol.replica.console.operation import Outgoing
 from sync_agent.app import Agent
 from sync_agent.health import LastSync
@@ -41,11 +42,12 @@ async def tell_as_of(known_ms: int | None, outgoing: Outgoing, called: str = "th
     await outgoing.progress(f"{called} as this computer knew it {_when(known_ms)}")
 
 
-async def tell_of_all(agent: Agent, spaces: Iterable[bytes], outgoing: Outgoing) -> None:
-    """The same of each of these, by its name."""
-    names = await space_names(agent)
-    for space in spaces:
-        await tell_as_of(await agreed_ms(agent, space), outgoing, f"“{names.get(space) or space.hex()}”")
+async def tell_of_all(agent: Agent, spaces: Iterable[bytes], outgoing: Outgoing) -> list[Known]:
+    """The same of each of these, by its name; as an archive says it."""
+    names, known = await space_names(agent), [Known(space, await agreed_ms(agent, space)) for space in spaces]
+    for each in known:
+        await tell_as_of(each.as_of_ms, outgoing, f"“{names.get(each.space) or each.space.hex()}”")
+    return known
 
 
 async def check_known(agent: Agent, space: bytes, outgoing: Outgoing, nothing_done: str, *, as_it_is: bool) -> None:

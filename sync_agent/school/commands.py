@@ -242,6 +242,10 @@ async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
             f"{person.hex()} is known as well where this device has no say, and stays so there: "
             "who runs the server has them forgotten everywhere"
         )
+    await outgoing.progress(
+        "what a machine that has not called for long has of theirs goes with it: which do, `sync-server erase "
+        "--dry-run` and `export-person` say at the server"
+    )
     dry = params.get("dry_run") is True
     is_meant = dry or params.get("renamed_too") is True
     await ask_about_names(office.replica, persons, persons, outgoing, NOBODY_YET, is_meant=is_meant)

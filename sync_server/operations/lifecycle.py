@@ -59,10 +59,20 @@ from sync_server.kit.away import KitAway
 from sync_server.kit.shown import words_of_class
 from sync_server.opened.app import Server
 from sync_server.operations.command import Command, KitCommand
+from sync_server.operations.unheard import tell_of_unheard
 from sync_server.web.wording import Words
 
 MAX_TOLD_GONE: Final = 40
 """Of so many who are off a class's list it is told who they are: the first that came here."""
+_NOT_IN_IT: Final = (
+    "what of theirs lies on these machines alone is not in the archive, which says so: let them call (a cable, a "
+    "stick: `courier`), and write it again, before anybody is forgotten"
+)
+_GOES_UNSEEN: Final = (
+    "what of theirs lies on these machines alone is in no archive that was written before, and is hidden there when "
+    "they call, and destroyed a week later. If a family is to have it, let them call (a cable, a stick: `courier`), "
+    "and `export-person` write it, first: `unerase` shows again whom this forgets, for a week"
+)
 
 
 async def _revoke(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
@@ -180,11 +190,8 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: 
     closing = await close_space(
         server, kit, space, unopened_too=unopened_too, renamed_too=renamed_too, unheard_too=unheard_too
     )
-    if closing.not_heard:
-        await outgoing.progress(f"warning: {closing.not_heard.sentence}")
-    for beside in (closing.not_heard.sentence_of_offices, closing.not_heard.sentence_of_absent):
-        if beside is not None:
-            await outgoing.progress(f"warning: {beside}")
+    for sentence in closing.not_heard.sentences:
+        await outgoing.progress(f"warning: {sentence}")
     if kit is None:
         words = words_of_class(which.past.names.names[0], which.past.year, which.past.made_ms, which.school or "?")
         await outgoing.progress(
@@ -434,6 +441,7 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit
     async def open_key(work: Work) -> bytes | None:
         return None if kit is None else await kit.content_key(work)
 
+    known = await tell_of_unheard(server, [person], outgoing, _NOT_IN_IT)
     return await export_person(
         server.replica,
         server.holdings,
@@ -445,6 +453,7 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit
         now_ms=server.now_ms(),
         gone_in=(await DestroyedHere.of(server.replica)).at,
         ends=await ends_of(server.replica, server.now_ms()),
+        known=known,
         renamed_too=params.get("renamed_too") is True,
     )
 
@@ -467,6 +476,7 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
     going = persons if alone else await with_doubles(server.replica, persons)
     for line in await told_of_numbers(server, going):
         await outgoing.progress(line)
+    await tell_of_unheard(server, going, outgoing, _GOES_UNSEEN)
     dry = params.get("dry_run") is True
     is_meant = dry or params.get("renamed_too") is True
     await ask_about_names(server.replica, going, persons, outgoing, NOBODY_YET, is_meant=is_meant)

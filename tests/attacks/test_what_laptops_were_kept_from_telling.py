@@ -79,7 +79,7 @@ async def test_a_class_is_not_closed_while_what_was_said_on_a_teachers_laptop_ha
         await _pass(here, 21, second)
         assert await _look(here) == ([second.agent.device.hex()], [], [])
         kit, space = kit_in(tmp_path / "server" / "kit", None), here.office.space
-        with pytest.raises(Exception, match=r"said there goes unseen: PC 3 .*--unheard-too"):
+        with pytest.raises(Exception, match=r"said there is not known here: PC 3 .*--unheard-too"):
             await here.office.with_kit("space close", kit, space=space)
         for _ in range(2):
             await here.sync()

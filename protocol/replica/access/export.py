@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.replica.access.gathering import Gathering, GoneIn
+from protocol.replica.access.known import Known
 from protocol.replica.access.page import Say, page_of
 from protocol.replica.access.works import OpenKey, Works
 from protocol.replica.at_work.replica import Replica
@@ -31,18 +32,19 @@ async def export_person(
     now_ms: int,
     ends: Mapping[bytes, int | None],
     gone_in: GoneIn,
+    known: Iterable[Known] = (),
     renamed_too: bool = False,
 ) -> JSON:
     """Send the files of the archive, the page last, in the words of `say`; what it counted.
 
     `ends` says of each erasure until when it can be taken back here (`upkeep.orders.ends_of`), `gone_in` what was
-    destroyed here.
+    destroyed here, `known` how much is known here of their classes.
     Raises as `Gathering.gather`, and `BadInput(NOT_YET)` for somebody who has by now a name that was another's, unless
     `renamed_too`.
     """
     await ask_about_names(replica, [person], [person], outgoing, "nothing has been written yet", is_meant=renamed_too)
     works = Works(replica, holdings, open_key, outgoing)
-    found = await Gathering(replica, works, gone_in, outgoing).gather(person, ends)
+    found = await Gathering(replica, works, gone_in, outgoing).gather(person, ends, known)
     made = rfc3339(now_ms) or ""
     data = json.dumps(
         {"territory": territory_name, "made": made, **_mapping(found.as_json())}, ensure_ascii=False, indent=1

@@ -7,13 +7,14 @@ Rules:
   children one may be a thief's, and hands nobody's work to another family (docs/adr/0160);
 - whoever writes one is told of every name that lists ever had for whose it is (docs/adr/0289);
 - what is not shown, since it is erased, or held back with who was cut off, is in it as all else, said not to be shown,
-  and whoever writes one is told by whose word: nobody is to read that there was nothing (docs/adr/0361).
+  and whoever writes one is told by whose word: nobody is to read that there was nothing (docs/adr/0361);
+- how much of each class was known where it was written stands in it (docs/adr/0381).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -24,6 +25,7 @@ from protocol.folds.erasing import is_covered
 from protocol.limits import MAX_PAYLOAD_BYTES
 from protocol.model.entry import Entry, Kind, kind_name
 from protocol.model.structure import PersonRecord
+from protocol.replica.access.known import Known
 from protocol.replica.access.under_way import UnderWay, under_way
 from protocol.replica.access.works import Works
 from protocol.replica.at_work.replica import Replica
@@ -54,6 +56,8 @@ class Gathered:
     entries: list[JSON] = field(default_factory=list)
     erasure: UnderWay | None = None
     hidden: int = 0
+    known: list[tuple[Known, str | None]] = field(default_factory=list)
+    """Of each class, with what that is called."""
 
     def as_json(self) -> JSON:
         """All of it."""
@@ -62,6 +66,7 @@ class Gathered:
             "names": list(self.names),
             "works": list(self.works),
             "erasure": None if self.erasure is None else self.erasure.as_json(),
+            "known": [known.as_json(name) for known, name in self.known],
             "entries": self.entries,
         }
 
@@ -85,13 +90,14 @@ class Gathering:
         self._outgoing = outgoing
         self._spaces: dict[bytes, str] = {}
 
-    async def gather(self, person: bytes, ends: Mapping[bytes, int | None]) -> Gathered:
-        """`ends` says of each erasure until when it can be taken back here.
+    async def gather(self, person: bytes, ends: Mapping[bytes, int | None], known: Iterable[Known]) -> Gathered:
+        """`ends` says of each erasure until when it can be taken back here, `known` how much is known of classes.
 
         Raises `BadInput(UNKNOWN_PERSON)` if nothing here is about that person, `LocalFailure`.
         """
         await self._read_names_of_spaces()
         found, erased, why = Gathered(person), list[Entry](), Counter[str]()
+        found.known = [(each, self._spaces.get(each.space)) for each in known]
         for space in self._replica.door.spaces():
             view = await self._replica.view(space)
             held = [stored.entry for stored in await self._replica.store.scan(space)]

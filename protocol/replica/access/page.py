@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from urllib.parse import quote
 
 from protocol.replica.access.gathering import Gathered
+from protocol.replica.access.known import Known
 from protocol.replica.access.under_way import UnderWay
 from protocol.replica.console.operation import JSON
 
@@ -58,6 +59,7 @@ def page_of(found: Gathered, say: Say, territory: str, made: str, data: str) -> 
 <h1>{_e(say("family.title", name=title))}</h1>
 <p>{_e(say("family.made", territory=territory, day=made))} <code>{found.person.hex()}</code></p>
 {_erasure(found.erasure, say)}
+{"".join(_known(known, name or "?", say) for known, name in found.known)}
 <h2>{_e(say("family.names"))}</h2>
 <table><thead><tr>{heads}</tr></thead><tbody>{names}</tbody></table>
 <h2>{_e(say("family.works"))}</h2>
@@ -77,6 +79,20 @@ def _erasure(erasure: UnderWay | None, say: Say) -> str:
         return f"<p><strong>{_e(say('family.erasure_waits'))}</strong></p>"
     day = f"{say.moment(erasure.final_ms):%d/%m/%Y}"
     return f"<p><strong>{_e(say('family.erasure', day=day, clock=say.clock(erasure.final_ms)))}</strong></p>"
+
+
+def _known(known: Known, name: str, say: Say) -> str:
+    said = []
+    if known.silent is None and known.as_of_ms is None:
+        said.append(say("family.never_proven", space=name))
+    elif known.silent is None and known.as_of_ms is not None:
+        day = f"{say.moment(known.as_of_ms):%d/%m/%Y}"
+        said.append(say("family.known", space=name, day=day, clock=say.clock(known.as_of_ms)))
+    elif known.silent:
+        said.append(say.count("family.not_told", len(known.silent), space=name))
+    if known.are_others_unknown:
+        said.append(say("family.others_unknown", space=name))
+    return "".join(f"<p>{_e(each)}</p>" for each in said)
 
 
 def _name(row: Mapping[str, JSON], say: Say) -> str:

@@ -17,7 +17,9 @@ Rules:
   while it was silent, and has been heard of by nobody since, is said and not asked about (docs/adr/0374);
 - which machines a school's own computer has let in, with no server in reach, is known here once that has told: where
   such a one has not of late, that is said, and not asked about, since it may be at home for the summer (docs/adr/0354);
-- a server that was made anew, and has not heard of all, may not even know which machines there are.
+- a server that was made anew, and has not heard of all, may not even know which machines there are;
+- who gives somebody an archive, or forgets them, is told the same of each class that ever listed them, and asked
+  nothing: a family's right waits for no line (docs/adr/0381).
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from protocol.clock import DAY_MS, milliseconds_of, rfc3339
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Kind
 from protocol.replica.console.operation import JSON
-from protocol.replica.office.mentioned import day_of
+from protocol.replica.office.mentioned import day_of, mentioned
 from protocol.rights.door import Authority
 from protocol.roles import RUNS_A_SCHOOL, SHARED
 from sync_server.handlers.overview.devices import Device, DeviceState
@@ -72,10 +74,18 @@ class NotHeard:
     def sentence(self) -> str:
         """For whoever closes the class."""
         named = ", ".join(self._told_of(machine) for machine in self.machines)
-        said = [f"have not told all that they know for a week; what was handed in or said there goes unseen: {named}"]
+        said = [
+            f"have not told all that they know for a week; what was handed in or said there is not known here: {named}"
+        ]
         if self.made_anew is not None:
             said = [*(said if named else ()), f"may not even be known here: {self.made_anew.sentence}"]
         return "machines of this class " + "; others ".join(said)
+
+    @property
+    def sentences(self) -> list[str]:
+        """All that there is to say, for whoever closes the class, or takes something of it along."""
+        said = (self.sentence if self else None, self.sentence_of_offices, self.sentence_of_absent)
+        return [each for each in said if each is not None]
 
     @property
     def sentence_of_offices(self) -> str | None:
@@ -151,6 +161,13 @@ async def not_heard_in(server: Server, space: bytes) -> NotHeard:
     unknown = await never_let_in(server, kept, space) if kept else frozenset()
     offices, absent = tuple(of_people[_Part.LETS_IN]), tuple(of_people[_Part.ABSENT])
     return NotHeard(tuple(machines), await restored(server), said, offices, absent, doubted, unknown)
+
+
+async def not_heard_about(server: Server, persons: Collection[bytes]) -> dict[bytes, NotHeard]:
+    """The same of each class that lists one of these people, or did."""
+    listed = (await mentioned(server.replica, persons)).values()
+    spaces = dict.fromkeys(space for each in listed for space in each.spaces)
+    return {space: await not_heard_in(server, space) for space in spaces}
 
 
 def may_hold_work(server: Server, device: Device, line: Collection[bytes], kept: Container[bytes]) -> bool:
