@@ -235,6 +235,10 @@ async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
     await check_known(office, persons)
     for line in await described_alone(office, persons):
         await outgoing.progress(f"to be forgotten: {line}")
+    await outgoing.progress(
+        "what of theirs lies on a machine that has not called for long goes with it, unseen: which machines these are, "
+        "`sync-server erase --dry-run` says at the server"
+    )
     for line in await told_of_numbers(office, persons):
         await outgoing.progress(line)
     for person in await known_beyond(office, persons):
@@ -242,10 +246,6 @@ async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
             f"{person.hex()} is known as well where this device has no say, and stays so there: "
             "who runs the server has them forgotten everywhere"
         )
-    await outgoing.progress(
-        "what a machine that has not called for long has of theirs goes with it: which do, `sync-server erase "
-        "--dry-run` and `export-person` say at the server"
-    )
     dry = params.get("dry_run") is True
     is_meant = dry or params.get("renamed_too") is True
     await ask_about_names(office.replica, persons, persons, outgoing, NOBODY_YET, is_meant=is_meant)
