@@ -19,7 +19,7 @@ from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office as AnyOffice
 from protocol.replica.office.spaces import uai_of
 from protocol.rights.door import Authority, Door
-from protocol.roles import Role
+from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.keys.succession import Place, bind
 from sync_agent.school.office import SchoolOffice
@@ -42,6 +42,10 @@ def _as_they_came(rights: Iterable[Authority], _first: Authority | None, _door: 
 
 def _innermost(rights: Iterable[Authority], _first: Authority | None, door: Door) -> list[Authority]:
     return sorted(rights, key=lambda right: -len(door.lineage(right.space)))
+
+
+IN_A_CLASS_AS_WELL: dict[str, object] = {"protocol.rights.precedence._is_no_schools": lambda *_: False}
+"""As if a right to run a school was as good in a class."""
 
 
 def _widest(office: SchoolOffice) -> bytes:
@@ -241,7 +245,7 @@ async def _head_of_another_school_first(here: Town, *, stays: bool) -> Device:
     return head
 
 
-@attack(HEADS, off={"protocol.replica.office.erasures._where": _at_home_and_outside_it})
+@attack(HEADS, off={"protocol.replica.office.erasures._where": _at_home_and_outside_it, **IN_A_CLASS_AS_WELL})
 async def test_whom_a_head_who_changed_schools_has_forgotten_stays_so_whatever_right_in_the_class_a_server_gave(
     tmp_path: Path,
 ) -> None:
@@ -286,7 +290,7 @@ async def test_whom_a_head_has_forgotten_stays_so_whatever_higher_role_that_was_
 
 
 @pytest.mark.parametrize("stays", [False, True], ids=["changed schools", "has both"])
-@attack(HEADS, off={"sync_agent.school.office.SchoolOffice._besides": _under_one})
+@attack(HEADS, off={"sync_agent.school.office.SchoolOffice._besides": _under_one, **IN_A_CLASS_AS_WELL})
 async def test_what_a_head_of_two_schools_cut_off_stays_so_whatever_right_in_the_class_a_server_gave(
     tmp_path: Path, stays: bool
 ) -> None:
@@ -382,6 +386,65 @@ async def test_what_a_heads_computer_says_in_a_class_outlives_the_right_in_it_th
         await here.sync()
         await _new_keys(here, tmp_path, since="6h")
         assert all("Zoé" in _names(view) for view in await _views(here))
+
+
+async def _lets_in_who_stays_so(here: Town, folder: Path, head: Device, pc: Device, since: str) -> None:
+    """The head lets a PC into the class, lists a pupil and makes a code; then the server takes other keys."""
+    desk, office = Desk(head.agent), here.office
+    view = await office.server.replica.view(here.space)
+    (item,) = view.coursework.items
+    (pupil,) = [person for person, listed in view.roster.persons.items() if listed.role is PersonRole.PUPIL]
+    await desk.ask("grant", device=pc.agent.device.hex(), space=[office.space])
+    await desk.ask("person add", name="Zoé", role="pupil", space=[office.space])
+    await desk.ask("invite", role="machine", space=[office.space], uses=1, ttl="96h", person=None)
+    for _ in range(3):
+        await here.sync()
+    work = await here.work(pc, item, pupil.hex())
+    await here.sync()
+    await _new_keys(here, folder, since=since)
+    for shown in await _views(here):
+        assert work in shown.coursework.hand_ins
+        assert "Zoé" in _names(shown)
+    made = await office.server.store.scan_kinds([Kind.INVITE])
+    codes = {entry.id for entry in made if entry.header.author == head.agent.device}
+    assert codes
+    assert not codes & (await office.server.replica.view(here.space)).roster.held_back
+    assert not [each for each in await office.do("waiting") if each["device"] == head.agent.device.hex()]
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["changed schools", "has both"])
+@attack(HEADS, off=IN_A_CLASS_AS_WELL)
+async def test_whom_a_head_of_two_schools_lets_into_a_class_stays_in_it_whatever_right_in_it_a_server_gave_her(
+    tmp_path: Path, stays: bool
+) -> None:
+    async with town(tmp_path) as here:
+        await here.class_in_step()
+        head = await _head_of_another_school_first(here, stays=stays)
+        second = await here.device("machine", space=await _next_class_of(here))
+        await _days_go_by(here)
+        await _thief_lets_in(here, head, Role.HEAD, here.space)
+        await _lets_in_who_stays_so(here, tmp_path, head, second, "6h")
+
+
+@attack(HEADS, off={"sync_agent.app.in_order": _as_they_came})
+async def test_nor_does_one_around_all_schools_take_that_which_a_server_gave_her_before_she_changed(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        await here.class_in_step()
+        office, server = here.office, here.office.server.replica
+        before = above(server, bytes.fromhex((await office.do("space add", name="CP", school="0999999Z"))["space"]))
+        head = await here.device("head", None, before.hex())
+        second = await here.device("machine", space=await _next_class_of(here))
+        await _days_go_by(here)
+        await _thief_lets_in(here, head, Role.HEAD, server.territory)
+        office.clock.advance(DAY_MS)
+        await _new_keys(here, tmp_path, since=None)
+        office.clock.advance(DAY_MS)
+        await office.do("grant", device=head.agent.device.hex(), space=[here.school.hex()])
+        await office.do("ungrant", device=head.agent.device.hex(), space=[before.hex()])
+        await here.sync()
+        await _lets_in_who_stays_so(here, tmp_path, head, second, "60h")
 
 
 @attack(ROW, off={"sync_agent.app.in_order": _as_they_came})

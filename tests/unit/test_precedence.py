@@ -49,6 +49,18 @@ def test_of_rights_that_say_the_same_the_space_of_the_first_goes_first_then_the_
         assert in_order(came, above, door)[-1] == school
 
 
+def test_of_rights_to_run_schools_those_in_a_school_go_before_one_in_a_class_or_around_them(
+    world: World, door: Door, right: Authority
+) -> None:
+    school = replace(right, space=world.school, role=Role.HEAD)
+    above, in_class = replace(school, space=world.territory), replace(school, space=right.space)
+    elsewhere = replace(school, space=b"e" * 32)
+    for came in permutations([above, school, in_class]):
+        assert in_order(came, elsewhere, door) == [school, in_class, above]
+        assert in_order(came, above, door) == [above, school, in_class]
+        assert in_order(came, None, door) == [school, in_class, above]
+
+
 def test_what_calls_a_device_somebody_elses_or_something_else_goes_last_wherever(
     world: World, door: Door, right: Authority
 ) -> None:
