@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from protocol.replica.storage import database
 from tests.harness.classroom import Classroom, classroom
+from tests.harness.in_this_thread import ConnectionInThisThread
+
+
+@pytest.fixture(autouse=True)
+def answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that is about who waits for whom has a fixture of this name that does nothing."""
+    monkeypatch.setattr(database, "_Connection", ConnectionInThisThread)
 
 
 @pytest.fixture

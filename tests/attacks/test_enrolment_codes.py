@@ -58,6 +58,11 @@ async def nothing(*_: object) -> None:
     """A check that looks at nothing."""
 
 
+@pytest.fixture(autouse=True)
+def answers_at_once() -> None:
+    """Here databases have threads of their own: who waits for whom is what is looked at."""
+
+
 @pytest_asyncio.fixture
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
     async with new_office(tmp_path / "server") as made:
