@@ -18,7 +18,7 @@ PROGRAM = Program("sync-agent", "A program for tests.", lambda: "1.2.3")
 def publish(
     call: Call,
     *,
-    path: Annotated[list[str], Argument(metavar="PATH...")],
+    path: Annotated[list[str], Argument(metavar="PATH…")],
     space: Annotated[str, Option(metavar="ID")],
     peers: Annotated[list[str] | None, Option("--peer")] = None,
     uses: Annotated[int, Option(min=1)] = 1,

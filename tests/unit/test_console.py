@@ -199,6 +199,13 @@ def test_an_option_that_repeats_and_a_switch_may_be_given_twice(terminal: Termin
     assert "--space is given twice" in terminal.document()["error"]["message"]
 
 
+def test_what_is_no_text_is_wrong_usage_but_in_the_name_of_a_file(terminal: Terminal) -> None:
+    assert terminal.run("publish", "a", "--space", "\udcff", "--json") == 2
+    assert "\\udcff is no text" in terminal.document()["error"]["message"]
+    assert terminal.run("publish", "a", "--space", "s", "--peer", "\udcff:1", "--json") == 2
+    assert terminal.run("publish", "\udcff", "--space", "s", "--json") == 0
+
+
 def test_a_required_option_without_its_value_is_wrong_usage(terminal: Terminal) -> None:
     start = ("publish", "a", "--data", str(terminal.data_dir))
     assert terminal.run_bare(*start, "--space") == 2

@@ -18,11 +18,14 @@ from typing import Annotated, Any, Final, get_args, get_origin
 import click
 
 from protocol.errors import BadInput, Code
+from protocol.portable_names import displayable
 from protocol.replica.console.config import Known, settings_for
 from protocol.replica.console.frame import Call, Command, Misuse, Parsed
 from protocol.replica.console.options import Argument, Option, several_in
 
 _OF_EVERY_COMMAND: Final = ("--data", "--json")
+_NAMES_FILES: Final = frozenset({"DIR", "FILE", "FILE…", "FOLDER", "KIT", "PATH", "PATH…", "TITLE…", "auto|FOLDER"})
+"""The words in a command's help for what names files or folders."""
 
 
 class Parser:
@@ -143,12 +146,34 @@ class _Argument(click.Argument):
         return shown if self.required else f"[{shown}]"
 
 
-class _Texts(click.types.StringParamType):
+class _Text(click.types.StringParamType):
+    """Words that people read: a name, an id, a date. The name of a file alone may be any bytes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The text. Fails for bytes that are none: they would be found in no list, and written in no entry."""
+        text = super().convert(value, param, ctx)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{displayable(text)} is no text in UTF-8", param, ctx)
+        return text
+
+
+class _Several(click.types.StringParamType):
     """The values of an option that may be repeated."""
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
         """As `several_in` says; click alone would part names and hours at their spaces."""
         return several_in(rv)
+
+
+class _Texts(_Several, _Text):
+    """Both."""
+
+
+_TEXT: Final = _Text()
+_TEXTS: Final = _Texts()
+_SEVERAL: Final = _Several()
 
 
 @dataclass(frozen=True)
@@ -220,16 +245,18 @@ def _command_of(parser: Parser, name: str) -> click.Command:
 
 
 def _parameter(part: _Part, prefix: str) -> click.Parameter:
+    kind = _TEXT if part.kind is str and part.told.metavar not in _NAMES_FILES else part.kind
     if part.option is None:
         nargs = -1 if part.repeated else 1
         told = part.told.help or ""
-        return _Argument(told, [part.name], metavar=part.told.metavar, required=part.required, nargs=nargs)
+        metavar = part.told.metavar
+        return _Argument(told, [part.name], type=kind, metavar=metavar, required=part.required, nargs=nargs)
     spelled = f"--{part.option.replace('_', '-')}"
     least = part.told.min if isinstance(part.told, Option) else None
-    one = part.kind if least is None else click.IntRange(min=least)
+    one = kind if least is None else click.IntRange(min=least)
     return click.Option(
         [spelled, part.name],
-        type=_Texts() if part.repeated else one,
+        type=(_TEXTS if kind is _TEXT else _SEVERAL) if part.repeated else one,
         is_flag=part.kind is bool or None,  # told that it is none, a required one may come without its value
         multiple=part.repeated,
         required=part.required,
