@@ -22,7 +22,7 @@ from protocol.replica.console.abbreviations import whole
 from protocol.replica.console.by_name import is_whole
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
-from protocol.replica.office import commands, grants, withdrawals
+from protocol.replica.office import commands, withdrawals
 from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, with_doubles
 from protocol.replica.office.names import device_id, entry_id, person_id
@@ -59,6 +59,7 @@ from sync_server.kit.away import KitAway
 from sync_server.kit.shown import words_of_class
 from sync_server.opened.app import Server
 from sync_server.operations.command import Command, KitCommand
+from sync_server.operations.copies import confirm
 from sync_server.operations.unheard import tell_of_unheard
 from sync_server.web.wording import Words
 
@@ -84,12 +85,6 @@ async def _revoke(server: Server, params: Params, outgoing: Outgoing, kit: KitAw
     await let_go_of_all(server, device)
     told, opened = await commands.told_of_kept(kept, outgoing), await _opened_sign_ins(server, outgoing, since_ms)
     return {**told, "sign_ins": opened} if opened else told
-
-
-async def _confirm(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    restore = params.get("restore") is True
-    await grants.confirm_clone(server, device_id(given.text(params, "device")), restore=restore)
-    return {}
 
 
 async def _waiting(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
@@ -543,7 +538,7 @@ async def _unerase(server: Server, params: Params, outgoing: Outgoing, kit: KitA
 
 
 COMMANDS: Final[Mapping[str, Command]] = {
-    "confirm": _confirm,
+    "confirm": confirm,
     "waiting": _waiting,
     "person rename": commands.person_rename,
     "person retire": _person_retire,

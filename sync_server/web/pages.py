@@ -16,8 +16,9 @@ from aiohttp import web
 
 from protocol.errors import BadInput, LocalFailure, RelaisError
 from protocol.replica.at_work.replica import Entropy
-from protocol.replica.office.grants import confirm_clone, is_listed_but_revoked
+from protocol.replica.office.grants import confirm_clone, is_listed_but_revoked, passed_on_now
 from protocol.replica.office.names import device_id, entry_id
+from protocol.replica.office.spaces import shown_by_id
 from sync_server.config import RunConfig
 from sync_server.handlers.by_kit.came_after_closing import closing_notices
 from sync_server.handlers.by_kit.held_rights import words_of
@@ -156,6 +157,8 @@ class Pages:
             return self._reception.problem(visit, HTTPStatus.NOT_FOUND, "device.gone")
         view = DeviceView(device, found, visit.words)
         stays_out = device.state is DeviceState.RETIRED and await is_listed_but_revoked(self._server, device.id)
+        passed_on = await passed_on_now(self._server, device.id) if view.awaits_confirmation else ()
+        is_in = dict.fromkeys(each.space for each in passed_on)
         return self._reception.html(
             visit,
             "device.html",
@@ -164,6 +167,7 @@ class Pages:
             title_facts={"name": view.label},
             device=view,
             stays_out=stays_out,
+            confirmed_in=await shown_by_id(self._server, is_in, visit.words("device.everywhere")),
         )
 
     async def _confirm(self, visit: Visit, _form: Form) -> web.StreamResponse:
@@ -171,7 +175,10 @@ class Pages:
         device = _device_named(await self._survey.snapshot(), visit.request.match_info["device"])
         if device is None or device.clone_of is None:
             return self._reception.problem(visit, HTTPStatus.NOT_FOUND, "device.gone")
-        await confirm_clone(self._server, device.id)
+        try:
+            await confirm_clone(self._server, device.id)
+        except BadInput:
+            return self._reception.problem(visit, HTTPStatus.CONFLICT, "device.copy_is_out")
         await self._survey.snapshot(whole=True)
         return leads_to(addresses.device_address(device.id))
 

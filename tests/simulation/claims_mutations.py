@@ -76,9 +76,13 @@ def lets_in_unsaid_what_was_reported() -> AbstractContextManager[object]:
     """Whoever names a laptop that was reported is not told that this takes the report back (docs/adr/0234)."""
 
     def unsaid(
-        still_out: Sequence[bytes], ended_ms: int | None, _reported_ms: int | None, standing: grants.Standing
+        still_out: Sequence[bytes],
+        ended_ms: int | None,
+        _reported_ms: int | None,
+        standing: grants.Standing,
+        spaces: Sequence[bytes],
     ) -> grants.LetIn:
-        return let_in(still_out, ended_ms, None, standing)
+        return let_in(still_out, ended_ms, None, standing, spaces)
 
     let_in = grants.LetIn
     return mock.patch("protocol.replica.office.grants.LetIn", unsaid)

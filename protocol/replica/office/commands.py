@@ -136,11 +136,15 @@ async def let_in_device(
     outgoing: Outgoing,
     chosen: grants.Standing | None = None,
 ) -> None:
-    """`grant --device`; where else it had been cut off is told, and that a stay which had ended has no end now.
+    """`grant --device`."""
+    await tell_of_let_in(office, device, await grants.grant_device(office, device, spaces, chosen), program, outgoing)
+
+
+async def tell_of_let_in(office: Office, device: bytes, let_in: grants.LetIn, program: str, outgoing: Outgoing) -> None:
+    """Where else a device that was let in had been cut off, and that a stay which had ended has no end now.
 
     And that this takes back what others had reported, who may know that it is still lost (docs/adr/0234).
     """
-    let_in = await grants.grant_device(office, device, spaces, chosen)
     if let_in.reported_ms is not None:
         await outgoing.progress(
             f"it had been reported lost, or cut off, {local_time(rfc3339(let_in.reported_ms) or '')}: with this it "
@@ -161,7 +165,7 @@ async def let_in_device(
             f"it stays cut off in {names}, and out of what `grant --person` does: `{program} grant --device "
             f"{device.hex()} {everywhere}` takes all of that back"
         )
-    given = await grants.raised(office, device, spaces)
+    given = await grants.raised(office, device, let_in.spaces)
     if given is not None and given.higher is None and given.role in RUNS_A_SCHOOL:
         await outgoing.progress(f"it comes in as what it was let in as first: {given.role} there, who lets others in")
     await _tell_if_raised(device, given, program, outgoing)

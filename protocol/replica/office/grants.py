@@ -1,7 +1,8 @@
 """Who may come in where: grants for known devices and people (R7); how they leave is in `withdrawals`.
 
 Rules:
-- a cloned machine that took keys of its own works at once; confirming it adds the grant that it would have got;
+- a cloned machine that took keys of its own works at once; confirming it adds the grant that it would have got, where
+  it is in now: what its keys passed on and nothing counts any more lets it in nowhere (docs/adr/0385);
 - a device that comes back gets a grant that names the revocations which it overcomes (`protocol.rights.roster`);
 - only a grant to the device itself overcomes a revocation: granting a person lets no stolen laptop back in, nor one
   that another school calls theirs; what was cut off for its own sake comes along nowhere (`device_cuts`);
@@ -21,7 +22,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -66,13 +67,14 @@ class LetIn(NamedTuple):
 
     None where it had not ended, or where it is let in until a day. `reported_ms` is when somebody who runs a school had
     last said what this takes back, a report of its loss perhaps (docs/adr/0234); None where this takes back no such.
-    `standing` is as what it is let in.
+    `standing` is as what it is let in, `spaces` is where.
     """
 
     still_out: Sequence[bytes]
     ended_ms: int | None
     reported_ms: int | None
     standing: Standing
+    spaces: Sequence[bytes]
 
 
 async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], chosen: Standing | None = None) -> LetIn:
@@ -82,8 +84,14 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], c
     `standings_of` gives. Raises `BadInput(UNKNOWN_DEVICE)`, also where no grant names it as what was chosen.
     """
     standing, like = await _further(office, device, spaces, chosen)
+    return await _let_in(office, standing, dict.fromkeys(spaces, like))
+
+
+async def _let_in(office: Office, standing: Standing, given: Mapping[bytes, Authority]) -> LetIn:
+    """Say of one device what a grant in each of these spaces is to repeat."""
+    (device, _), person, spaces = standing.device, standing.person, list(given)
     try:
-        drafts = [] if standing.person is None else await _listing_drafts(office, standing.person, spaces)
+        drafts = [] if person is None else await _listing_drafts(office, person, spaces)
     except BadInput as reason:
         raise BadInput(
             Code.UNKNOWN_PERSON,
@@ -91,21 +99,23 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], c
             "forgotten. `person add` lists them anew, and a code (`invite`) lets a computer of theirs in",
             device=device.hex(),
         ) from reason
-    persons = () if like.person is None else (like.person,)
+    persons = () if person is None else (person,)
     cuts = await standing_cuts(office, [device], persons)
     ends = [grant.until_ms for grant in await standing_grants(office, device)]
-    drafts += await _grant_drafts(office, like, spaces)
-    if like.role not in SHARED:
-        await note_device(office, standing.person, standing.device, How.NAME)
+    for like in dict.fromkeys(given.values()):
+        drafts += await _grant_drafts(office, like, [space for space in spaces if given[space] == like])
+    if any(like.role not in SHARED for like in given.values()):
+        await note_device(office, person, standing.device, How.NAME)
     await write_and_tend(office, drafts)
     places = dict.fromkeys(cut.space for cut in cuts)
     still_out = [space for space in places if device in (await office.replica.view(space)).roster.cut]
     stays = [end_ms for end_ms in ends if end_ms is not None]
-    ended_ms = max(stays) if like.until_ms is None and len(stays) == len(ends) else None
+    is_for_good = all(like.until_ms is None for like in given.values())
+    ended_ms = max(stays) if is_for_good and len(stays) == len(ends) else None
     reports = [cut for cut in cuts if not cut.by_server]
     left = {cut.entry for cut in await standing_cuts(office, [device], persons)} if reports else set()
     reported_ms = max((cut.said_ms for cut in reports if cut.entry not in left), default=None)
-    return LetIn(still_out, ended_ms, reported_ms, standing)
+    return LetIn(still_out, ended_ms, reported_ms, standing, spaces)
 
 
 async def standings_of(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Standing]:
@@ -220,25 +230,46 @@ async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
     return await (await _revoked(office, person, (), cuts))(known)
 
 
-async def confirm_clone(office: Office, device: bytes, *, restore: bool = False) -> None:
-    """Let a cloned machine in by a grant of its own; with `restore`, in the role and for the person that it had before.
+async def confirm_clone(office: Office, device: bytes, *, restore: bool = False) -> LetIn:
+    """Let a cloned machine in by grants of its own, where the keys that it was let in by do so now.
 
-    Raises `BadInput(UNKNOWN_DEVICE)`, also for a device that is no clone.
+    With `restore`, in the role and for the person that it had before; where that was another, it stays as it is. Raises
+    `BadInput(UNKNOWN_DEVICE)`, also for a device that is no clone; NOT_YET for one that is in nowhere by those keys.
     """
-    passed_on = [grant for grant in grants_of(office, device) if grant.predecessor is not None]
-    if not passed_on:
+    if not any(grant.predecessor is not None for grant in grants_of(office, device)):
         raise BadInput(Code.UNKNOWN_DEVICE, f"{device.hex()} is no clone: a person let it in", device=device.hex())
-    drafts = []
+    passed_on = await passed_on_now(office, device)
+    if not passed_on:
+        raise BadInput(
+            Code.NOT_YET,
+            "this is a copy of a computer that was cut off, or what let that one in counts no more: it is in nowhere, "
+            "and there is nothing to confirm. If somebody knows it, `grant --device` lets it into a class as a PC; for "
+            "whom a laptop was, a code (`invite`) says",
+            device=device.hex(),
+        )
+    given = dict[bytes, Authority]()
     for grant in passed_on:
-        like = grant
-        held_back = (await office.replica.view(grant.space)).roster.held_back
-        before = office.replica.door.authority(await _named_grant(office, grant))
-        if restore and before is not None and before.grant not in held_back:
-            like = replace(grant, role=(await _first_said(office, before)).role, person=before.person)
-        drafts += await _grant_drafts(office, like, [grant.space])
-        if like.role not in SHARED:
-            await note_device(office, like.person, like.pair, How.NAME)
-    await write_and_tend(office, drafts)
+        given.setdefault(grant.space, await _as_before(office, grant) if restore else grant)
+    standing = _standing(next(iter(given.values())))
+    return await _let_in(office, standing, {at: like for at, like in given.items() if _standing(like) == standing})
+
+
+async def passed_on_now(office: Office, device: bytes) -> list[Authority]:
+    """The successors by which a cloned machine is in somewhere now: none that is held back, was ended, or is void."""
+    found = []
+    for grant in grants_of(office, device):
+        roster = (await office.replica.view(grant.space)).roster
+        if grant.predecessor is not None and grant in roster.authorities and grant.key not in roster.cut:
+            found.append(grant)
+    return found
+
+
+async def _as_before(office: Office, successor: Authority) -> Authority:
+    """What a successor gives, in the role and for the person that the machine had which said it."""
+    before = office.replica.door.authority(await _named_grant(office, successor))
+    if before is None:
+        return successor
+    return replace(successor, role=(await _first_said(office, before)).role, person=before.person)
 
 
 async def _named_grant(office: Office, successor: Authority) -> bytes | None:

@@ -179,6 +179,13 @@ async def space_records(office: Office) -> dict[bytes, SpaceRecord]:
     return records
 
 
+async def shown_by_id(office: Office, spaces: Iterable[bytes], everywhere: str = "every school") -> list[str]:
+    """Classes, schools and the territory by their ids, with the names that they have now behind them."""
+    records, territory = await space_records(office), office.replica.territory
+    names = {space: f"“{record.name}”" for space, record in records.items()} | {territory: everywhere}
+    return [f"{space.hex()} ({names[space]})" if space in names else space.hex() for space in spaces]
+
+
 async def pasts_beside(office: Office, space: bytes) -> dict[bytes, SpacePast]:
     """The past of a class, and of each other that lies where it does."""
     replica, door = office.replica, office.replica.door
