@@ -35,7 +35,7 @@ from sync_agent.app import Agent
 from sync_agent.coursework.known_as_of import check_known
 from sync_agent.coursework.own_versions import OwnVoice, own_voice
 from sync_agent.coursework.publisher import Wish, publish
-from sync_agent.coursework.reading import need_of, read_checked
+from sync_agent.coursework.reading import need_of
 from sync_agent.keys.acquaintances import known_in
 
 
@@ -245,7 +245,7 @@ class _Files:
     async def __aiter__(self) -> AsyncIterator[FileEvent]:
         for file in await self._agent.holdings.manifest(self._version.record.content.stream):
             yield FileStart(file.path, file.size)
-            async for piece in read_checked(self._agent, file.stream):
+            async for piece in self._agent.holdings.read_checked(file.stream):
                 for at in range(0, len(piece), FILE_PIECE_BYTES):
                     yield FileData(piece[at : at + FILE_PIECE_BYTES])
             yield FileEnd()

@@ -46,7 +46,7 @@ from sync_agent.coursework.folder import (
     tag_of,
     write_files,
 )
-from sync_agent.coursework.reading import need_of, read_checked, readable_version
+from sync_agent.coursework.reading import need_of, readable_version
 from sync_agent.coursework.rules import Wanted, wanted_files
 from sync_agent.coursework.space_folders import space_folders
 from sync_agent.coursework.titles import Shown, Title, named, noted
@@ -495,7 +495,7 @@ class Materializer:
         if file.data is not None:
             yield file.data
             return
-        async with aclosing(read_checked(self._agent, file.stream)) as pieces:
+        async with aclosing(self._agent.holdings.read_checked(file.stream)) as pieces:
             async for piece in pieces:
                 yield piece
 

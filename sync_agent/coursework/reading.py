@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from protocol.clock import rfc3339
@@ -351,23 +351,9 @@ async def _manifest(agent: Agent, content: ContentRef) -> Sequence[ManifestEntry
 async def _send(agent: Agent, files: Sequence[ManifestEntry], outgoing: Outgoing) -> None:
     for file in files:
         await outgoing.start(file.path, file.size)
-        async for piece in read_checked(agent, file.stream):
+        async for piece in agent.holdings.read_checked(file.stream):
             await outgoing.data(piece)
         await outgoing.end()
-
-
-async def read_checked(agent: Agent, stream: bytes, start: int = 0) -> AsyncGenerator[bytes, None]:
-    """The bytes of a stream that was complete, from `start` on.
-
-    Raises `LocalFailure(INCOMPLETE | DAMAGED)`, having taken back that it is.
-    """
-    try:
-        async for piece in agent.replica.content.read_stream(stream, start):
-            yield piece
-    except LocalFailure as failure:
-        if failure.code in (Code.INCOMPLETE, Code.DAMAGED):
-            await agent.holdings.forget()
-        raise
 
 
 def need_of(item: Item, version: Version) -> Need:

@@ -30,7 +30,6 @@ from protocol.limits import (
 from protocol.replica.content.holdings import work_need
 from protocol.trust.sealing import SealReader
 from sync_agent.app import Agent
-from sync_agent.coursework.reading import read_checked
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.machine.marks import HAND_IN_MARKS, HAND_IN_NAMES_MARKS
 
@@ -114,7 +113,7 @@ async def _sealed_list(agent: Agent, work: Work, content_key: bytes) -> Names:
     stream = work.record.content.stream
     left = len(await agent.replica.content.chunk_list(stream) or ())
     reader = SealReader(content_key)
-    async with aclosing(read_checked(agent, stream)) as sealed:
+    async with aclosing(agent.holdings.read_checked(stream)) as sealed:
         async for chunk in sealed:
             left -= 1
             reader.feed(chunk, last=left == 0)

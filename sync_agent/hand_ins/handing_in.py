@@ -46,7 +46,7 @@ from protocol.transfer.chunking import ChunkRef
 from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
 from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
-from sync_agent.coursework.reading import Manifests, files_json, find_item, find_work, read_checked
+from sync_agent.coursework.reading import Manifests, files_json, find_item, find_work
 from sync_agent.hand_ins.copies import lasting_state
 from sync_agent.hand_ins.file_names import SealedLists, encoded, names_mark_of
 from sync_agent.hand_ins.for_good import opened_for_good
@@ -300,7 +300,7 @@ async def unsealed(
     reader = SealReader(content_key)
     left = len(chunks)
     try:
-        async with aclosing(read_checked(agent, stream)) as sealed:
+        async with aclosing(agent.holdings.read_checked(stream)) as sealed:
             async for chunk in sealed:
                 left -= 1
                 for index, piece in reader.feed(chunk, last=left == 0):

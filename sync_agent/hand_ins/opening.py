@@ -15,7 +15,6 @@ from protocol.folds.hand_in_keys import content_keys_of
 from protocol.replica.content.holdings import work_need
 from protocol.trust.sealing import SealReader
 from sync_agent.app import Agent
-from sync_agent.coursework.reading import read_checked
 from sync_agent.keys.key_wraps import reading_keys
 
 
@@ -38,7 +37,7 @@ async def _begins(agent: Agent, work: Work) -> tuple[bytes, bool] | None:
         return None
     chunks = await agent.replica.content.chunk_list(stream) or ()
     try:
-        async with aclosing(read_checked(agent, stream)) as sealed:
+        async with aclosing(agent.holdings.read_checked(stream)) as sealed:
             async for chunk in sealed:
                 return chunk, len(chunks) == 1
     except LocalFailure:

@@ -4,51 +4,49 @@ Rules:
 - a portfolio is what a family may have: what the pupil handed in, as files, and what was said of it. It is written from
   what this device can open, which writes no receipt; what it cannot open is named;
 - what was said lies apart from what was handed in, a file for each who said something, which is called after them and
-  after nothing else: no text, and no file that is handed in, passes for anybody's word (docs/adr/0371);
+  after nothing else: no text, and no file that is handed in, passes for anybody's word (docs/adr/0371). What they gave
+  with it (a corrected copy) lies beside it, in a folder that is called likewise (docs/adr/0386);
 - a folder is called after the pupil, and by what else the lists called them; that of one who has by now a name that was
   another's is not written before it is asked for by the id (docs/adr/0289);
 - who was a pupil of the list and is none by now has a folder as well, which says so (docs/adr/0295);
 - what lies here and is not shown is named, with whose word hides it, and nothing is written before it was said whether
   that is to be in it: who has the server's key hides it for an hour, and no portfolio looks as if it lacked something
-  (docs/adr/0356);
+  (docs/adr/0356). So is what was said with files that have not come, as what came as a header alone (docs/adr/0386);
 - as of when this computer knows the class is told, and asked about where that is not of late (docs/adr/0380).
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping
-from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.errors import BadInput, Code, LocalFailure, Refused
+from protocol.errors import BadInput, Code, Refused
 from protocol.folds.coursework import Work
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
 from protocol.model.entry import Entry
 from protocol.portable_names import portable_name
-from protocol.replica.access.works import FEEDBACK_FOLDER, WORK_FOLDER
+from protocol.replica.access.works import FEEDBACK_FOLDER, WORK_FOLDER, Works
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import Outgoing
-from protocol.replica.content.holdings import work_need
+from protocol.replica.content.holdings import Need
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.not_shown import NotShown, not_shown, why_hidden
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
 from protocol.replica.office.people import first_names
 from protocol.replica.office.taken_names import ask_about_names, called_otherwise, taken_names
-from protocol.replica.office.whose_words import files_of, names_of_words
+from protocol.replica.office.whose_words import SAID_ENDING, names_of_words
 from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
 from sync_agent.coursework.known_as_of import check_known
-from sync_agent.hand_ins.handing_in import unsealed
 from sync_agent.hand_ins.looked_at import eyes_in
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.key_wraps import open_given_keys
 
-SAID_ENDING: Final = ".txt"
 _BEFORE_CHARS: Final = 40
 _CUT_BYTES: Final = 4
 """Names that end so near to the longest possible may have been cut within a character."""
@@ -62,7 +60,7 @@ _MOST_LINES: Final = 40
 class Portfolios:
     """How much work was written, how much does not open here, and how much waits for its pupil to be asked for.
 
-    `hidden` is how much is not shown, or something that was said of it.
+    `hidden` is how much is not shown, or something that was said of it, or has not come with all its files.
     """
 
     written: int
@@ -145,7 +143,7 @@ async def portfolio(
 
 @dataclass(frozen=True, slots=True)
 class _Hidden:
-    """A hand-in that is not shown, or of which a word is not that was said of it; whose it is, and why."""
+    """A hand-in that is not shown, or of which what was said is not, or is not all here; whose it is, and why."""
 
     work: bytes
     person: bytes
@@ -155,9 +153,8 @@ class _Hidden:
 async def _hidden(agent: Agent, view: SpaceView, lying: NotShown, of: Collection[bytes]) -> list[_Hidden]:
     """What is not shown of the work of these people."""
     shown = view.coursework.hand_ins
-    unsaid = {
-        note.id: work.id for work in shown.values() if work.person in of for note in lying.remarks.get(work.id, ())
-    }
+    theirs = [work for work in shown.values() if work.person in of]
+    unsaid = {note.id: work.id for work in theirs for note in lying.remarks.get(work.id, ())}
     notes = (await agent.replica.store.get(list(unsaid))).values()
     entries = [*(one for one in lying.hand_ins if _whose(one) in of), *notes]
     why = await why_hidden(agent.replica, view.roster, entries)
@@ -168,7 +165,17 @@ async def _hidden(agent: Agent, view: SpaceView, lying: NotShown, of: Collection
             f"what was said of it: {why[one.id]}" if one.id in unsaid else why[one.id],
         )
         for one in entries
+    ] + [
+        _Hidden(work.id, work.person, "what was said of it, whose files have not come: sync first")
+        for work in theirs
+        if await _lacks_files(agent, work)
     ]
+
+
+async def _lacks_files(agent: Agent, work: Work) -> bool:
+    """Whether something was said of it with files that are not all here, and may come."""
+    needs = (Need(work.space, content.stream, sealed=False) for content in work.said_with_files.values())
+    return bool(await agent.holdings.incomplete(needs, 1))
 
 
 def _with_hidden(view: SpaceView, lying: NotShown, hidden: Iterable[_Hidden]) -> dict[bytes, Work]:
@@ -195,8 +202,9 @@ def _check_hidden(hidden: int, *, spoken_of: bool) -> None:
         raise BadInput(
             Code.NOT_YET,
             f"nothing has been written yet: {hidden} hand-ins lie here that are hidden, or of which the rest, or "
-            "what was said, is. Whoever has the server's key hides them for an hour, and portfolios without them look "
-            "whole. Say --hidden-too to write those that open here as well, in folders that say so, or --shown-only",
+            "what was said, is or has not come. Whoever has the server's key hides them for an hour, and portfolios "
+            "without them look whole. Say --hidden-too to write those that open here as well, in folders that say so, "
+            "or --shown-only",
         )
 
 
@@ -270,52 +278,26 @@ async def _called_the_same(agent: Agent, roster: Roster, pupils: Container[bytes
 
 
 async def _give(agent: Agent, lying: NotShown, work: Work, folder: str, name: str, outgoing: Outgoing) -> bool:
-    content_key = await _opening_to_the_end(agent, [work, lying.whole.hand_ins.get(work.id, work)])
-    if content_key is None:
+    """Whether it opens to its end: one that does not keeps nobody's portfolio from being written."""
+
+    async def open_key(way: Work) -> bytes | None:
+        return await opening_key(agent, way)
+
+    works = Works(agent.replica, agent.holdings, open_key, outgoing)
+    ways = [work, lying.whole.hand_ins.get(work.id, work)]
+    if (await works.handed(ways, f"{folder}/{WORK_FOLDER}/{name}"))["files"] is None:
         return False
-    begun = -1
-    async for files, index, piece in unsealed(agent, work, content_key):
-        while begun < index:
-            if begun >= 0:
-                await outgoing.end()
-            begun += 1
-            await outgoing.start(f"{folder}/{WORK_FOLDER}/{name}/{files[begun].path}", files[begun].size)
-        if piece:
-            await outgoing.data(piece)
-    if begun >= 0:
-        await outgoing.end()
-    for whose, words in await _said_of(agent, lying.roster, work):
-        await outgoing.start(f"{folder}/{FEEDBACK_FOLDER}/{name}/{whose}", len(words))
-        await outgoing.data(words)
-        await outgoing.end()
+    notes = [note for note in work.remarks if not note.record.says_nothing]
+    said = await works.said(lying.roster, notes, f"{folder}/{FEEDBACK_FOLDER}/{name}")
+    for note, (place, row) in zip(notes, said, strict=True):
+        words = "".join(f"{part}\n" for part in (note.record.mark, note.record.text) if part).encode()
+        if words or note.record.content is None:
+            await outgoing.start(f"{place}{SAID_ENDING}", len(words))
+            await outgoing.data(words)
+            await outgoing.end()
+        if "missing" in row:
+            await outgoing.progress(f"not in it: the files of {place}, which are not whole here")
     return True
-
-
-async def _opening_to_the_end(agent: Agent, ways: Iterable[Work]) -> bytes | None:
-    """The content key of a hand-in, by what is shown, else by all that lies here; None where it opens to no end."""
-    for way in ways:
-        content_key = await opening_key(agent, way)
-        if content_key is None or not await agent.holdings.is_complete(work_need(way)):
-            continue
-        with suppress(LocalFailure):  # one that was sealed wrongly keeps nobody's portfolio from being written
-            async with aclosing(unsealed(agent, way, content_key)) as pieces:
-                async for _ in pieces:
-                    pass
-            return content_key
-    return None
-
-
-async def _said_of(agent: Agent, roster: Roster, work: Work) -> list[tuple[str, bytes]]:
-    """What is said of a hand-in, a file for each who says something."""
-    said = [note for note in work.remarks if not note.record.says_nothing]
-    names = await names_of_words(agent.replica, roster, {note.grant for note in said})
-    whose: defaultdict[str | None, list[str]] = defaultdict(list)
-    for note in said:
-        words = (part for part in (note.record.mark, note.record.text) if part)
-        whose[names.get(note.grant)].append("".join(f"{part}\n" for part in words))
-    return [
-        (file, "\n".join(whose[who]).encode()) for who, file in zip(whose, files_of(whose, SAID_ENDING), strict=True)
-    ]
 
 
 def _named(name: str, one: bytes, *, first: str = "", then: str = "") -> str:

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import BadInput, LocalFailure
+from protocol.errors import BadInput, RelaisError
 from protocol.folds.coursework import Coursework, FeedbackNote, Work, remark_of
 from protocol.model.ancestry import in_order_of_showing
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Revocation
 from protocol.replica.access.page import Say, _remark
+from protocol.replica.access.works import Works
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON
@@ -27,8 +28,6 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from protocol.trust.sealing import wrap_key
-from sync_agent.app import Agent
-from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, Given, assignment
@@ -218,11 +217,11 @@ async def test_nor_is_a_portfolio_written_unasked_without_a_teachers_words_while
     assert remarks_in(files) == {"Quelqu'un sans nom ici": "18/20\nBien raconté.\n"}
 
 
-async def _by_what_is_shown(agent: Agent, ways: Iterable[Work]) -> bytes | None:
-    return await opening_key(agent, next(iter(ways)))
+async def _by_what_is_shown(works: Works, ways: Sequence[Work], folder: str) -> dict[str, JSON]:
+    return {"files": await works._open(ways[0], folder)}
 
 
-PORTFOLIOS = {"sync_agent.hand_ins.year_end._opening_to_the_end": _by_what_is_shown}
+PORTFOLIOS = {"protocol.replica.access.works.Works.handed": _by_what_is_shown}
 
 
 @attack("work is hidden for the hour in which families' portfolios are written", off=PORTFOLIOS)
@@ -248,7 +247,7 @@ async def test_work_that_was_sealed_wrongly_is_named_and_the_rest_of_a_class_get
         await device.session.sync()
     try:
         files = await desk.files("portfolio", space=room.space.hex())
-    except LocalFailure as failure:
+    except RelaisError as failure:
         pytest.fail(f"no portfolio of the class is written: {failure}")
     assert sum(path.endswith(".odt") for path in files) == 2
     assert any(line.startswith("does not open on this device: Léa, ") for line in desk.told)

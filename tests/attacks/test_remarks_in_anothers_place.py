@@ -178,7 +178,7 @@ async def test_a_remark_that_is_hidden_is_asked_about_though_others_are_shown_of
     with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-ins"):
         await _correction(desk, here)
     files = await desk.files("portfolio", space=here.room.space.hex(), hidden_too=True)
-    assert "19/20\nEt bien écrit.\n" in remarks_in(files)["Mme Petit"]
+    assert "19/20\nEt bien écrit.\n" in remarks_in(files).values()
 
 
 # --- by her name ------------------------------------------------------------------------------------------------------

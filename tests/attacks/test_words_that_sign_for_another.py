@@ -7,13 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from protocol.folds.coursework import Work
 from protocol.model.entry import Kind
 from protocol.model.work import Feedback
-from protocol.replica.office.whose_words import names_of_words
-from protocol.rights.roster import Roster
 from protocol.roles import PersonRole, Role
-from sync_agent.app import Agent
 from tests.harness.attack import attack
 from tests.harness.classroom import Given
 from tests.harness.commands import Desk
@@ -32,11 +28,11 @@ async def here(tmp_path: Path) -> AsyncIterator[SpiedClass]:
         yield made
 
 
-async def _all_in_one(agent: Agent, roster: Roster, work: Work) -> list[tuple[str, bytes]]:
-    """Each with their name below."""
-    names = await names_of_words(agent.replica, roster, {note.grant for note in work.remarks})
-    each = (f"{note.record.mark}\n{note.record.text}\n({names[note.grant]})\n" for note in work.remarks)
-    return [("correction.txt", "\n".join(each).encode())]
+def _by_number(whose: Iterable[str | None]) -> list[str]:
+    return [str(number) for number, _ in enumerate(whose, 1)]
+
+
+BY_NUMBER = {"protocol.replica.access.works.files_of": _by_number}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +44,7 @@ async def _all_in_one(agent: Agent, roster: Roster, work: Work) -> list[tuple[st
     ],
     ids=["text", "mark", "name"],
 )
-@attack(ROW, off={"sync_agent.hand_ins.year_end._said_of": _all_in_one, "protocol.fields.name_shown": str})
+@attack(ROW, off={**BY_NUMBER, "protocol.fields.name_shown": str})
 async def test_a_portfolio_has_a_file_of_each_who_said_something_and_no_text_signs_for_another(
     here: SpiedClass, name: str, mark: str, text: str
 ) -> None:
@@ -77,11 +73,7 @@ async def test_nothing_that_is_handed_in_lies_where_a_portfolio_has_what_was_sai
     assert remarks_in(files) == {"Mme Petit": f"18/20\n{HERS}\n"}
 
 
-def _by_number(whose: Iterable[str | None], ending: str = "") -> list[str]:
-    return [f"{number}{ending}" for number, _ in enumerate(whose, 1)]
-
-
-@attack(ROW, off={"protocol.replica.access.works.files_of": _by_number})
+@attack(ROW, off=BY_NUMBER)
 async def test_a_file_that_belongs_to_what_was_said_lies_in_a_familys_archive_under_whose_word_it_is(
     here: SpiedClass,
 ) -> None:

@@ -10,6 +10,6 @@ def remarks_in(files: Mapping[str, bytes]) -> dict[str, str]:
     found = {}
     for path, data in files.items():
         _, place, *_, name = path.split("/")
-        if place == "corrections":
+        if place == "corrections" and path.count("/") == 3:
             found[name.removesuffix(".txt")] = data.decode()
     return found

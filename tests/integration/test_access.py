@@ -140,6 +140,7 @@ async def test_a_remark_of_which_a_file_is_damaged_is_named_and_the_rest_of_the_
     with zipfile.ZipFile(tmp_path / "lea.zip") as found:
         (row,) = json.loads(found.read("donnees.json"))["works"]
         assert not any(path.startswith("corrections/") for path in found.namelist())
+        assert "Les fichiers ne sont pas sur cette machine." in said_in(found.read("index.html"))
     assert (row["feedback"]["text"], row["feedback"]["missing"]) == ("Encore bravo", "damaged")
 
 

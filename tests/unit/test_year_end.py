@@ -10,23 +10,28 @@ from sync_agent.hand_ins.year_end import _named
 
 
 def test_a_file_of_what_was_said_is_called_after_whose_word_it_is_and_no_two_are_the_same() -> None:
-    assert files_of(["Mme Petit", "Mme Petit (2)", "CON", "M. A/B", None, None], ".txt") == [
-        "Mme Petit.txt",
-        "Mme Petit (2).txt",
-        "-CON.txt",
-        "M. A-B.txt",
-        "Quelqu'un sans nom ici.txt",
-        "Quelqu'un sans nom ici [2].txt",
+    assert files_of(["Mme Petit", "Mme Petit (2)", "CON", "M. A/B", None, None]) == [
+        "Mme Petit",
+        "Mme Petit (2)",
+        "-CON",
+        "M. A-B",
+        "Quelqu'un sans nom ici",
+        "Quelqu'un sans nom ici [2]",
     ]
     assert files_of([]) == []
 
 
 def test_of_a_name_too_long_for_a_file_the_number_stays() -> None:
     long = "𝄞" * 200
-    first, second, other = files_of([long, f"{long} (2)", f"{long}𝄞"], ".txt")
-    assert second.endswith(" (2).txt")
-    assert other == first.replace(".txt", " [2].txt")
-    assert all(len(one.encode()) <= MAX_PATH_COMPONENT_BYTES for one in (first, second, other))
+    first, second, other = files_of([long, f"{long} (2)", f"{long}𝄞"])
+    assert second.endswith(" (2)")
+    assert other == f"{first} [2]"
+    assert all(len(f"{one}.txt".encode()) <= MAX_PATH_COMPONENT_BYTES for one in (first, second, other))
+
+
+def test_who_is_called_as_a_file_of_anothers_words_takes_neither_its_place_nor_that_name() -> None:
+    called = ["Mme Petit.txt", "Mme Petit.TXT. ", "Mme Petit", "Mme Petit-txt"]
+    assert files_of(called) == ["Mme Petit-txt", "Mme Petit.TXT.  [2]", "Mme Petit", "Mme Petit-txt [2]"]
 
 
 @pytest.mark.parametrize("name", ["é" * 200, "Léa " + "𝄞" * 196, "Lé" + "a" * 198])

@@ -130,9 +130,10 @@ def _work(row: Mapping[str, JSON], say: Say) -> str:
 def _remark(note: Mapping[str, JSON], say: Say) -> str:
     mark = f" <strong>{_e(note['mark'])}</strong>" if note.get("mark") else ""
     redo = f" {_e(say('family.redo'))}" if note.get("redo") else ""
+    lacks = f"<p>{_e(say('family.not_here'))}</p>" if note.get("missing") else ""
     return (
         f"<p>{_e(say('family.feedback', teacher=note['by'] or say('family.somebody')))}{mark}{redo}</p>"
-        f"<blockquote>{_e(note['text'])}</blockquote>{_files(note['files'])}"
+        f"<blockquote>{_e(note['text'])}</blockquote>{_files(note['files'])}{lacks}"
     )
 
 

@@ -1,16 +1,19 @@
-"""The work of one person in a class, and what was said of it, as an archive has it: shown or not.
+"""The work of one person in a class, and what was said of it, as families have it: in an archive, or a portfolio.
 
 Rules:
 - work is opened only as far as the caller can; what stays sealed is named with its size;
 - a file that is not here, or is damaged, is named as missing, and so is work of which only that there is some has come;
   the rest goes on;
-- files that belong to what was said lie in a folder that is called after who said it alone (docs/adr/0371);
-- what is not shown in the class, or of what was said there, is in it, and said not to be shown (docs/adr/0361).
+- files that belong to what was said lie in a folder that is called after who said it alone (docs/adr/0371), and are
+  written for whomever what is handed in is written for (docs/adr/0386);
+- what is not shown in the class, or of what was said there, is in an archive, and said not to be shown
+  (docs/adr/0361).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -23,9 +26,10 @@ from protocol.portable_names import portable_name
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON, Outgoing
-from protocol.replica.content.holdings import Holdings
+from protocol.replica.content.holdings import Holdings, Need, work_need
 from protocol.replica.office.not_shown import NotShown
 from protocol.replica.office.whose_words import files_of, names_of_words, whose_words
+from protocol.rights.roster import Roster
 from protocol.trust.sealing import SealReader
 
 WORK_FOLDER: Final = "travaux"
@@ -78,11 +82,11 @@ class Works:
             row = self._heading(view, lying, work.id, work.item, work.at_ms)
             folder = f"{number:03} {portable_name(str(row['title']))[:60].strip()}{_HIDDEN if row['hidden'] else ''}"
             row |= {"state": work.state.value, "sealed_bytes": work.record.content.size, "by": said_by(work)}
-            row |= await self._files([work, whole[work.id]], f"{WORK_FOLDER}/{folder}")
+            row |= await self.handed([work, whole[work.id]], f"{WORK_FOLDER}/{folder}")
             besides = lying.remarks.get(work.id, ())
             notes = [(note, True) for note in work.remarks if work.id in shown and not note.record.says_nothing]
             notes += [(note, work.id not in shown) for note in besides]
-            row |= await self._said_of(lying, notes, f"{FEEDBACK_FOLDER}/{folder}")
+            row |= await self._said_of(lying.roster, notes, f"{FEEDBACK_FOLDER}/{folder}")
             unseen += [note.id for note, is_shown in notes if not is_shown]
             rows.append(row)
         for entry in (each for each in hidden if each.payload is None):
@@ -99,28 +103,33 @@ class Works:
             "hidden": work not in view.coursework.hand_ins,
         }
 
-    async def _said_of(self, lying: NotShown, notes: Sequence[tuple[FeedbackNote, bool]], folder: str) -> Row:
-        names = await names_of_words(self.replica, lying.roster, {note.grant for note, _ in notes})
-        remarks = list[JSON]()
-        whose = files_of(names.get(note.grant) for note, _ in notes)
-        for (note, is_shown), name in zip(notes, whose, strict=True):
-            said = await self._said(note.record, f"{folder}/{name}")
-            by: Row = {"by": names.get(note.grant), "at": rfc3339(note.at_ms), "hidden": not is_shown}
-            remarks.append(said | by)
+    async def _said_of(self, roster: Roster, notes: Sequence[tuple[FeedbackNote, bool]], folder: str) -> Row:
+        said = await self.said(roster, [note for note, _ in notes], folder)
+        remarks: list[JSON] = [row | {"hidden": not shown} for (_, row), (_, shown) in zip(said, notes, strict=True)]
         first = remarks.pop(0) if notes and notes[0][1] else None
         return {"feedback": first, "said_besides": remarks}
 
-    async def _said(self, note: Feedback, folder: str) -> Row:
+    async def said(self, roster: Roster, notes: Sequence[FeedbackNote], folder: str) -> list[tuple[str, Row]]:
+        """Each of these, and its place in `folder`, which is called after whose word it is; its files lie there."""
+        names = await names_of_words(self.replica, roster, {note.grant for note in notes})
+        found = list[tuple[str, Row]]()
+        for note, name in zip(notes, files_of(names.get(note.grant) for note in notes), strict=True):
+            place = f"{folder}/{name}"
+            by: Row = {"by": names.get(note.grant), "at": rfc3339(note.at_ms)}
+            found.append((place, await self._said(roster.space, note.record, place) | by))
+        return found
+
+    async def _said(self, space: bytes, note: Feedback, folder: str) -> Row:
         said: Row = {"text": note.text, "mark": note.mark, "redo": note.redo, "files": []}
         if note.content is not None:
             try:
-                said["files"] = await self._copy(note.content.stream, folder)
+                said["files"] = await self._copy(Need(space, note.content.stream, sealed=False), folder)
             except RelaisError as error:
                 said["missing"] = error.code.value
         return said
 
-    async def _files(self, ways: Sequence[Work], folder: str) -> Row:
-        """The files of a hand-in, by the keys that are shown, else by all that lie here."""
+    async def handed(self, ways: Sequence[Work], folder: str) -> Row:
+        """The files of a hand-in, by the keys that are shown, else by all that lie here; None for what stays sealed."""
         found: Row = {"files": None, "missing": None}
         for way in ways:
             try:
@@ -137,18 +146,18 @@ class Works:
         key = await self.open_key(work)
         if key is None:
             return None
-        content = self.replica.content
-        chunks = await content.chunk_list(work.record.content.stream)
-        if chunks is None:
+        chunks = await self.replica.content.chunk_list(work.record.content.stream)
+        if chunks is None or not await self.holdings.is_complete(work_need(work)):
             raise LocalFailure(Code.INCOMPLETE, "this work is not here")
         for dry in (True, False):  # a work that does not open to its end shows none of itself
             reader, left, at = SealReader(key), len(chunks), -1
-            async for chunk in content.read_stream(work.record.content.stream):
-                left -= 1
-                for index, piece in reader.feed(chunk, last=left == 0):
-                    if not dry:
-                        at = await self._begin_up_to(reader, folder, at, index)
-                        await self.outgoing.data(piece)
+            async with self._reading(work.record.content.stream) as sealed:
+                async for chunk in sealed:
+                    left -= 1
+                    for index, piece in reader.feed(chunk, last=left == 0):
+                        if not dry:
+                            at = await self._begin_up_to(reader, folder, at, index)
+                            await self.outgoing.data(piece)
             reader.finish()
             if not dry:
                 last = len(reader.files or ()) - 1
@@ -166,16 +175,23 @@ class Works:
             await self.outgoing.start(f"{folder}/{files[at].path}", files[at].size)
         return at
 
-    async def _copy(self, stream: bytes, folder: str) -> list[JSON]:
-        files = await self.holdings.manifest(stream)
+    async def _copy(self, need: Need, folder: str) -> list[JSON]:
+        if not await self.holdings.is_complete(need):
+            raise LocalFailure(Code.INCOMPLETE, "these files are not here")
+        files = await self.holdings.manifest(need.stream)
         for file in files:  # what does not open to its end shows none of itself
-            async for _ in self.replica.content.read_stream(file.stream):
-                pass
+            async with self._reading(file.stream) as pieces:
+                async for _ in pieces:
+                    pass
         found: list[JSON] = []
         for file in files:
             await self.outgoing.start(f"{folder}/{file.path}", file.size)
-            async for piece in self.replica.content.read_stream(file.stream):
-                await self.outgoing.data(piece)
+            async with self._reading(file.stream) as pieces:
+                async for piece in pieces:
+                    await self.outgoing.data(piece)
             await self.outgoing.end()
             found.append({"path": f"{folder}/{file.path}", "size": file.size})
         return found
+
+    def _reading(self, stream: bytes) -> aclosing[AsyncGenerator[bytes, None]]:
+        return aclosing(self.holdings.read_checked(stream))

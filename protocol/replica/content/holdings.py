@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 from weakref import WeakValueDictionary
@@ -218,6 +218,19 @@ class Holdings:
         self._complete = set()
         self._holders_at = -1
         await self._store.set_marks(dict.fromkeys(await self._store.marks(COMPLETE_MARKS)))
+
+    async def read_checked(self, stream: bytes, start: int = 0) -> AsyncGenerator[bytes, None]:
+        """The bytes of a stream that was complete, from `start` on.
+
+        Raises `LocalFailure(INCOMPLETE | DAMAGED)`, having taken back that it is.
+        """
+        try:
+            async for piece in self._content.read_stream(stream, start):
+                yield piece
+        except LocalFailure as failure:
+            if failure.code in (Code.INCOMPLETE, Code.DAMAGED):
+                await self.forget()
+            raise
 
     async def give_up(self, streams: Iterable[bytes]) -> None:
         """Note open content that is to be destroyed: who hands it in as sealed work has it brought by nobody."""

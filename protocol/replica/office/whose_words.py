@@ -10,7 +10,8 @@ Rules (docs/adr/0360):
   counts as well, until it is destroyed;
 - two ids that are one person's are counted once; that a list alone calls them one makes them two;
 - in files, whose words are in one is said by its name, of which nothing else is a part, and by nothing that is in it:
-  whoever writes a text writes another's name below it (docs/adr/0371).
+  whoever writes a text writes another's name below it (docs/adr/0371). Who is called as a file of words is, is called
+  otherwise there (docs/adr/0386).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from protocol.replica.office.people import first_names, spoken
 from protocol.rights.roster import Roster
 
 _NUMBER: Final = re.compile(r"[(\[][0-9]+[)\]]")
+SAID_ENDING: Final = ".txt"
+_AS_A_FILE: Final = re.compile(rf"{re.escape(SAID_ENDING)}$", re.IGNORECASE)
 _NAMELESS: Final = "Quelqu'un sans nom ici"
 _BEGINNING_CHARS: Final = 35
 _END_CHARS: Final = 15
@@ -88,13 +91,17 @@ async def whose_words(replica: Replica, roster: Roster, works: Iterable[Work]) -
     return lambda work: next((names[grant] for grant in work.said_under if grant in names), None)
 
 
-def files_of(whose: Iterable[str | None], ending: str = "") -> list[str]:
-    """What a file, or a folder, of the words of each of these is called: as they are signed, and no two the same."""
+def files_of(whose: Iterable[str | None]) -> list[str]:
+    """What the words of each of these are called: as they are signed, and no two the same.
+
+    A folder may be called so, and with `SAID_ENDING` a file beside any of them.
+    """
     names: list[str] = []
     for who in whose:
         name = who or _NAMELESS
         if len(name) > _BEGINNING_CHARS + _END_CHARS:
             name = f"{name[:_BEGINNING_CHARS]}…{name[-_END_CHARS:]}"
-        wished = (portable_name(f"{name}{again}{ending}") for again in chain([""], map(" [{}]".format, count(2))))
-        names.append(next(one for one in wished if one.casefold() not in map(str.casefold, names)))
+        wished = (portable_name(f"{name}{again}") for again in chain([""], map(" [{}]".format, count(2))))
+        called = (_AS_A_FILE.sub(SAID_ENDING.replace(".", "-"), one) for one in wished)
+        names.append(next(one for one in called if one.casefold() not in map(str.casefold, names)))
     return names

@@ -17,7 +17,6 @@ from protocol.errors import LocalFailure
 from protocol.replica.byte_range import NotSatisfiable, Span, asked_span
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
-from sync_agent.coursework.reading import read_checked
 from sync_agent.portal.files.media_types import attachment, content_type, is_text, media_of
 
 _log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ def _part(request: web.Request, size: int, tag: str) -> Span | None:
 
 
 async def _head(agent: Agent, file: ManifestEntry) -> bytes:
-    async with aclosing(read_checked(agent, file.stream)) as pieces:
+    async with aclosing(agent.holdings.read_checked(file.stream)) as pieces:
         async for piece in pieces:
             return piece
     return b""
@@ -95,7 +94,7 @@ async def _send(
 
 async def _bytes_of(agent: Agent, file: ManifestEntry, span: Span) -> AsyncGenerator[bytes, None]:
     left = span.length
-    async with aclosing(read_checked(agent, file.stream, span.start)) as pieces:
+    async with aclosing(agent.holdings.read_checked(file.stream, span.start)) as pieces:
         async for piece in pieces:
             yield piece[:left]
             left -= len(piece)

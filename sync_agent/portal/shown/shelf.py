@@ -32,7 +32,7 @@ from protocol.transfer.manifest import ManifestEntry
 from sync_agent.app import Agent
 from sync_agent.coursework.known_as_of import agreed_ms
 from sync_agent.coursework.past_years import past_spaces
-from sync_agent.coursework.reading import Manifests, need_of, read_checked, readable_version
+from sync_agent.coursework.reading import Manifests, need_of, readable_version
 from sync_agent.coursework.texts import text_file, text_of
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.hand_ins.file_names import SealedLists
@@ -308,7 +308,7 @@ class Shelf:
         found = self._texts.get(file.stream)
         if found is None:
             try:
-                async with aclosing(read_checked(self.agent, file.stream)) as pieces:
+                async with aclosing(self.agent.holdings.read_checked(file.stream)) as pieces:
                     found = text_of(b"".join([piece async for piece in pieces]))
             except LocalFailure as failure:
                 if failure.code not in (Code.INCOMPLETE, Code.DAMAGED):
