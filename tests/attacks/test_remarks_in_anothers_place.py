@@ -193,7 +193,7 @@ async def _lists(here: SpiedClass, person: bytes, name: str, same_as: bytes | No
     await territory.say(space, Kind.PERSON, record.encode(), subject=person, parents=parents)
 
 
-async def _nobody_was_called(*_: object) -> dict[str, list[bytes]]:
+async def _nobody_was_called(*_: object) -> dict[str, dict[bytes, int]]:
     return {}
 
 

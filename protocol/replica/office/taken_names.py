@@ -7,7 +7,8 @@ Rules:
 - every name counts that was ever said here, those included that are held back by now: dates and order are chosen by
   who says them;
 - two names are one where people say the same words (case, accents and order aside), and on no other ground: of brother
-  and sister most letters are the same, and Marie is not Marie-Lou (docs/adr/0376);
+  and sister most letters are the same, and Marie is not Marie-Lou (docs/adr/0376). A name is another's that looks like
+  it as well (docs/adr/0383); that two look alike makes them one nowhere;
 - it is asked about where one is called by now what another of the same list, or school, was ever called, and was once
   called otherwise. More or less of a name will do (Léa, Léa M.), unless one's own name only got longer, by no word of
   the other's. Who was always called so, as two children may be, is not asked about;
@@ -22,11 +23,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Final, TypeAlias
 
 from protocol.errors import BadInput, Code
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import Outgoing
+from protocol.replica.office.look_alikes import READINGS, Reading
 from protocol.replica.office.mentioned import Mentioned, mentioned
 from protocol.replica.office.people import doubles_of, listings, spoken
 
@@ -60,7 +63,11 @@ class Taken:
 
 def is_taken(now: str, own: Iterable[str], others: Iterable[str]) -> bool:
     """Whether one who was called `own`, and is called `now`, has by now a name that is one of `others`."""
-    return _is_taken(_words(now), {_words(name) for name in own}, map(_words, others))
+    own, others = list(own), list(others)
+    return any(
+        _is_taken(_words(now, as_), {_words(name, as_) for name in own}, [_words(name, as_) for name in others])
+        for as_ in READINGS
+    )
 
 
 def called_otherwise(now: str, own: Iterable[str]) -> list[str]:
@@ -74,8 +81,8 @@ def _is_taken(now: _Words, own: Iterable[_Words], others: Iterable[_Words]) -> b
     return any(before - now or other & (now - before) for before in own for other in fitting)
 
 
-def _words(name: str) -> _Words:
-    return frozenset(spoken(name).split())
+def _words(name: str, as_: Reading = spoken) -> _Words:
+    return frozenset(as_(name).split())
 
 
 def _is_more_of(one: _Words, other: _Words) -> bool:
@@ -96,11 +103,11 @@ async def taken_names(
     for person, names in called.items():
         own = everybody.get(person, Mentioned())
         beside = {one: None for space in own.spaces for one in listed[space] if one != person and one not in named}
-        said = {words(name) for name in own.names[:MAX_NAMES_HELD]}
-        for now in sorted(names):
-            for other in beside:
-                if person not in found and _is_taken(words(now), said, map(words, everybody[other].names)):
-                    found[person] = Taken(person, now, own, other, everybody[other])
+        said = {as_: {words(name, as_) for name in own.names[:MAX_NAMES_HELD]} for as_ in READINGS}
+        for now, other, as_ in product(sorted(names), beside, READINGS):
+            others = (words(name, as_) for name in everybody[other].names)
+            if person not in found and _is_taken(words(now, as_), said[as_], others):
+                found[person] = Taken(person, now, own, other, everybody[other])
     return found
 
 

@@ -6,6 +6,7 @@ Rules (docs/adr/0360):
 - a name is that of whom this replica heard called so on that list first, whatever they are called by now. Who came to
   it later bears it with a number: whoever has the server lists a second “Mme Petit”, or calls the first one something
   else;
+- a name is the same where people say the same words, or where it looks the same (docs/adr/0383);
 - first is what came first, not what is dated first: whoever writes a list chooses its dates. An entry that is hidden
   counts as well, until it is destroyed;
 - two ids that are one person's are counted once; that a list alone calls them one makes them two;
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain, count
 from typing import Final
 
@@ -27,7 +28,8 @@ from protocol.model.entry import Kind, parsed
 from protocol.model.structure import PersonRecord
 from protocol.portable_names import portable_name
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.office.people import first_names, spoken
+from protocol.replica.office.look_alikes import READINGS
+from protocol.replica.office.people import first_names
 from protocol.rights.roster import Roster
 
 _NUMBER: Final = re.compile(r"[(\[][0-9]+[)\]]")
@@ -53,26 +55,30 @@ async def signatures(replica: Replica, roster: Roster, persons: Collection[bytes
     apart = set(roster.by_a_list_alone.values())
 
     def others_before(person: bytes) -> int:
-        known = called.get(_heard(names[person]), [])
-        before = known[: known.index(person)] if person in known else known
+        known: dict[bytes, int] = {}
+        for heard in _heard(names[person]):
+            for other, place in called.get(heard, {}).items():
+                known[other] = min(place, known.get(other, place))
+        before = [other for other, place in known.items() if person not in known or place < known[person]]
         return sum(roster.who(other) != person or other in apart for other in before)
 
     return {one: f"{name} ({before + 1})" if (before := others_before(one)) else name for one, name in names.items()}
 
 
-async def _ever_called(replica: Replica, roster: Roster) -> dict[str, list[bytes]]:
-    """Whom a list ever called by each name, in order of arrival."""
-    called: defaultdict[str, dict[bytes, None]] = defaultdict(dict)
-    for stored in await replica.store.of_kinds(roster.space, [Kind.PERSON]):
+async def _ever_called(replica: Replica, roster: Roster) -> Mapping[str, Mapping[bytes, int]]:
+    """Whom a list ever called by each name, and in which place of all that came."""
+    called: defaultdict[str, dict[bytes, int]] = defaultdict(dict)
+    for place, stored in enumerate(await replica.store.of_kinds(roster.space, [Kind.PERSON])):
         record = parsed(stored.entry, PersonRecord.parse)
         if record is not None and stored.entry.header.subject is not None:
-            called[_heard(record.name)].setdefault(stored.entry.header.subject)
-    return {name: list(persons) for name, persons in called.items()}
+            for heard in _heard(record.name):
+                called[heard].setdefault(stored.entry.header.subject, place)
+    return called
 
 
-def _heard(name: str) -> str:
-    """What is left of a name that is told: no order, no accents, and no number of ours."""
-    return spoken(_NUMBER.sub(" ", name))
+def _heard(name: str) -> set[str]:
+    """What is left of a name that is told, and of one that is seen: no order, no accents, and no number of ours."""
+    return {as_(_NUMBER.sub(" ", name)) for as_ in READINGS}
 
 
 async def names_of_words(replica: Replica, roster: Roster, grants: Collection[bytes | None]) -> dict[bytes | None, str]:
