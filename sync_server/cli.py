@@ -175,9 +175,12 @@ async def space_add(
     *,
     school: Annotated[str, Option(metavar="UAI", help="The school's code.")],
     year: Annotated[str | None, Option(metavar="2026-2027", help="The school year.")] = None,
+    person: Annotated[
+        list[str] | None, Option("--person", metavar="ID", help="Who teaches there, known from another class.")
+    ] = None,
 ) -> JSON:
-    """Make a class, and its school if it is not there yet."""
-    return await _run(call, "space add", {"name": name, "school": school, "year": year})
+    """Make a class, and its school if it is not there yet; with those who teach there, as `grant` lets them in."""
+    return await _run(call, "space add", {"name": name, "school": school, "year": year, "person": person or []})
 
 
 @PROGRAM.command("space list")

@@ -114,7 +114,11 @@ def _was_before(said: Witness, roster: Roster) -> bool:
 
 
 def opened_by_the_listed(
-    roster: Roster, recovery: Collection[bytes], claimed: Container[bytes], first_here: frozenset[Device]
+    roster: Roster,
+    recovery: Collection[bytes],
+    claimed: Container[bytes],
+    first_here: frozenset[Device],
+    namesakes: Container[bytes],
 ) -> Callable[[Work], bool]:
     """Whether a hand-in was opened by whom it was meant for, to a replica that remembers nobody, as the server's.
 
@@ -122,9 +126,11 @@ def opened_by_the_listed(
     list has as a teacher, or by whom that one leads to. Whoever has the server's keys lets in as many others as they
     like: what is counted so may be destroyed. Nor is a key that several have `claimed` anybody's here. Where a work was
     sealed to recovery alone, by who was the first there to say a key (`first_here`): whoever has the server keeps her
-    key from a PC, and lists others later. By nobody where it is not known to whom.
+    key from a PC, and lists others later. By nobody where it is not known to whom; nor by one of the `namesakes`, who
+    bear what was another's name, but where another leads to them.
     """
-    listed = {one.id: roster.speaking.get(one.id, frozenset()) for one in _teachers_of(roster)}
+    teachers = (one.id for one in _teachers_of(roster) if one.id not in namesakes)
+    listed = {one: roster.speaking.get(one, frozenset()) for one in teachers}
     led: dict[frozenset[bytes], set[bytes]] = {}
 
     def signers(keys: frozenset[bytes]) -> set[bytes]:

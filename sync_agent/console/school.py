@@ -105,9 +105,12 @@ def _add_classes(program: Program, run: Run) -> None:
         *,
         school: Annotated[str | None, Option(metavar="UAI", help="The school's code (this device's own).")] = None,
         year: Annotated[str | None, Option(metavar="2026-2027", help="The school year.")] = None,
+        person: Annotated[
+            list[str] | None, Option("--person", metavar="ID", help="Who teaches there, known from another class.")
+        ] = None,
     ) -> JSON:
-        """Make a class in the school that this device runs; no server is needed."""
-        return await run(call, "space add", {"name": name, "school": school, "year": year})
+        """Make a class in the school that this device runs, with those who teach there; no server is needed."""
+        return await run(call, "space add", {"name": name, "school": school, "year": year, "person": person or []})
 
     @program.command("space list")
     async def space_list(call: Call) -> JSON:

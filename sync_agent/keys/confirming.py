@@ -28,7 +28,7 @@ from protocol.model.structure import PersonKey
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import JSON
-from protocol.replica.office.people import first_names
+from protocol.replica.office.whose_words import signatures
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device, Vouch, Word, device_id, device_words
@@ -325,17 +325,15 @@ def _place(reader: Reader) -> tuple[bool, bool, bool, bytes, int]:
 
 
 async def _called(agent: Agent, readers: Sequence[Reader]) -> list[str | None]:
-    """The name of whose word each one's is: of whom a list calls somebody else, that under which they were let in."""
-    rosters = {space: (await agent.replica.view(space)).roster for space in {reader.space for reader in readers}}
-    listed_as_others = {reader.called for reader in readers if reader.called in rosters[reader.space].aliases}
-    names = await first_names(agent.replica, listed_as_others)
-
-    def name_of(reader: Reader) -> str | None:
-        roster = rosters[reader.space]
-        person = roster.persons.get(reader.called)
-        return names.get(reader.called) if person is None or reader.called in roster.aliases else person.name
-
-    return [name_of(reader) for reader in readers]
+    """The name by which each one's words are signed."""
+    called: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for reader in readers:
+        called[reader.space].add(reader.called)
+    names = {
+        space: await signatures(agent.replica, (await agent.replica.view(space)).roster, persons)
+        for space, persons in called.items()
+    }
+    return [names[reader.space].get(reader.called) for reader in readers]
 
 
 async def words_of(pairs: Iterable[Device]) -> dict[Device, str]:

@@ -54,7 +54,7 @@ async def _space_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -
     school = given.text_or_none(params, "school") or await uai_of(office, office.home)
     if school is None:
         raise BadInput(Code.USAGE, "give the school's UAI as --school")
-    return await commands.new_space(office, params, school, outgoing)
+    return await commands.new_space(office, params, school, "sync-agent", outgoing)
 
 
 async def _space_list(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> JSON:

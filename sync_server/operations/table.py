@@ -90,7 +90,7 @@ async def _tell_who_may_be_forgotten(server: Server, outgoing: Outgoing) -> None
 
 
 async def _space_add(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    return await commands.new_space(server, params, given.text(params, "school"), outgoing)
+    return await commands.new_space(server, params, given.text(params, "school"), "sync-server", outgoing)
 
 
 async def _space_list(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:

@@ -34,7 +34,7 @@ LOOK_ALIKES = pytest.mark.parametrize(
 
 
 @LOOK_ALIKES
-@attack(NAME, off={"protocol.replica.office.whose_words.READINGS": (spoken,)})
+@attack(NAME, off={"protocol.replica.office.called_here.READINGS": (spoken,)})
 async def test_whose_name_looks_like_that_of_a_teacher_who_was_there_before_bears_it_with_a_number(
     tmp_path: Path, hers: str, his: str
 ) -> None:

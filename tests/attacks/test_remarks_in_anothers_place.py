@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,8 +193,8 @@ async def _lists(here: SpiedClass, person: bytes, name: str, same_as: bytes | No
     await territory.say(space, Kind.PERSON, record.encode(), subject=person, parents=parents)
 
 
-async def _nobody_was_called(*_: object) -> dict[str, dict[bytes, int]]:
-    return {}
+async def _nobody_came_before(_replica: object, _roster: object, names: Iterable[bytes]) -> dict[bytes, int]:
+    return dict.fromkeys(names, 0)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ async def _nobody_was_called(*_: object) -> dict[str, dict[bytes, int]]:
         "with a file's",
     ],
 )
-@attack(NAME, off={"protocol.replica.office.whose_words._ever_called": _nobody_was_called})
+@attack(NAME, off={"protocol.replica.office.whose_words.namesakes_before": _nobody_came_before})
 async def test_who_comes_to_a_teachers_name_after_her_bears_it_with_a_number_wherever_his_words_stand(
     here: SpiedClass, how: str
 ) -> None:

@@ -37,7 +37,11 @@ async def year(tmp_path: Path) -> AsyncIterator[Year]:
 
 
 def _by_any_receipt(
-    _roster: Roster, _recovery: Collection[bytes], _claimed: Container[bytes], _first: frozenset[Device]
+    _roster: Roster,
+    _recovery: Collection[bytes],
+    _claimed: Container[bytes],
+    _first: frozenset[Device],
+    _namesakes: Container[bytes],
 ) -> Callable[[Work], bool]:
     return lambda work: work.opened
 

@@ -93,3 +93,23 @@ async def test_a_spelling_that_was_corrected_is_said_and_asked_about_nowhere(des
     await desk.do("erase", person=[lea])
     assert "to be forgotten: “Léa” (called so since" in desk.said.lines[0]
     assert not any(line.startswith("warning") for line in desk.said.lines)
+
+
+async def test_a_class_with_somebody_whom_no_list_has_is_not_made(desk: Office) -> None:
+    before = await desk.do("space list")
+    with pytest.raises(BadInput, match="there is no person"):
+        await desk.do("space add", name="CM2", school="0180001D", person=[bytes(16).hex()])
+    assert await desk.do("space list") == before
+
+
+async def test_who_adds_a_teacher_once_more_in_another_class_of_the_school_is_told(desk: Office) -> None:
+    (row,) = await desk.do("space list")
+    further = (await desk.do("space add", name="CE2", school=row["school"]))["space"]
+    elsewhere = (await desk.do("space add", name="CE2", school="0180009M"))["space"]
+    for space in (desk.space, elsewhere):
+        await desk.add_person("Mme Petit", "teacher", space)
+    assert desk.said.lines == []
+    again = await desk.add_person("Mme Petit", "teacher", further)
+    (told,) = desk.said.lines
+    assert f"`person retire {again}` takes this one off again, and `grant --person` lets the one" in told
+    assert "what this one says is signed “Mme Petit (2)”" in told

@@ -127,6 +127,8 @@ class Replica:
         self._forgotten: tuple[int, frozenset[bytes]] | None = None
         self.words_on_words = 0
         """Grows with what takes back, or holds back, what others have said: what was hidden may be shown again."""
+        self.rewritten = 0
+        """Grows where entries that were here may hold more, or less, than they did: who has read them reads again."""
         self._readable: OrderedDict[bytes, tuple[int, dict[bytes, Authority]]] = OrderedDict()
         self._said: OrderedDict[tuple[Kind, bytes | None], tuple[int, tuple[Entry, ...]]] = OrderedDict()
         self._views = Views(store, self.door)
@@ -296,6 +298,7 @@ class Replica:
         """All erasures that this replica has obeyed by now: it shows nothing of it again, whoever takes them back."""
         self._views.note_destroyed(obeyed)
         self._changes += 1
+        self.rewritten += 1
 
     def remember(self, remembered: Mapping[bytes, Remembered]) -> None:
         """Believe from now on, in each space, the devices that this replica saw first for each person."""
@@ -429,6 +432,7 @@ class Replica:
         self.digests = SetDigests(self.store, self.records)
         self._epoch += 1
         self._changes += 1
+        self.rewritten += 1
         self._behind = False
 
     async def _admit(
@@ -449,6 +453,7 @@ class Replica:
             await self._remember()
         filled = await self.bare.fill(entries)
         self._changes += bool(filled)
+        self.rewritten += bool(filled)
         fresh = await self._fresh(entries)
         beyond = await self._beyond_quota(fresh.values(), source) if bounded else set()
         for name in beyond:

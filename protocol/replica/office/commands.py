@@ -26,7 +26,7 @@ from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.names import device_id, lifetime_ms, moment_ms, person_id
 from protocol.replica.office.namesakes import called_in
-from protocol.replica.office.people import list_persons, rename_person
+from protocol.replica.office.people import list_persons, listings, rename_person
 from protocol.replica.office.phrases_of_lost import Drawn
 from protocol.replica.office.sign_ins_of_lost import OpenedSignIns
 from protocol.replica.office.spaces import (
@@ -58,9 +58,17 @@ MAX_TOLD_DEVICES: Final = 20
 """Of so many devices the words are told: each set takes a hundredth of a second, and a thief names thousands."""
 
 
-async def new_space(office: Office, params: Params, school: str, outgoing: Outgoing) -> JSON:
-    """`space add` in the school of this UAI; what looks like a mistake is told."""
+async def new_space(office: Office, params: Params, school: str, program: str, outgoing: Outgoing) -> JSON:
+    """`space add` in the school of this UAI; what looks like a mistake is told.
+
+    Who teaches there is on its list before anybody else can be (docs/adr/0391).
+    """
+    persons = [person_id(text) for text in given.texts(params, "person")]
+    for person in persons:
+        await listings(office.replica, person)
     added = await add_space(office, given.text(params, "name"), school, given.text_or_none(params, "year"))
+    for person in persons:
+        await let_in_person(office, person, [added.id], program, outgoing)
     for warning in added.warnings:
         await outgoing.progress(f"warning: {warning}")
     return {"space": added.id.hex()}

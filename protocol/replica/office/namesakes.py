@@ -22,6 +22,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.people import duplicates_in
 from protocol.replica.office.spaces import space_records
+from protocol.replica.office.whose_words import signatures
 from protocol.rights.roster import Person, Roster
 from protocol.roles import PersonRole
 
@@ -117,7 +118,7 @@ async def told_of_numbers(office: Office, erased: Collection[bytes]) -> list[str
 
 
 async def told_of_namesakes(office: Office, person: bytes, spaces: Sequence[bytes], if_one: str) -> list[str]:
-    """What to say to whoever has put somebody on lists that have one of that name already.
+    """What to say to whoever has put somebody on lists that have one of that name already, or whose school has.
 
     `if_one` says what to do where it is the same person.
     """
@@ -126,6 +127,8 @@ async def told_of_namesakes(office: Office, person: bytes, spaces: Sequence[byte
         groups = await duplicates_in(office.replica, space)
         if any(person in {one.id for one in group} for group in groups):
             told.append(await _told(office, space, person, if_one))
+        elif (warning := await _told_of_signature(office, space, person, if_one)) is not None:
+            told.append(warning)
     return told
 
 
@@ -142,4 +145,17 @@ async def _told(office: Office, space: bytes, person: bytes, if_one: str) -> str
     return (
         f"{told}. If not, this one is shown as “{called}”: better give each a last initial before they "
         f'hand in, `person rename {person.hex()} "{name} D."`'
+    )
+
+
+async def _told_of_signature(office: Office, space: bytes, person: bytes, if_one: str) -> str | None:
+    """The same, where another list of the school has one of that name who teaches."""
+    roster = (await office.replica.view(space)).roster
+    name, signed = roster.persons[person].name, await signatures(office.replica, roster, [person])
+    if roster.persons[person].role is not PersonRole.TEACHER or signed[person] == name:
+        return None
+    return (
+        f"somebody of that name teaches in this school, or did. If it is the same person, {if_one}, and "
+        f"`grant --person` lets the one whom lists have had into this class. If not, what this one says is signed "
+        f'“{signed[person]}”: better give them an initial, `person rename {person.hex()} "{name} D."`'
     )

@@ -1,15 +1,12 @@
 """Whose word something is, by the name that stands on pages and in files (docs/protocol.md, "Coursework").
 
-Rules (docs/adr/0360):
+Rules (docs/adr/0360, 0391):
 - the name is the list's, of who speaks under the grant; of whom a list calls somebody else the one under which they
   came here: a list alone makes nobody another;
-- a name is that of whom this replica heard called so on that list first, whatever they are called by now. Who came to
-  it later bears it with a number: whoever has the server lists a second “Mme Petit”, or calls the first one something
-  else;
+- a name is that of whom this replica heard called so first, whatever they are called by now (`called_here`). Who came
+  to it later bears it with a number: whoever has the server lists a second “Mme Petit”, in whichever class, or calls
+  the first one something else;
 - a name is the same where people say the same words, or where it looks the same (docs/adr/0383);
-- first is what came first, not what is dated first: whoever writes a list chooses its dates. An entry that is hidden
-  counts as well, until it is destroyed;
-- two ids that are one person's are counted once; that a list alone calls them one makes them two;
 - in files, whose words are in one is said by its name, of which nothing else is a part, and by nothing that is in it:
   whoever writes a text writes another's name below it (docs/adr/0371). Who is called as a file of words is, is called
   otherwise there (docs/adr/0386).
@@ -18,21 +15,17 @@ Rules (docs/adr/0360):
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from itertools import chain, count
 from typing import Final
 
 from protocol.folds.coursework import Work
-from protocol.model.entry import Kind, parsed
-from protocol.model.structure import PersonRecord
 from protocol.portable_names import portable_name
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.office.look_alikes import READINGS
+from protocol.replica.office.called_here import namesakes_before
 from protocol.replica.office.people import first_names
 from protocol.rights.roster import Roster
 
-_NUMBER: Final = re.compile(r"[(\[][0-9]+[)\]]")
 SAID_ENDING: Final = ".txt"
 _AS_A_FILE: Final = re.compile(rf"{re.escape(SAID_ENDING)}$", re.IGNORECASE)
 _NAMELESS: Final = "Quelqu'un sans nom ici"
@@ -51,34 +44,8 @@ async def signatures(replica: Replica, roster: Roster, persons: Collection[bytes
     """What the words of each of these people are signed with, of those of whom a list has a name."""
     names = {one: roster.persons[one].name for one in persons if one in roster.persons and one not in roster.aliases}
     names |= await first_names(replica, {one for one in persons if one in roster.aliases})
-    called = await _ever_called(replica, roster) if names else {}
-    apart = set(roster.by_a_list_alone.values())
-
-    def others_before(person: bytes) -> int:
-        known: dict[bytes, int] = {}
-        for heard in _heard(names[person]):
-            for other, place in called.get(heard, {}).items():
-                known[other] = min(place, known.get(other, place))
-        before = [other for other, place in known.items() if person not in known or place < known[person]]
-        return sum(roster.who(other) != person or other in apart for other in before)
-
-    return {one: f"{name} ({before + 1})" if (before := others_before(one)) else name for one, name in names.items()}
-
-
-async def _ever_called(replica: Replica, roster: Roster) -> Mapping[str, Mapping[bytes, int]]:
-    """Whom a list ever called by each name, and in which place of all that came."""
-    called: defaultdict[str, dict[bytes, int]] = defaultdict(dict)
-    for place, stored in enumerate(await replica.store.of_kinds(roster.space, [Kind.PERSON])):
-        record = parsed(stored.entry, PersonRecord.parse)
-        if record is not None and stored.entry.header.subject is not None:
-            for heard in _heard(record.name):
-                called[heard].setdefault(stored.entry.header.subject, place)
-    return called
-
-
-def _heard(name: str) -> set[str]:
-    """What is left of a name that is told, and of one that is seen: no order, no accents, and no number of ours."""
-    return {as_(_NUMBER.sub(" ", name)) for as_ in READINGS}
+    before = await namesakes_before(replica, roster, names)
+    return {one: f"{name} ({before[one] + 1})" if before[one] else name for one, name in names.items()}
 
 
 async def names_of_words(replica: Replica, roster: Roster, grants: Collection[bytes | None]) -> dict[bytes | None, str]:

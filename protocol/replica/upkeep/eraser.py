@@ -36,6 +36,7 @@ from protocol.replica.content.holdings import Holdings
 from protocol.replica.content.kept.left_parts import are_parts_left, left_waited_less, let_go_of_left
 from protocol.replica.content.kept.unnamed import let_go_of_unnamed, waited_less
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
+from protocol.replica.office.called_here import said_elsewhere
 from protocol.replica.upkeep.come_again import here_less
 from protocol.replica.upkeep.content_to_go import ContentToGo
 from protocol.replica.upkeep.orders import (
@@ -288,7 +289,8 @@ class Eraser:
             await self._content.give_up_of(space, gone, for_the_first_time=self._is_any_fresh(space, gone))
         last = arrived[-1].arrival
         chain = await self._store.chain_at(space, last) or b""
-        marks = {mark: last.to_bytes(8, "big") + chain + sought, **({LEFTOVERS_MARK: b"\1"} if gone else {})}
+        marks = await said_elsewhere(self._store, gone)
+        marks |= {mark: last.to_bytes(8, "big") + chain + sought, **({LEFTOVERS_MARK: b"\1"} if gone else {})}
         async with self._still_obeying():
             await self._store.erase([entry.id for entry in gone], marks)
         return [entry.id for entry in gone]

@@ -196,7 +196,7 @@ class Shelf:
         self._manifests = Manifests()
         self._sealed_lists = SealedLists()
         self._texts: OrderedDict[bytes, str] = OrderedDict()
-        self._known_signatures: dict[bytes, tuple[Basis, Mapping[bytes, str]]] = {}
+        self._known_signatures: dict[bytes, tuple[int, Mapping[bytes, str]]] = {}
         self._known_places: dict[bytes, tuple[Basis, frozenset[Person], Mapping[bytes, Place]]] = {}
         self.sign_in = SignInBook(agent)
         self.drafts = Drafts(agent)
@@ -223,11 +223,12 @@ class Shelf:
         return await self._with_places(rooms)
 
     async def _signatures(self, view: SpaceView) -> Mapping[bytes, str]:
-        space, basis = view.roster.space, view.basis
+        # what any list says counts
+        space, changes = view.roster.space, self.agent.replica.changes
         known = self._known_signatures.get(space)
-        if known is None or known[0] != basis:
+        if known is None or known[0] != changes:
             found = await signatures(self.agent.replica, view.roster, speakers(view.roster))
-            known = self._known_signatures[space] = basis, found
+            known = self._known_signatures[space] = changes, found
         return known[1]
 
     async def _with_places(self, rooms: list[Room]) -> list[Room]:

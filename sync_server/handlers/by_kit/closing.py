@@ -132,8 +132,9 @@ async def close_space(
             Code.NOT_YET,
             f"nobody who teaches this class has opened {found.unopened} of the hand-ins, or nothing proves it: a key "
             "of theirs was said by several devices, or went with somebody who was forgotten (`erasures`), or the work "
-            "was sealed to the kit alone, and another than the first teacher here has opened it. `opened_by` says who "
-            "says so; say --unopened-too if they may go",
+            "was sealed to the kit alone, and another than the first teacher here has opened it, or who has opened it "
+            "came to another's name (“M. Roy (2)”) and nobody has confirmed them. `opened_by` says who says so; say "
+            "--unopened-too if they may go",
         )
     if found.hidden and not unopened_too:
         raise BadInput(
