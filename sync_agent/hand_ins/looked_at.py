@@ -1,9 +1,9 @@
 """What of pupils' work whoever sits at a teacher's device has no need to look at: it was opened, or answered, there.
 
 Rules (docs/protocol.md, "Coursework"; docs/adr/0253):
-- counted are the words of the device's own person, under the id by which they are that person's here, and of the
-  devices of others that theirs have confirmed: whoever has the server lets in a "M. X" who says that he has opened
-  everything, and a teacher whose list says so looks at nothing any more;
+- counted are the words of this device, and of those to which it leads, its person's own and others' that these have
+  confirmed: whoever has the server lets in a "M. X", or one more computer of hers, that says to have opened everything,
+  and a teacher whose list says so looks at nothing any more (docs/adr/0387);
 - what anybody else opened or answered is shown as theirs, and stays to be opened;
 - who runs a school has every class of it on the device, and confirms nobody there: for them it counts besides what was
   opened for good (`for_good`), by whom the work was meant for.
@@ -11,10 +11,10 @@ Rules (docs/protocol.md, "Coursework"; docs/adr/0253):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from protocol.folds.coursework import Work
+from protocol.folds.coursework import FeedbackNote, Work
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
@@ -28,16 +28,15 @@ from sync_agent.keys.confirming import circle_ever, own_grant, own_grants
 class Eyes:
     """Whose words spare the person of this device a look, in one space.
 
-    `reads` says that this device stands for somebody there, `mine` as whose its own words stand; `confirmed` are the
-    devices of others that this person's devices have confirmed; `for_good` says what was opened so, where that counts
-    as well.
+    `reads` says that this device stands for somebody there; `own` are its person's devices whose words do, `others`
+    those of others that these have confirmed; `for_good` says what was opened so, where that counts as well.
     """
 
     roster: Roster
     door: Door
     reads: bool = False
-    mine: bytes | None = None
-    confirmed: frozenset[Device] = frozenset()
+    own: frozenset[Device] = frozenset()
+    others: frozenset[Device] = frozenset()
     for_good: Callable[[Work], bool] | None = None
 
     def count(self, grants: Iterable[bytes | None]) -> bool:
@@ -50,12 +49,16 @@ class Eyes:
             return False
         return self.for_good is None or not self.for_good(work)
 
+    def own_remark(self, work: Work) -> FeedbackNote | None:
+        """What its person says of a hand-in, as far as this device knows whose word it is."""
+        return next((note for note in work.remarks if self._is_by(self.own, note.grant)), None)
+
     def _counts(self, grant: bytes | None) -> bool:
+        return self._is_by(self.own | self.others, grant)
+
+    def _is_by(self, devices: Container[Device], grant: bytes | None) -> bool:
         given = self.door.authority(grant)
-        if given is None or not self.roster.speaks(grant):
-            return False
-        spoken_as = self.roster.spoken_as(given)
-        return (spoken_as is not None and spoken_as == self.mine) or given.pair in self.confirmed
+        return given is not None and given.pair in devices and self.roster.speaks(grant)
 
 
 async def eyes_in(agent: Agent, space: bytes) -> Eyes:
@@ -74,12 +77,12 @@ async def _eyes(agent: Agent, space: bytes, grants: Sequence[Authority]) -> Eyes
     grant = await own_grant(agent, grants, space)
     if grant is None or grant.person is None:
         return Eyes(roster, door)
-    runs_school = grant.role in RUNS_A_SCHOOL
+    circle, runs_school = circle_ever(agent, roster, grant.person), grant.role in RUNS_A_SCHOOL
     return Eyes(
         roster,
         door,
         reads=True,
-        mine=roster.spoken_as(grant),
-        confirmed=circle_ever(agent, roster, grant.person).others,
+        own=circle.own,
+        others=circle.others,
         for_good=await opened_for_good(agent, space) if runs_school else None,
     )

@@ -126,11 +126,10 @@ def circle_of(agent: Agent, roster: Roster, person: bytes) -> Circle:
 def circle_ever(agent: Agent, roster: Roster, person: bytes) -> Circle:
     """Whose words were this device's person's, or confirmed by them, whatever has ended since.
 
-    From this device and those that it met first as that person's: by the id alone that grants give them, for lists say
-    who is the same as whom.
+    From this device alone, as `circle_of`: one that is new has no more than dates to tell which of a person's devices
+    came first (docs/adr/0387).
     """
-    starts = roster.seen_first.get(person, ())
-    return roster.voices.with_over().circle(roster.who(person), own_device(agent), *starts)
+    return roster.voices.with_over().circle(roster.who(person), own_device(agent))
 
 
 def own_in_use(agent: Agent, roster: Roster, person: bytes) -> frozenset[Device]:

@@ -56,6 +56,7 @@ async def test_what_a_teacher_opened_on_one_of_her_computers_is_opened_on_the_ot
     new = await room.teacher()
     await sync(new, old)
     await confirm(old, new, "own")
+    await confirm(new, old, "own")
     work = await handed_in(room, machine, old, new)
     await Desk(old.agent).ask("confirm-opened", id=work.hex())
     await sync(old, new)

@@ -44,7 +44,7 @@ async def remarks_on(visit: Visit, shelf: Shelf, room: Room, work: Work) -> Rema
         return Remark(said, visit.who_said(shelf, room, said.grant), await shelf.files(said.record.content))
 
     eyes = visit.eyes.get(work.space)
-    own = None if eyes is None or eyes.mine is None else work.said_by(eyes.mine)
+    own = None if eyes is None else eyes.own_remark(work)
     said = [note for note in work.remarks if note is not own and not note.record.says_nothing]
     shown = await _known_first(shelf, said)
     return Remarks(
