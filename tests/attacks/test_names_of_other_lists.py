@@ -22,6 +22,7 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.frame import Notices
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.people import merge_persons
 from protocol.replica.office.spaces import uai_of
 from protocol.replica.office.whose_words import signatures
@@ -239,6 +240,30 @@ async def test_who_comes_to_a_name_that_another_list_has_bears_it_with_a_number(
     await thief.is_listed("Roy, M.")
     await _synced(here)
     assert await _signed(here, here.space, thief.person) == {"Roy, M. (2)"}
+
+
+async def _whoever_a_list_calls_so(
+    replica: Replica, roster: Roster, person: bytes, other: bytes, spaces: Iterable[bytes]
+) -> bool:
+    rosters = [roster, *[(await replica.view(space)).roster for space in spaces]]
+    return any(each.who(other) == person for each in rosters)
+
+
+@attack(NAME, off={"protocol.replica.office.called_here._are_one": _whoever_a_list_calls_so})
+async def test_nor_is_he_one_with_whom_the_list_of_a_class_calls_the_same_where_nobody_knows_that_one(
+    here: Town,
+) -> None:
+    old, office = await here.class_in_step(), here.office
+    await _listed_elsewhere(here, old, "another class's")
+    (roy,) = [one for one, each in (await mentioned(office.server.replica)).items() if "M. Roy" in each.names]
+    further = next(one for one in await office.do("space list") if one["name"] == "CE2")["space"]
+    await here.device("teacher", roy.hex(), further)
+    thief = Thief(here, here.space)
+    same = PersonRecord("M. Roy", PersonRole.TEACHER, left=True, same_as=thief.person).encode()
+    await thief_says(office, Draft(here.space, Kind.PERSON, office.server.grant, same, subject=roy))
+    await thief.is_listed("M. Roy")
+    await _synced(here)
+    assert await _signed(here, here.space, thief.person) - {None} == {"M. Roy (2)"}
 
 
 @attack(OPENED, off={"protocol.replica.office.opened.namesakes_before": _nobody_came_before})

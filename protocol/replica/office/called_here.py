@@ -7,7 +7,8 @@ Rules (docs/adr/0391):
   held back counts as well;
 - what a list said that was destroyed, as a class's is in summer, counts as long as another list says the same of them:
   that one is noted, and no name (`said_elsewhere`);
-- two ids that are one person's are one: where a list says so, and no device of either speaks by that list alone;
+- two ids are one person's where a list says so and, of one with a computer, words of devices lead from that to the
+  other, in each class that had called them so;
 - who signs nothing takes nobody's name: a teacher may be called as a pupil is.
 """
 
@@ -25,9 +26,9 @@ from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.look_alikes import READINGS
-from protocol.rights.door import Door
+from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
-from protocol.roles import PersonRole
+from protocol.roles import HAS_READING_KEYS, PersonRole
 
 SAID_ELSEWHERE_MARKS: Final = "said-elsewhere/"
 """+ a destroyed entry of a list in hex → the entry of another list that calls the same person the same."""
@@ -126,7 +127,17 @@ def _is_beside(door: Door, space: bytes, other: bytes) -> bool:
 
 
 async def _are_one(replica: Replica, roster: Roster, person: bytes, other: bytes, spaces: Iterable[bytes]) -> bool:
-    """Whether a list, of these spaces too, calls two ids one that are so not by that list alone."""
-    rosters = [roster, *[(await replica.view(space)).roster for space in spaces]]
-    is_said = any(each.who(other) == person for each in rosters)
-    return is_said and not any(other in each.by_a_list_alone.values() for each in rosters)
+    """Whether two ids are one person's: who was called so in these `spaces` is the one who is in a space by now.
+
+    Whoever has the server's key says so on any list.
+    """
+    rosters = [(await replica.view(space)).roster for space in spaces]
+    granted = [(each, _grants_of(other, each.granted.values())) for each in rosters]
+    voices = [{each.voice(grant) for grant in grants} - {None} for each, grants in granted if grants]
+    if voices or _grants_of(other, replica.door.authorities()):
+        return bool(voices) and all(each == {person} for each in voices)
+    return any(each.who(other) == person for each in (roster, *rosters))
+
+
+def _grants_of(person: bytes, authorities: Iterable[Authority]) -> list[bytes]:
+    return [each.grant for each in authorities if each.person == person and each.role in HAS_READING_KEYS]
