@@ -12,8 +12,9 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.errors import Code, Refused
 from protocol.identity import DeviceKeys
-from protocol.model.entry import Kind, compose
-from protocol.model.structure import Grant, Invite
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Grant, Invite, Revocation
+from protocol.replica.office.bureau import Office as Bureau
 from protocol.replica.office.known_here import CODE_MARKS, KnownHere
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device as Pair
@@ -90,6 +91,32 @@ async def test_a_laptop_that_is_hers_alone_in_a_backup_comes_along_into_no_class
             assert not await _reads(office, spy.signing.public, space)
             assert _is_told(office, _pair(spy))
             assert _is_told(office, own_device(laptop.agent))
+
+
+async def _all_cuts(office: Bureau) -> list[Entry]:
+    """As it was: whomever any word cuts off had never been anybody's."""
+    return await office.replica.store.scan_kinds([Kind.REVOKE])
+
+
+@attack(ROW, off={"protocol.replica.office.acquaintance.cuts_said_here": _all_cuts})
+async def test_nor_does_a_laptop_that_is_left_alone_since_a_copied_key_has_cut_off_hers(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        person, spy = await here.office.add_person("Mme Petit", "teacher"), new_device(os.urandom)
+        laptop = await here.device("teacher", person)
+        await here.sync()
+        here.devices.remove(laptop)  # it is in a drawer
+        await laptop.way.close()
+        await laptop.agent.close()
+        heads = tuple(await here.office.server.replica.tips(here.space, laptop.agent.device))
+        await brought(
+            here,
+            said_by_copy(here, Kind.GRANT, granted(spy, Role.TEACHER, person)),
+            said_by_copy(here, Kind.REVOKE, Revocation(laptop.agent.device, heads).encode()),
+        )
+        await back_up(here)
+        async with burnt_and_restored(here) as office:
+            assert not await _reads(office, spy.signing.public, await next_class(office, person))
+            assert _is_told(office, _pair(spy))
 
 
 @attack(ROW, off=KNOWN_BY_IT)

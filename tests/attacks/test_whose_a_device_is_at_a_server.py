@@ -13,17 +13,21 @@ from protocol.clock import DAY_MS
 from protocol.errors import Code, Refused
 from protocol.identity import DeviceKeys, SigningKey
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Grant, Invite
+from protocol.model.structure import Grant, Invite, Revocation
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.office import known_here
 from protocol.replica.office.acquaintance import Acquaintance
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.device_cuts import orders_by_key
+from protocol.replica.office.held_in_space import grants_not_held_back
+from protocol.replica.office.known_here import teachers_devices
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device as Pair
 from protocol.rights.vouching import device_id, device_words
 from protocol.roles import Role
 from protocol.trust.invitation import Invitation
 from sync_agent.keys.confirming import confirm, own_device
-from sync_server.opened.app import Server
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.office_devices import town
@@ -164,6 +168,81 @@ async def test_nor_one_that_was_let_in_by_a_head_teacher_whom_the_stolen_key_mad
     assert not await thieving.reads(his, await thieving.next_class())
 
 
+async def _but_whom_anybody_cut_off(office: Office, person: bytes) -> tuple[list[Authority], list[Authority]]:
+    """As it was: whom any word cut off, or held back, had never been anybody's."""
+    said = await office.replica.store.scan_kinds([Kind.REVOKE])
+    counting = await grants_not_held_back(office.replica, teachers_devices(office, person))
+    counting = [each for each in counting if each.key not in orders_by_key(said)]
+    return counting, counting
+
+
+async def _all_cuts(office: Office) -> list[Entry]:
+    return await office.replica.store.scan_kinds([Kind.REVOKE])
+
+
+async def _cut_off(thieving: Thieving, device: bytes, space: bytes, *, with_its_words: bool) -> None:
+    """By the stolen key, with what the device has said, or so that this stays."""
+    stay = () if with_its_words else tuple(await thieving.office.server.replica.tips(space, device))
+    await thieving.brings(Kind.REVOKE, Revocation(device, stay).encode(), space=space)
+
+
+WHOMEVER_IT_CUTS_OFF = {"protocol.replica.office.acquaintance._called_at_the_server": _but_whom_anybody_cut_off}
+
+
+@attack(ROW, off=WHOMEVER_IT_CUTS_OFF)
+async def test_nor_does_it_take_the_place_of_hers_while_the_stolen_key_has_hers_cut_off(thieving: Thieving) -> None:
+    his, hers = spy(), thieving.year.teacher.agent.device
+    await thieving.is_stolen()
+    await thieving.brings(Kind.GRANT, thieving.let_in(his))
+    await _cut_off(thieving, hers, thieving.here.space, with_its_words=False)
+    assert not await thieving.reads(his, await thieving.next_class())
+    told = "\n".join(thieving.office.said.lines)
+    assert device_words((his.signing.public, his.agreement.public)) in told
+    assert f"the device {hers.hex()} stays out" in told
+
+
+@attack(ROW, off=WHOMEVER_IT_CUTS_OFF)
+async def test_nor_while_the_stolen_key_has_the_head_cut_off_who_let_hers_in(thieving: Thieving) -> None:
+    his, hers, head = spy(), spy(), await thieving.here.head_of_the_school()
+    person = await thieving.office.add_person("M. Durand", "teacher")
+    right = next(each.grant for each in thieving.office.server.replica.door.authorities_of(head.agent.device))
+    given = thieving.let_in(hers, person=person)
+    await thieving.brings(Kind.GRANT, given, key=head.agent.keys.signing, under=right)
+    await thieving.is_stolen()
+    await thieving.brings(Kind.GRANT, thieving.let_in(his, person=person))
+    await _cut_off(thieving, head.agent.device, thieving.here.school, with_its_words=True)
+    assert not await thieving.reads(hers, thieving.here.space)
+    assert not await thieving.reads(his, await thieving.next_class(person))
+
+
+@attack(ROW, off={"protocol.replica.office.acquaintance.cuts_said_here": _all_cuts})
+async def test_nor_where_nobody_is_known_while_the_stolen_key_has_cut_off_who_came_first(thieving: Thieving) -> None:
+    his, store = spy(), thieving.office.server.store
+    await store.set_marks(dict.fromkeys(await store.marks(known_here.WHOSE_MARKS)))
+    await thieving.is_stolen()
+    await thieving.brings(Kind.GRANT, thieving.let_in(his))
+    await _cut_off(thieving, thieving.year.teacher.agent.device, thieving.here.space, with_its_words=False)
+    assert not await thieving.reads(his, await thieving.next_class())
+
+
+async def test_where_nobody_is_known_whom_this_server_has_cut_off_itself_makes_room_for_the_next(
+    thieving: Thieving,
+) -> None:
+    store, second = thieving.office.server.store, await thieving.here.device("teacher", thieving.year.person)
+    await store.set_marks(dict.fromkeys(await store.marks(known_here.WHOSE_MARKS)))
+    await thieving.year.do("lost", device=thieving.year.teacher.agent.device.hex())
+    assert await thieving.reads(second, await thieving.next_class())
+    assert "comes along" in "\n".join(thieving.office.said.lines)
+
+
+async def test_whose_laptop_was_reported_begins_with_another_that_came_in_by_a_code(thieving: Thieving) -> None:
+    await thieving.year.do("lost", device=thieving.year.teacher.agent.device.hex())
+    second = await thieving.here.device("teacher", thieving.year.person)
+    assert await thieving.reads(second, await thieving.next_class())
+    (line,) = thieving.office.said.lines
+    assert f"the device {thieving.year.teacher.agent.device.hex()} stays out" in line
+
+
 @attack(ROW, off={"sync_server.operations.lifecycle.cut_off_where_given_on": _nobody_given_on})
 async def test_what_the_server_gave_on_to_it_ends_when_the_words_of_the_stolen_key_do(thieving: Thieving) -> None:
     his, person = spy(), await thieving.office.add_person("M. Durand", "teacher")  # who has no computer yet
@@ -195,12 +274,12 @@ async def test_what_a_head_teacher_gave_on_to_it_is_named_when_the_words_of_the_
     assert any(words in line and "not cut off" in line for line in thieving.office.said.lines)
 
 
-async def _by_these_keys_alone(server: Server, old: Collection[bytes]) -> set[bytes]:
+async def _by_these_keys_alone(replica: Replica, keys: Collection[bytes]) -> set[bytes]:
     """As it was while one step was looked at."""
-    return {each.grant for each in server.replica.door.authorities() if each.author in old}
+    return {each.grant for each in replica.door.authorities() if each.author in keys}
 
 
-@attack(ROW, off={"sync_server.handlers.by_kit.newcomers._fallen": _by_these_keys_alone})
+@attack(ROW, off={"sync_server.handlers.by_kit.newcomers.fallen": _by_these_keys_alone})
 async def test_nor_does_it_matter_through_how_many_hands_the_stolen_key_called_it_a_teachers(
     thieving: Thieving,
 ) -> None:
@@ -265,7 +344,7 @@ async def _old_ones_alone(*_: object) -> set[bytes]:
     return set()
 
 
-@attack(ROW, off={"sync_server.handlers.by_kit.newcomers._fallen": _old_ones_alone})
+@attack(ROW, off={"sync_server.handlers.by_kit.newcomers.fallen": _old_ones_alone})
 async def test_who_came_in_by_a_code_of_somebody_whom_the_stolen_key_let_in_goes_with_it(thieving: Thieving) -> None:
     his, head, later = spy(), spy(), spy()
     await thieving.is_stolen()

@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.device_cuts import DeviceCut
-from protocol.replica.office.held_in_space import grants_not_held_back
-from protocol.replica.office.known_here import MOST_AT_ONCE, KnownHere, teachers_devices
+from protocol.replica.office.device_cuts import DeviceCut, orders_by_key
+from protocol.replica.office.held_in_space import fallen, grants_not_held_back
+from protocol.replica.office.known_here import MOST_AT_ONCE, KnownHere, cuts_said_here, teachers_devices
 from protocol.rights.door import Authority
 from protocol.rights.reachability import bits_led_to
 from protocol.rights.roster import Roster
@@ -80,19 +80,24 @@ async def _at_the_server(
 ) -> Callable[[Device], Acquaintance]:
     """The same at a server; where it knows none of somebody's, who came first begins anew, and is told.
 
-    Where a backup says who came first, those do to whom all others lead: who is alone, say.
+    Where a backup says who came first, those do to whom all others lead: who is alone, say. Where it knows any of
+    somebody's, cut off or not, nobody does; and whoever was cut off was met all the same, unless this server has noted
+    that word as its own, or it is the root's: others say a thief's (docs/adr/0393). What was cut off leads nowhere.
     """
-    gone = {cut.key for cut in cuts}
-    said = [each for each in teachers_devices(office, person) if each.key not in gone]
-    called = await grants_not_held_back(office.replica, said)
+    called, counting = await _called_at_the_server(office, person)
+    said_here = {order.id for order in await cuts_said_here(office)}
+    gone, silent = {cut.key for cut in cuts if cut.entry in said_here}, {cut.key for cut in cuts}
+    left = [each for each in called if each.key not in gone]
+    speaking = [each for each in counting if each.key not in silent]
     here = await KnownHere.of(office)
-    known, told = await here.known_of(called), here.told_of(called)
+    known, told = await here.known_of(left), here.told_of(left)
     begun = known
-    if not known and here.at_once:
-        begun = await _led_to_by_all(office, {each.pair for each in called}, called, gone)
-    elif not known:
-        begun = told or {each.pair for each in called[:1]}
-    led_to = await _led_to(office, begun, called, gone)
+    if not known and not await here.known_of(called):
+        if here.at_once:
+            begun = await _led_to_by_all(office, {each.pair for each in left}, speaking, silent)
+        else:
+            begun = told or {each.pair for each in left[:1]}
+    led_to = await _led_to(office, begun.intersection(each.pair for each in speaking), speaking, silent)
 
     def acquaintance(device: Device) -> Acquaintance:
         if device not in led_to:
@@ -100,6 +105,20 @@ async def _at_the_server(
         return Acquaintance.KNOWN if known or device in told else Acquaintance.NEW
 
     return acquaintance
+
+
+async def _called_at_the_server(office: Office, person: bytes) -> tuple[list[Authority], list[Authority]]:
+    """What ever called a device a teacher's own, in order of arrival, and what of it is not held back.
+
+    But for what is held back by this server's own word, or the root's: somebody who has its key holds back anybody's.
+    """
+    said = teachers_devices(office, person)
+    counting = await grants_not_held_back(office.replica, said)
+    if len(counting) == len(said):
+        return said, counting
+    ended = orders_by_key(await cuts_said_here(office))
+    fell, counts = await fallen(office.replica, ended), {each.grant for each in counting}
+    return [each for each in said if each.grant in counts or each.grant not in fell], counting
 
 
 async def _led_to_by_all(

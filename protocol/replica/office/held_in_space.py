@@ -6,6 +6,7 @@ spaces looks in each at no more than has been said in it, and at each once.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection
 from itertools import groupby
 from typing import TypeVar
@@ -52,6 +53,22 @@ async def grants_not_held_back(replica: Replica, grants: Collection[Authority]) 
     return await counting_where_they_lie(
         replica, grants, lambda grant: grant.space, lambda roster, grant: grant.grant not in roster.held_back
     )
+
+
+async def fallen(replica: Replica, keys: Collection[bytes]) -> set[bytes]:
+    """The grants that are held back because of these keys: written by them, or by whom they let in, and so on."""
+    given = list(replica.door.authorities())
+    standing = {each.grant for each in await grants_not_held_back(replica, given)}
+    fell, pending = set[bytes](), [each for each in given if each.author in keys and each.grant not in standing]
+    below = defaultdict[bytes | None, list[Authority]](list)
+    for each in given:
+        below[each.under].append(each)
+    while pending:
+        here = pending.pop()
+        if here.grant not in fell:
+            fell.add(here.grant)
+            pending += [each for each in below[here.grant] if each.grant not in standing]
+    return fell
 
 
 async def counting_where_they_lie(

@@ -88,6 +88,13 @@ async def cuts_of_others(office: Office) -> list[Entry]:
     return [one for one in later if one.header.grant is not None and CUT_MARKS + one.id.hex() not in noted]
 
 
+async def cuts_said_here(office: Office) -> list[Entry]:
+    """The revocations that this server has noted as its own, or that a root has said: no copy of its key says these."""
+    noted = await office.replica.store.marks(CUT_MARKS)
+    said = await office.replica.store.scan_kinds([Kind.REVOKE])
+    return [one for one in said if one.header.grant is None or CUT_MARKS + one.id.hex() in noted]
+
+
 async def made_here(store: EntryStore, codes: Iterable[Entry]) -> list[Entry]:
     """Which of these codes were noted as made here."""
     noted = await store.marks(CODE_MARKS)

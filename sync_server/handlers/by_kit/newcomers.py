@@ -16,14 +16,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from protocol.model.entry import Kind
 from protocol.model.structure import Invite
 from protocol.replica.office.held_codes import let_in_by_codes_of
-from protocol.replica.office.held_in_space import grants_not_held_back, not_held_back
+from protocol.replica.office.held_in_space import fallen, not_held_back
 from protocol.replica.office.known_here import KnownHere, let_in_by_code, let_in_by_name
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.office.words_of_office import in_force
@@ -80,7 +79,7 @@ async def cut_off_with_codes(server: Server, old: Collection[bytes], since_ms: i
 
     But for whom somebody has let in by its own name since: this is said again once machines have called.
     """
-    fell = await _fallen(server, old)
+    fell = await fallen(server.replica, old)
     made = await server.store.scan_kinds([Kind.INVITE])
     codes = {each.id: each.header.author for each in made if each.header.author in old or each.header.grant in fell}
     came = await let_in_by_codes_of(server, set(codes.values()), counted=lambda given: given.invite in codes)
@@ -130,7 +129,7 @@ async def given_on_elsewhere(server: Server, old: Collection[bytes]) -> list[Dev
 async def _given_on(server: Server, old: Collection[bytes]) -> dict[bytes, list[Authority]]:
     """By what devices are in still whose first grant stems from these keys, and is held back; not those named since."""
     door, by_name, by_code = server.replica.door, await let_in_by_name(server.store), await let_in_by_code(server.store)
-    fell, first, found = await _fallen(server, old), dict[bytes, Authority](), {}
+    fell, first, found = await fallen(server.replica, old), dict[bytes, Authority](), {}
     for each in door.authorities():
         if each.role in DEVICES:
             first.setdefault(each.key, each)
@@ -142,22 +141,6 @@ async def _given_on(server: Server, old: Collection[bytes]) -> dict[bytes, list[
             continue
         found[key] = [each for each in standing if each.role in HAS_READING_KEYS | _OFFICES]
     return {key: standing for key, standing in found.items() if standing}
-
-
-async def _fallen(server: Server, old: Collection[bytes]) -> set[bytes]:
-    """The grants that are held back because of these keys: written by them, or by whom they let in, and so on."""
-    replica, given = server.replica, list(server.replica.door.authorities())
-    standing = {each.grant for each in await grants_not_held_back(replica, given)}
-    fell, pending = set[bytes](), [each for each in given if each.author in old and each.grant not in standing]
-    below = defaultdict[bytes | None, list[Authority]](list)
-    for each in given:
-        below[each.under].append(each)
-    while pending:
-        here = pending.pop()
-        if here.grant not in fell:
-            fell.add(here.grant)
-            pending += [each for each in below[here.grant] if each.grant not in standing]
-    return fell
 
 
 def _shown(
