@@ -2,8 +2,9 @@
 
 Rules (docs/adr/0141):
 - a whole id is never looked up;
-- who is to read pupils' work (`key confirm`), and what is let in (`grant --device`), is named by no name: a device
-  gives that to itself, or the server does;
+- who is to read pupils' work (`key confirm`), what is let in (`grant`), who is forgotten and whose work is handed out
+  is named by no name: a device gives that to itself, or the server does;
+- all else is looked for among all that ever had that name, or id, here, whatever is shown (docs/adr/0392);
 - what a device is called by others, the server too, is shown and not taken: only its own signed word is;
 - what is only shown, with the words by which a human tells it (`key readers`), may be asked for by any of these.
 """
@@ -11,27 +12,31 @@ Rules (docs/adr/0141):
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from protocol.errors import BadInput, Code
 from protocol.identity import school_id
 from protocol.model.entry import ID_BYTES, PERSON_BYTES
 from protocol.replica.console.abbreviations import is_beginning, whole
-from protocol.replica.console.by_name import Named, by_name, is_whole
+from protocol.replica.console.by_name import Named, by_name, compared, is_whole
 from protocol.replica.console.operation import JSON, Incoming, Operation, Outgoing, Params
 from protocol.replica.console.parameters import shown
+from protocol.rights.vouching import device_id
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import list_readers
 from sync_agent.school.device_names import device_names, key_words, signed_names
 
 _SPACE: Final = (ID_BYTES, Code.UNKNOWN_SPACE, "space")
 _PERSON: Final = (PERSON_BYTES, Code.UNKNOWN_PERSON, "person")
+_ITEM: Final = (ID_BYTES, Code.UNKNOWN_ITEM, "item")
 _DEVICE: Final = (ID_BYTES, Code.UNKNOWN_DEVICE, "device")
 _ASKED: Final[Mapping[str, tuple[int, Code, str]]] = {
     "space": _SPACE,
     "from": _SPACE,
     "to": _SPACE,
-    "item": (ID_BYTES, Code.UNKNOWN_ITEM, "item"),
+    "item": _ITEM,
+    "also": _ITEM,
     "id": (ID_BYTES, Code.UNKNOWN_HAND_IN, "hand-in"),
     "revision": (ID_BYTES, Code.UNKNOWN_REVISION, "revision"),
     "keep": (ID_BYTES, Code.UNKNOWN_REVISION, "revision"),
@@ -42,8 +47,14 @@ _ASKED: Final[Mapping[str, tuple[int, Code, str]]] = {
 }
 """In this order: where somebody is looked for follows from the class, or the item, that is named beside them."""
 _NAMED: Final = frozenset({"space", "from", "to", "person", "into", "device"})
-_BY_ID_ALONE: Final[Mapping[str, str]] = {"grant": "device", "erase": "person"}
-"""What is named by no name: what would be let in gives it to itself, and who is to be forgotten has left the lists.
+_BY_ID_ALONE: Final[Mapping[str, frozenset[str]]] = {
+    "grant": frozenset({"device", "person"}),
+    "erase": frozenset({"person"}),
+    "export-person": frozenset({"person"}),
+    "portfolio": frozenset({"person"}),
+}
+"""What is named by no name: what would be let in gives it to itself, and of who is to be forgotten, or whose work a
+family gets, nothing may have come here, or be left, where somebody else has that name.
 
 Nor is anybody with `--renamed-too`, who has by now a name that was another's (docs/adr/0289)."""
 
@@ -63,7 +74,7 @@ def with_whole_ids(agent: Agent, name: str, operation: Operation) -> Operation:
             match params.get(key):
                 case str(text):
                     found[key] = await _meant(agent, name, key, text, found, outgoing)
-                case list(texts) if key in {"space", "person"}:
+                case list(texts):
                     named = [each for each in texts if isinstance(each, str)]
                     meant = [await _meant(agent, name, key, each, {}, outgoing) for each in named]
                     found[key] = meant if len(meant) == len(texts) else texts
@@ -83,8 +94,7 @@ async def _meant(agent: Agent, name: str, key: str, text: str, beside: Params, o
     if key not in _NAMED and (name, key) != _SHOWN_ALONE:
         return text
     one = await _called(agent, name, key, text, beside)
-    if what != "space":
-        await outgoing.progress(f"“{text}” is {one}")
+    await outgoing.progress(f"“{text}” is {one}")
     return one.id.hex()
 
 
@@ -94,111 +104,90 @@ def _is_school(agent: Agent, text: str) -> bool:
 
 
 async def _known(agent: Agent, key: str) -> Iterable[bytes]:
-    if key == "reader":
-        from sync_agent.keys.former_returns import list_former_returns  # noqa: PLC0415 — only for who types an id
-        from sync_agent.keys.past_readers import list_past_readers  # noqa: PLC0415 — only for who types an id
+    """All that ever had such an id here, whatever is shown (docs/adr/0392)."""
+    from protocol.replica.office import ever_called  # noqa: PLC0415 — only for who types the beginning of an id
 
-        former = [each.id for each in await list_former_returns(agent)]
-        readers = await list_readers(agent)
-        past = [each.id for each in await list_past_readers(agent, readers)]
-        return dict.fromkeys([*(name for reader in readers for name in (reader.id, reader.device)), *former, *past])
-    if key == "device":
-        return dict.fromkeys(authority.key for authority in agent.replica.door.authorities())
-    spaces = await agent.spaces()
-    if key in {"space", "from", "to"}:
-        return spaces
-    found: list[bytes] = []
-    for space in spaces:
-        view = await agent.replica.view(space)
-        coursework = view.coursework
-        match key:
-            case "person" | "into":
-                found += view.roster.persons
-            case "id":
-                found += coursework.hand_ins
-            case "item":  # a hand-in's id gives the files of its feedback
-                found += [*coursework.items, *coursework.hand_ins]
-            case _:
-                found += [version for item in coursework.items.values() for version in item.versions]
-                found += [note.id for work in coursework.hand_ins.values() for note in work.said_with_files]
-    return found
+    match key:
+        case "reader":
+            from sync_agent.keys.former_returns import list_former_returns  # noqa: PLC0415 — likewise
+            from sync_agent.keys.past_readers import list_past_readers  # noqa: PLC0415 — likewise
+
+            former = [each.id for each in await list_former_returns(agent)]
+            past = [each.id for each in await list_past_readers(agent, await list_readers(agent))]
+            pairs = {device_id(given.pair) for given in agent.replica.door.authorities()}
+            return {*pairs, *ever_called.devices_ever(agent.replica), *former, *past}
+        case "device":
+            return ever_called.devices_ever(agent.replica)
+        case "space" | "from" | "to":
+            return await ever_called.spaces_ever(agent.replica)
+        case "person" | "into":
+            return await ever_called.persons_ever(agent.replica)
+        case _:
+            return await ever_called.entries_ever(agent.replica)
 
 
 # --- by name ----------------------------------------------------------------------------------------------------------
 
 
 async def _called(agent: Agent, name: str, key: str, text: str, beside: Params) -> Named:
+    from protocol.replica.office.ever_called import persons_called  # noqa: PLC0415 — only for who types a name
+
     _, code, what = _ASKED[key]
+    by_id_alone = key in _BY_ID_ALONE.get(name, ())
     match what:
         case "space":
-            return by_name(text, await _spaces(agent, also_over=key == "from"), code, what)
+            return by_name(text, await _spaces(agent, text, also_over=key == "from"), code, what)
         case "device" if key == "reader":
             readers = await list_readers(agent)
             door = agent.replica.door
             shown_here = {each.device: Named(each.device, each.name, key_words(each.device, door)) for each in readers}
             return by_name(text, list(shown_here.values()), code, what)
         case "device":
-            one = by_name(text, await _devices(agent), code, what)
-            if _BY_ID_ALONE.get(name) != key and (await signed_names(agent)).get(one.id) == one.name:
+            one = by_name(text, await _devices(agent, text), code, what)
+            if not by_id_alone and (await signed_names(agent)).get(one.id) == one.name:
                 return one
             raise BadInput(
                 code,
                 f"a name is no proof of which device that is, and is not enough here: {one} is called so; compare the "
-                "words with those on its own screen, and give the first eight digits of its id",
+                "words with those on its own screen, and give its id",
                 device=one.id.hex(),
             )
         case _:
-            if _BY_ID_ALONE.get(name) == key or beside.get("renamed_too") is True:
+            if by_id_alone or beside.get("renamed_too") is True:
                 raise BadInput(
-                    code, f"“{shown(text)}” may be somebody else's name too; give the id, from `person list`"
+                    code,
+                    f"“{shown(text)}” may be somebody else's name too; give the id, from `people` or `person list`",
                 )
-            near = await _spaces_beside(agent, beside)
-            return by_name(text, await _persons(agent, near or await agent.spaces()), code, what)
+            return by_name(text, await persons_called(agent.replica, text, await _beside(agent, beside)), code, what)
 
 
-async def _spaces(agent: Agent, *, also_over: bool) -> list[Named]:
-    """The classes here; with `also_over` one that is over is meant as well as another of its name."""
-    from protocol.replica.office.spaces import is_closed  # noqa: PLC0415 — only for who types a name
-    from sync_agent.coursework.past_years import past_spaces  # noqa: PLC0415 — only for who types a name
-    from sync_agent.space_names import space_names  # noqa: PLC0415 — only for who types a name
+async def _spaces(agent: Agent, text: str, *, also_over: bool) -> list[Named]:
+    """What this device was ever let into; with `also_over` one that is over is meant as well as another of its name."""
+    from protocol.replica.at_work.readers import ever_opened_to  # noqa: PLC0415 — only for who types a name
+    from protocol.replica.office.ever_called import spaces_called  # noqa: PLC0415 — only for who types a name
 
-    names, door = await space_names(agent), agent.replica.door
-    past = frozenset() if also_over else await past_spaces(agent)
-    found = []
-    for space in await agent.spaces():
-        school = names.get(door.parent(space) or b"", "")
-        closed = await is_closed(agent.replica, space)
-        about = ", ".join(part for part in (school, "closed" if closed else "") if part)
-        found.append(Named(space, names.get(space), about, (closed and not also_over) or space in past))
+    ever = {*await agent.spaces(), *ever_opened_to(agent.replica.door, agent.device)}
+    known = await spaces_called(agent.replica, text, ever)
+    return [replace(each, is_over=False) for each in known] if also_over else known
+
+
+async def _devices(agent: Agent, text: str) -> list[Named]:
+    names, door, found = await device_names(agent), agent.replica.door, []
+    for key in dict.fromkeys(authority.key for authority in door.authorities()):
+        name, about = names.get(key), key_words(key, door)
+        if compared(name or "") == compared(text) and not await agent.replica.authorities(key):
+            about = f"{about}, cut off"
+        found.append(Named(key, name, about))
     return found
 
 
-async def _devices(agent: Agent) -> list[Named]:
-    names = await device_names(agent)
-    keys = dict.fromkeys(authority.key for authority in agent.replica.door.authorities())
-    return [Named(key, names.get(key), key_words(key, agent.replica.door)) for key in keys]
-
-
-async def _persons(agent: Agent, spaces: Iterable[bytes]) -> list[Named]:
-    from sync_agent.space_names import space_names  # noqa: PLC0415 — only for who types a name
-
-    names = await space_names(agent)
-    found: dict[bytes, Named] = {}
-    for space in spaces:
-        roster = (await agent.replica.view(space)).roster
-        for person in roster.persons.values():
-            about = ", ".join(part for part in (person.role.value, names.get(space)) if part)
-            found.setdefault(roster.who(person.id), Named(roster.who(person.id), person.name, about))
-    return list(found.values())
-
-
-async def _spaces_beside(agent: Agent, beside: Params) -> list[bytes]:
-    """The class in which somebody is looked for first: the one that is named, or that of the item."""
+async def _beside(agent: Agent, beside: Params) -> list[bytes] | None:
+    """The class in which somebody is looked for: the one that is named, or that of the item; None if neither is."""
     space, item = beside.get("space"), beside.get("item")
     spaces = await agent.spaces()
     if isinstance(space, str) and is_whole(space, ID_BYTES):
-        return [bytes.fromhex(space)] if bytes.fromhex(space) in spaces else []
+        return [bytes.fromhex(space)] if bytes.fromhex(space) in spaces else None
     if isinstance(item, str) and is_whole(item, ID_BYTES):
         wanted = bytes.fromhex(item)
-        return [each for each in spaces if wanted in (await agent.replica.view(each)).coursework.items]
-    return []
+        return [each for each in spaces if wanted in (await agent.replica.view(each)).coursework.items] or None
+    return None

@@ -25,7 +25,6 @@ from protocol.folds.coursework import Item, Version
 from protocol.limits import FILE_PIECE_BYTES
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.views import SpaceView
-from protocol.replica.console.abbreviations import whole
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
 from protocol.replica.console.parameters import shown
 from protocol.replica.office.not_shown import NotShown, not_shown, switched_by, whose_word, why_hidden
@@ -75,7 +74,7 @@ async def carry_over(
     shown_only: bool = False,
     as_it_is_here: bool = False,
 ) -> CarriedOver:
-    """Publish a class's lessons in another; `also` are items, or how their ids begin, that are not shown.
+    """Publish a class's lessons in another; `also` are items, by their ids, that are not shown.
 
     `shown_only` says that what is not shown stays, `as_it_is_here` that what has come is to do. Raises `BadInput`
     (UNKNOWN_SPACE; NOT_YET, before anything is published, where there is need of either and it was not said;
@@ -148,8 +147,7 @@ class _Lesson:
 
 
 def _named_of(text: str, items: Collection[bytes]) -> bytes:
-    found = whole(text, items, Code.UNKNOWN_ITEM, "item")
-    match = next((item for item in items if item.hex() == found), None)
+    match = next((item for item in items if item.hex() == text.lower()), None)
     if match is None:
         raise BadInput(Code.UNKNOWN_ITEM, f"“{shown(text)}” is no lesson of yours here that is shown otherwise")
     return match

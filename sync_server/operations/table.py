@@ -361,14 +361,15 @@ def _named(command: str) -> frozenset[str]:
 
 _BY_ID_ALONE: Final[Mapping[str, frozenset[str]]] = {
     "confirm": frozenset({"device"}),
-    "grant": frozenset({"device"}),
+    "grant": frozenset({"device", "person"}),
     "space close": frozenset({"space"}),
     "erase": frozenset({"person"}),
     "person retire": frozenset({"person"}),
+    "export-person": frozenset({"person"}),
 }
 """What is named by no name (docs/adr/0141): a clone has that of the machine that it was made from, who is to
-be let in gives it to itself, a stolen head teacher's laptop gives one class the name of another, and whoever is meant
-may have left the lists on which somebody else of that name stands."""
+be let in gives it to itself, a stolen head teacher's laptop gives one class the name of another, and of whom is meant
+nothing may have come here, or be left, where somebody else has that name (docs/adr/0392)."""
 _COMMANDS: Final[Mapping[str, Command]] = {
     **lifecycle.COMMANDS,
     "space add": _space_add,

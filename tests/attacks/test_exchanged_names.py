@@ -300,7 +300,7 @@ async def test_a_portfolio_under_a_name_that_was_anothers_is_asked_for_by_the_id
     await at_server.exchange_pupils()
     desk, asked = Desk(at_server.year.teacher.agent), {"space": at_server.year.here.office.space}
     with pytest.raises(BadInput, match="nothing has been written yet"):
-        await desk.files("portfolio", **asked, person="Tom")
+        await desk.files("portfolio", **asked, person=at_server.year.pupil)
     with pytest.raises(BadInput, match="give the id"):
         await desk.files("portfolio", **asked, person="Tom", renamed_too=True)
     files = await desk.files("portfolio", **asked, person=at_server.year.pupil, renamed_too=True)

@@ -26,17 +26,17 @@ def test_a_class_a_person_and_a_device_are_named_by_their_names(town: School, tm
     pc.ok("sync")
     done = pc.run("hand-in", task, str(tmp_path / "consigne.txt"), "--person", "lea")
     assert (done.status, done.json["state"]) == (0, "local")
-    assert f"“lea” is Léa (pupil, CM1, {town.pupil[:8]})" in done.err
+    assert f"“lea” is Léa (pupil, CM1, {town.pupil})" in done.err
     pc.ok("sync")
 
     assert {row["name"] for row in server.ok("person", "list", "--space", "CM1")} == {"Léa", "Mme Petit"}
     assert server.ok("invite", "--role", "teacher", "--space", "cm1", "--person", "mme petit")["code"]
     nobody = pc.run("hand-in", task, str(tmp_path / "consigne.txt"), "--person", "Zoé")
     assert (nobody.status, nobody.code) == (2, "unknown-person")
-    assert f"Léa (pupil, CM1, {town.pupil[:8]})" in nobody.json["error"]["message"]
+    assert f"Léa (pupil, CM1, {town.pupil})" in nobody.json["error"]["message"]
     nowhere = server.run("person", "list", "--space", "CM2")
     assert (nowhere.status, nowhere.code) == (2, "unknown-space")
-    assert f"CM1 (0180001X, {town.space[:8]})" in nowhere.json["error"]["message"]
+    assert f"CM1 (0180001X, {town.space})" in nowhere.json["error"]["message"]
 
     # two of one name: none of them is taken
     second = server.ok("person", "add", "LÉA", "--role", "pupil", "--space", "CM1")["person"]
@@ -44,7 +44,7 @@ def test_a_class_a_person_and_a_device_are_named_by_their_names(town: School, tm
     either = pc.run("hand-in", task, str(tmp_path / "consigne.txt"), "--person", "Léa")
     assert (either.status, either.code) == (2, "unknown-person")
     for person in (town.pupil, second):
-        assert person[:8] in either.json["error"]["message"]
+        assert person in either.json["error"]["message"]
 
     # the kit's word is given for an id alone, and a clone is confirmed by none but its own
     assert server.run("revoke", "Renard", "--kit", str(tmp_path / "kit")).code == "usage"

@@ -1,10 +1,10 @@
-"""What people type where an id is asked for: the name of a class, a person or a device, if only one has it here.
+"""What people type where an id is asked for: the name of a class, a person or a device, if only one ever had it here.
 
 Rules:
 - a name is compared as people say it: case, accents, ligatures (œ is oe), white space and what no screen shows make no
   difference; a part of one is no name;
 - who is meant is never guessed: of several none is taken, and the answer shows what tells them apart;
-- what is over, a closed class say, is meant by its name only where nothing else has it.
+- what is over, a class that the kit has closed, is meant by its name only where nothing else has it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Final
 
 from protocol.beside_words import unlike_words
 from protocol.errors import BadInput, Code
-from protocol.replica.console.abbreviations import SHORTEST_CHARS
 from protocol.replica.console.parameters import shown
 from protocol.shown_text import name_shown
 
@@ -37,7 +36,7 @@ class Named:
     is_over: bool = False
 
     def __str__(self) -> str:
-        told = ", ".join(part for part in (self.about, self.id.hex()[:SHORTEST_CHARS]) if part)
+        told = ", ".join(part for part in (self.about, self.id.hex()) if part)
         return f"{shown(unlike_words(self.name))} ({told})" if self.name else told
 
 
@@ -70,7 +69,7 @@ def by_name(text: str, known: Iterable[Named], code: Code, what: str) -> Named:
         return found[0]
     if found:
         several = f"{len(found)} {what}s here are called “{shown(text)}”: {_listed(found)}"
-        raise BadInput(code, f"{several}; the first eight digits of the id say which")
+        raise BadInput(code, f"{several}; the id says which")
     sentence = f"there is no {what} “{shown(text)}” here; a name, an id or its first eight digits is asked for"
     raise BadInput(code, f"{sentence}: {_listed(_nearest(asked, each.values()))}" if each else sentence)
 

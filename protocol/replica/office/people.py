@@ -221,7 +221,7 @@ async def surely_called_first(replica: Replica, persons: Collection[bytes]) -> d
 
 
 async def described(office: Office, person: bytes) -> str:
-    """Somebody as people know them: “Léa”, pupil, CM1-CM2. Without a name here, the id.
+    """Somebody as people know them: “Léa”, pupil, CM1-CM2, and the id.
 
     With every name that lists ever had for them, and since when: whoever writes one exchanges two (docs/adr/0289).
     """
@@ -233,7 +233,7 @@ async def described(office: Office, person: bytes) -> str:
     listed = next((each for each in found.values() if not each.left), next(iter(found.values())))
     places = [records[space].name for space in found if space in records]
     called = (await mentioned(office.replica, [person]))[person].called(listed.name)
-    return ", ".join([called, listed.role.value, *sorted(places)])
+    return ", ".join([called, listed.role.value, *sorted(places), person.hex()])
 
 
 async def described_with_doubles(office: Office, person: bytes) -> list[str]:
@@ -243,7 +243,7 @@ async def described_with_doubles(office: Office, person: bytes) -> list[str]:
     lines += [f"{await described(office, other)}: the same person, added twice" for other in sorted(doubles.same)]
     if (kept := (await ids_of(office.replica, person))[0]) != person:
         lines.append(
-            f"not {await described(office, kept)}, {kept.hex()}: by all lists who is named is this person, added "
+            f"not {await described(office, kept)}: by all lists who is named is this person, added "
             "twice; name that id instead, and both go"
         )
     return lines + await _in_doubt(office, doubles.doubtful)
@@ -266,7 +266,7 @@ async def described_alone(office: Office, persons: Sequence[bytes]) -> list[str]
 async def _in_doubt(office: Office, doubtful: Collection[bytes]) -> list[str]:
     """Who is the same person by one list and not by another, and stays."""
     return [
-        f"not {await described(office, other)}, {other.hex()}: one list says that this is the same person, another does"
+        f"not {await described(office, other)}: one list says that this is the same person, another does"
         " not; name that id as well if it is"
         for other in sorted(doubtful)
     ]

@@ -188,14 +188,20 @@ async def shown_by_id(office: Office, spaces: Iterable[bytes], everywhere: str =
 
 async def pasts_beside(office: Office, space: bytes) -> dict[bytes, SpacePast]:
     """The past of a class, and of each other that lies where it does."""
-    replica, door = office.replica, office.replica.door
+    door = office.replica.door
+    return {one: past for one, past in (await pasts(office.replica)).items() if door.parent(one) == door.parent(space)}
+
+
+async def pasts(replica: Replica) -> dict[bytes, SpacePast]:
+    """The past of every school and class that was ever made here, what is held back by now included."""
     names: dict[bytes, dict[str, int]] = {}
     made: dict[bytes, tuple[str | None, int]] = {}
     for entry in await replica.store.scan_kinds([Kind.SPACE]):
         record = parsed(entry, SpaceRecord.parse)
-        if record is not None and door.parent(one := record.space_of(entry, replica.territory)) == door.parent(space):
-            names[one] = {record.name: entry.timestamp_ms}
-            made[one] = record.year, entry.timestamp_ms
+        if record is not None:
+            one = record.space_of(entry, replica.territory)
+            names.setdefault(one, {}).setdefault(record.name, entry.timestamp_ms)
+            made.setdefault(one, (record.year, entry.timestamp_ms))
     for entry in await replica.store.scan_kinds([Kind.SPACE_CHANGE]):
         change = parsed(entry, SpaceChange.parse)
         if change is not None and entry.header.space in names:

@@ -68,7 +68,7 @@ async def told_of_accepted(server: Server, entries: Iterable[Entry]) -> list[str
     told = []
     given = [each for each in map(lets_in, entries) if each is not None]
     for each in given[:MAX_TOLD]:
-        whose = "nobody" if each.person is None else f"{await described(server, each.person)} ({each.person.hex()})"
+        whose = "nobody" if each.person is None else await described(server, each.person)
         if (device := _own_device(each)) is not None:
             words = await asyncio.to_thread(device_words, device)
             told.append(

@@ -1,0 +1,129 @@
+"""Where what people type is looked for: among all that ever had such a name, or such an id, here (docs/adr/0392).
+
+Whoever writes lists, or has the server's key, says what is shown, and for how long; not what was here before. Who is
+hidden for an hour leaves neither a name nor the first digits of an id to somebody else.
+
+Rules:
+- hidden, held back, erased for a week, gone, called otherwise since: all of them still have their names, as long as the
+  entry that said so is here, and their ids for good;
+- of those whom all lists call one, the one that came here first is meant;
+- a class is over where the kit has closed it, and nowhere else: then the next one has its name;
+- where nobody has a name, no names are told of who is hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Iterable, Mapping
+
+from protocol.beside_words import unlike_words
+from protocol.model.entry import Kind
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.space_names import changed_names, made_spaces
+from protocol.replica.console.by_name import Named, compared
+from protocol.replica.console.parameters import shown
+from protocol.replica.office.erasures import in_force
+from protocol.replica.office.mentioned import Mentioned, mentioned
+from protocol.replica.office.spaces import is_closed, pasts
+from protocol.rights.roster import Roster
+
+
+async def spaces_ever(replica: Replica) -> set[bytes]:
+    """The ids of all spaces that were ever made here, or of which something lies here."""
+    return {*replica.door.spaces(), *await replica.store.spaces()}
+
+
+async def persons_ever(replica: Replica) -> set[bytes]:
+    """The ids of all who were ever listed here, or as whom a device was let in."""
+    listed = {entry.header.subject for entry in await replica.store.scan_kinds([Kind.PERSON])}
+    return {one for one in (*listed, *(given.person for given in replica.door.authorities())) if one is not None}
+
+
+async def entries_ever(replica: Replica) -> list[bytes]:
+    """The ids of all entries here: those of items, of their versions, of hand-ins and of what was said of these."""
+    return [entry for space in await replica.store.spaces() for _, entry in await replica.store.times(space)]
+
+
+def devices_ever(replica: Replica) -> set[bytes]:
+    """The keys of all devices that were ever let in here."""
+    return {given.key for given in replica.door.authorities()}
+
+
+async def persons_called(replica: Replica, text: str, beside: Container[bytes] | None = None) -> list[Named]:
+    """Whom lists ever called `text`; if nobody, whom they show. With `beside`, of who was ever on lists of those."""
+    ever = await mentioned(replica)
+    if beside is not None:
+        ever = {one: each for one, each in ever.items() if any(space in beside for space in each.spaces)}
+    typed = _so_called(text, {one: each.names for one, each in ever.items()})
+    places = {space for one in typed or ever for space in ever[one].spaces}
+    rosters = {space: (await replica.view(space)).roster for space in sorted(places)}
+    names, found = await _names_now(replica), dict[bytes, Named]()
+    for one in typed or ever:
+        lists = {space: rosters[space] for space in ever[one].spaces}
+        person = _person(one, typed.get(one), lists, names)
+        if person is not None and not _is_one_of(found, one, lists, ever):
+            found[one] = person
+    return list(found.values())
+
+
+def _person(
+    person: bytes, typed: str | None, lists: Mapping[bytes, Roster], names: Mapping[bytes, str]
+) -> Named | None:
+    """Somebody under the name that was `typed`, or as these lists show them; None of whom they do not."""
+    listed = next((roster.persons[person] for roster in lists.values() if person in roster.persons), None)
+    now = None if listed is None else listed.name
+    name = now if typed is None else typed
+    if name is None:
+        return None
+    if listed is not None:
+        state = listed.role.value
+    else:
+        state = "erased" if any(person in roster.erased for roster in lists.values()) else "on no list now"
+    about = [state, *_otherwise(name, now), *(names[space] for space in lists if space in names)]
+    return Named(person, name, ", ".join(about))
+
+
+def _is_one_of(
+    found: Container[bytes], person: bytes, lists: Mapping[bytes, Roster], ever: Mapping[bytes, Mentioned]
+) -> bool:
+    """Whether all lists that ever named somebody call them one of those found, whom no other list ever named."""
+    who, *others = {roster.who(person) for roster in lists.values()}
+    return who != person and not others and who in found and set(ever[who].spaces) <= lists.keys()
+
+
+async def spaces_called(replica: Replica, text: str, among: Container[bytes] | None = None) -> list[Named]:
+    """The schools and classes that were ever called `text`; if none was, all of them. With `among`, of those alone."""
+    ever = {one: past for one, past in (await pasts(replica)).items() if among is None or one in among}
+    typed = _so_called(text, {one: past.names.names for one, past in ever.items()})
+    uai = {space: record.uai for space, record in (await made_spaces(replica)).items() if record.uai is not None}
+    names, over = await _names_now(replica), await closed_by_kit(replica)
+    found = []
+    for one in typed or ever:
+        school, name = uai.get(one) or uai.get(replica.door.parent(one) or b""), typed.get(one) or names[one]
+        about = [part for part in (school, ever[one].year) if part] + _otherwise(name, names[one])
+        if one in over:
+            about.append("closed")
+        elif one in typed and await is_closed(replica, one):
+            about.append("hidden")
+        found.append(Named(one, name, ", ".join(about), one in over))
+    return found
+
+
+async def closed_by_kit(replica: Replica) -> Collection[bytes]:
+    """What the kit has closed: whoever has a server's key does so for an hour."""
+    return {covers for erasure, covers in await in_force(replica) if erasure.header.grant is None}
+
+
+async def _names_now(replica: Replica) -> dict[bytes, str]:
+    made = {space: record.name for space, record in (await made_spaces(replica)).items()}
+    return made | await changed_names(replica)
+
+
+def _so_called(text: str, names: Mapping[bytes, Iterable[str]]) -> dict[bytes, str]:
+    """Those of which one of the names was typed, with that name."""
+    asked = compared(text)
+    return {one: name for one, said in names.items() for name in said if asked and compared(name) == asked}
+
+
+def _otherwise(name: str, now: str | None) -> list[str]:
+    """What something is called now, if that is not the `name` by which it was found."""
+    return [] if now is None or compared(now) == compared(name) else [f"now “{shown(unlike_words(now))}”"]
