@@ -120,7 +120,7 @@ def opened_by_the_listed(
     first_here: frozenset[Device],
     namesakes: Container[bytes],
 ) -> Callable[[Work], bool]:
-    """Whether a hand-in was opened by whom it was meant for, to a replica that remembers nobody, as the server's.
+    """Whether a hand-in was opened by whom it was meant for, to the server.
 
     By a device that said a reading key to which its author sealed it first, and speaks for somebody whom the class's
     list has as a teacher, or by whom that one leads to. Whoever has the server's keys lets in as many others as they

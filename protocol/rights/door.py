@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -289,8 +289,8 @@ class Door:
         """What the grant of this id gives, if it has been admitted."""
         return None if grant is None else self._authorities.get(grant)
 
-    def authorities(self) -> Iterable[Authority]:
-        """All admitted grants, certificates and successors."""
+    def authorities(self) -> Collection[Authority]:
+        """All admitted grants, certificates and successors, in the order in which they came."""
         return self._authorities.values()
 
     def authorities_of(self, key: bytes) -> Sequence[Authority]:

@@ -4,6 +4,9 @@ Rules:
 - what speaks starts from the devices that this replica saw first, and goes where their words lead; where that is to
   none in use, from the one that it met next, by its own note: who says a thing chooses its date, and who may cut
   devices off chooses of which no word leads on any more (docs/adr/0246);
+- whom it met in whatever class goes before whom it has not: a class begins each year, and with it no new memory
+  (docs/adr/0389). That takes a word about a reading key in this class: who is granted there and says nothing is the
+  laptop of before, perhaps, which lies in a drawer;
 - who was let back and waits to be confirmed gives nothing: past such a one it goes on, but only to whom it has noted,
   for whoever has the server makes anybody wait; and so where another id of theirs has one in use (docs/adr/0246);
 - that lists call two ids one makes nobody silent, and nobody the other: each goes on under the name of its own id until
@@ -31,14 +34,25 @@ from protocol.roles import HAS_READING_KEYS, Role
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What a replica remembers of each person, by the ids alone that grants give them; the server remembers nothing.
+    """What a replica remembers of each person where it looks at one space, by the ids alone that grants give them.
 
-    `firsts` are the devices that it saw first, and believes whatever comes later; `met_ms` is when it met each that
-    has said a reading key: the same for those that it met in one look.
+    `firsts` are the devices that it saw first there, and believes whatever comes later; `met_ms` is when it met each
+    there that has said a reading key: the same for those that it met in one look. `anywhere` is the order in which it
+    met them in whatever space, and from `UNMET` on that of those whom it does not know.
     """
 
     firsts: Mapping[bytes, Sequence[Device]] = field(default_factory=dict)
     met_ms: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
+    anywhere: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
+
+    def met(self, person: bytes, device: Device) -> int:
+        """When it met a device as this person's, if it knows it; in which order it comes, if it does not."""
+        known = self.met_ms.get(person, {}).get(device, _LAST)
+        return min(known, self.anywhere.get(person, {}).get(device, _LAST))
+
+    def has_met(self, person: bytes, device: Device) -> bool:
+        """Whether it knows a device as this person's."""
+        return self.met(person, device) < UNMET
 
 
 Led: TypeAlias = Mapping[bytes, frozenset[Device]]
@@ -66,7 +80,9 @@ class Spoken:
     apart: Mapping[bytes, frozenset[Device]]
 
 
-_NOT_YET_MS: Final = 1 << 64
+UNMET: Final = 1 << 64
+"""Later than whoever was met."""
+_LAST: Final = 1 << 65
 _NOBODY: Final = Spoken({}, {}, {}, {}, {})
 Starts: TypeAlias = Mapping[bytes, tuple[Device, ...]]
 """From which devices each id's voice starts."""
@@ -111,8 +127,7 @@ def speaking_devices(said: Said, cut: frozenset[bytes], remembered: Remembered) 
         for person, firsts in begun.items():
             starts[person] = tuple(dict.fromkeys(firsts))
             if not heard or (firsts and heard.isdisjoint(led[person])):
-                met_ms = remembered.met_ms.get(person, {})
-                following = _until_one_is_in_use(said.apart, cut, alone, person, met_ms, only_noted=only_noted)
+                following = _until_one_is_in_use(said.apart, cut, alone, person, remembered, only_noted=only_noted)
                 starts[person] = tuple(dict.fromkeys((*firsts, *following)))
     return _led_to(said, starts, alone, together), starts
 
@@ -126,7 +141,10 @@ def _has_noted(apart: Voices, cut: frozenset[bytes], persons: Iterable[bytes], r
     return any(
         _is_in_use(device, person, apart, cut) and device not in apart.let_back
         for person in persons
-        for device in remembered.met_ms.get(person, ())
+        for device in (
+            *remembered.met_ms.get(person, ()),
+            *(each for each in apart.firsts.get(person, ()) if remembered.has_met(person, each)),
+        )
     )
 
 
@@ -135,7 +153,7 @@ def _until_one_is_in_use(
     cut: frozenset[bytes],
     alone: Circles,
     person: bytes,
-    met_ms: Mapping[Device, int],
+    remembered: Remembered,
     *,
     only_noted: bool,
 ) -> Iterable[Device]:
@@ -143,11 +161,11 @@ def _until_one_is_in_use(
 
     Of who was met and is in use also if all that it has said is held back: a thief would hold that back for a moment.
     """
-    said = apart.firsts.get(person, ())
-    silent = [device for device in met_ms if device not in said and _is_in_use(device, person, apart, cut)]
+    said, here = apart.firsts.get(person, ()), remembered.met_ms.get(person, ())
+    silent = [device for device in here if device not in said and _is_in_use(device, person, apart, cut)]
     circle = alone.of(person)
-    for start in sorted((*said, *silent), key=lambda device: met_ms.get(device, _NOT_YET_MS)):
-        if only_noted and start not in met_ms:
+    for start in sorted((*said, *silent), key=lambda device: remembered.met(person, device)):
+        if only_noted and not remembered.has_met(person, start):
             return
         yield start
         there = [device for device in circle.start(start) if _is_in_use(device, person, apart, cut)]

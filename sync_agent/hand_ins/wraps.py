@@ -58,7 +58,8 @@ from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.hand_ins.heard_opened import has_heard_opened, read_receipts
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.acquaintances import is_acquaintance, turns
-from sync_agent.keys.confirming import circle_of, own_grant, own_grants, remember_firsts
+from sync_agent.keys.confirming import circle_of, own_grant, own_grants
+from sync_agent.keys.first_met import remember_firsts
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.machine.eviction import Seen
 from sync_agent.machine.marks import COPIES_SEEN_MARK, HAND_IN_MARKS

@@ -1,7 +1,7 @@
 """Whom this device has known, and since when: what the server names today is no old acquaintance.
 
 Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
-- counted are devices from which a person's voice starts here (`confirming`), each since it was met in a class: whoever
+- counted are devices from which a person's voice starts here (`first_met`), each since it was met in a class: whoever
   has the server chooses ids, dates, and who is the same as whom, not what this device has seen before;
 - those that were there when the class was first met are the *first*; who came since counts after a week, in which the
   pages of the class's teachers say who came;

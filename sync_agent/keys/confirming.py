@@ -3,7 +3,6 @@
 Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
 - the server's word alone gives a device none of a teacher's keys and nothing that was handed in before: one of the
   teacher's own devices says so, after a human has compared six words on both;
-- of each person a device believes for good the one that it saw first, whatever dates come later;
 - what a human confirmed is what was shown: a colleague's device becomes none of one's own because a list says so later;
 - where classes show a device differently, it is confirmed in those that show it as it was shown; the others are named;
 - what was confirmed in one class holds in every other that both devices teach, but for one that was reported somewhere;
@@ -34,7 +33,6 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device, Vouch, Word, device_id, device_words
 from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.app import Agent
-from sync_agent.keys.acquaintances import hear, meet, meeting_ms
 from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.keys.seen_readers import (
     back_in,
@@ -45,7 +43,7 @@ from sync_agent.keys.seen_readers import (
     returns_of,
     space_mark,
 )
-from sync_agent.machine.marks import FIRST_MARKS, KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, WAS_THERE
+from sync_agent.machine.marks import KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, WAS_THERE
 from sync_agent.space_names import space_names
 
 MAX_LISTED_WORDS: Final = 50
@@ -160,64 +158,6 @@ async def own_grants(agent: Agent) -> list[Authority]:
 async def own_grant(agent: Agent, grants: Sequence[Authority], space: bytes) -> Authority | None:
     """The first of these that holds in a space."""
     return next(iter(await agent.counting_first(grants, space)), None)
-
-
-async def remember_firsts(agent: Agent) -> None:
-    """Note whom this device believes of each person: those that it saw first, and itself; and whom it met next.
-
-    By the ids under which they are granted: a list that calls two people one makes no memory of it. Itself as whose it
-    met the class, or as somebody's of whom it knows nobody there: whoever has the server grants a pupils' PC, or a
-    colleague's laptop, as hers (docs/adr/0270).
-    """
-    grants = await own_grants(agent)
-    marks: dict[str, bytes | None] = {}
-    now_ms = meeting_ms(agent)
-    for space in await agent.spaces():
-        roster = (await agent.replica.view(space)).roster
-        mine = await own_grant(agent, grants, space)
-        own = None if mine is None else mine.person
-        known = agent.acquainted.first.setdefault(space, {})
-        is_new = not known
-        before = frozenset(device for devices in known.values() for device in devices)
-        starts = {person: list(devices) for person, devices in roster.seen_first.items()}
-        if own is not None and _is_first_itself(known.get(own, ()), {agent.device, *agent.former}):
-            starts.setdefault(own, []).append(own_device(agent))
-        for person, devices in starts.items():
-            for device in devices:
-                believed = known.get(person, ())
-                if device not in believed:
-                    known[person] = (*believed, device)
-                    marks[space_mark(FIRST_MARKS, space, person)] = b"".join(map(b"".join, known[person]))
-        if is_new and own is not None:
-            marks |= _there_already(roster, starts)
-        marks |= meet(agent, space, (device for devices in known.values() for device in devices), before, now_ms)
-        marks |= hear(agent, roster, now_ms)
-    if marks:
-        await agent.replica.store.set_marks(marks)
-        agent.bear_in_mind()
-
-
-def _is_first_itself(known: Sequence[Device], own_keys: Container[bytes]) -> bool:
-    """Whether this device is one from which its person's voice starts here: nobody of theirs was known before.
-
-    Or it was itself among those, with keys that it had before: a laptop that gave way to its copy, and is hers again.
-    """
-    return not known or any(key in own_keys for key, _ in known)
-
-
-def _there_already(roster: Roster, starts: Mapping[bytes, Iterable[Device]]) -> dict[str, bytes]:
-    """The marks of those who read a class when it is met: they are told of once too, and plainly (`Reader.was_there`).
-
-    A server in wrong hands lets somebody in before a new year's class, or a new laptop, comes (docs/adr/0272).
-    """
-    devices = {device for theirs in (*starts.values(), *roster.speaking.values()) for device in theirs}
-    here = (device for device in devices if _is_here(roster, device))
-    return {space_mark(KNOWN_READER_MARKS, roster.space, device_id(device)): WAS_THERE for device in here}
-
-
-def _is_here(roster: Roster, device: Device) -> bool:
-    """Whether a device is among those that a teacher's page shows as readers: who is cut off already never was."""
-    return device[0] not in roster.cut and any(one.pair == device for one in roster.authorities)
 
 
 class ReadHere(NamedTuple):

@@ -39,7 +39,8 @@ from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey
 from protocol.replica.at_work.replica import Draft
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import confirmations_due, remember_firsts, reported
+from sync_agent.keys.confirming import confirmations_due, reported
+from sync_agent.keys.first_met import remember_firsts
 from sync_agent.keys.key_wraps import (
     kept_alone,
     keys_of,

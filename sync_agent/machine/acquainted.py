@@ -1,19 +1,24 @@
 """Whom this device has seen in its classes, and since when: what its marks say, at hand.
 
-What that is good for is `keys.acquaintances`', `keys.confirming`'s and `hand_ins.known_machines`'.
+Noted is class by class. Whom folds go by where a class is new is whom this device met first in any (`remembered`): a
+class begins each year, and whoever has the server is in it before a teacher's laptop (docs/adr/0389).
+
+What else that is good for is `keys.acquaintances`', `keys.first_met`'s and `hand_ins.known_machines`'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
 from protocol.replica.interfaces import EntryStore
 from protocol.rights.speaking import Remembered
-from protocol.rights.vouching import Device
+from protocol.rights.vouching import Device, device_id
 from sync_agent.machine.marks import (
     FIRST_MARKS,
+    GONE_AS_MARKS,
     HEARD_MARKS,
     MACHINES_MARKS,
     MET_MARKS,
@@ -24,18 +29,43 @@ from sync_agent.machine.marks import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class MetBySpace:
+    """What folds go by, as it was noted last (`Memory`): by space, and `elsewhere`, where nobody is remembered yet."""
+
+    spaces: Mapping[bytes, Remembered] = field(default_factory=dict)
+    elsewhere: Remembered = field(default_factory=Remembered)
+
+    async def of(self, space: bytes) -> Remembered:
+        """What this device remembers in a space."""
+        return self.spaces.get(space, self.elsewhere)
+
+    def then(self, spaces: Mapping[bytes, Remembered], elsewhere: Remembered) -> MetBySpace:
+        """What it is now: what stays as it was is the same object, for it is compared with each question."""
+        kept = {space: _kept(now, self.spaces.get(space)) for space, now in spaces.items()}
+        return MetBySpace(kept, _kept(elsewhere, self.elsewhere))
+
+
+def _kept(now: Remembered, before: Remembered | None) -> Remembered:
+    return before if before is not None and before == now else now
+
+
 @dataclass(slots=True)
 class Acquainted:
     """Each by space first; times are in ms."""
 
     first: dict[bytes, dict[bytes, tuple[Device, ...]]] = field(default_factory=dict)
-    """By person: the devices that this one saw first (`confirming`)."""
+    """By person: the devices that this one saw first (`first_met`)."""
     met: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
     """By device: since when this one knows them (`acquaintances`)."""
     machines: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
     """By beginning of their keys: since when this one knows the machines there (`known_machines`)."""
     heard: dict[bytes, dict[bytes, dict[Device, int]]] = field(default_factory=dict)
     """By person: the devices that have said a reading key, and since when this one knows them."""
+    gone: dict[bytes, dict[bytes, tuple[Device, ...]]] = field(default_factory=dict)
+    """By person: those of these that are cut off there, or back and not confirmed again: in no new class are they
+    hers."""
+    _last: MetBySpace = field(default_factory=MetBySpace)
 
     @classmethod
     async def of(cls, store: EntryStore) -> Self:
@@ -45,6 +75,7 @@ class Acquainted:
             met_in(await store.marks(MET_MARKS)),
             machines_in(await store.marks(MACHINES_MARKS)),
             heard_in(await store.marks(HEARD_MARKS)),
+            remembered_in(await store.marks(GONE_AS_MARKS), GONE_AS_MARKS),
         )
 
     def meetings_ms(self) -> Iterator[int]:
@@ -52,9 +83,40 @@ class Acquainted:
         yield from (met_ms for met in self.met.values() for met_ms in met.values())
         yield from (met_ms for heard in self.heard.values() for met in heard.values() for met_ms in met.values())
 
-    def remembered(self) -> dict[bytes, Remembered]:
+    def remembered(self) -> MetBySpace:
         """What folds go by: copies, since of what is noted here in place no fold could tell that it has changed."""
-        return {
-            space: Remembered(dict(self.first.get(space, {})), dict(self.heard.get(space, {})))
-            for space in {*self.first, *self.heard}
+        anywhere = defaultdict[bytes, dict[Device, int]](dict)
+        for space in self._spaces():
+            for person in {*self.first.get(space, {}), *self.heard.get(space, {})}:
+                for device, met_ms in self._met_as(space, person).items():
+                    anywhere[person][device] = min(met_ms, anywhere[person].get(device, met_ms))
+        spaces = {
+            space: Remembered(dict(self.first.get(space, {})), dict(self.heard.get(space, {})), anywhere)
+            for space in self._spaces()
         }
+        self._last = self._last.then(spaces, Remembered(anywhere=anywhere))
+        return self._last
+
+    def knows_another(self, person: bytes, device: Device, space: bytes, before_ms: int) -> bool:
+        """Whether this one knew somebody before by others, and not by this one, in the class where it met them first.
+
+        The classes but this one count, and whom it met in one look it saw in no order.
+        """
+        known = [self._met_as(other, person) for other in self._spaces() if other != space]
+        earliest = min((each for each in known if each), key=lambda each: min(each.values()), default={})
+        return device not in earliest and any(met_ms < before_ms for met_ms in earliest.values())
+
+    def _spaces(self) -> Iterable[bytes]:
+        return sorted({*self.first, *self.heard})
+
+    def _met_as(self, space: bytes, person: bytes) -> dict[Device, int]:
+        """The devices that it knows in a class as a person's, and that are not gone there; since when."""
+        met, gone = self.met.get(space, {}), self.gone.get(space, {}).get(person, ())
+        found = {
+            each: met_ms
+            for each in self.first.get(space, {}).get(person, ())
+            if (met_ms := met.get(device_id(each))) is not None
+        }
+        for device, met_ms in self.heard.get(space, {}).get(person, {}).items():
+            found[device] = min(met_ms, found.get(device, met_ms))
+        return {each: met_ms for each, met_ms in found.items() if each not in gone}

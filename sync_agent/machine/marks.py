@@ -39,7 +39,7 @@ each piece of news, names when a page asks for those of one work."""
 COPIES_SEEN_MARK: Final = "copies-seen"
 """→ set while nothing beside the database holds a content key that this device has given up (`hand_ins.wraps`)."""
 FIRST_MARKS: Final = "first/"
-"""+ space in hex / person in hex → pairs of keys: the devices that this one saw first for a person (`confirming`)."""
+"""+ space in hex / person in hex → pairs of keys: the devices that this one saw first for a person (`first_met`)."""
 MET_MARKS: Final = "met/"
 """+ space in hex / device in hex → 8 bytes of ms as `watched` counts: since when this one knows such a device."""
 HEARD_MARKS: Final = "heard/"
@@ -51,6 +51,9 @@ machines that may write there (`known_machines`)."""
 GONE_MARKS: Final = "gone/"
 """+ space in hex / device in hex → 8 bytes of ms as `watched` counts: since when a device that was met first there
 has no right, or is cut off (`first_readers`)."""
+GONE_AS_MARKS: Final = "gone-as/"
+"""+ space in hex / person in hex → pairs of keys: the devices known there as this person's that are cut off there, or
+back and not confirmed again (`first_met`)."""
 KNOWN_READER_MARKS: Final = "known-reader/"
 """+ space in hex / device in hex → as whom the teacher has seen that the device reads there: 1 + 16 bytes each, whether
 it spoke and the person; empty, from an earlier version: as anybody. `WAS_THERE` until then, if it did when this one met
@@ -152,11 +155,13 @@ def evicted_mark(content: tuple[bytes, bytes]) -> str:
     return f"{EVICTED_MARKS}{content[0].hex()}/{content[1].hex()}"
 
 
-def remembered_in(marks: Mapping[str, bytes]) -> dict[bytes, dict[bytes, tuple[Device, ...]]]:
-    """The devices that were seen first, from their marks."""
+def remembered_in(
+    marks: Mapping[str, bytes], prefix: str = FIRST_MARKS
+) -> dict[bytes, dict[bytes, tuple[Device, ...]]]:
+    """The devices that were seen first, or those of another such mark, from their marks."""
     found: dict[bytes, dict[bytes, tuple[Device, ...]]] = {}
     for name, value in marks.items():
-        space, person = (bytes.fromhex(part) for part in name.removeprefix(FIRST_MARKS).split("/"))
+        space, person = (bytes.fromhex(part) for part in name.removeprefix(prefix).split("/"))
         pairs = [value[at : at + 2 * KEY_BYTES] for at in range(0, len(value), 2 * KEY_BYTES)]
         found.setdefault(space, {})[person] = tuple((pair[:KEY_BYTES], pair[KEY_BYTES:]) for pair in pairs)
     return found

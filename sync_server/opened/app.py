@@ -29,6 +29,7 @@ from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.arrivals import RunningTime, noted_ran_ms
 from protocol.replica.office.bureau import Met
 from protocol.replica.office.known_here import note_said
+from protocol.replica.office.servers_memory import ServersMemory
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.private_file import remove_private
 from protocol.replica.process.unforeseen import Unforeseen
@@ -93,6 +94,7 @@ class Server:
         self.rotating = asyncio.Lock()
         self.contacts = Contacts(store)
         self.reports = Reports(store)
+        replica.remember(ServersMemory(self))
         self.space_keeper = SpaceKeeper(replica, keys.agreement, self.grant, self.write, now_ms=now_ms, entropy=entropy)
         self.responder = Responder(replica, holdings, self._station(chain), now_ms=now_ms, entropy=entropy)
         self.responder.allowances = Allowances(replica, holdings, now_ms)
@@ -193,6 +195,7 @@ class Server:
         """Go by what is left where entries were lost: at the opening, and once bad ones were moved aside."""
         loss = await last_loss(self.store)
         await take_losses(self.store, self.replica.door.root_now, loss)
+        self.replica.noted += 1
         self.loss = loss
 
     async def close(self) -> None:

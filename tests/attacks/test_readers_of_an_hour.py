@@ -159,7 +159,7 @@ async def test_of_who_was_erased_it_is_told_that_somebody_could_read(hour: Hour)
         assert "a pu lire" not in await surfer.page("/")
 
 
-@attack(ROW, off={"sync_agent.keys.confirming._there_already": _all_are_known})
+@attack(ROW, off={"sync_agent.keys.first_met._there_already": _all_are_known})
 async def test_a_laptop_that_meets_the_class_afterwards_tells_of_it_as_well(hour: Hour) -> None:
     await hour.is_over(*await hour.all_that_he_said())
     room = hour.here.room

@@ -41,7 +41,7 @@ def _all_are_known(roster: Roster, starts: Mapping[bytes, Iterable[Keys]]) -> di
     return {f"{KNOWN_READER_MARKS}{roster.space.hex()}/{device.hex()}": b"" for device in devices}
 
 
-@attack(ROW, off={"sync_agent.keys.confirming._there_already": _all_are_known})
+@attack(ROW, off={"sync_agent.keys.first_met._there_already": _all_are_known})
 async def test_who_reads_when_her_laptop_meets_the_class_is_told_once_and_plainly(laptop: Device) -> None:
     for _ in range(2):
         await laptop.session.sync()

@@ -16,7 +16,7 @@ from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.bureau import Met
 from protocol.rights.circles import Circles
-from protocol.rights.speaking import _until_one_is_in_use
+from protocol.rights.speaking import Remembered, _until_one_is_in_use
 from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import Voices, device_id
 from protocol.roles import PersonRole, Role
@@ -50,7 +50,7 @@ def _by_date(
 ) -> Iterable[VouchedDevice]:
     """Of who speaks next dates decide, whenever somebody was met."""
     del only_noted
-    return _until_one_is_in_use(apart, cut, alone, person, {}, only_noted=False)
+    return _until_one_is_in_use(apart, cut, alone, person, Remembered(), only_noted=False)
 
 
 BY_DATE: dict[str, object] = {"protocol.rights.speaking._until_one_is_in_use": _by_date}
@@ -162,7 +162,7 @@ async def test_after_a_restart_a_machine_knows_whom_it_met_next(here: Here) -> N
     await _goes_on_by_herself(here, second)
 
 
-@attack(ROW, off={"sync_agent.keys.confirming.hear": lambda *_: {}})
+@attack(ROW, off={"sync_agent.keys.first_met.hear": lambda *_: {}})
 async def test_of_whom_an_earlier_version_met_a_machine_takes_note_at_its_first_look(here: Here) -> None:
     second, _ = await _replaced(here)
     agent = here.machine.agent

@@ -20,7 +20,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -30,11 +30,10 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Revocation
 from protocol.replica.at_work.destroyed import carried_out, destroyed_names
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.at_work.views import SpaceView, Views
+from protocol.replica.at_work.views import Memory, NoMemory, SpaceView, Views
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.rights.door import Authority, is_erasable
 from protocol.rights.roster import Roster
-from protocol.rights.speaking import Remembered
 from protocol.roles import HAS_READING_KEYS
 from sync_agent.coursework.reading import need_of
 from sync_agent.hand_ins.wraps import Kept, mark_of, readers_of
@@ -126,20 +125,18 @@ async def _alike(replicas: Sequence[Replica], space: bytes) -> list[SpaceView]:
     Nothing else is passed over: what each folds with memories of its own was compared with what has grown there.
     """
     destroyed = frozenset[bytes]().union(*[await carried_out(each.store) for each in replicas])
-    return [await _folded(each, space, destroyed, {}) for each in replicas]
+    return [await _folded(each, space, destroyed, NoMemory()) for each in replicas]
 
 
 async def _anew(replica: Replica, space: bytes) -> SpaceView:
     """What a replica folds that begins with its store and its memories: folds that were kept have grown to the same."""
-    return await _folded(replica, space, await carried_out(replica.store), replica._remembered)
+    return await _folded(replica, space, await carried_out(replica.store), replica._memory)
 
 
-async def _folded(
-    replica: Replica, space: bytes, destroyed: frozenset[bytes], remembered: Mapping[bytes, Remembered]
-) -> SpaceView:
+async def _folded(replica: Replica, space: bytes, destroyed: frozenset[bytes], memory: Memory) -> SpaceView:
     views = Views(replica.store, replica.door)
     views.note_destroyed(destroyed)
-    views.remember(remembered)
+    views.remember(memory)
     return await views.view(space)
 
 

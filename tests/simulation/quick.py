@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any, Final, TypeAlias
@@ -30,10 +30,9 @@ from protocol.model import structure, work
 from protocol.model.entry import Entry, signature_holds
 from protocol.replica.at_work import quarantine
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.at_work.views import SpaceView, Views
+from protocol.replica.at_work.views import Memory, SpaceView, Views
 from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.door import Authority
-from protocol.rights.speaking import Remembered
 from protocol.transfer import pack, pack_writer
 from protocol.trust import envelope, hpke
 from sync_agent.courier.disk import BundlesOut
@@ -154,9 +153,9 @@ async def _view(self: Views, space: bytes) -> SpaceView:
     return known[1]
 
 
-def _remember(self: Views, remembered: Mapping[bytes, Remembered]) -> None:
+def _remember(self: Views, memory: Memory) -> None:
     self.__dict__.pop("seen", None)
-    _PLAIN_REMEMBER(self, remembered)
+    _PLAIN_REMEMBER(self, memory)
 
 
 def _note_destroyed(self: Views, names: frozenset[bytes]) -> None:

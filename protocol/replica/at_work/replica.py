@@ -31,12 +31,11 @@ from protocol.replica.at_work.quotas import Quotas
 from protocol.replica.at_work.readers import authorities_in_force, readable_by, revocations_against
 from protocol.replica.at_work.set_digests import SetDigests
 from protocol.replica.at_work.signer import Author, with_signatures
-from protocol.replica.at_work.views import Basis, SpaceView, Views
+from protocol.replica.at_work.views import Basis, Memory, NoMemory, SpaceView, Views
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
 from protocol.replica.recently_used import shorten
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
-from protocol.rights.speaking import Remembered
 from protocol.roles import Role
 
 K = TypeVar("K")
@@ -129,11 +128,13 @@ class Replica:
         """Grows with what takes back, or holds back, what others have said: what was hidden may be shown again."""
         self.rewritten = 0
         """Grows where entries that were here may hold more, or less, than they did: who has read them reads again."""
+        self.noted = 0
+        """Grows with what an office notes, beside the set, of whose devices are."""
         self._readable: OrderedDict[bytes, tuple[int, dict[bytes, Authority]]] = OrderedDict()
         self._said: OrderedDict[tuple[Kind, bytes | None], tuple[int, tuple[Entry, ...]]] = OrderedDict()
         self._views = Views(store, self.door)
         self._quotas = Quotas(store, self.door)
-        self._remembered: Mapping[bytes, Remembered] = {}
+        self._memory: Memory = NoMemory()
         self.bare = BareEntries(store, self.door, self._views)
         self._records: OrderedDict[bytes, tuple[int, SortedRecords]] = OrderedDict()
         self.digests = SetDigests(store, self.records)
@@ -300,10 +301,10 @@ class Replica:
         self._changes += 1
         self.rewritten += 1
 
-    def remember(self, remembered: Mapping[bytes, Remembered]) -> None:
-        """Believe from now on, in each space, the devices that this replica saw first for each person."""
-        self._remembered = remembered
-        self._views.remember(remembered)
+    def remember(self, memory: Memory) -> None:
+        """Believe from now on, in each space, the devices that this replica met first for each person."""
+        self._memory = memory
+        self._views.remember(memory)
         self._changes += 1
 
     async def changed_view(self, space: bytes, basis: Basis | None) -> SpaceView | None:
@@ -426,7 +427,7 @@ class Replica:
         self._views = Views(self.store, door)
         self._quotas = Quotas(self.store, door)
         self._views.note_destroyed(obeyed)
-        self._views.remember(self._remembered)
+        self._views.remember(self._memory)
         self.bare = BareEntries(self.store, door, self._views)
         self._records.clear()
         self.digests = SetDigests(self.store, self.records)

@@ -7,6 +7,7 @@ Rules:
 - a fold that is kept grows by what has come, where it can (`protocol.folds.growth`): only else is the whole set read;
 - what lies above is read once; afterwards only what has come since;
 - of many who ask for a space that has grown, one folds it, and the others wait;
+- what a replica remembers is an input of a fold as sets are: one that it was made without is made anew;
 - how many folds are kept is bounded by the room that they take; the least used go first.
 """
 
@@ -15,8 +16,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from protocol.folds.coursework import Coursework
@@ -34,7 +35,6 @@ T = TypeVar("T")
 KEPT_BYTES: Final = 60_000_000
 """So much room folds may take, by a rough count, where a server has many large classes."""
 
-_NOTHING: Final = Remembered()
 _EMPTY_BYTES: Final = 8_000
 _INDEXED_BYTES: Final = 120
 _FOLDED_BYTES: Final[Mapping[int, int]] = {Kind.PERSON: 150, Kind.REVISION: 1_500, Kind.HAND_IN: 2_400, Kind.WRAP: 700}
@@ -49,13 +49,14 @@ class Basis:
     """What folds were made from: how many own entries, and how many heeded ones in each space above, nearest first.
 
     `weighs` says that a revocation was weighed, so that all entries above count; `filled` is how often own entries that
-    had been bare have got their payloads.
+    had been bare have got their payloads; `remembered` what this replica remembers.
     """
 
     own: int
     above: tuple[int, ...]
     weighs: bool
     filled: int = 0
+    remembered: Remembered = field(default_factory=Remembered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,24 @@ class _Above:
         self.erasures += [entry for entry in entries if entry.header.kind in _ALONE]
 
 
+class Memory(Protocol):
+    """Whom a replica has met, and in which order: as it stands now, and the same object as long as that does."""
+
+    async def of(self, space: bytes) -> Remembered:
+        """What that comes to where one space is looked at. Raises `LocalFailure`."""
+        ...
+
+
+class NoMemory:
+    """Of a replica that remembers nobody."""
+
+    _nobody: Final = Remembered()
+
+    async def of(self, _space: bytes) -> Remembered:
+        """Nothing."""
+        return self._nobody
+
+
 def by_space(each: Iterable[T], space_of: Callable[[T], bytes]) -> list[T]:
     """The same, one space after the other: by turns each might be folded anew, since not of all folds are kept."""
     return sorted(each, key=space_of)
@@ -114,7 +133,7 @@ class Views:
         self._kept_bytes = 0
         self._above: dict[bytes, _Above] = {}
         self._filled: Counter[bytes] = Counter()
-        self._remembered: dict[bytes, Remembered] = {}
+        self._memory: Memory = NoMemory()
         self._destroyed: frozenset[bytes] = frozenset()
         self._era = 0
         """Counts how often something else than sets, which folds hang on, has changed."""
@@ -124,13 +143,9 @@ class Views:
         """Entries of these spaces, which count as they did, hold more than they did."""
         self._filled.update(spaces)
 
-    def remember(self, remembered: Mapping[bytes, Remembered]) -> None:
-        """Fold from now on with what this replica has seen first, by space."""
-        self._era += 1
-        for space in {*remembered, *self._remembered}:
-            if remembered.get(space) != self._remembered.get(space):
-                self._drop(space)
-        self._remembered = dict(remembered)
+    def remember(self, memory: Memory) -> None:
+        """Fold from now on with what this replica remembers."""
+        self._memory = memory
 
     def note_destroyed(self, obeyed: frozenset[bytes]) -> None:
         """Fold from now on with all erasures that this replica has obeyed: what they cover stays erased here."""
@@ -171,8 +186,9 @@ class Views:
         line = self._door.lineage(space)[1:]
         above = [await self._read_above(member) for member in line]
         filled = self._filled[space]
-        kept = self._kept.get(space)
-        if kept is not None and kept.basis.filled == filled and len(kept.basis.above) == len(line):
+        kept, remembered = self._kept.get(space), await self._memory.of(space)
+        stays = kept is not None and (kept.basis.filled, kept.basis.remembered) == (filled, remembered)
+        if kept is not None and stays and len(kept.basis.above) == len(line):
             view = await self._grown(space, kept, line, above)
             if view is not None:
                 return view
@@ -183,16 +199,16 @@ class Views:
         if weighs:
             sets = [[stored.entry for stored in await self._store.scan(member)] for member in line]
             counts = tuple(map(len, sets))
-        remembered = self._remembered.get(space, _NOTHING)
         above_own = [entry for entries in sets for entry in entries]
         fold = fold_space(space, own, above_own, self._door, remembered, self._destroyed)
-        return SpaceView(fold, Basis(len(own), counts, weighs, filled), _EMPTY_BYTES + _weight_bytes(own))
+        basis = Basis(len(own), counts, weighs, filled, remembered)
+        return SpaceView(fold, basis, _EMPTY_BYTES + _weight_bytes(own))
 
     async def unhidden(self, space: bytes) -> Roster:
         """The roster of a space as if nobody were cut off, and nothing erased; it is made anew each time."""
         line = [[one.entry for one in await self._store.scan(member)] for member in self._door.lineage(space)]
         own, *above = [[entry for entry in said if entry.header.kind not in _HIDES] for said in line]
-        remembered = self._remembered.get(space, _NOTHING)
+        remembered = await self._memory.of(space)
         return fold_roster(space, own, [entry for said in above for entry in said], self._door, remembered)
 
     async def _grown(
@@ -215,17 +231,18 @@ class Views:
         older = await self._store.get(growth.older) if growth.older else {}
         if era != self._era:
             return None
-        fold = grown(kept.fold, growth, older, self._door, self._remembered.get(space, _NOTHING))
+        fold = grown(kept.fold, growth, older, self._door, basis.remembered)
         if fold is None:
             return None
-        reached = Basis(basis.own + len(fresh), counts, basis.weighs, basis.filled)
+        reached = replace(basis, own=basis.own + len(fresh), above=counts)
         return SpaceView(fold, reached, kept.weight_bytes + _weight_bytes(fresh))
 
     async def _stands(self, space: bytes, basis: Basis) -> bool:
         """Whether folds that were made from `basis` would be the same now."""
         above = [await self._read_above(member) for member in self._door.lineage(space)[1:]]
         count = (await self._store.position(space)).count
-        return basis == Basis(count, _counts(above, weighs=basis.weighs), basis.weighs, self._filled[space])
+        counts, remembered = _counts(above, weighs=basis.weighs), await self._memory.of(space)
+        return basis == Basis(count, counts, basis.weighs, self._filled[space], remembered)
 
     async def _read_above(self, space: bytes) -> _Above:
         count = (await self._store.position(space)).count

@@ -112,6 +112,7 @@ async def note_device(office: Office, person: bytes | None, device: Device, how:
     before = (await office.replica.store.marks(mark)).get(mark)
     if before is None or how is How.NAME or before == How.TOLD.value:
         await office.replica.store.set_marks({mark: how.value})
+        office.replica.noted += 1
 
 
 async def note_enrolled(office: Office, person: bytes | None, device: Device, code: Entry) -> None:
@@ -142,25 +143,49 @@ class KnownHere:
     """What a server knows of whose devices are. Made by `of`."""
 
     def __init__(
-        self, office: Office, notes: Mapping[str, bytes], codes: Collection[str], later: set[bytes], *, at_once: bool
+        self,
+        office: Office,
+        notes: Mapping[str, bytes],
+        codes: Collection[str],
+        later: frozenset[bytes],
+        looked: tuple[int, int] | None,
+        *,
+        at_once: bool,
     ) -> None:
-        """`later` are the grants and codes that came after the first note; what was here may have come `at_once`."""
+        """`later` are the grants and codes that came after the first note; what was here may have come `at_once`.
+
+        `looked` says between which arrivals they were looked for.
+        """
         self._office = office
         self._notes = notes
         self._codes = codes
         self._later = later
+        self._looked = looked
         self.at_once = at_once
         """Whether nothing says what was first, and nobody is known but by notes."""
 
     @classmethod
     async def of(cls, office: Office) -> Self:
         """As things stand."""
-        store = office.replica.store
-        since = await _since(store, WHOSE_SINCE_MARK)
-        later = await store.scan_kinds([Kind.GRANT, Kind.INVITE], 0 if since is None else since[0])
+        return await cls(office, {}, (), frozenset(), None, at_once=False).again()
+
+    async def again(self) -> Self:
+        """The same as things stand now; what was read is not read again."""
+        store = self._office.replica.store
+        since, latest = await _since(store, WHOSE_SINCE_MARK), await store.latest()
+        first = 0 if since is None else since[0]
+        looked = self._looked if self._looked is not None and self._looked[0] == first else None
+        later, after = (frozenset[bytes](), first) if looked is None else (self._later, looked[1])
+        came = await store.scan_kinds([Kind.GRANT, Kind.INVITE], after)
         notes, codes = await store.marks(WHOSE_MARKS), await store.marks(CODE_MARKS)
-        at_once = await store.mark(AT_ONCE_MARK) is not None
-        return cls(office, notes, codes.keys(), {entry.id for entry in later}, at_once=at_once)
+        return type(self)(
+            self._office,
+            notes,
+            codes.keys(),
+            later.union(entry.id for entry in came),
+            (first, after if latest is None else max(after, latest[0])),
+            at_once=await store.mark(AT_ONCE_MARK) is not None,
+        )
 
     async def known_of(self, called: Sequence[Authority]) -> set[Device]:
         """Which of the devices that these grants `called` one person's are so; the grants in order of arrival."""
@@ -172,6 +197,10 @@ class KnownHere:
             if each.pair not in known and await self._is_by_a_school(each):
                 known.add(each.pair)
         return known
+
+    def named_of(self, called: Sequence[Authority]) -> set[Device]:
+        """Which of these devices somebody has let in by their own names."""
+        return {each.pair for each in called if self._is_noted(each, How.NAME)}
 
     def told_of(self, called: Sequence[Authority]) -> set[Device]:
         """Which of these devices came along, and were told of: they count until somebody is known."""

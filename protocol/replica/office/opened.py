@@ -24,7 +24,7 @@ from protocol.roles import HAS_READING_KEYS, PersonRole
 
 
 async def is_opened_by_the_listed(replica: Replica, roster: Roster) -> Callable[[Work], bool]:
-    """Whether a work of a class was opened by whom it was meant for, to a replica that remembers nobody."""
+    """Whether a work of a class was opened by whom it was meant for, to the server."""
     said = await replica.said(Kind.PERSON_KEY, roster.space)
     claimed, first = claimed_keys(said, replica.door), first_here(said, replica.door)
     teachers = {one.id: one.name for one in roster.persons.values() if one.role is PersonRole.TEACHER}

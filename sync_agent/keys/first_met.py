@@ -1,0 +1,127 @@
+"""Whom this device believes of each person: those that it met first, in a class and in whatever class.
+
+Rules (docs/protocol.md, "Confirmed devices"):
+- of each person it believes for good the device that it saw first in a class, whatever dates come later;
+- of whom it knew before by another, in another class, nobody new is that before they have spoken there for a week: a
+  class begins each year, and its first hour is no word of hers. Meanwhile whoever she was elsewhere is who speaks, once
+  they say a key there (docs/adr/0389);
+- who is cut off in a class, or back and not confirmed again, is of there nobody's elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+
+from protocol.limits import ACQUAINTANCE_MS
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device, device_id
+from sync_agent.app import Agent
+from sync_agent.keys.acquaintances import hear, meet, meeting_ms
+from sync_agent.keys.confirming import own_device, own_grant, own_grants
+from sync_agent.keys.seen_readers import space_mark
+from sync_agent.machine.marks import FIRST_MARKS, GONE_AS_MARKS, KNOWN_READER_MARKS, WAS_THERE
+
+
+async def remember_firsts(agent: Agent) -> None:
+    """Note whom this device believes of each person: those that it saw first, and itself; and whom it met next.
+
+    By the ids under which they are granted: a list that calls two people one makes no memory of it. Itself as whose it
+    met the class, or as somebody's of whom it knows nobody there: whoever has the server grants a pupils' PC, or a
+    colleague's laptop, as hers (docs/adr/0270).
+    """
+    grants = await own_grants(agent)
+    marks: dict[str, bytes | None] = {}
+    now_ms = meeting_ms(agent)
+    for space in await agent.spaces():
+        roster = (await agent.replica.view(space)).roster
+        mine = await own_grant(agent, grants, space)
+        own = None if mine is None else mine.person
+        known = agent.acquainted.first.setdefault(space, {})
+        is_new = not known
+        before = frozenset(device for devices in known.values() for device in devices)
+        starts = _starts(agent, roster, now_ms)
+        if own is not None and _is_first_itself(known.get(own, ()), {agent.device, *agent.former}):
+            starts.setdefault(own, []).append(own_device(agent))
+        for person, devices in starts.items():
+            for device in devices:
+                believed = known.get(person, ())
+                if device not in believed:
+                    known[person] = (*believed, device)
+                    marks[space_mark(FIRST_MARKS, space, person)] = _pairs(known[person])
+        if is_new and own is not None:
+            marks |= _there_already(roster, starts)
+        marks |= meet(agent, space, (device for devices in known.values() for device in devices), before, now_ms)
+        marks |= hear(agent, roster, now_ms) | _who_is_gone(agent, roster)
+    if marks:
+        await agent.replica.store.set_marks(marks)
+        agent.bear_in_mind()
+
+
+def _starts(agent: Agent, roster: Roster, now_ms: int) -> dict[bytes, list[Device]]:
+    """From which devices each voice starts in a class, but for those that are doubted as its person's.
+
+    Whoever has spoken for a week is hers there, though nobody has looked since, and whom this one knew before has come.
+    """
+    lasting = _for_a_week(agent, roster.space)
+    found = {
+        person: [each for each in devices if not _is_doubted(agent, roster.space, person, each, now_ms)]
+        for person, devices in roster.seen_first.items()
+    }
+    return {**found, **lasting}
+
+
+def _is_doubted(agent: Agent, space: bytes, person: bytes, device: Device, now_ms: int) -> bool:
+    """Whether a device may be somebody else's than the person whom this one knew before by another, elsewhere."""
+    return device != own_device(agent) and agent.acquainted.knows_another(person, device, space, now_ms)
+
+
+def _for_a_week(agent: Agent, space: bytes) -> dict[bytes, list[Device]]:
+    """Those heard in a class for a week that this one has watched, of each of whom it believes nobody there."""
+    known, now_ms = agent.acquainted.first.get(space, {}), agent.watched.now_ms()
+    found = {
+        person: [each for each, heard_ms in heard.items() if now_ms - heard_ms >= ACQUAINTANCE_MS]
+        for person, heard in agent.acquainted.heard.get(space, {}).items()
+        if not known.get(person)
+    }
+    return {person: devices for person, devices in found.items() if devices}
+
+
+def _is_first_itself(known: Sequence[Device], own_keys: Container[bytes]) -> bool:
+    """Whether this device is one from which its person's voice starts here: nobody of theirs was known before.
+
+    Or it was itself among those, with keys that it had before: a laptop that gave way to its copy, and is hers again.
+    """
+    return not known or any(key in own_keys for key, _ in known)
+
+
+def _who_is_gone(agent: Agent, roster: Roster) -> dict[str, bytes | None]:
+    """Note those known in a class that are cut off there, or came back unconfirmed; the marks that say so."""
+    seen, marks = agent.acquainted, dict[str, bytes | None]()
+    noted = seen.gone.setdefault(roster.space, {})
+    known, heard = seen.first.get(roster.space, {}), seen.heard.get(roster.space, {})
+    for person in {*known, *heard}:
+        devices = dict.fromkeys((*known.get(person, ()), *heard.get(person, ())))
+        gone = tuple(device for device in devices if roster.is_away(device, person))
+        if gone != noted.get(person, ()):
+            noted[person] = gone
+            marks[space_mark(GONE_AS_MARKS, roster.space, person)] = _pairs(gone) if gone else None
+    return marks
+
+
+def _pairs(devices: Iterable[Device]) -> bytes:
+    return b"".join(map(b"".join, devices))
+
+
+def _there_already(roster: Roster, starts: Mapping[bytes, Iterable[Device]]) -> dict[str, bytes]:
+    """The marks of those who read a class when it is met: they are told of once too, and plainly (`Reader.was_there`).
+
+    A server in wrong hands lets somebody in before a new year's class, or a new laptop, comes (docs/adr/0272).
+    """
+    devices = {device for theirs in (*starts.values(), *roster.speaking.values()) for device in theirs}
+    here = (device for device in devices if _is_here(roster, device))
+    return {space_mark(KNOWN_READER_MARKS, roster.space, device_id(device)): WAS_THERE for device in here}
+
+
+def _is_here(roster: Roster, device: Device) -> bool:
+    """Whether a device is among those that a teacher's page shows as readers: who is cut off already never was."""
+    return device[0] not in roster.cut and any(one.pair == device for one in roster.authorities)

@@ -1,0 +1,191 @@
+"""A class begins each year, and a copy of the server's key is in it before Mme Petit's laptop (docs/threat-model.md).
+
+Her laptop and the school's PC have known each other for two months in the class of before (docs/adr/0389).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.folds.coursework import Work
+from protocol.folds.hand_in_keys import content_key_of
+from protocol.model.entry import Kind
+from protocol.model.work import Receipt
+from protocol.replica.console.operation import NO_FILES
+from protocol.rights.speaking import UNMET, Remembered
+from protocol.rights.vouching import Device as Pair
+from sync_agent.hand_ins.wraps import Kept, mark_of
+from sync_agent.keys.confirming import own_device
+from sync_server.handlers.by_kit.territory import kit_in
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk, Received
+from tests.harness.next_year import NextYear, next_year
+
+ROW = "a device of a copied key's is a teacher in a new class before she is"
+ARCHIVE = "the server takes a device of a copied key's for the teacher"
+
+
+def _by_class_alone(self: Remembered, person: bytes, device: Pair) -> int:
+    """As it was while each class had a memory of its own, and the server none."""
+    return self.met_ms.get(person, {}).get(device, UNMET)
+
+
+BY_CLASS_ALONE: dict[str, object] = {"protocol.rights.speaking.Remembered.met": _by_class_alone}
+
+
+@pytest.fixture
+async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
+    async with next_year(tmp_path) as made:
+        yield made
+
+
+def _marks(work: Work) -> list[str | None]:
+    return [note.record.mark for note in work.remarks]
+
+
+async def _over_the_holidays(year: NextYear) -> bytes:
+    """Her laptop meets the new class in July; a thief's device comes, and then the PC is switched on again."""
+    space = await year.new_class()
+    await year.lets_her_in(space)
+    await year.sync(year.teacher)
+    year.pass_days(45)
+    await year.spy_comes(space, dated_days_ago=50)
+    await year.sync()
+    return space
+
+
+@attack(ROW, off=BY_CLASS_ALONE)
+async def test_who_is_dated_before_her_in_a_new_class_is_her_on_no_pc_that_met_her_in_another(year: NextYear) -> None:
+    space = await _over_the_holidays(year)
+    work = await year.hand_in(space)
+    await year.answers(work)
+    await year.spy_answers(space, work)
+
+    shown = (await year.machine.agent.replica.view(space)).coursework.hand_ins[work]
+    assert _marks(shown) == ["18/20"]
+    assert content_key_of(shown, {year.spy.agreement.public: year.spy.agreement}) is None
+    opened = await Desk(year.teacher.agent).files("open-hand-in", id=work.hex())
+    assert opened, "and she opens what was handed in to her"
+
+
+@attack(ROW, off=BY_CLASS_ALONE)
+async def test_nor_does_such_a_receipt_free_the_key_of_work_or_close_the_class(year: NextYear) -> None:
+    space = await _over_the_holidays(year)
+    work = await year.hand_in(space)
+    stream = (await year.server.view(space)).coursework.hand_ins[work].record.content.stream
+    await year.spy_says(space, Kind.RECEIPT_TEACHER, Receipt(stream).encode(), year.pupil, target=work)
+    await year.sync()
+
+    mark = await year.machine.agent.replica.store.mark(mark_of(work))
+    assert mark is not None
+    assert Kept.parse(mark).content_key is not None
+    assert (await year.here.office.do("space close", space=space.hex()))["unopened"] == 1
+
+
+@attack(ROW, off={"sync_agent.keys.first_met._is_doubted": lambda *_: False})
+async def test_nor_is_who_was_in_it_before_her_laptop_once_that_has_come(year: NextYear) -> None:
+    space = await year.new_class()
+    await year.spy_comes(space, dated_days_ago=0)
+    await year.sync(year.machine)
+    await year.lets_her_in(space)
+    await year.sync()
+    assert await year.who_speaks(year.machine.agent.replica, space) == {own_device(year.teacher.agent)}
+
+
+@attack(ROW, off=BY_CLASS_ALONE)
+async def test_nor_is_that_so_after_a_restart(year: NextYear) -> None:
+    space = await year.new_class()
+    await year.spy_comes(space, dated_days_ago=50)
+    await year.lets_her_in(space)
+    await year.sync(year.teacher)
+    agent = year.machine.agent
+    agent.acquainted = await type(agent.acquainted).of(agent.replica.store)
+    agent.bear_in_mind()
+    await year.sync()
+    assert await year.who_speaks(agent.replica, space) == {own_device(year.teacher.agent)}
+
+
+@attack(ROW, off=BY_CLASS_ALONE)
+async def test_nor_once_the_class_in_which_they_have_met_is_closed(year: NextYear) -> None:
+    space = await year.new_class()
+    await year.lets_her_in(space)
+    await year.sync(year.teacher)
+    await year.spy_comes(space, dated_days_ago=50)
+    kit = kit_in(year.here.folder / "server" / "kit", None)
+    await year.here.office.with_kit("space close", kit, space=year.here.space.hex(), unheard_too=True)
+    await year.sync()
+    assert await year.who_speaks(year.machine.agent.replica, space) == {own_device(year.teacher.agent)}
+    assert await year.who_speaks(year.server, space) == {own_device(year.teacher.agent)}
+
+
+@attack(ROW, off={"sync_agent.keys.first_met._who_is_gone": lambda *_: {}})
+async def test_nor_is_a_laptop_that_was_reported_the_year_before_and_that_a_copied_key_lets_in(year: NextYear) -> None:
+    second, space = await _stolen_and_let_in(year)
+    assert await year.who_speaks(year.machine.agent.replica, space) == {own_device(second.agent)}
+
+
+async def _cuts_nobody(_: object) -> None:
+    return None
+
+
+@attack(ROW, off={"protocol.replica.office.servers_memory.ServersMemory._read_cuts": _cuts_nobody})
+async def test_nor_is_it_at_the_server(year: NextYear) -> None:
+    second, space = await _stolen_and_let_in(year)
+    assert await year.who_speaks(year.server, space) == {own_device(second.agent)}
+
+
+async def _stolen_and_let_in(year: NextYear) -> tuple[Device, bytes]:
+    """Her first laptop is reported, and is in next year's class by a copied key, dated before her second one."""
+    stolen, second = year.teacher, await year.second_laptop()
+    await year.here.office.do("lost", device=stolen.agent.device.hex())
+    await year.sync(second, year.machine)
+    year.spy = stolen.agent.keys
+    space = await year.new_class()
+    await year.lets_her_in(space)
+    await year.sync(second)
+    await year.spy_comes(space, dated_days_ago=50)
+    await year.sync(second, year.machine)
+    return second, space
+
+
+@attack(ARCHIVE, off=BY_CLASS_ALONE)
+async def test_a_family_is_given_what_she_said_though_a_copied_key_dates_itself_before_her(year: NextYear) -> None:
+    space = year.here.space
+    work = await year.hand_in(space)
+    await year.answers(work)
+    year.pass_days(100)
+    await year.spy_comes(space, dated_days_ago=300)
+    await year.spy_answers(space, work)
+
+    assert _marks((await year.server.view(space)).coursework.hand_ins[work]) == ["18/20"]
+    got = Received()
+    await year.here.office.table["export-person"]({"person": year.pupil}, NO_FILES, got)
+    page = got.files["index.html"].decode()
+    assert "18/20" in page
+    assert "0/20 " not in page.replace("18/20", "")
+
+
+@attack(ARCHIVE, off=BY_CLASS_ALONE)
+async def test_what_she_has_opened_is_counted_as_opened_where_a_class_is_closed(year: NextYear) -> None:
+    space = year.here.space
+    work = await year.hand_in(space)
+    await Desk(year.teacher.agent).files("open-hand-in", id=work.hex())
+    await Desk(year.teacher.agent).ask("confirm-opened", id=work.hex())
+    await year.sync()
+    await year.spy_comes(space, dated_days_ago=300)
+    await year.sync()
+    closing = await year.here.office.do("space close", space=space.hex())
+    assert (closing["unopened"], closing["opened_by"]) == (0, [{"name": "Mme Petit", "hand_ins": 1}])
+
+
+@attack(ARCHIVE, off={"protocol.replica.office.servers_memory.ServersMemory._stands": lambda *_: True})
+async def test_a_server_knows_her_by_her_code_though_a_copied_key_let_its_own_device_in_first(year: NextYear) -> None:
+    space, year.person = year.here.space, await year.here.office.add_person("M. Roy", "teacher")
+    await year.spy_comes(space, dated_days_ago=0)
+    roy = await year.here.device("teacher", year.person)
+    await year.sync()
+    assert await year.who_speaks(year.server, space) == {own_device(roy.agent)}

@@ -1,0 +1,145 @@
+"""A class begins in September: a teacher, a PC that has known her for two months, and a copy of the server's key."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+from protocol.clock import DAY_MS
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Grant, PersonKey
+from protocol.model.work import Feedback, ItemKind
+from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.console.frame import Notices
+from protocol.replica.office.spaces import uai_of
+from protocol.rights.vouching import Device as Pair
+from protocol.rights.vouching import device_id
+from protocol.roles import Role
+from sync_agent.coursework.publisher import Wish, publish
+from sync_agent.keys.confirming import confirm, own_device
+from tests.harness.classroom import SMALL, Device, Given
+from tests.harness.commands import Desk
+from tests.harness.office_devices import Town, town
+from tests.harness.territory import new_device
+
+
+class NextYear:
+    """Mme Petit, the school's PC, a pupil; and somebody with a copy of the server's key, and a device of their own."""
+
+    def __init__(self, here: Town, teacher: Device, machine: Device, person: str, pupil: str) -> None:
+        self.here, self.teacher, self.machine = here, teacher, machine
+        self.person, self.pupil = person, pupil
+        self.spy = new_device(Random(666).randbytes)
+        self.said = 0
+        self.grants: dict[bytes, bytes] = {}
+
+    @property
+    def server(self) -> Replica:
+        return self.here.office.server.replica
+
+    def pass_days(self, days: int) -> None:
+        self.here.office.clock.advance(days * DAY_MS)
+
+    async def sync(self, *devices: Device) -> None:
+        for _ in range(3):
+            await self.here.sync(*devices)
+            self.here.office.clock.advance(60_000)
+
+    async def new_class(self) -> bytes:
+        """With the PC in it, and the pupil."""
+        school = await uai_of(self.here.office.server, self.here.school)
+        space = (await self.here.office.do("space add", name="CM2", school=school))["space"]
+        await self.here.office.do("grant", person=self.pupil, space=[space])
+        await self.here.office.do("grant", device=self.machine.agent.device.hex(), space=[space])
+        return bytes.fromhex(space)
+
+    async def lets_her_in(self, space: bytes) -> None:
+        await self.here.office.do("grant", person=self.person, space=[space.hex()])
+
+    async def spy_comes(self, space: bytes, *, dated_days_ago: int) -> None:
+        """As Mme Petit, with a reading key."""
+        keys = self.spy
+        given = Grant(
+            keys.signing.public,
+            keys.agreement.public,
+            keys.tls.fingerprint,
+            Role.TEACHER,
+            bytes.fromhex(self.person),
+            None,
+        )
+        office = self.here.office
+        grant = Draft(space, Kind.GRANT, office.server.grant, given.encode())
+        said = await self.server.write(
+            [grant],
+            author=office.server.keys.signing,
+            now_ms=office.clock(),
+            entropy=Random(self.said).randbytes,
+            unsent=False,
+        )
+        self.grants[space] = said[0].id
+        key = PersonKey(keys.agreement.public).encode()
+        await self.spy_says(space, Kind.PERSON_KEY, key, self.person, days_ago=dated_days_ago)
+
+    async def spy_says(
+        self, space: bytes, kind: Kind, payload: bytes, subject: str, *, target: bytes | None = None, days_ago: int = 0
+    ) -> None:
+        self.said += 1
+        now_ms = self.here.office.clock()
+        entry = compose(
+            author=self.spy.signing,
+            space=space,
+            kind=kind,
+            grant=self.grants[space],
+            at=((now_ms - days_ago * DAY_MS) << 16) + self.said,
+            payload=payload,
+            salt=bytes(16),
+            subject=bytes.fromhex(subject),
+            target=target,
+        )
+        admission = await self.server.admit([entry], source=b"a PC", now_ms=now_ms)
+        assert admission.admitted
+
+    async def hand_in(self, space: bytes) -> bytes:
+        """Work that Mme Petit asks for in a class, and that the pupil hands in there."""
+        wish = Wish(space, None, ItemKind.ASSIGNMENT, "Racontez")
+        item = (await publish(self.teacher.agent, wish, Given(SMALL), Notices())).item
+        await self.sync()
+        work = await self.here.work(self.machine, item, self.pupil)
+        await self.sync()
+        return work
+
+    async def answers(self, work: bytes) -> None:
+        desk = Desk(self.teacher.agent)
+        await desk.ask("feedback", Given({}), id=work.hex(), text="Très bien raconté", mark="18/20", redo=False)
+        await self.sync()
+
+    async def spy_answers(self, space: bytes, work: bytes) -> None:
+        said = Feedback("Copié sur le voisin", "0/20", redo=False, content=None).encode()
+        await self.spy_says(space, Kind.FEEDBACK, said, self.pupil, target=work)
+        await self.sync()
+
+    async def who_speaks(self, replica: Replica, space: bytes) -> frozenset[Pair]:
+        return (await replica.view(space)).roster.speaking[bytes.fromhex(self.person)]
+
+    async def second_laptop(self, *, confirmed: bool = True) -> Device:
+        """One more of hers, by a code; she has compared six words on both, or not."""
+        first, second = self.teacher, await self.here.device("teacher", self.person)
+        await self.sync()
+        for one, other in ((first, second), (second, first)) if confirmed else ():
+            reader = device_id(own_device(other.agent))
+            await confirm(one.agent, reader, shown_as="own", person=bytes.fromhex(self.person))
+        await self.sync()
+        return second
+
+
+@asynccontextmanager
+async def next_year(folder: Path) -> AsyncIterator[NextYear]:
+    """Two months after they have met."""
+    async with town(folder) as here:
+        teacher, machine, person, pupil, _ = await here.class_in_step()
+        found = NextYear(here, teacher, machine, person, pupil)
+        found.pass_days(60)
+        await found.sync()
+        yield found

@@ -1,0 +1,76 @@
+"""Whose words are a teacher's in a class that begins, to machines that knew her before (docs/adr/0389, 0390)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.replica.office.known_here import WHOSE_MARKS, note_at_once
+from protocol.replica.office.servers_memory import ServersMemory
+from sync_agent.keys.confirming import own_device
+from sync_agent.upkeep.erasing import destroy_erased
+from tests.harness.next_year import NextYear, next_year
+
+
+@pytest.fixture
+async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
+    async with next_year(tmp_path) as made:
+        yield made
+
+
+async def test_her_second_laptop_speaks_where_the_first_one_is_let_in_and_lies_in_a_drawer(year: NextYear) -> None:
+    second = await year.second_laptop()
+    space = await year.new_class()
+    await year.lets_her_in(space)
+    await year.sync(second, year.machine)
+    for replica in (year.machine.agent.replica, year.server):
+        assert own_device(second.agent) in await year.who_speaks(replica, space)
+
+
+async def test_nor_is_one_silent_that_she_got_in_the_holidays_and_that_the_first_one_never_confirmed(
+    year: NextYear,
+) -> None:
+    space = await year.new_class()
+    await year.lets_her_in(space)
+    second = await year.here.device("teacher", year.person, space.hex())
+    await year.sync(second, year.machine)
+    for replica in (year.machine.agent.replica, year.server):
+        assert await year.who_speaks(replica, space) == {own_device(second.agent)}
+
+    for _ in range(9):
+        year.pass_days(1)
+        await destroy_erased(year.machine.agent)
+        await year.sync(second, year.machine)
+    await year.sync()
+    for replica in (year.machine.agent.replica, year.server):
+        assert await year.who_speaks(replica, space) == {own_device(second.agent)}, "it has been hers for a week"
+
+
+async def test_two_laptops_in_two_classes_are_hers_each_in_its_own(year: NextYear) -> None:
+    space = await year.new_class()
+    await year.lets_her_in(space)
+    second = await year.here.device("teacher", year.person, space.hex())
+    await year.sync(second, year.machine)
+    for replica in (year.machine.agent.replica, year.server):
+        assert await year.who_speaks(replica, space) == {own_device(second.agent)}
+        assert await year.who_speaks(replica, year.here.space) == {own_device(year.teacher.agent)}
+
+
+async def test_a_restored_server_goes_by_dates_until_somebody_has_let_her_laptop_in_by_its_name(year: NextYear) -> None:
+    server, space = year.here.office.server, year.here.space
+    notes = await server.store.marks(WHOSE_MARKS)
+    await server.store.set_marks(dict.fromkeys(notes))
+    await note_at_once(server.store)
+    server.replica.remember(ServersMemory(server))
+    second = await year.here.device("teacher", year.person)
+    await year.sync()
+    assert await year.who_speaks(year.server, space) == {own_device(year.teacher.agent)}, "a code makes no first laptop"
+
+    await year.spy_comes(space, dated_days_ago=300)
+    await year.sync()
+    assert own_device(year.teacher.agent) not in await year.who_speaks(year.server, space)
+    await year.here.office.do("grant", device=year.teacher.agent.device.hex(), space=[space.hex()])
+    assert await year.who_speaks(year.server, space) == {own_device(year.teacher.agent)}
+    assert own_device(second.agent) not in await year.who_speaks(year.server, space)
