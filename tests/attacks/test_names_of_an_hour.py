@@ -115,11 +115,14 @@ class Stolen:
                 await self.erases(bytes.fromhex(person))
             case "called otherwise":
                 await self.lists(person, PersonRecord("Zoé", PersonRole.PUPIL))
+            case "the same":
+                same = PersonRecord("Léa", PersonRole.PUPIL, left=True, same_as=bytes.fromhex(self.year.pupil))
+                await self.lists(person, same)
             case _:
                 await self.lists(person, PersonRecord("Léa", PersonRole.PUPIL, left=True))
 
 
-WAYS = pytest.mark.parametrize("way", ["erased", "called otherwise", "gone"])
+WAYS = pytest.mark.parametrize("way", ["erased", "called otherwise", "the same", "gone"])
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ hidden for an hour leaves neither a name nor the first digits of an id to somebo
 Rules:
 - hidden, held back, erased for a week, gone, called otherwise since: all of them still have their names, as long as the
   entry that said so is here, and their ids for good;
-- of those whom all lists call one, the one that came here first is meant;
+- who was added twice and is one by now is two: a list says so, and for as long as its writer likes;
 - a class is over where the kit has closed it, and nowhere else: then the next one has its name;
 - where nobody has a name, no names are told of who is hidden.
 """
@@ -22,7 +22,7 @@ from protocol.replica.at_work.space_names import changed_names, made_spaces
 from protocol.replica.console.by_name import Named, compared
 from protocol.replica.console.parameters import shown
 from protocol.replica.office.erasures import in_force
-from protocol.replica.office.mentioned import Mentioned, mentioned
+from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.spaces import is_closed, pasts
 from protocol.rights.roster import Roster
 
@@ -56,13 +56,12 @@ async def persons_called(replica: Replica, text: str, beside: Container[bytes] |
     typed = _so_called(text, {one: each.names for one, each in ever.items()})
     places = {space for one in typed or ever for space in ever[one].spaces}
     rosters = {space: (await replica.view(space)).roster for space in sorted(places)}
-    names, found = await _names_now(replica), dict[bytes, Named]()
-    for one in typed or ever:
-        lists = {space: rosters[space] for space in ever[one].spaces}
-        person = _person(one, typed.get(one), lists, names)
-        if person is not None and not _is_one_of(found, one, lists, ever):
-            found[one] = person
-    return list(found.values())
+    names = await _names_now(replica)
+    found = (
+        _person(one, typed.get(one), {space: rosters[space] for space in ever[one].spaces}, names)
+        for one in typed or ever
+    )
+    return [person for person in found if person is not None]
 
 
 def _person(
@@ -76,18 +75,12 @@ def _person(
         return None
     if listed is not None:
         state = listed.role.value
+    elif any(person in roster.erased for roster in lists.values()):
+        state = "erased"
     else:
-        state = "erased" if any(person in roster.erased for roster in lists.values()) else "on no list now"
+        state = "added twice" if any(person in roster.aliases for roster in lists.values()) else "on no list now"
     about = [state, *_otherwise(name, now), *(names[space] for space in lists if space in names)]
     return Named(person, name, ", ".join(about))
-
-
-def _is_one_of(
-    found: Container[bytes], person: bytes, lists: Mapping[bytes, Roster], ever: Mapping[bytes, Mentioned]
-) -> bool:
-    """Whether all lists that ever named somebody call them one of those found, whom no other list ever named."""
-    who, *others = {roster.who(person) for roster in lists.values()}
-    return who != person and not others and who in found and set(ever[who].spaces) <= lists.keys()
 
 
 async def spaces_called(replica: Replica, text: str, among: Container[bytes] | None = None) -> list[Named]:
