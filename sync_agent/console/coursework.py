@@ -290,7 +290,7 @@ async def carry_over(
     target: Annotated[str, Option("--to", metavar="ID", help="Your next class.")],
     also: Annotated[
         list[str] | None,
-        Option(metavar="ITEM", help="This one too, though it is hidden or withdrawn; may be repeated."),
+        Option(metavar="ID", help="This one too, which would be left, by the id that is told; may be repeated."),
     ] = None,
     shown_only: Annotated[bool, Option(help="Leave what else is hidden, or withdrawn by others.")] = False,
     as_it_is_here: Annotated[bool, Option(help=_AS_IT_IS)] = False,

@@ -3,10 +3,9 @@
 Rules:
 - a lesson is carried over once: the same title with the same files in the next class is left alone, where it is a word
   of these teachers there, and nobody else has withdrawn it;
-- a lesson that is nobody's word who teaches (by the server, an administrator, a head who is named as nobody, or by a
-  device that none of its teacher's own has confirmed) is not said again in this teacher's name; nor is one of a teacher
-  whom theirs have not confirmed and this device did not meet first in the class: an id that the server invents speaks
-  for itself (docs/adr/0253);
+- whose lessons go on unasked is whose versions this device signs at all (`own_versions`): its teacher's own, and those
+  of whom theirs have confirmed. Any other's, a colleague's or an id's that the server invents, is left, and goes on
+  once that very version is named: who was in a class before this device met it is nobody for that (docs/adr/0388);
 - assignments and announcements are of their year and stay;
 - each lesson that is left is named, and why. Where one of theirs is not shown as they have it (it is hidden, or its
   newest version is; somebody whom this device does not heed has withdrawn it, or said another version), nothing is
@@ -18,7 +17,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Container, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from protocol.errors import BadInput, Code
 from protocol.folds.coursework import Item, Version
@@ -29,13 +28,11 @@ from protocol.replica.console.operation import Complete, FileData, FileEnd, File
 from protocol.replica.console.parameters import shown
 from protocol.replica.office.not_shown import NotShown, not_shown, switched_by, whose_word, why_hidden
 from protocol.replica.upkeep.orders import DestroyedHere
-from protocol.rights.vouching import device_id
 from sync_agent.app import Agent
 from sync_agent.coursework.known_as_of import check_known
-from sync_agent.coursework.own_versions import OwnVoice, own_voice
+from sync_agent.coursework.own_versions import own_voice
 from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.coursework.reading import need_of
-from sync_agent.keys.acquaintances import known_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +49,8 @@ class CarriedOver:
     """How many lessons were, and the titles of those that were left.
 
     `there` are those that the next class has already, `incomplete` are not whole on this device, `unconfirmed` are the
-    word of nobody of these teachers (`_heeded`), and `left` are theirs and not shown. Of so many `bare` items of the
-    class nothing but that there was one has come.
+    word of nobody whom theirs have confirmed, and `left` are theirs and not shown. Of so many `bare` items of the class
+    nothing but that there was one has come.
     """
 
     lessons: int
@@ -74,7 +71,7 @@ async def carry_over(
     shown_only: bool = False,
     as_it_is_here: bool = False,
 ) -> CarriedOver:
-    """Publish a class's lessons in another; `also` are items, by their ids, that are not shown.
+    """Publish a class's lessons in another; `also` are what would be left, each by its id.
 
     `shown_only` says that what is not shown stays, `as_it_is_here` that what has come is to do. Raises `BadInput`
     (UNKNOWN_SPACE; NOT_YET, before anything is published, where there is need of either and it was not said;
@@ -89,23 +86,26 @@ async def carry_over(
     view = await agent.replica.view(source)
     lying = await not_shown(agent.replica, view, (await DestroyedHere.of(agent.replica)).at(source))
     lessons = [(each, each.is_in(there)) for each in await _lessons(agent, view, lying)]
-    not_as_theirs = [each.item.id for each, _ in lessons if each.version is not None and each.why is not None]
-    named = {_named_of(text, not_as_theirs) for text in also}
-    asked = {each.item.id for each, is_there in lessons if each.asks and not is_there} - named
+    left_alone = [each.id for each, _ in lessons if each.version is None or each.why is not None]
+    named = {_named_of(text, left_alone) for text in also}
+    asked = {each.id for each, is_there in lessons if each.asks and not is_there} - named
     bare = sum(entry.payload is None for entry in lying.items)
     carried, already, incomplete, strange, left = list[_Lesson](), list[str](), list[str](), list[str](), list[Left]()
     for each, is_there in lessons:
         if is_there:
             already.append(each.title)
+        elif each.id in named or (each.version is not None and each.why is None):
+            carried.append(each)
         elif each.version is None:
             strange.append(each.title)
             hidden = "" if each.why is None else f", and it is {each.why}"
-            await outgoing.progress(f"left, since no confirmed device of a teacher's wrote it{hidden}: {each.title}")
-        elif each.why is None or each.item.id in named:
-            carried.append(each)
+            await outgoing.progress(
+                f"left, {each.id.hex()[:12]}, since no computer of yours has confirmed who wrote it, "
+                f"{await _by_whom(agent, view, each.taken)}{hidden}: {each.title}"
+            )
         else:
-            left.append(Left(each.item.id, each.title, each.why))
-            await outgoing.progress(f"left, {each.item.id.hex()[:12]}, {each.why}: {each.title}")
+            left.append(Left(each.id, each.title, each.why or ""))
+            await outgoing.progress(f"left, {each.id.hex()[:12]}, {each.why}: {each.title}")
     if bare:
         await outgoing.progress(f"left: {bare} items of which only that there is one has come; sync first")
     _check_asked(len(asked), bare, shown_only=shown_only)
@@ -137,6 +137,11 @@ class _Lesson:
     asks: bool = False
 
     @property
+    def id(self) -> bytes:
+        """By which it is named: an item of theirs by its own, else the very version that somebody has looked at."""
+        return self.taken.id if self.version is None else self.item.id
+
+    @property
     def taken(self) -> Version:
         """What is said again."""
         return self.item.shown if self.version is None else self.version
@@ -149,8 +154,15 @@ class _Lesson:
 def _named_of(text: str, items: Collection[bytes]) -> bytes:
     match = next((item for item in items if item.hex() == text.lower()), None)
     if match is None:
-        raise BadInput(Code.UNKNOWN_ITEM, f"“{shown(text)}” is no lesson of yours here that is shown otherwise")
+        raise BadInput(
+            Code.UNKNOWN_ITEM, f"“{shown(text)}” names no lesson that would be left here, as it is shown by now"
+        )
     return match
+
+
+async def _by_whom(agent: Agent, view: SpaceView, version: Version) -> str:
+    (said,) = (await agent.replica.store.get([version.id])).values()
+    return await whose_word(agent.replica, view.roster, said)
 
 
 def _check_asked(hidden: int, bare: int, *, shown_only: bool) -> None:
@@ -160,14 +172,14 @@ def _check_asked(hidden: int, bare: int, *, shown_only: bool) -> None:
             Code.NOT_YET,
             f"nothing has been carried over yet: {hidden + bare} lessons or items lie here that are hidden, or that "
             "somebody whom your computers have not confirmed has withdrawn or changed. Whoever has the server's key "
-            "does so for an hour. Say `--also ITEM` for each that is to go on as you have it, and --shown-only if the "
+            "does so for an hour. Say `--also ID` for each that is to go on as you have it, and --shown-only if the "
             "rest may stay",
         )
 
 
 async def _there(agent: Agent, space: bytes) -> set[tuple[str, bytes]]:
     """The lessons that the next class has: those of whom this device heeds there, shown, or withdrawn by them."""
-    voice, found = await _heeded(agent, space), set()
+    voice, found = await own_voice(agent, space), set()
     for item in (await agent.replica.view(space)).coursework.items.values():
         word = await switched_by(agent.replica, item) if item.withdrawn else None
         if voice.has(item.shown) and (word is None or voice.said(word)):
@@ -177,7 +189,7 @@ async def _there(agent: Agent, space: bytes) -> set[tuple[str, bytes]]:
 
 async def _lessons(agent: Agent, view: SpaceView, lying: NotShown) -> list[_Lesson]:
     """Those of a class, the oldest first, hidden and withdrawn ones included."""
-    replica, voice = agent.replica, await _heeded(agent, view.roster.space)
+    replica, voice = agent.replica, await own_voice(agent, view.roster.space)
     shown_here, items = view.coursework.items, lying.whole.items
     mine = {item.id: voice.newest(item) for item in items.values()}
     hidden = {
@@ -202,8 +214,7 @@ async def _lessons(agent: Agent, view: SpaceView, lying: NotShown) -> list[_Less
         elif own is None or voice.has(here.shown):
             found.append(_Lesson(here, here.shown.record.title, None if own is None else here.shown))
         else:
-            (head,) = (await replica.store.get([here.shown.id])).values()
-            told = f"shown as somebody else has it, {await whose_word(replica, view.roster, head)}"
+            told = f"shown as somebody else has it, {await _by_whom(agent, view, here.shown)}"
             found.append(_Lesson(here, said.title, own, told, asks=True))
     return found
 
@@ -213,24 +224,6 @@ def _hidden_version(item: Item, here: Item | None, own: Version | None) -> Versi
     if here is None:
         return own or item.shown
     return own if own is not None and own.id not in here.versions else None
-
-
-async def _heeded(agent: Agent, space: bytes) -> OwnVoice:
-    """Whose lessons of a class this device may say again.
-
-    Its teacher's own and whom these have confirmed; whom it met first there, and whom those have confirmed. What it
-    says again is its teacher's own, and stays when what others said is held back.
-    """
-    roster, first = (await agent.replica.view(space)).roster, known_in(agent, space).first
-    ever = roster.voices.with_over()
-    circles = [
-        ever.circle(person, start)
-        for person, starts in roster.starts.items()
-        for start in starts
-        if device_id(start) in first
-    ]
-    voice = await own_voice(agent, space)
-    return replace(voice, confirmed=frozenset(voice.confirmed).union(*(each.own | each.others for each in circles)))
 
 
 class _Files:

@@ -161,7 +161,7 @@ async def test_what_a_teacher_has_withdrawn_stays_and_is_named_and_nobody_is_ask
     (left,) = done["left"]
     assert (done["lessons"], left["item"], left["title"]) == (0, lesson, "L'eau")
     assert left["why"].startswith("withdrawn by “Mme Petit”, ")
-    with pytest.raises(BadInput, match="is no lesson of yours here"):
+    with pytest.raises(BadInput, match="names no lesson that would be left here"):
         await desk.ask("carry-over", **known, also=["ab" * 32])
     assert (await desk.ask("carry-over", **known, also=[lesson[:8]]))["lessons"] == 1
     (there,) = (row["item"] for row in await desk.ask("items") if row["space"] == following)

@@ -6,8 +6,9 @@ Rules:
   class has them as a teacher, and the work was meant for them: whoever had the server's keys says so of all of it under
   a name of their own (docs/adr/0253);
 - nor is one with work or lessons that are hidden, by an erasure or a revocation of anybody's: what the kit closes is
-  destroyed, and what an erasure alone hides, or a revocation, is not; nor with lessons that somebody has withdrawn
-  whose word is no teacher's. By whom what is withdrawn was is told (docs/adr/0356);
+  destroyed, and what an erasure alone hides, or a revocation, is not; nor with lessons that somebody has withdrawn to
+  whom no computer of their author's leads: who was let in by the server speaks as a teacher, too (docs/adr/0388). By
+  whom what is withdrawn was is told (docs/adr/0356);
 - nor, but for a word more, one of which machines have told nothing of late (`not_heard`, docs/adr/0323);
 - what comes for it afterwards, from a machine that nobody reached, is told (`came_after_closing`);
 - who was a pupil of the class, has work there and stands on its list no more is named before: one word takes anybody
@@ -22,13 +23,15 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from protocol.errors import BadInput, Code
-from protocol.folds.coursework import Work
+from protocol.folds.coursework import Item, Work
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
+from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.at_work.views import SpaceView
@@ -42,6 +45,7 @@ from protocol.replica.office.taken_names import is_taken
 from protocol.replica.office.whose_words import names_of_words
 from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device
 from protocol.roles import PersonRole
 from sync_server.handlers.by_kit.came_after_closing import closed_mark
 from sync_server.handlers.by_kit.not_heard import NotHeard, not_heard_in
@@ -54,7 +58,7 @@ class Closing:
 
     `hidden` are further ones, which nobody is shown, and of which it cannot be told, and `hidden_items` such items;
     `not_heard` who may hold others. `withdrawn_by` is how many items each person has withdrawn, by name, and
-    `withdrawn` how many were by nobody's word who teaches.
+    `withdrawn` how many lessons were by nobody to whom their author's computers lead.
     `opened_by` is how many each person says to have opened, by the name that a list has for them, whether that counts
     or not.
     """
@@ -147,8 +151,9 @@ async def close_space(
         raise BadInput(
             Code.NOT_YET,
             f"{found.hidden_items} items are hidden, by an erasure or since a device was cut off, and "
-            f"{found.withdrawn} were withdrawn by nobody who teaches: no `carry-over` takes them along unasked. "
-            "`erasures` and `waiting` say by whose word they are hidden; or say --unopened-too if they may go",
+            f"{found.withdrawn} were withdrawn by somebody whom no computer of their author's has confirmed: no "
+            "`carry-over` takes them along unasked. `erasures` and `waiting` say by whose word they are hidden, "
+            "`withdrawn_by` who has withdrawn any: ask whose they were, or say --unopened-too if they may go",
         )
     if not unheard_too:
         found.not_heard.check()
@@ -190,13 +195,45 @@ async def _hidden(server: Server, view: SpaceView) -> tuple[int, int]:
 
 
 async def _withdrawn(server: Server, view: SpaceView) -> tuple[int, Mapping[str | None, int]]:
-    """How many items were withdrawn by nobody's word who teaches; and how many by each, by name."""
+    """How many lessons were withdrawn by nobody to whom their author's computers lead; and how many items by each."""
     items = [item for item in view.coursework.items.values() if item.withdrawn]
-    words = [word for item in items if (word := await switched_by(server.replica, item)) is not None]
-    grants = [word.header.grant for word in words]
+    said = [(item, word) for item in items if (word := await switched_by(server.replica, item)) is not None]
+    grants = [word.header.grant for _, word in said]
     names = await names_of_words(server.replica, view.roster, set(grants))
-    spoken = [view.roster.spoken_as(server.replica.door.authority(grant)) for grant in grants]
-    return spoken.count(None), Counter(names.get(grant) for grant in grants)
+    heeded = _heeded_by_authors(server, view.roster)
+    strange = sum(_was_a_lesson(item) and not heeded(item, word.header.grant) for item, word in said)
+    return strange, Counter(names.get(grant) for grant in grants)
+
+
+def _was_a_lesson(item: Item) -> bool:
+    """Whether any version is one: what else there is stays with its year."""
+    return any(version.record.kind is ItemKind.LESSON for version in item.versions.values())
+
+
+def _heeded_by_authors(server: Server, roster: Roster) -> Callable[[Item, bytes | None], bool]:
+    """Whether a word under a grant is of the author of an item, or of whom theirs have confirmed.
+
+    The author is who began it: whoever has the server's key says a further version of anything. Of nobody's items, an
+    administrator's, anybody who teaches is heeded: no `carry-over` takes them along.
+    """
+    authority, ever = server.replica.door.authority, roster.voices.with_over()
+
+    @cache
+    def confirmed_by(person: bytes) -> Collection[Device]:
+        return ever.circle(person, *roster.starts.get(person, ())).others
+
+    def heeded(item: Item, grant: bytes | None) -> bool:
+        given, begun = authority(grant), item.versions.get(item.id)
+        spoken_as = roster.spoken_as(given)
+        if given is None or spoken_as is None or begun is None:
+            return False
+        author = authority(begun.grant)
+        if author is None or author.person is None:
+            return True
+        whose = roster.who(author.person)
+        return whose == spoken_as or given.pair in confirmed_by(whose)
+
+    return heeded
 
 
 async def _opened_by(server: Server, roster: Roster, works: Collection[Work]) -> Mapping[str | None, int]:
