@@ -50,7 +50,7 @@ from sync_server.handlers.by_kit.old_gaps import told_of_gaps
 from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
 from sync_server.handlers.by_kit.servers_named import told_of_servers
-from sync_server.handlers.by_kit.waiting import Waiting, list_waiting, rule
+from sync_server.handlers.by_kit.waiting import list_waiting, rule
 from sync_server.handlers.overview.let_go import let_go_of_all
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record.audit import trail
@@ -96,7 +96,7 @@ async def _waiting(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
             "space": each.entry.header.space.hex(),
             "kind": kind_name(each.entry.header.kind),
             "device": each.entry.header.author.hex(),
-            "person": None if (person := _about(each)) is None else person.hex(),
+            "person": None if each.person is None else each.person.hex(),
             "words": words.get(each.entry.id),
             "at": rfc3339(each.entry.timestamp_ms),
             "until": rfc3339(each.facts.until_ms),
@@ -109,10 +109,6 @@ async def _waiting(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
         }
         for each in rows
     ]
-
-
-def _about(waiting: Waiting) -> bytes | None:
-    return waiting.entry.header.subject if waiting.gives is None else waiting.gives.person
 
 
 async def _accept(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
@@ -277,8 +273,8 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
     else:
         stays = (
             f"what the old keys signed, and what had not come here by {_local(since_ms)}, counts for nothing and waits "
-            "(`waiting`; `accept ID` says it again, and `accept ID --kit KIT` lets work in); what this server has said "
-            "with keys that it was given since then stays"
+            "(`waiting`; `accept ID` says a name again, or how else it is said, and `accept ID --kit KIT` lets work "
+            "in); what this server has said with keys that it was given since then stays"
         )
     await outgoing.progress(
         f"devices follow at their next call; {stays}; codes that were made before are refused from now on"
@@ -315,7 +311,7 @@ async def _tell_of_orders(server: Server, outgoing: Outgoing) -> None:
     if cuts := sum(header.kind == Kind.REVOKE and header.author not in keys for header in waiting):
         await outgoing.progress(
             f"by others than the server, {cuts} revocations count for nothing as well, and wait: a laptop that was "
-            "reported lost reads again until each is said again (`accept ID`). Look at them now: `waiting`"
+            "reported lost reads again until somebody says so anew (`lost DEVICE`). Look at them now: `waiting`"
         )
 
 

@@ -187,7 +187,13 @@ class Pages:
         found = await self._survey.snapshot()
         waiting = await list_waiting(self._server)
         words = await words_of(self._server, {each.entry.id: each.gives for each in waiting})
-        rows = [WaitingView(each, found, visit.words, words.get(each.entry.id)) for each in waiting]
+        spaces = dict.fromkeys(each.entry.header.space for each in waiting)
+        places = await shown_by_id(self._server, spaces, visit.words("device.everywhere"))
+        place_of = dict(zip(spaces, places, strict=True))
+        rows = [
+            WaitingView(each, found, visit.words, words.get(each.entry.id), place_of[each.entry.header.space])
+            for each in waiting
+        ]
         return self._reception.html(visit, "waiting.html", "waiting.title", rows=rows, wrong=wrong)
 
     async def _rule(self, visit: Visit, form: Form) -> web.StreamResponse:

@@ -8,8 +8,8 @@ from typing import Final
 
 from protocol.beside_words import beside_words
 from protocol.clock import rfc3339
-from protocol.model.entry import kind_name
-from sync_server.handlers.by_kit.said_again import Facts, why_not_again
+from protocol.model.entry import Entry, Kind, kind_name
+from sync_server.handlers.by_kit.said_again import BY_ITSELF, Facts, commands_anew, why_not_again
 from sync_server.handlers.by_kit.waiting import Waiting
 from sync_server.handlers.overview.device_query import WORST_FIRST
 from sync_server.handlers.overview.devices import Device, DeviceState, Remark, remarks_on
@@ -310,18 +310,26 @@ def _facts(facts: Facts, words: Words) -> Iterator[str]:
         yield words("waiting.with_all")
 
 
-class WaitingView:
-    """What waits for a decision, as a row: what, of whom, from which device, and what it says of its time."""
+def _anew(entry: Entry, words: Words) -> Iterator[str]:
+    """By which commands it is said anew what is not accepted."""
+    key = "waiting.anew_pc" if entry.header.kind == Kind.GRANT else "waiting.anew"
+    return (words(key, command=command) for command in commands_anew(entry))
 
-    def __init__(self, waiting: Waiting, found: Snapshot, words: Words, six_words: str | None) -> None:
+
+class WaitingView:
+    """What waits for a decision, as a row: what, of whom, where, from which device, and what it says of its time."""
+
+    def __init__(self, waiting: Waiting, found: Snapshot, words: Words, six_words: str | None, place: str) -> None:
         header = waiting.entry.header
         self.six_words = six_words
-        self.person = None if waiting.gives is None or waiting.gives.person is None else waiting.gives.person.hex()[:8]
+        is_of_office = header.kind in BY_ITSELF
+        self.person = waiting.person.hex() if is_of_office and waiting.person is not None else None
+        self.place = place
         self.id = waiting.entry.id.hex()
         self.kind = kind_name(header.kind)
         self.name = waiting.name if six_words is None or waiting.name is None else beside_words(waiting.name)
         self.title = waiting.title if six_words is None or waiting.title is None else beside_words(waiting.title)
-        self.facts = tuple(_facts(waiting.facts, words))
+        self.facts = (*_facts(waiting.facts, words), *_anew(waiting.entry, words))
         self.may_be_accepted = why_not_again(waiting.entry) is None
         self.at_ms = waiting.entry.timestamp_ms
         self.device = header.author

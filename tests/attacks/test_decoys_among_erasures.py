@@ -125,8 +125,8 @@ async def test_what_waits_names_nobody_who_is_forgotten_whatever_is_said_of_it(t
     await thieving.is_stolen()
     await thieving.says(bytes.fromhex(lea), bytes.fromhex(tom))
     await thieving.found_out()
-    waiting = [row["title"] for row in await thieving.year.do("waiting") if row["kind"] == "erase"]
-    assert waiting == ["Tom"]
+    waiting = [(row["person"], row["name"]) for row in await thieving.year.do("waiting") if row["kind"] == "erase"]
+    assert waiting == [(tom, "Tom")]
 
 
 @attack(ROW, off={"protocol.replica.office.taking_back._in_question": _all_of_them})

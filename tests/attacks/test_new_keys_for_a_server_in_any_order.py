@@ -172,7 +172,10 @@ async def test_what_a_head_ordered_who_was_let_in_since_the_theft_is_told_and_ca
         assert here.space in await server.replica.readable(laptop)
         for told in ("1 revocations count for nothing", "(1) is shown again"):
             assert any(told in line for line in here.office.said.lines)
-        waiting = {each["kind"]: each["id"] for each in await here.office.do("waiting")}
-        await here.office.do("accept", named=[waiting["revoke"], waiting["erase"]])
+        waiting = {each["kind"]: each for each in await here.office.do("waiting")}
+        assert laptop.hex() in waiting["revoke"]["title"]
+        await here.office.do("lost", device=laptop.hex())
+        await here.office.do("erase", person=[waiting["erase"]["person"]])
+        assert {each["kind"] for each in await here.office.do("waiting")}.isdisjoint({"revoke", "erase"})
         assert here.space not in await server.replica.readable(laptop)
         assert lea not in (await server.replica.view(here.space)).roster.persons

@@ -317,7 +317,18 @@ def _each_by_itself(entry: Entry, _topic: object) -> bytes:
     return entry.id
 
 
-@attack(HEADS, off={"protocol.replica.office.words_of_office._moment": _each_by_itself})
+async def _whoever_is_out(_self: object, _entry: Entry) -> bool:
+    """As if of whom something else cuts off people were asked all the same."""
+    return False
+
+
+@attack(
+    HEADS,
+    off={
+        "protocol.replica.office.words_of_office._moment": _each_by_itself,
+        "sync_server.handlers.by_kit.waiting._Out.__call__": _whoever_is_out,
+    },
+)
 async def test_nobody_is_asked_about_a_heads_report_under_a_right_that_a_server_gave_while_it_counts_by_another(
     tmp_path: Path,
 ) -> None:

@@ -169,13 +169,13 @@ async def test_whose_erasure_counts_no_more_is_told_beside_names_until_somebody_
     status = await office.do("status")
     assert (status["erasures_waiting"], status["erasures_held_back"]) == (0, 1)
     (notice,) = await erasure_notices(office.server)
-    assert "accept ID" in notice_of(Words("fr", office.clock()), notice).remedy
+    assert "erase --person" in notice_of(Words("fr", office.clock()), notice).remedy
     office.said.lines.clear()
     listed = await office.do("person list", space=office.space)
     assert lea in {row["person"] for row in listed}
     assert any("is shown again" in line for line in office.said.lines)
     (waiting,) = [row for row in await office.do("waiting") if row["kind"] == "erase"]
-    await office.do("accept", named=[waiting["id"]])
+    await office.do("erase", person=[waiting["person"]])
     assert (await office.do("status"))["erasures_held_back"] == 0
     assert lea not in {row["person"] for row in await office.do("person list", space=office.space)}
 

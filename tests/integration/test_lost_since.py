@@ -99,7 +99,11 @@ async def test_what_was_said_since_waits_and_a_name_is_accepted_by_being_said_ag
 
 async def test_an_erasure_that_was_right_after_all_is_the_servers_own_word(theft: Theft) -> None:
     await theft.office.do("lost", device=theft.device, since="36h")
-    await theft.office.do("accept", named=[(await theft.waiting())["erase"]])
+    waiting = (await theft.waiting())["erase"]
+    with pytest.raises(BadInput, match=f"erase --person {theft.lea}` says that, and asks who that is.*{theft.lea} "):
+        await theft.office.do("accept", named=[waiting])
+    await theft.office.do("erase", person=[theft.lea])
+    assert "erase" not in await theft.waiting()
     assert await theft.listed() == set()
     await theft.sweep()
     theft.office.clock.advance(8 * DAY_MS)
@@ -116,8 +120,9 @@ async def test_that_it_had_been_in_wrong_hands_is_said_later_as_well(theft: Thef
 
 async def test_without_a_time_the_list_says_what_the_device_has_said(theft: Theft) -> None:
     loss = await theft.office.do("lost", device=theft.device, dry_run=True)
+    space = theft.here.space.hex()
     assert [(row["kind"], row["about"], row["counts"]) for row in loss["said"]] == [
-        ("erase", theft.lea, True),
+        ("erase", f"{theft.lea} (“Léa”; {space} (“CM2 B”))", True),
         ("person", "Noé", True),
     ]
 
@@ -135,7 +140,8 @@ async def test_the_server_says_of_which_classes_a_device_could_open_how_pupils_s
 async def test_who_was_let_in_by_a_code_of_the_device_is_its_doing(theft: Theft) -> None:
     member = await theft.office.enrol(await _code_of(theft))
     loss = await theft.office.do("lost", device=theft.device)
-    assert "machine Renard" in {row["about"] for row in loss["said"]}
+    key = member.keys.signing.public.hex()
+    assert f"machine {key} (“Renard”)" in {row["about"] for row in loss["said"]}
     assert await member.spaces()
     await theft.office.do("lost", device=theft.device, since="1h")
     assert not await member.spaces()

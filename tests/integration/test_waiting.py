@@ -180,9 +180,12 @@ async def test_what_waits_by_the_kits_word_is_taken_off_the_list_by_it_and_may_c
 async def test_a_right_that_waits_by_the_kits_word_leaves_the_list_once_it_is_said_again(tmp_path: Path) -> None:
     async with waiting_by_the_kits_word(tmp_path) as (here, _, machine, work):
         rows = await here.office.do("waiting", refused=False)
-        rights = [row["id"] for row in rows if row["kind"] == "grant"]
+        (right,) = [row for row in rows if row["kind"] == "grant"]
+        assert right["title"] == f"machine {machine.agent.device.hex()} (“PC 2”)"
         here.office.clock.advance(1_000)
-        assert await here.office.do("accept", named=rights) == {"accepted": len(rights)}
+        with pytest.raises(BadInput, match=f"grant --device … --space {here.space.hex()}"):
+            await here.office.do("accept", named=[right["id"]])
+        await here.office.do("grant", device=machine.agent.device.hex(), space=[here.space.hex()])
         assert {row["id"] for row in await here.office.do("waiting", refused=False)} == {work.hex()}
         await here.sync(machine)
 
@@ -193,7 +196,7 @@ async def test_the_kit_rules_on_what_is_named_by_a_whole_id_and_on_no_right(tmp_
         with pytest.raises(BadInput, match="all of its 64 digits"):
             await here.office.with_kit("accept", kit, named=[work.hex()[:16]])
         grant = next(row["id"] for row in await here.office.do("waiting", refused=False) if row["kind"] == "grant")
-        with pytest.raises(BadInput, match=f"said again: `sync-server accept {grant}`"):
+        with pytest.raises(BadInput, match=f"{grant} lets a shared machine in: `sync-server grant"):
             await here.office.with_kit("accept", kit, named=[grant])
         other = kit_in(tmp_path / "server" / "kit", None)
         with pytest.raises(BadInput) as caught:

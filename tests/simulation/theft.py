@@ -47,7 +47,6 @@ LONGEST_WAIT_S: Final = 600.0
 LATE: Final = 0.3
 """How often a theft is noticed after what the thief has erased was destroyed."""
 _DAY_MS: Final = 24 * 3600 * 1000
-_NOT_TO_BE_ACCEPTED: Final = frozenset({Kind.GRANT, Kind.REVOKE})
 
 
 async def steal(world: World, machine: Machine, random: Random) -> str:
@@ -243,11 +242,9 @@ async def judge_waiting(world: World, _machine: Machine, random: Random) -> str:
         waiting = await list_waiting(server)
         if waiting:
             entry = random.choice(waiting).entry
-            sensible = accept and entry.header.kind not in _NOT_TO_BE_ACCEPTED and why_not_again(entry) is None
+            sensible = accept and entry.header.kind != Kind.GRANT and why_not_again(entry) is None
             if sensible:
                 world.trust.accepted.add(entry.id)
-                if entry.header.kind == Kind.ERASE:
-                    world.trust.erased_by_thief.clear()
             if sensible and entry.header.author in world.trust.cut_by_kit:
                 world.trust.accepted_by_server.add(entry.id)
             await rule(server, [entry.id], accept=sensible)

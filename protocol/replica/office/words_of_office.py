@@ -3,22 +3,25 @@
 Rules:
 - the keys that came of a device by successors speak for it;
 - a grant that somebody else wrote because of its code is its doing;
-- what a revocation holds back is shown all the same: it binds nobody, and whoever wants it accepts it (`waiting`).
+- what a revocation holds back is shown all the same: it binds nobody, and waits for a word (`waiting`);
+- people and devices are said by their ids, with names behind them: two children have one name, and whoever names a
+  machine chooses how that is called (docs/adr/0384).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from protocol.errors import PeerFault
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Erasure, Grant, Invite, PersonRecord, Revocation, SpaceChange, SpaceRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.spaces import space_records
+from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, Mentioned, mentioned
+from protocol.replica.office.spaces import shown_by_id
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.successions import successors_of
@@ -57,9 +60,8 @@ async def words_of_office(office: Office, device: bytes, name_of: NameOf) -> tup
     codes = {entry.id for entry in entries if entry.header.kind == Kind.INVITE and entry.header.author in line}
     invited = {grant.grant for grant in replica.door.authorities() if grant.invite in codes}
     chosen = [entry for entry in entries if entry.header.author in line or entry.id in invited]
-    return tuple(
-        [Said(entry, await about(office, entry, name_of), await counts(replica, entry)) for entry in reversed(chosen)]
-    )
+    about = await topics(office, chosen, name_of)
+    return tuple([Said(entry, about(entry), await counts(replica, entry)) for entry in reversed(chosen)])
 
 
 async def counts(replica: Replica, entry: Entry) -> bool:
@@ -105,8 +107,19 @@ def lets_in(roster: Roster, grant: Authority) -> bool:
     return grant.grant not in roster.held_back and grant.grant not in roster.undone and grant.key not in roster.cut
 
 
-async def about(office: Office, entry: Entry, name_of: NameOf) -> str | None:
-    """Whom or what an entry of `KINDS` concerns: a name where one is known, else an id; of a grant or code the role."""
+async def topics(office: Office, entries: Iterable[Entry], name_of: NameOf) -> Callable[[Entry], str | None]:
+    """Whom or what each of these entries of `KINDS` concerns: people and devices by their ids, names behind them.
+
+    Whom erasures cover is looked up for all at once: a thief has thousands forgotten.
+    """
+    covers = {said.covers for one in entries if (said := _erasure(one)) is not None}
+    called = await mentioned(office.replica, covers) if covers else {}
+    spaces = covers.union(*(each.spaces for each in called.values()))
+    places = dict(zip(spaces, await shown_by_id(office, spaces), strict=True)) if covers else {}
+    return lambda entry: _about(entry, name_of, called, places)
+
+
+def _about(entry: Entry, name_of: NameOf, called: Mapping[bytes, Mentioned], places: Mapping[bytes, str]) -> str | None:
     payload = entry.payload or b""
     try:
         match entry.header.kind:
@@ -118,7 +131,8 @@ async def about(office: Office, entry: Entry, name_of: NameOf) -> str | None:
             case Kind.REVOKE:
                 return _device(Revocation.parse(payload).key, name_of)
             case Kind.ERASE:
-                return await _covered(office, entry.header.space, Erasure.parse(payload).covers)
+                covers = Erasure.parse(payload).covers
+                return _person(covers, called[covers], places) if called[covers].names else places[covers]
             case Kind.PERSON:
                 return PersonRecord.parse(payload).name
             case Kind.SPACE:
@@ -131,15 +145,15 @@ async def about(office: Office, entry: Entry, name_of: NameOf) -> str | None:
 
 
 def _device(key: bytes, name_of: NameOf) -> str:
-    return name_of(key) or key.hex()
+    name = name_of(key)
+    return key.hex() if name is None else f"{key.hex()} (“{name}”)"
 
 
-async def _covered(office: Office, space: bytes, covers: bytes) -> str:
-    """The name of whom, or of what space, an erasure covers, while it is shown."""
-    for below in office.replica.door.below(space):
-        if below == covers and (record := (await space_records(office)).get(below)) is not None:
-            return record.name
-        person = (await office.replica.view(below)).roster.persons.get(covers)
-        if person is not None:
-            return person.name
-    return covers.hex()
+def _person(person: bytes, called: Mentioned, places: Mapping[bytes, str]) -> str:
+    """Somebody by all that lists ever called them, and by the first of these lists."""
+    lists = ", ".join(places[space] for space in called.spaces[:MAX_NAMES_SHOWN])
+    return f"{person.hex()} ({called.shown()}; {lists})"
+
+
+def _erasure(entry: Entry) -> Erasure | None:
+    return parsed(entry, Erasure.parse) if entry.header.kind == Kind.ERASE else None

@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,9 +47,8 @@ def lets_in(entry: Entry) -> LetsIn | None:
     return None
 
 
-async def names_of(replica: Replica, given: Iterable[LetsIn | None]) -> Mapping[bytes, str]:
-    """What lists ever called those as whom these let in; of whom none ever had a name, nothing."""
-    persons = {each.person for each in given if each is not None and each.person is not None}
+async def names_of(replica: Replica, persons: Collection[bytes]) -> Mapping[bytes, str]:
+    """What lists ever called these people, by id; of whom none ever had a name, nothing."""
     found = await mentioned(replica, persons) if persons else {}
     return {person: ", ".join(each.names[:MAX_NAMES_SHOWN]) for person, each in found.items() if each.names}
 

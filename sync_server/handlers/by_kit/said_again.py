@@ -5,6 +5,9 @@ Rules:
   The payload is made anew from that, and whatever else an entry held stays in it;
 - of a right no row shows the TLS certificate: it is said again with the one of the device's first right that counts,
   where none does with the one that all name, and where they name several not at all (docs/adr/0351);
+- nor is what is about somebody whom people know by a name, or a device by what it calls itself: a thief says the same
+  of another of that name. Who is to be forgotten, which device is out, and which PC is let in, is said anew by the
+  command that takes the id, and asks, and tells, as it always does (docs/adr/0384);
 - a code is not said again: nothing tells a thief's from the honest one, and a new one is free;
 - nor is a ruling, of which it is shown whom it shows again: what it took back `unerase` takes back, and what it let
   count `accept` does, each with its questions;
@@ -17,20 +20,16 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
 from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation, Ruling, SpaceChange
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.held_in_space import grants_not_held_back
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
-from protocol.roles import PersonRole
+from protocol.roles import SHARED, PersonRole
 
 
 class _Record(Protocol):
     def encode(self) -> bytes: ...
-
-
-def _erasure(payload: bytes) -> _Record:
-    return Erasure(Erasure.parse(payload).covers)  # a turn is the root's to say
 
 
 def _right(payload: bytes) -> _Record:
@@ -44,15 +43,13 @@ def _person(payload: bytes) -> _Record:
 
 _READ_AS: Final[Mapping[int, Callable[[bytes], _Record]]] = {
     Kind.GRANT: _right,
-    Kind.REVOKE: Revocation.parse,
-    Kind.ERASE: _erasure,
     Kind.PERSON: _person,
     Kind.SPACE_CHANGE: SpaceChange.parse,
 }
 SAID_AGAIN: Final = frozenset(_READ_AS)
 MAX_SHOWN: Final = 20
 """Of so many whom one ruling shows again it is said."""
-BY_ITSELF: Final = SAID_AGAIN | {Kind.RULING}
+BY_ITSELF: Final = SAID_AGAIN | {Kind.REVOKE, Kind.ERASE, Kind.RULING}
 """What waits each for a word of its own, and goes with no other of its device's."""
 
 
@@ -126,10 +123,34 @@ def _order_in(entry: Entry) -> Erasure | None:
 
 def saying(entry: Entry) -> Hashable:
     """What a word of `BY_ITSELF` says, to compare it with others."""
-    payload = entry.payload if entry.header.kind == Kind.RULING else payload_again(entry)
+    payload = payload_again(entry) if entry.header.kind in SAID_AGAIN else entry.payload
     if entry.header.kind == Kind.GRANT and (given := parsed(entry, Grant.parse)) is not None:
         payload = replace(given, invite=None, tls_sha256=None).encode()
     return entry.header.space, entry.header.kind, entry.header.subject, entry.header.target, payload, facts_of(entry)
+
+
+def commands_anew(entry: Entry) -> tuple[str, ...]:
+    """What says an entry anew that names somebody, or a device, by an id; any of these, by what is meant."""
+    kind, space = entry.header.kind, entry.header.space.hex()
+    if kind == Kind.ERASE and (erasure := parsed(entry, Erasure.parse)) is not None:
+        covers = erasure.covers
+        return (f"erase --person {covers.hex()}" if len(covers) == PERSON_BYTES else f"space close {covers.hex()}",)
+    if kind == Kind.REVOKE and (cut := parsed(entry, Revocation.parse)) is not None:
+        here = f"ungrant --device {cut.key.hex()} --space {space}"
+        return (here,) if entry.header.target is not None else (f"lost {cut.key.hex()}", here)
+    grant = parsed(entry, Grant.parse) if kind == Kind.GRANT else None
+    if grant is not None and grant.role in SHARED:  # with an id that somebody has read on that machine, and no other
+        return (f"grant --device … --space {space}",)
+    return ()
+
+
+_BY_WHAT: Final[Mapping[int, str]] = {
+    Kind.ERASE: "has somebody forgotten, or something: {} says that, and asks who that is",
+    Kind.REVOKE: "cuts a device off: {} says that. Look whether it is the one that is meant: others have its "
+    "name. With --since, if what it said last is to wait as well",
+    Kind.GRANT: "lets a shared machine in: {} says that, with the id that it shows itself (`sync-agent status --json` "
+    "there: `device`); others have its name",
+}
 
 
 def why_not_again(entry: Entry) -> str | None:
@@ -142,10 +163,13 @@ def why_not_again(entry: Entry) -> str | None:
             f"{name} is a decision on what others said. Say it anew, with its own questions: `unerase` for whom it "
             "shows again, `accept` or `refuse` for what it lets count or not"
         )
+    if anew := commands_anew(entry):
+        told = " or ".join(f"`sync-server {command}`" for command in anew)
+        return f"{name} {_BY_WHAT[entry.header.kind].format(told)}"
     same_as = facts_of(entry).same_as
     if same_as is not None:
         person = (entry.header.subject or b"").hex()
         return f"{name} says that two people are one: `person merge {person} {same_as.hex()}` asks whether they are"
-    if entry.header.kind in SAID_AGAIN and payload_again(entry) is None:
+    if entry.header.kind in BY_ITSELF and payload_again(entry) is None:
         return f"{name} cannot be read"
     return None

@@ -4,9 +4,10 @@ Rules:
 - nothing is dropped: what was refused stays in the set, and may be accepted later;
 - a hand-in is ruled on together with its wraps, which nobody could judge alone; one that is held back though the
   hand-in is not waits by itself, until its author has said again what it says (docs/adr/0310);
-- what lets in, cuts off, forgets or names is accepted by being said again, by the server: only its own word gives
-  rights; what was said again waits no more, whoever holds it back;
-- a code, a ruling, and that two people are one, are said in another way (`said_again`, docs/adr/0333);
+- what names somebody, or lets in a device that is theirs, is accepted by being said again, by the server: only its own
+  word gives rights; what was said again waits no more, whoever holds it back;
+- a code, a ruling, that two people are one, who is forgotten, what is cut off, and a right of a shared machine are said
+  in another way (`said_again`, docs/adr/0333, docs/adr/0384); whoever is out waits for no further word that says so;
 - of a device as a whole only its work is accepted: what it said of rights, names and erasures is accepted one by one,
   each by its own id, since a thief's stands beside the owner's;
 - whom another erasure covers as far, which counts, waits for nothing: they are forgotten whatever is said of this
@@ -27,18 +28,18 @@ from typing import Final
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.folds.coursework import Coursework
 from protocol.limits import MAX_RULED_ENTRIES
-from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
 from protocol.model.structure import Erasure, Grant, Revocation, Ruling
 from protocol.model.work import Revision, Wraps
 from protocol.replica.at_work.keyring import recovery_keys
-from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import erased_besides
 from protocol.replica.office.held_in_space import held_in
 from protocol.replica.office.known_here import How, note_device
 from protocol.replica.office.taking_back import ruling_before
-from protocol.replica.office.words_of_office import about, said_again
+from protocol.replica.office.words_of_office import said_again, topics
 from protocol.rights.roster import Roster, is_acceptable
 from protocol.rights.successions import successors_of
 from protocol.roles import SHARED
@@ -47,6 +48,7 @@ from sync_server.handlers.by_kit.said_again import (
     BY_ITSELF,
     SAID_AGAIN,
     Facts,
+    commands_anew,
     facts_of,
     payload_again,
     saying,
@@ -64,8 +66,8 @@ from sync_server.opened.app import Server
 class Waiting:
     """Something that a device which was cut off has written, or so it says, and that waits for somebody to judge.
 
-    `name` is the pupil's, `title` the item's, where they are known; of a right, which `gives` says, `name` is all that
-    lists ever called the one as whom it lets in. `facts` are what else it says.
+    `name` is the pupil's, `title` the item's, where they are known; of a right, which `gives` says, and of an erasure
+    `name` is all that lists ever called the one as whom it lets in, or whom it forgets. `facts` are what else it says.
     """
 
     entry: Entry
@@ -74,6 +76,19 @@ class Waiting:
     refused: bool
     gives: LetsIn | None = None
     facts: Facts = field(default_factory=Facts)
+
+    @property
+    def person(self) -> bytes | None:
+        """Whom it is about, by their id."""
+        if self.gives is not None:
+            return self.gives.person
+        return _forgotten(self.entry) or self.entry.header.subject
+
+
+def _forgotten(entry: Entry) -> bytes | None:
+    """Who an erasure forgets, if it is somebody."""
+    erasure = parsed(entry, Erasure.parse) if entry.header.kind == Kind.ERASE else None
+    return None if erasure is None or len(erasure.covers) != PERSON_BYTES else erasure.covers
 
 
 async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting]:
@@ -84,8 +99,9 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
         return server.contacts.of(device).name
 
     held = await _held(server)
+    about = await topics(server, (entry for entries in held.values() for entry in entries), named)
     again = await _ids_said_again(server) if held and not refused else set()
-    is_erased_besides = await erased_besides(server.replica)
+    is_erased_besides, is_out_besides = await erased_besides(server.replica), _Out(server.replica)
     for space, entries in held.items():
         view = await server.replica.view(space)
         is_shown = await _waits_by_itself(server, view.coursework, view.roster, entries)
@@ -97,11 +113,13 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
             erasure = parsed(entry, Erasure.parse) if entry.header.kind == Kind.ERASE and not refused else None
             if erasure is not None and is_erased_besides(space, erasure.covers):
                 continue
+            if not refused and await is_out_besides(entry):
+                continue
             subject, target = entry.header.subject, entry.header.target
             person = None if subject is None else view.roster.persons.get(view.roster.who(subject))
             work = view.coursework.hand_ins.get(target or b"")
             item = view.coursework.items.get((target if work is None else work.item) or b"")
-            title = item.shown.record.title if item is not None else _title(entry) or await about(server, entry, named)
+            title = item.shown.record.title if item is not None else _title(entry) or about(entry)
             name = None if person is None else person.name
             found.append(Waiting(entry, name, title, refused, lets_in(entry), facts_of(entry)))
     found = await _with_names(server, found)
@@ -109,14 +127,16 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
 
 
 async def _with_names(server: Server, found: Sequence[Waiting]) -> list[Waiting]:
-    """The same with the names of whom rights let in, and rulings show again; without rulings on work, which waits."""
+    """The same with all names of whom rights let in, erasures forget and rulings show; without rulings on work."""
     rulings = [each.entry for each in found if _is_ruling(each.entry)]
-    names = await names_of(server.replica, (each.gives for each in found))
+    by_all_names = [each for each in found if each.gives is not None or each.entry.header.kind == Kind.ERASE]
+    persons = {each.person for each in by_all_names if each.person is not None}
+    names = await names_of(server.replica, persons) if persons else {}
     shown = await whom_they_show(server.replica, rulings)
     told = []
     for each in found:
-        if each.gives is not None:
-            told.append(replace(each, name=names.get(each.gives.person or b"")))
+        if each.gives is not None or each.entry.header.kind == Kind.ERASE:
+            told.append(replace(each, name=names.get(each.person or b"")))
         elif not _is_ruling(each.entry):
             told.append(each)
         elif each.entry.id in shown or _is_of_earlier_root(server, each.entry):
@@ -126,6 +146,33 @@ async def _with_names(server: Server, found: Sequence[Waiting]) -> list[Waiting]
 
 def _is_ruling(entry: Entry) -> bool:
     return entry.header.kind == Kind.RULING
+
+
+class _Out:
+    """Whether a device is out where a revocation that waits would have it out: by one that counts, or the right is."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._below: dict[bytes, tuple[frozenset[bytes], frozenset[bytes]]] = {}
+
+    async def __call__(self, entry: Entry) -> bool:
+        cut = parsed(entry, Revocation.parse) if entry.header.kind == Kind.REVOKE else None
+        if cut is None:
+            return False
+        ended = self._replica.door.authority(entry.header.target)
+        if ended is not None:
+            return ended not in (await self._replica.view(ended.space)).roster.authorities
+        reading, out = await self._looked_at(entry.header.space)
+        return cut.key in out and cut.key not in reading
+
+    async def _looked_at(self, space: bytes) -> tuple[frozenset[bytes], frozenset[bytes]]:
+        """Who reads a space, or one below it, and whom a revocation that counts cuts off in one of them."""
+        if space not in self._below:
+            rosters = [(await self._replica.view(each)).roster for each in self._replica.door.below(space)]
+            reading = {each.key for roster in rosters for each in roster.authorities if each.key not in roster.cut}
+            out = {key for roster in rosters for key in roster.revocations.values()}
+            self._below[space] = frozenset(reading), frozenset(out)
+        return self._below[space]
 
 
 async def waiting_notices(server: Server) -> list[Notice]:
@@ -170,7 +217,8 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
             with_wraps = [entry for entry in with_wraps if not wanted.isdisjoint(_names(entry))]
         chief = _not_with_others(chosen, entries)
         ruled += len(chief)
-        again = [entry for entry in chosen if _is_said_again(server, entry) and entry not in earlier] if accept else []
+        by_server = [entry for entry in chosen if entry.header.kind in SAID_AGAIN and entry not in earlier]
+        again = by_server if accept else []
         shown = (await changes_shown(server.replica)).get(space) if again else None
         name = None if shown is None else shown[1]
         drafts += [_said_again(server, each, roster, name, await _payload_again(server, each)) for each in again]
@@ -186,8 +234,8 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
     if unknown := wanted - found:
         raise BadInput(
             Code.UNKNOWN_HAND_IN,
-            f"nothing of {min(unknown).hex()} waits; `waiting` shows what does. Rights, names and erasures are "
-            "accepted one by one, by their own id",
+            f"nothing of {min(unknown).hex()} waits; `waiting` shows what does. Rights and names are accepted one by "
+            "one, by their own id",
         )
     if kit is not None:
         for draft in drafts:  # one at a time: the command is shown all that it is about
@@ -229,8 +277,10 @@ def _chosen(
 
 def _without_kit(entry: Entry, *, accept: bool) -> str:
     name = entry.id.hex()
+    if accept and (why := why_not_again(entry)) is not None:
+        return f"with the kit work is accepted: {why}"
     if accept:
-        return f"with the kit work is accepted; rights, names and erasures are said again: `sync-server accept {name}`"
+        return f"with the kit work is accepted; rights and names are said again: `sync-server accept {name}`"
     return f"the kit takes erasures back by `unerase`, not by `refuse`: {name} is one"
 
 
@@ -257,7 +307,9 @@ async def _check_said_again(server: Server, ids: Collection[bytes]) -> None:
     """Raise `BadInput(USAGE)` where one of these is said in another way than by `accept`."""
     for entry in (await server.store.get(sorted(ids))).values():
         if (why := why_not_again(entry)) is not None:
-            raise BadInput(Code.USAGE, why)
+            whom = (await topics(server, [entry], lambda device: server.contacts.of(device).name))(entry)
+            shown = f". It names {whom}" if commands_anew(entry) and whom is not None else ""
+            raise BadInput(Code.USAGE, f"{why}{shown}")
         given = parsed(entry, Grant.parse) if entry.header.kind == Kind.GRANT else None
         if given is not None and await with_its_certificate(server.replica, given) is None:
             raise BadInput(
@@ -275,13 +327,6 @@ MAY_WAIT: Final = frozenset(kind for kind in Kind if kind in BY_ITSELF | _LET_ST
 def _is_of_earlier_root(server: Server, entry: Entry) -> bool:
     """Whether a root said something that another one of the line has replaced."""
     return entry.header.grant is None and entry.header.author in server.replica.door.roots[:-1]
-
-
-def _is_said_again(server: Server, entry: Entry) -> bool:
-    """Whether a server accepts something by saying it itself: not that another server's key is cut off."""
-    kind = entry.header.kind
-    cut = parsed(entry, Revocation.parse) if kind == Kind.REVOKE else None
-    return kind in SAID_AGAIN and (cut is None or cut.key not in server.replica.door.server_keys())
 
 
 async def _held(server: Server) -> dict[bytes, list[Entry]]:

@@ -73,8 +73,8 @@ async def said_of_held_back(server: Server) -> str | None:
     count = await held_back(server)
     return (
         f"who was forgotten by the word of keys that count no more ({count}) is shown again, but where they had been "
-        "destroyed: `waiting` names each erasure, `accept ID` says it again, `unerase PERSON --kit KIT` takes it back "
-        "everywhere. Print or pass on nothing of it before"
+        "destroyed: `waiting` names each erasure, `erase --person PERSON` says it anew, `unerase PERSON --kit KIT` "
+        "takes it back everywhere. Print or pass on nothing of it before"
         if count
         else None
     )
