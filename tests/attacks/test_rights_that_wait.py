@@ -60,7 +60,8 @@ async def test_who_accepts_it_is_told_whose_screen_has_to_show_these_words(thiev
     await thieving.year.do("accept", named=[grant])
     told = "\n".join(thieving.here.office.said.lines)
     assert re.search(
-        f"{his.signing.public.hex()} is let in: .*“{_words(his)}”.* a teacher, of “Mme Petit”.*{thieving.year.person}",
+        f"{his.signing.public.hex()} is let in: .*“{_words(his)}”.* a teacher, of “Mme Petit”.*{thieving.year.person}"
+        f".*, in {thieving.here.space.hex()}",
         told,
     )
 

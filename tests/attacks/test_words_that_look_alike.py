@@ -172,7 +172,7 @@ async def test_no_decision_of_a_thiefs_shows_again_who_was_forgotten(tmp_path: P
         await found.is_found_out()
         row = await found.row_of(said)
         assert row is not None
-        assert row["title"] == "Léa"
+        assert row["title"] == f"{found.pupil} (Léa)"
         await found.accepts(said)
         await found.here.sync()
         assert found.pupil not in await found.names()
@@ -255,7 +255,7 @@ async def test_what_is_said_in_another_way_says_how(tmp_path: Path) -> None:
             await office.do("accept", named=[ruling.id.hex()])
         row = await found.row_of(ruling)
         assert row is not None
-        assert row["title"] == "Zoé"
+        assert row["title"] == f"{zoe} (Zoé)"
         kit = kit_in(tmp_path / "server" / "kit", None)
         assert await office.with_kit("refuse", kit, named=[ruling.id.hex()]) == {"refused": 1}
         assert await found.row_of(ruling) is None

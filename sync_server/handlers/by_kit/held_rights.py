@@ -21,6 +21,7 @@ from protocol.model.structure import Grant
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.office.people import described
+from protocol.replica.office.spaces import shown_by_id
 from protocol.rights.vouching import Device, device_words
 from protocol.roles import SHARED, Role
 from sync_server.opened.app import Server
@@ -65,14 +66,15 @@ async def words_of(server: Server, given: Mapping[bytes, LetsIn | None]) -> Mapp
 async def told_of_accepted(server: Server, entries: Iterable[Entry]) -> list[str]:
     """What to say to whoever lets such entries count."""
     told = []
-    given = [each for each in map(lets_in, entries) if each is not None]
-    for each in given[:MAX_TOLD]:
+    given = [(each, entry.header.space) for entry in entries if (each := lets_in(entry)) is not None]
+    for each, space in given[:MAX_TOLD]:
         whose = "nobody" if each.person is None else await described(server, each.person)
         if (device := _own_device(each)) is not None:
-            words = await asyncio.to_thread(device_words, device)
+            words, (place,) = await asyncio.to_thread(device_words, device), await shown_by_id(server, [space])
             told.append(
                 f"the device {device[0].hex()} is let in: the page on its own screen has to show “{words}”; if it does "
-                f"not, `sync-server revoke {device[0].hex()}`. It comes in as a {each.role}, of {unlike_words(whose)}"
+                f"not, `sync-server revoke {device[0].hex()}`. It comes in as a {each.role}, of {unlike_words(whose)}, "
+                f"in {unlike_words(place)}"
             )
     return told + ([f"and {len(given) - MAX_TOLD} more rights"] if len(given) > MAX_TOLD else [])
 

@@ -100,7 +100,7 @@ async def with_its_certificate(replica: Replica, given: Grant) -> Grant | None:
 
 
 async def whom_they_show(replica: Replica, entries: Iterable[Entry]) -> Mapping[bytes, str]:
-    """Whom each of these rulings, by its id, shows again: by all that lists ever called them, else by their ids."""
+    """Whom each of these rulings, by its id, shows again: by their ids, with all that lists ever called them."""
     rulings = {one.id: said for one in entries if (said := parsed(one, Ruling.parse)) is not None}
     named = {name for said in rulings.values() for name in said.refused}
     orders = await replica.store.get(sorted(named))
@@ -112,7 +112,8 @@ async def whom_they_show(replica: Replica, entries: Iterable[Entry]) -> Mapping[
     called = await mentioned(replica, frozenset().union(*whom.values())) if whom else {}
 
     def named_as(person: bytes) -> str:
-        return ", ".join(called[person].names[:MAX_NAMES_SHOWN]) or person.hex()
+        names = ", ".join(called[person].names[:MAX_NAMES_SHOWN])
+        return f"{person.hex()} ({names})" if names else person.hex()
 
     return {ruling: "; ".join(map(named_as, sorted(shown)[:MAX_SHOWN])) for ruling, shown in whom.items() if shown}
 
