@@ -17,7 +17,7 @@ from protocol.replica.content.holdings import Holdings, Need, NotReadNow
 from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.content.kept.pack_files import PACKS
 from protocol.replica.content.kept.packs import PackFolder
-from protocol.replica.interfaces import DeltaInfo
+from protocol.replica.interfaces import COMPLETE_MARKS, DeltaInfo
 from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.transfer import manifest
@@ -80,6 +80,27 @@ async def test_a_revision_is_complete_when_manifest_lists_and_chunks_are_here(
     assert await again.incomplete([need]) == []
     await again.forget()
     assert await store.marks("complete/") == {}
+
+
+async def _fill(store: SqliteStore, size: int) -> None:
+    for number in range(1_000):
+        await store.set_marks({f"filled/{size}/{number}": bytes(size)})
+
+
+async def test_what_is_here_is_said_to_be_here_where_there_is_no_room_to_note_it(
+    tmp_path: Path, content: MemoryPacks
+) -> None:
+    store = await SqliteStore.open(tmp_path)
+    await store.database.run(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchall())
+    for size in (500, 50, 0):
+        with pytest.raises(LocalFailure, match="the disk is full"):
+            await _fill(store, size)
+    packed = await pack_files(FILES)
+    need = Need(SPACE, packed.ref.stream, sealed=False)
+    await content.ingest(SPACE, packed.packs[0])
+    assert await Holdings(store, content).is_complete(need)
+    assert not await store.marks(COMPLETE_MARKS), "whoever opens this store next looks again"
+    await store.close()
 
 
 class LookedAt(MemoryPacks):

@@ -9,7 +9,8 @@ Rules:
 - a hand-in is complete when its sealed stream is; nobody but its readers needs to look inside;
 - what has not the form of sealed work, as its list tells, is nobody's hand-in, whoever says so, since no reader opens
   it: it is asked for, and given, for what names it openly alone (docs/adr/0132);
-- "complete" is one mark in the store, set after the check, taken back when content turns out to be damaged;
+- "complete" is one mark in the store, set after the check, taken back when content turns out to be damaged; a full disk
+  keeps nobody from an answer, only from its being remembered;
 - a long list of files that was made from one that is complete is looked at where it differs: the rest is here;
 - what was open to all and has been destroyed is asked for, and given, as nobody's sealed work;
 - of what was found incomplete one part that lacks is remembered, and until it has come nothing else is looked at: a
@@ -125,7 +126,11 @@ class Holdings:
         self._lacking.pop(need, None)
         known.add((need.space, need.stream))
         mark = _HERE if need.sealed and need.stream not in self._portable else _HERE_AND_PORTABLE
-        await self._store.set_marks({_mark_of(need.space, need.stream): mark})
+        try:
+            await self._store.set_marks({_mark_of(need.space, need.stream): mark})
+        except LocalFailure as failure:
+            if failure.code is not Code.DISK_FULL:
+                raise  # where there is no room for the mark, whoever opens this store next looks again
         return True
 
     def doubtful(self, needs: Iterable[Need]) -> list[Need]:
