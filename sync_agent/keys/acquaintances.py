@@ -17,7 +17,7 @@ Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeAlias
 
 from blake3 import blake3
@@ -42,18 +42,24 @@ def meeting_ms(agent: Agent) -> int:
 
 
 def meet(
-    agent: Agent, space: bytes, devices: Iterable[Device], remembered: frozenset[Device], now_ms: int
+    agent: Agent,
+    space: bytes,
+    devices: Iterable[Device],
+    remembered: frozenset[Device],
+    heard_ms: Mapping[Device, int],
+    now_ms: int,
 ) -> dict[str, bytes]:
     """Note the devices that this one meets in a class now, at `meeting_ms`; the marks that say so.
 
-    `remembered` are those that it knew already: since a version that noted no time.
+    `remembered` are those that it knew already, since a version that noted no time; of whom it has heard for a week
+    before it believed them, `heard_ms` is when that began.
     """
     met = agent.acquainted.met.setdefault(space, {})
     marks = {}
     for device in devices:
         name = device_id(device)
         if name not in met:
-            met[name] = 0 if device in remembered else now_ms
+            met[name] = 0 if device in remembered else heard_ms.get(device, now_ms)
             marks[f"{MET_MARKS}{space.hex()}/{name.hex()}"] = met[name].to_bytes(8, "big")
     return marks
 
@@ -112,15 +118,25 @@ def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
     )
 
 
+def _heard_ms(agent: Agent, space: bytes) -> dict[bytes, int]:
+    """Since when each person was heard of in a class: of whom is no first yet (`first_met`) that says when it was met.
+
+    Else whoever comes next was first in the class, and whoever says such a one's key was known for longer.
+    """
+    return {person: min(heard.values()) for person, heard in agent.acquainted.heard.get(space, {}).items() if heard}
+
+
 def known_in(agent: Agent, space: bytes) -> Known:
     """Whose word on a work of this class lets go of it."""
     met, now_ms = agent.acquainted.met.get(space, {}), agent.watched.now_ms()
-    since_ms = min(met.values(), default=0)
+    heard = _heard_ms(agent, space)
+    since_ms = min((*met.values(), *heard.values()), default=0)
     persons = agent.acquainted.first.get(space, {}).items()
     return Known(
         first=frozenset(device for device, met_ms in met.items() if met_ms == since_ms),
         long=frozenset(device for device, met_ms in met.items() if now_ms - met_ms >= ACQUAINTANCE_MS),
-        met_ms={
+        met_ms=heard
+        | {
             person: min((met.get(device_id(device), NEVER_MS) for device in devices), default=NEVER_MS)
             for person, devices in persons
         },

@@ -39,7 +39,8 @@ async def remember_firsts(agent: Agent) -> None:
         known = agent.acquainted.first.setdefault(space, {})
         is_new = not known
         before = frozenset(device for devices in known.values() for device in devices)
-        starts = _starts(agent, roster, now_ms)
+        lasting = _for_a_week(agent, roster)
+        starts = {**_starts(agent, roster, now_ms), **{person: list(heard) for person, heard in lasting.items()}}
         if own is not None and _is_first_itself(known.get(own, ()), {agent.device, *agent.former}):
             starts.setdefault(own, []).append(own_device(agent))
         for person, devices in starts.items():
@@ -50,7 +51,8 @@ async def remember_firsts(agent: Agent) -> None:
                     marks[space_mark(FIRST_MARKS, space, person)] = _pairs(known[person])
         if is_new and own is not None:
             marks |= _there_already(roster, starts)
-        marks |= meet(agent, space, (device for devices in known.values() for device in devices), before, now_ms)
+        heard_ms = {device: at_ms for heard in lasting.values() for device, at_ms in heard.items()}
+        marks |= meet(agent, space, (each for devices in known.values() for each in devices), before, heard_ms, now_ms)
         marks |= hear(agent, roster, now_ms) | _who_is_gone(agent, roster)
     if marks:
         await agent.replica.store.set_marks(marks)
@@ -58,16 +60,17 @@ async def remember_firsts(agent: Agent) -> None:
 
 
 def _starts(agent: Agent, roster: Roster, now_ms: int) -> dict[bytes, list[Device]]:
-    """From which devices each voice starts in a class, but for those that are doubted as its person's.
-
-    Whoever has spoken for a week is hers there, though nobody has looked since, and whom this one knew before has come.
-    """
-    lasting = _for_a_week(agent, roster.space)
-    found = {
-        person: [each for each in devices if not _is_doubted(agent, roster.space, person, each, now_ms)]
+    """From which devices each voice starts in a class, but for those that are doubted as its person's."""
+    known = agent.acquainted.first.get(roster.space, {})
+    return {
+        person: [
+            each
+            for each in devices
+            # all classes are gone through for somebody new alone: this is asked at each look
+            if each in known.get(person, ()) or not _is_doubted(agent, roster.space, person, each, now_ms)
+        ]
         for person, devices in roster.seen_first.items()
     }
-    return {**found, **lasting}
 
 
 def _is_doubted(agent: Agent, space: bytes, person: bytes, device: Device, now_ms: int) -> bool:
@@ -75,12 +78,19 @@ def _is_doubted(agent: Agent, space: bytes, person: bytes, device: Device, now_m
     return device != own_device(agent) and agent.acquainted.knows_another(person, device, space, now_ms)
 
 
-def _for_a_week(agent: Agent, space: bytes) -> dict[bytes, list[Device]]:
-    """Those heard in a class for a week that this one has watched, of each of whom it believes nobody there."""
-    known, now_ms = agent.acquainted.first.get(space, {}), agent.watched.now_ms()
+def _for_a_week(agent: Agent, roster: Roster) -> dict[bytes, dict[Device, int]]:
+    """Those heard in a class for a week that this one has watched, since when, of whom it believes nobody there.
+
+    They are hers there, though nobody has looked since, and whom this one knew before has come meanwhile.
+    """
+    known, now_ms = agent.acquainted.first.get(roster.space, {}), agent.watched.now_ms()
     found = {
-        person: [each for each, heard_ms in heard.items() if now_ms - heard_ms >= ACQUAINTANCE_MS]
-        for person, heard in agent.acquainted.heard.get(space, {}).items()
+        person: {
+            each: heard_ms
+            for each, heard_ms in heard.items()
+            if now_ms - heard_ms >= ACQUAINTANCE_MS and not roster.is_away(each, person)
+        }
+        for person, heard in agent.acquainted.heard.get(roster.space, {}).items()
         if not known.get(person)
     }
     return {person: devices for person, devices in found.items() if devices}

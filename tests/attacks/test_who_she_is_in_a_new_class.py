@@ -96,6 +96,24 @@ async def test_nor_is_who_was_in_it_before_her_laptop_once_that_has_come(year: N
     assert await year.who_speaks(year.machine.agent.replica, space) == {own_device(year.teacher.agent)}
 
 
+@attack(ROW, off={"sync_agent.keys.acquaintances._heard_ms": lambda *_: {}})
+async def test_nor_is_who_comes_next_first_of_the_class_while_a_new_laptop_of_hers_is_new(year: NextYear) -> None:
+    space = await year.new_class()
+    await year.lets_her_in(space)
+    year.teacher = await year.here.device("teacher", year.person, space.hex())
+    await year.sync(year.teacher, year.machine)
+    year.pass_days(1)
+    other = await year.here.office.add_person("M. X", "teacher", space.hex())
+    await year.spy_comes(space, dated_days_ago=0, person=other)
+    work = await year.hand_in(space)
+    stream = (await year.server.view(space)).coursework.hand_ins[work].record.content.stream
+    await year.spy_says(space, Kind.RECEIPT_TEACHER, Receipt(stream).encode(), year.pupil, target=work)
+    await year.sync(year.machine)
+    mark = await year.machine.agent.replica.store.mark(mark_of(work))
+    assert mark is not None
+    assert Kept.parse(mark).content_key is not None
+
+
 @attack(ROW, off=BY_CLASS_ALONE)
 async def test_nor_is_that_so_after_a_restart(year: NextYear) -> None:
     space = await year.new_class()

@@ -58,15 +58,15 @@ class NextYear:
     async def lets_her_in(self, space: bytes) -> None:
         await self.here.office.do("grant", person=self.person, space=[space.hex()])
 
-    async def spy_comes(self, space: bytes, *, dated_days_ago: int) -> None:
-        """As Mme Petit, with a reading key."""
+    async def spy_comes(self, space: bytes, *, dated_days_ago: int, person: str | None = None) -> None:
+        """As Mme Petit, or somebody else, with a reading key."""
         keys = self.spy
         given = Grant(
             keys.signing.public,
             keys.agreement.public,
             keys.tls.fingerprint,
             Role.TEACHER,
-            bytes.fromhex(self.person),
+            bytes.fromhex(person or self.person),
             None,
         )
         office = self.here.office
@@ -80,7 +80,7 @@ class NextYear:
         )
         self.grants[space] = said[0].id
         key = PersonKey(keys.agreement.public).encode()
-        await self.spy_says(space, Kind.PERSON_KEY, key, self.person, days_ago=dated_days_ago)
+        await self.spy_says(space, Kind.PERSON_KEY, key, person or self.person, days_ago=dated_days_ago)
 
     async def spy_says(
         self, space: bytes, kind: Kind, payload: bytes, subject: str, *, target: bytes | None = None, days_ago: int = 0
