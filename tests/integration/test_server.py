@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -30,7 +31,7 @@ from protocol.replica.storage.sqlite import DATABASE
 from protocol.transfer.deflate_parameters import ALL_LEVELS
 from protocol.trust.kit import parse_kit, write_kit
 from sync_server.cli import PROGRAM
-from sync_server.handlers.by_kit.territory import new_kit
+from sync_server.handlers.by_kit.territory import leave_nothing, new_kit, note_unfinished
 from tests.harness.machines import Done, Machine, environment, program
 from tests.harness.patience import PATIENCE_S, eventually
 from tests.harness.ports import free_port
@@ -65,6 +66,23 @@ def refused(done: Done, status: int, code: Code) -> None:
 
 
 # --- init -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_init_whose_kit_lies_where_nothing_may_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, kit, unlink = tmp_path / "server", tmp_path / "kit", Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == kit:
+            raise OSError(errno.EROFS, "Read-only file system")  # also of what is not there
+        unlink(path, missing_ok)
+
+    folder.mkdir()
+    note_unfinished(folder, b"a kit")
+    monkeypatch.setattr(Path, "unlink", refuse)
+    leave_nothing(folder, kit)
+    assert not list(folder.iterdir())
 
 
 def test_a_territory_begins_with_a_kit_and_keys_that_only_their_owner_reads(tmp_path: Path) -> None:

@@ -159,8 +159,8 @@ def make_room(folder: Path, place: Path | None = None) -> None:
     if left is not None:
         for name in (*_DATABASE_FILES, COPY_FILE, KEYS_FILE):
             (folder / name).unlink(missing_ok=True)
-        if place is not None:
-            place.unlink(missing_ok=True)
+        if place is not None and place.exists():  # a disk that may only be read refuses also what is not there
+            place.unlink()
         for name in (PACKS, PARTS, DAMAGED):
             shutil.rmtree(folder / name, ignore_errors=True)
 
