@@ -7,7 +7,8 @@ Rules:
 - all heads are kept, the one with the longest ancestry is shown, a revision of several parents settles them;
 - withdraw and restore replace one another like revisions do; the shown head of them says whether the item is withdrawn;
 - a receipt counts only when it names the very content of the hand-in; states are only ever what signed receipts say;
-- what a teacher says of a hand-in takes the place of what the same person said of it, and of nobody else's words;
+- what a teacher says of a hand-in takes the place of what computers said that lead to hers, and of nobody else's words
+  (`remarks`);
 - what does not parse, or is held back or erased, is passed over, and so are a teacher's words and receipts by a device
   that nobody of theirs has confirmed, until somebody does;
 - what is passed over holds its place: what replaced it, and was replaced through it, stays so (`model.ancestry`).
@@ -23,6 +24,7 @@ from functools import partial
 from typing import TypeVar
 
 from protocol.clock import MAX_TIME_MS, milliseconds_of
+from protocol.folds.remarks import FeedbackNote, Remarks
 from protocol.folds.seals import Sealers, came_with_its_work, first_readers, readers_of
 from protocol.limits import MAX_CLOCK_LEAD_MS
 from protocol.model.ancestry import along, heads, in_order_of_showing, replaced_by, to_replace
@@ -91,21 +93,6 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class FeedbackNote:
-    """What somebody says of a hand-in: its entry, author, time and words, and the grant under which it was given.
-
-    `voice` is whose word it is: a person's id, else the device's key.
-    """
-
-    id: bytes
-    author: bytes
-    at_ms: int
-    record: Feedback
-    voice: bytes
-    grant: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Witness:
     """A signed receipt that counts: what it says (SAFE, SERVER or TEACHER), by which key, when, under which grant."""
 
@@ -121,8 +108,8 @@ class Work:
 
     `readers` maps a reader's key to sealed content keys, the author's own first, then those by the root or a teacher;
     `given` are the readers who have one of these: what another machine wraps might not open. `witnesses` are all
-    receipts for it, oldest first. `remarks` are what is said of it, of each person the last: the newest first, but what
-    says nothing, since it was taken back, behind all that says something. `remark_ids` are what a further one names.
+    receipts for it, oldest first. `remarks` are what stands of what is said of it: the newest first, but what says
+    nothing, since it was taken back, behind all that says something. `remark_ids` are what a further one names.
     """
 
     id: bytes
@@ -156,10 +143,6 @@ class Work:
     def feedback(self) -> FeedbackNote | None:
         """The first of what is said of it: its state goes by this."""
         return next(iter(self.remarks), None)
-
-    def said_by(self, voice: bytes | None) -> FeedbackNote | None:
-        """What one person says of it."""
-        return next((note for note in self.remarks if note.voice == voice), None)
 
     @property
     def said_with_files(self) -> dict[FeedbackNote, ContentRef]:
@@ -354,10 +337,10 @@ def with_topics(before: Coursework, space: bytes, topics: Topics, roster: Roster
             hand_ins[work.id] = replace(
                 work, late=_is_late(work.at_ms, item), clock_doubtful=_is_doubtful(work.at_ms, item, receipts_ms)
             )
-    sealers = Sealers.of(roster) if topics.handed_in else Sealers()
+    sealers, remarks = Sealers.of(roster) if topics.handed_in else Sealers(), Remarks(roster)
     for entry in topics.handed_in:
         passed = topics.passed_of_works.get(entry.id, ())
-        made = _work(entry, topics.works[entry.id], passed, items, sealers, roster)
+        made = _work(entry, topics.works[entry.id], passed, items, sealers, remarks)
         if made is not None:
             hand_ins[made.id] = made
     return Coursework(items, hand_ins)
@@ -425,7 +408,7 @@ def _work(
     passed: Sequence[Entry],
     items: Mapping[bytes, Item],
     sealers: Sealers,
-    roster: Roster,
+    remarks: Remarks,
 ) -> Work | None:
     header = entry.header
     record = parsed(entry, HandIn.parse)
@@ -470,7 +453,7 @@ def _work(
         copies=frozenset(other.header.author for other in safe),
         at_server=bool(server),
         opened=bool(teacher),
-        remarks=_remarks(in_order_of_showing(notes, said_too), roster),
+        remarks=remarks.standing(in_order_of_showing(notes, said_too)),
         remark_ids=to_replace(notes.values(), said_too),
         late=_is_late(at_ms, items.get(header.target)),
         clock_doubtful=_is_doubtful(at_ms, items.get(header.target), _at_server_ms(witnesses)),
@@ -512,22 +495,6 @@ def _due_ms(item: Item | None) -> int | None:
 def _is_late(at_ms: int, item: Item | None) -> bool:
     due_ms = _due_ms(item)
     return due_ms is not None and at_ms > due_ms
-
-
-def _remarks(in_order: Iterable[Entry], roster: Roster) -> tuple[FeedbackNote, ...]:
-    last: dict[bytes, FeedbackNote] = {}
-    for entry in in_order:
-        note = remark_of(entry, roster)
-        last.setdefault(note.voice, note)
-    return tuple(sorted(last.values(), key=lambda note: note.record.says_nothing))
-
-
-def remark_of(entry: Entry, roster: Roster) -> FeedbackNote:
-    """What an entry says of a hand-in, and whose word that is by this roster. Raises `PeerFault` if it is none."""
-    header = entry.header
-    record = Feedback.parse(entry.payload or b"")
-    voice = roster.voice(header.grant) or header.author
-    return FeedbackNote(entry.id, header.author, milliseconds_of(header.at), record, voice, header.grant)
 
 
 def live_content(coursework: Coursework) -> Iterable[ContentRef]:

@@ -9,6 +9,8 @@ Rules:
 - a person, an item and a hand-in hang on the entries about them, which are read again, and on the roster;
 - a grant, and what is said of keys, may change who speaks for whom, which is weighed anew from the few entries of
   these kinds; a teacher's words and seals hang on that: if one of those heard has said such before, there is no growth;
+- so does in whose place a word is said on who confirmed whom: if that changes, and somebody has spoken by several
+  devices, there is none either;
 - no growth where rights are taken or come back, something is erased or shown again, a copy follows its original,
   somebody is listed twice, a school is told what to do, or a key that was cut off has said something.
 
@@ -17,8 +19,8 @@ Pure: entries, the door and what a replica remembers come in.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Self
 
@@ -226,7 +228,18 @@ def _heard_anew(fold: SpaceFold, said: Sequence[Entry], door: Door, remembered: 
     heard = (before.unconfirmed | before.nameless) ^ (after.unconfirmed | after.nameless)
     listed = {grant for grant, _ in before.by_a_list_alone.items() ^ after.by_a_list_alone.items()}
     concerned = {each.key for each in ever if each.grant in let_in | heard | listed}
-    return after if concerned.isdisjoint(fold.index.voices) else None
+    if not concerned.isdisjoint(fold.index.voices) or _may_lead_on(before, after, fold.index.voices):
+        return None
+    return after
+
+
+def _may_lead_on(before: Roster, after: Roster, spoke: Container[bytes]) -> bool:
+    """Whether it may have changed which devices of somebody's lead to which, of those that spoke."""
+    if (before.voices.words, before.voices.over) == (after.voices.words, after.voices.over):
+        return False
+    named = (each for each in after.granted.values() if each.key in spoke and each.person is not None)
+    devices = {(after.who(each.person or b""), each.pair) for each in named}
+    return any(many > 1 for many in Counter(person for person, _ in devices).values())
 
 
 def _grown_index(

@@ -32,6 +32,7 @@ from protocol.canonical import encode
 from protocol.fields import Fields, compact
 from protocol.identity import KEY_BYTES, SIGNATURE_BYTES, SigningKey, tagged, verify
 from protocol.model.entry import Entry, parsed
+from protocol.rights.reachability import bits_led_to
 from protocol.trust.person_keys import PhraseKey
 from protocol.words import WORDS
 
@@ -219,6 +220,20 @@ class Voices:
         own = frozenset(device for device, place in found if place is _OWN)
         heads = frozenset(device for device, place in found if place is not _OWN and place.is_head)
         return Circle(own, frozenset(device for device, _ in found) - own, heads)
+
+    def led_to_among(self, person: bytes, bits: Mapping[Device, int]) -> dict[Device, int]:
+        """For each of these devices of a person the `bits` of those of them to which it leads as the person's own.
+
+        As `circle` from each of them, in one pass; each leads to itself.
+        """
+
+        def onward(here: tuple[Device, _Place]) -> Iterable[tuple[Device, _Place]]:
+            voice, place = here
+            return [named for word in self.words.get(voice, ()) for named in _led_to(word, person, place)]
+
+        starts: list[tuple[Device, _Place]] = [(device, _OWN) for device in bits]
+        found = bits_led_to(starts, onward, lambda here: bits.get(here[0], 0) if here[1] is _OWN else 0)
+        return {device: found[device, _OWN] for device in bits}
 
 
 class _Other(NamedTuple):

@@ -20,8 +20,9 @@ from typing import Final
 
 from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
-from protocol.folds.coursework import FeedbackNote, HandInState, Item, Work, by_turns, latest_first
+from protocol.folds.coursework import HandInState, Item, Work, by_turns, latest_first
 from protocol.folds.hand_in_keys import wraps_for
+from protocol.folds.remarks import FeedbackNote
 from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.model.entry import Kind
 from protocol.model.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
@@ -52,6 +53,7 @@ from sync_agent.hand_ins.file_names import SealedLists, encoded, names_mark_of
 from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.hand_ins.looked_at import all_eyes, eyes_in
 from sync_agent.hand_ins.opening import opening_key
+from sync_agent.hand_ins.own_words import OwnWords, own_words
 from sync_agent.hand_ins.wraps import Kept, first_readers_of, mark_of, wrap_for_the_rest
 from sync_agent.keys.key_wraps import open_given_keys
 from sync_agent.machine.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS
@@ -339,11 +341,11 @@ async def give_feedback(
     redo: bool,
     incoming: Incoming,
     take_back: bool = False,
-) -> FeedbackNote | None:
-    """Say something about a hand-in, with files if there are any; gives what this person had said.
+) -> Sequence[FeedbackNote]:
+    """Say something about a hand-in, with files if there are any; gives in whose place that is (`own_words`).
 
-    Its place is taken; what others said stands beside it. With `take_back` nothing takes its place, as it was for
-    another pupil, say; else nothing is no feedback.
+    What others said stands beside it. With `take_back` nothing takes its place, as it was for another pupil, say; else
+    nothing is no feedback.
 
     Raises `BadInput` (UNKNOWN_HAND_IN, NOTHING_TO_SEND, USAGE for what is too long …), `Refused(NO_RIGHT)`,
     `LocalFailure`.
@@ -356,13 +358,12 @@ async def give_feedback(
     check_text(mark or "", "mark", MAX_MARK_CHARS)
     content = await store_files(agent, work.space, incoming)
     record = Feedback(words, mark or None, redo, content)
-    voice = (await agent.replica.view(work.space)).roster.voice(authority.grant) or agent.device
-    _check_says_something(record, work.said_by(voice), take_back=take_back)
+    _check_says_something(record, (await own_words(agent, work)).replaced, take_back=take_back)
     async with agent.writing:
         work = await find_work(agent, wanted)
-        before = work.said_by(voice)
-        if before is not None and before.record == record:
-            return None
+        own = await own_words(agent, work)
+        if [note.record for note in own.replaced] == [record]:
+            return ()
         await agent.write(
             Draft(
                 work.space,
@@ -371,40 +372,45 @@ async def give_feedback(
                 record.encode(),
                 subject=work.person,
                 target=work.id,
-                parents=_to_replace(work, before),
+                parents=_to_replace(work, own),
             )
         )
-    return before
+    return own.replaced
 
 
-def _to_replace(work: Work, before: FeedbackNote | None) -> tuple[bytes, ...]:
+def _to_replace(work: Work, own: OwnWords) -> tuple[bytes, ...]:
     """What this person said first: it is replaced though all others' words are kept from whoever reads this."""
-    own = () if before is None else (before.id,)
-    return tuple(dict.fromkeys((*own, *work.remark_ids)))[:MAX_PARENTS]
+    return tuple(dict.fromkeys((*(note.id for note in own.known), *work.remark_ids)))[:MAX_PARENTS]
 
 
-def _check_says_something(record: Feedback, before: FeedbackNote | None, *, take_back: bool) -> None:
+def _check_says_something(record: Feedback, before: Sequence[FeedbackNote], *, take_back: bool) -> None:
     if take_back and not record.says_nothing:
         raise BadInput(Code.USAGE, "to take back what was said, say nothing else: no text, mark, try or file")
-    if take_back and before is None:
-        raise BadInput(Code.NOTHING_TO_SEND, "nothing has been said of this work in your name that could be taken back")
+    if take_back and not before:
+        raise BadInput(
+            Code.NOTHING_TO_SEND,
+            "nothing has been said of this work in your name, on this computer or on one that has confirmed it, that "
+            "could be taken back",
+        )
     if record.says_nothing and not take_back:
-        add = "" if before is None else "; `--take-back` takes back what you said"
+        add = "; `--take-back` takes back what you said" if before else ""
         raise BadInput(Code.NOTHING_TO_SEND, f"feedback says something: a text, a mark, another try, or files{add}")
 
 
-async def told_of_feedback(agent: Agent, wanted: bytes, before: FeedbackNote | None) -> list[str]:
+async def told_of_feedback(agent: Agent, wanted: bytes, before: Sequence[FeedbackNote]) -> list[str]:
     """What is no longer said of a hand-in, and what others say beside it, with whose words these are."""
     work = await find_work(agent, wanted)
-    roster = (await agent.replica.view(work.space)).roster
-    voice = roster.voice((await agent.right(work.space, Kind.FEEDBACK)).grant) or agent.device
-    others = [note for note in work.remarks if note.voice != voice and not note.record.says_nothing]
-    names = await names_of_words(agent.replica, roster, {note.grant for note in (*others, *filter(None, [before]))})
+    roster, own = (await agent.replica.view(work.space)).roster, await own_words(agent, work)
+    others = [note for note in work.remarks if note not in own.replaced and not note.record.says_nothing]
+    names = await names_of_words(agent.replica, roster, {note.grant for note in (*others, *before)})
 
     def told(note: FeedbackNote) -> str:
-        return f"{names.get(note.grant) or 'somebody'} had said: {_quoted(note.record)}"
+        name = names.get(note.grant) or "somebody"
+        if note in own.beside:
+            name += ", on a computer that has not confirmed this one,"
+        return f"{name} had said: {_quoted(note.record)}"
 
-    lines = [] if before is None else [f"this takes the place of what {told(before)}"]
+    lines = [f"this takes the place of what {told(note)}" for note in before[:_MOST_TOLD]]
     return lines + [f"this stands beside what {told(note)}" for note in others[:_MOST_TOLD]]
 
 

@@ -11,10 +11,10 @@ Rules (docs/protocol.md, "Coursework"; docs/adr/0253):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from protocol.folds.coursework import FeedbackNote, Work
+from protocol.folds.coursework import Work
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
@@ -28,15 +28,14 @@ from sync_agent.keys.confirming import circle_ever, own_grant, own_grants
 class Eyes:
     """Whose words spare the person of this device a look, in one space.
 
-    `reads` says that this device stands for somebody there; `own` are its person's devices whose words do, `others`
-    those of others that these have confirmed; `for_good` says what was opened so, where that counts as well.
+    `reads` says that this device stands for somebody there; `heeded` are the devices whose words do; `for_good` says
+    what was opened so, where that counts as well.
     """
 
     roster: Roster
     door: Door
     reads: bool = False
-    own: frozenset[Device] = frozenset()
-    others: frozenset[Device] = frozenset()
+    heeded: frozenset[Device] = frozenset()
     for_good: Callable[[Work], bool] | None = None
 
     def count(self, grants: Iterable[bytes | None]) -> bool:
@@ -49,16 +48,9 @@ class Eyes:
             return False
         return self.for_good is None or not self.for_good(work)
 
-    def own_remark(self, work: Work) -> FeedbackNote | None:
-        """What its person says of a hand-in, as far as this device knows whose word it is."""
-        return next((note for note in work.remarks if self._is_by(self.own, note.grant)), None)
-
     def _counts(self, grant: bytes | None) -> bool:
-        return self._is_by(self.own | self.others, grant)
-
-    def _is_by(self, devices: Container[Device], grant: bytes | None) -> bool:
         given = self.door.authority(grant)
-        return given is not None and given.pair in devices and self.roster.speaks(grant)
+        return given is not None and given.pair in self.heeded and self.roster.speaks(grant)
 
 
 async def eyes_in(agent: Agent, space: bytes) -> Eyes:
@@ -82,7 +74,6 @@ async def _eyes(agent: Agent, space: bytes, grants: Sequence[Authority]) -> Eyes
         roster,
         door,
         reads=True,
-        own=circle.own,
-        others=circle.others,
+        heeded=circle.own | circle.others,
         for_good=await opened_for_good(agent, space) if runs_school else None,
     )

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from protocol.errors import BadInput, RelaisError
-from protocol.folds.coursework import Coursework, FeedbackNote, Work, remark_of
+from protocol.folds.coursework import Coursework, Work
+from protocol.folds.remarks import FeedbackNote, Remarks
 from protocol.model.ancestry import in_order_of_showing
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Revocation
@@ -24,7 +25,6 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.not_shown import NotShown
-from protocol.rights.roster import Roster
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from protocol.trust.sealing import wrap_key
@@ -255,9 +255,9 @@ async def test_work_that_was_sealed_wrongly_is_named_and_the_rest_of_a_class_get
 
 
 def _by_each_person(
-    about: Iterable[Entry], _counting: Iterable[Entry], _shown: Work | None, revealed: Roster
+    about: Iterable[Entry], _counting: Iterable[Entry], _shown: Work | None, by_all: Remarks
 ) -> Sequence[FeedbackNote]:
-    said = [remark_of(entry, revealed) for entry in about if entry.header.kind == Kind.FEEDBACK]
+    said = [by_all.of(entry) for entry in about if entry.header.kind == Kind.FEEDBACK]
     return list({note.voice: note for note in said}.values())
 
 
@@ -292,12 +292,12 @@ async def _two_of_somebody_elses(archived: Archived) -> tuple[Device, Device]:
 
 
 def _of_each_device(
-    about: Iterable[Entry], _counting: Iterable[Entry], _shown: Work | None, revealed: Roster
+    about: Iterable[Entry], _counting: Iterable[Entry], _shown: Work | None, by_all: Remarks
 ) -> Sequence[FeedbackNote]:
     notes = {entry.id: entry for entry in about if entry.header.kind == Kind.FEEDBACK}
     last = dict[bytes, FeedbackNote]()
     for entry in in_order_of_showing(notes):
-        last.setdefault(entry.header.author, remark_of(entry, revealed))
+        last.setdefault(entry.header.author, by_all.of(entry))
     return [note for note in last.values() if not note.record.says_nothing]
 
 

@@ -25,6 +25,7 @@ from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.one_for_all import ANY_OF_A_NAME
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, own_keys, spied_class
 
@@ -40,6 +41,8 @@ def _from_the_first_by_date(agent: Agent, roster: Roster, person: bytes) -> Circ
 OFF = {
     "sync_agent.coursework.own_versions.circle_ever": _from_the_first_by_date,
     "sync_agent.hand_ins.looked_at.circle_ever": _from_the_first_by_date,
+    "sync_agent.hand_ins.own_words.circle_ever": _from_the_first_by_date,
+    **ANY_OF_A_NAME,
 }
 
 

@@ -21,6 +21,7 @@ from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Device, work_of
 from tests.harness.commands import Desk
+from tests.harness.one_for_all import ONE_FOR_ALL
 from tests.harness.portal import portal
 from tests.harness.portfolios import remarks_in
 from tests.harness.spied_class import SpiedClass, answered_class
@@ -70,14 +71,6 @@ async def _pupils_page(here: SpiedClass) -> str:
 async def _correction(desk: Desk, here: SpiedClass) -> dict[str, str]:
     """What a family would be given with the pupil's work, by whose word it is."""
     return remarks_in(await desk.files("portfolio", space=here.room.space.hex()))
-
-
-def _whoever_teaches(*_: object) -> bytes:
-    """As if all who answer were one: who names a remark as its parent replaces it."""
-    return bytes(16)
-
-
-ONE_FOR_ALL = {"protocol.rights.roster.Roster.voice": _whoever_teaches}
 
 
 @pytest.mark.parametrize("his", [Feedback(HIS, "0/20", False, None), Feedback("", None, False, None)])

@@ -27,6 +27,7 @@ from sync_agent.sync.worth import Worths
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, Given, assignment, work_of
 from tests.harness.commands import Desk
+from tests.harness.one_for_all import ONE_FOR_ALL
 
 ROW = "a stolen server says, or sends, lessons without measure"
 FREE = 200 * GiB
@@ -252,10 +253,7 @@ async def _nothing(*_: object) -> list[object]:
 
 @attack(
     ROW,
-    off={
-        "sync_agent.sync.worth.Worths.passed_over": _nothing,
-        "protocol.rights.roster.Roster.voice": lambda *_: bytes(16),
-    },
+    off={"sync_agent.sync.worth.Worths.passed_over": _nothing, **ONE_FOR_ALL},
 )
 async def test_a_remark_that_an_invented_teachers_names_as_replaced_makes_no_way(room: Classroom) -> None:
     here = await held(room)

@@ -9,7 +9,8 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.folds.coursework import FeedbackNote, Work
+from protocol.folds.coursework import Work
+from protocol.folds.remarks import FeedbackNote
 from protocol.folds.sign_in import Method
 from protocol.limits import MAX_PARENTS
 from protocol.model.entry import Entry, Kind, compose
@@ -40,7 +41,7 @@ def _what_counts_alone(known: Mapping[bytes, Entry], _passed_over: Iterable[Entr
     return dict(known)
 
 
-def _as_they_stand(work: Work, _before: FeedbackNote | None) -> tuple[bytes, ...]:
+def _as_they_stand(work: Work, _own: object) -> tuple[bytes, ...]:
     return work.remark_ids
 
 
@@ -79,9 +80,8 @@ async def _says(here: SpiedClass, text: str) -> FeedbackNote:
 
 async def _said(here: SpiedClass, device: Device) -> FeedbackNote:
     """What she says of the work, as a device has it."""
-    note = (await work_of(device, here.room, here.work)).said_by(here.room.teacher_person)
-    assert note is not None
-    return note
+    remarks = (await work_of(device, here.room, here.work)).remarks
+    return next(note for note in remarks if note.voice == here.room.teacher_person)
 
 
 @attack(ROW, off=FORGOTTEN)

@@ -68,3 +68,14 @@ def test_who_leads_to_devices_and_whom_they_lead_to_is_the_same_in_one_walk_for_
             assert {each for each in others if leading.get(each, 0) & bit} == led
             if not silent:
                 assert {each for each in others if asked.get(each, 0) & bit} == voices.circle(person, one).own - {one}
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=300, deadline=None)
+def test_which_of_some_devices_lead_to_which_is_what_each_circle_says(seed: int) -> None:
+    random = Random(seed)
+    voices, persons, devices = some_words(random)
+    bits = {one: 1 << place for place, one in enumerate(random.sample(devices, random.randrange(1, len(devices) + 1)))}
+    for person in persons:
+        led = voices.led_to_among(person, bits)
+        assert led == {one: sum(bits.get(other, 0) for other in voices.circle(person, one).own) for one in bits}

@@ -169,6 +169,30 @@ async def test_what_is_held_back_keeps_its_place_in_a_fold_that_grows() -> None:
     assert said.id == right.id, "it knew of more, though what it knew of is held back"
 
 
+async def test_a_second_laptops_word_takes_the_firsts_place_in_a_fold_that_grows_once_the_first_confirms_it() -> None:
+    busy = BusyClass()
+    second = busy.world.enrol(Role.TEACHER, busy.room, person=busy.adult)
+    busy.world.say(second, busy.room, Kind.PERSON_KEY, PersonKey(bytes([2] * 32)).encode(), subject=busy.adult)
+    third = busy.world.enrol(Role.TEACHER, busy.room, person=busy.adult)
+    busy.world.say(third, busy.room, Kind.PERSON_KEY, PersonKey(bytes([3] * 32)).encode(), subject=busy.adult)
+
+    def confirms(writer: Writer, other: Writer) -> Entry:
+        said = Vouch().encode()
+        return busy.world.say(writer, busy.room, Kind.VOUCH, said, subject=busy.adult, target=other.grant)
+
+    confirms(busy.teacher, second)
+    confirms(busy.teacher, third)
+    work = busy.works[3]
+    for writer in (second, third):
+        busy.about(writer, Kind.FEEDBACK, Feedback("Bien", "12", False, None).encode(), work)
+    replica = await busy.replica()
+    assert len((await replica.view(busy.room)).coursework.hand_ins[work.id].remarks) == 2
+    await bring(replica, confirms(second, third), confirms(third, second))
+    view = await replica.view(busy.room)
+    await assert_like_the_whole_set(replica, busy.room, view)
+    assert len(view.coursework.hand_ins[work.id].remarks) == 1
+
+
 async def test_an_answer_to_one_pupil_reads_what_is_about_that_work_and_nothing_else() -> None:
     busy = BusyClass()
     replica = await busy.replica()

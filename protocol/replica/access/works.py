@@ -19,7 +19,8 @@ from typing import Final, TypeAlias
 
 from protocol.clock import rfc3339
 from protocol.errors import Code, LocalFailure, RelaisError
-from protocol.folds.coursework import FeedbackNote, Work
+from protocol.folds.coursework import Work
+from protocol.folds.remarks import FeedbackNote
 from protocol.model.entry import Entry
 from protocol.model.work import Feedback
 from protocol.portable_names import portable_name
@@ -27,6 +28,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings, Need, work_need
+from protocol.replica.office.heard import let_in_first
 from protocol.replica.office.not_shown import NotShown
 from protocol.replica.office.whose_words import files_of, names_of_words, whose_words
 from protocol.rights.roster import Roster
@@ -110,11 +112,18 @@ class Works:
         return {"feedback": first, "said_besides": remarks}
 
     async def said(self, roster: Roster, notes: Sequence[FeedbackNote], folder: str) -> list[tuple[str, Row]]:
-        """Each of these, and its place in `folder`, which is called after whose word it is; its files lie there."""
+        """Each of these, and its place in `folder`, which is called after whose word it is; its files lie there.
+
+        Where several computers speak by one name, that is of the one that was let in first, as this replica heard it.
+        """
         names = await names_of_words(self.replica, roster, {note.grant for note in notes})
+        places = let_in_first(self.replica) if len(notes) > 1 else {}
+        in_order = sorted(notes, key=lambda note: places.get(note.grant, len(places)))
+        called = files_of(names.get(note.grant) for note in in_order)
+        files = {note.id: name for note, name in zip(in_order, called, strict=True)}
         found = list[tuple[str, Row]]()
-        for note, name in zip(notes, files_of(names.get(note.grant) for note in notes), strict=True):
-            place = f"{folder}/{name}"
+        for note in notes:
+            place = f"{folder}/{files[note.id]}"
             by: Row = {"by": names.get(note.grant), "at": rfc3339(note.at_ms)}
             found.append((place, await self._said(roster.space, note.record, place) | by))
         return found

@@ -52,6 +52,11 @@ async def heard_first(replica: Replica) -> Mapping[bytes, Entry]:
     return found
 
 
+def let_in_first(replica: Replica) -> Mapping[bytes | None, int]:
+    """In which place each grant came here."""
+    return {given.grant: place for place, given in enumerate(replica.door.authorities())}
+
+
 async def known_of(replica: Replica, persons: Collection[bytes]) -> Mapping[bytes, Known]:
     """Since when, and by whose word, each of these people is known here."""
     heard = await heard_first(replica)

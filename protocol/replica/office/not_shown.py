@@ -8,8 +8,8 @@ Rules (docs/adr/0356):
 - a class as if nothing of it were hidden is one in which nobody were cut off, and nothing erased: a teacher's words are
   nobody's once she is erased, or the device that speaks for her is cut off (docs/adr/0361);
 - of what was said of a hand-in and is not shown the last of each device lies here: what was cut off for good is not
-  told from what is hidden for an hour, and takes no place of that. What its author has said something else in place
-  of since, by a device that counts, is not among it, be the work itself shown or not;
+  told from what is hidden for an hour, and takes no place of that. In whose place something else has been said since,
+  by a device that counts (`protocol.folds.remarks`), is not among it, be the work itself shown or not;
 - whoever takes along what a class holds is told of each such thing whose word hides it, and of when by that word's own
   date.
 """
@@ -21,18 +21,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from protocol.folds.coursework import (
-    Coursework,
-    FeedbackNote,
-    Item,
-    Work,
-    item_named,
-    remark_of,
-    topics_of,
-    with_topics,
-    work_named,
-)
+from protocol.folds.coursework import Coursework, Item, Work, item_named, topics_of, with_topics, work_named
 from protocol.folds.erasing import is_covered
+from protocol.folds.remarks import FeedbackNote, Remarks
 from protocol.model.ancestry import in_order_of_showing, led_to
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import Feedback
@@ -44,6 +35,7 @@ from protocol.replica.office.mentioned import day_of
 from protocol.replica.office.whose_words import names_of_words
 from protocol.rights.door import covering_names
 from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device
 
 _OF_COURSEWORK = (
     Kind.REVISION,
@@ -86,6 +78,7 @@ async def not_shown(replica: Replica, view: SpaceView, gone: Collection[bytes]) 
     ]
     revealed = replace(await replica.unhidden_roster(space), held_back=frozenset(), erased=frozenset())
     topics, counting = topics_of(said, revealed), topics_of(said, view.roster).works
+    by_all = Remarks(revealed)
     return NotShown(
         with_topics(Coursework({}, {}), space, topics, revealed),
         tuple(entry for entry in hidden if entry.header.kind == Kind.REVISION),
@@ -93,14 +86,14 @@ async def not_shown(replica: Replica, view: SpaceView, gone: Collection[bytes]) 
         {
             work: remarks
             for work, about in topics.works.items()
-            if (remarks := _not_said(about, counting.get(work, ()), view.coursework.hand_ins.get(work), revealed))
+            if (remarks := _not_said(about, counting.get(work, ()), view.coursework.hand_ins.get(work), by_all))
         },
         replace(revealed, persons=view.roster.persons, aliases=view.roster.aliases),
     )
 
 
 def _not_said(
-    about: Iterable[Entry], counting: Iterable[Entry], shown: Work | None, revealed: Roster
+    about: Iterable[Entry], counting: Iterable[Entry], shown: Work | None, by_all: Remarks
 ) -> Sequence[FeedbackNote]:
     """What was said of a hand-in and is not shown, by these entries about it, of which some are `counting`."""
     notes = {
@@ -108,13 +101,13 @@ def _not_said(
         for entry in about
         if entry.header.kind == Kind.FEEDBACK and parsed(entry, Feedback.parse) is not None
     }
-    said = {name: remark_of(entry, revealed) for name, entry in notes.items()}
+    said = {name: by_all.of(entry) for name, entry in notes.items()}
     gone = set() if shown is None else {note.id for note in shown.remarks}
-    replaced = defaultdict[bytes, list[bytes]](list)
+    replaced = defaultdict[tuple[Device, bytes], list[bytes]](list)
     for counted in notes.keys() & {entry.id for entry in counting}:
-        replaced[said[counted].voice] += notes[counted].header.parents
-    for voice, names in replaced.items():
-        own = {name: entry for name, entry in notes.items() if said[name].voice == voice}
+        replaced[said[counted].device, said[counted].voice] += notes[counted].header.parents
+    for (device, voice), names in replaced.items():
+        own = {note.id: notes[note.id] for note in by_all.replaced_by(device, voice, said.values())}
         gone |= led_to(names, own, notes.values()).keys()
     last: dict[bytes, FeedbackNote] = {}
     for entry in in_order_of_showing(notes):

@@ -15,8 +15,8 @@ Rules (docs/adr/0360, 0391):
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from itertools import chain, count
 from typing import Final
 
 from protocol.folds.coursework import Work
@@ -69,12 +69,19 @@ def files_of(whose: Iterable[str | None]) -> list[str]:
 
     A folder may be called so, and with `SAID_ENDING` a file beside any of them.
     """
-    names: list[str] = []
+    names, taken, numbers = list[str](), set[str](), Counter[str]()
     for who in whose:
         name = who or _NAMELESS
         if len(name) > _BEGINNING_CHARS + _END_CHARS:
             name = f"{name[:_BEGINNING_CHARS]}…{name[-_END_CHARS:]}"
-        wished = (portable_name(f"{name}{again}") for again in chain([""], map(" [{}]".format, count(2))))
-        called = (_AS_A_FILE.sub(SAID_ENDING.replace(".", "-"), one) for one in wished)
-        names.append(next(one for one in called if one.casefold() not in map(str.casefold, names)))
+        while (called := _as_a_folder(name, numbers[name])).casefold() in taken:
+            numbers[name] += 1
+        numbers[name] += 1
+        taken.add(called.casefold())
+        names.append(called)
     return names
+
+
+def _as_a_folder(name: str, before: int) -> str:
+    """So called where so many were called so before."""
+    return _AS_A_FILE.sub(SAID_ENDING.replace(".", "-"), portable_name(f"{name} [{before + 1}]" if before else name))

@@ -1,0 +1,51 @@
+"""What is said of a hand-in in the name of this device's teacher: in whose place a further word said here would be.
+
+Rules (docs/adr/0395):
+- in the place of what this device said, and of what computers said that lead to it by words of confirmation: what an
+  earlier laptop said that never led here stays beside, and so does what somebody says whom a server named as hers;
+- a form holds of that what this device said, or one that a human confirmed on it: nobody else's is signed unread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from protocol.errors import BadInput, Refused
+from protocol.folds.coursework import Work
+from protocol.folds.remarks import FeedbackNote, Remarks
+from protocol.model.entry import Kind
+from protocol.rights.vouching import Device
+from sync_agent.app import Agent
+from sync_agent.keys.confirming import circle_ever, own_device
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWords:
+    """`replaced` and `beside` are what is said in this teacher's name, the newest first, as a further word finds it.
+
+    `heeded` are the devices whose words are this teacher's for who sits here.
+    """
+
+    replaced: Sequence[FeedbackNote] = ()
+    beside: Sequence[FeedbackNote] = ()
+    heeded: Collection[Device] = ()
+
+    @property
+    def known(self) -> Sequence[FeedbackNote]:
+        """What of the replaced was said here, or on a computer that was confirmed here: a form holds the first."""
+        return [note for note in self.replaced if note.device in self.heeded]
+
+
+async def own_words(agent: Agent, work: Work) -> OwnWords:
+    """See `OwnWords`; nothing is, where this device may say nothing."""
+    try:
+        given = await agent.right(work.space, Kind.FEEDBACK)
+    except (BadInput, Refused):
+        return OwnWords()
+    roster, device = (await agent.replica.view(work.space)).roster, own_device(agent)
+    voice = roster.voice(given.grant) or agent.device
+    replaced = Remarks(roster).replaced_by(device, voice, work.remarks)
+    beside = [note for note in work.remarks if note.voice == voice and note not in replaced]
+    circle = {device} if given.person is None else circle_ever(agent, roster, given.person).own
+    return OwnWords(replaced, beside, circle)
