@@ -6,8 +6,7 @@ it: what its root says is signed there, and what its recovery key opens is opene
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from protocol.clock import rfc3339
@@ -34,18 +33,10 @@ from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_about_those_along
 from protocol.replica.office.taking_back import Standing, take_back, told_of
 from protocol.replica.upkeep.orders import DestroyedHere, ends_of
-from protocol.rights.vouching import Device, device_words
 from sync_server.handlers.accounts.administrators import told_of_ended
 from sync_server.handlers.by_kit.closing import close_space, which_class
 from sync_server.handlers.by_kit.held_rights import told_of_accepted, words_of
-from sync_server.handlers.by_kit.newcomers import (
-    came_in_elsewhere,
-    cut_off_where_given_on,
-    cut_off_with_codes,
-    given_on_elsewhere,
-    old_keys,
-    strange_offices,
-)
+from sync_server.handlers.by_kit.newcomers import old_keys
 from sync_server.handlers.by_kit.old_gaps import told_of_gaps
 from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
@@ -60,6 +51,7 @@ from sync_server.kit.shown import words_of_class
 from sync_server.opened.app import Server
 from sync_server.operations.command import Command, KitCommand
 from sync_server.operations.copies import confirm
+from sync_server.operations.newcomers import tell_of_newcomers
 from sync_server.operations.unheard import tell_of_unheard
 from sync_server.web.wording import Words
 
@@ -290,7 +282,7 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
     if shown_again := await said_of_held_back(server):
         await outgoing.progress(shown_again)
     await _tell_of_orders(server, outgoing)
-    await _tell_of_newcomers(server, outgoing, since_ms)
+    await tell_of_newcomers(server, outgoing, since_ms)
     opened = await _opened_sign_ins(server, outgoing, since_ms)
     return {"server": made.hex(), "sign_ins": opened} if opened else {"server": made.hex()}
 
@@ -313,91 +305,6 @@ async def _tell_of_orders(server: Server, outgoing: Outgoing) -> None:
             f"by others than the server, {cuts} revocations count for nothing as well, and wait: a laptop that was "
             "reported lost reads again until somebody says so anew (`lost DEVICE`). Look at them now: `waiting`"
         )
-
-
-async def _tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int | None) -> None:
-    """Who came in at a head teacher's computer by codes of the old keys, which end without ending that."""
-    old, most = old_keys(server), commands.MAX_TOLD_DEVICES
-    if since_ms is not None:
-        await _tell_of_cut_off(server, outgoing, old, since_ms)
-        return
-    strange, came = await strange_offices(server), await came_in_elsewhere(server, old)
-    await _tell_of_each(
-        outgoing,
-        strange[:most],
-        lambda device, words: (
-            f"the device {device} (“{words}”) lets others in by the word of an old key, and nobody here knows it: it "
-            "stays, and codes that it made open nothing here. If the school does not know it: `sync-server revoke "
-            f"{device}`; if it does, and its own page shows these words: "
-            f"`sync-server grant --device {device} --space …`"
-        ),
-    )
-    await _tell_of_each(
-        outgoing,
-        came[:most],
-        lambda device, words: (
-            f"the device {device} (“{words}”) was let in at a head teacher's computer by a code of the old key, or by "
-            "one of somebody whom that let in and nobody here knows, and stays; if the school does not know it: "
-            f"`sync-server revoke {device}`"
-        ),
-    )
-    for each in (strange, came):
-        await _tell_of_more(outgoing, len(each) - most)
-
-
-async def _tell_of_cut_off(server: Server, outgoing: Outgoing, old: Collection[bytes], since_ms: int) -> None:
-    """Who goes with what old keys have said since then, whom those let in as well, and so on."""
-    roots, by_codes, given_on = set(old), dict[bytes, None](), dict[Device, None]()
-    while True:
-        came = await cut_off_with_codes(server, roots, since_ms)
-        further = await cut_off_where_given_on(server, roots, since_ms)
-        by_codes, given_on = by_codes | dict.fromkeys(came), given_on | dict.fromkeys(further)
-        if roots.issuperset(gone := {*came, *(key for key, _ in further)}):
-            break
-        roots |= gone
-    await _tell_of_each(
-        outgoing,
-        [server.replica.door.authorities_of(device)[0].pair for device in by_codes],
-        lambda device, words: (
-            f"cut off: the device {device} (“{words}”), which came in by a code that counts no more; if the "
-            f"school knows it, `sync-server grant --device {device} --space …` lets it back in"
-        ),
-    )
-    await _tell_of_given_on(outgoing, list(given_on), await given_on_elsewhere(server, roots))
-
-
-async def _tell_of_given_on(outgoing: Outgoing, gone: Sequence[Device], stays: Sequence[Device]) -> None:
-    """Which devices that old keys had called a teacher's were let in further since, and are cut off there, or stay."""
-    most = commands.MAX_TOLD_DEVICES
-    which = "the device {} (“{}”), a teacher's by a word that counts no more, which"
-    await _tell_of_each(
-        outgoing,
-        gone[:most],
-        lambda device, words: (
-            f"cut off: {which.format(device, words)} was let into more classes since; if the school knows it, and its "
-            f"own page shows these words, `sync-server grant --device {device} --space …` lets it back in"
-        ),
-    )
-    await _tell_of_each(
-        outgoing,
-        stays[: max(0, most - len(gone))],
-        lambda device, words: (
-            f"not cut off: {which.format(device, words)} a head teacher's computer has let in besides; if its own page "
-            f"does not show these words: `sync-server revoke {device}`"
-        ),
-    )
-    await _tell_of_more(outgoing, len(gone) + len(stays) - most)
-
-
-async def _tell_of_each(outgoing: Outgoing, devices: Iterable[Device], line: Callable[[str, str], str]) -> None:
-    """A line about each device, of its id and its six words."""
-    for device in devices:
-        await outgoing.progress(line(device[0].hex(), await asyncio.to_thread(device_words, device)))
-
-
-async def _tell_of_more(outgoing: Outgoing, more: int) -> None:
-    if more > 0:
-        await outgoing.progress(f"and {more} more; `devices` lists all")
 
 
 async def _rotate_root(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:

@@ -283,7 +283,7 @@ async def _nobody_came(*_: object) -> list[bytes]:
     return []
 
 
-@attack(AT_THE_HEADS, off={"sync_server.operations.lifecycle.cut_off_with_codes": _nobody_came})
+@attack(AT_THE_HEADS, off={"sync_server.operations.newcomers.cut_off_with_codes": _nobody_came})
 async def test_whom_a_heads_computer_let_in_by_a_stolen_servers_code_goes_with_the_servers_keys(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         before, since = await two_who_came_in_at_the_heads(here)

@@ -243,7 +243,7 @@ async def test_whose_laptop_was_reported_begins_with_another_that_came_in_by_a_c
     assert f"the device {thieving.year.teacher.agent.device.hex()} stays out" in line
 
 
-@attack(ROW, off={"sync_server.operations.lifecycle.cut_off_where_given_on": _nobody_given_on})
+@attack(ROW, off={"sync_server.operations.newcomers.cut_off_where_given_on": _nobody_given_on})
 async def test_what_the_server_gave_on_to_it_ends_when_the_words_of_the_stolen_key_do(thieving: Thieving) -> None:
     his, person = spy(), await thieving.office.add_person("M. Durand", "teacher")  # who has no computer yet
     await thieving.is_stolen()
@@ -258,7 +258,7 @@ async def test_what_the_server_gave_on_to_it_ends_when_the_words_of_the_stolen_k
     assert any(device_words((his.signing.public, his.agreement.public)) in each for each in thieving.office.said.lines)
 
 
-@attack(ROW, off={"sync_server.operations.lifecycle.given_on_elsewhere": _nobody_given_on})
+@attack(ROW, off={"sync_server.operations.newcomers.given_on_elsewhere": _nobody_given_on})
 async def test_what_a_head_teacher_gave_on_to_it_is_named_when_the_words_of_the_stolen_key_end(
     thieving: Thieving,
 ) -> None:
@@ -396,7 +396,7 @@ async def _nobody(*_: object) -> list[Pair]:
     return []
 
 
-@attack(ROW, off={"sync_server.operations.lifecycle.came_in_elsewhere": _nobody})
+@attack(ROW, off={"sync_server.operations.newcomers.came_in_elsewhere": _nobody})
 async def test_who_came_in_by_such_a_code_before_is_named_when_the_keys_are_replaced(thieving: Thieving) -> None:
     his = spy()
     await thieving.is_stolen()

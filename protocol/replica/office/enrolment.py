@@ -40,7 +40,7 @@ from protocol.replica.office.known_here import KnownHere, made_here, note_enroll
 from protocol.replica.office.names import distinct
 from protocol.rights.door import Authority
 from protocol.rights.honouring import may_honour
-from protocol.roles import DEVICES, RANK, SHARED, Role
+from protocol.roles import DEVICES, RANK, Role
 from protocol.trust.envelope import OpenedRequest
 
 
@@ -90,8 +90,7 @@ class Enrolment:
             now_ms = office.now_ms()
             # before there is a grant: who hears of that is told the name with it
             self._enrolled(opened.device, request.name, now_ms)
-            if invite.role not in SHARED:
-                await note_enrolled(office, invite.person, (opened.device, request.agreement), entry)
+            await note_enrolled(office, invite.person, (opened.device, request.agreement), invite.role, entry)
             grants = grants or await self._grant(opened.device, request, entry, invite)
         # by it a newcomer sees that this server's certificate is a later one than the code's
         then = () if invite.hosts is None or invite.hosts.certificate is None else (invite.hosts.certificate,)

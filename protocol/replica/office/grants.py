@@ -35,7 +35,7 @@ from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.held_in_space import grants_not_held_back
-from protocol.replica.office.known_here import How, KnownHere, note_device
+from protocol.replica.office.known_here import How, KnownHere, note_device, note_named
 from protocol.replica.office.people import list_draft, listings
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
@@ -104,8 +104,7 @@ async def _let_in(office: Office, standing: Standing, given: Mapping[bytes, Auth
     ends = [grant.until_ms for grant in await standing_grants(office, device)]
     for like in dict.fromkeys(given.values()):
         drafts += await _grant_drafts(office, like, [space for space in spaces if given[space] == like])
-    if any(like.role not in SHARED for like in given.values()):
-        await note_device(office, person, standing.device, How.NAME)
+    await note_named(office, person, standing.device, max((like.role for like in given.values()), key=RANK.__getitem__))
     await write_and_tend(office, drafts)
     places = dict.fromkeys(cut.space for cut in cuts)
     still_out = [space for space in places if device in (await office.replica.view(space)).roster.cut]
@@ -205,7 +204,7 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
             looked.append(Looked(pair, acquaintance))
         if acquaintance is not Acquaintance.UNKNOWN:
             if acquaintance is Acquaintance.NEW:
-                await note_device(office, person, pair, How.TOLD)
+                await note_device(office, person, pair, first.role, How.TOLD)
             drafts += await _grant_drafts(office, await _repeated(office, named, known), spaces)
     await write_and_tend(office, drafts)
     return looked

@@ -3,6 +3,8 @@
 Rules:
 - known is what came in by a code that was made here, by hand or by a school's computer that is known itself, and what
   somebody let in by the device's own name: noted as that happens, for whoever has a copy of the key says all the rest;
+- of a machine that is nobody's people compare no words: its name says something once it is known that what let it in
+  first counts no more, and not before; and it is known as a machine, and as nothing else (docs/adr/0394);
 - so is what such a computer has let in itself, unless by a code of nobody's;
 - of what was here before anything was noted: whom the key let in that is the server's now, and who came first;
 - who came along and was told of counts until somebody is known;
@@ -16,19 +18,21 @@ docs/adr/0293. Notes are marks of this replica, by pseudonymous ids, and no part
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Final, Self
 
 from protocol.model.entry import Entry, Kind
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.device_cuts import orders_by_key
+from protocol.replica.office.held_in_space import fallen, grants_not_held_back, not_held_back
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
-from protocol.roles import HAS_READING_KEYS, RANK, Role
+from protocol.roles import HAS_READING_KEYS, RANK, SHARED, Role
 
 WHOSE_MARKS: Final = "whose-device/"
-"""+ person-device-agreement in hex → `How`: as what it came in here."""
+"""+ whose-device-agreement, in hex but for `_NOBODYS` → `How`: by what it is known as that."""
 CODE_MARKS: Final = "codes-made/"
 """+ entry in hex: the codes that this server has made."""
 CUT_MARKS: Final = "cuts-made/"
@@ -40,6 +44,8 @@ CUTS_SINCE_MARK: Final = "cuts-made-since"
 AT_ONCE_MARK: Final = "came-at-once"
 """That what is here came out of a backup, or of a damaged database: none of it is known by having been here."""
 _NOTED_AS: Final[Mapping[int, str]] = {Kind.INVITE: CODE_MARKS, Kind.REVOKE: CUT_MARKS}
+_NOBODYS: Final = "machine"
+"""As whose a machine is noted that is nobody's own: who runs a school is nobody's either, and something else."""
 _NUMBER_BYTES: Final = 8
 _BEFORE_ALL: Final = (0, b"")
 MOST_AT_ONCE: Final = 8
@@ -101,42 +107,68 @@ async def made_here(store: EntryStore, codes: Iterable[Entry]) -> list[Entry]:
     return [code for code in codes if CODE_MARKS + code.id.hex() in noted]
 
 
-async def note_device(office: Office, person: bytes | None, device: Device, how: How) -> None:
-    """How a device came in here as somebody's, or as nobody's who runs a school, at a server.
+async def note_device(office: Office, person: bytes | None, device: Device, role: Role, how: How) -> None:
+    """How a device came in here as somebody's, as nobody's who runs a school, or as a machine, at a server.
 
     What was known better stays.
     """
     if office.rank < RANK[Role.SERVER]:
         return
-    mark = _mark(person, device)
+    mark = _mark(person, device, role)
     before = (await office.replica.store.marks(mark)).get(mark)
     if before is None or how is How.NAME or before == How.TOLD.value:
         await office.replica.store.set_marks({mark: how.value})
         office.replica.noted += 1
 
 
-async def note_enrolled(office: Office, person: bytes | None, device: Device, code: Entry) -> None:
+async def note_named(office: Office, person: bytes | None, device: Device, role: Role) -> None:
+    """Somebody lets a device in by its own name, in a role; to be said before it is."""
+    if office.rank < RANK[Role.SERVER] or (role in SHARED and not await _counts_no_more(office, device[0])):
+        return
+    await note_device(office, person, device, role, How.NAME)
+
+
+async def _counts_no_more(office: Office, key: bytes) -> bool:
+    """Whether this server, or the root, has held back what let a device in first; or its code, and has cut it off."""
+    replica, given = office.replica, office.replica.door.authorities_of(key)
+    if not given:
+        return False
+    first, ended = given[0], orders_by_key(await cuts_said_here(office))
+    if not await grants_not_held_back(replica, [first]):
+        return first.grant in await fallen(replica, ended)
+    codes = [] if first.invite is None else list((await replica.store.get([first.invite])).values())
+    return key in ended and await not_held_back(replica, codes) != codes
+
+
+async def note_enrolled(office: Office, person: bytes | None, device: Device, role: Role, code: Entry) -> None:
     """The same of one that shows a code, if that is none that somebody else has made with this server's key."""
     if office.rank < RANK[Role.SERVER]:
         return
     is_made_here = bool(await made_here(office.replica.store, [code]))
     if is_made_here or await (await KnownHere.of(office)).is_made_by_somebody_known(code):
-        await note_device(office, person, device, How.CODE)
+        await note_device(office, person, device, role, How.CODE)
 
 
-async def let_in_by_name(store: EntryStore) -> set[Device]:
-    """The devices that somebody has let in by their own names."""
+async def let_in_by_name(store: EntryStore) -> Callable[[Authority], bool]:
+    """Whether somebody has let the device of a grant in by its own name."""
     return await _let_in(store, How.NAME)
 
 
-async def let_in_by_code(store: EntryStore) -> set[Device]:
-    """The devices that came in by a code of somebody whom this server knew, and that nobody has let in by name."""
+async def let_in_by_code(store: EntryStore) -> Callable[[Authority], bool]:
+    """Whether it came in by a code of somebody whom this server knew, and nobody has let it in by name."""
     return await _let_in(store, How.CODE)
 
 
-async def _let_in(store: EntryStore, by: How) -> set[Device]:
-    noted = await store.marks(WHOSE_MARKS)
-    return {_device(mark) for mark, how in noted.items() if how == by.value}
+async def _let_in(store: EntryStore, by: How) -> Callable[[Authority], bool]:
+    """As whosever; of what is known as a machine only where a grant lets it in as that."""
+    noted = [mark for mark, how in (await store.marks(WHOSE_MARKS)).items() if how == by.value]
+    own = {_device(mark) for mark in noted if not mark.startswith(f"{WHOSE_MARKS}{_NOBODYS}-")}
+    machines = {_device(mark) for mark in noted}
+
+    def is_let_in(given: Authority) -> bool:
+        return given.pair in (machines if given.role in SHARED else own)
+
+    return is_let_in
 
 
 class KnownHere:
@@ -289,7 +321,7 @@ class KnownHere:
         return not self.at_once and name not in self._later
 
     def _is_noted(self, given: Authority, *hows: How) -> bool:
-        return self._notes.get(_mark(given.person, given.pair)) in {each.value for each in hows}
+        return self._notes.get(_mark(given.person, given.pair, given.role)) in {each.value for each in hows}
 
 
 async def note_at_once(store: EntryStore) -> None:
@@ -308,8 +340,15 @@ async def _since(store: EntryStore, mark: str) -> tuple[int, bytes] | None:
     return None if value is None else (int.from_bytes(value[:_NUMBER_BYTES], "big"), value[_NUMBER_BYTES:])
 
 
-def _mark(person: bytes | None, device: Device) -> str:
-    return f"{WHOSE_MARKS}{'' if person is None else person.hex()}-{device[0].hex()}-{device[1].hex()}"
+def _mark(person: bytes | None, device: Device, role: Role) -> str:
+    return f"{WHOSE_MARKS}{_whose(person, role)}-{device[0].hex()}-{device[1].hex()}"
+
+
+def _whose(person: bytes | None, role: Role) -> str:
+    """As whose a device is noted that has such a right."""
+    if role in SHARED:
+        return _NOBODYS
+    return "" if person is None else person.hex()
 
 
 def _device(mark: str) -> Device:

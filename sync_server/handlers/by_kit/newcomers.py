@@ -7,8 +7,9 @@ Rules:
   right of an administrator's, the head's that this one wrote, the codes of both (docs/adr/0299);
 - whoever came in by such a code, at this server too, is cut off as well, as with `lost`, in the new server's name; a
   grant to the device itself lets it back in, for good;
-- nor does it end what this server has given on since, with keys that still count, to a teacher's device whose first
-  grant is held back: it is cut off there, unless somebody has let it in by its own name, or a later code has;
+- nor does it end what this server has given on since, with keys that still count, to a device whose first grant is
+  held back, of whatever role: it is cut off there, unless somebody has let it in by its own name, or a later code has;
+  where a head teacher's computer has given it on, it is told (docs/adr/0394);
 - who is cut off so and may let others in has said nothing since that time either, and whom it let in goes with it;
 - without a time nobody knows which of them a thief had let in: each is told by its words, for somebody to look at, with
   whoever came in by codes of devices that old keys let in and nobody here knows, and with these.
@@ -16,7 +17,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from protocol.model.entry import Kind
@@ -28,7 +30,7 @@ from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.office.words_of_office import in_force
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
-from protocol.roles import DEVICES, HAS_READING_KEYS, Role
+from protocol.roles import DEVICES, SHARED, Role
 from sync_server.opened.app import Server
 
 _OFFICES: Final = frozenset({Role.ADMIN, Role.HEAD})
@@ -56,13 +58,12 @@ async def came_in_elsewhere(server: Server, old: Collection[bytes]) -> list[Devi
             codes.add(made.id)
         elif not await known.is_from_known_hands(maker):
             strange.add(made.id)
-    found: dict[Device, None] = {}
+    found, is_named = dict[Device, None](), await let_in_by_name(server.store)
     for grant in door.authorities():
         came = grant.invite in strange or (grant.invite in codes and _is_below(door.authority(grant.under)))
-        if came and (await server.replica.view(grant.space)).roster.may_read(grant.key):
+        if came and not is_named(grant) and (await server.replica.view(grant.space)).roster.may_read(grant.key):
             found[grant.pair] = None
-    named = await let_in_by_name(server.store)
-    return [pair for pair in found if pair not in named]
+    return list(found)
 
 
 async def strange_offices(server: Server) -> list[Device]:
@@ -82,10 +83,12 @@ async def cut_off_with_codes(server: Server, old: Collection[bytes], since_ms: i
     fell = await fallen(server.replica, old)
     made = await server.store.scan_kinds([Kind.INVITE])
     codes = {each.id: each.header.author for each in made if each.header.author in old or each.header.grant in fell}
-    came = await let_in_by_codes_of(server, set(codes.values()), counted=lambda given: given.invite in codes)
-    found, by_name = [], {key for key, _ in await let_in_by_name(server.store)}
+    found, is_named = [], await let_in_by_name(server.store)
+    came = await let_in_by_codes_of(
+        server, set(codes.values()), counted=lambda given: given.invite in codes and not is_named(given)
+    )
     for device, led in _together(came.values()).items():
-        if device not in by_name and await server.replica.readable(device):
+        if await server.replica.readable(device):
             await _cut_off(server, device, led, since_ms)
             found.append(device)
     return found
@@ -128,23 +131,28 @@ async def given_on_elsewhere(server: Server, old: Collection[bytes]) -> list[Dev
 
 async def _given_on(server: Server, old: Collection[bytes]) -> dict[bytes, list[Authority]]:
     """By what devices are in still whose first grant stems from these keys, and is held back; not those named since."""
-    door, by_name, by_code = server.replica.door, await let_in_by_name(server.store), await let_in_by_code(server.store)
-    fell, first, found = await fallen(server.replica, old), dict[bytes, Authority](), {}
+    door, is_named, is_by_code = (
+        server.replica.door,
+        await let_in_by_name(server.store),
+        await let_in_by_code(server.store),
+    )
+    fell, first = await fallen(server.replica, old), dict[bytes, Authority]()
+    found = defaultdict[bytes, list[Authority]](list)
     for each in door.authorities():
         if each.role in DEVICES:
             first.setdefault(each.key, each)
     for key in [each.key for each in first.values() if each.grant in fell]:
         given = door.authorities_of(key)
         standing = [each for each in given if await in_force(server.replica, each)]
-        shown = _shown(server, standing, [each for each in given if each.grant in fell], by_code)
-        if any(each.pair in by_name for each in standing) or await _any_by_a_code(server, shown, old):
-            continue
-        found[key] = [each for each in standing if each.role in HAS_READING_KEYS | _OFFICES]
-    return {key: standing for key, standing in found.items() if standing}
+        for alike in ([each for each in standing if (each.role in SHARED) is shared] for shared in (False, True)):
+            shown = _shown(server, alike, [each for each in given if each.grant in fell], is_by_code)
+            if alike and not any(map(is_named, alike)) and not await _any_by_a_code(server, shown, old):
+                found[key] += alike
+    return found
 
 
 def _shown(
-    server: Server, given: Iterable[Authority], fell: Iterable[Authority], by_code: Collection[Device]
+    server: Server, given: Iterable[Authority], fell: Iterable[Authority], is_by_code: Callable[[Authority], bool]
 ) -> list[Authority]:
     """Those of these grants whose word that a device came by a code is heard: of a code that none which fell names.
 
@@ -154,7 +162,7 @@ def _shown(
     return [
         each
         for each in given
-        if each.invite not in named and (each.pair in by_code or _is_below(door.authority(each.under)))
+        if each.invite not in named and (is_by_code(each) or _is_below(door.authority(each.under)))
     ]
 
 

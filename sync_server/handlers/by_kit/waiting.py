@@ -37,12 +37,11 @@ from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import erased_besides
 from protocol.replica.office.held_in_space import held_in
-from protocol.replica.office.known_here import How, note_device
+from protocol.replica.office.known_here import note_named
 from protocol.replica.office.taking_back import ruling_before
 from protocol.replica.office.words_of_office import said_again, topics
 from protocol.rights.roster import Roster, is_acceptable
 from protocol.rights.successions import successors_of
-from protocol.roles import SHARED
 from sync_server.handlers.by_kit.held_rights import LetsIn, lets_in, names_of
 from sync_server.handlers.by_kit.said_again import (
     BY_ITSELF,
@@ -351,8 +350,8 @@ async def _note_let_in(server: Server, again: Iterable[Entry]) -> None:
     """Whose devices those are of which somebody says a grant again, by its own id."""
     for entry in again:
         given = parsed(entry, Grant.parse) if entry.header.kind == Kind.GRANT else None
-        if given is not None and given.role not in SHARED:
-            await note_device(server, given.person, (given.signing, given.agreement), How.NAME)
+        if given is not None:
+            await note_named(server, given.person, (given.signing, given.agreement), given.role)
 
 
 async def _payload_again(server: Server, entry: Entry) -> bytes:
