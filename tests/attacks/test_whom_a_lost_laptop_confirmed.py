@@ -77,6 +77,31 @@ async def test_whom_a_stolen_laptop_alone_confirmed_is_named_with_six_words_as_i
         assert (await desk.ask("lost", device=lost.agent.device.hex()))["confirmed"] == []
 
 
+@attack(LOST, off={"protocol.replica.office.losses.called_so_besides": _nobody})
+async def test_whom_a_stolen_key_called_hers_is_named_with_six_words_as_her_one_laptop_is_reported(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        head, _ = await confirmed_head(here)
+        await here.name_the_spy(here.room.teacher_person)
+        await here.sync(head, here.teacher, here.machine)
+        desk = Desk(head.agent)
+        loss = await desk.ask("lost", device=here.teacher.agent.device.hex())
+        assert [(row["device"], row["words"]) for row in loss["besides"]] == [
+            (here.spy.signing.public.hex(), device_words(own_keys(here.spy)))
+        ]
+        assert f"({device_words(own_keys(here.spy))}) is called the same person's" in "".join(desk.told)
+        async with portal(head.agent) as surfer:
+            page = await surfer.send("/lost", "/lost", {"device": here.teacher.agent.device.hex(), "meant": "yes"})
+        assert device_words(own_keys(here.spy)) in html.unescape(page.text)
+
+
+async def test_whom_a_lost_laptop_had_confirmed_is_not_named_besides(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        lost, head = await confirmed_by_the_thief(here)
+        assert (await Desk(head.agent).ask("lost", device=here.teacher.agent.device.hex()))["besides"] == [], lost
+
+
 async def named_at_the_server(here: SpiedClass, lost: Device) -> list[VouchedDevice]:
     """Whom `lost` names there."""
     replica = here.room.territory.replica

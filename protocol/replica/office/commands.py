@@ -337,6 +337,7 @@ async def report_loss(
     await _tell_of_copies(loss.copies, outgoing)
     await _tell_of_image(device, loss.image, outgoing)
     await _tell_of_confirmed(loss.confirmed, outgoing)
+    await _tell_of_besides(loss.besides, outgoing)
     await _tell_of_phrases(device, loss.phrases, outgoing)
     await tell_of_sign_ins(loss.sign_ins, outgoing, by="it")
     last_seen = rfc3339(seen.get(device, UNSEEN).at_ms)
@@ -380,6 +381,19 @@ async def _tell_of_confirmed(confirmed: Sequence[Confirmed], outgoing: Outgoing)
         )
     if len(confirmed) > MAX_TOLD_DEVICES:
         await outgoing.progress(f"and {len(confirmed) - MAX_TOLD_DEVICES} more; `confirmed` of `lost --json` lists all")
+
+
+async def _tell_of_besides(besides: Sequence[Confirmed], outgoing: Outgoing) -> None:
+    """Who is called the same person's, and goes on in that name (docs/adr/0397)."""
+    for each in besides[:MAX_TOLD_DEVICES]:
+        key = each.kept.device.hex()
+        await outgoing.progress(
+            f"the device {key} ({each.words}) is called the same person's, and the lost one has not confirmed it: new "
+            "work is sealed to it as theirs. One of its person's own shows these six words; if none does, somebody "
+            f"else has it: `lost {key}` cuts it off too. It reads “{beside_words(each.kept.name)}”"
+        )
+    if len(besides) > MAX_TOLD_DEVICES:
+        await outgoing.progress(f"and {len(besides) - MAX_TOLD_DEVICES} more; `besides` of `lost --json` lists all")
 
 
 async def _tell_of_phrases(device: bytes, phrases: Sequence[Drawn], outgoing: Outgoing) -> None:

@@ -1,8 +1,11 @@
-"""Which devices read and speak as somebody's by the word of a lost one alone (docs/adr/0247).
+"""Who goes on in somebody's name when a device of theirs is lost: by its word alone, or by nobody's.
 
 Rules:
 - what a device said before its report stands, unless a time is given: whom it confirmed goes on as its person's;
 - nobody can tell whom she confirmed from whom a thief did: each is named, with the six words of its two keys;
+- whom it has not confirmed and who is called the same person's is named as well: where no other device of theirs is
+  left to which its words lead, new work is sealed to whoever came next, also to whom a thief has called so before
+  (docs/adr/0397);
 - from whom a voice starts is asked of what came here first, not of dates: a thief's device dates its key as it likes,
   and one that the server names besides dates its own so that it alone speaks here, and elsewhere the thief's does.
 """
@@ -29,7 +32,7 @@ MAX_WORDS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """Such a device, and where it reads; `words` are missing where very many were confirmed."""
+    """Such a device, and where it reads; `words` are missing where there are very many."""
 
     kept: Kept
     words: str | None
@@ -48,6 +51,28 @@ async def confirmed_by_lost(office: Office, lost: bytes, spaces: Iterable[bytes]
     for roster in spoke_in:
         starts = _came_first(office.replica.door, keys, roster)
         named |= {(pair[0], roster.space): pair for pair in _by_its_word_alone(roster, lost, starts)}
+    return await _with_words(office, named)
+
+
+async def called_so_besides(office: Office, lost: bytes, spaces: Iterable[bytes]) -> tuple[Confirmed, ...]:
+    """Those in some spaces that read as the same person, and that no word of the lost device leads to."""
+    rosters = [(await office.replica.view(space)).roster for space in spaces]
+    grants = office.replica.door.authorities_of(lost)
+    named: dict[tuple[bytes, bytes], Device] = {}
+    for roster in rosters:
+        persons = {roster.who(grant.person) for grant in grants if grant.person is not None}
+        others = [each for each in sorted(roster.voices.standings) if each[1] in persons and each[0][0] != lost]
+        if others:
+            led_to = _led_to_from({grant.pair for grant in grants}, Circles(roster.voices), persons)
+            named |= {(each[0], roster.space): each for each, person in others if each not in led_to[person]}
+    return await _with_words(office, named)
+
+
+def _led_to_from(starts: Iterable[Device], circles: Circles, persons: Iterable[bytes]) -> dict[bytes, set[Device]]:
+    return {person: {each for start in starts for each in circles.of(person).start(start)} for person in persons}
+
+
+async def _with_words(office: Office, named: Mapping[tuple[bytes, bytes], Device]) -> tuple[Confirmed, ...]:
     kept = await kept_by(office, named)
     pairs = list(dict.fromkeys(named[each.device, each.space] for each in kept))[:MAX_WORDS]
     words = await asyncio.to_thread(lambda: {pair: device_words(pair) for pair in pairs})

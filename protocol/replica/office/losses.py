@@ -8,6 +8,7 @@ Rules:
 - a copy of it that somebody has let in by name is a device like any other, and stays: that is said (docs/adr/0235);
 - so does the key of which its own came, which lay on its disk: whose that is now is said too (docs/adr/0339);
 - so does whom it alone has confirmed as its person's, unless a time is given: that is said too (docs/adr/0247);
+- and who is called the same person's by nobody's word goes on in that name: that is said too (docs/adr/0397);
 - and so do the phrases that it drew: the day of each is said (docs/adr/0247);
 - and by what pupils sign in goes on, which it could open: the classes are said (docs/adr/0281).
 """
@@ -28,7 +29,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.confirmed_by_lost import Confirmed, confirmed_by_lost
+from protocol.replica.office.confirmed_by_lost import Confirmed, called_so_besides, confirmed_by_lost
 from protocol.replica.office.grants import standing_grants
 from protocol.replica.office.held_codes import let_in_by_held_codes
 from protocol.replica.office.opened import is_opened_by_the_listed
@@ -71,8 +72,8 @@ class Loss:
     `remains` are rights that were not this office's to take, of it and of whoever came in by its codes. `copies` are
     those of devices whose keys came of it, and that somebody has let in by name: after a report since a time, of those
     that came of it since. `image` are those of the keys that its own came of. `confirmed` are the devices that go on as
-    somebody's by its word alone: none after such a report, since what it said since then counts no more. `phrases` are
-    those that it drew.
+    somebody's by its word alone: none after such a report, since what it said since then counts no more. `besides` are
+    those that are called the same person's, and that it has not confirmed. `phrases` are those that it drew.
     """
 
     role: Role
@@ -83,6 +84,7 @@ class Loss:
     copies: tuple[Kept, ...]
     image: tuple[Kept, ...]
     confirmed: tuple[Confirmed, ...]
+    besides: tuple[Confirmed, ...]
     phrases: tuple[Drawn, ...]
     sign_ins: tuple[OpenedSignIns, ...]
 
@@ -121,6 +123,7 @@ class Loss:
             "copies": [each.row() for each in self.copies],
             "image": [each.row() for each in self.image],
             "confirmed": [each.row() for each in self.confirmed],
+            "besides": [each.row() for each in self.besides],
             "phrases": [each.row() for each in self.phrases],
             "sign_ins": [each.row() for each in self.sign_ins],
         }
@@ -199,9 +202,22 @@ async def lost(
     copies = await copies_let_in(office, device, governs, only_held_back=is_dated)
     image = await came_of(office, device, governs)
     confirmed = () if is_dated else await confirmed_by_lost(office, device, within)
+    besides = await called_so_besides(office, device, within)
     phrases = await phrases_of_lost(office, device, within)
     sign_ins = await sign_ins_of_lost(office, device, agreements, [(each.space, each.name) for each in spaces])
-    return Loss(role, name, tuple(spaces), said, tuple(kept), tuple(copies), tuple(image), confirmed, phrases, sign_ins)
+    return Loss(
+        role,
+        name,
+        tuple(spaces),
+        said,
+        tuple(kept),
+        copies=tuple(copies),
+        image=tuple(image),
+        confirmed=confirmed,
+        besides=besides,
+        phrases=phrases,
+        sign_ins=sign_ins,
+    )
 
 
 async def _cut_off_with_it(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> list[Kept]:

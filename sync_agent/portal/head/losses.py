@@ -101,8 +101,8 @@ class Losses:
                 raise
             return await self._list(visit, office, too_early=True)
         words = key_words(bytes.fromhex(str(told["device"])), office.replica.door)
-        copies, image, confirmed = (
-            _named_in(told[which], office.replica.door) for which in ("copies", "image", "confirmed")
+        copies, image, confirmed, besides = (
+            _named_in(told[which], office.replica.door) for which in ("copies", "image", "confirmed", "besides")
         )
         days = _days(visit, told["phrases"])
         return self._desk.page(
@@ -113,6 +113,7 @@ class Losses:
             copies=copies,
             image=image,
             confirmed=confirmed,
+            besides=besides,
             phrases=days[:MAX_PHRASES_SHOWN],
             more_phrases=max(0, len(days) - MAX_PHRASES_SHOWN),
             sign_in_pages=[room.space.hex() for room in visit.classes],
