@@ -95,25 +95,28 @@ def _is_that_ones(roster: Roster, person: bytes, device: Device) -> bool:
 
 
 def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
-    """Of the devices that have said a reading key as this id, or from which its voice starts, those met the earliest.
+    """Of a person's devices those met the earliest, in whatever class, and who was called theirs when that began.
 
-    In whatever class, but for those with these signing keys. By the id alone: who is the same as whom, others say. Of
-    what came of a class in one look those count from which a voice starts there: this device saw them in no order.
+    But for those with these signing keys. Met are those that have said a reading key as this id, or from which its
+    voice starts; by the id alone: who is the same as whom, others say. What came in one look came in no order.
     """
     grants = agent.replica.door.authorities()
     named = {grant.pair for grant in grants if grant.person == person and grant.key not in without}
     met: dict[Device, int] = {}
     seen = agent.acquainted
     for space in {*seen.first, *seen.heard}:
-        starts, heard = seen.first.get(space, {}).get(person, ()), seen.heard.get(space, {}).get(person, {})
-        began = {each: seen.met.get(space, {}).get(device_id(each), NEVER_MS) for each in starts if each in named}
-        begins_ms = min(began.values(), default=NEVER_MS)
-        said = {each: heard[each] for each in heard if each in began or (each in named and heard[each] != begins_ms)}
-        for device, since_ms in (*began.items(), *said.items()):
+        since = seen.met.get(space, {})
+        starts = {each: since.get(device_id(each), NEVER_MS) for each in seen.first.get(space, {}).get(person, ())}
+        heard = seen.heard.get(space, {}).get(person, {})
+        for device, since_ms in (*starts.items(), *heard.items()):
             met[device] = min(since_ms, met.get(device, NEVER_MS))
-    first_ms = min(met.values(), default=NEVER_MS)
+    met = {device: since_ms for device, since_ms in met.items() if device in named}
+    if not met:
+        return Met()
+    first_ms = min(met.values())
+    at_once = frozenset(seen.beside.get(person, ())).intersection(named)
     return Met(
-        frozenset(device for device, since_ms in met.items() if since_ms == first_ms),
+        at_once.union(device for device, since_ms in met.items() if since_ms == first_ms),
         for_long=agent.watched.now_ms() - first_ms >= ACQUAINTANCE_MS,
     )
 

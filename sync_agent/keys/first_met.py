@@ -5,6 +5,8 @@ Rules (docs/protocol.md, "Confirmed devices"):
 - of whom it knew before by another, in another class, nobody new is that before they have spoken there for a week: a
   class begins each year, and its first hour is no word of hers. Meanwhile whoever she was elsewhere is who speaks, once
   they say a key there (docs/adr/0389);
+- which devices were called hers when it met her first it notes as well: of these it saw none before the others, and no
+  office of its takes one along by a date (docs/adr/0396);
 - who is cut off in a class, or back and not confirmed again, is of there nobody's elsewhere.
 """
 
@@ -12,14 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 
-from protocol.limits import ACQUAINTANCE_MS
+from protocol.limits import ACQUAINTANCE_MS, MAX_MET_OF_ONE
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
+from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import hear, meet, meeting_ms
 from sync_agent.keys.confirming import own_device, own_grant, own_grants
 from sync_agent.keys.seen_readers import space_mark
-from sync_agent.machine.marks import FIRST_MARKS, GONE_AS_MARKS, KNOWN_READER_MARKS, WAS_THERE
+from sync_agent.machine.marks import BESIDE_MARKS, FIRST_MARKS, GONE_AS_MARKS, KNOWN_READER_MARKS, WAS_THERE
 
 
 async def remember_firsts(agent: Agent) -> None:
@@ -31,7 +34,7 @@ async def remember_firsts(agent: Agent) -> None:
     """
     grants = await own_grants(agent)
     marks: dict[str, bytes | None] = {}
-    now_ms = meeting_ms(agent)
+    now_ms, before_now = meeting_ms(agent), agent.acquainted.persons()
     for space in await agent.spaces():
         roster = (await agent.replica.view(space)).roster
         mine = await own_grant(agent, grants, space)
@@ -54,6 +57,7 @@ async def remember_firsts(agent: Agent) -> None:
         heard_ms = {device: at_ms for heard in lasting.values() for device, at_ms in heard.items()}
         marks |= meet(agent, space, (each for devices in known.values() for each in devices), before, heard_ms, now_ms)
         marks |= hear(agent, roster, now_ms) | _who_is_gone(agent, roster)
+    marks |= _called_theirs(agent, agent.acquainted.persons() - before_now)
     if marks:
         await agent.replica.store.set_marks(marks)
         agent.bear_in_mind()
@@ -116,6 +120,20 @@ def _who_is_gone(agent: Agent, roster: Roster) -> dict[str, bytes | None]:
             noted[person] = gone
             marks[space_mark(GONE_AS_MARKS, roster.space, person)] = _pairs(gone) if gone else None
     return marks
+
+
+def _called_theirs(agent: Agent, persons: Container[bytes]) -> dict[str, bytes]:
+    """Note which devices grants call these persons', whom this device meets now; the marks that say so.
+
+    Held back or not, and whether they have said a key or not: whoever has the server has somebody's say none meanwhile.
+    """
+    called: dict[bytes, dict[Device, None]] = {}
+    for grant in agent.replica.door.authorities() if persons else ():
+        if grant.person is not None and grant.person in persons and grant.role in HAS_READING_KEYS:
+            called.setdefault(grant.person, {})[grant.pair] = None
+    found = {person: tuple(devices)[:MAX_MET_OF_ONE] for person, devices in called.items()}
+    agent.acquainted.beside |= found
+    return {f"{BESIDE_MARKS}{person.hex()}": _pairs(devices) for person, devices in found.items()}
 
 
 def _pairs(devices: Iterable[Device]) -> bytes:

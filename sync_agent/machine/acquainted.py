@@ -17,11 +17,13 @@ from protocol.replica.interfaces import EntryStore
 from protocol.rights.speaking import Remembered
 from protocol.rights.vouching import Device, device_id
 from sync_agent.machine.marks import (
+    BESIDE_MARKS,
     FIRST_MARKS,
     GONE_AS_MARKS,
     HEARD_MARKS,
     MACHINES_MARKS,
     MET_MARKS,
+    beside_in,
     heard_in,
     machines_in,
     met_in,
@@ -65,6 +67,8 @@ class Acquainted:
     gone: dict[bytes, dict[bytes, tuple[Device, ...]]] = field(default_factory=dict)
     """By person: those of these that are cut off there, or back and not confirmed again: in no new class are they
     hers."""
+    beside: dict[bytes, tuple[Device, ...]] = field(default_factory=dict)
+    """By person alone: the devices that grants called theirs when this one met them first (`acquaintances`)."""
     _last: MetBySpace = field(default_factory=MetBySpace)
 
     @classmethod
@@ -76,7 +80,12 @@ class Acquainted:
             machines_in(await store.marks(MACHINES_MARKS)),
             heard_in(await store.marks(HEARD_MARKS)),
             remembered_in(await store.marks(GONE_AS_MARKS), GONE_AS_MARKS),
+            beside_in(await store.marks(BESIDE_MARKS)),
         )
+
+    def persons(self) -> set[bytes]:
+        """Whom this device has met, in whatever class."""
+        return {person for each in (self.first, self.heard) for there in each.values() for person in there}
 
     def meetings_ms(self) -> Iterator[int]:
         """The times at which this device has met any other, in whatever class."""

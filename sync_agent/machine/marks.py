@@ -54,6 +54,9 @@ has no right, or is cut off (`first_readers`)."""
 GONE_AS_MARKS: Final = "gone-as/"
 """+ space in hex / person in hex → pairs of keys: the devices known there as this person's that are cut off there, or
 back and not confirmed again (`first_met`)."""
+BESIDE_MARKS: Final = "beside/"
+"""+ person in hex → pairs of keys: the devices that grants called this person's own when this one met them first, in
+whatever class (`first_met`)."""
 KNOWN_READER_MARKS: Final = "known-reader/"
 """+ space in hex / device in hex → as whom the teacher has seen that the device reads there: 1 + 16 bytes each, whether
 it spoke and the person; empty, from an earlier version: as anybody. `WAS_THERE` until then, if it did when this one met
@@ -162,8 +165,7 @@ def remembered_in(
     found: dict[bytes, dict[bytes, tuple[Device, ...]]] = {}
     for name, value in marks.items():
         space, person = (bytes.fromhex(part) for part in name.removeprefix(prefix).split("/"))
-        pairs = [value[at : at + 2 * KEY_BYTES] for at in range(0, len(value), 2 * KEY_BYTES)]
-        found.setdefault(space, {})[person] = tuple((pair[:KEY_BYTES], pair[KEY_BYTES:]) for pair in pairs)
+        found.setdefault(space, {})[person] = pairs_in(value)
     return found
 
 
@@ -210,6 +212,17 @@ def machines_mark(space: bytes, machines: Mapping[bytes, int]) -> dict[str, byte
     """The mark from which that is read."""
     value = b"".join(machine + since_ms.to_bytes(_TIME_BYTES, "big") for machine, since_ms in machines.items())
     return {f"{MACHINES_MARKS}{space.hex()}": value}
+
+
+def beside_in(marks: Mapping[str, bytes]) -> dict[bytes, tuple[Device, ...]]:
+    """Which devices were called each person's when they were met, from the marks."""
+    return {bytes.fromhex(name.removeprefix(BESIDE_MARKS)): pairs_in(value) for name, value in marks.items()}
+
+
+def pairs_in(value: bytes) -> tuple[Device, ...]:
+    """The pairs of keys of such a mark."""
+    pairs = [value[at : at + 2 * KEY_BYTES] for at in range(0, len(value), 2 * KEY_BYTES)]
+    return tuple((pair[:KEY_BYTES], pair[KEY_BYTES:]) for pair in pairs)
 
 
 def stays(mark: str) -> bool:

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from protocol.clock import DAY_MS, at_from
+from protocol.clock import at_from
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation, SpaceRecord
@@ -244,7 +244,7 @@ async def test_a_computer_that_the_server_names_with_other_keys_is_let_in_with_t
     assert spy.agreement.public not in keys
 
 
-@attack(ROW, off={"sync_agent.keys.acquaintances.ACQUAINTANCE_MS": -DAY_MS})
+@attack(ROW, off={"protocol.replica.office.grants.acquaintances_of": _everybody})
 async def test_who_was_met_this_week_comes_along_with_a_line_that_says_the_words(here: Here) -> None:
     head, _ = await confirmed_head(here)
     twin = await here.room.territory.person("Mme Petit", PersonRole.TEACHER, here.room.space)

@@ -133,6 +133,7 @@ async def test_of_however_many_computers_that_grants_call_a_teachers_twenty_are_
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = await _head_who_has_known_them(here)
+    await let_into_another_class(head, here.room.teacher_person, "CE1")  # of hers it was told
     worked_out: list[object] = []
 
     def counted(device: VouchedDevice) -> str:

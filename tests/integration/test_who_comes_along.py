@@ -17,7 +17,7 @@ from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head, let_into_another_class
-from tests.harness.lost_laptop import another_laptop, report_by_head
+from tests.harness.lost_laptop import another_laptop, confirm_each_other, report_by_head
 from tests.harness.passing_days import pass_days
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import own_keys, spied_class
@@ -161,21 +161,31 @@ async def test_who_leaves_a_class_at_the_server_and_teaches_on_comes_along_at_th
     assert not told
 
 
-async def test_a_second_laptop_that_the_first_has_confirmed_comes_along_and_nothing_is_told(here: Here) -> None:
+async def _head_who_was_told_of_her(here: Here) -> Device:
+    """She has come along with the laptop that she has: it was told once."""
     head, _ = await confirmed_head(here)
     await pass_days(here.room.territory, 7, head)
+    _, told = await let_into_another_class(head, here.room.teacher_person, "CE1")
+    assert device_words(own_device(here.teacher.agent)) in told
+    return head
+
+
+async def test_a_second_laptop_that_the_first_has_confirmed_comes_along_and_is_told_once(here: Here) -> None:
+    head = await _head_who_was_told_of_her(here)
     second = await here.room.device(Role.TEACHER, here.room.space, person=here.room.teacher_person)
     await here.sync(second, here.teacher)
     await confirm(here.teacher.agent, device_id(own_device(second.agent)), shown_as="own")
     await here.sync(here.teacher, head)
     inside, told = await let_into_another_class(head, here.room.teacher_person)
     assert {here.teacher.agent.device, second.agent.device} <= inside
+    assert device_words(own_device(second.agent)) in told
+    assert here.teacher.agent.device.hex() not in told
+    _, told = await let_into_another_class(head, here.room.teacher_person, "CM2")
     assert not told
 
 
 async def test_a_laptop_that_was_confirmed_on_the_heads_own_computer_comes_along(here: Here) -> None:
-    head, _ = await confirmed_head(here)
-    await pass_days(here.room.territory, 7, head)
+    head = await _head_who_was_told_of_her(here)
     second = await here.room.device(Role.TEACHER, here.room.space, person=here.room.teacher_person)
     await here.sync(second, head)
     await confirm(head.agent, device_id(own_device(second.agent)), shown_as="other")
@@ -184,22 +194,47 @@ async def test_a_laptop_that_was_confirmed_on_the_heads_own_computer_comes_along
     assert not told
 
 
-@pytest.mark.parametrize("is_confirmed", [True, False])
-async def test_on_a_heads_computer_of_today_a_teacher_comes_along_by_the_laptop_from_which_her_voice_starts(
-    here: Here, is_confirmed: bool
-) -> None:
-    first, second = here.teacher, await here.room.teacher()
-    await here.sync(second, first)
-    if is_confirmed:
-        # one way only, as most do: she types the words of the new one on the old
-        await confirm(first.agent, device_id(own_device(second.agent)), shown_as="own")
-    await here.sync(first, second, first)
+async def _head_of_today(here: Here) -> Device:
+    """A head teacher's computer that came after all others, and has run for a week."""
     person = await here.room.territory.person("Mme Heller", PersonRole.TEACHER, here.room.space)
     head = await here.room.head(person=person)
     await here.sync(head, head)
-    inside, _ = await let_into_another_class(head, here.room.teacher_person)
-    assert first.agent.device in inside
-    assert (second.agent.device in inside) is is_confirmed
+    await pass_days(here.room.territory, 7, head)
+    return head
+
+
+async def test_on_a_heads_computer_of_today_who_has_one_laptop_comes_along_with_it_and_is_told_once(here: Here) -> None:
+    head, person = await _head_of_today(here), here.room.teacher_person
+    inside, told = await let_into_another_class(head, person)
+    assert here.teacher.agent.device in inside
+    assert device_words(own_device(here.teacher.agent)) in told
+    inside, told = await let_into_another_class(head, person, "CM2")
+    assert here.teacher.agent.device in inside
+    assert not told
+
+
+@pytest.mark.parametrize("confirmed", ["each other", "the new one", "neither"])
+async def test_on_a_heads_computer_of_today_of_several_laptops_those_come_along_to_which_all_others_lead(
+    here: Here, confirmed: str
+) -> None:
+    first, second = here.teacher, await here.room.teacher()
+    await here.sync(second, first)
+    if confirmed == "each other":
+        await confirm_each_other(here, first, second)
+    elif confirmed == "the new one":  # as most do: she types the words of the new one on the old
+        await confirm(first.agent, device_id(own_device(second.agent)), shown_as="own")
+    await here.sync(first, second, first)
+    head, person = await _head_of_today(here), here.room.teacher_person
+    inside, told = await let_into_another_class(head, person)
+    assert (first.agent.device in inside) is (confirmed == "each other")
+    assert (second.agent.device in inside) is (confirmed != "neither")
+    for laptop in (first, second):
+        assert device_words(own_device(laptop.agent)) in told
+        if laptop.agent.device not in inside:
+            await Desk(head.agent).ask("grant", device=laptop.agent.device.hex(), space=["CE2"])
+    inside, told = await let_into_another_class(head, person, "CM2")
+    assert {first.agent.device, second.agent.device} <= inside, "whom somebody has let in by name is known from then on"
+    assert not told
 
 
 async def test_a_heads_computer_takes_nobody_along_whom_it_met_in_a_class_of_the_servers_own_with_her_new_laptop(

@@ -15,7 +15,14 @@ from enum import Enum
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut, orders_by_key
 from protocol.replica.office.held_in_space import fallen, grants_not_held_back
-from protocol.replica.office.known_here import MOST_AT_ONCE, KnownHere, cuts_said_here, teachers_devices
+from protocol.replica.office.known_here import (
+    MOST_AT_ONCE,
+    How,
+    KnownHere,
+    cuts_said_here,
+    noted_of,
+    teachers_devices,
+)
 from protocol.rights.door import Authority
 from protocol.rights.reachability import bits_led_to
 from protocol.rights.roster import Roster
@@ -36,12 +43,14 @@ async def acquaintances_of(
 ) -> Callable[[Device], Acquaintance]:
     """How well an office knows each device as a person's; all that does not hang on the device is looked up once.
 
-    Known is what was confirmed as this person's on the office's own machine, and what that leads to. Besides, what
-    every device leads to that was met first for this id: the id as granted, for lists may call anybody the same as
-    anybody. What was said by who is held back leads nowhere: in doubt a device stays out, and a human is told. Whoever
-    was met less than a week ago is new still, and so is who was met next where this machine or the root has cut off
-    whoever was met before, as a lost laptop: `cuts` are those that stand. Another head's computer makes nobody begin
-    anew, for a server invents such; but what it has reported leads nowhere.
+    Known is what was confirmed as this person's on the office's own machine, or let in by its name there, and what that
+    leads to. Besides, what every device leads to that came first for this id, of several in one look each of them: no
+    date says which of these was hers (docs/adr/0396). The id as granted, for lists may call anybody the same as
+    anybody. What was said by who is held back leads nowhere: in doubt a device stays out, and a human is told.
+
+    Who comes along by that is new until that was told; so is whoever was met less than a week ago, and who was met next
+    where this machine or the root has cut off whoever was met before, as a lost laptop: `cuts` are those that stand.
+    Another head's computer makes nobody begin anew, for a server invents such; but what it has reported leads nowhere.
 
     The server goes by what it knows itself (`known_here`), and by what that leads to: whoever has its key says the
     rest.
@@ -52,24 +61,25 @@ async def acquaintances_of(
     called = _called(office, person)
     gone = {cut.key for cut in cuts if cut.is_ours}.intersection(key for key, _ in called)
     silent = gone | {cut.key for cut in cuts if not cut.by_server}
-    words, confirmed = _own_words(rosters, silent), _confirmed_by(office.own_device, person, rosters)
-    met = office.met_first(person, gone)
+    words, known = _own_words(rosters, silent), _confirmed_by(office.own_device, person, rosters)
+    known |= await noted_of(office, person, How.NAME)
+    met, told = office.met_first(person, gone), await noted_of(office, person, How.TOLD)
     left = {each for each in called if each[0] not in gone}
 
     bits = {device: 1 << place for place, device in enumerate(met.devices)}
-    all_met, one_confirmed = (1 << len(bits)) - 1, 1 << len(bits)
+    all_met, one_known = (1 << len(bits)) - 1, 1 << len(bits)
 
     def own_bits(device: Device) -> int:
-        return bits.get(device, 0) | (one_confirmed if device in confirmed else 0)
+        return bits.get(device, 0) | (one_known if device in known else 0)
 
     leading = bits_led_to([*called, *words], lambda device: words.get(device, ()), own_bits)
 
     def acquaintance(device: Device) -> Acquaintance:
         led_by = leading.get(device, own_bits(device))
-        if led_by & one_confirmed:
+        if led_by & one_known:
             return Acquaintance.KNOWN
-        if met.devices and led_by & all_met == all_met:
-            return Acquaintance.KNOWN if met.for_long and not gone else Acquaintance.NEW
+        if 0 < len(met.devices) <= MOST_AT_ONCE and led_by & all_met == all_met:
+            return Acquaintance.KNOWN if met.for_long and not gone and device in told else Acquaintance.NEW
         return Acquaintance.NEW if not met.devices and left == {device} else Acquaintance.UNKNOWN
 
     return acquaintance

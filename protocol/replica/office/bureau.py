@@ -16,7 +16,7 @@ from protocol.rights.vouching import Device
 
 
 class Met(NamedTuple):
-    """Devices that a machine met at one time, and whether it has known them for long: a week that it has watched."""
+    """Devices that came to a machine in one look, and whether that is long ago: a week that it has watched."""
 
     devices: frozenset[Device] = frozenset()
     for_long: bool = False
@@ -71,7 +71,7 @@ class Office(Protocol):
         ...
 
     def met_first(self, person: bytes, without: Collection[bytes]) -> Met:
-        """Of the devices from which a person's voice starts here, but for those `without`, those met before the others.
+        """Of a person's devices, but for those `without`, those met before the others, and who was called theirs then.
 
         `without` are signing keys.
         """

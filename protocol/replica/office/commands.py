@@ -216,8 +216,7 @@ async def let_in_person(
         if words is not None:
             shows = f"the page on its own screen has to show “{words}”"
             if comes_along:
-                as_new = "is new here for a week" if office.rank < RANK[Role.SERVER] else "nobody here knows it yet"
-                await outgoing.progress(f"the device {device} comes along, and {as_new}: {shows}")
+                await outgoing.progress(f"the device {device} comes along, and nobody here knows it yet: {shows}")
                 continue
             why = f"nothing here says that it is this person's; {shows}"
         await outgoing.progress(

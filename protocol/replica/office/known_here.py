@@ -1,4 +1,4 @@
-"""What a server itself knows of its own words, and of whose devices are: its key's word alone is a thief's as well.
+"""What an office itself knows of its own words, and of whose devices are: a server's key's word alone is a thief's too.
 
 Rules:
 - known is what came in by a code that was made here, by hand or by a school's computer that is known itself, and what
@@ -8,6 +8,8 @@ Rules:
 - so is what such a computer has let in itself, unless by a code of nobody's;
 - of what was here before anything was noted: whom the key let in that is the server's now, and who came first;
 - who came along and was told of counts until somebody is known;
+- a head teacher's computer notes likewise whom somebody let in there by its name, and of whom was told; codes that
+  others have made it honours, and is made surer of nobody by them (docs/adr/0396);
 - out of a backup nothing is known but what is noted since, whatever comes first in it, and whatever it leaves out that
   comes later: both are the word of whoever wrote it (docs/adr/0329, docs/adr/0347);
 - which revocations were said here is noted likewise: by others a thief has a device seem gone (docs/adr/0332).
@@ -108,12 +110,10 @@ async def made_here(store: EntryStore, codes: Iterable[Entry]) -> list[Entry]:
 
 
 async def note_device(office: Office, person: bytes | None, device: Device, role: Role, how: How) -> None:
-    """How a device came in here as somebody's, as nobody's who runs a school, or as a machine, at a server.
+    """How a device came in here as somebody's, as nobody's who runs a school, or as a machine.
 
     What was known better stays.
     """
-    if office.rank < RANK[Role.SERVER]:
-        return
     mark = _mark(person, device, role)
     before = (await office.replica.store.marks(mark)).get(mark)
     if before is None or how is How.NAME or before == How.TOLD.value:
@@ -124,7 +124,7 @@ async def note_device(office: Office, person: bytes | None, device: Device, role
 
 async def note_named(office: Office, person: bytes | None, device: Device, role: Role) -> None:
     """Somebody lets a device in by its own name, in a role; to be said before it is."""
-    if office.rank < RANK[Role.SERVER] or (role in SHARED and not await _counts_no_more(office, device[0])):
+    if role in SHARED and (office.rank < RANK[Role.SERVER] or not await _counts_no_more(office, device[0])):
         return
     await note_device(office, person, device, role, How.NAME)
 
@@ -148,6 +148,12 @@ async def note_enrolled(office: Office, person: bytes | None, device: Device, ro
     is_made_here = bool(await made_here(office.replica.store, [code]))
     if is_made_here or await (await KnownHere.of(office)).is_made_by_somebody_known(code):
         await note_device(office, person, device, role, How.CODE)
+
+
+async def noted_of(office: Office, person: bytes, how: How) -> set[Device]:
+    """Which devices are noted here as a person's own in this way."""
+    noted = await office.replica.store.marks(f"{WHOSE_MARKS}{person.hex()}-")
+    return {_device(mark) for mark, known in noted.items() if known == how.value}
 
 
 async def let_in_by_name(store: EntryStore) -> Callable[[Authority], bool]:
