@@ -171,6 +171,11 @@ class Roster:
         """Whether a device is gone as a person's: cut off, or back and not confirmed again as that."""
         return self.away.has(device, self.who(person))
 
+    @property
+    def reported(self) -> frozenset[bytes]:
+        """The keys that a revocation in force has ever cut off, and not only ended a grant of."""
+        return frozenset(key for name, key in self.revocations.items() if name not in self.ends)
+
     def may_read(self, key: bytes) -> bool:
         """Whether a device with this key may read the space."""
         return key not in self.cut and any(authority.key == key for authority in self.authorities)
@@ -343,8 +348,7 @@ def _held_on(roster: Roster, reports: Mapping[bytes, int]) -> frozenset[bytes]:
     """
     ended = Counter(roster.revocations.values())
     held = {one.key for one in roster.authorities if roster.again.get(one.grant, 0).bit_count() < ended[one.key]}
-    reported = {key for name, key in roster.revocations.items() if name not in roster.ends}
-    return frozenset(held - (reported - reports.keys()))
+    return frozenset(held - (roster.reported - reports.keys()))
 
 
 def _reports(roster: Roster) -> Mapping[bytes, int]:

@@ -5,7 +5,8 @@ Rules:
   none in use, from the one that it met next, by its own note: who says a thing chooses its date, and who may cut
   devices off chooses of which no word leads on any more (docs/adr/0246);
 - whom it met in whatever class goes before whom it has not: a class begins each year, and with it no new memory
-  (docs/adr/0389). That takes a word about a reading key in this class: who is granted there and says nothing is the
+  (docs/adr/0389), and whom it met where they are cut off after the others: a cut is anybody's word, and makes nobody a
+  stranger. That takes a word about a reading key in this class: who is granted there and says nothing is the
   laptop of before, perhaps, which lies in a drawer;
 - who was let back and waits to be confirmed gives nothing: past such a one it goes on, but only to whom it has noted,
   for whoever has the server makes anybody wait; and so where another id of theirs has one in use (docs/adr/0246);
@@ -38,7 +39,8 @@ class Remembered:
 
     `firsts` are the devices that it saw first there, and believes whatever comes later; `met_ms` is when it met each
     there that has said a reading key: the same for those that it met in one look. `anywhere` is the order in which it
-    met them in whatever space, and from `UNMET` on that of those whom it does not know.
+    met them in whatever space: from `GONE` on of those that are cut off wherever it met them, and from `UNMET` on of
+    those whom it does not know.
     """
 
     firsts: Mapping[bytes, Sequence[Device]] = field(default_factory=dict)
@@ -51,8 +53,8 @@ class Remembered:
         return min(known, self.anywhere.get(person, {}).get(device, _LAST))
 
     def has_met(self, person: bytes, device: Device) -> bool:
-        """Whether it knows a device as this person's."""
-        return self.met(person, device) < UNMET
+        """Whether it knows a device as this person's, and it is not gone wherever that is."""
+        return self.met(person, device) < GONE
 
 
 Led: TypeAlias = Mapping[bytes, frozenset[Device]]
@@ -80,6 +82,8 @@ class Spoken:
     apart: Mapping[bytes, frozenset[Device]]
 
 
+GONE: Final = 1 << 63
+"""Later than whoever was met and is not gone."""
 UNMET: Final = 1 << 64
 """Later than whoever was met."""
 _LAST: Final = 1 << 65

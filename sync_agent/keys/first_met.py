@@ -7,15 +7,18 @@ Rules (docs/protocol.md, "Confirmed devices"):
   they say a key there (docs/adr/0389);
 - which devices were called hers when it met her first it notes as well: of these it saw none before the others, and no
   office of its takes one along by a date (docs/adr/0396);
-- who is cut off in a class, or back and not confirmed again, is of there nobody's elsewhere.
+- who is cut off in a class, or back and not confirmed again, comes elsewhere after whoever else was met, and before
+  whom nobody met: a cut is also a thief's word, about a class that is over. That a right has ended says nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 from protocol.limits import ACQUAINTANCE_MS, MAX_MET_OF_ONE
-from protocol.rights.roster import Roster
+from protocol.rights.door import Authority
+from protocol.rights.roster import Roster, authorities_over
+from protocol.rights.successions import predecessors_of
 from protocol.rights.vouching import Device, device_id
 from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent
@@ -111,15 +114,28 @@ def _is_first_itself(known: Sequence[Device], own_keys: Container[bytes]) -> boo
 def _who_is_gone(agent: Agent, roster: Roster) -> dict[str, bytes | None]:
     """Note those known in a class that are cut off there, or came back unconfirmed; the marks that say so."""
     seen, marks = agent.acquainted, dict[str, bytes | None]()
+    ever = authorities_over(roster.space, agent.replica.door)
     noted = seen.gone.setdefault(roster.space, {})
     known, heard = seen.first.get(roster.space, {}), seen.heard.get(roster.space, {})
     for person in {*known, *heard}:
         devices = dict.fromkeys((*known.get(person, ()), *heard.get(person, ())))
-        gone = tuple(device for device in devices if roster.is_away(device, person))
+        gone = tuple(device for device in devices if is_gone(roster, ever, device, person))
         if gone != noted.get(person, ()):
             noted[person] = gone
             marks[space_mark(GONE_AS_MARKS, roster.space, person)] = _pairs(gone) if gone else None
     return marks
+
+
+def is_gone(roster: Roster, ever: Collection[Authority], device: Device, person: bytes) -> bool:
+    """Whether a device is away as a person's, and not only because its right has ended.
+
+    It was cut off, or what it came of by successors, or who let it in: `ever` are all grants that there were.
+    """
+    if not roster.is_away(device, person):
+        return False
+    line = {device[0], *predecessors_of(device[0], ever)}
+    held_back = (each for each in ever if each.pair == device and each.grant in roster.held_back)
+    return not line.isdisjoint(roster.reported) or any(held_back)
 
 
 def _called_theirs(agent: Agent, persons: Container[bytes]) -> dict[str, bytes]:

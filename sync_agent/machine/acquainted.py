@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from protocol.replica.interfaces import EntryStore
-from protocol.rights.speaking import Remembered
+from protocol.rights.speaking import GONE, Remembered
 from protocol.rights.vouching import Device, device_id
 from sync_agent.machine.marks import (
     BESIDE_MARKS,
@@ -65,8 +65,8 @@ class Acquainted:
     heard: dict[bytes, dict[bytes, dict[Device, int]]] = field(default_factory=dict)
     """By person: the devices that have said a reading key, and since when this one knows them."""
     gone: dict[bytes, dict[bytes, tuple[Device, ...]]] = field(default_factory=dict)
-    """By person: those of these that are cut off there, or back and not confirmed again: in no new class are they
-    hers."""
+    """By person: those of these that are cut off there, or back and not confirmed again: in a new class they come after
+    all others that were met."""
     beside: dict[bytes, tuple[Device, ...]] = field(default_factory=dict)
     """By person alone: the devices that grants called theirs when this one met them first (`acquaintances`)."""
     _last: MetBySpace = field(default_factory=MetBySpace)
@@ -97,8 +97,8 @@ class Acquainted:
         anywhere = defaultdict[bytes, dict[Device, int]](dict)
         for space in self._spaces():
             for person in {*self.first.get(space, {}), *self.heard.get(space, {})}:
-                for device, met_ms in self._met_as(space, person).items():
-                    anywhere[person][device] = min(met_ms, anywhere[person].get(device, met_ms))
+                for device, order in self._met_as(space, person).items():
+                    anywhere[person][device] = min(order, anywhere[person].get(device, order))
         spaces = {
             space: Remembered(dict(self.first.get(space, {})), dict(self.heard.get(space, {})), anywhere)
             for space in self._spaces()
@@ -109,17 +109,18 @@ class Acquainted:
     def knows_another(self, person: bytes, device: Device, space: bytes, before_ms: int) -> bool:
         """Whether this one knew somebody before by others, and not by this one, in the class where it met them first.
 
-        The classes but this one count, and whom it met in one look it saw in no order.
+        The classes but this one count, and whom it met in one look it saw in no order. Who is gone there is not one by
+        whom it knows them, and they are known for all that.
         """
         known = [self._met_as(other, person) for other in self._spaces() if other != space]
         earliest = min((each for each in known if each), key=lambda each: min(each.values()), default={})
-        return device not in earliest and any(met_ms < before_ms for met_ms in earliest.values())
+        return earliest.get(device, GONE) >= GONE and any(order % GONE < before_ms for order in earliest.values())
 
     def _spaces(self) -> Iterable[bytes]:
         return sorted({*self.first, *self.heard})
 
     def _met_as(self, space: bytes, person: bytes) -> dict[Device, int]:
-        """The devices that it knows in a class as a person's, and that are not gone there; since when."""
+        """The devices that it knows in a class as a person's, and their order: who is gone there after the others."""
         met, gone = self.met.get(space, {}), self.gone.get(space, {}).get(person, ())
         found = {
             each: met_ms
@@ -128,4 +129,4 @@ class Acquainted:
         }
         for device, met_ms in self.heard.get(space, {}).get(person, {}).items():
             found[device] = min(met_ms, found.get(device, met_ms))
-        return {each: met_ms for each, met_ms in found.items() if each not in gone}
+        return {each: met_ms + GONE if each in gone else met_ms for each, met_ms in found.items()}

@@ -53,7 +53,7 @@ GONE_MARKS: Final = "gone/"
 has no right, or is cut off (`first_readers`)."""
 GONE_AS_MARKS: Final = "gone-as/"
 """+ space in hex / person in hex → pairs of keys: the devices known there as this person's that are cut off there, or
-back and not confirmed again (`first_met`)."""
+back and not confirmed again (`first_met`); from an earlier version also those whose right has ended."""
 BESIDE_MARKS: Final = "beside/"
 """+ person in hex → pairs of keys: the devices that grants called this person's own when this one met them first, in
 whatever class (`first_met`)."""

@@ -13,13 +13,17 @@ import pytest
 from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
 from protocol.model.work import Receipt
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import NO_FILES
+from protocol.rights.roster import Roster
 from protocol.rights.speaking import UNMET, Remembered
 from protocol.rights.vouching import Device as Pair
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.confirming import own_device
 from sync_server.handlers.by_kit.territory import kit_in
+from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk, Received
@@ -34,7 +38,14 @@ def _by_class_alone(self: Remembered, person: bytes, device: Pair) -> int:
     return self.met_ms.get(person, {}).get(device, UNMET)
 
 
+def _also_by_an_end(roster: Roster, _: object, device: Pair, person: bytes) -> bool:
+    return roster.is_away(device, person)
+
+
 BY_CLASS_ALONE: dict[str, object] = {"protocol.rights.speaking.Remembered.met": _by_class_alone}
+FORGOTTEN: dict[str, object] = {"sync_agent.machine.acquainted.GONE": UNMET << 2}
+"""As if whoever is gone in a class had never been met there."""
+BY_AN_END_TOO: dict[str, object] = {"sync_agent.keys.first_met.is_gone": _also_by_an_end}
 
 
 @pytest.fixture
@@ -144,6 +155,55 @@ async def test_nor_once_the_class_in_which_they_have_met_is_closed(year: NextYea
 async def test_nor_is_a_laptop_that_was_reported_the_year_before_and_that_a_copied_key_lets_in(year: NextYear) -> None:
     second, space = await _stolen_and_let_in(year)
     assert await year.who_speaks(year.machine.agent.replica, space) == {own_device(second.agent)}
+
+
+async def _there_since_july(year: NextYear) -> bytes:
+    """Her laptop meets the new class while the PC is in the old one alone."""
+    space = await year.class_without_the_pc()
+    await year.lets_her_in(space)
+    await year.sync(year.teacher)
+    return space
+
+
+async def _met_in_september(year: NextYear, space: bytes) -> frozenset[Pair]:
+    """The PC has heard all that was said of the old class, and meets her and the thief's device in the new one."""
+    await year.sync()
+    year.pass_days(45)
+    await year.lets_the_pc_in(space)
+    await year.spy_comes(space, dated_days_ago=50)
+    await year.sync()
+    return await year.who_speaks(year.machine.agent.replica, space)
+
+
+async def _says_of_the_class_of_before(year: NextYear, *, ends: bool) -> None:
+    office, old, laptop = year.here.office, year.here.space, year.teacher.agent.device
+    grant = next(each.grant for each in year.server.door.authorities() if (each.key, each.space) == (laptop, old))
+    cut = Revocation(laptop, ()).encode()
+    await thief_says(office, Draft(old, Kind.REVOKE, office.server.grant, cut, target=grant if ends else None))
+
+
+@attack(ROW, off=FORGOTTEN)
+async def test_nor_where_a_word_of_that_key_cuts_her_off_in_the_class_of_before(year: NextYear) -> None:
+    space = await _there_since_july(year)
+    await _says_of_the_class_of_before(year, ends=False)
+    assert await _met_in_september(year, space) == {own_device(year.teacher.agent)}
+
+
+@attack(ROW, off={**FORGOTTEN, **BY_AN_END_TOO})
+async def test_nor_where_she_has_left_the_class_of_before(year: NextYear) -> None:
+    space = await _there_since_july(year)
+    await year.here.office.do("ungrant", person=year.person, space=[year.here.space.hex()])
+    assert await _met_in_september(year, space) == {own_device(year.teacher.agent)}
+
+
+@attack(ROW, off=BY_AN_END_TOO)
+async def test_nor_by_the_end_of_her_right_there_if_the_pc_has_met_that_device_in_a_class_of_the_keys_own(
+    year: NextYear,
+) -> None:
+    await year.spy_comes(await year.new_class(), dated_days_ago=0)
+    space = await _there_since_july(year)
+    await _says_of_the_class_of_before(year, ends=True)
+    assert await _met_in_september(year, space) == {own_device(year.teacher.agent)}
 
 
 async def _cuts_nobody(_: object) -> None:

@@ -49,11 +49,18 @@ class NextYear:
 
     async def new_class(self) -> bytes:
         """With the PC in it, and the pupil."""
+        space = await self.class_without_the_pc()
+        await self.lets_the_pc_in(space)
+        return space
+
+    async def class_without_the_pc(self) -> bytes:
         school = await uai_of(self.here.office.server, self.here.school)
         space = (await self.here.office.do("space add", name="CM2", school=school))["space"]
         await self.here.office.do("grant", person=self.pupil, space=[space])
-        await self.here.office.do("grant", device=self.machine.agent.device.hex(), space=[space])
         return bytes.fromhex(space)
+
+    async def lets_the_pc_in(self, space: bytes) -> None:
+        await self.here.office.do("grant", device=self.machine.agent.device.hex(), space=[space.hex()])
 
     async def lets_her_in(self, space: bytes) -> None:
         await self.here.office.do("grant", person=self.person, space=[space.hex()])
