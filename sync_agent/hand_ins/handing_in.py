@@ -406,7 +406,9 @@ async def told_of_feedback(agent: Agent, wanted: bytes, before: Sequence[Feedbac
 
     def told(note: FeedbackNote) -> str:
         name = names.get(note.grant) or "somebody"
-        if note in own.beside:
+        if note in own.beside and note.author in roster.cut:
+            name += ", on a computer that was cut off and had not confirmed this one,"
+        elif note in own.beside:
             name += ", on a computer that has not confirmed this one,"
         return f"{name} had said: {_quoted(note.record)}"
 

@@ -120,6 +120,8 @@ async def test_on_one_to_which_the_lost_one_never_led_what_she_had_said_stays_be
         await _says(here, new, "", take_back=True)
     assert refused.value.code is Code.NOTHING_TO_SEND
     told = await _says(here, new, SECOND)
-    beside = "this stands beside what Mme Petit, on a computer that has not confirmed this one, had said"
+    beside = (
+        "this stands beside what Mme Petit, on a computer that was cut off and had not confirmed this one, had said"
+    )
     assert told == [f"{beside}: “{FIRST}” (mark 18/20)"]
     assert await _texts(here) == [SECOND, FIRST]
