@@ -40,12 +40,13 @@ class Remembered:
     `firsts` are the devices that it saw first there, and believes whatever comes later; `met_ms` is when it met each
     there that has said a reading key: the same for those that it met in one look. `anywhere` is the order in which it
     met them in whatever space: from `GONE` on of those that are cut off wherever it met them, and from `UNMET` on of
-    those whom it does not know.
+    those whom it does not know. `strangers` are devices that grants call theirs and from which no voice starts.
     """
 
     firsts: Mapping[bytes, Sequence[Device]] = field(default_factory=dict)
     met_ms: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
     anywhere: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
+    strangers: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
 
     def met(self, person: bytes, device: Device) -> int:
         """When it met a device as this person's, if it knows it; in which order it comes, if it does not."""
@@ -167,8 +168,10 @@ def _until_one_is_in_use(
     """
     said, here = apart.firsts.get(person, ()), remembered.met_ms.get(person, ())
     silent = [device for device in here if device not in said and _is_in_use(device, person, apart, cut)]
-    circle = alone.of(person)
+    circle, strangers = alone.of(person), remembered.strangers.get(person, ())
     for start in sorted((*said, *silent), key=lambda device: remembered.met(person, device)):
+        if start in strangers:
+            continue
         if only_noted and not remembered.has_met(person, start):
             return
         yield start

@@ -209,6 +209,7 @@ class Server:
         """Say something as the server: all drafts in one durable transaction. Raises `LocalFailure`."""
         said = await self.responder.say(drafts)
         await note_said(self.store, said)
+        self.replica.noted += any(one.header.kind == Kind.REVOKE for one in said)
         return said
 
     async def say(self, drafts: Sequence[Draft]) -> list[Entry]:

@@ -5,6 +5,9 @@ Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0390):
   whoever says a reading key chooses the date of that;
 - of those whom it knows dates decide, which are theirs, but whom somebody has ever cut off goes last: a laptop that was
   reported, also in a class in which nobody has heard of that;
+- while it knows one of somebody's, whom it does not know begins no voice of theirs in any class, also where that one is
+  not: whoever has its key lists her in a colleague's class, with a computer of theirs (docs/adr/0398). Known is a copy
+  as well that made keys for itself; and who was cut off, unless this server said so, or the root: others say a thief's;
 - of the others it goes by whom it heard of first, in whatever space: that is its own order, and nobody else's;
 - out of a backup that order is whoever's who wrote it: there those count alone whom somebody has let in by their own
   names since, and of the others dates decide. A code used since is a second laptop's, as likely as a first one's.
@@ -14,16 +17,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from itertools import islice
 
 from protocol.model.entry import Kind, parsed
 from protocol.model.structure import Revocation
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.known_here import KnownHere
+from protocol.replica.office.known_here import KnownHere, cuts_said_here
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import authorities_over
 from protocol.rights.speaking import UNMET, Remembered
+from protocol.rights.successions import successors_of
 from protocol.rights.vouching import Device
 from protocol.roles import HAS_READING_KEYS
 
@@ -43,8 +47,11 @@ class ServersMemory:
         self._here: KnownHere | None = None
         self._called: defaultdict[bytes, list[Authority]] = defaultdict(list)
         self._cut: set[bytes] = set()
+        self._cut_here: set[bytes] = set()
+        """Those of them that this server has noted to have cut off itself, or that the root has."""
         self._cuts_read = 0
         self._order: dict[bytes, dict[Device, int]] = {}
+        self._strangers: dict[bytes, frozenset[Device]] = {}
         self._by_space: dict[bytes, tuple[int, Remembered]] = {}
         self._turn = 0
         self._reading = asyncio.Lock()
@@ -59,7 +66,10 @@ class ServersMemory:
         if kept is None or kept[0] != self._turn:
             there = filter(_calls_somebody_a_teacher, authorities_over(space, self._office.replica.door))
             persons = {each.person or b"" for each in there} & self._order.keys()
-            now = Remembered(anywhere={person: self._order[person] for person in persons})
+            now = Remembered(
+                anywhere={person: self._order[person] for person in persons},
+                strangers={person: found for person in persons if (found := self._strangers[person])},
+            )
             kept = self._turn, kept[1] if kept is not None and kept[1] == now else now
             self._by_space[space] = kept
         return kept[1]
@@ -79,6 +89,7 @@ class ServersMemory:
             self._called.clear()
             self._order.clear()
             self._cut.clear()
+            self._strangers.clear()
         fresh = list(islice(door.authorities(), self._read, None))
         touched = set[bytes]()
         for each in filter(_calls_somebody_a_teacher, fresh):
@@ -90,10 +101,19 @@ class ServersMemory:
         if touched:
             known = KnownHere.of(self._office) if self._here is None else self._here.again()
             here = self._here = await known
-            self._order |= {person: await _in_order(here, list(self._called[person]), self._cut) for person in touched}
+            for person in touched:
+                await self._sort(here, person)
         self._read += len(fresh)
         self._noted = noted
         self._turn += 1
+
+    async def _sort(self, here: KnownHere, person: bytes) -> None:
+        called = list(self._called[person])
+        known = await here.known_of(called)
+        first = here.named_of(called) if here.at_once else known
+        self._order[person] = _in_order(first, called, self._cut, at_once=here.at_once)
+        is_one_left = any(device[0] not in self._cut_here for device in first)
+        self._strangers[person] = _strangers(known, called) if is_one_left else frozenset()
 
     async def _read_cuts(self) -> None:
         store = self._office.replica.store
@@ -102,6 +122,8 @@ class ServersMemory:
             cut = parsed(entry, Revocation.parse)
             if cut is not None and entry.header.target is None:
                 self._cut.add(cut.key)
+        orders = [one for one in await cuts_said_here(self._office) if one.header.target is None]
+        self._cut_here = {cut.key for order in orders if (cut := parsed(order, Revocation.parse)) is not None}
         self._cuts_read = self._cuts_read if latest is None else max(self._cuts_read, latest[0])
 
 
@@ -109,11 +131,18 @@ def _calls_somebody_a_teacher(given: Authority) -> bool:
     return given.person is not None and given.role in HAS_READING_KEYS
 
 
-async def _in_order(here: KnownHere, called: Sequence[Authority], cut: Container[bytes]) -> dict[Device, int]:
+def _in_order(
+    known: Collection[Device], called: Sequence[Authority], cut: Container[bytes], *, at_once: bool
+) -> dict[Device, int]:
     """The devices that these grants, in order of arrival, call one person's: whom the server knows, then the others."""
-    known = here.named_of(called) if here.at_once else await here.known_of(called)
     order = {device: (_KNOWN_AND_CUT_OFF if device[0] in cut else _KNOWN) for device in known}
     for place, device in enumerate(dict.fromkeys(each.pair for each in called)):
-        if not here.at_once:
+        if not at_once:
             order.setdefault(device, UNMET + place)
     return order
+
+
+def _strangers(known: Collection[Device], called: Sequence[Authority]) -> frozenset[Device]:
+    """Of these devices those of which the server knows nothing, nor of whom they are a copy."""
+    copies = {key for device in known for key in successors_of(device[0], called)}
+    return frozenset(each.pair for each in called if each.pair not in known and each.key not in copies)

@@ -1,0 +1,130 @@
+"""A copy of the server's key lists Mme Petit in M. Roy's class, where she does not teach, with a computer of its own.
+
+No date is false, and no name is new: whose she is there hangs on whom the server knows (docs/adr/0398).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import PersonRecord, Revocation
+from protocol.model.work import ItemKind, Receipt
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.console.frame import Notices
+from protocol.replica.console.operation import NO_FILES
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.spaces import uai_of
+from protocol.roles import PersonRole
+from sync_agent.coursework.publisher import Wish, publish
+from sync_agent.keys.confirming import own_device
+from tests.attacks.test_who_a_thief_says_is_gone import thief_says
+from tests.harness.attack import attack
+from tests.harness.classroom import SMALL, Given
+from tests.harness.commands import Received
+from tests.harness.next_year import NextYear, next_year
+
+ROW = "the server takes a device of a copied key's for the teacher"
+ANYBODY: dict[str, object] = {"protocol.replica.office.servers_memory._strangers": lambda *_: frozenset()}
+
+
+@dataclass
+class Colleague:
+    """The year, and M. Roy's class in it, with work that a pupil handed in when the thief's computer was there."""
+
+    year: NextYear
+    space: bytes
+    pupil: str
+    work: bytes
+
+    async def spy_speaks(self) -> None:
+        """It answers the work as Mme Petit, and says to have opened it."""
+        await self.year.spy_answers(self.space, self.work)
+        stream = (await self.year.server.view(self.space)).coursework.hand_ins[self.work].record.content.stream
+        receipt = Receipt(stream).encode()
+        await self.year.spy_says(self.space, Kind.RECEIPT_TEACHER, receipt, self.pupil, target=self.work)
+        await self.year.sync()
+
+    async def archive(self) -> str:
+        """What the server writes for the pupil's family."""
+        got = Received()
+        await self.year.here.office.table["export-person"]({"person": self.pupil}, NO_FILES, got)
+        return got.files["index.html"].decode()
+
+
+async def _is_listed(year: NextYear, space: bytes) -> None:
+    office, listed = year.here.office, PersonRecord("Mme Petit", PersonRole.TEACHER).encode()
+    her = bytes.fromhex(year.person)
+    await thief_says(office, Draft(space, Kind.PERSON, office.server.grant, listed, subject=her))
+
+
+@pytest.fixture
+async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
+    async with next_year(tmp_path) as made:
+        yield made
+
+
+async def _in_a_colleagues_class(year: NextYear) -> Colleague:
+    here, pupil = year.here, year.pupil
+    school = await uai_of(here.office.server, here.school)
+    space = bytes.fromhex((await here.office.do("space add", name="CE2", school=school))["space"])
+    roy = await here.office.add_person("M. Roy", "teacher", space.hex())
+    await here.office.do("grant", person=pupil, space=[space.hex()])
+    await year.lets_the_pc_in(space)
+    laptop = await here.device("teacher", roy, space.hex())
+    await year.sync()
+    await _is_listed(year, space)
+    await year.spy_comes(space, dated_days_ago=0)
+    await year.sync()
+    wish = Wish(space, None, ItemKind.ASSIGNMENT, "Racontez")
+    item = (await publish(laptop.agent, wish, Given(SMALL), Notices())).item
+    await year.sync()
+    work = await here.work(year.machine, item, pupil)
+    await year.sync()
+    made = Colleague(year, space, pupil, work)
+    await made.spy_speaks()
+    return made
+
+
+@attack(ROW, off=ANYBODY)
+async def test_what_a_computer_says_that_is_hers_in_a_colleagues_class_alone_is_in_no_archive(year: NextYear) -> None:
+    colleague = await _in_a_colleagues_class(year)
+    assert "0/20" not in await colleague.archive()
+
+
+async def _whoever_said_it(office: Office) -> list[Entry]:
+    return await office.replica.store.scan_kinds([Kind.REVOKE])
+
+
+@attack(ROW, off={"protocol.replica.office.servers_memory.cuts_said_here": _whoever_said_it})
+async def test_nor_since_that_key_has_cut_hers_off(year: NextYear) -> None:
+    colleague = await _in_a_colleagues_class(year)
+    office, laptop = year.here.office, year.teacher.agent.device
+    cut = Draft(year.here.space, Kind.REVOKE, office.server.grant, Revocation(laptop, ()).encode())
+    await thief_says(office, cut)
+    assert "0/20" not in await colleague.archive()
+
+
+@attack(ROW, off=ANYBODY)
+async def test_nor_does_its_receipt_have_that_class_closed_unasked(year: NextYear) -> None:
+    colleague = await _in_a_colleagues_class(year)
+    closing = await year.here.office.do("space close", space=colleague.space.hex())
+    assert closing["unopened"] == 1
+
+
+async def test_her_own_is_hers_there_once_she_is_let_in(year: NextYear) -> None:
+    colleague = await _in_a_colleagues_class(year)
+    await year.lets_her_in(colleague.space)
+    await year.sync()
+    assert await year.who_speaks(year.server, colleague.space) == {own_device(year.teacher.agent)}
+
+
+async def test_once_hers_is_reported_at_the_server_whoever_is_there_as_her_is_heard(year: NextYear) -> None:
+    colleague = await _in_a_colleagues_class(year)
+    await year.here.office.do("lost", device=year.teacher.agent.device.hex())
+    speaks = await year.who_speaks(year.server, colleague.space)
+    assert {key for key, _ in speaks} == {year.spy.signing.public}
