@@ -65,8 +65,10 @@ class NextYear:
     async def lets_her_in(self, space: bytes) -> None:
         await self.here.office.do("grant", person=self.person, space=[space.hex()])
 
-    async def spy_comes(self, space: bytes, *, dated_days_ago: int, person: str | None = None) -> None:
-        """As Mme Petit, or somebody else, with a reading key."""
+    async def spy_comes(
+        self, space: bytes, *, dated_days_ago: int, person: str | None = None, code: bytes | None = None
+    ) -> None:
+        """As Mme Petit, or somebody else, with a reading key; by a code, as the grant has it."""
         keys = self.spy
         given = Grant(
             keys.signing.public,
@@ -74,7 +76,7 @@ class NextYear:
             keys.tls.fingerprint,
             Role.TEACHER,
             bytes.fromhex(person or self.person),
-            None,
+            code,
         )
         office = self.here.office
         grant = Draft(space, Kind.GRANT, office.server.grant, given.encode())

@@ -13,6 +13,8 @@ Rules:
   good for, whatever that clock says (docs/adr/0321); its uses are the devices whose grants name it, so that a reborn
   server knows them;
 - all grants are one durable transaction; the same device key asking again gets the same answer;
+- by which code a device came in is noted as this office lets it in by it: whoever has a copy of a server's key says of
+  any device that it came in by any code, one that was used or ran out as well (docs/adr/0399);
 - whoever shows no code that was made here waits for nobody and keeps nobody waiting (`known_codes`).
 
 docs/protocol.md, "Enrolment".
@@ -90,8 +92,9 @@ class Enrolment:
             now_ms = office.now_ms()
             # before there is a grant: who hears of that is told the name with it
             self._enrolled(opened.device, request.name, now_ms)
-            await note_enrolled(office, invite.person, (opened.device, request.agreement), invite.role, entry)
-            grants = grants or await self._grant(opened.device, request, entry, invite)
+            if not grants:
+                await note_enrolled(office, invite.person, (opened.device, request.agreement), invite.role, entry)
+                grants = await self._grant(opened.device, request, entry, invite)
         # by it a newcomer sees that this server's certificate is a later one than the code's
         then = () if invite.hosts is None or invite.hosts.certificate is None else (invite.hosts.certificate,)
         entries = await office.replica.credentials([*then, *grants, entry.id])
