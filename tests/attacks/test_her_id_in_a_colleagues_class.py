@@ -123,6 +123,14 @@ async def test_her_own_is_hers_there_once_she_is_let_in(year: NextYear) -> None:
     assert await year.who_speaks(year.server, colleague.space) == {own_device(year.teacher.agent)}
 
 
+async def test_who_lets_her_in_there_is_told_that_it_is_in_already(year: NextYear) -> None:
+    colleague = await _in_a_colleagues_class(year)
+    told = len(year.here.office.said.lines)
+    await year.lets_her_in(colleague.space)
+    (line,) = year.here.office.said.lines[told:]
+    assert line.startswith(f"the device {year.spy.signing.public.hex()} is in already")
+
+
 async def test_once_hers_is_reported_at_the_server_whoever_is_there_as_her_is_heard(year: NextYear) -> None:
     colleague = await _in_a_colleagues_class(year)
     await year.here.office.do("lost", device=year.teacher.agent.device.hex())

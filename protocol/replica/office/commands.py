@@ -212,13 +212,20 @@ async def let_in_person(
         comes_along = each.acquaintance is Acquaintance.NEW
         words = None if each.acquaintance is None else await asyncio.to_thread(device_words, each.device)
         chosen = grants.Standing(each.device, person, teaches=True).name
-        rows.append({"device": device, "comes_along": comes_along, "words": words, "chosen": chosen})
+        is_in = not comes_along and await _is_in_each(office, each.device[0], spaces)
+        rows.append({"device": device, "comes_along": comes_along, "is_in": is_in, "words": words, "chosen": chosen})
         if words is not None:
             shows = f"the page on its own screen has to show “{words}”"
             if comes_along:
                 await outgoing.progress(f"the device {device} comes along, and nobody here knows it yet: {shows}")
                 continue
             why = f"nothing here says that it is this person's; {shows}"
+        if is_in:
+            await outgoing.progress(
+                f"the device {device} is in already: {why}; if so: `{program} grant --device {device} --space …`; "
+                f"if not: `{program} ungrant --device {device} --space …`"
+            )
+            continue
         await outgoing.progress(
             f"the device {device} stays out: {why}; to let it in all the same: "
             f"`{program} grant --device {device} --space …`"
@@ -231,6 +238,11 @@ async def let_in_person(
     for key in grants.devices_of(office, [person])[:MAX_TOLD_DEVICES]:
         await _tell_if_raised(key, await grants.raised(office, key, spaces), program, outgoing)
     return LookedAt(rows, left_off)
+
+
+async def _is_in_each(office: Office, device: bytes, spaces: Iterable[bytes]) -> bool:
+    """Whether a device that was not let in now reads in each of these spaces all the same: whoever let it in before."""
+    return all([(await office.replica.view(space)).roster.may_read(device) for space in spaces])
 
 
 async def _told_of_the_same(

@@ -72,6 +72,8 @@ class Inspected:
     is_in: bool
     seen: str
     other: str | None = None
+    before: bool = False
+    """Whether it was in already, by whatever word."""
 
 
 class SchoolPages:
@@ -292,7 +294,8 @@ class SchoolPages:
             same = row.get("same")
             other = None if same is None else beside_words(self._name(visit, bytes.fromhex(str(same))))
             shown = None if words is None else str(words)
-            found.append(Inspected(device, called(device, None), shown, comes, seen, other))
+            before = bool(row.get("is_in"))
+            found.append(Inspected(device, called(device, None), shown, comes, seen, other, before))
         return found, int(str(answered[LEFT_OFF]))
 
     async def code(self, request: web.Request) -> web.Response:
