@@ -49,6 +49,7 @@ _ASKED: Final[Mapping[str, tuple[int, Code, str]]] = {
 _NAMED: Final = frozenset({"space", "from", "to", "person", "into", "device"})
 _BY_ID_ALONE: Final[Mapping[str, frozenset[str]]] = {
     "grant": frozenset({"device", "person"}),
+    "space add": frozenset({"person"}),
     "erase": frozenset({"person"}),
     "export-person": frozenset({"person"}),
     "portfolio": frozenset({"person"}),

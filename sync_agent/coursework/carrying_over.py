@@ -5,7 +5,9 @@ Rules:
   of these teachers there, and nobody else has withdrawn it;
 - whose lessons go on unasked is whose versions this device signs at all (`own_versions`): its teacher's own, and those
   of whom theirs have confirmed. Any other's, a colleague's or an id's that the server invents, is left, and goes on
-  once that very version is named: who was in a class before this device met it is nobody for that (docs/adr/0388);
+  once that very version is named: who was in a class before this device met it is nobody for that (docs/adr/0388).
+  What a computer wrote that is called this teacher's own, and never led here, as one that was lost, goes on at once
+  where that computer is named (docs/adr/0403);
 - assignments and announcements are of their year and stay;
 - each lesson that is left is named, and why. Where one of theirs is not shown as they have it (it is hidden, or its
   newest version is; somebody whom this device does not heed has withdrawn it, or said another version), nothing is
@@ -16,9 +18,10 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Container, Sequence
+from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from protocol.clock import milliseconds_of
 from protocol.errors import BadInput, Code
 from protocol.folds.coursework import Item, Version
 from protocol.limits import FILE_PIECE_BYTES
@@ -26,6 +29,7 @@ from protocol.model.work import ItemKind
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
 from protocol.replica.console.parameters import shown
+from protocol.replica.office.mentioned import day_of
 from protocol.replica.office.not_shown import NotShown, not_shown, switched_by, whose_word, why_hidden
 from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
@@ -33,6 +37,7 @@ from sync_agent.coursework.known_as_of import check_known
 from sync_agent.coursework.own_versions import own_voice
 from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.coursework.reading import need_of
+from sync_agent.keys.confirming import own_grant, own_grants
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ async def carry_over(
     shown_only: bool = False,
     as_it_is_here: bool = False,
 ) -> CarriedOver:
-    """Publish a class's lessons in another; `also` are what would be left, each by its id.
+    """Publish a class's lessons in another; `also` are what would be left, each by its id, or by its computer's.
 
     `shown_only` says that what is not shown stays, `as_it_is_here` that what has come is to do. Raises `BadInput`
     (UNKNOWN_SPACE; NOT_YET, before anything is published, where there is need of either and it was not said;
@@ -87,7 +92,8 @@ async def carry_over(
     lying = await not_shown(agent.replica, view, (await DestroyedHere.of(agent.replica)).at(source))
     lessons = [(each, each.is_in(there)) for each in await _lessons(agent, view, lying)]
     left_alone = [each.id for each, _ in lessons if each.version is None or each.why is not None]
-    named = {_named_of(text, left_alone) for text in also}
+    by_computer = await _on_own_computers(agent, view, [each for each, is_there in lessons if not is_there])
+    named = {name for text in also for name in _named_of(text, left_alone, by_computer)}
     asked = {each.id for each, is_there in lessons if each.asks and not is_there} - named
     bare = sum(entry.payload is None for entry in lying.items)
     carried, already, incomplete, strange, left = list[_Lesson](), list[str](), list[str](), list[str](), list[Left]()
@@ -106,6 +112,7 @@ async def carry_over(
         else:
             left.append(Left(each.id, each.title, each.why or ""))
             await outgoing.progress(f"left, {each.id.hex()[:12]}, {each.why}: {each.title}")
+    await _tell_of_computers(agent, {one: set(ids) - named for one, ids in by_computer.items()}, outgoing)
     if bare:
         await outgoing.progress(f"left: {bare} items of which only that there is one has come; sync first")
     _check_asked(len(asked), bare, shown_only=shown_only)
@@ -151,13 +158,39 @@ class _Lesson:
         return (self.title, self.taken.record.content.stream) in there
 
 
-def _named_of(text: str, items: Collection[bytes]) -> bytes:
-    match = next((item for item in items if item.hex() == text.lower()), None)
+def _named_of(text: str, items: Collection[bytes], by_computer: Mapping[bytes, Collection[bytes]]) -> Collection[bytes]:
+    asked = text.lower()
+    match = next((ids for one, ids in by_computer.items() if one.hex() == asked), None)
     if match is None:
+        match = [item for item in items if item.hex() == asked]
+    if not match:
         raise BadInput(
             Code.UNKNOWN_ITEM, f"“{shown(text)}” names no lesson that would be left here, as it is shown by now"
         )
     return match
+
+
+async def _on_own_computers(agent: Agent, view: SpaceView, lessons: Iterable[_Lesson]) -> dict[bytes, list[bytes]]:
+    """By the computers that are called this teacher's own, and of which no word leads here, what they wrote."""
+    grant = await own_grant(agent, await own_grants(agent), view.roster.space)
+    own, door, found = None if grant is None else grant.person, agent.replica.door, dict[bytes, list[bytes]]()
+    for each in lessons:
+        given = door.authority(each.taken.grant)
+        person = None if given is None or given.person is None else view.roster.who(given.person)
+        if each.version is None and each.why is None and own is not None and person == view.roster.who(own):
+            found.setdefault(each.taken.author, []).append(each.id)
+    return found
+
+
+async def _tell_of_computers(agent: Agent, left: Mapping[bytes, Collection[bytes]], outgoing: Outgoing) -> None:
+    for device in (one for one, ids in left.items() if ids):
+        let_in = min(milliseconds_of(each.at) for each in agent.replica.door.authorities_of(device))
+        await outgoing.progress(
+            f"of these {len(left[device])} were written on the computer {device.hex()}, which has been called yours "
+            f"since {day_of(let_in)}, and is not confirmed on this one. Whoever has the server's key calls any "
+            "computer yours: if you know it by its id, which `lost` said as well, `--also` with that id takes "
+            "along all of them"
+        )
 
 
 async def _by_whom(agent: Agent, view: SpaceView, version: Version) -> str:

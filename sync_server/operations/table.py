@@ -362,6 +362,7 @@ def _named(command: str) -> frozenset[str]:
 _BY_ID_ALONE: Final[Mapping[str, frozenset[str]]] = {
     "confirm": frozenset({"device"}),
     "grant": frozenset({"device", "person"}),
+    "space add": frozenset({"person"}),
     "space close": frozenset({"space"}),
     "erase": frozenset({"person"}),
     "person retire": frozenset({"person"}),

@@ -136,6 +136,24 @@ async def test_a_lesson_of_theirs_goes_on_in_her_name_by_the_version_that_she_ha
     assert not await september.carried()
 
 
+async def test_what_she_wrote_on_a_laptop_that_was_lost_goes_on_once_she_names_that(september: September) -> None:
+    here, room = september.here, september.here.room
+    lost = here.teacher
+    september.space = room.space
+    await september.lesson("L'eau")
+    new = await room.teacher()
+    await room.territory.let_in(new.agent.keys, Role.TEACHER, september.following, person=room.teacher_person)
+    await here.sync(new)
+    here.teacher = new
+    desk = Desk(new.agent)
+    assert (await september.carry(desk))["lessons"] == 0
+    assert [line for line in desk.told if f"of these 1 were written on the computer {lost.agent.device.hex()}" in line]
+    assert (await september.carry(desk, also=[lost.agent.device.hex()]))["lessons"] == 1
+    assert await september.carried() == {"L'eau"}
+    with pytest.raises(BadInput, match="names no lesson"):
+        await september.carry(desk, also=[here.spy.signing.public.hex()])
+
+
 # --- closing ----------------------------------------------------------------------------------------------------------
 
 
