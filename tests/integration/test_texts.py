@@ -73,7 +73,7 @@ async def test_a_text_beside_files_that_have_not_arrived_waits_for_them(room: Cl
     other, lacking = await room.teacher(), await room.teacher()
     await other.session.sync()
     there = Desk(other.agent)
-    await there.publish(None, item=item, text="À lundi")
+    await there.publish(None, item=item, text="À lundi", keep=item)
     assert await there.files("checkout", item=item) == {"plan.pdf": b"%PDF", "mot.txt": "À lundi\n".encode()}
     door = room.territory.replica.door
     for space in sorted(door.lineage(room.space), key=lambda space: len(door.lineage(space))):
@@ -81,7 +81,7 @@ async def test_a_text_beside_files_that_have_not_arrived_waits_for_them(room: Cl
         source, now_ms = room.territory.keys.signing.public, room.territory.clock()
         await lacking.agent.replica.admit(entries, source=source, now_ms=now_ms)
     with pytest.raises(LocalFailure) as caught:
-        await Desk(lacking.agent).publish(None, item=item, text="À mardi")
+        await Desk(lacking.agent).publish(None, item=item, text="À mardi", keep=item)
     assert caught.value.code is Code.INCOMPLETE
 
 

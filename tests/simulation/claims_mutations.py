@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from unittest import mock
 
 from protocol.model.entry import Entry
 from protocol.model.structure import Ruling
 from protocol.replica.office import grants
-from protocol.replica.office.bureau import Office
+from protocol.replica.office.bureau import Met, Office
 from protocol.rights.door import Authority, Door
 from protocol.rights.erasures import rulings_of
 from protocol.rights.roster import _ruled
 from sync_agent.app import Agent
+from sync_agent.keys.acquaintances import met_first
 from sync_agent.keys.confirming import Reader
 
 
@@ -44,13 +45,26 @@ def gives_drafts_by_the_list() -> AbstractContextManager[object]:
     return mock.patch("sync_agent.hand_ins.drafts.spoken", return_value="")
 
 
-def takes_along_what_was_reported() -> AbstractContextManager[object]:
-    """`grant --person` goes by lists and by what is cut off in the class alone (docs/adr/0175)."""
+@contextmanager
+def takes_along_what_was_reported() -> Iterator[None]:
+    """`grant --person` goes by lists and by what is cut off in the class alone (docs/adr/0175).
+
+    And by the earliest of those that came at once: else of several none was first, nor the reported (docs/adr/0396).
+    """
 
     async def nothing(*_: object) -> list[object]:
         return []
 
-    return mock.patch("protocol.replica.office.grants.standing_cuts", nothing)
+    def earliest(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
+        met, door = met_first(agent, person, without), agent.replica.door
+        order = sorted(met.devices, key=lambda device: min(each.at for each in door.authorities_of(device[0])))
+        return met._replace(devices=frozenset(order[:1]))
+
+    with (
+        mock.patch("protocol.replica.office.grants.standing_cuts", nothing),
+        mock.patch("sync_agent.school.office.met_first", earliest),
+    ):
+        yield
 
 
 def forgets_reports_in_doubt() -> AbstractContextManager[object]:
