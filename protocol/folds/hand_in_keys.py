@@ -16,9 +16,9 @@ from protocol.folds.coursework import HandInState, Witness, Work
 from protocol.identity import AgreementKey
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import HandIn, Wraps
-from protocol.rights.roster import Person, Roster
+from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
-from protocol.roles import HAS_READING_KEYS, PersonRole
+from protocol.roles import HAS_READING_KEYS
 from protocol.trust.sealing import unwrap_key, wrap_info, wrap_key
 
 NEVER_MS: Final = 1 << 63
@@ -129,7 +129,7 @@ def opened_by_the_listed(
     key from a PC, and lists others later. By nobody where it is not known to whom; nor by one of the `namesakes`, who
     bear what was another's name, but where another leads to them.
     """
-    teachers = (one.id for one in _teachers_of(roster) if one.id not in namesakes)
+    teachers = (one.id for one in roster.teachers if one.id not in namesakes)
     listed = {one: roster.speaking.get(one, frozenset()) for one in teachers}
     led: dict[frozenset[bytes], set[bytes]] = {}
 
@@ -153,10 +153,6 @@ def opened_by_the_listed(
         return any(said.says is HandInState.TEACHER and said.by in led[keys] for said in work.witnesses)
 
     return is_opened
-
-
-def _teachers_of(roster: Roster) -> Iterable[Person]:
-    return (person for person in roster.persons.values() if person.role is PersonRole.TEACHER)
 
 
 def _whose(key: bytes, roster: Roster, known: Known) -> set[bytes]:

@@ -55,10 +55,11 @@ def to_replace(entries: Iterable[Entry], passed_over: Iterable[Entry] = ()) -> t
     known = {entry.id: entry for entry in entries}
     passed_over = tuple(passed_over)
     in_order = in_order_of_showing(known, passed_over)
-    foremost = {entry.header.author: entry.id for entry in reversed(in_order)}
-    newest = [entry.id for entry in _unreplaced(in_order, known, passed_over)]
-    first = [entry.id for entry in in_order if foremost[entry.header.author] == entry.id]
-    return tuple(dict.fromkeys((*first, *newest)))[:MAX_PARENTS]
+    foremost: dict[bytes, bytes] = {}
+    for entry in in_order:
+        foremost.setdefault(entry.header.author, entry.id)
+    newest = (entry.id for entry in _unreplaced(in_order, known, passed_over))
+    return tuple(dict.fromkeys((*foremost.values(), *newest)))[:MAX_PARENTS]
 
 
 def replaced_by(start: bytes, known: Mapping[bytes, Entry], passed_over: Iterable[Entry] = ()) -> dict[bytes, Entry]:

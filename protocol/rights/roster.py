@@ -172,6 +172,11 @@ class Roster:
         return self.away.has(device, self.who(person))
 
     @property
+    def teachers(self) -> list[Person]:
+        """Those whom the list has as teachers."""
+        return [person for person in self.persons.values() if person.role is PersonRole.TEACHER]
+
+    @property
     def reported(self) -> frozenset[bytes]:
         """The keys that a revocation in force has ever cut off, and not only ended a grant of."""
         return frozenset(key for name, key in self.revocations.items() if name not in self.ends)

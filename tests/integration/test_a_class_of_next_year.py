@@ -11,6 +11,7 @@ from protocol.replica.office.known_here import WHOSE_MARKS, note_at_once
 from protocol.replica.office.servers_memory import ServersMemory
 from sync_agent.keys.confirming import own_device
 from sync_agent.upkeep.erasing import destroy_erased
+from tests.harness.classroom import Device
 from tests.harness.next_year import NextYear, next_year
 
 
@@ -29,13 +30,19 @@ async def test_her_second_laptop_speaks_where_the_first_one_is_let_in_and_lies_i
         assert own_device(second.agent) in await year.who_speaks(replica, space)
 
 
-async def test_nor_is_one_silent_that_she_got_in_the_holidays_and_that_the_first_one_never_confirmed(
-    year: NextYear,
-) -> None:
+async def _with_one_that_she_got_in_the_holidays(year: NextYear) -> tuple[bytes, Device]:
+    """Her class of next year, and a second laptop in it that the first one never confirmed."""
     space = await year.new_class()
     await year.lets_her_in(space)
     second = await year.here.device("teacher", year.person, space.hex())
     await year.sync(second, year.machine)
+    return space, second
+
+
+async def test_nor_is_one_silent_that_she_got_in_the_holidays_and_that_the_first_one_never_confirmed(
+    year: NextYear,
+) -> None:
+    space, second = await _with_one_that_she_got_in_the_holidays(year)
     for replica in (year.machine.agent.replica, year.server):
         assert await year.who_speaks(replica, space) == {own_device(second.agent)}
 
@@ -49,10 +56,7 @@ async def test_nor_is_one_silent_that_she_got_in_the_holidays_and_that_the_first
 
 
 async def test_two_laptops_in_two_classes_are_hers_each_in_its_own(year: NextYear) -> None:
-    space = await year.new_class()
-    await year.lets_her_in(space)
-    second = await year.here.device("teacher", year.person, space.hex())
-    await year.sync(second, year.machine)
+    space, second = await _with_one_that_she_got_in_the_holidays(year)
     for replica in (year.machine.agent.replica, year.server):
         assert await year.who_speaks(replica, space) == {own_device(second.agent)}
         assert await year.who_speaks(replica, year.here.space) == {own_device(year.teacher.agent)}

@@ -146,8 +146,16 @@ class _Argument(click.Argument):
         return shown if self.required else f"[{shown}]"
 
 
-class _Text(click.types.StringParamType):
-    """Words that people read: a name, an id, a date. The name of a file alone may be any bytes."""
+class _AnyText(click.types.StringParamType):
+    """A text, or several of an option that may be repeated. The name of a file may be any bytes."""
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """As `several_in` says; click alone would part names and hours at their spaces."""
+        return several_in(rv)
+
+
+class _Text(_AnyText):
+    """What people read: a name, an id, a date."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The text. Fails for bytes that are none: they would be found in no list, and written in no entry."""
@@ -157,23 +165,6 @@ class _Text(click.types.StringParamType):
         except UnicodeEncodeError:
             self.fail(f"{displayable(text)} is no text in UTF-8", param, ctx)
         return text
-
-
-class _Several(click.types.StringParamType):
-    """The values of an option that may be repeated."""
-
-    def split_envvar_value(self, rv: str) -> Sequence[str]:
-        """As `several_in` says; click alone would part names and hours at their spaces."""
-        return several_in(rv)
-
-
-class _Texts(_Several, _Text):
-    """Both."""
-
-
-_TEXT: Final = _Text()
-_TEXTS: Final = _Texts()
-_SEVERAL: Final = _Several()
 
 
 @dataclass(frozen=True)
@@ -245,7 +236,7 @@ def _command_of(parser: Parser, name: str) -> click.Command:
 
 
 def _parameter(part: _Part, prefix: str) -> click.Parameter:
-    kind = _TEXT if part.kind is str and part.told.metavar not in _NAMES_FILES else part.kind
+    kind = _type_of(part)
     if part.option is None:
         nargs = -1 if part.repeated else 1
         told = part.told.help or ""
@@ -253,10 +244,9 @@ def _parameter(part: _Part, prefix: str) -> click.Parameter:
         return _Argument(told, [part.name], type=kind, metavar=metavar, required=part.required, nargs=nargs)
     spelled = f"--{part.option.replace('_', '-')}"
     least = part.told.min if isinstance(part.told, Option) else None
-    one = kind if least is None else click.IntRange(min=least)
     return click.Option(
         [spelled, part.name],
-        type=(_TEXTS if kind is _TEXT else _SEVERAL) if part.repeated else one,
+        type=kind if least is None else click.IntRange(min=least),
         is_flag=part.kind is bool or None,  # told that it is none, a required one may come without its value
         multiple=part.repeated,
         required=part.required,
@@ -267,6 +257,12 @@ def _parameter(part: _Part, prefix: str) -> click.Parameter:
         help=part.told.help,
         **({} if part.repeated or part.required else {"default": part.default}),  # given as None, it would be a value
     )
+
+
+def _type_of(part: _Part) -> _AnyText | type:
+    if part.kind is not str:
+        return part.kind
+    return _AnyText() if part.told.metavar in _NAMES_FILES else _Text()
 
 
 def _parts(handler: Callable[..., Any]) -> list[_Part]:

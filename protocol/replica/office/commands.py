@@ -355,6 +355,12 @@ async def report_loss(
     return {"device": device.hex(), "name": named(device), "last_seen": last_seen, "revoked": cut, **loss.rows()}
 
 
+async def _tell_of_more(devices: Sequence[object], where: str, outgoing: Outgoing) -> None:
+    """Of how many of these nothing was told, and where they stand."""
+    if len(devices) > MAX_TOLD_DEVICES:
+        await outgoing.progress(f"and {len(devices) - MAX_TOLD_DEVICES} more; `{where}` of `lost --json` lists all")
+
+
 async def _tell_of_copies(copies: Sequence[Kept], outgoing: Outgoing) -> None:
     """Whose keys came of a lost device and who reads on, since somebody has let it in by name (docs/adr/0235)."""
     for each in copies[:MAX_TOLD_DEVICES]:
@@ -363,8 +369,7 @@ async def _tell_of_copies(copies: Sequence[Kept], outgoing: Outgoing) -> None:
             f"the device {key} has keys that came of it, and reads “{each.name}”, as {each.role}: somebody has let it "
             f"in by name. If nobody knows where it stands, it may be in the same hands: `lost {key}` cuts it off too"
         )
-    if len(copies) > MAX_TOLD_DEVICES:
-        await outgoing.progress(f"and {len(copies) - MAX_TOLD_DEVICES} more; `copies` of `lost --json` lists all")
+    await _tell_of_more(copies, "copies", outgoing)
 
 
 async def _tell_of_image(device: bytes, image: Sequence[Kept], outgoing: Outgoing) -> None:
@@ -377,8 +382,7 @@ async def _tell_of_image(device: bytes, image: Sequence[Kept], outgoing: Outgoin
             f"found them there goes on as that one. If that may be, `confirm` its other copies, then `lost {key}` cuts "
             "those keys off too, and that machine is enrolled anew"
         )
-    if len(image) > MAX_TOLD_DEVICES:
-        await outgoing.progress(f"and {len(image) - MAX_TOLD_DEVICES} more; `image` of `lost --json` lists all")
+    await _tell_of_more(image, "image", outgoing)
 
 
 async def _tell_of_confirmed(confirmed: Sequence[Confirmed], outgoing: Outgoing) -> None:
@@ -390,8 +394,7 @@ async def _tell_of_confirmed(confirmed: Sequence[Confirmed], outgoing: Outgoing)
             "of its person's own shows these six words. If none does, it may be in the same hands: "
             f"`lost {key}` cuts it off too. It reads “{beside_words(each.kept.name)}”"
         )
-    if len(confirmed) > MAX_TOLD_DEVICES:
-        await outgoing.progress(f"and {len(confirmed) - MAX_TOLD_DEVICES} more; `confirmed` of `lost --json` lists all")
+    await _tell_of_more(confirmed, "confirmed", outgoing)
 
 
 async def _tell_of_besides(besides: Sequence[Confirmed], outgoing: Outgoing) -> None:
@@ -403,8 +406,7 @@ async def _tell_of_besides(besides: Sequence[Confirmed], outgoing: Outgoing) -> 
             "work is sealed to it as theirs. One of its person's own shows these six words; if none does, somebody "
             f"else has it: `lost {key}` cuts it off too. It reads “{beside_words(each.kept.name)}”"
         )
-    if len(besides) > MAX_TOLD_DEVICES:
-        await outgoing.progress(f"and {len(besides) - MAX_TOLD_DEVICES} more; `besides` of `lost --json` lists all")
+    await _tell_of_more(besides, "besides", outgoing)
 
 
 async def _tell_of_phrases(device: bytes, phrases: Sequence[Drawn], outgoing: Outgoing) -> None:

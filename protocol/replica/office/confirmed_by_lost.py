@@ -58,18 +58,14 @@ async def called_so_besides(office: Office, lost: bytes, spaces: Iterable[bytes]
     """Those in some spaces that read as the same person, and that no word of the lost device leads to."""
     rosters = [(await office.replica.view(space)).roster for space in spaces]
     grants = office.replica.door.authorities_of(lost)
+    starts = {grant.pair for grant in grants}
     named: dict[tuple[bytes, bytes], Device] = {}
     for roster in rosters:
         persons = {roster.who(grant.person) for grant in grants if grant.person is not None}
-        others = [each for each in sorted(roster.voices.standings) if each[1] in persons and each[0][0] != lost]
-        if others:
-            led_to = _led_to_from({grant.pair for grant in grants}, Circles(roster.voices), persons)
-            named |= {(each[0], roster.space): each for each, person in others if each not in led_to[person]}
+        others = sorted(each for each in roster.voices.standings if each[1] in persons and each[0][0] != lost)
+        led_to = {person: roster.voices.circle(person, *starts).own for person in {person for _, person in others}}
+        named |= {(each[0], roster.space): each for each, person in others if each not in led_to[person]}
     return await _with_words(office, named)
-
-
-def _led_to_from(starts: Iterable[Device], circles: Circles, persons: Iterable[bytes]) -> dict[bytes, set[Device]]:
-    return {person: {each for start in starts for each in circles.of(person).start(start)} for person in persons}
 
 
 async def _with_words(office: Office, named: Mapping[tuple[bytes, bytes], Device]) -> tuple[Confirmed, ...]:

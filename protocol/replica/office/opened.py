@@ -20,14 +20,14 @@ from protocol.rights.door import Door
 from protocol.rights.keys_in_use import claimed_keys
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
-from protocol.roles import HAS_READING_KEYS, PersonRole
+from protocol.roles import HAS_READING_KEYS
 
 
 async def is_opened_by_the_listed(replica: Replica, roster: Roster) -> Callable[[Work], bool]:
     """Whether a work of a class was opened by whom it was meant for, to the server."""
     said = await replica.said(Kind.PERSON_KEY, roster.space)
     claimed, first = claimed_keys(said, replica.door), first_here(said, replica.door)
-    teachers = {one.id: one.name for one in roster.persons.values() if one.role is PersonRole.TEACHER}
+    teachers = {one.id: one.name for one in roster.teachers}
     before = await namesakes_before(replica, roster, teachers)
     later = frozenset(person for person, others in before.items() if others)
     return opened_by_the_listed(roster, await recovery_keys_ever(replica), claimed, first, later)

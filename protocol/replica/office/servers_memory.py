@@ -20,9 +20,9 @@ from collections import defaultdict
 from collections.abc import Collection, Container, Sequence
 from itertools import islice
 
-from protocol.model.entry import Kind, parsed
-from protocol.model.structure import Revocation
+from protocol.model.entry import Kind
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.device_cuts import orders_by_key
 from protocol.replica.office.known_here import KnownHere, cuts_said_here
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import authorities_over
@@ -118,12 +118,8 @@ class ServersMemory:
     async def _read_cuts(self) -> None:
         store = self._office.replica.store
         latest = await store.latest()
-        for entry in await store.scan_kinds([Kind.REVOKE], self._cuts_read):
-            cut = parsed(entry, Revocation.parse)
-            if cut is not None and entry.header.target is None:
-                self._cut.add(cut.key)
-        orders = [one for one in await cuts_said_here(self._office) if one.header.target is None]
-        self._cut_here = {cut.key for order in orders if (cut := parsed(order, Revocation.parse)) is not None}
+        self._cut.update(orders_by_key(await store.scan_kinds([Kind.REVOKE], self._cuts_read)))
+        self._cut_here = set(orders_by_key(await cuts_said_here(self._office)))
         self._cuts_read = self._cuts_read if latest is None else max(self._cuts_read, latest[0])
 
 

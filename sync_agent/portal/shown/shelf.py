@@ -89,7 +89,7 @@ class Room:
     @property
     def teachers(self) -> list[Person]:
         """Who teaches here, by name."""
-        return _by_name(person for person in self.roster.persons.values() if person.role is PersonRole.TEACHER)
+        return _by_name(self.roster.teachers)
 
     @cached_property
     def works(self) -> Mapping[bytes, Sequence[Work]]:
