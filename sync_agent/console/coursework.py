@@ -61,7 +61,8 @@ async def publish(
         Option(metavar="REVISION", help="What is not given stays as this version of it has it, whoever wrote that."),
     ] = None,
     text: Annotated[
-        str | None, Option(help="A text to read at once, with or without files: it becomes the file mot.txt.")
+        str | None,
+        Option(help="A text to read at once, with or without files: it becomes the file mot.txt.", has_lines=True),
     ] = None,
 ) -> JSON:
     """Publish files, folders or a text as a lesson, an assignment or an announcement."""
@@ -215,7 +216,7 @@ async def feedback(
     hand_in: HandInId,
     paths: Paths = None,
     *,
-    text: Annotated[str, Option(help="What the pupil reads.")],
+    text: Annotated[str, Option(help="What the pupil reads.", has_lines=True)],
     mark: Annotated[str | None, Option(help="A mark or a level.")] = None,
     redo: Annotated[bool, Option(help="Ask for another try.")] = False,
     take_back: Annotated[bool, Option(help="Take back what you said, to the wrong pupil say; with --text ''.")] = False,

@@ -43,7 +43,7 @@ def _mark(here: SpiedClass, text: str, mark: str = "18/20") -> dict[str, JSON]:
     return {"id": here.work.hex(), "text": text, "mark": mark, "redo": False}
 
 
-async def _answered(
+async def answered(
     here: SpiedClass, name: str, said: Feedback, at_ms: int | None = None, person: bytes = bytes([7] * 16)
 ) -> bytes:
     """The copied key lists somebody, whose device says this with the mark in mind that was given; who it is."""
@@ -78,7 +78,7 @@ async def _correction(desk: Desk, here: SpiedClass) -> dict[str, str]:
 async def test_what_she_said_stays_on_the_pupils_page_and_in_the_portfolio_whatever_others_say(
     here: SpiedClass, his: Feedback
 ) -> None:
-    await _answered(here, "M. X", his)
+    await answered(here, "M. X", his)
     page = await _pupils_page(here)
     assert f"Ce que dit Mme Petit 18/20 {HERS}" in page
     desk = Desk(here.teacher.agent)
@@ -107,7 +107,7 @@ async def test_however_many_teachers_are_listed_the_pupils_page_has_what_she_sai
     monkeypatch.setattr("sync_agent.portal.everybody.remarks.MAX_SHOWN_REMARKS", 3)
     for number in range(5):
         said = Feedback(HIS, f"{number}/20", False, None)
-        await _answered(here, f"M. {number}", said, person=bytes([number + 1] * 16))
+        await answered(here, f"M. {number}", said, person=bytes([number + 1] * 16))
     page = await _pupils_page(here)
     assert page.count("Ce que dit M. ") == 2
     assert f"Ce que dit Mme Petit 18/20 {HERS}" in page
@@ -118,7 +118,7 @@ async def test_however_many_teachers_are_listed_the_pupils_page_has_what_she_sai
 async def test_her_form_holds_her_own_words_and_others_beside_it_and_none_that_she_would_sign_unread(
     here: SpiedClass,
 ) -> None:
-    await _answered(here, "M. X", Feedback(HIS, "0/20", False, None))
+    await answered(here, "M. X", Feedback(HIS, "0/20", False, None))
     async with portal(here.teacher.agent) as surfer:
         page = await surfer.page(f"/work/{here.work.hex()}")
     assert re.search(r'<textarea id="text"[^>]*>([^<]*)<', page)[1] == HERS  # type: ignore[index]
@@ -128,7 +128,7 @@ async def test_her_form_holds_her_own_words_and_others_beside_it_and_none_that_s
 
 @attack(PLACE, off=ONE_FOR_ALL)
 async def test_what_she_says_next_takes_the_place_of_her_own_words_and_is_the_newest(here: SpiedClass) -> None:
-    await _answered(here, "M. X", Feedback(HIS, "0/20", False, None))
+    await answered(here, "M. X", Feedback(HIS, "0/20", False, None))
     desk = Desk(here.teacher.agent)
     await desk.ask("feedback", **_mark(here, "Et bien écrit."))
     assert desk.told == [
@@ -163,7 +163,7 @@ async def test_a_remark_that_is_hidden_is_asked_about_though_others_are_shown_of
     second = await _second_laptop(here)
     await Desk(second.agent).ask("feedback", **_mark(here, "Et bien écrit.", "19/20"))
     await here.sync(second, here.teacher)
-    await _answered(here, "M. X", Feedback(HIS, "0/20", False, None))
+    await answered(here, "M. X", Feedback(HIS, "0/20", False, None))
     cut = Revocation(second.agent.device, ()).encode()
     await here.room.territory.say(here.room.space, Kind.REVOKE, cut)
     await here.sync(here.teacher, here.teacher)
@@ -210,7 +210,7 @@ async def test_who_comes_to_a_teachers_name_after_her_bears_it_with_a_number_whe
     names = {"spelt alike": "PETIT, Mme", "with a number": "Mme Petit (1)", "with a file's": "Mme Petit [2]"}
     name, petit = names.get(how, "Mme Petit"), here.room.teacher_person
     at_ms = 1 if how == "dated before her" else None
-    his = await _answered(here, name, Feedback(HIS, "0/20", False, None), at_ms)
+    his = await answered(here, name, Feedback(HIS, "0/20", False, None), at_ms)
     match how:
         case "in her place":
             await _lists(here, petit, "M. X")
@@ -244,12 +244,12 @@ async def test_who_comes_to_a_teachers_name_after_her_bears_it_with_a_number_whe
 @pytest.mark.parametrize("name", ["Mme Pe\u200btit", "Mme Pe\ufe0ftit", "M\u034fme Petit", "Mme\u3164 Peti\u115ft"])
 @attack(NAME, off={"protocol.fields.name_shown": str})
 async def test_nor_does_what_no_screen_shows_make_it_another_name(here: SpiedClass, name: str) -> None:
-    await _answered(here, name, Feedback(HIS, "0/20", False, None))
+    await answered(here, name, Feedback(HIS, "0/20", False, None))
     assert (await _correction(Desk(here.teacher.agent), here)).get("Mme Petit (2)") == f"0/20\n{HIS}\n"
     assert "Ce que dit Mme Petit (2) 0/20" in await _pupils_page(here)
 
 
 @attack(NAME, off={"protocol.fields.name_shown": str})
 async def test_nor_is_a_name_shown_from_behind(here: SpiedClass) -> None:
-    await _answered(here, "\u202etiteP emM", Feedback(HIS, "0/20", False, None))
+    await answered(here, "\u202etiteP emM", Feedback(HIS, "0/20", False, None))
     assert "Ce que dit titeP emM 0/20" in await _pupils_page(here)

@@ -42,6 +42,13 @@ async def space_add(call: Call, *, name: Annotated[str, Argument()], school: Ann
     return {"command": call.command, "name": name, "school": school}
 
 
+@PROGRAM.command("say")
+def say(call: Call, *, text: Annotated[str, Option(has_lines=True)]) -> JSON:
+    """Say what was understood."""
+    del call
+    return {"text": text}
+
+
 @PROGRAM.command("space list")
 def space_list(call: Call, *, shape: str = "table") -> JSON:
     """Give results of several shapes."""

@@ -206,6 +206,39 @@ def test_what_is_no_text_is_wrong_usage_but_in_the_name_of_a_file(terminal: Term
     assert terminal.run("publish", "\udcff", "--space", "s", "--json") == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("6e\x1b[2JB", "\\x1b"),
+        ("6e\nB", "a break"),
+        ("6e\tB", "a break"),
+        ("6e\u2028B", "\\u2028"),
+        ("6e\x9b2JB", "\\x9b"),
+        ("6e\u202eB", "\\u202e"),
+        ("6e\u2066B\u2069", "\\u2066"),
+    ],
+)
+def test_what_a_screen_would_obey_is_wrong_usage_in_what_people_type(terminal: Terminal, name: str, said: str) -> None:
+    assert terminal.run("space", "add", name, "--school", "0180005L", "--json") == 2
+    assert said in terminal.document()["error"]["message"]
+    assert terminal.err.strip().isprintable()
+    assert terminal.run("space", "add", "6e B", "--school", name) == 2
+
+
+@pytest.mark.parametrize("name", ["6e B\r\n", " 6e B", "نور\u200f", "Zoe\u0308", "N\u00a0°\u202f1", "👩\u200d🏫"])
+def test_blanks_around_a_name_and_what_letters_need_are_usual(terminal: Terminal, name: str) -> None:
+    assert terminal.run("space", "add", name, "--school", "0180005L", "--json") == 0
+    assert terminal.document()["name"] == name
+
+
+def test_a_text_has_lines_and_nothing_else_that_a_screen_obeys(terminal: Terminal) -> None:
+    text = "Très bien :\n\t- le titre\r\n\t- la fin\n"
+    assert terminal.run("say", "--text", text, "--json") == 0
+    assert terminal.document() == {"text": text}
+    for sign in ("\x1b", "\r", "\x00", "\x0b", "\x85", "\x9b", "\u2029", "\u202d", "\u2067"):
+        assert terminal.run("say", "--text", f"Très{sign}bien") == 2
+
+
 def test_a_required_option_without_its_value_is_wrong_usage(terminal: Terminal) -> None:
     start = ("publish", "a", "--data", str(terminal.data_dir))
     assert terminal.run_bare(*start, "--space") == 2

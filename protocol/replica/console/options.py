@@ -26,12 +26,13 @@ class Argument:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Option:
-    """An option; `names` where it is not simply called like the parameter."""
+    """An option; `names` where it is not simply called like the parameter; `has_lines` lets a text have several."""
 
     names: tuple[str, ...]
     metavar: str | None
     help: str | None
     min: int | None
+    has_lines: bool
 
     def __init__(
         self,
@@ -39,11 +40,13 @@ class Option:
         metavar: str | None = None,
         help: str | None = None,  # noqa: A002 — as it is written
         min: int | None = None,  # noqa: A002
+        has_lines: bool = False,
     ) -> None:
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "metavar", metavar)
         object.__setattr__(self, "help", help)
         object.__setattr__(self, "min", min)
+        object.__setattr__(self, "has_lines", has_lines)
 
 
 def several_in(variable: str) -> list[str]:

@@ -22,10 +22,12 @@ from protocol.portable_names import displayable
 from protocol.replica.console.config import Known, settings_for
 from protocol.replica.console.frame import Call, Command, Misuse, Parsed
 from protocol.replica.console.options import Argument, Option, several_in
+from protocol.shown_text import obeyed_in
 
 _OF_EVERY_COMMAND: Final = ("--data", "--json")
 _NAMES_FILES: Final = frozenset({"DIR", "FILE", "FILE…", "FOLDER", "KIT", "PATH", "PATH…", "TITLE…", "auto|FOLDER"})
 """The words in a command's help for what names files or folders."""
+_BREAKS: Final = frozenset("\t\n\r")
 
 
 class Parser:
@@ -155,15 +157,25 @@ class _AnyText(click.types.StringParamType):
 
 
 class _Text(_AnyText):
-    """What people read: a name, an id, a date."""
+    """What people read: a name, an id, a date; or a text that `has_lines`."""
+
+    def __init__(self, *, has_lines: bool) -> None:
+        super().__init__()
+        self._has_lines = has_lines
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The text. Fails for bytes that are none: they would be found in no list, and written in no entry."""
+        """The text. Fails for bytes that are none: they would be found in no list, and written in no entry.
+
+        Fails likewise for what screens obey: nobody who types means it, and who reads is shown something else.
+        """
         text = super().convert(value, param, ctx)
         try:
             text.encode()
         except UnicodeEncodeError:
             self.fail(f"{displayable(text)} is no text in UTF-8", param, ctx)
+        if (sign := obeyed_in(text, has_lines=self._has_lines)) is not None:
+            kind = "a break" if sign in _BREAKS else f"a sign that no screen shows ({displayable(sign)})"
+            self.fail(f"“{displayable(text.strip())}” holds {kind}; type it without", param, ctx)
         return text
 
 
@@ -262,7 +274,9 @@ def _parameter(part: _Part, prefix: str) -> click.Parameter:
 def _type_of(part: _Part) -> _AnyText | type:
     if part.kind is not str:
         return part.kind
-    return _AnyText() if part.told.metavar in _NAMES_FILES else _Text()
+    if part.told.metavar in _NAMES_FILES:
+        return _AnyText()
+    return _Text(has_lines=isinstance(part.told, Option) and part.told.has_lines)
 
 
 def _parts(handler: Callable[..., Any]) -> list[_Part]:
