@@ -46,12 +46,13 @@ def observe(last: int, seen: int, reference_ms: int) -> int:
     return max(last, seen)
 
 
-def believable(last: int, reference_ms: int) -> int:
-    """`last`, or 0 if it leads `reference_ms` by too much: what a wrong clock once said binds nobody for ever.
+def believable(last: int, now_ms: int, proven_ms: int) -> int:
+    """`last`, unless it leads both this machine's wall clock and the time that a server proved (0: none) by too much.
 
-    `reference_ms` is the newest of this machine's wall clock and of the times that a server proved.
+    Then that proven time: what a wrong clock once said binds nobody for ever, and the next wrong one does not make what
+    comes after a proof older than it.
     """
-    return 0 if milliseconds_of(last) > reference_ms + MAX_CLOCK_LEAD_MS else last
+    return at_from(proven_ms) if milliseconds_of(last) > max(now_ms, proven_ms) + MAX_CLOCK_LEAD_MS else last
 
 
 def rfc3339(milliseconds: int | None) -> str | None:

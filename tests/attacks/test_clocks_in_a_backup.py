@@ -25,7 +25,7 @@ _MARKS = {"clock": at_from(YEARS_AHEAD_MS).to_bytes(8, "big"), "proven": YEARS_A
 _SQL = "INSERT OR REPLACE INTO mark VALUES ('{}', x'{}');"
 
 
-def _any_clock(last: int, _reference_ms: int) -> int:
+def _any_clock(last: int, _now_ms: int, _proven_ms: int) -> int:
     """A clock is believed however far it is ahead."""
     return last
 

@@ -117,7 +117,7 @@ async def test_a_key_with_which_everybody_can_sign_signs_nothing(world: World) -
     "fast-forward",
     off={
         "protocol.clock.observe": lambda last, seen, _reference: max(last, seen),
-        "protocol.clock.believable": lambda last, _reference: last,
+        "protocol.clock.believable": lambda last, _now, _proven: last,
     },
 )
 async def test_an_entry_from_2040_moves_nobodys_clock(world: World) -> None:

@@ -239,6 +239,18 @@ def test_a_text_has_lines_and_nothing_else_that_a_screen_obeys(terminal: Termina
         assert terminal.run("say", "--text", f"Très{sign}bien") == 2
 
 
+def test_a_clock_that_no_program_can_read_is_told_as_one_to_set(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def beyond() -> int:
+        raise OverflowError("timestamp too large to convert to C PyTime_t")
+
+    monkeypatch.setattr("time.time_ns", beyond)
+    assert terminal.run("space", "add", "6e B", "--school", "0180005L", "--json") == 2
+    assert terminal.document()["error"]["code"] == "bad-date"
+    assert "set date and time" in terminal.err
+
+
 def test_a_required_option_without_its_value_is_wrong_usage(terminal: Terminal) -> None:
     start = ("publish", "a", "--data", str(terminal.data_dir))
     assert terminal.run_bare(*start, "--space") == 2

@@ -160,6 +160,17 @@ async def test_a_machine_whose_own_clock_said_2040_is_back_in_the_present_once_i
     assert await at_of_next(again, teacher, NOW_MS + 2 * HOUR_MS) == NOW_MS + 2 * HOUR_MS
 
 
+async def test_a_machine_that_boots_in_2009_after_2040_goes_on_after_what_a_server_proved(world: World) -> None:
+    replica, teacher = await at_work(world)
+    await replica.prove_time(NOW_MS)
+    await at_of_next(replica, teacher, NOW_MS + 14 * YEAR_MS)
+    assert await at_of_next(replica, teacher, NOW_MS - 17 * YEAR_MS) == NOW_MS
+    again = await opened(world, replica.store)  # type: ignore[arg-type]
+    await again.recall_time()
+    assert await at_of_next(again, teacher, NOW_MS - 17 * YEAR_MS) == NOW_MS
+    assert await at_of_next(again, teacher, NOW_MS + HOUR_MS) == NOW_MS + HOUR_MS
+
+
 async def test_a_machine_that_boots_in_2009_goes_on_after_its_last_entry(world: World) -> None:
     replica, teacher = await at_work(world)
     await replica.prove_time(NOW_MS)

@@ -251,7 +251,7 @@ class Replica:
         return clock.milliseconds_of(clock.tick(self._before_now(now_ms), now_ms))
 
     def _before_now(self, now_ms: int) -> int:
-        return clock.believable(self._last_at, max(now_ms, self._proven_ms or 0))
+        return clock.believable(self._last_at, now_ms, self._proven_ms or 0)
 
     def _tell_news(self, entries: Iterable[Entry], source: bytes) -> None:
         spaces = frozenset(entry.header.space for entry in entries)

@@ -248,8 +248,11 @@ class Unheard(Notices):
 
 
 def now_ms() -> int:
-    """This machine's clock, in ms since 1970."""
-    return max(0, time.time_ns() // 1_000_000)  # a clock may be set to 1969; no mark and no entry holds such a time
+    """This machine's clock, in ms since 1970. Raises `BadInput(BAD_DATE)` where it is beyond what programs count to."""
+    try:
+        return max(0, time.time_ns() // 1_000_000)  # a clock may be set to 1969; no mark and no entry holds such a time
+    except OverflowError:  # 2⁶³ ns: April 2262
+        raise BadInput(Code.BAD_DATE, "this computer's clock is after the year 2262; set date and time") from None
 
 
 def tell(sentence: str) -> None:
@@ -279,6 +282,7 @@ def _names_in(folder: Path) -> list[str]:
 
 
 def _perform(parsed: Parsed) -> int:
+    now_ms()  # what runs a loop reads the clock before any command does
     result = parsed.command.handler(parsed.call, **parsed.arguments)
     if inspect.iscoroutine(result):
         import asyncio  # noqa: PLC0415 — a command that needs no loop does not wait for it
