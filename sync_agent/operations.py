@@ -34,7 +34,7 @@ from sync_agent.machine.few_threads import use_few_threads
 from sync_agent.machine.progress import telling
 from sync_agent.network.trouble import AT_A_DEVICE, Seen
 from sync_agent.school.measures import ordered
-from sync_agent.sync.withdrawn import ended_names
+from sync_agent.sync.withdrawn import why_not_listed
 
 if TYPE_CHECKING:
     from protocol.folds.coursework import Work
@@ -246,8 +246,8 @@ class _Commands:
         return {}
 
     async def items(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        if ended := await ended_names(self._agent):
-            await outgoing.progress(f"not listed, since the access of this device has ended: {', '.join(ended)}")
+        if why := await why_not_listed(self._agent):
+            await outgoing.progress(why)
         return await reading.list_items(self._agent, self._manifests)
 
     async def versions(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
@@ -321,6 +321,8 @@ class _Commands:
         from sync_agent.hand_ins import file_names, handing_in
 
         item = given.identifier_or_none(params, "item", Code.UNKNOWN_ITEM, "item")
+        if why := await why_not_listed(self._agent):
+            await outgoing.progress(why)
         self._sealed_lists = self._sealed_lists or file_names.SealedLists()
         return await handing_in.list_hand_ins(self._agent, item, self._manifests, self._sealed_lists)
 

@@ -3,7 +3,8 @@
 Rules:
 - the folder is made when the first file comes, so that a command that fails changes nothing;
 - paths stay inside it: no "..", nothing absolute, and no link that lies in it is followed;
-- a file appears whole or not at all, and takes the place of an older one in one step;
+- a file appears whole or not at all, and takes the place of an older one in one step; what was begun by a command that
+  was killed goes with the next one that writes into its folder;
 - what a person wrote there is never lost: a file that is not what comes stays, under the dated name that
   `coursework.rules` gives to edits, and whoever asked is told;
 - pupils' opened work is for this account alone, as an archive of a person is; what lies in the folder already keeps its
@@ -18,6 +19,7 @@ import asyncio
 import contextlib
 import filecmp
 import os
+import re
 import secrets
 import stat
 import sys
@@ -31,7 +33,11 @@ from protocol.portable_names import displayable
 from protocol.replica.console.frame import Notices
 from sync_agent.coursework.rules import dated_name, local_time
 
+if sys.platform != "win32":
+    import fcntl
+
 _DRAFT_PREFIX: Final = ".relais-"
+_DRAFT: Final = re.compile(r"\.relais-[0-9a-f]{16}")
 _EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _HAS_STREAMS: Final = os.name == "nt"
 _ZONE_STREAM: Final = ":Zone.Identifier"
@@ -116,10 +122,8 @@ class FolderOutlet(Notices):
         try:
             parent = self._parent(parts[:-1])
             self._target = parent / parts[-1]
-            self._draft = parent / f"{_DRAFT_PREFIX}{secrets.token_hex(8)}"
-            self._file = os.fdopen(
-                os.open(self._draft, _EXCLUSIVE, 0o600 if self._from_others else 0o666), "wb", buffering=0
-            )
+            self._draft, descriptor = _draft_in(parent, 0o600 if self._from_others else 0o666)
+            self._file = os.fdopen(descriptor, "wb", buffering=0)
         except OSError as reason:
             raise trouble(self._target, reason) from reason
 
@@ -151,6 +155,7 @@ class FolderOutlet(Notices):
         if place not in self._known:
             place.mkdir(mode=self._folder_mode, parents=True, exist_ok=True)
             self._known.add(place)
+            _clear(place)
         for part in parts:
             place /= part
             if place in self._known:
@@ -158,6 +163,7 @@ class FolderOutlet(Notices):
             if not _is_real_folder(place):
                 place.mkdir(mode=self._folder_mode)
             self._known.add(place)
+            _clear(place)
         return place
 
 
@@ -194,6 +200,45 @@ class StdoutOutlet(Notices):
             raise
         except OSError as reason:
             raise trouble(Path("stdout"), reason) from reason
+
+
+def _draft_in(folder: Path, mode: int) -> tuple[Path, int]:
+    """A new file of a name that nobody else gives, and its descriptor, which says that somebody is writing it."""
+    while True:
+        draft = folder / f"{_DRAFT_PREFIX}{secrets.token_hex(8)}"
+        descriptor = os.open(draft, _EXCLUSIVE, mode)
+        _hold(descriptor)
+        if os.fstat(descriptor).st_nlink:
+            return draft, descriptor
+        os.close(descriptor)  # another command took it for one that was left, before it was held
+
+
+def _hold(descriptor: int) -> None:
+    if sys.platform != "win32":  # where no file goes that is open
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _clear(folder: Path) -> None:
+    """Take away what commands that were killed have begun here: drafts that nobody holds."""
+    left: list[str] = []
+    with contextlib.suppress(OSError):  # who may not look into a folder may write there all the same
+        left = [name for name in os.listdir(folder) if _DRAFT.fullmatch(name)]  # noqa: PTH208
+    for name in left:
+        with contextlib.suppress(OSError):
+            _drop_unheld(folder / name)
+
+
+def _drop_unheld(draft: Path) -> None:
+    if sys.platform == "win32":
+        draft.unlink()
+        return
+    descriptor = os.open(draft, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def _longer(name: str, *, before: str = "", after: str = "") -> str:

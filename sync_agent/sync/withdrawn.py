@@ -44,3 +44,12 @@ async def ended_names(agent: Agent) -> list[str]:
     ended = await agent.ended_classes()
     names = await space_names(agent) if ended else {}
     return sorted(names.get(space, space.hex()) for space in ended)
+
+
+async def why_not_listed(agent: Agent) -> str | None:
+    """What a list of coursework or work lacks, for who asks for it, where this device has lost classes."""
+    if not (ended := await ended_names(agent)):
+        return None
+    was = "this computer was revoked" if await agent.role() is None else "the access of this computer has ended"
+    kept = "what was made here and has not gone out is kept, and waits until it is let in again"
+    return f"not listed, since {was}: {', '.join(ended)}; {kept}"

@@ -131,6 +131,15 @@ async def test_an_invitation_gives_no_more_than_its_author_has(
         assert await refusal(desk.enrol(invitation.code())) is Code.CODE_WRONG
 
 
+@pytest.mark.parametrize("role", ["teacher", "admin"])
+async def test_a_code_makes_nobody_more_than_the_list_says(desk: Office, role: str) -> None:
+    for kind in ("pupil", "guardian"):
+        person = (await desk.do("person add", name=f"Léa ({kind})", space=[desk.space], role=kind))["person"]
+        assert await refusal(desk.invite(role, desk.space, person=person)) is Code.UNKNOWN_PERSON
+    person = (await desk.do("person add", name="M. Roy", space=[desk.space], role="teacher"))["person"]
+    assert await desk.invite(role, desk.space, person=person)
+
+
 async def test_an_invitation_of_an_administrator_who_was_cut_off_opens_nothing(desk: Office) -> None:
     admin = await desk.enrol(await desk.invite("admin"))
     await desk.do("revoke", device=admin.id)

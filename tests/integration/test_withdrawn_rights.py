@@ -108,6 +108,31 @@ async def test_a_device_that_may_do_nothing_any_more_knows_it_and_why(scene: Sce
     assert await scene.listed(scene.machine) == {scene.office.space}
 
 
+@pytest.mark.parametrize("whose", ["teacher", "machine"])
+async def test_who_asks_a_computer_that_was_revoked_for_work_is_told_so_and_that_it_waits(
+    scene: Scene, whose: str
+) -> None:
+    device = scene.teacher if whose == "teacher" else scene.machine
+    pupil = await scene.office.add_person("Léa", "pupil", scene.office.space)
+    await scene.here.sync()
+    await scene.here.work(scene.machine, scene.item, pupil)
+    await scene.here.sync(scene.machine, scene.teacher)
+    desk = Desk(device.agent)
+    (row,) = await desk.ask("hand-ins")
+    assert desk.told == []
+    await scene.office.do("revoke", device=device.agent.device.hex())
+    with pytest.raises(Refused):
+        await device.session.sync()
+    assert await desk.ask("hand-ins") == []
+    (line,) = desk.told
+    assert "this computer was revoked" in line
+    assert "CM2 B" in line
+    assert "waits" in line
+    await scene.office.do("grant", device=device.agent.device.hex(), space=[scene.office.space])
+    await scene.here.sync(device)
+    assert [each["id"] for each in await desk.ask("hand-ins")] == [row["id"]]
+
+
 async def test_a_device_comes_back_to_a_class_that_takes_more_than_one_page(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

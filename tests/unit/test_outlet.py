@@ -71,6 +71,23 @@ async def test_a_file_that_was_not_finished_is_gone(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"a.txt": b"a"}
 
 
+@posix
+async def test_what_a_killed_command_has_begun_goes_with_the_next_one_and_what_another_writes_stays(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "x").mkdir()
+    for draft in (".relais-0123456789abcdef", "x/.relais-fedcba9876543210"):
+        (tmp_path / draft).write_bytes(b"ha")
+    (tmp_path / ".relais-notes").write_bytes(b"hers")
+    with FolderOutlet(tmp_path) as under_way, FolderOutlet(tmp_path) as outlet:
+        await under_way.start("c.txt", 1)
+        await write(outlet, "a.txt", b"a")
+        await write(outlet, "x/b.txt", b"b")
+        await under_way.data(b"c")
+        await under_way.end()
+    assert tree(tmp_path) == {"a.txt": b"a", "x/b.txt": b"b", "c.txt": b"c", ".relais-notes": b"hers"}
+
+
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../a", "a/../../b", "a//b", "a/", ".", "a/./b", "a\0b"])
 async def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, path: str) -> None:
     with FolderOutlet(tmp_path / "dir") as outlet, pytest.raises(PeerFault) as refusal:

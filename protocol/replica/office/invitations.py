@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.errors import BadInput, Code
 from protocol.identity import territory_id
@@ -16,6 +17,14 @@ from protocol.replica.office.spaces import smallest_cover
 from protocol.rights.honouring import hosts_of
 from protocol.roles import SHARED, PersonRole, Role
 from protocol.trust.invitation import SECRET_BYTES, Invitation, territory_fingerprint
+
+_RUNS_IT: Final = (PersonRole.TEACHER, PersonRole.ADMIN)
+_MAY_BE_THEIRS: Final[Mapping[Role, Sequence[PersonRole]]] = {
+    Role.TEACHER: (PersonRole.TEACHER,),
+    Role.HEAD: _RUNS_IT,
+    Role.ADMIN: _RUNS_IT,
+}
+"""What a list has to call whoever a device of a role is said to be of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +91,7 @@ async def invite(office: Office, wanted: Wanted) -> Invited:
 
 
 async def _check_person(office: Office, wanted: Wanted) -> None:
-    """A teacher's device is its teacher's; an administrator's may be somebody's; other devices are nobody's."""
+    """A teacher's device is its teacher's; an administrator's may be an adult's of the school; others are nobody's."""
     if wanted.person is None:
         if wanted.role is Role.TEACHER:
             raise BadInput(Code.USAGE, "a teacher's code needs --person, the id that `person add` gave")
@@ -91,8 +100,9 @@ async def _check_person(office: Office, wanted: Wanted) -> None:
         raise BadInput(Code.USAGE, f"a {wanted.role} belongs to no person; leave --person out")
     for space in wanted.spaces:
         listed = (await office.replica.view(space)).roster.persons.get(wanted.person)
-        if listed is None or (wanted.role is Role.TEACHER and listed.role is not PersonRole.TEACHER):
+        if listed is None or listed.role not in _MAY_BE_THEIRS[wanted.role]:
+            among = " or ".join(role.value for role in _MAY_BE_THEIRS[wanted.role])
             raise BadInput(
                 Code.UNKNOWN_PERSON,
-                f"the list of {space.hex()} has no {wanted.role} {wanted.person.hex()}; `person add` puts one on it",
+                f"the list of {space.hex()} has no {among} {wanted.person.hex()}; `person add` puts one on it",
             )
