@@ -212,7 +212,8 @@ async def restore(
     tell(
         "Of no computer this server knows whose it is: a backup does not say that. Let in each head teacher's by its "
         "name now (`grant --device`), with the id that the computer itself shows; `grant --person` tells each "
-        "teacher's computer once. Compare the six words that both tell with its own page"
+        "teacher's computer once. Compare the six words that both tell with its own page. Whose computers all stay "
+        "out, since a report of before is nobody's word here, `status` names: ask them before you report anything"
     )
     tell(found.told)
     return result

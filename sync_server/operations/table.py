@@ -21,6 +21,7 @@ from protocol.replica.office.names import invited_role, person_role
 from protocol.replica.office.namesakes import told_of_namesakes
 from protocol.replica.office.people import add_person
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named
+from protocol.replica.office.stays_out import lines_of, reported_before
 from protocol.trust.invitation import territory_fingerprint
 from sync_server.handlers.accounts.administrators import (
     add_administrator,
@@ -137,6 +138,7 @@ async def _invite(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
 
 async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     held = await totals(server)
+    await _tell_of_reported(server, outgoing)
     return {
         "territory": server.replica.territory.hex(),
         "fingerprint": territory_fingerprint(territory_id(server.replica.door.root_now)),
@@ -154,6 +156,13 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         "unforeseen": [met.shown() for met in server.unforeseen.rows()],
         "version": installed_version(),
     }
+
+
+async def _tell_of_reported(server: Server, outgoing: Outgoing) -> None:
+    """Whose computers stay out of what is given to them, since a report of before the restore is nobody's here."""
+    for reported in (await reported_before(server))[: commands.MAX_TOLD_DEVICES]:
+        for line in await lines_of(server, reported, "sync-server"):
+            await outgoing.progress(line)
 
 
 async def _devices(server: Server, _params: Params, outgoing: Outgoing) -> JSON:

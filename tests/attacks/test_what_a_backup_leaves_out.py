@@ -16,6 +16,7 @@ from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Grant, Invite, Revocation
 from protocol.replica.office.bureau import Office as Bureau
 from protocol.replica.office.known_here import CODE_MARKS, KnownHere
+from protocol.replica.office.stays_out import Reported
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device as Pair
 from protocol.rights.vouching import Vouch, device_words
@@ -117,6 +118,41 @@ async def test_nor_does_a_laptop_that_is_left_alone_since_a_copied_key_has_cut_o
         async with burnt_and_restored(here) as office:
             assert not await _reads(office, spy.signing.public, await next_class(office, person))
             assert _is_told(office, _pair(spy))
+
+
+async def _only_the_command(_office: Bureau, reported: Reported, program: str) -> list[str]:
+    """A line that has hers reported, as a thief would like it."""
+    return [f"`{program} lost {device[0].hex()}`" for device, _ in reported.lost]
+
+
+@attack(ROW, off={"protocol.replica.office.commands.lines_of": _only_the_command})
+async def test_who_is_led_to_report_hers_is_told_first_whose_it_is_and_whom_that_would_let_in(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        person, spy = await here.office.add_person("Mme Petit", "teacher"), new_device(os.urandom)
+        laptop = await here.device("teacher", person)
+        await here.sync()
+        here.devices.remove(laptop)  # it is in a drawer
+        hers, shows = laptop.agent.device, device_words(own_device(laptop.agent))
+        await laptop.way.close()
+        await laptop.agent.close()
+        heads = tuple(await here.office.server.replica.tips(here.space, hers))
+        await brought(
+            here,
+            said_by_copy(here, Kind.GRANT, granted(spy, Role.TEACHER, person)),
+            said_by_copy(here, Kind.REVOKE, Revocation(hers, heads).encode()),
+        )
+        await back_up(here)
+        async with burnt_and_restored(here) as office:
+            await next_class(office, person)
+            told = office.said.lines
+            (out,) = [line for line in told if line.startswith(f"the device {hers.hex()} stays out")]
+            assert "by a server's key, and by no command that this server has noted" in out
+            assert f"grant --device {hers.hex()}" not in out, "of what may be in a thief's hands no line lets it in"
+            assert any(f"of “Mme Petit” ({person})" in line and shows in line for line in told), "whom to ask of which"
+            (asked,) = [line for line in told if f"sync-server lost {hers.hex()}" in line]
+            assert asked.startswith("before anything else ask them")
+            assert device_words(_pair(spy)) in asked, "she has none that shows these"
+            assert "report nothing" in asked
 
 
 @attack(ROW, off=KNOWN_BY_IT)

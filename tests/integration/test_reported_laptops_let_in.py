@@ -17,7 +17,9 @@ from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.rights.vouching import device_words
 from protocol.roles import Role
+from sync_agent.keys.confirming import own_device
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.handlers.overview.devices import Remark, remarks_on
 from sync_server.handlers.overview.members import list_devices
@@ -82,6 +84,43 @@ async def test_at_the_server_it_is_told_that_a_grant_takes_a_heads_report_back(t
         await here.sync(head)
         await here.office.do("grant", device=device, space=[here.office.space])
         assert REPORTED in "".join(here.office.said.lines)
+
+
+async def test_who_lets_her_into_a_class_reads_when_a_laptop_was_reported_and_by_whom_and_lets_it_in_once_found(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        head, _ = await confirmed_head(here)
+        laptop, desk = here.teacher.agent.device.hex(), Desk(head.agent)
+        await desk.ask("lost", device=laptop)
+        async with portal(head.agent) as surfer:
+            place, whom = await a_class_more(surfer), f"person:{here.room.teacher_person.hex()}"
+            page = html.unescape((await surfer.send(place, f"{place}/let-in", {"who": whom})).text)
+            looked = page.partition('id="h-looked"')[2].partition("</section>")[0]
+            assert re.search(r"Il n'est pas entré : il a été signalé perdu, ou retiré, .* par cet ordinateur", looked)
+            assert "Il a été retrouvé : faire entrer" in looked
+            assert "quand même" not in looked
+            found = (await surfer.send(place, f"{place}/let-in", {"who": f"device:{laptop}", "seen": ""})).text
+            assert device_words(own_device(here.teacher.agent)) in html.unescape(found), "and looks at its screen first"
+
+
+async def test_which_of_hers_stay_out_and_why_is_told_at_the_server_each_for_itself(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        desk, person = here.office, await here.office.add_person("Mme Petit", "teacher")
+        lost, pc = (await here.device("teacher", person)).agent.device.hex(), new_device(os.urandom)
+        await desk.do("lost", device=lost)
+        server, whose = desk.server, bytes.fromhex(person)
+        called = Grant(pc.signing.public, pc.agreement.public, pc.tls.fingerprint, Role.MACHINE, whose, None)
+        await server.say([Draft(here.space, Kind.GRANT, server.grant, called.encode())])
+        made = await desk.do("space add", name="CM2", school="0180001D", year="2027-2028")
+        desk.said.lines.clear()
+        await desk.do("grant", person=person, space=[made["space"]])
+        told = {line.split()[2]: line for line in desk.said.lines}
+        assert re.search(r"stays out: it was reported lost, or cut off, \d.* by this server;", told[lost])
+        assert f"grant --device {lost}" not in told[lost]
+        key = pc.signing.public.hex()
+        assert "it stands for no teacher" in told[key]
+        assert f"`sync-server grant --device {key} --space …`" in told[key]
 
 
 @pytest.mark.parametrize("then", ["lost", "grant"])

@@ -39,7 +39,7 @@ class Acquaintance(Enum):
 
 
 async def acquaintances_of(
-    office: Office, person: bytes, cuts: Collection[DeviceCut]
+    office: Office, person: bytes, cuts: Collection[DeviceCut], *, said_here: bool = False
 ) -> Callable[[Device], Acquaintance]:
     """How well an office knows each device as a person's; all that does not hang on the device is looked up once.
 
@@ -54,12 +54,14 @@ async def acquaintances_of(
 
     The server goes by what it knows itself (`known_here`), and by what that leads to: whoever has its key says the
     rest.
+
+    With `said_here`, as it would be if all these cuts were this office's own words.
     """
     if office.rank >= RANK[Role.SERVER]:
-        return await _at_the_server(office, person, cuts)
+        return await _at_the_server(office, person, cuts, said_here=said_here)
     rosters = [(await office.replica.view(space)).roster for space in office.replica.door.spaces()]
     called = _called(office, person)
-    gone = {cut.key for cut in cuts if cut.is_ours}.intersection(key for key, _ in called)
+    gone = {cut.key for cut in cuts if cut.is_ours or said_here}.intersection(key for key, _ in called)
     silent = gone | {cut.key for cut in cuts if not cut.by_server}
     words, known = _own_words(rosters, silent), _confirmed_by(office.own_device, person, rosters)
     known |= await noted_of(office, person, How.NAME)
@@ -86,7 +88,7 @@ async def acquaintances_of(
 
 
 async def _at_the_server(
-    office: Office, person: bytes, cuts: Collection[DeviceCut]
+    office: Office, person: bytes, cuts: Collection[DeviceCut], *, said_here: bool
 ) -> Callable[[Device], Acquaintance]:
     """The same at a server; where it knows none of somebody's, who came first begins anew, and is told.
 
@@ -95,8 +97,8 @@ async def _at_the_server(
     that word as its own, or it is the root's: others say a thief's (docs/adr/0393). What was cut off leads nowhere.
     """
     called, counting = await _called_at_the_server(office, person)
-    said_here = {order.id for order in await cuts_said_here(office)}
-    gone, silent = {cut.key for cut in cuts if cut.entry in said_here}, {cut.key for cut in cuts}
+    noted = {order.id for order in await cuts_said_here(office)}
+    gone, silent = {cut.key for cut in cuts if said_here or cut.entry in noted}, {cut.key for cut in cuts}
     left = [each for each in called if each.key not in gone]
     speaking = [each for each in counting if each.key not in silent]
     here = await KnownHere.of(office)

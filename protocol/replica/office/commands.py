@@ -17,7 +17,6 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
 from protocol.replica.office import grants, withdrawals
-from protocol.replica.office.acquaintance import Acquaintance
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.confirmed_by_lost import Confirmed
 from protocol.replica.office.heard import devices_of_the_same
@@ -37,6 +36,13 @@ from protocol.replica.office.spaces import (
     space_named,
     space_records,
     spaces_named,
+)
+from protocol.replica.office.stays_out import (
+    asks_to_look,
+    cut_off_by,
+    lines_of,
+    reported_by_others,
+    why_it_stays_out,
 )
 from protocol.replica.office.withdrawals import Kept, Withdrawn
 from protocol.rights.vouching import Device, device_words
@@ -205,31 +211,28 @@ async def let_in_person(
     """`grant --person`: which of their devices stay out is told, and what lets one in; and which is new here."""
     rows: list[JSON] = []
     looked = await grants.grant_person(office, person, spaces)
-    looked.sort(key=lambda each: each.acquaintance is not Acquaintance.NEW)  # those that came along first
+    looked.sort(key=lambda each: each.why is not grants.Why.NEW)  # those that came along first
+    cuts = await cut_off_by(office, [each.device[0] for each in looked[:MAX_TOLD_DEVICES]])
     for each in looked[:MAX_TOLD_DEVICES]:
-        device = each.device[0].hex()
-        why = "it was cut off, another school alone calls it theirs, or it stands for no teacher"
-        comes_along = each.acquaintance is Acquaintance.NEW
-        words = None if each.acquaintance is None else await asyncio.to_thread(device_words, each.device)
+        device, comes_along = each.device[0].hex(), each.why is grants.Why.NEW
+        words = await asyncio.to_thread(device_words, each.device) if asks_to_look(each) else None
         chosen = grants.Standing(each.device, person, teaches=True).name
         is_in = not comes_along and await _is_in_each(office, each.device[0], spaces)
-        rows.append({"device": device, "comes_along": comes_along, "is_in": is_in, "words": words, "chosen": chosen})
-        if words is not None:
-            shows = f"the page on its own screen has to show “{words}”"
-            if comes_along:
-                await outgoing.progress(f"the device {device} comes along, and nobody here knows it yet: {shows}")
-                continue
-            why = f"nothing here says that it is this person's; {shows}"
-        if is_in:
-            await outgoing.progress(
-                f"the device {device} is in already: {why}; if so: `{program} grant --device {device} --space …`; "
-                f"if not: `{program} ungrant --device {device} --space …`"
-            )
+        row: dict[str, JSON] = {"device": device, "comes_along": comes_along, "is_in": is_in, "words": words}
+        rows.append({**row, "chosen": chosen, "why": each.why.value})
+        shows = f"the page on its own screen has to show “{words}”"
+        if comes_along:
+            await outgoing.progress(f"the device {device} comes along, and nobody here knows it yet: {shows}")
             continue
-        await outgoing.progress(
-            f"the device {device} stays out: {why}; to let it in all the same: "
-            f"`{program} grant --device {device} --space …`"
-        )
+        why = why_it_stays_out(office, each, cuts.get(each.device[0]))
+        if words is not None:
+            why = f"nothing here says that it is this person's; {shows}"
+        where = "is in already" if is_in else "stays out"
+        await outgoing.progress(f"the device {device} {where}: {why}; {_what_next(each, program, is_in=is_in)}")
+    if any(each.why is grants.Why.UNKNOWN for each in looked):
+        reported = await reported_by_others(office, person, spaces)
+        for line in () if reported is None else await lines_of(office, reported, program):
+            await outgoing.progress(line)
     same = await devices_of_the_same(office.replica, person, spaces)
     rows += await _told_of_the_same(office, same[:MAX_TOLD_DEVICES], program, outgoing)
     left_off = max(0, len(looked) - MAX_TOLD_DEVICES) + max(0, len(same) - MAX_TOLD_DEVICES)
@@ -238,6 +241,18 @@ async def let_in_person(
     for key in grants.devices_of(office, [person])[:MAX_TOLD_DEVICES]:
         await _tell_if_raised(key, await grants.raised(office, key, spaces), program, outgoing)
     return LookedAt(rows, left_off)
+
+
+def _what_next(each: grants.Looked, program: str, *, is_in: bool) -> str:
+    """What lets a device in that stays out, or ends that it is in: of a stolen laptop no line that lets it in."""
+    device = each.device[0].hex()
+    if each.why is grants.Why.CUT_OFF:
+        out = f"`{program} lost {device}` cuts it off there too. " if is_in else ""
+        return f"{out}only what was found, and is in the hands of whose it is, is let in again (`grant --device`)"
+    let_in = f"`{program} grant --device {device} --space …`"
+    if is_in:
+        return f"if so: {let_in}; if not: `{program} ungrant --device {device} --space …`"
+    return f"to let it in all the same: {let_in}"
 
 
 async def _is_in_each(office: Office, device: bytes, spaces: Iterable[bytes]) -> bool:

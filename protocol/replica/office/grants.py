@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import NamedTuple
 
 from protocol.errors import BadInput, Code
@@ -161,16 +162,28 @@ def _standing(grant: Authority) -> Standing:
     return Standing(grant.pair, grant.person, grant.role in HAS_READING_KEYS)
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """A device (its pair of keys) at which people should look.
+class Why(Enum):
+    """Why people should look at a device: it is `NEW` here, and came along; any other stays out.
 
-    `grant_person` has left it out, as `acquaintance` says or, where that is None, since it was cut off or nobody with a
-    say in these spaces has called it theirs; or it came along as the only one of somebody who is new here.
+    Nothing says that it is theirs (`UNKNOWN`); it was cut off for its own sake, as a lost one is, or with its person,
+    who `LEFT`; or nobody with a say in these spaces has called it theirs: another school has (`ELSEWHERE`), or grants
+    call it theirs as no teacher's (`NO_TEACHERS`), a PC.
     """
 
+    NEW = "new"
+    UNKNOWN = "unknown"
+    CUT_OFF = "cut-off"
+    LEFT = "left"
+    ELSEWHERE = "elsewhere"
+    NO_TEACHERS = "no-teachers"
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A device (its pair of keys) at which people should look, and why."""
+
     device: Device
-    acquaintance: Acquaintance | None
+    why: Why
 
 
 async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> list[Looked]:
@@ -184,7 +197,8 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
     looked = []
     drafts = await _listing_drafts(office, person, spaces)
     devices = devices_of(office, [person])
-    cuts = await _cuts_that_matter(office, devices, person, spaces)
+    cuts = await cuts_that_matter(office, devices, person, spaces)
+    cut = {each.key for each in cuts}
     is_revoked = await _revoked(office, person, spaces, cuts)
     acquaintance_with = await acquaintances_of(office, person, cuts)
     for device in devices:
@@ -196,12 +210,16 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
         named = [grant for grant in below if _stands_for(grant, person) and _has_a_say(office, grant, spaces)]
         first = named[0] if named else _latest(below)
         pair = first.pair
-        if not named or await is_revoked(known):
-            looked.append(Looked(pair, None))
+        if await is_revoked(known):
+            looked.append(Looked(pair, Why.CUT_OFF if device in cut else Why.LEFT))
+            continue
+        if not named:
+            is_theirs = any(_stands_for(grant, person) for grant in below)
+            looked.append(Looked(pair, Why.ELSEWHERE if is_theirs else Why.NO_TEACHERS))
             continue
         acquaintance = Acquaintance.UNKNOWN if above else acquaintance_with(pair)
         if acquaintance is not Acquaintance.KNOWN:
-            looked.append(Looked(pair, acquaintance))
+            looked.append(Looked(pair, Why(acquaintance.value)))
         if acquaintance is not Acquaintance.UNKNOWN:
             if acquaintance is Acquaintance.NEW:
                 await note_device(office, person, pair, first.role, How.TOLD)
@@ -225,7 +243,7 @@ async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
         return False
     if all(each.left for each in listed.values()):
         return False
-    cuts = await _cuts_that_matter(office, [device], person, ())
+    cuts = await cuts_that_matter(office, [device], person, ())
     return await (await _revoked(office, person, (), cuts))(known)
 
 
@@ -365,7 +383,7 @@ def _latest(grants: Sequence[Authority]) -> Authority:
     return [grant for grant in grants if grant.rank == rank][-1]
 
 
-async def _cuts_that_matter(
+async def cuts_that_matter(
     office: Office, devices: Sequence[bytes], person: bytes, spaces: Iterable[bytes]
 ) -> list[DeviceCut]:
     """What cuts devices off for their own sake wherever they were ever granted, in these spaces, or above or below."""

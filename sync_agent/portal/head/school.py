@@ -25,13 +25,14 @@ from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.commands import MAX_TOLD_DEVICES, STRANGE
-from protocol.replica.office.grants import standings_of
+from protocol.replica.office.grants import Why, standings_of
 from protocol.replica.office.heard import Word, known_of
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.office.names import device_id
 from protocol.replica.office.people import doubles_of, duplicates_in
 from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
+from protocol.replica.office.stays_out import CutOff, cut_off_by
 from protocol.replica.office.taken_names import names_now, once_otherwise, taken_names
 from protocol.rights.roster import Person
 from protocol.roles import PersonRole, Role
@@ -63,7 +64,7 @@ class Inspected:
     """A computer at which somebody has to look: its words, unless none would let it in, and whether it came in.
 
     `seen` names what the words are of, for who lets it in having seen them; `other` is as whose it is known here, if it
-    is another id's that a list calls the same person.
+    is another id's that a list calls the same person. Without words, `why` it stays out.
     """
 
     device: bytes
@@ -74,6 +75,8 @@ class Inspected:
     other: str | None = None
     before: bool = False
     """Whether it was in already, by whatever word."""
+    why: str = ""
+    is_cut_off: bool = False
 
 
 class SchoolPages:
@@ -285,7 +288,9 @@ class SchoolPages:
         rows = answered.get(LOOK_AT)
         if not isinstance(rows, list) or not rows:
             return [], 0
-        called = await self._called_by_key(visit, await SchoolOffice.of(self._desk.shelf.agent))
+        office = await SchoolOffice.of(self._desk.shelf.agent)
+        called = await self._called_by_key(visit, office)
+        cuts = await cut_off_by(office, {bytes.fromhex(str(row["device"])) for row in rows if isinstance(row, dict)})
         found = []
         for row in rows:
             assert isinstance(row, dict)  # noqa: S101  (as `let_in_person` answers)
@@ -295,8 +300,21 @@ class SchoolPages:
             other = None if same is None else beside_words(self._name(visit, bytes.fromhex(str(same))))
             shown = None if words is None else str(words)
             before = bool(row.get("is_in"))
-            found.append(Inspected(device, called(device, None), shown, comes, seen, other, before))
+            reason = Why(str(row.get("why", Why.UNKNOWN.value)))
+            why = "" if shown else self._why_out(visit, reason, cuts.get(device), called)
+            is_cut_off = reason is Why.CUT_OFF
+            found.append(Inspected(device, called(device, None), shown, comes, seen, other, before, why, is_cut_off))
         return found, int(str(answered[LEFT_OFF]))
+
+    def _why_out(self, visit: Visit, why: Why, cut: CutOff | None, called: Callable[[bytes, bytes | None], str]) -> str:
+        """Why a computer stays out, as far as it hangs on no look at its screen."""
+        say = visit.say
+        if why not in (Why.CUT_OFF, Why.LEFT):
+            return say(f"school.looked_{why.value}")
+        if cut is None:
+            return say("school.looked_out")
+        by = self._by(visit, cut.word.by, cut.word.grant) or called(cut.word.by, None)
+        return say(f"school.looked_{why.value}", when=say.when(cut.word.at_ms, visit.now_ms), by=by)
 
     async def code(self, request: web.Request) -> web.Response:
         """A code for a PC, or for a teacher's laptop, for good or for a while."""
