@@ -28,7 +28,7 @@ from protocol.replica.interfaces import EntryStore
 from protocol.rights.door import Door
 from protocol.rights.revocations import is_weighed
 from protocol.rights.roster import Roster, fold_roster
-from protocol.rights.speaking import Remembered
+from protocol.rights.speaking import Remembered, Starts
 
 T = TypeVar("T")
 
@@ -205,11 +205,20 @@ class Views:
         return SpaceView(fold, basis, _EMPTY_BYTES + _weight_bytes(own))
 
     async def unhidden(self, space: bytes) -> Roster:
-        """The roster of a space as if nobody were cut off, and nothing erased; it is made anew each time."""
+        """The roster of a space as if nobody were cut off, and nothing erased; it is made anew each time.
+
+        Each voice starts where it does as it counts, and of whom nobody speaks so from whomever it would then: what is
+        shown again adds whom it leads to, and takes nobody's name (docs/adr/0409).
+        """
+        counting = (await self.view(space)).roster.seen_first
         line = [[one.entry for one in await self._store.scan(member)] for member in self._door.lineage(space)]
         own, *above = [[entry for entry in said if entry.header.kind not in _HIDES] for said in line]
-        remembered = await self._memory.of(space)
-        return fold_roster(space, own, [entry for said in above for entry in said], self._door, remembered)
+        remembered, higher = await self._memory.of(space), [entry for said in above for entry in said]
+        shown = fold_roster(space, own, higher, self._door, remembered)
+        starts = _begun(shown.seen_first, counting)
+        if starts == shown.seen_first:
+            return shown
+        return fold_roster(space, own, higher, self._door, replace(remembered, firsts=starts))
 
     async def _grown(
         self, space: bytes, kept: SpaceView, line: Sequence[bytes], above: Sequence[_Above]
@@ -263,6 +272,10 @@ class Views:
     def _drop(self, space: bytes) -> None:
         dropped = self._kept.pop(space, None)
         self._kept_bytes -= 0 if dropped is None else dropped.weight_bytes
+
+
+def _begun(alone: Starts, counting: Starts) -> Starts:
+    return {**alone, **{person: devices for person, devices in counting.items() if devices}}
 
 
 def _weighs(entry: Entry) -> bool:

@@ -6,7 +6,8 @@ Rules (docs/adr/0356):
 - what is hidden here by an erasure or a revocation, of anybody's, and is not destroyed here, lies here; so does what
   came as a header alone;
 - a class as if nothing of it were hidden is one in which nobody were cut off, and nothing erased: a teacher's words are
-  nobody's once she is erased, or the device that speaks for her is cut off (docs/adr/0361);
+  nobody's once she is erased, or the device that speaks for her is cut off (docs/adr/0361). Who speaks for somebody as
+  it counts begins their voice there too: what counts for nothing since a theft takes nobody's name (docs/adr/0409);
 - of what was said of a hand-in and is not shown the last of each device lies here: what was cut off for good is not
   told from what is hidden for an hour, and takes no place of that. In whose place something else has been said since,
   by a device that counts (`protocol.folds.remarks`), is not among it, be the work itself shown or not;
