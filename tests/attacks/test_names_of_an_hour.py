@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import changed_names
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.mentioned import Mentioned
+from protocol.replica.office.mistaken import MISTAKEN_MARKS
 from protocol.replica.office.spaces import SpacePast, pasts
 from protocol.roles import PersonRole, Role
 from sync_server.handlers.overview.devices import Device, DeviceState
@@ -204,6 +205,76 @@ async def test_the_first_digits_of_a_hidden_works_id_are_not_anothers(
     await stolen.erases(bytes.fromhex(year.pupil))
     with pytest.raises(BadInput, match="is the beginning of"):
         await Desk(year.teacher.agent).ask("feedback", id=first, text="Bravo.", mark=None, redo=False)
+
+
+async def _whoever_is_off_all_lists(replica: Replica, persons: Collection[bytes]) -> set[bytes]:
+    rosters = [(await replica.view(space)).roster for space in replica.door.spaces()]
+    return {one for one in persons if not any(one in roster.persons for roster in rosters)}
+
+
+async def _whoever_was_noted(replica: Replica, persons: Collection[bytes]) -> set[bytes]:
+    """Whatever lists have said since."""
+    noted = await replica.store.marks(MISTAKEN_MARKS)
+    return {one for one in persons if MISTAKEN_MARKS + one.hex() in noted}
+
+
+async def _renames(stolen: Stolen, name: str) -> None:
+    await stolen.office.do("person rename", person=name, name="Léa B.")
+
+
+async def test_a_name_is_its_bearers_again_once_who_was_added_by_mistake_is_taken_off(stolen: Stolen) -> None:
+    office = stolen.office
+    twin = await office.add_person("Mme Petit", "teacher")
+    with pytest.raises(BadInput, match="2 persons here are called"):
+        await office.invite("teacher", person="Mme Petit")
+    await office.do("person retire", person=twin)
+    await office.invite("teacher", person="Mme Petit")
+    assert f"“Mme Petit” is Mme Petit (teacher, CM2 B, {stolen.year.person})" in office.said.lines
+
+
+async def test_of_two_of_a_name_those_who_are_on_a_list_are_told_first(stolen: Stolen) -> None:
+    await stolen.hides(second := await stolen.second_lea(), "gone")
+    with pytest.raises(BadInput) as refused:
+        await _renames(stolen, "Léa")
+    here, _, gone = refused.value.message.partition("; gone, or hidden: ")
+    assert "there now: " in here
+    assert (stolen.year.pupil in here, second in gone) == (True, True)
+
+
+@attack(ROW, off={"protocol.replica.office.ever_called.mistaken": _whoever_is_off_all_lists})
+async def test_whom_the_stolen_key_takes_off_all_lists_was_not_added_by_mistake(stolen: Stolen) -> None:
+    await stolen.hides(await stolen.second_lea(), "gone")
+    with pytest.raises(BadInput, match="2 persons here are called"):
+        await _renames(stolen, "Léa")
+
+
+@attack(ROW, off={"protocol.replica.office.ever_called.mistaken": _whoever_was_noted})
+async def test_nor_whom_it_hides_once_she_is_back(stolen: Stolen) -> None:
+    second = await stolen.second_lea()
+    await stolen.office.do("person retire", person=second)
+    await stolen.office.do("grant", person=second, space=[stolen.office.space])
+    await stolen.hides(second, "erased")
+    with pytest.raises(BadInput, match="2 persons here are called"):
+        await _renames(stolen, "Léa")
+
+
+async def test_nor_whose_work_came_since(stolen: Stolen) -> None:
+    second = await stolen.second_lea()
+    await stolen.office.do("person retire", person=second)
+    await stolen.here.work(stolen.year.machine, stolen.year.item, second)
+    await stolen.here.sync()
+    with pytest.raises(BadInput, match="2 persons here are called"):
+        await _renames(stolen, "Léa")
+
+
+async def test_nor_who_leaves_one_class_while_the_stolen_key_has_taken_her_off_another(stolen: Stolen) -> None:
+    further = (await stolen.office.do("space add", name="CM1", school="0180001D"))["space"]
+    second = await stolen.second_lea()
+    await stolen.office.do("grant", person=second, space=[further])
+    await stolen.hides(second, "gone")
+    await stolen.office.do("ungrant", person=second, space=[further])
+    with pytest.raises(BadInput, match="2 persons here are called"):
+        await _renames(stolen, "Léa")
 
 
 # --- classes ----------------------------------------------------------------------------------------------------------

@@ -16,12 +16,13 @@ from protocol.errors import BadInput
 from protocol.identity import DeviceKeys
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Grant, PersonKey, PersonRecord
+from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord
 from protocol.model.work import Feedback, ItemKind, Receipt
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.frame import Notices
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.office.erasures import in_force
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.people import merge_persons
 from protocol.replica.office.spaces import uai_of
@@ -58,8 +59,10 @@ async def _nothing_is_noted(_store: EntryStore, _gone: Iterable[Entry]) -> dict[
     return {}
 
 
-async def _nobody_came_before(_replica: Replica, _roster: Roster, names: Mapping[bytes, str]) -> dict[bytes, int]:
-    return dict.fromkeys(names, 0)
+async def _nobody_came_before(
+    _replica: Replica, _roster: Roster, names: Mapping[bytes, str]
+) -> dict[bytes, list[bytes]]:
+    return {name: [] for name in names}
 
 
 @dataclass
@@ -215,6 +218,54 @@ async def test_so_she_does_once_the_class_of_before_is_closed_and_destroyed(here
     assert all(one.entry.payload is None for one in said), "what the list of the class held is gone"
     assert await _signed(here, new, bytes.fromhex(old.person)) == {"Mme Petit"}
     await _read_of_it(old, new, work)
+
+
+async def _closed_by_anybody(replica: Replica) -> set[bytes]:
+    return {covers for _, covers in await in_force(replica)}
+
+
+@attack(NAME, off={"protocol.replica.office.called_here.closed_by_kit": _closed_by_anybody})
+async def test_so_she_does_while_a_stolen_key_has_the_class_of_before_closed_for_an_hour(here: Town) -> None:
+    office = here.office
+    await here.class_in_step()
+    new = await _further_class(here, "CM2 de l'an prochain")
+    closed = Draft(office.server.replica.territory, Kind.ERASE, office.server.grant, Erasure(here.space).encode())
+    await thief_says(office, closed)
+    thief = Thief(here, new)
+    await thief.is_listed("Mme Petit")
+    await _synced(here)
+    assert await _signed(here, new, thief.person) - {None} == {"Mme Petit (2)"}
+
+
+async def test_who_was_on_the_list_of_a_closed_class_alone_and_is_added_anew_has_her_name(
+    here: Town, tmp_path: Path
+) -> None:
+    office, further = here.office, await _further_class(here, "CM2 de l'an prochain")
+    await here.class_in_step()
+    kit = kit_in(tmp_path / "server" / "kit", None)
+    await office.with_kit("space close", kit, space=office.space, unheard_too=True)
+    office.said.lines.clear()
+    again = await office.do("person add", name="Mme Petit", role="teacher", space=[further.hex()])
+    assert office.said.lines == [], "nobody of that name can be let in"
+    assert await _signed(here, further, bytes.fromhex(again["person"])) - {None} == {"Mme Petit"}
+    await office.invite("teacher", further.hex(), person="Mme Petit")
+    assert any(again["person"] in line for line in office.said.lines), "the name alone says who is meant"
+
+
+async def test_who_is_added_though_another_list_of_the_school_has_her_is_told_with_the_command_that_lets_her_in(
+    here: Town,
+) -> None:
+    office, further = here.office, await _further_class(here, "CE2")
+    old = await here.class_in_step()
+    office.said.lines.clear()
+    again = await office.do("person add", name="Mme Petit", role="teacher", space=[further.hex()])
+    (warning,) = office.said.lines
+    assert f"“Mme Petit”, teacher, CM2 B, {old.person}" in warning
+    assert f"`person retire {again['person']}`" in warning
+    assert f"`grant --person {old.person} --space {further.hex()}`" in warning
+    await office.do("person retire", person=again["person"])
+    await office.do("grant", person=old.person, space=[further.hex()])
+    assert await _signed(here, further, bytes.fromhex(old.person)) - {None} == {"Mme Petit"}
 
 
 # --- any day of the year ----------------------------------------------------------------------------------------------

@@ -186,8 +186,8 @@ async def _lists(here: SpiedClass, person: bytes, name: str, same_as: bytes | No
     await territory.say(space, Kind.PERSON, record.encode(), subject=person, parents=parents)
 
 
-async def _nobody_came_before(_replica: object, _roster: object, names: Iterable[bytes]) -> dict[bytes, int]:
-    return dict.fromkeys(names, 0)
+async def _nobody_came_before(_replica: object, _roster: object, names: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    return {name: [] for name in names}
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,9 @@ async def test_of_who_was_added_twice_it_is_told_which_id_is_not_listed_any_more
 async def test_of_several_who_ever_had_a_name_it_is_told_what_became_of_them(year: Year) -> None:
     lea, (renamed, retired, erased) = year.pupil, [await year.here.office.add_person("Léa", "pupil") for _ in range(3)]
     await year.do("person rename", person=renamed, name="Zoé")
+    await year.here.sync()
+    await year.here.work(year.machine, year.item, retired)
+    await year.here.sync()
     await year.do("person retire", person=retired)
     await year.do("erase", person=[erased], alone=True)
     with pytest.raises(BadInput, match="4 persons here are called “léa”") as refused:

@@ -106,10 +106,11 @@ async def test_who_adds_a_teacher_once_more_in_another_class_of_the_school_is_to
     (row,) = await desk.do("space list")
     further = (await desk.do("space add", name="CE2", school=row["school"]))["space"]
     elsewhere = (await desk.do("space add", name="CE2", school="0180009M"))["space"]
-    for space in (desk.space, elsewhere):
-        await desk.add_person("Mme Petit", "teacher", space)
+    first, _ = [await desk.add_person("Mme Petit", "teacher", space) for space in (desk.space, elsewhere)]
     assert desk.said.lines == []
     again = await desk.add_person("Mme Petit", "teacher", further)
     (told,) = desk.said.lines
-    assert f"`person retire {again}` takes this one off again, and `grant --person` lets the one" in told
+    assert f"teaches in this school, or did: “Mme Petit”, teacher, CM2 B, {first}. If" in told
+    lets = f"`grant --person {first} --space {further}` lets the one whom lists have had into this class"
+    assert f"`person retire {again}` takes this one off again, and {lets}" in told
     assert "what this one says is signed “Mme Petit (2)”" in told

@@ -34,6 +34,8 @@ class Named:
     name: str | None
     about: str = ""
     is_over: bool = False
+    is_shown: bool = True
+    """Whether it is there as things stand: not gone, nor hidden by whoever says so."""
 
     def __str__(self) -> str:
         told = ", ".join(part for part in (self.about, self.id.hex()) if part)
@@ -68,7 +70,7 @@ def by_name(text: str, known: Iterable[Named], code: Code, what: str) -> Named:
     if len(found) == 1:
         return found[0]
     if found:
-        several = f"{len(found)} {what}s here are called “{shown(text)}”: {_listed(found)}"
+        several = f"{len(found)} {what}s here are called “{shown(text)}”: {_by_whether_shown(found)}"
         raise BadInput(code, f"{several}; the id says which")
     sentence = f"there is no {what} “{shown(text)}” here; a name, an id or its first eight digits is asked for"
     raise BadInput(code, f"{sentence}: {_listed(_nearest(asked, each.values()))}" if each else sentence)
@@ -83,6 +85,12 @@ def _nearest(asked: str, known: Collection[Named]) -> list[Named]:
         return one.is_over, asked not in name, -round(SequenceMatcher(None, asked, name).ratio(), 1), name
 
     return sorted(known, key=distance)
+
+
+def _by_whether_shown(found: Collection[Named]) -> str:
+    """Those first that are there now: however many are gone, or hidden, these are told."""
+    here, gone = [one for one in found if one.is_shown], [one for one in found if not one.is_shown]
+    return f"there now: {_listed(here)}; gone, or hidden: {_listed(gone)}" if here and gone else _listed(found)
 
 
 def _listed(found: Collection[Named]) -> str:

@@ -6,7 +6,8 @@ Rules (docs/adr/0391):
 - who came to it first is whom a list had called so that came here first: dates are those of who writes lists. What is
   held back counts as well;
 - what a list said that was destroyed, as a class's is in summer, counts as long as another list says the same of them:
-  that one is noted, and no name (`said_elsewhere`);
+  that one is noted, and no name (`said_elsewhere`). So it is from the day on which the kit closes the class, for who is
+  on no other list is let in nowhere from then on (docs/adr/0404);
 - two ids are one person's where a list says so and, of one with a computer, words of devices lead from that to the
   other, in each class that had called them so;
 - who signs nothing takes nobody's name: a teacher may be called as a pupil is.
@@ -25,6 +26,7 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.interfaces import EntryStore
+from protocol.replica.office.erasures import closed_by_kit
 from protocol.replica.office.look_alikes import READINGS
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
@@ -51,20 +53,28 @@ class _Read:
 _READ: Final[WeakKeyDictionary[Replica, _Read]] = WeakKeyDictionary()
 
 
-async def namesakes_before(replica: Replica, roster: Roster, names: Mapping[bytes, str]) -> dict[bytes, int]:
-    """How many others a list had called so before each of these people, who are called so in a space."""
+async def namesakes_before(replica: Replica, roster: Roster, names: Mapping[bytes, str]) -> dict[bytes, list[bytes]]:
+    """Which others a list had called so before each of these people, who are called so in a space."""
     called = await _called(replica) if names else {}
+    said = {
+        person: sorted((place, *whom) for heard in _heard(name) for whom, place in called.get(heard, {}).items())
+        for person, name in names.items()
+    }
+    is_shared = any(other != person for person, words in said.items() for _, other, _ in words)
+    over = await closed_by_kit(replica) if is_shared else ()
     found = {}
-    for person, name in names.items():
-        said = sorted((place, *whom) for heard in _heard(name) for whom, place in called.get(heard, {}).items())
+    for person, words in said.items():
+        listed = {other for _, other, space in words if space not in over}
         before: dict[bytes, list[bytes]] = {}
-        for _, other, space in said:
+        for _, other, space in words:
             if _is_beside(replica.door, roster.space, space):
                 if other == person:
                     break
-                before.setdefault(other, []).append(space)
-        others = [not await _are_one(replica, roster, person, other, spaces) for other, spaces in before.items()]
-        found[person] = sum(others)
+                if other in listed:
+                    before.setdefault(other, []).append(space)
+        found[person] = [
+            other for other, spaces in before.items() if not await _are_one(replica, roster, person, other, spaces)
+        ]
     return found
 
 

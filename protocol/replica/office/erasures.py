@@ -127,6 +127,11 @@ async def in_force(replica: Replica) -> list[tuple[Entry, bytes]]:
     return found
 
 
+async def closed_by_kit(replica: Replica) -> Collection[bytes]:
+    """What the kit has closed, or forgotten: whoever has a server's key does so for an hour."""
+    return {covers for erasure, covers in await in_force(replica) if erasure.header.grant is None}
+
+
 async def is_in_doubt(replica: Replica, erasure: Entry) -> bool:
     """Whether who said an erasure has been cut off since: a thief may have said it. The kit's word is in no doubt."""
     if erasure.header.grant is None:

@@ -7,13 +7,16 @@ Rules:
 - hidden, held back, erased for a week, gone, called otherwise since: all of them still have their names, as long as the
   entry that said so is here, and their ids for good;
 - who was added twice and is one by now is two: a list says so, and for as long as its writer likes;
-- a class is over where the kit has closed it, and nowhere else: then the next one has its name;
+- a class is over where the kit has closed it, and nowhere else: then the next one has its name. So is who was on lists
+  of such classes alone; and whom somebody has taken off all lists here, with a command, on whose id nothing ever hung
+  (`mistaken`, docs/adr/0404);
 - where nobody has a name, no names are told of who is hidden.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
 
 from protocol.beside_words import unlike_words
 from protocol.model.entry import Kind
@@ -21,8 +24,9 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import changed_names, made_spaces
 from protocol.replica.console.by_name import Named, compared
 from protocol.replica.console.parameters import shown
-from protocol.replica.office.erasures import in_force
+from protocol.replica.office.erasures import closed_by_kit
 from protocol.replica.office.mentioned import mentioned
+from protocol.replica.office.mistaken import mistaken
 from protocol.replica.office.spaces import is_closed, pasts
 from protocol.rights.roster import Roster
 
@@ -54,6 +58,9 @@ async def persons_called(replica: Replica, text: str, beside: Container[bytes] |
     if beside is not None:
         ever = {one: each for one, each in ever.items() if any(space in beside for space in each.spaces)}
     typed = _so_called(text, {one: each.names for one, each in ever.items()})
+    closed = await closed_by_kit(replica) if typed else ()
+    over = {one for one in typed if all(space in closed for space in ever[one].spaces)}
+    over |= await mistaken(replica, typed)
     places = {space for one in typed or ever for space in ever[one].spaces}
     rosters = {space: (await replica.view(space)).roster for space in sorted(places)}
     names = await _names_now(replica)
@@ -61,7 +68,9 @@ async def persons_called(replica: Replica, text: str, beside: Container[bytes] |
         _person(one, typed.get(one), {space: rosters[space] for space in ever[one].spaces}, names)
         for one in typed or ever
     )
-    return [person for person in found if person is not None]
+    return [
+        replace(person, is_over=person.id in over and not person.is_shown) for person in found if person is not None
+    ]
 
 
 def _person(
@@ -80,7 +89,7 @@ def _person(
     else:
         state = "added twice" if any(person in roster.aliases for roster in lists.values()) else "on no list now"
     about = [state, *_otherwise(name, now), *(names[space] for space in lists if space in names)]
-    return Named(person, name, ", ".join(about))
+    return Named(person, name, ", ".join(about), is_shown=listed is not None)
 
 
 async def spaces_called(replica: Replica, text: str, among: Container[bytes] | None = None) -> list[Named]:
@@ -93,17 +102,10 @@ async def spaces_called(replica: Replica, text: str, among: Container[bytes] | N
     for one in typed or ever:
         school, name = uai.get(one) or uai.get(replica.door.parent(one) or b""), typed.get(one) or names[one]
         about = [part for part in (school, ever[one].year) if part] + _otherwise(name, names[one])
-        if one in over:
-            about.append("closed")
-        elif one in typed and await is_closed(replica, one):
-            about.append("hidden")
-        found.append(Named(one, name, ", ".join(about), one in over))
+        is_hidden = one in typed and one not in over and await is_closed(replica, one)
+        about += ["closed"] if one in over else ["hidden"] if is_hidden else []
+        found.append(Named(one, name, ", ".join(about), one in over, not is_hidden and one not in over))
     return found
-
-
-async def closed_by_kit(replica: Replica) -> Collection[bytes]:
-    """What the kit has closed: whoever has a server's key does so for an hour."""
-    return {covers for erasure, covers in await in_force(replica) if erasure.header.grant is None}
 
 
 async def _names_now(replica: Replica) -> dict[bytes, str]:

@@ -13,18 +13,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.by_name import compared
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.called_here import namesakes_before
 from protocol.replica.office.mentioned import mentioned
-from protocol.replica.office.people import duplicates_in
+from protocol.replica.office.people import described, duplicates_in, is_on_a_list
 from protocol.replica.office.spaces import space_records
 from protocol.replica.office.whose_words import signatures
 from protocol.rights.roster import Person, Roster
 from protocol.roles import PersonRole
+
+_MOST_NAMED: Final = 4
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -154,8 +158,17 @@ async def _told_of_signature(office: Office, space: bytes, person: bytes, if_one
     name, signed = roster.persons[person].name, await signatures(office.replica, roster, [person])
     if roster.persons[person].role is not PersonRole.TEACHER or signed[person] == name:
         return None
+    before = (await namesakes_before(office.replica, roster, {person: name}))[person]
+    known = "; ".join([await described(office, one) for one in before[:_MOST_NAMED]])
+    back = [one.hex() for one in before if await is_on_a_list(office.replica, one)]
+    which = back[0] if len(back) == 1 else "ID"
+    is_same = (
+        f"{if_one}, and `grant --person {which} --space {space.hex()}` lets the one whom lists have had into this class"
+        if back
+        else "they go on as this one: no list here has the other any more"
+    )
     return (
-        f"somebody of that name teaches in this school, or did. If it is the same person, {if_one}, and "
-        f"`grant --person` lets the one whom lists have had into this class. If not, what this one says is signed "
-        f'“{signed[person]}”: better give them an initial, `person rename {person.hex()} "{name} D."`'
+        f"somebody of that name teaches in this school, or did: {known}. If it is the same person, {is_same}. If not, "
+        f"what this one says is signed “{signed[person]}”: better give them an initial, "
+        f'`person rename {person.hex()} "{name} D."`'
     )

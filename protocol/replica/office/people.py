@@ -150,6 +150,14 @@ async def listings(replica: Replica, person: bytes) -> dict[bytes, Listing]:
     return found
 
 
+async def is_on_a_list(replica: Replica, person: bytes) -> bool:
+    """Whether a list has somebody, or had them until they left: others are let in nowhere."""
+    try:
+        return bool(await listings(replica, person))
+    except BadInput:
+        return False
+
+
 async def doubles_of(replica: Replica, person: bytes) -> Doubles:
     """Under which other ids somebody was listed.
 

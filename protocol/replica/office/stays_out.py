@@ -103,7 +103,7 @@ def why_it_stays_out(office: Office, each: Looked, cut: CutOff | None) -> str:
         case Why.CUT_OFF:
             return f"it was reported lost, or cut off,{when}"
         case Why.LEFT:
-            return f"it was cut off{when}, when its person left"
+            return f"it was cut off{when}, and not for its own sake: its person left, say"
         case Why.ELSEWHERE:
             return "another school alone calls it theirs"
         case _:

@@ -45,7 +45,7 @@ async def signatures(replica: Replica, roster: Roster, persons: Collection[bytes
     names = {one: roster.persons[one].name for one in persons if one in roster.persons and one not in roster.aliases}
     names |= await first_names(replica, {one for one in persons if one in roster.aliases})
     before = await namesakes_before(replica, roster, names)
-    return {one: f"{name} ({before[one] + 1})" if before[one] else name for one, name in names.items()}
+    return {one: f"{name} ({len(before[one]) + 1})" if before[one] else name for one, name in names.items()}
 
 
 async def names_of_words(replica: Replica, roster: Roster, grants: Collection[bytes | None]) -> dict[bytes | None, str]:

@@ -34,6 +34,7 @@ from protocol.replica.office.device_cuts import standing_cuts
 from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, lists_of
 from protocol.replica.office.known_here import cuts_of_others
+from protocol.replica.office.mistaken import note_if_mistaken
 from protocol.replica.office.people import Listing, ids_of, list_draft, listings
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Authority
@@ -120,6 +121,9 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
             gone |= {pair: is_led or pair in speaking for pair in sorted(pairs)}
         read += [(device, s) for s in spaces if any(office.replica.door.covers(grant, s) for grant in theirs)]
     await write_and_tend(office, drafts)
+    for one, shown in lists.items():
+        if all(space in spaces for space in shown):
+            await note_if_mistaken(office, one)
     led, strange = ([pair for pair, is_led in gone.items() if is_led is wanted] for wanted in (True, False))
     return Withdrawn(await kept_by(office, read), cut_short, led, strange)
 
