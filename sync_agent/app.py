@@ -37,7 +37,7 @@ from protocol.rights.door import WRITERS, Authority
 from protocol.rights.precedence import in_order
 from protocol.roles import RANK, READS_HAND_INS, SHARED, Role
 from protocol.transfer.deflate_parameters import Profile
-from sync_agent.machine.acquainted import Acquainted
+from sync_agent.machine.acquainted import Acquainted, InMind
 from sync_agent.machine.around import Around
 from sync_agent.machine.enrolled import (
     DEVICE_KEYS_FILE,
@@ -228,9 +228,9 @@ class Agent:
         budget = await Budget.open(replica.store, now_ms)
         agent = cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
         agent.acquainted = await Acquainted.of(replica.store)
-        agent.bear_in_mind()
         latest_ms = max(agent.acquainted.meetings_ms(), default=0)
         agent.watched.resume(await replica.store.mark(WATCHED_MARK), latest_ms)
+        agent.bear_in_mind()
         if agent.former:
             names = await replica.store.marks(HAND_IN_MARKS)
             agent._taken_along = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)
@@ -238,7 +238,8 @@ class Agent:
 
     def bear_in_mind(self) -> None:
         """Let folds go by what this device has seen first, and since when it knows whom, from now on."""
-        self.replica.remember(self.acquainted.remembered())
+        self.acquainted.remember(self.watched.now_ms())
+        self.replica.remember(InMind(self.acquainted, self.watched.now_ms))
 
     async def keep_copies(self) -> None:
         """Keep beside the database what is needed to be known anywhere, and what the server does not hold yet.

@@ -41,6 +41,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "spaces": await _spaces(agent),
         "ended": await _ended(agent),
         "waits_for": await _waits_for(agent),
+        "asks": await _asks(agent),
         "held_back": await held_back_status(agent),
         "going": [each.row() for each in await going_unopened(agent)],
         "backlog": await _backlog(agent),
@@ -132,6 +133,19 @@ async def _waits_for(agent: Agent) -> list[JSON]:
     own = [each for each in await list_readers(agent) if each.is_this]
     named = list(dict.fromkeys(one for each in own for one in each.waits_for))
     return named_rows(named, await words_of(device for device, _ in named[:MAX_LISTED_WORDS]))
+
+
+async def _asks(agent: Agent) -> list[JSON]:
+    """Computers in its teacher's name that this one has not confirmed: hers are to be confirmed on each of them."""
+    from sync_agent.keys.confirming import MAX_LISTED_WORDS, YOURS, list_readers, named_rows, own_grants, words_of  # noqa: PLC0415 — as above
+
+    persons = {grant.person for grant in await own_grants(agent)}
+    called = (each for each in agent.replica.door.authorities() if each.person in persons)
+    if len({each.pair for each in called}) <= 1:
+        return []
+    asked = {each.pair: each.name for each in await list_readers(agent) if each.state == YOURS}
+    named = list(asked.items())[:MAX_LISTED_WORDS]
+    return named_rows(named, await words_of(device for device, _ in named))
 
 
 async def _backlog(agent: Agent) -> dict[str, JSON]:

@@ -292,7 +292,7 @@ def topics_of(entries: Iterable[Entry], roster: Roster) -> Topics:
 def _counts(entry: Entry, roster: Roster) -> bool:
     if entry.payload is None or roster.hides(entry):
         return False
-    return entry.header.kind not in _A_TEACHERS_WORDS or roster.speaks(entry.header.grant)
+    return entry.header.kind not in _A_TEACHERS_WORDS or roster.is_heard(entry.header.grant)
 
 
 def item_named(entry: Entry) -> bytes | None:

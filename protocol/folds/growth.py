@@ -226,6 +226,7 @@ def _heard_anew(fold: SpaceFold, said: Sequence[Entry], door: Door, remembered: 
     after = with_voices(replace(before, authorities=living), said, door, remembered)
     let_in = {each.grant for each in living} - {each.grant for each in before.authorities}
     heard = (before.unconfirmed | before.nameless) ^ (after.unconfirmed | after.nameless)
+    heard |= before.heard_on ^ after.heard_on
     listed = {grant for grant, _ in before.by_a_list_alone.items() ^ after.by_a_list_alone.items()}
     concerned = {each.key for each in ever if each.grant in let_in | heard | listed}
     if not concerned.isdisjoint(fold.index.voices) or _may_lead_on(before, after, fold.index.voices):

@@ -50,6 +50,7 @@ from protocol.rights.speaking import (
     Remembered,
     Said,
     by_a_list_alone,
+    heard_on,
     joined,
     once_led_to,
     over,
@@ -133,6 +134,8 @@ class Roster:
     unconfirmed: frozenset[bytes] = frozenset()
     """The grants of teachers' devices that speak for nobody: no device of their person's has confirmed them, or none
     has said a reading key; or, but for a head's, they name no person at all."""
+    heard_on: frozenset[bytes] = frozenset()
+    """Those of them whose words are shown all the same, beside those of whoever speaks for that person."""
     granted: Mapping[bytes, Authority] = field(default_factory=dict)
     """The grants that ever let the device of somebody who answers pupils into the space, or into one above it."""
     nameless: frozenset[bytes] = frozenset()
@@ -154,13 +157,19 @@ class Roster:
         """Whether what is written under a teacher's or head's grant is a teacher's word."""
         return grant not in self.unconfirmed and grant not in self.nameless
 
+    def is_heard(self, grant: bytes | None) -> bool:
+        """Whether what is answered under it is shown as a teacher's word: nothing is given to who is only heard."""
+        return self.speaks(grant) or grant in self.heard_on
+
     def spoken_as(self, given: Authority | None) -> bytes | None:
         """The person whose word it is that is written under a grant; None where nobody of theirs said that it is.
 
         Of who was added twice the id under which the device was let in, until one of the other id has confirmed it.
         """
-        if given is None or given.role not in HAS_READING_KEYS or not self.speaks(given.grant):
+        if given is None or given.role not in HAS_READING_KEYS or not self.is_heard(given.grant):
             return None
+        if given.grant in self.heard_on:
+            return given.person
         return None if given.person is None else self.by_a_list_alone.get(given.grant, self.who(given.person))
 
     def voice(self, grant: bytes | None) -> bytes | None:
@@ -303,7 +312,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     ever = authorities_over(roster.space, door)
     ended = over(ever, roster.authorities)
     then = once_led_to(ended, spoke, starts)
-    silent = unconfirmed(roster.authorities, aliases, speaking.listed)
+    silent = frozenset(unconfirmed(roster.authorities, aliases, speaking.listed))
     unheard = voices.unheard.union(silent, unconfirmed(ended, aliases, then.listed))
     kept = [entry for entry in said if entry.header.grant not in unheard]
     away = Away(cut, frozenset(_not_confirmed_again(ever, came_back, voices, aliases)))
@@ -340,6 +349,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
             **dict(by_a_list_alone(ended, aliases, then)),
         },
         unconfirmed=unheard,
+        heard_on=frozenset(heard_on(roster.authorities, silent, apart, cut, remembered)),
         granted={each.grant: each for each in ever if each.role in HAS_READING_KEYS},
         nameless=frozenset(each.grant for each in ever if each.role is Role.HEAD and each.person is None),
     )

@@ -13,8 +13,11 @@ Rules:
 - that lists call two ids one makes nobody silent, and nobody the other: each goes on under the name of its own id until
   words lead from the devices of the id under which both are listed (docs/adr/0164), and of what speaks for its own id
   words lead back as well: the devices of the listed id may be a stranger's, who says that all are his (docs/adr/0189);
-- a teacher's grant whose device is not among those says nothing; that it is over makes it no more than it was: of a
-  grant that gives nothing any more, also what was said while it did leads to its device (docs/adr/0161).
+- whom this replica has heard in a class before one came there whom it knew is shown for a while yet, beside that one,
+  and is given nothing: neither is confirmed, and words that stood there for days are hers as likely as not
+  (docs/adr/0400);
+- any other teacher's grant whose device is not among those says nothing; that it is over makes it no more than it was:
+  of a grant that gives nothing any more, also what was said while it did leads to its device (docs/adr/0161).
 
 Pure; called by the roster alone.
 """
@@ -22,7 +25,7 @@ Pure; called by the roster alone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
@@ -41,12 +44,16 @@ class Remembered:
     there that has said a reading key: the same for those that it met in one look. `anywhere` is the order in which it
     met them in whatever space: from `GONE` on of those that are cut off wherever it met them, and from `UNMET` on of
     those whom it does not know. `strangers` are devices that grants call theirs and from which no voice starts.
+    `sure` are devices that it knows to be theirs by notes of its own: each speaks beside the first of them. `heard_on`
+    are devices whose words go on being shown as this person's beside those of whoever speaks for them.
     """
 
     firsts: Mapping[bytes, Sequence[Device]] = field(default_factory=dict)
     met_ms: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
     anywhere: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
     strangers: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
+    sure: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
+    heard_on: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
 
     def met(self, person: bytes, device: Device) -> int:
         """When it met a device as this person's, if it knows it; in which order it comes, if it does not."""
@@ -162,7 +169,7 @@ def _until_one_is_in_use(
     *,
     only_noted: bool,
 ) -> Iterable[Device]:
-    """Those met earliest, of those met at once the earliest by date, until one leads to a device in use.
+    """Those met earliest, of those met at once the earliest by date, until one leads to a device in use; then the sure.
 
     Of who was met and is in use also if all that it has said is held back: a thief would hold that back for a moment.
     """
@@ -177,6 +184,8 @@ def _until_one_is_in_use(
         yield start
         there = [device for device in circle.start(start) if _is_in_use(device, person, apart, cut)]
         if not apart.let_back.issuperset(there):
+            sure = remembered.sure.get(person, frozenset()) - apart.let_back
+            yield from (device for device in said if device in sure and _is_in_use(device, person, apart, cut))
             return
         only_noted = only_noted or bool(there)
 
@@ -274,6 +283,22 @@ def unconfirmed(
             is_nameless_head = authority.person is None and authority.role is Role.HEAD
             if device not in speaking.get(person or b"", ()) and not is_nameless_head:
                 yield authority.grant
+
+
+def heard_on(
+    living: Iterable[Authority], silent: Container[bytes], apart: Voices, cut: Container[bytes], remembered: Remembered
+) -> Iterable[bytes]:
+    """The grants, of those that speak for nobody, whose devices' words go on being shown (docs/adr/0400).
+
+    A device that was cut off is doubted by somebody, and so is one that was let back: those are heard no more.
+    """
+    heard = {
+        person: devices.intersection(apart.firsts.get(person, ())) - apart.let_back
+        for person, devices in remembered.heard_on.items()
+    }
+    for each in living if heard else ():
+        if each.grant in silent and each.pair in heard.get(each.person or b"", ()) and each.key not in cut:
+            yield each.grant
 
 
 def over(ever: Iterable[Authority], living: Iterable[Authority]) -> list[Authority]:

@@ -1,6 +1,6 @@
 """Whom this device has seen in its classes, and since when: what its marks say, at hand.
 
-Noted is class by class. Whom folds go by where a class is new is whom this device met first in any (`remembered`): a
+Noted is class by class. Whom folds go by where a class is new is whom this device met first in any (`remember`): a
 class begins each year, and whoever has the server is in it before a teacher's laptop (docs/adr/0389).
 
 What else that is good for is `keys.acquaintances`', `keys.first_met`'s and `hand_ins.known_machines`'.
@@ -9,10 +9,11 @@ What else that is good for is `keys.acquaintances`', `keys.first_met`'s and `han
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from protocol.limits import ACQUAINTANCE_MS
 from protocol.replica.interfaces import EntryStore
 from protocol.rights.speaking import GONE, Remembered
 from protocol.rights.vouching import Device, device_id
@@ -33,12 +34,12 @@ from sync_agent.machine.marks import (
 
 @dataclass(frozen=True, slots=True)
 class MetBySpace:
-    """What folds go by, as it was noted last (`Memory`): by space, and `elsewhere`, where nobody is remembered yet."""
+    """What folds go by, as it was noted last: by space, and `elsewhere`, where nobody is remembered yet."""
 
     spaces: Mapping[bytes, Remembered] = field(default_factory=dict)
     elsewhere: Remembered = field(default_factory=Remembered)
 
-    async def of(self, space: bytes) -> Remembered:
+    def of(self, space: bytes) -> Remembered:
         """What this device remembers in a space."""
         return self.spaces.get(space, self.elsewhere)
 
@@ -69,7 +70,9 @@ class Acquainted:
     all others that were met."""
     beside: dict[bytes, tuple[Device, ...]] = field(default_factory=dict)
     """By person alone: the devices that grants called theirs when this one met them first (`acquaintances`)."""
-    _last: MetBySpace = field(default_factory=MetBySpace)
+    in_mind: MetBySpace = field(default_factory=MetBySpace)
+    """What folds go by."""
+    _due_ms: int | None = None
 
     @classmethod
     async def of(cls, store: EntryStore) -> Self:
@@ -92,19 +95,52 @@ class Acquainted:
         yield from (met_ms for met in self.met.values() for met_ms in met.values())
         yield from (met_ms for heard in self.heard.values() for met in heard.values() for met_ms in met.values())
 
-    def remembered(self) -> MetBySpace:
-        """What folds go by: copies, since of what is noted here in place no fold could tell that it has changed."""
+    def remember(self, now_ms: int) -> None:
+        """Have folds go by what is noted: by copies, for no fold could tell that what is changed in place was."""
         anywhere = defaultdict[bytes, dict[Device, int]](dict)
         for space in self._spaces():
             for person in {*self.first.get(space, {}), *self.heard.get(space, {})}:
                 for device, order in self._met_as(space, person).items():
                     anywhere[person][device] = min(order, anywhere[person].get(device, order))
+        self._due_ms = None
         spaces = {
-            space: Remembered(dict(self.first.get(space, {})), dict(self.heard.get(space, {})), anywhere)
+            space: Remembered(
+                dict(self.first.get(space, {})),
+                dict(self.heard.get(space, {})),
+                anywhere,
+                heard_on=self._heard_on(space, now_ms),
+            )
             for space in self._spaces()
         }
-        self._last = self._last.then(spaces, Remembered(anywhere=anywhere))
-        return self._last
+        self.in_mind = self.in_mind.then(spaces, Remembered(anywhere=anywhere))
+
+    def is_due(self, now_ms: Callable[[], int]) -> bool:
+        """Whether folds are to go by something else by now, though nothing was noted."""
+        return self._due_ms is not None and now_ms() >= self._due_ms
+
+    def _heard_on(self, space: bytes, now_ms: int) -> dict[bytes, frozenset[Device]]:
+        """Whom this device heard in a class before whoever is first there came: for a week after that, it still does.
+
+        That one it knew from elsewhere (`first_met`); where nobody is first yet, they may come any moment.
+        """
+        found = {}
+        met, gone = self.met.get(space, {}), self.gone.get(space, {})
+        for person, heard in self.heard.get(space, {}).items():
+            firsts = self.first.get(space, {}).get(person, ())
+            came_ms = min((met.get(device_id(each), 0) for each in firsts), default=None)
+            before = frozenset(
+                each
+                for each, heard_ms in heard.items()
+                if each not in firsts and each not in gone.get(person, ()) and (came_ms is None or heard_ms < came_ms)
+            )
+            if before and came_ms is not None:
+                until_ms = came_ms + ACQUAINTANCE_MS
+                if now_ms >= until_ms:
+                    continue
+                self._due_ms = until_ms if self._due_ms is None else min(until_ms, self._due_ms)
+            if before:
+                found[person] = before
+        return found
 
     def knows_another(self, person: bytes, device: Device, space: bytes, before_ms: int) -> bool:
         """Whether this one knew somebody before by others, and not by this one, in the class where it met them first.
@@ -130,3 +166,17 @@ class Acquainted:
         for device, met_ms in self.heard.get(space, {}).get(person, {}).items():
             found[device] = min(met_ms, found.get(device, met_ms))
         return {each: met_ms + GONE if each in gone else met_ms for each, met_ms in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class InMind:
+    """What folds go by, as it stands whenever one is asked for (`Memory`): some of it ends as time is watched."""
+
+    acquainted: Acquainted
+    now_ms: Callable[[], int]
+
+    async def of(self, space: bytes) -> Remembered:
+        """What this device remembers in a space."""
+        if self.acquainted.is_due(self.now_ms):
+            self.acquainted.remember(self.now_ms())
+        return self.acquainted.in_mind.of(space)

@@ -22,6 +22,7 @@ from protocol.rights.speaking import UNMET, Remembered
 from protocol.rights.vouching import Device as Pair
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.confirming import own_device
+from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
@@ -47,6 +48,10 @@ ANYBODY: dict[str, object] = {"protocol.replica.office.servers_memory._strangers
 """And as if a server that knows a computer of somebody's heard others in that name too (docs/adr/0398)."""
 FORGOTTEN: dict[str, object] = {"sync_agent.machine.acquainted.GONE": UNMET << 2}
 """As if whoever is gone in a class had never been met there."""
+NOBODY_SURE: dict[str, object] = {"protocol.replica.office.servers_memory._sure": lambda *_: frozenset()}
+"""And as if a server heard the first one alone that it knows (docs/adr/0400)."""
+FOR_GOOD: dict[str, object] = {"sync_agent.machine.acquainted.ACQUAINTANCE_MS": UNMET}
+"""As if who is not confirmed were heard beside her for ever."""
 BY_AN_END_TOO: dict[str, object] = {"sync_agent.keys.first_met.is_gone": _also_by_an_end}
 
 
@@ -107,6 +112,59 @@ async def test_nor_is_who_was_in_it_before_her_laptop_once_that_has_come(year: N
     await year.lets_her_in(space)
     await year.sync()
     assert await year.who_speaks(year.machine.agent.replica, space) == {own_device(year.teacher.agent)}
+
+
+async def _an_hour_before_her(year: NextYear) -> bytes:
+    """The PC has heard a thief's device in the new class as hers, and then her laptop."""
+    space = await year.new_class()
+    await year.spy_comes(space, dated_days_ago=0)
+    await year.sync(year.machine)
+    await year.lets_her_in(space)
+    await year.sync()
+    return space
+
+
+@attack(ROW, off={"sync_agent.keys.first_met._is_doubted": lambda *_: False})
+async def test_nor_is_new_work_sealed_to_it_nor_let_go_of_though_its_words_are_shown_for_a_week(year: NextYear) -> None:
+    space = await _an_hour_before_her(year)
+    work = await year.hand_in(space)
+    await year.answers(work)
+    await year.spy_answers(space, work)
+    stream = (await year.server.view(space)).coursework.hand_ins[work].record.content.stream
+    await year.spy_says(space, Kind.RECEIPT_TEACHER, Receipt(stream).encode(), year.pupil, target=work)
+    await year.sync()
+
+    shown = (await year.machine.agent.replica.view(space)).coursework.hand_ins[work]
+    assert content_key_of(shown, {year.spy.agreement.public: year.spy.agreement}) is None
+    assert "18/20" in _marks(shown)
+    mark = await year.machine.agent.replica.store.mark(mark_of(work))
+    assert mark is not None
+    assert Kept.parse(mark).content_key is not None
+    assert (await year.here.office.do("space close", space=space.hex()))["unopened"] == 1
+
+
+@attack(ROW, off=FOR_GOOD)
+async def test_nor_are_its_words_shown_beside_hers_for_longer_than_a_week(year: NextYear) -> None:
+    space = await _an_hour_before_her(year)
+    work = await year.hand_in(space)
+    await year.answers(work)
+    await year.spy_answers(space, work)
+    for _ in range(8):
+        year.pass_days(1)
+        await destroy_erased(year.machine.agent)
+    assert _marks((await year.machine.agent.replica.view(space)).coursework.hand_ins[work]) == ["18/20"]
+
+
+async def test_nor_any_longer_once_it_was_reported(year: NextYear) -> None:
+    space = await _an_hour_before_her(year)
+    work = await year.hand_in(space)
+    await year.answers(work)
+    await year.spy_answers(space, work)
+    pc = year.machine.agent.replica
+    assert sorted(filter(None, _marks((await pc.view(space)).coursework.hand_ins[work]))) == ["0/20", "18/20"]
+    await year.here.office.do("lost", device=year.spy.signing.public.hex())
+    await year.sync()
+    assert _marks((await pc.view(space)).coursework.hand_ins[work]) == ["18/20"]
 
 
 @attack(ROW, off={"sync_agent.keys.acquaintances._heard_ms": lambda *_: {}})
@@ -249,7 +307,7 @@ async def test_a_family_is_given_what_she_said_though_a_copied_key_dates_itself_
     assert "0/20 " not in page.replace("18/20", "")
 
 
-@attack(ARCHIVE, off=BY_CLASS_ALONE | ANYBODY)
+@attack(ARCHIVE, off=BY_CLASS_ALONE | ANYBODY | NOBODY_SURE)
 async def test_what_she_has_opened_is_counted_as_opened_where_a_class_is_closed(year: NextYear) -> None:
     space = year.here.space
     work = await year.hand_in(space)

@@ -51,8 +51,10 @@ async def test_nor_is_one_silent_that_she_got_in_the_holidays_and_that_the_first
         await destroy_erased(year.machine.agent)
         await year.sync(second, year.machine)
     await year.sync()
-    for replica in (year.machine.agent.replica, year.server):
-        assert await year.who_speaks(replica, space) == {own_device(second.agent)}, "it has been hers for a week"
+    speaks = await year.who_speaks(year.machine.agent.replica, space)
+    assert speaks == {own_device(second.agent)}, "it has been hers for a week"
+    both = {own_device(second.agent), own_device(year.teacher.agent)}
+    assert await year.who_speaks(year.server, space) == both, "whose codes were hers"
 
 
 async def test_two_laptops_in_two_classes_are_hers_each_in_its_own(year: NextYear) -> None:

@@ -4,7 +4,8 @@ Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0390):
 - whom it knows of itself (`known_here`) goes before whom it does not: a copy of its key grants whatever it likes, and
   whoever says a reading key chooses the date of that;
 - of those whom it knows dates decide, which are theirs, but whom somebody has ever cut off goes last: a laptop that was
-  reported, also in a class in which nobody has heard of that;
+  reported, also in a class in which nobody has heard of that. Beside the first each other one speaks whom nobody has
+  ever cut off: by its own notes they are hers, and it needs no word of one about the other (docs/adr/0400);
 - while it knows one of somebody's, whom it does not know begins no voice of theirs in any class, also where that one is
   not: whoever has its key lists her in a colleague's class, with a computer of theirs (docs/adr/0398). Known is a copy
   as well that made keys for itself; and who was cut off, unless this server said so, or the root: others say a thief's;
@@ -52,6 +53,7 @@ class ServersMemory:
         self._cuts_read = 0
         self._order: dict[bytes, dict[Device, int]] = {}
         self._strangers: dict[bytes, frozenset[Device]] = {}
+        self._sure: dict[bytes, frozenset[Device]] = {}
         self._by_space: dict[bytes, tuple[int, Remembered]] = {}
         self._turn = 0
         self._reading = asyncio.Lock()
@@ -69,6 +71,7 @@ class ServersMemory:
             now = Remembered(
                 anywhere={person: self._order[person] for person in persons},
                 strangers={person: found for person in persons if (found := self._strangers[person])},
+                sure={person: found for person in persons if (found := self._sure[person])},
             )
             kept = self._turn, kept[1] if kept is not None and kept[1] == now else now
             self._by_space[space] = kept
@@ -90,6 +93,7 @@ class ServersMemory:
             self._order.clear()
             self._cut.clear()
             self._strangers.clear()
+            self._sure.clear()
         fresh = list(islice(door.authorities(), self._read, None))
         touched = set[bytes]()
         for each in filter(_calls_somebody_a_teacher, fresh):
@@ -113,6 +117,7 @@ class ServersMemory:
         first = here.named_of(called) if here.at_once else known
         self._order[person] = _in_order(first, called, self._cut, at_once=here.at_once)
         is_one_left = any(device[0] not in self._cut_here for device in first)
+        self._sure[person] = _sure(first, self._cut)
         self._strangers[person] = _strangers(known, called) if is_one_left else frozenset()
 
     async def _read_cuts(self) -> None:
@@ -136,6 +141,11 @@ def _in_order(
         if not at_once:
             order.setdefault(device, UNMET + place)
     return order
+
+
+def _sure(known: Collection[Device], cut: Container[bytes]) -> frozenset[Device]:
+    """Which of somebody's devices each speak for them: of whom nobody has ever cut off."""
+    return frozenset(device for device in known if device[0] not in cut)
 
 
 def _strangers(known: Collection[Device], called: Sequence[Authority]) -> frozenset[Device]:

@@ -227,7 +227,12 @@ class Visit:
         """Whose word something is that was published; a device that nobody of theirs confirmed is named as such."""
         if shelf.is_unconfirmed(grant, room):
             return self.say("unknown.unconfirmed")
-        return shelf.author_of(grant, room)
+        return self._author_of(shelf, room, grant)
+
+    def _author_of(self, shelf: Shelf, room: Room, grant: bytes | None) -> str | None:
+        """With a word where none of theirs has confirmed the device, and it is heard all the same for now."""
+        name = shelf.author_of(grant, room)
+        return self.say("unknown.heard_on", name=name) if name and grant in room.roster.heard_on else name
 
     def due(self, piece: Piece) -> str | None:
         """Pour vendredi 11 décembre."""
@@ -280,7 +285,7 @@ class Visit:
 
     def who_said(self, shelf: Shelf, room: Room, *grants: bytes | None) -> str:
         """The name of whose word stands under the first of these grants that has one: never that of anybody else."""
-        names = (shelf.author_of(grant, room) for grant in grants)
+        names = (self._author_of(shelf, room, grant) for grant in grants)
         return next((name for name in names if name is not None), None) or self.say("unknown.somebody")
 
 
