@@ -28,7 +28,7 @@ from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.arrivals import RunningTime, noted_ran_ms
 from protocol.replica.office.bureau import Met
-from protocol.replica.office.known_here import note_said
+from protocol.replica.office.known_here import is_about_cuts, note_said
 from protocol.replica.office.servers_memory import ServersMemory
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.private_file import remove_private
@@ -209,7 +209,7 @@ class Server:
         """Say something as the server: all drafts in one durable transaction. Raises `LocalFailure`."""
         said = await self.responder.say(drafts)
         await note_said(self.store, said)
-        self.replica.noted += any(one.header.kind == Kind.REVOKE for one in said)
+        self.replica.noted += any(map(is_about_cuts, said))
         return said
 
     async def say(self, drafts: Sequence[Draft]) -> list[Entry]:

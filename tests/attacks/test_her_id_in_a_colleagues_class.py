@@ -5,20 +5,23 @@ No date is false, and no name is new: whose she is there hangs on whom the serve
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord, Revocation
 from protocol.model.work import ItemKind, Receipt
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import NO_FILES
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.device_cuts import key_cut_off
+from protocol.replica.office.said_here import noted_cuts
 from protocol.replica.office.spaces import uai_of
+from protocol.rights.door import Authority
 from protocol.roles import PersonRole
 from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.keys.confirming import own_device
@@ -96,16 +99,44 @@ async def test_what_a_computer_says_that_is_hers_in_a_colleagues_class_alone_is_
     assert "0/20" not in await colleague.archive()
 
 
-async def _whoever_said_it(office: Office) -> list[Entry]:
-    return await office.replica.store.scan_kinds([Kind.REVOKE])
+def _whoever_said_it(*_: object) -> bool:
+    return True
 
 
-@attack(ROW, off={"protocol.replica.office.servers_memory.cuts_said_here": _whoever_said_it})
+@attack(ROW, off={"protocol.replica.office.device_cuts.is_said_here": _whoever_said_it})
 async def test_nor_since_that_key_has_cut_hers_off(year: NextYear) -> None:
     colleague = await _in_a_colleagues_class(year)
     office, laptop = year.here.office, year.teacher.agent.device
     cut = Draft(year.here.space, Kind.REVOKE, office.server.grant, Revocation(laptop, ()).encode())
     await thief_says(office, cut)
+    assert "0/20" not in await colleague.archive()
+
+
+async def _every_cut(office: Office) -> Callable[[Authority], bool]:
+    """As if whom this server ever cut off anywhere were gone."""
+    noted = await noted_cuts(office.replica.store)
+    cut = {key_cut_off(order) for order in (await office.replica.store.get(sorted(noted))).values()}
+    return lambda given: given.key in cut
+
+
+EVERY_CUT: dict[str, object] = {"protocol.replica.office.servers_memory.cut_off_here": _every_cut}
+
+
+@attack(ROW, off=EVERY_CUT)
+async def test_nor_since_she_has_left_a_class_in_good_order(year: NextYear) -> None:
+    await year.lets_her_in(await year.new_class())
+    await year.here.office.do("ungrant", person=year.person, space=[year.here.space.hex()])
+    colleague = await _in_a_colleagues_class(year)
+    assert "0/20" not in await colleague.archive()
+
+
+@attack(ROW, off=EVERY_CUT)
+async def test_nor_since_hers_was_reported_and_found_again(year: NextYear) -> None:
+    laptop, office = year.teacher.agent.device.hex(), year.here.office
+    await office.do("lost", device=laptop)
+    await office.do("grant", device=laptop, space=[year.here.space.hex()])
+    await year.sync()
+    colleague = await _in_a_colleagues_class(year)
     assert "0/20" not in await colleague.archive()
 
 

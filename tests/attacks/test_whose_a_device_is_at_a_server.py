@@ -77,6 +77,7 @@ class Thieving:
         space: bytes | None = None,
         key: SigningKey | None = None,
         under: bytes = b"",
+        parents: Iterable[bytes] = (),
     ) -> Entry:
         """An entry with the stolen key, or another, by way of some PC."""
         self.said += 1
@@ -88,6 +89,7 @@ class Thieving:
             at=(self.clock() << 16) + self.said,
             payload=payload,
             salt=bytes(16),
+            parents=tuple(parents),
         )
         admission = await self.office.server.replica.admit([entry], source=b"a PC", now_ms=self.clock())
         assert admission.admitted

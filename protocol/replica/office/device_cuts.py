@@ -14,13 +14,14 @@ Rules:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from protocol.errors import PeerFault
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.office.bureau import Office, is_ours, is_own
+from protocol.replica.office.said_here import is_said_here, noted_backs, noted_cuts
 from protocol.rights.door import Authority
 from protocol.rights.reachability import bits_led_to
 from protocol.rights.roster import Roster
@@ -235,6 +236,25 @@ async def _leavings(office: Office, persons: Collection[bytes]) -> dict[_Write, 
     return found
 
 
+async def cut_off_here(office: Office) -> Callable[[Authority], bool]:
+    """Whether what a server has noted, or the root's word, cuts a device off where a grant of it lies, and stands.
+
+    It looks at no space: what is remembered of people's devices asks this, of which views are made.
+    """
+    store, door = office.replica.store, office.replica.door
+    noted = await noted_cuts(store)
+    said = [one for one in await store.scan_kinds([Kind.REVOKE]) if is_said_here(one, noted)]
+    backs = await store.get(sorted(await noted_backs(store))) if said else {}
+    taken_back = {name for back in backs.values() for name in back.header.parents}
+    standing = [one for one in said if one.header.grant is None or one.id not in taken_back]
+    out = {key: {order.header.space for order in orders} for key, orders in orders_by_key(standing).items()}
+
+    def is_out(given: Authority) -> bool:
+        return given.key in out and not out[given.key].isdisjoint(door.lineage(given.space))
+
+    return is_out
+
+
 async def _lifted(office: Office, key: bytes, orders: Sequence[tuple[Entry, bool]]) -> set[bytes]:
     """Which of a device's revocations a grant of it takes back that names them, itself or through earlier ones.
 
@@ -246,7 +266,7 @@ async def _lifted(office: Office, key: bytes, orders: Sequence[tuple[Entry, bool
     for grant in grants.values():
         for name in grant.header.parents:
             named_by[name].append(grant.id)
-    liftable = _Liftable(office, orders)
+    liftable = _Liftable(office, orders, await noted_cuts(store) | await noted_backs(store) if named_by else ())
     lifts = {grant.id: liftable.by(grant) for grant in grants.values() if await _counts(office, grant)}
     led = bits_led_to([order.id for order, _ in orders], lambda name: named_by[name], lambda name: lifts.get(name, 0))
     return {order.id for order, in_doubt in orders if led[order.id] & liftable.bit_of(order, in_doubt=in_doubt)}
@@ -261,22 +281,27 @@ async def _counts(office: Office, grant: Entry) -> bool:
 class _Liftable:
     """Which of some revocations each grant may take back: a bit for all alike that one author has said of one rank.
 
-    What is in doubt this machine may take back, whatever the rank of who said it.
+    What is in doubt this machine may take back, whatever the rank of who said it. A server's own are those `noted`.
     """
 
-    def __init__(self, office: Office, orders: Iterable[tuple[Entry, bool]]) -> None:
+    def __init__(self, office: Office, orders: Iterable[tuple[Entry, bool]], noted: Container[bytes]) -> None:
         self._office = office
-        self._bits: dict[tuple[bytes, int, bool], int] = {}
-        self._by_author: defaultdict[bytes, list[tuple[int, int]]] = defaultdict(list)
-        self._by_rank: defaultdict[int, int] = defaultdict(int)
+        self._noted = noted
+        self._bits: dict[tuple[bytes, int, bool, bool], int] = {}
+        self._all: list[tuple[int, int]] = []
+        self._by_others: defaultdict[bytes, list[tuple[int, int]]] = defaultdict(list)
+        self._by_servers = 0
         self._in_doubt = 0
         for order, in_doubt in orders:
-            author, rank = self._said_by(order)
-            if (author, rank, in_doubt) not in self._bits:
-                bit = self._bits[author, rank, in_doubt] = 1 << len(self._bits)
-                self._by_author[author].append((rank, bit))
-                self._by_rank[rank] |= bit
-                self._in_doubt |= bit if in_doubt else 0
+            author, rank, own = self._said_by(order)
+            if (author, rank, own, in_doubt) in self._bits:
+                continue
+            bit = self._bits[author, rank, own, in_doubt] = 1 << len(self._bits)
+            self._all.append((rank, bit))
+            self._in_doubt |= bit if in_doubt else 0
+            if not own:
+                self._by_others[author].append((rank, bit))
+                self._by_servers |= bit if rank == _SERVER else 0
 
     def bit_of(self, order: Entry, *, in_doubt: bool) -> int:
         """The bit of what is like this revocation."""
@@ -284,19 +309,20 @@ class _Liftable:
 
     def by(self, grant: Entry) -> int:
         """The bits of what a grant may take back."""
-        author, rank = self._said_by(grant)
-        said = self._by_author.get(author, [])
-        bits = self._by_rank.get(_SERVER, 0) if rank == _SERVER else 0
-        if is_ours(self._office, grant):
-            bits |= self._in_doubt
-        if self._office.rank >= _SERVER or is_ours(self._office, grant):
-            said = list(self._by_rank.items())
+        author, rank, own = self._said_by(grant)
+        if own:
+            bits, said = self._in_doubt, self._all
+        else:
+            bits, said = self._by_servers if rank == _SERVER else 0, self._by_others.get(author, [])
         for of, some in said:
             bits |= some if of <= rank else 0
         return bits
 
-    def _said_by(self, entry: Entry) -> tuple[bytes, int]:
-        return entry.header.author, self._office.replica.door.rank_of(entry.header)
+    def _said_by(self, entry: Entry) -> tuple[bytes, int, bool]:
+        """By whom, of what rank, and whether that is this machine's own word, or the root's."""
+        is_at_server = self._office.rank >= _SERVER
+        own = is_said_here(entry, self._noted) if is_at_server else is_ours(self._office, entry)
+        return entry.header.author, self._office.replica.door.rank_of(entry.header), own
 
 
 def _write_of(entry: Entry) -> _Write:

@@ -12,7 +12,8 @@ Rules:
   others have made it honours, and is made surer of nobody by them (docs/adr/0396);
 - out of a backup nothing is known but what is noted since, whatever comes first in it, and whatever it leaves out that
   comes later: both are the word of whoever wrote it (docs/adr/0329, docs/adr/0347);
-- which revocations were said here is noted likewise: by others a thief has a device seem gone (docs/adr/0332).
+- which revocations were said here is noted likewise: by others a thief has a device seem gone (docs/adr/0332); and
+  which grants take them back, by others one that is gone seems back (docs/adr/0406).
 
 docs/adr/0293. Notes are marks of this replica, by pseudonymous ids, and no part of any set. docs/protocol.md,
 "Confirmed devices".
@@ -29,6 +30,7 @@ from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import orders_by_key
 from protocol.replica.office.held_in_space import fallen, grants_not_held_back, not_held_back
+from protocol.replica.office.said_here import BACK_MARKS, CUT_MARKS, is_said_here, noted_cuts
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
 from protocol.roles import HAS_READING_KEYS, RANK, SHARED, Role
@@ -37,15 +39,13 @@ WHOSE_MARKS: Final = "whose-device/"
 """+ whose-device-agreement, in hex but for `_NOBODYS` → `How`: by what it is known as that."""
 CODE_MARKS: Final = "codes-made/"
 """+ entry in hex: the codes that this server has made."""
-CUT_MARKS: Final = "cuts-made/"
-"""+ entry in hex: the revocations that this server has said."""
 WHOSE_SINCE_MARK: Final = "whose-device-since"
 """Since what arrival devices and codes are noted (as `EntryStore.latest` says it)."""
 CUTS_SINCE_MARK: Final = "cuts-made-since"
 """Since what arrival revocations are."""
 AT_ONCE_MARK: Final = "came-at-once"
 """That what is here came out of a backup, or of a damaged database: none of it is known by having been here."""
-_NOTED_AS: Final[Mapping[int, str]] = {Kind.INVITE: CODE_MARKS, Kind.REVOKE: CUT_MARKS}
+_NOTED_AS: Final[Mapping[int, str]] = {Kind.INVITE: CODE_MARKS, Kind.REVOKE: CUT_MARKS, Kind.GRANT: BACK_MARKS}
 _NOBODYS: Final = "machine"
 """As whose a machine is noted that is nobody's own: who runs a school is nobody's either, and something else."""
 _NUMBER_BYTES: Final = 8
@@ -74,12 +74,22 @@ async def begin_noting(store: EntryStore, root: bytes, *, is_whole: bool = True)
 
 
 async def note_said(store: EntryStore, said: Iterable[Entry]) -> None:
-    """Those of these that are codes or revocations were made here."""
+    """Those of these that are codes, revocations, or take revocations back, were made here."""
     marks: dict[str, bytes | None] = {
-        noted + one.id.hex(): b"" for one in said if (noted := _NOTED_AS.get(one.header.kind)) is not None
+        noted + one.id.hex(): b"" for one in said if (noted := _noted_as(one)) is not None
     }
     if marks:
         await store.set_marks(marks)
+
+
+def is_about_cuts(said: Entry) -> bool:
+    """Whether an entry of an office's cuts off, or names what it takes back of that."""
+    return said.header.kind == Kind.REVOKE or (said.header.kind == Kind.GRANT and bool(said.header.parents))
+
+
+def _noted_as(said: Entry) -> str | None:
+    is_noted = said.header.kind == Kind.INVITE or is_about_cuts(said)
+    return _NOTED_AS[said.header.kind] if is_noted else None
 
 
 async def cuts_of_others(office: Office) -> list[Entry]:
@@ -92,15 +102,15 @@ async def cuts_of_others(office: Office) -> list[Entry]:
     store = office.replica.store
     since = await _since(store, CUTS_SINCE_MARK)
     later = await store.scan_kinds([Kind.REVOKE], 0 if since is None else since[0])
-    noted = await store.marks(CUT_MARKS)
-    return [one for one in later if one.header.grant is not None and CUT_MARKS + one.id.hex() not in noted]
+    noted = await noted_cuts(store)
+    return [one for one in later if not is_said_here(one, noted)]
 
 
 async def cuts_said_here(office: Office) -> list[Entry]:
     """The revocations that this server has noted as its own, or that a root has said: no copy of its key says these."""
-    noted = await office.replica.store.marks(CUT_MARKS)
+    noted = await noted_cuts(office.replica.store)
     said = await office.replica.store.scan_kinds([Kind.REVOKE])
-    return [one for one in said if one.header.grant is None or CUT_MARKS + one.id.hex() in noted]
+    return [one for one in said if is_said_here(one, noted)]
 
 
 async def made_here(store: EntryStore, codes: Iterable[Entry]) -> list[Entry]:
@@ -233,7 +243,7 @@ class KnownHere:
         own = self._office.own_device[0]
         known |= {each.pair for each in called if each.author == own and self._is_of_before(each.grant)}
         for each in called:
-            if each.pair not in known and await self._is_by_a_school(each):
+            if each.pair not in known and await self.is_by_a_school(each):
                 known.add(each.pair)
         return known
 
@@ -284,6 +294,16 @@ class KnownHere:
             right = door.authority(right.under)
         return right is None or right.key not in (await self._office.replica.view(door.territory)).roster.cut
 
+    async def is_by_a_school(self, given: Authority) -> bool:
+        """Whether a school's computer that is known has let a device in, by no code of nobody's."""
+        door = self._office.replica.door
+        if given.predecessor is not None or not self._is_school(door.authority(given.under)):
+            return False
+        if given.invite is None:
+            return True
+        code = await self._code_of(given)
+        return code is not None and await self.is_made_by_somebody_known(code)
+
     async def _is_by_known_code(self, right: Authority) -> bool:
         """Whether what a right names as its code is one, and of somebody known; whose makers stand above it each."""
         code = await self._code_of(right)
@@ -293,16 +313,6 @@ class KnownHere:
             return True
         maker = self._office.replica.door.authority(code.header.grant)
         return maker is not None and right.rank < maker.rank and await self.is_from_known_hands(maker)
-
-    async def _is_by_a_school(self, given: Authority) -> bool:
-        """Whether a school's computer that is known has let a device in, by no code of nobody's."""
-        door = self._office.replica.door
-        if given.predecessor is not None or not self._is_school(door.authority(given.under)):
-            return False
-        if given.invite is None:
-            return True
-        code = await self._code_of(given)
-        return code is not None and await self.is_made_by_somebody_known(code)
 
     def _is_school(self, right: Authority | None) -> bool:
         """Whether a right to let in is a school's, and of a computer that is known."""

@@ -8,7 +8,8 @@ Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0390):
   ever cut off: by its own notes they are hers, and it needs no word of one about the other (docs/adr/0400);
 - while it knows one of somebody's, whom it does not know begins no voice of theirs in any class, also where that one is
   not: whoever has its key lists her in a colleague's class, with a computer of theirs (docs/adr/0398). Known is a copy
-  as well that made keys for itself; and who was cut off, unless this server said so, or the root: others say a thief's;
+  as well that made keys for itself; and who was cut off, unless this server said so, or the root, wherever hers was let
+  in, and has not taken it back: others say a thief's, and who left one class is in others (docs/adr/0406);
 - of the others it goes by whom it heard of first, in whatever space: that is its own order, and nobody else's;
 - out of a backup that order is whoever's who wrote it: there those count alone whom somebody has let in by their own
   names since, and of the others dates decide. A code used since is a second laptop's, as likely as a first one's.
@@ -18,13 +19,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from itertools import islice
 
 from protocol.model.entry import Kind
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.device_cuts import orders_by_key
-from protocol.replica.office.known_here import KnownHere, cuts_said_here
+from protocol.replica.office.device_cuts import cut_off_here, orders_by_key
+from protocol.replica.office.known_here import KnownHere
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import authorities_over
 from protocol.rights.speaking import UNMET, Remembered
@@ -48,8 +49,8 @@ class ServersMemory:
         self._here: KnownHere | None = None
         self._called: defaultdict[bytes, list[Authority]] = defaultdict(list)
         self._cut: set[bytes] = set()
-        self._cut_here: set[bytes] = set()
-        """Those of them that this server has noted to have cut off itself, or that the root has."""
+        self._is_out: Callable[[Authority], bool] = lambda _: False
+        """Whether this server, or the root, has cut a device off itself where a grant of it lies."""
         self._cuts_read = 0
         self._order: dict[bytes, dict[Device, int]] = {}
         self._strangers: dict[bytes, frozenset[Device]] = {}
@@ -116,7 +117,7 @@ class ServersMemory:
         known = await here.known_of(called)
         first = here.named_of(called) if here.at_once else known
         self._order[person] = _in_order(first, called, self._cut, at_once=here.at_once)
-        is_one_left = any(device[0] not in self._cut_here for device in first)
+        is_one_left = any(each.pair in first and not self._is_out(each) for each in called)
         self._sure[person] = _sure(first, self._cut)
         self._strangers[person] = _strangers(known, called) if is_one_left else frozenset()
 
@@ -124,7 +125,7 @@ class ServersMemory:
         store = self._office.replica.store
         latest = await store.latest()
         self._cut.update(orders_by_key(await store.scan_kinds([Kind.REVOKE], self._cuts_read)))
-        self._cut_here = set(orders_by_key(await cuts_said_here(self._office)))
+        self._is_out = await cut_off_here(self._office)
         self._cuts_read = self._cuts_read if latest is None else max(self._cuts_read, latest[0])
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Container, Iterable, Mapping
 
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Revocation
-from protocol.replica.office.device_cuts import orders_by_key
+from protocol.replica.office.device_cuts import cut_off_here, orders_by_key
 from protocol.replica.office.held_codes import let_in_by_codes_of
 from protocol.replica.office.held_in_space import not_held_back
 from protocol.rights.door import Authority, Door
@@ -28,12 +28,13 @@ class Members:
         """Over an opened server; nothing is read before `list`."""
         self._server = server
         self._made_from: object = None
-        self._entries: Mapping[bytes, int] | None = None
+        self._entries: tuple[int, Mapping[bytes, int]] | None = None
         self._members: tuple[Member, ...] = ()
 
     async def list(self, counts: Mapping[bytes, int]) -> tuple[Member, ...]:
         """The devices; `counts` are the entries of each space, as the store counts them now."""
-        if counts == self._entries:
+        noted = self._server.replica.noted
+        if (noted, counts) == self._entries:
             return self._members
         authorities = [each for each in self._server.replica.door.authorities() if each.role in DEVICES]
         revoked = {key for entry in await self._server.store.scan_kinds([Kind.REVOKE]) if (key := _key_revoked(entry))}
@@ -43,12 +44,12 @@ class Members:
             if authority.key in reached or authority.predecessor is not None:
                 doubtful.setdefault(authority.space, []).append(authority)
         lines = {above for space in doubtful for above in self._server.replica.door.lineage(space)}
-        made_from = (len(authorities), len(revoked), [(space, counts.get(space, 0)) for space in sorted(lines)])
+        made_from = (noted, len(authorities), len(revoked), [(space, counts.get(space, 0)) for space in sorted(lines)])
         if made_from != self._made_from:
             closed = await self._closed(doubtful)
             self._members = _members(authorities, closed, await self._let_in_since(authorities, closed))
             self._made_from = made_from
-        self._entries = dict(counts)
+        self._entries = noted, dict(counts)
         return self._members
 
     async def _closed(self, doubtful: Mapping[bytes, Iterable[Authority]]) -> set[bytes]:
@@ -61,8 +62,12 @@ class Members:
         return closed
 
     async def _let_in_since(self, authorities: Iterable[Authority], closed: Container[bytes]) -> set[bytes]:
-        """Whom a server has cut off, and who reads by what others have said, which came since (docs/adr/0236)."""
+        """Whom a server has cut off, and who reads by what others have said, which came since (docs/adr/0236).
+
+        So has whoever says it with a copy of this server's key: it has noted what it said itself (docs/adr/0406).
+        """
         door, store = self._server.replica.door, self._server.store
+        is_out = await cut_off_here(self._server)
         said = await store.scan_kinds([Kind.REVOKE])
         orders = orders_by_key(entry for entry in said if _is_by_server(door, entry.header.grant))
         standing: dict[bytes, list[Authority]] = {}
@@ -74,7 +79,7 @@ class Members:
         }
         rights = await store.scan_kinds([Kind.REVOKE, Kind.GRANT, Kind.SUCCESSOR]) if by_others else ()
         came = {entry.id: place for place, entry in enumerate(rights)}
-        found = set[bytes]()
+        found = {each.key for each in authorities if each.grant not in closed and is_out(each)}
         for key, held in by_others.items():
             # one that is held back is no order, nor does it take the place of one that is
             *_, last = [None, *(await not_held_back(self._server.replica, orders[key]))]

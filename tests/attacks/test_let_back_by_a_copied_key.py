@@ -1,0 +1,109 @@
+"""What a server has cut off itself comes back by its own word alone, by none of a copy of its key (docs/adr/0406)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from protocol.identity import DeviceKeys
+from protocol.model.entry import Kind
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.device_cuts import orders_by_key
+from protocol.rights.door import Authority
+from tests.attacks.test_whose_a_device_is_at_a_server import Thieving, spy
+from tests.harness.attack import attack
+from tests.harness.office_devices import town
+from tests.integration.test_lifecycle import Year
+
+ROW = "what a server has cut off, a copy of its key lets back"
+
+
+def _whoever_said_it(*_: object) -> bool:
+    """As if all that is said with the server's key were said by the server."""
+    return True
+
+
+async def _nobody(_: Office) -> Callable[[Authority], bool]:
+    return lambda _given: False
+
+
+AS_ITS_OWN = {"protocol.replica.office.device_cuts.is_said_here": _whoever_said_it}
+
+
+@pytest.fixture
+async def thieving(tmp_path: Path) -> AsyncIterator[Thieving]:
+    async with town(tmp_path) as here:
+        teacher, machine, person, pupil, item = await here.class_at_work()
+        made = Thieving(Year(here, teacher, machine, person, pupil, item, tmp_path))
+        await made.is_stolen()
+        yield made
+
+
+async def _is_let_back(thieving: Thieving, his: DeviceKeys, person: str) -> None:
+    """Wherever it was cut off, by a grant that names what did it."""
+    said = orders_by_key(await thieving.office.server.store.scan_kinds([Kind.REVOKE]))[his.signing.public]
+    for space in {order.header.space for order in said}:
+        names = [order.id for order in said]
+        await thieving.brings(Kind.GRANT, thieving.let_in(his, person=person), space=space, parents=names)
+    assert await thieving.reads(his, thieving.here.space)
+
+
+@attack(ROW, off=AS_ITS_OWN)
+async def test_a_reported_device_of_somebody_who_has_no_other_comes_along_into_no_class_unsaid(
+    thieving: Thieving,
+) -> None:
+    his, person = spy(), await thieving.office.add_person("M. Durand", "teacher")  # who has no computer yet
+    await thieving.brings(Kind.GRANT, thieving.let_in(his, person=person))
+    assert await thieving.reads(his, await thieving.next_class(person))  # it is told, and somebody looks at it
+    await thieving.year.do("lost", device=his.signing.public.hex())
+    await _is_let_back(thieving, his, person)
+    assert not await thieving.reads(his, await thieving.next_class(person))
+    (line,) = thieving.office.said.lines
+    assert f"the device {his.signing.public.hex()} stays out" in line
+
+
+@attack(ROW, off=AS_ITS_OWN)
+async def test_nor_does_one_that_somebody_had_let_in_by_its_name(thieving: Thieving) -> None:
+    his, person = spy(), thieving.year.person
+    await thieving.brings(Kind.GRANT, thieving.let_in(his))
+    await thieving.year.do("grant", device=his.signing.public.hex(), space=[thieving.here.space.hex()])
+    await thieving.year.do("lost", device=his.signing.public.hex())
+    await _is_let_back(thieving, his, person)
+    space = await thieving.next_class()
+    assert [await thieving.reads(each, space) for each in (thieving.year.teacher, his)] == [True, False]
+
+
+async def _told_of(thieving: Thieving) -> str:
+    del thieving.office.said.lines[:]
+    await thieving.year.do("devices")
+    return "\n".join(thieving.office.said.lines)
+
+
+@attack(ROW, off={"sync_server.handlers.overview.members.cut_off_here": _nobody})
+async def test_where_it_is_let_back_it_is_told_among_the_devices(thieving: Thieving) -> None:
+    his, person = spy(), thieving.year.person
+    await thieving.brings(Kind.GRANT, thieving.let_in(his))
+    await thieving.year.do("lost", device=his.signing.public.hex())
+    assert "a copy of this server's key" not in await _told_of(thieving)
+    await _is_let_back(thieving, his, person)
+    assert f"the device {his.signing.public.hex()} was cut off here" in await _told_of(thieving)
+
+
+async def test_who_is_found_again_and_let_back_by_a_command_comes_along_and_nothing_is_told(thieving: Thieving) -> None:
+    hers = thieving.year.teacher.agent.device.hex()
+    await thieving.year.do("lost", device=hers)
+    await thieving.year.do("grant", device=hers, space=[thieving.here.space.hex()])
+    assert await thieving.reads(thieving.year.teacher, await thieving.next_class())
+    assert thieving.office.said.lines == []
+    assert await _told_of(thieving) == ""
+
+
+async def test_also_once_the_servers_keys_are_others(thieving: Thieving) -> None:
+    hers = thieving.year.teacher.agent.device.hex()
+    await thieving.year.do("lost", device=hers)
+    await thieving.year.do("grant", device=hers, space=[thieving.here.space.hex()])
+    await thieving.new_keys()
+    assert await thieving.reads(thieving.year.teacher, await thieving.next_class())
+    assert await _told_of(thieving) == ""
