@@ -4,7 +4,8 @@ Rules:
 - a portfolio is what a family may have: what the pupil handed in, as files, and what was said of it. It is written from
   what this device can open, which writes no receipt; what it cannot open is named;
 - what was said lies apart from what was handed in, a file for each who said something, which is called after them and
-  after nothing else: no text, and no file that is handed in, passes for anybody's word (docs/adr/0371). What they gave
+  after nothing else: no text, and no file that is handed in, passes for anybody's word (docs/adr/0371). It begins with
+  its day. Of computers of one name that led to each other never, each has one (docs/adr/0401). What they gave
   with it (a corrected copy) lies beside it, in a folder that is called likewise (docs/adr/0386);
 - a folder is called after the pupil, and by what else the lists called them; that of one who has by now a name that was
   another's is not written before it is asked for by the id (docs/adr/0289);
@@ -290,10 +291,11 @@ async def _give(agent: Agent, lying: NotShown, work: Work, folder: str, name: st
     notes = [note for note in work.remarks if not note.record.says_nothing]
     said = await works.said(lying.roster, notes, f"{folder}/{FEEDBACK_FOLDER}/{name}")
     for note, (place, row) in zip(notes, said, strict=True):
-        words = "".join(f"{part}\n" for part in (note.record.mark, note.record.text) if part).encode()
+        words = [part for part in (note.record.mark, note.record.text) if part]
         if words or note.record.content is None:
-            await outgoing.start(f"{place}{SAID_ENDING}", len(words))
-            await outgoing.data(words)
+            text = "".join(f"{part}\n" for part in (_day(note.at_ms), *words)).encode()
+            await outgoing.start(f"{place}{SAID_ENDING}", len(text))
+            await outgoing.data(text)
             await outgoing.end()
         if "missing" in row:
             await outgoing.progress(f"not in it: the files of {place}, which are not whole here")

@@ -180,7 +180,7 @@ async def test_a_portfolio_has_a_pupils_work_and_what_was_said_of_it_and_writes_
     lea, done, other = (f"Léa ({year.pupil[:8]})", *(f"{day} Racontez ({one[:8]})" for one in (work, unopened)))
     places = {f"{lea}/travaux/{done}", f"{lea}/travaux/{other}", f"{lea}/corrections/{done}"}
     assert {path.rpartition("/")[0] for path in files} == places
-    assert files[f"{lea}/corrections/{done}/Mme Petit.txt"].decode() == "A\nTrès bien.\n"
+    assert files[f"{lea}/corrections/{done}/Mme Petit.txt"].decode() == f"{day}\nA\nTrès bien.\n"
     assert files[f"{lea}/travaux/{done}/{next(iter(WORK))}"] == next(iter(WORK.values()))
     assert (await Desk(year.teacher.agent).work(unopened))["state"] == "server"
     with pytest.raises(BadInput) as caught:

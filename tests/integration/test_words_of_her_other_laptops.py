@@ -11,6 +11,7 @@ import pytest
 
 from protocol.errors import BadInput, Code
 from protocol.rights.vouching import device_id
+from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import own_device
 from sync_agent.keys.phrases import new_phrase
 from tests.harness.classroom import Device, work_of
@@ -18,6 +19,7 @@ from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import CHEAP, her_next_laptop, report_on_a_heads
 from tests.harness.portal import portal
+from tests.harness.portfolios import remarks_in
 from tests.harness.spied_class import SpiedClass, answered_class
 
 FIRST = "Bien raconté."
@@ -125,3 +127,24 @@ async def test_on_one_to_which_the_lost_one_never_led_what_she_had_said_stays_be
     )
     assert told == [f"{beside}: “{FIRST}” (mark 18/20)"]
     assert await _texts(here) == [SECOND, FIRST]
+
+
+async def test_a_portfolio_calls_them_the_same_on_each_of_her_laptops_and_on_a_colleagues(here: SpiedClass) -> None:
+    """Of the laptop that is in the class for longer the text has no number, whoever heard of which first."""
+    second = await here.room.teacher()
+    roy = await here.room.device(Role.TEACHER, person=await _person(here, "M. Roy"))
+    await here.sync(second, roy, here.teacher)
+    await _confirms(here, here.teacher, second)
+    await Desk(here.teacher.agent).ask("key-confirm", reader=device_id(own_device(roy.agent)).hex())
+    await here.sync(here.teacher, second, roy, here.machine)
+    await _says(here, second, SECOND)
+    await here.sync(here.teacher)
+    await _says(here, here.teacher, FIRST)
+    await here.sync(second, roy)
+    for device in (here.teacher, second, roy):
+        files = await Desk(device.agent).files("portfolio", space=here.room.space.hex())
+        assert remarks_in(files) == {"Mme Petit": f"{FIRST}\n", "Mme Petit [2]": f"{SECOND}\n"}
+
+
+async def _person(here: SpiedClass, name: str) -> bytes:
+    return await here.room.territory.person(name, PersonRole.TEACHER, here.room.space)

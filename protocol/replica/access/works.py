@@ -28,10 +28,10 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings, Need, work_need
-from protocol.replica.office.heard import let_in_first
 from protocol.replica.office.not_shown import NotShown
 from protocol.replica.office.whose_words import files_of, names_of_words, whose_words
 from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device
 from protocol.trust.sealing import SealReader
 
 WORK_FOLDER: Final = "travaux"
@@ -51,6 +51,7 @@ _BARE: Final[dict[str, JSON]] = {
 OpenKey: TypeAlias = Callable[[Work], Awaitable[bytes | None]]
 """The content key of a hand-in, if whoever asks can open it."""
 Row: TypeAlias = dict[str, JSON]
+_NEVER: Final = 1 << 64, b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +115,12 @@ class Works:
     async def said(self, roster: Roster, notes: Sequence[FeedbackNote], folder: str) -> list[tuple[str, Row]]:
         """Each of these, and its place in `folder`, which is called after whose word it is; its files lie there.
 
-        Where several computers speak by one name, that is of the one that was let in first, as this replica heard it.
+        Where several computers speak by one name, that is of the one that has been in the class for longest: all
+        replicas that have heard the same call them the same (docs/adr/0401).
         """
         names = await names_of_words(self.replica, roster, {note.grant for note in notes})
-        places = let_in_first(self.replica) if len(notes) > 1 else {}
-        in_order = sorted(notes, key=lambda note: places.get(note.grant, len(places)))
+        since = _let_in_at(roster) if len(notes) > 1 else {}
+        in_order = sorted(notes, key=lambda note: since.get(note.device, _NEVER))
         called = files_of(names.get(note.grant) for note in in_order)
         files = {note.id: name for note, name in zip(in_order, called, strict=True)}
         found = list[tuple[str, Row]]()
@@ -204,3 +206,12 @@ class Works:
 
     def _reading(self, stream: bytes) -> aclosing[AsyncGenerator[bytes, None]]:
         return aclosing(self.holdings.read_checked(stream))
+
+
+def _let_in_at(roster: Roster) -> dict[Device, tuple[int, bytes]]:
+    """Since when each teacher's computer is in a class, by the earliest of its grants there, over or not."""
+    found: dict[Device, tuple[int, bytes]] = {}
+    for given in roster.granted.values():
+        at = given.at, given.grant
+        found[given.pair] = min(at, found.get(given.pair, at))
+    return found
