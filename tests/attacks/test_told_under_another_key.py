@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from protocol.clock import at_from
+from protocol.clock import DAY_MS, at_from
 from protocol.messages.calls import SyncRequest
 from protocol.messages.lives import Twin
 from protocol.model.entry import Kind, compose
@@ -17,11 +17,13 @@ from protocol.model.structure import Revocation
 from protocol.replica.answering.told import untold_by
 from protocol.replica.at_work.readers import ever_opened_to
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.arrivals import note_arrivals
 from sync_agent.keys.binding import Hardware, Part
 from sync_agent.keys.succession import TELLINGS, Place, bind
 from sync_agent.sync.asking import Asking
 from sync_agent.sync.session import Session
 from sync_server.handlers.by_kit.not_heard import is_machine_of
+from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.handlers.overview.devices import Device as Listed
 from sync_server.opened.app import Server
 from sync_server.opened.contacts import Heard
@@ -109,6 +111,8 @@ async def _elsewhere_under_new_keys(here: Town, folder: Path) -> _Scene:
     office, server, other = here.office, here.office.server, await another_class(here)
     await calls_for_an_hour(here)
     assert await unheard(here) == []
+    await note_arrivals(server.store, office.clock())
+    office.clock.advance(DAY_MS)
     machine = await takes_keys_of_its_own(here, machine)
     agent = machine.agent
     async with answered_once_by_a_thief(here, folder, machine, WORK, says_so=False):
@@ -198,6 +202,30 @@ async def test_and_one_that_is_taken_out_of_the_class_into_which_the_thief_had_l
         await here.office.do("ungrant", device=scene.key, space=[scene.other.hex()])
         assert await unheard(here) == [(scene.key, 0)]
         await is_not_closed(here, tmp_path)
+
+
+async def _whatever_it_was(*_: object) -> bool:
+    """As if the end of a stolen key's right were the end of all that its device ever had."""
+    return True
+
+
+@attack(ROW, off={"sync_server.handlers.overview.let_go._is_let_in_anywhere": _whatever_it_was})
+async def test_and_one_that_has_by_a_stolen_keys_word_alone_what_let_it_in_once_that_counts_no_more(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        scene, office = await _elsewhere_under_new_keys(here, tmp_path), here.office
+        await calls_for_an_hour(here)
+        given = lets_in(await right_of(scene.machine))
+        await thief_says(office, Draft(here.space, Kind.GRANT, office.server.grant, given))
+        await note_arrivals(office.server.store, office.clock())
+        await office.with_kit("rotate server", kit_in(tmp_path / "server" / "kit", None), since="12h")
+        assert await unheard(here) == [(scene.key, 0)]
+        await is_not_closed(here, tmp_path)
+        (row,) = (await office.do("space close", space=office.space))["unheard"]
+        assert row["let_in"] is False
+        await office.do("ungrant", device=scene.key, space=[office.space])
+        assert await unheard(here) == []
 
 
 @pytest.mark.parametrize("command", ["ungrant", "revoke", "lost"])

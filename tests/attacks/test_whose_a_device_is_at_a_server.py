@@ -302,7 +302,7 @@ async def test_nor_does_it_matter_through_how_many_hands_the_stolen_key_called_i
     assert any(device_words((his.signing.public, his.agreement.public)) in each for each in thieving.office.said.lines)
 
 
-def _all_that_name_one(_: object, given: Iterable[Authority], *_rest: object) -> list[Authority]:
+async def _all_that_name_one(_: object, given: Iterable[Authority], *_rest: object) -> list[Authority]:
     return [each for each in given if each.invite is not None]
 
 
@@ -328,6 +328,31 @@ async def test_a_grant_that_names_something_of_anothers_as_its_code_shows_none(t
     assert await thieving.reads(his, space)
     await thieving.new_keys(since=True)
     assert not await thieving.reads(his, space)
+
+
+@attack(ROW, off={"protocol.replica.office.known_here.KnownHere._is_school": _any_school})
+async def test_nor_does_one_that_names_a_code_of_another_schools_head_whom_a_copied_key_made_up_before(
+    thieving: Thieving,
+) -> None:
+    his, head, server = spy(), spy(), thieving.office.server
+    person = await thieving.office.add_person("M. Durand", "teacher")  # who has no computer yet
+    made = await thieving.year.do("space add", name="CE1", school="0180002E", year=None)
+    other = bytes.fromhex(made["space"])
+    school = server.replica.door.parent(other)
+    right = await thieving.brings(Kind.GRANT, thieving.let_in(head, Role.HEAD), space=school)
+    await thieving.is_stolen()  # as they believe
+    await thieving.brings(Kind.GRANT, thieving.let_in(his, person=person))
+    secret = Invitation.create(server.replica.territory, os.urandom(10)).secret_hash
+    code = Invite(secret, Role.TEACHER, (other,), bytes.fromhex(person), 1, thieving.clock() + DAY_MS).encode()
+    his_code = await thieving.brings(Kind.INVITE, code, space=school, key=head.signing, under=right.id)
+    let_in = Grant(*_of(his), Role.TEACHER, bytes.fromhex(person), his_code.id).encode()
+    await thieving.brings(Kind.GRANT, let_in, space=other, key=head.signing, under=right.id)
+    await thieving.new_keys()
+    space = await thieving.next_class(person)
+    assert await thieving.reads(his, space)
+    await thieving.new_keys(since=True)
+    assert not await thieving.reads(his, space)
+    assert any(device_words((his.signing.public, his.agreement.public)) in each for each in thieving.office.said.lines)
 
 
 async def code_of_somebody_let_in(thieving: Thieving, role: Role, space: bytes) -> str:

@@ -8,8 +8,8 @@ Rules:
 - whoever came in by such a code, at this server too, is cut off as well, as with `lost`, in the new server's name; a
   grant to the device itself lets it back in, for good;
 - nor does it end what this server has given on since, with keys that still count, to a device whose first grant is
-  held back, of whatever role: it is cut off there, unless somebody has let it in by its own name, or a later code has;
-  where a head teacher's computer has given it on, it is told (docs/adr/0394);
+  held back, of whatever role: it is cut off there, unless somebody has let it in by its own name, or a later code of
+  somebody known has (docs/adr/0407); where a head teacher's computer has given it on, it is told (docs/adr/0394);
 - who is cut off so and may let others in has said nothing since that time either, and whom it let in goes with it;
 - without a time nobody knows which of them a thief had let in: each is told by its words, for somebody to look at, with
   whoever came in by codes of devices that old keys let in and nobody here knows, and with these.
@@ -131,11 +131,8 @@ async def given_on_elsewhere(server: Server, old: Collection[bytes]) -> list[Dev
 
 async def _given_on(server: Server, old: Collection[bytes]) -> dict[bytes, list[Authority]]:
     """By what devices are in still whose first grant stems from these keys, and is held back; not those named since."""
-    door, is_named, is_by_code = (
-        server.replica.door,
-        await let_in_by_name(server.store),
-        await let_in_by_code(server.store),
-    )
+    door, known = server.replica.door, await KnownHere.of(server)
+    is_named, is_by_code = await let_in_by_name(server.store), await let_in_by_code(server.store)
     fell, first = await fallen(server.replica, old), dict[bytes, Authority]()
     found = defaultdict[bytes, list[Authority]](list)
     for each in door.authorities():
@@ -145,24 +142,23 @@ async def _given_on(server: Server, old: Collection[bytes]) -> dict[bytes, list[
         given = door.authorities_of(key)
         standing = [each for each in given if await in_force(server.replica, each)]
         for alike in ([each for each in standing if (each.role in SHARED) is shared] for shared in (False, True)):
-            shown = _shown(server, alike, [each for each in given if each.grant in fell], is_by_code)
+            shown = await _shown(known, alike, [each for each in given if each.grant in fell], is_by_code)
             if alike and not any(map(is_named, alike)) and not await _any_by_a_code(server, shown, old):
                 found[key] += alike
     return found
 
 
-def _shown(
-    server: Server, given: Iterable[Authority], fell: Iterable[Authority], is_by_code: Callable[[Authority], bool]
+async def _shown(
+    known: KnownHere, given: Iterable[Authority], fell: Iterable[Authority], is_by_code: Callable[[Authority], bool]
 ) -> list[Authority]:
     """Those of these grants whose word that a device came by a code is heard: of a code that none which fell names.
 
-    A server knows by whose code it let somebody in: what its key says of that is a thief's word as well.
+    A server knows by whose code it let somebody in: what its key says of that is a thief's word as well, and so is what
+    a school's computer says that it does not know.
     """
-    named, door = {each.invite for each in fell}, server.replica.door
+    named = {each.invite for each in fell}
     return [
-        each
-        for each in given
-        if each.invite not in named and (is_by_code(each) or _is_below(door.authority(each.under)))
+        each for each in given if each.invite not in named and (is_by_code(each) or await known.is_by_a_school(each))
     ]
 
 

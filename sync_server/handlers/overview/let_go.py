@@ -11,11 +11,12 @@ Rules:
   in whatever others it is (docs/adr/0359); but of one that the kit has closed for all nothing is awaited;
 - nor has it of one of which it says itself that it holds something, whatever right of it is known here: what let it in
   may have come to that device alone. There it is let go of by a word that cuts it off there; one about other classes
-  says nothing of that (docs/adr/0369);
+  says nothing of that (docs/adr/0369), nor does the end of what a stolen key gave it, if that is all that is known of
+  it (docs/adr/0407);
 - that it was ever in there, its own word does not show: that takes a right that names it, or keys of its before, in
   that space or above it, and that no honest word holds back (docs/adr/0379).
 
-docs/adr/0332, docs/adr/0349, docs/adr/0359, docs/adr/0369, docs/adr/0379.
+docs/adr/0332, docs/adr/0349, docs/adr/0359, docs/adr/0369, docs/adr/0379, docs/adr/0407.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from protocol.model.entry import Entry
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.known_here import KnownHere, cuts_of_others
 from protocol.replica.office.withdrawals import ungrant_device
-from protocol.rights.door import Door
+from protocol.rights.door import Authority, Door
 from protocol.rights.revocations import cuts_of, without_right
 from protocol.rights.roster import authorities_over
 from protocol.roles import DEVICES, RANK, Role
@@ -147,13 +148,26 @@ async def _is_let_go(server: Server, device: bytes, spaces: Iterable[bytes], dou
     Of whom it is not known how they came in somewhere nobody knows either who has closed it to them, unless they are
     cut off there all the same.
     """
-    door = server.replica.door
+    door, untold_of = server.replica.door, server.contacts.of(device).untold_of
     given = [each for each in door.authorities_of(device) if each.role in DEVICES]
+    is_let_in = await _is_let_in_anywhere(server, given, doubted)
     for space in spaces:
-        here = {each.grant for each in given if door.covers(each, space)} or {device}
+        known = given if is_let_in or not untold_of(space) else []
+        here = {each.grant for each in known if door.covers(each, space)} or {device}
         if not here <= (await _found(server, space, doubted)).out:
             return False
     return True
+
+
+async def _is_let_in_anywhere(server: Server, given: Iterable[Authority], doubted: Sequence[Entry]) -> bool:
+    """Whether one of these rights is not held back where it lies, but for `doubted` words: somebody honest gave it.
+
+    What is held back says nothing of how its device came in, and so nothing of where that has ended.
+    """
+    for each in given:
+        if each.grant not in (await _found(server, each.space, doubted)).held:
+            return True
+    return False
 
 
 async def _found(server: Server, space: bytes, doubted: Sequence[Entry]) -> _Found:
