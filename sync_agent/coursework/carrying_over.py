@@ -9,10 +9,10 @@ Rules:
   What a computer wrote that is called this teacher's own, and never led here, as one that was lost, goes on at once
   where that computer is named (docs/adr/0403);
 - assignments and announcements are of their year and stay;
-- each lesson that is left is named, and why. Where one of theirs is not shown as they have it (it is hidden, or its
-  newest version is; somebody whom this device does not heed has withdrawn it, or said another version), nothing is
-  published before it was named by its id, or said that it stays: whoever has the server's key does so for an hour, and
-  the class is closed afterwards (docs/adr/0356);
+- each lesson that is left is named, and why; who says that what is not shown stays is told how many. Where one of
+  theirs is not shown as they have it (it is hidden, or its newest version is; somebody whom this device does not heed
+  has withdrawn it, or said another version), nothing is published before it was named by its id, or said that it stays:
+  whoever has the server's key does so for an hour, and the class is closed afterwards (docs/adr/0356);
 - as of when this computer knows the class is told, and asked about where that is not of late (docs/adr/0380).
 """
 
@@ -97,6 +97,7 @@ async def carry_over(
     asked = {each.id for each, is_there in lessons if each.asks and not is_there} - named
     bare = sum(entry.payload is None for entry in lying.items)
     carried, already, incomplete, strange, left = list[_Lesson](), list[str](), list[str](), list[str](), list[Left]()
+    told = list[str]()
     for each, is_there in lessons:
         if is_there:
             already.append(each.title)
@@ -105,13 +106,18 @@ async def carry_over(
         elif each.version is None:
             strange.append(each.title)
             hidden = "" if each.why is None else f", and it is {each.why}"
-            await outgoing.progress(
+            told.append(
                 f"left, {each.id.hex()[:12]}, since no computer of yours has confirmed who wrote it, "
                 f"{await _by_whom(agent, view, each.taken)}{hidden}: {each.title}"
             )
         else:
             left.append(Left(each.id, each.title, each.why or ""))
-            await outgoing.progress(f"left, {each.id.hex()[:12]}, {each.why}: {each.title}")
+            told.append(f"left, {each.id.hex()[:12]}, {each.why}: {each.title}")
+    if told and shown_only:
+        counted = f"{len(left)} lessons that are not shown as you have them, and {len(strange)}"
+        told = [f"left, and named without --shown-only: {counted} whose author no computer of yours has confirmed"]
+    for line in told:
+        await outgoing.progress(line)
     await _tell_of_computers(agent, {one: set(ids) - named for one, ids in by_computer.items()}, outgoing)
     if bare:
         await outgoing.progress(f"left: {bare} items of which only that there is one has come; sync first")

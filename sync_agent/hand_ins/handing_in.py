@@ -405,12 +405,13 @@ async def told_of_feedback(agent: Agent, wanted: bytes, before: Sequence[Feedbac
     names = await names_of_words(agent.replica, roster, {note.grant for note in (*others, *before)})
 
     def told(note: FeedbackNote) -> str:
-        name = names.get(note.grant) or "somebody"
+        name, unseen = names.get(note.grant) or "somebody", ""
         if note in own.beside and note.author in roster.cut:
             name += ", on a computer that was cut off and had not confirmed this one,"
         elif note in own.beside:
             name += ", on a computer that has not confirmed this one,"
-        return f"{name} had said: {_quoted(note.record)}"
+            unseen = ". Until it has (`key confirm` there), pupils may be shown what it says alone"
+        return f"{name} had said: {_quoted(note.record)}{unseen}"
 
     lines = [f"this takes the place of what {told(note)}" for note in before[:_MOST_TOLD]]
     return lines + [f"this stands beside what {told(note)}" for note in others[:_MOST_TOLD]]

@@ -23,6 +23,8 @@ from protocol.replica.office.ever_called import (
     spaces_called,
     spaces_ever,
 )
+from protocol.replica.office.mentioned import day_of
+from sync_server.handlers.overview.devices import Device
 from sync_server.handlers.overview.members import list_devices
 from sync_server.opened.app import Server
 
@@ -90,4 +92,11 @@ async def _called(server: Server, key: str, text: str) -> list[Named]:
             return await persons_called(server.replica, text)
         case _:
             devices = await list_devices(server)
-            return [Named(one.id, one.name, f"{one.role.value}, {one.state.value}") for one in devices]
+            return [Named(one.id, one.name, _about(one)) for one in devices]
+
+
+def _about(device: Device) -> str:
+    """What tells a device from others of its name: two PCs of one name may be one that was installed anew."""
+    seen_ms = device.heard.seen_ms
+    seen = "" if seen_ms is None else f", last seen {day_of(seen_ms)}"
+    return f"{device.role.value}, {device.state.value}{seen}"

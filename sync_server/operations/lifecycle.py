@@ -40,6 +40,7 @@ from sync_server.handlers.by_kit.newcomers import old_keys
 from sync_server.handlers.by_kit.old_gaps import told_of_gaps
 from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
+from sync_server.handlers.by_kit.said_again import why_not_again
 from sync_server.handlers.by_kit.servers_named import told_of_servers
 from sync_server.handlers.by_kit.waiting import list_waiting, rule
 from sync_server.handlers.overview.let_go import let_go_of_all
@@ -57,6 +58,8 @@ from sync_server.web.wording import Words
 
 MAX_TOLD_GONE: Final = 40
 """Of so many who are off a class's list it is told who they are: the first that came here."""
+MAX_TOLD_ANEW: Final = 20
+"""Of so many words that wait, and that no `accept` says again, it is told what does: the oldest."""
 _NOT_IN_IT: Final = (
     "what of theirs lies on these machines alone is not in the archive, which says so: let them call (a cable, a "
     "stick: `courier`), and write it again, before anybody is forgotten"
@@ -79,8 +82,14 @@ async def _revoke(server: Server, params: Params, outgoing: Outgoing, kit: KitAw
     return {**told, "sign_ins": opened} if opened else told
 
 
-async def _waiting(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    rows = await list_waiting(server, refused=params.get("refused") is True)
+async def _waiting(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    refused = params.get("refused") is True
+    rows = await list_waiting(server, refused=refused)
+    anew = [] if refused else [why for each in rows if (why := why_not_again(each.entry)) is not None]
+    for why in anew[:MAX_TOLD_ANEW]:
+        await outgoing.progress(f"not accepted by its id: {why}")
+    if len(anew) > MAX_TOLD_ANEW:
+        await outgoing.progress(f"and {len(anew) - MAX_TOLD_ANEW} more: `accept ID` says it of each")
     words = await words_of(server, {each.entry.id: each.gives for each in rows})
     return [
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from protocol.replica.access.known import Known
 from protocol.replica.at_work.space_names import made_spaces
@@ -17,8 +18,10 @@ async def tell_of_unheard(server: Server, persons: Collection[bytes], outgoing: 
     lines = [
         f"warning: “{names[space].name if space in names else space.hex()}”: {sentence}"
         for space, each in found.items()
-        for sentence in each.sentences
+        for sentence in replace(each, made_anew=None).sentences
     ]
+    if (made_anew := next((each.made_anew for each in found.values()), None)) is not None:
+        lines.append(f"warning: machines of any class may not even be known here: {made_anew.sentence}")
     for line in (*lines, so) if lines else ():
         await outgoing.progress(line)
     return [_known(server, space, each) for space, each in found.items()]

@@ -27,7 +27,7 @@ from tests.harness.office_devices import Town, town
 ROW = "a family's archive is written while a line keeps a child's work from the server"
 
 
-async def _all_told(_server: Server, _space: bytes) -> NotHeard:
+async def _all_told(_server: Server, _space: bytes, _heard: object) -> NotHeard:
     """As if a line were no reason to look who has told."""
     return NotHeard((), None)
 

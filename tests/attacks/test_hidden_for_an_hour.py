@@ -111,11 +111,14 @@ async def test_what_is_hidden_or_withdrawn_by_others_keeps_lessons_from_being_ca
         await summer.carry(desk)
     assert caught.value.code is Code.NOT_YET
     assert await summer.carried() == 0
+    names = {f"left, {lesson.id.hex()[:12]}, " for lesson in summer.lessons[:2]}
+    assert all(any(line.startswith(name) for line in desk.told) for name in names)
     done = await summer.carry(desk, also=[summer.lessons[0].id.hex()[:12]], shown_only=True)
     (left,) = done["left"]
     assert (done["lessons"], left["item"], left["title"]) == (2, summer.lessons[1].id.hex(), "Leçon")
     assert "by the server, " in left["why"]
-    assert any(line.startswith(f"left, {summer.lessons[1].id.hex()[:12]}, ") for line in desk.told)
+    assert any(line.startswith("left, and named without --shown-only: 1 lessons that ") for line in desk.told)
+    assert not any(line.startswith(tuple(names)) for line in desk.told), "who says that the rest stays has read them"
     done = await summer.carry(desk, also=[lesson.id.hex() for lesson in summer.lessons[:2]])
     assert (done["lessons"], len(done["there"]), await summer.carried()) == (1, 2, 3)
 

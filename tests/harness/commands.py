@@ -56,11 +56,10 @@ class Desk:
         self.told: list[str] = []
 
     async def ask(self, name: str, incoming: Incoming = NO_FILES, /, **params: JSON) -> Any:
-        """The result of a command."""
+        """The result of a command; what one that is refused has told is there as well."""
         received = Received()
-        result = await self.table[name](params, incoming, received)
         self.told = received.lines
-        return result
+        return await self.table[name](params, incoming, received)
 
     async def files(self, name: str, /, **params: JSON) -> dict[str, bytes]:
         """The files that a command sends."""

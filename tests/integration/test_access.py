@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from protocol.clock import rfc3339
+from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import content_key_of
@@ -26,9 +26,13 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.upkeep.orders import DestroyedHere, ends_of
 from protocol.roles import PersonRole
+from sync_server.opened.app import opened
 from sync_server.web.wording import Words
+from tests.harness.backups import make_backup, restore_backup
 from tests.harness.classroom import Classroom, Device, Given
 from tests.harness.commands import Desk, Received
+from tests.harness.office_devices import town
+from tests.harness.server_in_process import Office
 
 WORK = {"dessin <1>.txt".replace("<1>", "1"): b"mon dessin", "texte.txt": b"il faisait beau"}
 
@@ -284,3 +288,19 @@ async def test_an_archive_for_which_there_is_no_room_is_told_by_its_name_and_lea
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert raised.value.code is Code.DISK_FULL
     assert os.listdir(tmp_path) == []  # noqa: PTH208  (no blocking pathlib in a coroutine)
+
+
+async def test_that_a_server_was_restored_is_told_once_however_many_classes_had_the_child(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        _, _, _, pupil, _ = await here.class_in_step()
+        other = (await here.office.do("space add", name="Chorale", school="0180001D", year=None))["space"]
+        await here.office.do("grant", person=pupil, space=[other])
+        await make_backup(here.office.server, tmp_path / "backup")
+        here.office.clock.advance(8 * DAY_MS)
+        await restore_backup(tmp_path / "new", tmp_path / "backup", tmp_path / "server" / "kit", here.office.clock)
+        async with opened(tmp_path / "new", now_ms=here.office.clock, entropy=os.urandom) as new:
+            office = Office(new, here.office.clock, here.office.space)
+            await office.do("erase", person=[pupil], dry_run=True)
+    assert [line.count("this server was restored") for line in office.said.lines if "this server was" in line] == [1]
+    assert any(line.startswith("warning: “CM2 B”: machines of this class have not told") for line in office.said.lines)
+    assert not any("others may not even be known" in line for line in office.said.lines), "that is told once"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, Invite
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.mentioned import day_of
 from tests.harness.commands import Desk
 from tests.harness.office_devices import town
 from tests.integration.test_lifecycle import Year
@@ -95,3 +98,18 @@ async def test_where_nobody_ever_had_a_name_nobody_is_named_who_is_hidden(year: 
     assert refused.value.code is Code.UNKNOWN_PERSON
     assert "Léa" in refused.value.message
     assert "Tom" not in refused.value.message
+
+
+async def test_of_a_pc_that_was_installed_anew_it_is_told_which_id_was_seen_last(year: Year) -> None:
+    office, old = year.here.office, year.machine.agent.device.hex()
+    name = next(row["name"] for row in await office.do("devices") if row["device"] == old)
+    seen = day_of(office.clock())
+    office.clock.advance(20 * DAY_MS)
+    again = await office.enrol(await office.invite("machine"), name=name)
+    await again.sync()
+    with pytest.raises(BadInput, match=f"2 devices here are called “{name}”") as refused:
+        await office.do("revoke", device=name)
+    for device, day in ((old, seen), (again.id, day_of(office.clock()))):
+        assert re.search(rf"machine, [a-z-]+, last seen {day}, {device}", refused.value.message)
+    await office.do("revoke", device=old)
+    assert {row["state"] for row in await office.do("devices") if row["device"] == old} == {"retired"}

@@ -97,6 +97,20 @@ async def test_what_was_said_since_waits_and_a_name_is_accepted_by_being_said_ag
     assert not await theft.waiting()
 
 
+async def test_who_lists_what_waits_sees_whom_a_list_adds_and_what_says_an_erasure_anew(theft: Theft) -> None:
+    await theft.office.do("lost", device=theft.device, since="36h")
+    told = len(theft.office.said.lines)
+    rows = {row["kind"]: row for row in await theft.office.do("waiting")}
+    assert {kind: row["name"] for kind, row in rows.items()} == {"person": "Noé", "erase": "Léa"}
+    (line,) = theft.office.said.lines[told:]
+    assert rows["erase"]["id"] in line
+    assert f"`sync-server erase --person {theft.lea}`" in line
+    await theft.office.do("refuse", named=[row["id"] for row in rows.values()])
+    told = len(theft.office.said.lines)
+    assert {row["name"] for row in await theft.office.do("waiting", refused=True)} == {"Noé", "Léa"}
+    assert theft.office.said.lines[told:] == []
+
+
 async def test_an_erasure_that_was_right_after_all_is_the_servers_own_word(theft: Theft) -> None:
     await theft.office.do("lost", device=theft.device, since="36h")
     waiting = (await theft.waiting())["erase"]

@@ -183,7 +183,9 @@ async def test_a_right_that_waits_by_the_kits_word_leaves_the_list_once_it_is_sa
         (right,) = [row for row in rows if row["kind"] == "grant"]
         assert right["title"] == f"machine {machine.agent.device.hex()} (“PC 2”)"
         here.office.clock.advance(1_000)
-        with pytest.raises(BadInput, match=f"grant --device … --space {here.space.hex()}"):
+        anew = f"grant --device … --space {here.space.hex()}"
+        assert any(right["id"] in line and anew in line for line in here.office.said.lines), "whoever lists it is told"
+        with pytest.raises(BadInput, match=anew):
             await here.office.do("accept", named=[right["id"]])
         await here.office.do("grant", device=machine.agent.device.hex(), space=[here.space.hex()])
         assert {row["id"] for row in await here.office.do("waiting", refused=False)} == {work.hex()}

@@ -69,6 +69,18 @@ async def test_on_a_second_laptop_that_she_confirmed_on_the_first_she_corrects_a
     assert await _texts(here) == [""]
 
 
+async def test_on_a_second_laptop_that_nobody_confirmed_she_is_told_that_pupils_may_not_be_shown_it(
+    here: SpiedClass,
+) -> None:
+    second = await here.room.teacher()
+    await here.sync(second, here.teacher)
+    (line,) = await _says(here, second, SECOND)
+    assert line.endswith("Until it has (`key confirm` there), pupils may be shown what it says alone")
+    assert await _texts(here) == [FIRST]
+    await _confirms(here, here.teacher, second)
+    assert await _texts(here) == [SECOND]
+
+
 async def test_on_two_that_are_confirmed_on_each_other_each_corrects_what_the_other_said(here: SpiedClass) -> None:
     second = await here.room.teacher()
     await here.sync(second, here.teacher)
@@ -77,7 +89,8 @@ async def test_on_two_that_are_confirmed_on_each_other_each_corrects_what_the_ot
     await here.sync(here.teacher)
     told = await _says(here, here.teacher, FIRST)
     beside = "this stands beside what Mme Petit, on a computer that has not confirmed this one, had said"
-    assert told == [f"{beside}: “{SECOND}”"]
+    unseen = "Until it has (`key confirm` there), pupils may be shown what it says alone"
+    assert told == [f"{beside}: “{SECOND}”. {unseen}"]
     assert await _texts(here) == [FIRST, SECOND]
     await here.sync(second)
     await _confirms(here, second, here.teacher)

@@ -142,16 +142,27 @@ class NotHeard:
             )
 
 
-async def not_heard_in(server: Server, space: bytes) -> NotHeard:
-    """Who is to tell of a class, and has not told all of late; whom a school's computer lets in is not known here."""
-    line = server.replica.door.lineage(space)
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What there is to know of all machines, whatever class is asked about; `silent` have not told all of late."""
+
+    devices: Sequence[Device]
+    silent: Container[bytes]
+    made_anew: Restored | None
+
+
+async def _heard(server: Server) -> _Heard:
     devices = await still_waited_for(server)
-    kept = await kept_from_telling(server, devices, space)
-    silent = [
-        device
-        for device in devices
-        if device.id in kept or not (await has_told(server, device) and _is_of_late(server, device))
-    ]
+    told = {device.id for device in devices if _is_of_late(server, device) and await has_told(server, device)}
+    return _Heard(devices, {device.id for device in devices} - told, await restored(server))
+
+
+async def not_heard_in(server: Server, space: bytes, heard: _Heard | None = None) -> NotHeard:
+    """Who is to tell of a class, and has not told all of late; whom a school's computer lets in is not known here."""
+    heard = heard or await _heard(server)
+    line = server.replica.door.lineage(space)
+    kept = await kept_from_telling(server, heard.devices, space)
+    silent = [device for device in heard.devices if device.id in kept or device.id in heard.silent]
     machines = [device for device in silent if may_hold_work(server, device, line, kept)]
     of_people = await _of_people(server, [device for device in silent if device not in machines], space)
     machines += of_people[_Part.AT_WORK]
@@ -160,14 +171,15 @@ async def not_heard_in(server: Server, space: bytes) -> NotHeard:
     doubted = kept.union(device.id for device in silent if device.state is DeviceState.RETIRED)
     unknown = await never_let_in(server, kept, space) if kept else frozenset()
     offices, absent = tuple(of_people[_Part.LETS_IN]), tuple(of_people[_Part.ABSENT])
-    return NotHeard(tuple(machines), await restored(server), said, offices, absent, doubted, unknown)
+    return NotHeard(tuple(machines), heard.made_anew, said, offices, absent, doubted, unknown)
 
 
 async def not_heard_about(server: Server, persons: Collection[bytes]) -> dict[bytes, NotHeard]:
     """The same of each class that lists one of these people, or did."""
     listed = (await mentioned(server.replica, persons)).values()
     spaces = dict.fromkeys(space for each in listed for space in each.spaces)
-    return {space: await not_heard_in(server, space) for space in spaces}
+    heard = await _heard(server)
+    return {space: await not_heard_in(server, space, heard) for space in spaces}
 
 
 def may_hold_work(server: Server, device: Device, line: Collection[bytes], kept: Container[bytes]) -> bool:

@@ -29,7 +29,7 @@ from protocol.errors import BadInput, Code, PeerFault
 from protocol.folds.coursework import Coursework
 from protocol.limits import MAX_RULED_ENTRIES
 from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
-from protocol.model.structure import Erasure, Grant, Revocation, Ruling
+from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation, Ruling
 from protocol.model.work import Revision, Wraps
 from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Draft, Replica
@@ -65,8 +65,9 @@ from sync_server.opened.app import Server
 class Waiting:
     """Something that a device which was cut off has written, or so it says, and that waits for somebody to judge.
 
-    `name` is the pupil's, `title` the item's, where they are known; of a right, which `gives` says, and of an erasure
-    `name` is all that lists ever called the one as whom it lets in, or whom it forgets. `facts` are what else it says.
+    `name` is the pupil's, or what an entry of a list calls who is on none, `title` the item's, where they are known; of
+    a right, which `gives` says, and of an erasure `name` is all that lists ever called the one as whom it lets in, or
+    whom it forgets. `facts` are what else it says.
     """
 
     entry: Entry
@@ -119,7 +120,7 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
             work = view.coursework.hand_ins.get(target or b"")
             item = view.coursework.items.get((target if work is None else work.item) or b"")
             title = item.shown.record.title if item is not None else _title(entry) or about(entry)
-            name = None if person is None else person.name
+            name = _listed_as(entry) if person is None else person.name
             found.append(Waiting(entry, name, title, refused, lets_in(entry), facts_of(entry)))
     found = await _with_names(server, found)
     return sorted(found, key=lambda waiting: (waiting.entry.header.at, waiting.entry.id))
@@ -436,6 +437,12 @@ def _with_wraps(chosen: Collection[Entry], all_held: Iterable[Entry]) -> list[En
         if entry.header.kind == Kind.WRAP and entry.header.target in ids and entry.id not in ids
     ]
     return [*chosen, *wraps]
+
+
+def _listed_as(entry: Entry) -> str | None:
+    """What an entry of a list calls somebody whom no list shows."""
+    record = parsed(entry, PersonRecord.parse) if entry.header.kind == Kind.PERSON else None
+    return None if record is None else record.name
 
 
 def _title(entry: Entry) -> str | None:
