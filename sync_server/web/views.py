@@ -9,6 +9,7 @@ from typing import Final
 from protocol.beside_words import beside_words
 from protocol.clock import rfc3339
 from protocol.model.entry import Entry, Kind, kind_name
+from sync_server.handlers.by_kit.held_rights import own_device
 from sync_server.handlers.by_kit.said_again import BY_ITSELF, Facts, commands_anew, why_not_again
 from sync_server.handlers.by_kit.waiting import Waiting
 from sync_server.handlers.overview.device_query import WORST_FIRST
@@ -329,8 +330,10 @@ class WaitingView:
         self.kind = kind_name(header.kind)
         self.name = waiting.name if six_words is None or waiting.name is None else beside_words(waiting.name)
         self.title = waiting.title if six_words is None or waiting.title is None else beside_words(waiting.title)
-        self.facts = (*_facts(waiting.facts, words), *_anew(waiting.entry, words))
-        self.may_be_accepted = why_not_again(waiting.entry) is None
+        is_without_words = own_device(waiting.gives) is not None and six_words is None
+        by_command = [words("waiting.no_words", id=self.id)] if is_without_words else []
+        self.facts = (*_facts(waiting.facts, words), *_anew(waiting.entry, words), *by_command)
+        self.may_be_accepted = why_not_again(waiting.entry) is None and not is_without_words
         self.at_ms = waiting.entry.timestamp_ms
         self.device = header.author
         known = found.by_id.get(header.author)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from random import Random
 
+import pytest
+
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant
@@ -28,19 +30,29 @@ def _of_nothing(_entry: object) -> None:
 
 async def _is_held_back(thieving: Thieving) -> tuple[DeviceKeys, str]:
     """His device, which waits as the teacher's since he was cut off; and the id of the grant."""
-    server, his = thieving.here.office.server, new_device(Random(1).randbytes)
+    ((his, grant),) = await _are_held_back(thieving, 1)
+    return his, grant
+
+
+async def _are_held_back(thieving: Thieving, count: int) -> list[tuple[DeviceKeys, str]]:
+    """So many of them, in the order in which they came."""
+    server, let_in = thieving.here.office.server, [new_device(Random(seed).randbytes) for seed in range(1, count + 1)]
     await thieving.is_stolen()
     given = next(each.grant for each in server.replica.door.authorities() if each.role is Role.SERVER)
     teacher = bytes.fromhex(thieving.year.person)
-    said = compose(
-        author=server.keys.signing, space=thieving.here.space, kind=Kind.GRANT, grant=given,
-        at=thieving.clock() << 16, salt=bytes(16),
-        payload=Grant(his.signing.public, his.agreement.public, None, Role.TEACHER, teacher, None).encode(),
-    )  # fmt: skip
-    assert (await server.replica.admit([said], source=b"a PC", now_ms=thieving.clock())).admitted
+    said = [
+        compose(
+            author=server.keys.signing, space=thieving.here.space, kind=Kind.GRANT, grant=given,
+            at=(thieving.clock() << 16) + place, salt=bytes(16),
+            payload=Grant(his.signing.public, his.agreement.public, None, Role.TEACHER, teacher, None).encode(),
+        )
+        for place, his in enumerate(let_in)
+    ]  # fmt: skip
+    for each in said:
+        assert (await server.replica.admit([each], source=b"a PC", now_ms=thieving.clock())).admitted
     await thieving.here.sync(*thieving.devices)
     await thieving.found_out()
-    return his, said.id.hex()
+    return [(his, each.id.hex()) for his, each in zip(let_in, said, strict=True)]
 
 
 def _words(his: DeviceKeys) -> str:
@@ -69,9 +81,41 @@ async def test_who_accepts_it_is_told_whose_screen_has_to_show_these_words(thiev
 @attack(ROW, off={"sync_server.handlers.by_kit.waiting.lets_in": _of_nothing})
 async def test_the_page_shows_both_beside_the_button_that_accepts(thieving: Thieving) -> None:
     his, _ = await _is_held_back(thieving)
+    page = await _page(thieving)
+    assert _words(his) in page
+    assert f'Mme Petit <span class="under">{thieving.year.person[:8]}' in page
+
+
+async def _page(thieving: Thieving) -> str:
     office = thieving.here.office
     await add_administrator(office.server, NAME, verifier_of(PASSPHRASE, bytes(16)))
     async with pages_over(office) as (url, _):
-        page = (await ask(url, "/admin/waiting", Cookie=cookie_of(await sign_in(url)))).body.decode()
-    assert _words(his) in page
-    assert f'Mme Petit <span class="under">{thieving.year.person[:8]}' in page
+        return (await ask(url, "/admin/waiting", Cookie=cookie_of(await sign_in(url)))).body.decode()
+
+
+def _nobodys(_given: object) -> None:
+    """As if a right without words let nobody's own computer in."""
+
+
+@attack(ROW, off={"sync_server.web.views.own_device": _nobodys})
+async def test_the_page_accepts_none_whose_words_it_has_no_room_for(
+    thieving: Thieving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_server.handlers.by_kit.held_rights.MAX_WORDS", 1)
+    (first, shown), (later, hidden) = await _are_held_back(thieving, 2)
+    page = await _page(thieving)
+    assert [_words(his) in page for his in (first, later)] == [True, False]
+    assert [_button_of(page, grant) for grant in (shown, hidden)] == [True, False]
+    assert f"sync-server accept {hidden}" in page
+
+
+def _button_of(page: str, grant: str) -> bool:
+    row = page.split(f'name="id" value="{grant}"')[1].split("</form>", maxsplit=1)[0]
+    return 'value="accept"' in row
+
+
+async def test_who_accepts_many_at_once_is_told_the_words_of_each(thieving: Thieving) -> None:
+    waiting = await _are_held_back(thieving, 25)
+    await thieving.year.do("accept", named=[grant for _, grant in waiting])
+    told = "\n".join(thieving.here.office.said.lines)
+    assert all(_words(his) in told for his, _ in waiting)

@@ -5,7 +5,8 @@ Rules:
   is said by the id and by every name that lists ever had for it, held back or not, and of a device that is somebody's
   own the six words that its own page shows: whoever accepts it compares them;
 - words take a hundredth of a second each, and a thief names thousands of devices: `waiting` has those of the rights
-  that came here first, `accept` those of what it lets count.
+  that came here first, `accept` those of each that it lets count, which somebody has typed. On a page no right is
+  accepted whose words it does not show.
 """
 
 from __future__ import annotations
@@ -28,8 +29,6 @@ from sync_server.opened.app import Server
 
 MAX_WORDS: Final = 200
 """Of so many devices `waiting` has the words."""
-MAX_TOLD: Final = 20
-"""Of so many what `accept` lets in is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ async def names_of(replica: Replica, persons: Collection[bytes]) -> Mapping[byte
 async def words_of(server: Server, given: Mapping[bytes, LetsIn | None]) -> Mapping[bytes, str]:
     """The words of the devices that these grants, by their entries, let in: those that came here first."""
     arrived = [each.grant for each in server.replica.door.authorities() if each.grant in given]
-    devices = {entry: device for entry in arrived if (device := _own_device(given[entry])) is not None}
+    devices = {entry: device for entry in arrived if (device := own_device(given[entry])) is not None}
     told = set(list(dict.fromkeys(devices.values()))[:MAX_WORDS])
     words = await asyncio.to_thread(lambda: {device: device_words(device) for device in told})
     return {entry: words[device] for entry, device in devices.items() if device in words}
@@ -66,19 +65,18 @@ async def words_of(server: Server, given: Mapping[bytes, LetsIn | None]) -> Mapp
 async def told_of_accepted(server: Server, entries: Iterable[Entry]) -> list[str]:
     """What to say to whoever lets such entries count."""
     told = []
-    given = [(each, entry.header.space) for entry in entries if (each := lets_in(entry)) is not None]
-    for each, space in given[:MAX_TOLD]:
+    for each, space in [(each, entry.header.space) for entry in entries if (each := lets_in(entry)) is not None]:
         whose = "nobody" if each.person is None else await described(server, each.person)
-        if (device := _own_device(each)) is not None:
+        if (device := own_device(each)) is not None:
             words, (place,) = await asyncio.to_thread(device_words, device), await shown_by_id(server, [space])
             told.append(
                 f"the device {device[0].hex()} is let in: the page on its own screen has to show “{words}”; if it does "
                 f"not, `sync-server revoke {device[0].hex()}`. It comes in as a {each.role}, of {unlike_words(whose)}, "
                 f"in {unlike_words(place)}"
             )
-    return told + ([f"and {len(given) - MAX_TOLD} more rights"] if len(given) > MAX_TOLD else [])
+    return told
 
 
-def _own_device(given: LetsIn | None) -> Device | None:
+def own_device(given: LetsIn | None) -> Device | None:
     """The device, if it is somebody's own."""
     return None if given is None or given.role in SHARED else given.device
