@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 
 import pytest
 
 from protocol.clock import DAY_MS
+from protocol.limits import MAX_ERASED_PER_DAY
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Revocation, Ruling
 from protocol.model.work import ContentRef, HandIn, ItemKind, Revision, content_of
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.content.kept.packs import PackFolder
-from protocol.replica.interfaces import Deciding
+from protocol.replica.interfaces import Deciding, Held
 from protocol.replica.upkeep.content_to_go import LEFT_MARKS, ContentToGo, _Named
 from protocol.replica.upkeep.named_lists import LISTS_MARKS, NamedLists
 from protocol.roles import PersonRole
@@ -50,6 +51,25 @@ def when_next_content_is_to_go(device: Device, meanwhile: Callable[[], Awaitable
         return await forget(spaces, streams, deciding)
 
     content.forget = after  # type: ignore[method-assign]
+
+
+def when_something_is_gone(device: Device, meanwhile: Callable[[], Awaitable[None]]) -> None:
+    """A sweep has destroyed by then what was to go in the classes, and has not come to its end."""
+    store = device.agent.replica.store
+    erase, held = store.erase, store.held
+
+    async def before(ids: Iterable[bytes], marks: Mapping[str, bytes | None] | None = None) -> None:
+        gone = list(ids)
+        await erase(gone, marks)
+        if gone:
+            store.erase, store.held = erase, after  # type: ignore[method-assign]
+
+    async def after(ids: Collection[bytes] | None = None) -> list[Held]:
+        store.held = held  # type: ignore[method-assign]
+        await meanwhile()
+        return await held(ids)
+
+    store.erase = before  # type: ignore[method-assign]
 
 
 async def days_of_looking(room: Classroom, device: Device, days: int = 7) -> None:
@@ -105,6 +125,34 @@ async def test_the_kits_word_is_heeded_by_a_sweep_that_is_under_way(room: Classr
     assert (await teacher.agent.replica.view(room.space)).roster.cut  # it has come
     assert not swept.entries
     assert all(entry.payload for entry in await about(room, teacher, lea))
+
+
+async def _no_place(*_: object) -> None:
+    return
+
+
+@attack("a stolen server wipes schools", off={"protocol.replica.upkeep.eraser.Eraser._take_places": _no_place})
+async def test_an_order_that_is_taken_back_while_it_is_carried_out_makes_no_room_for_another(room: Classroom) -> None:
+    """Somebody takes one of their own erasures back each time that the machine has destroyed whom it was about."""
+    territory, pc = room.territory, await room.machine()
+    pupils = [await territory.person(f"Élève {number}", PersonRole.PUPIL, room.space) for number in range(25)]
+    erased = {pupil: await territory.say(territory.id, Kind.ERASE, Erasure(pupil).encode()) for pupil in pupils}
+    await pc.session.sync()
+    await days_of_looking(room, pc)
+    taken_back = set[bytes]()
+
+    async def takes_back_who_has_gone() -> None:
+        gone = {pupil for pupil in pupils if not any(one.payload for one in await about(room, pc, pupil))}
+        for pupil in sorted(gone - taken_back)[:1]:
+            taken_back.add(pupil)
+            when_something_is_gone(pc, takes_back_who_has_gone)
+            await says(room, pc, Kind.RULING, Ruling((), (erased[pupil].id,)).encode())
+
+    when_something_is_gone(pc, takes_back_who_has_gone)
+    await destroy_erased(pc.agent)
+    assert taken_back
+    gone = [pupil for pupil in pupils if not any(one.payload for one in await about(room, pc, pupil))]
+    assert len(gone) == MAX_ERASED_PER_DAY
 
 
 async def test_words_about_other_things_postpone_no_sweep(room: Classroom) -> None:

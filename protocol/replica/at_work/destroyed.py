@@ -6,6 +6,8 @@ Rules:
 - so a server in wrong hands brings nobody back where they had been forgotten, whatever backup it has;
 - it was destroyed for the erasures that were obeyed, as far as they reach, and for no other: one that reaches further,
   or comes after the root's word, is another order (docs/adr/0105);
+- a place of the day's number is taken before anything goes, and stays taken if nothing has: who takes an order back
+  while it is carried out would have it begin anew with somebody else, once for each of a class (docs/adr/0411);
 - a mark of an earlier version does not say for which: the first sweep makes it one that does, where nothing speaks
   against it, or lets it go (docs/adr/0110). Until then no fold heeds it.
 """
@@ -20,6 +22,8 @@ from protocol.replica.interfaces import EntryStore
 
 DONE_MARKS: Final = "erased/"
 """+ what was destroyed in hex → `Done`."""
+PLACE_MARKS: Final = "erasing/"
+"""+ a name in hex → 4 bytes of the local day: on which it has taken a place of the number that may be destroyed."""
 _DAY_BYTES: Final = 4
 _ID_BYTES: Final = 32
 
@@ -51,6 +55,17 @@ async def destroyed(store: EntryStore) -> dict[bytes, Done]:
     """Each name that was destroyed."""
     marks = await store.marks(DONE_MARKS)
     return {bytes.fromhex(key.removeprefix(DONE_MARKS)): Done.parse(mark) for key, mark in marks.items()}
+
+
+async def places_taken(store: EntryStore) -> dict[bytes, int]:
+    """Who has taken a place of a day's number, destroyed by now or not, and of which day."""
+    marks = await store.marks(PLACE_MARKS)
+    return {bytes.fromhex(key.removeprefix(PLACE_MARKS)): int.from_bytes(mark, "big") for key, mark in marks.items()}
+
+
+def place_mark(name: bytes, day: int | None) -> dict[str, bytes | None]:
+    """The mark that says so of a name; None lets go of it."""
+    return {PLACE_MARKS + name.hex(): None if day is None else day.to_bytes(_DAY_BYTES, "big")}
 
 
 async def destroyed_names(store: EntryStore) -> frozenset[bytes]:

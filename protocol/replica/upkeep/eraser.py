@@ -7,7 +7,7 @@ What is to go, and for how long it has waited, `orders` say, and `protocol.folds
   for, its arrivals are numbered anew, or payloads have come for what was bare;
 - immediately before anything goes it is looked whether each order that is obeyed still counts: what takes one of them
   back, or cuts off who said it, while a class is looked through, is heeded, and the sweep begins anew. Other words
-  postpone nothing, however many come: each time it begins anew there is an order less;
+  postpone nothing, however many come: each time it begins anew there is an order less, and no place more of the day's;
 - what waits in quarantine goes too, and by itself once it has waited for `HELD_MS`;
 - of what a part of a pack holds nobody can say whose it is: when content is given up for an order that was not obeyed
   before, all parts go to which this program is not adding, and by themselves after a week;
@@ -29,7 +29,14 @@ from blake3 import blake3
 from protocol.folds.erasing import Order, due, is_destroyed_by
 from protocol.limits import CURSOR_HASH_BYTES, HELD_MS
 from protocol.model.entry import Entry
-from protocol.replica.at_work.destroyed import DONE_MARKS, Done, carried_out, destroyed
+from protocol.replica.at_work.destroyed import (
+    DONE_MARKS,
+    Done,
+    carried_out,
+    destroyed,
+    place_mark,
+    places_taken,
+)
 from protocol.replica.at_work.forgotten import forget_reports
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings
@@ -134,13 +141,15 @@ class Eraser:
         read = await self._store.marks(ERASURE_READ_MARKS)
         said = await said_in(self._replica)
         orders = await self._orders(said, done, now_ms)
-        if not orders and not done and not read:
+        places = await places_taken(self._store)
+        if not orders and not done and not read and not places:
             return 0
         today = day_of(now_ms)
-        destroyed_today = {name for name, record in done.items() if 0 <= record.day - today <= _LATER_DAYS}
-        obeyed = due(orders, now_ms, destroyed_today)
+        days = [*places.items(), *((name, record.day) for name, record in done.items())]
+        obeyed = due(orders, now_ms, {name for name, day in days if 0 <= day - today <= _LATER_DAYS})
         judged = said.judged_of({order.covers for order in obeyed})
         self._obeyed = _Obeyed(obeyed, done, now_ms, changes, judged)
+        await self._take_places(places, today)
         names = {space: self._names_in(space) for space in self._replica.door.spaces()}
         noted = {space: read.get(ERASURE_READ_MARKS + space.hex()) for space in names}
         await self._seek(names, noted)
@@ -161,6 +170,18 @@ class Eraser:
         if done:
             await let_go_of_unnamed(self._store, self._replica.content, now_ms)
         return len({order.covers for order in fresh})
+
+    async def _take_places(self, places: Mapping[bytes, int], today: int) -> None:
+        """Note who takes a place of this day's number, before anything of theirs goes. Raises `_Countermanded`."""
+        obeyed = self._obeyed
+        fresh = {one.covers for one in obeyed.orders if not (one.is_done or one.is_signed(obeyed.now_ms))}
+        marks = dict[str, bytes | None]()
+        for name in fresh | places.keys():
+            if places.get(name, -1) < today:
+                marks |= place_mark(name, today if name in fresh else None)
+        if marks:
+            async with self._still_obeying():
+                await self._store.set_marks(marks)
 
     @contextlib.asynccontextmanager
     async def _still_obeying(self) -> AsyncIterator[None]:
@@ -206,6 +227,9 @@ class Eraser:
                 for name, record in (await destroyed(self._store)).items()
                 if record.by is not None and record.day == day_of(now_ms - leapt_ms)
             }
+            for name, day in (await places_taken(self._store)).items():
+                if day == day_of(now_ms - leapt_ms):
+                    marks |= place_mark(name, day_of(now_ms))
             marks |= await waited_less(self._store, leapt_ms)
             marks |= await left_waited_less(self._store, leapt_ms)
             marks |= await here_less(self._store, leapt_ms)
