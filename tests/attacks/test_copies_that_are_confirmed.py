@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,8 @@ from sync_server.handlers.accounts.administrators import add_administrator, veri
 from tests.harness.administration import NAME, ask, cookie_of, sign_in
 from tests.harness.attack import attack
 from tests.harness.fleet import PASSPHRASE, pages_over
-from tests.harness.office_devices import Town, town
+from tests.harness.kept_town import keep_town, town_in_step
+from tests.harness.office_devices import Town
 from tests.harness.territory import new_device
 from tests.integration.test_lifecycle import Year
 
@@ -91,11 +92,18 @@ def _of(keys: DeviceKeys, space: bytes, kind: Kind, grant: bytes, payload: bytes
     return compose(author=keys.signing, space=space, kind=kind, grant=grant, at=at, payload=payload, salt=bytes(16))
 
 
-async def copied(here: Town, folder: Path) -> Copied:
-    teacher, machine, person, pupil, item = await here.class_at_work()
-    school = (await here.office.do("space list"))[0]["school"]
-    made = await here.office.do("space add", name="CM1", school=school)
-    return Copied(Year(here, teacher, machine, person, pupil, item, folder), bytes.fromhex(made["space"]))
+@pytest.fixture(autouse=True)
+async def kept() -> None:
+    """What each of these begins with."""
+    await keep_town(__name__)
+
+
+@asynccontextmanager
+async def copied(folder: Path) -> AsyncIterator[tuple[Town, Copied]]:
+    async with town_in_step(folder, __name__) as (here, at_work):
+        school = (await here.office.do("space list"))[0]["school"]
+        made = await here.office.do("space add", name="CM1", school=school)
+        yield here, Copied(Year(here, *at_work, folder), bytes.fromhex(made["space"]))
 
 
 @pytest.mark.parametrize("wide", ["class", "territory"])
@@ -103,8 +111,7 @@ async def copied(here: Town, folder: Path) -> Copied:
 async def test_a_copy_that_is_confirmed_gets_nothing_that_a_stolen_key_alone_had_given_its_pc(
     tmp_path: Path, wide: str
 ) -> None:
-    async with town(tmp_path) as here:
-        scene = await copied(here, tmp_path)
+    async with copied(tmp_path) as (here, scene):
         server, clock, pc = scene.server, scene.clock, scene.pc
         there = scene.cm1 if wide == "class" else server.replica.territory
         await note_arrivals(server.store, clock())
@@ -134,8 +141,7 @@ async def test_a_copy_that_is_confirmed_gets_nothing_that_a_stolen_key_alone_had
 
 @attack(ROW, off=EVERY_SUCCESSOR)
 async def test_a_copy_that_is_confirmed_is_not_back_in_the_class_that_its_pc_was_taken_out_of(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        scene = await copied(here, tmp_path)
+    async with copied(tmp_path) as (here, scene):
         await scene.moves(scene.pc.signing.public.hex())
         copy = await scene.takes_keys(scene.rights())
         await scene.year.do("confirm", device=copy, restore=False)
@@ -148,8 +154,7 @@ async def test_a_copy_that_is_confirmed_is_not_back_in_the_class_that_its_pc_was
 async def test_a_copy_that_was_taken_out_of_a_class_by_name_is_not_back_in_it_by_being_confirmed(
     tmp_path: Path, by: str
 ) -> None:
-    async with town(tmp_path) as here:
-        scene = await copied(here, tmp_path)
+    async with copied(tmp_path) as (here, scene):
         copy = await scene.takes_keys({here.space: scene.rights()[here.space]})
         scene.clock.advance(3_600_000)
         await scene.moves(copy)
@@ -163,8 +168,7 @@ async def test_a_copy_that_was_taken_out_of_a_class_by_name_is_not_back_in_it_by
 
 
 async def test_the_page_names_the_class_into_which_confirming_a_copy_lets_it_and_no_other(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        scene = await copied(here, tmp_path)
+    async with copied(tmp_path) as (here, scene):
         await scene.moves(scene.pc.signing.public.hex())
         copy = await scene.takes_keys(scene.rights())
         page = await scene.by_page(copy)

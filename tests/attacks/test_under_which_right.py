@@ -29,11 +29,18 @@ from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Device, above
 from tests.harness.commands import Desk
+from tests.harness.kept_town import keep_town, town_in_step
 from tests.harness.office_devices import Town, town
 from tests.integration.test_clones import pc
 
 HEADS = "a server gives a head's computer a further right, and takes its words with it"
 ROW = "a server gives a laptop or a PC a further right, and takes its words with it"
+
+
+@pytest.fixture(autouse=True)
+async def kept() -> None:
+    """What most of these begin with."""
+    await keep_town(__name__)
 
 
 def _as_they_came(rights: Iterable[Authority], _first: Authority | None, _door: Door) -> list[Authority]:
@@ -140,8 +147,7 @@ async def _views(here: Town) -> list[SpaceView]:
 async def test_who_a_head_has_forgotten_stays_so_whatever_right_around_her_school_a_server_gave_her_computer(
     tmp_path: Path, raised: Role
 ) -> None:
-    async with town(tmp_path) as here:
-        _, _, _, pupil, _ = await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, (_, _, _, pupil, _)):
         head = await here.head_of_the_school()
         await _days_go_by(here)
         await _thief_lets_in(here, head, raised, here.office.server.replica.territory)
@@ -199,8 +205,7 @@ async def test_who_is_forgotten_in_the_second_school_of_a_head_stays_so_whatever
 
 
 async def test_a_head_of_two_schools_forgets_a_pupil_of_either(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, _, _, pupil, _ = await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, (_, _, _, pupil, _)):
         head = await here.head_of_the_school()
         space, other = await _second_school(here, head)
         desk, server = Desk(head.agent), here.office.server.replica
@@ -249,8 +254,7 @@ async def _head_of_another_school_first(here: Town, *, stays: bool) -> Device:
 async def test_whom_a_head_who_changed_schools_has_forgotten_stays_so_whatever_right_in_the_class_a_server_gave(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        _, _, _, pupil, _ = await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, (_, _, _, pupil, _)):
         head = await _head_of_another_school_first(here, stays=False)
         await _thief_lets_in(here, head, Role.HEAD, here.space)
         await Desk(head.agent).ask("erase", person=[pupil], alone=True)
@@ -265,8 +269,7 @@ async def test_whom_a_head_who_changed_schools_has_forgotten_stays_so_whatever_r
 async def test_whom_a_head_has_forgotten_stays_so_whatever_higher_role_that_was_hers_once_a_server_gave_in_her_school(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        _, _, _, pupil, _ = await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, (_, _, _, pupil, _)):
         office, territory = here.office, here.office.server.replica.territory
         head = await here.device("admin", None, territory.hex())
         keys = head.agent.keys
@@ -294,8 +297,7 @@ async def test_whom_a_head_has_forgotten_stays_so_whatever_higher_role_that_was_
 async def test_what_a_head_of_two_schools_cut_off_stays_so_whatever_right_in_the_class_a_server_gave(
     tmp_path: Path, stays: bool
 ) -> None:
-    async with town(tmp_path) as here:
-        teacher, machine, *_ = await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, (teacher, machine, *_)):
         head = await _head_of_another_school_first(here, stays=stays)
         await _thief_lets_in(here, head, Role.HEAD, here.space)
         desk, gone = Desk(head.agent), [teacher.agent.device, machine.agent.device]
@@ -332,8 +334,7 @@ async def _whoever_is_out(_self: object, _entry: Entry) -> bool:
 async def test_nobody_is_asked_about_a_heads_report_under_a_right_that_a_server_gave_while_it_counts_by_another(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        teacher, *_ = await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, (teacher, *_)):
         head = await here.head_of_the_school()
         await _days_go_by(here)
         await _thief_lets_in(here, head, Role.HEAD, here.space)
@@ -350,8 +351,7 @@ async def test_nobody_is_asked_about_a_heads_report_under_a_right_that_a_server_
 async def test_however_many_rights_a_server_gave_a_head_she_says_one_report_for_each_role_in_each_space(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        teacher, *_ = await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, (teacher, *_)):
         head = await here.head_of_the_school()
         for _ in range(5):
             await _thief_lets_in(here, head, Role.HEAD, here.space)
@@ -362,8 +362,7 @@ async def test_however_many_rights_a_server_gave_a_head_she_says_one_report_for_
 
 @attack(HEADS, off={"sync_agent.school.office.SchoolOffice.governs": _in_the_last_alone})
 async def test_a_right_in_a_school_that_a_server_made_up_takes_nothing_of_hers_from_a_head(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, _ = await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, (_, machine, _, pupil, _)):
         head = await here.head_of_the_school()
         server = here.office.server.replica
         (made_up,) = await thief_says(
@@ -388,8 +387,7 @@ async def test_a_right_in_a_school_that_a_server_made_up_takes_nothing_of_hers_f
 async def test_what_a_heads_computer_says_in_a_class_outlives_the_right_in_it_that_a_server_gave(
     tmp_path: Path, role: Role
 ) -> None:
-    async with town(tmp_path) as here:
-        await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, _):
         head = await here.head_of_the_school()
         await _days_go_by(here)
         await _thief_lets_in(here, head, role, here.space)
@@ -428,8 +426,7 @@ async def _lets_in_who_stays_so(here: Town, folder: Path, head: Device, pc: Devi
 async def test_whom_a_head_of_two_schools_lets_into_a_class_stays_in_it_whatever_right_in_it_a_server_gave_her(
     tmp_path: Path, stays: bool
 ) -> None:
-    async with town(tmp_path) as here:
-        await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, _):
         head = await _head_of_another_school_first(here, stays=stays)
         second = await here.device("machine", space=await _next_class_of(here))
         await _days_go_by(here)
@@ -441,8 +438,7 @@ async def test_whom_a_head_of_two_schools_lets_into_a_class_stays_in_it_whatever
 async def test_nor_does_one_around_all_schools_take_that_which_a_server_gave_her_before_she_changed(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, _):
         office, server = here.office, here.office.server.replica
         before = above(server, bytes.fromhex((await office.do("space add", name="CP", school="0999999Z"))["space"]))
         head = await here.device("head", None, before.hex())
@@ -462,8 +458,7 @@ async def test_nor_does_one_around_all_schools_take_that_which_a_server_gave_her
 async def test_a_year_of_a_class_outlives_rights_in_its_school_that_a_server_gave_before_there_was_the_class(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        teacher, machine, person, _, _ = await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, (teacher, machine, person, _, _)):
         office = here.office
         await _days_go_by(here)
         await _thief_lets_in(here, teacher, Role.TEACHER, here.school, bytes.fromhex(person))
@@ -497,8 +492,7 @@ async def test_a_year_of_a_class_outlives_rights_in_its_school_that_a_server_gav
 async def test_work_of_a_pc_of_the_whole_school_outlives_the_right_in_a_class_that_a_server_gave(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        _, _, _, pupil, item = await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, (_, _, _, pupil, item)):
         machine = await here.device("machine", space=here.school.hex())
         await _days_go_by(here)
         await _thief_lets_in(here, machine, Role.MACHINE, here.space)
@@ -512,8 +506,7 @@ async def test_work_of_a_pc_of_the_whole_school_outlives_the_right_in_a_class_th
 async def test_a_laptop_that_was_let_into_its_school_speaks_in_a_class_as_whose_it_is_whatever_a_server_calls_it(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        teacher, machine, person, _, item = await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, (teacher, machine, person, _, _)):
         office = here.office
         await office.do("grant", device=teacher.agent.device.hex(), space=[here.school.hex()])
         office.space = await _next_class_of(here)
@@ -538,8 +531,7 @@ def _the_last_that_came(_agent: Agent, rights: Iterable[Authority]) -> list[Auth
 async def test_a_copied_pc_takes_keys_of_its_own_under_the_right_that_it_had_before_a_server_gave_another(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        teacher, machine, _, pupil, item = await here.class_in_step()
+    async with town_in_step(tmp_path, __name__) as (here, (teacher, machine, _, pupil, item)):
         await _days_go_by(here)
         await _thief_lets_in(here, machine, Role.MACHINE, here.space)
         bind(machine.agent.folder, pc(1), Random(1).randbytes)
