@@ -29,7 +29,7 @@ from protocol.folds.seals import Sealers, came_with_its_work, first_readers, rea
 from protocol.limits import MAX_CLOCK_LEAD_MS
 from protocol.model.ancestry import along, heads, in_order_of_showing, replaced_by, to_replace
 from protocol.model.entry import Entry, Kind, parsed
-from protocol.model.work import ContentRef, Feedback, HandIn, Receipt, Revision
+from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision
 from protocol.rights.roster import Roster
 
 T = TypeVar("T")
@@ -90,6 +90,10 @@ class Item:
     def conflict(self) -> bool:
         """Whether there are several heads for a teacher to settle."""
         return len(self.heads) > 1
+
+    def was_ever(self, kind: ItemKind) -> bool:
+        """Whether any version is of this kind, whatever it is shown as: whoever has the server's key says another."""
+        return any(version.record.kind is kind for version in self.versions.values())
 
 
 @dataclass(frozen=True, slots=True)

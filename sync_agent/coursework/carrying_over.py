@@ -6,9 +6,11 @@ Rules:
 - whose lessons go on unasked is whose versions this device signs at all (`own_versions`): its teacher's own, and those
   of whom theirs have confirmed. Any other's, a colleague's or an id's that the server invents, is left, and goes on
   once that very version is named: who was in a class before this device met it is nobody for that (docs/adr/0388).
-  What a computer wrote that is called this teacher's own, and never led here, as one that was lost, goes on at once
-  where that computer is named (docs/adr/0403);
-- assignments and announcements are of their year and stay;
+  A computer that is called this teacher's own, and never led here, as one that was lost, is heeded as this one is
+  where it is named (docs/adr/0403);
+- assignments and announcements are of their year and stay; an item is a lesson where whom this device heeds have it as
+  one, or it is shown as one, and where they have none of it, if any version ever was: whoever has the server's key says
+  another kind of anything (docs/adr/0410);
 - each lesson that is left is named, and why; who says that what is not shown stays is told how many. Where one of
   theirs is not shown as they have it (it is hidden, or its newest version is; somebody whom this device does not heed
   has withdrawn it, or said another version), nothing is published before it was named by its id, or said that it stays:
@@ -18,6 +20,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,10 +37,9 @@ from protocol.replica.office.not_shown import NotShown, not_shown, switched_by, 
 from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
 from sync_agent.coursework.known_as_of import check_known
-from sync_agent.coursework.own_versions import own_voice
+from sync_agent.coursework.own_versions import OwnVoice, own_voice
 from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.coursework.reading import need_of
-from sync_agent.keys.confirming import own_grant, own_grants
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ async def carry_over(
     shown_only: bool = False,
     as_it_is_here: bool = False,
 ) -> CarriedOver:
-    """Publish a class's lessons in another; `also` are what would be left, each by its id, or by its computer's.
+    """Publish a class's lessons in another; `also` are what would be left, each by its id, and computers of hers.
 
     `shown_only` says that what is not shown stays, `as_it_is_here` that what has come is to do. Raises `BadInput`
     (UNKNOWN_SPACE; NOT_YET, before anything is published, where there is need of either and it was not said;
@@ -90,26 +92,24 @@ async def carry_over(
     there = await _there(agent, target)
     view = await agent.replica.view(source)
     lying = await not_shown(agent.replica, view, (await DestroyedHere.of(agent.replica)).at(source))
-    lessons = [(each, each.is_in(there)) for each in await _lessons(agent, view, lying)]
-    left_alone = [each.id for each, _ in lessons if each.version is None or each.why is not None]
-    by_computer = await _on_own_computers(agent, view, [each for each, is_there in lessons if not is_there])
-    named = {name for text in also for name in _named_of(text, left_alone, by_computer)}
+    voice = await own_voice(agent, source)
+    by_computer = _on_computers_called_own(lying.whole.items.values(), voice)
+    computers = {one for one in by_computer if one.hex() in {text.lower() for text in also}}
+    lessons = [(each, each.is_in(there)) for each in await _lessons(agent, view, lying, voice.and_of(computers))]
+    left_alone = {each.id for each, _ in lessons if each.version is None or each.why is not None}
+    named = _named(also, left_alone | computers)
     asked = {each.id for each, is_there in lessons if each.asks and not is_there} - named
     bare = sum(entry.payload is None for entry in lying.items)
-    carried, already, incomplete, strange, left = list[_Lesson](), list[str](), list[str](), list[str](), list[Left]()
-    told = list[str]()
+    carried, strange, left = list[_Lesson](), list[_Lesson](), list[Left]()
+    already, incomplete, told = list[str](), list[str](), list[str]()
     for each, is_there in lessons:
         if is_there:
             already.append(each.title)
         elif each.id in named or (each.version is not None and each.why is None):
             carried.append(each)
         elif each.version is None:
-            strange.append(each.title)
-            hidden = "" if each.why is None else f", and it is {each.why}"
-            told.append(
-                f"left, {each.id.hex()[:12]}, since no computer of yours has confirmed who wrote it, "
-                f"{await _by_whom(agent, view, each.taken)}{hidden}: {each.title}"
-            )
+            strange.append(each)
+            told.append(await _unconfirmed(agent, view, each))
         else:
             left.append(Left(each.id, each.title, each.why or ""))
             told.append(f"left, {each.id.hex()[:12]}, {each.why}: {each.title}")
@@ -118,7 +118,7 @@ async def carry_over(
         told = [f"left, and named without --shown-only: {counted} whose author no computer of yours has confirmed"]
     for line in told:
         await outgoing.progress(line)
-    await _tell_of_computers(agent, {one: set(ids) - named for one, ids in by_computer.items()}, outgoing)
+    await _tell_of_computers(agent, by_computer, {each.item.id for each in strange}, outgoing)
     if bare:
         await outgoing.progress(f"left: {bare} items of which only that there is one has come; sync first")
     _check_asked(len(asked), bare, shown_only=shown_only)
@@ -133,7 +133,8 @@ async def carry_over(
         wish = Wish(target, None, ItemKind.LESSON, version.record.title, version.record.subject, None)
         await publish(agent, wish, _Files(agent, version), outgoing)
         await outgoing.progress(f"carried over: {each.title}")
-    return CarriedOver(len(carried) - len(incomplete), already, incomplete, strange, left, bare)
+    unconfirmed = [each.title for each in strange]
+    return CarriedOver(len(carried) - len(incomplete), already, incomplete, unconfirmed, left, bare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,39 +165,49 @@ class _Lesson:
         return (self.title, self.taken.record.content.stream) in there
 
 
-def _named_of(text: str, items: Collection[bytes], by_computer: Mapping[bytes, Collection[bytes]]) -> Collection[bytes]:
-    asked = text.lower()
-    match = next((ids for one, ids in by_computer.items() if one.hex() == asked), None)
-    if match is None:
-        match = [item for item in items if item.hex() == asked]
-    if not match:
-        raise BadInput(
-            Code.UNKNOWN_ITEM, f"“{shown(text)}” names no lesson that would be left here, as it is shown by now"
-        )
-    return match
+def _named(also: Iterable[str], possible: Iterable[bytes]) -> set[bytes]:
+    by_text = {name.hex(): name for name in possible}
+    for text in also:
+        if text.lower() not in by_text:
+            raise BadInput(
+                Code.UNKNOWN_ITEM, f"“{shown(text)}” names no lesson that would be left here, as it is shown by now"
+            )
+    return {by_text[text.lower()] for text in also}
 
 
-async def _on_own_computers(agent: Agent, view: SpaceView, lessons: Iterable[_Lesson]) -> dict[bytes, list[bytes]]:
-    """By the computers that are called this teacher's own, and of which no word leads here, what they wrote."""
-    grant = await own_grant(agent, await own_grants(agent), view.roster.space)
-    own, door, found = None if grant is None else grant.person, agent.replica.door, dict[bytes, list[bytes]]()
-    for each in lessons:
-        given = door.authority(each.taken.grant)
-        person = None if given is None or given.person is None else view.roster.who(given.person)
-        if each.version is None and each.why is None and own is not None and person == view.roster.who(own):
-            found.setdefault(each.taken.author, []).append(each.id)
+def _on_computers_called_own(items: Iterable[Item], voice: OwnVoice) -> Mapping[bytes, Collection[bytes]]:
+    """By the computers that are called this teacher's own, and of which no word leads here, what they have said."""
+    found = defaultdict[bytes, set[bytes]](set)
+    for item in items:
+        for version in item.versions.values():
+            if voice.is_called_own(version) and not voice.has(version):
+                found[version.author].add(item.id)
     return found
 
 
-async def _tell_of_computers(agent: Agent, left: Mapping[bytes, Collection[bytes]], outgoing: Outgoing) -> None:
-    for device in (one for one, ids in left.items() if ids):
+async def _tell_of_computers(
+    agent: Agent, by_computer: Mapping[bytes, Collection[bytes]], left: Collection[bytes], outgoing: Outgoing
+) -> None:
+    """Of the items that are `left`, those of which none of theirs has a version."""
+    for device, said in by_computer.items():
+        if not (theirs := sum(item in said for item in left)):
+            continue
         let_in = min(milliseconds_of(each.at) for each in agent.replica.door.authorities_of(device))
         await outgoing.progress(
-            f"of these {len(left[device])} were written on the computer {device.hex()}, which has been called yours "
+            f"of these {theirs} were written on the computer {device.hex()}, which has been called yours "
             f"since {day_of(let_in)}, and is not confirmed on this one. Whoever has the server's key calls any "
             "computer yours: if you know it by its id, which `lost` said as well, `--also` with that id takes "
-            "along all of them"
+            "them along as that computer has them"
         )
+
+
+async def _unconfirmed(agent: Agent, view: SpaceView, lesson: _Lesson) -> str:
+    kind, hidden = lesson.taken.record.kind, "" if lesson.why is None else f", and it is {lesson.why}"
+    other = "" if kind is ItemKind.LESSON else f", as an {kind}, which it was not before"
+    return (
+        f"left, {lesson.id.hex()[:12]}, since no computer of yours has confirmed who wrote it, "
+        f"{await _by_whom(agent, view, lesson.taken)}{other}{hidden}: {lesson.title}"
+    )
 
 
 async def _by_whom(agent: Agent, view: SpaceView, version: Version) -> str:
@@ -226,10 +237,9 @@ async def _there(agent: Agent, space: bytes) -> set[tuple[str, bytes]]:
     return found
 
 
-async def _lessons(agent: Agent, view: SpaceView, lying: NotShown) -> list[_Lesson]:
-    """Those of a class, the oldest first, hidden and withdrawn ones included."""
-    replica, voice = agent.replica, await own_voice(agent, view.roster.space)
-    shown_here, items = view.coursework.items, lying.whole.items
+async def _lessons(agent: Agent, view: SpaceView, lying: NotShown, voice: OwnVoice) -> list[_Lesson]:
+    """Those of a class, the oldest first, hidden and withdrawn ones included, as those of a voice have them."""
+    replica, shown_here, items = agent.replica, view.coursework.items, lying.whole.items
     mine = {item.id: voice.newest(item) for item in items.values()}
     hidden = {
         item.id: version.id
@@ -241,9 +251,9 @@ async def _lessons(agent: Agent, view: SpaceView, lying: NotShown) -> list[_Less
     found = []
     for item in sorted(items.values(), key=lambda item: (item.shown.at_ms, item.id)):
         here, own = shown_here.get(item.id, item), mine[item.id]
-        said = (here.shown if own is None else own).record
-        if ItemKind.LESSON not in (said.kind, here.shown.record.kind):
+        if not _is_a_lesson(item, here, own):
             continue
+        said = (here.shown if own is None else own).record
         word = await switched_by(replica, here) if here.withdrawn else None
         if word is not None:
             told = f"withdrawn {await whose_word(replica, view.roster, word)}"
@@ -256,6 +266,13 @@ async def _lessons(agent: Agent, view: SpaceView, lying: NotShown) -> list[_Less
             told = f"shown as somebody else has it, {await _by_whom(agent, view, here.shown)}"
             found.append(_Lesson(here, said.title, own, told, asks=True))
     return found
+
+
+def _is_a_lesson(item: Item, here: Item, own: Version | None) -> bool:
+    """Whether an item is one, as it lies here and as it is shown, of which `own` is what those who are heeded have."""
+    if own is None:
+        return item.was_ever(ItemKind.LESSON)
+    return ItemKind.LESSON in (own.record.kind, here.shown.record.kind)
 
 
 def _hidden_version(item: Item, here: Item | None, own: Version | None) -> Version | None:

@@ -13,7 +13,8 @@ Rules (docs/protocol.md, "Coursework"; docs/adr/0305):
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure
@@ -32,11 +33,16 @@ from sync_agent.keys.confirming import circle_ever, own_grant, own_grants
 
 @dataclass(frozen=True, slots=True)
 class OwnVoice:
-    """Whose versions are this device's teacher's own word in a space: `own` devices, and `confirmed` ones of others."""
+    """Whose versions are this device's teacher's own word in a space: `own` devices, and `confirmed` ones of others.
 
-    device: bytes
+    `keys` are those of computers that are heeded whatever lists say: this device's, and any that was named by hand.
+    `person` is who its teacher is.
+    """
+
+    keys: frozenset[bytes]
     door: Door
     roster: Roster
+    person: bytes | None = None
     own: Collection[Device] = frozenset()
     confirmed: Collection[Device] = frozenset()
 
@@ -56,11 +62,22 @@ class OwnVoice:
         """The first of them that an item has, as they are shown."""
         return next(filter(self.has, item.versions.values()), None)
 
+    def is_called_own(self, version: Version) -> bool:
+        """Whether a list says of who wrote it that it is this teacher's, heeded here or not."""
+        given = self.door.authority(version.grant)
+        if self.person is None or given is None or given.person is None:
+            return False
+        return self.roster.who(given.person) == self.roster.who(self.person)
+
+    def and_of(self, computers: Collection[bytes]) -> Self:
+        """The same, and whatever these computers have said."""
+        return replace(self, keys=self.keys.union(computers))
+
     def _speaks(self, author: bytes, grant: bytes | None) -> bool:
         return any(self._is_by(devices, author, grant) for devices in (self.own, self.confirmed))
 
     def _is_by(self, devices: Collection[Device], author: bytes, grant: bytes | None) -> bool:
-        if author == self.device:
+        if author in self.keys:
             return True
         given = self.door.authority(grant)
         return given is not None and given.pair in devices and self.roster.spoken_as(given) is not None
@@ -69,12 +86,12 @@ class OwnVoice:
 async def own_voice(agent: Agent, space: bytes) -> OwnVoice:
     """That of this device's teacher in a space; of a device that names nobody there, what it wrote itself."""
     roster = (await agent.replica.view(space)).roster
-    voice = OwnVoice(agent.device, agent.replica.door, roster)
+    voice = OwnVoice(frozenset({agent.device}), agent.replica.door, roster)
     grant = await own_grant(agent, await own_grants(agent), space)
     if grant is None or grant.person is None:
         return voice
     circle = circle_ever(agent, roster, grant.person)
-    return OwnVoice(voice.device, voice.door, roster, circle.own, circle.others)
+    return replace(voice, person=grant.person, own=circle.own, confirmed=circle.others)
 
 
 @dataclass(frozen=True, slots=True)

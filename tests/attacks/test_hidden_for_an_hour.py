@@ -276,11 +276,12 @@ async def _say(year: Year, kind: Kind, payload: bytes, target: bytes | None = No
     said = compose(
         author=server.keys.signing, space=year.here.space, kind=kind, grant=given, at=(clock() << 16) + 1,
         payload=payload, salt=bytes(SALT_BYTES), target=target,
+        parents=(target,) if target is not None and kind is Kind.REVISION else (),
     )  # fmt: skip
     assert (await server.replica.admit([said], source=b"a computer of the class", now_ms=clock())).admitted
 
 
-async def _no_items(*_: object) -> tuple[int, int]:
+def _no_items(*_: object) -> tuple[int, int]:
     return 0, 0
 
 
@@ -288,7 +289,7 @@ async def _nobody_withdrew(*_: object) -> tuple[int, Mapping[str | None, int]]:
     return 0, {}
 
 
-@pytest.mark.parametrize("how", ["withdrawn", "erased"])
+@pytest.mark.parametrize("how", ["withdrawn", "erased", "made an announcement", "and its first version held back"])
 @attack(
     CLOSING,
     off={
@@ -302,14 +303,19 @@ async def test_a_class_is_not_closed_with_lessons_that_somebody_has_hidden_or_no
     await year.lesson()
     server, space = year.here.office.server, year.here.office.space
     coursework = (await server.replica.view(year.here.space)).coursework
-    (lesson,) = (item.id for item in coursework.items.values() if item.shown.record.kind is ItemKind.LESSON)
+    (item,) = (item for item in coursework.items.values() if item.shown.record.kind is ItemKind.LESSON)
+    lesson, other = item.id, replace(item.shown.record, kind=ItemKind.ANNOUNCEMENT).encode()
     if how == "withdrawn":
         await _say(year, Kind.WITHDRAW, b"\x80", lesson)
-    else:
+    elif how == "erased":
         await _say(year, Kind.ERASE, Erasure(lesson).encode())
+    else:
+        await _say(year, Kind.REVISION, other, lesson)
+    if how == "and its first version held back":
+        await _say(year, Kind.REVOKE, Revocation(year.teacher.agent.device, (year.item,)).encode())
     told = await year.do("space close", space=space)
     assert (told["hidden_items"], told["withdrawn_by"]) == (
-        (0, [{"name": None, "items": 1}]) if how == "withdrawn" else (1, [])
+        (1, []) if how == "erased" else (0, [{"name": None, "items": 1}])
     )
     with pytest.raises(BadInput, match="no `carry-over` takes them along unasked"):
         await year.with_kit("space close", space=space)

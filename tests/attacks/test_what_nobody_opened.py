@@ -185,7 +185,7 @@ async def _say(year: Year, kind: Kind, payload: bytes) -> None:
     assert (await server.replica.admit([said], source=b"a computer of the class", now_ms=clock())).admitted
 
 
-async def _none_is_hidden(*_: object) -> tuple[int, int]:
+def _none_is_hidden(*_: object) -> tuple[int, int]:
     return 0, 0
 
 

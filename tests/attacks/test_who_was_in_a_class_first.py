@@ -182,7 +182,7 @@ async def june(tmp_path: Path) -> AsyncIterator[June]:
         yield June(here, teacher, machine, person, pupil, item, tmp_path)
 
 
-async def _by_nobody_who_teaches(server: Server, view: SpaceView) -> tuple[int, Mapping[str | None, int]]:
+async def _by_nobody_who_teaches(server: Server, view: SpaceView, _: object) -> tuple[int, Mapping[str | None, int]]:
     items = [item for item in view.coursework.items.values() if item.withdrawn]
     words = [word for item in items if (word := await switched_by(server.replica, item)) is not None]
     spoken = [view.roster.spoken_as(server.replica.door.authority(word.header.grant)) for word in words]
@@ -203,6 +203,16 @@ async def test_of_an_assignment_that_a_colleague_withdrew_nothing_is_asked(june:
     space = await june.the_colleague_withdraws("Racontez")
     assert (await june.do("space close", space=space))["withdrawn_by"] == [{"name": "M. Roy", "items": 1}]
     assert (await june.with_kit("space close", space=space))["closed"] is True
+
+
+async def test_of_a_lesson_that_its_teacher_made_an_announcement_nothing_is_asked(june: June) -> None:
+    await june.lesson()
+    desk = Desk(june.teacher.agent)
+    (lesson,) = (row["item"] for row in await desk.ask("items") if row["title"] == "L'eau")
+    await desk.ask("publish", item=lesson, kind="announcement")
+    for _ in range(2):
+        await june.here.sync()
+    assert (await june.with_kit("space close", space=june.here.office.space))["closed"] is True
 
 
 async def test_once_a_teacher_has_confirmed_a_colleague_what_he_withdraws_of_hers_is_asked_about_nowhere(

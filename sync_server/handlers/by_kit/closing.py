@@ -6,9 +6,9 @@ Rules:
   class has them as a teacher, and the work was meant for them: whoever had the server's keys says so of all of it under
   a name of their own (docs/adr/0253);
 - nor is one with work or lessons that are hidden, by an erasure or a revocation of anybody's: what the kit closes is
-  destroyed, and what an erasure alone hides, or a revocation, is not; nor with lessons that somebody has withdrawn to
-  whom no computer of their author's leads: who was let in by the server speaks as a teacher, too (docs/adr/0388). By
-  whom what is withdrawn was is told (docs/adr/0356);
+  destroyed, and what an erasure alone hides, or a revocation, is not; nor with lessons that somebody has withdrawn, or
+  made something else of, to whom no computer of their author's leads: who was let in by the server speaks as a teacher,
+  too (docs/adr/0388, docs/adr/0410). By whom what is withdrawn was is told (docs/adr/0356);
 - nor, but for a word more, one of which machines have told nothing of late (`not_heard`, docs/adr/0323);
 - what comes for it afterwards, from a machine that nobody reached, is told (`came_after_closing`);
 - who was a pupil of the class, has work there and stands on its list no more is named before: one word takes anybody
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from protocol.errors import BadInput, Code
-from protocol.folds.coursework import Item, Work
+from protocol.folds.coursework import Coursework, Item, Work
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
 from protocol.model.work import ItemKind
@@ -38,7 +38,7 @@ from protocol.replica.at_work.views import SpaceView
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import said_already, turns_of
 from protocol.replica.office.mentioned import day_of
-from protocol.replica.office.not_shown import not_shown, switched_by
+from protocol.replica.office.not_shown import NotShown, not_shown, switched_by
 from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.replica.office.spaces import SpacePast, pasts_beside, space_records, uai_of
 from protocol.replica.office.taken_names import is_taken
@@ -57,8 +57,8 @@ class Closing:
     """What goes with a class: pupils on its list, items, hand-ins, and how many of those nobody has opened.
 
     `hidden` are further ones, which nobody is shown, and of which it cannot be told, and `hidden_items` such items;
-    `not_heard` who may hold others. `withdrawn_by` is how many items each person has withdrawn, by name, and
-    `withdrawn` how many lessons were by nobody to whom their author's computers lead.
+    `not_heard` who may hold others. `withdrawn_by` is how many items each person has withdrawn, or made no
+    lesson any more, by name, and `withdrawn` how many lessons were by nobody to whom their author's computers lead.
     `opened_by` is how many each person says to have opened, by the name that a list has for them, whether that counts
     or not.
     """
@@ -104,6 +104,7 @@ async def close_space(
     """
     above = _above(server, space)
     view = await server.replica.view(space)
+    lying = await not_shown(server.replica, view, (await DestroyedHere.of(server.replica)).at(space))
     works = view.coursework.hand_ins.values()
     is_opened = await is_opened_by_the_listed(server.replica, view.roster)
     found = Closing(
@@ -112,8 +113,8 @@ async def close_space(
         len(works),
         sum(not is_opened(work) for work in works),
         await _opened_by(server, view.roster, works),
-        *await _hidden(server, view),
-        *await _withdrawn(server, view),
+        *_hidden(lying),
+        *await _withdrawn(server, view, lying.whole),
         await not_heard_in(server, space),
     )
     if kit is None or space in await said_already(server, above, by_kit=True):
@@ -151,9 +152,10 @@ async def close_space(
         raise BadInput(
             Code.NOT_YET,
             f"{found.hidden_items} items are hidden, by an erasure or since a device was cut off, and "
-            f"{found.withdrawn} were withdrawn by somebody whom no computer of their author's has confirmed: no "
-            "`carry-over` takes them along unasked. `erasures` and `waiting` say by whose word they are hidden, "
-            "`withdrawn_by` who has withdrawn any: ask whose they were, or say --unopened-too if they may go",
+            f"{found.withdrawn} were withdrawn by somebody whom no computer of their author's has confirmed, or made "
+            "no lesson any more: no `carry-over` takes them along unasked. `erasures` and `waiting` say by whose word "
+            "they are hidden, `withdrawn_by` who has withdrawn or changed any: ask whose they were, or say "
+            "--unopened-too if they may go",
         )
     if not unheard_too:
         found.not_heard.check()
@@ -188,26 +190,28 @@ async def which_class(server: Server, space: bytes) -> Which:
     return Which(name, school, past, last_ms, is_taken(name, past.names.names, others))
 
 
-async def _hidden(server: Server, view: SpaceView) -> tuple[int, int]:
+def _hidden(lying: NotShown) -> tuple[int, int]:
     """How many hand-ins, and items, are hidden and not destroyed here yet, also where the rest has not come."""
-    found = await not_shown(server.replica, view, (await DestroyedHere.of(server.replica)).at(view.roster.space))
-    return len(found.hand_ins), len(found.items)
+    return len(lying.hand_ins), len(lying.items)
 
 
-async def _withdrawn(server: Server, view: SpaceView) -> tuple[int, Mapping[str | None, int]]:
-    """How many lessons were withdrawn by nobody to whom their author's computers lead; and how many items by each."""
-    items = [item for item in view.coursework.items.values() if item.withdrawn]
-    said = [(item, word) for item in items if (word := await switched_by(server.replica, item)) is not None]
-    grants = [word.header.grant for _, word in said]
-    names = await names_of_words(server.replica, view.roster, set(grants))
+async def _withdrawn(server: Server, view: SpaceView, lying: Coursework) -> tuple[int, Mapping[str | None, int]]:
+    """How many lessons were by nobody to whom their author's computers lead; and how many items by each.
+
+    What was a lesson, and is by now something else, is withdrawn as such. What it was, and who began it, goes by all
+    that is `lying` here, hidden or not.
+    """
+    said = list[tuple[Item, bytes | None]]()
+    for item in view.coursework.items.values():
+        whole, word = lying.items.get(item.id, item), await switched_by(server.replica, item)
+        if item.withdrawn and word is not None:
+            said.append((whole, word.header.grant))
+        elif item.shown.record.kind is not ItemKind.LESSON and whole.was_ever(ItemKind.LESSON):
+            said.append((whole, item.shown.grant))
+    names = await names_of_words(server.replica, view.roster, {grant for _, grant in said})
     heeded = _heeded_by_authors(server, view.roster)
-    strange = sum(_was_a_lesson(item) and not heeded(item, word.header.grant) for item, word in said)
-    return strange, Counter(names.get(grant) for grant in grants)
-
-
-def _was_a_lesson(item: Item) -> bool:
-    """Whether any version is one: what else there is stays with its year."""
-    return any(version.record.kind is ItemKind.LESSON for version in item.versions.values())
+    strange = sum(item.was_ever(ItemKind.LESSON) and not heeded(item, grant) for item, grant in said)
+    return strange, Counter(names.get(grant) for _, grant in said)
 
 
 def _heeded_by_authors(server: Server, roster: Roster) -> Callable[[Item, bytes | None], bool]:
