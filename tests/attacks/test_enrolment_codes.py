@@ -291,7 +291,7 @@ def asked_of(head: Device, keys: DeviceKeys, asked: EnrollRequest) -> OpenedRequ
 
 @attack("stolen enrolment code", off=WHOEVER_SHOWS_IT)
 async def test_what_a_stolen_server_is_told_of_a_heads_code_lets_nobody_in_at_her_computer(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         head, _ = await confirmed_head(here)
         territory, desk = here.room.territory, Desk(head.agent)
         space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
@@ -343,7 +343,7 @@ async def _the_first_that_counts(
 async def test_an_honest_code_of_which_a_thief_makes_another_lets_nobody_in_as_what_that_says(
     tmp_path: Path, role: Role
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         head, _ = await confirmed_head(here)
         territory, desk, other = here.room.territory, Desk(head.agent), here.room.teacher_person
         space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]

@@ -52,7 +52,7 @@ OFF = {
 async def test_her_first_page_and_status_say_that_her_last_word_is_held_back_until_she_says_it_again(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         await undone(here)
         told = await told_by_status(here)
         assert told["kinds"] == {"feedback": 1}
@@ -74,7 +74,7 @@ async def _whatever_is_held_back(agent: Agent, _shown: object) -> None:
 
 @attack(ROW, off={"sync_agent.portal.teacher.held_back.acknowledge_held_back": _whatever_is_held_back})
 async def test_what_is_held_back_while_the_page_lies_open_is_not_seen_with_what_it_shows(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         desk, territory, space = Desk(here.teacher.agent), here.room.territory, here.room.space
         other = await here.room.hand_in(here.machine, here.item, {"b.txt": b"y"})
         await here.sync()
@@ -96,7 +96,7 @@ async def test_what_is_held_back_while_the_page_lies_open_is_not_seen_with_what_
 
 @attack(ROW, off=OFF)
 async def test_that_whoever_holds_it_back_refuses_it_too_is_told(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         await undone(here)
         territory, space = here.room.territory, here.room.space
         held = await her_last_word(here)
@@ -109,7 +109,7 @@ async def test_that_whoever_holds_it_back_refuses_it_too_is_told(tmp_path: Path)
 
 @attack(ROW, off={"sync_agent.portal.head.school.held_back_in_school": _none_waits})
 async def test_the_heads_page_tells_whose_words_wait(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         head = await here.room.head()
         await undone(here)
         await here.sync(head)
@@ -128,7 +128,7 @@ def _by_date(_said: object, held: Sequence[Entry], counting: Iterable[Entry]) ->
 async def test_it_is_told_though_the_server_had_shown_a_time_to_come_as_she_said_the_earlier_word(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         await undone(here, ahead_ms=3 * DAY_MS)
         assert (await told_by_status(here))["kinds"] == {"feedback": 1}
         async with portal(here.teacher.agent) as surfer:

@@ -275,7 +275,7 @@ def _whoever_sealed_it(place: Place, recipient: bytes, keys: dict[bytes, Agreeme
 async def test_a_laptop_that_was_set_up_by_the_phrase_is_known_to_have_the_keys_by_anothers_word(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         first, room = here.teacher, here.room
         phrase = await new_phrase(first.agent)
         await here.sync(first)
@@ -299,7 +299,7 @@ async def test_a_laptop_that_was_set_up_by_the_phrase_is_known_to_have_the_keys_
 async def test_a_laptop_that_opened_keys_by_the_phrase_and_told_nobody_has_none_in_use_once_it_is_lost(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         phrase = await new_phrase(here.teacher.agent)
         await here.sync(here.teacher)
         lost = await here.room.teacher()

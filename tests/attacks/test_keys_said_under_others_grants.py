@@ -40,7 +40,7 @@ ANY_PAIR = {"sync_agent.app.Agent.own_rights": _all_of_them, "sync_agent.app.Age
 async def test_a_new_laptop_speaks_by_its_own_pair_of_keys_whatever_the_server_grants_beside_it(
     tmp_path: Path, who: str
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         person = await here.room.territory.person("Mme Neuve", PersonRole.TEACHER, here.room.space)
         laptop = await here.room.device(Role.TEACHER, person=person)
         keys = laptop.agent.keys
@@ -65,7 +65,7 @@ async def _every_grant(agent: Agent, _common: Collection[bytes]) -> tuple[Entry,
 async def test_neighbours_go_on_with_a_pc_that_the_server_grants_with_another_key_beside_its_own(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         machine = await here.room.machine()
         keys, territory = machine.agent.keys, here.room.territory
         pair = keys.signing.public, here.spy.agreement.public

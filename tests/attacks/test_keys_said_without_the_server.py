@@ -40,7 +40,7 @@ async def _opens_what_is_handed_in_now(here: SpiedClass, laptop: Device) -> bool
 async def test_what_is_handed_in_after_a_report_is_sealed_to_her_other_laptop_though_only_neighbours_are_there(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         machine, first = here.machine, here.teacher
         second, head = await another_laptop(here, first), await here.room.head()
         await here.sync(head, first, second, machine, first, second, machine)
@@ -77,7 +77,7 @@ async def test_what_is_handed_in_after_a_report_is_sealed_to_her_other_laptop_th
 async def test_laptops_that_are_invented_and_cut_off_cost_her_few_keys_a_week_whichever_neighbour_brings_them(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         for number in range(3 * MAX_READING_KEYS_AT_ONCE):
             await invent_and_cut_off(here, number)
             await here.sync(here.machine)

@@ -83,7 +83,7 @@ class Second:
 
 @pytest.fixture
 async def second(tmp_path: Path) -> AsyncIterator[Second]:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         head, _ = await confirmed_head(here)
         laptop = await another_laptop(here, here.teacher)
         first = here.teacher.agent.reading_keys.newest_of(here.room.space)

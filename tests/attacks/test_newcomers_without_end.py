@@ -38,7 +38,7 @@ async def _said(device: Device, here: SpiedClass, kind: Kind, about: bytes | Non
 
 @attack(ROW, off={"sync_agent.hand_ins.wraps._is_much": lambda _said: False})
 async def test_a_work_that_waits_is_sealed_to_so_many_teachers_whom_nobody_knows(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         machine, territory = here.machine, here.room.territory
         work = await here.room.hand_in(machine, here.item, {"b.odt": b"neu"})
         await here.sync(machine)
@@ -97,7 +97,7 @@ async def _all(_copies: Copies, _space: bytes, works: Iterable[Work]) -> list[Wo
 
 @attack(ROW, off={"sync_agent.hand_ins.copies.Copies._within_bounds": _all})
 async def test_hand_ins_that_name_what_a_pc_holds_are_signed_for_a_few_times(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         machine, territory, space = here.machine, here.room.territory, here.room.space
         (grant,) = await territory.let_in(here.spy, Role.MACHINE, space)
         await here.sync(machine)

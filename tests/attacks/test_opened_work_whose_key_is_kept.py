@@ -120,7 +120,7 @@ async def test_whoever_is_named_months_later_is_given_none_of_it_though_its_key_
 async def test_what_a_neighbour_says_was_opened_is_given_to_nobody_by_the_next_look_at_the_server(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         room, machine, petit = here.room, here.machine, here.teacher
         work = await room.hand_in(machine, here.item, {"r.odt": b"the work of a pupil"})
         await here.sync(machine, petit)
@@ -137,7 +137,7 @@ async def test_what_a_neighbour_says_was_opened_is_given_to_nobody_by_the_next_l
 
 @attack(ROW, off={"protocol.folds.hand_in_keys._was_before": lambda *_: False})
 async def test_her_receipt_of_before_counts_where_a_pc_hears_with_it_that_her_laptop_is_none(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         room, machine, petit = here.room, here.machine, here.teacher
         work = await room.hand_in(machine, here.item, {"r.odt": b"the work of a pupil"})
         await here.sync(machine, petit)

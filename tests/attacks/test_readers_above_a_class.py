@@ -52,7 +52,7 @@ async def _names_a_reader(here: SpiedClass, space: bytes) -> bytes:
 async def test_who_reads_what_is_handed_in_above_her_class_is_told_on_her_first_page(
     tmp_path: Path, above: str
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         space = here.room.school if above == "the school" else here.room.territory.replica.territory
         item = await _names_a_reader(here, space)
         work = await here.room.hand_in(here.machine, item, {"journal.odt": b"mine"})
@@ -67,7 +67,7 @@ async def test_who_reads_what_is_handed_in_above_her_class_is_told_on_her_first_
 
 
 async def test_a_school_without_work_of_its_own_adds_nobody_to_her_readers(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         await here.room.head()
         await here.sync()
         assert {each.space for each in await list_readers(here.teacher.agent)} == {here.room.space}

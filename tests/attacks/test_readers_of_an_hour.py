@@ -102,7 +102,7 @@ class Hour:
 
 @pytest.fixture
 async def hour(tmp_path: Path) -> AsyncIterator[Hour]:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         room = here.room
         head, _ = await confirmed_head(here)
         waiting = await room.hand_in(here.machine, here.item, {"w.odt": b"waits for its teacher"})
@@ -279,7 +279,7 @@ async def test_nor_a_pc_that_it_invents_with_work_that_nobody_is_shown(hour: Hou
 async def test_nor_does_a_pc_keep_an_alarm_up_with_keys_of_nobody_for_work_that_is_handed_in_on_it(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         machine, teacher = here.machine.agent, here.teacher.agent
         work = await here.room.hand_in(here.machine, here.item, {"a.odt": b"mine"})
         right = await machine.right(here.room.space, Kind.WRAP)
@@ -382,7 +382,7 @@ async def _begun_again(here: SpiedClass, place: Place) -> None:
 async def test_so_is_he_where_the_pc_has_keys_of_its_own_by_then_to_which_the_server_gave_its_right(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, space = here.room.territory, here.room.space
         place, first = Place(_HERE), here.machine.agent.device
         bind(here.machine.agent.folder, _HERE, Random(9).randbytes)
@@ -463,7 +463,7 @@ def _none_is_let_in_still(_self: Roster, _key: bytes) -> bool:
 async def test_who_reads_on_in_her_name_on_computers_that_were_told_so_is_not_said_to_read_no_more(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         hers, territory, space = here.teacher, here.room.territory, here.room.space
         said = tuple(await territory.replica.tips(space, hers.agent.device))
         await territory.say(space, Kind.REVOKE, Revocation(hers.agent.device, said).encode())

@@ -119,7 +119,7 @@ def _never_back(*_: object) -> bool:
 async def test_whom_she_looked_at_and_had_cut_off_is_news_once_he_was_let_in_again(
     tmp_path: Path, *, is_still_there: bool
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, space = here.room.territory, here.room.space
         x = await territory.person("M. X", PersonRole.TEACHER, space)
         await here.name_the_spy(x)

@@ -67,7 +67,7 @@ def _away_as_hers(agent: Agent, place: Place) -> tuple[frozenset[bytes], frozens
 async def test_a_reported_laptop_opens_no_new_work_though_a_server_lets_it_in_again_as_something_else(
     tmp_path: Path, by: str, how: Role | str
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, lost = here.room.territory, here.teacher
         second = await another_laptop(here, lost)
         head, _ = await confirmed_head(here)
@@ -90,7 +90,7 @@ async def test_a_reported_laptop_opens_no_new_work_though_a_server_lets_it_in_ag
 
 @attack(ROW, off={"protocol.rights.roster._not_confirmed_again": _back_as_the_same})
 async def test_nor_before_her_other_laptop_has_heard_of_it(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         lost = here.teacher
         second = await another_laptop(here, lost)
         await here.sync(second, lost, second, here.machine)
@@ -106,7 +106,7 @@ async def test_nor_before_her_other_laptop_has_heard_of_it(tmp_path: Path) -> No
 
 @attack(ROW, off={"sync_agent.keys.reading_key._away_of_theirs": _away_as_hers})
 async def test_her_laptop_that_is_granted_beside_another_key_again_and_again_has_no_key_made(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, space, first = here.room.territory, here.room.space, here.teacher
         second = await another_laptop(here, first)
         await here.sync(second, first, second, here.machine)
@@ -128,7 +128,7 @@ def _all_may_say(_roster: Roster, _person: bytes, _device: VouchedDevice) -> boo
 
 @attack(ROW, off={"protocol.folds.hand_in_keys._may_say": _all_may_say})
 async def test_nor_do_its_receipts_let_go_of_work_that_waits_for_its_teacher(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, space, lost = here.room.territory, here.room.space, here.teacher
         await here.sync(lost, here.machine)
         work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"neu"})

@@ -178,7 +178,7 @@ async def _is_said_to_be_the_same(here: SpiedClass) -> bytes:
 
 @attack(OTHER_FAMILIES, off={"protocol.replica.access.gathering._is_of": lambda *_: True})
 async def test_the_archive_of_one_pupil_holds_nothing_of_whom_a_list_calls_the_same(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         zoe, lea = await _is_said_to_be_the_same(here), here.room.pupil_person.hex()
         desk = Desk(here.teacher.agent)
         files = await desk.files("export-person", person=zoe.hex())
@@ -196,7 +196,7 @@ async def _under_one_name(agent: Agent, roster: Roster, pupils: dict[bytes, str]
 async def test_what_a_family_takes_home_lies_in_a_folder_of_the_one_who_was_added_under_that_name(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         zoe, lea = await _is_said_to_be_the_same(here), here.room.pupil_person.hex()
         desk, space = Desk(here.teacher.agent), here.room.space.hex()
         files = await desk.files("portfolio", space=space)

@@ -60,7 +60,7 @@ def _granted(agent: Agent, space: str, device: bytes) -> Authority:
 async def test_a_laptop_that_a_head_lets_in_has_the_class_whatever_the_server_had_given_it_before(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         keys, head = here.teacher.agent.keys, (await confirmed_head(here))[0]
         await here.sync(head, here.teacher, head)
         desk = Desk(head.agent)
@@ -79,7 +79,7 @@ async def test_a_laptop_that_a_head_lets_in_has_the_class_whatever_the_server_ha
 async def test_a_substitute_comes_into_a_further_class_until_the_last_day_of_the_stay_whatever_a_server_adds(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, ends_ms = here.room.territory, here.room.territory.clock() + 15 * DAY_MS
         substitute = await territory.person("M. Remplaçant", PersonRole.TEACHER, here.room.space)
         laptop = await here.room.device(Role.TEACHER, person=substitute, until_ms=ends_ms)
@@ -96,7 +96,7 @@ async def test_a_substitute_comes_into_a_further_class_until_the_last_day_of_the
 
 @attack(ADDED, off={"protocol.replica.office.grants._repeated": _the_last_of_all})
 async def test_a_pc_comes_into_a_further_class_as_a_pc_though_a_server_calls_it_a_relay(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         head, _ = await confirmed_head(here)
         other = await here.room.territory.classroom("CX")
         await here.room.territory.let_in(here.machine.agent.keys, Role.RELAY, other)
@@ -230,7 +230,7 @@ async def test_a_laptop_that_a_stolen_key_let_in_for_good_comes_in_until_the_las
 
 
 async def test_that_a_device_is_let_in_for_good_whose_stay_had_ended_is_told(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         ends_ms = here.room.territory.clock() + DAY_MS
         substitute = await here.room.territory.person("M. Remplaçant", PersonRole.TEACHER, here.room.space)
         laptop = await here.room.device(Role.TEACHER, person=substitute, until_ms=ends_ms)

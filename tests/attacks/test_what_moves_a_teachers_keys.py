@@ -84,7 +84,7 @@ async def _nothing_was_said(_agent: object) -> set[object]:
 
 @attack(ROW, off={"sync_agent.keys.confirming._vouched": _nothing_was_said})
 async def test_a_laptop_that_is_let_back_into_one_class_says_once_there_what_it_said_elsewhere(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, first = here.room.territory, here.teacher
         second = await another_laptop(here, first)
         other = await territory.classroom("CM2")
@@ -110,7 +110,7 @@ async def test_a_laptop_that_is_let_back_into_one_class_says_once_there_what_it_
 
 @attack(ROW, off={"protocol.rights.spent_keys._kept_by": lambda *_: frozenset()})
 async def test_a_key_of_nobody_beside_her_own_ends_no_key_of_hers(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, space, agent = here.room.territory, here.room.space, here.teacher.agent
         ghost = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=here.room.teacher_person)
         await territory.say(space, Kind.PERSON, ghost.encode(), subject=GHOST)
@@ -134,7 +134,7 @@ async def test_a_key_of_nobody_beside_her_own_ends_no_key_of_hers(tmp_path: Path
 
 @attack(ROW, off={"protocol.rights.spent_keys._of_phrases": lambda *_: ()})
 async def test_a_key_of_nobody_beside_that_of_her_phrase_ends_no_key_of_hers(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, space = here.room.territory, here.room.space
         await new_phrase(here.teacher.agent, Argon2Cost(8, 1, 1))
         await here.sync(here.teacher, here.machine, here.teacher)
@@ -159,7 +159,7 @@ def _by_who_signs(agent: Agent, place: Place) -> tuple[frozenset[bytes], frozens
 
 @attack(ROW, off={"sync_agent.keys.reading_key._away_of_theirs": _by_who_signs})
 async def test_keys_of_nobody_beside_that_of_a_lost_laptop_call_for_one_new_key(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, lost, space = here.room.territory, here.teacher, here.room.space
         second = await another_laptop(here, lost)
         await here.sync(second, here.machine)
@@ -183,7 +183,7 @@ def _also_by_the_list(place: Place) -> bool:
 
 @attack(ROW, off={"sync_agent.keys.places.Place.is_closed": property(_also_by_the_list)})
 async def test_an_id_that_nobody_has_and_that_is_forgotten_silences_no_laptop(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
         second = await another_laptop(here, here.teacher)
         listed = (await territory.replica.view(space)).roster.persons[hers].entry
@@ -206,7 +206,7 @@ async def test_an_id_that_nobody_has_and_that_is_forgotten_silences_no_laptop(tm
     },
 )
 async def test_two_ids_that_are_parted_as_a_laptop_is_lost_leave_it_no_new_work(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         lost = here.teacher
         twice, same = await added_twice(here)
         second = await here.room.device(Role.TEACHER, person=twice)
@@ -232,7 +232,7 @@ async def test_two_ids_that_are_parted_as_a_laptop_is_lost_leave_it_no_new_work(
     },
 )
 async def test_nor_what_a_third_laptop_of_hers_had_sealed_to_it(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         first = here.teacher
         third = await another_laptop(here, first)
         await here.sync(first, third, first, third, here.machine)
@@ -255,7 +255,7 @@ async def test_nor_what_a_third_laptop_of_hers_had_sealed_to_it(tmp_path: Path) 
 
 @attack(ROW, off={"sync_agent.keys.key_wraps._is_hers": lambda *_: True})
 async def test_a_colleagues_laptop_gives_no_teacher_keys_of_its_own(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         space, hers, mine = here.room.space, here.room.teacher_person, here.teacher.agent.keys.agreement.public
         person = await here.room.territory.person("M. Roux", PersonRole.TEACHER, space)
         colleague = (await here.room.device(Role.TEACHER, person=person)).agent
@@ -272,7 +272,7 @@ async def test_a_colleagues_laptop_gives_no_teacher_keys_of_its_own(tmp_path: Pa
 
 @attack(ROW, off={"sync_agent.hand_ins.wraps._says_something": lambda _wraps: True})
 async def test_a_colleagues_key_with_which_nobody_reads_has_nothing_said_again_and_again(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         colleague = await confirmed_colleague(here)
         said = await here.room.territory.replica.store.scan_kinds([Kind.PERSON_KEY])
         before = tuple(entry.id for entry in said if entry.header.author == here.spy.signing.public)
@@ -299,7 +299,7 @@ def _by_a_list(entry: Entry, _device: object, doubted: Doubted, _own: object) ->
 
 @attack(ROW, off={"protocol.rights.spent_keys._is_theirs": _by_a_list})
 async def test_whom_a_list_alone_calls_hers_spends_no_key_of_hers(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
         alias = await territory.person("Mme Petit", PersonRole.TEACHER, space)
         await here.name_the_spy(alias)
@@ -321,7 +321,7 @@ def _none(_said: object) -> frozenset[tuple[bytes, bytes]]:
 
 @attack(ROW, off={"protocol.rights.spent_keys._made_by_their_own": _none})
 async def test_who_says_her_key_as_somebody_elses_ends_no_key_of_hers(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
         other = await territory.person("M. Renard", PersonRole.TEACHER, space)
         await here.name_the_spy(other)
@@ -341,7 +341,7 @@ async def test_who_says_her_key_as_somebody_elses_ends_no_key_of_hers(tmp_path: 
 
 @attack(ROW, off={"protocol.rights.spent_keys._made_by_their_own": _none})
 async def test_who_says_her_key_as_hers_by_a_list_alone_and_is_cut_off_ends_no_key_of_hers(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
         await here.sync(here.teacher, here.machine, here.teacher)
         for number in range(6):
@@ -361,7 +361,7 @@ async def test_who_says_her_key_as_hers_by_a_list_alone_and_is_cut_off_ends_no_k
 
 @attack(ROW, off={"protocol.rights.roster.Roster.is_away": lambda *_: False})
 async def test_what_a_lost_laptop_says_was_given_calls_for_no_new_keys(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, lost, space = here.room.territory, here.teacher, here.room.space
         second = await another_laptop(here, lost)
         await here.sync(second, lost, second, here.machine)

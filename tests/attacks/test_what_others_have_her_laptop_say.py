@@ -75,7 +75,7 @@ async def _feedback_arrives(here: SpiedClass, by: Device) -> bool:
 @pytest.mark.parametrize("who", ["reported", "named-by-the-server-alone"])
 @attack(ROW, off={"sync_agent.keys.key_wraps._is_given": lambda *_: True})
 async def test_keys_that_nobody_of_hers_gave_a_laptop_are_passed_on_to_nobody(tmp_path: Path, who: str) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         second = await _with_a_paper(here)
         if who == "reported":
             await _as_the_lost_one(here)

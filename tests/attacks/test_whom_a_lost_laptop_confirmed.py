@@ -65,7 +65,7 @@ def _whoever_is_led_to(agent: object, roster: object, person: bytes) -> Iterable
 
 @attack(LOST, off={"protocol.replica.office.losses.confirmed_by_lost": _nobody})
 async def test_whom_a_stolen_laptop_alone_confirmed_is_named_with_six_words_as_it_is_reported(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         lost, head = await confirmed_by_the_thief(here)
         desk = Desk(head.agent)
         loss = await desk.ask("lost", device=lost.agent.device.hex())
@@ -81,7 +81,7 @@ async def test_whom_a_stolen_laptop_alone_confirmed_is_named_with_six_words_as_i
 async def test_whom_a_stolen_key_called_hers_is_named_with_six_words_as_her_one_laptop_is_reported(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         head, _ = await confirmed_head(here)
         await here.name_the_spy(here.room.teacher_person)
         await here.sync(head, here.teacher, here.machine)
@@ -97,7 +97,7 @@ async def test_whom_a_stolen_key_called_hers_is_named_with_six_words_as_her_one_
 
 
 async def test_whom_a_lost_laptop_had_confirmed_is_not_named_besides(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         lost, head = await confirmed_by_the_thief(here)
         assert (await Desk(head.agent).ask("lost", device=here.teacher.agent.device.hex()))["besides"] == [], lost
 
@@ -116,7 +116,7 @@ def _by_dates(_door: object, _keys: object, roster: Roster) -> dict[bytes, Vouch
 
 @attack(LOST, off={"protocol.replica.office.confirmed_by_lost._came_first": _by_dates})
 async def test_at_the_server_too_whose_key_bears_an_early_date_is_named(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         lost, _ = await confirmed_by_the_thief(here, back_ms=10**9)
         replica, spy = here.room.territory.replica, own_keys(here.spy)
         roster = (await replica.view(here.room.space)).roster
@@ -133,7 +133,7 @@ class _NobodyElsewhere:
 
 @attack(LOST, off={"protocol.replica.office.confirmed_by_lost._Led": _NobodyElsewhere})
 async def test_a_device_that_dates_its_key_before_all_hides_nobody_whom_a_stolen_one_confirmed(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         lost, head = await confirmed_by_the_thief(here)
         territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
         decoy = new_device(Random(7).randbytes)
@@ -160,7 +160,7 @@ async def test_a_device_that_dates_its_key_before_all_hides_nobody_whom_a_stolen
 
 @attack(LOST, off={"protocol.replica.office.losses.confirmed_by_lost": _nobody})
 async def test_a_heads_page_names_whom_a_stolen_laptop_alone_confirmed(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         lost, head = await confirmed_by_the_thief(here)
         async with portal(head.agent) as surfer:
             told = await surfer.send("/lost", "/lost", {"device": lost.agent.device.hex(), "meant": "yes"})
@@ -184,7 +184,7 @@ async def _a_stolen_laptop_draws(here: SpiedClass) -> tuple[Device, Device, str]
 async def test_phrases_that_were_drawn_on_a_stolen_laptop_are_named_with_the_day_as_it_is_reported(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         lost, head, words = await _a_stolen_laptop_draws(here)
         desk, drawn_ms = Desk(head.agent), here.room.territory.clock()
         rows = (await desk.ask("lost", device=lost.agent.device.hex()))["phrases"]
@@ -207,7 +207,7 @@ async def test_phrases_that_were_drawn_on_a_stolen_laptop_are_named_with_the_day
 
 @attack(LOST, off={"protocol.replica.office.losses.phrases_of_lost": _nobody})
 async def test_a_heads_page_names_phrases_that_were_drawn_on_a_stolen_laptop(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         lost, head, _ = await _a_stolen_laptop_draws(here)
         async with portal(head.agent) as surfer:
             told = await surfer.send("/lost", "/lost", {"device": lost.agent.device.hex(), "meant": "yes"})
@@ -218,7 +218,7 @@ async def test_a_heads_page_names_phrases_that_were_drawn_on_a_stolen_laptop(tmp
 
 @attack(LOST, off={"sync_agent.keys.confirming.own_in_use": _whoever_is_led_to})
 async def test_her_other_laptop_asks_about_whom_a_reported_one_confirmed(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         lost, head = await confirmed_by_the_thief(here)
         await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
         await here.sync(head, here.teacher, here.machine)

@@ -61,7 +61,7 @@ async def answer(agent: Agent, work: bytes, mark: str) -> None:
 
 @pytest.fixture
 async def said(tmp_path: Path) -> AsyncIterator[TakenBack]:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         room, laptop = here.room, here.teacher.agent
         await answer(laptop, here.work, "0/20")
         lesson = (await room.publish(here.teacher, {"lecon.txt": b"faux"})).item

@@ -72,7 +72,7 @@ def _by_the_highest_grant(roster: Roster) -> frozenset[bytes]:
     },
 )
 async def test_wraps_of_no_worth_beside_her_own_have_her_say_hers_once(tmp_path: Path, further: Role) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, laptop, pc = here.room.territory, here.teacher, new_device(Random(4242).randbytes)
         (grant,) = await territory.let_in(pc, Role.MACHINE, here.room.space)
         await territory.let_in(laptop.agent.keys, further, here.room.space)
@@ -88,7 +88,7 @@ async def test_wraps_of_no_worth_beside_her_own_have_her_say_hers_once(tmp_path:
 
 @attack(ROW, off={"sync_agent.hand_ins.wraps._as_many_as_bounded": lambda wanted, *_: list(wanted)})
 async def test_a_colleague_who_says_one_key_after_another_is_given_a_work_for_some_of_them(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         laptop, territory = here.teacher, here.room.territory
         colleague = await confirmed_colleague(here)
         await _open_the_work(here)

@@ -86,7 +86,7 @@ def _nobody(_agent: Agent, _entry: Entry) -> VouchedDevice | None:
 
 @attack(ROW, off={"sync_agent.keys.former_returns._confirmed_by": _nobody})
 async def test_whom_a_stolen_laptop_called_hers_is_shown_before_she_says_that_it_was_she(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         await _stolen_and_let_in_for_a_breath(here, _calls_the_spy_hers)
         words, page = device_words(own_keys(here.spy)), await _section(here)
         assert "(nommé par le serveur)" in page
@@ -101,7 +101,7 @@ def _none(*_given: object) -> set[VouchedDevice]:
 
 @attack(ROW, off={"sync_agent.keys.former_returns._proven": _none})
 async def test_nor_is_a_device_hidden_that_becomes_hers_by_a_phrase_which_the_stolen_one_drew(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         await _stolen_and_let_in_for_a_breath(here, _draws_a_phrase_that_proves_the_spy)
         page, spy = await _section(here), own_keys(here.spy)
         assert device_words(spy) in page
@@ -119,7 +119,7 @@ async def _is_not_noted(_agent: Agent, _asked: bytes) -> None:
 
 @attack(ROW, off={"sync_agent.portal.teacher.readers.decline_former_return": _is_not_noted})
 async def test_who_says_no_is_asked_on_no_first_page_any_more_and_told_whom_to_tell(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         await _stolen_and_let_in_for_a_breath(here, _calls_the_spy_hers)
         agent, question = here.teacher.agent, "Était-ce bien vous ?"
         said = await agent.replica.position(here.room.space)
@@ -142,7 +142,7 @@ def _nothing_said(_pair: VouchedDevice, grants: Iterable[bytes], *_said: object)
 
 @attack(ROW, off={"sync_agent.keys.former_returns._id": _nothing_said})
 async def test_a_word_that_is_withheld_until_she_has_looked_is_shown_before_her_yes_is_taken(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         await _stolen_and_let_in_for_a_breath(here, _calls_the_spy_hers, is_told=False)
         agent, desk = here.teacher.agent, Desk(here.teacher.agent)
         said = [stored.entry for stored in await here.room.territory.replica.store.scan(here.room.space)]
@@ -163,7 +163,7 @@ def _no_further(_roster: Roster, _person: bytes, called: Collection[VouchedDevic
 
 @attack(ROW, off={"sync_agent.keys.former_returns._led_to": _no_further})
 async def test_nor_is_one_that_the_device_which_it_called_hers_calls_hers_in_turn(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         person = here.room.teacher_person
         await _stolen_and_let_in_for_a_breath(here, _calls_the_spy_hers)
         second = new_device(Random(667).randbytes)

@@ -20,6 +20,7 @@ import pytest
 
 Test = Callable[..., Awaitable[None]]
 _OFF: Final = "defence-off"
+_switched_off: Final[set[str]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class Share:
         return zlib.crc32(nodeid.encode()) % self.turns == self.turn
 
 
+def is_undefended() -> bool:
+    """Whether the test that runs has its defence switched off by now."""
+    return bool(_switched_off)
+
+
 def attack(row: str, *, off: Mapping[str, object]) -> Callable[[Test], Test]:
     """Mark a test as an attack. `off` replaces the defence, by dotted name, with what an attacker would wish for."""
 
@@ -56,10 +62,13 @@ def attack(row: str, *, off: Mapping[str, object]) -> Callable[[Test], Test]:
                     return
                 for name, replacement in off.items():
                     patch.setattr(name, replacement)
+                _switched_off.update(off)
                 try:
                     await test(**fixtures)
                 except (AssertionError, pytest.fail.Exception):
                     return
+                finally:
+                    _switched_off.clear()
             raise AssertionError(f"without its defence, “{row}” fails all the same: this test proves nothing")
 
         asked = list(inspect.signature(test).parameters.values())

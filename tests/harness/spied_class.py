@@ -17,6 +17,7 @@ from protocol.model.work import Feedback
 from protocol.rights.vouching import Device as VouchedDevice
 from protocol.roles import Role
 from protocol.trust.person_keys import KeyWraps, open_reading_key
+from tests.harness.attack import is_undefended
 from tests.harness.beginnings import new_place
 from tests.harness.classroom import WORK, Classroom, Device, Given, assignment, classroom
 from tests.harness.commands import Desk
@@ -131,13 +132,16 @@ async def spied_class(
 ) -> AsyncIterator[SpiedClass]:
     """See `SpiedClass`; the spy has not been let in.
 
-    Tests whose fixture names them (`kept_for`) begin with one class that was made once in this process, with what
-    happened in it `further`: it must have been made as they would have made it. One that has switched something off
-    already names nobody, and has a class made.
+    Tests that name themselves (`kept_for`) begin with one class that was made once in this process, with what happened
+    in it `further`: it must have been made as they would have made it. One that has changed a bound already names
+    nobody, and has a class made; so has an attack whose defence is switched off by now.
     """
-    if kept_for is None:
+    if kept_for is None or is_undefended():
         async with classroom(folder) as room:
-            yield await _spied(room)
+            here = await _spied(room)
+            if further is not None:
+                await further(here)
+            yield here
         return
     if kept_for not in _KEPT:
         async with classroom(new_place()) as room:

@@ -25,7 +25,7 @@ FEW = 4
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[SpiedClass]:
-    async with spied_class(tmp_path) as made:
+    async with spied_class(tmp_path, kept_for=__name__) as made:
         yield made
 
 

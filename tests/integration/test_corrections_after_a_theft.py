@@ -23,7 +23,7 @@ from tests.harness.spied_class import spied_class
 async def test_her_correction_is_shown_before_and_after_what_it_replaced_is_held_back(
     tmp_path: Path, thefts: int
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         room, machine, stolen = here.room, here.machine, here.teacher
         second = await another_laptop(here, stolen)
 
@@ -50,7 +50,7 @@ async def test_her_correction_is_shown_before_and_after_what_it_replaced_is_held
 
 @pytest.mark.parametrize("thefts", [1, 5])
 async def test_her_lesson_is_as_she_put_it_right_with_no_second_version_to_choose(tmp_path: Path, thefts: int) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         room, machine, stolen = here.room, here.machine, here.teacher
         second = await another_laptop(here, stolen)
         item = (await room.publish(stolen, SMALL)).item
@@ -72,7 +72,7 @@ async def test_her_lesson_is_as_she_put_it_right_with_no_second_version_to_choos
 
 
 async def test_a_lesson_that_she_took_out_of_sight_again_stays_so(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         room, machine, stolen = here.room, here.machine, here.teacher
         second = await another_laptop(here, stolen)
 

@@ -20,7 +20,7 @@ from tests.harness.territory import new_device
 
 
 async def test_a_machine_that_came_since_is_known_after_a_week_and_after_those_that_were_there(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         (work,) = (await here.teacher.agent.replica.view(here.room.space)).coursework.hand_ins.values()
         new = await here.room.machine()
         for _ in range(2):
@@ -67,7 +67,7 @@ def _works(work: Work, *authors: bytes) -> list[Work]:
 
 
 async def test_known_machines_have_half_of_a_list_at_least_and_so_have_the_others(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         (work,) = (await here.teacher.agent.replica.view(here.room.space)).coursework.hand_ins.values()
         works = _works(work, *(b"%d" % number for number in range(6)), b"old", b"old", b"old")
         shown = by_turns(works, 4, lambda each: 0 if each.author == b"old" else None)

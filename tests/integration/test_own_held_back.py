@@ -15,7 +15,7 @@ from tests.harness.spied_class import spied_class
 
 
 async def test_what_was_accepted_is_news_no_more(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         await undone(here)
         territory, space = here.room.territory, here.room.space
         held = await her_last_word(here)
@@ -25,7 +25,7 @@ async def test_what_was_accepted_is_news_no_more(tmp_path: Path) -> None:
 
 
 async def test_what_she_has_seen_leaves_her_first_page_and_status_counts_it_on(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         await undone(here)
         async with portal(here.teacher.agent) as surfer:
             await surfer.send("/held-back", "/held-back/seen", {"words": (await her_last_word(here)).hex()})
@@ -35,7 +35,7 @@ async def test_what_she_has_seen_leaves_her_first_page_and_status_counts_it_on(t
 
 
 async def test_another_laptop_of_hers_tells_of_its_own_words_alone(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         second = await another_laptop(here, here.teacher)
         await undone(here)
         await here.sync(second)

@@ -29,7 +29,7 @@ from tests.harness.territory import new_device
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[SpiedClass]:
-    async with spied_class(tmp_path) as made:
+    async with spied_class(tmp_path, kept_for=__name__) as made:
         yield made
 
 

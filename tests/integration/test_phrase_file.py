@@ -20,7 +20,7 @@ CHEAP = Argon2Cost(8, 1, 1)
 
 
 async def test_what_an_earlier_state_of_this_version_kept_there_goes(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         agent = here.teacher.agent
         await new_phrase(agent, CHEAP)
         (drawn,) = drawn_in(agent.secrets.read(PHRASE_FILE))
@@ -32,7 +32,7 @@ async def test_what_an_earlier_state_of_this_version_kept_there_goes(tmp_path: P
 
 
 async def test_a_copy_of_the_disk_that_took_keys_of_its_own_says_the_phrase_no_more(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         original, other = here.teacher, await another_laptop(here, here.teacher)
         await new_phrase(original.agent, CHEAP)
         other.agent.secrets.keep(PHRASE_FILE, original.agent.secrets.read(PHRASE_FILE))

@@ -49,7 +49,7 @@ async def _reported_and_held_back(here: SpiedClass) -> Desk:
 
 
 async def test_a_head_who_names_a_laptop_for_a_new_class_is_told_that_another_head_reported_it(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         desk, laptop = await _reported_and_held_back(here), here.teacher.agent.device.hex()
         space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
         assert REPORTED not in "".join(desk.told)
@@ -64,7 +64,7 @@ async def test_a_head_who_names_a_laptop_for_a_new_class_is_told_that_another_he
 
 
 async def test_where_she_chooses_who_comes_in_stands_which_computers_were_reported(tmp_path: Path) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         desk, laptop = await _reported_and_held_back(here), here.teacher.agent.device.hex()
         async with portal(desk.agent) as surfer:
             place = await a_class_more(surfer)
@@ -89,7 +89,7 @@ async def test_at_the_server_it_is_told_that_a_grant_takes_a_heads_report_back(t
 async def test_who_lets_her_into_a_class_reads_when_a_laptop_was_reported_and_by_whom_and_lets_it_in_once_found(
     tmp_path: Path,
 ) -> None:
-    async with spied_class(tmp_path) as here:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
         head, _ = await confirmed_head(here)
         laptop, desk = here.teacher.agent.device.hex(), Desk(head.agent)
         await desk.ask("lost", device=laptop)
