@@ -3,7 +3,7 @@
 Files lie in memory where it has room (tests/harness/files_in_memory.py), while their test runs; longer if it fails.
 
 `--branches` counts those of protocol/ that they reach (tests/harness/branches.py). `--defences-off K/N` runs a share of
-the attacks without their defences alone (tests/harness/attack.py).
+the attacks without their defences alone (tests/harness/attack.py), `--histories K/N` a share of the random histories.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ settings.load_profile("relais")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let branches be counted, and attacks without their defences come in turns."""
+    """Let branches be counted, and attacks without their defences and random histories come in turns."""
     parser.addoption("--branches", action="store_true", help="count the branches of protocol/ that are reached")
     parser.addoption("--defences-off", metavar="K/N", help="of attacks without their defence a share")
+    parser.addoption("--histories", metavar="K/N", help="of random histories a share")
     parser.addoption("--touched", metavar="FILE", action="append", default=[], help="a file of which all run")
 
 

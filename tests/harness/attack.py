@@ -44,6 +44,11 @@ class Share:
             return True
         return zlib.crc32(nodeid.encode()) % self.turns == self.turn
 
+    def part(self, numbers: range) -> range:
+        """The part of these in a row whose turn it is."""
+        first, end = (len(numbers) * at // self.turns for at in (self.turn, self.turn + 1))
+        return numbers[first:end]
+
 
 def is_undefended() -> bool:
     """Whether the test that runs has its defence switched off by now."""

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.harness.attack import Share
+
 PROJECT = Path(__file__).parents[2]
 
 
@@ -24,7 +26,13 @@ def simulate(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def check_seeds(first: int, last: int) -> None:
-    """All invariants hold at the end of each of these histories; the test files share them, as workers share files."""
-    status, said = simulate("--seeds", f"{first}-{last}")
+def check_seeds(first: int, last: int, turn: str | None) -> None:
+    """All invariants hold at the end of each of these histories, or of those whose turn it is (`--histories`).
+
+    The test files share them, as workers share files.
+    """
+    seeds = range(first, last + 1)
+    if turn is not None:
+        seeds = Share.parse(turn).part(seeds)
+    status, said = simulate("--seeds", f"{seeds[0]}-{seeds[-1]}")
     assert status == 0, said[-20_000:]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.simulation.command import check_seeds
 
 
-def test_nothing_acknowledged_is_lost_and_all_replicas_agree_whatever_happens() -> None:
-    check_seeds(1000, 1499)
+def test_nothing_acknowledged_is_lost_and_all_replicas_agree_whatever_happens(pytestconfig: pytest.Config) -> None:
+    check_seeds(1000, 1499, pytestconfig.getoption("histories"))

@@ -1,4 +1,7 @@
-"""Attacks without their defences come in turns: none is left out of all of them, and what is touched waits for none."""
+"""Attacks without their defences and random histories come in turns: none is left out of all of them.
+
+What is touched waits for no turn.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,13 @@ def test_with_its_defence_a_test_always_runs_and_in_a_touched_file_all_do() -> N
     assert share.holds(f"{FILE}::test_1[defended]", ())
     assert not all(share.holds(name, ()) for name in OFF)
     assert all(share.holds(name, [FILE]) for name in OFF)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 7])
+def test_in_so_many_runs_in_a_row_each_history_is_lived_once(turns: int) -> None:
+    parts = [Share.parse(f"{count}/{turns}").part(range(500, 1000)) for count in range(1340, 1340 + turns)]
+    assert all(parts)
+    assert sorted(seed for part in parts for seed in part) == list(range(500, 1000))
 
 
 @pytest.mark.parametrize("text", ["", "1", "1/0", "a/4"])
