@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.errors import Code, Refused
+from protocol.errors import Code, LocalFailure, Refused
 from protocol.identity import DeviceKeys, SigningKey
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Grant, Invite, Revocation
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.office import known_here
+from protocol.replica.console.operation import JSON, NO_FILES
+from protocol.replica.office import grants, known_here
 from protocol.replica.office.acquaintance import Acquaintance
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
@@ -30,6 +31,7 @@ from protocol.trust.invitation import Invitation
 from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
+from tests.harness.commands import Received
 from tests.harness.office_devices import town
 from tests.harness.territory import new_device
 from tests.integration.test_lifecycle import Year
@@ -521,6 +523,43 @@ async def test_where_nobody_is_known_who_came_first_comes_along_and_is_told_once
     second = await thieving.next_class()
     assert await thieving.reads(thieving.year.teacher, second)
     assert thieving.office.said.lines == []
+
+
+_grant_person = grants.grant_person
+
+
+async def _noted_before(office: Office, person: bytes, spaces: Sequence[bytes]) -> list[grants.Looked]:
+    """As it was while whoever came along was noted as told with what let them in."""
+    looked = await _grant_person(office, person, spaces)
+    for each in looked:
+        await known_here.note_told(office, person, each.device)
+    return looked
+
+
+class Closed(Received):
+    """A terminal that is gone before a line comes."""
+
+    async def progress(self, text: str) -> None:
+        raise LocalFailure(Code.STORAGE_FAILED, text)
+
+
+@attack(ROW, off={"protocol.replica.office.grants.grant_person": _noted_before})
+async def test_who_comes_along_is_told_by_the_next_try_where_the_first_failed_before_anybody_read_it(
+    thieving: Thieving,
+) -> None:
+    his, do = spy(), thieving.year.do
+    none = (await do("person add", name="M. Sicard", role="teacher", space=[thieving.here.space.hex()]))["person"]
+    await thieving.brings(Kind.GRANT, thieving.let_in(his, Role.TEACHER, none))
+    made = await do("space add", name="CM2", school="0180001D", year="2027-2028")
+    asked: dict[str, JSON] = {"person": none, "space": [made["space"]], "device": None}
+    with pytest.raises(LocalFailure):
+        await thieving.office.table["grant"](asked, NO_FILES, Closed())
+    again, third = Received(), Received()
+    await thieving.office.table["grant"](asked, NO_FILES, again)
+    assert await thieving.reads(his, bytes.fromhex(made["space"]))
+    assert any(device_words((his.signing.public, his.agreement.public)) in line for line in again.lines)
+    await thieving.office.table["grant"](asked, NO_FILES, third)
+    assert third.lines == []
 
 
 async def _as_before_the_upgrade(thieving: Thieving) -> None:

@@ -21,6 +21,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.confirmed_by_lost import Confirmed
 from protocol.replica.office.heard import devices_of_the_same
 from protocol.replica.office.invitations import Wanted, invite
+from protocol.replica.office.known_here import note_told
 from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.names import device_id, lifetime_ms, moment_ms, person_id
@@ -223,6 +224,8 @@ async def let_in_person(
         shows = f"the page on its own screen has to show “{words}”"
         if comes_along:
             await outgoing.progress(f"the device {device} comes along, and nobody here knows it yet: {shows}")
+            # not before: what fails on the way is said again, and would be told by nobody (docs/adr/0417)
+            await note_told(office, person, each.device)
             continue
         why = why_it_stays_out(office, each, cuts.get(each.device[0]))
         if words is not None:

@@ -36,7 +36,7 @@ from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.held_in_space import grants_not_held_back
-from protocol.replica.office.known_here import How, KnownHere, note_device, note_named
+from protocol.replica.office.known_here import KnownHere, note_named
 from protocol.replica.office.people import list_draft, listings
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
@@ -221,8 +221,6 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
         if acquaintance is not Acquaintance.KNOWN:
             looked.append(Looked(pair, Why(acquaintance.value)))
         if acquaintance is not Acquaintance.UNKNOWN:
-            if acquaintance is Acquaintance.NEW:
-                await note_device(office, person, pair, first.role, How.TOLD)
             drafts += await _grant_drafts(office, await _repeated(office, named, known), spaces)
     await write_and_tend(office, drafts)
     return looked

@@ -7,7 +7,7 @@ Rules:
   first counts no more, and not before; and it is known as a machine, and as nothing else (docs/adr/0394);
 - so is what such a computer has let in itself, unless by a code of nobody's;
 - of what was here before anything was noted: whom the key let in that is the server's now, and who came first;
-- who came along and was told of counts until somebody is known;
+- who came along and was told of counts until somebody is known: told, once the line was given (docs/adr/0417);
 - a head teacher's computer notes likewise whom somebody let in there by its name, and of whom was told; codes that
   others have made it honours, and is made surer of nobody by them (docs/adr/0396);
 - out of a backup nothing is known but what is noted since, whatever comes first in it, and whatever it leaves out that
@@ -149,6 +149,11 @@ async def _counts_no_more(office: Office, key: bytes) -> bool:
         return first.grant in await fallen(replica, ended)
     codes = [] if first.invite is None else list((await replica.store.get([first.invite])).values())
     return key in ended and await not_held_back(replica, codes) != codes
+
+
+async def note_told(office: Office, person: bytes, device: Device) -> None:
+    """People were told that a device came along as somebody's; to be said once they were."""
+    await note_device(office, person, device, Role.TEACHER, How.TOLD)
 
 
 async def note_enrolled(office: Office, person: bytes | None, device: Device, role: Role, code: Entry) -> None:
