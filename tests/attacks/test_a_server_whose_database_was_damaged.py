@@ -23,6 +23,7 @@ from tests.attacks.test_a_new_root_before_all_is_heard import again
 from tests.attacks.test_who_a_thief_says_is_gone import cuts_it_off, is_refused, unheard, whose_pc_was_off
 from tests.harness.attack import attack
 from tests.harness.damage import damaged
+from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
 from tests.harness.territory import new_device
@@ -62,8 +63,7 @@ async def _reads_in_the_next_class(office: Office, person: str, key: bytes) -> b
 
 @attack(COMES_ALONG, off=AS_IF_NOTHING_WAS_LOST)
 async def test_nor_one_that_a_copied_key_called_hers_before_the_database_was_damaged(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        laptop, _, person, _, _ = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (laptop, _, person, _, _)):
         await _new_server_keys(here)
         server, spy = here.office.server, new_device(os.urandom)
         whose = Role.TEACHER, bytes.fromhex(person), None
@@ -87,8 +87,7 @@ async def test_nor_one_that_a_copied_key_called_hers_before_the_database_was_dam
 
 
 async def test_in_an_ordinary_year_everybody_comes_along_and_nothing_is_told_after_such_a_day(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        laptop, _, person, _, _ = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (laptop, _, person, _, _)):
         second = await here.device("teacher", person)
         await _new_server_keys(here)
         async with damaged(here) as office:
@@ -100,8 +99,7 @@ async def test_in_an_ordinary_year_everybody_comes_along_and_nothing_is_told_aft
 
 @attack(NOT_WAITED_FOR, off=AS_IF_NOTHING_WAS_LOST)
 async def test_and_one_that_it_had_cut_off_before_the_database_was_damaged(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         await _new_server_keys(here)
         machine = here.devices[-1]
         await cuts_it_off(here, machine)
@@ -123,8 +121,7 @@ async def test_who_was_cut_off_by_a_command_before_that_is_waited_for_no_more(tm
 
 @attack(CLOSED, off=AS_IF_NOTHING_WAS_LOST)
 async def test_nor_while_nobody_has_brought_back_what_a_damaged_database_has_lost(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (_, machine, _, pupil, item)):
         work = await here.work(machine, item, pupil)
         await _in_step(here, 4)
         assert await unheard(here.office) == set()
@@ -138,8 +135,7 @@ async def test_nor_while_nobody_has_brought_back_what_a_damaged_database_has_los
 
 @attack(CLOSED, off=AS_IF_NOTHING_WAS_LOST)
 async def test_nor_while_nobody_has_brought_back_what_was_moved_aside_as_bad(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (_, machine, _, pupil, item)):
         work = await here.work(machine, item, pupil)
         await _in_step(here, 4)
         server = here.office.server
@@ -174,8 +170,7 @@ async def test_nor_before_machines_have_told_what_a_damaged_database_has_lost(tm
 
 @attack(USED_CODE, off=AS_IF_NOTHING_WAS_LOST)
 async def test_nor_on_one_whose_damaged_database_has_lost_that_it_was_used(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         code = await here.office.invite("machine")
         used = await here.office.enrol(code)
         await here.sync()
@@ -193,8 +188,7 @@ async def _only_who_is_let_in(server: Server) -> object:
 
 @attack(CLOSED, off={"sync_server.handlers.store.restored._waited_for": _only_who_is_let_in})
 async def test_nor_while_a_machine_tells_nothing_whose_own_right_was_lost(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (_, machine, _, pupil, item)):
         await _in_step(here)
         await here.work(machine, item, pupil)
         key = machine.agent.device
@@ -215,8 +209,7 @@ async def test_nor_while_a_machine_tells_nothing_whose_own_right_was_lost(tmp_pa
 
 @attack(CLOSED, off={"sync_server.handlers.store.restored._is_said_whoever_told": lambda *_: False})
 async def test_nor_while_two_weeks_have_not_passed_since_nothing_of_it_could_be_read(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (_, machine, _, pupil, item)):
         new = await here.device("machine")  # of which the others have not heard
         await here.work(new, item, pupil)
         async with damaged(here, all_of_it=True) as office:

@@ -22,6 +22,7 @@ from sync_server.handlers.overview.devices import Device
 from sync_server.opened.app import Server, opened
 from tests.harness.as_told import ASKED_JUST_NOW
 from tests.harness.attack import attack
+from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
 from tests.harness.wire import Frontage, MemoryTransport
@@ -143,8 +144,7 @@ BY_THE_CLOCK = {"sync_server.handlers.by_kit.not_heard._is_of_late": _by_the_clo
 
 @attack(ROW, off=BY_THE_CLOCK)
 async def test_nor_once_the_clock_was_ahead_for_an_hour_in_which_its_pc_called(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        teacher, machine, _, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, _, pupil, item)):
         clocks = Clocks(here)
         clocks.set(60 * DAY_MS)
         for _ in range(3):
@@ -172,8 +172,7 @@ async def test_nor_while_the_clock_is_set_back_to_when_its_pc_last_called(tmp_pa
 async def test_whoever_closes_a_class_is_told_whose_computer_may_have_let_in_a_pc_that_nobody_here_knows(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        teacher, machine, _, _, _ = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, _, _, _)):
         head = await here.head_of_the_school()
         for _ in range(30):
             here.office.clock.advance(DAY_MS)

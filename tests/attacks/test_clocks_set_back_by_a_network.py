@@ -21,7 +21,8 @@ from sync_server.opened.app import Server
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.office_devices import Town, town
+from tests.harness.kept_town import town_at_work
+from tests.harness.office_devices import Town
 from tests.harness.territory import new_device
 
 ROW = "a network sets back the clock of who notes what came when"
@@ -76,8 +77,7 @@ class Weekend:
 async def test_what_a_stolen_key_says_on_saturday_counts_not_as_fridays_when_the_servers_clock_was_set_back(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (_, machine, _, pupil, item)):
         thiefs_pc = await here.device("machine")
         server, kit, clock = here.office.server, kit_in(tmp_path / "server" / "kit", None), here.office.clock
         stolen, right, weekend = server.keys.signing, server.grant, Weekend(here, server)
@@ -123,8 +123,7 @@ async def test_what_a_stolen_key_says_on_saturday_counts_not_as_fridays_when_the
 async def test_what_a_stolen_pc_hands_in_on_saturday_stands_at_no_teachers_when_the_servers_clock_was_set_back(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        teacher, machine, _, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, _, pupil, item)):
         stolen, weekend = await here.device("machine"), Weekend(here, here.office.server)
         await weekend.works(machine, item, pupil)
         await weekend.saturday_as_friday()
@@ -139,8 +138,7 @@ async def test_what_a_stolen_pc_hands_in_on_saturday_stands_at_no_teachers_when_
 
 @attack(ROW, off=OFF)
 async def test_nor_when_it_was_the_clock_of_the_head_teachers_computer_that_reports_the_loss(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        teacher, machine, _, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, _, pupil, item)):
         stolen, head = await here.device("machine"), await here.head_of_the_school()
         weekend = Weekend(here, head.agent)
         await weekend.works(machine, item, pupil)
@@ -156,8 +154,7 @@ async def test_nor_when_it_was_the_clock_of_the_head_teachers_computer_that_repo
 
 @attack("stolen enrolment code", off=OFF)
 async def test_a_code_found_a_week_later_opens_nothing_though_the_servers_clock_was_set_back(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (_, machine, _, pupil, item)):
         paper = await here.office.invite("teacher", person=await here.office.add_person("M. Roy", "teacher"))
         weekend = Weekend(here, here.office.server)
         await weekend.note()
@@ -172,8 +169,7 @@ async def test_a_code_found_a_week_later_opens_nothing_though_the_servers_clock_
 async def test_a_code_that_is_good_for_long_lets_in_until_its_end_though_programs_ran_all_the_time(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (_, machine, _, pupil, item)):
         paper = await here.office.invite("machine", ttl="11d", uses=2)
         weekend = Weekend(here, here.office.server)
         await weekend.works(machine, item, pupil)

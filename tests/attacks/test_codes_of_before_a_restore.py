@@ -16,7 +16,7 @@ from sync_server.handlers.by_kit.territory import begin_territory, kit_in
 from sync_server.opened.app import Server, opened
 from tests.harness.attack import attack
 from tests.harness.backups import make_backup, restore_backup
-from tests.harness.office_devices import town
+from tests.harness.kept_town import town_at_work
 from tests.harness.server_in_process import Office
 from tests.harness.wire import Frontage, MemoryTransport
 
@@ -38,8 +38,7 @@ async def _is_refused(office: Office, code: str, with_code: Code = Code.CODE_WRO
 
 @attack(ROW, off=ANY_CODE)
 async def test_a_code_that_was_used_after_the_backup_lets_nobody_in_before_all_have_told(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         clock = here.office.clock
         substitute = await here.office.add_person("M. Roy", "teacher")
         paper = await here.office.invite("teacher", person=substitute, ttl="30d")
@@ -73,8 +72,7 @@ async def _untold(office: Office) -> list[str]:
 
 @attack(ROW, off=ANY_CODE)
 async def test_nor_on_a_server_made_of_its_kit_whose_first_caller_leaves_out_that_it_was_used(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         clock, server = here.office.clock, here.office.server
         substitute = await here.office.add_person("M. Roy", "teacher")
         paper = await here.office.invite("teacher", person=substitute, ttl="30d")

@@ -17,7 +17,7 @@ from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import Role
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
-from tests.harness.office_devices import town
+from tests.harness.kept_town import town_at_work
 from tests.integration.test_lifecycle import Year
 
 ROW = "a decoy is among a thief's erasures"
@@ -83,8 +83,7 @@ class Thieving:
 
 @pytest.fixture
 async def thieving(tmp_path: Path) -> AsyncIterator[Thieving]:
-    async with town(tmp_path) as here:
-        teacher, machine, person, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
         yield Thieving(Year(here, teacher, machine, person, pupil, item, tmp_path))
 
 

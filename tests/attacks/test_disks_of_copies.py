@@ -23,6 +23,7 @@ from sync_agent.sync.session import Session
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
+from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import AtWork, Town, town
 from tests.harness.wire import MemoryTransport
 from tests.integration.test_clones import pc
@@ -107,8 +108,8 @@ async def _is_answered(device: Device) -> bool:
 
 @attack(ROW, off=WHOLE)
 async def test_whoever_has_the_disk_of_a_copy_that_was_cut_off_reads_on_as_no_other_pc(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, copy = await _two_of_an_image(here, await here.class_at_work())
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        _, copy = await _two_of_an_image(here, at_work)
         await here.office.do("lost", device=copy.agent.device.hex())
         disk = await _stopped(here, copy)
         his = await _as_those(here, disk)
@@ -121,8 +122,8 @@ async def test_whoever_has_the_disk_of_a_copy_that_was_cut_off_reads_on_as_no_ot
 
 @attack(ROW, off={"sync_agent.keys.succession.let_go_of_seeds": _keep_what_is_there})
 async def test_what_an_earlier_version_kept_of_an_image_is_let_go_of_at_the_next_start(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        first, copy = await _two_of_an_image(here, await here.class_at_work())
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        first, copy = await _two_of_an_image(here, at_work)
         disk = await _stopped(here, copy)
         _keep_whole(disk, first.agent.keys)
         assert _whole_keys_on(disk)
@@ -135,8 +136,8 @@ async def test_what_an_earlier_version_kept_of_an_image_is_let_go_of_at_the_next
 
 @attack("a class is closed while a line keeps its work from the server", off=WHOLE)
 async def test_whoever_sits_at_one_copy_says_of_no_other_that_it_has_told_all(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        at_work, office = await here.class_at_work(), here.office
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        office = here.office
         first, copy = await _two_of_an_image(here, at_work)
         await here.work(first, at_work.item, at_work.pupil)
         his = await _as_those(here, copy.agent.folder)

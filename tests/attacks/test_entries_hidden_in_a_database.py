@@ -27,7 +27,8 @@ from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.opened.app import opened
 from tests.harness.attack import attack
 from tests.harness.backups import AS_IT_IS, Case, make_backup, restore_backup, rewritten
-from tests.harness.office_devices import Town, town
+from tests.harness.kept_town import town_at_work
+from tests.harness.office_devices import Town
 from tests.harness.server_in_process import Office, office
 from tests.harness.territory import new_device
 
@@ -83,8 +84,7 @@ async def a_week(here: Town) -> None:
 
 @attack(ROW, off=AS_IT_IS)
 async def test_whom_the_kit_had_forgotten_is_not_back_on_a_server_of_a_backup_that_hides_it(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        laptop, machine, _, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (laptop, machine, _, pupil, item)):
         work = await here.work(machine, item, pupil)
         await here.sync(machine, laptop, machine)
         await make_backup(here.office.server, tmp_path / "backup")
@@ -107,8 +107,7 @@ async def test_whom_the_kit_had_forgotten_is_not_back_on_a_server_of_a_backup_th
 
 @attack(ROW, off=AS_IT_IS)
 async def test_a_server_key_that_the_kit_cut_off_lets_nobody_in_where_a_backup_hides_that(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, _, _, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (_, _, _, pupil, item)):
         await here.sync()
         stolen, under, spy = here.office.server.keys.signing, here.office.server.grant, new_device(os.urandom)
         here.office.clock.advance(DAY_MS)

@@ -26,7 +26,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk, Received
 from tests.harness.head_at_work import confirmed_head
-from tests.harness.office_devices import town
+from tests.harness.kept_town import town_at_work
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, spied_class
 from tests.integration.test_lifecycle import Year
@@ -252,8 +252,7 @@ class Town:
 
 @pytest.fixture
 async def at_server(tmp_path: Path) -> AsyncIterator[Town]:
-    async with town(tmp_path) as here:
-        teacher, machine, person, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
         year = Year(here, teacher, machine, person, pupil, item, tmp_path)
         await year.work(opened=True)
         tom = await here.office.add_person("Tom", "pupil")

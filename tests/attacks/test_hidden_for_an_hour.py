@@ -25,7 +25,7 @@ from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment
 from tests.harness.commands import Desk
-from tests.harness.office_devices import town
+from tests.harness.kept_town import town_at_work
 from tests.harness.portfolios import remarks_in
 from tests.integration.test_lifecycle import Year
 
@@ -264,8 +264,7 @@ async def test_nor_without_one_about_what_was_said_of_work_and_is_hidden(handed:
 
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[Year]:
-    async with town(tmp_path) as here:
-        teacher, machine, person, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
         yield Year(here, teacher, machine, person, pupil, item, tmp_path)
 
 

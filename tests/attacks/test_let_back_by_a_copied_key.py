@@ -14,7 +14,7 @@ from protocol.replica.office.device_cuts import orders_by_key
 from protocol.rights.door import Authority
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving, spy
 from tests.harness.attack import attack
-from tests.harness.office_devices import town
+from tests.harness.kept_town import town_at_work
 from tests.integration.test_lifecycle import Year
 
 ROW = "what a server has cut off, a copy of its key lets back"
@@ -34,8 +34,7 @@ AS_ITS_OWN = {"protocol.replica.office.device_cuts.is_said_here": _whoever_said_
 
 @pytest.fixture
 async def thieving(tmp_path: Path) -> AsyncIterator[Thieving]:
-    async with town(tmp_path) as here:
-        teacher, machine, person, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
         made = Thieving(Year(here, teacher, machine, person, pupil, item, tmp_path))
         await made.is_stolen()
         yield made

@@ -20,7 +20,7 @@ from protocol.trust.invitation import Invitation
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving, spy
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
-from tests.harness.office_devices import town
+from tests.harness.kept_town import town_at_work
 from tests.integration.test_lifecycle import Year
 
 ROW = "a thief's PC is let into more classes"
@@ -37,8 +37,7 @@ async def _always(*_: object) -> bool:
 
 @pytest.fixture
 async def thieving(tmp_path: Path) -> AsyncIterator[Thieving]:
-    async with town(tmp_path) as here:
-        teacher, machine, person, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
         yield Thieving(Year(here, teacher, machine, person, pupil, item, tmp_path))
 
 

@@ -25,7 +25,7 @@ from sync_server.operations.table import operations
 from tests.harness.attack import attack
 from tests.harness.classroom import Given
 from tests.harness.commands import Desk
-from tests.harness.office_devices import town
+from tests.harness.kept_town import town_at_work
 from tests.integration.test_lifecycle import Year
 
 ROW = "a name, or the first digits of an id, is another's for an hour"
@@ -128,8 +128,7 @@ WAYS = pytest.mark.parametrize("way", ["erased", "called otherwise", "the same",
 
 @pytest.fixture
 async def stolen(tmp_path: Path) -> AsyncIterator[Stolen]:
-    async with town(tmp_path) as here:
-        teacher, machine, person, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
         yield Stolen(Year(here, teacher, machine, person, pupil, item, tmp_path))
 
 

@@ -22,7 +22,8 @@ from tests.harness.attack import attack
 from tests.harness.backups import rewritten
 from tests.harness.classroom import Device
 from tests.harness.copied_keys import back_up, brought, burnt_and_restored, granted, next_class, said_by_copy
-from tests.harness.office_devices import Town, town
+from tests.harness.kept_town import town_at_work
+from tests.harness.office_devices import Town
 from tests.harness.server_in_process import Office
 from tests.harness.territory import new_device
 
@@ -73,8 +74,7 @@ async def _grants_of(here: Town, device: Device) -> list[bytes]:
 
 @attack(ROW, off=IN_ITS_ORDER)
 async def test_a_laptop_that_a_backup_calls_hers_before_her_own_comes_along_into_no_class(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        laptop, _, person, _, _ = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (laptop, _, person, _, _)):
         spy = new_device(os.urandom)
         forged = said_by_copy(here, Kind.GRANT, granted(spy, Role.TEACHER, person))
         async with _restored(here, await _grants_of(here, laptop), [forged]) as office:
@@ -87,8 +87,8 @@ async def test_a_laptop_that_a_backup_calls_hers_before_her_own_comes_along_into
 
 @attack(ROW, off=IN_ITS_ORDER)
 async def test_a_pc_that_a_backup_calls_an_administrators_first_is_let_in_as_a_pc(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        pc = (await here.class_at_work()).machine
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        pc = at_work.machine
         forged = said_by_copy(here, Kind.GRANT, granted(pc.agent.keys, Role.ADMIN, None))
         async with _restored(here, await _grants_of(here, pc), [forged]) as office:
             made = await office.do("space add", name="CM2", school="0180001D", year="2027-2028")
@@ -100,8 +100,7 @@ async def test_a_pc_that_a_backup_calls_an_administrators_first_is_let_in_as_a_p
 
 @attack(ROW, off={"protocol.replica.office.enrolment.Enrolment._check_unambiguous": _whatever_came_first})
 async def test_a_code_of_before_that_a_backup_has_lead_into_another_class_leads_nowhere(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         server = here.office.server
         code = replace(Invitation.create(server.replica.territory, os.urandom(SECRET_BYTES)), version=1)
         lasts_ms = here.office.clock() + 90 * DAY_MS
@@ -123,8 +122,7 @@ async def test_a_code_of_before_that_a_backup_has_lead_into_another_class_leads_
 async def test_who_has_one_laptop_comes_along_after_a_restore_and_is_told_once_so_is_whom_her_others_lead_to(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        laptop, _, person, _, _ = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (laptop, _, person, _, _)):
         alone = await here.office.add_person("M. Roy", "teacher")
         his, second = await here.device("teacher", alone), await here.device("teacher", person)
         for _ in range(2):

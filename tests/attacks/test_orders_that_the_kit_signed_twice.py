@@ -26,7 +26,8 @@ from tests.attacks.test_the_kit_on_a_hostile_server import Thief
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.office_devices import Town, town
+from tests.harness.kept_town import town_at_work
+from tests.harness.office_devices import Town
 from tests.harness.server_in_process import another_root
 from tests.integration.test_lifecycle import Year
 
@@ -92,8 +93,7 @@ class Kept:
 
 @pytest.fixture
 async def kept(tmp_path: Path) -> AsyncIterator[Kept]:
-    async with town(tmp_path) as here:
-        teacher, machine, person, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
         yield Kept(here, teacher, machine, Year(here, teacher, machine, person, pupil, item, tmp_path), tmp_path)
 
 

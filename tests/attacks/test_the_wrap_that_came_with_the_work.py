@@ -26,7 +26,8 @@ from sync_server.handlers.by_kit.waiting import waiting_notices
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK
 from tests.harness.commands import Desk
-from tests.harness.office_devices import Town, town
+from tests.harness.kept_town import town_at_work
+from tests.harness.office_devices import Town
 from tests.harness.territory import new_device
 from tests.integration.test_lifecycle import Year
 
@@ -114,8 +115,7 @@ class Thief:
 
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[Year]:
-    async with town(tmp_path) as here:
-        teacher, machine, person, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
         yield Year(here, teacher, machine, person, pupil, item, tmp_path)
 
 

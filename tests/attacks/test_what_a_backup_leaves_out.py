@@ -27,6 +27,7 @@ from sync_server.handlers.store.restored import restored
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.copied_keys import back_up, brought, burnt_and_restored, granted, next_class, said_by_copy
+from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
 from tests.harness.territory import new_device
@@ -204,8 +205,8 @@ async def _made_by_a_copy(here: Town, person: str) -> str:
 
 @attack(ROW, off=KNOWN_BY_IT)
 async def test_who_comes_in_by_a_code_that_lies_in_a_backup_is_not_known_by_it(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        person, spy = (await here.class_at_work()).person, new_device(os.urandom)
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        person, spy = at_work.person, new_device(os.urandom)
         code = await _made_by_a_copy(here, person)
         await here.sync()
         await back_up(here)
@@ -238,8 +239,8 @@ async def _codes_of(head: DeviceKeys, right: bytes, here: Town, office: Office, 
 async def test_codes_of_a_head_whom_a_thief_had_put_into_a_backup_open_nothing_once_the_keys_are_replaced(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        person, head = (await here.class_at_work()).person, new_device(os.urandom)
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        person, head = at_work.person, new_device(os.urandom)
         right = said_by_copy(here, Kind.GRANT, granted(head, Role.HEAD, None), here.school)
         await brought(here, right)
         await here.sync()
@@ -256,8 +257,8 @@ async def test_codes_of_a_head_whom_a_thief_had_put_into_a_backup_open_nothing_o
 async def test_a_head_teacher_is_let_in_by_name_once_after_a_restore_and_whom_she_lets_in_is_known(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        person = (await here.class_at_work()).person
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        person = at_work.person
         head = await here.head_of_the_school()
         await here.sync()
         await back_up(here)

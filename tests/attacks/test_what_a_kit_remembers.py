@@ -22,6 +22,7 @@ from sync_server.keeping.kit_file import Notes
 from sync_server.opened.app import Server, opened
 from tests.harness.attack import attack
 from tests.harness.backups import make_backup, restore_backup
+from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
 from tests.harness.territory import new_device
@@ -90,8 +91,8 @@ async def _a_stolen_laptop_is_out(folder: Path, way: str) -> None:
 
 @attack(ROW, off=FORGETFUL)
 async def test_whom_the_kit_had_forgotten_is_on_no_list_though_a_thief_brings_an_old_copy(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        pupil = (await here.class_at_work()).pupil
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        pupil = at_work.pupil
         old_copy = await _all_of(here.office.server)
         await here.office.with_kit_in("erase", tmp_path / "server" / "kit", person=[pupil])
         async with _made_anew(here, "recover") as new:
@@ -105,8 +106,7 @@ async def test_whom_the_kit_had_forgotten_is_on_no_list_though_a_thief_brings_an
 async def test_a_server_of_before_lets_nobody_in_at_one_that_is_restored_from_before_its_keys_were_replaced(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         stolen, spy = here.office.server.keys.signing, new_device(os.urandom)
         under = here.office.server.grant
         await make_backup(here.office.server, tmp_path / "backup")
@@ -137,8 +137,7 @@ def _at_the_end_alone(_notes: Notes, _said: Sequence[Entry]) -> None:
 async def test_what_was_said_by_a_command_that_then_failed_counts_from_the_start_all_the_same(
     tmp_path: Path, command: str
 ) -> None:
-    async with town(tmp_path) as here:
-        laptop, _, _, pupil, _ = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (laptop, _, _, pupil, _)):
         old_copy, table = await _all_of(here.office.server), here.office.table
         does, place = table[command], tmp_path / "server" / "kit"
         params: dict[str, Any] = {"device": laptop.agent.device.hex()} if command == "revoke" else {"person": [pupil]}

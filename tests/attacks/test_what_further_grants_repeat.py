@@ -25,6 +25,7 @@ from tests.attacks.test_whose_a_device_is_at_a_server import Thieving, spy
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
+from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import town
 from tests.harness.spied_class import spied_class
 from tests.integration.test_lifecycle import Year
@@ -141,8 +142,8 @@ async def _the_highest_of_all(office: Office, like: Authority) -> Authority:
 
 @pytest.fixture(name="thieving")
 async def _thieving(tmp_path: Path) -> AsyncIterator[Thieving]:
-    async with town(tmp_path) as here:
-        yield Thieving(Year(here, *await here.class_at_work(), tmp_path))
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        yield Thieving(Year(here, *at_work, tmp_path))
 
 
 def _given(thieving: Thieving, space: bytes, device: bytes) -> set[Role]:

@@ -22,7 +22,7 @@ from protocol.rights.speaking import UNMET
 from protocol.rights.vouching import Device
 from protocol.roles import PersonRole, Role
 from tests.harness.attack import attack
-from tests.harness.office_devices import town
+from tests.harness.kept_town import town_at_work
 from tests.harness.territory import new_device
 from tests.integration.test_lifecycle import Year
 
@@ -32,8 +32,7 @@ HIDDEN = "work is hidden, so that nobody counts it"
 
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[Year]:
-    async with town(tmp_path) as here:
-        teacher, machine, person, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
         yield Year(here, teacher, machine, person, pupil, item, tmp_path)
 
 

@@ -31,7 +31,7 @@ from sync_server.opened.app import Server
 from tests.harness.attack import attack
 from tests.harness.classroom import Device, Given
 from tests.harness.commands import Desk
-from tests.harness.office_devices import town
+from tests.harness.kept_town import town_at_work
 from tests.harness.spied_class import SpiedClass, spied_class
 from tests.integration.test_lifecycle import Year
 
@@ -177,8 +177,7 @@ class June(Year):
 
 @pytest.fixture
 async def june(tmp_path: Path) -> AsyncIterator[June]:
-    async with town(tmp_path) as here:
-        teacher, machine, person, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
         yield June(here, teacher, machine, person, pupil, item, tmp_path)
 
 

@@ -32,7 +32,7 @@ from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Received
-from tests.harness.office_devices import town
+from tests.harness.kept_town import town_at_work
 from tests.harness.territory import new_device
 from tests.integration.test_lifecycle import Year
 
@@ -126,8 +126,7 @@ class Thieving:
 
 @pytest.fixture
 async def thieving(tmp_path: Path) -> AsyncIterator[Thieving]:
-    async with town(tmp_path) as here:
-        teacher, machine, person, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
         yield Thieving(Year(here, teacher, machine, person, pupil, item, tmp_path))
 
 

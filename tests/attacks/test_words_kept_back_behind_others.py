@@ -22,6 +22,7 @@ from sync_server.handlers.by_kit.territory import begin_territory, kit_in
 from sync_server.opened.app import opened
 from tests.harness.attack import attack
 from tests.harness.entries import SOME_RECEIPT
+from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
 from tests.harness.territory import new_device
@@ -96,8 +97,7 @@ class Thief:
 async def test_what_a_stolen_servers_key_has_signed_and_kept_back_lets_nobody_in_once_keys_were_replaced(
     tmp_path: Path, since: str | None
 ) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         thief = Thief(here, here.office.server.keys.signing, here.office.server.grant)
         kept_back = await thief.keeps_back(after_days=9, for_days=3)
         here.office.said.lines.clear()
@@ -111,8 +111,7 @@ async def test_what_a_stolen_servers_key_has_signed_and_kept_back_lets_nobody_in
 
 @attack(ROW, off={"protocol.replica.office.absent.gaps_in": _no_gaps})
 async def test_a_time_said_afterwards_takes_back_what_came_since_behind_a_word_from_before(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         thief = Thief(here, here.office.server.keys.signing, here.office.server.grant)
         kept_back = await thief.keeps_back(after_days=3, for_days=6)
         await thief.shows(kept_back)
@@ -129,8 +128,7 @@ async def test_a_time_said_afterwards_takes_back_what_came_since_behind_a_word_f
 async def test_what_a_stolen_heads_laptop_has_signed_and_kept_back_lets_nobody_in_after_the_report(
     tmp_path: Path, how: str
 ) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         head = (await here.head_of_the_school()).agent
         (right,) = await head.replica.authorities(head.device)
         thief = Thief(here, head.keys.signing, right.grant)
@@ -154,8 +152,7 @@ async def _is_never_made_anew(_server: object) -> None:
 async def test_a_server_made_anew_waits_for_honest_words_that_it_lacks_before_it_holds_them_back(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         await here.sync()
         old = here.office.server
         said = [each.entry for space in old.replica.door.spaces() for each in await old.store.scan(space)]
@@ -181,8 +178,7 @@ async def test_a_server_made_anew_waits_for_honest_words_that_it_lacks_before_it
 
 @attack(ROW, off={"protocol.replica.office.absent.gaps_in": _no_gaps})
 async def test_words_that_lead_to_more_than_a_revocation_names_are_asked_about_and_do_not_stay(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         thief = Thief(here, here.office.server.keys.signing, here.office.server.grant)
         await thief.shows(days=3)
         kept_back, flood = thief.teacher(), MAX_REVOKED_ABSENT // MAX_PREV

@@ -19,7 +19,8 @@ from sync_server.opened.app import opened
 from tests.harness.attack import attack
 from tests.harness.backups import make_backup, restore_backup, rewritten
 from tests.harness.failures import code_of
-from tests.harness.office_devices import Town, town
+from tests.harness.kept_town import town_at_work
+from tests.harness.office_devices import Town
 from tests.harness.server_in_process import Office
 from tests.harness.territory import new_device
 
@@ -58,8 +59,7 @@ def _whatever_it_is(*_: object) -> None:
 
 @attack(ROW, off={"sync_server.keeping.backing_up._check_hash": _whatever_it_is})
 async def test_a_backup_into_which_somebody_has_put_words_since_is_not_the_one_of_then(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         backup, kit = tmp_path / "backup", tmp_path / "server" / "kit"
         kept = await make_backup(here.office.server, backup)
         before = archive.read_head(backup)
@@ -83,8 +83,7 @@ class _Share(type(Path())):  # type: ignore[misc]  # (until 3.12 a Path is of it
 
 @attack(ROW, off={"sync_server.keeping.backing_up._check_head": _whatever_it_is})
 async def test_the_date_of_a_backup_is_that_of_the_file_whose_hash_was_kept(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         clock, share, kit = here.office.clock, _Share(tmp_path / "backup"), tmp_path / "server" / "kit"
         kept = await make_backup(here.office.server, Path(share))
         head = archive.read_head(Path(share))
@@ -98,8 +97,7 @@ async def test_the_date_of_a_backup_is_that_of_the_file_whose_hash_was_kept(tmp_
 
 
 async def test_where_no_hash_is_given_it_is_told_what_a_time_believes(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, _):
         clock, backup, kit = here.office.clock, tmp_path / "backup", tmp_path / "server" / "kit"
         await make_backup(here.office.server, backup)
         clock.advance(3 * DAY_MS)

@@ -15,14 +15,13 @@ from protocol.model.structure import Erasure, Invite
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.mentioned import day_of
 from tests.harness.commands import Desk
-from tests.harness.office_devices import town
+from tests.harness.kept_town import town_at_work
 from tests.integration.test_lifecycle import Year
 
 
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[Year]:
-    async with town(tmp_path) as here:
-        teacher, machine, person, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
         yield Year(here, teacher, machine, person, pupil, item, tmp_path)
 
 

@@ -23,6 +23,7 @@ from sync_server.kit.desk import KitDesk
 from sync_server.kit.errands import errand_of
 from sync_server.opened.app import opened
 from tests.harness.backups import make_backup, restore_backup
+from tests.harness.kept_town import town_at_work
 from tests.harness.machines import Machine
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
@@ -87,8 +88,8 @@ def test_a_kit_that_cannot_be_written_keeps_nothing_from_being_done_and_says_so(
 
 
 async def test_a_kit_whose_text_would_be_changed_by_noting_anything_stays_as_it_is(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        kit, device = tmp_path / "server" / "kit", (await here.class_at_work()).teacher.agent.device.hex()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        kit, device = tmp_path / "server" / "kit", at_work.teacher.agent.device.hex()
         written = kit.read_bytes().replace(b"Territoire : Cher", "Territoire : Nièvre".encode("latin-1"))
         kit.write_bytes(written)
         await here.office.with_kit_in("revoke", kit, device=device)
@@ -97,8 +98,7 @@ async def test_a_kit_whose_text_would_be_changed_by_noting_anything_stays_as_it_
 
 
 async def test_a_new_kit_remembers_what_the_one_before_it_did(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        laptop, _, _, pupil, _ = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (laptop, _, _, pupil, _)):
         await make_backup(here.office.server, tmp_path / "backup")
         old, new = tmp_path / "server" / "kit", tmp_path / "kit-2"
         await here.office.with_kit_in("erase", old, person=[pupil])
@@ -115,8 +115,8 @@ async def test_a_new_kit_remembers_what_the_one_before_it_did(tmp_path: Path) ->
 
 
 async def test_a_person_whom_the_kit_shows_again_is_shown_on_a_server_that_is_made_anew(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        pupil = (await here.class_at_work()).pupil
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        pupil = at_work.pupil
         await make_backup(here.office.server, tmp_path / "backup")
         kit = tmp_path / "server" / "kit"
         await here.office.with_kit_in("erase", kit, person=[pupil])
@@ -148,8 +148,8 @@ async def _replaced(here: Town, new: Path) -> NewKit:
 async def test_a_new_kit_keeps_the_lists_by_which_its_rotation_names_what_the_one_before_had_said(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        pupil, new = (await here.class_at_work()).pupil, tmp_path / "kit-2"
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        pupil, new = at_work.pupil, tmp_path / "kit-2"
         found = KitInFile.read(tmp_path / "server" / "kit", None)
         old_copy = [each for space in here.office.server.replica.door.spaces() for each in await _all_in(here, space)]
         others = [

@@ -23,7 +23,8 @@ from sync_agent.watching.folders import publishing_folders
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.classroom import SMALL, WORK, Device, Given
 from tests.harness.commands import Desk
-from tests.harness.office_devices import Town, town
+from tests.harness.kept_town import town_at_work
+from tests.harness.office_devices import Town
 
 
 @dataclass
@@ -66,8 +67,7 @@ class Year:
 
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[Year]:
-    async with town(tmp_path) as here:
-        teacher, machine, person, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
         yield Year(here, teacher, machine, person, pupil, item, tmp_path)
 
 

@@ -24,6 +24,7 @@ from tests.harness.administration import NAME, ask, cookie_of, sign_in
 from tests.harness.classroom import SMALL, WORK, Device, Given
 from tests.harness.commands import Desk
 from tests.harness.fleet import PASSPHRASE, pages_over
+from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town, town
 from tests.harness.territory import new_device
 
@@ -67,8 +68,7 @@ class Cut:
 
 @pytest.fixture
 async def cut(tmp_path: Path) -> AsyncIterator[Cut]:
-    async with town(tmp_path) as here:
-        teacher, machine, _, pupil, item = await here.class_at_work()
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, _, pupil, item)):
         before = await here.work(machine, item, pupil)
         await here.sync(machine)
         works = [await here.work(machine, item, pupil) for _ in range(2)]
