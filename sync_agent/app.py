@@ -49,6 +49,7 @@ from sync_agent.machine.enrolled import (
 from sync_agent.machine.eviction import SEEN_BYTES, Seen
 from sync_agent.machine.fetching import Fetching, Sending
 from sync_agent.machine.former import former_keys
+from sync_agent.machine.key_slots import KeySlots
 from sync_agent.machine.marks import (
     BACKUP_MARK,
     DISK_FULL_MARK,
@@ -107,6 +108,8 @@ class Agent:
         """How much content sticks may still bring."""
         self.secrets: Secrets = SecretsOfFolder(folder)
         self.reading_keys = ReadingKeys(self.secrets)
+        self.key_slots = KeySlots(lambda: self.secrets, replica.store, entropy)
+        """Under which the keys of works and drafts lie here."""
         self.acquainted = Acquainted()
         former = former_keys(folder)
         self.agreements = (keys.agreement, *(each.agreement for each in former))
@@ -204,6 +207,7 @@ class Agent:
             if since is not None:
                 agent.store_since, agent.store_generation = Seen.parse(since[:SEEN_BYTES]), since[SEEN_BYTES:]
             await agent.keep_copies()
+            await agent.key_slots.seal_bare()
         except BaseException:
             # the connection's thread would keep the process from ending, and nobody else could open the store
             await store.close()

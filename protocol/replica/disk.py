@@ -21,7 +21,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -66,6 +66,14 @@ class Disk:
         with self._writing(), (self.root / name).open("r+b", buffering=0) as file:
             file.seek(offset)
             self.write(file, data)
+
+    def write_over(self, name: str, pieces: Mapping[int, bytes]) -> None:
+        """Write over bytes of a file, or at its end, where they lie; return when all of it is durable."""
+        with self._writing(flushing=True), (self.root / name).open("r+b", buffering=0) as file:
+            for offset, data in pieces.items():
+                file.seek(offset)
+                self.write(file, data)
+            _flush(file.fileno())
 
     def flush(self, file: BinaryIO) -> None:
         """Return when all that was written to the file is durable."""

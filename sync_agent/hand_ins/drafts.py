@@ -3,8 +3,8 @@
 Rules:
 - a draft never leaves the machine, and is no entry; the last one kept takes the place of the one before; the portal
   puts the files of that into it (`files/joined.py`);
-- its bytes lie in DIR/drafts under a name drawn at random, sealed with a key that is a mark of the store; without the
-  mark they are noise, and go at the next look;
+- its bytes lie in DIR/drafts under a name drawn at random, sealed with a key that lies in a mark of the store, sealed
+  itself (`machine.key_slots`); without it they are noise, wherever on the disk they are, and go at the next look;
 - who was added twice finds again what was begun under the other id, if both came to this machine under one name: a list
   that calls two pupils one may be a thief's, and gives nobody another's draft (docs/adr/0180);
 - bounded in bytes and in number, and leaves alone what the disk keeps for rights (docs/adr/0260);
@@ -23,7 +23,7 @@ from typing import IO, Final, Self
 from protocol.canonical import Value, decode, encode
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError, disk_fault
 from protocol.fields import Fields
-from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_SEALED_MANIFEST_BYTES, MiB
+from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MiB
 from protocol.model.entry import Entry
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Incoming
 from protocol.replica.office.people import spoken, surely_called_first
@@ -31,9 +31,9 @@ from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
 from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter
 from sync_agent.app import Agent
+from sync_agent.machine.key_slots import MAX_MARK_BYTES, SEALED_KEY_BYTES
+from sync_agent.machine.marks import DRAFT_MARKS
 
-DRAFT_MARKS: Final = "draft/"
-"""+ person in hex / item in hex → canonical {key, name, at, files}."""
 FOLDER: Final = "drafts"
 MAX_DRAFT_BYTES: Final = 256 * MiB
 MAX_DRAFTS: Final = 500
@@ -42,14 +42,14 @@ _BEING_WRITTEN: Final[set[str]] = set()
 _NAME_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
 _MAX_CHUNK_BYTES: Final = 70_000
-_MAX_MARK_BYTES: Final = 2 * MAX_SEALED_MANIFEST_BYTES
+_UNREADABLE: Final = "what was kept for later cannot be read any more"
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A draft: the key, the file with its bytes, when it was kept, path and size of each file inside."""
+    """A draft: the sealed key, the file with its bytes, when it was kept, path and size of each file inside."""
 
-    key: bytes
+    sealed_key: bytes
     name: str
     at_ms: int
     files: tuple[tuple[str, int], ...]
@@ -58,17 +58,17 @@ class Kept:
     def parse(cls, mark: bytes) -> Self | None:
         """From a mark; None for what cannot be read."""
         try:
-            fields = Fields(decode(mark, max_bytes=_MAX_MARK_BYTES), "a draft")
+            fields = Fields(decode(mark, max_bytes=MAX_MARK_BYTES), "a draft")
             files = tuple(_file(row) for row in fields.rows("files", MAX_FILES_PER_REVISION))
             name = fields.octets("name", _NAME_BYTES).hex()
-            return cls(fields.octets("key", CONTENT_KEY_BYTES), name, fields.count("at"), files)
+            return cls(fields.octets("sealed", SEALED_KEY_BYTES), name, fields.count("at"), files)
         except PeerFault:
             return None
 
     def encode(self) -> bytes:
         """To a mark."""
         files: list[Value] = [[path, size] for path, size in self.files]
-        return encode({"key": self.key, "name": bytes.fromhex(self.name), "at": self.at_ms, "files": files})
+        return encode({"sealed": self.sealed_key, "name": bytes.fromhex(self.name), "at": self.at_ms, "files": files})
 
 
 class Drafts:
@@ -110,27 +110,28 @@ class Drafts:
         before = await self.find(person, item)
         if before is None and len(await store.marks(DRAFT_MARKS)) >= MAX_DRAFTS:
             raise LocalFailure(Code.DISK_FULL, "too many drafts are kept on this machine already")
-        entropy = self._agent.entropy
-        made = Kept(entropy(CONTENT_KEY_BYTES), entropy(_NAME_BYTES).hex(), self._agent.now_ms(), tuple(files))
-        place = self._folder / made.name
-        _BEING_WRITTEN.add(made.name)
+        key, name = self._agent.entropy(CONTENT_KEY_BYTES), self._agent.entropy(_NAME_BYTES).hex()
+        place = self._folder / name
+        _BEING_WRITTEN.add(name)
         try:
-            writer = SealWriter(made.key, [SealedFile(path, size) for path, size in files])
+            writer = SealWriter(key, [SealedFile(path, size) for path, size in files])
             from sync_agent.hand_ins.handing_in import sealed_chunks  # noqa: PLC0415 — only who keeps a draft seals
 
             await self._write(place, sealed_chunks(writer, files, incoming))
         except BaseException:
             await asyncio.to_thread(place.unlink, missing_ok=True)
-            _BEING_WRITTEN.discard(made.name)
+            _BEING_WRITTEN.discard(name)
             raise
         try:
-            async with self._agent.noting_drafts:
+            async with self._agent.noting_drafts, self._agent.key_slots.sealing(key) as sealed:
                 before = await self.find(person, item)
+                made = Kept(sealed, name, self._agent.now_ms(), tuple(files))
                 # whoever is cut off here may have set the mark all the same: bytes without one go at the next look
                 await store.set_marks({_mark(person, item): made.encode()})
         finally:
-            _BEING_WRITTEN.discard(made.name)
+            _BEING_WRITTEN.discard(name)
         if before is not None:
+            await self._agent.key_slots.give_up([before.sealed_key])
             await asyncio.to_thread((self._folder / before.name).unlink, missing_ok=True)
 
     async def drop(self, person: bytes, item: bytes, only: Kept | None = None) -> None:
@@ -139,13 +140,18 @@ class Drafts:
             kept = await self.find(person, item)
             if only is not None and kept != only:
                 return
+            if kept is not None:
+                await self._agent.key_slots.give_up([kept.sealed_key])
             await self._agent.replica.store.set_marks({_mark(person, item): None})
         if kept is not None:
             await asyncio.to_thread((self._folder / kept.name).unlink, missing_ok=True)
 
     async def incoming(self, kept: Kept) -> AsyncGenerator[FileEvent, None]:
         """The files of a draft, as a command takes them. Raises `LocalFailure(DAMAGED)`."""
-        reader, at = SealReader(kept.key), -1
+        key = self._agent.key_slots.open(kept.sealed_key)
+        if key is None:
+            raise LocalFailure(Code.DAMAGED, _UNREADABLE)
+        reader, at = SealReader(key), -1
         try:
             async for chunk, last in self._chunks(self._folder / kept.name):
                 for index, piece in reader.feed(chunk, last=last):
@@ -157,7 +163,7 @@ class Drafts:
                     yield FileData(piece)
             reader.finish()
         except (OSError, RelaisError) as reason:
-            raise LocalFailure(Code.DAMAGED, "what was kept for later cannot be read any more") from reason
+            raise LocalFailure(Code.DAMAGED, _UNREADABLE) from reason
         while at < len(kept.files) - 1:
             if at >= 0:
                 yield FileEnd()
@@ -173,6 +179,8 @@ class Drafts:
         It goes by what was destroyed in their class: whoever has the server erases anybody in a school of its own.
         """
         store = self._agent.replica.store
+        if not await self._agent.key_slots.seal_bare():
+            return
         # before the marks: what is kept from here on is not among them, and stays
         lying = set(await asyncio.to_thread(self._lying)) - _BEING_WRITTEN
         marks = await store.marks(DRAFT_MARKS)
@@ -180,6 +188,8 @@ class Drafts:
         whose = {key: _named(key) for key in marks}
         items = await store.get([item for _, item in whose.values()])
         gone = [key for key, (person, item) in whose.items() if _is_over(person, items.get(item), destroyed)]
+        over = [kept.sealed_key for key in gone if (kept := Kept.parse(marks[key])) is not None]
+        await self._agent.key_slots.give_up(over)
         await store.set_marks(dict.fromkeys(gone))
         known = {kept.name for key, mark in marks.items() if key not in gone and (kept := Kept.parse(mark))}
         await asyncio.to_thread(self._remove, lying - known)

@@ -25,15 +25,14 @@ from protocol.limits import (
     MAX_FILE_BYTES,
     MAX_FILES_PER_HAND_IN,
     MAX_FILES_PER_REVISION,
-    MAX_SEALED_MANIFEST_BYTES,
 )
 from protocol.replica.content.holdings import work_need
 from protocol.trust.sealing import SealReader
 from sync_agent.app import Agent
 from sync_agent.hand_ins.opening import opening_key
+from sync_agent.machine.key_slots import MAX_MARK_BYTES
 from sync_agent.machine.marks import HAND_IN_MARKS, HAND_IN_NAMES_MARKS
 
-MAX_MARK_BYTES: Final = 2 * MAX_SEALED_MANIFEST_BYTES
 _MAX_NAMES_KEPT: Final = 100_000
 
 Names: TypeAlias = Sequence[tuple[str, int]]

@@ -4,7 +4,7 @@ Rules:
 - the work is sealed while it arrives, under a key of its own, in constant memory; only readers learn names and sizes;
 - the packs become durable first, then in one transaction the hand-in, the wraps of its key for all readers, and the
   marks with the key and the names of its files: no moment exists in which the hand-in is there and its key is lost;
-- the key is kept in the mark, so that readers who come later can be given it (`sync_agent.hand_ins.wraps`);
+- the key is kept in the mark, sealed, so that readers who come later can be given it (`sync_agent.hand_ins.wraps`);
 - a hand-in is opened whole or not at all: it is read to its end once before a file appears, and the receipt is written
   after the last file is where the teacher wanted it;
 - late work is taken and marked, and so is work for an item that was withdrawn meanwhile: nobody is turned away;
@@ -119,12 +119,13 @@ async def hand_in(
             subject=person,
             of_previous=True,
         )
-        kept, names = Kept(content_key).encode(), encoded(files)
-        entries = await agent.write(
-            hand_in_draft,
-            wrap_draft,
-            marks=lambda written: {mark_of(written[0].id): kept, names_mark_of(written[0].id): names},
-        )
+        async with agent.key_slots.sealing(content_key) as sealed:
+            kept, names = Kept(sealed).encode(), encoded(files)
+            entries = await agent.write(
+                hand_in_draft,
+                wrap_draft,
+                marks=lambda written: {mark_of(written[0].id): kept, names_mark_of(written[0].id): names},
+            )
         await wrap_for_the_rest(agent, entries[0], content_key)
     return entries[0].id
 

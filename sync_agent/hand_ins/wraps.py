@@ -12,8 +12,8 @@ Rules:
 - the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key, once
   those have a wrap whom it has known for longest (`first_readers`); the names of the files stay. Until then it is
   wrapped for those, and for the kit;
-- a key that was freed lies in no file of the device: not beside the database either, nor in one that was moved aside as
-  damaged (docs/adr/0352);
+- the key lies here sealed (`key_slots`), and opens nothing once it is freed, wherever on the disk copies of that are
+  (docs/adr/0412);
 - nothing frees a key of work that is not sealed to the kit in force: whoever has the server keeps that key's name from
   a PC for months, and what it let go of meanwhile no kit opens (docs/adr/0319);
 - only this device's own wraps count as done: another's might not open; what is held back of them is said again, once
@@ -50,9 +50,8 @@ from protocol.replica.at_work.keyring import recovery_keys, recovery_keys_ever
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device
-from protocol.trust.sealing import CONTENT_KEY_BYTES
 from sync_agent.app import Agent
-from sync_agent.hand_ins.file_names import MAX_MARK_BYTES, encoded, names_in, names_mark_of
+from sync_agent.hand_ins.file_names import encoded, names_in, names_mark_of
 from sync_agent.hand_ins.first_readers import FirstReaders
 from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.hand_ins.heard_opened import has_heard_opened, read_receipts
@@ -62,7 +61,8 @@ from sync_agent.keys.confirming import circle_of, own_grant, own_grants
 from sync_agent.keys.first_met import remember_firsts
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.machine.eviction import Seen
-from sync_agent.machine.marks import COPIES_SEEN_MARK, HAND_IN_MARKS
+from sync_agent.machine.key_slots import MAX_MARK_BYTES, SEALED_KEY_BYTES
+from sync_agent.machine.marks import HAND_IN_MARKS
 
 _log = logging.getLogger(__name__)
 
@@ -71,14 +71,14 @@ _PASSED_ON_AT_ONCE: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a device keeps of a hand-in that it made: the content key until it is freed.
+    """What a device keeps of a hand-in that it made: the content key, sealed, until it is freed.
 
     `seen` is when it first knew that the server has it; `heard` that it has heard that it was opened,
     so that nobody who comes is given it, and `opened` that this was for good, whoever says what of either since.
     `has_names` is so of a mark from an earlier version, which held the names of the files too (`file_names`).
     """
 
-    content_key: bytes | None
+    sealed_key: bytes | None
     seen: Seen | None = None
     heard: bool = False
     opened: bool = False
@@ -89,7 +89,7 @@ class Kept:
         """From the store. Raises `LocalFailure(DAMAGED)`."""
         try:
             fields = Fields(decode(mark, max_bytes=MAX_MARK_BYTES), "what is kept of a hand-in")
-            key = fields.octets_or_none("key", CONTENT_KEY_BYTES)
+            key = fields.octets_or_none("sealed", SEALED_KEY_BYTES)
             own_ms, server_ms = fields.count_or_none("seen"), fields.count_or_none("proven")
             seen = None if own_ms is None or server_ms is None else Seen(own_ms, server_ms)
             opened = fields.count_or_none("opened") is not None
@@ -100,7 +100,7 @@ class Kept:
 
     def encode(self) -> bytes:
         """For the store, without the names."""
-        said: dict[str, Value] = {"key": self.content_key}
+        said: dict[str, Value] = {"sealed": self.sealed_key}
         if self.seen is not None:
             said |= {"seen": self.seen.own_ms, "proven": self.seen.server_ms}
         if self.heard:
@@ -156,24 +156,7 @@ async def tend_hand_ins(agent: Agent) -> int:
     """
     await remember_firsts(agent)
     async with agent.writing:
-        try:
-            return await _tend_own(agent) + await _pass_on(agent)
-        finally:
-            await _see_to_copies(agent)
-
-
-async def _see_to_copies(agent: Agent) -> None:
-    """Let nothing of this device hold a key that was given up: at each look until that is done, as on a full disk.
-
-    Once also where that is noted nowhere, as by an earlier version.
-    """
-    store = agent.replica.store
-    try:
-        if await store.mark(COPIES_SEEN_MARK) is None and await store.marks(HAND_IN_MARKS):
-            await agent.forget_copies()
-            await store.set_marks({COPIES_SEEN_MARK: b"\1"})
-    except LocalFailure as failure:
-        _log.warning("a key that was given up may lie beside the database until the next look: %s", failure)
+        return await _tend_own(agent) + await _pass_on(agent)
 
 
 async def _pass_on(agent: Agent) -> int:
@@ -263,16 +246,19 @@ def _confirmed_keys(roster: Roster, circle: Circle, own: bytes) -> list[list[byt
 
 async def _tend_own(agent: Agent) -> int:
     """What this device owes to the readers of the work that it made."""
+    if not await agent.key_slots.seal_bare():
+        return 0
     marks = await agent.replica.store.marks(HAND_IN_MARKS)
     kept = {bytes.fromhex(name.removeprefix(HAND_IN_MARKS)): Kept.parse(mark) for name, mark in marks.items()}
     for hand_in in [each for each in kept if kept[each].has_names]:
         kept[hand_in] = await _without_names(agent, hand_in, kept[hand_in], marks[mark_of(hand_in)])
-    open_keys = {hand_in: kept[hand_in] for hand_in in kept if kept[hand_in].content_key is not None}
+    open_keys = {hand_in: kept[hand_in] for hand_in in kept if kept[hand_in].sealed_key is not None}
     if not open_keys:
         return 0
     await read_receipts(agent, open_keys)
     noted: dict[str, bytes | None] = {}
     drafts = []
+    freed = []
     classes: dict[bytes, _Class] = {}
     for entry in (await agent.replica.store.get(list(open_keys))).values():
         view = await agent.replica.view(entry.header.space)
@@ -288,20 +274,28 @@ async def _tend_own(agent: Agent) -> int:
         heard = mine.heard or opened or await has_heard_opened(agent, work, view.roster)
         known = replace(mine, opened=opened, heard=heard)
         if known.opened and await here.may_let_go(_wrapped(_said(view.roster, done))):
-            # in one transaction: that what lies beside it holds the key still is known from then on
-            noted |= {mark_of(work.id): replace(known, content_key=None).encode(), COPIES_SEEN_MARK: None}
+            noted[mark_of(work.id)] = replace(known, sealed_key=None).encode()
+            freed += [known.sealed_key] if known.sealed_key is not None else []
             continue
         if work.at_server and known.seen is None and (seen := agent.seen_now()) is not None:
             known = replace(known, seen=seen)
             noted |= agent.watched.marks()
         if known != mine:
             noted[mark_of(work.id)] = known.encode()
-        if known.content_key is not None:
+        if (content_key := agent.key_slots.open(known.sealed_key)) is not None:
             readers = await here.readers_of(known)
-            drafts += await _late_wraps_there(agent, work, known.content_key, readers, done)
+            drafts += await _late_wraps_there(agent, work, content_key, readers, done)
+    await agent.key_slots.give_up(freed)
     if noted:
         await agent.replica.store.set_marks(noted)
     return await agent.write_unasked(*drafts)
+
+
+async def give_up_keys(agent: Agent, works: Iterable[bytes]) -> None:
+    """Let nothing here open these works any more; their marks are for the caller to change. Raises `LocalFailure`."""
+    marks = [await agent.replica.store.mark(mark_of(work)) for work in works]
+    keys = [Kept.parse(mark).sealed_key for mark in marks if mark is not None]
+    await agent.key_slots.give_up([key for key in keys if key is not None])
 
 
 async def _without_names(agent: Agent, hand_in: bytes, kept: Kept, mark: bytes) -> Kept:

@@ -32,6 +32,8 @@ BINDING_FILE: Final = "keys/binding"
 """The machine on which the keys were made (`binding`)."""
 INTRODUCTION_FILE: Final = "keys/introduction"
 """A second copy of this device's grants, up to the root."""
+KEY_SLOTS_FILE: Final = "work-slots"
+"""Under what the keys of works and drafts are sealed (`key_slots`); not among `keys`, which people may copy."""
 OUTBOX_FILE: Final = "outbox"
 """A second copy of what this device has written and the server may not hold yet."""
 

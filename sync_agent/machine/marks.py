@@ -31,13 +31,13 @@ DOUBT_MARKS: Final = "doubt/"
 PROVEN_MARKS: Final = "proven-at/"
 """+ space in hex → 8 bytes of ms: when the server last proved that we hold all that it holds."""
 HAND_IN_MARKS: Final = "hand-in/"
-"""+ hand-in in hex → canonical {key, seen, proven, opened}: the content key, until the teacher's receipt, and when the
-server's receipt was first known, as `watched` counts and by the server's time."""
+"""+ hand-in in hex → canonical {sealed, seen, proven, opened}: the content key, sealed (`key_slots`), until the
+teacher's receipt, and when the server's receipt was first known, as `watched` counts and by the server's time."""
 HAND_IN_NAMES_MARKS: Final = "hand-in-names/"
 """+ hand-in in hex → canonical {files}: the names and sizes of its files, beside its key: keys are all looked at after
 each piece of news, names when a page asks for those of one work."""
-COPIES_SEEN_MARK: Final = "copies-seen"
-"""→ set while nothing beside the database holds a content key that this device has given up (`hand_ins.wraps`)."""
+DRAFT_MARKS: Final = "draft/"
+"""+ person in hex / item in hex → canonical {sealed, name, at, files}; the key as in `HAND_IN_MARKS`."""
 FIRST_MARKS: Final = "first/"
 """+ space in hex / person in hex → pairs of keys: the devices that this one saw first for a person (`first_met`)."""
 MET_MARKS: Final = "met/"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from protocol.replica.disk import Disk
 from protocol.replica.private_file import write_private
 
 
@@ -21,6 +23,9 @@ class Secrets(Protocol):
 
     def keep(self, name: str, data: bytes) -> None:
         """Make a file durable. Raises `LocalFailure`."""
+
+    def overwrite(self, name: str, pieces: Mapping[int, bytes]) -> None:
+        """Write pieces over what lies at these places of a file, or at its end, durably. Raises `LocalFailure`."""
 
     def drop(self, name: str) -> None:
         """Remove a file, as far as that can be done."""
@@ -48,6 +53,10 @@ class SecretsOfFolder:
     def keep(self, name: str, data: bytes) -> None:
         """See `Secrets`."""
         write_private(self._folder / name, data)
+
+    def overwrite(self, name: str, pieces: Mapping[int, bytes]) -> None:
+        """See `Secrets`."""
+        Disk(self._folder).write_over(name, pieces)
 
     def drop(self, name: str) -> None:
         """See `Secrets`."""

@@ -27,8 +27,9 @@ from protocol.replica.upkeep.rebuild import REBUILT_MARK, put_right
 from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.hand_ins.going import going_unopened
+from sync_agent.hand_ins.lost_keys import lost_keys
 from sync_agent.health import LastSync
-from sync_agent.machine.enrolled import DEVICE_KEYS_FILE
+from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, KEY_SLOTS_FILE
 from sync_agent.machine.marks import HAND_IN_MARKS, REFUSED_MARKS, TREE_TROUBLE_MARK, stays
 from sync_agent.network.trouble import Seen, Trouble, in_touch
 from sync_agent.pacing.budget import Hold
@@ -183,6 +184,14 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
             "work yet, and its key is kept here until one does",
             "sync; where other computers of the school do not say this, the server keeps it from here: show this to "
             "whoever looks after the server",
+        )
+    if lost := await lost_keys(agent):
+        yield _problem(
+            Code.DAMAGED,
+            f"of {lost} of the works that were handed in here, and that nobody is known to have opened, the key is "
+            f"lost with {KEY_SLOTS_FILE}: whoever could open that work by then still can, and nobody who came later",
+            f"if somebody moved {KEY_SLOTS_FILE} away, put it back; else let a teacher of the class open that work: "
+            "her computer passes it on",
         )
     for going in await going_unopened(agent):
         until = "" if going.until_ms is None else f", and are destroyed here from {_local(going.until_ms)} on"

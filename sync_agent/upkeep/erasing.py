@@ -19,6 +19,7 @@ from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.hand_ins.file_names import names_mark_of
+from sync_agent.hand_ins.wraps import give_up_keys
 from sync_agent.machine.marks import HAND_IN_MARKS
 from sync_agent.school.device_names import names_to_drop
 from sync_agent.school.sign_in import TRIES_MARKS
@@ -35,9 +36,11 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     kept = {bytes.fromhex(key.removeprefix(HAND_IN_MARKS)): key for key in await store.marks(HAND_IN_MARKS)}
     works, here = await store.get(list(kept)), await DestroyedHere.of(agent.replica)
     erased = [name for name, work in works.items() if work.payload is None and here.covers(work)]
+    await give_up_keys(agent, erased)
     over = {mark: None for name in erased for mark in (kept[name], names_mark_of(name))}
     await store.set_marks({**over, LEFTOVERS_MARK: b"\1"} if over else {})
     await Drafts(agent).sweep()
+    await agent.key_slots.draw_free()
     agent.reading_keys.let_go_of_given(agent.replica.door.lineage, await destroyed_names(store))
     tries = await store.marks(TRIES_MARKS)
     # who is only hidden keeps the count of their misses: they may come back

@@ -225,7 +225,7 @@ async def test_a_teacher_whom_nobodys_page_shows_opens_and_answers_nothing(here:
     assert not found.opened
     assert found.feedback is None
     kept = await here.machine.agent.replica.store.mark(mark_of(work))
-    assert Kept.parse(kept or b"").content_key is not None, "its key is here until a teacher has opened it"
+    assert Kept.parse(kept or b"").sealed_key is not None, "its key is here until a teacher has opened it"
 
 
 @attack(ROW, off={"sync_agent.hand_ins.for_good.is_opened_for_good": lambda work, *_: work.opened})
@@ -242,11 +242,11 @@ async def test_who_only_the_server_names_frees_no_key_of_a_work_by_saying_that_i
     found = await work_of(here.machine, room, work)
     assert found.opened, "it is a teacher's word, as far as anybody can see"
     kept = await here.machine.agent.replica.store.mark(mark_of(work))
-    assert Kept.parse(kept or b"").content_key is not None
+    assert Kept.parse(kept or b"").sealed_key is not None
     await Desk(here.teacher.agent).ask("confirm-opened", id=work.hex())
     await here.sync(here.teacher, here.machine)
     kept = await here.machine.agent.replica.store.mark(mark_of(work))
-    assert Kept.parse(kept or b"").content_key is None
+    assert Kept.parse(kept or b"").sealed_key is None
 
 
 def _by_the_servers_dates(_seen: object, backup_ms: int | None, *, own_ms: int, server_ms: int | None) -> bool:

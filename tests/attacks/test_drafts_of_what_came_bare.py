@@ -10,7 +10,7 @@ from protocol.model.structure import Erasure, PersonRecord, Ruling
 from protocol.model.work import ItemKind, Revision
 from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.roles import PersonRole, Role
-from sync_agent.hand_ins.drafts import DRAFT_MARKS
+from sync_agent.machine.marks import DRAFT_MARKS
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, classroom

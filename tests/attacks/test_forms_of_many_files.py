@@ -17,9 +17,8 @@ from aiohttp import web
 
 from protocol.canonical import Value, encode
 from protocol.limits import MAX_FILES_PER_HAND_IN, MiB
-from sync_agent.hand_ins.drafts import DRAFT_MARKS
 from sync_agent.hand_ins.wraps import Kept, tend_hand_ins
-from sync_agent.machine.marks import HAND_IN_MARKS, HAND_IN_NAMES_MARKS
+from sync_agent.machine.marks import DRAFT_MARKS, HAND_IN_MARKS, HAND_IN_NAMES_MARKS
 from sync_agent.portal.files.uploads import Form, form_with_files
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, assignment
@@ -75,7 +74,7 @@ async def test_more_files_than_a_pupil_hands_in_at_once_are_refused_in_so_many_w
 def _with_names(kept: Kept) -> bytes:
     """What is kept of a hand-in as an earlier version kept it, the names of its files beside its key."""
     rows: list[Value] = [[path, 0] for path, _ in EMPTY]
-    return encode({"key": kept.content_key, "files": rows})
+    return encode({"sealed": kept.sealed_key, "files": rows})
 
 
 @attack(ROW, off={"sync_agent.hand_ins.wraps.Kept.encode": _with_names})

@@ -30,7 +30,7 @@ ROW = "a PC is kept from the kit's key"
 
 
 async def _has_its_key(pc: Device, work: bytes) -> bool:
-    return Kept.parse(await pc.agent.replica.store.mark(mark_of(work)) or b"").content_key is not None
+    return Kept.parse(await pc.agent.replica.store.mark(mark_of(work)) or b"").sealed_key is not None
 
 
 async def _doctor(pc: Device) -> str:

@@ -96,4 +96,4 @@ async def test_the_key_of_a_kit_of_before_is_nobodys_though_the_next_root_left_i
             await office.with_kit("space close", scene.new, space=scene.here.space.hex(), unheard_too=True)
         kept = await scene.machine.agent.replica.store.mark(mark_of(scene.work))
         assert kept is not None
-        assert Kept.parse(kept).content_key is not None
+        assert Kept.parse(kept).sealed_key is not None

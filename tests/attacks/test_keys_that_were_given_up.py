@@ -1,25 +1,32 @@
-"""A key that a PC has given up, since the work was opened, lies in no file of it: who steals it reads none of that."""
+"""A key that a PC has given up, since the work was opened, opens nothing: nobody who reads its disk raw has it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from protocol.canonical import encode
 from protocol.errors import LocalFailure
 from protocol.replica.content.kept.pack_files import DAMAGED
+from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import DATABASE
+from protocol.trust.sealing import CONTENT_KEY_BYTES
 from sync_agent.app import Agent
+from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.hand_ins.handing_in import confirm_opened
 from sync_agent.hand_ins.wraps import Kept, mark_of, tend_hand_ins
 from sync_agent.lan.exchange.meeting import meet
 from sync_agent.lan.exchange.peer_session import PeerSession
 from sync_agent.lan.exchange.peer_transport import PeerTransport
-from sync_agent.machine.enrolled import OUTBOX_FILE
-from sync_agent.machine.marks import COPIES_SEEN_MARK
+from sync_agent.machine.enrolled import KEY_SLOTS_FILE
+from sync_agent.machine.key_slots import SEALED_KEY_BYTES, KeySlots
+from sync_agent.machine.marks import DRAFT_MARKS
+from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
-from tests.harness.classroom import Device, assignment, classroom
+from tests.harness.classroom import Device, Given, assignment, classroom
 from tests.harness.lan import exchange, listening_device
 
 ROW: Final = "a stolen PC opens what a teacher has opened"
@@ -55,7 +62,11 @@ async def is_opened(teacher: Device, pc: Device, work: bytes) -> None:
 async def key_of(pc: Device, work: bytes) -> bytes | None:
     mark = await pc.agent.replica.store.mark(mark_of(work))
     assert mark is not None
-    return Kept.parse(mark).content_key
+    return pc.agent.key_slots.open(Kept.parse(mark).sealed_key)
+
+
+async def nothing(_slots: KeySlots, _sealed: object) -> None:
+    """What a mark held is forgotten, and no more."""
 
 
 def lose_first_page(file: Path) -> None:
@@ -63,66 +74,147 @@ def lose_first_page(file: Path) -> None:
     file.write_bytes(bytes(PAGE_BYTES) + data[PAGE_BYTES:])
 
 
-def files_with(folder: Path, secret: bytes) -> list[str]:
-    return [file.name for file in folder.rglob("*") if file.is_file() and secret in file.read_bytes()]
+def all_bytes(folder: Path) -> bytes:
+    """What lies there now, the database's log with it: blocks of all that stay on a disk when files let go of them."""
+    return b"".join(file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file())
 
 
-async def nothing(_what: object) -> None:
-    """Only the database forgets."""
+def opened_of(pc: Device, found: bytes) -> set[bytes]:
+    """Whoever reads a disk raw: the keys that what was found there gives, with the file of slots as it is now."""
+    slots = KeySlots(lambda: pc.agent.secrets, MemoryStore(), pc.agent.entropy)
+    ends = (match.end() for match in re.finditer(rb"\xa6sealed\xc4.", found, re.DOTALL))
+    keys = (slots.open(found[end : end + SEALED_KEY_BYTES]) for end in ends)
+    return {key for key in keys if key is not None}
 
 
-@attack(ROW, off={"sync_agent.app.Agent.forget_copies": nothing})
-async def test_a_key_that_a_pc_has_given_up_lies_in_no_file_of_it(tmp_path: Path) -> None:
+async def begun_by(pc: Device, person: bytes, item: bytes, text: bytes) -> bytes:
+    """A pupil keeps something for later; its key."""
+    drafts, files = Drafts(pc.agent), {"Journal intime.odt": text}
+    await drafts.keep(person, item, [("Journal intime.odt", len(text))], Given(files))
+    kept = await drafts.find(person, item)
+    assert kept is not None
+    key = pc.agent.key_slots.open(kept.sealed_key)
+    assert key is not None
+    return key
+
+
+async def opened_anew(pc: Device) -> None:
+    """The PC's program ends, and starts again."""
+    folder, now_ms, entropy = pc.agent.folder, pc.agent.now_ms, pc.agent.entropy
+    await pc.agent.close()
+    pc.agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
+
+
+class _NoCipher:
+    """As if what is sealed lay there as it is."""
+
+    def __init__(self, _key: bytes) -> None:
+        pass
+
+    def encrypt(self, _nonce: bytes, data: bytes, _bound: bytes) -> bytes:
+        return data + bytes(SEALED_KEY_BYTES - 4 - len(data))
+
+    def decrypt(self, _nonce: bytes, data: bytes, _bound: bytes) -> bytes:
+        return data[:CONTENT_KEY_BYTES]
+
+
+@attack(ROW, off={"sync_agent.machine.key_slots.ChaCha20Poly1305": _NoCipher})
+async def test_no_key_of_a_work_or_a_draft_is_ever_in_a_byte_that_its_pc_writes(tmp_path: Path) -> None:
     async with handed_in(tmp_path) as (teacher, pc, done, key):
-        assert files_with(pc.agent.folder, key)
+        written, log = [all_bytes(pc.agent.folder)], pc.agent.folder / f"{DATABASE}-wal"
+        assert mark_of(done).encode() in log.read_bytes(), "what hands in goes through the log of the database"
+        draft = await begun_by(pc, bytes(16), done, b"ce qui n'est pas fini")
+        written += [all_bytes(pc.agent.folder)]
         await is_opened(teacher, pc, done)
         await tend_hand_ins(pc.agent)
-        assert files_with(pc.agent.folder, key) == []
+        written += [all_bytes(pc.agent.folder)]
+        assert not any(secret in bytes_ for secret in (key, draft) for bytes_ in written)
 
 
-@attack(ROW, off={"protocol.replica.content.kept.packs.PackFolder.forget_damaged": nothing})
-async def test_nor_in_a_database_that_was_damaged_and_made_anew_before(tmp_path: Path) -> None:
+@attack(ROW, off={"sync_agent.machine.secrets.SecretsOfFolder.overwrite": lambda *_: None})
+async def test_a_key_that_a_pc_has_given_up_opens_nothing_wherever_on_its_disk_it_lies(tmp_path: Path) -> None:
     async with handed_in(tmp_path) as (teacher, pc, done, key):
-        folder, now_ms, entropy = pc.agent.folder, pc.agent.now_ms, pc.agent.entropy
-        await pc.agent.close()
-        lose_first_page(folder / DATABASE)
-        pc.agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
-        assert files_with(folder / DAMAGED, key)
+        disk = all_bytes(pc.agent.folder)
+        assert opened_of(pc, disk) == {key}
         await is_opened(teacher, pc, done)
         await tend_hand_ins(pc.agent)
-        assert files_with(folder, key) == []
+        assert opened_of(pc, disk + all_bytes(pc.agent.folder)) == set()
 
 
-async def _once(agent: Agent) -> None:
-    """As if it were done once it has been tried."""
-    if await agent.replica.store.mark(COPIES_SEEN_MARK) is None:
-        await agent.replica.store.set_marks({COPIES_SEEN_MARK: b"\1"})
+@attack(ROW, off={"sync_agent.machine.key_slots.KeySlots.give_up": nothing})
+async def test_nor_where_the_disk_refused_that_at_first(tmp_path: Path) -> None:
+    async with handed_in(tmp_path) as (teacher, pc, done, _):
+        await is_opened(teacher, pc, done)
+        disk, slots = all_bytes(pc.agent.folder), pc.agent.folder / KEY_SLOTS_FILE
+        aside = slots.rename(slots.with_name("aside"))
+        slots.mkdir()
         with suppress(LocalFailure):
-            await agent.forget_copies()
-
-
-@attack(ROW, off={"sync_agent.hand_ins.wraps._see_to_copies": _once})
-async def test_nor_once_the_disk_takes_what_it_did_not_take_when_the_key_was_given_up(tmp_path: Path) -> None:
-    async with handed_in(tmp_path) as (teacher, pc, done, key):
-        await is_opened(teacher, pc, done)
-        outbox = pc.agent.folder / OUTBOX_FILE
-        outbox.unlink()
-        outbox.mkdir()
+            await tend_hand_ins(pc.agent)
+        slots.rmdir()
+        aside.rename(slots)
         await tend_hand_ins(pc.agent)
         assert await key_of(pc, done) is None
-        assert files_with(pc.agent.folder, key)
-        outbox.rmdir()
-        await tend_hand_ins(pc.agent)
-        assert files_with(pc.agent.folder, key) == []
+        assert opened_of(pc, disk) == set()
 
 
-async def test_what_an_earlier_version_left_of_it_in_a_damaged_database_goes_at_the_next_look(tmp_path: Path) -> None:
+@attack(ROW, off={"sync_agent.machine.key_slots.KeySlots.give_up": nothing})
+async def test_nor_does_what_was_begun_once_it_is_handed_in_or_something_else_is_kept(tmp_path: Path) -> None:
+    async with handed_in(tmp_path) as (_, pc, done, _key):
+        lea = bytes(16)
+        first = await begun_by(pc, lea, done, b"un")
+        disk = all_bytes(pc.agent.folder)
+        second = await begun_by(pc, lea, done, b"deux")
+        disk += all_bytes(pc.agent.folder)
+        assert first not in opened_of(pc, disk)
+        assert second in opened_of(pc, disk)
+        await Drafts(pc.agent).drop(lea, done)
+        assert second not in opened_of(pc, disk)
+
+
+async def _none_is_free(slots: KeySlots) -> None:
+    """As if no program looked when it starts."""
+    slots._is_drawn = True
+
+
+@attack(ROW, off={"sync_agent.machine.key_slots.KeySlots._draw_free": _none_is_free})
+async def test_nor_does_what_was_given_up_when_the_power_went(tmp_path: Path) -> None:
+    async with handed_in(tmp_path) as (_, pc, done, _key):
+        begun = await begun_by(pc, bytes(16), done, b"un")
+        disk = all_bytes(pc.agent.folder)
+        marks = await pc.agent.replica.store.marks(DRAFT_MARKS)
+        # something else was kept, and the slot of this one had not been written over yet
+        await pc.agent.replica.store.set_marks(dict.fromkeys(marks))
+        assert begun in opened_of(pc, disk)
+        await opened_anew(pc)
+        await destroy_erased(pc.agent)
+        assert begun not in opened_of(pc, disk)
+
+
+@attack(ROW, off={"sync_agent.machine.secrets.SecretsOfFolder.overwrite": lambda *_: None})
+async def test_a_database_that_was_damaged_and_made_anew_keeps_no_key_longer(tmp_path: Path) -> None:
     async with handed_in(tmp_path) as (teacher, pc, done, key):
+        await pc.agent.close()
+        lose_first_page(pc.agent.folder / DATABASE)
+        await opened_anew(pc)
+        assert pc.agent.rebuilt is not None
+        assert await key_of(pc, done) == key, "nor does it lose one"
         await is_opened(teacher, pc, done)
         await tend_hand_ins(pc.agent)
-        await pc.agent.replica.store.set_marks({COPIES_SEEN_MARK: None})
+        assert opened_of(pc, all_bytes(pc.agent.folder / DAMAGED)) == set()
+
+
+async def test_a_key_that_an_earlier_version_put_into_the_database_is_sealed_at_the_next_start(tmp_path: Path) -> None:
+    async with handed_in(tmp_path) as (teacher, pc, done, key):
+        store = pc.agent.replica.store
+        await store.set_marks({mark_of(done): encode({"key": key, "seen": 7, "proven": 8})})
+        assert key in all_bytes(pc.agent.folder)
         aside = pc.agent.folder / DAMAGED / "database-1"
         aside.mkdir(parents=True)
         (aside / DATABASE).write_bytes(key)
+        await opened_anew(pc)
+        await destroy_erased(pc.agent)
+        assert await key_of(pc, done) == key
+        assert key not in all_bytes(pc.agent.folder)
+        await is_opened(teacher, pc, done)
         await tend_hand_ins(pc.agent)
-        assert files_with(pc.agent.folder, key) == []
+        assert await key_of(pc, done) is None

@@ -64,7 +64,7 @@ async def _opens(teacher: Device, work: bytes) -> None:
 
 async def _has_its_key(machine: Device, work: bytes) -> bool:
     mark = await machine.agent.replica.store.mark(mark_of(work))
-    return mark is not None and Kept.parse(mark).content_key is not None
+    return mark is not None and Kept.parse(mark).sealed_key is not None
 
 
 @pytest.mark.parametrize("is_back_as_a_pc", [False, True])

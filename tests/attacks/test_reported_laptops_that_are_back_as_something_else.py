@@ -143,4 +143,4 @@ async def test_nor_do_its_receipts_let_go_of_work_that_waits_for_its_teacher(tmp
         await here.say(Kind.RECEIPT_TEACHER, Receipt(stream).encode(), here.room.pupil_person, target=work)
         await here.sync(here.machine, here.machine)
         kept = Kept.parse(await here.machine.agent.replica.store.mark(mark_of(work)) or b"")
-        assert kept.content_key is not None
+        assert kept.sealed_key is not None

@@ -67,7 +67,7 @@ class Here:
 
     async def keeps_key(self, work: bytes) -> bool:
         mark = await self.machine.agent.replica.store.mark(mark_of(work))
-        return Kept.parse(mark or b"").content_key is not None
+        return Kept.parse(mark or b"").sealed_key is not None
 
     async def keeps_content(self, work: bytes) -> bool:
         """Whether the PC still has all of a work once its disk has become narrow."""

@@ -216,7 +216,7 @@ async def test_nor_does_that_keep_her_own_receipt_from_counting(year: Year) -> N
     await year.here.sync(year.teacher, year.machine)
     assert (await year.do("space close", space=year.here.office.space))["unopened"] == 0
     mark = await year.machine.agent.replica.store.mark(mark_of(work))
-    assert Kept.parse(mark or b"").content_key is None
+    assert Kept.parse(mark or b"").sealed_key is None
 
 
 async def _no_wrap(*_: object) -> Callable[[Entry], bool]:
@@ -225,7 +225,7 @@ async def _no_wrap(*_: object) -> Callable[[Entry], bool]:
 
 async def _keeps_its_key(year: Year, work: bytes) -> bool:
     mark = await year.machine.agent.replica.store.mark(mark_of(work))
-    return Kept.parse(mark or b"").content_key is not None
+    return Kept.parse(mark or b"").sealed_key is not None
 
 
 async def _opens(year: Year, work: bytes) -> bool:

@@ -100,7 +100,7 @@ async def test_nor_does_such_a_receipt_free_the_key_of_work_or_close_the_class(y
 
     mark = await year.machine.agent.replica.store.mark(mark_of(work))
     assert mark is not None
-    assert Kept.parse(mark).content_key is not None
+    assert Kept.parse(mark).sealed_key is not None
     assert (await year.here.office.do("space close", space=space.hex()))["unopened"] == 1
 
 
@@ -139,7 +139,7 @@ async def test_nor_is_new_work_sealed_to_it_nor_let_go_of_though_its_words_are_s
     assert "18/20" in _marks(shown)
     mark = await year.machine.agent.replica.store.mark(mark_of(work))
     assert mark is not None
-    assert Kept.parse(mark).content_key is not None
+    assert Kept.parse(mark).sealed_key is not None
     assert (await year.here.office.do("space close", space=space.hex()))["unopened"] == 1
 
 
@@ -182,7 +182,7 @@ async def test_nor_is_who_comes_next_first_of_the_class_while_a_new_laptop_of_he
     await year.sync(year.machine)
     mark = await year.machine.agent.replica.store.mark(mark_of(work))
     assert mark is not None
-    assert Kept.parse(mark).content_key is not None
+    assert Kept.parse(mark).sealed_key is not None
 
 
 @attack(ROW, off=BY_CLASS_ALONE)

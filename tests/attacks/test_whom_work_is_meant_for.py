@@ -64,7 +64,7 @@ class Named:
     async def is_kept(self, work: bytes) -> bool:
         """Whether the PC keeps the key of a work that it made."""
         mark = await self.here.machine.agent.replica.store.mark(mark_of(work))
-        return Kept.parse(mark or b"").content_key is not None
+        return Kept.parse(mark or b"").sealed_key is not None
 
 
 @pytest.fixture

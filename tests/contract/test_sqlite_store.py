@@ -13,7 +13,7 @@ import pytest
 
 from protocol.errors import Code, LocalFailure
 from protocol.replica.interfaces import Held, Position
-from protocol.replica.storage.database import migrations
+from protocol.replica.storage.database import LOG, migrations, write_zeros
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from tests.harness.entries import NOTHING, OTHER_SPACE, SPACE, EntryMaker, ids_of, register
 from tests.harness.failures import code_of
@@ -316,6 +316,36 @@ async def test_no_byte_of_what_is_erased_stays_in_the_file(tmp_path: Path, make:
     await opened.erase([entry.id])
     assert not _files_with(tmp_path, secret[:19])
     await opened.close()
+
+
+async def test_its_log_is_zeros_before_it_is_cut_and_all_else_is_there(
+    tmp_path: Path, make: EntryMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks that a file lets go of keep what they held."""
+    seen: list[tuple[bytes, bytes]] = []
+
+    def watched(log: Path) -> None:
+        before = log.read_bytes()
+        write_zeros(log)
+        seen.append((before, log.read_bytes()))
+
+    monkeypatch.setattr("protocol.replica.storage.database.write_zeros", watched)
+    store = await SqliteStore.open(tmp_path)
+    secret, others = b"Camille Martin, CM1" * 20, make.entries(40)
+    entry = make.entry(payload=secret)
+    await store.append([*others, entry])
+    await store.erase([entry.id])
+    ((before, after),) = seen
+    assert secret in before
+    assert after == bytes(len(before))
+    assert (tmp_path / f"{DATABASE}{LOG}").stat().st_size == 0
+    later = make.entries(3)
+    await store.append(later)
+    await store.close()
+    again = await SqliteStore.open(tmp_path)
+    assert [one.entry.id for one in await again.scan(SPACE)] == [each.id for each in (*others, entry, *later)]
+    assert await again.verify() == []
+    await again.close()
 
 
 def _files_with(folder: Path, data: bytes) -> list[Path]:

@@ -18,7 +18,8 @@ from protocol.replica.console.operation import FileEvent
 from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.roles import PersonRole
 from sync_agent.hand_ins import drafts as module
-from sync_agent.hand_ins.drafts import DRAFT_MARKS, Drafts, Kept
+from sync_agent.hand_ins.drafts import Drafts, Kept
+from sync_agent.machine.marks import DRAFT_MARKS
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Given, classroom
 from tests.harness.commands import Desk

@@ -33,4 +33,4 @@ async def test_what_a_teacher_reads_on_another_of_her_laptops_waits_for_no_first
         for _ in range(2):
             await here.sync(second, here.machine)
         mark = await here.machine.agent.replica.store.mark(mark_of(work))
-        assert Kept.parse(mark or b"").content_key is None
+        assert Kept.parse(mark or b"").sealed_key is None

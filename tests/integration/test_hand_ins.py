@@ -24,6 +24,7 @@ from protocol.transfer.chunking import ChunkRef
 from protocol.trust.sealing import SealedFile, SealWriter, wrap_info
 from sync_agent.hand_ins.file_names import SealedLists, names_in, names_mark_of
 from sync_agent.hand_ins.wraps import Kept, mark_of, readers_of
+from sync_agent.machine.enrolled import KEY_SLOTS_FILE
 from sync_agent.machine.eviction import Seen
 from sync_agent.machine.marks import HAND_IN_MARKS, REFUSED_MARKS
 from tests.harness.classroom import Classroom, Device, Files, Given, classroom
@@ -361,12 +362,12 @@ async def test_the_content_key_is_kept_until_the_teacher_has_opened_the_work(her
     work = await here.pupils.hand_in(here.item, here.pupil, WORK)
     store = here.pupils.agent.replica.store
     kept = await here.kept(work)
-    assert kept.content_key is not None
+    assert kept.sealed_key is not None
     await here.sync()
     await here.teacher.ask("confirm-opened", id=work)
     await here.sync()
     kept = await here.kept(work)
-    assert kept.content_key is None
+    assert kept.sealed_key is None
     names = names_in(await store.mark(names_mark_of(bytes.fromhex(work))) or b"")
     assert dict(names or ()) == {path: len(data) for path, data in WORK.items()}
     assert len(await store.marks(HAND_IN_MARKS)) == 1
@@ -386,15 +387,31 @@ async def test_names_that_an_earlier_version_kept_beside_the_key_are_told_as_bef
     work = await here.pupils.hand_in(here.item, here.pupil, WORK)
     store, name = here.pupils.agent.replica.store, bytes.fromhex(work)
     files: list[Value] = [[path, len(data)] for path, data in WORK.items()]
-    key = (await here.kept(work)).content_key
-    together = encode({"key": key, "files": files, "seen": 7, "proven": 8})
+    key = (await here.kept(work)).sealed_key
+    together = encode({"sealed": key, "files": files, "seen": 7, "proven": 8})
     await store.set_marks({mark_of(name): together, names_mark_of(name): None})
     listed = [{"path": path, "size": len(data)} for path, data in WORK.items()]
     assert (await here.pupils.work(work))["files"] == listed
     await here.sync()
     kept = await here.kept(work)
-    assert (kept.content_key, kept.seen, kept.has_names) == (key, Seen(7, 8), False)
+    assert (kept.sealed_key, kept.seen, kept.has_names) == (key, Seen(7, 8), False)
     assert (await here.pupils.work(work))["files"] == listed
+
+
+async def test_doctor_says_that_keys_were_lost_with_their_file_and_who_had_a_wrap_opens_the_work(here: Room) -> None:
+    work = await here.pupils.hand_in(here.item, here.pupil, WORK)
+    assert (await here.pupils.ask("doctor"))["problems"] == []
+    (here.pupils.agent.folder / KEY_SLOTS_FILE).unlink()
+    (problem,) = (await here.pupils.ask("doctor"))["problems"]
+    assert problem["code"] == "damaged"
+    assert "of 1 of the works that were handed in here" in problem["message"]
+    another = await here.pupils.hand_in(here.item, here.pupil, WORK)
+    await here.sync()
+    assert await here.teacher.files("open-hand-in", id=work) == WORK
+    await here.teacher.ask("confirm-opened", id=work)
+    await here.sync()
+    assert (await here.pupils.ask("doctor"))["problems"] == []
+    assert await here.teacher.files("open-hand-in", id=another) == WORK
 
 
 async def test_lists_of_files_are_kept_for_so_many_names_in_all(here: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,9 +439,9 @@ async def test_the_receipt_of_a_teacher_who_has_just_come_frees_the_key_once_she
     await Desk(substitute.agent).ask("confirm-opened", id=work)
     await here.sync()
     assert (await here.pupils.work(work))["state"] == "teacher"
-    assert (await here.kept(work)).content_key is not None
+    assert (await here.kept(work)).sealed_key is not None
     await here.a_week_later()
-    assert (await here.kept(work)).content_key is None
+    assert (await here.kept(work)).sealed_key is None
 
 
 @pytest.mark.parametrize("how", ["her grant ended", "erased", "cut off"])
@@ -448,10 +465,10 @@ async def test_a_teacher_who_has_left_keeps_no_keys_on_pcs_for_ever(here: Room, 
     await here.sync()
     await Desk(here.teacher_device.agent).ask("confirm-opened", id=work)
     await here.sync()
-    assert (await here.kept(work)).content_key is not None
+    assert (await here.kept(work)).sealed_key is not None
     for _ in range(2):
         await here.a_week_later()
-    assert (await here.kept(work)).content_key is None
+    assert (await here.kept(work)).sealed_key is None
 
 
 async def test_work_made_while_there_is_no_teacher_keeps_its_key_until_who_came_has_been_known_for_a_week(
@@ -476,9 +493,9 @@ async def test_work_made_while_there_is_no_teacher_keeps_its_key_until_who_came_
     await Desk(here.teacher_device.agent).ask("confirm-opened", id=work)
     await here.sync()
     assert (await here.pupils.work(work))["state"] == "teacher"
-    assert (await here.kept(work)).content_key is not None
+    assert (await here.kept(work)).sealed_key is not None
     await here.a_week_later()
-    assert (await here.kept(work)).content_key is None
+    assert (await here.kept(work)).sealed_key is None
 
 
 async def test_a_teacher_who_comes_later_can_open_the_work_too(here: Room) -> None:

@@ -220,7 +220,7 @@ async def test_work_that_only_a_colleague_opened_who_came_since_makes_way_after_
     await Desk(colleague.agent).ask("confirm-opened", id=hand_in.hex())
     for device in (colleague, machine):
         await device.session.sync()
-    assert Kept.parse(await machine.agent.replica.store.mark(mark_of(hand_in)) or b"").content_key is None
+    assert Kept.parse(await machine.agent.replica.store.mark(mark_of(hand_in)) or b"").sealed_key is None
 
     async def worth() -> Worth:
         (work,) = [piece for piece in await Worths(machine.agent).pieces() if piece.need.sealed]

@@ -285,7 +285,7 @@ async def _readers(world: World, work: Work) -> None:
         if work.space not in await agent.spaces():
             continue
         mark = await agent.replica.store.mark(mark_of(work.id))
-        if work.author == machine.device and mark is not None and Kept.parse(mark).content_key is not None:
+        if work.author == machine.device and mark is not None and Kept.parse(mark).sealed_key is not None:
             lacking = set(await readers_of(agent, work.space)) - work.readers.keys()
             if lacking and not await _was_ever_opened(world, work):
                 raise BrokenError(f"hand-in {work.id.hex()[:8]} is not sealed to {len(lacking)} of its readers")

@@ -19,6 +19,7 @@ from sync_agent.app import Agent
 from sync_agent.coursework.reading import Manifests
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, Enrolment
 from sync_agent.machine.former import FormerKey
+from sync_agent.machine.key_slots import KeySlots
 from sync_agent.machine.marks import HAND_IN_MARKS
 from sync_agent.machine.reading_keys import ReadingKeys
 from sync_agent.machine.sync_result import SyncResult
@@ -51,6 +52,12 @@ class SimSecrets:
 
     def keep(self, name: str, data: bytes) -> None:
         self._files[name] = data
+
+    def overwrite(self, name: str, pieces: Mapping[int, bytes]) -> None:
+        data = bytearray(self._files[name])
+        for at, piece in pieces.items():
+            data[at : at + len(piece)] = piece
+        self._files[name] = bytes(data)
 
     def drop(self, name: str) -> None:
         self._files.pop(name, None)
@@ -184,6 +191,8 @@ class Machine:
         agent._introduction = agent._outbox = cast("SecondCopy", _NoCopy())
         agent.secrets = SimSecrets(self.disk.files)
         agent.reading_keys = ReadingKeys(agent.secrets)
+        drawn = Random(f"slots {self.name} {self._true_ms()}").randbytes
+        agent.key_slots = KeySlots(lambda: agent.secrets, store, drawn)
         agent.told, agent.is_let_go = self.told, lambda: self.revoked
         agent.steady_ms = self._true_ms
         if self.power is not power or not power.on:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import sqlite3
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
@@ -50,7 +51,10 @@ DAMAGED_DATABASE: Final = (
 SUSPECT: Final = ".suspect"
 """Ending of a file beside the database: a bad page was met, so that the next opening looks at every page."""
 
+LOG: Final = "-wal"
+
 _VERSIONS: Final = 65_536
+_ZEROS: Final = bytes(64 * 1024)
 
 # Python lets other threads run at every step of a statement, and getting back in can take 5 ms when one of them
 # computes: so one step takes many rows.
@@ -85,6 +89,7 @@ class Database:
         self._recalled: dict[Hashable, object] = {}
         """What was answered since the last write began; another dictionary after each."""
         self._suspect = file.with_name(f"{file.name}{SUSPECT}")
+        self._log = file.with_name(f"{file.name}{LOG}")
         self.ballast = Ballast(file.parent)
         self._failed = False
 
@@ -172,6 +177,18 @@ class Database:
                 if failure.code is not Code.DISK_FULL or not self.ballast.give_up(rank):
                     raise
 
+    async def cut_log(self) -> None:
+        """Bring all of the log into the file, and cut it, written over: its blocks go back as they are."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            busy, frames, moved = connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            if not busy and frames == moved:
+                with contextlib.suppress(OSError):  # what is cut as it is would be found by who takes the disk apart
+                    write_zeros(self._log)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+        await self.run(work)
+
     async def copy_to(self, file: Path) -> None:
         """Write all that is committed into a new database, which is not made durable; nothing else runs meanwhile."""
         await self._guarded(lambda connection: connection.execute("VACUUM INTO ?", (str(file),)).close())
@@ -243,6 +260,15 @@ def _letting_go(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Con
         return work(connection)
     except LocalFailure as failure:
         raise failure.with_traceback(None) from None
+
+
+def write_zeros(file: Path) -> None:
+    """Write zeros over all of a file, where it lies, durably. Raises `OSError`."""
+    with file.open("r+b", buffering=0) as opened:
+        left = os.fstat(opened.fileno()).st_size
+        while left:
+            left -= opened.write(_ZEROS[:left])
+        os.fsync(opened.fileno())
 
 
 def _is_short(found: object) -> bool:

@@ -319,7 +319,7 @@ class SqliteStore:
 
     async def scrub(self) -> None:
         """Until then the file still has the old pages, and the log the new ones."""
-        await self.database.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+        await self.database.cut_log()
 
 
 def _position(connection: sqlite3.Connection, space: bytes) -> Position:
