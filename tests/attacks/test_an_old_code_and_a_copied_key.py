@@ -38,7 +38,7 @@ WHOEVER_ASKS: dict[str, object] = {"protocol.replica.office.enrolment.Enrolment.
 
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
-    async with next_year(tmp_path) as made:
+    async with next_year(tmp_path, kept_for=__name__) as made:
         yield made
 
 

@@ -35,7 +35,7 @@ OFF = {"protocol.replica.at_work.views._begun": _as_if_it_had_never_counted}
 
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
-    async with next_year(tmp_path) as made:
+    async with next_year(tmp_path, kept_for=__name__) as made:
         yield made
 
 

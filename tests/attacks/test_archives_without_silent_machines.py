@@ -22,7 +22,8 @@ from tests.attacks.test_what_laptops_were_kept_from_telling import _pass
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk, Received
-from tests.harness.office_devices import Town, town
+from tests.harness.kept_town import town_at_work
+from tests.harness.office_devices import Town
 
 ROW = "a family's archive is written while a line keeps a child's work from the server"
 
@@ -69,8 +70,7 @@ class Silent:
 
 @pytest.fixture
 async def silent(tmp_path: Path) -> AsyncIterator[Silent]:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, pupil, item)):
         await here.work(machine, item, pupil)
         one = Silent(here, machine, pupil, [])
         await one.calls()

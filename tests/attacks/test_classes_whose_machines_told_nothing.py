@@ -102,8 +102,7 @@ class Recorded(MemoryTransport):
 async def test_nor_while_a_question_that_its_pc_asked_long_ago_is_brought_each_day(
     tmp_path: Path, withheld: bool
 ) -> None:
-    async with town(tmp_path) as here:
-        teacher, machine, _, pupil, item = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (teacher, machine, _, pupil, item)):
         line = Recorded(here.frontage, passes=not withheld)
         with suppress(NoAnswer):
             await Session(machine.agent, line).sync()

@@ -24,7 +24,8 @@ from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.office_devices import Town, town
+from tests.harness.kept_town import town_at_work
+from tests.harness.office_devices import Town
 from tests.harness.server_in_process import Office
 
 ROW = "a stolen key says whom nobody has to wait for"
@@ -99,8 +100,7 @@ async def with_work_that_a_thief_took(here: Town, folder: Path, machine: Device,
 async def test_a_pc_that_tells_all_of_other_classes_since_its_own_was_closed_to_it_is_waited_for(
     tmp_path: Path, closes: Callable[[Town, Device], Awaitable[Entry]]
 ) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, pupil, item)):
         work = await with_work_that_a_thief_took(here, tmp_path, machine, item, pupil)
         await closes(here, machine)
         await calls_for_an_hour(here, machine)
@@ -118,8 +118,7 @@ async def test_a_pc_that_tells_all_of_other_classes_since_its_own_was_closed_to_
 
 @attack(ROW, off=OF_WHAT_IT_MAY_READ)
 async def test_nor_has_it_told_since_the_thief_has_opened_its_class_again_before_it_calls(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, pupil, item)):
         await with_work_that_a_thief_took(here, tmp_path, machine, item, pupil)
         given, office = await right_of(machine), here.office
         cut = await moved_elsewhere(here, machine)
@@ -187,8 +186,7 @@ async def test_nor_have_those_told_a_restored_server_who_are_let_into_another_sc
 
 
 async def test_of_a_class_from_which_a_pc_was_taken_by_a_command_nothing_is_awaited_of_it(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, pupil, item)):
         await here.work(machine, item, pupil)
         other = (await here.office.do("space add", name="CM1", school="0180001D", year=None))["space"]
         key = machine.agent.device.hex()
@@ -200,8 +198,7 @@ async def test_of_a_class_from_which_a_pc_was_taken_by_a_command_nothing_is_awai
 
 
 async def test_nor_once_that_is_said_of_one_to_which_a_thief_has_closed_it(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, pupil, item)):
         await here.work(machine, item, pupil)
         await moved_elsewhere(here, machine)
         await calls_for_an_hour(here, machine)
@@ -212,8 +209,7 @@ async def test_nor_once_that_is_said_of_one_to_which_a_thief_has_closed_it(tmp_p
 
 
 async def test_what_is_closed_to_it_elsewhere_keeps_no_class_open_of_which_it_has_told(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, _, _ = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, _, _)):
         other = (await here.office.do("space add", name="CM1", school="0180001D", year=None))["space"]
         await here.office.do("grant", device=machine.agent.device.hex(), space=[other])
         await calls_for_an_hour(here)

@@ -67,7 +67,7 @@ async def _is_listed(year: NextYear, space: bytes) -> None:
 
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
-    async with next_year(tmp_path) as made:
+    async with next_year(tmp_path, kept_for=__name__) as made:
         yield made
 
 

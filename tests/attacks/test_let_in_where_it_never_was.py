@@ -22,6 +22,7 @@ from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town, town
 
 ROW = "a stolen key says whom nobody has to wait for"
@@ -118,8 +119,7 @@ async def test_one_that_says_nothing_of_it_is_let_in_by_the_same_command_without
 
 
 async def test_nor_is_one_asked_about_that_comes_back_into_a_class_from_which_it_was_moved(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, _, _ = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, _, _)):
         key = machine.agent.device.hex()
         other = (await here.office.do("space add", name="CM1", school="0180001D", year=None))["space"]
         await here.office.do("grant", device=key, space=[other])
@@ -132,8 +132,7 @@ async def test_nor_is_one_asked_about_that_comes_back_into_a_class_from_which_it
 
 
 async def test_nor_one_that_a_stolen_key_has_cut_off_there(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, _, _ = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, _, _)):
         await moved_elsewhere(here, machine)
         await calls_for_an_hour(here)
         (row,) = (await here.office.do("space close", space=here.office.space))["unheard"]

@@ -102,19 +102,23 @@ class Hour:
 
 @pytest.fixture
 async def hour(tmp_path: Path) -> AsyncIterator[Hour]:
-    async with spied_class(tmp_path, kept_for=__name__) as here:
-        room = here.room
-        head, _ = await confirmed_head(here)
-        waiting = await room.hand_in(here.machine, here.item, {"w.odt": b"waits for its teacher"})
-        await here.sync(here.machine)
-        x = await room.territory.person("M. X", PersonRole.TEACHER, room.space)
-        await here.name_the_spy(x)
-        await here.sync(here.machine)
-        new = await room.hand_in(here.machine, here.item, {"n.odt": b"handed in meanwhile"})
-        await here.sync(here.machine)
-        assert await here.opens(waiting)
-        assert await here.opens(new)
-        yield Hour(here, head, x)
+    async with spied_class(tmp_path, kept_for=f"{__name__}: an hour", further=_an_hour) as here:
+        (x,) = here.room.territory.replica.door.authorities_of(here.spy.signing.public)
+        assert x.person is not None
+        yield Hour(here, here.room.devices[-1], x.person)
+
+
+async def _an_hour(here: SpiedClass) -> None:
+    room = here.room
+    await confirmed_head(here)
+    waiting = await room.hand_in(here.machine, here.item, {"w.odt": b"waits for its teacher"})
+    await here.sync(here.machine)
+    await here.name_the_spy(await room.territory.person("M. X", PersonRole.TEACHER, room.space))
+    await here.sync(here.machine)
+    new = await room.hand_in(here.machine, here.item, {"n.odt": b"handed in meanwhile"})
+    await here.sync(here.machine)
+    assert await here.opens(waiting)
+    assert await here.opens(new)
 
 
 @attack(

@@ -29,6 +29,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.entries import SOME_RECEIPT
+from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town, town
 
 ROW = "a refusal outlives the answer that said it"
@@ -89,8 +90,7 @@ async def is_not_closed(here: Town, folder: Path) -> None:
 
 @attack(ROW, off={"sync_agent.sync.repair.offer_again": _to_another_server_alone})
 async def test_work_that_a_copied_key_refuses_is_offered_to_the_honest_server_a_day_later(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, pupil, item)):
         async with answered_once_by_a_thief(here, tmp_path, machine, WORK):
             hand_in = await here.work(machine, item, pupil)
         store = here.office.server.store
@@ -116,8 +116,7 @@ UNSEEN = "sync_agent.sync.{}.unseen"
 async def test_work_that_a_copied_key_says_to_have_taken_reaches_the_honest_server_with_the_next_sync(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, pupil, item)):
         async with answered_once_by_a_thief(here, tmp_path, machine, WORK, says_so=False):
             hand_in = await here.work(machine, item, pupil)
         assert not await machine.agent.replica.store.unsent(1 << 20)
@@ -137,8 +136,7 @@ async def as_one_that_has_nothing_left(device: Device) -> None:
 
 @attack(CLOSED, off={UNSEEN.format("asking"): _nothing, UNSEEN.format("repair"): _nothing, **HOLDS_THE_SAME})
 async def test_a_pc_to_which_a_copied_key_said_so_has_not_told_all_while_it_is_not_heard(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, pupil, item)):
         async with answered_once_by_a_thief(here, tmp_path, machine, WORK, says_so=False):
             await here.work(machine, item, pupil)
         here.office.clock.advance(8 * DAY_MS)
@@ -150,8 +148,7 @@ async def test_a_pc_to_which_a_copied_key_said_so_has_not_told_all_while_it_is_n
     CLOSED, off={"sync_agent.sync.asking.Asking._untaken": _none, UNSEEN.format("asking"): _nothing, **HOLDS_THE_SAME}
 )
 async def test_a_pc_that_holds_what_a_copied_key_refused_has_not_told_all(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, pupil, item)):
         here.office.clock.advance(8 * DAY_MS)
         async with answered_once_by_a_thief(here, tmp_path, machine, WORK):
             await here.work(machine, item, pupil)
@@ -192,8 +189,7 @@ async def answered_by_a_thief_who_shows_where_the_server_stands(
 async def test_nor_has_one_of_which_a_copied_key_takes_nothing_and_shows_it_where_the_server_stands(
     tmp_path: Path,
 ) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, pupil, item)):
         async with answered_by_a_thief_who_shows_where_the_server_stands(here, tmp_path, machine):
             await here.work(machine, item, pupil)
         here.office.clock.advance(8 * DAY_MS)
@@ -204,8 +200,7 @@ async def test_nor_has_one_of_which_a_copied_key_takes_nothing_and_shows_it_wher
 
 @attack(ROW, off=HOLDS_THE_SAME)
 async def test_what_such_a_one_holds_is_looked_for_as_soon_as_the_server_itself_hears_of_it(tmp_path: Path) -> None:
-    async with town(tmp_path) as here:
-        _, machine, _, pupil, item = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, pupil, item)):
         async with answered_by_a_thief_who_shows_where_the_server_stands(here, tmp_path, machine):
             hand_in = await here.work(machine, item, pupil)
         await here.sync(machine)

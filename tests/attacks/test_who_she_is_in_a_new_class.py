@@ -57,7 +57,7 @@ BY_AN_END_TOO: dict[str, object] = {"sync_agent.keys.first_met.is_gone": _also_b
 
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
-    async with next_year(tmp_path) as made:
+    async with next_year(tmp_path, kept_for=__name__) as made:
         yield made
 
 

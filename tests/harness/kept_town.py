@@ -56,21 +56,22 @@ async def town_in_step(folder: Path, kept_for: str) -> AsyncIterator[tuple[Town,
 
 
 @asynccontextmanager
-async def town_at_work(folder: Path, *, kept_for: str) -> AsyncIterator[tuple[Town, AtWork]]:
-    """A town with its class at work (`Town.class_at_work`), in `folder`, and who is.
+async def town_at_work(folder: Path, *, kept_for: str, in_step: bool = False) -> AsyncIterator[tuple[Town, AtWork]]:
+    """A town with its class at work (`Town.class_at_work`), or in step (`Town.class_in_step`), in `folder`, and who is.
 
     It must be kept for a file whose tests have changed nothing before they ask for it; an attack whose defence is
     switched off by now has its own made.
     """
     if is_undefended():
         async with town(folder) as here:
-            yield here, await here.class_at_work()
+            yield here, await (here.class_in_step() if in_step else here.class_at_work())
         return
     if kept_for not in _AT_WORK:
         async with town(new_place()) as here:
             _AT_WORK[kept_for] = _kept(here, await here.class_at_work())
     async with _copy(_AT_WORK[kept_for], folder) as (here, at_work):
-        await here.sync()  # which the server would remember, had it not begun anew
+        for _ in range(2 if in_step else 1):
+            await here.sync()  # which the server would remember, had it not begun anew
         yield here, at_work
 
 

@@ -21,7 +21,8 @@ from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.classroom import SMALL, Device, Given
 from tests.harness.commands import Desk
-from tests.harness.office_devices import Town, town
+from tests.harness.kept_town import town_at_work
+from tests.harness.office_devices import Town
 from tests.harness.territory import new_device
 
 
@@ -144,10 +145,9 @@ class NextYear:
 
 
 @asynccontextmanager
-async def next_year(folder: Path) -> AsyncIterator[NextYear]:
-    """Two months after they have met."""
-    async with town(folder) as here:
-        teacher, machine, person, pupil, _ = await here.class_in_step()
+async def next_year(folder: Path, *, kept_for: str) -> AsyncIterator[NextYear]:
+    """Two months after they have met; until then kept for the tests of a file, as `town_at_work` keeps it."""
+    async with town_at_work(folder, kept_for=kept_for, in_step=True) as (here, (teacher, machine, person, pupil, _)):
         found = NextYear(here, teacher, machine, person, pupil)
         found.pass_days(60)
         await found.sync()

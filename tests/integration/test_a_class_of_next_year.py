@@ -17,7 +17,7 @@ from tests.harness.next_year import NextYear, next_year
 
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
-    async with next_year(tmp_path) as made:
+    async with next_year(tmp_path, kept_for=__name__) as made:
         yield made
 
 

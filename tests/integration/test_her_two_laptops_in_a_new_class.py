@@ -65,7 +65,7 @@ class TwoLaptops:
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[TwoLaptops]:
-    async with next_year(tmp_path) as year:
+    async with next_year(tmp_path, kept_for=__name__) as year:
         space = await year.new_class()
         await year.lets_her_in(space)
         second = await year.here.device("teacher", year.person, space.hex())
