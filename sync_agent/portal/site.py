@@ -31,7 +31,7 @@ from sync_agent.portal.everybody.nearby import Nearby
 from sync_agent.portal.everybody.signing_in import SigningIn
 from sync_agent.portal.everybody.work_pages import WorkPages
 from sync_agent.portal.files.lessons import ORIGIN_DIGITS, Lessons
-from sync_agent.portal.files.uploads import tidy_uploads
+from sync_agent.portal.files.spool import tidy_uploads
 from sync_agent.portal.pages import Pages
 from sync_agent.portal.rendering import Rendering, rendering
 from sync_agent.portal.shown.shelf import Shelf

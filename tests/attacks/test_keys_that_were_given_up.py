@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import pytest
 
 from protocol.canonical import encode
 from protocol.errors import LocalFailure
@@ -26,8 +30,9 @@ from sync_agent.machine.key_slots import SEALED_KEY_BYTES, KeySlots
 from sync_agent.machine.marks import DRAFT_MARKS
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
-from tests.harness.classroom import Device, Given, assignment, classroom
+from tests.harness.classroom import Classroom, Device, Given, assignment, classroom
 from tests.harness.lan import exchange, listening_device
+from tests.harness.portal import portal
 
 ROW: Final = "a stolen PC opens what a teacher has opened"
 PAGE_BYTES: Final = 4096
@@ -218,3 +223,42 @@ async def test_a_key_that_an_earlier_version_put_into_the_database_is_sealed_at_
         await is_opened(teacher, pc, done)
         await tend_hand_ins(pc.agent)
         assert await key_of(pc, done) is None
+
+
+class _NoVeil:
+    """As if what a form brings waited as it is."""
+
+    def __init__(self, _key: bytes, _offset: int) -> None:
+        pass
+
+    def update(self, data: bytes) -> bytes:
+        return data
+
+
+@attack(ROW, off={"sync_agent.portal.files.spool.veil": _NoVeil})
+async def test_nor_does_the_disk_keep_in_clear_what_a_form_brought_before_it_was_sealed(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, pc = await room.teacher(), await room.machine()
+    page, text = f"/item/{(await assignment(room, teacher, pc)).hex()}", b"ce que personne d'autre ne doit lire" * 5_000
+    blocks: list[int] = []
+
+    def watched(**asked: Any) -> Any:
+        file = _UNNAMED(**asked)
+        # what the file lets go of, as it lies there then
+        blocks.append(os.dup(file.fileno()))
+        return file
+
+    monkeypatch.setattr("sync_agent.portal.files.spool.tempfile.TemporaryFile", watched)
+    async with portal(pc.agent) as surfer:
+        fields = {"person": room.pupil_person.hex()}
+        sent = await surfer.send(page, f"{page}/hand-in", fields, [("Journal intime.odt", text)])
+        assert sent.status == 303
+    (block,) = blocks
+    found = os.pread(block, 2 * len(text), 0)
+    os.close(block)
+    assert len(found) == len(text)
+    assert text[:20] not in found
+
+
+_UNNAMED = tempfile.TemporaryFile

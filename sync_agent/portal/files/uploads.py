@@ -2,9 +2,9 @@
 
 Rules:
 - the token comes before the first file, and is checked before a byte of it is kept;
-- files wait in one unnamed temporary file beside the store, because a hand-in seals the list of sizes before its first
-  byte; it goes when the request ends, and with the process whatever ends it, but for a power cut on Windows: the next
-  start removes it;
+- files wait in one unnamed temporary file beside the store (`spool`), because a hand-in seals the list of sizes before
+  its first byte; it goes when the request ends, and with the process whatever ends it, but for a power cut on Windows:
+  the next start removes it;
 - browsers give base names, or for a folder paths that begin with its own name, which is dropped;
 - every bound is that of the commands, checked at the first byte too many.
 """
@@ -12,13 +12,11 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 from urllib.parse import parse_qsl
 
 from aiohttp import BodyPartReader, ClientError, MultipartReader, web
@@ -32,12 +30,12 @@ from protocol.portable_names import Problem, check_portable, displayable, portab
 from protocol.replica.ballast import Ballast
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from sync_agent.portal.door import TOKEN_FIELD, broken_form
+from sync_agent.portal.files.spool import Spool
 from sync_agent.watching.rules import is_left_behind
 
 PIECE_TIMEOUT_S: Final = 60.0
 MAX_FIELD_BYTES: Final = 4 * MAX_TEXT_CHARS + KiB
 MAX_FIELDS: Final = 64
-_PREFIX: Final = ".upload-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +50,8 @@ class Kept:
 class KeptFiles:
     """The files of a form, as a command takes them: ascending by path, iterated once."""
 
-    def __init__(self, store: IO[bytes], files: Sequence[Kept]) -> None:
-        self._store = store
+    def __init__(self, spool: Spool, files: Sequence[Kept]) -> None:
+        self._spool = spool
         self.files = sorted(files, key=lambda file: file.path.encode())
 
     @property
@@ -79,8 +77,7 @@ class KeptFiles:
         yield FileEnd()
 
     def _read(self, offset: int, size: int) -> bytes:
-        self._store.seek(offset)
-        piece = self._store.read(size)
+        piece = self._spool.read(offset, size)
         if not piece:
             raise LocalFailure(Code.STORAGE_FAILED, "a file that was being kept has gone")
         return piece
@@ -145,8 +142,8 @@ async def form_with_files(
         reader = await request.multipart()
     except (AssertionError, ValueError) as reason:
         raise broken_form(str(reason)) from reason
-    with _temporary(folder) as store:
-        reading = _Reading(store, Ballast(folder), check, as_named=as_named, most_files=most_files)
+    with _spool_in(folder) as spool:
+        reading = _Reading(spool, Ballast(folder), check, as_named=as_named, most_files=most_files)
         try:
             await reading.take(reader)
         except (TimeoutError, ClientError, ConnectionError, EOFError, web.RequestPayloadError) as reason:
@@ -156,7 +153,7 @@ async def form_with_files(
         except OSError as reason:
             raise _trouble(reason) from reason
         problems, named = reading.named()
-        yield Form(reading.fields, KeptFiles(store, named), reading.digest(), problems, reading.left_out)
+        yield Form(reading.fields, KeptFiles(spool, named), reading.digest(), problems, reading.left_out)
 
 
 class _Reading:
@@ -164,14 +161,14 @@ class _Reading:
 
     def __init__(
         self,
-        store: IO[bytes],
+        spool: Spool,
         ballast: Ballast,
         check: Callable[[str | None], None],
         *,
         as_named: bool,
         most_files: int,
     ) -> None:
-        self._store = store
+        self._spool = spool
         self._ballast = ballast
         self._check = check
         self._as_named = as_named
@@ -235,7 +232,7 @@ class _Reading:
 
     def _write(self, piece: bytes) -> None:
         self._ballast.leave(len(piece))
-        self._store.write(piece)
+        self._spool.add(piece)
 
     async def _piece(self, part: BodyPartReader) -> bytes:
         async with asyncio.timeout(PIECE_TIMEOUT_S):
@@ -286,16 +283,9 @@ def _made_portable(names: Sequence[str]) -> list[str]:
     return made
 
 
-def tidy_uploads(folder: Path) -> None:
-    """Remove what forms left in DIR that a power cut ended: where unnamed files have a name until they are closed."""
-    for left in folder.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # another program's, which writes it now
-            left.unlink()
-
-
-def _temporary(folder: Path) -> IO[bytes]:
+def _spool_in(folder: Path) -> Spool:
     try:
-        return tempfile.TemporaryFile(dir=folder, prefix=_PREFIX)
+        return Spool(folder)
     except OSError as reason:
         raise _trouble(reason) from reason
 

@@ -1,0 +1,32 @@
+"""Where the files of a form wait: all of it is read as it came, from any place, and the disk has none of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync_agent.portal.files.spool import Spool, veil
+
+
+def test_what_was_added_is_read_from_any_place_and_two_forms_are_two_noises(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 1_000
+    raw = []
+    for _ in range(2):
+        with Spool(tmp_path) as spool:
+            for start in range(0, len(data), 7_001):
+                spool.add(data[start : start + 7_001])
+            for at, size in ((0, 10), (63, 2), (64, 64), (100_001, 70_000), (255_990, 100)):
+                assert spool.read(at, size) == data[at : at + size]
+            raw.append(os.pread(spool._file.fileno(), len(data), 0))
+    assert len({*raw, data}) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.binary(min_size=1, max_size=400), st.integers(0, 1 << 40), st.integers(0, 399))
+def test_what_is_hidden_is_shown_from_wherever_it_is_read(data: bytes, offset: int, start: int) -> None:
+    key, start = bytes(32), min(start, len(data))
+    hidden = veil(key, offset).update(data)
+    assert veil(key, offset + start).update(hidden[start:]) == data[start:]
