@@ -40,7 +40,7 @@ from protocol.replica.console.text import local_time
 from protocol.replica.content.kept.pack_files import PACKS
 from protocol.replica.disk import Disk
 from protocol.replica.office.arrivals import note_arrivals
-from protocol.replica.office.known_here import note_at_once
+from protocol.replica.office.made_anew import made_anew_mark
 from protocol.replica.private_file import create_private, make_private_folder, remove_private
 from protocol.trust.kit import Kit
 from sync_server.handlers.accounts.administrators import said_to_end
@@ -53,12 +53,11 @@ from sync_server.handlers.by_kit.territory import (
 )
 from sync_server.handlers.store.archive import HEAD, Head, Whole, read_head, read_whole
 from sync_server.handlers.store.restored import restored_mark
-from sync_server.keeping.beginning import check_folder
+from sync_server.keeping.beginning import WHOSE_NOBODY_SAYS, check_folder
 from sync_server.keeping.foreign_backup import take_over
 from sync_server.keeping.kit_file import KitInFile
 from sync_server.opened.data_folder import COPY_FILE, KEYS_FOLDER, UNFINISHED_FILE
 from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
-from sync_server.opened.made_anew import made_anew_mark
 
 _PASSING: Final = ".passing"
 _LOOK_BYTES: Final = 512
@@ -209,12 +208,7 @@ async def restore(
         "whom the kit remembers to have cut off: say `lost` or `revoke` again first, before new machines are enrolled; "
         "codes of before let nobody in meanwhile, make new ones"
     )
-    tell(
-        "Of no computer this server knows whose it is: a backup does not say that. Let in each head teacher's by its "
-        "name now (`grant --device`), with the id that the computer itself shows; `grant --person` tells each "
-        "teacher's computer once. Compare the six words that both tell with its own page. Whose computers all stay "
-        "out, since a report of before is nobody's word here, `status` names: ask them before you report anything"
-    )
+    tell(WHOSE_NOBODY_SAYS)
     tell(found.told)
     return result
 
@@ -282,7 +276,6 @@ async def _begin_generation(
         made_ms = min(head.made_ms, now_ms())
         await store.set_marks({**restored_mark(now_ms(), made_ms), **made_anew_mark(now_ms())})
         await note_arrivals(store, made_ms)
-        await note_at_once(store)
         await admit_kits_word(replica, kit, found.said, now_ms())
         _check_in_force(replica, kit)
         certificate = await certify(replica, kit, keys, generation, before, now_ms=now_ms, entropy=entropy)

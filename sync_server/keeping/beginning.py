@@ -28,6 +28,14 @@ _EARLIER_KEYS: Final = (
     "and keeps what had come by then (look at `audit` and `devices`); with `--since TIME --anyway` all they said waits"
 )
 
+WHOSE_NOBODY_SAYS: Final = (
+    "Of no computer this server knows whose it is: neither a backup says that, nor who calls first. Let in each head "
+    "teacher's by its name (`grant --device`), once it is listed, with the id that the computer itself shows; "
+    "`grant --person` tells each teacher's computer once. Compare the six words that both tell with its own page. "
+    "Whose computers all stay out, since a report of before is nobody's word here, `status` names: ask them before "
+    "you report anything"
+)
+
 
 async def begin(
     folder: Path,
@@ -75,6 +83,7 @@ async def begin(
             tell(kit_advice(place, passphrase))
         if found is not None:
             tell(found.told)
+            tell(WHOSE_NOBODY_SAYS)
             tell(_EARLIER_KEYS)
         return {
             "territory": known.territory.hex(),

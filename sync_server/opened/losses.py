@@ -21,7 +21,7 @@ from blake3 import blake3
 
 from protocol.model.structure import GENERATION_BYTES
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.office.known_here import begin_noting, note_at_once
+from protocol.replica.office.known_here import begin_noting
 from protocol.replica.upkeep.rebuild import Loss
 
 CLOSED_MARKS: Final = "closed/"
@@ -40,7 +40,6 @@ async def take_losses(store: EntryStore, root: bytes, loss: Loss | None) -> None
     """Have notes say no more than they can of a store that lost entries so, before anything comes back to it."""
     await begin_noting(store, root, is_whole=loss is None)
     if loss is not None:
-        await note_at_once(store)
         await store.set_marks(await _bounded_counts(store))
 
 

@@ -30,11 +30,11 @@ from tests.harness.territory import new_device
 ROW = "a backup that somebody else has written"
 
 
-async def _as_it_came(_store: object) -> None:
-    return None
+async def _as_it_came(_store: object) -> bool:
+    return False
 
 
-IN_ITS_ORDER = {"sync_server.keeping.backing_up.note_at_once": _as_it_came}
+IN_ITS_ORDER = {"protocol.replica.office.known_here.came_at_once": _as_it_came}
 
 
 async def _whatever_came_first(*_: object) -> None:

@@ -513,7 +513,7 @@ async def test_of_what_came_before_anything_was_noted_who_came_first_comes_along
 async def test_where_nobody_is_known_who_came_first_comes_along_and_is_told_once(thieving: Thieving) -> None:
     store = thieving.office.server.store
     notes = await store.marks(known_here.WHOSE_MARKS)
-    await store.set_marks(dict.fromkeys(notes))  # as after `init --recover`: all comes from others
+    await store.set_marks(dict.fromkeys(notes))
     first = await thieving.next_class()
     assert await thieving.reads(thieving.year.teacher, first)
     (line,) = thieving.office.said.lines

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from protocol.replica.office.known_here import WHOSE_MARKS, note_at_once
+from protocol.replica.office.known_here import WHOSE_MARKS
+from protocol.replica.office.made_anew import made_anew_mark
 from protocol.replica.office.servers_memory import ServersMemory
 from sync_agent.keys.confirming import own_device
 from sync_agent.upkeep.erasing import destroy_erased
@@ -68,7 +69,7 @@ async def test_a_restored_server_goes_by_dates_until_somebody_has_let_her_laptop
     server, space = year.here.office.server, year.here.space
     notes = await server.store.marks(WHOSE_MARKS)
     await server.store.set_marks(dict.fromkeys(notes))
-    await note_at_once(server.store)
+    await server.store.set_marks(made_anew_mark(year.here.office.clock()))
     server.replica.remember(ServersMemory(server))
     second = await year.here.device("teacher", year.person)
     await year.sync()

@@ -10,8 +10,8 @@ Rules:
 - who came along and was told of counts until somebody is known: told, once the line was given (docs/adr/0417);
 - a head teacher's computer notes likewise whom somebody let in there by its name, and of whom was told; codes that
   others have made it honours, and is made surer of nobody by them (docs/adr/0396);
-- out of a backup nothing is known but what is noted since, whatever comes first in it, and whatever it leaves out that
-  comes later: both are the word of whoever wrote it (docs/adr/0329, docs/adr/0347);
+- out of a backup, or on a server of the kit alone, nothing is known but what is noted since, whatever came first, and
+  whatever comes later: both are the word of whoever wrote it, or called first (docs/adr/0329, 0347, 0416);
 - which revocations were said here is noted likewise: by others a thief has a device seem gone (docs/adr/0332); and
   which grants take them back, by others one that is gone seems back (docs/adr/0406).
 
@@ -30,6 +30,7 @@ from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import orders_by_key
 from protocol.replica.office.held_in_space import fallen, grants_not_held_back, not_held_back
+from protocol.replica.office.made_anew import came_at_once
 from protocol.replica.office.said_here import BACK_MARKS, CUT_MARKS, is_said_here, noted_cuts
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
@@ -43,8 +44,6 @@ WHOSE_SINCE_MARK: Final = "whose-device-since"
 """Since what arrival devices and codes are noted (as `EntryStore.latest` says it)."""
 CUTS_SINCE_MARK: Final = "cuts-made-since"
 """Since what arrival revocations are."""
-AT_ONCE_MARK: Final = "came-at-once"
-"""That what is here came out of a backup, or of a damaged database: none of it is known by having been here."""
 _NOTED_AS: Final[Mapping[int, str]] = {Kind.INVITE: CODE_MARKS, Kind.REVOKE: CUT_MARKS, Kind.GRANT: BACK_MARKS}
 _NOBODYS: Final = "machine"
 """As whose a machine is noted that is nobody's own: who runs a school is nobody's either, and something else."""
@@ -238,7 +237,7 @@ class KnownHere:
             codes.keys(),
             later.union(entry.id for entry in came),
             (first, after if latest is None else max(after, latest[0])),
-            at_once=await store.mark(AT_ONCE_MARK) is not None,
+            at_once=await came_at_once(store),
         )
 
     async def known_of(self, called: Sequence[Authority]) -> set[Device]:
@@ -344,11 +343,6 @@ class KnownHere:
 
     def _is_noted(self, given: Authority, *hows: How) -> bool:
         return self._notes.get(_mark(given.person, given.pair, given.role)) in {each.value for each in hows}
-
-
-async def note_at_once(store: EntryStore) -> None:
-    """What is here came at once, whatever comes first in it: nobody is known by that."""
-    await store.set_marks({AT_ONCE_MARK: b""})
 
 
 def teachers_devices(office: Office, person: bytes) -> list[Authority]:

@@ -33,6 +33,7 @@ from protocol.replica.content.kept.pack_files import DAMAGED
 from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.disk import Disk
 from protocol.replica.interfaces import COMPLETE_MARKS, Damage, EntryStore
+from protocol.replica.office.made_anew import LOST_MARK
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.storage.database import SUSPECT
 from protocol.replica.storage.salvage import Salvage, salvage
@@ -42,8 +43,6 @@ from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 NOTE: Final = f"{DATABASE}.rebuilding"
 REBUILT_MARK: Final = "rebuilt"
 """→ 8 bytes of ms: when the database was last made anew, until `doctor` and `verify` need not say so any more."""
-LOST_MARK: Final = "lost-entries"
-"""→ 8 bytes of ms: when entries were last lost here, or may have been; and a byte more if it is `Loss.is_blank`."""
 SOURCE: Final = b"salvage"
 _BATCH: Final = 2_000
 _BESIDE: Final = ("", "-wal", "-shm")

@@ -28,6 +28,7 @@ from protocol.model.structure import GENERATION_BYTES, Certificate, Generation, 
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.kept.pack_files import DAMAGED, PACKS, PARTS
 from protocol.replica.content.kept.packs import PackFolder
+from protocol.replica.office.made_anew import made_anew_mark
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
 from protocol.trust.kit import Kit, parse_kit, write_kit
@@ -41,7 +42,6 @@ from sync_server.opened.data_folder import (
     is_initialised,
 )
 from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
-from sync_server.opened.made_anew import made_anew_mark
 
 _DATABASE_FILES: Final = tuple(DATABASE + ending for ending in ("", "-wal", "-shm", "-journal"))
 

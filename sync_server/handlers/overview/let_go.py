@@ -28,6 +28,7 @@ from weakref import WeakKeyDictionary
 from protocol.model.entry import Entry
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.known_here import KnownHere, cuts_of_others
+from protocol.replica.office.made_anew import MADE_ANEW_MARK
 from protocol.replica.office.withdrawals import ungrant_device
 from protocol.rights.door import Authority, Door
 from protocol.rights.revocations import cuts_of, without_right
@@ -36,7 +37,6 @@ from protocol.roles import DEVICES, RANK, Role
 from sync_server.handlers.overview.devices import Device, DeviceState
 from sync_server.handlers.overview.members import list_devices
 from sync_server.opened.app import Server
-from sync_server.opened.made_anew import MADE_ANEW_MARK
 
 _Basis: TypeAlias = tuple[tuple[int, ...], frozenset[bytes]]
 """From what it was found which grants of a space give nothing: how many entries, of which store, without which."""

@@ -29,13 +29,13 @@ from typing import Final
 from protocol.clock import DAY_MS, rfc3339
 from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import local_time
+from protocol.replica.office.made_anew import MADE_ANEW_MARK, made_anew_ms
 from protocol.roles import Role
 from sync_server.handlers.overview.devices import Device, DeviceState, Member, device_of
 from sync_server.handlers.overview.let_go import kept_from_telling, never_let_in, still_waited_for
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
 from sync_server.opened.contacts import UNTAKEN_MS
-from sync_server.opened.made_anew import MADE_ANEW_MARK, made_anew_ms
 
 RESTORED_MARK: Final = "restored"
 """→ 8 bytes of ms: when this server was restored; 8 more: when its backup was made, as that says."""
