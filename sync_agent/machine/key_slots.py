@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
@@ -94,8 +94,10 @@ class KeySlots:
         finally:
             self._lent.discard(number)
 
-    async def give_up(self, sealed: Iterable[bytes]) -> None:
+    async def give_up(self, sealed: Collection[bytes]) -> None:
         """Let nothing open these any more, durably; then the marks may go that hold them. Raises `LocalFailure`."""
+        if not sealed:
+            return
         async with self._lock:
             data = self._read()
             numbers = [_number(each) for each in sealed if _opened(each, data) is not None]

@@ -40,7 +40,6 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     over = {mark: None for name in erased for mark in (kept[name], names_mark_of(name))}
     await store.set_marks({**over, LEFTOVERS_MARK: b"\1"} if over else {})
     await Drafts(agent).sweep()
-    await agent.key_slots.draw_free()
     agent.reading_keys.let_go_of_given(agent.replica.door.lineage, await destroyed_names(store))
     tries = await store.marks(TRIES_MARKS)
     # who is only hidden keeps the count of their misses: they may come back
@@ -53,6 +52,7 @@ async def destroy_erased(agent: Agent) -> Destroyed:
             await agent.forget_copies()
             await store.set_marks({LEFTOVERS_MARK: None})
     await tidy_stick_marks(agent)
+    await agent.key_slots.draw_free()
     return destroyed
 
 
