@@ -19,7 +19,8 @@ from protocol.folds.remarks import FeedbackNote, Remarks
 from protocol.model.ancestry import in_order_of_showing
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Revocation
-from protocol.replica.access.page import Say, _remark
+from protocol.replica.access.markup import Say
+from protocol.replica.access.page import _remark
 from protocol.replica.access.works import Works
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView

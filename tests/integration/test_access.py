@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from protocol.canonical import encode
 from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.folds.coursework import Work
@@ -102,6 +103,40 @@ async def test_a_teachers_device_writes_all_of_a_child_and_nothing_of_another(ro
     assert {"person", "hand-in", "wrap", "receipt-server", "feedback"} <= kinds
     assert all(name["name"] == "Léa" for name in data["names"])
     assert "Tom" not in files["donnees.json"].decode()
+
+
+async def test_a_teacher_gets_what_she_has_published_answered_and_opened(room: Classroom) -> None:
+    teacher, _ = await a_year(room)
+    desk = Desk(teacher.agent)
+    await room.publish(teacher, {"eau.txt": b"la pluie", "carte.txt": b"la Loire"})
+    (lesson,) = (row["item"] for row in await desk.ask("items") if row["kind"] == "lesson")
+    (work,) = (row["id"] for row in await desk.ask("hand-ins") if row["person"] == room.pupil_person.hex())
+    await desk.ask("confirm-opened", id=work)
+    await desk.publish({"eau.txt": b"la neige", "carte.txt": b"la Loire"}, item=lesson)
+    right = await teacher.agent.right(room.space, Kind.SIGN_IN)
+    await teacher.agent.write(
+        Draft(room.space, Kind.SIGN_IN, right.grant, encode({"how": "pin"}), subject=room.pupil_person)
+    )
+    files = await desk.files("export-person", person=room.teacher_person.hex())
+    assert {path: data for path, data in files.items() if path.startswith("cours/")} == {
+        "cours/001 Conte -b-1--b-/a.txt": b"a",
+        "cours/002 Leçon/eau.txt": b"la neige",
+        "cours/002 Leçon/carte.txt": b"la Loire",
+        "cours/002 Leçon (version 1)/eau.txt": b"la pluie",
+    }
+    page = said_in(files["index.html"])
+    for words in ("Conte <b>1</b>", "Bravo <Léa>", "à Léa, le", "corrige.txt", "Travaux ouverts"):
+        assert words in page
+    assert "Aucun travail rendu." not in page
+    assert "Tom" not in page
+    written = json.loads(files["donnees.json"])["written"]
+    assert {entry["kind"] for entry in written["entries"]} == {"revision", "feedback", "receipt-teacher", "sign-in"}
+    assert [entry["kind"] for entry in written["entries"] if entry["payload"] is None] == ["sign-in"]
+    (opened,) = written["opened"]
+    assert (opened["pupil"], opened["title"]) == ("Léa", "Conte <b>1</b>")
+    (device,) = written["devices"]
+    assert (device["device"], device["confirmed"], device["cut_off"]) == (teacher.agent.device.hex(), True, False)
+    assert [entry["kind"] for entry in written["rights"]] == ["grant"]
 
 
 async def test_the_server_leaves_work_sealed_unless_the_kit_opens_it(room: Classroom) -> None:

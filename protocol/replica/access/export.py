@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.replica.access.gathering import Gathering, GoneIn
+from protocol.replica.access.gathering import Gathering
 from protocol.replica.access.known import Known
-from protocol.replica.access.page import Say, page_of
+from protocol.replica.access.markup import Say
+from protocol.replica.access.page import page_of
 from protocol.replica.access.works import OpenKey, Works
+from protocol.replica.access.written import GoneIn
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings
@@ -60,6 +62,7 @@ async def export_person(
         "hand_ins": len(found.works),
         "opened": opened,
         "hidden": found.hidden,
+        "written": len(found.written.entries),
     }
     return counted if found.erasure is None else counted | {"erasure": found.erasure.as_json()}
 

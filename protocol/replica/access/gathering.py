@@ -8,15 +8,16 @@ Rules:
 - whoever writes one is told of every name that lists ever had for whose it is (docs/adr/0289);
 - what is not shown, since it is erased, or held back with who was cut off, is in it as all else, said not to be shown,
   and whoever writes one is told by whose word: nobody is to read that there was nothing (docs/adr/0361);
-- how much of each class was known where it was written stands in it (docs/adr/0381).
+- how much of each class was known where it was written stands in it (docs/adr/0381);
+- beside what is about the person is what they have written (`written`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 from protocol.canonical import Value, decode
 from protocol.clock import rfc3339
@@ -27,7 +28,8 @@ from protocol.model.entry import Entry, Kind, kind_name
 from protocol.model.structure import PersonRecord
 from protocol.replica.access.known import Known
 from protocol.replica.access.under_way import UnderWay, under_way
-from protocol.replica.access.works import Works
+from protocol.replica.access.works import Row, Works
+from protocol.replica.access.written import GoneIn, Writings, Written
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.console.operation import JSON, Outgoing
@@ -38,9 +40,6 @@ from protocol.replica.office.taken_names import names_now
 
 _MOST_LINES: Final = 40
 """So many are told of what is not shown, the most first."""
-
-GoneIn: TypeAlias = Callable[[bytes], Collection[bytes]]
-"""The names that were destroyed here in a space, or above it (`upkeep.orders.DestroyedHere.at`)."""
 
 
 @dataclass(slots=True)
@@ -58,6 +57,7 @@ class Gathered:
     hidden: int = 0
     known: list[tuple[Known, str | None]] = field(default_factory=list)
     """Of each class, with what that is called."""
+    written: Written = field(default_factory=Written)
 
     def as_json(self) -> JSON:
         """All of it."""
@@ -68,6 +68,7 @@ class Gathered:
             "erasure": None if self.erasure is None else self.erasure.as_json(),
             "known": [known.as_json(name) for known, name in self.known],
             "entries": self.entries,
+            "written": self.written.as_json(),
         }
 
 
@@ -105,7 +106,7 @@ class Gathering:
             if not theirs:
                 continue
             for entry in theirs:
-                found.entries.append(self._row(entry, hidden=view.roster.hides(entry)))
+                found.entries.append(self._row(entry, view.roster.hides(entry)))
                 if entry.header.kind == Kind.PERSON and (name := self._name(entry)) is not None:
                     found.names.append(name)
             erased += [each for each in theirs if each.payload is not None and view.roster.is_erased(each)]
@@ -120,6 +121,9 @@ class Gathering:
         await self._tell_of_names(person)
         await self._tell_of_doubles(person)
         await self._tell_of_hidden(why)
+        writings = Writings(self._replica, self._works, self._gone_in, self._row, self._spaces.get)
+        found.written = await writings.of(person)
+        await self._tell_of_left_out(found.written)
         found.hidden = why.total()
         found.erasure = await under_way(self._replica, erased, ends)
         if found.erasure is not None:
@@ -131,6 +135,16 @@ class Gathering:
             await self._outgoing.progress(f"in it, and not shown in the class: {many} hand-ins or remarks, {reason}")
         if len(why) > _MOST_LINES:
             await self._outgoing.progress(f"in it, and not shown in the class: {why.total()} in all")
+
+    async def _tell_of_left_out(self, written: Written) -> None:
+        if written.withheld:
+            await self._outgoing.progress(
+                f"not in it: {written.withheld} texts or openings, about pupils who are to be forgotten"
+            )
+        if written.unconfirmed:
+            await self._outgoing.progress(
+                f"not in it: {written.unconfirmed} entries in this name, of computers that none of theirs confirms"
+            )
 
     async def _tell_of_names(self, person: bytes) -> None:
         names = (await mentioned(self._replica, [person]))[person]
@@ -149,7 +163,7 @@ class Gathering:
     async def _read_names_of_spaces(self) -> None:
         self._spaces |= {space: record.name for space, record in (await made_spaces(self._replica)).items()}
 
-    def _row(self, entry: Entry, *, hidden: bool) -> JSON:
+    def _row(self, entry: Entry, hidden: bool) -> Row:
         header = entry.header
         known = header.kind in set(Kind)
         return {

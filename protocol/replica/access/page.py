@@ -5,14 +5,14 @@ Its words are the programs' (`family.…` in their catalogues): here is only wha
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
-from html import escape
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import quote
 
 from protocol.replica.access.gathering import Gathered
 from protocol.replica.access.known import Known
+from protocol.replica.access.markup import Say, day_of, escaped, links_to
+from protocol.replica.access.page_of_words import what_they_wrote
 from protocol.replica.access.under_way import UnderWay
 from protocol.replica.console.operation import JSON
 
@@ -25,60 +25,46 @@ _STYLE: Final = (
 _COLUMNS: Final = ("name", "role", "class", "since")
 
 
-class Say(Protocol):
-    """The words of a program in one language."""
-
-    language: str
-
-    def __call__(self, key: str, /, **facts: object) -> str:
-        """The text of a key, with facts in place of the names in braces."""
-        ...
-
-    def count(self, key: str, number: int, **facts: object) -> str:
-        """The text for so many."""
-        ...
-
-    def moment(self, at_ms: int) -> dt.datetime:
-        """A time as clocks here show it."""
-        ...
-
-    def clock(self, at_ms: int) -> str:
-        """An hour of the day."""
-        ...
-
-
 def page_of(found: Gathered, say: Say, territory: str, made: str, data: str) -> bytes:
     """The page. `made` is when, `data` the name of the file with all of it."""
     title = str(found.names[-1]["name"]) if found.names else found.person.hex()
-    heads = "".join(f"<th>{_e(say(f'family.{column}'))}</th>" for column in _COLUMNS)
+    heads = "".join(f"<th>{escaped(say(f'family.{column}'))}</th>" for column in _COLUMNS)
     names = "".join(_name(row, say) for row in found.names)
     works = "".join(_work(row, say) for row in found.works)
+    entries = len(found.entries) + len(found.written.entries)
     text = f"""<!doctype html>
-<html lang="{_e(say.language)}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{_e(say("family.title", name=title))}</title><style>{_STYLE}</style></head><body>
-<h1>{_e(say("family.title", name=title))}</h1>
-<p>{_e(say("family.made", territory=territory, day=made))} <code>{found.person.hex()}</code></p>
+<html lang="{escaped(say.language)}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{escaped(say("family.title", name=title))}</title><style>{_STYLE}</style></head><body>
+<h1>{escaped(say("family.title", name=title))}</h1>
+<p>{escaped(say("family.made", territory=territory, day=made))} <code>{found.person.hex()}</code></p>
 {_erasure(found.erasure, say)}
 {"".join(_known(known, name or "?", say) for known, name in found.known)}
-<h2>{_e(say("family.names"))}</h2>
+<h2>{escaped(say("family.names"))}</h2>
 <table><thead><tr>{heads}</tr></thead><tbody>{names}</tbody></table>
-<h2>{_e(say("family.works"))}</h2>
-{works or f"<p>{_e(say('family.no_work'))}</p>"}
-<h2>{_e(say("family.rest"))}</h2>
-<p>{_e(say("family.rest_means", n=len(found.entries)))} <a href="{quote(data)}">{_e(data)}</a></p>
-<p>{_e(say("family.rights"))}</p>
+{_works(works, say, is_asked_for=found.written.is_nothing)}
+{what_they_wrote(found.written, say)}
+<h2>{escaped(say("family.rest"))}</h2>
+<p>{escaped(say("family.rest_means", n=entries))} <a href="{quote(data)}">{escaped(data)}</a></p>
+<p>{escaped(say("family.rights"))}</p>
 </body></html>
 """
     return text.encode()
+
+
+def _works(works: str, say: Say, *, is_asked_for: bool) -> str:
+    if not works and not is_asked_for:
+        return ""
+    nothing = f"<p>{escaped(say('family.no_work'))}</p>"
+    return f"<h2>{escaped(say('family.works'))}</h2>\n{works or nothing}"
 
 
 def _erasure(erasure: UnderWay | None, say: Say) -> str:
     if erasure is None:
         return ""
     if erasure.final_ms is None:
-        return f"<p><strong>{_e(say('family.erasure_waits'))}</strong></p>"
+        return f"<p><strong>{escaped(say('family.erasure_waits'))}</strong></p>"
     day = f"{say.moment(erasure.final_ms):%d/%m/%Y}"
-    return f"<p><strong>{_e(say('family.erasure', day=day, clock=say.clock(erasure.final_ms)))}</strong></p>"
+    return f"<p><strong>{escaped(say('family.erasure', day=day, clock=say.clock(erasure.final_ms)))}</strong></p>"
 
 
 def _known(known: Known, name: str, say: Say) -> str:
@@ -92,65 +78,46 @@ def _known(known: Known, name: str, say: Say) -> str:
         said.append(say.count("family.not_told", len(known.silent), space=name))
     if known.are_others_unknown:
         said.append(say("family.others_unknown", space=name))
-    return "".join(f"<p>{_e(each)}</p>" for each in said)
+    return "".join(f"<p>{escaped(each)}</p>" for each in said)
 
 
 def _name(row: Mapping[str, JSON], say: Say) -> str:
     role = say(f"family.role_{row['role']}")
-    since = say("family.left", day=_day(row["at"])) if row["left"] else _day(row["at"])
+    since = say("family.left", day=day_of(row["at"])) if row["left"] else day_of(row["at"])
     cells = (row["name"], role, row["space_name"] or "?", since)
-    return f"<tr>{''.join(f'<td>{_e(cell)}</td>' for cell in cells)}</tr>"
+    return f"<tr>{''.join(f'<td>{escaped(cell)}</td>' for cell in cells)}</tr>"
 
 
 def _work(row: Mapping[str, JSON], say: Say) -> str:
-    parts = [f"<h3>{_e(row['title'])}</h3>"]
-    place: dict[str, object] = {"space": row["space_name"] or "?", "day": _day(row["at"])}
+    parts = [f"<h3>{escaped(row['title'])}</h3>"]
+    place: dict[str, object] = {"space": row["space_name"] or "?", "day": day_of(row["at"])}
     if row["state"] is None:
-        return f"{parts[0]}<p>{_e(say('family.bare', **place))}</p>"
+        return f"{parts[0]}<p>{escaped(say('family.bare', **place))}</p>"
     state = say(f"family.state_{row['state']}", teacher=row["by"] or say("family.somebody"))
-    parts.append(f"<p>{_e(say('family.handed_in', **place, state=state))}</p>")
+    parts.append(f"<p>{escaped(say('family.handed_in', **place, state=state))}</p>")
     if row["hidden"]:
-        parts.append(f"<p><strong>{_e(say('family.hidden'))}</strong></p>")
+        parts.append(f"<p><strong>{escaped(say('family.hidden'))}</strong></p>")
     if row["missing"] is not None:
-        parts.append(f"<p>{_e(say('family.not_here'))}</p>")
+        parts.append(f"<p>{escaped(say('family.not_here'))}</p>")
     elif row["files"] is None:
-        parts.append(f"<p>{_e(say('family.sealed', n=row['sealed_bytes']))}</p>")
+        parts.append(f"<p>{escaped(say('family.sealed', n=row['sealed_bytes']))}</p>")
     else:
-        parts.append(_files(row["files"]))
+        parts.append(links_to(row["files"]))
     if isinstance(note := row["feedback"], Mapping):
         parts.append(_remark(note, say))
     besides = row["said_besides"]
     for note in besides if isinstance(besides, list) else ():
         if isinstance(note, Mapping):
-            parts.append(f"<p>{_e(say('family.besides_hidden' if note['hidden'] else 'family.besides'))}</p>")
+            parts.append(f"<p>{escaped(say('family.besides_hidden' if note['hidden'] else 'family.besides'))}</p>")
             parts.append(_remark(note, say))
     return "".join(parts)
 
 
 def _remark(note: Mapping[str, JSON], say: Say) -> str:
-    mark = f" <strong>{_e(note['mark'])}</strong>" if note.get("mark") else ""
-    redo = f" {_e(say('family.redo'))}" if note.get("redo") else ""
-    lacks = f"<p>{_e(say('family.not_here'))}</p>" if note.get("missing") else ""
+    mark = f" <strong>{escaped(note['mark'])}</strong>" if note.get("mark") else ""
+    redo = f" {escaped(say('family.redo'))}" if note.get("redo") else ""
+    lacks = f"<p>{escaped(say('family.not_here'))}</p>" if note.get("missing") else ""
     return (
-        f"<p>{_e(say('family.feedback', teacher=note['by'] or say('family.somebody')))}{mark}{redo}</p>"
-        f"<blockquote>{_e(note['text'])}</blockquote>{_files(note['files'])}{lacks}"
+        f"<p>{escaped(say('family.feedback', teacher=note['by'] or say('family.somebody')))}{mark}{redo}</p>"
+        f"<blockquote>{escaped(note['text'])}</blockquote>{links_to(note['files'])}{lacks}"
     )
-
-
-def _files(files: JSON) -> str:
-    rows = [file for file in files if isinstance(file, Mapping)] if isinstance(files, list) else []
-    if not rows:
-        return ""
-    links = "".join(
-        f'<li><a href="{quote(str(file["path"]))}">{_e(str(file["path"]).rpartition("/")[2])}</a></li>' for file in rows
-    )
-    return f"<ul>{links}</ul>"
-
-
-def _day(text: JSON) -> str:
-    day = str(text)[:10].split("-")
-    return "/".join(reversed(day))
-
-
-def _e(text: JSON) -> str:
-    return escape(str(text))
