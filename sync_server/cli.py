@@ -387,7 +387,7 @@ async def backup(
     call: Call,
     file: Annotated[str, Argument(metavar="FILE", help="Where the backup goes; an older one is replaced.")],
 ) -> JSON:
-    """Write all that the server holds, and its keys, into one file, while it goes on serving."""
+    """Write all that the server holds into one file, sealed to the recovery kit, while it goes on serving."""
     import asyncio  # noqa: PLC0415 — loaded only when needed
 
     from sync_server.keeping.backing_up import BackupFile, summary  # noqa: PLC0415
@@ -397,7 +397,8 @@ async def backup(
         made = await _run(call, "backup", {}, target, lasting=True)
         whole = await asyncio.to_thread(target.keep)
     await _run(call, "backup-kept", made if isinstance(made, Mapping) else {})
-    tell(f"{file} holds {summary(whole.head)}; it was read back. Keep it as safe as the server")
+    opens = "Keep it as safe as the server" if whole.head.sealed_key is None else "It opens with the recovery kit alone"
+    tell(f"{file} holds {summary(whole.head)}; it was read back. {opens}")
     tell(f"SHA-256 {whole.sha256}")
     tell("Keep that line elsewhere, where nobody writes who can write the backup: `restore --sha256` compares it")
     return {}

@@ -1,24 +1,16 @@
 """Hand-ins sealed to their readers (docs/protocol.md, "Sealed hand-ins").
 
 The plaintext is manifest size (4, big-endian) ‖ manifest ‖ the files' bytes one after the other ‖ zeros up to a bucket,
-so that nobody but a reader learns names, number or exact sizes. It is cut into chunks of `SEALED_CHUNK_BYTES`, each
-sealed by ChaCha20-Poly1305 under one key with nonce = 0 (7) ‖ number (4, big-endian) ‖ 1 for the last, else 0 (the
-STREAM construction: Hoang, Reyhanitabar, Rogaway, Vizár, 2015). The first begins with a commitment to the content key:
-no author can give two readers keys that open one ciphertext to two texts. The hash of the list of sealed chunks (their
-stream's id) is the ciphertext commitment that every wrap of the content key is bound to.
+so that nobody but a reader learns names, number or exact sizes. It is cut into chunks of `SEALED_CHUNK_BYTES`, sealed
+under one key (`sealed_chunks`). The hash of the list of sealed chunks (their stream's id) is the ciphertext commitment
+that every wrap of the content key is bound to.
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from protocol import canonical
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, TooLarge
@@ -33,14 +25,14 @@ from protocol.limits import (
 from protocol.portable_names import is_portable_form, portability_problems
 from protocol.transfer.chunking import ChunkRef, stream_bytes
 from protocol.trust import hpke
+from protocol.trust.sealed_chunks import COMMITMENT_BYTES, STREAM_KEY_BYTES, SealedChunks
 
-CONTENT_KEY_BYTES: Final = 32
+CONTENT_KEY_BYTES: Final = STREAM_KEY_BYTES
 PERSON_BYTES: Final = 16
 WRAP_BYTES: Final = CONTENT_KEY_BYTES + hpke.OVERHEAD_BYTES
 
 _CONTENT: Final = b"relais/0 hand-in"
 _WRAP: Final = b"relais/0 wrap"
-COMMITMENT_BYTES: Final = 32
 _LENGTH_BYTES: Final = 4
 _ZEROS: Final = bytes(SEALED_CHUNK_BYTES)
 
@@ -86,7 +78,7 @@ class SealWriter:
     """
 
     def __init__(self, content_key: bytes, files: Sequence[SealedFile]) -> None:
-        self._keys = _Keys(content_key)
+        self._keys = SealedChunks(content_key, _CONTENT, "hand-in")
         manifest = canonical.encode([[file.path, file.size] for file in files])
         problem = _problem(files, len(manifest))
         if problem is not None:
@@ -145,7 +137,7 @@ class SealReader:
     """
 
     def __init__(self, content_key: bytes) -> None:
-        self._keys = _Keys(content_key)
+        self._keys = SealedChunks(content_key, _CONTENT, "hand-in")
         self._number = 0
         self._ended = False
         self._plain_bytes = 0
@@ -224,31 +216,6 @@ class SealReader:
         return out
 
 
-class _Keys:
-    """What follows from a content key: the chunks' key and the commitment that the first chunk begins with."""
-
-    __slots__ = ("_aead", "_commitment")
-
-    def __init__(self, content_key: bytes) -> None:
-        both = HKDF(hashes.SHA256(), COMMITMENT_BYTES + 32, salt=None, info=tagged(_CONTENT, b"")).derive(content_key)
-        self._commitment = both[:COMMITMENT_BYTES]
-        self._aead = ChaCha20Poly1305(both[COMMITMENT_BYTES:])
-
-    def seal(self, plain: bytes, number: int, *, last: bool) -> bytes:
-        sealed = self._aead.encrypt(_nonce(number, last=last), plain, None)
-        return sealed if number else self._commitment + sealed
-
-    def open(self, sealed: bytes, number: int, *, last: bool) -> bytes:
-        if number == 0:
-            if not hmac.compare_digest(sealed[:COMMITMENT_BYTES], self._commitment):
-                raise _bad_seal("this is not the key of this hand-in")
-            sealed = sealed[COMMITMENT_BYTES:]
-        try:
-            return self._aead.decrypt(_nonce(number, last=last), sealed, None)
-        except InvalidTag as reason:
-            raise _bad_seal("a part of a sealed hand-in is damaged, missing or out of place") from reason
-
-
 def wrap_info(*, space: bytes, item: bytes, person: bytes, author: bytes, commitment: bytes) -> bytes:
     """What a wrap is bound to: space and assignment (32 bytes each), person (16), author's key (32), stream id (32).
 
@@ -275,10 +242,6 @@ def unwrap_key(wrap: bytes, reader: AgreementKey, info: bytes) -> bytes:
     if len(content_key) != CONTENT_KEY_BYTES:
         raise _malformed("a wrap does not hold a key")
     return content_key
-
-
-def _nonce(number: int, *, last: bool) -> bytes:
-    return bytes(7) + number.to_bytes(4, "big") + (b"\x01" if last else b"\x00")
 
 
 def _parsed(manifest: bytes) -> tuple[SealedFile, ...]:

@@ -1,7 +1,8 @@
 """The commands `backup` and `restore`: files of the caller, and what must hold before and after.
 
 Rules:
-- a backup appears under its name when it is whole, durable and read back; until then what was there stays;
+- a backup appears under its name when it is whole, durable and read back; until then what was there stays. Read back
+  are the bytes that the server gave: it is sealed to the kit, which lies in a safe;
 - `restore` wants an unused DIR, and the kit: the store begins a new generation, which only the root's key can say. From
   then on no agent believes what it remembered of this server: each compares sets, and brings what came afterwards;
 - the server that it makes has keys of its own: those in the backup may have been replaced since, and devices believe
@@ -23,6 +24,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, Self
 
@@ -51,7 +53,7 @@ from sync_server.handlers.by_kit.territory import (
     note_unfinished,
     passphrase_of,
 )
-from sync_server.handlers.store.archive import HEAD, Head, Whole, read_head, read_whole
+from sync_server.handlers.store.archive import HEAD, Head, Whole, hash_of, read_head, read_whole
 from sync_server.handlers.store.restored import restored_mark
 from sync_server.keeping.beginning import WHOSE_NOBODY_SAYS, check_folder
 from sync_server.keeping.foreign_backup import take_over
@@ -84,6 +86,7 @@ class BackupFile(Notices):
         self._target = target
         self._passing = target.with_name(f"{target.name}{_PASSING}")
         self._file = -1
+        self._hasher = sha256()
 
     def __enter__(self) -> Self:
         try:
@@ -115,11 +118,15 @@ class BackupFile(Notices):
             self._file = -1
         except OSError as reason:
             raise self._failed(reason) from reason
-        whole = read_whole(self._passing, None)
+        whole = Whole(read_head(self._passing), hash_of(self._passing))
+        if whole.sha256 != self._hasher.hexdigest():
+            text = f"{self._target} was not kept as it was written: look at that disk"
+            raise LocalFailure(Code.STORAGE_FAILED, text, path=str(self._target))
         Disk(self._target.parent).rename_all([(self._passing.name, self._target.name)])
         return whole
 
     def _write(self, data: bytes) -> None:
+        self._hasher.update(data)
         rest = memoryview(data)
         try:
             while rest:
@@ -159,7 +166,7 @@ async def restore(
     """Make DIR the server that a backup holds, in a new generation; of that file alone whose hash `sha256` begins.
 
     Raises `BadInput` (a DIR in use, no backup, no kit), `Refused(WRONG_TERRITORY)` for another territory's kit,
-    `LocalFailure` (DAMAGED for a backup that is not whole).
+    and for a kit that does not open it, `LocalFailure` (DAMAGED for a backup that is not whole).
     """
     expected = None if sha256 is None else _hash_of(sha256)
     passphrase = passphrase_of(passphrase_file)
@@ -177,7 +184,7 @@ async def restore(
         make_room(folder)
         note_unfinished(folder)
         try:
-            wholes.append(await asyncio.to_thread(_unpack, file, folder))
+            wholes.append(await asyncio.to_thread(_unpack, file, folder, kit))
             _check_head(file, wholes[-1], head)
             _check_hash(file, wholes[-1], expected)
             ended = await _begin_generation(folder, head, found, now_ms=now_ms, entropy=entropy, tell=tell)
@@ -219,10 +226,10 @@ def summary(head: Head) -> str:
     return f"“{head.name}”: {head.entries} entries and {head.packs} packs, {megabytes:.1f} MB"
 
 
-def _unpack(file: Path, folder: Path) -> Whole:
+def _unpack(file: Path, folder: Path, kit: Kit) -> Whole:
     """All members, checked and durable; the database where nothing goes on from it."""
     make_private_folder(folder / KEYS_FOLDER)
-    whole = read_whole(file, folder, database=COPY_FILE)
+    whole = read_whole(file, folder, database=COPY_FILE, opening=kit.opening)
     disk = Disk(folder)
     places = {str(Path(name).parent) for name, _ in disk.files(PACKS)}
     disk.flush_folders([KEYS_FOLDER, *sorted(places), *([PACKS] if places else []), "."])

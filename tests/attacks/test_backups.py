@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from protocol.canonical import encode
 from protocol.clock import at_from
-from protocol.errors import Code, LocalFailure
-from protocol.identity import SigningKey, school_id, territory_id
+from protocol.errors import Code, LocalFailure, Refused
+from protocol.identity import AgreementKey, SigningKey, school_id, territory_id
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.entry import restore as restored
 from protocol.model.register import RegisterKind, compose_register
@@ -22,6 +23,7 @@ from protocol.replica.interfaces import Held, RegisterRow
 from protocol.replica.storage.sqlite import DATABASE
 from protocol.roles import Role
 from protocol.trust.invitation import Invitation
+from protocol.trust.kit import write_kit
 from sync_server.handlers.accounts.administrators import (
     ACCOUNT_MARKS,
     Administrator,
@@ -163,9 +165,36 @@ async def test_what_waits_in_a_store_that_somebody_else_wrote_is_checked_when_it
 async def test_what_a_database_does_of_its_own_it_does_in_no_server_that_is_restored(case: Case, sql: str) -> None:
     async with office(case.folder / "server", kit=case.kit) as desk:
         await case.keep(desk)
-    rewritten(case.backup, sql)
+    rewritten(case.backup, case.folder / "kit", sql)
     await case.restore(desk.clock)
     assert schema_of(case.folder / "new" / DATABASE) == schema_of(case.folder / "server" / DATABASE)
+
+
+async def _no_kit(*_: object) -> list[bytes]:
+    return []
+
+
+@attack("a backup is in other hands", off={"sync_server.handlers.store.backups.recovery_keys": _no_kit})
+async def test_a_backup_tells_whoever_finds_it_no_name_and_no_key(case: Case) -> None:
+    async with office(case.folder / "server", kit=case.kit) as desk:
+        await desk.add_person("Zoé Verdier-Lacombe", "pupil")
+        await case.keep(desk)
+        seed = desk.server.keys.signing.seed
+    found = case.backup.read_bytes()
+    assert "Zoé Verdier-Lacombe".encode() not in found
+    assert seed not in found
+    assert b"SQLite format 3" not in found
+
+
+async def test_a_backup_opens_with_no_other_kit(case: Case) -> None:
+    async with office(case.folder / "server", kit=case.kit) as desk:
+        await case.keep(desk)
+    other = replace(case.kit, recovery=AgreementKey(bytes(31) + b"\1"))
+    (case.folder / "kit").write_text(write_kit(other, passphrase=None, salt=bytes(16)), encoding="utf-8")
+    with pytest.raises(Refused) as refused:
+        await case.restore(desk.clock)
+    assert refused.value.code is Code.WRONG_TERRITORY
+    assert not (case.folder / "new" / DATABASE).exists()
 
 
 @pytest.mark.parametrize(
@@ -178,7 +207,7 @@ async def test_what_a_database_does_of_its_own_it_does_in_no_server_that_is_rest
 async def test_a_database_whose_rows_are_no_tables_is_not_read(case: Case, sql: str) -> None:
     async with office(case.folder / "server", kit=case.kit) as desk:
         await case.keep(desk)
-    rewritten(case.backup, sql)
+    rewritten(case.backup, case.folder / "kit", sql)
     with pytest.raises(LocalFailure) as raised:
         await case.restore(desk.clock)
     assert raised.value.code is Code.DAMAGED

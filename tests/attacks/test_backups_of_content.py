@@ -64,7 +64,7 @@ async def test_no_receipt_is_signed_for_work_that_only_the_index_of_a_backup_has
         await case.keep(desk)
     name = blake3(NO_PACK).digest()
     no_pack = f"INSERT INTO pack VALUES (98, {blob(name)}, {len(NO_PACK)});"
-    rewritten(case.backup, no_pack + claims(work, pack, desk.space), files={name: NO_PACK})
+    rewritten(case.backup, case.folder / "kit", no_pack + claims(work, pack, desk.space), files={name: NO_PACK})
     await case.restore(desk.clock)
     async with opened(case.folder / "new", now_ms=desk.clock, entropy=os.urandom) as server:
         member = Member(Office(server, desk.clock, desk.space), renard.keys, renard.answer)
@@ -91,7 +91,7 @@ async def test_a_backup_gives_no_class_the_packs_of_another(case: Case) -> None:
         await desk.server.replica.content.ingest(space, exam.pack)
         await case.keep(desk)
     given = f"INSERT INTO pack_space SELECT pack, (SELECT number FROM space WHERE id = X'{other}'), 0 FROM pack_space;"
-    rewritten(case.backup, given)
+    rewritten(case.backup, case.folder / "kit", given)
     await case.restore(desk.clock)
     async with opened(case.folder / "new", now_ms=desk.clock, entropy=os.urandom) as server:
         packs = server.replica.content

@@ -60,7 +60,11 @@ async def test_a_clock_that_is_set_ahead_in_a_backup_keeps_nobody_from_using_the
         await here.sync()
         clock.advance(DAY_MS)
         await make_backup(server, tmp_path / "backup")
-        rewritten(tmp_path / "backup", "".join(_SQL.format(key, value.hex()) for key, value in _MARKS.items()))
+        rewritten(
+            tmp_path / "backup",
+            tmp_path / "server" / "kit",
+            "".join(_SQL.format(key, value.hex()) for key, value in _MARKS.items()),
+        )
         clock.advance(DAY_MS)
         false = _a_thiefs_teacher(here, server)
         await restore_backup(tmp_path / "new", tmp_path / "backup", place, clock)

@@ -93,7 +93,7 @@ async def test_whom_the_kit_had_forgotten_is_not_back_on_a_server_of_a_backup_th
         hidden = await here.office.server.store.scan_kinds([Kind.ERASE])
         await here.sync()
         await a_week(here)
-        rewritten(tmp_path / "backup", hiding(hidden))
+        rewritten(tmp_path / "backup", tmp_path / "server" / "kit", hiding(hidden))
         async with restored(here) as made:
             await here.sync(machine, laptop)
             assert "Léa" not in {row["name"] for row in await made.do("person list", space=made.space)}
@@ -114,7 +114,11 @@ async def test_a_server_key_that_the_kit_cut_off_lets_nobody_in_where_a_backup_h
         await here.office.with_kit_in("rotate server", tmp_path / "server" / "kit")
         await here.sync()
         await make_backup(here.office.server, tmp_path / "backup")
-        rewritten(tmp_path / "backup", hiding(await here.office.server.store.scan_kinds([Kind.REVOKE])))
+        rewritten(
+            tmp_path / "backup",
+            tmp_path / "server" / "kit",
+            hiding(await here.office.server.store.scan_kinds([Kind.REVOKE])),
+        )
         async with restored(here) as made:
             await here.sync()
             replica, whose, now = made.server.replica, os.urandom(16), at_from(made.clock())
@@ -172,7 +176,7 @@ async def test_a_row_that_is_no_entry_hides_none_of_those_behind_it(tmp_path: Pa
     junk = """WITH RECURSIVE n (i) AS (SELECT -3000 UNION ALL SELECT i + 1 FROM n WHERE i < -1)
         INSERT INTO entry SELECT i, randomblob(32), 1, i, zeroblob(8), 0, 1, 0, randomblob(90), zeroblob(64), NULL, NULL
         FROM n;"""
-    rewritten(case.backup, junk)
+    rewritten(case.backup, case.folder / "kit", junk)
     await case.restore(desk.clock)
     async with opened(tmp_path / "new", now_ms=desk.clock, entropy=os.urandom) as server:
         assert lea in (await server.replica.view(space)).roster.persons
@@ -197,7 +201,9 @@ async def test_what_was_destroyed_or_lies_in_another_order_comes_along_whole(
         assert any(entry.payload is None for entry in before.values()), "destroyed long before its erasure is met"
         await case.keep(desk)
     # the server's own rights as after `verify`, and a sync that brought them back: behind all that they let in
-    rewritten(case.backup, f"UPDATE entry SET seq = seq + 100000 WHERE kind = {int(Kind.CERTIFICATE)};")
+    rewritten(
+        case.backup, case.folder / "kit", f"UPDATE entry SET seq = seq + 100000 WHERE kind = {int(Kind.CERTIFICATE)};"
+    )
     await case.restore(desk.clock)
     async with opened(tmp_path / "new", now_ms=desk.clock, entropy=os.urandom) as server:
         after = {one.entry.id: one.entry for one in await server.store.scan(space)}

@@ -49,7 +49,7 @@ async def test_the_size_of_sealed_work_tells_a_bucket_and_no_more() -> None:
 
 @attack(
     "content-length leak of hand-ins",
-    off={"protocol.trust.sealing._Keys.seal": lambda _keys, plain, _number, **_last: plain},
+    off={"protocol.trust.sealed_chunks.SealedChunks.seal": lambda _keys, plain, _number, **_last: plain},
 )
 async def test_neither_a_name_nor_a_word_shows_in_sealed_work() -> None:
     sealed = seal("lettre-de-lea.odt", b"mon chien s'appelle Plume " * 40)

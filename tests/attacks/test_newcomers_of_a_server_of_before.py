@@ -97,7 +97,7 @@ async def replaced(tmp_path: Path) -> AsyncIterator[Replaced]:
         await make_backup(here.office.server, tmp_path / "backup")
         stolen = tmp_path / "stolen"
         make_private_folder(stolen)
-        for name, data in members_of(tmp_path / "backup").items():
+        for name, data in members_of(tmp_path / "backup", tmp_path / "server" / "kit").items():
             (stolen / name).parent.mkdir(parents=True, exist_ok=True)
             (stolen / name).write_bytes(data)
         known = here.office.server.territory

@@ -44,7 +44,11 @@ async def test_a_device_that_a_backup_calls_let_in_by_name_comes_along_into_no_c
         await server.replica.admit([grant], source=b"a PC", now_ms=clock())
         await make_backup(server, tmp_path / "backup")
         note = f"{WHOSE_MARKS}{person}-{signing.hex()}-{agreement.hex()}"
-        rewritten(tmp_path / "backup", f"INSERT INTO mark VALUES ('{note}', x'{How.NAME.value.hex()}');")  # noqa: S608
+        rewritten(
+            tmp_path / "backup",
+            tmp_path / "server" / "kit",
+            f"INSERT INTO mark VALUES ('{note}', x'{How.NAME.value.hex()}');",  # noqa: S608
+        )
         clock.advance(DAY_MS)
         backup, kit_file = tmp_path / "backup", tmp_path / "server" / "kit"
         await restore_backup(tmp_path / "new", backup, kit_file, clock)

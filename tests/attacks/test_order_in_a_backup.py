@@ -63,7 +63,7 @@ async def _restored(here: Town, honest: Sequence[bytes], forged: Sequence[Entry]
     await brought(here, *forged)
     await back_up(here)
     swaps = (_exchanged(one, other.id) for one, other in zip(honest, forged, strict=True))
-    rewritten(here.folder / "backup", "".join(swaps))
+    rewritten(here.folder / "backup", here.folder / "server" / "kit", "".join(swaps))
     async with burnt_and_restored(here) as office:
         yield office
 

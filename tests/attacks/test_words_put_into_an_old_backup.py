@@ -64,7 +64,7 @@ async def test_a_backup_into_which_somebody_has_put_words_since_is_not_the_one_o
         kept = await make_backup(here.office.server, backup)
         before = archive.read_head(backup)
         here.office.clock.advance(3 * DAY_MS)
-        rewritten(backup, adding(grant_of_a_spy(here, days_ago=4)))
+        rewritten(backup, kit, adding(grant_of_a_spy(here, days_ago=4)))
         assert archive.read_head(backup).made_ms == before.made_ms, "it is dated as it was"
         restoring = restore_backup(tmp_path / "new", backup, kit, here.office.clock, sha256=kept)
         assert await code_of(restoring) is Code.BAD_BACKUP
@@ -102,7 +102,7 @@ async def test_where_no_hash_is_given_it_is_told_what_a_time_believes(tmp_path: 
         await make_backup(here.office.server, backup)
         clock.advance(3 * DAY_MS)
         false = grant_of_a_spy(here, days_ago=4)
-        rewritten(backup, adding(false))
+        rewritten(backup, kit, adding(false))
         clock.advance(DAY_MS)
         told: list[str] = []
         await restore_backup(tmp_path / "new", backup, kit, clock, told.append)

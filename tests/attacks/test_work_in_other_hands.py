@@ -110,7 +110,7 @@ def plain(_keys: object, plain: bytes, number: int, *, last: bool) -> bytes:
     return (bytes(32) if number == 0 else b"") + plain + bytes(16)
 
 
-@attack("content-length leak of hand-ins", off={"protocol.trust.sealing._Keys.seal": plain})
+@attack("content-length leak of hand-ins", off={"protocol.trust.sealed_chunks.SealedChunks.seal": plain})
 async def test_nobody_but_the_readers_holds_a_word_a_name_or_the_size_of_work(tmp_path: Path) -> None:
     heard = bytearray()
     async with classroom(tmp_path, lambda frontage: Recording(frontage, heard)) as room:
@@ -156,7 +156,7 @@ async def overheard(address: Address, heard: bytearray) -> AsyncIterator[Address
         yield Address(*server.sockets[0].getsockname()[:2])
 
 
-@attack("content-length leak of hand-ins", off={"protocol.trust.sealing._Keys.seal": plain})
+@attack("content-length leak of hand-ins", off={"protocol.trust.sealed_chunks.SealedChunks.seal": plain})
 async def test_a_neighbour_who_keeps_a_copy_and_who_listens_on_the_schools_network_learn_nothing(
     tmp_path: Path,
 ) -> None:

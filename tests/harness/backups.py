@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tarfile
 from collections.abc import Callable, Container, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 from blake3 import blake3
 
@@ -23,7 +23,7 @@ from protocol.transfer.pack import FinishedPack
 from protocol.transfer.pack_writer import PackWriter
 from protocol.trust.kit import Kit, write_kit
 from sync_server.handlers.accounts.administrators import Administrator
-from sync_server.handlers.by_kit.territory import new_kit
+from sync_server.handlers.by_kit.territory import kit_in, new_kit
 from sync_server.handlers.store import archive
 from sync_server.handlers.store.backups import back_up
 from sync_server.keeping.backing_up import BackupFile, restore
@@ -132,14 +132,18 @@ def handed_in(member: Member, person: str, space: bytes, work: Content, at: int)
     )
 
 
-def members_of(backup: Path) -> dict[str, bytes]:
-    """What a backup consists of."""
-    with tarfile.open(backup) as archived:
-        return {info.name: _taken(archived, info) for info in archived}
+def members_of(backup: Path, kit: Path) -> dict[str, bytes]:
+    """What a backup consists of: whoever had the server has it anyhow, and need not open what is sealed."""
+    with TemporaryDirectory(dir=backup.parent) as folder:
+        head = archive.read_whole(backup, Path(folder), opening=kit_in(kit, None).opening).head
+        files = [file for file in Path(folder).rglob("*") if file.is_file()]
+        found = {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+    return {archive.HEAD: replace(head, sealed_key=None).encode(), **found}
 
 
 def rewritten(
     backup: Path,
+    kit: Path,
     sql: str,
     *,
     without: Container[bytes] = (),
@@ -147,7 +151,7 @@ def rewritten(
     made_ms: int | None = None,
 ) -> None:
     """Somebody has had the database for a minute, taken these packs out, put such files in, and dated it."""
-    members = members_of(backup)
+    members = members_of(backup, kit)
     database = backup.with_name("somebodys.db")
     database.write_bytes(members[DATABASE])
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
@@ -171,11 +175,5 @@ def rewritten(
     members[archive.HEAD] = head.encode()
     with backup.open("wb") as file:
         for name, member in members.items():
-            file.write(archive.header(name, len(member), head.made_ms) + member + archive.padding(len(member)))
+            file.write(archive.member(name, member, head.made_ms))
         file.write(archive.END)
-
-
-def _taken(archived: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    file = archived.extractfile(info)
-    assert file is not None
-    return file.read()

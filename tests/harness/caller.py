@@ -27,7 +27,8 @@ from protocol.transfer.chunking import chunk_list, cut
 from protocol.transfer.manifest import ManifestEntry, encode_manifest
 from protocol.trust.envelope import open_answer, seal_request
 from protocol.trust.hpke import TAG_BYTES
-from protocol.trust.sealing import COMMITMENT_BYTES, bucket
+from protocol.trust.sealed_chunks import COMMITMENT_BYTES
+from protocol.trust.sealing import bucket
 from tests.harness.territory import Territory, new_device
 
 Files = Mapping[str, bytes]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import signal
 import sqlite3
@@ -25,11 +26,13 @@ import pytest
 
 from protocol.clock import at_from
 from protocol.errors import Code, LocalFailure
-from protocol.limits import ERASURE_DELAY_MS
+from protocol.limits import ERASURE_DELAY_MS, SEALED_CHUNK_BYTES
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import InlinePack
 from protocol.replica.console.frame import Notices
 from protocol.replica.upkeep.eraser import Eraser
+from protocol.trust.sealed_chunks import COMMITMENT_BYTES, TAG_BYTES
+from sync_server.handlers.store.archive import END
 from sync_server.handlers.store.backups import back_up, note_kept
 from sync_server.handlers.store.restored import Restored, Source
 from sync_server.opened.app import opened
@@ -121,15 +124,17 @@ def test_a_server_restored_from_an_old_backup_gets_back_all_that_came_after_it(h
     assert here.server.ok("verify")["ok"]
 
 
-def test_a_backup_is_one_private_file_without_the_kit_that_tar_can_read(here: School, tmp_path: Path) -> None:
+def test_a_backup_is_one_private_file_without_the_kit_and_says_whose_it_is(here: School, tmp_path: Path) -> None:
     here.server.kill()
     backup = tmp_path / "relais.tar"
     here.server.ok("backup", str(backup))
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     assert (tmp_path / "kit").read_bytes() not in backup.read_bytes()
     with tarfile.open(backup) as archive:
-        names = archive.getnames()
-    assert names[:3] == ["relais-backup.json", "keys/server", "replica.db"]
+        head = archive.extractfile("relais-backup.json")
+        assert head is not None
+        assert json.loads(head.read())["name"] == "Cher"
+        assert archive.getnames() == ["relais-backup.json", "sealed"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kit", "relais.tar", "server", "server.log"]
 
 
@@ -227,10 +232,14 @@ def flipped(data: bytes) -> bytes:
 
 
 def without_its_end(data: bytes) -> bytes:
-    """As a copy that stopped between two packs."""
+    """As a copy that stopped between two chunks."""
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        last = archive.getmembers()[-1]
-    return data[: last.offset]
+        sealed = archive.getmembers()[-1]
+    kept = COMMITMENT_BYTES + 2 * (SEALED_CHUNK_BYTES + TAG_BYTES)
+    assert kept < sealed.size
+    sealed.size = kept
+    whole = sealed.tobuf(tarfile.GNU_FORMAT) + data[sealed.offset_data : sealed.offset_data + kept]
+    return data[: sealed.offset] + whole.ljust(-(-len(whole) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE, b"\0") + END
 
 
 def test_a_damaged_backup_is_told_and_the_next_restore_begins_anew(here: School, backup: Path, tmp_path: Path) -> None:
@@ -335,12 +344,12 @@ def test_a_restored_server_asks_for_what_only_the_index_of_its_backup_has(here: 
     work.write_bytes(os.urandom(700_000))
     handed = renard.ok("hand-in", task, str(work), "--person", here.pupil)["id"]
     # somebody takes a pack of lessons out of the backup, and says that what remains holds all of that, and the work
-    (lost, kept) = sorted(name for name in members_of(backup) if name.endswith(".pack"))
+    (lost, kept) = sorted(name for name in members_of(backup, tmp_path / "kit") if name.endswith(".pack"))
     number = f"(SELECT number FROM pack WHERE hash = X'{Path(kept).stem}')"
     forged = [f"UPDATE OR IGNORE {table} SET pack = {number};" for table in ("stream", "chunk", "pack_space")]
     forged += [*rows_of(renard, "stream", number), *rows_of(renard, "chunk", number)]
     forged.append(f"DELETE FROM pack WHERE number != {number};")
-    rewritten(backup, "\n".join(forged), without={bytes.fromhex(Path(lost).stem)})
+    rewritten(backup, tmp_path / "kit", "\n".join(forged), without={bytes.fromhex(Path(lost).stem)})
     forget_unsent_packs(renard)
 
     here.server = restored(here, backup)
@@ -414,7 +423,7 @@ def test_a_backup_that_says_it_was_made_later_than_now_is_taken_to_be_of_now(her
     backup = tmp_path / "relais.tar"
     here.server.ok("backup", str(backup))
     here.server.kill()
-    rewritten(backup, "", made_ms=4_102_444_800_000)
+    rewritten(backup, tmp_path / "kit", "", made_ms=4_102_444_800_000)
     here.server = restored(here, backup)
     told = here.server.ok("status")["restored"]
     assert told["backup"] <= told["at"] < "2100"

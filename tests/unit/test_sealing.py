@@ -22,6 +22,7 @@ from protocol.limits import (
 )
 from protocol.transfer.chunking import ChunkRef, chunk_list, cut
 from protocol.trust import sealing
+from protocol.trust.sealed_chunks import SealedChunks
 from protocol.trust.sealing import (
     WRAP_BYTES,
     SealedFile,
@@ -46,6 +47,10 @@ BOUND = {
     "author": bytes([8]) * 32,
     "commitment": bytes([9]) * 32,
 }
+
+
+def of_work(content_key: bytes) -> SealedChunks:
+    return SealedChunks(content_key, sealing._CONTENT, "hand-in")
 
 
 def noise(size: int) -> bytes:
@@ -79,7 +84,7 @@ def refused(chunks: Sequence[bytes], key: bytes = KEY) -> Code:
 
 def handmade(plain: bytes) -> list[bytes]:
     """Chunks that a hand-in's author sealed correctly around anything."""
-    keys = sealing._Keys(KEY)
+    keys = of_work(KEY)
     parts = [plain[at : at + SEALED_CHUNK_BYTES] for at in range(0, len(plain), SEALED_CHUNK_BYTES)]
     return [keys.seal(part, at, last=at == len(parts) - 1) for at, part in enumerate(parts)]
 
@@ -233,7 +238,7 @@ def test_the_last_chunk_is_known_as_the_last() -> None:
 
 
 def test_chunks_after_the_end_are_refused_even_from_the_author() -> None:
-    keys = sealing._Keys(KEY)
+    keys = of_work(KEY)
     reader = SealReader(KEY)
     assert reader.feed(keys.seal(around([["a", 0]]), 0, last=True), last=True) == []
     with pytest.raises(PeerFault) as caught:
@@ -262,9 +267,9 @@ def test_the_key_of_another_hand_in_is_noticed_at_the_first_byte() -> None:
 
 
 def test_a_key_that_is_not_committed_to_opens_nothing_even_where_the_cipher_would() -> None:
-    forged = sealing._Keys(OTHER_KEY).seal(around([["a", 0]]), 0, last=True)
+    forged = of_work(OTHER_KEY).seal(around([["a", 0]]), 0, last=True)
     assert opened([forged], OTHER_KEY) == {"a": b""}
-    assert refused([sealing._Keys(KEY)._commitment + forged[32:]], OTHER_KEY) is Code.BAD_SEAL
+    assert refused([of_work(KEY)._commitment + forged[32:]], OTHER_KEY) is Code.BAD_SEAL
 
 
 # --- what a hostile author seals ---
@@ -315,7 +320,7 @@ def test_padding_holds_nothing_and_is_as_long_as_it_should_be() -> None:
 
 
 def test_chunks_of_an_odd_size_are_refused() -> None:
-    keys = sealing._Keys(KEY)
+    keys = of_work(KEY)
     plain = around([["a", 100_000]], noise(100_000), size=bucket(100_020))
     half = [keys.seal(plain[:1000], 0, last=False), keys.seal(plain[1000:], 1, last=True)]
     assert refused(half) is Code.MALFORMED
@@ -325,7 +330,7 @@ def test_chunks_of_an_odd_size_are_refused() -> None:
 
 def test_a_list_of_files_that_is_too_long_is_refused_at_its_first_bytes() -> None:
     reader = SealReader(KEY)
-    chunk = sealing._Keys(KEY).seal((MAX_SEALED_MANIFEST_BYTES + 1).to_bytes(4, "big").ljust(65_536), 0, last=False)
+    chunk = of_work(KEY).seal((MAX_SEALED_MANIFEST_BYTES + 1).to_bytes(4, "big").ljust(65_536), 0, last=False)
     with pytest.raises(TooLarge):
         reader.feed(chunk, last=False)
 

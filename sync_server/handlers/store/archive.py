@@ -6,7 +6,9 @@ packs by the number there; so a file that was cut short, or rotted, is told befo
 stands in the file, and is whoever's who could write it last: that it is the one of then, only its SHA-256 says, kept
 elsewhere (docs/adr/0366).
 
-The recovery kit is never in it. The server's keys are: whoever holds the file holds the server.
+The recovery kit is never in it. The server's keys are: whoever reads it all is the server. So it goes out sealed to the
+kit (`sealed_archive`): a tar of two members, the first one and, sealed, all of this. What earlier versions wrote, or a
+server that knows of no kit, lies open, and is read as well.
 """
 
 from __future__ import annotations
@@ -15,30 +17,38 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, BinaryIO, Final, Self, cast
+from typing import IO, BinaryIO, Final, Self, TypeAlias, cast
 
 from blake3 import blake3
 
 from protocol.clock import rfc3339
-from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure
+from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault
+from protocol.identity import AgreementKey
 from protocol.limits import MAX_BACKUP_HEAD_BYTES, MAX_DEVICE_KEYS_BYTES, MAX_PACK_BYTES, MiB
 from protocol.replica.content.kept.pack_files import PACKS
 from protocol.replica.storage.sqlite import DATABASE
+from sync_server.handlers.store.sealed_archive import Unsealed, stream_key
 from sync_server.opened.data_folder import KEYS_FILE
 
 HEAD: Final = "relais-backup.json"
-BLOCK_BYTES: Final = 512
+BLOCK_BYTES: Final = tarfile.BLOCKSIZE
 END: Final = bytes(2 * BLOCK_BYTES)
 PIECE_BYTES: Final = MiB
-_FORMAT: Final = 0
+SEALED: Final = "sealed"
+_OPEN, _SEALED = range(2)
+"""Formats: all members as they are, or the first one and all of them sealed."""
 _PACK: Final = re.compile(rf"{PACKS}/[0-9a-f]{{2}}/([0-9a-f]{{64}})\.pack")
 _HASH_BYTES: Final = 32
 _MODE: Final = 0o600
+
+
+Members: TypeAlias = Iterator[tuple[tarfile.TarInfo, IO[bytes]]]
+"""In order, each to be read before the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +66,13 @@ class Head:
     database_hash: bytes
     packs: int
     pack_bytes: int
+    sealed_key: bytes | None = None
+    """The key of what is sealed, wrapped for the kit; None where the members lie open."""
 
     def encode(self) -> bytes:
         """The member's bytes."""
-        document = {
-            "format": _FORMAT,
+        document: dict[str, object] = {
+            "format": _OPEN if self.sealed_key is None else _SEALED,
             "territory": self.territory.hex(),
             "root": self.root.hex(),
             "name": self.name,
@@ -72,6 +84,8 @@ class Head:
             "database": {"bytes": self.database_bytes, "blake3": self.database_hash.hex()},
             "packs": {"count": self.packs, "bytes": self.pack_bytes},
         }
+        if self.sealed_key is not None:
+            document["sealed_key"] = self.sealed_key.hex()
         return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
 
     @classmethod
@@ -79,7 +93,7 @@ class Head:
         """What `encode` wrote. Raises `BadInput(BAD_BACKUP)`."""
         try:
             found = json.loads(data)
-            if found["format"] != _FORMAT:
+            if found["format"] not in (_OPEN, _SEALED):
                 raise BadInput(Code.BAD_BACKUP, "this backup was made by a newer version of the program")
             head = cls(
                 bytes.fromhex(found["territory"]),
@@ -93,6 +107,7 @@ class Head:
                 bytes.fromhex(found["database"]["blake3"]),
                 int(found["packs"]["count"]),
                 int(found["packs"]["bytes"]),
+                bytes.fromhex(found["sealed_key"]) if found["format"] == _SEALED else None,
             )
         except (ValueError, KeyError, TypeError, RecursionError) as reason:
             raise _no_backup() from reason
@@ -116,6 +131,11 @@ def header(name: str, size: int, at_ms: int) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
+def member(name: str, data: bytes, at_ms: int) -> bytes:
+    """A whole member."""
+    return header(name, len(data), at_ms) + data + padding(len(data))
+
+
 def padding(size: int) -> bytes:
     """What stands after them."""
     return bytes(-size % BLOCK_BYTES)
@@ -126,38 +146,74 @@ def pack_member(pack: bytes) -> str:
     return f"{PACKS}/{pack[:1].hex()}/{pack.hex()}.pack"
 
 
+def member_bytes(size: int) -> int:
+    """What a member of `size` bytes takes in all."""
+    return BLOCK_BYTES + size + len(padding(size))
+
+
 def read_head(path: Path) -> Head:
     """Whose backup a file is. Raises `BadInput` (MISSING_FILE, UNREADABLE_FILE, BAD_BACKUP)."""
     with _read(path) as (members, _):
         return _head(members)
 
 
-def read_whole(path: Path, into: Path | None, *, database: str = DATABASE) -> Whole:
+def hash_of(path: Path) -> str:
+    """The SHA-256 of a whole file, in hex, as `sha256sum` says it. Raises `BadInput`."""
+    with _read(path) as (_, hash_of_all):
+        return hash_of_all()
+
+
+def read_whole(
+    path: Path, into: Path | None, *, database: str = DATABASE, opening: Iterable[AgreementKey] = ()
+) -> Whole:
     """Read all of a backup, check it, and write its members below `into` if that is given, one under another name.
 
-    What is written is flushed, the folders of it are not.
+    One that is sealed opens with one of the kit's keys, `opening`. What is written is flushed, the folders of it are
+    not.
 
-    Raises `BadInput` (MISSING_FILE, UNREADABLE_FILE, BAD_BACKUP), `LocalFailure` (DAMAGED; DISK_FULL, STORAGE_FAILED
-    for what is written).
+    Raises `BadInput` (MISSING_FILE, UNREADABLE_FILE, BAD_BACKUP), `Refused(WRONG_TERRITORY)` where none of the keys
+    opens it, `LocalFailure` (DAMAGED; DISK_FULL, STORAGE_FAILED for what is written).
     """
     with _read(path) as (members, hash_of_all):
         head = _head(members)
-        seen: set[str] = set()
         try:
-            for info, file in members:
-                expected = _expected(info, head)
-                if info.name in seen:
+            if head.sealed_key is not None:
+                inside = _opened(path, members, head, opening)
+                if _head(inside) != replace(head, sealed_key=None):
                     raise _no_backup()
-                name = database if info.name == DATABASE else info.name
-                digest = _copy(file, info.size, None if into is None else into / name)
-                if expected is not None and digest != expected:
-                    raise _damaged(path, f"{info.name} is not what it was")
-                seen.add(info.name)
-        except tarfile.TarError as reason:
+                _read_members(path, inside, head, into, database)
+            else:
+                _read_members(path, members, head, into, database)
+        except (tarfile.TarError, PeerFault) as reason:
             raise _damaged(path, "it cannot be read to its end") from reason
-        if not {KEYS_FILE, DATABASE} <= seen or len(seen) - 2 != head.packs:
-            raise _damaged(path, "it was cut short")
         return Whole(head, hash_of_all())
+
+
+def _read_members(path: Path, members: Members, head: Head, into: Path | None, database: str) -> None:
+    """What stands behind the first one."""
+    seen: set[str] = set()
+    for info, file in members:
+        expected = _expected(info, head)
+        if info.name in seen:
+            raise _no_backup()
+        name = database if info.name == DATABASE else info.name
+        digest = _copy(file, info.size, None if into is None else into / name)
+        if expected is not None and digest != expected:
+            raise _damaged(path, f"{info.name} is not what it was")
+        seen.add(info.name)
+    if not {KEYS_FILE, DATABASE} <= seen or len(seen) - 2 != head.packs:
+        raise _damaged(path, "it was cut short")
+
+
+def _opened(path: Path, members: Members, head: Head, opening: Iterable[AgreementKey]) -> Members:
+    """The members that lie sealed in the second one."""
+    info, file = next(members, (None, None))
+    if info is None or file is None or info.name != SEALED:
+        raise _damaged(path, "it was cut short")
+    clear = Unsealed(file, info.size, stream_key(head.sealed_key or b"", head.territory, opening))
+    with tarfile.open(fileobj=cast("BinaryIO", clear), mode="r|", bufsize=PIECE_BYTES) as archive:
+        yield from _regular(archive)
+    clear.finish()
 
 
 def _expected(info: tarfile.TarInfo, head: Head) -> bytes | None:
@@ -173,7 +229,7 @@ def _expected(info: tarfile.TarInfo, head: Head) -> bytes | None:
 
 
 @contextmanager
-def _read(path: Path) -> Iterator[tuple[Iterator[tuple[tarfile.TarInfo, IO[bytes]]], Callable[[], str]]]:
+def _read(path: Path) -> Iterator[tuple[Members, Callable[[], str]]]:
     """The members in order, each to be read before the next; and what, after them, says the hash of the whole file."""
     try:
         with path.open("rb") as opened:
@@ -207,7 +263,7 @@ class _Hashed:
         return self._hasher.hexdigest()
 
 
-def _regular(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+def _regular(archive: tarfile.TarFile) -> Members:
     for info in archive:
         # one with holes is as large as it says, whatever the backup's size
         file = archive.extractfile(info) if info.isreg() and not info.issparse() else None
@@ -216,7 +272,7 @@ def _regular(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[byt
         yield info, file
 
 
-def _head(members: Iterator[tuple[tarfile.TarInfo, IO[bytes]]]) -> Head:
+def _head(members: Members) -> Head:
     info, file = next(members, (None, None))
     if info is None or file is None or info.name != HEAD or info.size > MAX_BACKUP_HEAD_BYTES:
         raise _no_backup()

@@ -6,6 +6,7 @@ Rules:
 - a pack that has gone or rotted since is left out and said; agents bring it back;
 - the copy is removed when it has been sent, and at the next start where the program ended first: nothing that is erased
   is erased in it;
+- what goes out is sealed to the kit, if the root has named a recovery key, and is what it was when it was looked at;
 - a backup counts once the caller has it on disk and has read it back: only then is its time noted.
 """
 
@@ -14,20 +15,22 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
 
 from protocol.errors import Code, LocalFailure, disk_fault
-from protocol.identity import territory_id
+from protocol.identity import KEY_BYTES, territory_id
 from protocol.limits import GiB
+from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.console.operation import Outgoing
 from protocol.replica.storage.sqlite import DATABASE
+from protocol.trust.sealed_chunks import STREAM_KEY_BYTES
 from sync_server.handlers.overview.figures import BACKUP_MARK, last_backup_ms
-from sync_server.handlers.store import archive
+from sync_server.handlers.store import archive, sealed_archive
 from sync_server.opened.app import Server
 from sync_server.opened.data_folder import COPY_FILE, KEYS_FILE
 
@@ -60,7 +63,7 @@ async def back_up(server: Server, version: str, outgoing: Outgoing) -> archive.H
                     "moves them aside, and agents bring them back"
                 )
             head = _head(server, version, found, readable)
-            await _send(_archive(server, head, copy, readable), outgoing)
+            await _send(await _written(server, head, copy, readable), outgoing)
         finally:
             await asyncio.to_thread(copy.unlink, missing_ok=True)
     return head
@@ -148,38 +151,72 @@ def _has_hash(file: Path, pack: bytes, size: int) -> bool:
     return hasher.digest() == pack
 
 
-async def _archive(
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file that goes into a backup: its place there, where it lies, and what it has to be."""
+
+    name: str
+    file: Path
+    size: int
+    digest: bytes
+
+
+async def _written(
     server: Server, head: archive.Head, copy: Path, packs: Iterable[tuple[bytes, int]]
 ) -> AsyncIterator[bytes]:
-    encoded = head.encode()
+    """The bytes of the file: sealed to the kit, where the root has named its key."""
     keys = await asyncio.to_thread((server.folder / KEYS_FILE).read_bytes)
-    for name, data in ((archive.HEAD, encoded), (KEYS_FILE, keys)):
-        yield archive.header(name, len(data), head.made_ms) + data + archive.padding(len(data))
-    files = [(DATABASE, copy, head.database_bytes)]
-    files += [(name, server.folder / name, size) for name, size in _pack_names(packs)]
-    for name, file, size in files:
-        yield archive.header(name, size, head.made_ms)
-        async for piece in _pieces(file, size):
+    small = [(archive.HEAD, head.encode()), (KEYS_FILE, keys)]
+    files = [_Member(DATABASE, copy, head.database_bytes, head.database_hash)]
+    places = [(archive.pack_member(pack), pack, size) for pack, size in packs]
+    files += [_Member(name, server.folder / name, size, pack) for name, pack, size in places]
+    clear = _archive(small, files, head.made_ms)
+    recovery = await recovery_keys(server.replica)
+    if not recovery:
+        return clear
+    size = sum(map(archive.member_bytes, [*(len(data) for _, data in small), *(each.size for each in files)]))
+    return _sealed(server, head, recovery[-1], clear, size + len(archive.END))
+
+
+async def _sealed(
+    server: Server, head: archive.Head, recovery: bytes, clear: AsyncIterator[bytes], size: int
+) -> AsyncIterator[bytes]:
+    """`clear` takes `size` bytes."""
+    key = server.entropy(STREAM_KEY_BYTES)
+    wrapped = sealed_archive.wrapped_key(key, recovery, head.territory, server.entropy(KEY_BYTES))
+    data = replace(head, sealed_key=wrapped).encode()
+    yield archive.member(archive.HEAD, data, head.made_ms)
+    size = sealed_archive.sealed_bytes(size)
+    yield archive.header(archive.SEALED, size, head.made_ms)
+    async for piece in sealed_archive.sealed(clear, key):
+        yield piece
+    yield archive.padding(size) + archive.END
+
+
+async def _archive(small: Iterable[tuple[str, bytes]], files: Iterable[_Member], made_ms: int) -> AsyncIterator[bytes]:
+    for name, data in small:
+        yield archive.member(name, data, made_ms)
+    for each in files:
+        yield archive.header(each.name, each.size, made_ms)
+        async for piece in _pieces(each.file, each.size, each.digest):
             yield piece
-        yield archive.padding(size)
+        yield archive.padding(each.size)
     yield archive.END
 
 
-def _pack_names(packs: Iterable[tuple[bytes, int]]) -> Iterator[tuple[str, int]]:
-    return ((archive.pack_member(pack), size) for pack, size in packs)
-
-
-async def _pieces(file: Path, size: int) -> AsyncIterator[bytes]:
-    """Exactly `size` bytes. Raises `LocalFailure(INCOMPLETE)` for a file that went away meanwhile."""
+async def _pieces(file: Path, size: int, digest: bytes) -> AsyncIterator[bytes]:
+    """Exactly `size` bytes of this hash. Raises `LocalFailure(INCOMPLETE)` for what changed meanwhile."""
+    hasher = blake3()
     try:
         opened = await asyncio.to_thread(file.open, "rb", buffering=0)
         with opened:
             while size > 0 and (piece := await asyncio.to_thread(opened.read, min(size, archive.PIECE_BYTES))):
                 size -= len(piece)
+                hasher.update(piece)
                 yield piece
     except OSError as reason:
         raise LocalFailure(Code.INCOMPLETE, "a pack went away while it was copied; try again") from reason
-    if size:
+    if size or hasher.digest() != digest:
         raise LocalFailure(Code.INCOMPLETE, "a pack changed while it was copied; try again")
 
 
