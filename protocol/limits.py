@@ -250,6 +250,13 @@ MAX_UNWATCHED_MS: Final = 3 * 24 * 3600 * 1000  # what counts of a time in which
 MAX_BARE_IDS: Final = 256  # payloads that are asked for at once
 MAX_ERASED_PER_DAY: Final = 5  # persons, without the kit's signature; nothing else is destroyed without it
 
+# what people did at a machine
+ACTS_KEPT_MS: Final = 365 * 24 * 3600 * 1000
+MAX_ACTS: Final = 50_000  # ten lines an hour, day and night, for half a year
+MAX_ACT_CHARS: Final = 1_000
+MAX_ACT_BYTES: Final = 16 * KiB
+MAX_FAILED_SIGN_INS_PER_DAY: Final = 100
+
 # keys, kit, invitation
 MAX_CACHED_KEYS: Final = 4_096
 MAX_DEVICE_KEYS_BYTES: Final = 4 * KiB

@@ -27,6 +27,7 @@ from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.ballast import Ballast, Rank
 from protocol.replica.console.operation import JSON
 from protocol.replica.content.holdings import Holdings, Need, work_need
+from protocol.replica.office.acts import Trail
 from protocol.replica.office.arrivals import RunningTime
 from protocol.replica.process.unforeseen import Unforeseen
 from protocol.replica.storage.second_copy import MAX_FILE_BYTES, SecondCopy
@@ -123,6 +124,8 @@ class Agent:
         self.now_ms = now_ms
         self.steady_ms = now_ms
         """A clock that nobody sets, where `run` goes on."""
+        self.acts = Trail(replica.store, lambda: self.now_ms())  # noqa: PLW0108  (`run` sets that clock later)
+        """Who had somebody's work written into an archive here."""
         self.pace = Pace(Eraser(replica, holdings), lambda: (self.now_ms(), self.steady_ms()))
         """Through which whatever destroys here does so."""
         self.watched = WatchedTime(lambda: (self.now_ms(), self.steady_ms()))

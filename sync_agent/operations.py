@@ -21,6 +21,8 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.frame import tell
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.console.text import local_time
+from protocol.replica.console.typed_by import by_of
+from protocol.replica.office.acts import ids_told
 from protocol.roles import SEES_ALL_WORK
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.app import Agent
@@ -172,6 +174,7 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         "key-readers": commands.key_readers,
         "key-confirm": commands.key_confirm,
         "export-person": commands.export_person,
+        "audit": commands.audit,
         **device_operations(agent),
     }
     return {name: with_whole_ids(agent, name, operation) for name, operation in offered.items()}
@@ -411,7 +414,9 @@ class _Commands:
         person = None if params.get("person") is None else given.person(params, "person")
         said = ("renamed_too", "hidden_too", "shown_only", "as_it_is_here")
         flags = {key: params.get(key) is True for key in said}
-        done = await portfolio(self._agent, space, person, outgoing, **flags)
+        about = ids_told([each.hex() for each in (space, person) if each is not None])
+        async with self._agent.acts.noted("sync-agent portfolio", by_of(params), about):
+            done = await portfolio(self._agent, space, person, outgoing, **flags)
         return {
             "hand_ins": done.written,
             "not_opened": done.closed,
@@ -458,20 +463,36 @@ class _Commands:
 
         person = given.person(params, "person")
         known = await tell_of_all(agent, (await mentioned(agent.replica, [person]))[person].spaces, outgoing)
-        return await export_person(
-            agent.replica,
-            agent.holdings,
-            person,
-            open_key,
-            outgoing,
-            say=Words(DEFAULT_LANGUAGE, Register.ADULT),
-            territory_name=agent.enrolment.territory_name,
-            now_ms=agent.now_ms(),
-            gone_in=(await DestroyedHere.of(agent.replica)).at,
-            ends=await ends_of(agent.replica, agent.now_ms()),
-            known=known,
-            renamed_too=params.get("renamed_too") is True,
-        )
+        async with agent.acts.noted("sync-agent export-person", by_of(params), person.hex()):
+            return await export_person(
+                agent.replica,
+                agent.holdings,
+                person,
+                open_key,
+                outgoing,
+                say=Words(DEFAULT_LANGUAGE, Register.ADULT),
+                territory_name=agent.enrolment.territory_name,
+                now_ms=agent.now_ms(),
+                gone_in=(await DestroyedHere.of(agent.replica)).at,
+                ends=await ends_of(agent.replica, agent.now_ms()),
+                known=known,
+                renamed_too=params.get("renamed_too") is True,
+            )
+
+    async def audit(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        """Who had archives and portfolios written here: the lines, oldest first."""
+        return [
+            {
+                "at": rfc3339(line.act.at_ms),
+                "what": line.act.what,
+                "who": line.act.by,
+                "about": line.act.about,
+                "failed": line.act.failed,
+                "line": line.number,
+                "id": line.hash.hex(),
+            }
+            for line in await self._agent.acts.lines()
+        ]
 
 
 def _item(params: Params) -> bytes:

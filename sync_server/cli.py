@@ -18,6 +18,7 @@ from protocol.replica.console.frame import Call, Notices, Program, Unheard, inst
 from protocol.replica.console.measure_commands import add_measure_commands
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.console.options import Argument, Option
+from protocol.replica.console.typed_by import typed_here
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import SERVER
 from sync_server.cli_lifecycle import add_lifecycle_commands
@@ -87,7 +88,7 @@ async def _run(
     return await run_command(
         call.data_dir,
         name,
-        params,
+        typed_here(params),
         incoming,
         outgoing or Notices(),
         in_process,

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Protocol
 
 from protocol.errors import BadInput, RelaisError
 from protocol.replica.console.frame import Call, Notices, Program, tell
@@ -33,6 +33,10 @@ KitPassphrase = Annotated[
     str | None,
     Option("--passphrase-file", metavar="FILE", help="A file with the passphrase that protects the kit."),
 ]
+AUDIT_COLUMNS: Final = {
+    "at": "when", "what": "what", "who": "who", "by": "role", "key": "key", "about": "about", "kit": "with the kit",
+    "failed": "failed",
+}  # fmt: skip
 Ruled = Annotated[list[str], Argument(metavar="ID…", help="Entries or devices, from `waiting`.")]
 
 NamelessToo = Annotated[
@@ -455,9 +459,9 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
             tell(line)
         return kept
 
-    @program.command("audit")
+    @program.command("audit", columns=AUDIT_COLUMNS)
     async def audit(call: Call) -> JSON:
-        """Who changed rights, keys and spaces, when: what the entries say, which nobody can take back."""
+        """Who changed rights, keys and spaces, when: what entries say; and who had this server do what, as it noted."""
         return await run(call, "audit", {})
 
 

@@ -14,6 +14,7 @@ from protocol.replica.console.frame import Call, Notices, Program, installed_ver
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.console.options import Argument
 from protocol.replica.console.parameters import texts
+from protocol.replica.console.typed_by import typed_here
 from sync_agent.console.connecting import Connecting, network_of
 from sync_agent.machine.command_names import ARE_OF_VERSIONS
 
@@ -73,7 +74,7 @@ async def run_here(
     return await run_command(
         call.data_dir,
         name,
-        params or {},
+        typed_here(params or {}),
         incoming,
         outgoing or Notices(),
         in_process,

@@ -211,6 +211,13 @@ def _add_forgetting(program: Program, run: Run) -> None:
             await asyncio.to_thread(archive.keep)
         return counted
 
+    @program.command(
+        "audit", columns={"at": "when", "who": "who", "what": "what", "about": "about", "failed": "failed"}
+    )
+    async def audit(call: Call) -> JSON:
+        """Who had archives of somebody, and portfolios, written on this computer, and when; ids, no names."""
+        return await run(call, "audit", {})
+
 
 def _add_rights(program: Program, run: Run) -> None:
     @program.command("invite")

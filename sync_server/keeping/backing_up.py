@@ -39,8 +39,10 @@ from protocol.replica.console.command import run_command
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.console.text import local_time
+from protocol.replica.console.typed_by import by_here
 from protocol.replica.content.kept.pack_files import PACKS
 from protocol.replica.disk import Disk
+from protocol.replica.office.acts import Trail
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.made_anew import made_anew_mark
 from protocol.replica.private_file import create_private, make_private_folder, remove_private
@@ -187,7 +189,9 @@ async def restore(
             wholes.append(await asyncio.to_thread(_unpack, file, folder, kit))
             _check_head(file, wholes[-1], head)
             _check_hash(file, wholes[-1], expected)
-            ended = await _begin_generation(folder, head, found, now_ms=now_ms, entropy=entropy, tell=tell)
+            ended = await _begin_generation(
+                folder, head, found, wholes[-1].sha256, now_ms=now_ms, entropy=entropy, tell=tell
+            )
         except RelaisError:
             leave_nothing(folder)  # names and keys of a server that it is not to be
             raise
@@ -266,12 +270,16 @@ async def _begin_generation(
     folder: Path,
     head: Head,
     found: KitInFile,
+    sha256: str,
     *,
     now_ms: Callable[[], int],
     entropy: Entropy,
     tell: Callable[[str], None],
 ) -> list[str]:
-    """Make what was unpacked a server of its own; what to tell of those who were its administrators."""
+    """Make what was unpacked a server of its own; what to tell of those who were its administrators.
+
+    `sha256` is that of the backup, which its trail names.
+    """
     kit = found.kit
     generation = entropy(GENERATION_BYTES)
     before = ServerKeys.read(folder)
@@ -282,6 +290,7 @@ async def _begin_generation(
         # it says itself when it was made: no later than now, at least
         made_ms = min(head.made_ms, now_ms())
         await store.set_marks({**restored_mark(now_ms(), made_ms), **made_anew_mark(now_ms())})
+        await Trail(store, now_ms).note("sync-server restore", by_here(), sha256, with_kit=True)
         await note_arrivals(store, made_ms)
         await admit_kits_word(replica, kit, found.said, now_ms())
         _check_in_force(replica, kit)

@@ -14,6 +14,7 @@ from protocol.replica.console.command import run_command
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.console.stepping_down import refuse_for_others
+from protocol.replica.console.typed_by import by_here
 from protocol.replica.office.names import name_of
 from sync_server.handlers.accounts.administrators import MIN_PASSPHRASE_CHARS
 from sync_server.handlers.by_kit.territory import begin_territory, check_place, new_kit, passphrase_of
@@ -78,6 +79,7 @@ async def begin(
             entropy=entropy,
             again=found is not None,
             said=() if found is None else found.said,
+            by=by_here(),
         )
         if place is not None:
             tell(kit_advice(place, passphrase))

@@ -13,6 +13,7 @@ Rules:
   content is complete; who was destroyed, and since when that was meant to be, for which an erasure in force has its
   week again; who has brought how much; which keys were its own and which revocations it has said; of
   which devices it knew whose they are (docs/adr/0316). Nor does it say which of several came first (docs/adr/0329);
+- of who did what at the server of then the lines stay (`office.acts`): people read them, and nothing goes by them;
 - its clock goes on from what the door has let in, as far as that moves clocks;
 - what packs hold is read out of the packs, and to which spaces they belong counts as far as entries bear it out: the
   index of a backup proves nothing, and what no pack holds is lacking, and asked for (docs/adr/0108).
@@ -29,6 +30,7 @@ from protocol.limits import GiB
 from protocol.messages.enrollment import parse_chain
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.kept.packs import PackFolder
+from protocol.replica.office.acts import ACT_MARKS, taken_over
 from protocol.replica.storage.foreign_file import ForeignFile, Numbered, read_foreign
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.trust.kit import Kit
@@ -60,6 +62,7 @@ async def take_over(
             left = await _let_in(foreign, replica, kit, now_ms)
             await store.put_registers(await asyncio.to_thread(foreign.registers))
             await store.set_marks({key: data for each in _STAY for key, data in foreign.marks(each).items()})
+            await store.set_marks(taken_over(foreign.marks(ACT_MARKS)))
             accounts = accounts_in(foreign.marks(ACCOUNT_MARKS))
             await _take_in_packs(foreign, store, content, tell)
     except BaseException:

@@ -26,6 +26,7 @@ from protocol.replica.answering.station import Contact, Report, Station
 from protocol.replica.at_work.forgotten import devices_of_forgotten
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
+from protocol.replica.office.acts import Trail
 from protocol.replica.office.arrivals import RunningTime, noted_ran_ms
 from protocol.replica.office.bureau import Met
 from protocol.replica.office.known_here import is_about_cuts, note_said
@@ -89,6 +90,8 @@ class Server:
         """That entries of its store were lost, the last time."""
         self.callers_are_unknown = False
         """Whether a proxy in front has left unsaid whose a request is."""
+        self.acts = Trail(store, lambda: self.now_ms())  # noqa: PLW0108  (tests and `run` set that clock later)
+        """Who has done what here, which no replica carries."""
         self.backing_up = asyncio.Lock()
         self.using_codes = asyncio.Lock()
         self.rotating = asyncio.Lock()

@@ -22,6 +22,7 @@ from protocol.replica.console.by_name import is_whole
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, withdrawals
+from protocol.replica.office.acts import Line
 from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, with_doubles
 from protocol.replica.office.names import device_id, entry_id, person_id
@@ -33,6 +34,7 @@ from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_about_those_along
 from protocol.replica.office.taking_back import Standing, take_back, told_of
 from protocol.replica.upkeep.orders import DestroyedHere, ends_of
+from protocol.roles import Role
 from sync_server.handlers.accounts.administrators import told_of_ended
 from sync_server.handlers.by_kit.closing import close_space, which_class
 from sync_server.handlers.by_kit.held_rights import told_of_accepted, words_of
@@ -45,7 +47,7 @@ from sync_server.handlers.by_kit.servers_named import told_of_servers
 from sync_server.handlers.by_kit.waiting import list_waiting, rule
 from sync_server.handlers.overview.let_go import let_go_of_all
 from sync_server.handlers.overview.members import list_devices
-from sync_server.handlers.record.audit import trail
+from sync_server.handlers.record.audit import Act, trail
 from sync_server.handlers.record.erasures import list_erasures, said_of_held_back, waiting_for_a_word
 from sync_server.kit.away import KitAway
 from sync_server.kit.shown import words_of_class
@@ -325,18 +327,43 @@ async def _rotate_root(server: Server, params: Params, outgoing: Outgoing, kit: 
 
 
 async def _audit(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
-    return [
-        {
-            "at": rfc3339(each.entry.timestamp_ms),
-            "what": each.what,
-            "by": each.role,
-            "key": each.entry.header.author.hex(),
-            "space": each.entry.header.space.hex(),
-            "id": each.entry.id.hex(),
-            "about": each.about,
-        }
-        for each in await trail(server)
-    ]
+    """What entries say, and what this server has noted of who had it done, by their time."""
+    said = [(each.entry.timestamp_ms, _said_row(each)) for each in await trail(server)]
+    noted = [(line.act.at_ms, _noted_row(server, line)) for line in await server.acts.lines()]
+    return [row for _, row in sorted([*noted, *said], key=lambda dated: dated[0])]
+
+
+def _said_row(act: Act) -> JSON:
+    return {
+        "at": rfc3339(act.entry.timestamp_ms),
+        "what": act.what,
+        "by": act.role,
+        "key": act.entry.header.author.hex(),
+        "space": act.entry.header.space.hex(),
+        "id": act.entry.id.hex(),
+        "about": act.about,
+        "who": None,
+        "kit": act.role == "root",
+        "failed": False,
+        "line": None,
+    }
+
+
+def _noted_row(server: Server, line: Line) -> JSON:
+    """With the keys that an entry has, too: what is noted is in no space but all of the server's."""
+    return {
+        "at": rfc3339(line.act.at_ms),
+        "what": line.act.what,
+        "by": Role.SERVER.value,
+        "key": server.own_device[0].hex(),
+        "space": server.home.hex(),
+        "id": line.hash.hex(),
+        "about": line.act.about,
+        "who": line.act.by,
+        "kit": line.act.with_kit,
+        "failed": line.act.failed,
+        "line": line.number,
+    }
 
 
 async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:

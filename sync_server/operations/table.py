@@ -16,7 +16,9 @@ from protocol.identity import territory_id
 from protocol.replica.console import parameters as given
 from protocol.replica.console.frame import installed_version
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params, Table
+from protocol.replica.console.typed_by import by_of
 from protocol.replica.office import commands
+from protocol.replica.office.acts import TOLD_BROKEN, ids_told
 from protocol.replica.office.names import invited_role, person_role
 from protocol.replica.office.namesakes import told_of_namesakes
 from protocol.replica.office.people import add_person
@@ -39,6 +41,7 @@ from sync_server.handlers.overview.hand_ins import list_hand_ins
 from sync_server.handlers.overview.let_go import says_that_it_was_in
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record import measures
+from sync_server.handlers.record.audit import broken_trail
 from sync_server.handlers.record.erasures import held_back, said_of_held_back, waiting_for_a_word
 from sync_server.handlers.record.overused_codes import overused_codes
 from sync_server.handlers.record.proofs import check_proof
@@ -49,38 +52,40 @@ from sync_server.kit.away import KitAway
 from sync_server.opened.app import Server
 from sync_server.operations import lifecycle
 from sync_server.operations.abbreviated import with_whole_ids
+from sync_server.operations.acting import noted
 from sync_server.operations.command import Command, KitCommand
 
 
 def operations(server: Server) -> Table:
     """The table of commands over an opened server."""
     with_kit = {
-        name: partial(_operate_with_kit, command, server, _named(name))
-        for name, command in lifecycle.KIT_COMMANDS.items()
+        name: partial(_operate_with_kit, name, command, server) for name, command in lifecycle.KIT_COMMANDS.items()
     }
-    plain = {name: partial(_operate, command, server, _named(name)) for name, command in _COMMANDS.items()}
+    plain = {name: partial(_operate, name, command, server) for name, command in _COMMANDS.items()}
     return plain | with_kit
 
 
 async def _operate(
-    command: Command, server: Server, named: frozenset[str], params: Params, incoming: Incoming, outgoing: Outgoing
+    name: str, command: Command, server: Server, params: Params, incoming: Incoming, outgoing: Outgoing
 ) -> JSON:
     del incoming
     if command in _NAMING:
         await _tell_who_may_be_forgotten(server, outgoing)
-    return await command(server, await with_whole_ids(server, params, outgoing, named=named), outgoing)
+    found = await with_whole_ids(server, params, outgoing, named=_named(name))
+    async with noted(server, name, found):
+        return await command(server, found, outgoing)
 
 
 async def _operate_with_kit(
-    command: KitCommand, server: Server, named: frozenset[str], params: Params, incoming: Incoming, outgoing: Outgoing
+    name: str, command: KitCommand, server: Server, params: Params, incoming: Incoming, outgoing: Outgoing
 ) -> JSON:
     kit = KitAway.of(server, params.get("kit"), incoming, outgoing)
     if command is lifecycle.KIT_COMMANDS["export-person"]:
         await _tell_who_may_be_forgotten(server, outgoing)
     # the kit's word is given for ids alone: names are what this store says (docs/adr/0128)
-    return await command(
-        server, await with_whole_ids(server, params, outgoing, named=named if kit is None else ()), outgoing, kit
-    )
+    found = await with_whole_ids(server, params, outgoing, named=_named(name) if kit is None else ())
+    async with noted(server, name, found, with_kit=kit is not None):
+        return await command(server, found, outgoing, kit)
 
 
 async def _tell_who_may_be_forgotten(server: Server, outgoing: Outgoing) -> None:
@@ -289,6 +294,9 @@ async def _verify(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
         {"what": damage.what, "id": damage.id.hex(), "why": damage.why}
         for damage in (*await verify(server), *contested_roots(server))
     ]
+    if broken := await server.acts.broken():
+        problems.append({"what": "audit", "id": f"{broken[0]:x}", "why": broken_trail(broken)})
+    await _tell_of_trail(server, outgoing)
     if old := await keys_that_still_count(server):
         await outgoing.progress(
             f"the keys of an earlier server still count ({len(old)}): whoever was in it is a server. `sync-server "
@@ -297,10 +305,19 @@ async def _verify(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
     return {"ok": not problems, "problems": problems}
 
 
-async def _repair(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
+async def _repair(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     await outgoing.progress("reading everything, and moving aside what is bad …")
+    if broken := await server.acts.broken():
+        await server.acts.note(TOLD_BROKEN, by_of(params), ids_told([str(number) for number in broken]))
+        await outgoing.progress(broken_trail(broken))
     await repair(server)
     return {}
+
+
+async def _tell_of_trail(server: Server, outgoing: Outgoing) -> None:
+    number, digest = await server.acts.end()
+    if number:
+        await outgoing.progress(f"the trail of who did what ends with line {number}, {digest.hex()}: `audit` shows it")
 
 
 async def _backup(server: Server, _params: Params, outgoing: Outgoing) -> JSON:

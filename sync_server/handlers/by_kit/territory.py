@@ -28,6 +28,7 @@ from protocol.model.structure import GENERATION_BYTES, Certificate, Generation, 
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.kept.pack_files import DAMAGED, PACKS, PARTS
 from protocol.replica.content.kept.packs import PackFolder
+from protocol.replica.office.acts import Trail
 from protocol.replica.office.made_anew import made_anew_mark
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.storage.sqlite import DATABASE, SqliteStore
@@ -61,11 +62,12 @@ async def begin_territory(
     entropy: Entropy,
     again: bool = False,
     said: Sequence[Entry] = (),
+    by: str = "",
 ) -> None:
     """Make DIR, whose lock the caller holds, the territory of `kit`, which is written to `kit_file` if that is given.
 
     `again` says that it has been before: there may be servers of which this one has not heard. `said` is what the kit
-    remembers of what its root has said.
+    remembers of what its root has said. `by` is who has it done, for the trail of the new server.
 
     Raises `BadInput` (ALREADY_INITIALISED, USAGE for a kit file that exists), `LocalFailure`.
     """
@@ -77,7 +79,7 @@ async def begin_territory(
         note_unfinished(folder, text)
         if kit_file is not None and text is not None:
             write_private(kit_file, text)
-        await _begin(folder, kit, said, now_ms=now_ms, entropy=entropy, again=again)
+        await _begin(folder, kit, said, by, now_ms=now_ms, entropy=entropy, again=again)
     except RelaisError:
         leave_nothing(folder, kit_file)
         raise
@@ -107,7 +109,7 @@ def passphrase_of(file: Path | str | None) -> str | None:
 
 
 async def _begin(
-    folder: Path, kit: Kit, said: Sequence[Entry], *, now_ms: Callable[[], int], entropy: Entropy, again: bool
+    folder: Path, kit: Kit, said: Sequence[Entry], by: str, *, now_ms: Callable[[], int], entropy: Entropy, again: bool
 ) -> None:
     keys = ServerKeys.create(entropy(SEED_BYTES), entropy(SEED_BYTES), entropy(CAPABILITY_KEY_BYTES))
     keys.write(folder)
@@ -118,6 +120,9 @@ async def _begin(
         replica = await Replica.open(first_root, store, await PackFolder.open(folder, store))
         if again:
             await store.set_marks(made_anew_mark(now_ms()))
+        await Trail(store, now_ms).note(
+            "sync-server init --recover" if again else "sync-server init", by, with_kit=True
+        )
         await admit_kits_word(replica, kit, said, now_ms())
         payloads = (
             (Kind.CERTIFICATE, Certificate(keys.signing.public, keys.agreement.public).encode()),

@@ -1,11 +1,12 @@
 """The trail of what was done to rights, keys and spaces: the entries that did it, which nobody can take back.
 
-Names are no part of it: they are erased when somebody asks to be forgotten, and this stays.
+Names are no part of it: they are erased when somebody asks to be forgotten, and this stays. Entries that the server has
+signed say nothing of who had it do so: beside them stands what this server has noted of that (`office.acts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -38,6 +39,9 @@ _ABOUT: Final[Mapping[int, Callable[[bytes], str]]] = MappingProxyType(
 )
 
 
+_MAX_TOLD: Final = 20
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
     """One thing that was done: by which role, and about whom or what, as ids."""
@@ -64,6 +68,16 @@ async def trail(server: Server) -> list[Act]:
             about = f"{'' if whom is None else whom.key.hex()} {about}".strip()
         found.append(Act(entry, kind_name(entry.header.kind), role, about))
     return sorted(found, key=lambda act: (act.entry.header.at, act.entry.id))
+
+
+def broken_trail(numbers: Sequence[int]) -> str:
+    """What to tell of lines of this server's own trail that do not follow the one before."""
+    told = ", ".join(map(str, numbers[:_MAX_TOLD]))
+    more = f" and {len(numbers) - _MAX_TOLD} more" if len(numbers) > _MAX_TOLD else ""
+    return (
+        f"the trail of who did what does not hold at {told}{more}: a line there, or before, was altered or taken out, "
+        "or lost with a damaged database. Compare it with a backup from before; `repair` notes that this was told"
+    )
 
 
 def _rewrapped(said: Rewrap) -> str:
