@@ -4,6 +4,9 @@ Rules:
 - a PC lets go of no key of a work while a teacher's device that it met first in the class has no wrap of it from here:
   whoever has the server shuts her out for ten minutes, by an end that is past or an erasure, has what is handed in
   meanwhile sealed to somebody it named a week ago, and says that it was opened;
+- so it is with one that it knew from another class before it met anybody in this one, and had met here before the work
+  was made: somebody of the server's may have been here an hour before her; who comes after the work was nobody's whom
+  it waits for, wherever they were met (docs/adr/0415);
 - what she reads by another laptop that hers lead to, she has;
 - so is who was cut off: that takes a server as long as an end does, and is taken back as easily (docs/adr/0263);
 - after a week that this PC has watched nobody waits for who has no right, is cut off, or is back and not confirmed
@@ -12,7 +15,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from protocol.limits import ACQUAINTANCE_MS, MAX_READERS_OF_ONE_WORK
@@ -22,7 +25,7 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
 from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent
-from sync_agent.keys.acquaintances import known_in
+from sync_agent.keys.acquaintances import Start, began_at_ms, there_at_first
 from sync_agent.machine.marks import GONE_MARKS
 
 _TIME_BYTES: Final = 8
@@ -31,12 +34,13 @@ _TIME_BYTES: Final = 8
 class FirstReaders:
     """The teachers' devices that were met first in one class, and are waited for."""
 
-    def __init__(self, agent: Agent, roster: Roster, devices: Iterable[tuple[bytes, Device]]) -> None:
-        """`devices` are they, each with the person as whose it was met."""
+    def __init__(self, agent: Agent, roster: Roster, first: Iterable[Start]) -> None:
+        """`first` are they, and those known before that came since."""
         self._agent = agent
         self._roster = roster
-        self._devices = list(devices)
-        self._keys: list[frozenset[bytes]] | None = None
+        self._first = list(first)
+        self._began_ms = began_at_ms(agent, roster.space)
+        self._keys: list[tuple[int, frozenset[bytes]]] | None = None
 
     @classmethod
     async def of(cls, agent: Agent, roster: Roster) -> FirstReaders:
@@ -44,35 +48,40 @@ class FirstReaders:
         prefix = f"{GONE_MARKS}{roster.space.hex()}/"
         noted = {name: int.from_bytes(mark, "big") for name, mark in (await agent.replica.store.marks(prefix)).items()}
         now_ms, living = agent.watched.now_ms(), set(_living(roster))
-        first = _met_first(agent, roster)
+        first = there_at_first(agent, roster.space)[:MAX_READERS_OF_ONE_WORK]
         gone = {
             name: noted.get(name, now_ms)
-            for person, device in first
-            if device not in living or roster.is_away(device, person)
-            for name in [f"{prefix}{device_id(device).hex()}"]
+            for each in first
+            if each.device not in living or roster.is_away(each.device, each.person)
+            for name in [f"{prefix}{device_id(each.device).hex()}"]
         }
         if gone != noted:
             marks: dict[str, bytes | None] = dict.fromkeys(noted)
             marks |= {name: at_ms.to_bytes(_TIME_BYTES, "big") for name, at_ms in gone.items()}
             await agent.replica.store.set_marks({**marks, **agent.watched.marks()})
         long_gone = {name for name, at_ms in gone.items() if now_ms - at_ms >= ACQUAINTANCE_MS}
-        return cls(agent, roster, [each for each in first if f"{prefix}{device_id(each[1]).hex()}" not in long_gone])
+        return cls(
+            agent, roster, [each for each in first if f"{prefix}{device_id(each.device).hex()}" not in long_gone]
+        )
 
-    async def have(self, wrapped: Iterable[bytes]) -> bool:
-        """Whether each of them reads by one of the keys that this device has wrapped a work for."""
+    async def have(self, wrapped: Iterable[bytes], made_ms: int | None) -> bool:
+        """Whether each of them reads by one of the keys that this device has wrapped a work for, which it made then."""
         done = frozenset(wrapped)
-        return not any(done.isdisjoint(keys) for keys in await self._all_keys())
+        return not any(done.isdisjoint(keys) for keys in await self._all_keys(made_ms))
 
-    async def of_these(self, readers: Iterable[bytes]) -> list[bytes]:
-        """Those of some reading keys that are theirs: for these, and nobody else, work waits that was opened."""
-        theirs = frozenset().union(*await self._all_keys())
+    async def of_these(self, readers: Iterable[bytes], made_ms: int | None) -> list[bytes]:
+        """Those of some reading keys that are theirs: for these, and nobody else, a work waits that was opened."""
+        theirs = frozenset().union(*await self._all_keys(made_ms))
         return [reader for reader in readers if reader in theirs]
 
-    async def _all_keys(self) -> list[frozenset[bytes]]:
+    async def _all_keys(self, made_ms: int | None) -> list[frozenset[bytes]]:
+        """Of each for whom a work of that time waits; an earlier version noted none."""
         if self._keys is None:
-            said = await self._agent.replica.store.scan_kinds([Kind.PERSON_KEY]) if self._devices else []
-            self._keys = [keys for each in self._devices if (keys := self._keys_of(*each, said))]
-        return self._keys
+            said = await self._agent.replica.store.scan_kinds([Kind.PERSON_KEY]) if self._first else []
+            found = [(each.here_ms, self._keys_of(each.person, each.device, said)) for each in self._first]
+            self._keys = [(here_ms, keys) for here_ms, keys in found if keys]
+        before_ms = max(self._began_ms + 1, made_ms or 0)
+        return [keys for here_ms, keys in self._keys if here_ms < before_ms]
 
     def _keys_of(self, person: bytes, device: Device, said: Iterable[Entry]) -> frozenset[bytes]:
         """The reading keys that it, or another of hers to which it leads, has said here: also what is hidden now."""
@@ -88,11 +97,3 @@ def _living(roster: Roster) -> Iterator[Device]:
     for each in roster.authorities:
         if each.role in HAS_READING_KEYS:
             yield each.pair
-
-
-def _met_first(agent: Agent, roster: Roster) -> list[tuple[bytes, Device]]:
-    """With whom this device met the class; nobody where there were more of them than work is ever sealed to."""
-    first = known_in(agent, roster.space).first
-    believed: Mapping[bytes, tuple[Device, ...]] = agent.acquainted.first.get(roster.space, {})
-    found = [(who, each) for who, devices in believed.items() for each in devices if device_id(each) in first]
-    return found if len(found) <= MAX_READERS_OF_ONE_WORK else []

@@ -55,6 +55,7 @@ from sync_agent.hand_ins.looked_at import all_eyes, eyes_in
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.hand_ins.own_words import OwnWords, own_words
 from sync_agent.hand_ins.wraps import Kept, first_readers_of, mark_of, wrap_for_the_rest
+from sync_agent.keys.acquaintances import meeting_ms
 from sync_agent.keys.key_wraps import open_given_keys
 from sync_agent.machine.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS
 
@@ -120,7 +121,7 @@ async def hand_in(
             of_previous=True,
         )
         async with agent.key_slots.sealing(content_key) as sealed:
-            kept, names = Kept(sealed).encode(), encoded(files)
+            kept, names = Kept(sealed, meeting_ms(agent)).encode(), encoded(files)
             entries = await agent.write(
                 hand_in_draft,
                 wrap_draft,

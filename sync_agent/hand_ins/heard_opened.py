@@ -17,9 +17,9 @@ from protocol.model.entry import Kind
 from protocol.replica.at_work.keyring import recovery_keys_ever
 from protocol.replica.at_work.replica import Replica
 from protocol.rights.roster import Roster
-from protocol.rights.vouching import Device, device_id
+from protocol.rights.vouching import Device
 from sync_agent.app import Agent
-from sync_agent.keys.acquaintances import known_in
+from sync_agent.keys.acquaintances import known_devices
 
 _OF_WHOM: Final = (Kind.PERSON_KEY, Kind.PHRASE, Kind.VOUCH)
 
@@ -77,9 +77,7 @@ async def has_heard_opened(agent: Agent, work: Work, roster: Roster) -> bool:
 
 async def _openers(agent: Agent, read: _Read, roster: Roster) -> Openers:
     space = roster.space
-    counting = known_in(agent, space)
-    met = (device for devices in agent.acquainted.first.get(space, {}).values() for device in devices)
-    known = frozenset(each for each in met if device_id(each) in counting.first | counting.long)
+    known = known_devices(agent, space)
     said = [one.entry for one in await agent.replica.store.of_kinds(space, _OF_WHOM)]
     by = _FoundBy(roster, len(said), known)
     before = read.openers.get(space)

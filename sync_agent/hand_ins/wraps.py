@@ -73,12 +73,15 @@ _PASSED_ON_AT_ONCE: Final = 256
 class Kept:
     """What a device keeps of a hand-in that it made: the content key, sealed, until it is freed.
 
-    `seen` is when it first knew that the server has it; `heard` that it has heard that it was opened,
-    so that nobody who comes is given it, and `opened` that this was for good, whoever says what of either since.
+    `made_ms` is when it was handed in, later than whoever this device had met by then (`meeting_ms`), which earlier
+    versions did not note; `seen` when it first knew that the server has it; `heard` that it has heard that it was
+    opened, so that nobody who comes is given it, and `opened` that this was for good, whoever says what of either
+    since.
     `has_names` is so of a mark from an earlier version, which held the names of the files too (`file_names`).
     """
 
     sealed_key: bytes | None
+    made_ms: int | None = None
     seen: Seen | None = None
     heard: bool = False
     opened: bool = False
@@ -94,13 +97,17 @@ class Kept:
             seen = None if own_ms is None or server_ms is None else Seen(own_ms, server_ms)
             opened = fields.count_or_none("opened") is not None
             heard = opened or fields.count_or_none("heard") is not None
-            return cls(key, seen, heard=heard, opened=opened, has_names=fields.has("files"))
+            return cls(
+                key, fields.count_or_none("made"), seen, heard=heard, opened=opened, has_names=fields.has("files")
+            )
         except PeerFault as fault:
             raise LocalFailure(Code.DAMAGED, "what this device noted of a hand-in cannot be read") from fault
 
     def encode(self) -> bytes:
         """For the store, without the names."""
         said: dict[str, Value] = {"sealed": self.sealed_key}
+        if self.made_ms is not None:
+            said["made"] = self.made_ms
         if self.seen is not None:
             said |= {"seen": self.seen.own_ms, "proven": self.seen.server_ms}
         if self.heard:
@@ -273,7 +280,7 @@ async def _tend_own(agent: Agent) -> int:
         opened = mine.opened or here.is_opened(work)
         heard = mine.heard or opened or await has_heard_opened(agent, work, view.roster)
         known = replace(mine, opened=opened, heard=heard)
-        if known.opened and await here.may_let_go(_wrapped(_said(view.roster, done))):
+        if known.opened and await here.may_let_go(known, _wrapped(_said(view.roster, done))):
             noted[mark_of(work.id)] = replace(known, sealed_key=None).encode()
             freed += [known.sealed_key] if known.sealed_key is not None else []
             continue
@@ -332,11 +339,11 @@ class _Class:
         """To whom a work is sealed by now: of what was opened, those alone for whom its key waits, and the kit."""
         if not kept.heard:
             return self.readers
-        return list(dict.fromkeys([*await self.first.of_these(self.readers), *self.recovery]))
+        return list(dict.fromkeys([*await self.first.of_these(self.readers, kept.made_ms), *self.recovery]))
 
-    async def may_let_go(self, wrapped: Collection[bytes]) -> bool:
+    async def may_let_go(self, kept: Kept, wrapped: Collection[bytes]) -> bool:
         """Whether all have a wrap from here for whom the key of a work waits that was opened."""
-        return _kit_opens(self.recovery, wrapped) and await self.first.have(wrapped)
+        return _kit_opens(self.recovery, wrapped) and await self.first.have(wrapped, kept.made_ms)
 
 
 def _kit_opens(recovery: Collection[bytes], wrapped: Collection[bytes]) -> bool:

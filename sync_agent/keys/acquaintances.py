@@ -5,6 +5,12 @@ Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
   has the server chooses ids, dates, and who is the same as whom, not what this device has seen before;
 - those that were there when the class was first met are the *first*; who came since counts after a week, in which the
   pages of the class's teachers say who came;
+- whom it has met elsewhere, as the same person's, it knows in a class as well (`known_devices`); who was known before
+  it met anybody there counts as there at first (`there_at_first`), and each is in turn by both meetings (`in_turn`): a
+  class begins each year, and whoever has the server is in it before a teacher's laptop. Who is cut off elsewhere was
+  met all the same: that may be a thief's word, about a class that is over (docs/adr/0415);
+- what lets go of keys and of content goes by the class alone (`known_in`): whoever has the server makes classes of its
+  own, in which machines meet whom it names later;
 - the week is one that this device has watched (`watched`): a clock that was wrong when somebody was met shortens it by
   nothing when it is set right;
 - nobody met later is ever as early as somebody met before;
@@ -18,6 +24,7 @@ Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from blake3 import blake3
@@ -33,7 +40,7 @@ from sync_agent.machine.marks import MET_MARKS, heard_mark
 _KNOWN, _CONFIRMED, _STRANGER = range(3)
 
 Turn: TypeAlias = tuple[int, int, bytes]
-"""Where a key stands in the queue: how well who said it is known, since when, and a lot of this device's drawing."""
+"""Where a key stands in the queue: how well who said it is known, in which turn, and a lot of this device's drawing."""
 
 
 def meeting_ms(agent: Agent) -> int:
@@ -102,6 +109,19 @@ def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
     """
     grants = agent.replica.door.authorities()
     named = {grant.pair for grant in grants if grant.person == person and grant.key not in without}
+    met = {device: since_ms for device, since_ms in _met_anywhere(agent, person).items() if device in named}
+    if not met:
+        return Met()
+    first_ms = min(met.values())
+    at_once = frozenset(agent.acquainted.beside.get(person, ())).intersection(named)
+    return Met(
+        at_once.union(device for device, since_ms in met.items() if since_ms == first_ms),
+        for_long=agent.watched.now_ms() - first_ms >= ACQUAINTANCE_MS,
+    )
+
+
+def _met_anywhere(agent: Agent, person: bytes) -> dict[Device, int]:
+    """Since when this device has known each as a person's, in whatever class, gone there or not."""
     met: dict[Device, int] = {}
     seen = agent.acquainted
     for space in {*seen.first, *seen.heard}:
@@ -110,15 +130,7 @@ def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
         heard = seen.heard.get(space, {}).get(person, {})
         for device, since_ms in (*starts.items(), *heard.items()):
             met[device] = min(since_ms, met.get(device, NEVER_MS))
-    met = {device: since_ms for device, since_ms in met.items() if device in named}
-    if not met:
-        return Met()
-    first_ms = min(met.values())
-    at_once = frozenset(seen.beside.get(person, ())).intersection(named)
-    return Met(
-        at_once.union(device for device, since_ms in met.items() if since_ms == first_ms),
-        for_long=agent.watched.now_ms() - first_ms >= ACQUAINTANCE_MS,
-    )
+    return met
 
 
 def _heard_ms(agent: Agent, space: bytes) -> dict[bytes, int]:
@@ -129,16 +141,21 @@ def _heard_ms(agent: Agent, space: bytes) -> dict[bytes, int]:
     return {person: min(heard.values()) for person, heard in agent.acquainted.heard.get(space, {}).items() if heard}
 
 
+def began_at_ms(agent: Agent, space: bytes) -> int:
+    """When this device met a class: the first that it met there, or heard of."""
+    met, heard = agent.acquainted.met.get(space, {}), _heard_ms(agent, space)
+    return min((*met.values(), *heard.values()), default=0)
+
+
 def known_in(agent: Agent, space: bytes) -> Known:
-    """Whose word on a work of this class lets go of it."""
+    """Whose word on a work of this class lets go of it: by whom this device has met here, and nowhere else."""
     met, now_ms = agent.acquainted.met.get(space, {}), agent.watched.now_ms()
-    heard = _heard_ms(agent, space)
-    since_ms = min((*met.values(), *heard.values()), default=0)
+    since_ms = began_at_ms(agent, space)
     persons = agent.acquainted.first.get(space, {}).items()
     return Known(
         first=frozenset(device for device, met_ms in met.items() if met_ms == since_ms),
         long=frozenset(device for device, met_ms in met.items() if now_ms - met_ms >= ACQUAINTANCE_MS),
-        met_ms=heard
+        met_ms=_heard_ms(agent, space)
         | {
             person: min((met.get(device_id(device), NEVER_MS) for device in devices), default=NEVER_MS)
             for person, devices in persons
@@ -146,22 +163,66 @@ def known_in(agent: Agent, space: bytes) -> Known:
     )
 
 
-def turns(agent: Agent, roster: Roster) -> Callable[[bytes], Turn]:
-    """In which turn a reading key of a class is sealed to: of old acquaintances', of whom these confirmed, of others.
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A device from which a person's voice starts in a class: since when it is known there, and in whatever class."""
 
-    By no id and no date that others choose: among those who came at once, each device draws its own lots.
+    person: bytes
+    device: Device
+    here_ms: int
+    anywhere_ms: int
+
+
+def _starts(agent: Agent, space: bytes) -> list[Start]:
+    """Those of a class; of whom nobody is first there yet, those heard: for a cut elsewhere, too, they are doubted."""
+    met = agent.acquainted.met.get(space, {})
+    first, heard = agent.acquainted.first.get(space, {}), agent.acquainted.heard.get(space, {})
+    found: list[Start] = []
+    for person in {*first, *heard}:
+        anywhere = _met_anywhere(agent, person)
+        firsts = {device: met.get(device_id(device), NEVER_MS) for device in first.get(person, ())}
+        here = firsts or heard.get(person, {})
+        found += [Start(person, device, here_ms, anywhere[device]) for device, here_ms in here.items()]
+    return found
+
+
+def known_devices(agent: Agent, space: bytes) -> frozenset[Device]:
+    """Whom this device knows in a class: for a week, in whatever class, or since before it met anybody else there."""
+    long_ms, began_ms = agent.watched.now_ms() - ACQUAINTANCE_MS, began_at_ms(agent, space)
+    return frozenset(each.device for each in _starts(agent, space) if each.anywhere_ms <= max(long_ms, began_ms))
+
+
+def there_at_first(agent: Agent, space: bytes) -> list[Start]:
+    """Those with whom this device met a class, and those here by now whom it knew elsewhere by then; in their turn."""
+    began_ms = began_at_ms(agent, space)
+    return [each for each in in_turn(agent, space) if each.anywhere_ms <= began_ms]
+
+
+def in_turn(agent: Agent, space: bytes) -> list[Start]:
+    """Those from which voices start in a class: by turns whom this device has known for longest, anywhere and there.
+
+    An hour before a teacher's laptop whoever has the server is in a new class; and in a class of its own before a new
+    teacher comes. By no id and no date that others choose: among those who came at once it draws its own lots.
     """
+    drawn = sorted(_starts(agent, space), key=lambda each: blake3(agent.device + b"".join(each.device)).digest())
+    anywhere, here = (sorted(drawn, key=key) for key in (lambda each: each.anywhere_ms, lambda each: each.here_ms))
+    return list(dict.fromkeys(each for both in zip(anywhere, here, strict=True) for each in both))
+
+
+def turns(agent: Agent, roster: Roster) -> Callable[[bytes], Turn]:
+    """When a reading key of a class is sealed to: old acquaintances', then whom these confirmed, then others."""
     met = agent.acquainted.met.get(roster.space, {})
-    known = known_in(agent, roster.space)
+    known = known_devices(agent, roster.space)
+    places: dict[Device, int] = {}
+    for place, each in enumerate(in_turn(agent, roster.space)):
+        places.setdefault(each.device, place)
     ranks: dict[Device, tuple[int, int]] = {}
     for person, starts in roster.starts.items():
-        for start in starts:
-            name = device_id(start)
-            if name in known.first | known.long:
-                circle = roster.voices.circle(person, start)
-                for place, devices in ((_KNOWN, circle.own), (_CONFIRMED, circle.others)):
-                    for device in devices:
-                        ranks[device] = min(ranks.get(device, (place, met[name])), (place, met[name]))
+        for start in known.intersection(starts):
+            circle = roster.voices.circle(person, start)
+            for rank, devices in ((_KNOWN, circle.own), (_CONFIRMED, circle.others)):
+                for device in devices:
+                    ranks[device] = min(ranks.get(device, (rank, places[start])), (rank, places[start]))
 
     def turn(key: bytes) -> Turn:
         lot = blake3(agent.device + key).digest()
@@ -176,10 +237,9 @@ def turns(agent: Agent, roster: Roster) -> Callable[[bytes], Turn]:
 
 def is_acquaintance(agent: Agent, roster: Roster) -> Callable[[bytes], bool]:
     """Whether a reading key of a class is, or was, an old acquaintance's, or of whom one of these has confirmed."""
-    turn, known = turns(agent, roster), known_in(agent, roster.space)
-    old = known.first | known.long
+    turn, known = turns(agent, roster), known_devices(agent, roster.space)
 
     def is_one(key: bytes) -> bool:
-        return turn(key)[0] != _STRANGER or any(device_id(by) in old for by in roster.said_by.get(key, ()))
+        return turn(key)[0] != _STRANGER or not known.isdisjoint(roster.said_by.get(key, ()))
 
     return is_one

@@ -39,7 +39,7 @@ from protocol.rights.keys_in_use import by_their_own
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
 from sync_agent.app import Agent
-from sync_agent.keys.acquaintances import known_in
+from sync_agent.keys.acquaintances import known_devices
 from sync_agent.keys.confirming import NOT_HERE, Reader, named_by, own_device, read_here
 from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.keys.seals_read import Seal, seals
@@ -267,7 +267,7 @@ class _Class:
         ever = roster.voices.with_over()
         circle = ever.circle(roster.who(own), own_device(agent))
         prefix = f"{KNOWN_READER_MARKS}{space.hex()}/"
-        confirmed, acquainted = frozenset(map(device_id, circle.own | circle.others)), known_in(agent, space)
+        confirmed = frozenset(map(device_id, circle.own | circle.others))
         sayers = _sayers(said, roster, door)
         marks = {bytes.fromhex(name.removeprefix(prefix)): mark for name, mark in (await store.marks(prefix)).items()}
         itself_before = {device_id(one.pair) for key in agent.former for one in door.authorities_of(key)}
@@ -281,7 +281,7 @@ class _Class:
             _standing((each for each in readers if each.space == space), door),
             _standing((each for each in readers if each.space == space and each.speaks), door),
             confirmed,
-            confirmed | acquainted.first | acquainted.long | itself_before,
+            confirmed.union(map(device_id, known_devices(agent, space)), itself_before),
             marks,
             await _back_unseen(agent, space, sayers, {*confirmed, *marks}),
             beginnings(await store.mark(f"{PAST_WORKS_MARKS}{space.hex()}")),

@@ -38,7 +38,7 @@ from tests.harness.territory import new_device
 ROW = "a PC is to keep the keys of work that was opened"
 
 
-async def _all_of_them(_: FirstReaders, readers: Iterable[bytes]) -> list[bytes]:
+async def _all_of_them(_: FirstReaders, readers: Iterable[bytes], _made_ms: int | None) -> list[bytes]:
     return list(readers)
 
 

@@ -107,11 +107,7 @@ async def test_however_many_teachers_are_named_work_is_sealed_to_the_one_who_was
     assert key.public in (await work_of(here.machine, here.room, work)).readers
 
 
-def _strangers(_agent: Agent, _space: bytes) -> Known:
-    return Known()
-
-
-@attack(ROW, off={"sync_agent.keys.acquaintances.known_in": _strangers})
+@attack(ROW, off={"sync_agent.keys.acquaintances.known_devices": lambda *_: frozenset()})
 async def test_a_colleague_whom_the_teacher_has_confirmed_comes_before_all_whom_nobody_has(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:

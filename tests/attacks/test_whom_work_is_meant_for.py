@@ -191,7 +191,7 @@ async def test_whom_a_list_calls_the_same_as_her_after_a_week_lets_go_of_no_work
     assert await named.is_kept(work)
 
 
-WAITS_FOR_NOBODY: dict[str, object] = {"sync_agent.hand_ins.first_readers._met_first": lambda *_: []}
+WAITS_FOR_NOBODY: dict[str, object] = {"sync_agent.hand_ins.first_readers.there_at_first": lambda *_: []}
 
 
 async def ends_her_grant(here: SpiedClass) -> Authority:

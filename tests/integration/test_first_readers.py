@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sync_agent.hand_ins.first_readers import FirstReaders
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from tests.harness.classroom import work_of
 from tests.harness.commands import Desk
@@ -34,3 +35,15 @@ async def test_what_a_teacher_reads_on_another_of_her_laptops_waits_for_no_first
             await here.sync(second, here.machine)
         mark = await here.machine.agent.replica.store.mark(mark_of(work))
         assert Kept.parse(mark or b"").sealed_key is None
+
+
+async def test_what_was_handed_in_by_an_earlier_version_which_noted_no_time_waits_for_whom_the_pc_met_first(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        agent, space = here.machine.agent, here.room.space
+        key = here.teacher.agent.reading_keys.newest_of(space)
+        first = await FirstReaders.of(agent, (await agent.replica.view(space)).roster)
+        assert key is not None
+        assert await first.of_these([key.public], None) == [key.public]
+        assert not await first.have([], None)

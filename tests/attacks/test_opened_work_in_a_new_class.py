@@ -1,0 +1,230 @@
+"""A copy of the server's key has somebody in a new class before Mme Petit's laptop (docs/threat-model.md).
+
+The school's PC has known that laptop for two months, in the class of before: that is one memory for all that it does
+with pupils' work (docs/adr/0415).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import pytest
+
+from protocol.folds.hand_in_keys import content_key_of
+from protocol.identity import DeviceKeys
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonKey, PersonRecord, Revocation
+from protocol.model.work import ItemKind, Receipt
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.console.frame import Notices
+from protocol.rights.vouching import Device as Pair
+from protocol.rights.vouching import device_id
+from protocol.roles import PersonRole
+from sync_agent.app import Agent
+from sync_agent.coursework.publisher import Wish, publish
+from sync_agent.hand_ins.wraps import Kept, mark_of
+from sync_agent.keys.acquaintances import Start, in_turn, known_in, there_at_first
+from tests.attacks.test_who_a_thief_says_is_gone import thief_says
+from tests.harness.attack import attack
+from tests.harness.classroom import SMALL, Given
+from tests.harness.commands import Desk
+from tests.harness.next_year import NextYear, next_year
+from tests.harness.territory import new_device
+
+ROW = "somebody of a copied key's was in a new class before her"
+
+
+def _known_by_class(agent: Agent, space: bytes) -> frozenset[Pair]:
+    """As it was while each class had a memory of its own."""
+    known = known_in(agent, space)
+    return frozenset(
+        each.device for each in in_turn(agent, space) if device_id(each.device) in known.first | known.long
+    )
+
+
+def _first_by_class(agent: Agent, space: bytes) -> list[Start]:
+    known = known_in(agent, space)
+    return [each for each in there_at_first(agent, space) if device_id(each.device) in known.first]
+
+
+def _here_alone(agent: Agent, space: bytes) -> list[Start]:
+    return sorted(in_turn(agent, space), key=lambda each: each.here_ms)
+
+
+def _anywhere_alone(agent: Agent, space: bytes) -> list[Start]:
+    return sorted(in_turn(agent, space), key=lambda each: each.anywhere_ms)
+
+
+def _after_all(_: Agent) -> int:
+    """As if work were made after whoever comes."""
+    return 1 << 62
+
+
+@pytest.fixture
+async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
+    async with next_year(tmp_path, kept_for=__name__) as made:
+        yield made
+
+
+class Named(NamedTuple):
+    """Somebody whom the copied key names."""
+
+    keys: DeviceKeys
+    person: str
+
+
+def _somebody(number: int) -> Named:
+    return Named(new_device(Random(number).randbytes), bytes([number] * 16).hex())
+
+
+async def _comes(year: NextYear, space: bytes, *named: Named) -> None:
+    """On the class's list, granted, and with a reading key."""
+    office = year.here.office
+    for one in named:
+        record = PersonRecord(f"M. {one.person[:2]}", PersonRole.TEACHER).encode()
+        listed = Draft(space, Kind.PERSON, office.server.grant, record, subject=bytes.fromhex(one.person))
+        await thief_says(office, listed)
+        year.spy = one.keys
+        await year.spy_comes(space, dated_days_ago=0, person=one.person)
+
+
+async def _an_hour_before_her(year: NextYear, *named: Named, is_cut_off_elsewhere: bool = False) -> bytes:
+    space = await year.new_class()
+    await _comes(year, space, *named)
+    await year.sync(year.machine)
+    await year.lets_her_in(space)
+    await year.sync(year.teacher)
+    if is_cut_off_elsewhere:
+        office, laptop = year.here.office, year.teacher.agent.device
+        cut = Revocation(laptop, tuple(await year.server.tips(year.here.space, laptop))).encode()
+        await thief_says(office, Draft(year.here.space, Kind.REVOKE, office.server.grant, cut))
+    await year.sync()
+    return space
+
+
+async def _who_says_her_key(year: NextYear, *, is_cut_off_elsewhere: bool = False) -> bytes:
+    """Mme Petit works in a new class, where somebody was before her, and says her reading key as his own."""
+    named = _somebody(1)
+    space = await _an_hour_before_her(year, named, is_cut_off_elsewhere=is_cut_off_elsewhere)
+    (hers,) = (await year.server.view(space)).roster.reading_keys[bytes.fromhex(year.person)]
+    await year.spy_says(space, Kind.PERSON_KEY, PersonKey(hers).encode(), named.person)
+    await year.sync()
+    return space
+
+
+async def _she_opens(year: NextYear, space: bytes) -> bytes:
+    work = await year.hand_in(space)
+    desk = Desk(year.teacher.agent)
+    await desk.files("open-hand-in", id=work.hex())
+    await desk.ask("confirm-opened", id=work.hex())
+    await year.sync()
+    return work
+
+
+async def _opens(year: NextYear, space: bytes, work: bytes, keys: DeviceKeys) -> bool:
+    shown = (await year.machine.agent.replica.view(space)).coursework.hand_ins[work]
+    return content_key_of(shown, {keys.agreement.public: keys.agreement}) is not None
+
+
+async def _key_is_kept(year: NextYear, work: bytes) -> bool:
+    mark = await year.machine.agent.replica.store.mark(mark_of(work))
+    return mark is not None and Kept.parse(mark).sealed_key is not None
+
+
+# --- what she has opened ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_cut_off_elsewhere", [False, True])
+@attack(ROW, off={"sync_agent.hand_ins.heard_opened.known_devices": _known_by_class})
+async def test_what_she_opens_in_her_first_week_there_is_given_to_nobody_who_comes_after_that(
+    year: NextYear, *, is_cut_off_elsewhere: bool
+) -> None:
+    space = await _who_says_her_key(year, is_cut_off_elsewhere=is_cut_off_elsewhere)
+    year.pass_days(1)
+    work = await _she_opens(year, space)
+    later = _somebody(2)
+    await _comes(year, space, later)
+    await year.sync()
+    assert not await _opens(year, space, work, later.keys)
+
+
+@attack(ROW, off={"sync_agent.hand_ins.handing_in.meeting_ms": _after_all})
+async def test_nor_to_whom_the_pc_has_met_before_in_a_class_of_the_keys_own(year: NextYear) -> None:
+    later = _somebody(2)
+    await _comes(year, await year.new_class(), later)
+    await year.sync(year.machine)
+    space = await _who_says_her_key(year)
+    work = await _she_opens(year, space)
+    assert await _key_is_kept(year, work), "whoever says her key as his has it kept"
+    await _comes(year, space, later)
+    await year.sync()
+    assert not await _opens(year, space, work, later.keys)
+
+
+# --- whom it waits for ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_cut_off_elsewhere", [False, True])
+@attack(ROW, off={"sync_agent.hand_ins.first_readers.there_at_first": _first_by_class})
+async def test_what_is_handed_in_while_she_is_shut_out_for_ten_minutes_waits_for_her_all_the_same(
+    year: NextYear, *, is_cut_off_elsewhere: bool
+) -> None:
+    space = await _an_hour_before_her(year, _somebody(1), is_cut_off_elsewhere=is_cut_off_elsewhere)
+    wish = Wish(space, None, ItemKind.ASSIGNMENT, "Racontez")
+    item = (await publish(year.teacher.agent, wish, Given(SMALL), Notices())).item
+    await year.sync()
+    office, laptop = year.here.office, year.teacher.agent.device
+    grant = next(each.grant for each in year.server.door.authorities() if (each.key, each.space) == (laptop, space))
+    end = Revocation(laptop, tuple(await year.server.tips(space, laptop))).encode()
+    await thief_says(office, Draft(space, Kind.REVOKE, office.server.grant, end, target=grant))
+    await year.here.sync(year.machine)
+    work = await year.here.work(year.machine, item, year.pupil)
+    await year.here.sync(year.machine)
+    stream = (await year.server.view(space)).coursework.hand_ins[work].record.content.stream
+    await year.spy_says(space, Kind.RECEIPT_TEACHER, Receipt(stream).encode(), year.pupil, target=work)
+    await year.sync(year.machine)
+    assert await _key_is_kept(year, work)
+
+    await office.do("grant", device=laptop.hex(), space=[space.hex()])
+    await year.sync()
+    assert await Desk(year.teacher.agent).files("open-hand-in", id=work.hex())
+    assert not await _key_is_kept(year, work), "by then all have it for whom it waits"
+
+
+# --- whom it is sealed to ---------------------------------------------------------------------------------------------
+
+
+async def _is_sealed_to_her(year: NextYear, space: bytes) -> bool:
+    work = await year.hand_in(space)
+    hers = year.teacher.agent.reading_keys.newest_of(space)
+    assert hers is not None
+    return hers.public in (await year.machine.agent.replica.view(space)).coursework.hand_ins[work].readers
+
+
+@attack(ROW, off={"sync_agent.keys.acquaintances.in_turn": _here_alone})
+async def test_however_many_were_there_before_her_work_is_sealed_to_her(
+    year: NextYear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.hand_ins.wraps.MAX_READERS_OF_ONE_WORK", 4)
+    space = await _an_hour_before_her(year, *map(_somebody, range(1, 8)))
+    assert await _is_sealed_to_her(year, space)
+
+
+@attack(ROW, off={"sync_agent.keys.acquaintances.in_turn": _anywhere_alone})
+async def test_however_many_the_pc_has_met_in_a_class_of_the_keys_own_work_is_sealed_to_a_new_teacher(
+    year: NextYear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.hand_ins.wraps.MAX_READERS_OF_ONE_WORK", 4)
+    many = [*map(_somebody, range(1, 8))]
+    await _comes(year, await year.new_class(), *many)
+    await year.sync(year.machine)
+    space = await year.new_class()
+    year.person = await year.here.office.add_person("M. Roy", "teacher", space.hex())
+    year.teacher = await year.here.device("teacher", year.person, space.hex())
+    await year.sync()
+    await _comes(year, space, *many)
+    await year.sync()
+    assert await _is_sealed_to_her(year, space)
