@@ -44,15 +44,13 @@ class Remembered:
     there that has said a reading key: the same for those that it met in one look. `anywhere` is the order in which it
     met them in whatever space: from `GONE` on of those that are cut off wherever it met them, and from `UNMET` on of
     those whom it does not know. `strangers` are devices that grants call theirs and from which no voice starts.
-    `sure` are devices that it knows to be theirs by notes of its own: each speaks beside the first of them. `heard_on`
-    are devices whose words go on being shown as this person's beside those of whoever speaks for them.
+    `heard_on` are devices whose words go on being shown as this person's beside those of whoever speaks for them.
     """
 
     firsts: Mapping[bytes, Sequence[Device]] = field(default_factory=dict)
     met_ms: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
     anywhere: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
     strangers: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
-    sure: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
     heard_on: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
 
     def met(self, person: bytes, device: Device) -> int:
@@ -169,7 +167,7 @@ def _until_one_is_in_use(
     *,
     only_noted: bool,
 ) -> Iterable[Device]:
-    """Those met earliest, of those met at once the earliest by date, until one leads to a device in use; then the sure.
+    """Those met earliest, of those met at once the earliest by date, until one leads to a device in use.
 
     Of who was met and is in use also if all that it has said is held back: a thief would hold that back for a moment.
     """
@@ -184,8 +182,6 @@ def _until_one_is_in_use(
         yield start
         there = [device for device in circle.start(start) if _is_in_use(device, person, apart, cut)]
         if not apart.let_back.issuperset(there):
-            sure = remembered.sure.get(person, frozenset()) - apart.let_back
-            yield from (device for device in said if device in sure and _is_in_use(device, person, apart, cut))
             return
         only_noted = only_noted or bool(there)
 

@@ -118,6 +118,7 @@ async def test_nor_with_work_of_which_somebody_on_the_list_says_so_who_says_the_
         "protocol.replica.office.opened.claimed_keys": lambda *_: frozenset(),
         "protocol.rights.speaking.Remembered.met": lambda *_: UNMET,
         "protocol.replica.office.servers_memory._strangers": lambda *_: frozenset(),
+        "protocol.replica.office.servers_memory._there": lambda *_: (),
     },
 )
 async def test_nor_with_work_of_which_a_device_says_so_that_the_server_calls_the_teachers_own_and_that_says_her_key(

@@ -5,7 +5,7 @@ Her laptop and the school's PC have known each other for two months in the class
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from protocol.model.structure import Revocation
 from protocol.model.work import Receipt
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import NO_FILES
+from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.speaking import UNMET, Remembered
 from protocol.rights.vouching import Device as Pair
@@ -48,8 +49,8 @@ ANYBODY: dict[str, object] = {"protocol.replica.office.servers_memory._strangers
 """And as if a server that knows a computer of somebody's heard others in that name too (docs/adr/0398)."""
 FORGOTTEN: dict[str, object] = {"sync_agent.machine.acquainted.GONE": UNMET << 2}
 """As if whoever is gone in a class had never been met there."""
-NOBODY_SURE: dict[str, object] = {"protocol.replica.office.servers_memory._sure": lambda *_: frozenset()}
-"""And as if a server heard the first one alone that it knows (docs/adr/0400)."""
+NOBODY_FIRST: dict[str, object] = {"protocol.replica.office.servers_memory._there": lambda *_: ()}
+"""And as if a server remembered nobody whom it knows (docs/adr/0413)."""
 FOR_GOOD: dict[str, object] = {"sync_agent.machine.acquainted.ACQUAINTANCE_MS": UNMET}
 """As if who is not confirmed were heard beside her for ever."""
 BY_AN_END_TOO: dict[str, object] = {"sync_agent.keys.first_met.is_gone": _also_by_an_end}
@@ -90,7 +91,7 @@ async def test_who_is_dated_before_her_in_a_new_class_is_her_on_no_pc_that_met_h
     assert opened, "and she opens what was handed in to her"
 
 
-@attack(ROW, off=BY_CLASS_ALONE | ANYBODY)
+@attack(ROW, off=BY_CLASS_ALONE | ANYBODY | NOBODY_FIRST)
 async def test_nor_does_such_a_receipt_free_the_key_of_work_or_close_the_class(year: NextYear) -> None:
     space = await _over_the_holidays(year)
     work = await year.hand_in(space)
@@ -266,11 +267,11 @@ async def test_nor_by_the_end_of_her_right_there_if_the_pc_has_met_that_device_i
     assert await _met_in_september(year, space) == {own_device(year.teacher.agent)}
 
 
-async def _cuts_nobody(_: object) -> None:
-    return None
+async def _nobody(_: object) -> Callable[[Authority], bool]:
+    return lambda _: False
 
 
-@attack(ROW, off={"protocol.replica.office.servers_memory.ServersMemory._read_cuts": _cuts_nobody})
+@attack(ROW, off={"protocol.replica.office.servers_memory.back_by_others": _nobody})
 async def test_nor_is_it_at_the_server(year: NextYear) -> None:
     second, space = await _stolen_and_let_in(year)
     assert await year.who_speaks(year.server, space) == {own_device(second.agent)}
@@ -290,7 +291,7 @@ async def _stolen_and_let_in(year: NextYear) -> tuple[Device, bytes]:
     return second, space
 
 
-@attack(ARCHIVE, off=BY_CLASS_ALONE | ANYBODY)
+@attack(ARCHIVE, off=BY_CLASS_ALONE | ANYBODY | NOBODY_FIRST)
 async def test_a_family_is_given_what_she_said_though_a_copied_key_dates_itself_before_her(year: NextYear) -> None:
     space = year.here.space
     work = await year.hand_in(space)
@@ -307,7 +308,7 @@ async def test_a_family_is_given_what_she_said_though_a_copied_key_dates_itself_
     assert "0/20 " not in page.replace("18/20", "")
 
 
-@attack(ARCHIVE, off=BY_CLASS_ALONE | ANYBODY | NOBODY_SURE)
+@attack(ARCHIVE, off=BY_CLASS_ALONE | ANYBODY | NOBODY_FIRST)
 async def test_what_she_has_opened_is_counted_as_opened_where_a_class_is_closed(year: NextYear) -> None:
     space = year.here.space
     work = await year.hand_in(space)

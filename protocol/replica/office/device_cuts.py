@@ -241,18 +241,39 @@ async def cut_off_here(office: Office) -> Callable[[Authority], bool]:
 
     It looks at no space: what is remembered of people's devices asks this, of which views are made.
     """
-    store, door = office.replica.store, office.replica.door
+    return _where_out(office, await _standing_here(office, await office.replica.store.scan_kinds([Kind.REVOKE])))
+
+
+async def back_by_others(office: Office) -> Callable[[Authority], bool]:
+    """Whether a grant lets a device in since such words had cut it off wherever one had by then, and they do not there.
+
+    By the order in which both came here: dates are chosen by who writes.
+    """
+    said = await office.replica.store.scan_kinds([Kind.REVOKE, Kind.GRANT, Kind.SUCCESSOR])
+    standing = await _standing_here(office, said)
+    came, is_out = {entry.id: place for place, entry in enumerate(said)}, _where_out(office, standing)
+    last = {key: max(came[order.id] for order in orders) for key, orders in standing.items()}
+    gone = {
+        key
+        for key in last
+        if all(is_out(each) for each in office.replica.door.authorities_of(key) if came.get(each.grant, -1) < last[key])
+    }
+    return lambda given: given.key in gone and not is_out(given)
+
+
+async def _standing_here(office: Office, said: Iterable[Entry]) -> dict[bytes, list[Entry]]:
+    """The revocations, of those that this server or the root has said, that no such word has taken back; by device."""
+    store = office.replica.store
     noted = await noted_cuts(store)
-    said = [one for one in await store.scan_kinds([Kind.REVOKE]) if is_said_here(one, noted)]
-    backs = await store.get(sorted(await noted_backs(store))) if said else {}
+    ours = [one for one in said if one.header.kind == Kind.REVOKE and is_said_here(one, noted)]
+    backs = await store.get(sorted(await noted_backs(store))) if ours else {}
     taken_back = {name for back in backs.values() for name in back.header.parents}
-    standing = [one for one in said if one.header.grant is None or one.id not in taken_back]
-    out = {key: {order.header.space for order in orders} for key, orders in orders_by_key(standing).items()}
+    return orders_by_key(one for one in ours if one.header.grant is None or one.id not in taken_back)
 
-    def is_out(given: Authority) -> bool:
-        return given.key in out and not out[given.key].isdisjoint(door.lineage(given.space))
 
-    return is_out
+def _where_out(office: Office, standing: Mapping[bytes, Iterable[Entry]]) -> Callable[[Authority], bool]:
+    door, out = office.replica.door, {key: {one.header.space for one in said} for key, said in standing.items()}
+    return lambda given: given.key in out and not out[given.key].isdisjoint(door.lineage(given.space))
 
 
 async def _lifted(office: Office, key: bytes, orders: Sequence[tuple[Entry, bool]]) -> set[bytes]:
