@@ -42,6 +42,7 @@ async def _never(_store: object) -> None:
 AS_IF_NOTHING_WAS_LOST = {
     "sync_server.opened.app.last_loss": _never,
     "protocol.replica.office.known_here.came_at_once": _never,
+    "protocol.replica.office.called_first.came_at_once": _never,
 }
 
 

@@ -40,12 +40,12 @@ def _of_the_backup(known: KnownHere, name: bytes) -> bool:
     return name not in known._later
 
 
-def _as_it_came(_known: KnownHere, said: Sequence[Authority]) -> list[Authority]:
+def _as_it_came(said: Sequence[Authority]) -> list[Authority]:
     return list(said)
 
 
-def _lowest_of_the_backup(known: KnownHere, said: Sequence[Authority]) -> Authority | None:
-    return min((each for each in said if each.grant not in known._later), key=lambda each: each.rank, default=None)
+def _first_of_the_backup(said: Sequence[Authority]) -> Authority:
+    return said[0]
 
 
 KNOWN_BY_IT = {"protocol.replica.office.known_here.KnownHere._is_of_before": _of_the_backup}
@@ -181,13 +181,13 @@ async def _let_in_by_a_restored_server(here: Town, role: Role, person: str | Non
         return role
 
 
-@attack(ROW, off={"protocol.replica.office.known_here.KnownHere.lowest_at_once": _lowest_of_the_backup})
+@attack(ROW, off={"protocol.replica.office.grants.least_of": _first_of_the_backup})
 async def test_a_pc_that_is_an_administrators_alone_in_a_backup_is_let_in_as_a_pc(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         assert await _let_in_by_a_restored_server(here, Role.ADMIN, None) is Role.MACHINE
 
 
-@attack(ROW, off={"protocol.replica.office.known_here.KnownHere.least_first": _as_it_came})
+@attack(ROW, off={"protocol.replica.office.grants.least_first": _as_it_came})
 async def test_a_pc_that_is_a_teachers_alone_in_a_backup_is_let_in_as_a_pc(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         person = await here.office.add_person("M. Roy", "teacher")

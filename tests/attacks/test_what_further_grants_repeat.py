@@ -108,6 +108,69 @@ async def test_a_pc_comes_into_a_further_class_as_a_pc_though_a_server_calls_it_
         assert _granted(head.agent, space, here.machine.agent.device).role is Role.MACHINE
 
 
+def _as_it_came(said: Sequence[Authority]) -> list[Authority]:
+    """As if what came to a head's computer in one look had come in an order."""
+    return list(said)
+
+
+def _the_first(said: Sequence[Authority]) -> Authority:
+    return said[0]
+
+
+@attack(
+    ADDED,
+    off={
+        "protocol.replica.office.grants.least_first": _as_it_came,
+        "protocol.replica.office.grants.least_of": _the_first,
+    },
+)
+@pytest.mark.parametrize("role", [Role.TEACHER, Role.RELAY])
+async def test_so_it_does_on_a_heads_computer_that_came_later_and_heard_of_the_servers_word_first(
+    tmp_path: Path, role: Role
+) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        territory, pc = here.room.territory, here.machine.agent
+        alone = await territory.person("M. Roy", PersonRole.TEACHER, here.room.space)
+        # a device takes the territory's entries before those of a class, where the PC was let in months ago
+        whose = alone if role is Role.TEACHER else None
+        await territory.let_in(pc.keys, role, territory.replica.territory, person=whose)
+        head, _ = await confirmed_head(here)
+        await here.sync(head)
+        assert head.agent.replica.door.authorities_of(pc.device)[0].role is role
+        desk = Desk(head.agent)
+        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+        await desk.ask("grant", device=pc.device.hex(), space=[space])
+        assert _granted(head.agent, space, pc.device).role is Role.MACHINE
+        assert ("grants call it teacher as well" in " ".join(desk.told)) is (role is Role.TEACHER)
+
+
+async def test_a_laptop_that_a_server_calls_a_pc_comes_along_with_its_teacher_as_hers(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        territory, laptop = here.room.territory, here.teacher.agent
+        await territory.let_in(laptop.keys, Role.MACHINE, territory.replica.territory)
+        head, _ = await confirmed_head(here)
+        await here.sync(head)
+        desk = Desk(head.agent)
+        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+        await desk.ask("grant", person=here.room.teacher_person.hex(), space=[space])
+        assert _granted(head.agent, space, laptop.device).role is Role.TEACHER
+
+
+@attack(ADDED, off={"protocol.replica.office.grants.least_of": _the_first})
+async def test_nor_is_a_substitutes_stay_longer_for_that(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        territory, ends_ms = here.room.territory, here.room.territory.clock() + 15 * DAY_MS
+        substitute = await territory.person("M. Remplaçant", PersonRole.TEACHER, here.room.space)
+        laptop = await here.room.device(Role.TEACHER, person=substitute, until_ms=ends_ms)
+        await territory.let_in(laptop.agent.keys, Role.TEACHER, territory.replica.territory, person=substitute)
+        head, _ = await confirmed_head(here)
+        await here.sync(laptop, head, laptop, head)
+        desk = Desk(head.agent)
+        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+        await desk.ask("grant", device=laptop.agent.device.hex(), space=[space])
+        assert _granted(head.agent, space, laptop.agent.device).until_ms == ends_ms
+
+
 @attack(ADDED, off={"protocol.replica.office.grants._repeated": _the_last_of_all})
 async def test_a_laptop_that_a_head_lets_in_further_stays_when_codes_end_that_a_server_added_to_it(
     tmp_path: Path,

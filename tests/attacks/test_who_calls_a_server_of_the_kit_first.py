@@ -30,7 +30,10 @@ async def _as_it_came(_store: object) -> bool:
     return False
 
 
-IN_ITS_ORDER = {"protocol.replica.office.known_here.came_at_once": _as_it_came}
+IN_ITS_ORDER = {
+    "protocol.replica.office.known_here.came_at_once": _as_it_came,
+    "protocol.replica.office.called_first.came_at_once": _as_it_came,
+}
 
 
 @asynccontextmanager

@@ -199,10 +199,10 @@ async def _tell_if_raised(device: bytes, given: grants.Raised | None, program: s
     """That other grants call a device more than what it was let in as: nobody honest makes it another one."""
     if given is not None and given.higher is not None:
         await outgoing.progress(
-            f"the device {device.hex()} comes in as {given.role}, which it was let in as first; grants call it "
-            f"{given.higher} as well. If nobody decided that, whoever wrote them may have had the server's key: "
-            f"`{program} devices` shows where it is what, `rotate server --kit --since` ends what was said since. If "
-            f"it is meant to be more there, a code (`{program} invite`) says so, in a folder of its own"
+            f"the device {device.hex()} comes in as {given.role}, and as no more; grants call it {given.higher} as "
+            f"well. If nobody decided that, whoever wrote them may have had the server's key: `{program} devices` "
+            "shows where it is what, and `rotate server --kit --since`, at the server, ends what was said since. If it "
+            f"is meant to be more there, a code (`{program} invite`) says so, in a folder of its own"
         )
 
 

@@ -12,11 +12,11 @@ Rules:
   keys of the class; and whoever calls it somebody else's later makes it nobody else's (docs/adr/0176);
 - that a grant gives a device the rank of this office, or more, keeps it out of nothing that it has not got by that;
 - with a teacher come the devices that stand for the teacher, not a PC that somebody calls hers;
-- so do role and end, where a school is run, unless this machine has given others itself; after the end, a grant to the
-  device takes it up again for good;
+- role and end are what gives least, where a school is run, unless this machine has given others itself; after the end,
+  a grant to the device takes it up again for good;
 - at a server all of these are those of the first grant, whoever may say what in the class; role and end also of one
-  that has ended: what raises a device later is told and not repeated (docs/adr/0300); out of a backup nothing was
-  first, and what gives least counts (docs/adr/0347);
+  that has ended; but what gives least, where nothing was first (`called_first`);
+- what raises a device is told and not repeated (docs/adr/0300);
 - what somebody else has granted already is said all the same (docs/adr/0188).
 """
 
@@ -34,9 +34,10 @@ from protocol.model.structure import Grant, PersonRecord
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.called_first import goes_by_no_order, least_first, least_of
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.held_in_space import grants_not_held_back
-from protocol.replica.office.known_here import KnownHere, note_named
+from protocol.replica.office.known_here import note_named
 from protocol.replica.office.people import list_draft, listings
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
@@ -144,8 +145,8 @@ async def _with_a_say(office: Office, device: bytes, spaces: Sequence[bytes]) ->
     known = [grant for grant in standing if grant.rank < office.rank] or standing
     if office.rank < RANK[Role.SERVER]:  # which has a say everywhere, and so has whoever copied its key
         known = [grant for grant in known if _has_a_say(office, grant, spaces)] or [_latest(known)]
-        return _by_what_it_was(office, known)
-    return (await KnownHere.of(office)).least_first(_by_what_it_was(office, known))
+    known = _by_what_it_was(office, known)
+    return least_first(known) if await goes_by_no_order(office) else known
 
 
 def _by_what_it_was(office: Office, known: Sequence[Authority]) -> list[Authority]:
@@ -333,17 +334,19 @@ def _stands_for(grant: Authority, person: bytes) -> bool:
 async def _repeated(office: Office, alike: Sequence[Authority], known: Sequence[Authority]) -> Authority:
     """What a further grant says of a device, of whose `known` grants these say the same, in the order they came in.
 
-    Keys and code are the first one's: who came by a thief's code goes with it, and nobody else. So are role and end,
-    unless this machine has said others since: the server's key is enough to say both anew, and at a server to say it as
-    this machine. There they are the first one's of all; only once its end is over, the last end that the device has.
+    Keys and code are the first one's: who came by a thief's code goes with it, and nobody else. Role and end are what
+    gives least, unless this machine has said others since: the server's key is enough to say both anew, and at a server
+    to say it as this machine. There they are the first one's of all, if any was first; only once its end is over, the
+    last end that the device has.
     """
     first, said = alike[0], alike[0]
     if office.rank >= RANK[Role.SERVER]:
         said = await _first_said(office, first)
         if said.until_ms is not None and said.until_ms <= office.now_ms():
             said = replace(said, until_ms=await _end_of(office, known))
-    elif own := [grant for grant in alike if grant.author == office.own_device[0]]:
-        said = own[-1]
+    else:
+        own = [grant for grant in alike if grant.author == office.own_device[0]]
+        said = own[-1] if own else least_of(alike)
     is_over = said.until_ms is not None and said.until_ms <= office.now_ms()
     until_ms = None if is_over else said.until_ms
     return replace(first, role=said.role, until_ms=until_ms)
@@ -356,19 +359,25 @@ async def _first_said(office: Office, like: Authority) -> Authority:
     """
     same = [each for each in grants_of(office, like.key) if _standing(each) == _standing(like)]
     same = await grants_not_held_back(office.replica, same) or [like]
-    least = (await KnownHere.of(office)).lowest_at_once([each for each in same if each.predecessor is None])
-    if least is not None and same[0].predecessor is None:
-        return least
+    if same[0].predecessor is None and await goes_by_no_order(office):
+        return least_of([each for each in same if each.predecessor is None])
     began = office.replica.door.began_with(same[0])
     return next((each for each in same if each.predecessor is None and each.role is began.role), same[0])
 
 
 async def raised(office: Office, device: bytes, spaces: Sequence[bytes]) -> Raised | None:
-    """As what a server has let a device into one of these spaces, and what else it is called by now."""
-    if office.rank < RANK[Role.SERVER]:
+    """As what this office has let a device into one of these spaces, and what else it is called by now.
+
+    By whoever has a say there: another school calls anybody's what it likes.
+    """
+
+    def is_given(grant: Authority) -> bool:
+        return grant.space in spaces and grant.author == office.own_device[0]
+
+    if not any(map(is_given, grants_of(office, device))):  # as most that grants call somebody's: asked of each
         return None
-    known = await standing_grants(office, device)
-    given = [grant for grant in known if grant.space in spaces and grant.author == office.own_device[0]]
+    known = [grant for grant in await standing_grants(office, device) if _has_a_say(office, grant, spaces)]
+    given = list(filter(is_given, known))
     if not given:
         return None
     here, highest = _latest(given), _latest(known)

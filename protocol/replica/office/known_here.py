@@ -259,20 +259,6 @@ class KnownHere:
         """Which of these devices came along, and were told of: they count until somebody is known."""
         return {each.pair for each in called if self._is_noted(each, How.TOLD)}
 
-    def least_first(self, said: Sequence[Authority]) -> list[Authority]:
-        """Of what was said at once of one device and the same keys what gives less comes first; else as it came here.
-
-        A grant that names other keys beside the one that signs goes before none: those are a thief's (docs/adr/0176).
-        """
-        if not self.at_once:
-            return list(said)
-        return sorted(said, key=lambda each: (each.pair != said[0].pair, each.rank))
-
-    def lowest_at_once(self, said: Sequence[Authority]) -> Authority | None:
-        """Of what was said at once of one device what gives least; None where something was first."""
-        ends = {each.grant: (each.until_ms is None, each.until_ms or 0) for each in said}
-        return min(said, key=lambda each: (each.rank, *ends[each.grant]), default=None) if self.at_once else None
-
     def has_met(self, right: Authority | None, *, since_noted: bool) -> bool:
         """Whether it is noted how a right came in here; or, unless it has to be `since_noted`, it is of before."""
         if right is None:
