@@ -175,7 +175,7 @@ async def space_add(
     name: Annotated[str, Argument(help="What the class is called.")],
     *,
     school: Annotated[str, Option(metavar="UAI", help="The school's code.")],
-    year: Annotated[str | None, Option(metavar="2026-2027", help="The school year.")] = None,
+    year: Annotated[str | None, Option(metavar="2026-2027", help="The school year (today's); `none` for none.")] = None,
     person: Annotated[
         list[str] | None, Option("--person", metavar="ID", help="Who teaches there, known from another class.")
     ] = None,

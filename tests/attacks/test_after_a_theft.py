@@ -205,7 +205,7 @@ async def test_a_thief_breaks_no_spaces_key_for_good(tmp_path: Path) -> None:
 
 async def head_of_another_school(here: Town) -> tuple[bytes, Device]:
     """A class of another school, and the device of who runs that one."""
-    made = await here.office.do("space add", name="CP", school="0180002Y", year=None)
+    made = await here.office.do("space add", name="CP", school="0180002Y", year="none")
     return bytes.fromhex(made["space"]), await here.device("head", None, "0180002Y")
 
 
@@ -241,7 +241,7 @@ async def test_a_laptop_that_another_school_calls_a_teachers_comes_into_no_class
             spy.signing.public, spy.agreement.public, spy.tls.fingerprint, Role.TEACHER, bytes.fromhex(petit), None
         )
         await say(here, head, Draft(room, Kind.GRANT, None, given.encode()))
-        other = (await here.office.do("space add", name="CM1", school="0180001D", year=None))["space"]
+        other = (await here.office.do("space add", name="CM1", school="0180001D", year="none"))["space"]
         await here.office.do("grant", person=petit, space=[other])
         readable = here.office.server.replica.readable
         assert bytes.fromhex(other) in await readable(laptop.agent.device)

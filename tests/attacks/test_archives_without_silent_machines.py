@@ -116,7 +116,7 @@ async def test_who_has_a_child_forgotten_is_told_whose_work_goes_unseen_and_can_
 @attack(ROW, off=NOBODY_LOOKS)
 async def test_of_a_class_that_the_child_has_left_it_is_told_as_well(silent: Silent) -> None:
     office = silent.here.office
-    other = (await office.do("space add", name="CM2 B", school="0180001D", year=None))["space"]
+    other = (await office.do("space add", name="CM2 B", school="0180001D", year="none"))["space"]
     await office.do("grant", person=silent.pupil, space=[other])
     await office.do("ungrant", person=silent.pupil, space=[office.space])
     await _pass(silent.here, 1, silent.machine)

@@ -84,7 +84,7 @@ async def test_a_backup_gives_no_class_the_packs_of_another(case: Case) -> None:
     record = Revision(ItemKind.LESSON, "Contrôle", None, None, ContentRef(exam.stream, len(exam.data), 1))
     async with office(case.folder / "server", kit=case.kit) as desk:
         space = bytes.fromhex(desk.space)
-        other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+        other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
         # so that the other class has entries at all
         await desk.add_person("Tom", "pupil", other)
         await desk.server.write([Draft(space, Kind.REVISION, desk.server.grant, record.encode())])

@@ -133,7 +133,7 @@ async def test_none_of_them_is_folded_to_find_that_out(
 
 
 async def test_a_class_that_is_held_back_has_keys_once_somebody_is_let_in(here: Office, tmp_path: Path) -> None:
-    made = await here.do("space add", name="CE2", school="0180001D", year=None)
+    made = await here.do("space add", name="CE2", school="0180001D", year="none")
     space = bytes.fromhex(made["space"])
     await replaces_keys(here, tmp_path)
     before = await keys_said_in(here, [space])

@@ -188,7 +188,7 @@ async def test_nor_have_those_told_a_restored_server_who_are_let_into_another_sc
 async def test_of_a_class_from_which_a_pc_was_taken_by_a_command_nothing_is_awaited_of_it(tmp_path: Path) -> None:
     async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, pupil, item)):
         await here.work(machine, item, pupil)
-        other = (await here.office.do("space add", name="CM1", school="0180001D", year=None))["space"]
+        other = (await here.office.do("space add", name="CM1", school="0180001D", year="none"))["space"]
         key = machine.agent.device.hex()
         await here.office.do("grant", device=key, space=[other])
         await here.office.do("ungrant", device=key, space=[here.office.space])
@@ -210,7 +210,7 @@ async def test_nor_once_that_is_said_of_one_to_which_a_thief_has_closed_it(tmp_p
 
 async def test_what_is_closed_to_it_elsewhere_keeps_no_class_open_of_which_it_has_told(tmp_path: Path) -> None:
     async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, _, _)):
-        other = (await here.office.do("space add", name="CM1", school="0180001D", year=None))["space"]
+        other = (await here.office.do("space add", name="CM1", school="0180001D", year="none"))["space"]
         await here.office.do("grant", device=machine.agent.device.hex(), space=[other])
         await calls_for_an_hour(here)
         await moved_elsewhere(here, machine)

@@ -120,7 +120,7 @@ async def test_who_used_a_thiefs_code_for_one_more_class_stays_in_the_class_of_b
         head, _ = await a_head(here)
         laptop, _ = await those_there(here)
         server = here.office.server
-        other = bytes.fromhex((await here.office.do("space add", name="CM2", school="0180001D", year=None))["space"])
+        other = bytes.fromhex((await here.office.do("space add", name="CM2", school="0180001D", year="none"))["space"])
         (made,) = await server.write([Draft(server.replica.door.territory, Kind.INVITE, server.grant, code(here))])
         await here.sync(head)
         under = max(await head.agent.replica.authorities(head.agent.device), key=lambda each: each.rank).grant

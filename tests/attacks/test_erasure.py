@@ -650,7 +650,7 @@ async def test_a_list_elsewhere_makes_no_erasure_of_one_an_erasure_of_all(tmp_pa
         others = [await desk.add_person(f"Élève {number}", "pupil") for number in range(3)]
         double = await desk.add_person("LEA", "pupil")
         await merge_persons(desk.server, bytes.fromhex(double), bytes.fromhex(lea))
-        club = bytes.fromhex((await desk.do("space add", name="Club", school="0180001D", year=None))["space"])
+        club = bytes.fromhex((await desk.do("space add", name="Club", school="0180001D", year="none"))["space"])
         record = PersonRecord("Élève", PersonRole.PUPIL, left=True, same_as=bytes.fromhex(lea))
         await desk.server.say([list_draft(bytes.fromhex(other), record, club) for other in others])
 

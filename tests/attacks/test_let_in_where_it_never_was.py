@@ -46,7 +46,7 @@ async def _class_with_feedback(here: Town) -> Device:
     await calls_for_an_hour(here)
     await Desk(teacher.agent).ask("confirm-opened", id=work.hex())
     await Desk(teacher.agent).ask("feedback", id=work.hex(), text="Viens me parler, Léa.", mark="8/20", redo=False)
-    other = (await here.office.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await here.office.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     return await here.device("machine", space=other)
 
 
@@ -121,7 +121,7 @@ async def test_one_that_says_nothing_of_it_is_let_in_by_the_same_command_without
 async def test_nor_is_one_asked_about_that_comes_back_into_a_class_from_which_it_was_moved(tmp_path: Path) -> None:
     async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, (_, machine, _, _, _)):
         key = machine.agent.device.hex()
-        other = (await here.office.do("space add", name="CM1", school="0180001D", year=None))["space"]
+        other = (await here.office.do("space add", name="CM1", school="0180001D", year="none"))["space"]
         await here.office.do("grant", device=key, space=[other])
         await here.office.do("ungrant", device=key, space=[here.office.space])
         await calls_for_an_hour(here)

@@ -337,7 +337,7 @@ async def test_nor_does_one_that_names_a_code_of_another_schools_head_whom_a_cop
 ) -> None:
     his, head, server = spy(), spy(), thieving.office.server
     person = await thieving.office.add_person("M. Durand", "teacher")  # who has no computer yet
-    made = await thieving.year.do("space add", name="CE1", school="0180002E", year=None)
+    made = await thieving.year.do("space add", name="CE1", school="0180002E", year="none")
     other = bytes.fromhex(made["space"])
     school = server.replica.door.parent(other)
     right = await thieving.brings(Kind.GRANT, thieving.let_in(head, Role.HEAD), space=school)

@@ -24,6 +24,7 @@ from protocol.model.structure import Grant
 from protocol.model.work import ContentRef, HandIn
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.http.connections import Bounds, listening
+from protocol.replica.office.names import NO_YEAR
 from protocol.roles import Role
 from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.api.health import Health as HealthPages
@@ -171,7 +172,7 @@ async def fleet(folder: Path) -> AsyncIterator[Fleet]:
         await add_administrator(server, ADMINISTRATOR, verifier_of(PASSPHRASE, os.urandom(16)))
         classes = [made.space]
         for name, school in (("CE1", "0180002E"), ("6e B", "0180003F")):
-            classes.append((await made.do("space add", name=name, school=school, year=None))["space"])
+            classes.append((await made.do("space add", name=name, school=school, year=NO_YEAR))["space"])
         found = Fleet(made, url, {}, classes, clock, survey)
         clock.ms = now_ms - 60 * DAY_MS
         pupil = await made.add_person("Léa", "pupil", classes[1])

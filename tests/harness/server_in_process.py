@@ -22,6 +22,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Grant
 from protocol.replica.at_work.replica import Draft, Entropy
 from protocol.replica.console.operation import NO_FILES
+from protocol.replica.office.names import NO_YEAR
 from protocol.trust.envelope import OpenedRequest
 from protocol.trust.kit import Kit
 from sync_server.handlers.by_kit.territory import begin_territory, new_kit
@@ -254,5 +255,5 @@ async def office(folder: Path, clock: SimClock | None = None, *, kit: Kit | None
     )
     async with opened(folder, now_ms=clock, entropy=os.urandom) as server:
         found = Office(server, clock)
-        found.space = (await found.do("space add", name="CM2 B", school="0180001D", year=None))["space"]
+        found.space = (await found.do("space add", name="CM2 B", school="0180001D", year=NO_YEAR))["space"]
         yield found

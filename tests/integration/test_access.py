@@ -328,7 +328,7 @@ async def test_an_archive_for_which_there_is_no_room_is_told_by_its_name_and_lea
 async def test_that_a_server_was_restored_is_told_once_however_many_classes_had_the_child(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         _, _, _, pupil, _ = await here.class_in_step()
-        other = (await here.office.do("space add", name="Chorale", school="0180001D", year=None))["space"]
+        other = (await here.office.do("space add", name="Chorale", school="0180001D", year="none"))["space"]
         await here.office.do("grant", person=pupil, space=[other])
         await make_backup(here.office.server, tmp_path / "backup")
         here.office.clock.advance(8 * DAY_MS)

@@ -32,7 +32,7 @@ async def _invited_to(year: Year, name: str) -> list[str]:
 
 
 async def _second(year: Year) -> str:
-    made = await year.do("space add", name="CM2 B", school="0180001D", year=None)
+    made = await year.do("space add", name="CM2 B", school="0180001D", year="none")
     return str(made["space"])
 
 

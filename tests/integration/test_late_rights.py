@@ -22,7 +22,7 @@ async def test_a_laptop_that_goes_on_in_a_class_of_which_the_server_heard_later_
 ) -> None:
     kit = new_kit("Cher", os.urandom)
     async with office(tmp_path / "burnt", kit=kit) as burnt:
-        other = str((await burnt.do("space add", name="CE1", school="0180001D", year=None))["space"])
+        other = str((await burnt.do("space add", name="CE1", school="0180001D", year="none"))["space"])
         petit = await burnt.add_person("Mme Petit", "teacher", burnt.space, other)
         laptop = await burnt.enrol(await burnt.invite("teacher", burnt.space, other, person=petit))
         device, before = laptop.keys.signing.public, burnt.server.replica

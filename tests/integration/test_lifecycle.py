@@ -14,6 +14,7 @@ from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import Kind
 from protocol.model.work import ItemKind
 from protocol.replica.console.frame import Notices
+from protocol.replica.office.names import NO_YEAR
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.rights.vouching import device_id
 from sync_agent.coursework.publisher import Wish, publish
@@ -133,7 +134,7 @@ async def test_who_retires_is_off_the_lists_with_their_devices_cut_off_and_their
 
 async def test_lessons_go_on_to_the_next_class_once_and_assignments_stay(year: Year) -> None:
     await year.lesson()
-    following = (await year.do("space add", name="CM2 C", school="0180001D", year=None))["space"]
+    following = (await year.do("space add", name="CM2 C", school="0180001D", year="none"))["space"]
     await year.do("grant", person=year.person, device=None, space=[following])
     await year.here.sync(year.teacher)
     desk = Desk(year.teacher.agent)
@@ -150,7 +151,7 @@ async def test_lessons_go_on_to_the_next_class_once_and_assignments_stay(year: Y
 
 async def test_what_a_teacher_has_withdrawn_stays_and_is_named_and_nobody_is_asked(year: Year) -> None:
     await year.lesson()
-    following = (await year.do("space add", name="CM2 C", school="0180001D", year=None))["space"]
+    following = (await year.do("space add", name="CM2 C", school="0180001D", year="none"))["space"]
     await year.do("grant", person=year.person, device=None, space=[following])
     await year.here.sync(year.teacher)
     desk, space = Desk(year.teacher.agent), year.here.office.space
@@ -245,7 +246,7 @@ async def test_in_a_closed_class_nothing_is_done_that_nobody_would_be_shown(year
 async def test_the_next_years_class_is_meant_by_the_name_of_a_closed_one(year: Year) -> None:
     office = year.here.office
     (closed,) = await year.do("space list")
-    wanted = {"name": closed["name"], "school": "0180001D", "year": None}
+    wanted = {"name": closed["name"], "school": "0180001D", "year": NO_YEAR}
     fresh = (await year.do("space add", **wanted))["space"]
     await year.do("grant", space=[fresh], device=year.teacher.agent.device.hex())
     with pytest.raises(BadInput, match="2 spaces here are called"):

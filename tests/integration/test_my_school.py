@@ -36,6 +36,7 @@ async def test_she_makes_a_class_adds_people_and_gives_codes(room: Classroom) ->
     head = await head_of(room)
     async with portal(head.agent) as surfer:
         assert "Mon école" in await surfer.page("/")
+        assert 'name="year" maxlength="9" value="2026-2027"' in await surfer.page("/school")
         made = await surfer.send("/school", "/school", {"name": "CE2", "year": "2026-2027"})
         place = made.headers["Location"].partition("?")[0]
         assert made.headers["Location"].endswith("?done=class")

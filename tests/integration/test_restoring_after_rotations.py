@@ -215,7 +215,7 @@ async def test_what_a_stolen_backup_could_sign_is_cut_off_after_a_restore_too(sc
 async def test_a_server_made_anew_after_a_rotation_refuses_nobody_whom_the_one_before_had_let_in(
     scene: Scene, *, noted: bool
 ) -> None:
-    space = (await scene.here.office.do("space add", name="CE1", school="0180002Y", year=None))["space"]
+    space = (await scene.here.office.do("space add", name="CE1", school="0180002Y", year="none"))["space"]
     far = await scene.here.device("machine", space=space)
     await scene.rotate_server(noted=noted)
     await scene.here.office.add_person("Tom", "pupil")

@@ -12,6 +12,7 @@ import pytest
 from protocol.errors import BadInput, Code
 from protocol.identity import territory_id
 from protocol.limits import ERASURE_DELAY_MS
+from protocol.replica.at_work.space_names import made_spaces
 from protocol.trust.invitation import territory_fingerprint
 from tests.harness.classroom import classroom
 from tests.harness.commands import Desk
@@ -104,8 +105,8 @@ async def test_a_class_with_somebody_whom_no_list_has_is_not_made(desk: Office) 
 
 async def test_who_adds_a_teacher_once_more_in_another_class_of_the_school_is_told(desk: Office) -> None:
     (row,) = await desk.do("space list")
-    further = (await desk.do("space add", name="CE2", school=row["school"]))["space"]
-    elsewhere = (await desk.do("space add", name="CE2", school="0180009M"))["space"]
+    further = (await desk.do("space add", name="CE2", school=row["school"], year="none"))["space"]
+    elsewhere = (await desk.do("space add", name="CE2", school="0180009M", year="none"))["space"]
     first, _ = [await desk.add_person("Mme Petit", "teacher", space) for space in (desk.space, elsewhere)]
     assert desk.said.lines == []
     again = await desk.add_person("Mme Petit", "teacher", further)
@@ -114,3 +115,10 @@ async def test_who_adds_a_teacher_once_more_in_another_class_of_the_school_is_to
     lets = f"`grant --person {first} --space {further}` lets the one whom lists have had into this class"
     assert f"`person retire {again}` takes this one off again, and {lets}" in told
     assert "what this one says is signed “Mme Petit (2)”" in told
+
+
+async def test_who_makes_a_class_without_saying_its_year_is_told_which_it_is_of(desk: Office) -> None:
+    space = (await desk.do("space add", name="CE2", school="0180001D"))["space"]
+    (told,) = desk.said.lines
+    assert "of the school year 2026-2027" in told
+    assert (await made_spaces(desk.server.replica))[bytes.fromhex(space)].year == "2026-2027"

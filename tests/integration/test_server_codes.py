@@ -28,7 +28,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Office]:
 
 
 async def test_a_teachers_code_needs_a_teacher_of_each_space(desk: Office) -> None:
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     teacher = await desk.add_person("Mme Petit", "teacher")
     pupil = await desk.add_person("Léa", "pupil", desk.space, other)
     assert await refusal(desk.invite("teacher", desk.space, other, person=teacher)) is Code.UNKNOWN_PERSON
@@ -37,7 +37,7 @@ async def test_a_teachers_code_needs_a_teacher_of_each_space(desk: Office) -> No
 
 
 async def test_a_code_opens_all_its_spaces_at_once_with_all_that_is_needed_to_check_them(desk: Office) -> None:
-    other = (await desk.do("space add", name="6e", school="0180002E", year=None))["space"]
+    other = (await desk.do("space add", name="6e", school="0180002E", year="none"))["space"]
     member = await desk.enrol(await desk.invite("machine", desk.space, other), name="Hibou")
     assert {grant.header.space.hex() for grant in member.grants} == {desk.space, other}
     known: set[bytes] = set()
@@ -119,7 +119,7 @@ async def test_a_code_of_another_territory_opens_nothing(desk: Office, tmp_path:
 async def test_an_invitation_gives_no_more_than_its_author_has(
     desk: Office, role: Role, where: str, opens: bool
 ) -> None:
-    foreign = (await desk.do("space add", name="6e", school="0180002E", year=None))["space"]
+    foreign = (await desk.do("space add", name="6e", school="0180002E", year="none"))["space"]
     admin = await desk.enrol(await desk.invite("admin"))
     spaces = {"own": [desk.space], "foreign": [desk.space, foreign], "unknown": [UNKNOWN_ID], "nowhere": []}[where]
     invitation = Invitation.create(desk.server.replica.territory, os.urandom(10))

@@ -54,19 +54,19 @@ async def test_a_class_makes_its_school_once(desk: Office) -> None:
 
 
 async def test_two_classes_may_have_the_same_name(desk: Office) -> None:
-    twin = await desk.do("space add", name="CM2 B", school="0180001D", year=None)
+    twin = await desk.do("space add", name="CM2 B", school="0180001D", year="none")
     assert twin["space"] != desk.space
     assert [row["name"] for row in await desk.do("space list")] == ["CM2 B", "CM2 B"]
 
 
 async def test_a_wrong_check_letter_is_told_and_not_refused(desk: Office) -> None:
-    await desk.do("space add", name="CP", school="0180001A", year=None)
+    await desk.do("space add", name="CP", school="0180001A", year="none")
     assert any("0180001" in line and "D" in line for line in desk.said.lines)
     assert {row["school"] for row in await desk.do("space list")} == {"0180001A", "0180001D"}
 
 
 async def test_somebody_on_several_lists_is_one_person(desk: Office) -> None:
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     person = await desk.add_person("Mme Petit", "teacher", desk.space, other, desk.space)
     await desk.add_person("Léa", "pupil")
     assert await desk.do("person list", space=other) == [

@@ -27,7 +27,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Office]:
 
 
 async def test_a_device_is_let_into_more_spaces_in_its_own_role(desk: Office) -> None:
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     member = await desk.enrol(await desk.invite("machine"))
     await desk.do("grant", device=member.id, space=[other])
     assert {desk.space, other} < await member.spaces()
@@ -37,7 +37,7 @@ async def test_a_device_is_let_into_more_spaces_in_its_own_role(desk: Office) ->
 
 
 async def test_a_teacher_comes_into_a_space_with_their_devices(desk: Office) -> None:
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     person = await desk.add_person("Mme Petit", "teacher")
     laptop = await desk.enrol(await desk.invite("teacher", person=person))
     await desk.do("grant", person=person, space=[other])
@@ -48,7 +48,7 @@ async def test_a_teacher_comes_into_a_space_with_their_devices(desk: Office) -> 
 
 
 async def test_a_teachers_device_brings_its_teacher_along(desk: Office) -> None:
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     person = await desk.add_person("Mme Petit", "teacher")
     laptop = await desk.enrol(await desk.invite("teacher", person=person))
     await desk.do("grant", device=laptop.id, space=[other])
@@ -59,7 +59,7 @@ async def test_a_teachers_device_brings_its_teacher_along(desk: Office) -> None:
 async def test_of_a_teacher_whose_last_class_was_closed_it_is_said_what_lets_her_computer_in(
     desk: Office, tmp_path: Path
 ) -> None:
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     laptop = await desk.enrol(await desk.invite("teacher", person=await desk.add_person("Mme Petit", "teacher")))
     await desk.with_kit("space close", kit_in(tmp_path / "server" / "kit", None), space=desk.space, unheard_too=True)
     with pytest.raises(BadInput, match=r"no list names any more.*`person add`.*`invite`") as refused:
@@ -68,7 +68,7 @@ async def test_of_a_teacher_whose_last_class_was_closed_it_is_said_what_lets_her
 
 
 async def test_a_device_let_go_from_a_space_keeps_the_others_and_can_come_back(desk: Office) -> None:
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     member = await desk.enrol(await desk.invite("machine", desk.space, other))
     await desk.do("ungrant", device=member.id, space=[other])
     assert desk.space in await member.spaces()
@@ -86,7 +86,7 @@ async def test_a_device_let_go_from_a_space_keeps_the_others_and_can_come_back(d
 
 
 async def test_a_relay_let_go_from_one_class_keeps_the_rest_of_its_school(desk: Office) -> None:
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     relay = await desk.enrol(await desk.invite("relay", "0180001D"))
     assert {desk.space, other} < await relay.spaces()
     await desk.do("ungrant", device=relay.id, space=[other])
@@ -97,7 +97,7 @@ async def test_a_relay_let_go_from_one_class_keeps_the_rest_of_its_school(desk: 
 
 
 async def test_somebody_who_leaves_a_class_is_off_its_list_and_their_devices_with_them(desk: Office) -> None:
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     person = await desk.add_person("M. Blanc", "teacher", desk.space, other)
     laptop = await desk.enrol(await desk.invite("teacher", desk.space, other, person=person))
     bystander = await desk.enrol(await desk.invite("machine", desk.space, other))
@@ -114,7 +114,7 @@ async def test_somebody_who_leaves_a_class_is_off_its_list_and_their_devices_wit
 
 
 async def test_granting_a_person_lets_no_stolen_laptop_back_in(desk: Office) -> None:
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     person = await desk.add_person("Mme Petit", "teacher")
     stolen, kept = [await desk.enrol(await desk.invite("teacher", person=person)) for _ in range(2)]
     await desk.do("revoke", device=stolen.id)
@@ -132,8 +132,8 @@ async def test_granting_a_person_lets_no_stolen_laptop_back_in(desk: Office) -> 
 
 
 async def test_a_laptop_cut_off_in_one_class_alone_comes_into_no_other_with_its_teacher(desk: Office) -> None:
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
-    third = (await desk.do("space add", name="CP", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
+    third = (await desk.do("space add", name="CP", school="0180001D", year="none"))["space"]
     person = await desk.add_person("Mme Petit", "teacher", desk.space, other)
     laptop = await desk.enrol(await desk.invite("teacher", desk.space, other, person=person))
     await desk.do("ungrant", device=laptop.id, space=[other])

@@ -60,14 +60,14 @@ async def test_the_recovery_kit_opens_every_key(here: Office) -> None:
 
 
 async def test_a_member_of_one_class_does_not_open_another_of_the_same_school(here: Office) -> None:
-    other = (await here.do("space add", name="CE1", school="0180001D", year=None))["space"]
+    other = (await here.do("space add", name="CE1", school="0180001D", year="none"))["space"]
     member = await here.enrol(await here.invite("machine", other))
     assert await opens(here, member.keys.agreement) == [False, True, True]
 
 
 async def test_a_device_that_is_let_go_opens_no_key_made_later_and_the_others_do(here: Office) -> None:
     lost, kept = await machine(here), await machine(here)
-    other = (await here.do("space add", name="CE1", school="0180001D", year=None))["space"]
+    other = (await here.do("space add", name="CE1", school="0180001D", year="none"))["space"]
     beside = await here.enrol(await here.invite("machine", other))
     before = [await ring(here, lost.keys.agreement).current(space) for space in line(here)]
     await here.do("revoke", device=lost.id)
@@ -123,7 +123,7 @@ async def test_a_class_that_was_closed_gets_no_keys_any_more(here: Office) -> No
 
 async def test_who_enrols_does_not_wait_until_all_spaces_have_been_looked_at(here: Office) -> None:
     for number in range(6):
-        await here.do("space add", name=f"CM{number}", school="0180002F", year=None)
+        await here.do("space add", name=f"CM{number}", school="0180002F", year="none")
     keeper = here.server.space_keeper
     ended: list[str] = []
 
@@ -143,7 +143,7 @@ async def test_who_enrols_in_a_class_does_not_wait_for_the_other_classes_of_a_la
     here: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
-        await here.do("space add", name=f"CE{number}", school="0180001D", year=None)
+        await here.do("space add", name=f"CE{number}", school="0180001D", year="none")
     code = await here.invite("machine")
     keeper = here.server.space_keeper
     await keeper.tend_grown()
@@ -171,7 +171,7 @@ async def test_who_enrols_in_a_class_does_not_wait_for_the_other_classes_of_a_la
 
 async def test_who_enrols_for_a_whole_school_is_given_the_keys_of_its_classes_at_once(here: Office) -> None:
     for number in range(6):
-        await here.do("space add", name=f"CM{number}", school="0180001D", year=None)
+        await here.do("space add", name=f"CM{number}", school="0180001D", year="none")
     code = await here.invite("relay", "0180001D")
     keeper = here.server.space_keeper
     await keeper.tend_grown()

@@ -89,7 +89,7 @@ async def test_who_has_a_grant_for_good_beside_one_with_an_end_stays(desk: Offic
 @pytest.mark.parametrize("by", ["person", "device"])
 async def test_a_substitute_who_is_granted_another_class_leaves_both_when_the_stay_ends(desk: Office, by: str) -> None:
     roux = await substitute(desk)
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     (stay,) = await stays_of(desk.server)
     assert stay.person is not None
     await desk.do("grant", **{by: stay.person.hex() if by == "person" else roux.id, "space": [other]})
@@ -101,8 +101,8 @@ async def test_a_substitute_who_is_granted_another_class_leaves_both_when_the_st
 
 
 async def test_who_has_a_class_for_good_is_granted_another_for_good_beside_a_stay(desk: Office) -> None:
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
-    third = (await desk.do("space add", name="CP", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
+    third = (await desk.do("space add", name="CP", school="0180001D", year="none"))["space"]
     person = await desk.add_person("Mme Petit", "teacher", desk.space, other)
     petit = await desk.enrol(await desk.invite("teacher", person=person))
     wanted = {"role": "teacher", "space": [other], "person": person, "uses": 1, "ttl": "40d", "for": "15d"}
@@ -116,7 +116,7 @@ async def test_who_has_a_class_for_good_is_granted_another_for_good_beside_a_sta
 
 async def test_a_device_granted_another_class_after_its_stay_has_it_for_good(desk: Office) -> None:
     roux = await substitute(desk)
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     desk.clock.advance(15 * DAY_MS)
     await desk.do("grant", device=roux.id, space=[other])
     assert await end_stays(desk.server) == 1
@@ -258,7 +258,7 @@ async def test_who_was_a_head_for_a_time_comes_into_another_class_as_the_teacher
     await desk.enrol((await desk.do("invite", **wanted))["code"], keys=roux.keys)
     desk.clock.advance(15 * DAY_MS)
     assert await end_stays(desk.server) == 1
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     await desk.do("grant", device=roux.id, space=[other])
     authorities = (await desk.server.replica.view(bytes.fromhex(other))).roster.authorities
     assert {each.role for each in authorities if each.key == roux.keys.signing.public} == {Role.TEACHER}
@@ -275,7 +275,7 @@ async def test_whom_a_thief_made_a_head_comes_in_after_the_end_as_the_teacher_th
     await desk.server.say([Draft(school, Kind.REVOKE, None, cut)])
     desk.clock.advance(16 * DAY_MS)
     assert await end_stays(desk.server) == 1
-    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     await desk.do("grant", device=roux.id, space=[other])
     authorities = (await desk.server.replica.view(bytes.fromhex(other))).roster.authorities
     assert {each.role for each in authorities if each.key == roux.keys.signing.public} == {Role.TEACHER}

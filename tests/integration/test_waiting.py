@@ -223,7 +223,7 @@ async def test_refused_work_leaves_the_list_is_kept_and_may_be_accepted_later(cu
 async def test_one_word_for_a_device_is_for_its_work_in_all_classes(tmp_path: Path, word: str) -> None:
     async with town(tmp_path) as here:
         desk = here.office
-        second = (await desk.do("space add", name="CE2", school="0180001D", year=None))["space"]
+        second = (await desk.do("space add", name="CE2", school="0180001D", year="none"))["space"]
         petit = await desk.add_person("Mme Petit", "teacher")
         teacher, pc = await here.device("teacher", petit), await here.device("machine")
         await desk.do("grant", person=petit, space=[second])

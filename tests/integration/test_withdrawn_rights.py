@@ -37,7 +37,7 @@ class Scene:
         self.here, self.office = here, here.office
 
     async def begin(self) -> None:
-        self.other = (await self.office.do("space add", name="CM1", school="0180001D", year=None))["space"]
+        self.other = (await self.office.do("space add", name="CM1", school="0180001D", year="none"))["space"]
         self.person = await self.office.add_person("Mme Petit", "teacher", self.office.space, self.other)
         code_spaces = (self.office.space, self.other)
         self.teacher = await self.here.device("teacher", self.person)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
 from protocol.errors import BadInput, Code
@@ -11,6 +13,7 @@ from protocol.replica.office.names import (
     person_id,
     person_role,
     school_year,
+    year_meant,
 )
 from protocol.roles import PersonRole, Role
 
@@ -84,3 +87,27 @@ def test_ids_are_whole_and_hexadecimal() -> None:
         with pytest.raises(BadInput) as refusal:
             device_id(text)
         assert refusal.value.code is Code.UNKNOWN_DEVICE
+
+
+@pytest.mark.parametrize(
+    ("said", "today", "year"),
+    [
+        (None, "2026-11-30", "2026-2027"),
+        (None, "2027-06-30", "2026-2027"),
+        (None, "2027-07-01", "2027-2028"),
+        (None, "2027-01-01", "2026-2027"),
+        ("2027-2028", "2026-11-30", "2027-2028"),
+        ("none", "2026-11-30", None),
+        (" None ", "2026-11-30", None),
+    ],
+)
+def test_a_class_is_of_the_year_in_which_it_is_made_unless_somebody_says_another(
+    said: str | None, today: str, year: str | None
+) -> None:
+    assert year_meant(said, int(dt.datetime.fromisoformat(f"{today}T00:00:00Z").timestamp() * 1000)) == year
+
+
+def test_what_is_no_year_makes_no_class() -> None:
+    with pytest.raises(BadInput) as refusal:
+        year_meant("2026", 0)
+    assert refusal.value.code is Code.BAD_DATE

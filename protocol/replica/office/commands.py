@@ -24,7 +24,7 @@ from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.known_here import note_told
 from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.mentioned import mentioned
-from protocol.replica.office.names import device_id, lifetime_ms, moment_ms, person_id
+from protocol.replica.office.names import NO_YEAR, device_id, lifetime_ms, moment_ms, person_id, year_meant
 from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.people import list_persons, listings, rename_person
 from protocol.replica.office.phrases_of_lost import Drawn
@@ -66,14 +66,22 @@ MAX_TOLD_DEVICES: Final = 20
 
 
 async def new_space(office: Office, params: Params, school: str, program: str, outgoing: Outgoing) -> JSON:
-    """`space add` in the school of this UAI; what looks like a mistake is told.
+    """`space add` in the school of this UAI; what looks like a mistake is told, and its year where nobody said one.
+
+    A class without a year is never past (docs/adr/0047), and nobody notices that it was not closed.
 
     Who teaches there is on its list before anybody else can be (docs/adr/0391).
     """
     persons = [person_id(text) for text in given.texts(params, "person")]
     for person in persons:
         await listings(office.replica, person)
-    added = await add_space(office, given.text(params, "name"), school, given.text_or_none(params, "year"))
+    said = given.text_or_none(params, "year")
+    year = year_meant(said, max(office.now_ms(), office.replica.proven_ms or 0))
+    added = await add_space(office, given.text(params, "name"), school, year)
+    if said is None:
+        await outgoing.progress(
+            f"of the school year {year}, which is today's: `--year` says another, `--year {NO_YEAR}` that it is of none"
+        )
     for person in persons:
         await let_in_person(office, person, [added.id], program, outgoing)
     for warning in added.warnings:

@@ -20,6 +20,9 @@ MAX_LIFETIME_MS: Final = _MOST_DAYS * 24 * 3600 * 1000
 
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LIFETIME: Final = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
+NO_YEAR: Final = "none"
+_MADE_FOR_THE_NEXT_FROM: Final = 7
+"""The month."""
 _YEAR: Final = re.compile(r"([0-9]{4})-([0-9]{4})", re.ASCII)
 
 T = TypeVar("T")
@@ -86,6 +89,18 @@ def school_year(text: str | None) -> str | None:
     if years is None or int(years[2]) != int(years[1]) + 1:
         raise BadInput(Code.BAD_DATE, f"“{text}” is no school year: two years in a row are expected, as in 2026-2027")
     return text.strip()
+
+
+def year_meant(text: str | None, now_ms: int) -> str | None:
+    """The school year of a class that is made now, as somebody said it (`NO_YEAR`: of none), else the one it is.
+
+    From July on that is the one that begins in September. Raises `BadInput(BAD_DATE)`.
+    """
+    if text is not None:
+        return None if text.strip().casefold() == NO_YEAR else school_year(text)
+    day = dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC)
+    first = day.year if day.month >= _MADE_FOR_THE_NEXT_FROM else day.year - 1
+    return f"{first}-{first + 1}"
 
 
 def lifetime_ms(text: str) -> int:

@@ -28,7 +28,7 @@ from protocol.replica.office.commands import MAX_TOLD_DEVICES, STRANGE
 from protocol.replica.office.grants import Why, standings_of
 from protocol.replica.office.heard import Word, known_of
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
-from protocol.replica.office.names import device_id
+from protocol.replica.office.names import NO_YEAR, device_id, year_meant
 from protocol.replica.office.people import doubles_of, duplicates_in
 from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
@@ -108,6 +108,7 @@ class SchoolPages:
             taken_back=len(await counted_again(office)),
             held_back=sum(held_back.values()),
             held_back_of=await self._whose(visit, office, held_back),
+            year=year_meant(None, visit.now_ms),
             done=request.query.get("done"),
         )
 
@@ -146,8 +147,8 @@ class SchoolPages:
         """A class more."""
         fields = await self._desk.fields(request)
         _, office = await enter_school(self._desk, request)
-        name, year = fields.get("name", ""), fields.get("year", "").strip() or None
-        twin = await twin_of(office, name, year, office.home)
+        name, year = fields.get("name", ""), fields.get("year", "").strip() or NO_YEAR
+        twin = await twin_of(office, name, None if year == NO_YEAR else year, office.home)
         made = await self._desk.do("space add", {"name": name, "year": year})
         return see(f"/school/{made['space']}?done={'class' if twin is None else 'twin'}")
 
