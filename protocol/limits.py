@@ -253,6 +253,7 @@ MAX_ERASED_PER_DAY: Final = 5  # persons, without the kit's signature; nothing e
 # what people did at a machine
 ACTS_KEPT_MS: Final = 365 * 24 * 3600 * 1000
 MAX_ACTS: Final = 50_000  # ten lines an hour, day and night, for half a year
+MAX_ACTS_OF_ONE_PER_DAY: Final = 1_000  # on pages; more is nobody's hand
 MAX_ACT_CHARS: Final = 1_000
 MAX_ACT_BYTES: Final = 16 * KiB
 MAX_FAILED_SIGN_INS_PER_DAY: Final = 100

@@ -321,6 +321,7 @@ async def _tell_of_trail(server: Server, outgoing: Outgoing) -> None:
 
 
 async def _backup(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
+    await _tell_of_trail(server, outgoing)
     head = await back_up(server, installed_version(), outgoing)
     return {"made_ms": head.made_ms}
 

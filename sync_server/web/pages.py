@@ -34,6 +34,7 @@ from sync_server.handlers.record.overused_codes import overused_notices
 from sync_server.handlers.store.notices import backup_notices, notices
 from sync_server.handlers.store.restored import restored
 from sync_server.web import addresses
+from sync_server.web.acts_shown import EXPORT, MAX_TOLD_BROKEN, ActView, Shown, told_id
 from sync_server.web.door import Door
 from sync_server.web.exports import as_csv, as_json
 from sync_server.web.live import Live
@@ -80,14 +81,15 @@ class Pages:
         add(addresses.ROOT.rstrip("/"), _to_the_pages)
         add(addresses.ROOT, private(self._overview))
         add(addresses.DEVICES, private(self._devices))
-        add(f"{addresses.DEVICES}.csv", private(partial(self._export, as_csv, "csv"), leads=False))
-        add(f"{addresses.DEVICES}.json", private(partial(self._export, as_json, "json"), leads=False))
+        add(f"{addresses.DEVICES}.csv", private(partial(self._export, as_csv, "csv"), leads=False, looked_up=EXPORT))
+        add(f"{addresses.DEVICES}.json", private(partial(self._export, as_json, "json"), leads=False, looked_up=EXPORT))
         add(f"{addresses.DEVICES}/{{device}}", private(self._device))
-        add_post(f"{addresses.DEVICES}/{{device}}/confirm", deed(self._confirm))
+        add_post(f"{addresses.DEVICES}/{{device}}/confirm", deed(self._confirm, _confirming))
         add(addresses.SCHOOLS, private(self._schools))
         add(f"{addresses.SCHOOLS}/{{uai}}", private(self._school))
-        add(addresses.WAITING, private(self._waiting))
-        add_post(addresses.WAITING, deed(self._rule))
+        add(addresses.WAITING, private(self._waiting, looked_up="look at what waits"))
+        add_post(addresses.WAITING, deed(self._rule, _ruling))
+        add(addresses.AUDIT, private(self._audit))
         add(addresses.LIVE, private(self._watch, leads=False), allow_head=False)
         add(addresses.LANGUAGE, public(self._choose_language))
         add(f"{addresses.STATIC}/{{name}}", public(self._static))
@@ -198,7 +200,7 @@ class Pages:
 
     async def _rule(self, visit: Visit, form: Form) -> web.StreamResponse:
         """A person accepts or refuses it."""
-        said, named = "accept" if form.get("say") == "accept" else "refuse", form.get("id", "")
+        said, named = _ruled(form), form.get("id", "")
         try:
             ruled = await rule(self._server, [entry_id(named)], accept=said == "accept")
         except BadInput:
@@ -206,6 +208,18 @@ class Pages:
         if ruled.beyond:
             return await self._waiting(visit, visit.words("waiting.by_kit", command=f"{said} {named}"))
         return leads_to(addresses.WAITING)
+
+    async def _audit(self, visit: Visit) -> web.StreamResponse:
+        """Who had this server do what: the newest lines, or those before one."""
+        found = await asyncio.to_thread(Shown.of, await self._server.acts.raw(), visit.request.query.get("before", ""))
+        return self._reception.html(
+            visit,
+            "audit.html",
+            "audit.title",
+            rows=[ActView(line, visit.words) for line in found.lines],
+            broken=None if not found.broken else ", ".join(map(str, found.broken[:MAX_TOLD_BROKEN])),
+            before=found.before,
+        )
 
     async def _schools(self, visit: Visit) -> web.StreamResponse:
         found = await self._survey.snapshot()
@@ -328,3 +342,15 @@ def _device_named(found: Snapshot, text: str) -> Device | None:
         return found.by_id.get(device_id(text))
     except RelaisError:
         return None
+
+
+def _ruled(form: Form) -> str:
+    return "accept" if form.get("say") == "accept" else "refuse"
+
+
+def _ruling(_request: web.Request, form: Form) -> tuple[str, str]:
+    return _ruled(form), told_id(form.get("id", ""))
+
+
+def _confirming(request: web.Request, _form: Form) -> tuple[str, str]:
+    return "confirm", told_id(request.match_info["device"])

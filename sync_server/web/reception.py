@@ -1,14 +1,16 @@
 """Who is shown a page of the administrators', and what every page carries.
 
 A private page is shown to who is signed in; others are led to sign in, or told so where no person reads the answer.
-What somebody does is done under the server's keys under which they signed in, all of it (docs/adr/0362). While there is
-no account, pages are shown on this machine only. Every answer leaves with the door's headers.
+What somebody does is done under the server's keys under which they signed in, all of it (docs/adr/0362), and stands
+under their account in this server's trail before it begins (docs/adr/0418). While there is no account, pages are shown
+on this machine only. Every answer leaves with the door's headers.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from http import HTTPStatus
@@ -27,6 +29,7 @@ from sync_server.handlers.overview.device_query import PAGE_SIZES, WORST_FIRST
 from sync_server.handlers.overview.survey import Snapshot
 from sync_server.opened.app import Server
 from sync_server.web import addresses
+from sync_server.web.acts_shown import by_account
 from sync_server.web.door import HEADERS, Door, Turned
 from sync_server.web.signing_in import Session, Sessions
 from sync_server.web.wording import CATALOGUES, Words
@@ -61,6 +64,8 @@ class Visit:
 Form: TypeAlias = Mapping[str, str]
 Page: TypeAlias = Callable[[Visit], Awaitable[web.StreamResponse]]
 Deed: TypeAlias = Callable[[Visit, Form], Awaitable[web.StreamResponse]]
+What: TypeAlias = Callable[[web.Request, Form], tuple[str, str]]
+"""What somebody is about to do, and about what, as the trail says it."""
 
 
 class Reception:
@@ -81,11 +86,16 @@ class Reception:
 
         return rendering()
 
-    def private(self, page: Page, *, leads: bool = True) -> Handler:
-        """For who is signed in; others are led to sign in, or told so where no person reads the answer."""
+    def private(self, page: Page, *, leads: bool = True, looked_up: str | None = None) -> Handler:
+        """For who is signed in; others are led to sign in, or told so where no person reads the answer.
+
+        That somebody has `looked_up` what it shows stands in the trail.
+        """
 
         async def shown(visit: Visit) -> web.StreamResponse:
             if visit.session is not None:
+                if looked_up is not None:
+                    await self._server.acts.note_lookup(looked_up, by_account(visit.session.account.name))
                 return await page(visit)
             if not leads:
                 return web.Response(status=HTTPStatus.UNAUTHORIZED, text=visit.words("sign_in.ended") + "\n")
@@ -93,17 +103,29 @@ class Reception:
 
         return self.public(shown)
 
-    def deed(self, deed: Deed) -> Handler:
+    def deed(self, deed: Deed, what: What) -> Handler:
         """For what somebody who is signed in does here, whose form has come; the server's keys stay meanwhile.
 
-        Who holds the end of a form back is asked once more: what they had signed in under may have ended.
+        Who holds the end of a form back is asked once more: what they had signed in under may have ended. Nothing is
+        done before it stands in the trail; what leads nowhere was not done, and stands there so.
         """
 
         async def done(visit: Visit) -> web.StreamResponse:
             form = await form_of(visit.request)
             async with self._server.rotating:
                 session = await self.session(visit.request)
-                return leads_to_sign_in(visit) if session is None else await deed(replace(visit, session=session), form)
+                if session is None:
+                    return leads_to_sign_in(visit)
+                said, about = what(visit.request, form)
+                by = by_account(session.account.name)
+                if self._server.acts.has_enough_of(by):
+                    return self.problem(visit, HTTPStatus.TOO_MANY_REQUESTS, "problem.too_many")
+                async with self._server.acts.noted(said, by, about):
+                    response = await deed(replace(visit, session=session), form)
+                if response.status != HTTPStatus.SEE_OTHER:
+                    with suppress(LocalFailure):
+                        await self._server.acts.note(said, by, about, failed=True)
+                return response
 
         return self.private(done)
 

@@ -6,6 +6,9 @@ Rules:
 - a right passphrase is not counted where a second step follows, and codes have a count of their own: who waits as the
   page says gets in (docs/adr/0269);
 - an unknown name costs as much time as a known one;
+- who has signed in, and who could not, stands in this server's trail (docs/adr/0418): of a name that no account has
+  nothing does, it may be a passphrase that was typed in the wrong place;
+- where nothing can be written any more who signs in is let in all the same: it is here that people read of a full disk;
 - browsers that the account knows have a queue of their own, which strangers with many addresses cannot fill.
 """
 
@@ -14,12 +17,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
+from protocol.errors import LocalFailure
 from protocol.replica.at_work.replica import Entropy
 from sync_server.handlers.accounts.administrators import UNKNOWN_VERIFIER, Administrator, administrator, folded, opens
 from sync_server.handlers.accounts.factors import Factors, factors_of
@@ -28,6 +33,7 @@ from sync_server.handlers.accounts.second_factor import second_factor, use_secon
 from sync_server.handlers.accounts.webauthn import as_base64url
 from sync_server.opened.app import Server
 from sync_server.web import addresses
+from sync_server.web.acts_shown import ADD_PASSKEY, SIGN_IN, by_account
 from sync_server.web.known_browsers import known_as, token_for
 from sync_server.web.passkey_forms import asked_of, assertion_in, birth_in, label_in
 from sync_server.web.reception import Form, Reception, Visit, form_of, leads_to
@@ -84,7 +90,7 @@ class SignInPages:
         add_post(addresses.SECOND_STEP, public(self._second_step))
         add_post(addresses.SIGN_OUT, public(self._sign_out))
         add(addresses.PASSKEYS, private(self._passkeys))
-        add_post(addresses.PASSKEYS, deed(self._add_passkey))
+        add_post(addresses.PASSKEYS, deed(self._add_passkey, lambda _request, _form: (ADD_PASSKEY, "")))
 
     async def _sign_in_form(self, visit: Visit) -> web.StreamResponse:
         asked = visit.request.query
@@ -110,13 +116,14 @@ class SignInPages:
         )
         if account is None or not proven:
             _log.warning("a sign-in to the administrators' pages failed, from %s", who[-1])
+            await self._note_failed(account, "passphrase")
             wrong = visit.words("sign_in.wrong")
             return self._sign_in_page(visit, onward, name=name, wrong=wrong, status=HTTPStatus.FORBIDDEN)
         factors = await factors_of(self._server, account.name)
         if factors.are_asked_for:
             self._passphrases.take_back(counted)
             return await self._ask_more(visit, onward, account, self._tickets.begin(account, who))
-        return self._let_in(visit, onward, account, factors, who)
+        return await self._let_in(visit, onward, account, factors, who, "passphrase")
 
     async def _second_step(self, visit: Visit) -> web.StreamResponse:
         """A code or a passkey, after the passphrase. Failures make the next one wait, as wrong passphrases do."""
@@ -140,12 +147,14 @@ class SignInPages:
             proven = challenge is not None and await use_passkey(self._server, account.name, assertion, challenge)
         else:
             proven = await use_second_factor(self._server, account.name, form.get("code", ""))
+        by = "passkey" if by_passkey else "code"
         if not proven:
+            await self._note_failed(account, by)
             _log.warning("a second factor at sign-in to the administrators' pages was wrong, from %s", who[-1])
             wrong = visit.words("second.wrong_passkey" if by_passkey else "second.wrong")
             return await self._ask_more(visit, onward, account, ticket, wrong=wrong)
         self._tickets.end(ticket)
-        return self._let_in(visit, onward, account, factors, who)
+        return await self._let_in(visit, onward, account, factors, who, f"passphrase, {by}")
 
     def _counted_as(self, visit: Visit, name: str, account: Administrator | None) -> tuple[str, ...]:
         """Under what tries are counted: the browser, where the account has signed in before; else name and address."""
@@ -161,9 +170,12 @@ class SignInPages:
         cookie = visit.request.cookies.get(self._reception.door.known_cookie)
         return known_as(cookie, account, self._server.keys.signing.seed)
 
-    def _let_in(
-        self, visit: Visit, onward: str, account: Administrator, factors: Factors, who: tuple[str, ...]
+    async def _let_in(
+        self, visit: Visit, onward: str, account: Administrator, factors: Factors, who: tuple[str, ...], by: str
     ) -> web.StreamResponse:
+        if not self._server.acts.has_enough_of(name := by_account(account.name)):
+            with _told_where_it_fails():
+                await self._server.acts.note(SIGN_IN, name, by)
         self._passphrases.succeeded(who)
         self._codes.succeeded(who)
         self._reception.sessions.end(visit.request.cookies.get(self._reception.door.cookie))
@@ -171,6 +183,10 @@ class SignInPages:
         self._reception.door.set_known(response, token_for(account, self._server.keys.signing.seed, self._entropy))
         self._reception.door.set_cookie(response, self._reception.sessions.begin(account, factors))
         return response
+
+    async def _note_failed(self, account: Administrator | None, by: str) -> None:
+        with _told_where_it_fails():
+            await self._server.acts.note_failed_sign_in(by_account(None if account is None else account.name), by)
 
     async def _ask_more(
         self, visit: Visit, onward: str, account: Administrator, ticket: str, *, wrong: str | None = None
@@ -273,6 +289,14 @@ class SignInPages:
         return self._reception.html(
             visit, "sign_in.html", "sign_in.title", status=status, onward=onward, name=name, said=said, wrong=wrong
         )
+
+
+@contextmanager
+def _told_where_it_fails() -> Iterator[None]:
+    try:
+        yield
+    except LocalFailure as failure:
+        _log.error("a sign-in to the administrators' pages could not be noted: %s", failure)
 
 
 def _whole(wait_s: float) -> int:

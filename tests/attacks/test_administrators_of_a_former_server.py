@@ -24,7 +24,7 @@ from sync_server.handlers.accounts.administrators import (
 from sync_server.handlers.accounts.factors import factors_of
 from sync_server.handlers.accounts.second_factor import SecondFactor, code_at, set_second_factor
 from sync_server.opened.app import Server
-from sync_server.web.reception import Deed, Reception, Visit, form_of
+from sync_server.web.reception import Deed, Reception, Visit, What, form_of
 from tests.attacks.test_words_that_look_alike import Theft, theft
 from tests.harness.administration import NAME, ask, cookie_of, sign_in, ticket_in
 from tests.harness.attack import attack
@@ -119,7 +119,7 @@ async def test_an_account_that_an_earlier_version_made_ends_with_the_first_keys(
         assert not found.is_in()
 
 
-def _asked_at_its_beginning(self: Reception, deed: Deed) -> object:
+def _asked_at_its_beginning(self: Reception, deed: Deed, _what: What) -> object:
     """What is done once its form has come, by who was signed in when it began."""
 
     async def done(visit: Visit) -> object:

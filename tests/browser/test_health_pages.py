@@ -129,6 +129,7 @@ async def test_every_page_is_accessible_and_asks_nobody_else(browser: Browser, m
             f"/admin/devices/{machines.members['Grive'].id}",
             "/admin/schools",
             "/admin/schools/0180002E",
+            "/admin/audit",
         ):
             answer = await page.goto(machines.url + path)
             assert answer is not None
@@ -145,7 +146,7 @@ async def test_a_narrow_screen_shows_the_same(browser: Browser, machines: Fleet)
     async with visitor(browser, width=320) as somebody:
         page = await somebody.page()
         await sign_in(page, machines.url)
-        for path in ("/admin/", "/admin/devices", "/admin/schools", "/admin/waiting"):
+        for path in ("/admin/", "/admin/devices", "/admin/schools", "/admin/waiting", "/admin/audit"):
             await page.goto(machines.url + path)
             assert await accessibility_faults(page) == []
             wider = await page.evaluate("document.documentElement.scrollWidth > window.innerWidth")

@@ -16,6 +16,8 @@ from protocol.replica.console.operation import Params
 
 TYPED_BY: Final = "typed_by"
 """The parameter that says it."""
+BY_COMMAND: Final = "command line: "
+"""Before the account of the operating system, as a line of the trail says it."""
 _MAX_CHARS: Final = 200
 
 
@@ -33,7 +35,7 @@ def account_here() -> str:
 def by_of(params: Params) -> str:
     """Who has given a command, as a line of the trail says it."""
     said = params.get(TYPED_BY)
-    return f"command line: {displayable(said)[:_MAX_CHARS] if isinstance(said, str) and said else '?'}"
+    return BY_COMMAND + (displayable(said)[:_MAX_CHARS] if isinstance(said, str) and said else "?")
 
 
 def by_here() -> str:

@@ -8,14 +8,14 @@ Rules:
 - it is this machine's own: no replica carries it, so that who administers is known where they do;
 - each line holds the hash of the one before: what was altered, or taken out between two, shows. That the last ones were
   cut off shows by a copy alone, a backup or a hash that was written down;
-- lines go after a year, and the oldest where there are too many. What changes nothing is one line an hour, and of
-  sign-ins that fail a day has so many: whoever can try, or look, often pushes nobody's line out.
+- lines go after a year, and the oldest where there are too many. What changes nothing is one line an hour, of sign-ins
+  that fail a day has so many, and of one account (`has_enough_of`): who tries, looks or does often pushes nobody's out.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from protocol.limits import (
     MAX_ACT_BYTES,
     MAX_ACT_CHARS,
     MAX_ACTS,
+    MAX_ACTS_OF_ONE_PER_DAY,
     MAX_FAILED_SIGN_INS_PER_DAY,
 )
 from protocol.portable_names import displayable
@@ -105,14 +106,15 @@ class Trail:
         self._writing = asyncio.Lock()
         self._end: _End | None = None
         self._looked_up: OrderedDict[tuple[str, str, str], int] = OrderedDict()
-        self._failed_on = (0, 0)
-        """A day, and how many sign-ins have failed on it."""
+        self._today: tuple[int, Counter[str]] = 0, Counter()
+        """A day, and how many lines there are of it by who; of sign-ins that failed, by what."""
 
     async def note(self, what: str, by: str, about: str = "", *, with_kit: bool = False, failed: bool = False) -> None:
         """Write a line: it is durable then. Raises `LocalFailure`."""
         async with self._writing:
             end = await self._known_end()
             at_ms = self._now_ms()
+            self._of_today()[by] += 1
             data = Act(at_ms, _cut(by), _cut(what), _cut(about), with_kit, failed, end.hash).encode()
             old = await self._old(end, at_ms)
             gone: dict[str, bytes | None] = dict.fromkeys(map(_mark, old))
@@ -144,20 +146,29 @@ class Trail:
 
     async def note_failed_sign_in(self, by: str, about: str) -> None:
         """A sign-in has failed. The last line that a day has for that says that more may have."""
-        day = self._now_ms() // DAY_MS
-        count = 1 + (self._failed_on[1] if self._failed_on[0] == day else 0)
-        self._failed_on = day, count
-        if count <= MAX_FAILED_SIGN_INS_PER_DAY:
-            is_last = count == MAX_FAILED_SIGN_INS_PER_DAY
+        today = self._of_today()
+        today[FAILED_SIGN_IN] += 1
+        if today[FAILED_SIGN_IN] <= MAX_FAILED_SIGN_INS_PER_DAY:
+            is_last = today[FAILED_SIGN_IN] == MAX_FAILED_SIGN_INS_PER_DAY
             await self.note(FAILED_SIGN_IN, by, f"{about}; no more of this day are written" if is_last else about)
+
+    def has_enough_of(self, by: str) -> bool:
+        """Whether so much stands here of somebody today that nobody has done it by hand."""
+        return self._of_today()[by] >= MAX_ACTS_OF_ONE_PER_DAY
+
+    def _of_today(self) -> Counter[str]:
+        day = self._now_ms() // DAY_MS
+        if self._today[0] != day:
+            self._today = day, Counter()
+        return self._today[1]
 
     async def lines(self) -> list[Line]:
         """All lines that can be read, oldest first."""
-        return lines_in(await self._raw())
+        return lines_in(await self.raw())
 
     async def broken(self) -> list[int]:
         """The numbers of lines that do not follow the one before as they should, and of which nobody was told so."""
-        return broken_in(await self._raw())
+        return broken_in(await self.raw())
 
     async def end(self) -> tuple[int, bytes]:
         """The number and the hash of the last line: who writes them down sees later that nothing before was altered."""
@@ -165,12 +176,13 @@ class Trail:
             end = await self._known_end()
         return end.last, end.hash
 
-    async def _raw(self) -> dict[int, bytes]:
+    async def raw(self) -> dict[int, bytes]:
+        """All lines as they lie there, by number: what `lines_in` and `broken_in` read, which may take a second."""
         return numbered(await self._store.marks(ACT_MARKS))
 
     async def _known_end(self) -> _End:
         if self._end is None:
-            raw = await self._raw()
+            raw = await self.raw()
             self._end = _NOTHING_YET
             if raw:
                 last = max(raw)

@@ -1,0 +1,98 @@
+"""An administrator acts, or somebody who has an account of one, and nobody could tell who (docs/adr/0418)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from protocol.clock import DAY_MS
+from protocol.replica.office import acts
+from tests.harness.administration import NAME, ask, cookie_of, sign_in, with_account
+from tests.harness.attack import attack
+from tests.harness.fleet import pages_over
+from tests.harness.server_in_process import Office, office
+
+ROW = "an administrator acts, and nobody can tell which"
+LIMIT = "MAX_ACTS_OF_ONE_PER_DAY"
+FLOOD_ROW = "lines about who did what are pushed out by others"
+
+
+async def _nothing(*_: object) -> None:
+    """Instead of a line."""
+
+
+@asynccontextmanager
+async def pages(folder: Path) -> AsyncIterator[tuple[Office, str]]:
+    """A server with an account, and where its pages are."""
+    async with office(folder / "server") as desk:
+        await with_account(desk)
+        async with pages_over(desk, clock_s=lambda: desk.clock() / 1000) as (url, _):
+            yield desk, url
+
+
+async def noted(desk: Office) -> list[tuple[str, str, str, bool]]:
+    return [(line.act.by, line.act.what, line.act.about, line.act.failed) for line in await desk.server.acts.lines()]
+
+
+async def refuse(url: str, cookie: str, named: str) -> int:
+    form = {"id": named, "say": "refuse"}
+    return (await ask(url, "/admin/waiting", method="POST", form=form, Cookie=cookie, Origin=url)).status
+
+
+@attack(
+    ROW,
+    off={
+        "sync_server.web.reception.by_account": lambda _: "server",
+        "sync_server.web.sign_in_pages.by_account": lambda _: "server",
+    },
+)
+async def test_who_signs_in_and_decides_is_named(tmp_path: Path) -> None:
+    async with pages(tmp_path) as (desk, url):
+        cookie = cookie_of(await sign_in(url))
+        await refuse(url, cookie, "ab" * 32)
+        said = await noted(desk)
+        assert (f"pages: {NAME}", "sign-in", "passphrase", False) in said
+        assert (f"pages: {NAME}", "refuse", "ab" * 32, False) in said
+
+
+@attack(ROW, off={"protocol.replica.office.acts.Trail.note_failed_sign_in": _nothing})
+async def test_who_tries_to_sign_in_leaves_a_line_and_never_what_was_typed(tmp_path: Path) -> None:
+    async with pages(tmp_path) as (desk, url):
+        await sign_in(url, passphrase="wrong wrong wrong")
+        await sign_in(url, name="typed in the wrong place", passphrase="wrong wrong wrong")
+        failed = [row for row in await noted(desk) if row[1] == acts.FAILED_SIGN_IN]
+        assert failed == [
+            (f"pages: {NAME}", acts.FAILED_SIGN_IN, "passphrase", False),
+            ("pages: ?", acts.FAILED_SIGN_IN, "passphrase", False),
+        ]
+
+
+@attack(FLOOD_ROW, off={"protocol.replica.office.acts.MAX_FAILED_SIGN_INS_PER_DAY": 1_000_000})
+async def test_who_guesses_pushes_nobodys_line_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acts, "MAX_ACTS", 120)
+    async with office(tmp_path / "server") as desk:
+        await desk.add_person("Léa", "pupil")
+        before = await noted(desk)
+        for _ in range(200):
+            await desk.server.acts.note_failed_sign_in("pages: ?", "passphrase")
+        assert (await noted(desk))[: len(before)] == before
+
+
+@attack(FLOOD_ROW, off={"protocol.replica.office.acts.MAX_ACTS_OF_ONE_PER_DAY": 1_000_000})
+async def test_who_has_an_account_does_no_more_in_a_day_than_somebody_may_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = int(getattr(acts, LIMIT))  # as it is, or switched off
+    monkeypatch.setattr(acts, LIMIT, most // 100)
+    async with pages(tmp_path) as (desk, url):
+        cookie = cookie_of(await sign_in(url))
+        for _ in range(12):
+            status = await refuse(url, cookie, "ab" * 32)
+        assert status == 429
+        assert len(await noted(desk)) <= 20
+        desk.clock.advance(DAY_MS)
+        cookie = cookie_of(await sign_in(url))
+        assert await refuse(url, cookie, "ab" * 32) == 200
